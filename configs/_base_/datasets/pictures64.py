@@ -1,0 +1,21 @@
+"""Pictures of 64 x 64 pixels: the embedded Twemoji pairs, or the photographs in `data_root`.
+
+Set data_root=PATH (`--cfg-options data_root=PATH`) to train and evaluate on your own folder.
+"""
+data_root = None
+image_size = 64
+batch_size = 64
+
+train_dataloader = dict(
+    batch_size='${batch_size}', num_workers=0,
+    dataset=dict(
+        type='Pictures', data_root='${data_root}', split='train',
+        twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size='${image_size}'), dict(type='PackImage')]),
+        folder=dict(type='ImageFolder', pipeline=[dict(type='RandomResizedCrop', size='${image_size}'), dict(type='PackImage')])))
+
+val_dataloader = dict(
+    batch_size='${batch_size}', num_workers=0,
+    dataset=dict(
+        type='Pictures', data_root='${data_root}', split='heldout',
+        twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiPlace', size='${image_size}'), dict(type='PackImage')]),
+        folder=dict(type='ImageFolder', pipeline=[dict(type='ResizeCrop', size='${image_size}'), dict(type='PackImage')])))

@@ -1,0 +1,34 @@
+"""The text-aligned encoder of the embedded recipes: a small image and text tower, trained with the sigmoid loss.
+
+Paper: SigLIP, arXiv 2303.15343.
+Command: python tools/train.py configs/siglip_tiny_twemoji.py
+"""
+_base_ = ['./_base_/datasets/pictures64.py']
+
+batch_size = 128
+max_iters = 1600
+
+model = dict(
+    type='TokenizerTraining',
+    tokenizer=dict(
+        image_size='${image_size}',
+        encoders=dict(trunk=dict(
+            type='TimmViT', name='vit_base_patch16_siglip_224',
+            model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8, act_layer='gelu_tanh'))),
+        head=dict(type='TrunkPool'),
+        text=dict(
+            type='OpenCLIPText', embed_dim=128,
+            text_cfg=dict(width=128, heads=4, layers=4, no_causal_mask=True, pool_type='last', proj_bias=True,
+                          norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh')),
+            tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))),
+    losses=dict(contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))
+
+train_dataloader = dict(dataset=dict(twemoji=dict(aliases=True)))
+val_evaluator = [dict(type='Retrieval'), dict(type='ZeroShot')]
+
+optim_wrapper = dict(generator=dict(
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0)))
+param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
+train_cfg = dict(max_iters='${max_iters}', val_interval=400)
+hooks = [dict(type='Log', interval=20, show=('contrastive',)), dict(type='Checkpoint', interval=250), dict(type='Results')]
+seed = 0

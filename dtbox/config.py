@@ -1,0 +1,184 @@
+"""Config files: MMEngine text configs with `_base_`, made strict.
+
+Two additions to MMEngine's rules. A child config and `--cfg-options` may only set keys that exist in what they change or
+that the constructor of that part takes; anything else is an error with the closest match. And a value written `'${name}'`
+stands for the top-level variable `name` at the moment the config is used, so that one override of `data_root`, `image_size`
+or `quantizer` reaches every place that follows it.
+"""
+import copy
+import inspect
+import os
+import re
+
+from mmengine.config import Config
+
+from dtbox.errors import InputError, closest
+from dtbox.registry import ALL
+
+TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'hooks',
+       'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root', 'image_size')
+"""Top-level keys that a child config may add; other names have to stand in its base, or be referred to as `'${name}'`."""
+
+BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
+"""Keys that stand beside a constructor's arguments, by the config key of the part (or of the dict of parts)."""
+
+REFERENCE = re.compile(r'^\$\{(\w+)\}$')
+
+
+def load_config(path, options=None):
+    """Read a config file with its bases, apply overrides, and check every key.
+
+    Args:
+        path: config file, or a run folder (its config.py).
+        options: dict of dotted key -> value, as `--cfg-options` gives.
+
+    Returns:
+        mmengine Config, references not yet resolved (see `resolve`).
+    """
+    path = str(path)
+    if os.path.isdir(path):
+        path = os.path.join(path, 'config.py')
+    if not os.path.isfile(path):
+        raise InputError(f'the config {path} does not exist.{_neighbours(path)}')
+    cfg = _read(path)
+    for key, value in (options or {}).items():
+        set_option(cfg, key, value)
+    return cfg
+
+
+def _neighbours(path):
+    folder = os.path.dirname(path) or '.'
+    files = [os.path.join(folder, f) for f in os.listdir(folder) if f.endswith('.py')] if os.path.isdir(folder) else []
+    return closest(path, files) or ' Give the path of a config file or of a run folder.'
+
+
+def _read(path):
+    try:
+        cfg = Config.fromfile(path, format_python_code=False)
+    except (SyntaxError, NameError, TypeError, KeyError, FileNotFoundError, ValueError, AttributeError) as e:
+        raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
+    bases = Config._get_base_files(path)
+    if bases:
+        below = {}
+        for base in bases:
+            below.update(_read(os.path.join(os.path.dirname(path), base))._cfg_dict.to_dict())
+        _check_child(cfg._cfg_dict, below, '', os.path.basename(path), references(cfg._cfg_dict))
+    return cfg
+
+
+def references(node):
+    """Return the names that `'${name}'` values below `node` refer to."""
+    if isinstance(node, dict):
+        return set().union(*map(references, node.values()))
+    if isinstance(node, (list, tuple)):
+        return set().union(*map(references, node))
+    match = REFERENCE.match(node) if isinstance(node, str) else None
+    return {match.group(1)} if match else set()
+
+
+def _check_child(node, below, path, file, variables=frozenset()):
+    """Raise for keys of `node` that neither its base nor the part's constructor knows; `variables` may be new at the top."""
+    for key, value in node.items():
+        here = f'{path}.{key}' if path else str(key)
+        if key in below:
+            if isinstance(value, dict) and isinstance(below[key], dict) and value.get('type') == below[key].get('type'):
+                _check_child(value, below[key], here, file)
+            continue
+        known = known_keys(node, path) | set(below) | variables
+        if known and key not in known and not str(key).startswith('_'):
+            raise InputError(f'{file} sets a key that its base does not have.{closest(key, known)} '
+                             f'Known there: {", ".join(sorted(map(str, known)))}.', here)
+
+
+def known_keys(node, path):
+    """Return the keys that a config dict may have by its `type`; an empty set where that cannot be told.
+
+    Args:
+        node: the dict.
+        path: its dotted path; '' is the top level.
+    """
+    if path == '':
+        return set(TOP)
+    names = path.split('.')
+    kind = node.get('type')
+    if kind is None and len(names) > 1 and names[-2] == 'vocabularies':
+        kind = 'Vocabulary'
+    if not isinstance(kind, str):
+        return set()
+    for registry in ALL.values():
+        target = registry._candidates().get(kind)
+        if target is not None:
+            parameters = inspect.signature(target).parameters
+            if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                return set()
+            beside = [k for name in names[-2:] for k in BESIDE.get(name, ())]
+            return {'type', *parameters, *beside}
+    return set()
+
+
+def set_option(cfg, key, value):
+    """Set one dotted key of a config; `InputError` with the closest match where it does not exist.
+
+    Args:
+        cfg: Config or dict.
+        key: 'a.b.c'; list elements by index.
+        value: what to set.
+    """
+    node, parts = cfg, key.split('.')
+    for i, part in enumerate(parts):
+        path = '.'.join(parts[:i])
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(f'`{path}` is a list of {len(node)}; `{part}` is no index of it.', key)
+            part = int(part)
+        elif not isinstance(node, dict) and not isinstance(node, Config):
+            raise InputError(f'`{path}` is {node!r}; it has no key `{part}`.', key)
+        else:
+            keys = list(node.keys())
+            part = next((k for k in keys if str(k) == part), part)
+            known = known_keys(node, path)
+            if part not in keys and part not in known:
+                options = keys + sorted(known)
+                raise InputError(f'there is no such key in the config.{closest(part, options)} '
+                                 f'{"In `" + path + "`" if path else "At the top level"} there are: '
+                                 f'{", ".join(dict.fromkeys(map(str, options)))}.', key)
+        if i == len(parts) - 1:
+            node[part] = value
+            return
+        following = node[part] if not isinstance(node, (dict, Config)) or part in node else {}
+        reference = isinstance(following, str) and REFERENCE.match(following)
+        if reference:  # an override below a reference belongs to this place alone
+            node[part] = copy.deepcopy(_referenced(cfg, reference.group(1), path))
+        node = node[part]
+
+
+def _referenced(cfg, name, path):
+    if name not in cfg:
+        raise InputError(f'`${{{name}}}` names no top-level variable.{closest(name, cfg.keys())}', path)
+    return cfg[name]
+
+
+def resolve(cfg):
+    """Return a copy of the config in which every `'${name}'` is replaced by the top-level value it names."""
+    plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else copy.deepcopy(cfg)
+
+    def walk(node, path, seen):
+        if isinstance(node, dict):
+            return {k: walk(v, f'{path}.{k}' if path else str(k), seen) for k, v in node.items()}
+        if isinstance(node, (list, tuple)):
+            return type(node)(walk(v, f'{path}.{i}', seen) for i, v in enumerate(node))
+        match = REFERENCE.match(node) if isinstance(node, str) else None
+        if not match:
+            return node
+        if match.group(1) in seen:
+            raise InputError(f'`{node}` refers to itself.', path)
+        return walk(copy.deepcopy(_referenced(plain, match.group(1), path)), path, seen | {match.group(1)})
+
+    return Config(walk(plain, '', frozenset()), format_python_code=False)
+
+
+def dump_config(cfg, path, header=''):
+    """Write a config as one Python file, references kept, so that it can be loaded and overridden again."""
+    text = Config(cfg._cfg_dict.to_dict(), format_python_code=False).pretty_text
+    from dtbox.files import write_atomic
+    write_atomic(path, (f'"""{header}"""\n' if header else '') + text)

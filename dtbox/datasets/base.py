@@ -1,0 +1,77 @@
+"""What the datasets share: seeded access by position, and the pipeline."""
+import hashlib
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from dtbox.errors import InputError
+from dtbox.registry import TRANSFORMS
+
+
+class PairDataset(Dataset):
+    """Pictures with texts, read by position.
+
+    Samplers yield `position = epoch * len(dataset) + index`. Everything random about a sample is drawn from a generator
+    seeded by (seed, epoch, index), so that it does not depend on workers, ranks, or what was read before.
+
+    A concrete dataset sets `size`, `classes`, `has_texts` and writes `sample(index, rng)`.
+
+    Args:
+        pipeline: transforms (configs or callables), applied in order to the sample's dict.
+        seed: of the augmentation, >= 0.
+    """
+
+    size = 0
+    classes = ()
+    has_texts = True
+
+    def __init__(self, pipeline=(), seed=0):
+        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
+        self.set_seed(seed)
+
+    def sample(self, index, rng):
+        """Return the sample as dict(image=PIL image, text=str, label=int, key=str, set=str) before the pipeline.
+
+        `text` is '' and `label` is -1 where the sample has none; `rng` may choose between several captions.
+        """
+        raise NotImplementedError
+
+    @property
+    def metainfo(self):
+        """dict(classes=tuple of class names, texts=whether samples have captions)."""
+        return dict(classes=tuple(self.classes), texts=self.has_texts)
+
+    def set_seed(self, seed):
+        """Set the seed of the augmentation (an int >= 0)."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise InputError(f'`seed` of a dataset must be an int >= 0, got {seed!r}.')
+        self.seed = int(seed)
+
+    def __len__(self):
+        return self.size
+
+    def __iter__(self):
+        """Iterate over epoch 0; without this, positions would go on for ever."""
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, position):
+        if position < 0:
+            raise IndexError(f'position {position} of a dataset: epoch * size + index is never negative')
+        epoch, index = divmod(int(position), len(self))
+        rng = np.random.default_rng((self.seed, epoch, index))
+        results = dict(self.sample(index, rng), rng=rng)
+        for step in self.pipeline:
+            results = step(results)
+        return results
+
+
+def hash_share(purpose, key):
+    """Return a number in [0, 1) that depends on nothing but the two strings; what it is below is chosen for good."""
+    return int(hashlib.sha1(f'{purpose}:{key}'.encode()).hexdigest()[:13], 16) / 16 ** 13
+
+
+def pick_caption(captions, rng=None):
+    """Return one of `captions` at random, the first where `rng` is None, '' where there are none."""
+    if not captions:
+        return ''
+    return captions[0] if rng is None or len(captions) == 1 else captions[int(rng.integers(len(captions)))]

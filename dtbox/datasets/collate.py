@@ -1,0 +1,36 @@
+"""From samples to a `Batch`."""
+import torch
+
+from dtbox.errors import InputError
+from dtbox.structures import Batch
+
+
+def collate(items):
+    """Put samples together.
+
+    Args:
+        items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`, `set`
+            and `key` where known. A text of '' and a label of -1 mean that the sample has none.
+
+    Returns:
+        Batch with images [B, 3, H, W]. `texts` is None where no sample has one ('' marks single samples without);
+        `labels` likewise (-1 marks single samples without).
+
+    Raises:
+        InputError: no samples, pictures that are no tensors, or pictures of different sizes.
+    """
+    if not items:
+        raise InputError('a batch needs at least one sample, got none.')
+    images = [item['image'] for item in items]
+    if not all(isinstance(image, torch.Tensor) for image in images):
+        raise InputError(f'a batch needs pictures as tensors, got {type(images[0]).__name__}. End the pipeline with PackImage.')
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
+        raise InputError(f'the pictures of a batch differ in size: {", ".join(map(str, shapes))}. '
+                         'Put ResizeCrop, RandomResizedCrop or EmojiPlace into the pipeline.')
+    texts = [item.get('text') or '' for item in items]
+    labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64)
+    sets, keys = [item.get('set') for item in items], [item.get('key') for item in items]
+    return Batch(images=torch.stack(images), texts=texts if any(texts) else None,
+                 labels=labels if bool((labels >= 0).any()) else None,
+                 sets=None if None in sets else sets, keys=None if None in keys else keys)

@@ -1,0 +1,135 @@
+"""Reading pictures of every kind into one: upright 8-bit RGB.
+
+Colour profiles are not applied; of animations and multi-page files the first frame is taken.
+"""
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dtbox.errors import InputError
+
+
+def read_image(source, background=(255, 255, 255)):
+    """Return a picture as upright RGB, transparent parts shown on `background`.
+
+    EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and pictures with transparency are converted.
+
+    Args:
+        source: path of a picture, or a PIL image.
+        background: colour behind transparent pixels, three values in [0, 255].
+
+    Returns:
+        PIL image of mode RGB, of its own size.
+
+    Raises:
+        InputError: the file is missing, broken or truncated, or no picture at all.
+    """
+    picture = _open(source)
+    if picture.mode == 'RGB' and not picture.has_transparency_data:
+        return picture
+    return flatten(_to_rgba(picture, source), background)
+
+
+def read_rgba(source):
+    """Return a picture as upright RGBA; opaque ones get alpha 255. Arguments and errors as in `read_image`."""
+    return _to_rgba(_open(source), source)
+
+
+def flatten(picture, background=(255, 255, 255)):
+    """Return an RGBA picture as RGB, laid on a solid `background` (three values in [0, 255])."""
+    canvas = Image.new('RGBA', picture.size, tuple(int(v) for v in background) + (255,))
+    canvas.alpha_composite(picture)
+    return canvas.convert('RGB')
+
+
+def verify_image(path):
+    """Decode a file completely and return its (width, height) in pixels; `InputError` as in `read_image`.
+
+    JPEG files are decoded at an eighth of their size, which reads every byte but costs less.
+    """
+    try:
+        with Image.open(path) as picture:
+            size = picture.size
+            picture.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
+            picture.load()
+            return size
+    except Exception as e:  # decoders raise anything: OSError, SyntaxError, struct.error, zlib.error, ...
+        raise _unreadable(path, e) from e
+
+
+def _open(source):
+    """Return the decoded, upright picture in its own mode, not shared with `source`."""
+    if not isinstance(source, (str, os.PathLike, Image.Image)):
+        raise InputError(f'expected the path of a picture or a PIL image, got {type(source).__name__}.')
+    try:
+        if isinstance(source, Image.Image):
+            picture = _upright(source)
+        else:
+            with Image.open(source) as file:
+                file.load()
+                picture = _upright(file)
+    except Exception as e:  # see verify_image
+        raise _unreadable(source, e) from e
+    if 0 in picture.size:
+        raise InputError(f'{_name(source)} is {picture.width}x{picture.height} pixels: an empty picture.')
+    return picture
+
+
+def _upright(picture):
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # a damaged EXIF block says nothing against the pixels
+        return picture.copy()
+
+
+def _to_rgba(picture, source):
+    try:
+        if picture.mode.startswith(('I', 'F')):
+            return _deep_to_rgba(picture)
+        if picture.mode == 'La':
+            picture = picture.convert('LA')
+        if picture.mode == 'LAB':
+            from PIL import ImageCms
+            profiles = ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB')
+            picture = ImageCms.profileToProfile(picture, *profiles, outputMode='RGB')
+        if picture.mode in ('CMYK', 'YCbCr', 'HSV'):
+            picture = picture.convert('RGB')
+        return picture.convert('RGBA')
+    except (OSError, ValueError, KeyError) as e:
+        raise InputError(f'{_name(source)} has the colour mode {picture.mode}, which cannot be turned into RGB ({e}). '
+                         'Save it as RGB or grayscale.') from e
+
+
+def _deep_to_rgba(picture):
+    """Return a grayscale picture of 16 bits, 32 bits or floats as RGBA.
+
+    Integers above 255 are read as 16-bit values, floats up to 1 as [0, 1]; what lies beyond the range is clipped.
+    """
+    values = np.asarray(picture).astype(np.float64)
+    floats = picture.mode.startswith('F')
+    top = float(np.nanmax(values)) if values.size else 0.0
+    if floats:
+        unit = 1.0 if top <= 1 else 255.0
+    else:
+        unit = 65535.0 if top > 255 or picture.mode.startswith('I;16') else 255.0
+    gray = np.clip(np.nan_to_num(values) * (255.0 / unit), 0, 255).round().astype(np.uint8)
+    alpha = np.full_like(gray, 255)
+    hidden = picture.info.get('transparency')
+    if isinstance(hidden, (int, float)):
+        alpha[values == hidden] = 0
+    return Image.merge('RGBA', [Image.fromarray(gray)] * 3 + [Image.fromarray(alpha)])
+
+
+def _name(source):
+    return f'the picture {source}' if isinstance(source, (str, os.PathLike)) else 'the picture'
+
+
+def _unreadable(source, error):
+    if isinstance(error, FileNotFoundError):
+        return InputError(f'{_name(source)} does not exist. Check the path.')
+    if isinstance(error, IsADirectoryError):
+        return InputError(f'{_name(source)} is a folder; give the path of one file.')
+    if isinstance(error, Image.UnidentifiedImageError):
+        return InputError(f'{_name(source)} is in no image format that Pillow knows. Save it as PNG or JPEG.')
+    return InputError(f'{_name(source)} cannot be decoded ({error}): broken or truncated. Replace it or leave it out.')

@@ -1,0 +1,27 @@
+"""Pictures: the embedded emoji, or the user's own photographs once `data_root` is set."""
+from dtbox.errors import InputError
+from dtbox.registry import DATASETS
+
+
+@DATASETS.register_module()
+def Pictures(data_root=None, split='train', twemoji=None, folder=None, seed=0):
+    """Build one of two datasets, so that setting `data_root` is all it takes to train on other pictures.
+
+    Args:
+        data_root: None for the emoji, or a folder of photographs.
+        split: as in `Twemoji`; a folder has 'train' and 'heldout' only and takes any other name for 'heldout'.
+        twemoji: config of the dataset without data_root, with its own pipeline; `type` is Twemoji unless given.
+        folder: config of the dataset with data_root; `type` is ImageFolder unless given.
+        seed: of the augmentation, for either.
+
+    Raises:
+        InputError: the config that is needed is missing, or what the dataset says.
+    """
+    name, cfg, kind = ('twemoji', twemoji, 'Twemoji') if data_root is None else ('folder', folder, 'ImageFolder')
+    if cfg is None:
+        raise InputError(f'Pictures with data_root={data_root!r} needs the argument `{name}`: the config of {kind} with its pipeline.')
+    cfg = dict(dict(type=kind, split=split, seed=seed), **cfg)
+    if data_root is not None:
+        cfg.setdefault('data_root', data_root)
+        cfg['split'] = 'train' if cfg['split'] == 'train' else 'heldout'
+    return DATASETS.build(cfg, where=name)

@@ -1,0 +1,95 @@
+"""Samplers with a place: training batches that go on from any iteration, and evaluation without padding."""
+import numpy as np
+
+from dtbox.errors import InputError
+
+
+class CursorBatchSampler:
+    """Endless batches of positions; iteration i is always the same batch, whatever was read before.
+
+    Epoch e has an order of its own, drawn from (seed, e). Its k-th global batch is the k-th run of
+    `batch_size * world` samples, of which rank r takes the r-th part: n ranks see what one rank with an n times larger
+    batch sees. A position is `epoch * size + index` (see `PairDataset`).
+
+    Args:
+        size: number of samples of the dataset.
+        batch_size: samples per batch and rank.
+        seed: of the order, >= 0.
+        shuffle: False keeps the order of the dataset.
+        drop_last: leave out what does not fill the last global batch of an epoch; otherwise that batch is filled up
+            from the beginning of the epoch's order.
+        rank, world: this process and the number of processes.
+        cursor: iteration to start at. Set it (`sampler.cursor = i`) before iterating to resume.
+
+    Raises:
+        InputError: fewer samples than a global batch, or a number out of range.
+    """
+
+    def __init__(self, size, batch_size, seed=0, shuffle=True, drop_last=True, rank=0, world=1, cursor=0):
+        _at_least(1, size=size, batch_size=batch_size, world=world)
+        _at_least(0, seed=seed, cursor=cursor)
+        _check_rank(rank, world)
+        if size < batch_size * world:
+            ranks = f' on each of {world} processes' if world > 1 else ''
+            raise InputError(f'the dataset has {size} samples, fewer than one batch of {batch_size}{ranks}. '
+                             f'Lower the batch size to at most {size // world}, or add data.')
+        self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
+        self.drop_last, self.rank, self.world, self.cursor = drop_last, rank, world, cursor
+
+    @property
+    def iters_per_epoch(self):
+        """Number of batches that one pass over the data takes."""
+        full, rest = divmod(self.size, self.batch_size * self.world)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __len__(self):
+        return self.iters_per_epoch
+
+    def __iter__(self):
+        iteration, epoch, order = self.cursor, -1, None
+        while True:
+            now, k = divmod(iteration, self.iters_per_epoch)
+            if now != epoch:
+                epoch, order = now, self._order(now)
+            first = (k * self.world + self.rank) * self.batch_size
+            chosen = np.take(order, range(first, first + self.batch_size), mode='wrap')
+            yield (epoch * self.size + chosen).tolist()
+            iteration += 1
+
+    def _order(self, epoch):
+        if not self.shuffle:
+            return np.arange(self.size)
+        # numpy pads seeds with zeros: without the 1 this would be the generator of sample 0's augmentation
+        return np.random.default_rng((self.seed, epoch, 0, 1)).permutation(self.size)
+
+
+class EvalSampler:
+    """Each sample once over all ranks, in order, nothing padded: rank r reads the r-th of `world` nearly equal parts.
+
+    Args:
+        size: number of samples of the dataset, >= 0.
+        rank, world: this process and the number of processes.
+    """
+
+    def __init__(self, size, rank=0, world=1):
+        _at_least(0, size=size)
+        _at_least(1, world=world)
+        _check_rank(rank, world)
+        self.indices = range(size * rank // world, size * (rank + 1) // world)
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __iter__(self):
+        return iter(self.indices)
+
+
+def _at_least(lowest, **values):
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
+            raise InputError(f'`{name}` must be an int >= {lowest}, got {value!r}.')
+
+
+def _check_rank(rank, world):
+    if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or not 0 <= rank < world:
+        raise InputError(f'`rank` must be an int in [0, {world - 1}] for {world} processes, got {rank!r}.')

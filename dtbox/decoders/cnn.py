@@ -1,0 +1,117 @@
+"""The CNN decoder of DualToken (arXiv 2503.14324), of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941).
+
+Features are laid out on a grid, resized to the latent size, widened by the post-quantization block and decoded level by level. Parameter
+names under `post_quant_conv` and `decoder` are the published ones.
+
+Legend: B batch, N tokens, D feature width, C latent channels, h and w latent rows and columns, H and W pixels.
+"""
+import torch.nn as nn
+import torch.nn.functional as F
+
+from dtbox.decoders.base import Decoder, run
+from dtbox.errors import InputError
+from dtbox.layers.conv import ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
+from dtbox.registry import DECODERS
+
+
+class _Middle(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.block_1 = ResidualConv(channels, channels)
+        self.attn_1 = SpatialAttention(channels)
+        self.block_2 = ResidualConv(channels, channels)
+
+    def forward(self, x, recompute=False):
+        for part in (self.block_1, self.attn_1, self.block_2):
+            x = run(part, x, recompute)
+        return x
+
+
+class _Level(nn.Module):
+    """Residual blocks of one resolution, each followed by attention where asked for, then the upsampling to the next."""
+
+    def __init__(self, in_channels, out_channels, blocks, attention, upsample):
+        super().__init__()
+        self.block = nn.ModuleList(ResidualConv(in_channels if j == 0 else out_channels, out_channels) for j in range(blocks))
+        self.attn = nn.ModuleList(SpatialAttention(out_channels) for _ in range(blocks if attention else 0))
+        self.upsample = Upsample(out_channels) if upsample else None
+
+    def forward(self, x, recompute=False):
+        for j, block in enumerate(self.block):
+            x = run(block, x, recompute)
+            if len(self.attn):
+                x = run(self.attn[j], x, recompute)
+        return x if self.upsample is None else run(self.upsample, x, recompute)
+
+
+class CNNStack(nn.Module):
+    """Latent map to image: the part of the published checkpoints under `decoder.`.
+
+    Args:
+        in_channels: latent channels C.
+        channels: base width, a multiple of 32.
+        multipliers: width of each level over `channels`, full resolution first.
+        blocks: residual blocks per level, less one (the published `num_res_blocks`).
+        attention: for each level, full resolution first, whether its blocks are followed by attention.
+        recompute: drop activations and compute them again in the backward pass.
+    """
+
+    def __init__(self, in_channels, channels, multipliers, blocks, attention, recompute=False):
+        super().__init__()
+        widths = [channels * m for m in multipliers]
+        self.recompute = recompute
+        self.conv_in = conv3x3(in_channels, widths[-1])
+        self.mid = _Middle(widths[-1])
+        self.up = nn.ModuleList(
+            _Level(widths[min(i + 1, len(widths) - 1)], width, blocks + 1, attention[i], upsample=i > 0)
+            for i, width in enumerate(widths))
+        self.norm_out = group_norm(widths[0])
+        self.conv_out = conv3x3(widths[0], 3)
+
+    def forward(self, x):
+        """x [B,C,h,w] -> images [B,3,H,W]."""
+        recompute = self.recompute and self.training
+        x = self.mid(self.conv_in(x), recompute)
+        for level in reversed(self.up):
+            x = level(x, recompute)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+@DECODERS.register_module()
+class CNNDecoder(Decoder):
+    """DualToken's pixel decoder; its defaults are those of the published 384-pixel model (latent_size 24).
+
+    Args:
+        in_dim: feature width D, a multiple of 32 with the post-quantization block.
+        grid: token grid (h, w).
+        image_size: (H, W) in pixels, or one number; must be latent size * 2^(levels - 1).
+        channels: base width, a multiple of 32.
+        multipliers: width of each level over `channels`, full resolution first; its length is the number of levels.
+        blocks: residual blocks per level, less one (the published `num_res_blocks`).
+        latent_channels: C, channels that enter the decoder.
+        attention_resolutions: rows of the feature maps that get attention, in pixels.
+        latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
+        post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U).
+        checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+    """
+
+    def __init__(self, in_dim, grid, image_size, channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2, latent_channels=1024,
+                 attention_resolutions=(24,), latent_size=None, post_quant=True, checkpointing=False):
+        super().__init__(in_dim, grid, image_size, latent_size)
+        if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
+            raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
+        self.check_scale(len(multipliers) - 1, f'`multipliers` has {len(multipliers)} levels')
+        rows = [self.image_size[0] >> i for i in range(len(multipliers))]
+        self.post_quant_conv = (ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
+                                else nn.Conv2d(in_dim, latent_channels, 1))
+        self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, [r in attention_resolutions for r in rows],
+                                recompute=checkpointing)
+
+    @property
+    def last_layer(self):
+        """Weight of the final convolution."""
+        return self.decoder.conv_out.weight
+
+    def forward(self, features):
+        """features [B,N,D] -> images [B,3,H,W], not clamped."""
+        return self.decoder(self.post_quant_conv(self.to_map(features)))

@@ -1,0 +1,133 @@
+"""Two decoders that train on a CPU: a small ViT and a small CNN with depth-to-space upsampling.
+
+Most work happens on the token grid; at full resolution only a few thin 3x3 convolutions are left, because these are what costs on a CPU.
+The ViT decoder follows ViT-VQGAN (arXiv 2110.04627), plus a convolutional refinement that removes the seams between patches. The CNN
+upsamples by sub-pixel convolution (arXiv 1609.05158). Neither reproduces a published model.
+
+Legend: B batch, N tokens, D feature width, h and w latent rows and columns, H and W pixels.
+"""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from dtbox.decoders.base import Decoder, run
+from dtbox.errors import InputError
+from dtbox.layers.conv import ResidualConv, conv3x3
+from dtbox.registry import DECODERS
+
+
+@DECODERS.register_module()
+class ViTDecoder(Decoder):
+    """Linear in, learned positions, pre-norm transformer blocks, linear to patch pixels, convolutional refinement.
+
+    Args:
+        in_dim: feature width D.
+        grid: token grid (h, w).
+        image_size: (H, W) in pixels, or one number; a multiple of the latent size.
+        width: channels of the transformer.
+        depth: transformer blocks.
+        heads: attention heads; divides `width`.
+        mlp_ratio: hidden width of the MLP over `width`.
+        refine_channels: channels per pixel that the patches are painted with and refined in.
+        latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
+        checkpointing: recompute activations of the blocks in the backward pass.
+    """
+
+    def __init__(self, in_dim, grid, image_size, width=128, depth=4, heads=4, mlp_ratio=4., refine_channels=12, latent_size=None,
+                 checkpointing=False):
+        from timm.models.vision_transformer import Block
+        super().__init__(in_dim, grid, image_size, latent_size)
+        if width % heads:
+            raise InputError(f'`width` {width} does not divide into {heads} heads; choose a multiple, such as {width // heads * heads + heads}.')
+        self.patch = self._patch()
+        self.recompute = checkpointing
+        self.proj_in = nn.Linear(in_dim, width)
+        self.positions = nn.Parameter(torch.zeros(1, self.latent[0] * self.latent[1], width))
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.to_pixels = nn.Linear(width, refine_channels * self.patch[0] * self.patch[1])
+        self.refine = nn.Sequential(nn.GELU(), conv3x3(refine_channels, refine_channels))
+        self.conv_out = conv3x3(refine_channels, 3)
+        nn.init.trunc_normal_(self.positions, std=.02)
+
+    def _patch(self):
+        sides = [divmod(i, t) for i, t in zip(self.image_size, self.latent)]
+        if any(rest or not side for side, rest in sides):
+            fit = tuple(max(round(i / t), 1) * t for i, t in zip(self.image_size, self.latent))
+            raise InputError(f'`image_size` {self.image_size} is not a multiple of the latent grid {self.latent}. What fits: `image_size` '
+                             f'{fit}, or a `latent_size` that divides {self.image_size}.')
+        return tuple(side for side, _ in sides)
+
+    @property
+    def last_layer(self):
+        """Weight of the final convolution."""
+        return self.conv_out.weight
+
+    def forward(self, features):
+        """features [B,N,D] -> images [B,3,H,W], not clamped."""
+        x = self.to_map(features).flatten(2).transpose(1, 2)
+        x = self.proj_in(x) + self.positions
+        for block in self.blocks:
+            x = run(block, x, self.recompute and self.training)
+        x = self._paint(self.to_pixels(self.norm(x)))
+        return self.conv_out(x + self.refine(x))
+
+    def _paint(self, x):
+        """[B, h*w, c*ph*pw] -> [B, c, H, W]."""
+        (rows, columns), (height, width) = self.latent, self.patch
+        x = x.reshape(len(x), rows, columns, -1, height, width)
+        return x.permute(0, 3, 1, 4, 2, 5).reshape(len(x), -1, *self.image_size)
+
+
+class _DepthToSpace(nn.Module):
+    """3x3 convolution to four times the channels, each 2x2 pixels of the next resolution; then a thin residual convolution."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.expand = conv3x3(in_channels, 4 * out_channels)
+        self.refine = conv3x3(out_channels, out_channels)
+
+    def forward(self, x):
+        x = F.pixel_shuffle(self.expand(x), 2)
+        return x + self.refine(F.silu(x))
+
+
+@DECODERS.register_module()
+class LightCNNDecoder(Decoder):
+    """Residual blocks on the token grid, then thin depth-to-space stages, each doubling the size.
+
+    Args:
+        in_dim: feature width D.
+        grid: token grid (h, w).
+        image_size: (H, W) in pixels, or one number; must be latent size * 2^stages.
+        width: channels on the token grid, a multiple of 32.
+        blocks: residual blocks there.
+        channels: channels after each stage, token grid first; None: as many stages as the sizes ask for, halving from `width`, at least 12.
+        latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
+        checkpointing: recompute activations in the backward pass.
+    """
+
+    def __init__(self, in_dim, grid, image_size, width=128, blocks=2, channels=None, latent_size=None, checkpointing=False):
+        super().__init__(in_dim, grid, image_size, latent_size)
+        if channels is None:
+            stages = max((self.image_size[0] // self.latent[0]).bit_length() - 1, 0)
+            channels = [max(width >> (i + 1), 12) for i in range(stages)]
+        self.check_scale(len(channels), f'{len(channels)} stages')
+        widths = [width, *channels]
+        self.recompute = checkpointing
+        self.conv_in = nn.Conv2d(in_dim, width, 1)
+        self.blocks = nn.ModuleList(ResidualConv(width, width) for _ in range(blocks))
+        self.stages = nn.ModuleList(_DepthToSpace(a, b) for a, b in zip(widths, widths[1:]))
+        self.conv_out = conv3x3(widths[-1], 3)
+
+    @property
+    def last_layer(self):
+        """Weight of the final convolution."""
+        return self.conv_out.weight
+
+    def forward(self, features):
+        """features [B,N,D] -> images [B,3,H,W], not clamped."""
+        x = self.conv_in(self.to_map(features))
+        for part in (*self.blocks, *self.stages):
+            x = run(part, x, self.recompute and self.training)
+        return self.conv_out(F.silu(x))

@@ -1,0 +1,92 @@
+"""The encoder contract: images to tokens, in stages.
+
+Legend: B batch, P prefix tokens (class, registers), N patch tokens, D width. Layers are 1-based: layer l is the raw output
+of block l, without a norm; layer 0 is the embedding.
+"""
+import torch.nn as nn
+
+from dtbox.errors import InputError
+
+
+class Encoder(nn.Module):
+    """Base class of encoders.
+
+    A subclass sets `depth`, `num_prefix_tokens`, `image_size` and `pooled_dim`, and implements `width`, `grid`, `embed`,
+    `blocks_between` (what `run` walks over) and `pool`.
+
+    Attributes:
+        depth: number of blocks.
+        num_prefix_tokens: tokens in front of the patch tokens; they travel inside `run`, taps never show them.
+        image_size: (height, width) in pixels.
+        pooled_dim: width of `pool`'s output, or None where the trunk has no pool of its own.
+    """
+    depth = 0
+    num_prefix_tokens = 0
+    image_size = (0, 0)
+    pooled_dim = None
+
+    def width(self, layer):
+        """Return the channels D of `layer`."""
+        raise NotImplementedError
+
+    def grid(self, layer):
+        """Return the token grid (rows, columns) of `layer` for this encoder's image size."""
+        raise NotImplementedError
+
+    def embed(self, images):
+        """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D] (layer 0)."""
+        raise NotImplementedError
+
+    def step(self, tokens, layer):
+        """Run block `layer` (1-based): tokens [B,P+N,D] -> [B,P+N,D]."""
+        raise NotImplementedError
+
+    def pool(self, tokens):
+        """Apply the trunk's own final norm and pool: tokens [B,P+N,D] after the last block -> [B, pooled_dim]."""
+        raise NotImplementedError
+
+    def init_weights(self):
+        """Load the weights that the config names; nothing where it names none."""
+
+    def run(self, tokens, start, stop, taps=()):
+        """Run blocks start+1 .. stop.
+
+        Args:
+            tokens: [B,P+N,D] as after block `start`.
+            start: layer that `tokens` come from (0 for the embedding).
+            stop: last block to run.
+            taps: layers in [start, stop] whose patch tokens are wanted.
+
+        Returns:
+            (tokens after block `stop` [B,P+N,D], dict layer -> patch tokens [B,N,D]).
+        """
+        tapped = {}
+        if start in taps:
+            tapped[start] = self.patches(tokens)
+        for layer in range(start + 1, stop + 1):
+            tokens = self.step(tokens, layer)
+            if layer in taps:
+                tapped[layer] = self.patches(tokens)
+        return tokens, tapped
+
+    def patches(self, tokens):
+        """Drop the prefix tokens: [B,P+N,D] -> [B,N,D]."""
+        return tokens[:, self.num_prefix_tokens:]
+
+    def with_patches(self, tokens, patches):
+        """Put `patches` [B,N,D] in the place of the patch tokens of `tokens` [B,P+N,D]."""
+        if not self.num_prefix_tokens:
+            return patches
+        import torch
+        return torch.cat([tokens[:, :self.num_prefix_tokens], patches.to(tokens.dtype)], 1)
+
+    def check_images(self, images):
+        """Raise `InputError` unless `images` is a non-empty float tensor [B,3,H,W] of this encoder's size."""
+        want = f'a float tensor [B, 3, {self.image_size[0]}, {self.image_size[1]}] in [-1, 1]'
+        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != tuple(self.image_size):
+            raise InputError(f'images have the shape {list(images.shape)}; expected {want}. Resize them to the model\'s size, or '
+                             'hand in PIL images or paths, which are prepared for you.')
+        if not images.is_floating_point():
+            raise InputError(f'images are {images.dtype}; expected {want}. Divide uint8 by 127.5 and subtract 1.')
+        if not len(images):
+            raise InputError(f'the batch is empty; expected {want} with B >= 1.')

@@ -1,0 +1,140 @@
+"""The image tower of any open_clip model by name, staged. Towers on a timm trunk (SigLIP, ...) go through the timm stages."""
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from dtbox.encoders.base import Encoder
+from dtbox.encoders.timm_vit import StagedTimm, as_pair
+from dtbox.errors import InputError, closest
+from dtbox.layers.weights import load_into, load_state, with_prefix
+from dtbox.registry import ENCODERS
+
+
+class StagedCLIP(Encoder):
+    """The stages of open_clip's own VisionTransformer.
+
+    Args:
+        visual: open_clip.transformer.VisionTransformer.
+        checkpoint: recompute blocks in the backward pass.
+    """
+
+    def __init__(self, visual, checkpoint=False):
+        super().__init__()
+        self.visual, self.checkpoint = visual, checkpoint
+        self.depth, self.num_prefix_tokens = len(visual.transformer.resblocks), 1
+        self.image_size, self._grid = as_pair(visual.image_size), tuple(visual.grid_size)
+        self.pooled_dim = visual.output_dim
+
+    def width(self, layer):
+        """Return the channels D, the same at every layer."""
+        return self.visual.transformer.width
+
+    def grid(self, layer):
+        """Return the token grid (rows, columns), the same at every layer."""
+        return self._grid
+
+    def embed(self, images):
+        """images [B,3,H,W] in [-1,1] -> tokens [B,1+N,D] (class token first)."""
+        return self.visual._embeds(images)
+
+    def step(self, tokens, layer):
+        """Run block `layer` (1-based)."""
+        block, first = self.visual.transformer.resblocks[layer - 1], self.visual.transformer.batch_first
+        def call(x): return block(x) if first else block(x.transpose(0, 1)).transpose(0, 1)
+        if self.checkpoint and torch.is_grad_enabled() and self.training:
+            return checkpoint(call, tokens, use_reentrant=False)
+        return call(tokens)
+
+    def pool(self, tokens):
+        """Final norm, pool and projection of the tower: -> [B, pooled_dim]."""
+        pooled, _ = self.visual._pool(tokens)
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+
+
+def model_config(name):
+    """Return open_clip's config dict of `name`; `InputError` with the closest names when there is none."""
+    import open_clip
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise InputError(f'open_clip knows no model `{name}`.{closest(name, open_clip.list_models())} See open_clip.list_models().')
+    return config
+
+
+@ENCODERS.register_module()
+class OpenCLIPTower(Encoder):
+    """The image tower of an open_clip model.
+
+    CLIP models were trained on images normalised by their own mean and deviation; images here are in [-1, 1], so the tower
+    renormalises them where the model's statistics differ from 0.5 / 0.5.
+
+    Args:
+        name: open_clip model name ('ViT-B-16', 'ViT-B-16-SigLIP', ...).
+        image_size: pixels; None takes the model's own.
+        weights: None; a local checkpoint (.safetensors, .pt) of the whole model or of the tower; a `dtbox://` name; or
+            'hub:TAG', open_clip's pretrained tag (downloaded).
+        mean, std: the statistics its weights expect, per channel, for images in [0, 1].
+        checkpoint: recompute blocks in the backward pass.
+    """
+
+    def __init__(self, name, image_size=None, weights=None, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), checkpoint=False):
+        super().__init__()
+        from open_clip.model import _build_vision_tower
+        config = model_config(name)
+        vision = dict(config['vision_cfg'])
+        vision['timm_model_pretrained'] = False
+        if image_size is not None:
+            vision['image_size'] = image_size
+        visual = _build_vision_tower(config['embed_dim'], vision, config.get('quick_gelu', False))
+        self.name, self.weights = name, weights
+        self.visual = visual
+        if hasattr(visual, 'trunk'):
+            stages = StagedTimm(visual.trunk, checkpoint)
+        elif hasattr(visual, 'transformer'):
+            stages = StagedCLIP(visual, checkpoint)
+        else:
+            raise InputError(f'the image tower of `{name}` is a {type(visual).__name__}, no transformer; choose a ViT model.')
+        object.__setattr__(self, 'stages', stages)  # shares the modules of `visual`: not to be registered twice
+        self.depth, self.num_prefix_tokens = stages.depth, stages.num_prefix_tokens
+        self.image_size, self.pooled_dim = stages.image_size, config['embed_dim']
+        self.rescale = tuple(mean) != (0.5,) * 3 or tuple(std) != (0.5,) * 3
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def train(self, mode=True):
+        """Switch the tower and its stages."""
+        super().train(mode)
+        self.stages.training = mode
+        return self
+
+    def width(self, layer):
+        """Return the channels D."""
+        return self.stages.width(layer)
+
+    def grid(self, layer):
+        """Return the token grid (rows, columns)."""
+        return self.stages.grid(layer)
+
+    def embed(self, images):
+        """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D]."""
+        if self.rescale:
+            images = (images * 0.5 + 0.5 - self.mean) / self.std
+        return self.stages.embed(images)
+
+    def step(self, tokens, layer):
+        """Run block `layer` (1-based)."""
+        return self.stages.step(tokens, layer)
+
+    def pool(self, tokens):
+        """Pool and project as the whole model does: -> [B, embed_dim]."""
+        pooled = self.stages.pool(tokens)
+        return self.visual.head(pooled) if hasattr(self.visual, 'trunk') else pooled
+
+    def init_weights(self):
+        """Load `weights` into the tower."""
+        if self.weights is None:
+            return
+        if self.weights.startswith('hub:'):
+            import open_clip
+            state = open_clip.create_model(self.name, pretrained=self.weights[4:]).state_dict()
+        else:
+            state = load_state(self.weights)
+        load_into(self.visual, with_prefix(state, 'visual.') or state, self.weights)

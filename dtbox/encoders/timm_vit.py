@@ -1,0 +1,117 @@
+"""Any timm vision transformer as a staged encoder: `VisionTransformer` models (ViT, DeiT, SigLIP, CLIP, DINOv2, MAE) and
+`Eva` models (EVA-02, DINOv3, Perception Encoder)."""
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from dtbox.encoders.base import Encoder
+from dtbox.errors import InputError, closest
+from dtbox.layers.weights import load_into, load_state, with_prefix
+from dtbox.registry import ENCODERS
+
+
+def as_pair(size):
+    """Return (height, width) of an int or a pair."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+class StagedTimm(Encoder):
+    """The stages of a timm transformer that is already built; the base of every encoder with a timm trunk.
+
+    Args:
+        trunk: a timm VisionTransformer or Eva.
+        checkpoint: recompute each block in the backward pass (activation checkpointing).
+    """
+
+    def __init__(self, trunk, checkpoint=False):
+        super().__init__()
+        from timm.models.eva import Eva
+        from timm.models.vision_transformer import VisionTransformer
+        if not isinstance(trunk, (VisionTransformer, Eva)):
+            raise InputError(f'{type(trunk).__name__} is no plain vision transformer; expected a timm VisionTransformer or Eva '
+                             '(names that begin with vit_, deit, eva). Choose another model name.')
+        self.trunk, self.checkpoint = trunk, checkpoint
+        self.rotary = isinstance(trunk, Eva)
+        self.depth, self.num_prefix_tokens = len(trunk.blocks), trunk.num_prefix_tokens
+        self.image_size, self._grid = as_pair(trunk.patch_embed.img_size), tuple(trunk.patch_embed.grid_size)
+        self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
+
+    def width(self, layer):
+        """Return the channels D, the same at every layer."""
+        return self.trunk.embed_dim
+
+    def grid(self, layer):
+        """Return the token grid (rows, columns), the same at every layer."""
+        return self._grid
+
+    def embed(self, images):
+        """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D]; pixels beyond the last whole patch are not seen."""
+        tokens = self.trunk._pos_embed(self.trunk.patch_embed(images))
+        return self.trunk.norm_pre(tokens[0] if self.rotary else tokens)
+
+    def step(self, tokens, layer):
+        """Run block `layer` (1-based)."""
+        block = self.trunk.blocks[layer - 1]
+        call = block
+        if self.rotary:
+            rope = self._rope(layer)
+            def call(x): return block(x, rope=rope)
+        if self.checkpoint and torch.is_grad_enabled() and self.training:
+            return checkpoint(call, tokens, use_reentrant=False)
+        return call(tokens)
+
+    def _rope(self, layer):
+        module = self.trunk.rope
+        if module is None:
+            return None
+        cached = getattr(module, 'feat_shape', None) is not None
+        rope = module.get_embed() if cached else module.get_embed(shape=self._grid)
+        return rope[layer - 1] if getattr(self.trunk, 'rope_mixed', False) else rope
+
+    def pool(self, tokens):
+        """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
+        return self.trunk.forward_head(self.trunk.norm(tokens))
+
+
+@ENCODERS.register_module()
+class TimmViT(StagedTimm):
+    """A timm vision transformer by name.
+
+    Args:
+        name: timm model name.
+        image_size: pixels, an int or (height, width).
+        weights: None; a local .safetensors / .pt file or `dtbox://` name in timm's key names; or 'timm', timm's own
+            pretrained weights for that name (downloaded, cached by timm's hub client).
+        prefix: take only the file's keys under this prefix.
+        checkpoint: recompute blocks in the backward pass.
+        model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
+    """
+
+    def __init__(self, name, image_size, weights=None, prefix='', checkpoint=False, model_args=None):
+        super().__init__(build_timm(name, image_size, model_args or {}), checkpoint)
+        self.name, self.weights, self.prefix, self.model_args = name, weights, prefix, dict(model_args or {})
+
+    def init_weights(self):
+        """Load `weights` into the trunk; `InputError` lists every key that does not match."""
+        if self.weights is None:
+            return
+        if self.weights == 'timm':
+            state = build_timm(self.name, self.image_size, self.model_args, pretrained=True).state_dict()
+        else:
+            state = load_state(self.weights)
+        load_into(self.trunk, with_prefix(state, self.prefix), self.weights)
+
+
+def build_timm(name, image_size, model_args, pretrained=False):
+    """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
+    import timm
+    if not timm.is_model(name):
+        raise InputError(f'timm knows no model `{name}`.{closest(name, timm.list_models())} See timm.list_models("vit_*").')
+    size = as_pair(image_size)
+    patch = model_args.get('patch_size')
+    if patch and min(size) < max(as_pair(patch)):
+        raise InputError(f'images of {size[0]} x {size[1]} pixels are smaller than one patch of {patch}. Use larger images or patches.')
+    args = dict(num_classes=0, **model_args)
+    try:
+        return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
+    except (TypeError, AssertionError, ValueError) as e:
+        raise InputError(f'timm cannot build `{name}` for images of {size[0]} x {size[1]} with {model_args}: {e}') from e

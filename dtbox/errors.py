@@ -1,0 +1,46 @@
+"""The one error that a user is meant to read.
+
+`InputError` says in one sentence what came, what was expected and what to do. Command lines print it without a
+traceback and leave with exit code 2; from Python it is an ordinary `ValueError`.
+"""
+import difflib
+
+
+class InputError(ValueError):
+    """Bad input: a wrong path, key, shape, size or file.
+
+    Args:
+        message: what came, what was expected, what to do.
+        where: dotted path of the offending config entry, outermost first (`model.decoder`), or ''.
+    """
+
+    def __init__(self, message, where=''):
+        super().__init__(message)
+        self.message = message
+        self.where = where
+
+    def within(self, prefix):
+        """Return the same error, seen from one level further out in the config."""
+        if not prefix:
+            return self
+        return InputError(self.message, f'{prefix}.{self.where}' if self.where else prefix)
+
+    def __str__(self):
+        return f'{self.where}: {self.message}' if self.where else self.message
+
+
+def closest(name, known, n=3):
+    """Return a hint such as ' Did you mean `dim` or `dims`?', or '' where nothing known comes close."""
+    table = {str(k).lower(): str(k) for k in known}
+    hits = [table[m] for m in difflib.get_close_matches(str(name).lower(), table, n=n, cutoff=0.55)]
+    return f' Did you mean {" or ".join(f"`{h}`" for h in hits)}?' if hits else ''
+
+
+def need_package(module, extra, why):
+    """Import and return `module`; an `InputError` that names the extra to install where it is missing."""
+    import importlib
+    try:
+        return importlib.import_module(module)
+    except ImportError as e:
+        raise InputError(f'{why} needs the package `{module}`, which cannot be imported ({e}). '
+                         f'Install it with: pip install "dtbox[{extra}]"') from e

@@ -1,0 +1,195 @@
+"""Metric: streaming sums that add up over batches, sets and ranks.
+
+A concrete metric names what it `requires` and writes two methods: `update` adds the sums of a batch, `values` turns sums into
+numbers. What is missing (no texts, no decoder, no teacher) is no error: the metric yields nothing and says why in `skipped`.
+
+A metric also fits MMEngine's Evaluator: give `val_step` a list of one TokenizerOutput to return. MMEngine's sampler pads the last
+batch of a rank with repeated samples unless `round_up=False`, and sums cannot take them out again.
+"""
+import copy
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Optional, Tuple
+
+import torch
+from mmengine.logging import print_log
+
+from dtbox.errors import InputError
+from dtbox.evaluation import ranks
+
+REASONS = {
+    'reconstructions': 'no reconstructions: nothing was decoded',
+    'codes': 'no codes',
+    'pooled': 'no pooled embedding of the tokens: the model has no head, or it did not run',
+    'teacher.tokens': 'no teacher tokens to compare with',
+    'teacher.pooled': 'no pooled embedding of a teacher',
+    'batch.texts': 'the data has no texts',
+    'batch.labels': 'the data has no labels',
+    'context.teacher': 'no teacher to embed the reconstructions',
+    'context.classes': 'the data has no class names',
+    'context.embed_text': 'no text tower to embed the class names',
+    'context.vocabularies': 'the sizes of the codebooks are not known',
+}
+"""Why a metric is absent, by the name of what it misses."""
+
+
+@dataclass(frozen=True)
+class EvalContext:
+    """What metrics may need beside batches and outputs; all of it optional.
+
+    Attributes:
+        classes: names of the classes for zero-shot, by label.
+        embed_text: list of T strings -> embeddings [T, E], normalised.
+        teacher: images [B, 3, H, W] in [-1, 1] -> the frozen teacher's pooled output [B, E], not normalised.
+        vocabularies: name -> (Q, list of its Q codebook sizes).
+    """
+    classes: Optional[List[str]] = None
+    embed_text: Optional[Callable] = None
+    teacher: Optional[Callable] = None
+    vocabularies: Dict[str, Tuple[int, List[int]]] = field(default_factory=dict)
+
+
+class Metric:
+    """Base of every metric.
+
+    Args:
+        prefix: put in front of the names of the values (`prefix/psnr`), to tell two metrics of one class apart.
+
+    Attributes:
+        requires: dotted names of what it cannot do without: fields of TokenizerOutput (`teacher.tokens`, `features.semantic`), of
+            the Batch (`batch.texts`) and of the EvalContext (`context.classes`).
+        uses: dotted names of what else it reads where it is there.
+        merges: whether the sums of several sets make sense as one (the column `all`).
+        state: name -> float64 sums; additive.
+        reasons: why pictures were left out -> how many.
+    """
+    requires = ()
+    uses = ()
+    merges = True
+
+    def __init__(self, prefix=''):
+        self.prefix = prefix
+        self.context = EvalContext()
+        self.dataset_meta = None
+        self.reset()
+
+    @property
+    def label(self):
+        """Name of the metric itself, for messages."""
+        return f'{self.prefix}/{type(self).__name__}' if self.prefix else type(self).__name__
+
+    def setup(self, context):
+        """Take the EvalContext before a pass; computes nothing that may turn out not to be needed."""
+        self.context = context
+
+    def reset(self):
+        """Forget what was seen."""
+        self.state, self.reasons, self.synced = {}, Counter(), False
+
+    def fresh(self):
+        """Return an empty copy that shares settings and context."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
+    def available(self, outputs, batch):
+        """Return True, or the reason why this batch cannot be measured."""
+        for name in self.requires:
+            if _absent(_lookup(name, outputs, batch, self.context)):
+                return REASONS.get(name, f'the outputs carry no `{name}`')
+        return True
+
+    @torch.no_grad()
+    def process(self, data_batch, outputs):
+        """Add a batch.
+
+        Args:
+            data_batch: a Batch; only its texts, labels and keys are read, never its images (uint8 or not).
+            outputs: the TokenizerOutput of that batch, or a list of just it (MMEngine's Evaluator).
+        """
+        if isinstance(outputs, (list, tuple)):
+            outputs, = outputs
+        if self.synced:
+            raise RuntimeError(f'{self.label} has already been summed over ranks: call reset() before a new pass.')
+        reason = self.available(outputs, data_batch)
+        if reason is not True:
+            self.leave_out(reason, len(outputs.images))
+            return
+        self.add('pictures', torch.tensor(len(outputs.images)))
+        self.update(data_batch, outputs)
+
+    def update(self, batch, outputs):
+        """Add the sums of a batch, all of `requires` being there."""
+        raise NotImplementedError(f'{type(self).__name__} must write update(batch, outputs).')
+
+    def values(self):
+        """Return name -> number from the sums of at least one batch."""
+        raise NotImplementedError(f'{type(self).__name__} must write values().')
+
+    def add(self, name, value):
+        """Add a tensor to the float64 sum `name`."""
+        value = value.detach().cpu().double()
+        self.state[name] = self.state[name] + value if name in self.state else value
+
+    def leave_out(self, reason, pictures):
+        """Note why some pictures, or one side of them, could not be measured."""
+        self.reasons[reason] += int(pictures)
+
+    def merge(self, other):
+        """Add what another metric of the same class saw, and return self."""
+        if type(other) is not type(self):
+            raise InputError(f'cannot merge {other.label} into {self.label}: only metrics of one class add up.')
+        for name, value in other.state.items():
+            self.add(name, value)
+        self.reasons.update(other.reasons)
+        return self
+
+    def sync(self):
+        """Sum over ranks, once, at the end. Every rank must take part; one that saw nothing learns the shapes from the others."""
+        if self.synced:
+            return
+        gathered = ranks.gather_objects(({k: tuple(v.shape) for k, v in self.state.items()}, dict(self.reasons)))
+        shapes = {}
+        for layout, _ in gathered:
+            for name, shape in layout.items():
+                if shapes.setdefault(name, shape) != shape:
+                    raise InputError(f'{self.label}: the sums `{name}` have shape {list(shape)} on one rank and '
+                                     f'{list(shapes[name])} on another. Ranks must evaluate the same model.')
+        zeros = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        self.state = {name: ranks.sum_tensor(self.state.get(name, zeros[name])) for name in sorted(shapes)}
+        self.reasons = sum((Counter(reasons) for _, reasons in gathered), Counter())
+        self.synced = True
+
+    def compute(self):
+        """Return name -> float; empty where nothing could be measured (`skipped` says why)."""
+        if not self.state.get('pictures'):
+            return {}
+        return {f'{self.prefix}/{k}' if self.prefix else k: float(v) for k, v in self.values().items()}
+
+    @property
+    def skipped(self):
+        """Why values are missing or pictures were left out, as one sentence; '' where all was measured. Ask after `compute`."""
+        if not self.state.get('pictures'):
+            return '; '.join(sorted(self.reasons))
+        return '; '.join(f'{reason} ({n} pictures)' for reason, n in sorted(self.reasons.items()))
+
+    def evaluate(self, size=None):
+        """MMEngine's moment: sum over ranks, compute, start anew. `size` is ignored, since sums know nothing of padding."""
+        self.sync()
+        values = self.compute()
+        if self.skipped:
+            print_log(f'{self.label}: {self.skipped}.', logger='current')
+        self.reset()
+        return values
+
+
+def _lookup(name, outputs, batch, context):
+    head, _, rest = name.partition('.')
+    value, path = {'batch': (batch, rest), 'context': (context, rest)}.get(head, (outputs, name))
+    for part in path.split('.'):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value
+
+
+def _absent(value):
+    return value is None or (isinstance(value, (dict, list, tuple)) and not value)

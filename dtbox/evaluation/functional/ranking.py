@@ -1,0 +1,112 @@
+"""Places, recall at k and top-k for retrieval and zero-shot classification.
+
+The place of a query is the number of wrong items that score at least as high as its best right item. A tie counts against the
+query, so an embedding that has collapsed scores 0, not 1, and the order of the items never matters; a NaN counts against it too.
+Recall at k is the share of queries with a right item among the first k (the "R@k" of image-text papers; a "hit rate" where there
+are several right items).
+
+Shapes: M queries, G gallery items, E embedding width, P pairs.
+"""
+import torch
+import torch.nn.functional as F
+
+from dtbox.errors import InputError
+
+TIE = 1e-6
+"""Cosines closer than this are a tie: equal pictures in different batches differ by float32 round-off."""
+
+
+def places(queries, gallery, pairs, tie=0.0, block=256):
+    """Place of the best right item of each query, by cosine similarity.
+
+    Args:
+        queries: embeddings [M, E], normalised here.
+        gallery: embeddings [G, E], normalised here.
+        pairs: [P, 2] int64, (query, gallery item) that belong together; every query needs one.
+        tie: scores that are lower than the best right one by no more than this count as equal.
+        block: queries whose similarities [block, G] are held at a time.
+
+    Returns:
+        [M] int64 in 0..G-1; 0 is the first place.
+
+    Raises:
+        InputError: when the widths differ, a pair is out of range or a query has no right item.
+    """
+    queries, gallery = torch.as_tensor(queries), torch.as_tensor(gallery)
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise InputError(f'expected embeddings [M, E] and [G, E] of one width, got {list(queries.shape)} and {list(gallery.shape)}.')
+    queries, gallery = (F.normalize(v.detach().double(), dim=1) for v in (queries, gallery))
+    found = [_places_of(queries[i:i + block] @ gallery.T, right, tie)
+             for i, right in _right_items(pairs, len(queries), len(gallery), block)]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
+
+def topk_places(scores, labels, tie=0.0):
+    """Place of the right class of each sample; the k first count as right for top-k.
+
+    Args:
+        scores: [M, G], higher is better.
+        labels: [M] int64 in 0..G-1.
+        tie: as in `places`.
+
+    Returns:
+        [M] int64; `recall_at` of it is the top-k accuracy.
+
+    Raises:
+        InputError: when a label is out of range.
+    """
+    labels = torch.as_tensor(labels).long().cpu()
+    pairs = torch.stack([torch.arange(len(labels)), labels], dim=1)
+    scores = scores.detach().double().cpu()
+    found = [_places_of(scores, right, tie) for _, right in _right_items(pairs, len(scores), scores.shape[1], max(1, len(scores)))]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
+
+def recall_at(places_m, k):
+    """Share of queries whose place is among the first `k`; NaN without queries."""
+    return (places_m < k).double().mean().item()
+
+
+def match_pairs(keys, texts):
+    """Find the pictures, the texts and what belongs together in a list of pairs.
+
+    Samples of one key are one picture (with several captions), equal texts are one text (that may belong to several pictures).
+
+    Args:
+        keys: picture of each sample.
+        texts: caption of each sample.
+
+    Returns:
+        tuple: positions of the first sample of each picture [I]; of each text [T]; pairs [P, 2] int64 (picture, text) as
+        positions in these two.
+    """
+    pictures, captions, pairs = {}, {}, {}
+    for i, (key, text) in enumerate(zip(keys, texts)):
+        picture = pictures.setdefault(key, (len(pictures), i))[0]
+        caption = captions.setdefault(text, (len(captions), i))[0]
+        pairs[picture, caption] = None
+    first_i, first_t = (torch.tensor([i for _, i in v.values()], dtype=torch.int64) for v in (pictures, captions))
+    return first_i, first_t, torch.tensor(list(pairs), dtype=torch.int64).reshape(-1, 2)
+
+
+def _right_items(pairs, m, g, block):
+    """Yield (first query, mask [block, G] of right items) of each block of queries."""
+    pairs = torch.as_tensor(pairs).long().cpu()
+    if len(pairs) and (int(pairs.min()) < 0 or int(pairs[:, 0].max()) >= m or int(pairs[:, 1].max()) >= g):
+        raise InputError(f'pairs must lie in 0..{m - 1} queries and 0..{g - 1} items; the largest are {pairs.max(0).values.tolist()}, '
+                         f'the smallest {pairs.min(0).values.tolist()}.')
+    lonely = (torch.bincount(pairs[:, 0], minlength=m) == 0).nonzero().flatten().tolist()
+    if lonely:
+        raise InputError(f'{len(lonely)} of {m} queries have no right item, such as query {lonely[0]}. Leave them out.')
+    for i in range(0, m, block):
+        inside = pairs[(pairs[:, 0] >= i) & (pairs[:, 0] < i + block)]
+        right = torch.zeros(min(block, m - i), g, dtype=torch.bool)
+        right[inside[:, 0] - i, inside[:, 1]] = True
+        yield i, right
+
+
+def _places_of(scores, right, tie):
+    right = right.to(scores.device)
+    best = torch.where(right, scores, torch.full_like(scores, -torch.inf)).amax(dim=1, keepdim=True)
+    behind = scores < best - tie  # false for NaN, which so counts against the query
+    return (~behind & ~right).sum(dim=1).cpu()

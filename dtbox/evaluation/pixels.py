@@ -1,0 +1,59 @@
+"""How close reconstructions come to the pictures: PSNR, SSIM, L1. Each image counts once, whatever its batch."""
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
+from dtbox.registry import METRICS
+
+
+class PerImage(Metric):
+    """Mean over images of one number per image, and its standard error `NAME/stderr` from two images on."""
+    requires = ('reconstructions',)
+    name = ''
+
+    def score(self, outputs):
+        """Return [B], one number per image."""
+        raise NotImplementedError(f'{type(self).__name__} must write score(outputs).')
+
+    def update(self, batch, outputs):
+        score = self.score(outputs).double()
+        self.add('sum', score.sum())
+        self.add('squares', score.square().sum())
+
+    def values(self):
+        n, total, squares = (self.state[k].item() for k in ('pictures', 'sum', 'squares'))
+        values = {self.name: total / n}
+        if n > 1:
+            variance = max(0.0, squares - total * total / n) / (n - 1)
+            values[f'{self.name}/stderr'] = (variance / n) ** 0.5
+        return values
+
+
+@METRICS.register_module()
+class PSNR(PerImage):
+    """Peak signal-to-noise ratio in dB of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.psnr`."""
+    name = 'psnr'
+
+    def score(self, outputs):
+        return psnr(to_unit(outputs.reconstructions), to_unit(outputs.images))
+
+
+@METRICS.register_module()
+class SSIM(PerImage):
+    """Structural similarity of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.ssim`."""
+    name = 'ssim'
+
+    def available(self, outputs, batch):
+        if min(outputs.images.shape[-2:]) < 11:
+            return f'SSIM needs images of at least 11 x 11 pixels, got {outputs.images.shape[-2]} x {outputs.images.shape[-1]}'
+        return super().available(outputs, batch)
+
+    def score(self, outputs):
+        return ssim(to_unit(outputs.reconstructions), to_unit(outputs.images))
+
+
+@METRICS.register_module()
+class L1(PerImage):
+    """Mean absolute error in units of [-1, 1]; reconstructions as they are, not clamped."""
+    name = 'l1'
+
+    def score(self, outputs):
+        return absolute_error(outputs.reconstructions, outputs.images)

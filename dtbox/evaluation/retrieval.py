@@ -1,0 +1,109 @@
+"""Retrieval between pictures and captions, by the teacher's embeddings and by the tokens', side by side.
+
+The one metric that keeps embeddings: it gathers them once, at the end, from ranks that hold different numbers.
+"""
+import itertools
+
+import torch
+import torch.nn.functional as F
+
+from dtbox.errors import InputError
+from dtbox.evaluation import ranks
+from dtbox.evaluation.base import REASONS, Metric
+from dtbox.evaluation.functional import match_pairs, places, recall_at
+from dtbox.evaluation.functional.ranking import TIE
+from dtbox.registry import METRICS
+
+SIDES = ('teacher', 'tokens')
+_nameless = itertools.count()  # of the process, so that merged metrics never mistake two pictures for one
+
+
+def side_embeddings(outputs):
+    """Return side -> pooled embedding [B, E] of the pictures or None: the teacher's, and the tokens' from the head."""
+    return dict(teacher=outputs.teacher.pooled if outputs.teacher is not None else None, tokens=outputs.pooled)
+
+
+@METRICS.register_module()
+class Retrieval(Metric):
+    """`t2i_rK/SIDE` and `i2t_rK/SIDE`, SIDE being `teacher` or `tokens`; `kept`, the tokens' mean R@1 over the teacher's.
+
+    The mean R@1 is that of both directions. Samples of one key are one picture, equal captions one text; with several right
+    answers the best one counts. Ties count against. Pictures with an empty caption are left out. Texts are embedded by the
+    outputs' `text_pooled` or else by the context's `embed_text`.
+
+    Args:
+        ks: the K of R@K.
+        prefix: see Metric.
+    """
+    requires = ('batch.texts',)
+    uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text')
+    merges = False
+
+    def __init__(self, ks=(1, 5, 10), prefix=''):
+        super().__init__(prefix)
+        self.ks = tuple(ks)
+
+    def reset(self):
+        super().reset()
+        self.names, self.rows = [], {name: [] for name in ('text', *SIDES)}
+
+    def available(self, outputs, batch):
+        if all(v is None for v in side_embeddings(outputs).values()):
+            return 'no pooled embedding, neither of the tokens nor of a teacher'
+        if outputs.text_pooled is None and self.context.embed_text is None:
+            return 'no text tower to embed the captions'
+        return super().available(outputs, batch)
+
+    def update(self, batch, outputs):
+        size = len(outputs.images)
+        text = self.context.embed_text(batch.texts) if outputs.text_pooled is None else outputs.text_pooled
+        if len(batch.texts) != size or len(text) != size:
+            raise InputError(f'retrieval needs one caption for each of {size} pictures, got {len(batch.texts)} captions and '
+                             f'{len(text)} text embeddings.')
+        keys = batch.keys or [f'rank {ranks.rank()}, sample {next(_nameless)}' for _ in range(size)]
+        told = [i for i, caption in enumerate(batch.texts) if caption.strip()]
+        if len(told) < size:
+            self.leave_out('pictures with an empty caption', size - len(told))
+        self.names += [(str(keys[i]), batch.texts[i].strip()) for i in told]
+        for name, value in dict(text=text, **side_embeddings(outputs)).items():
+            if value is None:
+                self.leave_out(REASONS['pooled' if name == 'tokens' else 'teacher.pooled'], size)
+            else:
+                self.rows[name].append(F.normalize(value.detach().float(), dim=1).cpu()[told])
+
+    def merge(self, other):
+        super().merge(other)
+        self.names = self.names + other.names
+        self.rows = {name: self.rows[name] + other.rows[name] for name in self.rows}
+        return self
+
+    def sync(self):
+        if self.synced:
+            return
+        super().sync()
+        self.names = [pair for part in ranks.gather_objects(self.names) for pair in part]
+        self.rows = {name: [ranks.gather_rows(_stack(self.rows[name]))] for name in self.rows}
+
+    def values(self):
+        values, means = {}, {}
+        if not self.names:
+            return values
+        pictures, texts, pairs = match_pairs(*zip(*self.names))
+        text = _stack(self.rows['text'])[texts]
+        for side in SIDES:
+            rows = _stack(self.rows[side])
+            if len(rows) != len(self.names):  # absent, or absent in some batches
+                continue
+            if rows.shape[1] != text.shape[1]:
+                self.reasons[f'{side} embeds to {rows.shape[1]} numbers, texts to {text.shape[1]}'] = len(rows)
+                continue
+            found = dict(t2i=places(text, rows[pictures], pairs.flip(1), TIE), i2t=places(rows[pictures], text, pairs, TIE))
+            values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in found.items() for k in self.ks})
+            means[side] = sum(recall_at(p, 1) for p in found.values()) / 2
+        if means.get('teacher') and 'tokens' in means:
+            values['kept'] = means['tokens'] / means['teacher']
+        return values
+
+
+def _stack(rows):
+    return torch.cat(rows) if rows else torch.zeros(0, 0)

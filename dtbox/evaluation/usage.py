@@ -1,0 +1,55 @@
+"""Which codes of each codebook are in use."""
+import torch
+
+from dtbox.errors import InputError
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.functional import code_usage
+from dtbox.registry import METRICS
+
+
+@METRICS.register_module()
+class CodeUsage(Metric):
+    """`usage/NAME`, `perplexity/NAME`, `dead/NAME` of each vocabulary with its depths pooled, and `.../NAME/depthI` of each depth.
+
+    Pooled means one histogram over the codes of all depths, as for a residual quantizer with a shared table; depths of different sizes
+    are counted by id in the largest. See `functional.code_usage`. Sizes come from the context.
+    """
+    requires = ('codes', 'context.vocabularies')
+
+    def update(self, batch, outputs):
+        for name, codes in outputs.codes.items():
+            if name not in self.context.vocabularies:
+                self.leave_out(f'the codebook sizes of `{name}` are not known', len(outputs.images))
+                continue
+            depths, sizes = self.context.vocabularies[name]
+            if codes.shape[-1] != depths or len(sizes) != depths:
+                raise InputError(f'vocabulary `{name}` has {depths} codes per token of sizes {list(sizes)}, but its codes are '
+                                 f'{list(codes.shape)} ([B, N, Q]).')
+            for depth, size in enumerate(sizes):
+                self.add(f'{name}/depth{depth}', _count(codes[..., depth], size, name, depth))
+
+    def histograms(self):
+        """Return vocabulary -> list over depths of float64 counts [K]; for plots."""
+        found = {}
+        for name, (depths, _) in self.context.vocabularies.items():
+            if f'{name}/depth0' in self.state:
+                found[name] = [self.state[f'{name}/depth{depth}'] for depth in range(depths)]
+        return found
+
+    def values(self):
+        values = {}
+        for name, histograms in self.histograms().items():
+            pooled = torch.zeros(max(len(h) for h in histograms), dtype=torch.float64)
+            for histogram in histograms:
+                pooled[:len(histogram)] += histogram
+            for where, histogram in [(name, pooled), *((f'{name}/depth{d}', h) for d, h in enumerate(histograms))]:
+                values.update({f'{what}/{where}': v for what, v in code_usage(histogram).items()})
+        return values
+
+
+def _count(codes, size, name, depth):
+    codes = codes.detach().flatten().cpu()
+    low, high = int(codes.min()), int(codes.max())
+    if low < 0 or high >= size:
+        raise InputError(f'codes of `{name}` at depth {depth} must lie in 0..{size - 1}, got {low}..{high}.')
+    return torch.bincount(codes, minlength=size)

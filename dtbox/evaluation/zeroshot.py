@@ -1,0 +1,83 @@
+"""Zero-shot classification by class names, for the teacher's embeddings and for the tokens', side by side."""
+import torch
+import torch.nn.functional as F
+
+from dtbox.errors import InputError
+from dtbox.evaluation.base import REASONS, Metric
+from dtbox.evaluation.functional import topk_places
+from dtbox.evaluation.functional.ranking import TIE
+from dtbox.evaluation.retrieval import SIDES, side_embeddings
+from dtbox.registry import METRICS
+
+
+@METRICS.register_module()
+class ZeroShot(Metric):
+    """`zeroshot_topK/SIDE`, SIDE being `teacher` or `tokens`: share of pictures whose class is among the K most similar names.
+
+    The vector of a class is the normalised mean of the normalised embeddings of its name in every template. All classes of the
+    context compete. Ties count against, so two classes of one name spoil each other. Pictures with the label -1 are left out.
+
+    Args:
+        templates: sentences with `{}` for the name of the class.
+        ks: the K of top-K.
+        block: texts embedded at a time.
+        prefix: see Metric.
+    """
+    requires = ('batch.labels', 'context.classes', 'context.embed_text')
+    uses = ('pooled', 'teacher.pooled')
+    merges = False
+
+    def __init__(self, templates=('{}',), ks=(1, 5), block=256, prefix=''):
+        templates = [templates] if isinstance(templates, str) else list(templates)
+        bad = [t for t in templates if '{}' not in t]
+        if bad or not templates:
+            raise InputError(f'templates must hold `{{}}` for the name of the class, got {bad or "no template"}.', 'templates')
+        self.templates, self.ks, self.block = templates, tuple(ks), block
+        self.vectors = {}
+        super().__init__(prefix)
+
+    def setup(self, context):
+        super().setup(context)
+        self.vectors = {}  # filled once a pass, shared by the copies for each set
+
+    def available(self, outputs, batch):
+        reason = super().available(outputs, batch)
+        if reason is not True:
+            return reason
+        if all(v is None for v in side_embeddings(outputs).values()):
+            return 'no pooled embedding, neither of the tokens nor of a teacher'
+        return True if bool((batch.labels >= 0).any()) else 'pictures without a class'
+
+    def update(self, batch, outputs):
+        labels = batch.labels.detach().cpu()
+        classed = (labels >= 0).nonzero().flatten()
+        if len(classed) < len(labels):
+            self.leave_out('pictures without a class', len(labels) - len(classed))
+        if int(labels.max()) >= len(self.context.classes):
+            raise InputError(f'label {int(labels.max())} is beyond the {len(self.context.classes)} class names of the data.')
+        vectors = self._class_vectors()
+        for side, value in side_embeddings(outputs).items():
+            if value is None:
+                self.leave_out(REASONS['pooled' if side == 'tokens' else 'teacher.pooled'], len(classed))
+                continue
+            if value.shape[1] != vectors.shape[1]:
+                self.leave_out(f'{side} embeds to {value.shape[1]} numbers, texts to {vectors.shape[1]}', len(classed))
+                continue
+            scores = F.normalize(value.detach().cpu().double(), dim=1)[classed] @ vectors.T
+            place = topk_places(scores, labels[classed], TIE)
+            self.add(f'{side}/n', torch.tensor(len(classed)))
+            for k in self.ks:
+                self.add(f'{side}/top{k}', (place < k).sum())
+
+    def _class_vectors(self):
+        if 'classes' not in self.vectors:
+            texts = [t.replace('{}', name) for name in self.context.classes for t in self.templates]
+            parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]
+            rows = F.normalize(torch.cat([p.detach().cpu().double() for p in parts]), dim=1)
+            means = rows.reshape(len(self.context.classes), len(self.templates), -1).mean(dim=1)
+            self.vectors['classes'] = F.normalize(means, dim=1)
+        return self.vectors['classes']
+
+    def values(self):
+        return {f'zeroshot_top{k}/{side}': self.state[f'{side}/top{k}'] / self.state[f'{side}/n']
+                for side in SIDES if f'{side}/n' in self.state for k in self.ks}

@@ -1,0 +1,47 @@
+"""Writing files so that a reader never sees half of one, and keeping what a user had."""
+import contextlib
+import os
+import tempfile
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Give the path of a temporary file beside `path`; it takes the place of `path` when the block ends well.
+
+    When the block raises, or the process dies, `path` stays as it was.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
+    os.close(handle)
+    try:
+        yield temporary
+        with open(temporary, 'rb') as f:
+            os.fsync(f.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_atomic(path, text):
+    """Write a text file in one step."""
+    with replacing(path) as temporary:
+        with open(temporary, 'w', encoding='utf-8') as f:
+            f.write(text)
+
+
+def move_aside(folder):
+    """Rename an existing folder to FOLDER.1 (or the next free number); return the new name, or None where there was none."""
+    folder = os.path.normpath(folder)
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return None
+    number = 1
+    while os.path.exists(f'{folder}.{number}'):
+        number += 1
+    os.rename(folder, f'{folder}.{number}')
+    return f'{folder}.{number}'

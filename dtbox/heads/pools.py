@@ -1,0 +1,63 @@
+"""Heads: the trunk's own pool, or a mean over tokens with a norm and a linear layer."""
+import torch.nn as nn
+
+from dtbox.errors import InputError
+from dtbox.registry import HEADS
+
+
+class Head(nn.Module):
+    """Base class of heads.
+
+    Attributes:
+        reads: None where the head reads the trunk after its last block, or the name of the vocabulary it reads.
+        pooled_dim: width E of what comes out.
+    """
+    reads = None
+    pooled_dim = 0
+
+    def forward(self, tokens, encoder):
+        """tokens [B,P+N,D] (trunk) or features [B,N,D] (vocabulary) -> [B,E], not normalised."""
+        raise NotImplementedError
+
+
+@HEADS.register_module()
+class TrunkPool(Head):
+    """The trunk's own final norm and pool (SigLIP's attention pool, CLIP's class token, ...); it has no weights of its own.
+
+    Args:
+        encoder: name of the encoder whose pool it is; filled in where there is one encoder.
+        pooled_dim: width that the encoder's pool gives; filled in by the tokenizer.
+    """
+
+    def __init__(self, encoder='trunk', pooled_dim=None):
+        super().__init__()
+        if not pooled_dim:
+            raise InputError(f'TrunkPool reads the pool of encoder `{encoder}`, which has none. Choose MeanPool.')
+        self.encoder, self.pooled_dim = encoder, pooled_dim
+
+    def forward(self, tokens, encoder):
+        """tokens [B,P+N,D] after the last block -> [B,E]."""
+        return encoder.pool(tokens)
+
+
+@HEADS.register_module()
+class MeanPool(Head):
+    """Mean over the patch tokens, LayerNorm, linear (UniTok's image head, arXiv 2502.20321).
+
+    Args:
+        in_dim: width D; filled in by the tokenizer.
+        out_dim: width E of the joint space.
+        reads: vocabulary whose features are pooled; None pools the trunk's patch tokens.
+        encoder: name of the encoder; filled in where there is one.
+    """
+
+    def __init__(self, in_dim, out_dim, reads=None, encoder='trunk'):
+        super().__init__()
+        self.reads, self.encoder, self.pooled_dim = reads, encoder, out_dim
+        self.norm = nn.LayerNorm(in_dim, eps=1e-6)
+        self.fc = nn.Linear(in_dim, out_dim)
+
+    def forward(self, tokens, encoder):
+        """tokens -> [B,E]."""
+        tokens = tokens if self.reads else encoder.patches(tokens)
+        return self.fc(self.norm(tokens.mean(1)))

@@ -1,0 +1,105 @@
+"""What a run says while it goes: a progress bar on a terminal, plain lines in the log file, scalars in history.jsonl."""
+import json
+import os
+import sys
+import time
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+
+from dtbox.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Log(Hook):
+    """Log the terms of a run.
+
+    On a terminal a progress bar shows the time left and the terms named in `show`; the log file (and a console that is no
+    terminal) gets a plain line every `interval` iterations. Every interval's averages also go to `history.jsonl`, from which
+    losses.png is drawn, and to MMEngine's visualizer backends (TensorBoard, W&B) where the config names any.
+
+    Args:
+        interval: iterations that a line averages over.
+        show: terms on the progress bar.
+    """
+    priority = 'LOW'
+
+    def __init__(self, interval=20, show=('total',)):
+        self.interval, self.show = interval, show
+        self.sums, self.count, self.bar = {}, 0, None
+
+    def before_train(self, runner):
+        """Start the clock; forget history behind the checkpoint that a run resumes from."""
+        self.start, self.first = time.time(), runner.iter_done
+        self.path = os.path.join(runner.work_dir, 'history.jsonl')
+        if get_rank() != 0:
+            return
+        rows = [r for r in read_history(self.path) if r['iteration'] <= self.first] if self.first else []
+        with open(self.path, 'w') as f:
+            f.writelines(json.dumps(r) + '\n' for r in rows)
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+            self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', dynamic_ncols=True, desc='train')
+            quiet_console(runner.logger)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Add up, and write a line when one is due."""
+        for name, value in outputs.items():
+            value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
+            self.sums[name] = self.sums.get(name, 0) + value.float()
+        self.count += 1
+        done = runner.iter_done
+        if self.bar is not None:
+            self.bar.update(1)
+        if done % self.interval and done != runner.max_iters:
+            return
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        if get_rank() != 0:
+            return
+        rates = {name: values[0] for name, values in runner.optim_wrapper.get_lr().items() if name.endswith('lr')}
+        self._write(runner, done, means, rates)
+
+    def _write(self, runner, done, means, rates):
+        elapsed = time.time() - self.start
+        left = elapsed / max(1, done - self.first) * (runner.max_iters - done)
+        row = dict(iteration=done, seconds=round(elapsed, 2), **means, **{k.replace('.', '_'): v for k, v in rates.items()})
+        with open(self.path, 'a') as f:
+            f.write(json.dumps(row) + '\n')
+        runner.visualizer.add_scalars({f'train/{k}': v for k, v in row.items() if k not in ('iteration', 'seconds')}, step=done)
+        if self.bar is not None:
+            self.bar.set_postfix({k: f'{means[k]:.3g}' for k in self.show if k in means})
+        runner.logger.info(f'[{done}/{runner.max_iters}] left {clock(left)}  lr {next(iter(rates.values())):.2e}  '
+                           + '  '.join(f'{k} {v:.4g}' for k, v in means.items()))
+
+    def after_train(self, runner):
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def read_history(path):
+    """Return the rows of a history.jsonl as dicts; a line that was cut short by a kill is left out."""
+    rows = []
+    if os.path.isfile(path):
+        for line in open(path):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return rows
+
+
+def quiet_console(logger):
+    """Keep plain lines off a console that shows a progress bar; the log file still gets them."""
+    import logging
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(logging.WARNING)
+
+
+def clock(seconds):
+    """Return seconds as h:mm:ss."""
+    seconds = int(seconds)
+    return f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}'

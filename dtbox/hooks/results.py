@@ -1,0 +1,23 @@
+"""What a run leaves behind after an evaluation: metrics.json and the table."""
+import os
+
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+
+from dtbox.evaluation.table import format_table, to_json
+from dtbox.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Results(Hook):
+    """Write metrics.json of the run folder after each evaluation and show the scores as a table."""
+    priority = 'NORMAL'
+
+    def after_val(self, runner):
+        """Write and show."""
+        if get_rank() != 0:
+            return
+        results = dict(runner.val_loop.results, iteration=runner.iter_done)
+        to_json(results, os.path.join(runner.work_dir, 'metrics.json'))
+        table = format_table(runner.val_loop.results)
+        runner.logger.info(f'Scores at iteration {runner.iter_done}:\n{table}')

@@ -1,0 +1,89 @@
+"""Convolution blocks of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941), as DualToken's decoder uses them.
+
+Legend: B batch, C channels, H and W height and width in pixels. GroupNorm has 32 groups and eps 1e-6 everywhere; there is no time embedding
+and no dropout. Parameter names are the published ones, so that checkpoints load without renaming.
+"""
+import torch.nn as nn
+import torch.nn.functional as F
+
+from dtbox.errors import InputError
+from dtbox.layers.attention import sdpa
+
+GROUPS = 32
+
+
+def group_norm(channels):
+    """Return GroupNorm(32, eps 1e-6) over `channels`; `InputError` where 32 does not divide them."""
+    if channels < 1 or channels % GROUPS:
+        low = max(channels // GROUPS, 1) * GROUPS
+        raise InputError(f'{channels} channels do not divide into the {GROUPS} groups of GroupNorm; '
+                         f'choose a multiple of {GROUPS}, such as {low} or {low + GROUPS}.')
+    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
+
+
+def conv3x3(in_channels, out_channels, stride=1):
+    """Return a 3x3 convolution, padding 1, with bias."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
+
+
+class ResidualConv(nn.Module):
+    """norm, silu, conv, norm, silu, conv, plus the input (through a 1x1 convolution where the channels change).
+
+    Args:
+        in_channels: channels in, a multiple of 32.
+        out_channels: channels out, a multiple of 32.
+        first_kernel: size of the first convolution: 3, or 1 as in DualToken's post-quantization block.
+    """
+
+    def __init__(self, in_channels, out_channels, first_kernel=3):
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x):
+        """x [B,C,H,W] -> [B,C',H,W]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+
+class SpatialAttention(nn.Module):
+    """Single-head attention over all H*W positions, scale 1/sqrt(C), with residual.
+
+    Args:
+        channels: C, a multiple of 32.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        """x [B,C,H,W] -> [B,C,H,W]."""
+        h = self.norm(x)
+        q, k, v = (f(h).flatten(2).transpose(1, 2).unsqueeze(1) for f in (self.q, self.k, self.v))
+        h = sdpa(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        return x + self.proj_out(h)
+
+
+class Upsample(nn.Module):
+    """Nearest x2, then a 3x3 convolution.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, x):
+        """x [B,C,H,W] -> [B,C,2H,2W]."""
+        return self.conv(F.interpolate(x, scale_factor=2, mode='nearest'))

@@ -1,0 +1,110 @@
+"""Weights from a file, the packaged zoo or a hub, into a module, with every key accounted for."""
+import os
+from importlib import resources
+
+import torch
+
+from dtbox.errors import InputError, closest
+
+ZOO = 'dtbox://'
+
+
+def zoo_path(uri):
+    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown name."""
+    name, _, file = uri[len(ZOO):].partition('/')
+    root = resources.files('dtbox').joinpath('zoo')
+    known = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith('_'))
+    if name not in known:
+        raise InputError(f'the zoo has no weights named `{name}`.{closest(name, known)} It has: {", ".join(known) or "none"}.')
+    path = root.joinpath(name, file or 'model.safetensors')
+    if not path.is_file():
+        raise InputError(f'the zoo entry `{name}` has no file `{file or "model.safetensors"}`.')
+    return str(path)
+
+
+def local_path(uri):
+    """Turn a `dtbox://` name into a path; leave everything else as it is."""
+    return zoo_path(uri) if uri.startswith(ZOO) else uri
+
+
+def load_state(uri):
+    """Load a state dict.
+
+    Args:
+        uri: `dtbox://NAME`, a .safetensors / .pt / .pth / .bin file, or anything MMEngine's CheckpointLoader knows
+            (http://, open-mmlab://, ...). A checkpoint's `state_dict`, `model` or `module` entry is unwrapped.
+
+    Returns:
+        dict name -> tensor, on the CPU.
+    """
+    path = local_path(uri)
+    if '://' not in path and not os.path.isfile(path):
+        raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a dtbox:// name.')
+    try:
+        if path.endswith('.safetensors'):
+            from safetensors.torch import load_file
+            return load_file(path)
+        if '://' in path:
+            from mmengine.runner import CheckpointLoader
+            state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f'the weights file {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:200]}). '
+                         'It may be half downloaded or not a weights file.') from e
+    for key in ('state_dict', 'model', 'module'):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    return state
+
+
+def with_prefix(state, prefix):
+    """Return the entries of `state` under `prefix`, without it."""
+    return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+
+
+def load_into(module, state, source, ignore=()):
+    """Load `state` into `module`, exactly.
+
+    Args:
+        module: the module.
+        state: dict name -> tensor.
+        source: where it came from, for the message.
+        ignore: prefixes of names that may be missing or left over.
+
+    Raises:
+        InputError: listing every key that is missing, left over or of the wrong shape.
+    """
+    own = module.state_dict()
+    skip = tuple(ignore)
+    missing = [k for k in own if k not in state and not k.startswith(skip or ('\0',))]
+    extra = [k for k in state if k not in own and not k.startswith(skip or ('\0',))]
+    shapes = [f'{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} in the model'
+              for k, v in own.items() if k in state and state[k].shape != v.shape]
+    if missing or extra or shapes:
+        raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
+                         + _listing('left over', extra) + _listing('wrong shape', shapes)
+                         + ' Check that the name, the sizes and the file belong together.')
+    module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def _listing(title, keys, most=12):
+    if not keys:
+        return ''
+    more = f', and {len(keys) - most} more' if len(keys) > most else ''
+    return f' {len(keys)} {title}: {"; ".join(keys[:most])}{more}.'
+
+
+def _load_zoo(filename, map_location=None, **_):
+    return load_state(filename)
+
+
+def register_scheme():
+    """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
+    from mmengine.runner import CheckpointLoader
+    CheckpointLoader.register_scheme(prefixes=ZOO, loader=_load_zoo, force=True)
+
+
+register_scheme()

@@ -1,0 +1,150 @@
+"""The adversarial terms and when and how strongly they act (hinge: arXiv 1705.02894; adaptive weight: VQGAN, arXiv 2012.09841).
+
+DualToken (arXiv 2503.14324) uses a leaky hinge: logits beyond the margin still get 1 % of the gradient.
+"""
+import math
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+
+from dtbox.errors import InputError, closest
+from dtbox.losses.base import full
+from dtbox.registry import LOSSES
+
+
+def hinge(real, fake, slope=0.):
+    """0.5 * (mean f(1 - real) + mean f(1 + fake)), f a leaky ReLU.
+
+    Args:
+        real, fake: logits of any shape for real and for made images.
+        slope: of f below zero; 0 is the plain hinge.
+    """
+    real, fake = full(real), full(fake)
+    return .5 * (F.leaky_relu(1 - real, slope).mean() + F.leaky_relu(1 + fake, slope).mean())
+
+
+def leaky_hinge(real, fake):
+    """Hinge with slope 0.01."""
+    return hinge(real, fake, slope=.01)
+
+
+def generator_term(fake):
+    """- mean of the logits for made images."""
+    return -full(fake).mean()
+
+
+def adaptive_weight(nll_grad, gen_grad, low=.3, high=10.):
+    """clamp(|nll_grad| / (|gen_grad| + 1e-4), low, high), detached.
+
+    Args:
+        nll_grad: gradient of the reconstruction terms at the decoder's last weight.
+        gen_grad: gradient of the generator term there, of the same shape.
+        low, high: bounds.
+    """
+    nll, gen = (torch.linalg.vector_norm(full(g.detach())) for g in (nll_grad, gen_grad))
+    return (nll / (gen + 1e-4)).clamp(low, high)
+
+
+KINDS = dict(hinge=hinge, leaky_hinge=leaky_hinge)
+
+
+@LOSSES.register_module()
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """How a GAN acts in training; the criterion does not sum it, the training step does. Defaults are the paper's.
+
+    The generator's share of the total is `weight * adaptive * generator_term(D(reconstruction))`.
+
+    Attributes:
+        kind: `leaky_hinge` or `hinge`.
+        weight: factor of the generator's term.
+        start: first iteration, counted from 0, in which the discriminator exists for either side.
+        adaptive: bounds (low, high) of the adaptive weight, or None for a constant 1.
+        against: criterion terms whose unweighted sum the adaptive weight compares with.
+        discriminator_weight: factor of the discriminator's own term.
+        later: None, or (iteration, factor): the discriminator's factor from that iteration on.
+    """
+    kind: str = 'leaky_hinge'
+    weight: float = .75
+    start: int = 0
+    adaptive: Optional[Tuple[float, float]] = (.3, 10.)
+    against: Tuple[str, ...] = ('l2', 'lpips')
+    discriminator_weight: float = 1.
+    later: Optional[Tuple[int, float]] = None
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: {", ".join(KINDS)}.')
+        if not math.isfinite(self.weight) or self.weight < 0 or self.start < 0:
+            raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or more.')
+        if self.adaptive is not None and not (len(self.adaptive) == 2 and 0 <= self.adaptive[0] <= self.adaptive[1]):
+            raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= high, or None.')
+        if self.later is not None and len(self.later) != 2:
+            raise InputError(f'`later` is {self.later!r}; expected (iteration, factor), or None.')
+        if isinstance(self.against, str):
+            object.__setattr__(self, 'against', (self.against,))
+
+    def active(self, iteration):
+        """Whether the discriminator takes part in `iteration` (from 0)."""
+        return iteration >= self.start
+
+    def discriminator_factor(self, iteration):
+        """Return the factor of the discriminator's term in `iteration`."""
+        return self.later[1] if self.later and iteration >= self.later[0] else self.discriminator_weight
+
+    def discriminator_terms(self, real, fake, iteration):
+        """Return what the discriminator minimises, and what to log.
+
+        Args:
+            real, fake: logits for real and for made images, any shape.
+            iteration: counted from 0.
+
+        Returns:
+            (weighted scalar, dict with `discriminator` (not weighted), `logits_real`, `logits_fake` (means)).
+        """
+        term = KINDS[self.kind](real, fake)
+        logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(fake).mean())
+        return self.discriminator_factor(iteration) * term, {k: v.detach() for k, v in logs.items()}
+
+    def generator_terms(self, fake, terms, last_layer):
+        """Return the generator's share of the total, and what to log.
+
+        Args:
+            fake: logits for made images, any shape, with the graph to the decoder.
+            terms: the criterion's Terms.
+            last_layer: the decoder's last weight.
+
+        Returns:
+            (weighted scalar, dict with `generator` (not weighted), `adaptive_weight`).
+        """
+        term = generator_term(fake)
+        balance = self.balance(terms.raw, term, last_layer)
+        return self.weight * balance * term, dict(generator=term.detach(), adaptive_weight=balance)
+
+    def reference(self, raw):
+        """Return the unweighted sum of the terms `against`; `InputError` where the criterion has no such term.
+
+        Args:
+            raw: dict name -> scalar, as in Terms.raw.
+        """
+        gone = [name for name in self.against if name not in raw]
+        if gone:
+            raise InputError(f'the adaptive weight compares with the term `{gone[0]}`, which the criterion does not have.'
+                             f'{closest(gone[0], raw)} It has: {", ".join(raw) or "none"}. Set `against`, or `adaptive=None`.')
+        return sum(raw[name] for name in self.against)
+
+    def balance(self, raw, generator, last_layer):
+        """Return the adaptive weight, a detached scalar; 1 where `adaptive` is None.
+
+        Args:
+            raw: dict name -> scalar, as in Terms.raw; their graph is kept.
+            generator: the generator's term; its graph is kept.
+            last_layer: the decoder's last weight.
+        """
+        if self.adaptive is None:
+            return torch.ones((), device=generator.device)
+        nll = torch.autograd.grad(self.reference(raw), last_layer, retain_graph=True)[0]
+        gen = torch.autograd.grad(generator, last_layer, retain_graph=True)[0]
+        return adaptive_weight(nll, gen, *self.adaptive)

@@ -1,0 +1,88 @@
+"""The loss contract: what a tokenizer found -> named raw scalar terms. Weights are the criterion's business, not a loss's."""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+
+
+def lookup(outputs, path):
+    """Return the field `path` (dotted, dict keys included) of a TokenizerOutput, or None where it is missing or None."""
+    for part in path.split('.'):
+        outputs = outputs.get(part) if isinstance(outputs, dict) else getattr(outputs, part, None)
+        if outputs is None:
+            return None
+    return outputs
+
+
+def need(outputs, path, reader):
+    """Return the field `path` of `outputs`; `InputError` where it is missing.
+
+    Args:
+        outputs: a TokenizerOutput.
+        path: dotted name of a field, such as `teacher.tokens` or `features.semantic`.
+        reader: who reads it, for the message.
+    """
+    value = lookup(outputs, path)
+    if value is not None:
+        return value
+    parent, _, key = path.rpartition('.')
+    table = lookup(outputs, parent) if parent else None
+    there = f' `{parent}` has: {", ".join(table) or "nothing"}.' if isinstance(table, dict) else ''
+    raise InputError(f'{reader} reads `{path}`, which the tokenizer did not give.{there} Let the model compute it '
+                     '(a head, a text tower, a teacher, a vocabulary of that name), or take the term out.')
+
+
+def full(tensor):
+    """Return `tensor` in float32 at least: half precision is widened, everything else stays the same object."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def same_shape(a, b, names, reader):
+    """Raise `InputError` unless tensors `a` and `b`, called `names`, have equal shapes."""
+    if a.shape != b.shape:
+        raise InputError(f'{reader} compares `{names[0]}` {list(a.shape)} with `{names[1]}` {list(b.shape)}; their shapes must be equal. '
+                         'Check the sizes of the parts that make them.')
+
+
+class Loss(nn.Module):
+    """Base class of losses. A subclass implements `terms` and sets `requires` and, where it can, `names`.
+
+    Attributes:
+        requires: dotted names of the TokenizerOutput fields that it reads.
+        names: terms it will return, or None where they follow from the tokenizer. No name contains "loss": MMEngine adds up whatever does.
+    """
+    requires = ()
+    names = None
+
+    def __init__(self):
+        super().__init__()  # a signature of its own: nn.Module's would hide a wrong argument from the registry's check
+
+    def forward(self, outputs, batch):
+        """Compute the terms, in float32 under any autocast.
+
+        Args:
+            outputs: the TokenizerOutput of this batch.
+            batch: the Batch.
+
+        Returns:
+            dict name -> scalar tensor, not weighted.
+        """
+        with torch.autocast(outputs.images.device.type, enabled=False):
+            return self.terms(outputs, batch)
+
+    def terms(self, outputs, batch):
+        """As `forward`; autocast is off."""
+        raise NotImplementedError
+
+    def bind(self, teacher):
+        """Hand over the frozen teacher; a loss that asks it nothing ignores it."""
+
+    def read(self, outputs, path):
+        """Return the tensor under `path` in float32; `InputError` where it is missing."""
+        return full(need(outputs, path, type(self).__name__))
+
+    def read_pair(self, outputs, first, second):
+        """Return two tensors of equal shape in float32; `InputError` where one is missing or the shapes differ."""
+        a, b = self.read(outputs, first), self.read(outputs, second)
+        same_shape(a, b, (first, second), type(self).__name__)
+        return a, b

@@ -1,0 +1,60 @@
+"""A perceptual loss on a frozen encoder's own features, for machines without VGG weights. It is not LPIPS and never called so.
+
+Like LPIPS (arXiv 1801.03924, equation 1) with all channel weights 1: token features of the tapped layers are scaled to unit length
+along the channels, and their squared differences compared. Here on a transformer's raw layer outputs, as in feature-level losses on a
+frozen ViT.
+"""
+import torch
+
+from dtbox.errors import InputError
+from dtbox.losses.base import Loss, full
+from dtbox.registry import LOSSES
+
+EPS = 1e-10
+
+
+def unit(features, dim):
+    """Scale to length 1 along `dim`; an all-zero vector stays zero, with a zero gradient rather than NaN."""
+    return features / (torch.linalg.vector_norm(features, dim=dim, keepdim=True) + EPS)
+
+
+@LOSSES.register_module()
+class FeaturePerceptualLoss(Loss):
+    """Mean over layers, images and tokens of |unit(f(reconstruction)) - unit(f(image))|^2 (term `feature_perceptual`), in [0, 4].
+
+    `bind` hands it the frozen teacher: an object with `taps(images, layers) -> dict layer -> [B,N,D]`, parameters frozen, whose
+    gradients reach the images. For the input images it is asked under `no_grad` and given `outputs.images` itself, so that it may answer from what it
+    has computed of them already.
+
+    Args:
+        layers: layers of the teacher to compare (1-based; shallow ones keep colour and edges), a list, or a dict layer -> weight.
+    """
+    requires = ('reconstructions', 'images')
+    names = ('feature_perceptual',)
+
+    def __init__(self, layers):
+        super().__init__()
+        weights = dict(layers) if isinstance(layers, dict) else {layer: 1. for layer in layers}
+        if not weights or min(weights.values()) < 0 or not sum(weights.values()):
+            raise InputError(f'`layers` is {layers!r}; expected at least one layer of the teacher, with weights of 0 or more.')
+        self.weights = {layer: w / sum(weights.values()) for layer, w in weights.items()}
+        self._teacher = None
+
+    def bind(self, teacher):
+        """Hand over the teacher; it stays outside of this module's parameters and state."""
+        if not callable(getattr(teacher, 'taps', None)):
+            raise InputError(f'FeaturePerceptualLoss needs a teacher with `taps(images, layers)`; got {type(teacher).__name__}. '
+                             'Set a teacher in the config, or take the term out.')
+        self._teacher = (teacher,)
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        if self._teacher is None:
+            raise InputError('FeaturePerceptualLoss has no teacher to compare with. Set a teacher in the config, or take the term out.')
+        made, images = self.read_pair(outputs, *self.requires)
+        teacher, layers = self._teacher[0], tuple(self.weights)
+        with torch.no_grad():
+            wanted = teacher.taps(images, layers)
+        got = teacher.taps(made, layers)
+        value = sum(w * (unit(full(got[k]), -1) - unit(full(wanted[k]), -1)).square().sum(-1).mean() for k, w in self.weights.items())
+        return {'feature_perceptual': value}

@@ -1,0 +1,27 @@
+"""Pixel losses: mean over all elements of the difference between reconstruction and input, both in [-1, 1]."""
+from dtbox.losses.base import Loss
+from dtbox.registry import LOSSES
+
+
+@LOSSES.register_module()
+class L1Loss(Loss):
+    """Mean absolute difference (term `l1`)."""
+    requires = ('reconstructions', 'images')
+    names = ('l1',)
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        made, images = self.read_pair(outputs, *self.requires)
+        return {'l1': (made - images).abs().mean()}
+
+
+@LOSSES.register_module()
+class L2Loss(Loss):
+    """Mean squared difference (term `l2`)."""
+    requires = ('reconstructions', 'images')
+    names = ('l2',)
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        made, images = self.read_pair(outputs, *self.requires)
+        return {'l2': (made - images).square().mean()}

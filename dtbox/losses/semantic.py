@@ -1,0 +1,66 @@
+"""Distillation of a frozen teacher's tokens and pooled output (DualToken, arXiv 2503.14324): mean squared error - mean cosine."""
+import torch.nn.functional as F
+
+from dtbox.losses.base import Loss
+from dtbox.registry import LOSSES
+
+EPS = 1e-8
+"""Floor of the norms under the cosine."""
+
+
+def distillation(student, teacher, mse=1., cosine=1.):
+    """mse * mean((s - t)^2) - cosine * mean(cos(s, t)); cosine along the last axis.
+
+    Args:
+        student, teacher: [..., D]; no gradient reaches the teacher.
+        mse, cosine: factors of the two parts.
+    """
+    teacher = teacher.detach()
+    value = student.new_zeros(())
+    if mse:
+        value = value + mse * F.mse_loss(student, teacher)
+    if cosine:
+        value = value - cosine * F.cosine_similarity(student, teacher, dim=-1, eps=EPS).mean()
+    return value
+
+
+@LOSSES.register_module()
+class SemanticLoss(Loss):
+    """Features of a vocabulary against the teacher's tokens, both [B,N,D] and raw.
+
+    Args:
+        vocabulary: whose features.
+        mse: factor of the mean squared error; 0 leaves the cosine alone (the paper's stage 2).
+        cosine: factor of the mean cosine, which is subtracted.
+        name: name of the term.
+    """
+
+    def __init__(self, vocabulary='semantic', mse=1., cosine=1., name='semantic_tokens'):
+        super().__init__()
+        self.mse, self.cosine = mse, cosine
+        self.requires = (f'features.{vocabulary}', 'teacher.tokens')
+        self.names = (name,)
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        return {self.names[0]: distillation(*self.read_pair(outputs, *self.requires), self.mse, self.cosine)}
+
+
+@LOSSES.register_module()
+class PooledLoss(Loss):
+    """Pooled output of the head against the teacher's (term `semantic_pooled`), both [B,E] and not normalised.
+
+    Args:
+        mse: factor of the mean squared error.
+        cosine: factor of the mean cosine, which is subtracted.
+    """
+    requires = ('pooled', 'teacher.pooled')
+    names = ('semantic_pooled',)
+
+    def __init__(self, mse=1., cosine=1.):
+        super().__init__()
+        self.mse, self.cosine = mse, cosine
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        return {'semantic_pooled': distillation(*self.read_pair(outputs, *self.requires), self.mse, self.cosine)}

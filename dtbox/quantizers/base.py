@@ -1,0 +1,73 @@
+"""The quantizer contract: features to codes to features.
+
+Legend: B batch, N tokens, C code width, Q codes per token, K codebook size.
+"""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+
+
+def in_backward():
+    """Whether the code runs inside a backward pass, as recomputed forwards of activation checkpointing do."""
+    return torch._C._current_graph_task_id() != -1
+
+
+class Quantizer(nn.Module):
+    """Base class of quantizers.
+
+    A subclass sets `dim` and `codebook_sizes` and implements `forward`, `encode` and `decode`. A training forward only
+    collects; `commit()`, called once after the optimizer step, updates the codebook; `discard()` forgets what was
+    collected (the step was skipped). Quantizers without state need neither.
+
+    Attributes:
+        dim: code width C.
+        codebook_sizes: list of Q codebook sizes.
+    """
+    dim = 0
+    codebook_sizes = []
+
+    def forward(self, z):
+        """z [B,N,C] -> QuantizerOutput."""
+        raise NotImplementedError
+
+    def encode(self, z):
+        """z [B,N,C] -> codes [B,N,Q] int64; no gradient, no change of state."""
+        raise NotImplementedError
+
+    def decode(self, codes):
+        """codes [B,N,Q] -> features [B,N,C], equal to `forward(z).features` of evaluation."""
+        raise NotImplementedError
+
+    def commit(self):
+        """Update the codebook from what was collected since the last call."""
+
+    def discard(self):
+        """Forget what was collected."""
+
+    def check(self, z):
+        """Raise `InputError` unless z is a finite [B,N,C]."""
+        if z.ndim != 3 or z.shape[-1] != self.dim:
+            raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, {self.dim}].')
+        if not torch.isfinite(z).all():
+            raise InputError(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to them.')
+
+    def check_codes(self, codes):
+        """Raise `InputError` unless `codes` are [..., Q] integers in the range of each codebook."""
+        sizes = self.codebook_sizes
+        if codes.is_floating_point() or codes.ndim < 1 or codes.shape[-1] != len(sizes):
+            raise InputError(f'codes are {codes.dtype} {list(codes.shape)}; expected int64 [B, N, {len(sizes)}].')
+        if not codes.numel():
+            return
+        low, high = codes.flatten(0, -2).amin(0).tolist(), codes.flatten(0, -2).amax(0).tolist()
+        for depth, size in enumerate(sizes):
+            if low[depth] < 0 or high[depth] >= size:
+                raise InputError(f'codes at depth {depth} reach from {low[depth]} to {high[depth]}; its codebook has codes 0 to {size - 1}. '
+                                 'They may come from another tokenizer.')
+
+
+def check_sizes(**values):
+    """Raise `InputError` unless every value is a positive integer."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f'`{name}` is {value!r}; expected a positive integer.')

@@ -1,0 +1,66 @@
+"""Finite scalar quantization (FSQ, arXiv 2309.15505): each channel is bounded and rounded to a few levels; the codebook is
+the grid, so there is nothing to learn and nothing to collapse.
+
+Deviation: the shift of even level counts uses atanh, the inverse of the bounding tanh, where the paper's listing has tan.
+"""
+import torch
+
+from dtbox.errors import InputError
+from dtbox.quantizers.base import Quantizer
+from dtbox.registry import ESTIMATORS, QUANTIZERS
+from dtbox.structures import QuantizerOutput
+
+
+@QUANTIZERS.register_module()
+class FSQ(Quantizer):
+    """Finite scalar quantizer: one code per token, codebook size the product of the levels.
+
+    Args:
+        levels: number of levels of each channel, at least 2 each ([8, 8, 8, 5, 5, 5] gives 64,000 codes).
+        estimator: config of the gradient estimator of the rounding.
+        eps: how far the bound stays from the outermost levels' edges.
+    """
+
+    def __init__(self, levels, estimator=dict(type='StraightThrough'), eps=1e-3):
+        super().__init__()
+        if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
+            raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
+        self.dim, self.estimator = len(levels), ESTIMATORS.build(estimator, where='estimator')
+        sizes = torch.tensor(levels, dtype=torch.int64)
+        self.codebook_sizes = [int(sizes.prod())]
+        half = (sizes - 1).double() * (1 + eps) / 2
+        offset = torch.where(sizes % 2 == 0, 0.5, 0.0).double()
+        for name, value in dict(half=half, offset=offset, shift=(offset / half).atanh()).items():
+            self.register_buffer(name, value.float(), persistent=False)
+        self.register_buffer('levels', sizes, persistent=False)
+        self.register_buffer('half_width', sizes // 2, persistent=False)
+        self.register_buffer('basis', torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0), persistent=False)
+
+    def _bound(self, z):
+        return (z + self.shift).tanh() * self.half - self.offset
+
+    def _to_codes(self, rounded):
+        """rounded [..., C] in [-level // 2, ...] -> codes [..., 1]."""
+        return ((rounded.long() + self.half_width) * self.basis).sum(-1, keepdim=True)
+
+    def forward(self, z):
+        """z [B,N,C] -> QuantizerOutput; features in [-1, 1]; no losses."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            bounded = self._bound(z.float())
+            rounded = bounded.detach().round()
+            features = self.estimator(bounded, rounded) / self.half_width
+        return QuantizerOutput(features.to(z.dtype), self._to_codes(rounded), {})
+
+    @torch.no_grad()
+    def encode(self, z):
+        """z [B,N,C] -> codes [B,N,1]."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return self._to_codes(self._bound(z.float()).round())
+
+    def decode(self, codes):
+        """codes [B,N,1] -> features [B,N,C]."""
+        self.check_codes(codes)
+        digits = codes // self.basis % self.levels
+        return (digits - self.half_width) / self.half_width.float()

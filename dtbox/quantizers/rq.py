@@ -1,0 +1,117 @@
+"""Residual quantization (RQ-VAE, arXiv 2203.01941): each depth quantizes what the depths before left over.
+
+By default the table stays as it is during a forward and is updated once a step from every depth's own residual.
+`official=True` reproduces the published DualToken quantizers instead; see `rq_official.py`.
+
+Legend: B batch, N tokens, C code width, Q depth, K codebook size.
+"""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+from dtbox.quantizers import rq_official
+from dtbox.quantizers.base import Quantizer, check_sizes, in_backward
+from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
+from dtbox.structures import QuantizerOutput
+
+
+@QUANTIZERS.register_module()
+class RQ(Quantizer):
+    """Residual quantizer.
+
+    Args:
+        size: codebook size K.
+        dim: code width C.
+        depth: codes per token Q.
+        shared: one table for all depths, or one each.
+        codebook: config of the table and how it learns; size and dim are filled in.
+        estimator: config of the gradient estimator.
+        official: update as the published code does (DualToken, arXiv 2503.14324), inside the forward.
+        variant: with `official`, 'rq' (table rewritten after every depth) or 'rq_ema' (once a forward, from the final residuals).
+    """
+
+    def __init__(self, size, dim, depth, shared=True, codebook=dict(type='EMACodebook'),
+                 estimator=dict(type='StraightThrough'), official=False, variant=None):
+        super().__init__()
+        check_sizes(depth=depth)
+        if official and (variant not in rq_official.VARIANTS or not shared):
+            raise InputError(f'`official=True` needs a shared codebook and `variant` one of {", ".join(rq_official.VARIANTS)}; got '
+                             f'shared={shared}, variant={variant!r}.')
+        if variant and not official:
+            raise InputError(f'`variant={variant!r}` has a meaning with `official=True` only. Set that, or leave the variant out.')
+        self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim)
+                                       for _ in range(1 if shared else depth))
+        self.estimator = ESTIMATORS.build(estimator, where='estimator')
+        self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
+        self.codebook_sizes = [size] * depth
+
+    def book(self, depth):
+        """Return the codebook of a depth (0-based)."""
+        return self.codebooks[0 if self.shared else depth]
+
+    def forward(self, z):
+        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            values = z.float()
+            update = self.training and not in_backward()
+            codes_q, partial_q, residual_q = self._walk(values.detach(), per_depth=update and self.variant == 'rq')
+            if update and self.variant == 'rq_ema':
+                rq_official.update_after_forward(self.book(0), residual_q[-1], codes_q)
+            elif update and self.variant is None:
+                self._collect(residual_q, codes_q)
+            commitment = sum((values - a).pow(2).mean() for a in partial_q) / self.depth
+            features = self.estimator(values, partial_q[-1])
+        return QuantizerOutput(features.to(z.dtype), torch.stack(codes_q, -1), dict(commitment=commitment))
+
+    @torch.no_grad()
+    def _walk(self, z, per_depth=False):
+        """Quantize depth by depth: lists over depth of codes [B,N], partial sums [B,N,C]; residuals, Q + 1 of them."""
+        residual, total = z, torch.zeros_like(z)
+        codes_q, partial_q, residual_q = [], [], [z]
+        for depth in range(self.depth):
+            book = self.book(depth)
+            codes = book.search(residual.flatten(0, 1)).view(residual.shape[:2])
+            row = book.lookup(codes)
+            if per_depth:
+                rq_official.update_after_depth(book, residual, codes)
+            residual, total = residual - row, total + row
+            codes_q.append(codes), partial_q.append(total), residual_q.append(residual)
+        return codes_q, partial_q, residual_q
+
+    def _collect(self, residual_q, codes_q):
+        if self.shared:
+            self.book(0).collect(torch.stack(residual_q[:-1]), torch.stack(codes_q))
+        else:
+            for depth in range(self.depth):
+                self.book(depth).collect(residual_q[depth][None], codes_q[depth][None])
+
+    @torch.no_grad()
+    def encode(self, z):
+        """z [B,N,C] -> codes [B,N,Q]."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return torch.stack(self._walk(z.float())[0], -1)
+
+    def decode(self, codes):
+        """codes [B,N,Q] -> features [B,N,C], the sum of the rows."""
+        self.check_codes(codes)
+        total = self.book(0).lookup(codes[..., 0])
+        for depth in range(1, self.depth):
+            total = total + self.book(depth).lookup(codes[..., depth])
+        return total
+
+    def decode_depths(self, codes):
+        """codes [B,N,Q] -> rows of each depth [B,N,Q,C], not summed."""
+        self.check_codes(codes)
+        return torch.stack([self.book(d).lookup(codes[..., d]) for d in range(self.depth)], -2)
+
+    def commit(self):
+        """Update the codebooks."""
+        for book in self.codebooks:
+            book.commit()
+
+    def discard(self):
+        """Forget what was collected."""
+        for book in self.codebooks:
+            book.discard()

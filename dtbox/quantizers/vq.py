@@ -1,0 +1,57 @@
+"""Vector quantization (VQ-VAE, arXiv 1711.00937): one code per token, the nearest row of one codebook."""
+import torch
+import torch.nn.functional as F
+
+from dtbox.quantizers.base import Quantizer, in_backward
+from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
+from dtbox.structures import QuantizerOutput
+
+
+@QUANTIZERS.register_module()
+class VQ(Quantizer):
+    """Vector quantizer.
+
+    Args:
+        size: codebook size K.
+        dim: code width C.
+        codebook: config of the table and how it learns; size and dim are filled in.
+        estimator: config of the gradient estimator.
+    """
+
+    def __init__(self, size, dim, codebook=dict(type='EMACodebook'), estimator=dict(type='StraightThrough')):
+        super().__init__()
+        self.codebook = CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim)
+        self.estimator = ESTIMATORS.build(estimator, where='estimator')
+        self.dim, self.codebook_sizes = dim, [size]
+
+    def forward(self, z):
+        """z [B,N,C] -> QuantizerOutput with the term `commitment` = mean (z - sg(q))^2."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            values = z.float()
+            codes = self.codebook.search(values.detach().flatten(0, 1)).view(values.shape[:2])
+            if self.training and not in_backward():
+                self.codebook.collect(values.detach()[None], codes[None])
+            quantized = self.codebook.lookup(codes)
+            commitment = F.mse_loss(values, quantized.detach())
+            features = self.estimator(values, quantized)
+        return QuantizerOutput(features.to(z.dtype), codes[..., None], dict(commitment=commitment))
+
+    @torch.no_grad()
+    def encode(self, z):
+        """z [B,N,C] -> codes [B,N,1]."""
+        self.check(z)
+        return self.codebook.search(z.flatten(0, 1)).view(*z.shape[:2], 1)
+
+    def decode(self, codes):
+        """codes [B,N,1] -> features [B,N,C]."""
+        self.check_codes(codes)
+        return self.codebook.lookup(codes[..., 0])
+
+    def commit(self):
+        """Update the codebook."""
+        self.codebook.commit()
+
+    def discard(self):
+        """Forget what was collected."""
+        self.codebook.discard()

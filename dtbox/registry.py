@@ -1,0 +1,140 @@
+"""Every registry of dtbox, and the one way parts are built from a config.
+
+Slots (`ENCODERS`, `QUANTIZERS`, ...) belong to dtbox alone: they have no parent and resolve registered names and classes
+only, never import paths. The registries under them extend MMEngine's where its Runner looks for a name. `locations`
+imports a room when a name is first asked for, so `import dtbox` stays cheap.
+"""
+import inspect
+
+from mmengine.registry import DATASETS as MM_DATASETS
+from mmengine.registry import HOOKS as MM_HOOKS
+from mmengine.registry import METRICS as MM_METRICS
+from mmengine.registry import MODELS as MM_MODELS
+from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
+from mmengine.registry import Registry
+
+from dtbox.errors import InputError, closest
+
+
+def check_arguments(target, args, name):
+    """Raise `InputError` when `target(**args)` would refuse an argument or miss one.
+
+    Args:
+        target: class or function that is going to be called.
+        args: its keyword arguments.
+        name: what to call the target in the message.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [k for k, p in parameters.items() if p.kind is not p.VAR_POSITIONAL]
+    for key in args:
+        if key not in known:
+            raise InputError(f'{name} takes no argument `{key}`.{closest(key, known)} It takes: {", ".join(known)}.')
+    missing = [k for k in known if parameters[k].default is inspect.Parameter.empty and k not in args]
+    if missing:
+        raise InputError(f'{name} needs the argument{"s" * (len(missing) > 1)} '
+                         f'{", ".join(f"`{m}`" for m in missing)}; got {", ".join(args) or "none"}.')
+
+
+class Slot(Registry):
+    """A registry whose `build` explains itself.
+
+    An unknown name lists what is registered and the closest match; an argument that the constructor refuses is named; an
+    `InputError` raised inside is passed on with `where` put in front, so that the message bears the config path.
+    """
+
+    def _candidates(self):
+        self.import_from_location()
+        found, node = {}, self
+        while node is not None:
+            for key, value in node.module_dict.items():
+                found.setdefault(key, value)
+            node = node.parent
+        return found
+
+    def get(self, key):
+        """Return the registered class or function of that name; `InputError` when there is none."""
+        found = self._candidates()
+        if key in found:
+            return found[key]
+        own = sorted(self.module_dict)
+        raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
+                         f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`.')
+
+    def build(self, cfg, where='', **defaults):
+        """Build the part that `cfg` describes.
+
+        Args:
+            cfg: dict with `type` (registered name or class) and the constructor's arguments; an object that is already
+                built is returned as it is.
+            where: config path of `cfg`, for messages.
+            defaults: arguments given by the caller where `cfg` does not set them (sizes that follow from other parts).
+                Those that the constructor does not take are dropped.
+        """
+        if not isinstance(cfg, dict):
+            if cfg is None or isinstance(cfg, (str, int, float, list, tuple)):
+                raise InputError(f'expected a dict with `type` for {self.name}, got {cfg!r}.', where)
+            return cfg
+        args = {k: v for k, v in cfg.items()}
+        try:
+            kind = args.pop('type', None)
+            if kind is None:
+                raise InputError(f'a part of {self.name} needs the key `type`; got the keys {sorted(args)}. '
+                                 f'Registered: {", ".join(sorted(self._candidates()))}.')
+            target = self.get(kind) if isinstance(kind, str) else kind
+            name = f'`{getattr(target, "__name__", kind)}`'
+            taken = _parameters(target)
+            args.update({k: v for k, v in defaults.items() if k not in args and (taken is None or k in taken)})
+            check_arguments(target, args, name)
+            return target(**args)
+        except InputError as e:
+            raise e.within(where) from e.__cause__
+
+
+def _parameters(target):
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
+
+
+def _slot(name, *rooms):
+    return Slot(name, scope='dtbox', locations=[f'dtbox.{r}' for r in rooms])
+
+
+def _child(name, parent, *rooms):
+    return Slot(name, parent=parent, scope='dtbox', locations=[f'dtbox.{r}' for r in rooms])
+
+
+ATTENTION = _slot('attention', 'layers')
+ESTIMATORS = _slot('gradient estimators', 'layers')
+PROJECTIONS = _slot('projections', 'layers')
+ENCODERS = _slot('encoders', 'encoders')
+TEXTS = _slot('text towers', 'texts')
+TEXT_TOKENIZERS = _slot('text tokenizers', 'texts')
+QUANTIZERS = _slot('quantizers', 'quantizers')
+CODEBOOKS = _slot('codebooks', 'quantizers')
+DECODERS = _slot('decoders', 'decoders')
+HEADS = _slot('heads', 'heads')
+LOSSES = _slot('losses', 'losses')
+DISCRIMINATORS = _slot('discriminators', 'losses')
+TOKENIZERS = _slot('tokenizers', 'tokenizers')
+VOCABULARIES = _slot('vocabularies', 'tokenizers')
+
+MODELS = _child('models', MM_MODELS, 'training')
+DATASETS = _child('datasets', MM_DATASETS, 'datasets')
+TRANSFORMS = _slot('transforms', 'datasets')
+METRICS = _child('metrics', MM_METRICS, 'evaluation')
+HOOKS = _child('hooks', MM_HOOKS, 'hooks')
+SCHEDULES = _child('schedules', MM_SCHEDULES, 'training')
+
+ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
+           text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, decoders=DECODERS, heads=HEADS,
+           losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES, models=MODELS, datasets=DATASETS,
+           transforms=TRANSFORMS, metrics=METRICS, hooks=HOOKS, schedules=SCHEDULES)
+"""Registries by the name of the room or slot, for tools that list what there is."""

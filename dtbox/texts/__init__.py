@@ -1,0 +1,2 @@
+"""Text towers and their tokenizers."""
+from dtbox.texts import tokenizers, towers  # noqa: F401

@@ -1,0 +1,150 @@
+"""Text tokenizers: strings to token ids [T, L], from local files.
+
+`FileTokenizer` reads a Hugging Face `tokenizer.json` (the small word-level one of the zoo, or SigLIP's); `OpenCLIPTokenizer`
+is the BPE that open_clip packages.
+"""
+import os
+import re
+import warnings
+
+import torch
+
+from dtbox.errors import InputError
+from dtbox.layers.weights import local_path
+from dtbox.registry import TEXT_TOKENIZERS
+
+
+def canonicalize(text):
+    """Lower-case, underscores to spaces, punctuation removed, white space collapsed (SigLIP's rule)."""
+    text = re.sub(r'[^\w\s]', '', text.replace('_', ' ').lower())
+    return re.sub(r'\s+', ' ', text).strip()
+
+
+class TextTokenizer:
+    """Base class of text tokenizers.
+
+    Attributes:
+        context_length: number of ids L per text.
+        vocab_size: number of ids.
+        file: path of the file that defines it, or None; a run folder keeps a copy.
+    """
+    context_length = 0
+    vocab_size = 0
+    file = None
+
+    def ids(self, text):
+        """Return the ids of one text, as long as they come."""
+        raise NotImplementedError
+
+    def pack(self, ids):
+        """Pad or cut a list of ids to `context_length`."""
+        raise NotImplementedError
+
+    def __call__(self, texts, truncate=True):
+        """Tokenize.
+
+        Args:
+            texts: list of strings.
+            truncate: cut texts that are too long (with one warning); False makes them an `InputError`.
+
+        Returns:
+            [T, L] int64.
+        """
+        rows = []
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f'text {i} is {type(text).__name__}; expected a string.')
+            if not text.strip():
+                raise InputError(f'text {i} is empty; expected at least one word.')
+            ids = self.ids(text)
+            if len(ids) > self.context_length:
+                message = (f'text {i} has {len(ids)} tokens, but the text tower reads at most {self.context_length} '
+                           f'("{text[:60]}...").')
+                if not truncate:
+                    raise InputError(message + ' Shorten it, or pass truncate=True to have it cut.')
+                warnings.warn(message + ' It is cut, and so are others like it.', stacklevel=2)
+            rows.append(self.pack(ids))
+        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
+
+
+@TEXT_TOKENIZERS.register_module()
+class FileTokenizer(TextTokenizer):
+    """A tokenizer.json of the `tokenizers` package.
+
+    Args:
+        file: path, or `dtbox://NAME/tokenizer.json`.
+        context_length: ids per text; shorter texts are padded at the end.
+        pad: the padding token's text.
+        clean: canonicalise the text first (lower case, no punctuation), as SigLIP does.
+    """
+
+    def __init__(self, file, context_length=64, pad='<pad>', clean=True):
+        from tokenizers import Tokenizer
+        self.file = local_path(file)
+        if not os.path.isfile(self.file):
+            raise InputError(f'the tokenizer file {file} does not exist. Give the path of a tokenizer.json.')
+        try:
+            self.tokenizer = Tokenizer.from_file(self.file)
+        except Exception as e:
+            raise InputError(f'{file} is no tokenizer.json that the `tokenizers` package can read: {e}') from e
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.context_length, self.clean = context_length, clean
+        self.vocab_size = self.tokenizer.get_vocab_size()
+        self.pad_id = self.tokenizer.token_to_id(pad)
+        if self.pad_id is None:
+            raise InputError(f'{file} has no token `{pad}` to pad with; set `pad` to its padding token.')
+
+    def ids(self, text):
+        """Return the ids of one text."""
+        return self.tokenizer.encode(canonicalize(text) if self.clean else text).ids
+
+    def pack(self, ids):
+        """Pad at the end, or cut, to `context_length`."""
+        return (ids + [self.pad_id] * self.context_length)[:self.context_length]
+
+
+@TEXT_TOKENIZERS.register_module()
+class OpenCLIPTokenizer(TextTokenizer):
+    """CLIP's byte-pair encoding as open_clip packages it (start and end token, zero padding).
+
+    Args:
+        context_length: ids per text; a longer text keeps its end token.
+    """
+
+    def __init__(self, context_length=77):
+        from open_clip.tokenizer import SimpleTokenizer
+        self.tokenizer = SimpleTokenizer(context_length=context_length)
+        self.context_length, self.vocab_size = context_length, self.tokenizer.vocab_size
+
+    def ids(self, text):
+        """Return the ids of one text, with start and end token."""
+        return [self.tokenizer.sot_token_id, *self.tokenizer.encode(text), self.tokenizer.eot_token_id]
+
+    def pack(self, ids):
+        """Pad with zeros, or cut and end with the end token."""
+        if len(ids) > self.context_length:
+            return ids[:self.context_length - 1] + [self.tokenizer.eot_token_id]
+        return ids + [0] * (self.context_length - len(ids))
+
+
+def train_word_tokenizer(texts, min_count=1):
+    """Make a word-level tokenizer from texts.
+
+    Args:
+        texts: strings; they are canonicalised.
+        min_count: words seen less often become <unk>.
+
+    Returns:
+        tokenizers.Tokenizer with <pad> = 0, <unk> = 1 and the words by falling count.
+    """
+    from collections import Counter
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    counts = Counter(word for text in texts for word in canonicalize(text).split())
+    words = [w for w, n in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])) if n >= min_count]
+    if not words:
+        raise InputError(f'none of the {sum(1 for _ in texts)} texts has a word; a tokenizer needs some.')
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(['<pad>', '<unk>', *words])}, unk_token='<unk>'))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer

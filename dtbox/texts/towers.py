@@ -1,0 +1,134 @@
+"""Text towers: token ids [T, L] to embeddings [T, E]. Built on open_clip's TextTransformer, by model name or from sizes."""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError, closest
+from dtbox.layers.weights import load_into, load_state, with_prefix
+from dtbox.registry import TEXT_TOKENIZERS, TEXTS
+
+
+class TextTower(nn.Module):
+    """Base class of text towers. It also owns the scale and bias of the contrastive logits, exp(scale) * cos + bias.
+
+    Args:
+        tokenizer: config of its tokenizer, or None where only token ids will ever come.
+        logit_scale, logit_bias: initial values (SigLIP: ln 10 and -10).
+    """
+
+    def __init__(self, tokenizer=None, logit_scale=2.3025851, logit_bias=-10.0):
+        super().__init__()
+        self.tokenizer = TEXT_TOKENIZERS.build(tokenizer, where='tokenizer') if tokenizer else None
+        self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
+        self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias)))
+
+    def ids(self, texts, truncate=True):
+        """Return token ids [T, L] on this module's device, from strings or from ids."""
+        if isinstance(texts, torch.Tensor):
+            self.check_ids(texts)
+            return texts.to(self.logit_scale.device)
+        if self.tokenizer is None:
+            raise InputError('strings came, but this text tower has no tokenizer. Hand in token ids [T, L], or set '
+                             '`tokenizer` in the config.')
+        return self.tokenizer(list(texts), truncate).to(self.logit_scale.device)
+
+    def check_ids(self, ids):
+        """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
+        raise NotImplementedError
+
+    def forward(self, ids):
+        """ids [T, L] int64 -> [T, E], not normalised."""
+        raise NotImplementedError
+
+    def init_weights(self):
+        """Load the weights that the config names."""
+
+
+@TEXTS.register_module()
+class OpenCLIPText(TextTower):
+    """open_clip's text transformer.
+
+    Args:
+        name: open_clip model name whose text tower it is; or None, and then `embed_dim` and `text_cfg` say the sizes.
+        embed_dim: joint width E.
+        text_cfg: open_clip's text config (context_length, vocab_size, width, heads, layers, no_causal_mask, pool_type, ...).
+            `vocab_size` and `context_length` follow from the tokenizer where they are left out.
+        tokenizer: config of the tokenizer.
+        weights: None; a local checkpoint of the whole model or of the tower; a `dtbox://` name; or 'hub:TAG'.
+        prefix: the tower's prefix in that file; None finds 'text.' or the bare names of open_clip's CLIP class.
+        logit_scale, logit_bias: initial values.
+    """
+
+    def __init__(self, name=None, embed_dim=None, text_cfg=None, tokenizer=None, weights=None, prefix=None,
+                 logit_scale=2.3025851, logit_bias=-10.0):
+        super().__init__(tokenizer, logit_scale, logit_bias)
+        config, quick_gelu = dict(text_cfg or {}), False
+        if name:
+            whole = _model_config(name)
+            config, quick_gelu = {**whole['text_cfg'], **config}, whole.get('quick_gelu', False)
+            embed_dim = embed_dim or whole['embed_dim']
+        if not embed_dim or not config:
+            raise InputError('OpenCLIPText needs `name`, or `embed_dim` and `text_cfg`; got neither.')
+        if config.pop('hf_model_name', None):
+            raise InputError(f'the text tower of `{name}` is a Hugging Face model, which is not supported; choose one on open_clip\'s '
+                             'own TextTransformer.')
+        config.pop('hf_tokenizer_name', None), config.pop('tokenizer_kwargs', None)
+        if self.tokenizer is not None:
+            config.setdefault('vocab_size', self.tokenizer.vocab_size)
+            config.setdefault('context_length', self.tokenizer.context_length)
+            if config['vocab_size'] < self.tokenizer.vocab_size or config['context_length'] != self.tokenizer.context_length:
+                raise InputError(f'the tokenizer gives ids below {self.tokenizer.vocab_size} in texts of {self.tokenizer.context_length}, the '
+                                 f'tower has {config["vocab_size"]} ids and texts of {config["context_length"]}. Make them agree.')
+        self.tower = _build(embed_dim, config, quick_gelu)
+        self.name, self.weights, self.prefix, self.pooled_dim = name, weights, prefix, embed_dim
+
+    def check_ids(self, ids):
+        """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
+        length, size = self.tower.context_length, self.tower.vocab_size
+        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
+            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+            raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower knows 0 to {size - 1}.')
+
+    def forward(self, ids):
+        """ids [T, L] int64 -> [T, E], not normalised."""
+        return self.tower(ids)
+
+    def init_weights(self):
+        """Load `weights` into the tower, and scale and bias where the file has them."""
+        if self.weights is None:
+            return
+        if self.weights.startswith('hub:'):
+            import open_clip
+            state = open_clip.create_model(self.name, pretrained=self.weights[4:]).state_dict()
+        else:
+            state = load_state(self.weights)
+        scalars = {k: state[k].reshape(()) for k in ('logit_scale', 'logit_bias') if k in state}
+        if self.prefix is not None:
+            scalars = {k: v.reshape(()) for k, v in with_prefix(state, self.prefix).items() if k in ('logit_scale', 'logit_bias')}
+            tower = with_prefix(state, self.prefix + 'tower.')
+        else:
+            own = self.tower.state_dict()
+            tower = with_prefix(state, 'text.') or {k: v for k, v in state.items() if k in own or k.startswith('transformer.')}
+        load_into(self.tower, tower, self.weights)
+        with torch.no_grad():
+            for key, value in scalars.items():
+                getattr(self, key).copy_(value)
+
+
+def _model_config(name):
+    import open_clip
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise InputError(f'open_clip knows no model `{name}`.{closest(name, open_clip.list_models())} See open_clip.list_models().')
+    return config
+
+
+def _build(embed_dim, config, quick_gelu):
+    from dataclasses import fields
+
+    from open_clip.model import CLIPTextCfg, _build_text_tower
+    known = [f.name for f in fields(CLIPTextCfg)]
+    for key in config:
+        if key not in known:
+            raise InputError(f'open_clip\'s text config takes no `{key}`.{closest(key, known)}', 'text_cfg')
+    return _build_text_tower(embed_dim, CLIPTextCfg(**config), quick_gelu)

@@ -1,0 +1,133 @@
+"""A vocabulary: tapped layers -> projections -> weighted sum -> quantizer -> post-projection.
+
+Legend: B batch, N tokens, D encoder width, C code width, Q codes per token.
+"""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+from dtbox.registry import PROJECTIONS, QUANTIZERS, VOCABULARIES
+from dtbox.structures import VocabularyOutput
+
+
+def parse_taps(taps, encoders):
+    """Read the taps of a config.
+
+    Args:
+        taps: a layer, 'encoder:layer', a list of them, or a dict tap -> weight.
+        encoders: dict name -> encoder.
+
+    Returns:
+        list of ((encoder name, layer), weight).
+    """
+    if not isinstance(taps, dict):
+        taps = {t: 1.0 for t in (taps if isinstance(taps, (list, tuple)) else [taps])}
+    parsed = []
+    for tap, weight in taps.items():
+        name, _, layer = str(tap).rpartition(':')
+        if not name:
+            if len(encoders) > 1:
+                raise InputError(f'tap `{tap}` names no encoder; with the encoders {", ".join(encoders)} write `name:layer`.', 'taps')
+            name = next(iter(encoders))
+        if name not in encoders or not layer.isdigit():
+            raise InputError(f'tap `{tap}` is not `layer` or `encoder:layer`; the encoders are {", ".join(encoders)}.', 'taps')
+        if int(layer) > encoders[name].depth:
+            raise InputError(f'tap `{tap}` is beyond the last layer: encoder `{name}` has {encoders[name].depth} blocks. '
+                             f'Choose a layer from 0 to {encoders[name].depth}.', 'taps')
+        parsed.append(((name, int(layer)), float(weight)))
+    if not parsed:
+        raise InputError('a vocabulary needs at least one tap.', 'taps')
+    if len({key for key, _ in parsed}) < len(parsed):
+        raise InputError(f'a layer is tapped twice: {list(taps)}.', 'taps')
+    return parsed
+
+
+@VOCABULARIES.register_module()
+class Vocabulary(nn.Module):
+    """One named vocabulary of a tokenizer.
+
+    Args:
+        encoders: dict name -> encoder; their widths size the projections.
+        taps: a layer, 'encoder:layer', a list of them, or a dict tap -> weight (weights are used as they are).
+        quantizer: config of the quantizer.
+        projection: config of the pre-projection, D -> C; each tap has its own.
+        post_projection: config of the post-projection, C -> D; None takes `projection`'s.
+        share_projection: one pre-projection for all taps.
+        learn: make the weights a softmax over the taps, learned from `weights` as they stand (the learned soft split).
+        reinject: layer of the (first tap's) encoder whose patch tokens the features replace, or None.
+    """
+
+    def __init__(self, encoders, taps, quantizer, projection=dict(type='AttentionProjection'), post_projection=None,
+                 share_projection=False, learn=False, reinject=None):
+        super().__init__()
+        parsed = parse_taps(taps, encoders)
+        self.taps, weights = [t for t, _ in parsed], torch.tensor([w for _, w in parsed])
+        self.learn, self.share_projection = learn, share_projection
+        self.quantizer = QUANTIZERS.build(quantizer, where='quantizer')
+        code_dim = self.quantizer.dim
+        widths = [encoders[name].width(layer) for name, layer in self.taps]
+        if share_projection and len(set(widths)) > 1:
+            raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.', 'share_projection')
+        self.projections = nn.ModuleList(
+            PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': code_dim}, where='projection')
+            for w in (widths[:1] if share_projection else widths))
+        self.out_dim = widths[0]
+        self.post_projection = PROJECTIONS.build({**(post_projection or projection), 'in_dim': code_dim, 'out_dim': self.out_dim},
+                                                 where='post_projection')
+        if learn:
+            if (weights <= 0).any():
+                raise InputError(f'a learned soft split starts from positive weights; got {weights.tolist()}.', 'taps')
+            self.tap_logits = nn.Parameter(weights.log())
+        else:
+            self.tap_weights = [w for _, w in parsed]
+        grids = {encoders[name].grid(layer) for name, layer in self.taps}
+        if len(grids) > 1:
+            raise InputError(f'the taps have different token grids {sorted(grids)}; one vocabulary needs one.', 'taps')
+        self.grid = grids.pop()
+        self.reinject = self._check_reinject(reinject, encoders)
+
+    def _check_reinject(self, layer, encoders):
+        if layer is None:
+            return None
+        name = self.taps[0][0]
+        late = [t for t in self.taps if t[0] == name and t[1] > layer]
+        if not 1 <= layer <= encoders[name].depth or late:
+            raise InputError(f'cannot re-inject after layer {layer}: encoder `{name}` has {encoders[name].depth} blocks and this vocabulary '
+                             f'taps its layers {[t[1] for t in self.taps if t[0] == name]}, which must not lie behind it.', 'reinject')
+        if encoders[name].width(layer) != self.out_dim or encoders[name].grid(layer) != self.grid:
+            raise InputError(f'features of width {self.out_dim} on a {self.grid} grid do not fit layer {layer} of `{name}` '
+                             f'(width {encoders[name].width(layer)}, grid {encoders[name].grid(layer)}).', 'reinject')
+        return name, layer
+
+    def weights(self):
+        """Return the weight of each tap, in order: floats, or a tensor where they are learned."""
+        return self.tap_logits.softmax(0) if self.learn else self.tap_weights
+
+    def combine(self, tapped):
+        """Project and sum the tapped layers: list of [B,N,D] in the order of `taps` -> [B,N,C]."""
+        projections = list(self.projections) * (len(self.taps) if self.share_projection else 1)
+        total = None
+        for layer, project, weight in zip(tapped, projections, self.weights()):
+            z = project(layer)
+            z = z if isinstance(weight, float) and weight == 1.0 else z * weight
+            total = z if total is None else total + z
+        return total
+
+    def forward(self, tapped):
+        """Tapped layers (list of [B,N,D]) -> VocabularyOutput."""
+        out = self.quantizer(self.combine(tapped))
+        return VocabularyOutput(self.post_projection(out.features), out.features, out.codes, out.losses)
+
+    def encode(self, tapped):
+        """Tapped layers -> codes [B,N,Q] int64, without gradient."""
+        return self.quantizer.encode(self.combine(tapped))
+
+    def features(self, codes):
+        """codes [B,N,Q] -> features [B,N,D]."""
+        count = self.grid[0] * self.grid[1]
+        if codes.ndim != 3 or codes.shape[1] != count:
+            raise InputError(f'codes have the shape {list(codes.shape)}; expected [B, {count}, {len(self.quantizer.codebook_sizes)}] '
+                             f'for the {self.grid[0]} x {self.grid[1]} token grid.')
+        weight = next(self.post_projection.parameters(), None)
+        values = self.quantizer.decode(codes)
+        return self.post_projection(values if weight is None else values.to(weight.dtype))

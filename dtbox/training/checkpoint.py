@@ -1,0 +1,111 @@
+"""Checkpoints: whole or not at all, tensors and plain types only, read with `weights_only=True`.
+
+Content: `format` (int), `meta` (plain), `state_dict` (tokenizer.*, discriminator.*), and to resume: `optimizer`,
+`param_schedulers`, `iteration`, `random` (a state per rank), `logs`.
+"""
+import os
+import random
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from dtbox.errors import InputError
+from dtbox.files import replacing
+
+FORMAT = 1
+NAME = 'checkpoint.pth'
+
+
+def save(checkpoint, path):
+    """Write a checkpoint to a temporary file and rename it; an old one at `path` stays until the new one is whole."""
+    with replacing(path) as temporary:
+        torch.save({'format': FORMAT, **plain(checkpoint)}, temporary)
+
+
+def load(path, mmap=False):
+    """Read a checkpoint of dtbox onto the CPU.
+
+    Args:
+        path: the file, or a run folder that holds `checkpoint.pth`.
+        mmap: map the file instead of reading it at once.
+
+    Raises:
+        InputError: no such file, not whole, or not a checkpoint of dtbox.
+    """
+    path = str(path)
+    if os.path.isdir(path):
+        path = os.path.join(path, NAME)
+    if not os.path.isfile(path):
+        raise InputError(f'the checkpoint {path} does not exist. Give a checkpoint.pth or a run folder that holds one.')
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+    except Exception as e:
+        raise InputError(f'the checkpoint {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:160]}). '
+                         'It may be cut short, or not be a checkpoint of dtbox.') from e
+    if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'format' not in checkpoint:
+        found = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise InputError(f'{path} is no checkpoint of dtbox: expected the keys format and state_dict, found {found}. '
+                         'tools/convert_checkpoint.py reads published ones.')
+    if checkpoint['format'] > FORMAT:
+        raise InputError(f'{path} has format {checkpoint["format"]}; this version of dtbox reads up to {FORMAT}. Install a newer dtbox.')
+    return checkpoint
+
+
+def plain(value):
+    """Turn arrays, numpy scalars and MMEngine containers into tensors and plain types, tensors onto the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {plain(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(v) for v in value) if type(value) in (list, tuple) else [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    raise TypeError(f'a checkpoint holds tensors and plain types; got {type(value).__name__}: {value!r}')
+
+
+def random_state():
+    """Return the state of Python's, NumPy's and PyTorch's generators, as tensors and plain types."""
+    version, internal, gauss = random.getstate()
+    name, keys, pos, has_gauss, cached = np.random.get_state()
+    state = dict(python=[version, list(internal), gauss], torch=torch.get_rng_state(),
+                 numpy=[name, torch.from_numpy(keys.astype(np.int64)), pos, has_gauss, cached])
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state):
+    """Restore what `random_state` returned."""
+    version, internal, gauss = state['python']
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, pos, has_gauss, cached = state['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), pos, has_gauss, cached))
+    torch.set_rng_state(state['torch'])
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'])
+
+
+def gathered_random_states():
+    """Return the random state of every rank; a collective where there are several."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return [random_state()]
+    states = [None] * dist.get_world_size()
+    dist.all_gather_object(states, random_state())
+    return states
+
+
+def allow_mmengine_types():
+    """Let `weights_only=True` read checkpoints that MMEngine's own hooks write (HistoryBuffer, numpy scalars)."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+    kinds = [HistoryBuffer, np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar]
+    kinds += [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    torch.serialization.add_safe_globals(kinds)
+
+
+allow_mmengine_types()

@@ -1,0 +1,122 @@
+"""The training and evaluation loops.
+
+The training loop counts iterations and asks its sampler for batch `iteration`, so that resuming is a matter of starting at
+another number. Evaluation runs one pass over the held-out sets.
+"""
+import torch
+from mmengine.runner.base_loop import BaseLoop
+
+
+class TrainLoop(BaseLoop):
+    """Run `max_iters` training iterations.
+
+    Args:
+        runner, dataloader: as MMEngine gives them.
+        max_iters: number of iterations.
+        val_interval: evaluate every so many iterations; 0 evaluates at the end only.
+    """
+
+    def __init__(self, runner, dataloader, max_iters, val_interval=0):
+        super().__init__(runner, dataloader)
+        self._max_iters, self.val_interval, self._iter = int(max_iters), val_interval, 0
+        self.stop_training = False
+
+    @property
+    def max_iters(self):
+        """Number of iterations."""
+        return self._max_iters
+
+    @property
+    def max_epochs(self):
+        """1: MMEngine's hooks see one long epoch."""
+        return 1
+
+    @property
+    def iter(self):
+        """Iterations done."""
+        return self._iter
+
+    @property
+    def epoch(self):
+        """0: MMEngine's hooks see one long epoch."""
+        return 0
+
+    def run(self):
+        """Train from the current iteration to `max_iters`, then evaluate."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.model.train()
+        self.dataloader.batch_sampler.cursor = self._iter
+        batches = iter(self.dataloader)
+        runner.call_hook('before_train_epoch')
+        while self._iter < self._max_iters and not self.stop_training:
+            self.run_iter(next(batches))
+            due = self.val_interval and self._iter % self.val_interval == 0 and self._iter < self._max_iters
+            if due and runner.val_loop is not None:
+                runner.val_loop.run()
+                runner.model.train()
+        runner.call_hook('after_train_epoch')
+        if runner.val_loop is not None:
+            runner.val_loop.run()
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_iter(self, batch):
+        """Run one iteration."""
+        self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
+        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
+        self._iter += 1
+
+
+class ValLoop(BaseLoop):
+    """Evaluate on the held-out sets; `results` keeps what came out.
+
+    Args:
+        runner, dataloader: as MMEngine gives them.
+        evaluator: a SetEvaluator factory: callable without arguments.
+    """
+
+    def __init__(self, runner, dataloader, evaluator):
+        super().__init__(runner, dataloader)
+        self.make_evaluator, self.results, self.evaluator = evaluator, None, None
+
+    def run(self):
+        """Evaluate; returns and keeps the results."""
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        self.evaluator = self.make_evaluator()
+        self.results = evaluate(self.runner.model, self.dataloader, self.evaluator)
+        self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
+        self.runner.call_hook('after_val')
+        return self.results
+
+
+@torch.no_grad()
+def evaluate(model, dataloader, evaluator):
+    """Run a model over a dataloader and an evaluator.
+
+    Args:
+        model: TokenizerTraining.
+        dataloader: of Batch, each sample once over all ranks.
+        evaluator: SetEvaluator.
+
+    Returns:
+        dict set -> dict metric -> float.
+    """
+    training = model.training
+    model.eval()
+    try:
+        evaluator.setup(model.eval_context(dataloader.dataset))
+        for batch in dataloader:
+            batch = model.prepare(batch)
+            evaluator.update(batch, model.predict(batch))
+        return evaluator.results()
+    finally:
+        model.train(training)
+
+
+def flat(results):
+    """dict set -> dict metric -> value, as one dict 'set/metric' -> number."""
+    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict)
+            for name, value in values.items() if isinstance(value, (int, float))}

@@ -1,0 +1,211 @@
+"""TokenizerTraining: a tokenizer with what training adds - criterion, teacher, discriminator - and its training step.
+
+The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward,
+losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
+"""
+import torch
+from mmengine.model import BaseModel
+
+from dtbox.errors import InputError
+from dtbox.evaluation.base import EvalContext
+from dtbox.losses.criterion import Criterion, check_finite
+from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
+from dtbox.training.preprocess import prepare
+from dtbox.training.teacher import Teacher
+
+AMP = {None: None, 'bfloat16': torch.bfloat16}
+
+
+@MODELS.register_module()
+class TokenizerTraining(BaseModel):
+    """A tokenizer in training.
+
+    Args:
+        tokenizer: config of the VisualTokenizer.
+        losses: dict name -> loss config with `weight`.
+        teacher: dict(encoder=..., layer=...), or None.
+        discriminator: discriminator config, or None.
+        adversarial: config of the adversarial loss; needed with a discriminator.
+        amp: None for float32, or 'bfloat16': autocast of forward and losses.
+    """
+
+    def __init__(self, tokenizer, losses, teacher=None, discriminator=None, adversarial=None, amp=None):
+        super().__init__()
+        if amp not in AMP:
+            raise InputError(f'`amp` is {amp!r}; expected None or \'bfloat16\'.', 'amp')
+        self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
+        try:
+            self.criterion = Criterion(losses)
+        except InputError as e:
+            raise e.within('losses') from e.__cause__
+        self.amp = AMP[amp]
+        self.discriminator = DISCRIMINATORS.build(discriminator, where='discriminator') if discriminator else None
+        if (discriminator is None) != (adversarial is None):
+            raise InputError('a discriminator and an adversarial loss come together; '
+                             f'got discriminator={discriminator is not None}, adversarial={adversarial is not None}.', 'adversarial')
+        self.adversarial = LOSSES.build(adversarial, where='adversarial') if adversarial else None
+        self._build_teacher(teacher)
+        self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
+        # not modules of this one: wrapped by DDP they would put a prefix into the state dict
+        object.__setattr__(self, 'entry', self.tokenizer)
+        object.__setattr__(self, 'critic', self.discriminator)
+        self.checked_gradients = False
+
+    def _build_teacher(self, cfg):
+        needs = sorted({name for name in self.criterion.requires if name.startswith('teacher')})
+        if needs and not cfg:
+            raise InputError(f'the losses need {", ".join(needs)}, but the config has no teacher.', 'teacher')
+        try:
+            teacher = Teacher(cfg['encoder'], cfg['layer'], self.tokenizer.image_size) if cfg else None
+        except KeyError as e:
+            raise InputError(f'needs the keys encoder and layer; {e} is missing.', 'teacher') from e
+        except InputError as e:
+            raise e.within('teacher') from e.__cause__
+        object.__setattr__(self, 'teacher', teacher)
+        self.criterion.bind(teacher)
+
+    def _apply(self, fn, *args, **kwargs):
+        """Move the teacher along with the rest, although it is no registered module."""
+        if self.teacher is not None:
+            self.teacher._apply(fn)
+        return super()._apply(fn, *args, **kwargs)
+
+    def init_weights(self):
+        """Load the weights that encoders, text tower and teacher name in their configs."""
+        for name, part in (('tokenizer', self.tokenizer), ('teacher', self.teacher)):
+            if part is not None:
+                try:
+                    part.init_weights()
+                except InputError as e:
+                    raise e.within(f'model.{name}') from e.__cause__
+
+    def modules_to_train(self):
+        """Return dict optimizer name -> module."""
+        found = dict(generator=self.tokenizer)
+        if self.discriminator is not None:
+            found['discriminator'] = self.discriminator
+        return found
+
+    def wrap(self, wrapper):
+        """Let `wrapper` (DistributedDataParallel) stand between the step and the modules."""
+        object.__setattr__(self, 'entry', wrapper(self.tokenizer))
+        if self.discriminator is not None:
+            object.__setattr__(self, 'critic', wrapper(self.discriminator))
+
+    def prepare(self, batch):
+        """Move a Batch to this model's device and range."""
+        return prepare(batch, self.iteration.device)
+
+    def autocast(self):
+        """Return the autocast context of this run."""
+        return torch.autocast(self.iteration.device.type, dtype=self.amp or torch.bfloat16, enabled=self.amp is not None)
+
+    # ---- training ---------------------------------------------------------------------------------------------
+
+    def train_step(self, data, optim_wrapper):
+        """Run one iteration.
+
+        Args:
+            data: Batch.
+            optim_wrapper: OptimWrapperDict with `generator` and, where there is one, `discriminator`.
+
+        Returns:
+            dict term -> detached scalar, as logged.
+
+        Raises:
+            NonFiniteLoss: a term is NaN or infinite; nothing has been updated.
+        """
+        batch = self.prepare(data)
+        generator = optim_wrapper['generator']
+        with self.autocast():
+            outputs = self.losses_inputs(batch)
+            terms = self.criterion(outputs, batch)
+            total, logs = terms.total, dict(terms.raw)
+            active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
+            if active:
+                extra, adversarial_logs = self._adversarial_terms(outputs, terms)
+                total = total + extra
+                logs.update(adversarial_logs)
+        logs['total'] = total
+        check_finite(logs)
+        generator.backward(generator.scale_loss(total))
+        if not self.checked_gradients:
+            self.check_trainable()
+            self.checked_gradients = True
+        if generator.should_update():
+            generator.step()
+            generator.zero_grad()
+            self.tokenizer.commit()
+        if active:
+            logs.update(self._discriminator_step(batch.images, outputs.reconstructions.detach(), optim_wrapper['discriminator']))
+        self.iteration += 1
+        return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in logs.items()}
+
+    def losses_inputs(self, batch):
+        """Run tokenizer and teacher as far as the losses ask: prepared Batch -> TokenizerOutput."""
+        requires = self.criterion.requires
+        ids = None
+        if any(name.startswith('text_pooled') for name in requires):
+            if batch.texts is None:
+                raise InputError('the losses compare images with texts, but the data has no texts. Add captions '
+                                 '(a captions file or class folders), or take a recipe without a contrastive loss.')
+            ids = self.tokenizer.text.ids(batch.texts)
+        reconstruct = 'reconstructions' in requires or self.adversarial is not None
+        outputs = self.entry(batch.images, ids, reconstruct)
+        if any(name.startswith('teacher.') for name in requires):
+            outputs = outputs.replace(teacher=self.teacher(batch.images))
+        return outputs
+
+    def _adversarial_terms(self, outputs, terms):
+        self.discriminator.requires_grad_(False)
+        generator = self.adversarial.generator_term(self.critic(outputs.reconstructions))
+        self.discriminator.requires_grad_(True)
+        balance = self.adversarial.balance(terms.raw, generator, self.tokenizer.decoder.last_layer)
+        logs = dict(adversarial=generator, adversarial_weight=balance)
+        return self.adversarial.weight * balance * generator, logs
+
+    def _discriminator_step(self, real, fake, optim):
+        with self.autocast():
+            # one pass over both: DistributedDataParallel wants one forward per backward
+            made, true = self.critic(torch.cat([fake, real])).chunk(2)
+            term = self.adversarial.discriminator_term(true, made)
+        logs = dict(discriminator=term, logits_real=true.float().mean(), logits_fake=made.float().mean())
+        check_finite(logs)
+        optim.update_params(self.adversarial.discriminator_factor(int(self.iteration)) * term)
+        return logs
+
+    def check_trainable(self):
+        """Raise `InputError` naming trainable parameters that the last backward pass left without gradient."""
+        idle = [n for n, p in self.tokenizer.named_parameters() if p.requires_grad and p.grad is None]
+        if idle:
+            more = f', and {len(idle) - 8} more' if len(idle) > 8 else ''
+            raise InputError(f'{len(idle)} trainable parameters get no gradient: {", ".join(idle[:8])}{more}. Freeze them '
+                             '(optim_wrapper.generator.freeze), or add the loss that should train them.', 'optim_wrapper.generator')
+
+    # ---- evaluation -------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, batch):
+        """Prepared Batch -> TokenizerOutput with everything that metrics read."""
+        text = self.tokenizer.text
+        ids = text.ids([t or '?' for t in batch.texts]) if batch.texts is not None and text is not None and text.tokenizer else None
+        with self.autocast():
+            outputs = self.tokenizer(batch.images, ids)
+        if self.teacher is not None:
+            outputs = outputs.replace(teacher=self.teacher(batch.images))
+        return outputs
+
+    def eval_context(self, dataset):
+        """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
+        meta = getattr(dataset, 'metainfo', {})
+        tokenizer = self.tokenizer
+        can_read = tokenizer.text is not None and tokenizer.text.tokenizer is not None
+        sizes = {name: (len(v.quantizer.codebook_sizes), list(v.quantizer.codebook_sizes))
+                 for name, v in tokenizer.vocabularies.items()}
+        return EvalContext(classes=list(meta.get('classes') or ()) or None,
+                           embed_text=tokenizer.embed_text if can_read else None,
+                           teacher=self.teacher.pooled if self.teacher is not None else None, vocabularies=sizes)
+
+    def forward(self, data, mode='predict'):
+        """Batch -> TokenizerOutput (MMEngine's entry; 'predict' only, training goes through `train_step`)."""
+        return self.predict(self.prepare(data))

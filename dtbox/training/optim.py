@@ -1,0 +1,101 @@
+"""Optimizers from a config: one for the generator, one for the discriminator, in MMEngine's OptimWrapperDict.
+
+    optim_wrapper = dict(
+        generator=dict(optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), weight_decay=0.05),
+                       freeze=['text.*'], groups={'encoders.*': dict(lr_mult=0.5)}, clip_grad=dict(max_norm=1.0)),
+        discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
+
+Names are patterns (shell style) on the parameter's name in the tokenizer or discriminator. A pattern that matches nothing is an
+error. Weight decay is for tensors of two or more dimensions.
+"""
+import fnmatch
+import warnings
+
+import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+from dtbox.errors import InputError, closest
+
+KEYS = ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')
+
+
+def build_optim_wrappers(modules, cfg):
+    """Build an OptimWrapperDict.
+
+    Args:
+        modules: dict name -> module ('generator': the tokenizer, 'discriminator' where there is one).
+        cfg: dict name -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts).
+
+    Returns:
+        OptimWrapperDict with the names of `modules`. Frozen parameters get requires_grad=False.
+    """
+    for name in modules:
+        if name not in cfg:
+            raise InputError(f'the model has a {name}, but `optim_wrapper` has no optimizer for it. It has: {", ".join(cfg)}.',
+                             'optim_wrapper')
+    for name in cfg:
+        if name not in modules:
+            raise InputError(f'there is an optimizer for `{name}`, which the model does not have.{closest(name, modules)} '
+                             f'It has: {", ".join(modules)}.', 'optim_wrapper')
+    try:
+        return OptimWrapperDict(**{name: _build_one(name, modules[name], cfg[name]) for name in modules})
+    except InputError as e:
+        raise e.within('optim_wrapper') from e.__cause__
+
+
+def _build_one(where, module, cfg):
+    for key in cfg:
+        if key not in KEYS:
+            raise InputError(f'there is no key `{key}`.{closest(key, KEYS)} There are: {", ".join(KEYS)}.', where)
+    names = [n for n, _ in module.named_parameters()]
+    frozen = _matched(cfg.get('freeze') or [], names, f'{where}.freeze')
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    groups = _groups(module, cfg, where)
+    args = dict(cfg['optimizer'])
+    kind = args.pop('type')
+    target = getattr(torch.optim, kind, None) if isinstance(kind, str) else kind
+    if target is None:
+        known = [k for k in dir(torch.optim) if k[:1].isupper()]
+        raise InputError(f'torch.optim has no `{kind}`.{closest(kind, known)}', f'{where}.optimizer')
+    try:
+        optimizer = target(groups, **args)
+    except (TypeError, ValueError) as e:
+        raise InputError(f'{kind} cannot be made with {args}: {e}', f'{where}.optimizer') from e
+    return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'), accumulative_counts=cfg.get('accumulative_counts', 1))
+
+
+def _matched(patterns, names, where):
+    """Return the names that any pattern matches; `InputError` for a pattern that matches none."""
+    found = set()
+    for pattern in patterns:
+        hits = fnmatch.filter(names, pattern)
+        if not hits:
+            raise InputError(f'the pattern `{pattern}` matches no parameter. Names begin with: '
+                             f'{", ".join(sorted({n.split(".")[0] + "." for n in names}))}', where)
+        found.update(hits)
+    return found
+
+
+def _groups(module, cfg, where):
+    """Return the parameter groups: by pattern, and by whether they decay."""
+    settings = cfg.get('groups') or {}
+    names = [n for n, p in module.named_parameters() if p.requires_grad]
+    for pattern in settings:
+        _matched([pattern], names, f'{where}.groups')
+    lr, decay = cfg['optimizer'].get('lr'), cfg['optimizer'].get('weight_decay', 0.0)
+    groups = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        own = next((s for p, s in settings.items() if fnmatch.fnmatch(name, p)), {})
+        decays = own.get('decay_mult', 1.0) * decay if parameter.ndim >= 2 else 0.0
+        rate = own.get('lr_mult', 1.0) * lr
+        groups.setdefault((rate, decays), []).append(parameter)
+    if not groups:
+        raise InputError('every parameter is frozen; there is nothing to train.', f'{where}.freeze')
+    return [dict(params=p, lr=r, weight_decay=d) for (r, d), p in groups.items()]
+
+
+# gradients of the last layer are taken with autograd.grad on purpose
+warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')

@@ -1,0 +1,291 @@
+"""The Runner: MMEngine's, with checkpoints that are whole or not there, exact resumption, and folders that are never overwritten."""
+import os
+import platform
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size
+from mmengine.runner import Runner as MMRunner
+from torch.utils.data import DataLoader
+
+from dtbox import __version__
+from dtbox.config import dump_config, resolve
+from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
+from dtbox.errors import InputError, closest
+from dtbox.evaluation import SetEvaluator
+from dtbox.files import move_aside
+from dtbox.registry import DATASETS, HOOKS, MODELS, SCHEDULES
+from dtbox.training import checkpoint as checkpoints
+from dtbox.training.loops import TrainLoop, ValLoop
+from dtbox.training.optim import build_optim_wrappers
+
+
+class Runner(MMRunner):
+    """Trains and evaluates what a config describes. Make one with `Runner.from_config`."""
+
+    @classmethod
+    def from_config(cls, cfg, work_dir=None, resume=False, launcher='none'):
+        """Build model, data, optimizers and hooks.
+
+        Args:
+            cfg: Config as `dtbox.config.load_config` returns it (references not resolved).
+            work_dir: run folder; None takes the config's, or work_dirs/NAME.
+            resume: continue the run in that folder.
+            launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+        Returns:
+            Runner, ready for `train()`.
+        """
+        source, cfg = cfg, resolve(cfg)
+        if launcher != 'none':
+            from mmengine.dist import init_dist, is_distributed
+            if not is_distributed():
+                init_dist(launcher, backend='nccl' if torch.cuda.is_available() else 'gloo')
+        if cfg.get('threads'):
+            torch.set_num_threads(int(cfg.threads))
+        work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
+        seed = int(cfg.get('seed', 0))
+        parts = build_parts(cfg, seed)
+        moved = prepare_folder(work_dir, resume)
+        runner = cls(
+            model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
+            optim_wrapper=parts['optim'], param_scheduler=schedulers(cfg.get('param_scheduler'), parts['optim']),
+            default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
+                               param_scheduler=dict(type='ParamSchedulerHook'), sampler_seed=None, logger=None, checkpoint=None),
+            custom_hooks=[HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])],
+            load_from=cfg.get('load_from'), resume=resume, launcher=launcher, randomness=dict(seed=seed),
+            env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
+            visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []), default_scope='mmengine', log_level='WARNING',
+            experiment_name=experiment_name(work_dir), cfg=cfg)
+        runner.source_config, runner.val_parts = source, parts
+        for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
+            handler.setLevel('INFO')
+        runner.logger.setLevel('INFO')
+        runner.log_setting()
+        if moved:
+            runner.logger.info(f'{work_dir} held an earlier run; it is now {moved}.')
+        runner.dump_config()
+        return runner
+
+    def _log_env(self, env_cfg):
+        pass  # `log_setting` says what matters
+
+    def log_setting(self):
+        """Log versions, processes, threads and seed."""
+        self.logger.info(f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, '
+                         f'{get_world_size()} process(es), {torch.get_num_threads()} thread(s), seed {self._seed}')
+
+    def dump_config(self):
+        """Write the config, bases merged and references kept, as config.py of the run folder; and the text tokenizer."""
+        source = getattr(self, 'source_config', None)
+        if source is None or get_rank() != 0:
+            return
+        dump_config(source, os.path.join(self.work_dir, 'config.py'), header=f'Written by dtbox {__version__}; bases merged.')
+        tokenizer = getattr(self.core.tokenizer.text, 'tokenizer', None)
+        if tokenizer is not None and tokenizer.file:
+            import shutil
+            target = os.path.join(self.work_dir, 'tokenizer.json')
+            if os.path.abspath(tokenizer.file) != os.path.abspath(target):
+                shutil.copyfile(tokenizer.file, target)
+
+    @property
+    def core(self):
+        """The TokenizerTraining itself."""
+        return self.model
+
+    def wrap_model(self, model_wrapper_cfg, model):
+        """Move the model to its device; with several ranks, DistributedDataParallel stands behind its two entries."""
+        model = model.to(_device())
+        if self.distributed:
+            from torch.nn.parallel import DistributedDataParallel
+            ids = [torch.cuda.current_device()] if torch.cuda.is_available() else None
+            model.wrap(lambda m: DistributedDataParallel(m, device_ids=ids, broadcast_buffers=False))
+        return model
+
+    def build_train_loop(self, loop):
+        """Return the TrainLoop of `train_cfg`."""
+        return loop if isinstance(loop, TrainLoop) else TrainLoop(self, self._train_dataloader, **loop)
+
+    def build_param_scheduler(self, scheduler):
+        """Return dict optimizer name -> list of schedules."""
+        first = next(iter(scheduler.values()), [])
+        if first and not isinstance(first[0], dict):
+            return scheduler
+        return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=self.optim_wrapper[name]) for s in group]
+                for name, group in scheduler.items()}
+
+    @property
+    def val_loop(self):
+        """The ValLoop, or None where the config has no held-out data."""
+        if self._val_loop is None and self.val_parts.get('val') is not None:
+            metrics = self.val_parts['metrics']
+            self._val_loop = ValLoop(self, self.val_parts['val'], lambda: SetEvaluator(metrics))
+        return self._val_loop
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------
+
+    def checkpoint_state(self):
+        """Return everything that an exact continuation needs; a collective where there are several ranks."""
+        return dict(
+            meta=self.checkpoint_meta(), state_dict=self.core.state_dict(), optimizer=self.optim_wrapper.state_dict(),
+            param_schedulers={n: [s.state_dict() for s in group] for n, group in (self.param_schedulers or {}).items()},
+            iteration=self.iter_done, random=checkpoints.gathered_random_states())
+
+    @property
+    def iter_done(self):
+        """Iterations that are finished, the one whose hooks are running included."""
+        return int(self.core.iteration)
+
+    def checkpoint_meta(self):
+        """Return what a reader wants to know before loading: versions, seed, data, teacher, plugins."""
+        teacher = self.core.teacher
+        return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=get_world_size(),
+                    batch_size=self._train_dataloader.batch_sampler.batch_size, samples=len(self._train_dataloader.dataset),
+                    teacher=teacher.digest() if teacher is not None else None, plugins=dict(getattr(self, 'plugins', {})))
+
+    def save(self, name=checkpoints.NAME):
+        """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
+        state = self.checkpoint_state()
+        if get_rank() == 0:
+            checkpoints.save(state, os.path.join(self.work_dir, name))
+        barrier()
+
+    def load_or_resume(self):
+        """Load weights (`load_from`), or continue the run of this folder (`resume`)."""
+        if self._has_loaded:
+            return
+        if self._resume:
+            path = os.path.join(self.work_dir, checkpoints.NAME)
+            if os.path.isfile(path):
+                self.resume_run(checkpoints.load(path), path)
+            else:
+                self.logger.info(f'{self.work_dir} has no checkpoint yet; the run starts from the beginning.')
+        elif self._load_from:
+            load_model(self.core, checkpoints.load(self._load_from), self._load_from)
+        self._has_loaded = True
+
+    def resume_run(self, state, path):
+        """Continue exactly where `state` was taken."""
+        if 'optimizer' not in state:
+            raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from its weights.')
+        meta, mine = state['meta'], self.checkpoint_meta()
+        for key, what in (('samples', 'training samples'), ('batch_size', 'samples a batch'), ('world_size', 'processes'),
+                          ('seed', 'as the seed'), ('teacher', 'as the teacher')):
+            if meta.get(key) != mine[key]:
+                raise InputError(f'{path} was trained with {meta.get(key)} {what}, this run has {mine[key]}; it would not continue the '
+                                 'same run. Restore the setting, or start a new run with `load_from`.')
+        load_model(self.core, state, path)
+        self.optim_wrapper.load_state_dict(state['optimizer'])
+        for name, group in (self.param_schedulers or {}).items():
+            for scheduler, saved in zip(group, state['param_schedulers'][name]):
+                scheduler.load_state_dict(saved)
+        self._train_loop._iter = int(state['iteration'])
+        checkpoints.set_random_state(state['random'][get_rank()])
+        self.logger.info(f'Resumed {path} at iteration {state["iteration"]}.')
+
+
+def load_model(model, state, path):
+    """Load a checkpoint's weights into a TokenizerTraining; `InputError` lists the keys that do not match."""
+    from dtbox.layers.weights import load_into
+    load_into(model, state['state_dict'], f'the checkpoint {path}')
+
+
+def build_parts(cfg, seed, training=True):
+    """Build model, datasets and optimizers from a resolved config.
+
+    Args:
+        cfg: resolved Config.
+        seed: of weights, data order and augmentation.
+        training: build what training needs; otherwise model and held-out data alone.
+
+    Returns:
+        dict(model, train, val, metrics, optim); None for what the config leaves out.
+    """
+    check_required(cfg)
+    torch.manual_seed(seed)
+    model = MODELS.build(cfg.model, where='model', amp=cfg.get('amp'))
+    train = train_dataloader(cfg.train_dataloader, seed) if training else None
+    optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper) if training else None
+    return dict(model=model, train=train, optim=optim, metrics=list(cfg.get('val_evaluator') or []),
+                val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
+
+
+def check_required(cfg):
+    """Raise `InputError` where a config misses one of the entries of a recipe."""
+    for key in ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg'):
+        if cfg.get(key) is None:
+            raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
+
+
+def train_dataloader(cfg, seed):
+    """Build the training DataLoader: dict(dataset, batch_size, num_workers)."""
+    _check_loader(cfg, 'train_dataloader')
+    dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
+    dataset.set_seed(seed)
+    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, rank=get_rank(), world=get_world_size())
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
+                      persistent_workers=False)
+
+
+def val_dataloader(cfg):
+    """Build the held-out DataLoader: dict(dataset, batch_size, num_workers), each sample once over all ranks."""
+    _check_loader(cfg, 'val_dataloader')
+    dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
+    sampler = EvalSampler(len(dataset), rank=get_rank(), world=get_world_size())
+    return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
+                      collate_fn=collate)
+
+
+def _check_loader(cfg, where):
+    known = ('dataset', 'batch_size', 'num_workers')
+    for key in cfg:
+        if key not in known:
+            raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)
+    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
+        raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)
+
+
+def schedulers(cfg, optim):
+    """Return the schedulers' config as dict optimizer name -> list, counted in iterations."""
+    if not cfg:
+        return None
+    table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
+    for name in table:
+        if name not in optim:
+            raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')
+    return {name: [dict(by_epoch=False, **s) for s in (group if isinstance(group, (list, tuple)) else [group])]
+            for name, group in table.items()}
+
+
+def default_work_dir(cfg):
+    """Return work_dirs/NAME for a config file NAME.py."""
+    stem = os.path.splitext(os.path.basename(cfg.filename or 'run.py'))[0]
+    return os.path.join('work_dirs', stem)
+
+
+def experiment_name(work_dir):
+    """Return a name for MMEngine's registry of runs: unique, since a process may make several."""
+    import uuid
+    return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
+
+
+def prepare_folder(work_dir, resume):
+    """Make the run folder. A folder that is there is resumed on request, and else moved to NAME.1; returns where to.
+
+    Only rank 0 touches the disk; the others wait.
+    """
+    moved = [None]
+    if get_rank() == 0:
+        if os.path.exists(work_dir) and not os.path.isdir(work_dir):
+            raise InputError(f'the work dir {work_dir} is a file. Give a folder that is new or holds a run.')
+        moved = [None if resume else move_aside(work_dir)]
+        os.makedirs(work_dir, exist_ok=True)
+    broadcast_object_list(moved)
+    return moved[0]
+
+
+def _device():
+    return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
+
+
+__all__ = ['Config', 'Runner', 'build_parts', 'load_model']

@@ -1,0 +1,77 @@
+"""The frozen teacher: an encoder that says what the semantic tokens and the pooled embedding should be.
+
+It lives outside state dict, optimizer and weight EMA; a checkpoint names it by the hash of its weights.
+"""
+import hashlib
+
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+from dtbox.registry import ENCODERS
+from dtbox.structures import TeacherOutput
+
+
+class Teacher(nn.Module):
+    """A frozen encoder with its own pool.
+
+    Args:
+        encoder: encoder config, with `weights`.
+        layer: 1-based layer whose raw output the tokens are.
+        image_size: filled in from the tokenizer.
+    """
+
+    def __init__(self, encoder, layer, image_size=None):
+        super().__init__()
+        self.encoder = ENCODERS.build(encoder, where='encoder', image_size=image_size)
+        if not 0 <= layer <= self.encoder.depth:
+            raise InputError(f'the teacher\'s layer is {layer}, but its encoder has {self.encoder.depth} blocks.', 'layer')
+        self.layer = layer
+        self.requires_grad_(False).eval()
+        self._hash = None
+        self._wanted, self._images, self._tapped = {layer}, None, {}
+
+    def train(self, mode=True):
+        """Stay in evaluation mode, whatever the model around it does."""
+        return super().train(False)
+
+    def init_weights(self):
+        """Load the encoder's weights."""
+        self.encoder.init_weights()
+        self._hash = None
+
+    @torch.no_grad()
+    def forward(self, images):
+        """images [B,3,H,W] in [-1,1] -> TeacherOutput with the tokens of `layer` and the pooled output."""
+        encoder = self.encoder
+        tokens, tapped = encoder.run(encoder.embed(images), 0, encoder.depth, self._wanted)
+        self._images, self._tapped = images, tapped
+        pooled = encoder.pool(tokens) if encoder.pooled_dim else None
+        return TeacherOutput(tapped[self.layer].float(), None if pooled is None else pooled.float())
+
+    @torch.no_grad()
+    def pooled(self, images):
+        """images [B,3,H,W] in [-1,1] -> pooled output [B,E], without gradient."""
+        return self(images).pooled
+
+    def taps(self, images, layers):
+        """images [B,3,H,W] -> dict layer -> patch tokens [B,N,D]; gradients reach the images. Runs no further than needed.
+
+        Without gradient and for the very images of the last `forward`, the answer is what that pass found; layers that are asked for in this
+        way are kept from then on.
+        """
+        if not torch.is_grad_enabled():
+            self._wanted = self._wanted | set(layers)
+            if images is self._images and set(layers) <= set(self._tapped):
+                return {layer: self._tapped[layer] for layer in layers}
+        return self.encoder.run(self.encoder.embed(images), 0, max(layers), set(layers))[1]
+
+    def digest(self):
+        """Return the SHA-256 of the weights, 16 hex digits."""
+        if self._hash is None:
+            h = hashlib.sha256()
+            for name, value in sorted(self.encoder.state_dict().items()):
+                h.update(name.encode())
+                h.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            self._hash = h.hexdigest()[:16]
+        return self._hash

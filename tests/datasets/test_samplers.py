@@ -1,0 +1,70 @@
+"""Samplers: resuming is exact, ranks cover everything once."""
+from itertools import islice
+
+import pytest
+
+from dtbox.datasets import CursorBatchSampler, EvalSampler
+from dtbox.errors import InputError
+
+
+def first(n, *args, **kwargs):
+    return list(islice(CursorBatchSampler(*args, **kwargs), n))
+
+
+def test_an_epoch_holds_every_sample_once():
+    batches = first(10, 20, 4, seed=5)
+    for epoch in range(2):
+        positions = sum(batches[epoch * 5:epoch * 5 + 5], [])
+        assert sorted(positions) == list(range(epoch * 20, epoch * 20 + 20))
+    assert [p % 20 for p in sum(batches[:5], [])] != [p % 20 for p in sum(batches[5:], [])]
+    assert all(type(p) is int for p in batches[0])
+
+
+def test_order_without_shuffle():
+    assert first(3, 6, 3, shuffle=False) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+@pytest.mark.parametrize('cursor', [1, 4, 5, 13])
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_resumed_is_uninterrupted(cursor, drop_last):
+    whole = first(20, 22, 4, seed=2, drop_last=drop_last)
+    assert first(20 - cursor, 22, 4, seed=2, drop_last=drop_last, cursor=cursor) == whole[cursor:]
+    sampler = CursorBatchSampler(22, 4, seed=2, drop_last=drop_last)
+    list(islice(sampler, 3))
+    sampler.cursor = cursor
+    assert list(islice(sampler, 20 - cursor)) == whole[cursor:]
+
+
+def test_seeds_differ():
+    assert first(2, 50, 8, seed=0) != first(2, 50, 8, seed=1)
+
+
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_ranks_equal_one_rank_with_a_larger_batch(drop_last):
+    one = first(9, 30, 8, seed=1, drop_last=drop_last)
+    ranks = [first(9, 30, 2, seed=1, rank=r, world=4, drop_last=drop_last) for r in range(4)]
+    assert [sum(parts, []) for parts in zip(*ranks)] == one
+
+
+def test_drop_last():
+    assert CursorBatchSampler(10, 4).iters_per_epoch == len(CursorBatchSampler(10, 4)) == 2
+    kept = CursorBatchSampler(10, 4, shuffle=False, drop_last=False)
+    assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [10, 11, 12, 13]]
+    assert CursorBatchSampler(8, 4, drop_last=False).iters_per_epoch == 2
+
+
+@pytest.mark.parametrize('size', [0, 1, 7, 12, 577])
+@pytest.mark.parametrize('world', [1, 2, 5])
+def test_evaluation_covers_exactly(size, world):
+    samplers = [EvalSampler(size, r, world) for r in range(world)]
+    assert sum(map(list, samplers), []) == list(range(size)) and sum(map(len, samplers)) == size
+
+
+@pytest.mark.parametrize('kwargs, words', [
+    (dict(size=7, batch_size=8), 'has 7 samples, fewer than one batch of 8.* Lower the batch size to at most 7'),
+    (dict(size=7, batch_size=2, world=4), 'on each of 4 processes. Lower the batch size to at most 1'),
+    (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1), r'\[0, 0\]'),
+    (dict(size=8, batch_size=2, cursor=-1), '`cursor`')])
+def test_errors(kwargs, words):
+    with pytest.raises(InputError, match=words):
+        CursorBatchSampler(**kwargs)

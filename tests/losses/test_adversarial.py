@@ -1,0 +1,96 @@
+"""The discriminator against the golden data; hinge terms and the adaptive weight by hand."""
+from pathlib import Path
+
+import pytest
+import torch
+
+from dtbox.errors import InputError
+from dtbox.losses.adversarial import AdversarialLoss, adaptive_weight, generator_term, hinge, leaky_hinge
+from dtbox.losses.criterion import Terms
+from dtbox.losses.discriminator import PatchDiscriminator
+from dtbox.registry import DISCRIMINATORS, LOSSES
+
+DATA = Path(__file__).parents[1] / 'data'
+
+
+@pytest.fixture(scope='module')
+def golden():
+    return torch.load(DATA / 'golden_disc.pt', weights_only=True)
+
+
+def test_discriminator_matches_the_golden_data(golden):
+    discriminator = DISCRIMINATORS.build(dict(type='PatchDiscriminator', width=32))
+    discriminator.load_state_dict({k: v.float() for k, v in golden['state_dict'].items()}, strict=True)
+    want = golden['outputs']
+    fake = golden['inputs']['fake'].float().requires_grad_()
+    logits_fake, logits_real = discriminator(fake), discriminator(golden['inputs']['real'].float())
+    assert (logits_fake - want['logits_fake']).abs().max() < 1e-5
+    assert (logits_real - want['logits_real']).abs().max() < 1e-5
+    assert generator_term(logits_fake).item() == pytest.approx(want['loss_gen'].item(), abs=1e-5)
+    assert leaky_hinge(logits_real, logits_fake).item() == pytest.approx(want['loss_disc_hinge'].item(), abs=1e-5)
+    assert leaky_hinge(8 * logits_real, 8 * logits_fake).item() == pytest.approx(want['loss_disc_hinge_logits_x8'].item(), abs=1e-5)
+    grad = torch.autograd.grad(generator_term(logits_fake), fake)[0]
+    assert (grad - want['grad_fake_of_loss_gen']).abs().max() < 1e-6
+
+
+def test_published_discriminator_size_and_start():
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator()
+    assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 3) == 1.729
+    assert discriminator.main[3].conv1.weight.std().item() == pytest.approx(.02, rel=.02)
+    with torch.no_grad():
+        assert discriminator(torch.zeros(1, 3, 64, 60)).shape == (1, 1, 8, 8)
+    with pytest.raises(InputError, match=r'expected \[B, 3, H, W\]'):
+        discriminator(torch.zeros(3, 64, 64))
+
+
+def test_hinge_by_hand():
+    real, fake = torch.tensor([2., 0.]), torch.tensor([-3., 1.])
+    assert hinge(real, fake).item() == pytest.approx(.5 * ((0 + 1) / 2 + (0 + 2) / 2))
+    assert leaky_hinge(real, fake).item() == pytest.approx(.5 * ((-.01 + 1) / 2 + (-.02 + 2) / 2))
+    assert generator_term(fake).item() == 1.
+
+
+def test_adaptive_weight_by_hand():
+    nll, gen = torch.tensor([[3., 4.]]), torch.tensor([[0., 2.]])
+    assert adaptive_weight(nll, gen).item() == pytest.approx(5 / 2.0001)
+    assert adaptive_weight(nll, gen, high=2.).item() == 2.
+    assert adaptive_weight(nll / 1000, gen).item() == pytest.approx(.3)
+    assert adaptive_weight(nll, gen * 0).item() == 10.
+
+
+def test_generator_terms_use_the_unweighted_reference():
+    last = torch.tensor([1., 2.], requires_grad=True)
+    terms = Terms(total=torch.zeros(()), raw=dict(l2=3 * last[0], lpips=4 * last[1], commitment=100 * last[0]))
+    logits = (last * torch.tensor([0., 2.])).reshape(1, 1, 1, 2)
+    share, logs = AdversarialLoss().generator_terms(logits, terms, last)
+    # gradients: (3, 4) against (0, -1): 5 / 1.0001; the generator's term is -(0 + 4) / 2
+    assert logs['generator'].item() == -2. and logs['adaptive_weight'].item() == pytest.approx(5 / 1.0001)
+    assert share.item() == pytest.approx(.75 * 5 / 1.0001 * -2)
+    share.backward()
+    assert last.grad.tolist() == pytest.approx([0., -.75 * 5 / 1.0001])
+    share, logs = AdversarialLoss(adaptive=None, weight=.5).generator_terms(logits.detach(), terms, last)
+    assert share.item() == -1. and logs['adaptive_weight'] == 1
+    with pytest.raises(InputError, match='`lpips`, which the criterion does not have.*It has: l2'):
+        AdversarialLoss().generator_terms(logits, Terms(torch.zeros(()), dict(l2=last.sum())), last)
+
+
+def test_discriminator_terms_start_and_factor():
+    config = LOSSES.build(dict(type='AdversarialLoss', kind='hinge', start=3, later=(5, .75)))
+    assert [config.active(i) for i in (2, 3)] == [False, True]
+    real, fake = torch.tensor([2., 0.]), torch.tensor([-3., 1.])
+    assert [config.discriminator_terms(real, fake, i)[0].item() for i in (4, 5)] == pytest.approx([.75, .5625])
+    assert {k: v.item() for k, v in config.discriminator_terms(real, fake, 5)[1].items()} == dict(
+        discriminator=.75, logits_real=1., logits_fake=-1.)
+
+
+def test_gradient_of_half_precision_logits_is_found_in_float32():
+    assert hinge(torch.ones(4, dtype=torch.bfloat16), torch.ones(4, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(kind='leaky'), 'Did you mean `leaky_hinge`'), (dict(weight=-1.), '0 or more'), (dict(start=-1), '0 or more'),
+    (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), 'low <= high'), (dict(later=(5,)), 'iteration, factor')])
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        AdversarialLoss(**change)

@@ -1,0 +1,103 @@
+"""Pixel, semantic, commitment and contrastive terms against values computed by hand."""
+import math
+
+import pytest
+import torch
+
+from dtbox.errors import InputError
+from dtbox.losses.commitment import CommitmentLoss
+from dtbox.losses.contrastive import SigmoidContrastiveLoss
+from dtbox.losses.pixel import L1Loss, L2Loss
+from dtbox.losses.semantic import PooledLoss, SemanticLoss
+from dtbox.registry import LOSSES
+from dtbox.structures import Batch
+
+
+def values(terms):
+    return {k: round(v.item(), 5) for k, v in terms.items()}
+
+
+@pytest.mark.parametrize('loss, expected', [
+    (L1Loss(), dict(l1=.5)),
+    (L2Loss(), dict(l2=.25)),
+    # squared differences 1, 0, 4, 4 over 4; cosines 1 and 0
+    (SemanticLoss(), dict(semantic_tokens=9 / 4 - .5)),
+    (SemanticLoss(mse=0.), dict(semantic_tokens=-.5)),
+    (SemanticLoss('pixel', mse=2., cosine=0., name='pixel_tokens'), dict(pixel_tokens=4.5)),
+    # squared differences 1, 1, 0, 0 over 4; cosines 24/25 and 1
+    (PooledLoss(), dict(semantic_pooled=.5 - .98)),
+    (CommitmentLoss(), dict(commitment_pixel=.25, commitment_semantic=.5)),
+    (CommitmentLoss(['semantic'], kind='entropy'), dict(entropy_semantic=3.)),
+])
+def test_values(loss, expected, outputs, batch):
+    assert values(loss(outputs, batch)) == pytest.approx(expected, abs=1e-5)
+    if loss.names is not None:
+        assert tuple(expected) == loss.names
+
+
+def log_sigmoid(x):
+    return -math.log1p(math.exp(-x))
+
+
+def test_sigmoid_loss_is_equation_1_of_siglip(outputs, batch):
+    # cosines: image 0 (.6, .8), image 1 (1, 0); scale exp(0) = 1, bias -1
+    logits = [[-.4, -.2], [0., -1.]]
+    want = -(log_sigmoid(-.4) + log_sigmoid(.2) + log_sigmoid(0.) + log_sigmoid(-1.)) / 2
+    terms = SigmoidContrastiveLoss()(outputs, batch)
+    assert values(terms) == pytest.approx(dict(contrastive=want), abs=1e-5)
+    terms['contrastive'].backward()
+    assert outputs.logit_scale.grad.abs() > 0 and outputs.logit_bias.grad.abs() > 0
+    same = Batch(images=batch.images, texts=['a cat', 'a cat'])
+    want_same = -sum(log_sigmoid(x) for row in logits for x in row) / 2
+    assert values(SigmoidContrastiveLoss()(outputs, same)) == pytest.approx(dict(contrastive=want_same), abs=1e-5)
+    assert values(SigmoidContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want), abs=1e-5)
+
+
+def test_sigmoid_loss_uses_the_exponential_of_the_scale(outputs, batch):
+    outputs = outputs.replace(logit_scale=torch.tensor(math.log(10.)), logit_bias=torch.tensor(0.))
+    want = -(log_sigmoid(6.) + log_sigmoid(-8.) + log_sigmoid(-10.) + log_sigmoid(0.)) / 2
+    assert values(SigmoidContrastiveLoss()(outputs, batch)) == pytest.approx(dict(contrastive=want), abs=1e-4)
+
+
+def test_sigmoid_loss_without_texts_is_refused(outputs, batch):
+    with pytest.raises(InputError, match='has none'):
+        SigmoidContrastiveLoss()(outputs, Batch(images=batch.images))
+    with pytest.raises(InputError, match='1 texts for 2 images'):
+        SigmoidContrastiveLoss()(outputs, Batch(images=batch.images, texts=['x']))
+
+
+def test_no_gradient_reaches_the_teacher(outputs, batch):
+    tokens = outputs.teacher.tokens.clone().requires_grad_()
+    outputs = outputs.replace(teacher=type(outputs.teacher)(tokens=tokens))
+    SemanticLoss()(outputs, batch)['semantic_tokens'].backward()
+    assert tokens.grad is None and outputs.features['semantic'].grad.abs().sum() > 0
+
+
+def test_quantizers_without_commitment_give_no_term(outputs, batch):
+    outputs = outputs.replace(losses=dict(pixel={}))
+    assert CommitmentLoss()(outputs, batch) == {}
+    with pytest.raises(InputError, match='CommitmentLoss reads `losses.pixel.commitment`'):
+        CommitmentLoss(['pixel'])(outputs, batch)
+
+
+def test_unknown_vocabulary_is_named(outputs, batch):
+    with pytest.raises(InputError, match='`features.sem`.*`features` has: semantic, pixel'):
+        SemanticLoss('sem')(outputs, batch)
+
+
+def test_unequal_shapes_are_named(outputs, batch):
+    outputs = outputs.replace(reconstructions=torch.zeros(2, 3, 4, 4))
+    with pytest.raises(InputError, match=r'`reconstructions` \[2, 3, 4, 4\] with `images` \[2, 3, 2, 2\]'):
+        L2Loss()(outputs, batch)
+
+
+@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'SigmoidContrastiveLoss'])
+def test_float32_under_autocast(kind, outputs, batch):
+    loss = LOSSES.build(dict(type=kind))
+    plain = loss(outputs, batch)
+    with torch.autocast('cpu', torch.bfloat16):
+        terms = loss(outputs, batch)
+    assert {k: v.item() for k, v in terms.items()} == {k: v.item() for k, v in plain.items()}
+    assert all(v.dtype == torch.float32 for v in terms.values())
+    half = outputs.replace(reconstructions=outputs.reconstructions.bfloat16(), pooled=outputs.pooled.bfloat16())
+    assert all(v.dtype == torch.float32 for v in loss(half, batch).values())

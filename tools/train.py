@@ -1,0 +1,36 @@
+"""Train a tokenizer: python tools/train.py CONFIG [--work-dir DIR] [--resume] [--cfg-options key=value ...]"""
+import argparse
+
+from dtbox.cli import add_config_options, main_guard, read_config
+
+
+def parse(argv=None):
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description='Train a tokenizer that a config describes.')
+    parser.add_argument('config', help='config file, or a run folder to start from its config')
+    parser.add_argument('--work-dir', help='run folder (default: work_dirs/NAME of the config)')
+    parser.add_argument('--resume', action='store_true', help='continue the run in the run folder, exactly where it stopped')
+    parser.add_argument('--seed', type=int, help='seed of weights, data order and augmentation')
+    parser.add_argument('--amp', action='store_true', help='bfloat16 autocast (codes, losses and statistics stay float32)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='how ranks are started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_config_options(parser)
+    return parser.parse_args(argv)
+
+
+@main_guard
+def main(argv=None):
+    """Run the command line."""
+    args = parse(argv)
+    cfg = read_config(args)
+    from dtbox.training.runner import Runner
+    if args.seed is not None:
+        cfg.seed = args.seed
+    if args.amp:
+        cfg.amp = 'bfloat16'
+    runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
