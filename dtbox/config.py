@@ -7,12 +7,15 @@ or `quantizer` reaches every place that follows it.
 """
 import copy
 import inspect
+import keyword
 import os
 import re
 
 from mmengine.config import Config
 
 from dtbox.errors import InputError, closest
+from dtbox.files import write_atomic
+from dtbox.plugins import load_plugins
 from dtbox.registry import ALL
 
 TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'hooks',
@@ -36,14 +39,25 @@ def load_config(path, options=None):
         mmengine Config, references not yet resolved (see `resolve`).
     """
     path = str(path)
-    if os.path.isdir(path):
+    folder = path if os.path.isdir(path) else None
+    if folder:
         path = os.path.join(path, 'config.py')
     if not os.path.isfile(path):
         raise InputError(f'the config {path} does not exist.{_neighbours(path)}')
     cfg = _read(path)
+    if folder:
+        use_own_tokenizer(cfg, folder)
     for key, value in (options or {}).items():
         set_option(cfg, key, value)
     return cfg
+
+
+def use_own_tokenizer(cfg, folder):
+    """Let a config read the tokenizer.json that its run folder keeps, where there is one."""
+    file = os.path.join(folder, 'tokenizer.json')
+    text = (cfg.get('model') or {}).get('tokenizer', {}).get('text') or {}
+    if os.path.isfile(file) and text.get('tokenizer', {}).get('file'):
+        text['tokenizer']['file'] = os.path.abspath(file)
 
 
 def _neighbours(path):
@@ -57,6 +71,7 @@ def _read(path):
         cfg = Config.fromfile(path, format_python_code=False)
     except (SyntaxError, NameError, TypeError, KeyError, FileNotFoundError, ValueError, AttributeError) as e:
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
+    load_plugins(cfg.get('plugins'))
     bases = Config._get_base_files(path)
     if bases:
         below = {}
@@ -178,7 +193,43 @@ def resolve(cfg):
 
 
 def dump_config(cfg, path, header=''):
-    """Write a config as one Python file, references kept, so that it can be loaded and overridden again."""
-    text = Config(cfg._cfg_dict.to_dict(), format_python_code=False).pretty_text
-    from dtbox.files import write_atomic
-    write_atomic(path, (f'"""{header}"""\n' if header else '') + text)
+    """Write a config as one Python file, references and the order of keys kept, so that it can be loaded and overridden again."""
+    text = f'"""{header}"""\n' if header else ''
+    write_atomic(path, text + format_config(cfg))
+
+
+def format_config(cfg):
+    """Return a config as Python text, keys in their order (MMEngine's own dump sorts them, and order has a meaning here)."""
+    plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else cfg
+    return ''.join(f'{name} = {_format(value, 0)}\n' for name, value in plain.items())
+
+
+def _format(value, indent, width=120):
+    flat = _flat(value)
+    if len(flat) + indent <= width or not isinstance(value, (dict, list, tuple)) or not value:
+        return flat
+    pad = '\n' + ' ' * (indent + 4)
+    if isinstance(value, dict):
+        names = _identifiers(value)
+        items = [(f'{k}=' if names else f'{k!r}: ') + _format(v, indent + 4) for k, v in value.items()]
+        left, right = ('dict(', ')') if names else ('{', '}')
+    else:
+        items = [_format(v, indent + 4) for v in value]
+        left, right = ('[', ']') if isinstance(value, list) else ('(', ',)')
+    return left + pad + (',' + pad).join(items) + right
+
+
+def _flat(value):
+    if isinstance(value, dict):
+        if _identifiers(value):
+            return 'dict(' + ', '.join(f'{k}={_flat(v)}' for k, v in value.items()) + ')'
+        return '{' + ', '.join(f'{k!r}: {_flat(v)}' for k, v in value.items()) + '}'
+    if isinstance(value, list):
+        return '[' + ', '.join(map(_flat, value)) + ']'
+    if isinstance(value, tuple):
+        return '(' + ', '.join(map(_flat, value)) + (',)' if len(value) == 1 else ')')
+    return repr(value)
+
+
+def _identifiers(value):
+    return all(isinstance(k, str) and k.isidentifier() and not keyword.iskeyword(k) for k in value)

@@ -38,7 +38,8 @@ class ViTDecoder(Decoder):
         from timm.models.vision_transformer import Block
         super().__init__(in_dim, grid, image_size, latent_size)
         if width % heads:
-            raise InputError(f'`width` {width} does not divide into {heads} heads; choose a multiple, such as {width // heads * heads + heads}.')
+            raise InputError(f'`width` {width} does not divide into {heads} heads; choose a multiple, '
+                             f'such as {width // heads * heads + heads}.')
         self.patch = self._patch()
         self.recompute = checkpointing
         self.proj_in = nn.Linear(in_dim, width)

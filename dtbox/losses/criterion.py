@@ -47,7 +47,8 @@ def check_finite(terms):
         terms: Terms (those of weight 0 are only logged and not checked), or a dict name -> scalar tensor, all checked.
     """
     if isinstance(terms, Terms):
-        terms = {**{k: terms.raw[k] for k in terms.weighted}, **{f'weighted {k}': v for k, v in terms.weighted.items()}, 'total': terms.total}
+        weighted = {f'weighted {k}': v for k, v in terms.weighted.items()}
+        terms = {**{k: terms.raw[k] for k in terms.weighted}, **weighted, 'total': terms.total}
     if not terms:
         return
     values = torch.stack([v.detach().reshape(()).float() for v in terms.values()])
@@ -119,8 +120,8 @@ class Criterion(nn.Module):
 
     def _claim(self, owners, term, name):
         if 'loss' in term.lower() or term == 'total':
-            raise InputError(f'the term `{term}` is called "total" or contains "loss", which MMEngine would add to the total a second time. '
-                             'Rename it.')
+            raise InputError(f'the term `{term}` is called "total" or contains "loss", which MMEngine would add to the total '
+                             'a second time. Rename it.')
         if term in owners:
             raise InputError(f'the term `{term}` comes from `{owners[term]}` and from `{name}`; expected one loss per term. '
                              'Take one out, or name its term otherwise.')
@@ -131,8 +132,8 @@ class Criterion(nn.Module):
         if not isinstance(weight, dict):
             return float(weight)
         if term not in weight:
-            raise InputError(f'there is no weight for the term `{term}`.{closest(term, weight)} Given: {", ".join(map(str, weight)) or "none"}. '
-                             'Add it; 0 only logs it.', 'weight')
+            raise InputError(f'there is no weight for the term `{term}`.{closest(term, weight)} '
+                             f'Given: {", ".join(map(str, weight)) or "none"}. Add it; 0 only logs it.', 'weight')
         return float(weight[term])
 
     def _no_leftover(self, name, terms):

@@ -1,7 +1,7 @@
 """LPIPS (arXiv 1801.03924): distance of deep features, weighted per channel as people judge.
 
-The package `lpips` brings the input scaling, the taps and the linear weights (v0.1); the trunk's ImageNet weights come from a file, because no
-network is assumed. The network is frozen and lies outside of this module's parameters and state dict.
+The package `lpips` brings the input scaling, the taps and the linear weights (v0.1); the trunk's ImageNet weights come from a file,
+because no internet is assumed. The network is frozen and lies outside of this module's parameters and state dict.
 
 Deviation on purpose: where all channels of a position are zero, the package's gradient is NaN and ours is 0; values are equal.
 """
@@ -44,14 +44,14 @@ def build_network(net, weights):
     state = {key: _find(key, trunk, linear, scaling) for key in own}
     bad = [k for k, v in own.items() if state[k] is None or state[k].shape != v.shape]
     if bad:
-        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors are missing or of another '
-                         f'shape, such as {", ".join(bad[:3])}. Give the file that torchvision publishes ({URLS[net]}).')
+        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors are missing '
+                         f'or of another shape, such as {", ".join(bad[:3])}. Give the file that torchvision publishes ({URLS[net]}).')
     network.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
     return network.requires_grad_(False).eval()
 
 
 def _find(key, trunk, linear, scaling):
-    """Return the tensor that belongs to `key` of an lpips.LPIPS: net.slice1.0.weight, lins.0.model.1.weight, lin0..., scaling_layer.shift."""
+    """Return the tensor that belongs to `key` of an lpips.LPIPS (net.slice1.0.weight, lins.0.model.1.weight, lin0..., ...), or None."""
     room, rest = key.split('.', 1)
     if room == 'net':
         return trunk.get('features.' + rest.split('.', 1)[1])
@@ -77,8 +77,8 @@ class LPIPSLoss(Loss):
         if net not in URLS:
             raise InputError(f'`net` is {net!r}.{closest(net, URLS)} Expected one of: {", ".join(URLS)}.')
         if not weights:
-            raise InputError(f'LPIPSLoss needs `weights`: the path of torchvision\'s file {os.path.basename(URLS[net])}, or "download" to fetch it '
-                             'once. On a machine without it, FeaturePerceptualLoss compares features of the frozen teacher instead.')
+            raise InputError(f'LPIPSLoss needs `weights`: the path of torchvision\'s file {os.path.basename(URLS[net])}, or "download" '
+                             'to fetch it once. On a machine without it, FeaturePerceptualLoss compares features of the frozen teacher instead.')
         self.net = net
         self._network = (build_network(net, URLS[net] if weights == 'download' else str(weights)),)
 

@@ -23,8 +23,8 @@ class FeaturePerceptualLoss(Loss):
     """Mean over layers, images and tokens of |unit(f(reconstruction)) - unit(f(image))|^2 (term `feature_perceptual`), in [0, 4].
 
     `bind` hands it the frozen teacher: an object with `taps(images, layers) -> dict layer -> [B,N,D]`, parameters frozen, whose
-    gradients reach the images. For the input images it is asked under `no_grad` and given `outputs.images` itself, so that it may answer from what it
-    has computed of them already.
+    gradients reach the images. For the input images it is asked under `no_grad` and given `outputs.images` itself, so that it may answer
+    from what it has computed of them already.
 
     Args:
         layers: layers of the teacher to compare (1-based; shallow ones keep colour and edges), a list, or a dict layer -> weight.

@@ -22,22 +22,19 @@ class TokenizerTraining(BaseModel):
 
     Args:
         tokenizer: config of the VisualTokenizer.
-        losses: dict name -> loss config with `weight`.
+        losses: dict name -> loss config with `weight`; None for a model that only evaluates.
         teacher: dict(encoder=..., layer=...), or None.
         discriminator: discriminator config, or None.
         adversarial: config of the adversarial loss; needed with a discriminator.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
     """
 
-    def __init__(self, tokenizer, losses, teacher=None, discriminator=None, adversarial=None, amp=None):
+    def __init__(self, tokenizer, losses=None, teacher=None, discriminator=None, adversarial=None, amp=None):
         super().__init__()
         if amp not in AMP:
             raise InputError(f'`amp` is {amp!r}; expected None or \'bfloat16\'.', 'amp')
         self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
-        try:
-            self.criterion = Criterion(losses)
-        except InputError as e:
-            raise e.within('losses') from e.__cause__
+        object.__setattr__(self, 'criterion', self._build_criterion(losses))
         self.amp = AMP[amp]
         self.discriminator = DISCRIMINATORS.build(discriminator, where='discriminator') if discriminator else None
         if (discriminator is None) != (adversarial is None):
@@ -51,8 +48,14 @@ class TokenizerTraining(BaseModel):
         object.__setattr__(self, 'critic', self.discriminator)
         self.checked_gradients = False
 
+    def _build_criterion(self, losses):
+        try:
+            return Criterion(losses) if losses is not None else None
+        except InputError as e:
+            raise e.within('losses') from e.__cause__
+
     def _build_teacher(self, cfg):
-        needs = sorted({name for name in self.criterion.requires if name.startswith('teacher')})
+        needs = [name for name in self.criterion.requires if name.startswith('teacher')] if self.criterion else []
         if needs and not cfg:
             raise InputError(f'the losses need {", ".join(needs)}, but the config has no teacher.', 'teacher')
         try:
@@ -62,12 +65,14 @@ class TokenizerTraining(BaseModel):
         except InputError as e:
             raise e.within('teacher') from e.__cause__
         object.__setattr__(self, 'teacher', teacher)
-        self.criterion.bind(teacher)
+        if self.criterion is not None:
+            self.criterion.bind(teacher)
 
     def _apply(self, fn, *args, **kwargs):
-        """Move the teacher along with the rest, although it is no registered module."""
-        if self.teacher is not None:
-            self.teacher._apply(fn)
+        """Move teacher and criterion along with the rest, although their frozen weights are no part of this module's state."""
+        for part in (self.teacher, self.criterion):
+            if part is not None:
+                part._apply(fn)
         return super()._apply(fn, *args, **kwargs)
 
     def init_weights(self):

@@ -201,18 +201,19 @@ def build_parts(cfg, seed, training=True):
     Returns:
         dict(model, train, val, metrics, optim); None for what the config leaves out.
     """
-    check_required(cfg)
+    check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
     torch.manual_seed(seed)
-    model = MODELS.build(cfg.model, where='model', amp=cfg.get('amp'))
+    drop = () if training else ('losses', 'discriminator', 'adversarial')
+    model = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
     train = train_dataloader(cfg.train_dataloader, seed) if training else None
     optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper) if training else None
     return dict(model=model, train=train, optim=optim, metrics=list(cfg.get('val_evaluator') or []),
                 val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
 
 
-def check_required(cfg):
-    """Raise `InputError` where a config misses one of the entries of a recipe."""
-    for key in ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg'):
+def check_required(cfg, keys):
+    """Raise `InputError` where a config misses one of the entries `keys` of a recipe."""
+    for key in keys:
         if cfg.get(key) is None:
             raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
 

@@ -9,7 +9,8 @@ from dtbox.errors import InputError
 from dtbox.registry import DECODERS
 
 DATA = Path(__file__).parents[1] / 'data'
-TINY = dict(in_dim=32, grid=(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1, latent_channels=32, attention_resolutions=(4,))
+TINY = dict(in_dim=32, grid=(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1, latent_channels=32,
+            attention_resolutions=(4,))
 
 
 @pytest.fixture(scope='module')

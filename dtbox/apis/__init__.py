@@ -1,0 +1,3 @@
+"""What a user calls from Python."""
+from dtbox.apis.loading import load, open_config  # noqa: F401
+from dtbox.apis.tokenizer import Tokenizer  # noqa: F401

@@ -1,0 +1,69 @@
+"""Open a run: its tokenizer for use from Python, or the model with its held-out data for evaluation."""
+import os
+
+import torch
+
+from dtbox.apis.tokenizer import Tokenizer
+from dtbox.config import load_config, resolve, use_own_tokenizer
+from dtbox.errors import InputError
+from dtbox.layers.weights import load_into, with_prefix
+from dtbox.registry import TOKENIZERS
+from dtbox.training import checkpoint as checkpoints
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+def load(run, checkpoint=None, device='cpu', dtype='float32'):
+    """Open a trained tokenizer.
+
+    Args:
+        run: run folder; or a config file, together with `checkpoint`.
+        checkpoint: checkpoint file; None takes the run folder's checkpoint.pth.
+        device: torch device or its name.
+        dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in it.
+
+    Returns:
+        Tokenizer.
+
+    Raises:
+        InputError: a missing file, a checkpoint of another model, an unknown dtype.
+    """
+    dtype = DTYPES.get(dtype, dtype)
+    if dtype not in DTYPES.values():
+        raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
+    cfg, path = open_config(run, checkpoint)
+    state = checkpoints.load(path)
+    model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
+    load_into(model, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
+    model = model.to(device, dtype).eval().requires_grad_(False)
+    for vocabulary in model.vocabularies.values():
+        vocabulary.quantizer.float()
+    return Tokenizer(model, eval_pipeline(cfg, model.image_size))
+
+
+def open_config(run, checkpoint=None, options=None):
+    """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint."""
+    run = str(run)
+    if not os.path.exists(run):
+        raise InputError(f'the run {run} does not exist. Give a run folder, or a config file with a checkpoint.')
+    if os.path.isdir(run) and checkpoint is None:
+        checkpoint = run
+    if checkpoint is None:
+        raise InputError(f'{run} is a config; say also which checkpoint to open.')
+    checkpoint = str(checkpoint)
+    if os.path.isdir(checkpoint):
+        checkpoint = os.path.join(checkpoint, checkpoints.NAME)
+    cfg = load_config(run, options)
+    use_own_tokenizer(cfg, os.path.dirname(checkpoint) or '.')
+    cfg = resolve(cfg)
+    if not (cfg.get('model') or {}).get('tokenizer'):
+        raise InputError(f'{run} has no `model.tokenizer`; it is no tokenizer\'s config.')
+    return cfg, checkpoint
+
+
+def eval_pipeline(cfg, image_size):
+    """Return the transform for users' images: the held-out data's own, or short side and centre crop where there is none."""
+    dataset = (cfg.get('val_dataloader') or {}).get('dataset') or {}
+    dataset = dataset.get('folder') or dataset
+    size = image_size[0] if image_size[0] == image_size[1] else image_size
+    return dataset.get('pipeline') or [dict(type='ResizeCrop', size=size), dict(type='PackImage')]

@@ -1,0 +1,1 @@
+"""Published checkpoints in and out: `dualtoken.py` knows the layout, `renaming.py` accounts for keys, `run_folder.py` writes."""

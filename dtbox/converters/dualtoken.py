@@ -1,0 +1,229 @@
+"""Published DualToken checkpoints (arXiv 2503.14324) to a run folder.
+
+A published checkpoint is a folder with config.json and one .pt of {epoch, name, state_dict, ...}; sizes and heads of its
+towers stand in the config.json of a Hugging Face SigLIP folder. What changes on the way:
+
+- the SigLIP image tower becomes a timm vision transformer, its text tower an open_clip one (both exact);
+- the codebooks' padding row and the projections' constant zero key bias are dropped;
+- a shared codebook, which is listed under every depth, is kept once.
+"""
+import glob
+import json
+import os
+
+import torch
+
+from dtbox.converters.renaming import Renaming
+from dtbox.errors import InputError
+
+VISION = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224, patch_size=16)
+TEXT = dict(vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+            max_position_embeddings=64)
+"""Hugging Face's defaults, which its config files leave out."""
+
+
+def read_source(folder):
+    """Read a published folder.
+
+    Returns:
+        (config dict, state dict).
+    """
+    config = read_json(os.path.join(folder, 'config.json'))
+    files = sorted(glob.glob(os.path.join(folder, '*.pt')))
+    if len(files) != 1:
+        raise InputError(f'{folder} holds {len(files)} .pt files ({", ".join(map(os.path.basename, files)) or "none"}); expected exactly one, '
+                         'the checkpoint, beside config.json.')
+    try:
+        state = torch.load(files[0], map_location='cpu', weights_only=True)
+    except Exception as e:
+        raise InputError(f'{files[0]} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:160]}).') from e
+    if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
+        raise InputError(f'{files[0]} has no `state_dict`; expected a checkpoint of {{epoch, name, state_dict, ...}}.')
+    return config, modern_names(state['state_dict'])
+
+
+def read_json(path):
+    """Read a JSON file; `InputError` where it is missing or broken."""
+    if not os.path.isfile(path):
+        raise InputError(f'{path} does not exist.')
+    try:
+        with open(path, encoding='utf-8') as f:
+            return json.load(f)
+    except json.JSONDecodeError as e:
+        raise InputError(f'{path} is no JSON file: {e}') from e
+
+
+def modern_names(state):
+    """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's `module.`."""
+    renamed = {}
+    for name, value in state.items():
+        name = name.removeprefix('module.')
+        for old, new in (('semantic', 'sem'), ('pixel', 'pix')):
+            name = name.replace(f'quant_{old}', f'quant_{new}').replace(f'quantizer_{old}', f'quantizer_{new}')
+        renamed[name] = value
+    return renamed
+
+
+def read_siglip(folder):
+    """Return (vision config, text config) of a Hugging Face SigLIP folder, defaults filled in."""
+    config = read_json(os.path.join(folder, 'config.json'))
+    if 'vision_config' not in config or 'text_config' not in config:
+        raise InputError(f'{folder}/config.json has no vision_config and text_config; expected a SigLIP model\'s folder.')
+    vision, text = {**VISION, **config['vision_config']}, {**TEXT, **config['text_config']}
+    for part, name in ((vision, 'vision_config'), (text, 'text_config')):
+        if part.get('hidden_act', 'gelu_pytorch_tanh') != 'gelu_pytorch_tanh' or part.get('layer_norm_eps', 1e-6) != 1e-6:
+            raise InputError(f'{name} has the activation {part.get("hidden_act")} and epsilon {part.get("layer_norm_eps")}; expected '
+                             'gelu_pytorch_tanh and 1e-6, as in every SigLIP.')
+    return vision, text
+
+
+def ratio(hidden, width):
+    """Return an MLP ratio that gives exactly `hidden` under int(width * ratio)."""
+    return (hidden + 0.5) / width
+
+
+def tokenizer_config(config, vision, text, text_tokenizer=None):
+    """Return the VisualTokenizer config of a published model.
+
+    Args:
+        config: its config.json.
+        vision, text: SigLIP's configs.
+        text_tokenizer: path of a tokenizer.json, or None.
+    """
+    width = vision['hidden_size']
+    quantizers = {name: _quantizer(config, f'vq_{short}') for name, short in (('pixel', 'pix'), ('semantic', 'sem'))}
+    taps = {config['layer_recon']: 1.0}
+    if config.get('layer_shortcut') is not None:
+        taps[config['layer_shortcut']] = config['weight_shortcut']
+    projection = {name: dict(type='AttentionProjection', heads=width // q['dim']) for name, q in quantizers.items()}
+    text_cfg = dict(context_length=text['max_position_embeddings'], vocab_size=text['vocab_size'], width=text['hidden_size'],
+                    heads=text['num_attention_heads'], layers=text['num_hidden_layers'], no_causal_mask=True, pool_type='last',
+                    mlp_ratio=ratio(text['intermediate_size'], text['hidden_size']), proj_bias=True, norm_kwargs=dict(eps=1e-6),
+                    act_kwargs=dict(approximate='tanh'))
+    return dict(
+        type='VisualTokenizer', image_size=vision['image_size'],
+        encoders=dict(trunk=dict(
+            type='TimmViT', name='vit_base_patch16_siglip_224',
+            model_args=dict(embed_dim=width, depth=vision['num_hidden_layers'], num_heads=vision['num_attention_heads'],
+                            patch_size=vision['patch_size'], mlp_ratio=ratio(vision['intermediate_size'], width),
+                            act_layer='gelu_tanh'))),
+        vocabularies=dict(
+            pixel=dict(taps=taps, quantizer=quantizers['pixel'], projection=projection['pixel']),
+            semantic=dict(taps=config['layer_sem'], quantizer=quantizers['semantic'], projection=projection['semantic'],
+                          reinject=config['layer_sem'])),
+        decoder=_decoder(config, vision), head=dict(type='TrunkPool'),
+        text=dict(type='OpenCLIPText', embed_dim=width, text_cfg=text_cfg,
+                  tokenizer=dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'])
+                  if text_tokenizer else None))
+
+
+def _quantizer(config, name):
+    vq = config[name]
+    if vq['bottleneck_type'] not in ('rq', 'rq_ema'):
+        raise InputError(f'`{name}` has the type {vq["bottleneck_type"]}; expected rq or rq_ema.', 'config.json')
+    if list(vq['latent_shape'])[:2] != list(vq['code_shape'])[:2]:
+        raise InputError(f'`{name}` has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one grid for both.',
+                         'config.json')
+    codebook = dict(type='EMACodebook', decay=vq.get('decay', 0.99), restart=1.0 if vq.get('restart_unused_codes', True) else 0.0)
+    return dict(type='RQ', size=vq['n_embed'], dim=vq['embed_dim'], depth=vq['code_shape'][-1],
+                shared=vq.get('shared_codebook', True), codebook=codebook)
+
+
+def _decoder(config, vision):
+    dd, latent = config['ddconfig'], config.get('decoder_latent_shape')
+    levels = len(dd['ch_mult'])
+    grid = vision['image_size'] // vision['patch_size']
+    size = (latent[0] if latent else grid) << (levels - 1)
+    # the published decoder counts resolutions from `ddconfig.resolution`, ours from the picture it paints
+    attention = [size >> level for level in range(levels) if dd['resolution'] >> level in dd['attn_resolutions']]
+    return dict(type='CNNDecoder', reads=['pixel'], image_size=size, channels=dd['ch'], multipliers=list(dd['ch_mult']),
+                blocks=dd['num_res_blocks'], latent_channels=dd['decoder_in_channels'], attention_resolutions=attention,
+                latent_size=list(latent) if latent else None)
+
+
+def map_state(state, config, vision, text, source='the checkpoint'):
+    """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
+    rules = Renaming(state, source)
+    _map_vision(rules, vision['num_hidden_layers'])
+    _map_text(rules, text['num_hidden_layers'])
+    shortcut = config.get('layer_shortcut') is not None
+    for name, short in (('pixel', 'pix'), ('semantic', 'sem')):
+        target = f'vocabularies.{name}'
+        _map_projection(rules, f'{target}.projections.0', f'prequant_{short}')
+        if shortcut and short == 'pix':
+            _map_projection(rules, f'{target}.projections.1', 'prequant_shortcut')
+        _map_projection(rules, f'{target}.post_projection', f'postquant_{short}')
+        _map_codebooks(rules, f'{target}.quantizer.codebooks', f'quantizer_{short}.codebooks', config[f'vq_{short}'])
+    rules.tree('decoder.post_quant_conv.', 'post_quant_conv.')
+    rules.tree('decoder.decoder.', 'decoder.')
+    return rules.finish(ignore=('position_ids',))
+
+
+def _map_vision(rules, depth):
+    ours, theirs = 'encoders.trunk.trunk', 'siglip_model.vision_model'
+    rules.both(f'{ours}.patch_embed.proj', f'{theirs}.embeddings.patch_embedding')
+    rules.copy(f'{ours}.pos_embed', f'{theirs}.embeddings.position_embedding.weight', lambda t: t[None])
+    for i in range(depth):
+        a, b = f'{ours}.blocks.{i}', f'{theirs}.encoder.layers.{i}'
+        rules.stack(f'{a}.attn.qkv', [f'{b}.self_attn.{x}_proj' for x in 'qkv'])
+        for x, y in (('attn.proj', 'self_attn.out_proj'), ('norm1', 'layer_norm1'), ('norm2', 'layer_norm2'),
+                     ('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2')):
+            rules.both(f'{a}.{x}', f'{b}.{y}')
+    rules.both(f'{ours}.norm', f'{theirs}.post_layernorm')
+    rules.copy(f'{ours}.attn_pool.latent', f'{theirs}.head.probe')
+    for part in ('weight', 'bias'):
+        found = rules.take(f'{theirs}.head.attention.in_proj_{part}')
+        if found:
+            width = len(found[0]) // 3
+            rules.target[f'{ours}.attn_pool.q.{part}'] = found[0][:width]
+            rules.target[f'{ours}.attn_pool.kv.{part}'] = found[0][width:]
+    for x, y in (('proj', 'attention.out_proj'), ('norm', 'layernorm'), ('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2')):
+        rules.both(f'{ours}.attn_pool.{x}', f'{theirs}.head.{y}')
+
+
+def _map_text(rules, depth):
+    ours, theirs = 'text.tower', 'siglip_model.text_model'
+    rules.copy(f'{ours}.token_embedding.weight', f'{theirs}.embeddings.token_embedding.weight')
+    rules.copy(f'{ours}.positional_embedding', f'{theirs}.embeddings.position_embedding.weight')
+    for i in range(depth):
+        a, b = f'{ours}.transformer.resblocks.{i}', f'{theirs}.encoder.layers.{i}'
+        for part in ('weight', 'bias'):
+            found = rules.take(*(f'{b}.self_attn.{x}_proj.{part}' for x in 'qkv'))
+            if found:
+                rules.target[f'{a}.attn.in_proj_{part}'] = torch.cat(found)
+        for x, y in (('attn.out_proj', 'self_attn.out_proj'), ('ln_1', 'layer_norm1'), ('ln_2', 'layer_norm2'),
+                     ('mlp.c_fc', 'mlp.fc1'), ('mlp.c_proj', 'mlp.fc2')):
+            rules.both(f'{a}.{x}', f'{b}.{y}')
+    rules.both(f'{ours}.ln_final', f'{theirs}.final_layer_norm')
+    rules.both(f'{ours}.text_projection', f'{theirs}.head')
+    for name in ('logit_scale', 'logit_bias'):
+        rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
+
+
+def _map_projection(rules, ours, theirs):
+    for part in ('norm1', 'norm2', 'norm3', 'proj', 'attn.proj', 'mlp.norm', 'mlp.w0', 'mlp.w1', 'mlp.w2'):
+        rules.both(f'{ours}.{part}', f'{theirs}.{part}')
+    for part in ('attn.qkv.weight', 'attn.q_bias', 'attn.v_bias'):
+        rules.copy(f'{ours}.{part}', f'{theirs}.{part}')
+    zero = rules.take(f'{theirs}.attn.zero_k_bias')
+    if zero and zero[0].any():
+        raise InputError(f'{theirs}.attn.zero_k_bias is not zero; expected the constant zero that its name promises.')
+
+
+def _map_codebooks(rules, ours, theirs, vq):
+    size, depth, shared = vq['n_embed'], vq['code_shape'][-1], vq.get('shared_codebook', True)
+    names = (('weight', 'weight'), ('cluster_size', 'cluster_size_ema'), ('embed_sum', 'embed_ema'))
+    for d in range(1 if shared else depth):
+        for mine, published in names:
+            rules.copy(f'{ours}.{d}.{mine}', f'{theirs}.{d}.{published}', lambda t: t[:size])
+        rules.target[f'{ours}.{d}.updates'] = torch.zeros((), dtype=torch.int64)
+    for d in range(1, depth if shared else 0):
+        for _, published in names:
+            copy = f'{theirs}.{d}.{published}'
+            if copy in rules.state:
+                found = rules.take(copy, f'{theirs}.0.{published}')
+                if found and not torch.equal(*found):
+                    raise InputError(f'{copy} differs from depth 0, although the config says that the codebook is shared.')
+    table = rules.state.get(f'{theirs}.0.weight')
+    if table is not None and len(table) != size + 1:
+        raise InputError(f'{theirs}.0.weight has {len(table)} rows; expected {size} codes and a padding row.')

@@ -1,0 +1,55 @@
+"""What the tests share: golden data and a published-looking checkpoint made from it."""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+DATA = Path(__file__).parent / 'data'
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def golden():
+    """golden_A.pt: a tiny DualToken with inputs, outputs and inner values; weights in float32."""
+    data = torch.load(DATA / 'golden_A.pt', weights_only=True)
+    data['state_dict'] = {k: v.float() for k, v in data['state_dict'].items()}
+    return data
+
+
+@pytest.fixture(scope='session')
+def golden_train():
+    """golden_train_A.pt: two training steps of the same model."""
+    return torch.load(DATA / 'golden_train_A.pt', weights_only=True)
+
+
+def write_published(folder, golden, change=None):
+    """Write golden_A as a published checkpoint folder and its SigLIP folder; returns the two paths.
+
+    `change` may edit (config, state dict, siglip config) before they are written.
+    """
+    src, siglip = folder / 'published', folder / 'siglip'
+    src.mkdir(parents=True), siglip.mkdir()
+    config = json.loads(json.dumps(golden['config']['rqvaesiglip']))
+    towers = dict(vision_config=dict(golden['config']['siglip_vision_config']), text_config=dict(golden['config']['siglip_text_config']))
+    state = dict(golden['state_dict'])
+    if change is not None:
+        change(config, state, towers)
+    (src / 'config.json').write_text(json.dumps(config))
+    (siglip / 'config.json').write_text(json.dumps(towers))
+    torch.save(dict(epoch=1, name='tiny', state_dict={k: v.bfloat16() for k, v in state.items()}), src / 'epoch_1.pt')
+    return src, siglip
+
+
+@pytest.fixture(scope='session')
+def converted(golden, tmp_path_factory):
+    """A run folder made from golden_A by the converter."""
+    from dtbox.converters.run_folder import convert_dualtoken
+    folder = tmp_path_factory.mktemp('golden')
+    src, siglip = write_published(folder, golden)
+    convert_dualtoken(src, folder / 'run', siglip)
+    return folder / 'run'
