@@ -32,3 +32,4 @@ param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}
 train_cfg = dict(max_iters='${max_iters}', val_interval=400)
 hooks = [dict(type='Log', interval=20, show=('contrastive',)), dict(type='Checkpoint', interval=250), dict(type='Results')]
 seed = 0
+tiny = {'batch_size': 4, 'max_iters': 2}

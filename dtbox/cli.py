@@ -2,7 +2,7 @@
 import functools
 import sys
 
-from dtbox.errors import InputError
+from dtbox.errors import Diverged, InputError
 
 
 def add_config_options(parser):
@@ -22,7 +22,7 @@ def read_config(args):
 
 
 def main_guard(main):
-    """Wrap a command line's main: an `InputError` becomes one sentence on stderr and exit code 2; Ctrl-C exits with 130."""
+    """Wrap a command line's main: an `InputError` becomes one sentence on stderr and exit code 2; `Diverged` exits with 1, Ctrl-C with 130."""
     @functools.wraps(main)
     def guarded(argv=None):
         try:
@@ -30,6 +30,9 @@ def main_guard(main):
         except InputError as e:
             print(f'error: {e}', file=sys.stderr)
             raise SystemExit(2) from None
+        except Diverged as e:
+            print(f'stopped: {e}', file=sys.stderr)
+            raise SystemExit(1) from None
         except KeyboardInterrupt:
             print('interrupted; `--resume` continues from the last checkpoint.', file=sys.stderr)
             raise SystemExit(130) from None

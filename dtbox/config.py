@@ -6,6 +6,7 @@ stands for the top-level variable `name` at the moment the config is used, so th
 or `quantizer` reaches every place that follows it.
 """
 import copy
+import fnmatch
 import inspect
 import keyword
 import os
@@ -24,6 +25,11 @@ TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wr
 
 BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the dict of parts)."""
+
+PLAIN = {'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts'),
+         'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
+         'train_cfg': ('max_iters', 'val_interval')}
+"""Keys of the dicts that no constructor describes, by path pattern."""
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
@@ -114,7 +120,10 @@ def known_keys(node, path):
     """
     if path == '':
         return set(TOP)
+    plain = [set(keys) for pattern, keys in PLAIN.items() if fnmatch.fnmatch(path, pattern)]
     names = path.split('.')
+    if plain and len(names) <= 2:
+        return plain[0]
     kind = node.get('type')
     if kind is None and len(names) > 1 and names[-2] == 'vocabularies':
         kind = 'Vocabulary'

@@ -29,6 +29,10 @@ class InputError(ValueError):
         return f'{self.where}: {self.message}' if self.where else self.message
 
 
+class Diverged(RuntimeError):
+    """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit code 1."""
+
+
 def closest(name, known, n=3):
     """Return a hint such as ' Did you mean `dim` or `dims`?', or '' where nothing known comes close."""
     table = {str(k).lower(): str(k) for k in known}

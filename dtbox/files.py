@@ -35,6 +35,16 @@ def write_atomic(path, text):
             f.write(text)
 
 
+def unused_path(path):
+    """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ..."""
+    stem, suffix = os.path.splitext(path)
+    number, free = 0, path
+    while os.path.lexists(free):
+        number += 1
+        free = f'{stem}.{number}{suffix}'
+    return free
+
+
 def move_aside(folder):
     """Rename an existing folder to FOLDER.1 (or the next free number); return the new name, or None where there was none."""
     folder = os.path.normpath(folder)

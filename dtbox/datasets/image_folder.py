@@ -74,6 +74,11 @@ class ImageFolder(PairDataset):
         return [photo.key for photo in self.photos]
 
     @property
+    def sets(self):
+        """Sets of the samples (the split, for all of them), in order."""
+        return [self.split] * len(self.photos)
+
+    @property
     def texts(self):
         """Every text that may be drawn, sample by sample."""
         last = None if self.split == 'train' else 1

@@ -125,6 +125,11 @@ class Twemoji(PairDataset):
         return [emoji.key for _, emoji in self.samples]
 
     @property
+    def sets(self):
+        """Sets of the samples ('train', 'concepts' or 'variants'), in order."""
+        return [name for name, _ in self.samples]
+
+    @property
     def texts(self):
         """Every text that may be drawn, sample by sample."""
         return [t for _, emoji in self.samples for t in (emoji.captions if self.aliases else emoji.captions[:1])]

@@ -4,6 +4,8 @@ Most work happens on the token grid; at full resolution only a few thin 3x3 conv
 The ViT decoder follows ViT-VQGAN (arXiv 2110.04627), plus a convolutional refinement that removes the seams between patches. The CNN
 upsamples by sub-pixel convolution (arXiv 1609.05158). Neither reproduces a published model.
 
+Activations are kept channels-last, in which thin convolutions take about half the time on a CPU.
+
 Legend: B batch, N tokens, D feature width, h and w latent rows and columns, H and W pixels.
 """
 import torch
@@ -14,6 +16,21 @@ from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import ResidualConv, conv3x3
 from dtbox.registry import DECODERS
+
+
+def paint(x_bhwc, height, width):
+    """Lay the channels of each cell out as pixels.
+
+    Args:
+        x_bhwc: [B,h,w,height*width*C]; within a cell, pixels row by row, their channels last.
+        height, width: of a cell, in pixels.
+
+    Returns:
+        [B, C, h*height, w*width], channels-last in memory.
+    """
+    batch, rows, columns = x_bhwc.shape[:3]
+    x = x_bhwc.reshape(batch, rows, columns, height, width, -1).transpose(2, 3)
+    return x.reshape(batch, rows * height, columns * width, -1).permute(0, 3, 1, 2)
 
 
 @DECODERS.register_module()
@@ -33,7 +50,7 @@ class ViTDecoder(Decoder):
         checkpointing: recompute activations of the blocks in the backward pass.
     """
 
-    def __init__(self, in_dim, grid, image_size, width=128, depth=4, heads=4, mlp_ratio=4., refine_channels=12, latent_size=None,
+    def __init__(self, in_dim, grid, image_size, width=128, depth=4, heads=4, mlp_ratio=4., refine_channels=16, latent_size=None,
                  checkpointing=False):
         from timm.models.vision_transformer import Block
         super().__init__(in_dim, grid, image_size, latent_size)
@@ -70,14 +87,8 @@ class ViTDecoder(Decoder):
         x = self.proj_in(x) + self.positions
         for block in self.blocks:
             x = run(block, x, self.recompute and self.training)
-        x = self._paint(self.to_pixels(self.norm(x)))
+        x = paint(self.to_pixels(self.norm(x)).unflatten(1, self.latent), *self.patch)
         return self.conv_out(x + self.refine(x))
-
-    def _paint(self, x):
-        """[B, h*w, c*ph*pw] -> [B, c, H, W]."""
-        (rows, columns), (height, width) = self.latent, self.patch
-        x = x.reshape(len(x), rows, columns, -1, height, width)
-        return x.permute(0, 3, 1, 4, 2, 5).reshape(len(x), -1, *self.image_size)
 
 
 class _DepthToSpace(nn.Module):
@@ -89,7 +100,7 @@ class _DepthToSpace(nn.Module):
         self.refine = conv3x3(out_channels, out_channels)
 
     def forward(self, x):
-        x = F.pixel_shuffle(self.expand(x), 2)
+        x = paint(self.expand(x).permute(0, 2, 3, 1), 2, 2)
         return x + self.refine(F.silu(x))
 
 
@@ -128,7 +139,7 @@ class LightCNNDecoder(Decoder):
 
     def forward(self, features):
         """features [B,N,D] -> images [B,3,H,W], not clamped."""
-        x = self.conv_in(self.to_map(features))
+        x = self.conv_in(self.to_map(features).contiguous(memory_format=torch.channels_last))
         for part in (*self.blocks, *self.stages):
             x = run(part, x, self.recompute and self.training)
         return self.conv_out(F.silu(x))

@@ -15,6 +15,8 @@ class CommitmentLoss(Loss):
 
     def __init__(self, vocabularies=None, kind='commitment'):
         super().__init__()
+        if isinstance(vocabularies, str):
+            vocabularies = (vocabularies,)
         self.vocabularies = None if vocabularies is None else tuple(vocabularies)
         self.kind = kind
         if self.vocabularies is not None:

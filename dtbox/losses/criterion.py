@@ -8,12 +8,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dtbox.errors import InputError, closest
+from dtbox.errors import Diverged, InputError, closest
 from dtbox.losses.base import Loss, full, need
 from dtbox.registry import LOSSES
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(Diverged):
     """A term is NaN or infinite.
 
     Attributes:

@@ -78,7 +78,8 @@ class LPIPSLoss(Loss):
             raise InputError(f'`net` is {net!r}.{closest(net, URLS)} Expected one of: {", ".join(URLS)}.')
         if not weights:
             raise InputError(f'LPIPSLoss needs `weights`: the path of torchvision\'s file {os.path.basename(URLS[net])}, or "download" '
-                             'to fetch it once. On a machine without it, FeaturePerceptualLoss compares features of the frozen teacher instead.')
+                             'to fetch it once. On a machine without it, FeaturePerceptualLoss compares features of the frozen teacher '
+                             'instead.')
         self.net = net
         self._network = (build_network(net, URLS[net] if weights == 'download' else str(weights)),)
 

@@ -27,13 +27,14 @@ class FeaturePerceptualLoss(Loss):
     from what it has computed of them already.
 
     Args:
-        layers: layers of the teacher to compare (1-based; shallow ones keep colour and edges), a list, or a dict layer -> weight.
+        layers: layers of the teacher to compare (1-based; shallow ones keep colour and edges): one, a list, or a dict layer -> weight.
     """
     requires = ('reconstructions', 'images')
     names = ('feature_perceptual',)
 
     def __init__(self, layers):
         super().__init__()
+        layers = (layers,) if isinstance(layers, int) else layers
         weights = dict(layers) if isinstance(layers, dict) else {layer: 1. for layer in layers}
         if not weights or min(weights.values()) < 0 or not sum(weights.values()):
             raise InputError(f'`layers` is {layers!r}; expected at least one layer of the teacher, with weights of 0 or more.')

@@ -30,14 +30,14 @@ class FSQ(Quantizer):
         self.codebook_sizes = [int(sizes.prod())]
         half = (sizes - 1).double() * (1 + eps) / 2
         offset = torch.where(sizes % 2 == 0, 0.5, 0.0).double()
-        for name, value in dict(half=half, offset=offset, shift=(offset / half).atanh()).items():
+        for name, value in dict(half_range=half, offset=offset, shift=(offset / half).atanh()).items():
             self.register_buffer(name, value.float(), persistent=False)
         self.register_buffer('levels', sizes, persistent=False)
         self.register_buffer('half_width', sizes // 2, persistent=False)
         self.register_buffer('basis', torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0), persistent=False)
 
     def _bound(self, z):
-        return (z + self.shift).tanh() * self.half - self.offset
+        return (z + self.shift).tanh() * self.half_range - self.offset
 
     def _to_codes(self, rounded):
         """rounded [..., C] in [-level // 2, ...] -> codes [..., 1]."""

@@ -3,8 +3,13 @@
 The training loop counts iterations and asks its sampler for batch `iteration`, so that resuming is a matter of starting at
 another number. Evaluation runs one pass over the held-out sets.
 """
+import os
+
 import torch
 from mmengine.runner.base_loop import BaseLoop
+
+from dtbox.errors import Diverged
+from dtbox.training.checkpoint import NAME
 
 
 class TrainLoop(BaseLoop):
@@ -64,7 +69,12 @@ class TrainLoop(BaseLoop):
     def run_iter(self, batch):
         """Run one iteration."""
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
-        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        try:
+            outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        except Diverged as e:
+            kept = os.path.join(self.runner.work_dir, NAME)
+            state = f'The last good state is {kept}' if os.path.isfile(kept) else 'There is no checkpoint yet'
+            raise Diverged(f'at iteration {self._iter + 1}, {e} {state}.') from e
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
         self._iter += 1
 

@@ -163,20 +163,17 @@ class TokenizerTraining(BaseModel):
 
     def _adversarial_terms(self, outputs, terms):
         self.discriminator.requires_grad_(False)
-        generator = self.adversarial.generator_term(self.critic(outputs.reconstructions))
+        logits = self.critic(outputs.reconstructions)
         self.discriminator.requires_grad_(True)
-        balance = self.adversarial.balance(terms.raw, generator, self.tokenizer.decoder.last_layer)
-        logs = dict(adversarial=generator, adversarial_weight=balance)
-        return self.adversarial.weight * balance * generator, logs
+        return self.adversarial.generator_terms(logits, terms, self.tokenizer.decoder.last_layer)
 
     def _discriminator_step(self, real, fake, optim):
         with self.autocast():
             # one pass over both: DistributedDataParallel wants one forward per backward
             made, true = self.critic(torch.cat([fake, real])).chunk(2)
-            term = self.adversarial.discriminator_term(true, made)
-        logs = dict(discriminator=term, logits_real=true.float().mean(), logits_fake=made.float().mean())
+            total, logs = self.adversarial.discriminator_terms(true, made, int(self.iteration))
         check_finite(logs)
-        optim.update_params(self.adversarial.discriminator_factor(int(self.iteration)) * term)
+        optim.update_params(total)
         return logs
 
     def check_trainable(self):

@@ -18,6 +18,7 @@ from dtbox.registry import DATASETS, HOOKS, MODELS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.optim import build_optim_wrappers
+from dtbox.training.schedules import StepSchedules
 
 
 class Runner(MMRunner):
@@ -51,7 +52,7 @@ class Runner(MMRunner):
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
             optim_wrapper=parts['optim'], param_scheduler=schedulers(cfg.get('param_scheduler'), parts['optim']),
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
-                               param_scheduler=dict(type='ParamSchedulerHook'), sampler_seed=None, logger=None, checkpoint=None),
+                               param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
             custom_hooks=[HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])],
             load_from=cfg.get('load_from'), resume=resume, launcher=launcher, randomness=dict(seed=seed),
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
@@ -225,7 +226,7 @@ def train_dataloader(cfg, seed):
     dataset.set_seed(seed)
     sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, rank=get_rank(), world=get_world_size())
     return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
-                      persistent_workers=False)
+                      generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
 
 
 def val_dataloader(cfg):

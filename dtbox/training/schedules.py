@@ -1,6 +1,7 @@
 """Learning-rate schedules counted in iterations."""
 import math
 
+from mmengine.hooks import Hook
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
@@ -36,3 +37,15 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     def _get_value(self):
         return [base * self.factor(self.last_step) for base in self.base_values]
+
+
+class StepSchedules(Hook):
+    """Step the schedules after each iteration; the discriminator's counts its own steps and waits until it takes part."""
+    priority = 'LOW'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Step what took a step."""
+        for name, group in (runner.param_schedulers or {}).items():
+            if name != 'discriminator' or 'discriminator' in outputs:
+                for schedule in group:
+                    schedule.step()

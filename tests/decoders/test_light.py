@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dtbox.decoders.base import Decoder
-from dtbox.decoders.light import LightCNNDecoder, ViTDecoder
+from dtbox.decoders.light import LightCNNDecoder, ViTDecoder, paint
 from dtbox.errors import InputError
 from dtbox.registry import DECODERS
 
@@ -64,8 +64,11 @@ def test_patches_need_not_be_square_nor_powers_of_two():
 
 
 def test_paint_puts_each_patch_in_its_place():
-    decoder = ViTDecoder(8, (1, 2), (2, 4), width=16, depth=1, heads=2, refine_channels=1)
-    assert decoder._paint(torch.arange(8.).reshape(1, 2, 4)).tolist() == [[[[0, 1, 4, 5], [2, 3, 6, 7]]]]
+    assert paint(torch.arange(8.).reshape(1, 1, 2, 4), 2, 2).tolist() == [[[[0, 1, 4, 5], [2, 3, 6, 7]]]]
+    x = torch.randn(2, 3, 4, 2 * 5 * 6)
+    out = paint(x, 2, 5)
+    assert out.shape == (2, 6, 6, 20) and out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(out[1, 4, 3, 12], x[1, 1, 2, (1 * 5 + 2) * 6 + 4])
 
 
 def test_vit_fits_an_image_without_seams():

@@ -28,7 +28,7 @@ def outputs():
 
 
 def test_value_per_layer_and_their_mean(outputs, batch):
-    loss = FeaturePerceptualLoss([1])
+    loss = FeaturePerceptualLoss(1)
     loss.bind(Teacher())
     assert loss(outputs, batch)['feature_perceptual'].item() == pytest.approx(2.)  # two orthogonal unit vectors
     # layer 2: (3, 1, 1)/sqrt(11) against (1, 7, 1)/sqrt(51)

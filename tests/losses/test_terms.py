@@ -27,7 +27,7 @@ def values(terms):
     # squared differences 1, 1, 0, 0 over 4; cosines 24/25 and 1
     (PooledLoss(), dict(semantic_pooled=.5 - .98)),
     (CommitmentLoss(), dict(commitment_pixel=.25, commitment_semantic=.5)),
-    (CommitmentLoss(['semantic'], kind='entropy'), dict(entropy_semantic=3.)),
+    (CommitmentLoss('semantic', kind='entropy'), dict(entropy_semantic=3.)),
 ])
 def test_values(loss, expected, outputs, batch):
     assert values(loss(outputs, batch)) == pytest.approx(expected, abs=1e-5)

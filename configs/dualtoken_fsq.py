@@ -1,0 +1,8 @@
+"""DualToken with finite scalar quantization: `dualtoken_rq.py` with one line changed, 8 channels of 4 levels = 65,536 codes.
+
+Paper: DualToken, arXiv 2503.14324; FSQ, arXiv 2309.15505.
+Command: python tools/train.py configs/dualtoken_fsq.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+quantizer = dict(_delete_=True, type='FSQ', levels=[4, 4, 4, 4, 4, 4, 4, 4])

@@ -1,0 +1,53 @@
+"""DualToken: one ViT, two vocabularies. Pixel codes from a shallow layer feed the decoder, semantic codes from a deep layer
+replace the trunk's tokens, so that what follows - the last block, the pool, zero-shot and retrieval - reads tokens alone.
+
+Paper: DualToken, arXiv 2503.14324 (stage 1, scaled to 64 x 64 pixels and two CPU cores).
+Command: python tools/train.py configs/dualtoken_rq.py
+"""
+_base_ = ['./_base_/datasets/pictures64.py']
+
+max_iters = 700
+quantizer = dict(type='RQ', size=1024, dim=16, depth=4)
+encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224',
+               model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8, act_layer='gelu_tanh'),
+               weights='dtbox://siglip-tiny-twemoji', prefix='encoders.trunk.trunk.')
+
+model = dict(
+    type='TokenizerTraining',
+    tokenizer=dict(
+        image_size='${image_size}',
+        encoders=dict(trunk='${encoder}'),
+        vocabularies=dict(
+            pixel=dict(taps={2: 1.0, 1: 0.6}, quantizer='${quantizer}'),
+            semantic=dict(taps=7, quantizer='${quantizer}', reinject=7)),
+        decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=3, heads=4, refine_channels=12),
+        head=dict(type='TrunkPool'),
+        text=dict(
+            type='OpenCLIPText', embed_dim=128, weights='dtbox://siglip-tiny-twemoji', prefix='text.',
+            text_cfg=dict(width=128, heads=4, layers=4, no_causal_mask=True, pool_type='last', proj_bias=True,
+                          norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh')),
+            tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))),
+    teacher=dict(encoder='${encoder}', layer=7),
+    losses=dict(
+        semantic=dict(type='SemanticLoss', weight=5.0),
+        pooled=dict(type='PooledLoss', weight=1.0),
+        commitment=dict(type='CommitmentLoss', weight=5.0),
+        pixels=dict(type='L2Loss', weight=5.0),
+        perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2, 3], weight=1.0)),
+    discriminator=dict(type='PatchDiscriminator', width=32),
+    adversarial=dict(type='AdversarialLoss', start=500, against=('l2', 'feature_perceptual')))
+
+val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'), dict(type='TokenCosine'),
+                 dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
+
+optim_wrapper = dict(
+    generator=dict(optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=1e-4), freeze=['text.*'],
+                   groups={'encoders.*': dict(lr_mult=0.2)}, clip_grad=dict(max_norm=1.0)),
+    discriminator=dict(optimizer=dict(type='Adam', lr=2e-4, betas=(0.5, 0.9))))
+param_scheduler = dict(
+    generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05),
+    discriminator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))  # counts its own steps
+train_cfg = dict(max_iters='${max_iters}')
+hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results')]
+seed = 0
+tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}

@@ -1,0 +1,5 @@
+"""Pictures for the eye, pure functions from numbers to image files.
+
+`sheets` inputs above reconstructions (Pillow); `codebooks` how often each code is used, `curves` the terms of a run
+(matplotlib, imported where a function draws). `style` is what the plots share.
+"""

@@ -1,0 +1,83 @@
+"""The terms of a run over its iterations: small panels, terms of one family together, the learning rates in the last."""
+import math
+
+from dtbox.drawing.style import COLOURS, canvas, rules, save
+
+NOT_TERMS = ('iteration', 'seconds')
+LOG_FROM = 50
+"""A panel of positive values gets a log scale where the largest is so many times the smallest."""
+
+
+def grouped(names):
+    """Sort logged names into panels.
+
+    Args:
+        names: logged names, learning rates end in `_lr`.
+
+    Returns:
+        dict title of the panel -> dict name -> label: the total first, then terms in their order (those with the same first word together),
+        the learning rates last. Of `X_base_lr` and `X_lr` (MMEngine logs both where groups differ) the base is taken.
+    """
+    terms = [n for n in names if n not in NOT_TERMS and not n.endswith('_lr')]
+    rates = [n for n in names if n.endswith('_lr')]
+    panels = {'total': {'total': 'total'}} if 'total' in terms else {}
+    for name in terms:
+        family = name.split('_')[0]
+        members = [n for n in terms if n.split('_')[0] == family and '_' in n]
+        if name == 'total':
+            continue
+        if len(members) > 1 and name in members:
+            panels[family] = {n: n[len(family) + 1:].replace('_', ' ') for n in members}
+        else:
+            panels[name.replace('_', ' ')] = {name: name.replace('_', ' ')}
+    rates = [n for n in rates if n.endswith('_base_lr') or n[:-3] + '_base_lr' not in rates]
+    if rates:
+        panels['learning rate'] = {n: n.removesuffix('_lr').removesuffix('_base').replace('_', ' ') for n in rates}
+    return panels
+
+
+def draw_curves(rows, path, title):
+    """Draw the history of a run.
+
+    Args:
+        rows: dicts with `iteration` and the logged numbers; a name may be missing from some.
+        path: PNG to write or replace.
+        title: line at the top.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row if isinstance(row[name], (int, float))))
+    panels = grouped(names)
+    columns = min(len(panels), 3 if len(panels) <= 9 else 4)
+    lines = math.ceil(len(panels) / columns)
+    last = max(row['iteration'] for row in rows)
+    with rules():
+        figure, axes = canvas(lines, columns, (3.1 if columns > 1 else 4.6, 2.1))
+        flat = list(axes.flat)
+        for ax in flat[len(panels):]:
+            ax.set_visible(False)
+        for number, (ax, (name, members)) in enumerate(zip(flat, panels.items())):
+            _panel(ax, name, members, rows)
+            ax.set_xlim(0, last * 1.02)
+            if number + columns >= len(panels):
+                ax.set_xlabel('iteration')
+        figure.suptitle(title, fontsize=10)
+        save(figure, path)
+
+
+def _panel(ax, name, members, rows):
+    values = []
+    for i, (key, label) in enumerate(members.items()):
+        points = [(row['iteration'], row[key]) for row in rows if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])]
+        if not points:
+            continue
+        x, y = zip(*points)
+        values += y
+        style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[i // len(COLOURS) % 4]
+        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4 else None, markersize=3)
+    if values and min(values) > 0 and max(values) / min(values) > LOG_FROM and name != 'learning rate':
+        ax.set_yscale('log')
+        name += ' (log scale)'
+    else:
+        ax.ticklabel_format(axis='y', style='sci', scilimits=(-3, 4), useMathText=True)
+    ax.set_title(name)
+    if len(members) > 1:
+        ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25, handlelength=1.6)

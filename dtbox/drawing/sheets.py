@@ -1,0 +1,145 @@
+"""Sheets of pictures: inputs above reconstructions, enlarged pixel by pixel so that small pictures can be judged.
+
+Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3] (see `to_uint8`).
+"""
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dtbox.files import replacing
+
+TILE = 192
+"""Pixels that an enlarged picture has at most; larger pictures are shown as they are."""
+
+WIDTH = 1720
+"""Pixels that a sheet has at most, where one column does not need more."""
+
+FULL = 0.25
+"""Absolute difference, as a share of the range, that is drawn white."""
+
+INK, PALE, GAP, MARGIN, LABELS = (20, 20, 20), (110, 110, 110), 6, 20, 120
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that belong together.
+
+    Attributes:
+        title: line above them.
+        inputs, reconstructions: uint8 [n, H, W, 3].
+        captions: n lines, each below its picture.
+    """
+    title: str
+    inputs: Any
+    reconstructions: Any
+    captions: Sequence[str]
+
+
+def to_uint8(images):
+    """Turn a tensor [n, 3, H, W] in [-1, 1] (clamped) into uint8 [n, H, W, 3]."""
+    images = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
+    return images.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+
+
+def zoom_of(height, width):
+    """Return how many times a picture is enlarged: as far as it stays within `TILE`."""
+    return max(1, TILE // max(height, width))
+
+
+def difference(inputs, reconstructions):
+    """Return the absolute difference, averaged over channels, as gray uint8 [n, H, W, 3]: 0 black, `FULL` of the range and more white."""
+    gap = np.abs(inputs.astype(np.float32) - reconstructions).mean(-1, keepdims=True) / 255
+    return np.repeat((np.clip(gap / FULL, 0, 1) * 255).round().astype(np.uint8), 3, axis=-1)
+
+
+def draw_sheet(groups, path, title, note='', differences=False):
+    """Draw groups of pictures: a row of inputs, a row of reconstructions below it.
+
+    Args:
+        groups: list of `Group`, all pictures of one size.
+        path: PNG to write or replace.
+        title: line at the top.
+        note: smaller line below it.
+        differences: add a row with the absolute differences.
+    """
+    height, width = groups[0].inputs.shape[1:3]
+    zoom = zoom_of(height, width)
+    tile = (width * zoom, height * zoom)
+    columns = max(1, (WIDTH - LABELS - 2 * MARGIN + GAP) // (tile[0] + GAP))
+    columns = min(columns, max(len(g.inputs) for g in groups))
+    if differences:
+        note = ' '.join(filter(None, (note, f'Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the range or more.')))
+    names = ('input', 'reconstruction', 'difference')[:2 + differences]
+    blocks = [(g, start, min(start + columns, len(g.inputs))) for g in groups for start in range(0, len(g.inputs), columns)]
+    block = len(names) * (tile[1] + GAP) + 30
+    size = (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, MARGIN + 36 + 28 * bool(note) + 38 * len(groups) + block * len(blocks))
+    size = (max(size[0], _needed(title, note, groups)), size[1])
+    sheet = Image.new('RGB', size, 'white')
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, MARGIN), title, INK, _font(22))
+    top = MARGIN + 36
+    if note:
+        pen.text((MARGIN, top), note, PALE, _font(15))
+        top += 28
+    for group, start, stop in blocks:
+        if start == 0:
+            pen.text((MARGIN, top + 8), group.title, INK, _font(18))
+            top += 38
+        rows = [group.inputs[start:stop], group.reconstructions[start:stop]]
+        rows += [difference(*rows)] if differences else []
+        _draw_block(sheet, pen, (MARGIN, top), zip(names, rows), group.captions[start:stop], tile)
+        top += block
+    _save(sheet, path)
+
+
+def draw_pair(image, reconstruction, path, caption=''):
+    """Draw one input beside its reconstruction.
+
+    Args:
+        image, reconstruction: uint8 [H, W, 3].
+        path: PNG to write or replace.
+        caption: line below them.
+    """
+    zoom = zoom_of(*image.shape[:2])
+    tile = (image.shape[1] * zoom, image.shape[0] * zoom)
+    width = max(2 * tile[0] + GAP, int(_font(15).getlength(caption)), 220) + 2 * MARGIN
+    sheet = Image.new('RGB', (width, tile[1] + 66), 'white')
+    pen = ImageDraw.Draw(sheet)
+    for i, (name, pixels) in enumerate((('input', image), ('reconstruction', reconstruction))):
+        left = MARGIN + i * (tile[0] + GAP)
+        pen.text((left, 10), name, INK, _font(15))
+        sheet.paste(_tile(pixels, tile), (left, 34))
+    pen.text((MARGIN, tile[1] + 40), caption, PALE, _font(15))
+    _save(sheet, path)
+
+
+def _draw_block(sheet, pen, corner, rows, captions, tile):
+    left, top = corner
+    for name, pictures in rows:
+        pen.text((left, top + tile[1] // 2), name, PALE, _font(15), anchor='lm')
+        for i, picture in enumerate(pictures):
+            sheet.paste(_tile(picture, tile), (left + LABELS + i * (tile[0] + GAP), top))
+        top += tile[1] + GAP
+    for i, caption in enumerate(captions):
+        pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, _font(15), anchor='mt')
+
+
+def _needed(title, note, groups):
+    """Width that the longest line of text takes."""
+    lines = [_font(22).getlength(title), _font(15).getlength(note), *(_font(18).getlength(g.title) for g in groups)]
+    return int(max(lines)) + 2 * MARGIN
+
+
+def _tile(pixels, tile):
+    return Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, Image.Resampling.NEAREST)
+
+
+def _font(size):
+    return ImageFont.load_default(size)
+
+
+def _save(sheet, path):
+    with replacing(path) as temporary:
+        sheet.save(temporary, optimize=True)

@@ -1,0 +1,36 @@
+"""What the plots share: colours that colour-blind readers tell apart (Okabe and Ito, 2008), type sizes, and writing the file."""
+import warnings
+
+from dtbox.files import replacing
+
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+"""Blue, vermilion, green, purple, orange, sky, black: in this order."""
+
+GRAY = '#6E6E6E'
+
+RULES = {'font.size': 8.5, 'axes.titlesize': 9.5, 'axes.labelsize': 8.5, 'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8,
+         'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#E4E4E4', 'grid.linewidth': 0.6,
+         'axes.axisbelow': True, 'axes.linewidth': 0.7, 'lines.linewidth': 1.3, 'figure.dpi': 100, 'font.family': 'DejaVu Sans'}
+"""matplotlib's rcParams of every plot, whatever the user's own are."""
+
+
+def canvas(rows, columns, size):
+    """Return (figure, axes [rows, columns]) without a display or global state; `size` is the (width, height) of a panel in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.45), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def rules():
+    """Return the context in which plots are made: `RULES` over matplotlib's defaults."""
+    import matplotlib
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES, 'backend': 'agg'})
+
+
+def save(figure, path, dpi=160):
+    """Write a figure as PNG in one step."""
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        figure.savefig(temporary, dpi=dpi, facecolor='white')

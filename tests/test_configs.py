@@ -1,0 +1,57 @@
+"""Every config of the repository: built, stepped and evaluated at the `tiny` size that it defines itself."""
+from pathlib import Path
+
+import pytest
+import torch
+
+from dtbox.config import load_config, resolve, set_option
+from dtbox.evaluation import SetEvaluator
+from dtbox.training.runner import build_parts
+
+CONFIGS = sorted(Path('configs').glob('*.py'))
+
+
+def tiny(path):
+    """Return a config at its own tiny size, resolved."""
+    cfg = load_config(path)
+    for key, value in cfg['tiny'].items():
+        set_option(cfg, key, value)
+    return resolve(cfg)
+
+
+def test_there_are_configs():
+    assert {'dualtoken_rq', 'dualtoken_vq', 'dualtoken_fsq', 'siglip_tiny_twemoji'} <= {p.stem for p in CONFIGS}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_recipe(path):
+    cfg = tiny(path)
+    parts = build_parts(cfg, seed=0)
+    model, optim = parts['model'], parts['optim']
+    model.init_weights()
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    batches = iter(parts['train'])
+    for _ in range(2):
+        logs = model.train_step(next(batches), optim)
+        assert logs and all(torch.isfinite(torch.as_tensor(v)).all() for v in logs.values())
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert any(k.startswith('tokenizer.encoders') for k in changed)
+    for name, vocabulary in model.tokenizer.vocabularies.items():
+        if list(vocabulary.quantizer.buffers()) and vocabulary.quantizer.state_dict():
+            assert any(k.startswith(f'tokenizer.vocabularies.{name}.quantizer') for k in changed), f'{name} did not learn'
+    if model.discriminator is not None:
+        assert any(k.startswith('discriminator') for k in changed)
+    evaluator = SetEvaluator(parts['metrics'])
+    model.eval()
+    evaluator.setup(model.eval_context(parts['val'].dataset))
+    with torch.no_grad():
+        batch = model.prepare(next(iter(parts['val'])))
+        evaluator.update(batch, model.predict(batch))
+    assert evaluator.results()['counts']['all'] == len(batch)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_docstring_names_the_command(path):
+    text = path.read_text()
+    assert text.startswith('"""') and f'python tools/train.py configs/{path.name}' in text

@@ -1,0 +1,161 @@
+"""Which room may import which: arrows point down only. And `import dtbox` stays cheap."""
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dtbox
+
+ROOT = Path(dtbox.__file__).parent
+LEVELS = {
+    0: ('', 'errors', 'registry', 'structures', 'config', 'files', 'plugins', 'cli'),
+    1: ('layers',),
+    2: ('encoders', 'texts', 'quantizers', 'decoders', 'heads', 'losses'),
+    3: ('tokenizers',),
+    4: ('apis', 'converters', 'training'),
+    5: ('diagnostics', 'ablation', 'report', 'testing')}
+LEVEL = {room: level for level, rooms in LEVELS.items() for room in rooms}
+"""Room (or module of level 0; '' is dtbox/__init__.py) -> level."""
+SIDE = {'datasets': (), 'evaluation': (), 'drawing': (), 'hooks': ('datasets', 'evaluation', 'drawing'), 'zoo': ()}
+"""Side rooms -> the other side rooms that they may know, beside levels 0 and 1."""
+BASES = {3: ('encoders.base',)}
+"""Level -> all that it may know of level 2: parts come through the registries."""
+SIDEWAYS = {('apis', 'training.checkpoint'), ('apis', 'training.preprocess'), ('converters', 'training.checkpoint')}
+"""Arrows inside level 4 that are there: the file format of checkpoints, and the range of images."""
+OUTSIDE = ('configs', 'tools', 'plugins', 'tests')
+
+
+def imports(nodes, module):
+    """Yield (line, dotted name) of every import among syntax nodes of `module`; relative names are made absolute."""
+    package = module.split('.')[:-1]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join(package[:len(package) - node.level + 1]) if node.level else ''
+            base = '.'.join(p for p in (base, node.module) if p)
+            for alias in node.names:
+                yield node.lineno, f'{base}.{alias.name}'
+        elif isinstance(node, ast.Call) and getattr(node.func, 'attr', getattr(node.func, 'id', '')) in ('import_module', '__import__'):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield node.lineno, node.args[0].value
+
+
+def is_module(parts):
+    path = ROOT.joinpath(*parts)
+    return path.is_dir() or path.with_suffix('.py').is_file()
+
+
+def why_not(importer, imported):
+    """Return why module `importer` (dotted, below dtbox) may not import `imported` (absolute), or None where it may."""
+    top, *parts = imported.split('.')
+    if top in OUTSIDE:
+        return f'dtbox never imports {top}/'
+    if top != 'dtbox':
+        return None
+    parts = parts[:next((i for i in range(len(parts)) if not is_module(parts[:i + 1])), len(parts))]
+    here, there, target = importer.split('.')[0], parts[0] if parts else '', '.'.join(parts)
+    here = '' if here == '__init__' else here
+    for room in (here, there):
+        if room not in LEVEL and room not in SIDE:
+            return f'the room {room} has no level; give it one in tests/test_imports.py'
+    if here == there or (here, target) in SIDEWAYS:
+        return None
+    if here in SIDE:
+        allowed = there in SIDE[here] or LEVEL.get(there, 9) <= 1
+    elif there in SIDE:
+        allowed = LEVEL[here] >= 4
+    elif LEVEL[here] in BASES and LEVEL[there] == 2:
+        allowed = target in BASES[LEVEL[here]]
+    else:
+        allowed = LEVEL[there] < LEVEL[here] or LEVEL[there] == 0
+    return None if allowed else f'{here or "dtbox"} may not know {target}'
+
+
+@pytest.fixture(scope='module')
+def modules():
+    """Every module of dtbox, dotted name below dtbox -> syntax tree."""
+    return {'.'.join(p.relative_to(ROOT).with_suffix('').parts): ast.parse(p.read_text(encoding='utf-8')) for p in sorted(ROOT.rglob('*.py'))}
+
+
+def test_arrows_point_down(modules):
+    bad = [f'dtbox.{module}:{line} imports {name}: {why}' for module, tree in modules.items()
+           for line, name in imports(ast.walk(tree), f'dtbox.{module}') if (why := why_not(module, name))]
+    assert not bad, '\n' + '\n'.join(bad)
+
+
+def test_exceptions_are_still_needed(modules):
+    used = {(module.split('.')[0], name.removeprefix('dtbox.')) for module, tree in modules.items()
+            for _, name in imports(ast.walk(tree), f'dtbox.{module}')}
+    for room, target in SIDEWAYS:
+        assert any(r == room and n.startswith(target) for r, n in used), f'{room} does not import {target} any more; drop the exception'
+
+
+@pytest.mark.parametrize('module, line, fine', [
+    ('layers.conv', 'from dtbox.registry import ATTENTION', True),
+    ('layers.conv', 'from dtbox.layers.attention import sdpa', True),
+    ('layers.conv', 'from dtbox.encoders.base import Encoder', False),
+    ('registry', 'import dtbox.layers.attention', False),
+    ('quantizers.rq', 'def f():\n    from dtbox.losses import base', False),
+    ('quantizers.rq', 'from ..losses import base', False),
+    ('quantizers.__init__', 'from . import rq', True),
+    ('quantizers.__init__', 'from ..losses import base', False),
+    ('tokenizers.visual', 'from dtbox.encoders.base import Encoder', True),
+    ('tokenizers.visual', 'from dtbox.encoders.timm_vit import TimmViT', False),
+    ('tokenizers.visual', 'import importlib\nimportlib.import_module("dtbox.decoders.cnn")', False),
+    ('tokenizers.visual', 'from dtbox.datasets import collate', False),
+    ('apis.tokenizer', 'from dtbox.datasets import collate', True),
+    ('apis.loading', 'from dtbox.training import checkpoint as c', True),
+    ('apis.loading', 'from dtbox.training.runner import Runner', False),
+    ('training.runner', 'from dtbox.apis import load', False),
+    ('evaluation.base', 'from dtbox.tokenizers.visual import VisualTokenizer', False),
+    ('evaluation.base', 'from dtbox import datasets', False),
+    ('hooks.results', 'from dtbox.evaluation.table import to_json', True),
+    ('hooks.results', 'from dtbox.training.runner import Runner', False),
+    ('apis.loading', 'from tools.train import main', False),
+    ('apis.loading', 'import tests.conftest', False),
+    ('newroom.part', 'import dtbox.errors', False),
+])
+def test_the_rule_itself(module, line, fine):
+    found = [why for _, name in imports(ast.walk(ast.parse(line)), f'dtbox.{module}') if (why := why_not(module, name))]
+    assert (not found) == fine
+
+
+HEAVY = ('lpips', 'matplotlib', 'transformers', 'xformers', 'pandas', 'sklearn', 'wandb', 'tensorboard', 'scipy', 'skimage', 'torchmetrics')
+
+
+def test_heavy_packages_are_imported_where_they_are_used(modules):
+    """At the top of a file they would be loaded by everybody who asks the room for anything."""
+    found = [f'dtbox.{module}:{line} {name}' for module, tree in modules.items()
+             for line, name in imports(tree.body, f'dtbox.{module}') if name.split('.')[0] in HEAVY]
+    assert not found
+
+
+def fresh(code):
+    """Run code in a fresh interpreter and return what it printed, split."""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_import_dtbox_is_cheap():
+    names = ('timm', 'open_clip', 'mmcv', 'matplotlib', 'torchvision', 'lpips', 'transformers', 'cv2')
+    assert fresh(f'import sys, dtbox; print(*[m for m in {names} if m in sys.modules])') == []
+
+
+def test_load_and_parts_leave_optional_packages_alone():
+    """Everything that registers, and `dtbox.load` itself, without the optional packages."""
+    names = ('lpips', 'matplotlib', 'xformers', 'timm', 'open_clip')
+    code = ('import sys, dtbox\nfrom dtbox.registry import ALL\ndtbox.load\nfor slot in ALL.values(): slot._candidates()\n'
+            f'print(len(ALL), *[m for m in {names} if m in sys.modules])')
+    assert fresh(code) == [str(len(__import__('dtbox.registry').registry.ALL))]
+
+
+def test_public_names():
+    for name in ('load', 'Tokenizer', 'load_config', 'InputError'):
+        assert name in dir(dtbox) and getattr(dtbox, name).__name__ == name
+    with pytest.raises(AttributeError, match='`dtbox` has no attribute `lode`'):
+        dtbox.lode
