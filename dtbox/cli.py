@@ -1,5 +1,7 @@
 """What the command lines in tools/ share: config options, and errors that a user can read."""
+import ast
 import functools
+import os
 import sys
 
 from dtbox.errors import Diverged, InputError
@@ -8,9 +10,60 @@ from dtbox.errors import Diverged, InputError
 def add_config_options(parser):
     """Add --cfg-options and --plugin to an argparse parser."""
     from mmengine.config import DictAction
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+
+    class Options(DictAction):
+        def __call__(self, parser, namespace, values, option_string=None):
+            for value in values:
+                if '=' not in value:
+                    raise InputError(f'`{value}` is no KEY=VALUE; write --cfg-options train_cfg.max_iters=100, without spaces around `=`.')
+            try:
+                super().__call__(parser, namespace, values, option_string)
+            except AssertionError as e:
+                raise InputError(f'--cfg-options cannot read {" ".join(values)}: {e}. Quote lists: \'key=[1,2]\'.') from e
+
+    parser.add_argument('--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',
                         help='override config keys that exist, such as train_cfg.max_iters=100')
     parser.add_argument('--plugin', action='append', default=[], metavar='PATH', help='folder, file or module with parts to register')
+
+
+def parse_options(pairs):
+    """Read `--cfg-options`: ['a.b=1', 'c=dict(type=\'X\', n=2)', 'd=x,y'] -> dict key -> value.
+
+    A value is a Python literal, `dict(...)` allowed; `x,y` is a list, as MMEngine has it; anything else is a string.
+    """
+    options = {}
+    for pair in pairs:
+        key, equals, text = pair.partition('=')
+        if not equals or not key:
+            raise InputError(f'`{pair}` is no override; expected KEY=VALUE, such as train_cfg.max_iters=100.', '--cfg-options')
+        options[key.strip()] = parse_value(text.strip())
+    return options
+
+
+def parse_value(text):
+    """Read one value (see `parse_options`)."""
+    try:
+        return _literal(ast.parse(text, mode='eval').body)
+    except (SyntaxError, ValueError):
+        pass
+    if os.path.exists(text):
+        return text
+    if text.startswith(('dict(', '[', '{', '(')):
+        raise InputError(f'the value `{text}` is no Python literal. Quote it in the shell: \'key=dict(type="X", n=[1, 2])\'.', '--cfg-options')
+    if ',' in text:
+        return [parse_value(part) for part in text.split(',')]
+    return {'true': True, 'false': False, 'none': None, 'null': None}.get(text.lower(), text)
+
+
+def _literal(node):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {k.arg: _literal(k.value) for k in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(e) for e in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    return ast.literal_eval(node)
 
 
 def read_config(args):
@@ -18,7 +71,7 @@ def read_config(args):
     from dtbox.config import load_config
     from dtbox.plugins import load_plugins
     load_plugins(args.plugin)
-    return load_config(args.config, args.cfg_options)
+    return load_config(args.config, parse_options(args.cfg_options))
 
 
 def main_guard(main):

@@ -9,6 +9,7 @@ import copy
 import fnmatch
 import inspect
 import keyword
+import math
 import os
 import re
 
@@ -30,6 +31,12 @@ PLAIN = {'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accu
          'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
          'train_cfg': ('max_iters', 'val_interval')}
 """Keys of the dicts that no constructor describes, by path pattern."""
+
+UNTYPED = {
+    'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
+    'train_cfg': ('max_iters', 'val_interval'), 'model.teacher': ('encoder', 'layer'),
+    'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
+"""Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
@@ -75,7 +82,7 @@ def _neighbours(path):
 def _read(path):
     try:
         cfg = Config.fromfile(path, format_python_code=False)
-    except (SyntaxError, NameError, TypeError, KeyError, FileNotFoundError, ValueError, AttributeError) as e:
+    except Exception as e:  # a config is Python: whatever it may raise
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
     load_plugins(cfg.get('plugins'))
     bases = Config._get_base_files(path)
@@ -127,6 +134,10 @@ def known_keys(node, path):
     kind = node.get('type')
     if kind is None and len(names) > 1 and names[-2] == 'vocabularies':
         kind = 'Vocabulary'
+    if kind is None and names in (['tokenizer'], ['model', 'tokenizer']):
+        kind = 'VisualTokenizer'
+    if kind is None:
+        return next((set(keys) for at, keys in UNTYPED.items() if _fits(names, at.split('.'))), set())
     if not isinstance(kind, str):
         return set()
     for registry in ALL.values():
@@ -138,6 +149,10 @@ def known_keys(node, path):
             beside = [k for name in names[-2:] for k in BESIDE.get(name, ())]
             return {'type', *parameters, *beside}
     return set()
+
+
+def _fits(names, pattern):
+    return len(names) == len(pattern) and all(p in ('*', n) for n, p in zip(names, pattern))
 
 
 def set_option(cfg, key, value):
@@ -155,13 +170,15 @@ def set_option(cfg, key, value):
             if not part.isdigit() or int(part) >= len(node):
                 raise InputError(f'`{path}` is a list of {len(node)}; `{part}` is no index of it.', key)
             part = int(part)
+            if isinstance(node, tuple):
+                raise InputError(f'`{path}` is the tuple {node}, whose elements cannot be set one by one; set it as a whole.', key)
         elif not isinstance(node, dict) and not isinstance(node, Config):
             raise InputError(f'`{path}` is {node!r}; it has no key `{part}`.', key)
         else:
             keys = list(node.keys())
             part = next((k for k in keys if str(k) == part), part)
             known = known_keys(node, path)
-            if part not in keys and part not in known:
+            if (keys or known) and part not in keys and part not in known:
                 options = keys + sorted(known)
                 raise InputError(f'there is no such key in the config.{closest(part, options)} '
                                  f'{"In `" + path + "`" if path else "At the top level"} there are: '
@@ -169,10 +186,10 @@ def set_option(cfg, key, value):
         if i == len(parts) - 1:
             node[part] = value
             return
-        following = node[part] if not isinstance(node, (dict, Config)) or part in node else {}
-        reference = isinstance(following, str) and REFERENCE.match(following)
-        if reference:  # an override below a reference belongs to this place alone
-            node[part] = copy.deepcopy(_referenced(cfg, reference.group(1), path))
+        if isinstance(node, (dict, Config)) and node.get(part) is None:
+            node[part] = {}
+        if isinstance(node[part], str) and REFERENCE.match(node[part]):  # an override below a reference belongs to this place alone
+            node[part] = copy.deepcopy(_followed(cfg, node[part], f'{path}.{part}' if path else part))
         node = node[part]
 
 
@@ -180,6 +197,17 @@ def _referenced(cfg, name, path):
     if name not in cfg:
         raise InputError(f'`${{{name}}}` names no top-level variable.{closest(name, cfg.keys())}', path)
     return cfg[name]
+
+
+def _followed(cfg, value, path):
+    """Return what a reference stands for in the end, where references refer to references."""
+    seen = set()
+    while isinstance(value, str) and (match := REFERENCE.match(value)):
+        if value in seen:
+            raise InputError(f'`{value}` refers to itself.', path)
+        seen.add(value)
+        value = _referenced(cfg, match.group(1), path)
+    return value
 
 
 def resolve(cfg):
@@ -237,6 +265,11 @@ def _flat(value):
         return '[' + ', '.join(map(_flat, value)) + ']'
     if isinstance(value, tuple):
         return '(' + ', '.join(map(_flat, value)) + (',)' if len(value) == 1 else ')')
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
+        raise InputError(f'the config holds {value!r}, a {type(value).__name__}, which cannot be written as text. Give numbers, strings, lists '
+                         'and dicts, and registered names for `type`.')
     return repr(value)
 
 

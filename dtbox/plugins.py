@@ -15,15 +15,16 @@ def load_plugins(names):
     """Load plugins once each.
 
     Args:
-        names: paths of a folder (its __init__.py or NAME.py), a file, or dotted module names.
+        names: a list, or one: paths of a folder (its __init__.py or NAME.py), a file, or dotted module names.
 
     Returns:
         dict name -> content hash (16 hex digits) of those named.
     """
-    for name in names or []:
+    names = [names] if isinstance(names, str) else list(names or [])
+    for name in names:
         if name not in LOADED:
             LOADED[name] = _load(name)
-    return {name: LOADED[name] for name in names or []}
+    return {name: LOADED[name] for name in names}
 
 
 def _load(name):

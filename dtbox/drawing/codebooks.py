@@ -71,7 +71,7 @@ def draw_codebooks(codebooks, path, title):
     table = arranged(codebooks)
     columns = max(map(len, table))
     curves = [ranked(c.histogram) for c in codebooks]
-    limits = min(s.min() for _, s in curves) / 3, max(s.max() for _, s in curves) * 20
+    limits = min(min(s.min() for _, s in curves), *(1 / len(c.histogram) for c in codebooks)) / 3, max(s.max() for _, s in curves) * 20
     with rules():
         figure, axes = canvas(len(table), columns, (3.0 if columns > 1 else 4.6, 2.35))
         for ax in axes.flat:

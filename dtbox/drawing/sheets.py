@@ -13,13 +13,14 @@ from dtbox.files import replacing
 TILE = 192
 """Pixels that an enlarged picture has at most; larger pictures are shown as they are."""
 
-WIDTH = 1720
-"""Pixels that a sheet has at most, where one column does not need more."""
+WIDTH = 1760
+"""Pixels that a sheet is wide at most, unless one column or a line of text needs more."""
 
 FULL = 0.25
 """Absolute difference, as a share of the range, that is drawn white."""
 
-INK, PALE, GAP, MARGIN, LABELS = (20, 20, 20), (110, 110, 110), 6, 20, 120
+INK, PALE, EDGE = (20, 20, 20), (100, 100, 100), (215, 215, 215)
+GAP, MARGIN, LABELS = 6, 20, 120
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def to_uint8(images):
     return images.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
 
 
-def zoom_of(height, width):
-    """Return how many times a picture is enlarged: as far as it stays within `TILE`."""
-    return max(1, TILE // max(height, width))
+def zoom_of(height, width, tile=TILE):
+    """Return how many times a picture is enlarged: as far as it stays within `tile` pixels."""
+    return max(1, tile // max(height, width))
 
 
 def difference(inputs, reconstructions):
@@ -54,7 +55,7 @@ def difference(inputs, reconstructions):
     return np.repeat((np.clip(gap / FULL, 0, 1) * 255).round().astype(np.uint8), 3, axis=-1)
 
 
-def draw_sheet(groups, path, title, note='', differences=False):
+def draw_sheet(groups, path, title, note='', differences=False, tile=TILE):
     """Draw groups of pictures: a row of inputs, a row of reconstructions below it.
 
     Args:
@@ -63,12 +64,12 @@ def draw_sheet(groups, path, title, note='', differences=False):
         title: line at the top.
         note: smaller line below it.
         differences: add a row with the absolute differences.
+        tile: pixels that an enlarged picture has at most.
     """
     height, width = groups[0].inputs.shape[1:3]
-    zoom = zoom_of(height, width)
+    zoom = zoom_of(height, width, tile)
     tile = (width * zoom, height * zoom)
-    columns = max(1, (WIDTH - LABELS - 2 * MARGIN + GAP) // (tile[0] + GAP))
-    columns = min(columns, max(len(g.inputs) for g in groups))
+    columns = _columns(max(len(g.inputs) for g in groups), tile[0])
     if differences:
         note = ' '.join(filter(None, (note, f'Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the range or more.')))
     names = ('input', 'reconstruction', 'difference')[:2 + differences]
@@ -110,7 +111,7 @@ def draw_pair(image, reconstruction, path, caption=''):
     for i, (name, pixels) in enumerate((('input', image), ('reconstruction', reconstruction))):
         left = MARGIN + i * (tile[0] + GAP)
         pen.text((left, 10), name, INK, _font(15))
-        sheet.paste(_tile(pixels, tile), (left, 34))
+        _paste(sheet, pen, pixels, (left, 34), tile)
     pen.text((MARGIN, tile[1] + 40), caption, PALE, _font(15))
     _save(sheet, path)
 
@@ -120,10 +121,17 @@ def _draw_block(sheet, pen, corner, rows, captions, tile):
     for name, pictures in rows:
         pen.text((left, top + tile[1] // 2), name, PALE, _font(15), anchor='lm')
         for i, picture in enumerate(pictures):
-            sheet.paste(_tile(picture, tile), (left + LABELS + i * (tile[0] + GAP), top))
+            _paste(sheet, pen, picture, (left + LABELS + i * (tile[0] + GAP), top), tile)
         top += tile[1] + GAP
     for i, caption in enumerate(captions):
         pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, _font(15), anchor='mt')
+
+
+def _columns(count, width):
+    """How many of `count` pictures stand side by side: as many as fit, and no shorter last line than there must be."""
+    most = max(1, (WIDTH - LABELS - 2 * MARGIN + GAP) // (width + GAP))
+    lines = -(-count // most)
+    return -(-count // lines)
 
 
 def _needed(title, note, groups):
@@ -132,8 +140,11 @@ def _needed(title, note, groups):
     return int(max(lines)) + 2 * MARGIN
 
 
-def _tile(pixels, tile):
-    return Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, Image.Resampling.NEAREST)
+def _paste(sheet, pen, pixels, corner, tile):
+    """Enlarge a picture and put it down, with a thin edge that shows where a white background ends."""
+    left, top = corner
+    sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, Image.Resampling.NEAREST), corner)
+    pen.rectangle((left - 1, top - 1, left + tile[0], top + tile[1]), outline=EDGE)
 
 
 def _font(size):
@@ -142,4 +153,4 @@ def _font(size):
 
 def _save(sheet, path):
     with replacing(path) as temporary:
-        sheet.save(temporary, optimize=True)
+        sheet.save(temporary)

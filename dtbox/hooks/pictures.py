@@ -90,7 +90,7 @@ class Pictures(Hook):
         dataset = runner.val_loop.dataloader.dataset
         batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
         draw_sheet(reconstruct(runner, batch), path, f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations',
-                   note='PSNR below each image.', differences=True)
+                   note='PSNR below each image.', differences=True, tile=128)
 
 
 def choose(dataset, total=None, each=None):
@@ -111,7 +111,7 @@ def choose(dataset, total=None, each=None):
     for number, indices in enumerate(members.values()):
         share = each or max(1, total // len(members) + (number < total % len(members)))
         share = min(share, len(indices))
-        chosen += [indices[(2 * i + 1) * len(indices) // (2 * share)] for i in range(share)]
+        chosen += [indices[i * len(indices) // share] for i in range(share)]
     return chosen
 
 
