@@ -20,7 +20,7 @@ model = dict(
         vocabularies=dict(
             pixel=dict(taps={2: 1.0, 1: 0.6}, quantizer='${quantizer}'),
             semantic=dict(taps=7, quantizer='${quantizer}', reinject=7)),
-        decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=3, heads=4, refine_channels=12),
+        decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=2, heads=4, refine_channels=12),
         head=dict(type='TrunkPool'),
         text=dict(
             type='OpenCLIPText', embed_dim=128, weights='dtbox://siglip-tiny-twemoji', prefix='text.',
@@ -33,7 +33,7 @@ model = dict(
         pooled=dict(type='PooledLoss', weight=1.0),
         commitment=dict(type='CommitmentLoss', weight=5.0),
         pixels=dict(type='L2Loss', weight=5.0),
-        perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2, 3], weight=1.0)),
+        perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2], weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=32),
     adversarial=dict(type='AdversarialLoss', start=500, against=('l2', 'feature_perceptual')))
 

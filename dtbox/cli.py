@@ -9,19 +9,7 @@ from dtbox.errors import Diverged, InputError
 
 def add_config_options(parser):
     """Add --cfg-options and --plugin to an argparse parser."""
-    from mmengine.config import DictAction
-
-    class Options(DictAction):
-        def __call__(self, parser, namespace, values, option_string=None):
-            for value in values:
-                if '=' not in value:
-                    raise InputError(f'`{value}` is no KEY=VALUE; write --cfg-options train_cfg.max_iters=100, without spaces around `=`.')
-            try:
-                super().__call__(parser, namespace, values, option_string)
-            except AssertionError as e:
-                raise InputError(f'--cfg-options cannot read {" ".join(values)}: {e}. Quote lists: \'key=[1,2]\'.') from e
-
-    parser.add_argument('--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
                         help='override config keys that exist, such as train_cfg.max_iters=100')
     parser.add_argument('--plugin', action='append', default=[], metavar='PATH', help='folder, file or module with parts to register')
 

@@ -48,9 +48,9 @@ class Slot(Registry):
     """
 
     def _candidates(self):
-        self.import_from_location()
         found, node = {}, self
         while node is not None:
+            node.import_from_location()
             for key, value in node.module_dict.items():
                 found.setdefault(key, value)
             node = node.parent

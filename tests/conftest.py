@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
+
 DATA = Path(__file__).parent / 'data'
 
 

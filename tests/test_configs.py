@@ -6,7 +6,7 @@ import torch
 
 from dtbox.config import load_config, resolve, set_option
 from dtbox.evaluation import SetEvaluator
-from dtbox.training.runner import build_parts
+from dtbox.training.build import build_parts
 
 CONFIGS = sorted(Path('configs').glob('*.py'))
 

@@ -3,7 +3,7 @@ import pytest
 import torch.nn as nn
 
 from dtbox.errors import InputError, closest, need_package
-from dtbox.registry import ALL, METRICS, QUANTIZERS, Slot, check_arguments
+from dtbox.registry import ALL, DATASETS, METRICS, QUANTIZERS, SCHEDULES, Slot, check_arguments
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_every_slot_finds_its_parts(name):
 
 
 def test_child_registries_find_mmengine_parts_too():
-    import mmengine.evaluator  # noqa: F401
-    from mmengine.registry import METRICS as PARENT
-    assert METRICS.get('DumpResults') is PARENT.get('DumpResults') and METRICS.get('PSNR').__module__.startswith('dtbox.')
+    for slot, name in ((METRICS, 'DumpResults'), (DATASETS, 'ConcatDataset'), (SCHEDULES, 'CosineAnnealingLR')):
+        assert slot.get(name) is slot.parent.get(name)
+    assert METRICS.get('PSNR').__module__.startswith('dtbox.')
 
 
 def test_check_arguments_of_functions_and_open_signatures():

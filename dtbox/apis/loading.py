@@ -35,10 +35,22 @@ def load(run, checkpoint=None, device='cpu', dtype='float32'):
     state = checkpoints.load(path)
     model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
     load_into(model, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-    model = model.to(device, dtype).eval().requires_grad_(False)
-    for vocabulary in model.vocabularies.values():
-        vocabulary.quantizer.float()
+    try:
+        model = cast(model, dtype).to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as e:
+        raise InputError(f'the model cannot be moved to the device {device!r}: {str(e).splitlines()[0]}') from e
     return Tokenizer(model, eval_pipeline(cfg, model.image_size))
+
+
+def cast(model, dtype):
+    """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay rounded."""
+    quantizers = {name: vocabulary.quantizer for name, vocabulary in model.vocabularies.items()}
+    for vocabulary in model.vocabularies.values():
+        vocabulary.quantizer = None
+    model.to(dtype)
+    for name, vocabulary in model.vocabularies.items():
+        vocabulary.quantizer = quantizers[name]
+    return model
 
 
 def open_config(run, checkpoint=None, options=None):

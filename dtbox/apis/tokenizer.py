@@ -125,7 +125,11 @@ class Tokenizer:
     def _codes(self, codes):
         if not isinstance(codes, dict):
             raise InputError(f'codes are {type(codes).__name__}; expected a dict vocabulary -> int64 [B,N,Q] as `encode` returns.')
-        return {name: torch.as_tensor(value).to(self.device) for name, value in codes.items()}
+        found = {name: torch.as_tensor(value).to(self.device) for name, value in codes.items()}
+        sizes = {name: len(value) if value.ndim else 0 for name, value in found.items()}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f'the codes are of batches of different sizes: {sizes}. Hand in the codes of the same images.')
+        return {name: value if value.is_floating_point() else value.long() for name, value in found.items()}
 
     # ---- one id space, for language models --------------------------------------------------------------------
 
@@ -151,8 +155,11 @@ class Tokenizer:
             codes: dict vocabulary -> [B,N,Q]; in the order of this tokenizer's vocabularies, whichever are there.
         """
         codes = self._codes(codes)
+        if not codes:
+            raise InputError('there are no codes; expected those of at least one vocabulary.')
         parts = []
         for name in self._ordered(codes):
+            self.model.vocabularies[name].check_shape(codes[name])
             self.model.vocabularies[name].quantizer.check_codes(codes[name])
             offset = torch.tensor(self.offsets[name], device=self.device)
             parts.append((codes[name] + offset).flatten(1))

@@ -5,7 +5,7 @@ import shutil
 from mmengine.config import Config
 
 from dtbox import __version__
-from dtbox.config import dump_config
+from dtbox.config_text import dump_config
 from dtbox.converters import dualtoken
 from dtbox.errors import InputError
 from dtbox.layers.weights import load_into

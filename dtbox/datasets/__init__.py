@@ -10,8 +10,7 @@ from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.images import read_image, read_rgba
 from dtbox.datasets.pictures import Pictures
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
-from dtbox.datasets.transforms import (EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop,
-                                       ResizeCrop)
+from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop
 from dtbox.datasets.twemoji import Twemoji
 
 __all__ = ['CursorBatchSampler', 'EmojiAugment', 'EmojiPlace', 'EvalSampler', 'ImageFolder', 'PackImage', 'PairDataset',

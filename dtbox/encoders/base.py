@@ -3,9 +3,24 @@
 Legend: B batch, P prefix tokens (class, registers), N patch tokens, D width. Layers are 1-based: layer l is the raw output
 of block l, without a norm; layer 0 is the embedding.
 """
+import torch
 import torch.nn as nn
 
 from dtbox.errors import InputError
+
+
+def as_pair(size):
+    """Return (height, width) of an int or a pair; `InputError` unless both are positive whole numbers."""
+    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
+    if len(pair) != 2 or not all(type(v) is int and v > 0 for v in pair):
+        raise InputError(f'`image_size` is {size!r}; expected a positive number of pixels, or (height, width).')
+    return pair
+
+
+def check_grid(image_size, grid):
+    """Raise `InputError` where images of that (height, width) hold no whole patch."""
+    if not all(grid):
+        raise InputError(f'images of {image_size[0]} x {image_size[1]} pixels are smaller than one patch. Use larger images or a smaller patch.')
 
 
 class Encoder(nn.Module):
@@ -75,10 +90,8 @@ class Encoder(nn.Module):
 
     def with_patches(self, tokens, patches):
         """Put `patches` [B,N,D] in the place of the patch tokens of `tokens` [B,P+N,D]."""
-        if not self.num_prefix_tokens:
-            return patches
-        import torch
-        return torch.cat([tokens[:, :self.num_prefix_tokens], patches.to(tokens.dtype)], 1)
+        patches = patches.to(tokens.dtype)
+        return torch.cat([tokens[:, :self.num_prefix_tokens], patches], 1) if self.num_prefix_tokens else patches
 
     def check_images(self, images):
         """Raise `InputError` unless `images` is a non-empty float tensor [B,3,H,W] of this encoder's size."""

@@ -2,8 +2,8 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from dtbox.encoders.base import Encoder
-from dtbox.encoders.timm_vit import StagedTimm, as_pair
+from dtbox.encoders.base import Encoder, as_pair, check_grid
+from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError, closest
 from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import ENCODERS
@@ -22,6 +22,7 @@ class StagedCLIP(Encoder):
         self.visual, self.checkpoint = visual, checkpoint
         self.depth, self.num_prefix_tokens = len(visual.transformer.resblocks), 1
         self.image_size, self._grid = as_pair(visual.image_size), tuple(visual.grid_size)
+        check_grid(self.image_size, self._grid)
         self.pooled_dim = visual.output_dim
 
     def width(self, layer):
@@ -59,6 +60,13 @@ def model_config(name):
     return config
 
 
+def resize(trunk, size):
+    """Set a timm trunk, which open_clip leaves at the size of its name, to images of `size` (height, width)."""
+    if hasattr(trunk, 'set_input_size') and size != tuple(trunk.patch_embed.img_size):
+        check_grid(size, [pixels // patch for pixels, patch in zip(size, trunk.patch_embed.patch_size)])
+        trunk.set_input_size(img_size=size)
+
+
 @ENCODERS.register_module()
 class OpenCLIPTower(Encoder):
     """The image tower of an open_clip model.
@@ -82,11 +90,12 @@ class OpenCLIPTower(Encoder):
         vision = dict(config['vision_cfg'])
         vision['timm_model_pretrained'] = False
         if image_size is not None:
-            vision['image_size'] = image_size
+            vision['image_size'] = as_pair(image_size)
         visual = _build_vision_tower(config['embed_dim'], vision, config.get('quick_gelu', False))
         self.name, self.weights = name, weights
         self.visual = visual
         if hasattr(visual, 'trunk'):
+            resize(visual.trunk, as_pair(vision['image_size']))
             stages = StagedTimm(visual.trunk, checkpoint)
         elif hasattr(visual, 'transformer'):
             stages = StagedCLIP(visual, checkpoint)

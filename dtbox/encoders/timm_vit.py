@@ -3,15 +3,10 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from dtbox.encoders.base import Encoder
+from dtbox.encoders.base import Encoder, as_pair, check_grid
 from dtbox.errors import InputError, closest
 from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import ENCODERS
-
-
-def as_pair(size):
-    """Return (height, width) of an int or a pair."""
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 class StagedTimm(Encoder):
@@ -33,6 +28,7 @@ class StagedTimm(Encoder):
         self.rotary = isinstance(trunk, Eva)
         self.depth, self.num_prefix_tokens = len(trunk.blocks), trunk.num_prefix_tokens
         self.image_size, self._grid = as_pair(trunk.patch_embed.img_size), tuple(trunk.patch_embed.grid_size)
+        check_grid(self.image_size, self._grid)
         self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
 
     def width(self, layer):
@@ -107,9 +103,6 @@ def build_timm(name, image_size, model_args, pretrained=False):
     if not timm.is_model(name):
         raise InputError(f'timm knows no model `{name}`.{closest(name, timm.list_models())} See timm.list_models("vit_*").')
     size = as_pair(image_size)
-    patch = model_args.get('patch_size')
-    if patch and min(size) < max(as_pair(patch)):
-        raise InputError(f'images of {size[0]} x {size[1]} pixels are smaller than one patch of {patch}. Use larger images or patches.')
     args = dict(num_classes=0, **model_args)
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)

@@ -77,8 +77,8 @@ class Pictures(Hook):
         try:
             draw(runner, os.path.join(runner.work_dir, name))
         except Exception as e:  # whatever a drawing library raises, it must not cost the run
-            self.failed[name] = e
-            runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run goes on.', exc_info=e)
+            first, self.failed[name] = not self.failed, e
+            runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run goes on.', exc_info=e if first else None)
 
     def _draw_some(self, runner, path):
         if self.batch is None:
@@ -121,7 +121,8 @@ def undisturbed(model):
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices), torch.no_grad():
             model.eval()
             yield
     finally:

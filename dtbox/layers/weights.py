@@ -57,6 +57,8 @@ def load_state(uri):
     for key in ('state_dict', 'model', 'module'):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
+        raise InputError(f'{path} holds a {type(state).__name__}; expected weights: a dict of name -> tensor.')
     return state
 
 

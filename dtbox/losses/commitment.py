@@ -1,5 +1,4 @@
 """The quantizers' own terms, handed on under the names of their vocabularies."""
-from dtbox.errors import InputError
 from dtbox.losses.base import Loss, full
 from dtbox.registry import LOSSES
 

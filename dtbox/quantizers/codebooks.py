@@ -65,7 +65,8 @@ class EMACodebook(nn.Module):
             vectors: [Q, B, N, C] (depth first; Q = 1 where there is one), copied.
             codes: [Q, B, N] int64.
         """
-        self.pending.append((vectors.detach().float().clone(), codes.clone()))
+        if codes.numel():
+            self.pending.append((vectors.detach().float().clone(), codes.clone()))
 
     def discard(self):
         """Forget what was collected."""

@@ -27,10 +27,12 @@ class TextTokenizer:
         context_length: number of ids L per text.
         vocab_size: number of ids.
         file: path of the file that defines it, or None; a run folder keeps a copy.
+        warned: whether it has said that it cuts texts.
     """
     context_length = 0
     vocab_size = 0
     file = None
+    warned = False
 
     def ids(self, text):
         """Return the ids of one text, as long as they come."""
@@ -62,7 +64,9 @@ class TextTokenizer:
                            f'("{text[:60]}...").')
                 if not truncate:
                     raise InputError(message + ' Shorten it, or pass truncate=True to have it cut.')
-                warnings.warn(message + ' It is cut, and so are others like it.', stacklevel=2)
+                if not self.warned:
+                    warnings.warn(message + ' It is cut, and so are others like it.', stacklevel=2)
+                    self.warned = True
             rows.append(self.pack(ids))
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
 

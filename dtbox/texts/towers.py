@@ -22,14 +22,14 @@ class TextTower(nn.Module):
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias)))
 
     def ids(self, texts, truncate=True):
-        """Return token ids [T, L] on this module's device, from strings or from ids."""
+        """Return token ids [T, L] on this module's device, from a string, a list of them, or ids."""
         if isinstance(texts, torch.Tensor):
             self.check_ids(texts)
             return texts.to(self.logit_scale.device)
         if self.tokenizer is None:
             raise InputError('strings came, but this text tower has no tokenizer. Hand in token ids [T, L], or set '
                              '`tokenizer` in the config.')
-        return self.tokenizer(list(texts), truncate).to(self.logit_scale.device)
+        return self.tokenizer([texts] if isinstance(texts, str) else list(texts), truncate).to(self.logit_scale.device)
 
     def check_ids(self, ids):
         """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""

@@ -6,62 +6,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from dtbox.encoders.base import Encoder
+from dtbox.encoders.base import Encoder, as_pair
 from dtbox.errors import InputError, closest
 from dtbox.registry import DECODERS, ENCODERS, HEADS, TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import TokenizerOutput
-
-
-class Pass:
-    """One pass of images through the encoders, as far as it is asked to go.
-
-    Layers are run, vocabularies quantized and features re-injected when something that needs them is first asked for.
-    """
-
-    def __init__(self, tokenizer, images):
-        self.tokenizer, self.images = tokenizer, images
-        self.tokens, self.layer, self.tapped, self.outputs = {}, {}, {}, {}
-
-    def tap(self, name, layer):
-        """Return the patch tokens [B,N,D] of a layer, as they were before any re-injection there."""
-        if (name, layer) not in self.tapped:
-            self._advance(name, layer)
-        return self.tapped[name, layer]
-
-    def vocabulary(self, name):
-        """Return the VocabularyOutput of a vocabulary."""
-        if name not in self.outputs:
-            vocabulary = self.tokenizer.vocabularies[name]
-            self.outputs[name] = vocabulary([self.tap(*t) for t in vocabulary.taps])
-        return self.outputs[name]
-
-    def last(self, name):
-        """Return the tokens [B,P+N,D] behind the last block, re-injection included."""
-        depth = self.tokenizer.encoders[name].depth
-        self._advance(name, depth)
-        self._reinject(name, depth)
-        return self.tokens[name]
-
-    def _advance(self, name, target):
-        encoder = self.tokenizer.encoders[name]
-        if name not in self.tokens:
-            self.tokens[name], self.layer[name] = encoder.embed(self.images), 0
-        stops = self.tokenizer.stops[name]
-        while self.layer[name] < target:
-            start = self.layer[name]
-            self._reinject(name, start)
-            stop = min([s for s in stops if s > start] + [target])
-            self.tokens[name], tapped = encoder.run(self.tokens[name], start, stop, stops & {stop})
-            self.layer[name] = stop
-            self.tapped.update({(name, layer): t for layer, t in tapped.items()})
-        if target == 0:
-            self.tapped[name, 0] = encoder.patches(self.tokens[name])
-
-    def _reinject(self, name, layer):
-        vocabulary = self.tokenizer.reinjections.get((name, layer))
-        if vocabulary is not None:
-            features = self.vocabulary(vocabulary).features
-            self.tokens[name] = self.tokenizer.encoders[name].with_patches(self.tokens[name], features)
+from dtbox.tokenizers.passes import Pass
 
 
 @TOKENIZERS.register_module()
@@ -79,11 +28,15 @@ class VisualTokenizer(nn.Module):
 
     def __init__(self, encoders, image_size, vocabularies=None, decoder=None, head=None, text=None):
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        self.image_size = as_pair(image_size)
         if not encoders:
             raise InputError('a tokenizer needs at least one encoder.', 'encoders')
         self.encoders = nn.ModuleDict({
             name: ENCODERS.build(cfg, where=f'encoders.{name}', image_size=image_size) for name, cfg in encoders.items()})
+        for name, encoder in self.encoders.items():
+            if tuple(encoder.image_size) != self.image_size:
+                raise InputError(f'this encoder takes images of {encoder.image_size} pixels, the tokenizer of {self.image_size}; all encoders '
+                                 'see the same images. Leave its image_size out, or make them agree.', f'encoders.{name}.image_size')
         self.vocabularies = nn.ModuleDict()
         for name, cfg in (vocabularies or {}).items():
             self.vocabularies[name] = VOCABULARIES.build({'type': 'Vocabulary', **cfg}, where=f'vocabularies.{name}',
@@ -108,7 +61,19 @@ class VisualTokenizer(nn.Module):
                                      f'{vocabulary.reinject[1]}; only one can.', f'vocabularies.{name}.reinject')
                 reinjections[vocabulary.reinject] = name
                 stops[vocabulary.reinject[0]].add(vocabulary.reinject[1])
+        self._check_order(reinjections)
         return stops, reinjections
+
+    def _check_order(self, reinjections):
+        """Raise `InputError` where vocabularies wait for one another: each taps a layer behind the other's re-injection."""
+        waits = {name: {other for (encoder, layer), other in reinjections.items() if any(e == encoder and at > layer for e, at in v.taps)}
+                 for name, v in self.vocabularies.items()}
+        while ready := [name for name, others in waits.items() if not others & waits.keys()]:
+            for name in ready:
+                del waits[name]
+        if waits:
+            raise InputError(f'the vocabularies {", ".join(waits)} wait for one another: each taps a layer behind the one after which another '
+                             're-injects. Let one of them tap or re-inject elsewhere.', 'vocabularies')
 
     def _build_decoder(self, cfg):
         args = dict(cfg)

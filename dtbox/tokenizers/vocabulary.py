@@ -122,12 +122,16 @@ class Vocabulary(nn.Module):
         """Tapped layers -> codes [B,N,Q] int64, without gradient."""
         return self.quantizer.encode(self.combine(tapped))
 
-    def features(self, codes):
-        """codes [B,N,Q] -> features [B,N,D]."""
+    def check_shape(self, codes):
+        """Raise `InputError` unless `codes` are [B,N,Q] with N tokens of this grid."""
         count = self.grid[0] * self.grid[1]
         if codes.ndim != 3 or codes.shape[1] != count:
             raise InputError(f'codes have the shape {list(codes.shape)}; expected [B, {count}, {len(self.quantizer.codebook_sizes)}] '
                              f'for the {self.grid[0]} x {self.grid[1]} token grid.')
+
+    def features(self, codes):
+        """codes [B,N,Q] -> features [B,N,D]."""
+        self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
         values = self.quantizer.decode(codes)
         return self.post_projection(values if weight is None else values.to(weight.dtype))

@@ -3,21 +3,19 @@ import os
 import platform
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import Runner as MMRunner
-from torch.utils.data import DataLoader
 
 from dtbox import __version__
-from dtbox.config import dump_config, resolve
-from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
-from dtbox.errors import InputError, closest
+from dtbox.config import resolve
+from dtbox.config_text import dump_config
+from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.files import move_aside
-from dtbox.registry import DATASETS, HOOKS, MODELS, SCHEDULES
+from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
+from dtbox.training.build import build_parts, schedulers
 from dtbox.training.loops import TrainLoop, ValLoop
-from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.schedules import StepSchedules
 
 
@@ -191,74 +189,6 @@ def load_model(model, state, path):
     load_into(model, state['state_dict'], f'the checkpoint {path}')
 
 
-def build_parts(cfg, seed, training=True):
-    """Build model, datasets and optimizers from a resolved config.
-
-    Args:
-        cfg: resolved Config.
-        seed: of weights, data order and augmentation.
-        training: build what training needs; otherwise model and held-out data alone.
-
-    Returns:
-        dict(model, train, val, metrics, optim); None for what the config leaves out.
-    """
-    check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
-    torch.manual_seed(seed)
-    drop = () if training else ('losses', 'discriminator', 'adversarial')
-    model = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
-    train = train_dataloader(cfg.train_dataloader, seed) if training else None
-    optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper) if training else None
-    return dict(model=model, train=train, optim=optim, metrics=list(cfg.get('val_evaluator') or []),
-                val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
-
-
-def check_required(cfg, keys):
-    """Raise `InputError` where a config misses one of the entries `keys` of a recipe."""
-    for key in keys:
-        if cfg.get(key) is None:
-            raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
-
-
-def train_dataloader(cfg, seed):
-    """Build the training DataLoader: dict(dataset, batch_size, num_workers)."""
-    _check_loader(cfg, 'train_dataloader')
-    dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
-    dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, rank=get_rank(), world=get_world_size())
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
-                      generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
-
-
-def val_dataloader(cfg):
-    """Build the held-out DataLoader: dict(dataset, batch_size, num_workers), each sample once over all ranks."""
-    _check_loader(cfg, 'val_dataloader')
-    dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
-    sampler = EvalSampler(len(dataset), rank=get_rank(), world=get_world_size())
-    return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=collate)
-
-
-def _check_loader(cfg, where):
-    known = ('dataset', 'batch_size', 'num_workers')
-    for key in cfg:
-        if key not in known:
-            raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)
-    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
-        raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)
-
-
-def schedulers(cfg, optim):
-    """Return the schedulers' config as dict optimizer name -> list, counted in iterations."""
-    if not cfg:
-        return None
-    table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
-    for name in table:
-        if name not in optim:
-            raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')
-    return {name: [dict(by_epoch=False, **s) for s in (group if isinstance(group, (list, tuple)) else [group])]
-            for name, group in table.items()}
-
-
 def default_work_dir(cfg):
     """Return work_dirs/NAME for a config file NAME.py."""
     stem = os.path.splitext(os.path.basename(cfg.filename or 'run.py'))[0]
@@ -289,5 +219,3 @@ def prepare_folder(work_dir, resume):
 def _device():
     return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
 
-
-__all__ = ['Config', 'Runner', 'build_parts', 'load_model']

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import dtbox
-from dtbox.tokenizers.visual import Pass
+from dtbox.tokenizers.passes import Pass
 from tests.conftest import write_published
 
 

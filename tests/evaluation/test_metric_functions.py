@@ -5,8 +5,18 @@ import pytest
 import torch
 
 from dtbox.errors import InputError
-from dtbox.evaluation.functional import (absolute_error, code_usage, frechet_distance, match_pairs, places, psnr, recall_at, ssim,
-                                         to_unit, topk_places)
+from dtbox.evaluation.functional import (
+    absolute_error,
+    code_usage,
+    frechet_distance,
+    match_pairs,
+    places,
+    psnr,
+    recall_at,
+    ssim,
+    to_unit,
+    topk_places,
+)
 
 
 def pictures(n=3, size=24, seed=0):

@@ -164,7 +164,7 @@ def test_gradient_accumulation_equals_one_batch(tmp_path):
         cfg = config(max_iters=1)
         set_option(cfg, 'optim_wrapper.generator.accumulative_counts', accumulate)
         from dtbox.config import resolve
-        from dtbox.training.runner import build_parts
+        from dtbox.training.build import build_parts
         parts = build_parts(resolve(cfg), seed=0)
         model, optim = parts['model'], parts['optim']
         model.init_weights()

@@ -1,0 +1,97 @@
+"""Evaluate a run on its held-out sets, as training does at its end."""
+import os
+import time
+
+import torch
+
+from dtbox import __version__
+from dtbox.apis.loading import open_config
+from dtbox.errors import InputError
+from dtbox.evaluation import SetEvaluator, format_table
+from dtbox.files import unused_path
+from dtbox.layers.weights import load_into, with_prefix
+from dtbox.training import checkpoint as checkpoints
+from dtbox.training.build import build_parts, check_required
+from dtbox.training.loops import evaluate
+
+
+def evaluate_run(run, checkpoint=None, options=None):
+    """Measure a trained tokenizer with the metrics and the held-out data of its config.
+
+    Args:
+        run: run folder; or a config file, together with `checkpoint`.
+        checkpoint: checkpoint file or run folder; None takes the run folder's checkpoint.pth.
+        options: dict of dotted config key -> value to override (`data_root`, ...).
+
+    Returns:
+        dict: what training writes to metrics.json (set -> metric -> value, `skipped`, `counts`, `iteration`), and `evaluation`: dict of
+        config, checkpoint, time, seconds, device and version of this evaluation.
+
+    Raises:
+        InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or metrics.
+    """
+    start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
+    cfg, path = open_config(run, checkpoint, options)
+    check_required(cfg, ('val_dataloader', 'val_evaluator'))
+    state = checkpoints.load(path)
+    evaluator = SetEvaluator(list(cfg.val_evaluator))
+    if cfg.get('threads'):
+        torch.set_num_threads(int(cfg.threads))
+    parts = build_parts(cfg, int(cfg.get('seed', 0)), training=False)
+    model = parts['model']
+    load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
+    load_teacher(model, state, path)
+    model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
+    results = evaluate(model, parts['val'], evaluator)
+    about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
+                 dtbox=__version__, torch=str(torch.__version__))
+    return dict(results, iteration=state.get('iteration'), evaluation=about)
+
+
+def load_teacher(model, state, path):
+    """Load the weights of the model's teacher, where it has one, and check that the checkpoint was trained with the same.
+
+    Args:
+        model: TokenizerTraining.
+        state: the checkpoint.
+        path: its file, for the message.
+
+    Raises:
+        InputError: the weights cannot be read, or their hash is not the checkpoint's.
+    """
+    if model.teacher is None:
+        return
+    try:
+        model.teacher.init_weights()
+    except InputError as e:
+        raise e.within('model.teacher') from e.__cause__
+    trained = (state.get('meta') or {}).get('teacher')
+    if trained is not None and trained != model.teacher.digest():
+        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is {model.teacher.digest()} '
+                         '(hashes of their weights); scores against another teacher would mean nothing. Name the weights that it was trained '
+                         'with in model.teacher.encoder.weights.', 'model.teacher')
+
+
+def report(results):
+    """Return the results of `evaluate_run` as text: what was measured, when and how, and the table."""
+    about = results['evaluation']
+    done = '' if results.get('iteration') is None else f', iteration {results["iteration"]}'
+    lines = [f'checkpoint  {about["checkpoint"]}{done}', f'config      {about["config"]}',
+             f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
+    if about.get('command'):
+        lines.append(f'command     {about["command"]}')
+    return '\n'.join([*lines, '', format_table(results)])
+
+
+def results_path(checkpoint, out=None):
+    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json, or the first free of
+    metrics.1.json, metrics.2.json, ...
+
+    Raises:
+        InputError: `out` is a folder.
+    """
+    if out is None:
+        return unused_path(os.path.join(os.path.dirname(checkpoint), 'metrics.json'))
+    if os.path.isdir(out):
+        raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {os.path.join(out, "metrics.json")}.')
+    return out

@@ -1,0 +1,105 @@
+"""Reconstruct image files: pictures to look at, scores, and what the codes cost."""
+import math
+import os
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+from dtbox.datasets.folders import SUFFIXES
+from dtbox.drawing.sheets import draw_pair, to_uint8
+from dtbox.errors import InputError
+from dtbox.evaluation.functional import psnr
+from dtbox.evaluation.functional.images import to_unit
+from dtbox.files import unused_path
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What became of one image file.
+
+    Attributes:
+        source: path of the image.
+        path: the picture that was written, '' where `error` says why not.
+        psnr: in dB, of the image as the model saw it.
+        codes: vocabulary -> (tokens, codes per token) that were encoded.
+        bits: of all these codes, a code of K taking log2 K.
+        pixels: of the image as the model saw it.
+        error: the InputError that came up, or None.
+    """
+    source: str
+    path: str = ''
+    psnr: float = math.nan
+    codes: Optional[Dict[str, Tuple[int, int]]] = None
+    bits: float = 0.0
+    pixels: int = 0
+    error: Optional[InputError] = None
+
+    def __str__(self):
+        if self.error is not None:
+            return str(self.error)
+        codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}' for name, (tokens, depth) in self.codes.items())
+        return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
+
+
+def reconstruct_files(tokenizer, images, out, vocabularies=None):
+    """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.
+
+    A name that is taken gets a number (NAME.1.png). Files that cannot be read are reported, and the rest goes on.
+
+    Args:
+        tokenizer: Tokenizer.
+        images: paths of images and of folders; of a folder all images in it, at any depth.
+        out: folder for the pictures; made where it does not exist.
+        vocabularies: names of those to encode and to count; None takes those that the decoder reads. It needs at least these.
+
+    Returns:
+        iterator over a `Reconstruction` for each image, while it works.
+
+    Raises:
+        InputError: no decoder, a vocabulary that is missing or unknown, or a folder `out` that cannot be made.
+    """
+    model = tokenizer.model
+    if model.decoder is None:
+        raise InputError('this tokenizer has no decoder; it cannot reconstruct images.')
+    names = model.check_vocabularies(vocabularies or model.reads)
+    missing = [name for name in model.reads if name not in names]
+    if missing:
+        raise InputError(f'the decoder reads {", ".join(model.reads)}; `vocabularies` leaves out {", ".join(missing)}. Add them.')
+    try:
+        os.makedirs(out, exist_ok=True)
+    except OSError as e:
+        raise InputError(f'the folder {out} cannot be made ({e.strerror or e}). Choose another.') from e
+    return (_one(tokenizer, path, error, out, names) for path, error in find_images(images))
+
+
+def find_images(paths):
+    """Yield (path, None) for each image of `paths`, folders walked in sorted order; (folder, InputError) for a folder without any."""
+    for path in map(os.fspath, paths):
+        if not os.path.isdir(path):
+            yield path, None
+            continue
+        found = sorted(os.path.join(folder, file) for folder, _, files in os.walk(path) for file in files
+                       if file.lower().endswith(SUFFIXES) and not file.startswith('.'))
+        if not found:
+            yield path, InputError(f'the folder {path} holds no images. Images are known by {", ".join(SUFFIXES)}.')
+        for image in found:
+            yield image, None
+
+
+def _one(tokenizer, source, error, out, names):
+    try:
+        if error is not None:
+            raise error
+        images = tokenizer.prepare(source)
+        codes = tokenizer.encode(images, names)
+        made = tokenizer.decode(codes)
+        score = float(psnr(to_unit(images), to_unit(made)))
+        path = unused_path(os.path.join(out, os.path.splitext(os.path.basename(source))[0] + '.png'))
+        draw_pair(to_uint8(images)[0], to_uint8(made)[0], path, f'PSNR {score:.2f} dB')
+    except InputError as e:
+        return Reconstruction(source, error=e)
+    except OSError as e:
+        return Reconstruction(source, error=InputError(f'the picture of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.'))
+    bits = sum(value.shape[1] * math.log2(size) for name, value in codes.items()
+               for size in tokenizer.model.vocabularies[name].quantizer.codebook_sizes)
+    shapes = {name: tuple(value.shape[1:]) for name, value in codes.items()}
+    return Reconstruction(source, path, score, shapes, bits, images.shape[2] * images.shape[3])

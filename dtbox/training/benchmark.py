@@ -1,0 +1,184 @@
+"""What MMEngine's wrapping costs: the Runner's loop against a bare PyTorch loop of the same model and data.
+
+Both train a model of their own, made by the same parts from the same seed, on data loaded in the same way. Blocks of iterations take
+turns, so that a machine that slows down slows down both.
+"""
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import List
+
+import torch
+
+from dtbox.config import resolve
+from dtbox.errors import InputError
+from dtbox.hooks.log import quiet_console
+from dtbox.training.build import build_parts
+from dtbox.training.loops import TrainLoop
+from dtbox.training.runner import Runner
+
+
+class BareLoop:
+    """A training loop as one would write it by hand: no hooks, schedules, logs, checks or optimizer wrappers.
+
+    Args:
+        cfg: resolved Config.
+        device: torch device.
+    """
+
+    def __init__(self, cfg, device):
+        parts = build_parts(cfg, int(cfg.get('seed', 0)))
+        self.model, self.device = parts['model'].to(device), device
+        self.model.init_weights()
+        self.model.train()
+        self.optimizers = {name: parts['optim'][name].optimizer for name in parts['optim'].keys()}
+        self.clips = {name: dict(cfg.optim_wrapper[name].get('clip_grad') or {}) for name in self.optimizers}
+        if any(cfg.optim_wrapper[name].get('accumulative_counts', 1) != 1 for name in self.optimizers):
+            raise InputError('the benchmark compares whole steps; leave accumulative_counts at 1.', 'optim_wrapper')
+        self.batches, self.iteration = iter(parts['train']), 0
+
+    def step(self):
+        """Run one iteration."""
+        model, adversarial = self.model, self.model.adversarial
+        batch = model.prepare(next(self.batches))
+        active = adversarial is not None and adversarial.active(self.iteration)
+        with model.autocast():
+            outputs = model.losses_inputs(batch)
+            terms = model.criterion(outputs, batch)
+            total = terms.total
+            if active:
+                model.discriminator.requires_grad_(False)
+                logits = model.discriminator(outputs.reconstructions)
+                model.discriminator.requires_grad_(True)
+                total = total + adversarial.generator_terms(logits, terms, model.tokenizer.decoder.last_layer)[0]
+        self._update('generator', total)
+        model.tokenizer.commit()
+        if active:
+            with model.autocast():
+                both = torch.cat([outputs.reconstructions.detach(), batch.images])
+                fake, real = model.discriminator(both).chunk(2)
+                total = adversarial.discriminator_terms(real, fake, self.iteration)[0]
+            self._update('discriminator', total)
+        self.iteration += 1
+
+    def _update(self, name, total):
+        optimizer = self.optimizers[name]
+        total.backward()
+        if self.clips[name]:
+            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g['params']], **self.clips[name])
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class AlternatingLoop(TrainLoop):
+    """Runs blocks of the Runner's iterations, hooks included, and of a bare loop's in turn; a first block of each warms up.
+
+    Args:
+        runner, dataloader: as MMEngine gives them.
+        bare: BareLoop.
+        blocks: timed blocks of each.
+        size: iterations of a block.
+
+    Attributes:
+        times: seconds of each block, by 'dtbox' and 'bare'.
+    """
+
+    def __init__(self, runner, dataloader, bare, blocks, size):
+        super().__init__(runner, dataloader, max_iters=(blocks + 1) * size + 1)  # hooks do their last things in the last iteration
+        self.bare, self.blocks, self.size = bare, blocks, size
+        self.times = dict(dtbox=[], bare=[])
+
+    def run(self):
+        """Take turns."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        quiet_console(runner.logger)
+        runner.model.train()
+        batches = iter(self.dataloader)
+        runner.call_hook('before_train_epoch')
+        sides = dict(dtbox=lambda: self.run_iter(next(batches)), bare=self.bare.step)
+        for block in range(-1, self.blocks):
+            for name in sorted(sides, reverse=block % 2 == 0):  # who comes first changes, too
+                seconds = self._timed(sides[name])
+                if block >= 0:
+                    self.times[name].append(seconds)
+        return runner.model
+
+    def _timed(self, step):
+        _wait(self.bare.device)
+        start = time.perf_counter()
+        for _ in range(self.size):
+            step()
+        _wait(self.bare.device)
+        return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the benchmark found.
+
+    Attributes:
+        dtbox, bare: milliseconds an iteration, one number for each block.
+        size: iterations of a block.
+        adversarial: iterations of the timed ones of each side in which the discriminator took part.
+    """
+    dtbox: List[float]
+    bare: List[float]
+    size: int
+    adversarial: int
+
+    @property
+    def ratio(self):
+        """Median over pairs of neighbouring blocks of time with the Runner over time without."""
+        return statistics.median(self.ratios)
+
+    @property
+    def ratios(self):
+        """Ratio of each pair of blocks."""
+        return [a / b for a, b in zip(self.dtbox, self.bare)]
+
+    def __str__(self):
+        count = len(self.bare)
+        return (f'Runner with hooks  {statistics.median(self.dtbox):8.2f} ms an iteration\n'
+                f'bare loop          {statistics.median(self.bare):8.2f} ms an iteration\n'
+                f'ratio              {self.ratio:8.3f}  (pairs of blocks: {min(self.ratios):.3f} to {max(self.ratios):.3f}; '
+                f'of all time: {sum(self.dtbox) / sum(self.bare):.3f})\n'
+                f'medians of {count} blocks of {self.size} iterations each, in turn; the discriminator took part in '
+                f'{self.adversarial} of {count * self.size}')
+
+
+def measure(cfg, iterations, size=10):
+    """Time the Runner's loop against a bare one.
+
+    Args:
+        cfg: Config, references not resolved.
+        iterations: timed iterations of each, in blocks.
+        size: iterations of a block; periodic work of hooks counts in a block's time.
+
+    Returns:
+        Costs.
+    """
+    if iterations < size or size < 1:
+        raise InputError(f'{iterations} iterations do not fill one block of {size}; ask for at least {max(size, 1)}.')
+    blocks = iterations // size
+    with tempfile.TemporaryDirectory() as folder:
+        loop = alternate(cfg, blocks, size, folder)
+    adversarial = loop.bare.model.adversarial
+    active = sum(adversarial is not None and adversarial.active(i) for i in range(size, (blocks + 1) * size))
+    per = {name: [1000 * t / size for t in times] for name, times in loop.times.items()}
+    return Costs(per['dtbox'], per['bare'], size, active)
+
+
+def alternate(cfg, blocks, size, folder):
+    """Run both loops in turn, the Runner's in a run folder `folder`; returns the AlternatingLoop."""
+    runner = Runner.from_config(cfg, work_dir=folder)
+    bare = BareLoop(resolve(cfg), runner.core.iteration.device)
+    runner._train_loop = loop = AlternatingLoop(runner, runner.train_dataloader, bare, blocks, size)
+    runner.train()
+    return loop
+
+
+def _wait(device):
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)

@@ -1,0 +1,77 @@
+"""From a resolved config to the parts of a run: model, data, optimizers, schedules."""
+import torch
+from mmengine.dist import get_rank, get_world_size
+from torch.utils.data import DataLoader
+
+from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
+from dtbox.errors import InputError, closest
+from dtbox.registry import DATASETS, MODELS
+from dtbox.training.optim import build_optim_wrappers
+
+
+def build_parts(cfg, seed, training=True):
+    """Build model, datasets and optimizers from a resolved config.
+
+    Args:
+        cfg: resolved Config.
+        seed: of weights, data order and augmentation.
+        training: build what training needs; otherwise model and held-out data alone.
+
+    Returns:
+        dict(model, train, val, metrics, optim); None for what the config leaves out.
+    """
+    check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
+    torch.manual_seed(seed)
+    drop = () if training else ('losses', 'discriminator', 'adversarial')
+    model = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
+    train = train_dataloader(cfg.train_dataloader, seed) if training else None
+    optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper) if training else None
+    return dict(model=model, train=train, optim=optim, metrics=list(cfg.get('val_evaluator') or []),
+                val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
+
+
+def check_required(cfg, keys):
+    """Raise `InputError` where a config misses one of the entries `keys` of a recipe."""
+    for key in keys:
+        if cfg.get(key) is None:
+            raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
+
+
+def train_dataloader(cfg, seed):
+    """Build the training DataLoader: dict(dataset, batch_size, num_workers)."""
+    _check_loader(cfg, 'train_dataloader')
+    dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
+    dataset.set_seed(seed)
+    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, rank=get_rank(), world=get_world_size())
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
+                      generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
+
+
+def val_dataloader(cfg):
+    """Build the held-out DataLoader: dict(dataset, batch_size, num_workers), each sample once over all ranks."""
+    _check_loader(cfg, 'val_dataloader')
+    dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
+    sampler = EvalSampler(len(dataset), rank=get_rank(), world=get_world_size())
+    return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
+                      collate_fn=collate)
+
+
+def _check_loader(cfg, where):
+    known = ('dataset', 'batch_size', 'num_workers')
+    for key in cfg:
+        if key not in known:
+            raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)
+    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
+        raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)
+
+
+def schedulers(cfg, optim):
+    """Return the schedulers' config as dict optimizer name -> list, counted in iterations."""
+    if not cfg:
+        return None
+    table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
+    for name in table:
+        if name not in optim:
+            raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')
+    return {name: [dict(by_epoch=False, **s) for s in (group if isinstance(group, (list, tuple)) else [group])]
+            for name, group in table.items()}

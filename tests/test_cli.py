@@ -1,0 +1,70 @@
+"""What every command line does with options and errors."""
+import argparse
+
+import pytest
+
+from dtbox.cli import add_config_options, main_guard, parse_options, read_config
+from dtbox.errors import Diverged, InputError
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    add_config_options(parser)
+    return parser.parse_args(list(words))
+
+
+def test_options_reach_the_config(tmp_path):
+    (tmp_path / 'c.py').write_text("a = dict(b=1, c=[1])\nd = 'x'\n")
+    cfg = read_config(parse(str(tmp_path / 'c.py'), '--cfg-options', 'a.b=2.5', 'a.c=[3,4]', 'd=None', '--cfg-options', 'a.c=(1,)'))
+    assert cfg.a.b == 2.5 and cfg.a.c == (1,) and cfg.d is None
+    assert read_config(parse(str(tmp_path / 'c.py'))).a.b == 1  # nothing is left of earlier options
+
+
+@pytest.mark.parametrize('text, value', [
+    ('1', 1), ('1e-3', 1e-3), ('-2', -2), ('true', True), ('False', False), ('null', None), ("'1'", '1'), ('plain words', 'plain words'), ('', ''),
+    ('a=b', 'a=b'), ('x,y', ['x', 'y']), ('1,2', (1, 2)), ('[1,[2,x]]', None), ("dict(type='X', n=[1, 2], m=dict(k=(1,)))", dict(type='X', n=[1, 2], m=dict(k=(1,)))),
+    ('{6: 1.0, 4: 0.6}', {6: 1.0, 4: 0.6}), ('${size}', '${size}'), ('dict(a', None)])
+def test_values_are_literals(text, value):
+    if text in ('[1,[2,x]]', 'dict(a'):
+        with pytest.raises(InputError, match='no Python literal'):
+            parse_options([f'k={text}'])
+    else:
+        found = parse_options([f'k={text}'])['k']
+        assert found == value and type(found) is type(value)
+
+
+def test_a_path_stays_a_path(tmp_path):
+    path = tmp_path / 'a,b'
+    path.write_text('')
+    assert parse_options([f'data_root={path}']) == dict(data_root=str(path))
+
+
+@pytest.mark.parametrize('pair', ['a.b', '=3', ''])
+def test_options_that_are_none(pair):
+    with pytest.raises(InputError, match='expected KEY=VALUE'):
+        parse_options([pair])
+
+
+@pytest.mark.parametrize('error, code, line', [
+    (InputError('too big.', 'model.size'), 2, 'error: model.size: too big.\n'), (Diverged('`l2` is nan.'), 1, 'stopped: `l2` is nan.\n'),
+    (KeyboardInterrupt(), 130, 'interrupted; `--resume` continues from the last checkpoint.\n')])
+def test_errors_are_one_sentence(error, code, line, capsys):
+    @main_guard
+    def main(argv=None):
+        raise error
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == code and capsys.readouterr().err == line and left.value.__cause__ is None
+
+
+def test_other_errors_keep_their_traceback():
+    @main_guard
+    def main(argv=None):
+        """Doc."""
+        if argv:
+            raise ValueError('a bug')
+        return 3
+    assert main() == 3 and main.__doc__ == 'Doc.'
+    with pytest.raises(ValueError, match='a bug'):
+        main(['x'])

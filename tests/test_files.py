@@ -1,0 +1,66 @@
+"""Files are whole or not there; folders are moved aside, never overwritten."""
+import os
+import stat
+
+import pytest
+
+from dtbox.files import move_aside, replacing, unused_path, write_atomic
+
+
+def test_replacing_puts_the_new_file_in_place(tmp_path):
+    path = tmp_path / 'new' / 'weights.pth'
+    with replacing(path) as temporary:
+        assert os.path.dirname(temporary) == str(path.parent) and temporary.endswith('.part.pth')
+        with open(temporary, 'w') as f:
+            f.write('one')
+        assert not path.exists()
+    assert path.read_text() == 'one' and os.listdir(path.parent) == ['weights.pth']
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+def test_an_exception_keeps_the_old_file(tmp_path, error):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(error):
+        with replacing(path) as temporary:
+            with open(temporary, 'w') as f:
+                f.write('half')
+            raise error
+    assert path.read_text() == 'old' and os.listdir(tmp_path) == ['a.txt']
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        write_atomic(tmp_path / 'a.txt', 'é')
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(os.stat(tmp_path / 'a.txt').st_mode) == 0o644
+    assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'é'
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_atomic('a', '1')
+    assert os.listdir(tmp_path) == ['a']
+
+
+def test_move_aside_takes_the_next_free_number(tmp_path):
+    run = tmp_path / 'run'
+    assert move_aside(run) is None
+    run.mkdir()
+    assert move_aside(run) is None and run.is_dir()  # nothing in it that could be lost
+    (tmp_path / 'run.1').mkdir()
+    for number in (2, 3):
+        (run / 'file').write_text(str(number))
+        assert move_aside(f'{run}/') == f'{run}.{number}'
+        assert not run.exists() and (tmp_path / f'run.{number}' / 'file').read_text() == str(number)
+        run.mkdir()
+
+
+def test_unused_path(tmp_path):
+    path = str(tmp_path / 'a.b.png')
+    assert unused_path(path) == path
+    for name in ('a.b.png', 'a.b.1.png'):
+        (tmp_path / name).write_text('')
+    assert unused_path(path) == str(tmp_path / 'a.b.2.png')

@@ -1,0 +1,21 @@
+"""The benchmark compares two loops that do the same: after as many steps their weights are bit-identical."""
+import torch
+
+from dtbox.config import load_config
+from dtbox.training.benchmark import Costs, alternate
+
+
+def test_both_loops_train_the_same_model(tiny_config, tmp_path):
+    cfg = load_config(tiny_config, {'param_scheduler': None, 'hooks': []})
+    loop = alternate(cfg, blocks=2, size=2, folder=str(tmp_path / 'run'))
+    mine, bare = loop.runner.model, loop.bare.model
+    assert int(mine.iteration) == loop.bare.iteration == 6 and len(loop.times['dtbox']) == len(loop.times['bare']) == 2
+    for part in ('tokenizer', 'discriminator'):
+        ours, theirs = getattr(mine, part).state_dict(), getattr(bare, part).state_dict()
+        assert list(ours) == list(theirs) and all(torch.equal(ours[k], theirs[k]) for k in ours), part
+
+
+def test_ratio_is_the_median_of_pairs():
+    costs = Costs([10., 22., 99.], [10., 20., 30.], size=5, adversarial=0)
+    assert costs.ratios == [1.0, 1.1, 3.3] and costs.ratio == 1.1
+    assert 'ratio                 1.100  (pairs of blocks: 1.000 to 3.300; of all time: 2.183)' in str(costs)
