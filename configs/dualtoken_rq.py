@@ -48,6 +48,7 @@ param_scheduler = dict(
     generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05),
     discriminator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))  # counts its own steps
 train_cfg = dict(max_iters='${max_iters}')
-hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results')]
+hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results'),
+         dict(type='Pictures', interval=100)]
 seed = 0
 tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}

@@ -93,7 +93,7 @@ def test_exceptions_are_still_needed(modules):
     used = {(importer, name.removeprefix('dtbox.')) for module, tree in modules.items()
             for _, name in imports(ast.walk(tree), f'dtbox.{module}') for importer in (module, module.split('.')[0])}
     for importer, target in SIDEWAYS:
-        assert any(i == importer and n.startswith(target) for i, n in used), f'{importer} does not import {target} any more; drop the exception'
+        assert any(i == importer and n.startswith(target) for i, n in used), f'{importer} does not import {target}; drop the exception'
 
 
 @pytest.mark.parametrize('module, line, fine', [

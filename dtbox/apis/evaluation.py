@@ -67,9 +67,9 @@ def load_teacher(model, state, path):
         raise e.within('model.teacher') from e.__cause__
     trained = (state.get('meta') or {}).get('teacher')
     if trained is not None and trained != model.teacher.digest():
-        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is {model.teacher.digest()} '
-                         '(hashes of their weights); scores against another teacher would mean nothing. Name the weights that it was trained '
-                         'with in model.teacher.encoder.weights.', 'model.teacher')
+        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '
+                         f'{model.teacher.digest()} (hashes of their weights); scores against another teacher would mean nothing. '
+                         'Name the weights that it was trained with in model.teacher.encoder.weights.', 'model.teacher')
 
 
 def report(results):

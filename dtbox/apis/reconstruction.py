@@ -37,7 +37,8 @@ class Reconstruction:
         if self.error is not None:
             return str(self.error)
         codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}' for name, (tokens, depth) in self.codes.items())
-        return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
+        bits = f'{self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
+        return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'
 
 
 def reconstruct_files(tokenizer, images, out, vocabularies=None):
@@ -98,7 +99,8 @@ def _one(tokenizer, source, error, out, names):
     except InputError as e:
         return Reconstruction(source, error=e)
     except OSError as e:
-        return Reconstruction(source, error=InputError(f'the picture of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.'))
+        error = InputError(f'the picture of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.')
+        return Reconstruction(source, error=error)
     bits = sum(value.shape[1] * math.log2(size) for name, value in codes.items()
                for size in tokenizer.model.vocabularies[name].quantizer.codebook_sizes)
     shapes = {name: tuple(value.shape[1:]) for name, value in codes.items()}

@@ -89,8 +89,8 @@ class Pictures(Hook):
     def _draw_many(self, runner, path):
         dataset = runner.val_loop.dataloader.dataset
         batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
-        draw_sheet(reconstruct(runner, batch), path, f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations',
-                   note='PSNR below each image.', differences=True, tile=128)
+        title = f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations'
+        draw_sheet(reconstruct(runner, batch), path, title, note='PSNR below each image.', differences=True, tile=128)
 
 
 def choose(dataset, total=None, each=None):

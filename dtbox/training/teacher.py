@@ -44,10 +44,11 @@ class Teacher(nn.Module):
     def forward(self, images):
         """images [B,3,H,W] in [-1,1] -> TeacherOutput with the tokens of `layer` and the pooled output."""
         encoder = self.encoder
-        tokens, tapped = encoder.run(encoder.embed(images), 0, encoder.depth, self._wanted)
+        with torch.autocast(images.device.type, enabled=False):
+            tokens, tapped = encoder.run(encoder.embed(images), 0, encoder.depth, self._wanted)
+            pooled = encoder.pool(tokens) if encoder.pooled_dim else None
         self._images, self._tapped = images, tapped
-        pooled = encoder.pool(tokens) if encoder.pooled_dim else None
-        return TeacherOutput(tapped[self.layer].float(), None if pooled is None else pooled.float())
+        return TeacherOutput(tapped[self.layer], pooled)
 
     @torch.no_grad()
     def pooled(self, images):
@@ -64,7 +65,8 @@ class Teacher(nn.Module):
             self._wanted = self._wanted | set(layers)
             if images is self._images and set(layers) <= set(self._tapped):
                 return {layer: self._tapped[layer] for layer in layers}
-        return self.encoder.run(self.encoder.embed(images), 0, max(layers), set(layers))[1]
+        with torch.autocast(images.device.type, enabled=False):
+            return self.encoder.run(self.encoder.embed(images.float()), 0, max(layers), set(layers))[1]
 
     def digest(self):
         """Return the SHA-256 of the weights, 16 hex digits."""

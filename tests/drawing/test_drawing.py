@@ -27,7 +27,8 @@ def test_small_pictures_are_enlarged(side, zoom):
 
 def test_sheet_holds_the_pixels(tmp_path):
     generator = np.random.default_rng(0)
-    groups = [sheets.Group(name, *generator.integers(0, 256, (2, n, 32, 64, 3), dtype=np.uint8), ['30.0 dB'] * n) for name, n in (('a', 5), ('b', 2))]
+    groups = [sheets.Group(name, *generator.integers(0, 256, (2, n, 32, 64, 3), dtype=np.uint8), ['30.0 dB'] * n)
+              for name, n in (('a', 5), ('b', 2))]
     sheets.draw_sheet(groups, tmp_path / 'sheet.png', 'title', differences=True, tile=128)
     sheet = Image.open(tmp_path / 'sheet.png')
     step, left, top = 134, 20 + 120, 20 + 36 + 28 + 38
@@ -80,7 +81,8 @@ def test_terms_are_grouped():
 
 @pytest.mark.parametrize('terms, rows', [(1, 1), (15, 12)])
 def test_curves_are_drawn(tmp_path, terms, rows):
-    history = [dict(iteration=20 * i, seconds=1.0, lr=1e-3, **{f'term{k}': 10.0 ** -i for k in range(terms) if k < 12 or i > 6}) for i in range(1, rows + 1)]
+    history = [dict(iteration=20 * i, seconds=1.0, lr=1e-3, **{f'term{k}': 10.0 ** -i for k in range(terms) if k < 12 or i > 6})
+               for i in range(1, rows + 1)]
     curves.draw_curves(history, tmp_path / 'l.png', 'run: terms')
     width, height = Image.open(tmp_path / 'l.png').size
     assert width > 400 and height > 300 and (terms == 1 or width > 1500)

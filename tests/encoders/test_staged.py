@@ -4,7 +4,7 @@ import torch
 
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
-from tests.encoders.conftest import FAMILIES, PREFIX, SMALL, TIMM
+from tests.encoders.conftest import FAMILIES, PREFIX, TIMM
 
 
 def images(encoder, count=2):
@@ -124,7 +124,3 @@ def test_contract_of_the_base_class():
 def test_images_that_do_not_fit(build, shape, dtype, says):
     with pytest.raises(InputError, match=says):
         build('vit').check_images(torch.zeros(shape, dtype=dtype))
-
-
-def test_small_settings_are_small():
-    assert SMALL['depth'] == 3

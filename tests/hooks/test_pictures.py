@@ -21,9 +21,10 @@ SIDE = 192  # 32 pixels, six times
 
 def row(path, number, count):
     """Pixels of the first row of pictures of a sheet (0: inputs, 1: reconstructions), enlarged."""
-    left, top = sheets.MARGIN + sheets.LABELS, sheets.MARGIN + 36 + 38 + number * (SIDE + sheets.GAP)
+    step = SIDE + sheets.GAP
+    left, top = sheets.MARGIN + sheets.LABELS, sheets.MARGIN + 36 + 38 + number * step
     sheet = Image.open(path)
-    return [np.asarray(sheet.crop((x, top, x + SIDE, top + SIDE))) for x in range(left, left + count * (SIDE + sheets.GAP), SIDE + sheets.GAP)]
+    return [np.asarray(sheet.crop((x, top, x + SIDE, top + SIDE))) for x in range(left, left + count * step, step)]
 
 
 def test_what_a_run_leaves(tiny_run):
@@ -78,12 +79,12 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
     assert checkpoint.load(tmp_path / 'run')['iteration'] == 6
 
 
-def runner(tmp_path, **changes):
+def runner(tmp_path):
     """Something that looks like a Runner to the hook."""
     logger = logging.getLogger('pictures-test')
     tokenizer = types.SimpleNamespace(decoder=None, vocabularies={})
-    return types.SimpleNamespace(**{**dict(core=types.SimpleNamespace(tokenizer=tokenizer), val_loop=None, iter_done=3, work_dir=str(tmp_path),
-                                           logger=logger), **changes})
+    core = types.SimpleNamespace(tokenizer=tokenizer)
+    return types.SimpleNamespace(core=core, val_loop=None, iter_done=3, work_dir=str(tmp_path), logger=logger)
 
 
 @pytest.mark.parametrize('decoder, says', [(None, 'the recipe has no decoder'), (object(), 'there are no held-out images')])

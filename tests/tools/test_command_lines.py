@@ -18,7 +18,8 @@ WRONG = {
                                                                                       r'.*\(64, 8\) in the file, \(32, 8\) in the model'),
     'unknown name': (train, ['CONFIG', '--cfg-options', 'model.tokenizer.decoder.type=LightCNNDecodr'],
                      r'model\.tokenizer\.decoder: `LightCNNDecodr` is not registered under decoders\. Did you mean `LightCNNDecoder`'),
-    'unknown key': (train, ['CONFIG', '--cfg-options', 'model.tokenizr=1'], r'model\.tokenizr: there is no such key .*Did you mean `tokenizer`'),
+    'unknown key': (train, ['CONFIG', '--cfg-options', 'model.tokenizr=1'],
+                    r'model\.tokenizr: there is no such key .*Did you mean `tokenizer`'),
     'unknown key of a part': (print_config, ['CONFIG', '--cfg-options', 'quantizer.sise=1'], r'Did you mean `size`'),
     'layer beyond the depth': (train, ['CONFIG', '--cfg-options', 'model.tokenizer.vocabularies.pixel.taps=9'],
                                r'vocabularies\.pixel\.taps: tap `9` is beyond the last layer: encoder `trunk` has 3 blocks'),
@@ -59,5 +60,6 @@ def test_printed_config_loads_again(tiny_config, tmp_path, capsys):
 def test_benchmark_prints_the_ratio(tiny_config, capsys):
     benchmark_training.main([str(tiny_config), '--iters', '5', '--block', '2'])
     shown = capsys.readouterr().out
-    assert re.search(r'Runner with hooks +\d+\.\d\d ms an iteration\nbare loop +\d+\.\d\d ms an iteration\nratio +\d\.\d{3}  \(pairs', shown)
+    milliseconds = r' +\d+\.\d\d ms an iteration\n'
+    assert re.search(rf'Runner with hooks{milliseconds}bare loop{milliseconds}ratio +\d\.\d{{3}}  \(pairs', shown)
     assert 'medians of 2 blocks of 2 iterations each, in turn; the discriminator took part in 4 of 4' in shown
