@@ -75,6 +75,6 @@ def main_guard(main):
             print(f'stopped: {e}', file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt:
-            print('interrupted; `--resume` continues from the last checkpoint.', file=sys.stderr)
+            print('interrupted.', file=sys.stderr)
             raise SystemExit(130) from None
     return guarded

@@ -10,7 +10,7 @@ import dtbox
 
 ROOT = Path(dtbox.__file__).parent
 LEVELS = {
-    0: ('', 'errors', 'registry', 'structures', 'config', 'files', 'plugins', 'cli'),
+    0: ('', 'errors', 'registry', 'structures', 'config', 'config_text', 'files', 'plugins', 'cli'),
     1: ('layers',),
     2: ('encoders', 'texts', 'quantizers', 'decoders', 'heads', 'losses'),
     3: ('tokenizers',),
@@ -23,7 +23,7 @@ SIDE = {'datasets': (), 'evaluation': (), 'drawing': (), 'hooks': ('datasets', '
 BASES = {3: ('encoders.base',)}
 """Level -> all that it may know of level 2: parts come through the registries."""
 SIDEWAYS = {('apis', 'training.checkpoint'), ('apis', 'training.preprocess'), ('converters', 'training.checkpoint'),
-            ('apis.evaluation', 'training.runner'), ('apis.evaluation', 'training.loops')}
+            ('apis.evaluation', 'training.build'), ('apis.evaluation', 'training.loops')}
 """Arrows inside level 4 that are there, from a room or from one module: the file format of checkpoints, the range of images, and the
 evaluation that training ends with."""
 OUTSIDE = ('configs', 'tools', 'plugins', 'tests')

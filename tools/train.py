@@ -1,5 +1,6 @@
 """Train a tokenizer: python tools/train.py CONFIG [--work-dir DIR] [--resume] [--cfg-options key=value ...]"""
 import argparse
+import sys
 
 from dtbox.cli import add_config_options, main_guard, read_config
 
@@ -29,7 +30,11 @@ def main(argv=None):
     if args.amp:
         cfg.amp = 'bfloat16'
     runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher)
-    runner.train()
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        print(f'\nThe run in {runner.work_dir} can go on from its last checkpoint: add --resume.', file=sys.stderr)
+        raise
 
 
 if __name__ == '__main__':

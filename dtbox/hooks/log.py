@@ -23,11 +23,11 @@ class Log(Hook):
         interval: iterations that a line averages over.
         show: terms on the progress bar.
     """
-    priority = 'LOW'
+    priority = 'BELOW_NORMAL'  # before the schedules: the learning rate of this iteration, not of the next
 
     def __init__(self, interval=20, show=('total',)):
         self.interval, self.show = interval, show
-        self.sums, self.count, self.bar = {}, 0, None
+        self.sums, self.counts, self.bar = {}, {}, None
 
     def before_train(self, runner):
         """Start the clock; forget history behind the checkpoint that a run resumes from."""
@@ -48,14 +48,14 @@ class Log(Hook):
         for name, value in outputs.items():
             value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
             self.sums[name] = self.sums.get(name, 0) + value.float()
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1  # a term may begin in the middle of an interval
         done = runner.iter_done
         if self.bar is not None:
             self.bar.update(1)
         if done % self.interval and done != runner.max_iters:
             return
-        means = {name: float(total) / self.count for name, total in self.sums.items()}
-        self.sums, self.count = {}, 0
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         if get_rank() != 0:
             return
         rates = {name: values[0] for name, values in runner.optim_wrapper.get_lr().items() if name.endswith('lr')}

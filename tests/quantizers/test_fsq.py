@@ -30,11 +30,11 @@ def test_every_code_has_one_point(levels):
     codes = torch.arange(size).view(1, size, 1)
     points = fsq.decode(codes)
     assert len(set(map(tuple, points[0].tolist()))) == size and points.abs().max() <= 1
-    grid = {tuple(2 * d / 2 for d in digits) for digits in itertools.product(*[[(i - n // 2) / (n // 2) for i in range(n)] for n in levels])}
-    assert {tuple(p) for p in points[0].double().tolist()} == {tuple(torch.tensor(g).double().tolist()) for g in grid}
+    grid = torch.tensor(list(itertools.product(*[[(i - n // 2) / (n // 2) for i in range(n)] for n in levels])))
+    assert set(map(tuple, points[0].tolist())) == set(map(tuple, grid.tolist()))
     # what the bounding tanh maps onto the points: each comes back as its own code
     bounded = points.double() * torch.tensor([n // 2 for n in levels])
-    z = ((bounded + fsq.offset.double()) / fsq.half.double()).atanh() - fsq.shift.double()
+    z = ((bounded + fsq.offset.double()) / fsq.half_range.double()).atanh() - fsq.shift.double()
     assert torch.equal(fsq.encode(z.float()), codes) and torch.allclose(fsq.eval()(z.float()).features, points, atol=1e-6)
 
 

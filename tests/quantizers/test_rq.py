@@ -64,7 +64,7 @@ def test_official_rq_rewrites_after_every_depth():
     out = made(torch.tensor([[[0.75]]]))
     book = made.codebooks[0]
     assert out.codes.tolist() == [[[0, 2]]] and out.features.item() == pytest.approx(1 + TABLE[2][0], abs=1e-4)
-    assert book.cluster_size.tolist() == [0.75, 0.25, 0.75, 0.25] and book.updates.item() == 2 and book.pending == []
+    assert book.cluster_size.tolist() == [0.5, 0.25, 0.75, 0.25] and book.updates.item() == 2 and book.pending == []
     assert book.embed_sum.flatten().tolist() == pytest.approx([0.4375, 0.0625, 0.5 * -0.0625 + 0.5 * -0.25, 0.], abs=1e-6)
     after = state_of(made)
     made.commit()
