@@ -33,6 +33,12 @@ class Diverged(RuntimeError):
     """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit code 1."""
 
 
+def reason(error, most=160):
+    """Return an exception of somebody else as one short line: its type, and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {lines[0][:most]}' if lines else type(error).__name__
+
+
 def closest(name, known, n=3):
     """Return a hint such as ' Did you mean `dim` or `dims`?', or '' where nothing known comes close."""
     table = {str(k).lower(): str(k) for k in known}

@@ -2,7 +2,7 @@
 import pytest
 import torch.nn as nn
 
-from dtbox.errors import InputError, closest, need_package
+from dtbox.errors import InputError, closest, need_package, reason
 from dtbox.registry import ALL, DATASETS, METRICS, QUANTIZERS, SCHEDULES, Slot, check_arguments
 
 
@@ -113,6 +113,10 @@ def test_input_error_grows_outwards():
     ('layer', ['layers', 'laser'], ' Did you mean `layers` or `laser`?')])
 def test_closest(name, known, hint):
     assert closest(name, known) == hint
+
+
+def test_reason_of_other_errors():
+    assert reason(ValueError('one\ntwo')) == 'ValueError: one' and reason(EOFError()) == 'EOFError' and len(reason(OSError('x' * 999))) == 169
 
 
 def test_missing_package_says_what_to_install():

@@ -5,7 +5,7 @@ import torch
 
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.layers.weights import load_into, with_prefix
 from dtbox.registry import TOKENIZERS
 from dtbox.training import checkpoint as checkpoints
@@ -38,7 +38,7 @@ def load(run, checkpoint=None, device='cpu', dtype='float32'):
     try:
         model = cast(model, dtype).to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as e:
-        raise InputError(f'the model cannot be moved to the device {device!r}: {str(e).splitlines()[0]}') from e
+        raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
     return Tokenizer(model, eval_pipeline(cfg, model.image_size))
 
 

@@ -14,7 +14,7 @@ import os
 import torch
 
 from dtbox.converters.renaming import Renaming
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 
 VISION = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224, patch_size=16)
 TEXT = dict(vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
@@ -36,7 +36,7 @@ def read_source(folder):
     try:
         state = torch.load(files[0], map_location='cpu', weights_only=True)
     except Exception as e:
-        raise InputError(f'{files[0]} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:160]}).') from e
+        raise InputError(f'{files[0]} cannot be read ({reason(e)}).') from e
     if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
         raise InputError(f'{files[0]} has no `state_dict`; expected a checkpoint of {{epoch, name, state_dict, ...}}.')
     return config, modern_names(state['state_dict'])

@@ -4,7 +4,7 @@ from importlib import resources
 
 import torch
 
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, closest, reason
 
 ZOO = 'dtbox://'
 
@@ -52,7 +52,7 @@ def load_state(uri):
     except InputError:
         raise
     except Exception as e:
-        raise InputError(f'the weights file {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:200]}). '
+        raise InputError(f'the weights file {path} cannot be read ({reason(e)}). '
                          'It may be half downloaded or not a weights file.') from e
     for key in ('state_dict', 'model', 'module'):
         if isinstance(state, dict) and isinstance(state.get(key), dict):

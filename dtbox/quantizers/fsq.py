@@ -3,6 +3,8 @@ the grid, so there is nothing to learn and nothing to collapse.
 
 Deviation: the shift of even level counts uses atanh, the inverse of the bounding tanh, where the paper's listing has tan.
 """
+import math
+
 import torch
 
 from dtbox.errors import InputError
@@ -25,9 +27,11 @@ class FSQ(Quantizer):
         super().__init__()
         if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
             raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
+        if math.prod(levels) >= 2 ** 63:
+            raise InputError(f'`levels` {levels} make {math.prod(levels)} codes, more than an int64 can number. Take fewer channels or levels.')
         self.dim, self.estimator = len(levels), ESTIMATORS.build(estimator, where='estimator')
         sizes = torch.tensor(levels, dtype=torch.int64)
-        self.codebook_sizes = [int(sizes.prod())]
+        self.codebook_sizes = [math.prod(levels)]
         half = (sizes - 1).double() * (1 + eps) / 2
         offset = torch.where(sizes % 2 == 0, 0.5, 0.0).double()
         for name, value in dict(half_range=half, offset=offset, shift=(offset / half).atanh()).items():

@@ -188,7 +188,8 @@ class VisualTokenizer(nn.Module):
     def features(self, codes):
         """dict vocabulary -> codes [B,N,Q] -> dict vocabulary -> features [B,N,D]."""
         names = self.check_vocabularies(codes)
-        return {name: self.vocabularies[name].features(codes[name]) for name in names}
+        dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
+        return {name: self.vocabularies[name].features(codes[name]).to(dtype) for name in names}
 
     def decode(self, codes):
         """dict vocabulary -> codes [B,N,Q] -> images [B,3,H,W], not clamped; only the vocabularies the decoder reads count."""

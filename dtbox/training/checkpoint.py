@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 
 FORMAT = 1
@@ -41,7 +41,7 @@ def load(path, mmap=False):
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except Exception as e:
-        raise InputError(f'the checkpoint {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:160]}). '
+        raise InputError(f'the checkpoint {path} cannot be read ({reason(e)}). '
                          'It may be cut short, or not be a checkpoint of dtbox.') from e
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'format' not in checkpoint:
         found = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__

@@ -32,8 +32,10 @@ def test_truncated_files(tmp_path, state):
         path = tmp_path / f'w.{suffix}'
         save_file(state, path) if suffix == 'safetensors' else torch.save(state, path)
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(InputError, match=rf'w\.{suffix} cannot be read .*half downloaded'):
-            load_state(str(path))
+        for content in (path.read_bytes(), b''):
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=rf'w\.{suffix} cannot be read .*half downloaded'):
+                load_state(str(path))
 
 
 @pytest.mark.parametrize('content', [torch.ones(3), [1, 2], {1: torch.ones(1)}])

@@ -50,6 +50,12 @@ def test_even_levels_are_shifted_so_that_zero_is_a_level():
     assert fsq(torch.zeros(1, 1, 1)).features.item() == 0 and fsq._bound(torch.zeros(1)).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_more_codes_than_numbers():
+    assert build('FSQ', levels=[8] * 20).codebook_sizes == [8 ** 20]
+    with pytest.raises(InputError, match='more than an int64 can number'):
+        build('FSQ', levels=[8] * 21)
+
+
 @pytest.mark.parametrize('levels', [[], [1, 8], [8.0], [8, -2], None, [True]])
 def test_levels_are_checked(levels):
     with pytest.raises(InputError, match='expected a list of integers of at least 2'):

@@ -1,0 +1,23 @@
+"""Runs to open."""
+import pytest
+
+import dtbox
+
+
+@pytest.fixture(scope='session')
+def tok(converted):
+    """The tiny DualToken of the golden data: images of 32 pixels, 25 tokens, two vocabularies of 4 x 64 codes, no text tokenizer."""
+    return dtbox.load(converted)
+
+
+@pytest.fixture(scope='session')
+def reader(golden, tmp_path_factory):
+    """The same model with a tokenizer of a few words: <pad> = 0, <unk> = 1, red = 2, fox = 3."""
+    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.texts.tokenizers import train_word_tokenizer
+    from tests.conftest import write_published
+    folder = tmp_path_factory.mktemp('reader')
+    src, siglip = write_published(folder, golden)
+    train_word_tokenizer(['red fox', 'red']).save(str(siglip / 'tokenizer.json'))
+    convert_dualtoken(src, folder / 'run', siglip)
+    return dtbox.load(folder / 'run')

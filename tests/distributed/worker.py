@@ -1,0 +1,116 @@
+"""What the ranks do. Every job runs alike in one process: `rank` and `world` say which part of the data is its own.
+
+Imported by fresh processes, so nothing of pytest here.
+"""
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from dtbox.evaluation import SetEvaluator
+from dtbox.registry import MODELS, QUANTIZERS
+from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
+from dtbox.training.optim import build_optim_wrappers
+
+BOOK = dict(type='EMACodebook', decay=0.9)
+QUANTIZED = {
+    'VQ': dict(type='VQ', size=16, dim=4, codebook=BOOK), 'RQ': dict(type='RQ', size=16, dim=4, depth=3, codebook=BOOK),
+    'RQ unshared': dict(type='RQ', size=16, dim=4, depth=2, shared=False, codebook=BOOK),
+    'RQ with more codes than vectors': dict(type='RQ', size=300, dim=4, depth=2, codebook=BOOK)}
+OFFICIAL = {v: dict(type='RQ', size=16, dim=4, depth=3, official=True, variant=v) for v in ('rq', 'rq_ema')}
+SPLITS = ((4, 8), (3, 8), (8, 8))
+"""Of eight images, where the part of rank 0 and that of rank 1 end; in the last step rank 1 gets nothing."""
+
+
+def part(values, ends, rank, world):
+    """Return the rank's own of `values`; all of it in one process."""
+    return values if world == 1 else values[0 if rank == 0 else ends[0]:ends[rank]]
+
+
+def codebooks(rank, world):
+    """Three commits of each quantizer: uneven parts, micro-batches, and a rank that collects nothing. Returns name -> states."""
+    found = {}
+    for name, cfg in QUANTIZED.items():
+        torch.manual_seed(1)
+        quantizer = QUANTIZERS.build(cfg).train()
+        found[name] = []
+        for step, ends in enumerate(SPLITS):
+            z = part(torch.randn(8, 9, 4, generator=torch.Generator().manual_seed(step)), ends, rank, world)
+            for micro in z.split(2):
+                quantizer(micro)
+            quantizer.commit()
+            found[name].append({k: v.clone() for k, v in quantizer.state_dict().items()})
+        quantizer.commit()  # no rank has anything
+        found[name].append(quantizer.state_dict())
+    return found
+
+
+def official(rank, world):
+    """Two training forwards of the published variants, with and without restart. Returns name -> state."""
+    found = {}
+    for variant, cfg in OFFICIAL.items():
+        for restart in (1.0, 0.0):
+            torch.manual_seed(1)
+            quantizer = QUANTIZERS.build(dict(cfg, codebook=dict(BOOK, restart=restart))).train()
+            torch.manual_seed(rank)  # the published restart draws on its own on every rank; rank 0's draw counts
+            for step in range(2):
+                quantizer(part(torch.randn(8, 9, 4, generator=torch.Generator().manual_seed(step)), (3, 8), rank, world))
+                quantizer.commit()
+            found[f'{variant} {restart}'] = quantizer.state_dict()
+    return found
+
+
+METRICS = [dict(type=t) for t in ('PSNR', 'SSIM', 'L1', 'TokenCosine', 'CodeUsage', 'Retrieval')]
+
+
+def metrics(rank, world):
+    """Evaluate 11 samples of two sets, of which rank 0 has three. Returns the results."""
+    from dtbox.evaluation import EvalContext
+    g = torch.Generator().manual_seed(0)
+    images, text, tokens = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1, torch.randn(11, 5, generator=g), torch.randn(11, 4, 6, generator=g)
+    batch = Batch(images=images, texts=[f'text {i}' for i in range(11)], sets=['concepts'] * 5 + ['variants'] * 6, keys=list(map(str, range(11))))
+    outputs = TokenizerOutput(
+        images=images, reconstructions=images + 0.2 * torch.randn(11, 3, 12, 12, generator=g), text_pooled=text,
+        codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g)), features=dict(semantic=tokens + torch.randn(11, 4, 6, generator=g)),
+        pooled=text + torch.randn(11, 5, generator=g), teacher=TeacherOutput(tokens=tokens, pooled=text + torch.randn(11, 5, generator=g)))
+    evaluator = SetEvaluator(METRICS)
+    evaluator.setup(EvalContext(vocabularies=dict(pixel=(2, [16, 16]))))
+    for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
+        evaluator.update(take(batch, index, 11), take(outputs, index, 11))
+    return evaluator.results()
+
+
+def training(rank, world):
+    """Four steps of a small DualToken without discriminator, as the Runner wraps it. Returns states before and after, and the last terms."""
+    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
+    rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
+    torch.manual_seed(2)
+    model = MODELS.build(dict(
+        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
+        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'), decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
+                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq))),
+        losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
+                    tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'))))
+    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=dict(optimizer=dict(type='SGD', lr=0.05), clip_grad=dict(max_norm=1.0))))
+    if world > 1:
+        model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for step in range(4):
+        images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
+        logs = model.train_step(Batch(images=part(images, (4, 8), rank, world)), optim)
+    return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()})
+
+
+JOBS = dict(codebooks=codebooks, official=official, metrics=metrics, training=training)
+
+
+def run(rank, folder, world=2):
+    """Entry of a rank: join the group, do every job, save what came out."""
+    torch.set_num_threads(1)
+    if os.path.isdir('/sys/class/net/lo'):  # a machine whose own name leads nowhere has this at least
+        os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    dist.init_process_group('gloo', init_method=f'file://{folder}/init', rank=rank, world_size=world, timeout=timedelta(seconds=120))
+    torch.save({name: job(rank, world) for name, job in JOBS.items()}, os.path.join(folder, f'rank{rank}.pt'))
+    dist.destroy_process_group()
