@@ -23,9 +23,7 @@ model = dict(
         decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=2, heads=4, refine_channels=12),
         head=dict(type='TrunkPool'),
         text=dict(
-            type='OpenCLIPText', embed_dim=128, weights='dtbox://siglip-tiny-twemoji', prefix='text.',
-            text_cfg=dict(width=128, heads=4, layers=4, no_causal_mask=True, pool_type='last', proj_bias=True,
-                          norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh')),
+            type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji', prefix='text.',
             tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))),
     teacher=dict(encoder='${encoder}', layer=7),
     losses=dict(

@@ -126,12 +126,12 @@ DISCRIMINATORS = _slot('discriminators', 'losses')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
 
-MODELS = _child('models', MM_MODELS, 'training')
+MODELS = _child('models', MM_MODELS, 'training.model')
 DATASETS = _child('datasets', MM_DATASETS, 'datasets')
 TRANSFORMS = _slot('transforms', 'datasets')
 METRICS = _child('metrics', MM_METRICS, 'evaluation')
 HOOKS = _child('hooks', MM_HOOKS, 'hooks')
-SCHEDULES = _child('schedules', MM_SCHEDULES, 'training')
+SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, decoders=DECODERS, heads=HEADS,

@@ -107,6 +107,3 @@ def register_scheme():
     """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
     from mmengine.runner import CheckpointLoader
     CheckpointLoader.register_scheme(prefixes=ZOO, loader=_load_zoo, force=True)
-
-
-register_scheme()

@@ -12,11 +12,14 @@ from dtbox.config_text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.files import move_aside
+from dtbox.layers.weights import register_scheme
 from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, schedulers
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.schedules import StepSchedules
+
+register_scheme()
 
 
 class Runner(MMRunner):

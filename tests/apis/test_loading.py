@@ -116,8 +116,8 @@ def test_checkpoint_of_another_model(converted, tmp_path):
     run = write_run(tmp_path / 'run')
     with pytest.raises(dtbox.InputError) as e:
         dtbox.load(run / 'config.py', converted)
-    for part in (f'the checkpoint {converted}', ' does not match VisualTokenizer.', 'left over: encoders.trunk.trunk.blocks.2.', 'missing: decoder.conv_in.weight',
-                 'wrong shape: encoders.trunk.trunk.pos_embed: (1, 25, 64) in the file, (1, 16, 32) in the model'):
+    for part in (f'the checkpoint {converted}', ' does not match VisualTokenizer.', 'left over: encoders.trunk.trunk.blocks.2.',
+                 'missing: decoder.conv_in.weight', 'wrong shape: encoders.trunk.trunk.pos_embed: (1, 25, 64) in the file, (1, 16, 32) in the model'):
         assert part in str(e.value)
 
 

@@ -62,7 +62,9 @@ def test_training_steps(two):
     for rank in two:
         close(rank['training']['before'], alone['before'], 0.0)
         close(rank['training']['state'], alone['state'])
-    for name, value in alone['state'].items():  # and all of it has learned
-        assert (value - alone['before'][name]).abs().max() > (1e-4 if value.is_floating_point() else 3), name
+    moved = {name: (value - alone['before'][name]).abs().max() for name, value in alone['state'].items()}
+    for name in ('encoders.trunk.trunk.blocks.0', 'encoders.trunk.trunk.attn_pool', 'vocabularies.pixel.projections.1',
+                 'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
+        assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
     logs = [rank['training']['logs'] for rank in two]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)

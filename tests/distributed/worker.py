@@ -88,11 +88,12 @@ def training(rank, world):
     torch.manual_seed(2)
     model = MODELS.build(dict(
         type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
-        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'), decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
+        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
+                       decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
                        vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq))),
         losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
                     tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'))))
-    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=dict(optimizer=dict(type='SGD', lr=0.05), clip_grad=dict(max_norm=1.0))))
+    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
     if world > 1:
         model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
     model.train()

@@ -64,7 +64,8 @@ def test_parameters_are_there_once(tiny_clip):
 
 @pytest.mark.parametrize('name, size, says', [
     ('ViT-B-33', None, r'open_clip knows no model `ViT-B-33`\. Did you mean `ViT-B-32`'),
-    ('dtbox-resnet', None, 'is a ModifiedResNet, no transformer'), ('dtbox-own', 4, 'smaller than one patch'), ('dtbox-timm', 8, 'smaller than one patch'),
+    ('dtbox-resnet', None, 'is a ModifiedResNet, no transformer'), ('dtbox-own', 4, 'smaller than one patch'),
+    ('dtbox-timm', 8, 'smaller than one patch'),
     ('dtbox-own', -3, '`image_size` is -3')])
 def test_what_cannot_be_built(tiny_clip, name, size, says):
     with pytest.raises(InputError, match=says):

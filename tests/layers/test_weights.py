@@ -71,6 +71,9 @@ def test_zoo_names():
 
 def test_mmengine_reads_zoo_names():
     from mmengine.runner import CheckpointLoader
+
+    from dtbox.training import runner
+    assert runner.Runner  # who trains with MMEngine's Runner has the scheme
     found = CheckpointLoader.load_checkpoint('dtbox://siglip-tiny-twemoji')
     assert found and all(torch.is_tensor(v) for v in found.values())
 

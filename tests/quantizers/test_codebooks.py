@@ -107,21 +107,19 @@ def test_threshold(restart, sums):
 
 
 def test_restart_follows_from_the_state():
-    """Two tables with one state restart alike, whatever the global generators; the next update draws anew."""
-    first, second = book(torch.randn(16, 2) + 9, seed=3), book(torch.randn(16, 2), seed=3)
-    second.load_state_dict(first.state_dict())
-    values = torch.randn(40, 2)
-    picks = []
-    for _ in range(2):
-        for made in (first, second):
-            torch.rand(5)
-            collect(made, values)
-            made.commit()
-        assert same_state(first, state_of(second))
-        picks.append(first.embed_sum.clone())
-    other = book(torch.randn(16, 2), seed=4)
-    other.load_state_dict({**first.state_dict(), 'updates': torch.tensor(0)})
-    assert not torch.equal(*picks) and other.updates == 0
+    """Two tables with one state restart alike, whatever the global generators; another count of updates or seed draws otherwise."""
+    state, values = state_of(book(torch.randn(16, 2) + 9)), torch.randn(40, 2)
+
+    def restarted(updates, seed):
+        made = book(torch.randn(16, 2), seed=seed)
+        made.load_state_dict({**state, 'updates': torch.tensor(updates)})
+        collect(made, values)
+        made.commit()
+        return made
+    first = restarted(5, 3)
+    assert same_state(restarted(5, 3), state_of(first)) and int(first.updates) == 6
+    for other in (restarted(6, 3), restarted(5, 4)):
+        assert (other.embed_sum != first.embed_sum).any(1).sum() > 5
 
 
 def test_draw():

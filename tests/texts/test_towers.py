@@ -116,6 +116,12 @@ def test_weights_of_a_tokenizers_checkpoint(tmp_path):
     assert (text.logit_scale.item(), text.logit_bias.item()) == (3, -2)
 
 
+def test_weights_of_a_deeper_tower(tmp_path):
+    torch.save({**tower(text_cfg=dict(CFG, layers=3)).tower.state_dict(), 'visual.proj': torch.ones(1)}, tmp_path / 'w.pt')
+    with pytest.raises(InputError, match=r'12 left over: transformer\.resblocks\.2\.'):
+        tower(weights=str(tmp_path / 'w.pt')).init_weights()
+
+
 def test_weights_that_do_not_fit(tmp_path):
     torch.save(tower(text_cfg=dict(CFG, vocab_size=9)).tower.state_dict(), tmp_path / 'w.pt')
     with pytest.raises(InputError, match=r'wrong shape: token_embedding\.weight: \(9, 32\) in the file, \(6, 32\)'):

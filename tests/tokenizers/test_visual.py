@@ -115,7 +115,7 @@ def test_features_reinjected_are_those_of_the_codes(images):
 
 
 def test_two_vocabularies_cannot_replace_one_layer():
-    with pytest.raises(InputError, match=r'^model\.vocabularies\.semantic\.reinject: vocabularies `pixel` and `semantic` both re-inject after layer 3'):
+    with pytest.raises(InputError, match=r'^model\.vocabularies\.semantic\.reinject: .*`pixel` and `semantic` both re-inject after layer 3'):
         TOKENIZERS.build(dualtoken(vocabularies=dict(pixel=vocabulary(2, reinject=3), semantic=vocabulary(3, reinject=3))), where='model')
 
 
@@ -154,7 +154,8 @@ def test_two_encoders(images):
     a.clear(), b.clear()
     model.encode(images, ['pixel'])
     assert a == [1, 2] and b == []
-    assert torch.allclose(model(images).pooled, model.encoders['b'].pool(model.encoders['b'].run(model.encoders['b'].embed(images), 0, 4)[0]), atol=1e-5)
+    other = model.encoders['b']
+    assert torch.allclose(model(images).pooled, other.pool(other.run(other.embed(images), 0, 4)[0]), atol=1e-5)
 
 
 # ---- decoder, head, text ------------------------------------------------------------------------------------
@@ -220,8 +221,9 @@ def test_everything_that_a_pass_found(images):
 
 
 @pytest.mark.parametrize('call, says', [
-    (lambda m, x: m.decode({}), 'has no decoder'), (lambda m, x: m.pool_image(x), 'has no head'), (lambda m, x: m.embed_text(['a']), 'has no text tower'),
-    (lambda m, x: m.encode(x, ['pixle']), 'there is no vocabulary `pixle`. Did you mean `pixel`? This tokenizer has: pixel, semantic'.replace('?', r'\?')),
+    (lambda m, x: m.decode({}), 'has no decoder'), (lambda m, x: m.pool_image(x), 'has no head'),
+    (lambda m, x: m.embed_text(['a']), 'has no text tower'),
+    (lambda m, x: m.encode(x, ['pixle']), r'there is no vocabulary `pixle`\. Did you mean `pixel`\? This tokenizer has: pixel, semantic'),
     (lambda m, x: m.features({'colour': None}), 'there is no vocabulary `colour`'),
     (lambda m, x: m.features({'pixel': torch.zeros(2, 15, 2).long()}), r'\[2, 15, 2\]; expected \[B, 16, 2\] for the 4 x 4 token grid'),
     (lambda m, x: m.features({'pixel': torch.zeros(16, 2).long()}), r'\[16, 2\]; expected'),

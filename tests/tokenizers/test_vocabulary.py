@@ -125,7 +125,8 @@ def test_reinjection(layer):
 
 
 @pytest.mark.parametrize('taps, encoders, layer, says', [
-    (2, ONE, 0, 'cannot re-inject after layer 0'), (2, ONE, 5, 'encoder `trunk` has 4 blocks'), (2, ONE, 1, r'taps its layers \[2\], which must not lie behind'),
+    (2, ONE, 0, 'cannot re-inject after layer 0'), (2, ONE, 5, 'encoder `trunk` has 4 blocks'),
+    (2, ONE, 1, r'taps its layers \[2\], which must not lie behind'),
     (['a:1', 'b:5'], TWO, 5, 'encoder `a` has 4 blocks')])
 def test_reinjection_that_does_not_fit(taps, encoders, layer, says):
     with pytest.raises(InputError, match=r'^v\.reinject: .*' + says):

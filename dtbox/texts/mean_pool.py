@@ -1,0 +1,62 @@
+"""A small text tower that learns fast from few pairs: a transformer encoder, and the mean over the words.
+
+SigLIP reads the last position, mostly padding, which has to learn first to gather the words; with a few thousand pairs the
+mean over the words is much quicker.
+"""
+import torch
+import torch.nn as nn
+
+from dtbox.errors import InputError
+from dtbox.layers.weights import load_into, load_state, with_prefix
+from dtbox.registry import TEXTS
+from dtbox.texts.towers import TextTower
+
+
+@TEXTS.register_module()
+class MeanPoolText(TextTower):
+    """Word and position embeddings, pre-norm transformer blocks, mean over the words, norm, linear. Padding is masked.
+
+    Args:
+        embed_dim: joint width E.
+        width: channels of the transformer.
+        depth: transformer blocks.
+        heads: attention heads.
+        tokenizer: config of the tokenizer; gives vocabulary, length and padding.
+        weights: None; a file or `dtbox://` name.
+        prefix: this tower's prefix in that file.
+        logit_scale, logit_bias: initial values.
+    """
+
+    def __init__(self, embed_dim, width, depth, heads, tokenizer, weights=None, prefix='', logit_scale=2.3025851, logit_bias=-10.0):
+        super().__init__(tokenizer, logit_scale, logit_bias)
+        self.weights, self.prefix, self.pooled_dim, self.pad_id = weights, prefix, embed_dim, self.tokenizer.pad_id
+        self.words = nn.Embedding(self.tokenizer.vocab_size, width)
+        self.positions = nn.Parameter(torch.zeros(self.tokenizer.context_length, width))
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation='gelu', batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+        self.proj = nn.Linear(width, embed_dim)
+        nn.init.normal_(self.words.weight, std=0.5)
+        nn.init.normal_(self.positions, std=0.02)
+
+    def check_ids(self, ids):
+        """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
+        length, size = len(self.positions), self.words.num_embeddings
+        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
+            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+            raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower knows 0 to {size - 1}.')
+
+    def forward(self, ids):
+        """ids [T, L] int64 -> [T, E], not normalised."""
+        padding = ids == self.pad_id
+        padding = padding & ~padding.all(1, keepdim=True)  # a text of padding alone still needs something to attend to
+        x = self.words(ids) + self.positions[:ids.shape[1]]
+        x = self.norm(self.blocks(x, src_key_padding_mask=padding))
+        keep = (~padding).to(x.dtype)[..., None]
+        return self.proj((x * keep).sum(1) / keep.sum(1))
+
+    def init_weights(self):
+        """Load `weights` into this tower, scale and bias included."""
+        if self.weights is not None:
+            load_into(self, with_prefix(load_state(self.weights), self.prefix), self.weights)
