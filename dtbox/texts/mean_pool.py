@@ -6,7 +6,6 @@ mean over the words is much quicker.
 import torch
 import torch.nn as nn
 
-from dtbox.errors import InputError
 from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
@@ -39,13 +38,9 @@ class MeanPoolText(TextTower):
         nn.init.normal_(self.words.weight, std=0.5)
         nn.init.normal_(self.positions, std=0.02)
 
-    def check_ids(self, ids):
-        """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
-        length, size = len(self.positions), self.words.num_embeddings
-        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
-            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
-        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
-            raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower knows 0 to {size - 1}.')
+    def limits(self):
+        """Return (longest text in tokens, number of token ids)."""
+        return len(self.positions), self.words.num_embeddings
 
     def forward(self, ids):
         """ids [T, L] int64 -> [T, E], not normalised."""

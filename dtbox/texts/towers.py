@@ -33,6 +33,14 @@ class TextTower(nn.Module):
 
     def check_ids(self, ids):
         """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
+        length, size = self.limits()
+        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
+            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+            raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower knows 0 to {size - 1}.')
+
+    def limits(self):
+        """Return (longest text in tokens, number of token ids)."""
         raise NotImplementedError
 
     def forward(self, ids):
@@ -81,13 +89,9 @@ class OpenCLIPText(TextTower):
         self.tower = _build(embed_dim, config, quick_gelu)
         self.name, self.weights, self.prefix, self.pooled_dim = name, weights, prefix, embed_dim
 
-    def check_ids(self, ids):
-        """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
-        length, size = self.tower.context_length, self.tower.vocab_size
-        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
-            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
-        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
-            raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower knows 0 to {size - 1}.')
+    def limits(self):
+        """Return (longest text in tokens, number of token ids)."""
+        return self.tower.context_length, self.tower.vocab_size
 
     def forward(self, ids):
         """ids [T, L] int64 -> [T, E], not normalised."""
