@@ -31,7 +31,8 @@ def parse_options(pairs):
 def parse_value(text):
     """Read one value (see `parse_options`)."""
     try:
-        return _literal(ast.parse(text, mode='eval').body)
+        value = _literal(ast.parse(text, mode='eval').body)
+        return list(value) if isinstance(value, tuple) and not text.startswith('(') else value
     except (SyntaxError, ValueError):
         pass
     if os.path.exists(text):

@@ -6,7 +6,6 @@ stands for the top-level variable `name` at the moment the config is used, so th
 or `quantizer` reaches every place that follows it.
 """
 import copy
-import fnmatch
 import inspect
 import os
 import re
@@ -24,16 +23,14 @@ TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wr
 BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the dict of parts)."""
 
-PLAIN = {'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts'),
-         'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
-         'train_cfg': ('max_iters', 'val_interval')}
-"""Keys of the dicts that no constructor describes, by path pattern."""
-
 UNTYPED = {
     'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
     'train_cfg': ('max_iters', 'val_interval'), 'model.teacher': ('encoder', 'layer'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
+
+OPEN = ('losses', 'vocabularies', 'encoders', 'groups')
+"""Dicts of parts by name: a child config or an override may add to them."""
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
@@ -109,6 +106,8 @@ def _check_child(node, below, path, file, variables=frozenset()):
             if isinstance(value, dict) and isinstance(below[key], dict) and value.get('type') == below[key].get('type'):
                 _check_child(value, below[key], here, file)
             continue
+        if path.split('.')[-1] in OPEN:
+            continue
         known = known_keys(node, path) | set(below) | variables
         if known and key not in known and not str(key).startswith('_'):
             raise InputError(f'{file} sets a key that its base does not have.{closest(key, known)} '
@@ -124,10 +123,7 @@ def known_keys(node, path):
     """
     if path == '':
         return set(TOP)
-    plain = [set(keys) for pattern, keys in PLAIN.items() if fnmatch.fnmatch(path, pattern)]
     names = path.split('.')
-    if plain and len(names) <= 2:
-        return plain[0]
     kind = node.get('type')
     if kind is None and len(names) > 1 and names[-2] == 'vocabularies':
         kind = 'Vocabulary'
@@ -175,7 +171,8 @@ def set_option(cfg, key, value):
             keys = list(node.keys())
             part = next((k for k in keys if str(k) == part), part)
             known = known_keys(node, path)
-            if (keys or known) and part not in keys and part not in known:
+            adds = i == len(parts) - 1 and i and parts[i - 1] in OPEN
+            if (keys or known) and part not in keys and part not in known and not adds:
                 options = keys + sorted(known)
                 raise InputError(f'there is no such key in the config.{closest(part, options)} '
                                  f'{"In `" + path + "`" if path else "At the top level"} there are: '
@@ -218,6 +215,8 @@ def resolve(cfg):
             return type(node)(walk(v, f'{path}.{i}', seen) for i, v in enumerate(node))
         match = REFERENCE.match(node) if isinstance(node, str) else None
         if not match:
+            if isinstance(node, str) and '${' in node:
+                raise InputError(f'`{node}` refers to a variable in part; a reference is a whole value, such as \'${{data_root}}\'.', path)
             return node
         if match.group(1) in seen:
             raise InputError(f'`{node}` refers to itself.', path)

@@ -219,3 +219,17 @@ def test_known_keys_follow_the_code():
     assert 'weight' in known_keys(dict(type='L2Loss'), 'model.losses.pixels') and 'weight' not in known_keys(dict(type='L2Loss'), 'x.y')
     assert known_keys({}, 'model.tokenizer.vocabularies.pixel.taps') == set()
     assert training is not None
+
+
+def test_named_parts_may_be_added(tmp_path):
+    """Losses, vocabularies, encoders and groups are tables of named parts: a child or an override may add to them."""
+    (tmp_path / 'base.py').write_text("model = dict(losses=dict(a=dict(type='L1Loss')))\n")
+    (tmp_path / 'child.py').write_text("_base_ = ['./base.py']\nmodel = dict(losses=dict(b=dict(type='L2Loss')))\n")
+    cfg = load_config(tmp_path / 'child.py', {'model.losses.c': dict(type='L2Loss')})
+    assert list(cfg.model.losses) == ['a', 'b', 'c']
+
+
+def test_a_reference_in_part_of_a_string_is_refused(tmp_path):
+    (tmp_path / 'c.py').write_text("root = 'x'\npath = '${root}/train'\n")
+    with pytest.raises(InputError, match='refers to a variable in part'):
+        resolve(load_config(tmp_path / 'c.py'))

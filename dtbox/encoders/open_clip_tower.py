@@ -67,6 +67,12 @@ def resize(trunk, size):
         trunk.set_input_size(img_size=size)
 
 
+def statistics(name):
+    """Return (mean, std) per channel that open_clip normalises a model's images by."""
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    return ((0.5,) * 3, (0.5,) * 3) if 'siglip' in name.lower() else (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
 @ENCODERS.register_module()
 class OpenCLIPTower(Encoder):
     """The image tower of an open_clip model.
@@ -79,11 +85,12 @@ class OpenCLIPTower(Encoder):
         image_size: pixels; None takes the model's own.
         weights: None; a local checkpoint (.safetensors, .pt) of the whole model or of the tower; a `dtbox://` name; or
             'hub:TAG', open_clip's pretrained tag (downloaded).
-        mean, std: the statistics its weights expect, per channel, for images in [0, 1].
+        mean, std: the statistics its weights expect, per channel, for images in [0, 1]; None takes 0.5 for SigLIP models and CLIP's own
+            for all others, open_clip's rule.
         checkpoint: recompute blocks in the backward pass.
     """
 
-    def __init__(self, name, image_size=None, weights=None, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), checkpoint=False):
+    def __init__(self, name, image_size=None, weights=None, mean=None, std=None, checkpoint=False):
         super().__init__()
         from open_clip.model import _build_vision_tower
         config = model_config(name)
@@ -104,6 +111,7 @@ class OpenCLIPTower(Encoder):
         object.__setattr__(self, 'stages', stages)  # shares the modules of `visual`: not to be registered twice
         self.depth, self.num_prefix_tokens = stages.depth, stages.num_prefix_tokens
         self.image_size, self.pooled_dim = stages.image_size, config['embed_dim']
+        mean, std = (mean or statistics(name)[0]), (std or statistics(name)[1])
         self.rescale = tuple(mean) != (0.5,) * 3 or tuple(std) != (0.5,) * 3
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)

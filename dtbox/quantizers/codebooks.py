@@ -21,6 +21,10 @@ def sum_over_ranks(*tensors):
             dist.all_reduce(t)
 
 
+FADED = 1e-3
+"""Averaged count below which a row is left as it is."""
+
+
 @CODEBOOKS.register_module()
 class EMACodebook(nn.Module):
     """A table [K, C] that follows its vectors by exponential moving averages.
@@ -85,7 +89,9 @@ class EMACodebook(nn.Module):
         self.embed_sum.mul_(self.decay).add_(total, alpha=1 - self.decay)
         if self.restart > 0:
             self._restart(vectors, batches)
-        self.weight.copy_(smoothed(self.cluster_size, self.embed_sum, self.eps))
+        table = smoothed(self.cluster_size, self.embed_sum, self.eps)
+        # a code that has not been used for long keeps its row: its sums have faded away, and the smoothing would pull it to zero
+        self.weight.copy_(torch.where(self.cluster_size[:, None] < FADED, self.weight, table))
         self.updates += 1
 
     def _gathered_pending(self):

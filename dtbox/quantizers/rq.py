@@ -39,8 +39,8 @@ class RQ(Quantizer):
                              f'shared={shared}, variant={variant!r}.')
         if variant and not official:
             raise InputError(f'`variant={variant!r}` has a meaning with `official=True` only. Set that, or leave the variant out.')
-        self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim)
-                                       for _ in range(1 if shared else depth))
+        self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim, seed=d)
+                                       for d in range(1 if shared else depth))
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
         self.codebook_sizes = [size] * depth

@@ -96,6 +96,7 @@ class FileTokenizer(TextTokenizer):
         self.context_length, self.clean = context_length, clean
         self.vocab_size = self.tokenizer.get_vocab_size()
         self.pad_id = self.tokenizer.token_to_id(pad)
+        self.special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         if self.pad_id is None:
             raise InputError(f'{file} has no token `{pad}` to pad with; set `pad` to its padding token.')
 
@@ -104,7 +105,9 @@ class FileTokenizer(TextTokenizer):
         return self.tokenizer.encode(canonicalize(text) if self.clean else text).ids
 
     def pack(self, ids):
-        """Pad at the end, or cut, to `context_length`."""
+        """Pad at the end, or cut, to `context_length`; a text that ends with a special token (end of text) still does."""
+        if len(ids) > self.context_length and ids[-1] in self.special:
+            return ids[:self.context_length - 1] + ids[-1:]
         return (ids + [self.pad_id] * self.context_length)[:self.context_length]
 
 

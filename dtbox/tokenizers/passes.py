@@ -8,10 +8,15 @@ class Pass:
     """One pass of images through the encoders, as far as it is asked to go.
 
     Layers are run, vocabularies quantized and features re-injected when something that needs them is first asked for.
+
+    Args:
+        tokenizer: VisualTokenizer.
+        images: [B,3,H,W] in [-1,1].
+        collect: let quantizers in training collect what they see; otherwise a pass leaves no trace.
     """
 
-    def __init__(self, tokenizer, images):
-        self.tokenizer, self.images = tokenizer, images
+    def __init__(self, tokenizer, images, collect=False):
+        self.tokenizer, self.images, self.collect = tokenizer, images, collect
         self.tokens, self.layer, self.tapped, self.outputs = {}, {}, {}, {}
 
     def tap(self, name, layer):
@@ -24,7 +29,13 @@ class Pass:
         """Return the VocabularyOutput of a vocabulary."""
         if name not in self.outputs:
             vocabulary = self.tokenizer.vocabularies[name]
-            self.outputs[name] = vocabulary([self.tap(*t) for t in vocabulary.taps])
+            tapped = [self.tap(*t) for t in vocabulary.taps]
+            learning = vocabulary.quantizer.training
+            vocabulary.quantizer.train(learning and self.collect)
+            try:
+                self.outputs[name] = vocabulary(tapped)
+            finally:
+                vocabulary.quantizer.train(learning)
         return self.outputs[name]
 
     def last(self, name):

@@ -125,7 +125,7 @@ class VisualTokenizer(nn.Module):
             TokenizerOutput.
         """
         self.check_images(images)
-        run = Pass(self, images)
+        run = Pass(self, images, collect=True)
         outputs = {name: run.vocabulary(name) for name in self.vocabularies}
         texts = self.text is not None and text_ids is not None
         return TokenizerOutput(

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 
 from dtbox.errors import InputError
 from dtbox.evaluation.base import EvalContext
-from dtbox.losses.criterion import Criterion, check_finite
+from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.training.preprocess import prepare
 from dtbox.training.teacher import Teacher
@@ -132,7 +132,11 @@ class TokenizerTraining(BaseModel):
                 total = total + extra
                 logs.update(adversarial_logs)
         logs['total'] = total
-        check_finite(logs)
+        try:
+            check_finite(logs)
+        except NonFiniteLoss:
+            self.tokenizer.discard()
+            raise
         generator.backward(generator.scale_loss(total))
         if not self.checked_gradients:
             self.check_trainable()

@@ -39,7 +39,7 @@ def build(tiny_clip):
             name, size, model_args = TIMM[family]
             cfg = dict(type='TimmViT', name=name, image_size=size, model_args=model_args)
         else:
-            cfg = dict(type='OpenCLIPTower', name=dict(zip(('open_clip', 'open_clip on timm'), tiny_clip))[family])
+            cfg = dict(type='OpenCLIPTower', mean=(0.5,) * 3, std=(0.5,) * 3, name=dict(zip(('open_clip', 'open_clip on timm'), tiny_clip))[family])
         encoder = ENCODERS.build({**cfg, **args})
         torch.manual_seed(1)
         for parameter in encoder.parameters():

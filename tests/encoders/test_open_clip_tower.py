@@ -6,8 +6,11 @@ from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
 
 
-def tower(name, **args):
-    return ENCODERS.build(dict(type='OpenCLIPTower', name=name, **args))
+HALF = (0.5, 0.5, 0.5)
+
+
+def tower(name, mean=HALF, std=HALF, **args):
+    return ENCODERS.build(dict(type='OpenCLIPTower', name=name, mean=mean, std=std, **args))
 
 
 @pytest.mark.parametrize('which', [0, 1])
@@ -40,6 +43,14 @@ def test_statistics_of_the_model(tiny_clip):
     with torch.no_grad():
         assert torch.allclose(own.embed(x), plain.embed(want), atol=1e-5)
         assert torch.equal(plain.embed(x), plain.stages.embed(x))
+
+
+def test_statistics_by_default():
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+    from dtbox.encoders.open_clip_tower import statistics
+    assert statistics('ViT-B-16-SigLIP2-256') == (HALF, HALF)
+    assert statistics('ViT-B-32') == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
 
 def test_image_size(tiny_clip):

@@ -145,3 +145,14 @@ def test_depths_and_micro_batches_make_one_update():
 def test_sizes_are_checked(args):
     with pytest.raises(InputError, match='expected a positive integer'):
         CODEBOOKS.build(dict(type='EMACodebook', **args))
+
+
+def test_an_unused_row_outlives_its_fading_statistics():
+    """Without restart a code that nothing uses keeps its row; the smoothing alone would pull it to zero."""
+    from dtbox.registry import CODEBOOKS
+    book = CODEBOOKS.build(dict(type='EMACodebook', size=2, dim=2, decay=0.5, restart=0.0))
+    book.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 5.0]])), book.embed_sum.copy_(book.weight)
+    for _ in range(60):
+        book.collect(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[0]]]))
+        book.commit()
+    assert torch.allclose(book.weight, torch.tensor([[1.0, 0.0], [0.0, 5.0]]), atol=0.1)

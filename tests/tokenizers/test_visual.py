@@ -305,3 +305,20 @@ def test_autocast_keeps_the_residual_stream(images):
             assert run.tokens['trunk'].dtype == before
             assert torch.nn.functional.cosine_similarity(model(images).pooled.float(), want.pooled).min() > 0.9
     assert MODEL['depth'] == 4
+
+
+def test_encode_in_training_mode_collects_nothing():
+    """Also when it passes a re-injection on its way to a deeper tap."""
+    from dtbox.registry import TOKENIZERS
+    q = dict(type='VQ', size=8, dim=4)
+    model = TOKENIZERS.build(dict(
+        type='VisualTokenizer', image_size=16,
+        encoders=dict(trunk=dict(type='TimmViT', name='vit_base_patch16_siglip_224',
+                                 model_args=dict(embed_dim=32, depth=4, num_heads=2, patch_size=4))),
+        vocabularies=dict(early=dict(taps=1, reinject=2, quantizer=q), late=dict(taps=3, quantizer=q)))).train()
+    x = torch.rand(2, 3, 16, 16)
+    model.encode(x)
+    model.encode(x, ['late'])
+    assert all(not v.quantizer.codebook.pending and v.quantizer.training for v in model.vocabularies.values())
+    model(x)
+    assert all(len(v.quantizer.codebook.pending) == 1 for v in model.vocabularies.values())
