@@ -6,7 +6,8 @@ Command: python tools/train.py configs/dualtoken_rq.py
 """
 _base_ = ['./_base_/datasets/pictures64.py']
 
-max_iters = 700
+batch_size = 32
+max_iters = 600
 quantizer = dict(type='RQ', size=1024, dim=16, depth=4)
 encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224',
                model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8, act_layer='gelu_tanh'),
@@ -20,7 +21,7 @@ model = dict(
         vocabularies=dict(
             pixel=dict(taps={2: 1.0, 1: 0.6}, quantizer='${quantizer}'),
             semantic=dict(taps=7, quantizer='${quantizer}', reinject=7)),
-        decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=2, heads=4, refine_channels=12),
+        decoder=dict(type='ViTDecoder', reads=['pixel'], width=128, depth=2, heads=4, refine_channels=16),
         head=dict(type='TrunkPool'),
         text=dict(
             type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji', prefix='text.',
@@ -33,7 +34,7 @@ model = dict(
         pixels=dict(type='L2Loss', weight=5.0),
         perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2], weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=32),
-    adversarial=dict(type='AdversarialLoss', start=500, against=('l2', 'feature_perceptual')))
+    adversarial=dict(type='AdversarialLoss', start=480, against=('l2', 'feature_perceptual')))
 
 val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'), dict(type='TokenCosine'),
                  dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
@@ -42,9 +43,7 @@ optim_wrapper = dict(
     generator=dict(optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=1e-4), freeze=['text.*'],
                    groups={'encoders.*': dict(lr_mult=0.2)}, clip_grad=dict(max_norm=1.0)),
     discriminator=dict(optimizer=dict(type='Adam', lr=2e-4, betas=(0.5, 0.9))))
-param_scheduler = dict(
-    generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05),
-    discriminator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))  # counts its own steps
+param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results'),
          dict(type='Pictures', interval=100)]

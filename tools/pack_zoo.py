@@ -5,7 +5,6 @@ and a model card. An entry that is there is replaced as a whole.
 """
 import argparse
 import os
-import shutil
 
 from dtbox.cli import main_guard
 
@@ -58,9 +57,7 @@ def main(argv=None):
     os.makedirs(folder, exist_ok=True)
     with replacing(os.path.join(folder, 'model.safetensors')) as temporary:
         save_file(packed, temporary)
-    tokenizer = parts['model'].tokenizer.text.tokenizer.file
-    if os.path.abspath(tokenizer) != os.path.abspath(os.path.join(folder, 'tokenizer.json')):
-        shutil.copyfile(tokenizer, os.path.join(folder, 'tokenizer.json'))
+    parts['model'].tokenizer.text.tokenizer.save(os.path.join(folder, 'tokenizer.json'))
     to_json(results, os.path.join(folder, 'scores.json'))
     table = format_table(results)
     count = sum(v.numel() for v in packed.values())

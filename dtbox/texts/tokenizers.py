@@ -10,6 +10,7 @@ import warnings
 import torch
 
 from dtbox.errors import InputError
+from dtbox.files import replacing
 from dtbox.layers.weights import local_path
 from dtbox.registry import TEXT_TOKENIZERS
 
@@ -41,6 +42,9 @@ class TextTokenizer:
     def pack(self, ids):
         """Pad or cut a list of ids to `context_length`."""
         raise NotImplementedError
+
+    def save(self, path):
+        """Write the file that defines it, where there is one."""
 
     def __call__(self, texts, truncate=True):
         """Tokenize.
@@ -103,6 +107,11 @@ class FileTokenizer(TextTokenizer):
     def ids(self, text):
         """Return the ids of one text."""
         return self.tokenizer.encode(canonicalize(text) if self.clean else text).ids
+
+    def save(self, path):
+        """Write tokenizer.json."""
+        with replacing(path) as temporary:
+            self.tokenizer.save(temporary)
 
     def pack(self, ids):
         """Pad at the end, or cut, to `context_length`; a text that ends with a special token (end of text) still does."""

@@ -84,11 +84,8 @@ class Runner(MMRunner):
             return
         dump_config(source, os.path.join(self.work_dir, 'config.py'), header=f'Written by dtbox {__version__}; bases merged.')
         tokenizer = getattr(self.core.tokenizer.text, 'tokenizer', None)
-        if tokenizer is not None and tokenizer.file:
-            import shutil
-            target = os.path.join(self.work_dir, 'tokenizer.json')
-            if os.path.abspath(tokenizer.file) != os.path.abspath(target):
-                shutil.copyfile(tokenizer.file, target)
+        if tokenizer is not None:
+            tokenizer.save(os.path.join(self.work_dir, 'tokenizer.json'))
 
     @property
     def core(self):
@@ -193,9 +190,11 @@ def load_model(model, state, path):
 
 
 def default_work_dir(cfg):
-    """Return work_dirs/NAME for a config file NAME.py."""
-    stem = os.path.splitext(os.path.basename(cfg.filename or 'run.py'))[0]
-    return os.path.join('work_dirs', stem)
+    """Return work_dirs/NAME for a config file NAME.py, and the run folder itself for its config.py."""
+    folder, file = os.path.split(os.path.abspath(cfg.filename or 'run.py'))
+    if file == 'config.py' and os.path.isfile(os.path.join(folder, checkpoints.NAME)):
+        return folder
+    return os.path.join('work_dirs', os.path.splitext(file)[0])
 
 
 def experiment_name(work_dir):
