@@ -34,15 +34,18 @@ model = dict(
         pixels=dict(type='L2Loss', weight=5.0),
         perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2], weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=32),
-    adversarial=dict(type='AdversarialLoss', start=480, against=('l2', 'feature_perceptual')))
+    # in so short a run the discriminator learns faster than the decoder: late, gentle, and never stronger than the reconstruction
+    adversarial=dict(type='AdversarialLoss', start=540, weight=0.1, adaptive=(0.0, 1.0), against=('l2', 'feature_perceptual')))
 
+train_dataloader = dict(dataset=dict(twemoji=dict(pipeline=[
+    dict(type='EmojiAugment', size='${image_size}', plain=0.6), dict(type='PackImage')])))
 val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'), dict(type='TokenCosine'),
                  dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
 
 optim_wrapper = dict(
-    generator=dict(optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=1e-4), freeze=['text.*'],
-                   groups={'encoders.*': dict(lr_mult=0.2)}, clip_grad=dict(max_norm=1.0)),
-    discriminator=dict(optimizer=dict(type='Adam', lr=2e-4, betas=(0.5, 0.9))))
+    generator=dict(optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=1e-4), freeze=['text.*'],
+                   groups={'encoders.*': dict(lr_mult=0.3)}, clip_grad=dict(max_norm=1.0)),
+    discriminator=dict(optimizer=dict(type='Adam', lr=1e-4, betas=(0.5, 0.9))))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results'),
