@@ -11,7 +11,7 @@ def main(argv=None):
                                                  "model.adversarial.start=0 to time steps with a discriminator.")
     parser.add_argument('config', metavar='CONFIG', help='config file or run folder')
     parser.add_argument('--iters', type=int, default=100, help='timed iterations of each loop (default: 100)')
-    parser.add_argument('--block', type=int, default=10, help='iterations that one loop runs before the other has its turn (default: 10)')
+    parser.add_argument('--block', type=int, default=1, help='iterations that one loop runs before the other has its turn (default: 1)')
     add_config_options(parser)
     args = parser.parse_args(argv)
     from dtbox.training.benchmark import measure

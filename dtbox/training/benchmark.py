@@ -130,25 +130,25 @@ class Costs:
 
     @property
     def ratio(self):
-        """Median over pairs of neighbouring blocks of time with the Runner over time without."""
-        return statistics.median(self.ratios)
+        """All time with the Runner over all time without: work that hooks do now and then counts in full."""
+        return sum(self.dtbox) / sum(self.bare)
 
     @property
-    def ratios(self):
-        """Ratio of each pair of blocks."""
-        return [a / b for a, b in zip(self.dtbox, self.bare)]
+    def error(self):
+        """Standard error of the ratio, from the spread of neighbouring pairs; NaN for a single pair."""
+        ratios = [a / b for a, b in zip(self.dtbox, self.bare)]
+        return statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float('nan')
 
     def __str__(self):
         count = len(self.bare)
-        return (f'Runner with hooks  {statistics.median(self.dtbox):8.2f} ms an iteration\n'
-                f'bare loop          {statistics.median(self.bare):8.2f} ms an iteration\n'
-                f'ratio              {self.ratio:8.3f}  (pairs of blocks: {min(self.ratios):.3f} to {max(self.ratios):.3f}; '
-                f'of all time: {sum(self.dtbox) / sum(self.bare):.3f})\n'
-                f'medians of {count} blocks of {self.size} iterations each, in turn; the discriminator took part in '
+        return (f'Runner with hooks  {statistics.mean(self.dtbox):8.2f} ms an iteration\n'
+                f'bare loop          {statistics.mean(self.bare):8.2f} ms an iteration\n'
+                f'ratio              {self.ratio:8.3f} +- {self.error:.3f}\n'
+                f'means of {count} blocks of {self.size} iterations each, in turn; the discriminator took part in '
                 f'{self.adversarial} of {count * self.size}')
 
 
-def measure(cfg, iterations, size=10):
+def measure(cfg, iterations, size=1):
     """Time the Runner's loop against a bare one.
 
     Args:

@@ -15,7 +15,7 @@ def test_both_loops_train_the_same_model(tiny_config, tmp_path):
         assert list(ours) == list(theirs) and all(torch.equal(ours[k], theirs[k]) for k in ours), part
 
 
-def test_ratio_is_the_median_of_pairs():
+def test_ratio_counts_all_time():
     costs = Costs([10., 22., 99.], [10., 20., 30.], size=5, adversarial=0)
-    assert costs.ratios == [1.0, 1.1, 3.3] and costs.ratio == 1.1
-    assert 'ratio                 1.100  (pairs of blocks: 1.000 to 3.300; of all time: 2.183)' in str(costs)
+    assert costs.ratio == 131 / 60 and abs(costs.error - 0.7506) < 1e-4  # standard error of 1, 1.1 and 3.3
+    assert 'ratio                 2.183 +- 0.751' in str(costs)
