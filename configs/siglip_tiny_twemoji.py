@@ -2,6 +2,7 @@
 
 Paper: SigLIP, arXiv 2303.15343.
 Command: python tools/train.py configs/siglip_tiny_twemoji.py
+Two CPU cores, 34 minutes: R@1 of `variants` 77.7 % (text to image) and 72.9 % (image to text), of `concepts` 6.7 % and 9.6 %.
 """
 _base_ = ['./_base_/datasets/pictures64.py']
 
