@@ -5,7 +5,6 @@ import torch
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
 
-
 HALF = (0.5, 0.5, 0.5)
 
 
