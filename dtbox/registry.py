@@ -119,6 +119,7 @@ TEXTS = _slot('text towers', 'texts')
 TEXT_TOKENIZERS = _slot('text tokenizers', 'texts')
 QUANTIZERS = _slot('quantizers', 'quantizers')
 CODEBOOKS = _slot('codebooks', 'quantizers')
+STARTS = _slot('codebook starts', 'quantizers')
 DECODERS = _slot('decoders', 'decoders')
 HEADS = _slot('heads', 'heads')
 LOSSES = _slot('losses', 'losses')
@@ -134,7 +135,7 @@ HOOKS = _child('hooks', MM_HOOKS, 'hooks')
 SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
-           text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, decoders=DECODERS, heads=HEADS,
+           text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS, decoders=DECODERS, heads=HEADS,
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES, models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, hooks=HOOKS, schedules=SCHEDULES)
 """Registries by the name of the room or slot, for tools that list what there is."""

@@ -23,9 +23,13 @@ class Quantizer(nn.Module):
     Attributes:
         dim: code width C.
         codebook_sizes: list of Q codebook sizes.
+        example: constructor arguments of a small instance, for the contract suite and the listing.
+        updates_in_forward: the named exception to the rule above: a training forward rewrites the codebook.
     """
     dim = 0
     codebook_sizes = []
+    example = None
+    updates_in_forward = False
 
     def forward(self, z):
         """z [B,N,C] -> QuantizerOutput."""
@@ -38,6 +42,16 @@ class Quantizer(nn.Module):
     def decode(self, codes):
         """codes [B,N,Q] -> features [B,N,C], equal to `forward(z).features` of evaluation."""
         raise NotImplementedError
+
+    def smooth(self, z):
+        """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is quantized.
+
+        A subclass whose gradient is no straight-through one sets `smooth = None`.
+        """
+        return z
+
+    def init_weights(self):
+        """Load what the config names (a codebook of another checkpoint); called once before training, never when a run is opened."""
 
     def commit(self):
         """Update the codebook from what was collected since the last call."""
@@ -71,3 +85,8 @@ def check_sizes(**values):
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f'`{name}` is {value!r}; expected a positive integer.')
+
+
+def mean_square(x):
+    """Mean of squares of a tensor; 0 where it is empty."""
+    return x.pow(2).sum() / max(1, x.numel())

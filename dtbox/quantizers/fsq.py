@@ -15,13 +15,14 @@ from dtbox.structures import QuantizerOutput
 
 @QUANTIZERS.register_module()
 class FSQ(Quantizer):
-    """Finite scalar quantizer: one code per token, codebook size the product of the levels.
+    """Finite scalar quantizer (FSQ, arXiv 2309.15505): one code per token, codebook size the product of the levels.
 
     Args:
         levels: number of levels of each channel, at least 2 each ([8, 8, 8, 5, 5, 5] gives 64,000 codes).
         estimator: config of the gradient estimator of the rounding.
         eps: how far the bound stays from the outermost levels' edges.
     """
+    example = dict(levels=[5, 4, 3])
 
     def __init__(self, levels, estimator=dict(type='StraightThrough'), eps=1e-3):
         super().__init__()
@@ -46,6 +47,10 @@ class FSQ(Quantizer):
     def _to_codes(self, rounded):
         """rounded [..., C] in [-level // 2, ...] -> codes [..., 1]."""
         return ((rounded.long() + self.half_width) * self.basis).sum(-1, keepdim=True)
+
+    def smooth(self, z):
+        """z [B,N,C] -> the bounded values that are rounded, in [-1, 1]."""
+        return self._bound(z) / self.half_width
 
     def forward(self, z):
         """z [B,N,C] -> QuantizerOutput; features in [-1, 1]; no losses."""

@@ -10,14 +10,15 @@ import torch.nn as nn
 
 from dtbox.errors import InputError
 from dtbox.quantizers import rq_official
-from dtbox.quantizers.base import Quantizer, check_sizes, in_backward
+from dtbox.quantizers.base import Quantizer, check_sizes, in_backward, mean_square
+from dtbox.quantizers.codebooks import EMACodebook
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
 
 @QUANTIZERS.register_module()
 class RQ(Quantizer):
-    """Residual quantizer.
+    """Residual quantizer (RQ-VAE, arXiv 2203.01941): each depth quantizes what the depths before left over.
 
     Args:
         size: codebook size K.
@@ -29,6 +30,7 @@ class RQ(Quantizer):
         official: update as the published code does (DualToken, arXiv 2503.14324), inside the forward.
         variant: with `official`, 'rq' (table rewritten after every depth) or 'rq_ema' (once a forward, from the final residuals).
     """
+    example = dict(size=32, dim=4, depth=3)
 
     def __init__(self, size, dim, depth, shared=True, codebook=dict(type='EMACodebook'),
                  estimator=dict(type='StraightThrough'), official=False, variant=None):
@@ -39,8 +41,13 @@ class RQ(Quantizer):
                              f'shared={shared}, variant={variant!r}.')
         if variant and not official:
             raise InputError(f'`variant={variant!r}` has a meaning with `official=True` only. Set that, or leave the variant out.')
-        self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim, seed=d)
+        self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim, seed=d, delay=d)
                                        for d in range(1 if shared else depth))
+        if any(book.cosine for book in self.codebooks):
+            raise InputError('`cosine` compares directions, but a residual has a length that matters. Leave it off, or take VQ.', 'codebook')
+        if official and type(self.codebooks[0]) is not EMACodebook:
+            raise InputError(f'`official=True` rewrites an EMACodebook; got {type(self.codebooks[0]).__name__}.', 'codebook')
+        self.updates_in_forward = official
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
         self.codebook_sizes = [size] * depth
@@ -50,7 +57,7 @@ class RQ(Quantizer):
         return self.codebooks[0 if self.shared else depth]
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums."""
+        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums; and the codebooks' terms."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = z.float()
@@ -60,18 +67,32 @@ class RQ(Quantizer):
                 rq_official.update_after_forward(self.book(0), residual_q[-1], codes_q)
             elif update and self.variant is None:
                 self._collect(residual_q, codes_q)
-            commitment = sum((values - a).pow(2).mean() for a in partial_q) / self.depth
+            losses = dict(commitment=sum(mean_square(values - a) for a in partial_q) / self.depth, **self._table_losses(values, codes_q))
             features = self.estimator(values, partial_q[-1])
-        return QuantizerOutput(features.to(z.dtype), torch.stack(codes_q, -1), dict(commitment=commitment))
+        return QuantizerOutput(features.to(z.dtype), torch.stack(codes_q, -1), losses)
+
+    def _table_losses(self, values, codes_q):
+        """Terms that train the tables by gradient: the codebooks' own, averaged over the partial sums of the depths."""
+        if not any(p.requires_grad for p in self.codebooks.parameters()):
+            return {}
+        total, terms = 0, {}
+        for depth, codes in enumerate(codes_q):
+            total = total + self.book(depth).lookup(codes)
+            for name, value in self.book(depth).losses(values, total).items():
+                terms[name] = terms.get(name, 0) + value / self.depth
+        return terms
 
     @torch.no_grad()
     def _walk(self, z, per_depth=False):
         """Quantize depth by depth: lists over depth of codes [B,N], partial sums [B,N,C]; residuals, Q + 1 of them."""
         residual, total = z, torch.zeros_like(z)
         codes_q, partial_q, residual_q = [], [], [z]
+        search = self.book(0).searcher()
         for depth in range(self.depth):
             book = self.book(depth)
-            codes = book.search(residual.flatten(0, 1)).view(residual.shape[:2])
+            if depth and (per_depth or not self.shared):  # another table than that of the depth before
+                search = book.searcher()
+            codes = search(residual.flatten(0, 1)).view(residual.shape[:2])
             row = book.lookup(codes)
             if per_depth:
                 rq_official.update_after_depth(book, residual, codes)
@@ -105,6 +126,11 @@ class RQ(Quantizer):
         """codes [B,N,Q] -> rows of each depth [B,N,Q,C], not summed."""
         self.check_codes(codes)
         return torch.stack([self.book(d).lookup(codes[..., d]) for d in range(self.depth)], -2)
+
+    def init_weights(self):
+        """See Quantizer."""
+        for book in self.codebooks:
+            book.init_weights()
 
     def commit(self):
         """Update the codebooks."""

@@ -1,15 +1,14 @@
 """Vector quantization (VQ-VAE, arXiv 1711.00937): one code per token, the nearest row of one codebook."""
 import torch
-import torch.nn.functional as F
 
-from dtbox.quantizers.base import Quantizer, in_backward
+from dtbox.quantizers.base import Quantizer, in_backward, mean_square
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
 
 @QUANTIZERS.register_module()
 class VQ(Quantizer):
-    """Vector quantizer.
+    """Vector quantizer (VQ-VAE, arXiv 1711.00937): the nearest row of one codebook.
 
     Args:
         size: codebook size K.
@@ -17,6 +16,7 @@ class VQ(Quantizer):
         codebook: config of the table and how it learns; size and dim are filled in.
         estimator: config of the gradient estimator.
     """
+    example = dict(size=32, dim=4)
 
     def __init__(self, size, dim, codebook=dict(type='EMACodebook'), estimator=dict(type='StraightThrough')):
         super().__init__()
@@ -25,28 +25,37 @@ class VQ(Quantizer):
         self.dim, self.codebook_sizes = dim, [size]
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput with the term `commitment` = mean (z - sg(q))^2."""
+        """z [B,N,C] -> QuantizerOutput with the term `commitment` = mean (z - sg(q))^2, and those of the codebook."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
-            values = z.float()
+            values = self.codebook.prepare(z.float())
             codes = self.codebook.search(values.detach().flatten(0, 1)).view(values.shape[:2])
             if self.training and not in_backward():
                 self.codebook.collect(values.detach()[None], codes[None])
             quantized = self.codebook.lookup(codes)
-            commitment = F.mse_loss(values, quantized.detach())
-            features = self.estimator(values, quantized)
-        return QuantizerOutput(features.to(z.dtype), codes[..., None], dict(commitment=commitment))
+            losses = dict(commitment=mean_square(values - quantized.detach()), **self.codebook.losses(values, quantized))
+            features = self.estimator(values, quantized.detach())
+        return QuantizerOutput(features.to(z.dtype), codes[..., None], losses)
 
     @torch.no_grad()
     def encode(self, z):
         """z [B,N,C] -> codes [B,N,1]."""
         self.check(z)
-        return self.codebook.search(z.flatten(0, 1)).view(*z.shape[:2], 1)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.codebook.search(self.codebook.prepare(z.float()).flatten(0, 1)).view(*z.shape[:2], 1)
 
     def decode(self, codes):
         """codes [B,N,1] -> features [B,N,C]."""
         self.check_codes(codes)
         return self.codebook.lookup(codes[..., 0])
+
+    def smooth(self, z):
+        """z [B,N,C] -> what is quantized: z, or its direction."""
+        return self.codebook.prepare(z)
+
+    def init_weights(self):
+        """See Quantizer."""
+        self.codebook.init_weights()
 
     def commit(self):
         """Update the codebook."""

@@ -103,8 +103,10 @@ class VisualTokenizer(nn.Module):
         return HEADS.build(cfg, where='head', encoder=encoder, in_dim=width, pooled_dim=trunk.pooled_dim)
 
     def init_weights(self):
-        """Load the weights that encoders and text tower name in their configs."""
-        for name, part in [*((f'encoders.{n}', e) for n, e in self.encoders.items()), ('text', self.text)]:
+        """Load the weights that encoders, quantizers and text tower name in their configs."""
+        parts = [*((f'encoders.{n}', e) for n, e in self.encoders.items()), ('text', self.text),
+                 *((f'vocabularies.{n}.quantizer', v.quantizer) for n, v in self.vocabularies.items())]
+        for name, part in parts:
             if part is not None:
                 try:
                     part.init_weights()

@@ -3,23 +3,46 @@ import pytest
 import torch
 
 from dtbox.quantizers import search
-from dtbox.quantizers.search import BLOCK, nearest_codes
+from dtbox.quantizers.search import nearest_codes
 from tests.quantizers.conftest import build
 
 
-@pytest.mark.parametrize('count, size, dim, block', [(200, 300, 8, BLOCK), (50, 129, 3, 400), (7, 1, 4, BLOCK), (20, 64, 5, 10), (0, 16, 4, BLOCK)])
-def test_equals_brute_force(count, size, dim, block):
+@pytest.mark.parametrize('count, size, dim, tile, entries', [
+    (200, 300, 8, 4096, 1 << 20), (50, 129, 3, 64, 640), (7, 1, 4, 4096, 1 << 20), (20, 64, 5, 32, 32), (0, 16, 4, 4096, 1 << 20),
+    (33, 1000, 16, 96, 1)])
+def test_equals_brute_force(count, size, dim, tile, entries, monkeypatch):
+    monkeypatch.setattr(search, 'TILE', tile), monkeypatch.setattr(search, 'ENTRIES', entries)
     z, codebook = torch.randn(count, dim), torch.randn(size, dim)
     want = torch.cdist(z.double(), codebook.double(), compute_mode='donot_use_mm_for_euclid_dist').argmin(1)
-    codes = nearest_codes(z, codebook, block)
+    codes = nearest_codes(z, codebook)
     assert codes.dtype == torch.int64 and torch.equal(codes, want)
+
+
+def test_other_devices_take_whole_rows(monkeypatch):
+    """What runs on a GPU, on the CPU: blocks of rows against the whole table."""
+    monkeypatch.setattr(search, 'DEVICE_ENTRIES', 1000)
+    z, codebook = torch.randn(50, 8), torch.randn(300, 8)
+    prepared = search.CodeSearch(codebook)
+    want = prepared(z)
+    prepared.device, prepared.table = torch.device('meta'), torch.cat([codebook, -codebook.pow(2).sum(1, keepdim=True) / 2], 1).t().contiguous()
+    assert torch.equal(prepared(z), want)
+
+
+@pytest.mark.parametrize('scale, offset', [(1.0, 0.0), (1e-3, 0.0), (100.0, 0.0), (1.0, 10.0)])
+def test_equals_float64_beyond_the_margin(scale, offset):
+    """Wherever best and second best differ by more than 1e-5 (|z|^2 + |e|^2), the code is that of float64."""
+    z, codebook = torch.randn(500, 32) * scale + offset, torch.randn(2000, 32) * scale + offset
+    distance = torch.cdist(z.double(), codebook.double(), compute_mode='donot_use_mm_for_euclid_dist').pow(2)
+    (first, second), (want, _) = (t.unbind(1) for t in distance.topk(2, 1, largest=False))
+    clear = second - first > 1e-5 * (z.double().pow(2).sum(1) + codebook.double().pow(2).sum(1)[want])
+    assert clear.sum() > 200 and torch.equal(nearest_codes(z, codebook)[clear], want[clear])
 
 
 def test_by_hand():
     assert nearest_codes(torch.tensor([[0.4], [0.6], [-9.], [2.1]]), torch.tensor([[0.], [1.], [3.]])).tolist() == [0, 1, 0, 2]
 
 
-@pytest.mark.parametrize('size', [2, 33, 1000])
+@pytest.mark.parametrize('size', [2, 33, 1000, 5000])
 def test_first_of_equals_wins(size):
     z, rows = torch.randn(40, 16), torch.randn(size, 16)
     twice = torch.cat([rows, rows])
@@ -30,17 +53,17 @@ def test_first_of_equals_wins(size):
 
 def test_never_more_than_a_block(monkeypatch):
     """16,384 codes of 32 channels, depth 8: the whole matrix would have 3.3 million entries a depth."""
-    sizes, addmm = [], torch.addmm
+    sizes, mm = [], torch.mm
 
     def record(*args, **kwargs):
-        out = addmm(*args, **kwargs)
+        out = mm(*args, **kwargs)
         sizes.append(out.numel())
         return out
     rq = build('RQ', size=16384, dim=32, depth=8).eval()
     z = torch.randn(2, 100, 32)
-    monkeypatch.setattr(search.torch, 'addmm', record)
+    monkeypatch.setattr(search.torch, 'mm', record), monkeypatch.setattr(search, 'ENTRIES', 1 << 18)
     codes = rq.encode(z)
-    assert max(sizes) <= BLOCK and sum(sizes) == 8 * 200 * 16384 and len(sizes) == 8 * 4
+    assert max(sizes) <= torch.get_num_threads() * search.ENTRIES and sum(sizes) == 8 * 200 * 16384
     assert torch.equal(rq(z[:, :3]).codes, codes[:, :3])
 
 

@@ -1,0 +1,8 @@
+"""Codebooks: the table of a quantizer, where it starts and how it learns."""
+from dtbox.quantizers.codebooks.base import Codebook, draw, statistics, sum_over_ranks
+from dtbox.quantizers.codebooks.ema import EMACodebook, smoothed
+from dtbox.quantizers.codebooks.gradient import GradientCodebook
+from dtbox.quantizers.codebooks.starts import CheckpointStart, KMeansStart, SampleStart
+
+__all__ = ['CheckpointStart', 'Codebook', 'EMACodebook', 'GradientCodebook', 'KMeansStart', 'SampleStart', 'draw', 'smoothed', 'statistics',
+           'sum_over_ranks']

@@ -1,0 +1,247 @@
+"""What codebooks share: a table, what a training forward collects for it, statistics over ranks, the restart of unused codes.
+
+Legend: M vectors, K codes, C code width, Q codes per token, B batch, N tokens.
+"""
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+import torch.nn.functional as F
+
+from dtbox.quantizers.base import check_sizes
+from dtbox.quantizers.search import CodeSearch
+from dtbox.registry import STARTS
+
+
+def world_size():
+    """Number of ranks; 1 where there is no process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(*tensors):
+    """Sum tensors in place over all ranks; nothing to do for one process."""
+    if world_size() > 1:
+        for t in tensors:
+            dist.all_reduce(t)
+
+
+class Codebook(nn.Module):
+    """Base class of codebooks: a table [K, C] with `weight`, `cluster_size` (averaged counts) and `updates`.
+
+    The statistics of all vectors collected since the last commit, over micro-batches and ranks, make one update. A code whose averaged
+    count falls below `restart` takes a vector of the global batch, drawn by a generator that all ranks share, so that n ranks equal one.
+
+    Args:
+        size: number of codes K.
+        dim: code width C.
+        decay: of the averaged counts, per update.
+        restart: threshold of the averaged count below which a code restarts; 0 never restarts.
+        start: config of where the table starts (`SampleStart`, `KMeansStart`, `CheckpointStart`); None is a normal distribution.
+        cosine: compare directions: vectors and rows are L2-normalised (ViT-VQGAN, arXiv 2110.04627, section 3.2).
+        delay: updates before a start from data, as the deeper tables of a residual quantizer need.
+        seed: of the draws.
+
+    Attributes:
+        restarts: codes that restarted in this process so far.
+    """
+
+    def __init__(self, size, dim, decay=0.99, restart=1.0, start=None, cosine=False, delay=0, seed=0):
+        super().__init__()
+        check_sizes(size=size, dim=dim)
+        self.size, self.dim, self.decay, self.restart, self.cosine = size, dim, decay, restart, cosine
+        self.delay, self.seed, self.restarts, self.pending = delay, seed, 0, []
+        self.start = STARTS.build(start, where='start') if start else None
+
+    # ---- what a quantizer asks --------------------------------------------------------------------------------
+
+    def prepare(self, z):
+        """z [..., C] -> what is compared with the table: z itself, or its direction."""
+        return F.normalize(z, dim=-1) if self.cosine else z
+
+    def table(self):
+        """Return the rows as they are looked up, [K, C]."""
+        return F.normalize(self.weight, dim=-1) if self.cosine else self.weight
+
+    def searcher(self):
+        """Return a function z [M, C] -> nearest codes [M] int64, for as long as the table does not change."""
+        return CodeSearch(self.table())
+
+    def search(self, z):
+        """z [M, C] -> nearest codes [M] int64."""
+        return self.searcher()(z)
+
+    def lookup(self, codes):
+        """codes [...] int64 -> rows [..., C]."""
+        rows = F.embedding(codes, self.weight)
+        return F.normalize(rows, dim=-1) if self.cosine else rows
+
+    def losses(self, values, rows):
+        """Terms that train the table: values [B,N,C] and the rows [B,N,C] they are quantized to (sums of rows in a residual quantizer)."""
+        return {}
+
+    def init_weights(self):
+        """Start from what the config names, where that is a file."""
+        if self.start is not None and not self.start.needs_data:
+            self.begin(self.start.load(self.size, self.dim), None)
+
+    def collect(self, vectors, codes):
+        """Keep what a training forward found, for the next commit.
+
+        Args:
+            vectors: [Q, B, N, C] (depth first; Q = 1 where there is one), copied.
+            codes: [Q, B, N] int64.
+        """
+        if codes.numel() and self.collects:
+            self.pending.append((vectors.detach().float().clone(), codes.clone()))
+
+    def discard(self):
+        """Forget what was collected."""
+        self.pending = []
+
+    @torch.no_grad()
+    def commit(self):
+        """Make one update from all that was collected, over all ranks; nothing where no rank collected anything."""
+        if not self.collects:
+            return
+        vectors, codes, batches = self._gathered_pending()
+        if vectors is None:
+            return
+        self.pending = []
+        if self.start is not None and self.start.needs_data and int(self.updates) == self.delay:
+            self._start(vectors, batches)
+        else:
+            count, total = statistics(vectors.flatten(0, -2), codes.flatten(), self.size)
+            sum_over_ranks(count, total)
+            self.cluster_size.mul_(self.decay).add_(count, alpha=1 - self.decay)
+            self.learn(total)
+            if self.restart > 0:
+                self._restart(vectors, batches)
+            self.settle()
+        self.updates += 1
+
+    # ---- what a subclass says ---------------------------------------------------------------------------------
+
+    @property
+    def collects(self):
+        """Whether training forwards collect anything at all."""
+        return True
+
+    def learn(self, total):
+        """Take the sums [K, C] of the vectors of each code into account; `cluster_size` is new already."""
+
+    def replace(self, codes, rows):
+        """Give codes [R] new rows [R, C]."""
+        raise NotImplementedError
+
+    def settle(self):
+        """Finish an update: bring the table up to date."""
+
+    def begin(self, table, count):
+        """Start from a table [K, C], with the number of vectors [K] of each row (None: not known)."""
+        raise NotImplementedError
+
+    # ---- the parts of an update -------------------------------------------------------------------------------
+
+    def _gathered_pending(self):
+        """Join the micro-batches along B; every rank takes part, also one that collected nothing.
+
+        Returns:
+            vectors [Q,B,N,C], codes [Q,B,N], batch sizes of all ranks; (None, None, None) when no rank has anything.
+        """
+        parallel = world_size() > 1
+        if not self.pending and not parallel:
+            return None, None, None
+        if self.pending:
+            vectors = torch.cat([v for v, _ in self.pending], 1)
+            codes = torch.cat([c for _, c in self.pending], 1)
+            shape = [vectors.shape[0], vectors.shape[1], vectors.shape[2]]
+        else:
+            shape = [0, 0, 0]
+        if not parallel:
+            return vectors, codes, [shape[1]]
+        mine = torch.tensor(shape, device=self.weight.device)
+        shapes = [torch.zeros_like(mine) for _ in range(world_size())]
+        dist.all_gather(shapes, mine)
+        shapes = [s.tolist() for s in shapes]
+        depth, _, tokens = max(shapes)
+        if depth == 0:
+            return None, None, None
+        if not self.pending:
+            vectors = self.weight.new_zeros(depth, 0, tokens, self.dim)
+            codes = torch.zeros(depth, 0, tokens, dtype=torch.int64, device=self.weight.device)
+        return vectors, codes, [s[1] for s in shapes]
+
+    def _generator(self):
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
+
+    def _start(self, vectors, batches):
+        """Begin from vectors of the global batch, the same on every rank."""
+        total = vectors.shape[0] * sum(batches) * vectors.shape[2]
+        generator = self._generator()
+        rows = take_rows(vectors, batches, torch.randperm(total, generator=generator)[:self.start.limit])
+        self.begin(*self.start(rows, self.size, generator))
+
+    def _restart(self, vectors, batches):
+        """Give unused codes a vector of the global batch [Q, sum of batches, N, C], picked by a shared generator."""
+        dead = (self.cluster_size < self.restart).nonzero().squeeze(1)
+        if not len(dead):
+            return
+        depth, _, tokens, dim = vectors.shape
+        picks, noise = draw(depth * sum(batches) * tokens, len(dead), dim, self._generator())
+        self.replace(dead, take_rows(vectors, batches, picks) + noise.to(vectors.device))
+        self.cluster_size[dead] = 1.0
+        self.restarts += len(dead)
+
+
+def take_rows(vectors, batches, picks):
+    """Take vectors of the global batch by their place in it, the same on every rank.
+
+    Args:
+        vectors: this rank's [Q, B, N, C].
+        batches: B of every rank.
+        picks: [R] int64 places in [Q, sum of batches, N], flattened.
+
+    Returns:
+        [R, C].
+    """
+    _, _, tokens, dim = vectors.shape
+    whole = sum(batches)
+    rank = dist.get_rank() if len(batches) > 1 else 0
+    d, rest = picks // (whole * tokens), picks % (whole * tokens)
+    b, n = rest // tokens - sum(batches[:rank]), rest % tokens
+    mine = ((b >= 0) & (b < batches[rank])).nonzero().squeeze(1)
+    rows, device = vectors.new_zeros(len(picks), dim), vectors.device
+    rows[mine.to(device)] = vectors[d[mine].to(device), b[mine].to(device), n[mine].to(device)]
+    if len(batches) > 1:
+        sum_over_ranks(rows)
+    return rows
+
+
+def draw(candidates, wanted, dim, generator):
+    """Pick candidates for dead codes.
+
+    Without repetition where there are enough; otherwise they repeat, with one-sided noise U[0,1) * 0.01 / sqrt(C) that tells
+    the copies apart (RQ-VAE's rule).
+
+    Returns:
+        picks [wanted] int64, noise [wanted, dim] (zeros where none is needed).
+    """
+    if candidates >= wanted:
+        return torch.randperm(candidates, generator=generator)[:wanted], torch.zeros(wanted, dim)
+    copies = -(-wanted // candidates)
+    picks = torch.randperm(candidates * copies, generator=generator)[:wanted] % candidates
+    return picks, torch.rand(wanted, dim, generator=generator) * 0.01 / dim ** 0.5
+
+
+def statistics(vectors, codes, size):
+    """Count and sum the vectors of each code, without a one-hot matrix.
+
+    Args:
+        vectors: [M, C] float32.
+        codes: [M] int64.
+        size: number of codes K.
+
+    Returns:
+        count [K], total [K, C], float32.
+    """
+    count = torch.bincount(codes, minlength=size).to(vectors.dtype)
+    return count, vectors.new_zeros(size, vectors.shape[1]).index_add_(0, codes, vectors)
