@@ -31,7 +31,7 @@ model = dict(
     losses=dict(
         semantic=dict(type='SemanticLoss', weight=5.0),
         pooled=dict(type='PooledLoss', weight=1.0),
-        commitment=dict(type='CommitmentLoss', weight=5.0),
+        quantizers=dict(type='QuantizerLoss', weight=5.0),
         pixels=dict(type='L2Loss', weight=5.0),
         perceptual=dict(type='FeaturePerceptualLoss', layers=[1, 2], weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=32),

@@ -1,5 +1,5 @@
 """The quantizers' own terms, handed on under the names of their vocabularies."""
-from dtbox.losses.base import Loss, full
+from dtbox.losses.base import Loss, full, need
 from dtbox.registry import LOSSES
 
 
@@ -27,3 +27,25 @@ class CommitmentLoss(Loss):
         if self.vocabularies is not None:
             return {name: self.read(outputs, path) for name, path in zip(self.names, self.requires)}
         return {f'{self.kind}_{v}': full(terms[self.kind]) for v, terms in outputs.losses.items() if self.kind in terms}
+
+
+@LOSSES.register_module()
+class QuantizerLoss(Loss):
+    """Every term that the quantizers report, at the weights that they give them among themselves: `commitment_pixel`, `codebook_pixel`, ...
+
+    What a recipe takes when its quantizer is to be swapped: a quantizer with an entropy term brings it along.
+
+    Args:
+        vocabularies: names of those to take; None takes all.
+    """
+
+    def __init__(self, vocabularies=None):
+        super().__init__()
+        self.vocabularies = (vocabularies,) if isinstance(vocabularies, str) else vocabularies
+        if self.vocabularies is not None:
+            self.requires = tuple(f'losses.{v}' for v in self.vocabularies)
+
+    def terms(self, outputs, batch):
+        """See Loss."""
+        names = outputs.losses if self.vocabularies is None else self.vocabularies
+        return {f'{kind}_{v}': full(value) for v in names for kind, value in need(outputs, f'losses.{v}', 'QuantizerLoss').items()}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dtbox.errors import InputError
-from dtbox.losses.commitment import CommitmentLoss
+from dtbox.losses.commitment import CommitmentLoss, QuantizerLoss
 from dtbox.losses.contrastive import SigmoidContrastiveLoss
 from dtbox.losses.pixel import L1Loss, L2Loss
 from dtbox.losses.semantic import PooledLoss, SemanticLoss
@@ -28,6 +28,8 @@ def values(terms):
     (PooledLoss(), dict(semantic_pooled=.5 - .98)),
     (CommitmentLoss(), dict(commitment_pixel=.25, commitment_semantic=.5)),
     (CommitmentLoss('semantic', kind='entropy'), dict(entropy_semantic=3.)),
+    (QuantizerLoss(), dict(commitment_pixel=.25, commitment_semantic=.5, entropy_semantic=3.)),
+    (QuantizerLoss('semantic'), dict(commitment_semantic=.5, entropy_semantic=3.)),
 ])
 def test_values(loss, expected, outputs, batch):
     assert values(loss(outputs, batch)) == pytest.approx(expected, abs=1e-5)
@@ -75,7 +77,7 @@ def test_no_gradient_reaches_the_teacher(outputs, batch):
 
 def test_quantizers_without_commitment_give_no_term(outputs, batch):
     outputs = outputs.replace(losses=dict(pixel={}))
-    assert CommitmentLoss()(outputs, batch) == {}
+    assert CommitmentLoss()(outputs, batch) == {} == QuantizerLoss()(outputs, batch)
     with pytest.raises(InputError, match='CommitmentLoss reads `losses.pixel.commitment`'):
         CommitmentLoss(['pixel'])(outputs, batch)
 
@@ -91,7 +93,7 @@ def test_unequal_shapes_are_named(outputs, batch):
         L2Loss()(outputs, batch)
 
 
-@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'SigmoidContrastiveLoss'])
+@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss', 'SigmoidContrastiveLoss'])
 def test_float32_under_autocast(kind, outputs, batch):
     loss = LOSSES.build(dict(type=kind))
     plain = loss(outputs, batch)
