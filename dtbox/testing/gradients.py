@@ -1,0 +1,94 @@
+"""Checks of the gradient.
+
+Legend: B batch, N tokens, C code width.
+"""
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from dtbox.layers.estimators import StraightThrough
+from dtbox.quantizers.base import Quantizer
+from dtbox.testing.subject import DoesNotApply, objective, require, require_same, require_state, state_of
+
+
+def gradient_reaches_input(subject):
+    """The features alone carry a finite gradient to z, and not just zeros."""
+    quantizer, z = subject.trained(), subject.z().requires_grad_(True)
+    features = quantizer(z).features
+    require(features.requires_grad, 'no gradient can pass through the features.')
+    (features * torch.randn_like(features)).sum().backward()
+    require(z.grad is not None and z.grad.isfinite().all() and z.grad.any(),
+            f'the gradient at z is {"missing" if z.grad is None else "zero, NaN or infinite"}.')
+    quantizer.discard()
+
+
+def straight_through(subject):
+    """With straight-through gradients, those of the features are the numerical ones of `smooth(z)`: what there is before the rounding."""
+    quantizer = subject.trained()
+    estimator, smooth = getattr(quantizer, 'estimator', None), getattr(quantizer, 'smooth', None)
+    own = smooth is not None and getattr(type(quantizer), 'smooth', None) is not getattr(Quantizer, 'smooth', None)
+    if not (isinstance(estimator, StraightThrough) or estimator is None and own):
+        raise DoesNotApply('the quantizer has no straight-through estimator, or does not say by `smooth(z)` what it stands for.')
+    z = subject.z(2, 3, scale=0.5).requires_grad_(True)
+    weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    (quantizer(z).features * weights).sum().backward()
+    quantizer.discard()
+    want = numerical(lambda x: (x if smooth is None else smooth(x)).double().mul(weights).sum(), z.detach())
+    require_same(z.grad, want, 'gradient of the features and numerical gradient of the smooth path', 2e-3 * max(1.0, want.abs().max().item()))
+
+
+def numerical(f, z, step=0.03):
+    """Return the gradient of a scalar function of z by the central five-point rule (error of order step^4; float32 is enough)."""
+    gradient = torch.zeros_like(z)
+    with torch.no_grad():
+        for i in range(z.numel()):
+            shift = torch.zeros_like(z)
+            shift.view(-1)[i] = step
+            near, far = f(z + shift) - f(z - shift), f(z + 2 * shift) - f(z - 2 * shift)
+            gradient.view(-1)[i] = (8 * near - far) / (12 * step)
+    return gradient
+
+
+def parameters_get_gradient(subject):
+    """Every trainable parameter gets a finite gradient from features and losses."""
+    quantizer = subject.build()
+    if not any(p.requires_grad for p in quantizer.parameters()):
+        raise DoesNotApply('the quantizer has no trainable parameters.')
+    z = subject.z(16, 16)
+    out = quantizer(z)
+    require(objective(out, z).requires_grad, 'features and losses carry no gradient to the parameters.')
+    objective(out, z).backward()
+    idle = [n for n, p in quantizer.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())]
+    require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
+    quantizer.discard()
+
+
+def encode_builds_no_graph(subject):
+    """`encode` keeps nothing for a backward pass."""
+    quantizer, z, kept = subject.build(), subject.z().requires_grad_(True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(1), lambda t: t):
+        quantizer.encode(z)
+    require(not kept, f'encode saves {len(kept)} tensors for a backward pass; it should run under `torch.no_grad()`.')
+
+
+def checkpointing(subject):
+    """A forward that activation checkpointing runs twice counts once: gradients, and the state after `commit`, are those of one run."""
+    subject.collects_only()
+
+    def run(wrapper):
+        quantizer, z = subject.build(), subject.z().requires_grad_(True)
+
+        def loss(x):
+            return objective(quantizer(x), x)
+        torch.manual_seed(0)
+        wrapper(loss, z).backward()
+        grads = [z.grad, *(p.grad for p in quantizer.parameters() if p.grad is not None)]
+        quantizer.commit()
+        return quantizer, grads
+    want, gradients = run(lambda f, z: f(z))
+    for reentrant in (False, True):
+        found, others = run(lambda f, z: checkpoint(f, z, use_reentrant=reentrant))
+        what = f'with use_reentrant={reentrant}'
+        require(len(others) == len(gradients), f'{what}, {len(others)} of {len(gradients)} gradients arrive.')
+        for a, b in zip(others, gradients):
+            require_same(a, b, f'gradients {what}', 1e-6)
+        require_state(found, state_of(want), f'commit {what}')

@@ -1,0 +1,144 @@
+"""Checks of what a quantizer returns.
+
+Legend: B batch, N tokens, C code width, Q codes per token.
+"""
+import torch
+
+from dtbox.structures import QuantizerOutput
+from dtbox.testing.subject import require, require_same, require_state, state_of
+
+
+def sizes(subject):
+    """`dim` is the width C of the features, `codebook_sizes` a list of Q positive integers, Q the number of codes per token."""
+    quantizer = subject.build()
+    for value in [quantizer.dim, *quantizer.codebook_sizes]:
+        require(type(value) is int and value > 0, f'`dim` is {quantizer.dim!r} and `codebook_sizes` {quantizer.codebook_sizes!r}; '
+                'expected positive integers.')
+    depth = quantizer.encode(subject.z()).shape[-1]
+    require(depth == len(quantizer.codebook_sizes), f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {depth} codes per token.')
+
+
+def shapes(subject):
+    """Features come back as [B,N,C], codes as int64 [B,N,Q], for any B and N, in training and in evaluation."""
+    for training in (True, False):
+        quantizer = subject.build().train(training)
+        for b, n in ((4, 9), (1, 5), (3, 1), (2, 16)):
+            z = subject.z(b, n)
+            out, codes = quantizer(z), quantizer.encode(z)
+            require(isinstance(out, QuantizerOutput), f'forward returns a {type(out).__name__}, not a QuantizerOutput.')
+            for what, found in (('forward', out.codes), ('encode', codes)):
+                require(found.dtype == torch.int64 and found.shape == (b, n, subject.depth),
+                        f'{what} of [{b}, {n}, {subject.dim}] gives codes {found.dtype} {list(found.shape)}; '
+                        f'expected int64 [{b}, {n}, {subject.depth}].')
+            for what, found in (('forward', out.features), ('decode', quantizer.decode(codes))):
+                require(found.shape == z.shape, f'{what} gives features of shape {list(found.shape)}; expected {list(z.shape)}.')
+        quantizer.discard()
+
+
+def dtypes(subject):
+    """Features come back in the type that came in; the codes are those of the same values in float32."""
+    quantizer = subject.trained().eval()
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        z = subject.z(8, 64).to(dtype)
+        out, want = quantizer(z), quantizer(z.float())
+        require(out.features.dtype == dtype, f'features of {dtype} come back as {out.features.dtype}.')
+        for what, codes in (('forward', out.codes), ('encode', quantizer.encode(z))):
+            require_same(codes, want.codes, f'codes that {what} gives for {dtype} and for the same values in float32')
+
+
+def autocast(subject):
+    """Codes are found and statistics kept in float32: bfloat16 autocast changes neither codes nor what `commit` writes."""
+    quantizer, z = subject.trained().eval(), subject.z(8, 256)
+    want = quantizer(z).codes
+    with torch.autocast('cpu', torch.bfloat16):
+        found, encoded = quantizer(z).codes, quantizer.encode(z)
+    require_same(found, want, 'codes that forward gives with and without autocast')
+    require_same(encoded, want, 'codes that encode gives with and without autocast')
+    states = []
+    for enabled in (False, True):
+        quantizer = subject.build()
+        torch.manual_seed(0)
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            quantizer(z)
+            quantizer.commit()
+        states.append(state_of(quantizer))
+    require_state(quantizer, states[0], 'commit with and without autocast', 1e-5)
+
+
+def decode_equals_forward(subject):
+    """`encode(z)` are the codes of evaluation's forward, and `decode` of them its features, within 1e-5."""
+    for quantizer in (subject.build().eval(), subject.trained().eval()):
+        z = subject.z(8, 16)
+        out, codes = quantizer(z), quantizer.encode(z)
+        require_same(codes, out.codes, 'codes of encode and of forward')
+        require_same(quantizer.decode(codes), out.features, 'features of decode(encode(z)) and of forward', 1e-5)
+
+
+def code_range(subject):
+    """Codes lie in the range of their codebook, however large or small the features."""
+    quantizer = subject.trained()
+    for scale in (0.0, 1e-3, 1.0, 1e3):
+        z = subject.z(8, 16, scale=scale)
+        for what, codes in (('forward', quantizer(z).codes), ('encode', quantizer.encode(z))):
+            for depth, size in enumerate(subject.sizes):
+                low, high = int(codes[..., depth].min()), int(codes[..., depth].max())
+                require(0 <= low and high < size, f'{what} gives codes from {low} to {high} at depth {depth}; '
+                        f'its codebook has codes 0 to {size - 1}.')
+    quantizer.discard()
+
+
+def codes_stand_alone(subject):
+    """The codes of a token depend on that token alone: not on its place, its neighbours, the rest of the batch, or the mode."""
+    quantizer, z = subject.trained().eval(), subject.z(4, 9)
+    codes, order = quantizer.encode(z), torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    require_same(quantizer.encode(z), codes, 'codes of the same features, encoded twice')
+    require_same(quantizer.encode(z[:, order]), codes[:, order], 'codes of tokens in another order')
+    require_same(quantizer.encode(z[2:3, 4:5]), codes[2:3, 4:5], 'codes of a token encoded by itself')
+    require_same(quantizer.encode(torch.cat([z[:1], 7 * z[1:]]))[:1], codes[:1], 'codes of an image beside other images')
+    require_same(quantizer.train().encode(z), codes, 'codes of encode in training and in evaluation')
+
+
+def settles(subject):
+    """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4."""
+    from dtbox.testing.subject import train_step
+    subject.collects_only()
+    quantizer, z = subject.build(), subject.z(2, 9)
+    for seed in range(200):
+        train_step(quantizer, z, seed)
+    torch.manual_seed(0)
+    training = quantizer(z)
+    quantizer.discard()
+    evaluation = quantizer.eval()(z)
+    require_same(training.codes, evaluation.codes, 'codes of training and of evaluation, after 200 steps')
+    require_same(training.features, evaluation.features, 'features of training and of evaluation, after 200 steps', 1e-4)
+
+
+def losses(subject):
+    """Every term of `losses` is a finite float32 scalar, under autocast and for an empty batch too."""
+    quantizer = subject.build()
+    for shape in ((4, 9), (1, 1), (0, 9), (2, 0)):
+        for training in (True, False) if not subject.updates_in_forward or all(shape) else (False,):
+            for dtype in (torch.float32, torch.bfloat16):
+                with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+                    terms = quantizer.train(training)(subject.z(*shape).to(dtype)).losses
+                for name, value in terms.items():
+                    require(isinstance(value, torch.Tensor) and value.shape == () and value.dtype == torch.float32 and bool(value.isfinite()),
+                            f'`{name}` is {value!r} for {dtype} [{shape[0]}, {shape[1]}, {subject.dim}]; expected a finite float32 scalar.')
+    quantizer.discard()
+
+
+def copies(subject):
+    """A deep copy, taken in the middle of training, gives the same codes and trains without touching the original; so does `.double()`."""
+    import copy
+
+    from dtbox.testing.subject import train_step
+    quantizer, z = subject.trained(), subject.z()
+    quantizer(z.clone().requires_grad_(True))
+    before, codes = state_of(quantizer), quantizer.encode(z)
+    twin = copy.deepcopy(quantizer)
+    require_same(twin.encode(z), codes, 'codes of a deep copy')
+    train_step(twin, subject.z(seed=5), 5)
+    require_state(quantizer, before, 'training a deep copy')
+    double = copy.deepcopy(quantizer).double()
+    require_same(double.encode(z.double()), codes, 'codes of the quantizer in float64')
+    quantizer.discard()

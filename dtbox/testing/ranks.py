@@ -1,0 +1,155 @@
+"""A group of processes that stays alive for many jobs: what several ranks do, asked of them from one process.
+
+Every job gets a process group of its own (gloo over a file), so that nothing of a failed job reaches the next. A rank that
+dies or does not answer ends the job with a `RankError` and is replaced for the next one.
+"""
+import atexit
+import multiprocessing
+import os
+import pickle
+import sys
+import tempfile
+import time
+import traceback
+from datetime import timedelta
+from multiprocessing.connection import wait
+
+GRACE = 5.0
+"""Seconds that the other ranks have left once one has failed."""
+
+
+class RankError(RuntimeError):
+    """A rank raised, died or did not answer; the message says which, and why."""
+
+
+class Ranks:
+    """Processes, one a rank, that run functions together.
+
+    They are started by the first `run` and end with `close`, with the `with` block or with this process.
+
+    Args:
+        world: number of ranks.
+        timeout: seconds that one job may take.
+    """
+
+    def __init__(self, world=2, timeout=120.0):
+        self.world, self.timeout = world, timeout
+        self.processes, self.pipes, self.folder, self.jobs = [], [], None, 0
+
+    def run(self, function, *args):
+        """Call `function(rank, world, *args)` in every rank, inside a gloo process group.
+
+        Args:
+            function: of a module that the ranks can import; results and arguments must be picklable.
+
+        Returns:
+            list of what each rank returned.
+
+        Raises:
+            RankError: a rank raised, died or did not answer in time.
+        """
+        job = pickle.dumps((function, args))
+        if not self.processes:
+            self._start()
+        self.jobs += 1
+        init = os.path.join(self.folder.name, f'job{self.jobs}')
+        try:
+            for pipe in self.pipes:
+                pipe.send((os.getcwd(), sys.path, init, job))
+            answers = self._answers()
+        except BaseException:
+            self.close()
+            raise
+        failed = [text for fine, text in answers.values() if not fine]
+        if failed:
+            raise RankError(' '.join(failed))
+        return [answers[rank][1] for rank in range(self.world)]
+
+    def _start(self):
+        context = multiprocessing.get_context('spawn')
+        self.folder = tempfile.TemporaryDirectory(prefix='dtbox-ranks-')
+        for rank in range(self.world):
+            pipe, far = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, far), daemon=True)
+            process.start()
+            far.close()
+            self.processes.append(process), self.pipes.append(pipe)
+        atexit.register(self.close)
+
+    def _answers(self):
+        """Wait for every rank: dict rank -> (True, result) or (False, what went wrong), in the order of arrival."""
+        answers, deadline = {}, time.monotonic() + self.timeout
+        while len(answers) < self.world:
+            missing = [r for r in range(self.world) if r not in answers]
+            if not wait([self.pipes[r] for r in missing], max(0.0, deadline - time.monotonic())):
+                said = ' '.join(text for fine, text in answers.values() if not fine)
+                raise RankError(said or f'of {self.world} ranks, {missing} did not answer within {self.timeout:g} seconds.')
+            for rank in missing:
+                if self.pipes[rank].poll():
+                    answers[rank] = self._answer(rank)
+            if not all(fine for fine, _ in answers.values()):
+                deadline = min(deadline, time.monotonic() + GRACE)
+        return answers
+
+    def _answer(self, rank):
+        try:
+            return pickle.loads(self.pipes[rank].recv_bytes())
+        except (EOFError, ConnectionError):
+            self.processes[rank].join(GRACE)
+            raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (A script that starts ranks does so under '
+                            '`if __name__ == \'__main__\':`.)') from None
+
+    def close(self):
+        """End the processes; the next `run` starts new ones."""
+        atexit.unregister(self.close)
+        for pipe in self.pipes:
+            pipe.close()  # an idle rank leaves its loop
+        for process in self.processes:
+            process.join(0.2)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        if self.folder is not None:
+            self.folder.cleanup()
+        self.processes, self.pipes, self.folder = [], [], None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+SHARED = Ranks()
+"""The two ranks of this process: started by whoever needs them first, and used by everybody after."""
+
+
+def _serve(rank, world, timeout, pipe):
+    """Do the jobs that come through the pipe, until it closes."""
+    import torch
+    torch.set_num_threads(1)
+    if os.path.isdir('/sys/class/net/lo'):  # a machine whose own name leads nowhere has this at least
+        os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    while True:
+        try:
+            folder, path, init, job = pipe.recv()
+        except EOFError:
+            return
+        os.chdir(folder)
+        sys.path[:] = path
+        pipe.send_bytes(_do(rank, world, timeout, init, job))
+
+
+def _do(rank, world, timeout, init, job):
+    """Run one job in a group of its own: a pickle of (True, result) or (False, what went wrong)."""
+    import torch.distributed as dist
+    try:
+        function, args = pickle.loads(job)
+        dist.init_process_group('gloo', init_method=f'file://{init}', rank=rank, world_size=world, timeout=timedelta(seconds=timeout))
+        return pickle.dumps((True, function(rank, world, *args)))
+    except Exception as e:
+        place = traceback.extract_tb(e.__traceback__)[-1]
+        return pickle.dumps((False, f'rank {rank} raised {type(e).__name__} in {os.path.basename(place.filename)}:{place.lineno}: {e}'))
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
