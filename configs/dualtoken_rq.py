@@ -49,7 +49,7 @@ optim_wrapper = dict(
     discriminator=dict(optimizer=dict(type='Adam', lr=1e-4, betas=(0.5, 0.9))))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
-hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='Checkpoint', interval=100), dict(type='Results'),
-         dict(type='Pictures', interval=100)]
+hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]
 seed = 0
 tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}

@@ -79,5 +79,10 @@ def _panel(ax, name, members, rows):
     else:
         ax.ticklabel_format(axis='y', style='sci', scilimits=(-3, 4), useMathText=True)
     ax.set_title(name)
-    if len(members) > 1:
+    if len(members) > 4:  # room for them above the curves
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + (high - low) * 0.14 * math.ceil(len(members) / 4) if ax.get_yscale() == 'linear' else high)
+        ax.legend(loc='upper center', ncol=4, fontsize=6, frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25,
+                  handlelength=1.2, columnspacing=0.8)
+    elif len(members) > 1:
         ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25, handlelength=1.6)

@@ -6,11 +6,7 @@ import torch
 import torch.nn as nn
 
 from dtbox.errors import InputError
-
-
-def in_backward():
-    """Whether the code runs inside a backward pass, as recomputed forwards of activation checkpointing do."""
-    return torch._C._current_graph_task_id() != -1
+from dtbox.layers.recompute import in_backward  # noqa: F401  quantizers ask it before they collect
 
 
 class Quantizer(nn.Module):

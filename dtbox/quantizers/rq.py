@@ -57,7 +57,7 @@ class RQ(Quantizer):
         return self.codebooks[0 if self.shared else depth]
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums; and the codebooks' terms."""
+        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums; and the tables'."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = z.float()

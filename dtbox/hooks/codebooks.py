@@ -1,0 +1,178 @@
+"""The health of the codebooks while a run goes: how they are used, how they drift, and whether all ranks still have the same.
+
+Legend: B batch, N tokens, Q codes per token, K codebook size.
+"""
+import hashlib
+import json
+import math
+import os
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
+from mmengine.hooks import Hook
+
+from dtbox.drawing.curves import draw_curves
+from dtbox.errors import Diverged, InputError
+from dtbox.evaluation.functional import code_usage
+from dtbox.hooks.log import read_history
+from dtbox.layers.recompute import in_backward
+from dtbox.registry import HOOKS
+
+FILE = 'codebooks.jsonl'
+PICTURE = 'codebook_health.png'
+
+
+@HOOKS.register_module()
+class CodebookHealth(Hook):
+    """Watch the codes of the training batches and the codebooks behind them.
+
+    Every `interval` iterations a line of `codebooks.jsonl` says for each vocabulary and depth, over the tokens of the interval and of all
+    ranks: `usage` (share of the codes seen), `dead` (codes not seen), `entropy` (of their histogram, in bits) and `perplexity`
+    (2^entropy); for each vocabulary `restarts` (codes that restarted) and `norm_spread` (standard deviation of the row norms over their
+    mean). The same numbers go to MMEngine's visualizer backends, and as curves to codebook_health.png at the end. A warning names what to
+    try when the usage of a vocabulary, all depths together, falls under `warn`. Across ranks a checksum of the quantizers is compared.
+
+    Args:
+        interval: iterations between two lines.
+        warn: usage under which to warn, in [0, 1]; 0 never warns. An interval with fewer codes drawn than 4 K does not count.
+
+    Raises:
+        Diverged: the ranks have different codebooks; the checkpoint on disk stays.
+    """
+    priority = 'LOW'  # before Checkpoint: codebooks that differ are not written
+
+    def __init__(self, interval=100, warn=0.2):
+        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
+            raise InputError(f'`interval` is {interval!r}; expected a whole number of at least 1.', 'interval')
+        if not 0 <= warn <= 1:
+            raise InputError(f'`warn` is {warn!r}; expected a share from 0 to 1.', 'warn')
+        self.interval, self.warn = interval, warn
+        self.counts, self.restarted, self.handles, self.low = {}, {}, [], set()
+
+    def before_train(self, runner):
+        """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
+        self.path = os.path.join(runner.work_dir, FILE)
+        self.counts, self.restarted = {}, {n: restarts(q) for n, q in quantizers(runner)}
+        self.handles = [q.register_forward_hook(self._listener(n)) for n, q in quantizers(runner)]
+        if get_rank() == 0:
+            rows = [r for r in read_history(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
+            with open(self.path, 'w') as f:
+                f.writelines(json.dumps(r) + '\n' for r in rows)
+
+    def _listener(self, name):
+        def listen(module, args, output):
+            if module.training and not in_backward():
+                counts = self.counts.setdefault(name, [torch.zeros(k, dtype=torch.int64, device=output.codes.device) for k in module.codebook_sizes])
+                for count, codes in zip(counts, output.codes.unbind(-1)):
+                    count += torch.bincount(codes.flatten(), minlength=len(count))
+        return listen
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Write a line where one is due."""
+        done = runner.iter_done
+        if done % self.interval and done != runner.max_iters:
+            return
+        check_ranks(runner)
+        row = dict(iteration=done)
+        for name, quantizer in quantizers(runner):
+            counts = self.counts.get(name) or [torch.zeros(k, dtype=torch.int64) for k in quantizer.codebook_sizes]
+            for count in counts:
+                all_reduce(count)
+            self._describe(row, name, quantizer, counts)
+            self._warn(runner, name, quantizer, counts)
+        self.counts = {}
+        if get_rank() == 0:
+            with open(self.path, 'a') as f:
+                f.write(json.dumps(row) + '\n')
+            runner.visualizer.add_scalars({f'codebooks/{k}': v for k, v in row.items() if k != 'iteration'}, step=done)
+
+    def _describe(self, row, name, quantizer, counts):
+        for depth, count in enumerate(counts):
+            if int(count.sum()):
+                place = f'{name}_{depth}' if len(counts) > 1 else name
+                found = code_usage(count)
+                found['entropy'] = math.log2(found['perplexity'])
+                row.update({f'{key}_{place}': found[key] for key in ('usage', 'dead', 'entropy', 'perplexity')})
+        total = restarts(quantizer)
+        row[f'restarts_{name}'] = total - self.restarted[name]
+        self.restarted[name] = total
+        norms = [weight.detach().float().norm(dim=-1) for weight in tables(quantizer)]
+        if norms:
+            norms = torch.cat(norms)
+            row[f'norm-spread_{name}'] = float(norms.std(unbiased=False) / norms.mean().clamp_min(1e-12))
+
+    def _warn(self, runner, name, quantizer, counts):
+        shared = len(tables(quantizer)) == 1 and len(set(quantizer.codebook_sizes)) == 1
+        groups = [sum(counts)] if shared else counts
+        seen, size, drawn = sum(int((c > 0).sum()) for c in groups), sum(map(len, groups)), sum(int(c.sum()) for c in groups)
+        if drawn < 4 * size:
+            return
+        usage = seen / size
+        if usage >= self.warn:
+            self.low.discard(name)
+        elif name not in self.low and get_rank() == 0:  # once, until it has recovered
+            runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its {size:,} codes over the last {self.interval} '
+                                  f'iterations, less than {100 * self.warn:g} %. {advice(quantizer)}')
+            self.low.add(name)
+
+    def after_train(self, runner):
+        """Stop listening; draw the curves."""
+        for handle in self.handles:
+            handle.remove()
+        rows = read_history(self.path) if get_rank() == 0 else []
+        rows = [{k: v for k, v in row.items() if not k.startswith('dead_')} for row in rows]  # that is usage once more
+        if rows and len(rows[0]) > 1:
+            name = os.path.basename(os.path.abspath(runner.work_dir))
+            draw_curves(rows, os.path.join(runner.work_dir, PICTURE), f'{name}: codes of the training batches, by vocabulary and depth')
+
+
+def quantizers(runner):
+    """Return [(vocabulary, quantizer)] of a runner's tokenizer."""
+    return [(name, vocabulary.quantizer) for name, vocabulary in runner.core.tokenizer.vocabularies.items()]
+
+
+def books(quantizer):
+    """Return the codebooks of a quantizer: modules that have a `weight` [K, C] and say what they `collect`."""
+    return [m for m in quantizer.modules() if hasattr(m, 'collect') and getattr(m, 'weight', None) is not None]
+
+
+def tables(quantizer):
+    """Return the tables [K, C] of a quantizer."""
+    return [book.weight for book in books(quantizer)]
+
+
+def restarts(quantizer):
+    """Return how many codes have restarted so far."""
+    return sum(getattr(book, 'restarts', 0) for book in books(quantizer))
+
+
+def advice(quantizer):
+    """Return what to try against unused codes."""
+    if not tables(quantizer):
+        return 'Its codes are fixed: try fewer levels or bits, or a wider spread of the features (a larger weight of the losses that read them).'
+    tips = ['a smaller codebook or code width', "codebook.start=dict(type='KMeansStart')"]
+    if not any(getattr(book, 'restart', 0) for book in books(quantizer)):
+        tips.insert(0, 'codebook.restart=1.0, so that unused codes take vectors of the batch')
+    return f'Try {", ".join(tips)}, or a lower learning rate of the encoder.'
+
+
+def check_ranks(runner):
+    """Raise `Diverged` on every rank when the quantizers' states are not bit-identical on all."""
+    if get_world_size() == 1:
+        return
+    mine = {name: checksum(quantizer) for name, quantizer in quantizers(runner)}
+    everywhere = all_gather_object(mine)
+    for name in mine:
+        found = [ranks[name] for ranks in everywhere]
+        if len(set(found)) > 1:
+            odd = [rank for rank, value in enumerate(found) if value != found[0]]
+            raise Diverged(f'at iteration {runner.iter_done}, the codebooks of the vocabulary `{name}` are no longer the same on all ranks: '
+                           f'{odd} differ from rank 0. Something updates them on one rank alone; resume from the last checkpoint.')
+
+
+def checksum(module):
+    """Return a hash of a module's state."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
