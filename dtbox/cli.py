@@ -11,7 +11,13 @@ def add_config_options(parser):
     """Add --cfg-options and --plugin to an argparse parser."""
     parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
                         help='override config keys that exist, such as train_cfg.max_iters=100')
-    parser.add_argument('--plugin', action='append', default=[], metavar='PATH', help='folder, file or module with parts to register')
+    add_plugin_option(parser)
+
+
+def add_plugin_option(parser):
+    """Add --plugin to an argparse parser."""
+    parser.add_argument('--plugin', action='append', default=[], metavar='PATH',
+                        help='folder, file or module with parts to register; may be given several times')
 
 
 def parse_options(pairs):
@@ -58,9 +64,7 @@ def _literal(node):
 def read_config(args):
     """Return the config of parsed arguments, plugins loaded first."""
     from dtbox.config import load_config
-    from dtbox.plugins import load_plugins
-    load_plugins(args.plugin)
-    return load_config(args.config, parse_options(args.cfg_options))
+    return load_config(args.config, parse_options(args.cfg_options), args.plugin)
 
 
 def main_guard(main):

@@ -13,7 +13,7 @@ import re
 from mmengine.config import Config
 
 from dtbox.errors import InputError, closest
-from dtbox.plugins import load_plugins
+from dtbox.plugins import as_list, load_named, load_plugins
 from dtbox.registry import ALL
 
 TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'hooks',
@@ -35,26 +35,34 @@ OPEN = ('losses', 'vocabularies', 'encoders', 'groups')
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
 
-def load_config(path, options=None):
-    """Read a config file with its bases, apply overrides, and check every key.
+def load_config(path, options=None, plugins=()):
+    """Read a config file with its bases, load its plugins, apply overrides, and check every key.
 
     Args:
         path: config file, or a run folder (its config.py).
         options: dict of dotted key -> value, as `--cfg-options` gives.
+        plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that the config
+            names by a place where it no longer is.
 
     Returns:
-        mmengine Config, references not yet resolved (see `resolve`).
+        mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases, of the options and
+        of the argument, each by absolute path or module name.
     """
+    options = dict(options or {})
+    given = load_plugins(plugins) + load_plugins(options.pop('plugins', None))
     path = str(path)
     folder = path if os.path.isdir(path) else None
     if folder:
         path = os.path.join(path, 'config.py')
     if not os.path.isfile(path):
         raise InputError(f'the config {path} does not exist.{_neighbours(path)}')
-    cfg = _read(path)
+    found = []
+    cfg = _read(path, given, found)
+    if found or given:
+        cfg.plugins = list(dict.fromkeys(plugin.source for plugin in found + given))
     if folder:
         use_own_tokenizer(cfg, folder)
-    for key, value in (options or {}).items():
+    for key, value in options.items():
         set_option(cfg, key, value)
     return cfg
 
@@ -73,17 +81,18 @@ def _neighbours(path):
     return closest(path, files) or ' Give the path of a config file or of a run folder.'
 
 
-def _read(path):
+def _read(path, given, found):
+    """Read a config and check it against its bases; plugins are loaded from the lowest base up and appended to `found`."""
     try:
         cfg = Config.fromfile(path, format_python_code=False)
     except Exception as e:  # a config is Python: whatever it may raise
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
-    load_plugins(cfg.get('plugins'))
-    bases = Config._get_base_files(path)
+    bases, below, inherited = Config._get_base_files(path), {}, []
+    for base in bases:
+        below.update(_read(os.path.join(os.path.dirname(path), base), given, found)._cfg_dict.to_dict())
+        inherited += as_list(below.get('plugins'))
+    found += load_named([name for name in as_list(cfg.get('plugins')) if name not in inherited], path, given)
     if bases:
-        below = {}
-        for base in bases:
-            below.update(_read(os.path.join(os.path.dirname(path), base))._cfg_dict.to_dict())
         _check_child(cfg._cfg_dict, below, '', os.path.basename(path), references(cfg._cfg_dict))
     return cfg
 

@@ -59,6 +59,10 @@ class Slot(Registry):
     def get(self, key):
         """Return the registered class or function of that name; `InputError` when there is none."""
         found = self._candidates()
+        if key not in found:
+            from dtbox.plugins import load_installed
+            if load_installed():
+                found = self._candidates()
         if key in found:
             return found[key]
         own = sorted(self.module_dict)

@@ -6,7 +6,7 @@ and a model card. An entry that is there is replaced as a whole.
 import argparse
 import os
 
-from dtbox.cli import main_guard
+from dtbox.cli import add_plugin_option, main_guard
 
 CARD = """# {name}
 
@@ -35,6 +35,7 @@ def main(argv=None):
     parser.add_argument('--command', default='python tools/train.py configs/siglip_tiny_twemoji.py')
     parser.add_argument('--config', default='configs/siglip_tiny_twemoji.py')
     parser.add_argument('--zoo', default=os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'dtbox', 'zoo'))
+    add_plugin_option(parser)
     args = parser.parse_args(argv)
     import torch
     from safetensors.torch import save_file
@@ -47,7 +48,7 @@ def main(argv=None):
     from dtbox.training import checkpoint
     from dtbox.training.build import build_parts
     from dtbox.training.loops import evaluate
-    cfg, path = open_config(args.run)
+    cfg, path = open_config(args.run, plugins=args.plugin)
     packed = {k: v.half().contiguous() for k, v in with_prefix(checkpoint.load(path)['state_dict'], 'tokenizer.').items()}
     parts = build_parts(cfg, 0, training=False)
     load_into(parts['model'].tokenizer, {k: v.float() for k, v in packed.items()}, path)

@@ -2,7 +2,7 @@
 import argparse
 import sys
 
-from dtbox.cli import main_guard
+from dtbox.cli import add_plugin_option, main_guard
 
 
 @main_guard
@@ -15,13 +15,11 @@ def main(argv=None):
     parser.add_argument('--vocabularies', nargs='+', metavar='NAME', help='encode and count these (default: those that the decoder reads)')
     parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
     parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
-    parser.add_argument('--plugin', action='append', default=[], metavar='PATH', help='folder, file or module with parts to register')
+    add_plugin_option(parser)
     args = parser.parse_args(argv)
     from dtbox.apis.loading import load
     from dtbox.apis.reconstruction import reconstruct_files
-    from dtbox.plugins import load_plugins
-    load_plugins(args.plugin)
-    tokenizer = load(args.run, args.checkpoint, device=args.device)
+    tokenizer = load(args.run, args.checkpoint, device=args.device, plugins=args.plugin)
     failed = 0
     for result in reconstruct_files(tokenizer, args.images, args.out, args.vocabularies):
         failed += result.error is not None

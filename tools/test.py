@@ -24,11 +24,9 @@ def main(argv=None):
     args = parse(argv)
     from dtbox.apis.evaluation import evaluate_run, report, results_path
     from dtbox.evaluation import to_json
-    from dtbox.plugins import load_plugins
-    load_plugins(args.plugin)
     if args.out:
         results_path(None, args.out)
-    results = evaluate_run(args.config, args.checkpoint, parse_options(args.cfg_options))
+    results = evaluate_run(args.config, args.checkpoint, parse_options(args.cfg_options), args.plugin)
     results['evaluation']['command'] = shlex.join(['python', 'tools/test.py', *(sys.argv[1:] if argv is None else argv)])
     print(report(results))
     path = results_path(results['evaluation']['checkpoint'], args.out)

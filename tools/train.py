@@ -3,6 +3,7 @@ import argparse
 import sys
 
 from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.errors import InputError
 
 
 def parse(argv=None):
@@ -15,6 +16,8 @@ def parse(argv=None):
     parser.add_argument('--amp', action='store_true', help='bfloat16 autocast (codes, losses and statistics stay float32)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='how ranks are started')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--accept-plugin-change', action='store_true',
+                        help='with --resume: go on although a plugin is missing or has changed since the checkpoint was written')
     add_config_options(parser)
     return parser.parse_args(argv)
 
@@ -23,13 +26,16 @@ def parse(argv=None):
 def main(argv=None):
     """Run the command line."""
     args = parse(argv)
+    if args.accept_plugin_change and not args.resume:
+        raise InputError('--accept-plugin-change goes with --resume: a new run has no earlier plugins.')
     cfg = read_config(args)
     from dtbox.training.runner import Runner
     if args.seed is not None:
         cfg.seed = args.seed
     if args.amp:
         cfg.amp = 'bfloat16'
-    runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher)
+    runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher,
+                                accept_plugin_change=args.accept_plugin_change)
     try:
         runner.train()
     except KeyboardInterrupt:

@@ -10,30 +10,33 @@ from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
 from dtbox.files import unused_path
 from dtbox.layers.weights import load_into, with_prefix
+from dtbox.plugins.record import records, warn_changes
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, check_required
 from dtbox.training.loops import evaluate
 
 
-def evaluate_run(run, checkpoint=None, options=None):
+def evaluate_run(run, checkpoint=None, options=None, plugins=()):
     """Measure a trained tokenizer with the metrics and the held-out data of its config.
 
     Args:
         run: run folder; or a config file, together with `checkpoint`.
         checkpoint: checkpoint file or run folder; None takes the run folder's checkpoint.pth.
         options: dict of dotted config key -> value to override (`data_root`, ...).
+        plugins: plugins that the config does not name, or has at a place where they no longer are.
 
     Returns:
         dict: what training writes to metrics.json (set -> metric -> value, `skipped`, `counts`, `iteration`), and `evaluation`: dict of
-        config, checkpoint, time, seconds, device and version of this evaluation.
+        config, checkpoint, time, seconds, device, versions and plugins of this evaluation.
 
     Raises:
         InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or metrics.
     """
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
-    cfg, path = open_config(run, checkpoint, options)
+    cfg, path = open_config(run, checkpoint, options, plugins)
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
     state = checkpoints.load(path)
+    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
     evaluator = SetEvaluator(list(cfg.val_evaluator))
     if cfg.get('threads'):
         torch.set_num_threads(int(cfg.threads))
@@ -44,7 +47,7 @@ def evaluate_run(run, checkpoint=None, options=None):
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
     results = evaluate(model, parts['val'], evaluator)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
-                 dtbox=__version__, torch=str(torch.__version__))
+                 dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
     return dict(results, iteration=state.get('iteration'), evaluation=about)
 
 

@@ -7,13 +7,14 @@ from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError, reason
 from dtbox.layers.weights import load_into, with_prefix
+from dtbox.plugins.record import warn_changes
 from dtbox.registry import TOKENIZERS
 from dtbox.training import checkpoint as checkpoints
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
-def load(run, checkpoint=None, device='cpu', dtype='float32'):
+def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
     """Open a trained tokenizer.
 
     Args:
@@ -21,18 +22,20 @@ def load(run, checkpoint=None, device='cpu', dtype='float32'):
         checkpoint: checkpoint file; None takes the run folder's checkpoint.pth.
         device: torch device or its name.
         dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in it.
+        plugins: plugins that the config does not name, or has at a place where they no longer are: folders, files or modules.
 
     Returns:
-        Tokenizer.
+        Tokenizer. A plugin whose content has changed since training is warned of.
 
     Raises:
-        InputError: a missing file, a checkpoint of another model, an unknown dtype.
+        InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
     """
     dtype = DTYPES.get(dtype, dtype)
     if dtype not in DTYPES.values():
         raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
-    cfg, path = open_config(run, checkpoint)
+    cfg, path = open_config(run, checkpoint, plugins=plugins)
     state = checkpoints.load(path)
+    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
     model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
     load_into(model, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
     try:
@@ -53,8 +56,8 @@ def cast(model, dtype):
     return model
 
 
-def open_config(run, checkpoint=None, options=None):
-    """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint."""
+def open_config(run, checkpoint=None, options=None, plugins=()):
+    """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint; see `load_config`."""
     run = str(run)
     if not os.path.exists(run):
         raise InputError(f'the run {run} does not exist. Give a run folder, or a config file with a checkpoint.')
@@ -65,7 +68,7 @@ def open_config(run, checkpoint=None, options=None):
     checkpoint = str(checkpoint)
     if os.path.isdir(checkpoint):
         checkpoint = os.path.join(checkpoint, checkpoints.NAME)
-    cfg = load_config(run, options)
+    cfg = load_config(run, options, plugins)
     use_own_tokenizer(cfg, os.path.dirname(checkpoint) or '.')
     cfg = resolve(cfg)
     if not (cfg.get('model') or {}).get('tokenizer'):

@@ -3,6 +3,7 @@ import os
 import platform
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import Runner as MMRunner
 
@@ -13,6 +14,8 @@ from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.files import move_aside
 from dtbox.layers.weights import register_scheme
+from dtbox.plugins import as_list
+from dtbox.plugins import record as plugin_record
 from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, schedulers
@@ -23,10 +26,15 @@ register_scheme()
 
 
 class Runner(MMRunner):
-    """Trains and evaluates what a config describes. Make one with `Runner.from_config`."""
+    """Trains and evaluates what a config describes. Make one with `Runner.from_config`.
+
+    Attributes:
+        plugins: records of the plugins that the run uses.
+    """
+    plugins = ()
 
     @classmethod
-    def from_config(cls, cfg, work_dir=None, resume=False, launcher='none'):
+    def from_config(cls, cfg, work_dir=None, resume=False, launcher='none', accept_plugin_change=False):
         """Build model, data, optimizers and hooks.
 
         Args:
@@ -34,6 +42,7 @@ class Runner(MMRunner):
             work_dir: run folder; None takes the config's, or work_dirs/NAME.
             resume: continue the run in that folder.
             launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+            accept_plugin_change: resume also where a plugin is missing or has changed since the checkpoint was written.
 
         Returns:
             Runner, ready for `train()`.
@@ -46,6 +55,7 @@ class Runner(MMRunner):
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
         work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
+        plugins = plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
         parts = build_parts(cfg, seed)
         moved = prepare_folder(work_dir, resume)
@@ -59,7 +69,7 @@ class Runner(MMRunner):
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []), default_scope='mmengine', log_level='WARNING',
             experiment_name=experiment_name(work_dir), cfg=cfg)
-        runner.source_config, runner.val_parts = source, parts
+        runner.source_config, runner.val_parts, runner.plugins = source, parts, plugins
         for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
             handler.setLevel('INFO')
         runner.logger.setLevel('INFO')
@@ -78,10 +88,14 @@ class Runner(MMRunner):
                          f'{get_world_size()} process(es), {torch.get_num_threads()} thread(s), seed {self._seed}')
 
     def dump_config(self):
-        """Write the config, bases merged and references kept, as config.py of the run folder; and the text tokenizer."""
+        """Write the config, bases merged and references kept, as config.py of the run folder; plugins.json; and the text tokenizer."""
         source = getattr(self, 'source_config', None)
         if source is None or get_rank() != 0:
             return
+        plugin_record.write(self.work_dir, self.plugins)
+        named = list(dict.fromkeys([*as_list(source.get('plugins')), *(p['source'] for p in self.plugins if p['kind'] != 'installed')]))
+        if named:  # those that were loaded from Python, too
+            source = Config({**source._cfg_dict.to_dict(), 'plugins': named}, format_python_code=False)
         dump_config(source, os.path.join(self.work_dir, 'config.py'), header=f'Written by dtbox {__version__}; bases merged.')
         tokenizer = getattr(self.core.tokenizer.text, 'tokenizer', None)
         if tokenizer is not None:
@@ -140,7 +154,7 @@ class Runner(MMRunner):
         teacher = self.core.teacher
         return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=get_world_size(),
                     batch_size=self._train_dataloader.batch_sampler.batch_size, samples=len(self._train_dataloader.dataset),
-                    teacher=teacher.digest() if teacher is not None else None, plugins=dict(getattr(self, 'plugins', {})))
+                    teacher=teacher.digest() if teacher is not None else None, plugins=list(self.plugins))
 
     def save(self, name=checkpoints.NAME):
         """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
@@ -189,12 +203,24 @@ def load_model(model, state, path):
     load_into(model, state['state_dict'], f'the checkpoint {path}')
 
 
+def plugin_records(cfg, run=None, accept=False):
+    """Return the records of a config's plugins; `InputError` where those of the run folder `run` differ, unless `accept`."""
+    path = os.path.join(run or '', checkpoints.NAME)
+    earlier = []
+    if run is not None and os.path.isfile(path):
+        earlier = (checkpoints.load(path, mmap=True).get('meta') or {}).get('plugins') or []
+    found = plugin_record.records(cfg, earlier)
+    if not accept:
+        plugin_record.refuse_changes(earlier, found, path)
+    return found
+
+
 def default_work_dir(cfg):
-    """Return work_dirs/NAME for a config file NAME.py, and the run folder itself for its config.py."""
+    """Return work_dirs/NAME for a config file NAME.py or NAME/config.py, and the run folder itself for its config.py."""
     folder, file = os.path.split(os.path.abspath(cfg.filename or 'run.py'))
     if file == 'config.py' and os.path.isfile(os.path.join(folder, checkpoints.NAME)):
         return folder
-    return os.path.join('work_dirs', os.path.splitext(file)[0])
+    return os.path.join('work_dirs', os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0])
 
 
 def experiment_name(work_dir):
