@@ -2,10 +2,12 @@
 
 Legend: B batch, N tokens, C code width, Q codes per token.
 """
+import copy
+
 import torch
 
 from dtbox.structures import QuantizerOutput
-from dtbox.testing.subject import require, require_same, require_state, state_of
+from dtbox.testing.subject import require, require_same, require_state, state_of, train_step
 
 
 def sizes(subject):
@@ -36,7 +38,7 @@ def shapes(subject):
 
 
 def dtypes(subject):
-    """Features come back in the type that came in; the codes are those of the same values in float32."""
+    """Features come back in the type that came in; the codes, and what `commit` learns, are those of the same values in float32."""
     quantizer = subject.trained().eval()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         z = subject.z(8, 64).to(dtype)
@@ -44,6 +46,12 @@ def dtypes(subject):
         require(out.features.dtype == dtype, f'features of {dtype} come back as {out.features.dtype}.')
         for what, codes in (('forward', out.codes), ('encode', quantizer.encode(z))):
             require_same(codes, want.codes, f'codes that {what} gives for {dtype} and for the same values in float32')
+    half, full = subject.build(), subject.build()
+    for quantizer, z in ((half, subject.z().bfloat16()), (full, subject.z().bfloat16().float())):
+        torch.manual_seed(0)
+        quantizer(z)
+        quantizer.commit()
+    require_state(half, state_of(full), 'commit of bfloat16 features and of the same values in float32', 1e-5)
 
 
 def autocast(subject):
@@ -89,10 +97,11 @@ def code_range(subject):
 
 def codes_stand_alone(subject):
     """The codes of a token depend on that token alone: not on its place, its neighbours, the rest of the batch, or the mode."""
-    quantizer, z = subject.trained().eval(), subject.z(4, 9)
-    codes, order = quantizer.encode(z), torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    quantizer, z = subject.trained().eval(), subject.z(4, 64)
+    codes, order = quantizer.encode(z), torch.randperm(64, generator=torch.Generator().manual_seed(0))
     require_same(quantizer.encode(z), codes, 'codes of the same features, encoded twice')
     require_same(quantizer.encode(z[:, order]), codes[:, order], 'codes of tokens in another order')
+    require_same(quantizer.encode(z.reshape(256, 1, -1)).view(codes.shape), codes, 'codes of tokens as images of their own')
     require_same(quantizer.encode(z[2:3, 4:5]), codes[2:3, 4:5], 'codes of a token encoded by itself')
     require_same(quantizer.encode(torch.cat([z[:1], 7 * z[1:]]))[:1], codes[:1], 'codes of an image beside other images')
     require_same(quantizer.train().encode(z), codes, 'codes of encode in training and in evaluation')
@@ -100,7 +109,6 @@ def codes_stand_alone(subject):
 
 def settles(subject):
     """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4."""
-    from dtbox.testing.subject import train_step
     subject.collects_only()
     quantizer, z = subject.build(), subject.z(2, 9)
     for seed in range(200):
@@ -129,9 +137,6 @@ def losses(subject):
 
 def copies(subject):
     """A deep copy, taken in the middle of training, gives the same codes and trains without touching the original; so does `.double()`."""
-    import copy
-
-    from dtbox.testing.subject import train_step
     quantizer, z = subject.trained(), subject.z()
     quantizer(z.clone().requires_grad_(True))
     before, codes = state_of(quantizer), quantizer.encode(z)

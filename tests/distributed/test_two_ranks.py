@@ -1,20 +1,17 @@
-"""Two processes equal one: codebooks, metrics and training steps. One group of ranks serves all tests of this file."""
-import multiprocessing
+"""Two processes equal one: codebooks, metrics and training steps. One group of ranks serves these tests and those of the contract."""
+import functools
 
 import pytest
 import torch
-import torch.multiprocessing
 
+from dtbox.testing.ranks import SHARED
 from tests.distributed import worker
 
 
-@pytest.fixture(scope='session')
-def two(tmp_path_factory):
-    """What each of two ranks found: list of dict job -> results."""
-    folder = tmp_path_factory.mktemp('ranks')
-    multiprocessing.set_forkserver_preload(['tests.distributed.worker', 'timm'])  # imported once for both
-    torch.multiprocessing.start_processes(worker.run, (str(folder),), nprocs=2, start_method='forkserver')
-    return [torch.load(folder / f'rank{rank}.pt', weights_only=True) for rank in range(2)]
+@pytest.fixture(scope='module')
+def two():
+    """What each of two ranks finds: a function job -> list of results."""
+    return functools.cache(SHARED.run)
 
 
 def close(found, want, tolerance=1e-5):
@@ -27,8 +24,8 @@ def close(found, want, tolerance=1e-5):
 def test_codebooks(two, name):
     """Halves, uneven parts and a rank without data give the tables of the whole batch, restarts included."""
     alone = worker.codebooks(0, 1)[name]
-    for rank in two:
-        for step, state in enumerate(rank['codebooks'][name]):
+    for rank in two(worker.codebooks):
+        for step, state in enumerate(rank[name]):
             close(state, alone[min(step, 2)])
     books = {k.removesuffix('.weight') for k in alone[0] if k.endswith('.weight')}
     restarted = [int((alone[0][f'{b}.cluster_size'] == 1).sum()) for b in books]
@@ -40,7 +37,7 @@ def test_published_variants(two, variant):
     """Ranks agree; without restart, which draws on rank 0 alone, they equal one process."""
     alone = worker.official(0, 1)
     for restart in (1.0, 0.0):
-        first, second = (rank['official'][f'{variant} {restart}'] for rank in two)
+        first, second = (rank[f'{variant} {restart}'] for rank in two(worker.official))
         close(first, second, 1e-6)
         assert all(torch.isfinite(v).all() for v in first.values())
     close(first, alone[f'{variant} 0.0'])
@@ -49,8 +46,7 @@ def test_published_variants(two, variant):
 def test_metrics(two):
     alone = worker.metrics(0, 1)
     assert {len(alone[name]) > 3 for name in ('concepts', 'variants', 'all')} == {True} and alone['counts'] == dict(concepts=5, variants=6, all=11)
-    for rank in two:
-        found = rank['metrics']
+    for found in two(worker.metrics):
         assert found.keys() == alone.keys() and found['skipped'] == alone['skipped'] and found['counts'] == alone['counts']
         for name in ('concepts', 'variants', 'all'):
             assert found[name] == pytest.approx(alone[name], abs=1e-9)
@@ -59,12 +55,13 @@ def test_metrics(two):
 def test_training_steps(two):
     """DistributedDataParallel as the Runner wraps it: weights and codebooks of one process with the global batch."""
     alone = worker.training(0, 1)
-    for rank in two:
-        close(rank['training']['before'], alone['before'], 0.0)
-        close(rank['training']['state'], alone['state'])
+    ranks = two(worker.training)
+    for rank in ranks:
+        close(rank['before'], alone['before'], 0.0)
+        close(rank['state'], alone['state'])
     moved = {name: (value - alone['before'][name]).abs().max() for name, value in alone['state'].items()}
     for name in ('encoders.trunk.trunk.blocks.0', 'encoders.trunk.trunk.attn_pool', 'vocabularies.pixel.projections.1',
                  'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
         assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
-    logs = [rank['training']['logs'] for rank in two]
+    logs = [rank['logs'] for rank in ranks]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)

@@ -2,11 +2,7 @@
 
 Imported by fresh processes, so nothing of pytest here.
 """
-import os
-from datetime import timedelta
-
 import torch
-import torch.distributed as dist
 
 from dtbox.evaluation import SetEvaluator
 from dtbox.registry import MODELS, QUANTIZERS
@@ -102,16 +98,3 @@ def training(rank, world):
         images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
         logs = model.train_step(Batch(images=part(images, (4, 8), rank, world)), optim)
     return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()})
-
-
-JOBS = dict(codebooks=codebooks, official=official, metrics=metrics, training=training)
-
-
-def run(rank, folder, world=2):
-    """Entry of a rank: join the group, do every job, save what came out."""
-    torch.set_num_threads(1)
-    if os.path.isdir('/sys/class/net/lo'):  # a machine whose own name leads nowhere has this at least
-        os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    dist.init_process_group('gloo', init_method=f'file://{folder}/init', rank=rank, world_size=world, timeout=timedelta(seconds=120))
-    torch.save({name: job(rank, world) for name, job in JOBS.items()}, os.path.join(folder, f'rank{rank}.pt'))
-    dist.destroy_process_group()

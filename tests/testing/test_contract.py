@@ -1,0 +1,58 @@
+"""Every quantizer of this repository keeps the contract, with each codebook, start and estimator."""
+import pytest
+
+from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS, STARTS
+from dtbox.testing import CHECKS, check_quantizer, examples, quantizer_checks, run_checks
+
+EMA = dict(type='EMACodebook', decay=0.9)
+GRADIENT = dict(type='GradientCodebook', restart=1.0)
+ROTATION = dict(type='RotationTrick')
+SMALL = dict(size=16, dim=4)
+CONFIGS = {
+    'VQ by gradient': dict(type='VQ', **SMALL, codebook=dict(type='GradientCodebook')),
+    'VQ by gradient with restarts, from k-means': dict(type='VQ', **SMALL, codebook=dict(GRADIENT, start=dict(type='KMeansStart'))),
+    'VQ by EMA without restarts': dict(type='VQ', **SMALL, codebook=dict(EMA, restart=0.0)),
+    'VQ by EMA from samples, rotated': dict(type='VQ', **SMALL, codebook=dict(EMA, start=dict(type='SampleStart')), estimator=ROTATION),
+    'VQ of directions by EMA': dict(type='VQ', **SMALL, codebook=dict(EMA, cosine=True)),
+    'VQ of directions by gradient': dict(type='VQ', **SMALL, codebook=dict(GRADIENT, cosine=True)),
+    'RQ of tables of their own, from k-means': dict(type='RQ', depth=3, shared=False, **SMALL, codebook=dict(EMA, start=dict(type='KMeansStart'))),
+    'RQ by gradient, rotated': dict(type='RQ', depth=3, **SMALL, codebook=GRADIENT, estimator=ROTATION),
+    'RQ with more codes than vectors': dict(type='RQ', depth=2, size=300, dim=4, codebook=EMA),
+    'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 2])}
+OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
+ALL = {**examples(), **CONFIGS, **OFFICIAL}
+
+
+def types(cfg):
+    """Every `type` that a config names."""
+    return {cfg['type']}.union(*(types(v) for v in cfg.values() if isinstance(v, dict)))
+
+
+def test_every_part_is_here():
+    """A new quantizer has an `example`; a new codebook, start or estimator comes into CONFIGS."""
+    assert all(name in examples() for name in QUANTIZERS.module_dict)
+    named = set().union(*map(types, ALL.values())) | {'EMACodebook', 'StraightThrough', 'CheckpointStart'}  # the defaults; one that reads a file
+    for registry in (CODEBOOKS, STARTS, ESTIMATORS):
+        assert set(registry.module_dict) <= named
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_contract(name):
+    check_quantizer(ALL[name], skip=('empty_batches',) if name in OFFICIAL else ())
+
+
+def test_what_applies():
+    """A check that leaves a quantizer out says so, and only these do."""
+    nothing = {r.name for r in run_checks(ALL['VQ by gradient']) if r.status != 'holds'}
+    rotated = {r.name for r in run_checks(ALL['RQ by gradient, rotated'], only=['sizes', 'straight_through']) if r.status != 'holds'}
+    fixed = {r.name for r in run_checks(ALL['FSQ'], skip=['two_ranks']) if r.status != 'holds'}
+    official = {r.name for r in run_checks(OFFICIAL['official rq']) if r.status == 'does not apply'}
+    assert nothing == set() and rotated == {'straight_through'} and fixed == {'parameters_get_gradient'}
+    assert official == {'parameters_get_gradient', 'settles', 'checkpointing', 'forward_leaves_state', 'skipped_step', 'accumulation', 'two_ranks'}
+
+
+test_one_case_a_check = quantizer_checks(examples()['FSQ'])
+
+
+def test_every_check_says_what_it_asks():
+    assert all(check.__doc__ for check in CHECKS.values())

@@ -1,0 +1,85 @@
+"""The group of ranks: results, errors, deaths and silence."""
+import os
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from dtbox.registry import QUANTIZERS
+from dtbox.testing import RankError, check_quantizer, run_checks
+from dtbox.testing.ranks import SHARED, Ranks
+
+
+def job(rank, world, what, value):
+    """Do one of the things that can happen to a rank; the others wait for it in a sum."""
+    if rank == world - 1:
+        if what == 'raise':
+            raise ValueError('rank one has enough')
+        if what == 'sleep':
+            time.sleep(60)
+        if what == 'stubborn':
+            return lambda: None
+    total = torch.tensor([float(rank + 1)])
+    dist.all_reduce(total)
+    return dict(rank=rank, world=world, total=total, value=value, pid=os.getpid())
+
+
+def test_results_come_in_the_order_of_ranks_from_one_group():
+    first, second = SHARED.run(job, 'sum', torch.ones(2)), SHARED.run(job, 'sum', 'text')
+    assert [(r['rank'], r['world'], r['total'].item()) for r in first] == [(0, 2, 3.0), (1, 2, 3.0)]
+    assert torch.equal(first[1]['value'], torch.ones(2)) and second[1]['value'] == 'text'
+    assert [r['pid'] for r in first] == [r['pid'] for r in second] and os.getpid() not in [r['pid'] for r in first]
+
+
+@pytest.mark.parametrize('what, says', [
+    ('raise', r'rank 1 raised ValueError in test_ranks.py:\d+: rank one has enough'), ('stubborn', 'rank 1 raised .*pickle')])
+def test_a_rank_that_raises_does_not_end_the_group(what, says):
+    before = SHARED.run(job, 'sum', 0)
+    begin = time.monotonic()
+    with pytest.raises(RankError, match=says):
+        SHARED.run(job, what, 0)
+    assert [r['pid'] for r in SHARED.run(job, 'sum', 0)] == [r['pid'] for r in before] and time.monotonic() - begin < 20
+
+
+PLUGIN = '''
+from dtbox.quantizers.vq import VQ
+from dtbox.registry import QUANTIZERS
+
+
+@QUANTIZERS.register_module()
+class VQOfAPlugin(VQ):
+    def commit(self):
+        import torch.distributed as dist
+        if dist.is_initialized() and dist.get_rank() == 1 and self.codebook.size == 5:
+            raise (SystemExit(7) if self.dim == 5 else ArithmeticError('not with five'))
+        super().commit()
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """File of a plugin whose quantizer raises on rank 1 where it has five codes, and ends the process where they also have five channels."""
+    (tmp_path / 'own.py').write_text(PLUGIN)
+    yield str(tmp_path / 'own.py')
+    QUANTIZERS.module_dict.pop('VQOfAPlugin', None)
+
+
+def test_plugins_failures_and_deaths(plugin):
+    """A failure leaves the ranks as they are, a dead rank is a failure as well; after that there are new ones."""
+    check_quantizer(dict(type='VQOfAPlugin', size=8, dim=2), plugins=plugin, only=['two_ranks', 'sizes'])
+    before = list(SHARED.processes)
+    [bad] = run_checks(dict(type='VQOfAPlugin', size=5, dim=2), plugins=[plugin], only=['two_ranks'])
+    assert bad.status == 'fails' and 'not with five' in bad.detail and SHARED.processes == before
+    [dead] = run_checks(dict(type='VQOfAPlugin', size=5, dim=5), plugins=[plugin], only=['two_ranks'])
+    assert dead.status == 'fails' and 'rank 1 died with exit code 7' in dead.detail and not any(p.is_alive() for p in before)
+
+
+def test_silence():
+    """A job that takes too long ends, and so does its rank."""
+    with Ranks(world=1) as ranks:
+        assert ranks.run(job, 'sum', 0)[0]['total'].item() == 1.0
+        [process], ranks.timeout, begin = ranks.processes, 0.5, time.monotonic()
+        with pytest.raises(RankError, match=r'of 1 ranks, \[0\] did not answer within 0.5 seconds'):
+            ranks.run(job, 'sleep', 0)
+        assert time.monotonic() - begin < 20 and not process.is_alive() and ranks.processes == []
