@@ -96,8 +96,8 @@ class Ranks:
             return pickle.loads(self.pipes[rank].recv_bytes())
         except (EOFError, ConnectionError):
             self.processes[rank].join(GRACE)
-            raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (A script that starts ranks does so under '
-                            '`if __name__ == \'__main__\':`.)') from None
+            raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (Ranks import the script that starts them: it has '
+                            'to be a file, and to start them under `if __name__ == \'__main__\':`.)') from None
 
     def close(self):
         """End the processes; the next `run` starts new ones."""

@@ -108,7 +108,8 @@ def apart(a, b):
 
 def require_same(a, b, what, tolerance=0.0):
     """Raise `Broken` unless two tensors are the same within the tolerance."""
-    require(same(a, b, tolerance), f'{what}: {apart(a, b)}.')
+    if not same(a, b, tolerance):
+        raise Broken(f'{what}: {apart(a, b)}.')
 
 
 def require_state(quantizer, state, what, tolerance=0.0):

@@ -128,8 +128,8 @@ def memory(subject):
         require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and {after} after 60.')
 
 
-SPLITS = ((4, 8), (3, 8), (8, 8))
-"""Of eight images, where the part of rank 0 and that of rank 1 end; in the last step rank 1 has none."""
+SPLITS = ((3, 8), (4, 8), (8, 8), (0, 8))
+"""Of eight images, where the part of rank 0 and that of rank 1 end; in the last two steps one of them has none."""
 
 
 def own_part(values, ends, rank, world):
@@ -138,7 +138,7 @@ def own_part(values, ends, rank, world):
 
 
 def commits(rank, world, cfg, plugins):
-    """Three commits on a rank's part of the data, in micro-batches, and one when no rank has any: list of states."""
+    """Four commits on a rank's part of the data, in micro-batches, and one when no rank has any: list of states."""
     load_plugins(plugins)
     subject, states = Subject(cfg), []
     quantizer = subject.build()

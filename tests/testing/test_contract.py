@@ -1,6 +1,9 @@
 """Every quantizer of this repository keeps the contract, with each codebook, start and estimator."""
 import pytest
+import torch
 
+from dtbox.errors import InputError
+from dtbox.quantizers.vq import VQ
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS, STARTS
 from dtbox.testing import CHECKS, check_quantizer, examples, quantizer_checks, run_checks
 
@@ -52,6 +55,24 @@ def test_what_applies():
 
 
 test_one_case_a_check = quantizer_checks(examples()['FSQ'])
+
+
+def test_what_a_failure_says():
+    """All that fails, in one message; the global random state stays where it was."""
+    before = torch.get_rng_state()
+    with pytest.raises(AssertionError, match=r"(?s)Unfinished.* breaks 2 of .*\n  decode_equals_forward: features of .* differ, by .*\n  "
+                                             r"encode_builds_no_graph: encode saves \d+ tensors"):
+        check_quantizer(dict(type=type('Unfinished', (VQ,), dict(encode=lambda self, z: VQ.encode(self, z + 0 * z.pow(2)),
+                                                                 decode=lambda self, codes: VQ.decode(self, codes) + 1)), size=4, dim=2),
+                        skip=['two_ranks', 'settles'])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_wrong_calls():
+    with pytest.raises(InputError, match='`two_rank` is no check. Did you mean `two_ranks`'):
+        check_quantizer(ALL['VQ'], only=['two_rank'])
+    with pytest.raises(InputError, match='`VQ` needs the argument `dim`'):
+        check_quantizer(dict(type='VQ', size=4))
 
 
 def test_every_check_says_what_it_asks():
