@@ -1,0 +1,147 @@
+"""Parts and plugins: python tools/plugins.py list, new quantizer NAME, check NAME_OR_CONFIG"""
+import argparse
+import os
+import shutil
+import textwrap
+
+from dtbox.cli import add_config_options, add_plugin_option, main_guard, parse_options
+from dtbox.errors import InputError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RECIPE = os.path.join(ROOT, 'configs', 'dualtoken_rq.py')
+
+
+def parse(argv=None):
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description='See what parts there are, start a plugin, check a quantizer.')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    shown = commands.add_parser('list', help='every registered part: where it comes from, what it is, its paper')
+    shown.add_argument('config', nargs='?', metavar='CONFIG', help='config file or run folder, for its plugins')
+    shown.add_argument('--room', metavar='NAME', help='one room alone, such as quantizers or losses')
+    add_plugin_option(shown)
+    new = commands.add_parser('new', help='write a plugin that works, to start from')
+    new.add_argument('kind', choices=['quantizer'])
+    new.add_argument('name', metavar='NAME', help='of the class, the registered part and the folder')
+    new.add_argument('--dir', default='plugins', metavar='DIR', help='where to put the folder NAME (default: plugins)')
+    add_plugin_option(new)
+    check = commands.add_parser('check', help='run the contract of quantizers: exit code 0 if all holds, 1 if not')
+    check.add_argument('subject', metavar='NAME_OR_CONFIG', help='registered quantizer; or config file or run folder, for all quantizers of its '
+                                                                 'vocabularies')
+    add_config_options(check)
+    return parser.parse_args(argv)
+
+
+def table(header, rows, width):
+    """Return rows of texts as aligned lines of at most `width` characters.
+
+    The last column takes the space that the others leave, wrapped; where that is too little it goes below its row.
+    """
+    full, most = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header) - 1)], 32
+    while sum(min(size, most) + 2 for size in full) > width + 2 and most > 8:
+        most -= 1
+    widths = [min(size, most) for size in full]
+    rest = width - sum(widths) - 2 * len(widths)
+    below = rest < 30
+    lines = []
+    for row in [header, *rows]:
+        cells = [textwrap.wrap(text, size) or [''] for text, size in zip(row, widths)]
+        if not below:
+            cells.append(textwrap.wrap(row[-1], rest) or [''])
+        for i in range(max(map(len, cells))):
+            line = '  '.join((cell[i] if i < len(cell) else '').ljust(size) for cell, size in zip(cells, [*widths, rest]))
+            lines.append(line.rstrip())
+        if below and row is not header and row[-1]:
+            lines += textwrap.wrap(row[-1], width, initial_indent='    ', subsequent_indent='    ')
+    return '\n'.join(lines)
+
+
+def screen():
+    """Return the width of the terminal in characters."""
+    return max(shutil.get_terminal_size((120, 24)).columns, 40)
+
+
+def list_parts(args):
+    """Print every registered part."""
+    from dtbox.config import load_config
+    from dtbox.plugins import load_plugins
+    from dtbox.plugins.catalog import catalog
+    if args.config:
+        load_config(args.config, plugins=args.plugin)
+    load_plugins(args.plugin)
+    rows = [(p.name, p.room, p.origin, ', '.join(p.papers), p.text) for p in catalog(args.room)]
+    print(table(('name', 'room', 'from', 'paper', 'what it is'), rows, screen()))
+
+
+def new_plugin(args):
+    """Write a plugin to start from."""
+    from dtbox.plugins import load_plugins
+    from dtbox.testing.scaffold import new_quantizer
+    load_plugins(args.plugin)
+    path, files = new_quantizer(args.name, args.dir, RECIPE)
+    print('\n'.join(files) + f'\n\nThe idea goes into {files[0]}. Then:\n  pytest {path}\n'
+          f'  python tools/plugins.py check {args.name} --plugin {path}\n  python tools/train.py {os.path.join(path, "config.py")}')
+
+
+def quantizers_of(args):
+    """Return (title, config) of the quantizers to check, each distinct one once."""
+    from dtbox.config import load_config, resolve, set_option
+    from dtbox.plugins import load_plugins
+    from dtbox.registry import QUANTIZERS, check_arguments
+    load_plugins(args.plugin)
+    options = parse_options(args.cfg_options)
+    QUANTIZERS.import_from_location()
+    if args.subject in QUANTIZERS.module_dict or not (os.path.exists(args.subject) or args.subject.endswith('.py') or os.sep in args.subject):
+        target = QUANTIZERS.get(args.subject)
+        node = dict(quantizer={'type': args.subject, **(getattr(target, 'example', None) or {})})
+        for key, value in options.items():
+            set_option(node, f'quantizer.{key}', value)
+        arguments = {k: v for k, v in node['quantizer'].items() if k != 'type'}
+        try:
+            check_arguments(target, arguments, f'`{args.subject}`')
+        except InputError as e:
+            if getattr(target, 'example', None):
+                raise
+            raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, dim=8), or give a config, or '
+                             'the arguments: --cfg-options KEY=VALUE.') from e
+        return [(args.subject, node['quantizer'])]
+    cfg = resolve(load_config(args.subject, options, args.plugin))
+    vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
+    if not vocabularies:
+        raise InputError(f'{args.subject} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to check.')
+    found = {}
+    for name, vocabulary in vocabularies.items():
+        if not vocabulary.get('quantizer'):
+            raise InputError('the vocabulary has no `quantizer`.', f'model.tokenizer.vocabularies.{name}')
+        found.setdefault(repr(vocabulary.quantizer), (vocabulary.quantizer.to_dict(), []))[1].append(name)
+    return [(f'{cfg["type"]} of {", ".join(names)}', cfg) for cfg, names in found.values()]
+
+
+def check(args):
+    """Print what of the contract holds; returns how many checks fail."""
+    from dtbox.config_text import format_config
+    from dtbox.plugins import LOADED
+    from dtbox.testing import run_checks
+    failed = 0
+    for title, cfg in quantizers_of(args):
+        plugins = [p.source for p in LOADED.values() if p.kind != 'installed']
+        results = run_checks(cfg, plugins=plugins)
+        print(f'{title}: {format_config(dict(quantizer=cfg)).partition("= ")[2]}')
+        rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]
+        print(table(('check', 'status', 'time', 'detail'), rows, screen()))
+        count = {status: sum(r.status == status for r in results) for status in ('holds', 'fails', 'does not apply')}
+        print(f'\n{count["holds"]} hold, {count["fails"]} fail, {count["does not apply"]} do not apply.\n')
+        failed += count['fails']
+    return failed
+
+
+@main_guard
+def main(argv=None):
+    """Run the command line."""
+    args = parse(argv)
+    if args.command == 'check':
+        raise SystemExit(1 if check(args) else 0)
+    (list_parts if args.command == 'list' else new_plugin)(args)
+
+
+if __name__ == '__main__':
+    main()
