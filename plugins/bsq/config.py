@@ -1,0 +1,9 @@
+"""DualToken with binary spherical quantization: 18 bits a token, 262,144 codes without a table.
+
+Paper: DualToken, arXiv 2503.14324; BSQ, arXiv 2406.07548.
+Command: python tools/train.py plugins/bsq/config.py
+"""
+_base_ = ['../../configs/dualtoken_rq.py']
+
+plugins = ['plugins/bsq']
+quantizer = dict(_delete_=True, type='BSQ', dim=18)

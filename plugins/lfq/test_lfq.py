@@ -1,0 +1,120 @@
+"""LFQ: the contract, values by hand, and the package vector-quantize-pytorch."""
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dtbox.config import load_config, resolve
+from dtbox.errors import InputError
+from dtbox.plugins import load_plugins
+from dtbox.registry import QUANTIZERS
+from dtbox.testing import quantizer_checks
+
+HERE = Path(__file__).parent
+load_plugins([str(HERE)])
+
+test_contract = quantizer_checks(dict(type='LFQ', dim=4), plugins=[str(HERE)])
+
+
+def build(dim, **args):
+    return QUANTIZERS.build(dict(type='LFQ', dim=dim, **args))
+
+
+def brute_force(z, temperature):
+    """Entropies by the table of all codes, in float64: of a sample, of the batch."""
+    dim = z.shape[-1]
+    codes = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * dim).view(-1, dim).double()
+    p = (-torch.cdist(z.double(), codes).pow(2) / temperature).softmax(-1)
+    return torch.special.entr(p).sum(-1).mean(), torch.special.entr(p.mean(0)).sum()
+
+
+def entropies(quantizer, z):
+    module, logits = sys.modules[type(quantizer).__module__], z * (4 / quantizer.temperature)
+    return module.sample_entropy(logits), module.batch_entropy(logits, quantizer.group)
+
+
+def test_values_by_hand():
+    out = build(4)(torch.tensor([[[0.5, -0.1, 0.0, 2.0]]]))
+    assert out.codes.tolist() == [[[0b1001]]] and out.features.tolist() == [[[1, -1, -1, 1]]]
+    assert torch.allclose(out.losses['commitment'], torch.tensor(0.25 * (0.25 + 0.81 + 1 + 1) / 4))
+
+
+def test_widest_codes():
+    quantizer = build(62).eval()
+    z = torch.randn(1, 50, 62)
+    z[0, 0], z[0, 1] = 1.0, -1.0
+    codes = quantizer.encode(z)
+    assert codes[0, :2, 0].tolist() == [2 ** 62 - 1, 0]
+    want = [sum(2 ** (61 - i) for i in range(62) if row[i] > 0) for row in z[0].tolist()]
+    assert codes[0, :, 0].tolist() == want and torch.equal(quantizer.decode(codes), z.sign())
+
+
+@pytest.mark.parametrize('temperature', [0.01, 1.0])
+@pytest.mark.parametrize('dim', [1, 4, 7])
+def test_entropy_is_that_of_all_codes(dim, temperature):
+    z = torch.randn(50, dim) * 0.3
+    for found, want in zip(entropies(build(dim, temperature=temperature), z), brute_force(z, temperature)):
+        assert torch.allclose(found.double(), want, atol=1e-4)
+
+
+def test_groups_add_up():
+    z = torch.randn(50, 6) * 0.3
+    _, found = entropies(build(6, temperature=1.0, group=3), z)
+    assert torch.allclose(found.double(), brute_force(z[:, :3], 1.0)[1] + brute_force(z[:, 3:], 1.0)[1], atol=1e-5)
+    assert found > entropies(build(6, temperature=1.0), z)[1] + 1e-3  # the bits are not independent
+
+
+def test_entropy_spreads_the_codes():
+    quantizer = build(4, temperature=1.0)
+    z = (torch.randn(1, 64, 4) * 0.05 + 0.5).requires_grad_(True)
+    first = quantizer(z).codes.unique().numel()
+    for _ in range(100):
+        loss = quantizer(z).losses['entropy']
+        z.grad = None
+        loss.backward()
+        z.data.sub_(z.grad, alpha=50.0)
+    assert first == 1 and quantizer(z).codes.unique().numel() > 8
+
+
+def test_far_values_have_a_finite_gradient():
+    z = (torch.randn(1, 9, 4) * 1e3).requires_grad_(True)
+    quantizer = build(4)
+    quantizer(z).losses['entropy'].backward()
+    assert z.grad.isfinite().all() and quantizer(z).losses['entropy'].isfinite()
+
+
+def test_no_table_of_all_codes_for_each_token():
+    sizes, z = [], torch.randn(1, 512, 18, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        build(18)(z)
+    assert 0 < max(sizes) <= max(2 ** 18, 512 * 2 ** 9)
+
+
+@pytest.mark.parametrize('args', [dict(dim=0), dict(dim=63), dict(dim=4, group=0), dict(dim=4, group=25), dict(dim=4, temperature=0),
+                                  dict(dim=4, entropy_weight=-1)])
+def test_refused(args):
+    with pytest.raises(InputError, match='expected'):
+        build(**args)
+
+
+def test_config():
+    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [65536]
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('dim', [3, 10])
+def test_as_vector_quantize_pytorch(dim, training):
+    package = pytest.importorskip('vector_quantize_pytorch')
+    z = torch.randn(2, 33, dim)
+    z[0, 0] = 0
+    theirs = package.LFQ(dim=dim, entropy_loss_weight=0.1, commitment_loss_weight=0.25, diversity_gamma=0.7).train(training)
+    ours = build(dim, diversity=0.7, temperature=1.0).train(training)
+    (features, codes, loss), parts = theirs(z, inv_temperature=1.0, return_loss_breakdown=True)
+    out = ours(z)
+    assert torch.equal(out.codes[..., 0], codes.long()) and torch.equal(out.features, features)
+    assert torch.equal(ours.decode(out.codes), theirs.indices_to_codes(codes))
+    if training:
+        assert torch.allclose(out.losses['commitment'], 0.25 * parts.commitment)
+        # the package takes log(1e-5) for rarer codes, so that its entropies are a little too small
+        assert torch.allclose(sum(out.losses.values()), loss, atol=1e-3 * dim)
