@@ -69,6 +69,17 @@ def test_modules(tmp_path, monkeypatch):
     assert {'Lone', 'Inner', 'Real'} <= set(HEADS.module_dict)
 
 
+def test_the_version_of_a_module_is_that_of_its_package(tmp_path, monkeypatch):
+    write(tmp_path / 'lone_plugin.py', 'x = 1\n')
+    write(tmp_path / 'other_plugin.py', 'x = 1\n')
+    install(tmp_path, 'lone-plugin', {}, version='5.0')
+    install(tmp_path, 'others', {}, version='6.0')
+    write(tmp_path / 'others-6.0.dist-info' / 'top_level.txt', 'other_plugin\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    lone, other = plugins.load_plugins(['lone_plugin', 'other_plugin'])
+    assert lone.version == '5.0' and other.version == ('6.0' if sys.version_info >= (3, 10) else None)
+
+
 def test_nothing_to_load():
     assert plugins.load_plugins(None) == plugins.load_plugins([]) == []
 

@@ -175,7 +175,7 @@ def _load(place, package=None, version=None, attribute=''):
         raise
     except BaseException as e:  # a plugin is Python: whatever it may raise, sys.exit included
         raise InputError(f'the plugin {place.name} ({_line(e, place)}) cannot be imported: {reason(e)}') from e
-    plugin.version = _version(module) or version
+    plugin.version = version if version and not hasattr(module, '__version__') else _version(module, place)
     LOADED[place.entry] = plugin
     return plugin
 
@@ -210,14 +210,16 @@ def _line(error, place):
     return inside[-1] if inside else place.entry
 
 
-def _version(module):
+def _version(module, place):
     top = module.__name__.split('.')[0]
     for owner in (module, sys.modules.get(top)):
         if isinstance(getattr(owner, '__version__', None), str):
             return owner.__version__
+    if place.kind != 'module':
+        return None
     try:
         return metadata.version(top)
-    except metadata.PackageNotFoundError:
+    except metadata.PackageNotFoundError:  # the package may be called otherwise than its modules; Python 3.9 cannot tell
         owners = getattr(metadata, 'packages_distributions', dict)().get(top)
         return metadata.version(owners[0]) if owners else None
 
