@@ -1,0 +1,102 @@
+"""Index backpropagation quantization (IBQ, arXiv 2412.02692): the straight-through estimator on the one-hot code instead of on the feature.
+
+The choice of the code is differentiable, so that every code gets a gradient at every step, not the chosen ones alone. It needs
+the scores of all codes; they exist for a block of rows at a time and are computed again in the backward pass.
+
+Legend: B batch, N tokens, C code width, K codebook size, m rows of a block.
+"""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from dtbox.errors import InputError
+from dtbox.quantizers.base import Quantizer, check_sizes, mean_square
+from dtbox.registry import QUANTIZERS
+from dtbox.structures import QuantizerOutput
+
+ENTRIES = 1 << 21
+"""Scores that exist at a time: 8 MB."""
+
+
+@QUANTIZERS.register_module()
+class IBQ(Quantizer):
+    """Index backpropagation quantizer (arXiv 2412.02692): the code of the highest dot product, its gradient that of a softmax over all.
+
+    Terms of the double quantization loss, with h the row of the code and q the same with the gradient of the softmax:
+    `index` = mean (z - q)^2, `commitment` = mean (z - sg(h))^2, `codebook` = codebook_weight mean (sg(z) - h)^2.
+
+    Args:
+        size: codebook size K.
+        dim: code width C.
+        codebook_weight: beta of the paper.
+        entropy_weight: of the term `entropy` of training: mean entropy of a sample's softmax - entropy of their mean over the batch.
+        temperature: of the softmax in `entropy`.
+    """
+    example = dict(size=32, dim=4)
+
+    def __init__(self, size, dim, codebook_weight=0.25, entropy_weight=0.05, temperature=0.01):
+        super().__init__()
+        check_sizes(size=size, dim=dim)
+        if not temperature > 0 or min(codebook_weight, entropy_weight) < 0:
+            raise InputError(f'`temperature` is {temperature}, the weights are {codebook_weight} and {entropy_weight}; '
+                             'expected a positive temperature and weights of at least 0.')
+        self.dim, self.codebook_sizes = dim, [size]
+        self.codebook_weight, self.entropy_weight, self.temperature = codebook_weight, entropy_weight, temperature
+        self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
+
+    def forward(self, z):
+        """z [B,N,C] -> QuantizerOutput with the terms of the class and, in training, `entropy`, at their weights."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            values, table = z.float(), self.weight.float()
+            codes, expected, entropy = self._blocks(values.flatten(0, 1), table)
+            codes = codes.view(values.shape[:2])
+            rows = F.embedding(codes, table)
+            features = rows if expected is None else rows + (expected - expected.detach()).view_as(rows)
+            losses = dict(index=mean_square(values - features), commitment=mean_square(values - rows.detach()),
+                          codebook=self.codebook_weight * mean_square(values.detach() - rows))
+            if entropy is not None:
+                losses['entropy'] = self.entropy_weight * entropy
+        return QuantizerOutput(features.to(z.dtype), codes[..., None], losses)
+
+    def _blocks(self, z, table):
+        """z [M, C], table [K, C] -> codes [M], softmax-weighted rows [M, C] (None without gradient), entropy (None in evaluation)."""
+        gradient, entropy = torch.is_grad_enabled(), self.training and self.entropy_weight > 0
+        found = []
+        for part in z.split(max(1, ENTRIES // len(table))):
+            found.append(checkpoint(self._block, part, table, entropy, use_reentrant=False, preserve_rng_state=False)
+                         if gradient else self._block(part, table, entropy))
+        codes, expected, sample, mean = zip(*found)
+        if entropy:
+            mean = sum(mean) / max(1, len(z))
+            entropy = sum(sample) / max(1, len(z)) + (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+        return torch.cat(codes), torch.cat(expected) if gradient else None, entropy if self.training and self.entropy_weight else None
+
+    def _block(self, z, table, entropy):
+        """z [m, C] -> codes [m], softmax-weighted rows [m, C], summed entropy of the samples, summed probabilities [K]."""
+        scores = z @ table.t()
+        expected = scores.softmax(1) @ table.detach() if torch.is_grad_enabled() else None
+        if not entropy:
+            return scores.argmax(1), expected, None, None
+        log_p = (scores / self.temperature).log_softmax(1)
+        p = log_p.exp()
+        return scores.argmax(1), expected, -(p * log_p).sum(), p.sum(0)
+
+    @torch.no_grad()
+    def encode(self, z):
+        """z [B,N,C] -> codes [B,N,1]."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            table = self.weight.float()
+            parts = z.float().flatten(0, 1).split(max(1, ENTRIES // len(table)))
+            return torch.cat([(part @ table.t()).argmax(1) for part in parts]).view(*z.shape[:2], 1)
+
+    def decode(self, codes):
+        """codes [B,N,1] -> features [B,N,C]."""
+        self.check_codes(codes)
+        return F.embedding(codes[..., 0], self.weight)
+
+    def smooth(self, z):
+        """z [B,N,C] -> rows weighted by the softmax of their scores."""
+        return (z @ self.weight.t()).softmax(-1) @ self.weight
