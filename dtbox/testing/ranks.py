@@ -49,6 +49,8 @@ class Ranks:
             RankError: a rank raised, died or did not answer in time.
         """
         job = pickle.dumps((function, args))
+        if not all(process.is_alive() for process in self.processes):  # killed from outside since the last job
+            self.close()
         if not self.processes:
             self._start()
         self.jobs += 1

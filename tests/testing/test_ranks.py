@@ -75,10 +75,14 @@ def test_plugins_failures_and_deaths(plugin):
     assert dead.status == 'fails' and 'rank 1 died with exit code 7' in dead.detail and not any(p.is_alive() for p in before)
 
 
-def test_silence():
-    """A job that takes too long ends, and so does its rank."""
+def test_ranks_killed_from_outside_and_silent_ones():
+    """The dead are replaced at the next job; a job that takes too long ends, and so does its rank."""
     with Ranks(world=1) as ranks:
-        assert ranks.run(job, 'sum', 0)[0]['total'].item() == 1.0
+        first = ranks.run(job, 'sum', 0)[0]
+        ranks.processes[0].kill()
+        ranks.processes[0].join()
+        again = ranks.run(job, 'sum', 0)[0]
+        assert first['total'].item() == again['total'].item() == 1.0 and first['pid'] != again['pid']
         [process], ranks.timeout, begin = ranks.processes, 0.5, time.monotonic()
         with pytest.raises(RankError, match=r'of 1 ranks, \[0\] did not answer within 0.5 seconds'):
             ranks.run(job, 'sleep', 0)
