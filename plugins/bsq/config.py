@@ -1,4 +1,4 @@
-"""DualToken with binary spherical quantization: 18 bits a token, 262,144 codes without a table.
+"""DualToken with binary spherical quantization: 16 bits a token, 65,536 codes without a table.
 
 Paper: DualToken, arXiv 2503.14324; BSQ, arXiv 2406.07548.
 Command: python tools/train.py plugins/bsq/config.py
@@ -6,4 +6,4 @@ Command: python tools/train.py plugins/bsq/config.py
 _base_ = ['../../configs/dualtoken_rq.py']
 
 plugins = ['plugins/bsq']
-quantizer = dict(_delete_=True, type='BSQ', dim=18)
+quantizer = dict(_delete_=True, type='BSQ', dim=16)

@@ -82,7 +82,7 @@ def test_refused(args):
 
 
 def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [2 ** 18]
+    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [65536]
 
 
 @pytest.mark.parametrize('training', [False, True])
