@@ -1,5 +1,7 @@
 """Train a tokenizer: python tools/train.py CONFIG [--work-dir DIR] [--resume] [--cfg-options key=value ...]"""
 import argparse
+import os
+import shlex
 import sys
 
 from dtbox.cli import add_config_options, main_guard, read_config
@@ -22,6 +24,13 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
+def how_to_go_on(work_dir):
+    """Return what to type after an interruption."""
+    if os.path.isfile(os.path.join(work_dir, 'checkpoint.pth')):
+        return f'The run goes on from its last checkpoint with: python tools/train.py {shlex.quote(work_dir)} --resume'
+    return f'{work_dir} has no checkpoint yet; the run would start anew.'
+
+
 @main_guard
 def main(argv=None):
     """Run the command line."""
@@ -39,7 +48,7 @@ def main(argv=None):
     try:
         runner.train()
     except KeyboardInterrupt:
-        print(f'\nThe run in {runner.work_dir} can go on from its last checkpoint: add --resume.', file=sys.stderr)
+        print(f'\n{how_to_go_on(runner.work_dir)}', file=sys.stderr)
         raise
 
 

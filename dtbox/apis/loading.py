@@ -63,6 +63,11 @@ def open_config(run, checkpoint=None, options=None, plugins=()):
         raise InputError(f'the run {run} does not exist. Give a run folder, or a config file with a checkpoint.')
     if os.path.isdir(run) and checkpoint is None:
         checkpoint = run
+    if os.path.isfile(run) and checkpoint is None and run.endswith(('.pth', '.pt', '.safetensors')):
+        folder = os.path.dirname(run) or '.'
+        if not os.path.isfile(os.path.join(folder, 'config.py')):
+            raise InputError(f'{run} is a checkpoint, with no config.py beside it. Give the config first and the checkpoint second.')
+        run, checkpoint = folder, run
     if checkpoint is None:
         raise InputError(f'{run} is a config; say also which checkpoint to open.')
     checkpoint = str(checkpoint)

@@ -2,6 +2,7 @@
 
 Legend: B batch, N tokens, D width, Q codes per token, E joint width, T texts.
 """
+import math
 import os
 
 import torch
@@ -16,8 +17,8 @@ from dtbox.training.preprocess import prepare
 class Tokenizer:
     """A trained tokenizer; `dtbox.load` makes one.
 
-    Images are a tensor [B,3,H,W] in [-1,1] of the model's size, a PIL image, a path, or a list of PIL images and paths; the
-    latter are prepared by the model's own evaluation transform. Results live on the model's device.
+    Images are a tensor [B,3,H,W] in [-1,1] of the model's size (or a list of [3,H,W]), a PIL image, a path, or a list of PIL images and
+    paths; the latter are prepared by the model's own evaluation transform. Results live on the model's device.
 
     Args:
         model: VisualTokenizer in evaluation mode.
@@ -50,8 +51,13 @@ class Tokenizer:
         Raises:
             InputError: an empty batch, a wrong shape, a file that is missing or no image.
         """
+        if isinstance(images, (list, tuple)) and images and all(isinstance(image, torch.Tensor) for image in images):
+            if len({image.shape for image in images}) > 1:
+                raise InputError(f'the tensors in the list have the shapes {sorted({tuple(i.shape) for i in images})}; expected [3,H,W] each.')
+            images = torch.stack(list(images))
         if isinstance(images, torch.Tensor):
             self.model.check_images(images)
+            check_range(images)
             return images.to(self.device, self.dtype)
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
@@ -62,12 +68,18 @@ class Tokenizer:
         items = []
         for image in images:
             if not isinstance(image, (str, os.PathLike, Image.Image)):
-                raise InputError(f'a list of images holds a {type(image).__name__}; expected PIL images or paths.')
+                raise InputError(f'a list of images holds a {type(image).__name__}; expected PIL images or paths, or tensors [3,H,W] alone.')
             results = dict(image=read_image(image))
             for step in self.pipeline:
                 results = step(results)
             items.append(results)
         return prepare(collate(items), self.device).images.to(self.dtype)
+
+    def __repr__(self):
+        height, width = self.image_size
+        books = {name: v.quantizer.codebook_sizes for name, v in self.model.vocabularies.items()}
+        books = ', '.join(f'{name}: {" x ".join(f"{size:,}" for size in sizes)} codes' for name, sizes in books.items())
+        return f'Tokenizer({height} x {width} pixels; {books or "no vocabularies"}; {self.device}, {str(self.dtype).split(".")[-1]})'
 
     @torch.no_grad()
     def encode(self, images, vocabularies=None):
@@ -193,3 +205,13 @@ class Tokenizer:
     def _ordered(self, names):
         self.model.check_vocabularies(names)
         return [n for n in self.vocabularies if n in names]
+
+
+def check_range(images):
+    """Raise `InputError` unless images are finite and about in [-1, 1]; what a decoder overshoots is let through."""
+    if not images.numel():
+        return
+    low, high = images.min().item(), images.max().item()
+    if not -2 <= low <= high <= 2:
+        many = 'NaN or infinite' if not math.isfinite(low + high) else f'from {low:g} to {high:g}'
+        raise InputError(f'the images have values that are {many}; expected them in [-1, 1], as x / 127.5 - 1 gives of bytes.')

@@ -40,7 +40,7 @@ class Log(Hook):
             f.writelines(json.dumps(r) + '\n' for r in rows)
         if sys.stderr.isatty():
             from tqdm import tqdm
-            self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', dynamic_ncols=True, desc='train')
+            self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **bar_width())
             quiet_console(runner.logger)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -73,10 +73,22 @@ class Log(Hook):
         runner.logger.info(f'[{done}/{runner.max_iters}] left {clock(left)}  lr {next(iter(rates.values())):.2e}  '
                            + '  '.join(f'{k} {v:.4g}' for k, v in means.items()))
 
-    def after_train(self, runner):
-        """Close the bar."""
+    def after_train_epoch(self, runner, metrics=None):
+        """Close the bar: what comes now, the scores above all, is for the console, too."""
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
+            quiet_console(runner.logger, False)
+
+    def after_train(self, runner):
+        """Say where everything is."""
+        if get_rank() == 0:
+            runner.logger.info(f'The run is in {runner.work_dir}.')
+
+
+def bar_width():
+    """Return tqdm's arguments for a bar that follows the terminal's width, or has 100 columns where the terminal does not know its own."""
+    return dict(dynamic_ncols=True) if os.get_terminal_size(sys.stderr.fileno()).columns else dict(ncols=100, nrows=20)
 
 
 def read_history(path):
@@ -91,12 +103,12 @@ def read_history(path):
     return rows
 
 
-def quiet_console(logger):
-    """Keep plain lines off a console that shows a progress bar; the log file still gets them."""
+def quiet_console(logger, quiet=True):
+    """Keep plain lines off a console that shows a progress bar, or let them through again; the log file gets them anyway."""
     import logging
     for handler in logger.handlers:
         if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING)
+            handler.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def clock(seconds):

@@ -74,8 +74,11 @@ class Pictures(Hook):
                                f'{listing}.') from next(iter(self.failed.values()))
 
     def _try(self, runner, name, draw):
+        path = os.path.join(runner.work_dir, name)
         try:
-            draw(runner, os.path.join(runner.work_dir, name))
+            draw(runner, path)
+            if runner.visualizer._vis_backends and os.path.isfile(path):
+                runner.visualizer.add_image(name.split('/')[0].removesuffix('.png'), read_png(path), step=runner.iter_done)
         except Exception as e:  # whatever a drawing library raises, it must not cost the run
             first, self.failed[name] = not self.failed, e
             runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run goes on.', exc_info=e if first else None)
@@ -174,6 +177,13 @@ def draw_history(runner, path):
     rows = read_history(os.path.join(runner.work_dir, 'history.jsonl'))
     if rows:
         draw_curves(rows, path, f'{_name(runner)}: loss terms before their weights; the total is their weighted sum')
+
+
+def read_png(path):
+    """Read a PNG as a uint8 array [H, W, 3]."""
+    from PIL import Image
+    with Image.open(path) as image:
+        return np.asarray(image.convert('RGB'))
 
 
 def _name(runner):

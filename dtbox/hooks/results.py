@@ -10,7 +10,7 @@ from dtbox.registry import HOOKS
 
 @HOOKS.register_module()
 class Results(Hook):
-    """Write metrics.json of the run folder after each evaluation and show the scores as a table."""
+    """Write metrics.json of the run folder after each evaluation, show the scores as a table, and hand them to the visualizer backends."""
     priority = 'NORMAL'
 
     def after_val(self, runner):
@@ -19,5 +19,8 @@ class Results(Hook):
             return
         results = dict(runner.val_loop.results, iteration=runner.iter_done)
         to_json(results, os.path.join(runner.work_dir, 'metrics.json'))
+        numbers = {f'{part}/{name}': value for part, values in runner.val_loop.results.items() if isinstance(values, dict)
+                   for name, value in values.items() if isinstance(value, (int, float))}
+        runner.visualizer.add_scalars(numbers, step=runner.iter_done)
         table = format_table(runner.val_loop.results)
         runner.logger.info(f'Scores at iteration {runner.iter_done}:\n{table}')

@@ -196,7 +196,7 @@ class TokenizerTraining(BaseModel):
         text = self.tokenizer.text
         ids = text.ids([t or '?' for t in batch.texts]) if batch.texts is not None and text is not None and text.tokenizer else None
         with self.autocast():
-            outputs = self.tokenizer(batch.images, ids)
+            outputs = full_precision(self.tokenizer(batch.images, ids))
         if self.teacher is not None:
             outputs = outputs.replace(teacher=self.teacher(batch.images))
         return outputs
@@ -215,3 +215,11 @@ class TokenizerTraining(BaseModel):
     def forward(self, data, mode='predict'):
         """Batch -> TokenizerOutput (MMEngine's entry; 'predict' only, training goes through `train_step`)."""
         return self.predict(self.prepare(data))
+
+
+def full_precision(outputs):
+    """Return a TokenizerOutput in float32, as metrics and the teacher read it, whatever an autocast made of it."""
+    def full(value):
+        return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    return outputs.replace(reconstructions=full(outputs.reconstructions), pooled=full(outputs.pooled), text_pooled=full(outputs.text_pooled),
+                           features={name: full(value) for name, value in outputs.features.items()})

@@ -20,6 +20,7 @@ from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, schedulers
 from dtbox.training.loops import TrainLoop, ValLoop
+from dtbox.training.ready import check_backends, check_iterations, start_ranks
 from dtbox.training.schedules import StepSchedules
 
 register_scheme()
@@ -48,24 +49,25 @@ class Runner(MMRunner):
             Runner, ready for `train()`.
         """
         source, cfg = cfg, resolve(cfg)
-        if launcher != 'none':
-            from mmengine.dist import init_dist, is_distributed
-            if not is_distributed():
-                init_dist(launcher, backend='nccl' if torch.cuda.is_available() else 'gloo')
+        start_ranks(launcher)
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
         work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
         plugins = plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
         parts = build_parts(cfg, seed)
-        moved = prepare_folder(work_dir, resume)
+        remark = check_iterations(cfg)
+        check_backends(cfg.get('vis_backends'))
+        hooks = [HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])]
+        schedules = build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim'])
+        load_initial_weights(parts['model'], cfg, work_dir if resume else None)
+        moved = prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
         runner = cls(
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
-            optim_wrapper=parts['optim'], param_scheduler=schedulers(cfg.get('param_scheduler'), parts['optim']),
+            optim_wrapper=parts['optim'], param_scheduler=schedules,
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
                                param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
-            custom_hooks=[HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])],
-            load_from=cfg.get('load_from'), resume=resume, launcher=launcher, randomness=dict(seed=seed),
+            custom_hooks=hooks, load_from=cfg.get('load_from'), resume=resume, launcher=launcher, randomness=dict(seed=seed),
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []), default_scope='mmengine', log_level='WARNING',
             experiment_name=experiment_name(work_dir), cfg=cfg)
@@ -76,8 +78,14 @@ class Runner(MMRunner):
         runner.log_setting()
         if moved:
             runner.logger.info(f'{work_dir} held an earlier run; it is now {moved}.')
-        runner.dump_config()
+        if remark:
+            runner.logger.warning(remark)
+        if not resume:
+            runner.dump_config()
         return runner
+
+    def _init_model_weights(self):
+        pass  # loaded before the run folder was touched
 
     def _log_env(self, env_cfg):
         pass  # `log_setting` says what matters
@@ -120,12 +128,8 @@ class Runner(MMRunner):
         return loop if isinstance(loop, TrainLoop) else TrainLoop(self, self._train_dataloader, **loop)
 
     def build_param_scheduler(self, scheduler):
-        """Return dict optimizer name -> list of schedules."""
-        first = next(iter(scheduler.values()), [])
-        if first and not isinstance(first[0], dict):
-            return scheduler
-        return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=self.optim_wrapper[name]) for s in group]
-                for name, group in scheduler.items()}
+        """Return dict optimizer name -> list of schedules, which are built already."""
+        return scheduler
 
     @property
     def val_loop(self):
@@ -173,8 +177,7 @@ class Runner(MMRunner):
                 self.resume_run(checkpoints.load(path), path)
             else:
                 self.logger.info(f'{self.work_dir} has no checkpoint yet; the run starts from the beginning.')
-        elif self._load_from:
-            load_model(self.core, checkpoints.load(self._load_from), self._load_from)
+            self.dump_config()  # not before: a run that cannot be resumed keeps its config
         self._has_loaded = True
 
     def resume_run(self, state, path):
@@ -195,6 +198,23 @@ class Runner(MMRunner):
         self._train_loop._iter = int(state['iteration'])
         checkpoints.set_random_state(state['random'][get_rank()])
         self.logger.info(f'Resumed {path} at iteration {state["iteration"]}.')
+
+
+def load_initial_weights(model, cfg, resumed=None):
+    """Load the weights that a new run starts from: those that its parts name, and `load_from`. Nothing where `resumed` has a checkpoint."""
+    if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
+        if model.teacher is not None:
+            model.teacher.init_weights()
+        return
+    model.init_weights()
+    if cfg.get('load_from'):
+        load_model(model, checkpoints.load(cfg.load_from), cfg.load_from)
+
+
+def build_schedules(table, optim):
+    """Return dict optimizer name -> list of schedules from their configs, or None."""
+    return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=optim[name]) for s in group]
+            for name, group in (table or {}).items()} or None
 
 
 def load_model(model, state, path):

@@ -86,7 +86,9 @@ def test_files_that_are_no_pictures(tok, picture, tmp_path):
     (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
     (np.zeros((32, 32, 3)), 'images are ndarray; expected a tensor'), (None, 'images are NoneType'),
     ([np.zeros((32, 32, 3))], 'a list of images holds a ndarray'),
-    ([torch.zeros(3, 32, 32)], 'a list of images holds a Tensor'), (torch.full((1, 3, 32, 32), float('nan')), 'NaN or infinite')])
+    ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a Tensor'),
+    ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
+    (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'), (torch.full((1, 3, 32, 32), float('nan')), 'NaN or infinite')])
 def test_images_that_are_none(tok, given, says):
     for call in (tok.encode, tok.reconstruct):
         with pytest.raises(dtbox.InputError, match=says):
@@ -224,3 +226,12 @@ def test_texts_that_are_none(reader, texts, says):
 def test_strings_without_tokenizer(tok):
     with pytest.raises(dtbox.InputError, match='strings came, but this text tower has no tokenizer'):
         tok.embed_text('red fox')
+
+
+def test_a_list_of_tensors_is_a_batch(tok):
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert torch.equal(tok.encode(list(images))['pixel'], tok.encode(images)['pixel'])
+
+
+def test_repr(tok):
+    assert repr(tok).startswith('Tokenizer(32 x 32 pixels; pixel: ') and 'cpu, float32' in repr(tok)

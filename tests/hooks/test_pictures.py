@@ -84,7 +84,8 @@ def runner(tmp_path):
     logger = logging.getLogger('pictures-test')
     tokenizer = types.SimpleNamespace(decoder=None, vocabularies={})
     core = types.SimpleNamespace(tokenizer=tokenizer)
-    return types.SimpleNamespace(core=core, val_loop=None, iter_done=3, work_dir=str(tmp_path), logger=logger)
+    visualizer = types.SimpleNamespace(_vis_backends={})
+    return types.SimpleNamespace(core=core, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path), logger=logger)
 
 
 @pytest.mark.parametrize('decoder, says', [(None, 'the recipe has no decoder'), (object(), 'there are no held-out images')])

@@ -1,0 +1,53 @@
+"""What can go wrong with a run is found before its folder is touched: ranks, iterations, visualizer backends, weights."""
+import os
+
+import torch
+from mmengine.dist import init_dist, is_distributed
+from mmengine.registry import VISBACKENDS
+
+from dtbox.errors import InputError, closest, need_package
+
+PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
+"""Visualizer backend -> the module that it needs and the extra that brings it."""
+
+
+def start_ranks(launcher):
+    """Join the process group that a launcher has started; nothing to do for 'none'.
+
+    Without GPUs the ranks talk over gloo. MMEngine's own start would ask CUDA for a device, also where there is none.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    if torch.cuda.is_available():
+        init_dist(launcher, backend='nccl')
+    elif launcher != 'pytorch':
+        raise InputError(f'`{launcher}` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and '
+                         '--launcher pytorch.', '--launcher')
+    elif 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not set. Start it as: '
+                         'torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.', '--launcher')
+    else:
+        torch.distributed.init_process_group('gloo')
+
+
+def check_iterations(cfg):
+    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number; return what to say about its consequences, or None."""
+    count = cfg.train_cfg.get('max_iters')
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f'`max_iters` is {count!r}; expected a whole number of at least 1.', 'train_cfg.max_iters')
+    start = (cfg.model.get('adversarial') or {}).get('start', 0)
+    if isinstance(start, int) and start >= count:
+        return f'The discriminator would begin at iteration {start} (model.adversarial.start), but the run ends at {count}: it trains without.'
+    return None
+
+
+def check_backends(backends):
+    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
+    for i, backend in enumerate(backends or []):
+        kind = backend.get('type') if isinstance(backend, dict) else None
+        if kind is None or VISBACKENDS.get(kind) is None:
+            known = sorted(VISBACKENDS.module_dict)
+            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {backend!r}.{closest(str(kind), known)}',
+                             f'vis_backends.{i}')
+        if kind in PACKAGES:
+            need_package(*PACKAGES[kind], f'`{kind}`')
