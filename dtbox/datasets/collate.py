@@ -5,12 +5,13 @@ from dtbox.errors import InputError
 from dtbox.structures import Batch
 
 
-def collate(items):
+def collate(items, with_texts=False):
     """Put samples together.
 
     Args:
         items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`, `set`
             and `key` where known. A text of '' and a label of -1 mean that the sample has none.
+        with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
         Batch with images [B, 3, H, W]. `texts` is None where no sample has one ('' marks single samples without);
@@ -31,6 +32,6 @@ def collate(items):
     texts = [item.get('text') or '' for item in items]
     labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64)
     sets, keys = [item.get('set') for item in items], [item.get('key') for item in items]
-    return Batch(images=torch.stack(images), texts=texts if any(texts) else None,
+    return Batch(images=torch.stack(images), texts=texts if with_texts or any(texts) else None,
                  labels=labels if bool((labels >= 0).any()) else None,
                  sets=None if None in sets else sets, keys=None if None in keys else keys)

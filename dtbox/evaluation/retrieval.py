@@ -28,7 +28,7 @@ class Retrieval(Metric):
     """`t2i_rK/SIDE` and `i2t_rK/SIDE`, SIDE being `teacher` or `tokens`; `kept`, the tokens' mean R@1 over the teacher's.
 
     The mean R@1 is that of both directions. Samples of one key are one picture, equal captions one text; with several right
-    answers the best one counts. Ties count against. Pictures with an empty caption are left out. Texts are embedded by the
+    answers the best one counts. Ties count against. Pictures without a caption are left out. Texts are embedded by the
     outputs' `text_pooled` or else by the context's `embed_text`.
 
     Args:
@@ -63,7 +63,7 @@ class Retrieval(Metric):
         keys = batch.keys or [f'rank {ranks.rank()}, sample {next(_nameless)}' for _ in range(size)]
         told = [i for i, caption in enumerate(batch.texts) if caption.strip()]
         if len(told) < size:
-            self.leave_out('pictures with an empty caption', size - len(told))
+            self.leave_out('pictures without a caption', size - len(told))
         self.names += [(str(keys[i]), batch.texts[i].strip()) for i in told]
         for name, value in dict(text=text, **side_embeddings(outputs)).items():
             if value is None:

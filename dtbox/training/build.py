@@ -1,4 +1,6 @@
 """From a resolved config to the parts of a run: model, data, optimizers, schedules."""
+import functools
+
 import torch
 from mmengine.dist import get_rank, get_world_size
 from torch.utils.data import DataLoader
@@ -53,7 +55,7 @@ def val_dataloader(cfg):
     dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
     sampler = EvalSampler(len(dataset), rank=get_rank(), world=get_world_size())
     return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=collate)
+                      collate_fn=functools.partial(collate, with_texts=bool(getattr(dataset, 'metainfo', {}).get('texts'))))
 
 
 def _check_loader(cfg, where):
