@@ -205,6 +205,15 @@ def test_names_that_are_taken(tmp_path, code, says):
     assert QUANTIZERS.get('FSQ') is fsq and HEADS.module_dict == heads
 
 
+def test_names_of_a_room_that_nobody_has_asked_yet(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path / 'animals.py', 'from dtbox.registry import Slot\nANIMALS = Slot("animals", scope="dtbox", locations=["animals_room"])\n')
+    write(tmp_path / 'animals_room.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", module=dict)\n')
+    path = write(tmp_path / 'mine.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", module=list)\n')
+    with pytest.raises(InputError, match=r'mine\.py:2\) registers `Cow` under animals'):
+        plugins.load_plugins(path)
+
+
 def test_two_plugins_of_one_basename(tmp_path):
     for folder, name in (('a', 'One'), ('b', 'Two'), ('c', 'One')):
         write(tmp_path / folder / 'mine.py', HEAD.format(name=name))

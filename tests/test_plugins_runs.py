@@ -11,6 +11,7 @@ import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.plugins import LOADED
+from dtbox.plugins.record import pairs
 from dtbox.registry import HEADS, HOOKS, QUANTIZERS
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner, default_work_dir
@@ -24,13 +25,11 @@ from tools import print_config, reconstruct, test, train
 @pytest.mark.parametrize('given, cwd', [('mine', 'elsewhere'), ('plugins/mine.py', 'elsewhere'), ('../plugins/mine.py', 'elsewhere'),
                                         ('mine.py', 'root/plugins'), ('ABSOLUTE', 'elsewhere')])
 def test_paths_are_those_of_the_config_file(clean, tmp_path, monkeypatch, given, cwd):
-    (tmp_path / 'elsewhere').mkdir()
     path = write(tmp_path / 'root' / 'plugins' / 'mine.py', HEAD.format(name='Mine'))
-    write(tmp_path / 'elsewhere' / 'mine.py', HEAD.format(name='Wrong'))
+    for file in ('mine/mine.py', 'plugins/mine.py'):
+        write(tmp_path / 'elsewhere' / file, HEAD.format(name='Wrong'))
     if given == 'mine':
         path = write(tmp_path / 'root' / 'mine' / 'mine.py', HEAD.format(name='Mine')).parent
-    if cwd == 'root/plugins':
-        (tmp_path / 'elsewhere' / 'mine.py').unlink()
     monkeypatch.chdir(tmp_path / cwd)
     config = write(tmp_path / 'root' / 'configs' / 'deep' / 'c.py', f'plugins = [{given.replace("ABSOLUTE", str(path))!r}]\nseed = 1\n')
     if given == '../plugins/mine.py':
@@ -310,6 +309,16 @@ def test_a_missing_plugin_that_is_not_needed_is_warned_of(copy, tiny_run):
     checkpoint.save(state, copy / 'other.pth')
     with pytest.warns(UserWarning, match='was trained with the plugin mine, .* which is not loaded'):
         dtbox.load(tiny_run, copy / 'other.pth')
+
+
+@pytest.mark.parametrize('recorded, current, expected', [
+    ('a1', 'a1', ['a1']), ('a1', 'a2', ['a2']), ('a1', 'b1', ['b1']), ('a1', 'b2', [None]), ('a1', '', [None]),
+    ('a1 a2', 'a2 a1', ['a1', 'a2']), ('a1 b2', 'a3 c1', ['c1', None]), ('a1 a2', 'a2 a3', ['a3', 'a2'])])
+def test_which_recorded_plugin_is_which(recorded, current, expected):
+    """By content first, whatever it is called now, then by name; a letter is a name, a digit the content."""
+    old, new = ([dict(name=word[0], hash=word[1]) for word in text.split()] for text in (recorded, current))
+    assert [before for before, _ in pairs(old, new)] == old
+    assert [after and after['name'] + after['hash'] for _, after in pairs(old, new)] == expected
 
 
 def test_runs_without_plugins_leave_no_record(tiny_run):
