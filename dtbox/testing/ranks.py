@@ -1,7 +1,8 @@
 """A group of processes that stays alive for many jobs: what several ranks do, asked of them from one process.
 
-Every job gets a process group of its own (gloo over a file), so that nothing of a failed job reaches the next. A rank that
-dies or does not answer ends the job with a `RankError` and is replaced for the next one.
+They form one gloo group (found through a file), made once: groups made and ended for each job would race each other. A rank that
+raises, dies or does not answer ends the job with a `RankError`, and all ranks with it: nobody knows what the others still wait for.
+The next job starts new ones.
 """
 import atexit
 import multiprocessing
@@ -11,11 +12,12 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import wait
 
-GRACE = 5.0
-"""Seconds that the other ranks have left once one has failed."""
+GRACE = 1.0
+"""Seconds that the other ranks have left to say what went wrong, once one has failed."""
 
 
 class RankError(RuntimeError):
@@ -34,7 +36,7 @@ class Ranks:
 
     def __init__(self, world=2, timeout=120.0):
         self.world, self.timeout = world, timeout
-        self.processes, self.pipes, self.folder, self.jobs = [], [], None, 0
+        self.processes, self.pipes, self.folder = [], [], None
 
     def run(self, function, *args):
         """Call `function(rank, world, *args)` in every rank, inside a gloo process group.
@@ -53,18 +55,17 @@ class Ranks:
             self.close()
         if not self.processes:
             self._start()
-        self.jobs += 1
-        init = os.path.join(self.folder.name, f'job{self.jobs}')
         try:
             for pipe in self.pipes:
-                pipe.send((os.getcwd(), sys.path, init, job))
+                with suppress(ConnectionError):  # a rank that is dead already is found in `_answers`
+                    pipe.send((os.getcwd(), sys.path, job))
             answers = self._answers()
+            failed = [text for fine, text in answers.values() if not fine]
+            if failed:
+                raise RankError(' '.join(failed))
         except BaseException:
             self.close()
             raise
-        failed = [text for fine, text in answers.values() if not fine]
-        if failed:
-            raise RankError(' '.join(failed))
         return [answers[rank][1] for rank in range(self.world)]
 
     def _start(self):
@@ -72,7 +73,7 @@ class Ranks:
         self.folder = tempfile.TemporaryDirectory(prefix='dtbox-ranks-')
         for rank in range(self.world):
             pipe, far = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, far), daemon=True)
+            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, os.path.join(self.folder.name, 'group'), far), daemon=True)
             process.start()
             far.close()
             self.processes.append(process), self.pipes.append(pipe)
@@ -97,7 +98,7 @@ class Ranks:
         try:
             return pickle.loads(self.pipes[rank].recv_bytes())
         except (EOFError, ConnectionError):
-            self.processes[rank].join(GRACE)
+            self.processes[rank].join(5)
             raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (Ranks import the script that starts them: it has '
                             'to be a file, and to start them under `if __name__ == \'__main__\':`.)') from None
 
@@ -126,32 +127,29 @@ SHARED = Ranks()
 """The two ranks of this process: started by whoever needs them first, and used by everybody after."""
 
 
-def _serve(rank, world, timeout, pipe):
-    """Do the jobs that come through the pipe, until it closes."""
+def _serve(rank, world, timeout, file, pipe):
+    """Join the group and do the jobs that come through the pipe, until it closes."""
     import torch
+    import torch.distributed as dist
     torch.set_num_threads(1)
     if os.path.isdir('/sys/class/net/lo'):  # a machine whose own name leads nowhere has this at least
         os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
+    dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world, timeout=timedelta(seconds=timeout))
     while True:
         try:
-            folder, path, init, job = pipe.recv()
+            folder, path, job = pipe.recv()
         except EOFError:
             return
         os.chdir(folder)
         sys.path[:] = path
-        pipe.send_bytes(_do(rank, world, timeout, init, job))
+        pipe.send_bytes(_do(rank, world, job))
 
 
-def _do(rank, world, timeout, init, job):
-    """Run one job in a group of its own: a pickle of (True, result) or (False, what went wrong)."""
-    import torch.distributed as dist
+def _do(rank, world, job):
+    """Run one job: a pickle of (True, result) or (False, what went wrong)."""
     try:
         function, args = pickle.loads(job)
-        dist.init_process_group('gloo', init_method=f'file://{init}', rank=rank, world_size=world, timeout=timedelta(seconds=timeout))
         return pickle.dumps((True, function(rank, world, *args)))
     except Exception as e:
         place = traceback.extract_tb(e.__traceback__)[-1]
         return pickle.dumps((False, f'rank {rank} raised {type(e).__name__} in {os.path.basename(place.filename)}:{place.lineno}: {e}'))
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()

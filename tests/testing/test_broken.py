@@ -216,12 +216,12 @@ class Dithers(VQ):
 
 @breaks('state_dict')
 class CountsInPython(VQ):
-    """The decay changes after three updates, and nothing of that is saved."""
+    """The decay changes after four updates, and nothing of that is saved."""
     steps = 0
 
     def commit(self):
         self.steps += bool(self.codebook.pending)
-        self.codebook.decay = 0.9 if self.steps <= 3 else 0.5
+        self.codebook.decay = 0.9 if self.steps <= 4 else 0.5
         super().commit()
 
 
