@@ -67,7 +67,7 @@ class Slot(Registry):
             return found[key]
         own = sorted(self.module_dict)
         raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
-                         f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`.')
+                         f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`, or by --plugin.')
 
     def build(self, cfg, where='', **defaults):
         """Build the part that `cfg` describes.

@@ -1,11 +1,15 @@
 """What the tests of plugins share: registries and plugins as they were before each test, and small plugins to write."""
 import contextlib
 import sys
+from pathlib import Path
 
 import pytest
 
 from dtbox.plugins import load
 from dtbox.registry import ALL
+
+ROOT = str(Path(__file__).parents[1])
+STAYS = ('dtbox', 'mmengine', 'mmcv', 'torch')
 
 HEAD = '''"""A plugin."""
 from dtbox.registry import HEADS
@@ -83,11 +87,16 @@ def without_plugins():
 
     def restore():
         for registry, parts in before.items():
-            registry._module_dict.clear()
-            registry._module_dict.update(parts)
-        for module in set(sys.modules) - modules:
-            if not module.startswith(('dtbox.', 'mmengine', 'torch', 'PIL', 'tests')):
-                del sys.modules[module]
+            for name in set(registry.module_dict) - set(parts):
+                if registry.module_dict[name].__module__.split('.')[0] not in STAYS:  # those register once a process
+                    del registry.module_dict[name]
+            registry.module_dict.update(parts)
+        new = set(sys.modules) - modules
+        files = {name: getattr(sys.modules[name], '__dict__', {}).get('__file__') for name in new}
+        tops = {name.split('.')[0] for name, file in files.items() if file and not file.startswith((sys.prefix, sys.base_prefix, ROOT))}
+        for name in new:
+            if name.startswith('dtbox_plugin_') or name.split('.')[0] in tops:
+                del sys.modules[name]
         forget_plugins()
     try:
         yield restore

@@ -258,6 +258,16 @@ def test_entry_points_come_with_the_first_plugin(tmp_path, monkeypatch):
     assert 'Bought' in HEADS.module_dict
 
 
+def test_a_package_that_is_there_twice(tmp_path, monkeypatch):
+    """As Python imports it: the first on the path."""
+    for folder, name in (('old', 'Old'), ('new', 'New')):
+        write(tmp_path / folder / f'{folder}_shop.py', HEAD.format(name=name).replace('__version__', 'version'))
+        install(tmp_path / folder, 'Head.Shop' if folder == 'old' else 'head-shop', {'heads': f'{folder}_shop'}, version=f'{len(folder)}.{folder}')
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    plugins.load_installed()
+    assert [p.name for p in plugins.LOADED.values()] == ['new_shop']
+
+
 @pytest.mark.parametrize('value, text, says', [
     ('shop', '\n1 / 0\n', r'shop \(\S+shop\.py:2\) cannot be imported: ZeroDivisionError'), ('gone_shop', '', r'there is no `gone_shop`'),
     ('shop:sell', '', r'InputError: \S+shop\.py has no `sell`'),

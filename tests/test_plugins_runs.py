@@ -248,6 +248,7 @@ def test_resuming_with_a_changed_plugin(copy, made, tiny_config, capsys, clean):
     train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', '--accept-plugin-change', iters=3))
     state = checkpoint.load(copy / 'run')
     assert state['iteration'] == 3 and (state['meta']['plugins'][0]['hash'], state['meta']['plugins'][0]['before']) == (new, [old])
+    assert f'Plugin mine, version 2.0, hash {new}, was {old}, from {copy}/mine\n' in ''.join(p.read_text() for p in (copy / 'run').rglob('*.log'))
     clean()
     train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', iters=4))  # what was accepted is the state of things
     assert checkpoint.load(copy / 'run')['meta']['plugins'][0]['before'] == [old]

@@ -118,9 +118,13 @@ def load_installed():
     if _installed:
         return False
     _installed.append(True)
-    loaded = False
+    loaded, seen = False, set()
     try:
         for dist in metadata.distributions():
+            name = re.sub(r'[-_.]+', '-', dist.metadata['Name'] or '').lower()
+            if name in seen:  # an older copy further down the path
+                continue
+            seen.add(name)
             for entry in dist.entry_points:
                 if entry.group == GROUP:
                     loaded |= _load_entry(dist, entry)

@@ -112,6 +112,12 @@ def _registered(part):
     return room in ALL and name in ALL[room].module_dict
 
 
+def describe(record):
+    """Return a record as one line: name, version, hash, the hashes that it had earlier in this run, and where it is."""
+    earlier = f', was {", ".join(record["before"])}' if record.get('before') else ''
+    return f'{_title(record)}{earlier}, from {record["package"] or record["source"]}'
+
+
 def _title(record, name=None):
     words = [record['name'] if name is None else name, f'version {record["version"]}' if record['version'] else '', f'hash {record["hash"]}']
     return ', '.join(w for w in words if w)

@@ -94,6 +94,8 @@ class Runner(MMRunner):
         """Log versions, processes, threads and seed."""
         self.logger.info(f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, '
                          f'{get_world_size()} process(es), {torch.get_num_threads()} thread(s), seed {self._seed}')
+        for record in self.plugins:
+            self.logger.info(f'Plugin {plugin_record.describe(record)}')
 
     def dump_config(self):
         """Write the config, bases merged and references kept, as config.py of the run folder; plugins.json; and the text tokenizer."""
