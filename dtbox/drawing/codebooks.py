@@ -22,14 +22,16 @@ class Codebook:
     Attributes:
         vocabulary: its name.
         depth: counted from 0, or None where a token has one code.
-        histogram: [K], how often each code was seen.
+        counts: how often each code that was seen was seen.
+        size: number of codes K.
         usage: share of the codes that were seen, in [0, 1].
         perplexity: exp of the histogram's entropy.
         dead: number of codes never seen.
     """
     vocabulary: str
     depth: Optional[int]
-    histogram: Any
+    counts: Any
+    size: int
     usage: float
     perplexity: float
     dead: int
@@ -70,8 +72,8 @@ def draw_codebooks(codebooks, path, title):
     """
     table = arranged(codebooks)
     columns = max(map(len, table))
-    curves = [ranked(c.histogram) for c in codebooks]
-    limits = min(min(s.min() for _, s in curves), *(1 / len(c.histogram) for c in codebooks)) / 3, max(s.max() for _, s in curves) * 20
+    curves = [ranked(c.counts) for c in codebooks]
+    limits = min(min(s.min() for _, s in curves), *(1 / c.size for c in codebooks)) / 3, max(s.max() for _, s in curves) * 20
     with rules():
         figure, axes = canvas(len(table), columns, (3.0 if columns > 1 else 4.6, 2.35))
         for ax in axes.flat:
@@ -93,8 +95,8 @@ def _number(codebook, codebooks):
 
 
 def _panel(ax, codebook, limits, colour):
-    size = len(codebook.histogram)
-    edges, shares = ranked(codebook.histogram)
+    size = codebook.size
+    edges, shares = ranked(codebook.counts)
     ax.set_visible(True)
     ax.set_yscale('log')
     ax.set(xlim=(0, size), ylim=limits)

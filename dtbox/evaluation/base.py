@@ -127,9 +127,10 @@ class Metric:
         raise NotImplementedError(f'{type(self).__name__} must write values().')
 
     def add(self, name, value):
-        """Add a tensor to the float64 sum `name`."""
+        """Add a tensor, dense or sparse, to the float64 sum `name`."""
         value = value.detach().cpu().double()
-        self.state[name] = self.state[name] + value if name in self.state else value
+        total = self.state[name] + value if name in self.state else value
+        self.state[name] = total.coalesce() if total.is_sparse else total
 
     def leave_out(self, reason, pictures):
         """Note why some pictures, or one side of them, could not be measured."""
@@ -148,15 +149,14 @@ class Metric:
         """Sum over ranks, once, at the end. Every rank must take part; one that saw nothing learns the shapes from the others."""
         if self.synced:
             return
-        gathered = ranks.gather_objects(({k: tuple(v.shape) for k, v in self.state.items()}, dict(self.reasons)))
+        gathered = ranks.gather_objects(({k: (*v.shape, *(['sparse'] if v.is_sparse else [])) for k, v in self.state.items()}, dict(self.reasons)))
         shapes = {}
         for layout, _ in gathered:
             for name, shape in layout.items():
                 if shapes.setdefault(name, shape) != shape:
                     raise InputError(f'{self.label}: the sums `{name}` have shape {list(shape)} on one rank and '
                                      f'{list(shapes[name])} on another. Ranks must evaluate the same model.')
-        zeros = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-        self.state = {name: ranks.sum_tensor(self.state.get(name, zeros[name])) for name in sorted(shapes)}
+        self.state = {name: ranks.sum_tensor(self.state[name] if name in self.state else _zeros(shapes[name])) for name in sorted(shapes)}
         self.reasons = sum((Counter(reasons) for _, reasons in gathered), Counter())
         self.synced = True
 
@@ -193,3 +193,9 @@ def _lookup(name, outputs, batch, context):
 
 def _absent(value):
     return value is None or (isinstance(value, (dict, list, tuple)) and not value)
+
+
+def _zeros(shape):
+    if shape and shape[-1] == 'sparse':
+        return torch.sparse_coo_tensor(size=shape[:-1], dtype=torch.float64, check_invariants=False).coalesce()
+    return torch.zeros(shape, dtype=torch.float64)

@@ -26,9 +26,14 @@ def gather_objects(value):
 
 
 def sum_tensor(tensor):
-    """Return the sum over ranks of a tensor that has the same shape everywhere."""
+    """Return the sum over ranks of a tensor that has the same shape everywhere, dense or sparse on all."""
     if not initialised():
         return tensor
+    if tensor.is_sparse:
+        tensor = tensor.coalesce()
+        parts = gather_objects((tensor.indices().cpu(), tensor.values().cpu()))
+        indices, values = torch.cat([i for i, _ in parts], 1), torch.cat([v for _, v in parts])
+        return torch.sparse_coo_tensor(indices, values, tensor.shape, check_invariants=False).coalesce().to(tensor.device)
     total = tensor.to(_device()).clone()
     dist.all_reduce(total)
     return total.to(tensor.device)

@@ -3,7 +3,7 @@ import torch
 
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
-from dtbox.evaluation.functional import code_usage
+from dtbox.evaluation.functional import code_usage, count_codes
 from dtbox.registry import METRICS
 
 
@@ -29,7 +29,7 @@ class CodeUsage(Metric):
                 self.add(f'{name}/depth{depth}', _count(codes[..., depth], size, name, depth))
 
     def histograms(self):
-        """Return vocabulary -> list over depths of float64 counts [K]; for plots."""
+        """Return vocabulary -> list over depths of float64 counts [K], sparse for very large K; for plots."""
         found = {}
         for name, (depths, _) in self.context.vocabularies.items():
             if f'{name}/depth0' in self.state:
@@ -39,12 +39,23 @@ class CodeUsage(Metric):
     def values(self):
         values = {}
         for name, histograms in self.histograms().items():
-            pooled = torch.zeros(max(len(h) for h in histograms), dtype=torch.float64)
-            for histogram in histograms:
-                pooled[:len(histogram)] += histogram
+            pooled = pool(histograms)
             for where, histogram in [(name, pooled), *((f'{name}/depth{d}', h) for d, h in enumerate(histograms))]:
                 values.update({f'{what}/{where}': v for what, v in code_usage(histogram).items()})
         return values
+
+
+def pool(histograms):
+    """Histograms [K] of several depths -> one over all of them, by id in the largest codebook."""
+    size = max(len(h) for h in histograms)
+    if any(h.is_sparse for h in histograms):
+        parts = [(h if h.is_sparse else h.to_sparse()).coalesce() for h in histograms]
+        return torch.sparse_coo_tensor(torch.cat([p.indices() for p in parts], 1), torch.cat([p.values() for p in parts]), (size,),
+                                       check_invariants=False).coalesce()
+    pooled = torch.zeros(size, dtype=torch.float64)
+    for histogram in histograms:
+        pooled[:len(histogram)] += histogram
+    return pooled
 
 
 def _count(codes, size, name, depth):
@@ -52,4 +63,4 @@ def _count(codes, size, name, depth):
     low, high = int(codes.min()), int(codes.max())
     if low < 0 or high >= size:
         raise InputError(f'codes of `{name}` at depth {depth} must lie in 0..{size - 1}, got {low}..{high}.')
-    return torch.bincount(codes, minlength=size)
+    return count_codes(codes, size)

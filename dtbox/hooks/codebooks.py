@@ -8,12 +8,13 @@ import math
 import os
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import Diverged, InputError
-from dtbox.evaluation.functional import code_usage
+from dtbox.evaluation import ranks
+from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
 from dtbox.hooks.log import read_history
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
@@ -62,9 +63,8 @@ class CodebookHealth(Hook):
     def _listener(self, name):
         def listen(module, args, output):
             if module.training and not in_backward():
-                counts = self.counts.setdefault(name, [torch.zeros(k, dtype=torch.int64, device=output.codes.device) for k in module.codebook_sizes])
-                for count, codes in zip(counts, output.codes.unbind(-1)):
-                    count += torch.bincount(codes.flatten(), minlength=len(count))
+                found = [count_codes(codes, size) for codes, size in zip(output.codes.unbind(-1), module.codebook_sizes)]
+                self.counts[name] = [a + b for a, b in zip(self.counts[name], found)] if name in self.counts else found
         return listen
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -75,9 +75,8 @@ class CodebookHealth(Hook):
         check_ranks(runner)
         row = dict(iteration=done)
         for name, quantizer in quantizers(runner):
-            counts = self.counts.get(name) or [torch.zeros(k, dtype=torch.int64) for k in quantizer.codebook_sizes]
-            for count in counts:
-                all_reduce(count)
+            nothing = torch.zeros(0, dtype=torch.int64)
+            counts = [ranks.sum_tensor(c) for c in self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]]
             self._describe(row, name, quantizer, counts)
             self._warn(runner, name, quantizer, counts)
         self.counts = {}
@@ -88,7 +87,7 @@ class CodebookHealth(Hook):
 
     def _describe(self, row, name, quantizer, counts):
         for depth, count in enumerate(counts):
-            if int(count.sum()):
+            if len(seen_counts(count)):
                 place = f'{name}_{depth}' if len(counts) > 1 else name
                 found = code_usage(count)
                 found['entropy'] = math.log2(found['perplexity'])
@@ -103,8 +102,9 @@ class CodebookHealth(Hook):
 
     def _warn(self, runner, name, quantizer, counts):
         shared = len(tables(quantizer)) == 1 and len(set(quantizer.codebook_sizes)) == 1
-        groups = [sum(counts)] if shared else counts
-        seen, size, drawn = sum(int((c > 0).sum()) for c in groups), sum(map(len, groups)), sum(int(c.sum()) for c in groups)
+        groups = [sum(counts[1:], counts[0])] if shared else counts
+        counted = [seen_counts(c) for c in groups]
+        seen, size, drawn = sum(map(len, counted)), sum(map(len, groups)), sum(int(c.sum()) for c in counted)
         if drawn < 4 * size:
             return
         usage = seen / size
@@ -163,7 +163,7 @@ def check_ranks(runner):
     mine = {name: checksum(quantizer) for name, quantizer in quantizers(runner)}
     everywhere = all_gather_object(mine)
     for name in mine:
-        found = [ranks[name] for ranks in everywhere]
+        found = [state[name] for state in everywhere]
         if len(set(found)) > 1:
             odd = [rank for rank, value in enumerate(found) if value != found[0]]
             raise Diverged(f'at iteration {runner.iter_done}, the codebooks of the vocabulary `{name}` are no longer the same on all ranks: '

@@ -13,7 +13,7 @@ from dtbox.drawing.codebooks import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
 from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
 from dtbox.errors import InputError
-from dtbox.evaluation.functional import code_usage, psnr
+from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.images import to_unit
 from dtbox.hooks.log import read_history
 from dtbox.registry import HOOKS
@@ -166,8 +166,8 @@ def draw_usage(runner, path):
     for name, depths in histograms.items():
         for depth, histogram in enumerate(depths):
             found = code_usage(histogram)
-            panels.append(Codebook(name, depth if len(depths) > 1 else None, histogram.numpy(), found['usage'], found['perplexity'],
-                                   int(found['dead'])))
+            panels.append(Codebook(name, depth if len(depths) > 1 else None, seen_counts(histogram).numpy(), len(histogram),
+                                   found['usage'], found['perplexity'], int(found['dead'])))
     pictures = evaluator.results()['counts']['all']
     draw_codebooks(panels, path, f'{_name(runner)}: use of the codes on {pictures:,} held-out images')
 

@@ -93,7 +93,7 @@ from dtbox.plugins import load_plugins
 from dtbox.registry import QUANTIZERS
 from dtbox.testing import quantizer_checks
 
-PLUGIN = str(Path(__file__).parents[1])
+PLUGIN = str(Path(__file__).parent)
 EXAMPLE = dict(type='{name}', dim=8)
 
 test_contract = quantizer_checks(EXAMPLE, plugins=[PLUGIN])
@@ -122,10 +122,10 @@ python tools/train.py {shown}/config.py               # the main recipe with thi
 |---|---|
 | `__init__.py` | the quantizer |
 | `config.py` | its recipe |
-| `tests/test_{name}.py` | the contract, and a place for values worked out by hand |
+| `test_{name}.py` | the contract, and a place for values worked out by hand |
 '''
 
-FILES = {'__init__.py': MODULE, 'config.py': CONFIG, 'tests/test_{name}.py': TEST, 'README.md': README}
+FILES = {'__init__.py': MODULE, 'config.py': CONFIG, 'test_{name}.py': TEST, 'README.md': README}
 """File of a new quantizer -> template."""
 
 

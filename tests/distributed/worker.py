@@ -68,10 +68,11 @@ def metrics(rank, world):
     batch = Batch(images=images, texts=[f'text {i}' for i in range(11)], sets=['concepts'] * 5 + ['variants'] * 6, keys=list(map(str, range(11))))
     outputs = TokenizerOutput(
         images=images, reconstructions=images + 0.2 * torch.randn(11, 3, 12, 12, generator=g), text_pooled=text,
-        codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g)), features=dict(semantic=tokens + torch.randn(11, 4, 6, generator=g)),
+        codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g), large=torch.randint(0, 1 << 21, (11, 4, 2), generator=g)),
+        features=dict(semantic=tokens + torch.randn(11, 4, 6, generator=g)),
         pooled=text + torch.randn(11, 5, generator=g), teacher=TeacherOutput(tokens=tokens, pooled=text + torch.randn(11, 5, generator=g)))
     evaluator = SetEvaluator(METRICS)
-    evaluator.setup(EvalContext(vocabularies=dict(pixel=(2, [16, 16]))))
+    evaluator.setup(EvalContext(vocabularies=dict(pixel=(2, [16, 16]), large=(2, [1 << 21] * 2))))
     for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
         evaluator.update(take(batch, index, 11), take(outputs, index, 11))
     return evaluator.results()

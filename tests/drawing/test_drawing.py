@@ -53,7 +53,7 @@ def test_ranked_sorts_what_is_used():
 
 def panel(name, depth, size):
     histogram = np.random.default_rng(size).poisson(np.linspace(3, 0, size))
-    return codebooks.Codebook(name, depth, histogram, .5, 12.3, int((histogram == 0).sum()))
+    return codebooks.Codebook(name, depth, histogram[histogram > 0], len(histogram), .5, 12.3, int((histogram == 0).sum()))
 
 
 def test_panels_of_codebooks():

@@ -176,3 +176,16 @@ def test_code_usage_by_hand():
     assert code_usage(torch.ones(7))['perplexity'] == pytest.approx(7)
     with pytest.raises(InputError, match='at least one code'):
         code_usage(torch.zeros(4))
+
+
+def test_large_codebooks_are_counted_sparsely(monkeypatch):
+    """The same numbers as a dense histogram, from what was seen alone."""
+    from dtbox.evaluation.functional import codes
+    from dtbox.evaluation.usage import pool
+    dense = [codes.count_codes(torch.tensor([3, 1, 3, 7]), 9), codes.count_codes(torch.tensor([1, 1]), 9)]
+    monkeypatch.setattr(codes, 'DENSE', 8)
+    sparse = [codes.count_codes(torch.tensor([3, 1, 3, 7]), 9), codes.count_codes(torch.tensor([1, 1]), 9)]
+    assert not dense[0].is_sparse and sparse[0].is_sparse and torch.equal(sparse[0].to_dense(), dense[0])
+    assert code_usage(sparse[0]) == code_usage(dense[0]) and code_usage(pool(sparse)) == code_usage(pool(dense))
+    assert sorted(codes.seen_counts(sparse[0] + sparse[1]).tolist()) == [1, 2, 3]
+    assert codes.count_codes(torch.zeros(0, dtype=torch.int64), 2 ** 60).shape == (2 ** 60,)

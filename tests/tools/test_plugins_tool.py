@@ -1,5 +1,6 @@
 """tools/plugins.py: what there is, a plugin to start from, and the contract as a table."""
 import re
+import shutil
 import subprocess
 import sys
 
@@ -93,10 +94,11 @@ def test_what_docstrings_say(text, first, ids):
 
 
 def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
+    shutil.copy('.pytest.ini', tmp_path)  # as in a checkout, where the plugin's folder is a package that pytest knows
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', 'deep/plugins')
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()}
-    assert code == 0 and files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'tests/test_MyIdea.py')}
+    assert code == 0 and files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
     assert all(f in out for f in files)
     assert 'YOUR IDEA' in (tmp_path / 'deep/plugins/MyIdea/__init__.py').read_text()
     done = subprocess.run([sys.executable, '-m', 'pytest', '-q', 'deep/plugins/MyIdea', '-k', 'not two_ranks and not checkpointing'],

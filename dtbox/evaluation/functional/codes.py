@@ -6,12 +6,39 @@ import torch
 
 from dtbox.errors import InputError
 
+DENSE = 1 << 20
+"""Most codes whose histogram is a dense tensor; those of larger codebooks hold only what was seen."""
+
+
+def count_codes(codes, size):
+    """Count codes.
+
+    Args:
+        codes: int64 tensor of any shape, values in [0, K).
+        size: number of codes K.
+
+    Returns:
+        histogram [K] int64; a sparse (COO) tensor where K is larger than `DENSE`.
+    """
+    codes = codes.flatten()
+    if size <= DENSE:
+        return torch.bincount(codes, minlength=size)
+    found, counts = codes.unique(return_counts=True)
+    return torch.sparse_coo_tensor(found[None], counts, (size,), is_coalesced=True, check_invariants=False)
+
+
+def seen_counts(histogram):
+    """histogram [K], dense or sparse -> how often each code that was seen was seen, float64."""
+    histogram = torch.as_tensor(histogram)
+    counts = (histogram.coalesce().values() if histogram.is_sparse else histogram).double()
+    return counts[counts > 0]
+
 
 def code_usage(histogram):
     """Use of a codebook.
 
     Args:
-        histogram: [K], how often each code was seen.
+        histogram: [K], how often each code was seen; dense or sparse.
 
     Returns:
         dict of floats: `usage`, the share of codes seen at least once; `perplexity`, exp of the entropy (in nats) of the
@@ -20,10 +47,10 @@ def code_usage(histogram):
     Raises:
         InputError: when nothing was counted.
     """
-    histogram = torch.as_tensor(histogram).double()
-    total = histogram.sum()
+    histogram = torch.as_tensor(histogram)
+    counts = seen_counts(histogram)
+    total = counts.sum()
     if histogram.ndim != 1 or not total > 0:
         raise InputError(f'expected a histogram [K] with at least one code in it, got shape {list(histogram.shape)}, sum {total:g}.')
-    seen = (histogram > 0).sum().item()
-    entropy = torch.special.entr(histogram / total).sum()
-    return dict(usage=seen / len(histogram), perplexity=entropy.exp().item(), dead=float(len(histogram) - seen))
+    entropy = torch.special.entr(counts / total).sum()
+    return dict(usage=len(counts) / len(histogram), perplexity=entropy.exp().item(), dead=float(len(histogram) - len(counts)))
