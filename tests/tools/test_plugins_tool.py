@@ -97,7 +97,7 @@ def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
     shutil.copy('.pytest.ini', tmp_path)  # as in a checkout, where the plugin's folder is a package that pytest knows
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', 'deep/plugins')
-    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()}
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file() and p.parent != tmp_path}
     assert code == 0 and files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
     assert all(f in out for f in files)
     assert 'YOUR IDEA' in (tmp_path / 'deep/plugins/MyIdea/__init__.py').read_text()
