@@ -36,6 +36,7 @@ class CodeSearch:
         table = codebook.detach().float()
         table = torch.cat([table, table.pow(2).sum(1, keepdim=True).mul_(-0.5)], 1)
         self.size, self.device = len(table), table.device
+        self.memory = None
         if self.device.type == 'cpu':
             self.tiles = [(start, *_grouped(table[start:start + TILE])) for start in range(0, self.size, TILE)]
         else:
@@ -62,11 +63,12 @@ class CodeSearch:
     def _search(self, z, codes):
         widest = max(table.shape[1] for _, table, _ in self.tiles)
         rows = max(16, torch.get_num_threads() * ENTRIES // widest)
-        memory = z.new_empty(min(rows, len(z)) * widest)
+        if self.memory is None or self.memory.numel() < min(rows, len(z)) * widest:
+            self.memory = z.new_empty(min(rows, len(z)) * widest)  # kept for the next call: fresh pages cost more than they look
         for start in range(0, len(z), rows):
             part, best, winner = z[start:start + rows], None, None
             for first, table, groups in self.tiles:
-                score, code = _best_of_tile(part, table, groups, memory)
+                score, code = _best_of_tile(part, table, groups, self.memory)
                 code += first
                 if best is None:
                     best, winner = score, code

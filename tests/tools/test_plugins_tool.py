@@ -101,7 +101,7 @@ def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
     assert code == 0 and files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
     assert all(f in out for f in files)
     assert 'YOUR IDEA' in (tmp_path / 'deep/plugins/MyIdea/__init__.py').read_text()
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', 'deep/plugins/MyIdea', '-k', 'not two_ranks and not checkpointing'],
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'deep/plugins/MyIdea', '-k', 'not two_ranks and not checkpointing'],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     skipped = int(re.search(r'(\d+) skipped', done.stdout).group(1))
