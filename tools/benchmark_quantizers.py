@@ -17,7 +17,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description='Time dtbox against vector-quantize-pytorch, torch.cdist().argmin() and the rate of a large '
                                                  'matrix product, in alternation. Use an idle machine.')
     parser.add_argument('--only', metavar='TEXT', action='append', help='cases whose name holds TEXT, such as "depth 8" or FSQ; may be repeated')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds in which every contender runs once (default: 5)')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds in which the contenders take turns (default: 5)')
     parser.add_argument('--threads', type=int, help="threads (default: torch's own choice)")
     parser.add_argument('--memory', type=float, default=6, metavar='GB',
                         help='a contender whose distance matrices need more is left out, and the table says so (default: 6)')

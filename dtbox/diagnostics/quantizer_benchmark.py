@@ -4,6 +4,7 @@ matrix-product rate as the limit. All contenders of a case take turns in one pro
 Legend: N vectors of a call, C code width, K codebook size, Q depth.
 """
 import contextlib
+import math
 import os
 import statistics
 import sys
@@ -18,6 +19,8 @@ from dtbox.registry import QUANTIZERS
 
 SIDE = 2048
 """Side of the square product that gives the limit."""
+LEAST = 0.03
+"""Seconds that a contender runs at least in a round; quick ones are called several times."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def measure(case, rounds=5, memory=6 * 2 ** 30):
 
     Args:
         case: Case.
-        rounds: rounds in which every contender runs once, in changing order, after one to warm up.
+        rounds: rounds in which the contenders take turns, in changing order, after two calls to warm up.
         memory: bytes that a contender may need for its distance matrices; one that needs more is left out.
 
     Returns:
@@ -203,15 +206,22 @@ def measure(case, rounds=5, memory=6 * 2 ** 30):
     calls['limit'] = lambda: a @ b
     times = {name: [] for name in calls}
     extra = {name: peak_extra(call) for name, call in calls.items()}  # also warms up
+    repeats = {name: min(100, math.ceil(LEAST / timed(call, 1))) for name, call in calls.items()}
     for number in range(rounds):
         names = list(calls)
         for name in names[number % len(names):] + names[:number % len(names)]:
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(timed(calls[name], repeats[name]))
     limit = times.pop('limit')
     extra.pop('limit')
     return Result(case, {n: statistics.median(t) for n, t in times.items()}, times, extra, 2 * SIDE ** 3 / statistics.median(limit), left_out)
+
+
+def timed(call, repeats):
+    """Return seconds a call takes, the mean of so many in a row."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
 
 
 @contextlib.contextmanager
