@@ -41,6 +41,8 @@ def _update(book, vectors, codes):
 
 def _restart(book, vectors):
     """Replace codes whose averaged count is under the threshold by random vectors of this rank 0's call."""
+    if not len(vectors):  # an empty batch has no candidates: rows of the table stand in
+        vectors = book.weight.clone()
     if len(vectors) < book.size:
         vectors = vectors.repeat(-(-book.size // len(vectors)), 1)
         vectors = vectors + torch.rand_like(vectors) * 0.01 / vectors.shape[1] ** 0.5

@@ -41,7 +41,7 @@ def test_every_part_is_here():
 
 @pytest.mark.parametrize('name', ALL)
 def test_contract(name):
-    check_quantizer(ALL[name], skip=('empty_batches',) if name in OFFICIAL else ())
+    check_quantizer(ALL[name])
 
 
 def test_what_applies():
