@@ -4,6 +4,7 @@ Slots (`ENCODERS`, `QUANTIZERS`, ...) belong to dtbox alone: they have no parent
 only, never import paths. The registries under them extend MMEngine's where its Runner looks for a name. `locations`
 imports a room when a name is first asked for, so `import dtbox` stays cheap.
 """
+import importlib
 import inspect
 
 from mmengine.registry import DATASETS as MM_DATASETS
@@ -14,6 +15,10 @@ from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
 from dtbox.errors import InputError, closest
+
+PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
+           'parameter scheduler': 'mmengine.optim'}
+"""MMEngine registry -> the module that registers its parts."""
 
 
 def check_arguments(target, args, name):
@@ -59,6 +64,9 @@ class Slot(Registry):
     def get(self, key):
         """Return the registered class or function of that name; `InputError` when there is none."""
         found = self._candidates()
+        if key not in found and self.parent is not None:
+            importlib.import_module(PARENTS[self.parent.name])  # MMEngine's own registries do not know where their parts are
+            found = self._candidates()
         if key not in found:
             from dtbox.plugins import load_installed
             if load_installed():

@@ -81,9 +81,9 @@ def test_slots_ask_their_own_rooms_only():
 def test_every_slot_finds_its_parts(name):
     slot = ALL[name]
     slot.import_from_location()
-    assert slot.parent is not None or slot.module_dict, f'nothing is registered under {name}'
-    for key, target in slot.module_dict.items():
-        assert target.__module__.startswith('dtbox.'), key
+    own = {key: target for key, target in slot.module_dict.items() if target.__module__.startswith('dtbox.')}  # tests of plugins add theirs
+    assert slot.parent is not None or own, f'nothing is registered under {name}'
+    for key, target in own.items():
         assert (target.__doc__ or '').strip(), f'{key} has no docstring'
 
 
