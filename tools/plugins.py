@@ -92,6 +92,8 @@ def quantizers_of(args):
     QUANTIZERS.import_from_location()
     if args.subject in QUANTIZERS.module_dict or not (os.path.exists(args.subject) or args.subject.endswith('.py') or os.sep in args.subject):
         target = QUANTIZERS.get(args.subject)
+        if not isinstance(getattr(target, 'example', None) or {}, dict):
+            raise InputError(f'the `example` of {args.subject} is {target.example!r}; expected a dict of constructor arguments.')
         node = dict(quantizer={'type': args.subject, **(getattr(target, 'example', None) or {})})
         for key, value in options.items():
             set_option(node, f'quantizer.{key}', value)
@@ -104,6 +106,8 @@ def quantizers_of(args):
             raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, dim=8), or give a config, or '
                              'the arguments: --cfg-options KEY=VALUE.') from e
         return [(args.subject, node['quantizer'])]
+    if is_plugin(args.subject):
+        raise InputError(f'{args.subject} is a plugin, not a config. Name the quantizer and the plugin: check NAME --plugin {args.subject}')
     cfg = resolve(load_config(args.subject, options, args.plugin))
     vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
     if not vocabularies:
@@ -114,6 +118,16 @@ def quantizers_of(args):
             raise InputError('the vocabulary has no `quantizer`.', f'model.tokenizer.vocabularies.{name}')
         found.setdefault(repr(vocabulary.quantizer), (vocabulary.quantizer.to_dict(), []))[1].append(name)
     return [(f'{cfg["type"]} of {", ".join(names)}', cfg) for cfg, names in found.values()]
+
+
+def is_plugin(path):
+    """Whether a path is a plugin's folder without a recipe, or a .py file that registers parts."""
+    if os.path.isdir(path):
+        return not os.path.isfile(os.path.join(path, 'config.py')) and os.path.isfile(os.path.join(path, '__init__.py'))
+    if not os.path.isfile(path):
+        return False
+    with open(path, encoding='utf-8', errors='replace') as f:
+        return 'register_module' in f.read()
 
 
 def check(args):

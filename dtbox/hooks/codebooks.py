@@ -29,7 +29,7 @@ class CodebookHealth(Hook):
 
     Every `interval` iterations a line of `codebooks.jsonl` says for each vocabulary and depth, over the tokens of the interval and of all
     ranks: `usage` (share of the codes seen), `dead` (codes not seen), `entropy` (of their histogram, in bits) and `perplexity`
-    (2^entropy); for each vocabulary `restarts` (codes that restarted) and `norm_spread` (standard deviation of the row norms over their
+    (2^entropy); for each vocabulary `restarts` (codes that restarted) and `spread` (standard deviation of the row norms over their
     mean). The same numbers go to MMEngine's visualizer backends, and as curves to codebook_health.png at the end. A warning names what to
     try when the usage of a vocabulary, all depths together, falls under `warn`. Across ranks a checksum of the quantizers is compared.
 
@@ -48,11 +48,11 @@ class CodebookHealth(Hook):
         if not 0 <= warn <= 1:
             raise InputError(f'`warn` is {warn!r}; expected a share from 0 to 1.', 'warn')
         self.interval, self.warn = interval, warn
-        self.counts, self.restarted, self.handles, self.low = {}, {}, [], set()
+        self.counts, self.restarted, self.handles, self.low, self.since = {}, {}, [], set(), 0
 
     def before_train(self, runner):
         """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
-        self.path = os.path.join(runner.work_dir, FILE)
+        self.path, self.since = os.path.join(runner.work_dir, FILE), runner.iter_done
         self.counts, self.restarted = {}, {n: restarts(q) for n, q in quantizers(runner)}
         self.handles = [q.register_forward_hook(self._listener(n)) for n, q in quantizers(runner)]
         if get_rank() == 0:
@@ -62,7 +62,8 @@ class CodebookHealth(Hook):
 
     def _listener(self, name):
         def listen(module, args, output):
-            if module.training and not in_backward():
+            if module.training and not in_backward() and hasattr(output, 'codes'):
+                check_range(module, output.codes)
                 found = [count_codes(codes, size) for codes, size in zip(output.codes.unbind(-1), module.codebook_sizes)]
                 self.counts[name] = [a + b for a, b in zip(self.counts[name], found)] if name in self.counts else found
         return listen
@@ -79,7 +80,7 @@ class CodebookHealth(Hook):
             counts = [ranks.sum_tensor(c) for c in self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]]
             self._describe(row, name, quantizer, counts)
             self._warn(runner, name, quantizer, counts)
-        self.counts = {}
+        self.counts, self.since = {}, done
         if get_rank() == 0:
             with open(self.path, 'a') as f:
                 f.write(json.dumps(row) + '\n')
@@ -90,15 +91,16 @@ class CodebookHealth(Hook):
             if len(seen_counts(count)):
                 place = f'{name}_{depth}' if len(counts) > 1 else name
                 found = code_usage(count)
-                found['entropy'] = math.log2(found['perplexity'])
+                found['entropy'], found['dead'] = math.log2(found['perplexity']), int(found['dead'])
                 row.update({f'{key}_{place}': found[key] for key in ('usage', 'dead', 'entropy', 'perplexity')})
         total = restarts(quantizer)
-        row[f'restarts_{name}'] = total - self.restarted[name]
+        if any(hasattr(book, 'restarts') for book in books(quantizer)):
+            row[f'restarts_{name}'] = total - self.restarted[name]
         self.restarted[name] = total
         norms = [weight.detach().float().norm(dim=-1) for weight in tables(quantizer)]
         if norms:
             norms = torch.cat(norms)
-            row[f'norm-spread_{name}'] = float(norms.std(unbiased=False) / norms.mean().clamp_min(1e-12))
+            row[f'spread_{name}'] = float(norms.std(unbiased=False) / norms.mean().clamp_min(1e-12))
 
     def _warn(self, runner, name, quantizer, counts):
         shared = len(tables(quantizer)) == 1 and len(set(quantizer.codebook_sizes)) == 1
@@ -111,7 +113,8 @@ class CodebookHealth(Hook):
         if usage >= self.warn:
             self.low.discard(name)
         elif name not in self.low and get_rank() == 0:  # once, until it has recovered
-            runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its {size:,} codes over the last {self.interval} '
+            count = runner.iter_done - self.since
+            runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its {size:,} codes over the last {count} '
                                   f'iterations, less than {100 * self.warn:g} %. {advice(quantizer)}')
             self.low.add(name)
 
@@ -126,6 +129,22 @@ class CodebookHealth(Hook):
             draw_curves(rows, os.path.join(runner.work_dir, PICTURE), f'{name}: codes of the training batches, by vocabulary and depth')
 
 
+def check_range(quantizer, codes):
+    """Raise `InputError` unless the codes [B,N,Q] of a quantizer lie in its codebooks."""
+    sizes = quantizer.codebook_sizes
+    if codes.shape[-1] != len(sizes):
+        found = f'codes of the shape {list(codes.shape)}'
+    elif not codes.numel():
+        return
+    else:
+        low, high = codes.flatten(0, -2).amin(0).tolist(), codes.flatten(0, -2).amax(0).tolist()
+        if min(low) >= 0 and all(h < size for h, size in zip(high, sizes)):
+            return
+        found = f'codes from {min(low)} to {max(high)}'
+    raise InputError(f'{type(quantizer).__name__} gave {found}; its `codebook_sizes` are {list(sizes)}. '
+                     'Run `python tools/plugins.py check` on it.')
+
+
 def quantizers(runner):
     """Return [(vocabulary, quantizer)] of a runner's tokenizer."""
     return [(name, vocabulary.quantizer) for name, vocabulary in runner.core.tokenizer.vocabularies.items()]
@@ -137,7 +156,9 @@ def books(quantizer):
 
 
 def tables(quantizer):
-    """Return the tables [K, C] of a quantizer."""
+    """Return the tables [K, C] of a quantizer: what its own `tables()` says, or those of its codebooks."""
+    if hasattr(quantizer, 'tables'):
+        return list(quantizer.tables())
     return [book.weight for book in books(quantizer)]
 
 
@@ -149,7 +170,7 @@ def restarts(quantizer):
 def advice(quantizer):
     """Return what to try against unused codes."""
     if not tables(quantizer):
-        return 'Its codes are fixed: try fewer levels or bits, or a wider spread of the features (a larger weight of the losses that read them).'
+        return 'Try fewer codes, levels or bits, or a wider spread of the features (a larger weight of the losses that read them).'
     tips = ['a smaller codebook or code width', "codebook.start=dict(type='KMeansStart')"]
     if not any(getattr(book, 'restart', 0) for book in books(quantizer)):
         tips.insert(0, 'codebook.restart=1.0, so that unused codes take vectors of the batch')

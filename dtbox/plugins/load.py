@@ -95,8 +95,8 @@ def load_named(names, config, given=()):
             plugins += new[:1] if run and new else load_plugins(name, near=config)
         except Missing as e:
             if not new:
-                raise InputError(f'{e.message} It is named in {config}; if it has moved, give its new place: --plugin PATH, or plugins=[PATH] '
-                                 'of dtbox.load.') from e
+                raise InputError(f'{e.message} It is named in {config}; if it has moved, give its new place '
+                                 '(under the same name): --plugin PATH, or plugins=[PATH] of dtbox.load.') from e
             plugins += new[:1]
     return plugins
 

@@ -143,6 +143,8 @@ def new_quantizer(name, folder, recipe):
     Raises:
         InputError: the name is no identifier or is registered already, or the folder exists.
     """
+    if name in ('torch', 'InputError', 'Quantizer', 'QuantizerOutput', 'ESTIMATORS', 'QUANTIZERS', 'check_sizes'):
+        raise InputError(f'`{name}` is a name that the module itself uses. Choose another, such as MyQuantizer.')
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith('_') or not name.isascii():
         raise InputError(f'`{name}` cannot be the name of a class and of a folder. Take letters, digits and underscores, a letter first, such as '
                          'MyQuantizer.')

@@ -102,6 +102,9 @@ def apart(a, b):
     """Say how far two tensors are from each other."""
     if a.shape != b.shape:
         return f'the shapes are {list(a.shape)} and {list(b.shape)}'
+    for values in (a, b):
+        if values.is_floating_point() and values.isnan().any():
+            return f'{int(values.isnan().sum())} of {values.numel()} values are NaN'
     distance = (a.double() - b.double()).abs()
     return f'{int((distance != 0).sum())} of {distance.numel()} values differ, by {distance.max().item():.3g} at most'
 

@@ -1,5 +1,6 @@
 """The contract of quantizers as a list of checks, and three ways to run it: a report, one assertion, one pytest test a check."""
 import time
+import traceback
 from dataclasses import dataclass
 
 import torch
@@ -55,8 +56,22 @@ def run_check(name, subject):
         except Broken as e:
             status, detail = 'fails', str(e)
         except Exception as e:
-            status, detail = 'fails', f'raised {type(e).__name__}: {e}'
+            status, detail = 'fails', f'raised {type(e).__name__}: {e}{place(e)}'
+    if status == 'fails':
+        detail = f'{shortened(detail)} Asked: {" ".join(CHECKS[name].__doc__.split())}'
     return CheckResult(name, status, detail, time.perf_counter() - begin)
+
+
+def shortened(text, most=400):
+    """Return a text on one line, cut where it is long."""
+    text = ' '.join(text.split())
+    return text if len(text) <= most else f'{text[:most]} ...'
+
+
+def place(error):
+    """Return where, outside of dtbox and torch, an exception came from: ' (FILE:LINE)', or ''."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ('/torch/', '/dtbox/', '<'))]
+    return f' ({frames[-1].filename}:{frames[-1].lineno}).' if frames else '.'
 
 
 def run_checks(cfg, plugins=(), only=None, skip=(), ranks=None):

@@ -7,7 +7,7 @@ import torch.nn as nn
 
 from dtbox.errors import InputError
 from dtbox.registry import PROJECTIONS, QUANTIZERS, VOCABULARIES
-from dtbox.structures import VocabularyOutput
+from dtbox.structures import QuantizerOutput, VocabularyOutput
 
 
 def parse_taps(taps, encoders):
@@ -64,6 +64,11 @@ class Vocabulary(nn.Module):
         self.taps, weights = [t for t, _ in parsed], torch.tensor([w for _, w in parsed])
         self.learn, self.share_projection = learn, share_projection
         self.quantizer = QUANTIZERS.build(quantizer, where='quantizer')
+        missing = [n for n in ('dim', 'codebook_sizes', 'forward', 'encode', 'decode', 'commit', 'discard', 'init_weights')
+                   if not hasattr(self.quantizer, n)]
+        if missing or not isinstance(self.quantizer, nn.Module):
+            raise InputError(f'{type(self.quantizer).__name__} is no quantizer: it lacks {", ".join(missing) or "torch.nn.Module"}. '
+                             'Derive it from dtbox.quantizers.base.Quantizer.', 'quantizer')
         code_dim = self.quantizer.dim
         widths = [encoders[name].width(layer) for name, layer in self.taps]
         if share_projection and len(set(widths)) > 1:
@@ -116,6 +121,9 @@ class Vocabulary(nn.Module):
     def forward(self, tapped):
         """Tapped layers (list of [B,N,D]) -> VocabularyOutput."""
         out = self.quantizer(self.combine(tapped))
+        if not isinstance(out, QuantizerOutput):
+            raise InputError(f'{type(self.quantizer).__name__} returned a {type(out).__name__}; expected a '
+                             'QuantizerOutput(features, codes, losses).', 'quantizer')
         return VocabularyOutput(self.post_projection(out.features), out.features, out.codes, out.losses)
 
     def encode(self, tapped):

@@ -41,8 +41,8 @@ def test_numbers_by_hand(tmp_path):
     fsq.eval()(torch.tensor([[[9., 9.]]])), fsq.train()  # evaluation is not counted
     runner.iter_done = 1
     hook.after_train_iter(runner, 0)
-    assert read(tmp_path) == [dict(iteration=1, usage_pixel=0.75, dead_pixel=1.0, entropy_pixel=pytest.approx(1.5),
-                                   perplexity_pixel=pytest.approx(2 ** 1.5), restarts_pixel=0)]
+    assert read(tmp_path) == [dict(iteration=1, usage_pixel=0.75, dead_pixel=1, entropy_pixel=pytest.approx(1.5),
+                                   perplexity_pixel=pytest.approx(2 ** 1.5))]
     assert runner.visualizer[0][0] == 1 and runner.visualizer[0][1]['codebooks/usage_pixel'] == 0.75
 
 
@@ -55,7 +55,7 @@ def test_restarts_and_norms(tmp_path):
     runner.iter_done = 1
     hook.after_train_iter(runner, 0)
     row = read(tmp_path)[0]
-    assert row['norm-spread_pixel'] == 0.5 and row['restarts_pixel'] == quantizer.codebooks[0].restarts > 0
+    assert row['spread_pixel'] == 0.5 and row['restarts_pixel'] == quantizer.codebooks[0].restarts > 0
     assert {'usage_pixel_0', 'usage_pixel_1'} <= set(row)
 
 
@@ -69,7 +69,7 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
         hook.after_train_iter(runner, step)
     said = [r.message for r in caplog.records]
     assert len(said) == 1 and '`pixel` uses' in said[0] and 'codebook.restart=1.0' in said[0] and 'less than 90 %' in said[0]
-    assert 'fewer levels' in advice(QUANTIZERS.build(dict(type='FSQ', levels=[4])))
+    assert 'levels or bits' in advice(QUANTIZERS.build(dict(type='FSQ', levels=[4])))
     hook.after_train_iter(runner, 2)  # nothing drawn: no verdict
     assert len(caplog.records) == 1
 
@@ -107,3 +107,14 @@ def test_in_a_run(tiny_config, tmp_path):
     rows = read(tmp_path / 'run')
     assert [r['iteration'] for r in rows] == [2, 4, 6] and 0 < rows[-1]['usage_semantic_1'] <= 1
     assert (tmp_path / 'run' / 'codebook_health.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize('shift, shape, says', [
+    (8, None, 'codes from 8 to .*`codebook_sizes` are'), (0, (2, 3, 1), r'codes of the shape \[2, 3, 1\]')])
+def test_codes_out_of_range_stop_the_run(tmp_path, shift, shape, says):
+    quantizer = rq()
+    CodebookHealth(interval=1).before_train(runner_of(tmp_path, pixel=quantizer))
+    found = quantizer.forward(torch.randn(2, 3, 2))
+    quantizer.forward = lambda z: type(found)(found.features, found.codes * 0 + shift if shape is None else found.codes[..., :1], {})
+    with pytest.raises(InputError, match=says):
+        quantizer(torch.randn(2, 3, 2))
