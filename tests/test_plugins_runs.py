@@ -65,7 +65,8 @@ def test_a_printed_config_finds_its_plugin_from_anywhere(clean, tmp_path, monkey
 
 
 @pytest.mark.parametrize('given, says', [('gone.py', r'the plugin gone\.py does not exist \(tried from \S+, every folder above it, and the current '
-                                                     r'directory \S+\)\. .* It is named in \S+c\.py; if it has moved, give its new place \(under the same name\): --plugin'),
+                                                     r'directory \S+\)\. .* It is named in \S+c\.py; if it has moved, '
+                r'give its new place \(under the same name\): --plugin'),
                                          ('gone_pkg.x', r'is neither a module .* It is named in \S+c\.py')])
 def test_a_config_whose_plugin_is_missing(clean, tmp_path, given, says):
     with pytest.raises(InputError, match=says):
