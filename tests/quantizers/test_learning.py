@@ -107,6 +107,22 @@ def test_deeper_tables_start_when_the_ones_before_have():
     assert rq.codebooks[1].weight.abs().max() < 1.0 and rq(z).losses['commitment'].item() < first  # residuals are small
 
 
+@pytest.mark.parametrize('counts', [None, torch.tensor([5., 5., 5., 0.])])
+def test_a_warm_start_survives_the_first_updates(tmp_path, counts):
+    """Codes that the first batches do not use do not restart at once; one that was dead in the checkpoint may."""
+    table = torch.tensor([[0.], [10.], [20.], [30.]])
+    state = {'book.weight': table, **({} if counts is None else {'book.cluster_size': counts})}
+    torch.save(state, tmp_path / 'other.pth')
+    start = dict(type='CheckpointStart', file=str(tmp_path / 'other.pth'), key='book.weight')
+    for codebook in ('EMACodebook', 'GradientCodebook'):
+        vq = build('VQ', size=4, dim=1, codebook=dict(type=codebook, restart=1.0, start=start)).train()
+        vq.init_weights()
+        for _ in range(20):
+            vq(torch.zeros(1, 6, 1)), vq.commit()
+        assert torch.allclose(vq.codebook.weight[:3].detach(), table[:3], atol=0.01)
+        assert vq.codebook.restarts == (0 if counts is None else 20)  # the dead one, at every update
+
+
 def test_start_from_another_checkpoint(tmp_path):
     table = torch.randn(8, 2)
     torch.save(dict(state_dict={'quantizer.codebook.weight': table}), tmp_path / 'other.pth')

@@ -81,7 +81,7 @@ class Codebook(nn.Module):
     def init_weights(self):
         """Start from what the config names, where that is a file."""
         if self.start is not None and not self.start.needs_data:
-            self.begin(self.start.load(self.size, self.dim), None)
+            self.begin(*self.start.load(self.size, self.dim))
 
     def collect(self, vectors, codes):
         """Keep what a training forward found, for the next commit.

@@ -52,9 +52,9 @@ class EMACodebook(Codebook):
         self.weight.copy_(torch.where(self.cluster_size[:, None] < FADED, self.weight, table))
 
     def begin(self, table, count):
-        """Start from a table, as if each row had the vectors that it has, or one."""
+        """Start from a table, as if each row had the vectors that it has; where that is not known, twice what it takes not to restart."""
         table = self.prepare(table.to(self.weight))
-        count = torch.ones_like(self.cluster_size) if count is None else count.to(self.cluster_size)
+        count = torch.full_like(self.cluster_size, max(1.0, 2 * self.restart)) if count is None else count.to(self.cluster_size)
         self.weight.copy_(table), self.cluster_size.copy_(count), self.embed_sum.copy_(table * count.clamp_min(FADED)[:, None])
 
 

@@ -45,4 +45,5 @@ class GradientCodebook(Codebook):
     def begin(self, table, count):
         """Start from a table."""
         self.weight.data.copy_(self.prepare(table.to(self.weight)))
+        self.cluster_size.fill_(max(1.0, 2 * self.restart)) if count is None else self.cluster_size.copy_(count)
 

@@ -63,7 +63,8 @@ class CheckpointStart:
 
     Args:
         file: checkpoint, safetensors file or `dtbox://` name.
-        key: name of the table in it, such as 'tokenizer.vocabularies.pixel.quantizer.codebooks.0.weight'.
+        key: name of the table in it, such as 'tokenizer.vocabularies.pixel.quantizer.codebooks.0.weight'. The averaged counts
+            (`cluster_size`) that stand beside it are taken, too, so that its codes do not restart at once.
     """
     needs_data = False
 
@@ -71,7 +72,7 @@ class CheckpointStart:
         self.file, self.key = file, key
 
     def load(self, size, dim):
-        """Return the table [K, C]; `InputError` where it is not there or has another shape."""
+        """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not there or does not fit."""
         from dtbox.layers.weights import load_state
         state = load_state(self.file)
         if self.key not in state:
@@ -79,4 +80,5 @@ class CheckpointStart:
         table = state[self.key]
         if tuple(table.shape) != (size, dim):
             raise InputError(f'`{self.key}` of {self.file} is {list(table.shape)}; this codebook is [{size}, {dim}].', 'start')
-        return table.float()
+        counts = state.get(self.key.removesuffix('weight') + 'cluster_size')
+        return table.float(), counts.float() if counts is not None and len(counts) == size else None
