@@ -17,6 +17,11 @@ from dtbox.training.loops import evaluate
 
 
 def evaluate_run(run, checkpoint=None, options=None, plugins=()):
+    """Measure a trained tokenizer; returns the first of the two that `measure_run` returns."""
+    return measure_run(run, checkpoint, options, plugins)[0]
+
+
+def measure_run(run, checkpoint=None, options=None, plugins=()):
     """Measure a trained tokenizer with the metrics and the held-out data of its config.
 
     Args:
@@ -26,8 +31,9 @@ def evaluate_run(run, checkpoint=None, options=None, plugins=()):
         plugins: plugins that the config does not name, or has at a place where they no longer are.
 
     Returns:
-        dict: what training writes to metrics.json (set -> metric -> value, `skipped`, `counts`, `iteration`), and `evaluation`: dict of
-        config, checkpoint, time, seconds, device, versions and plugins of this evaluation.
+        tuple: dict of what training writes to metrics.json (set -> metric -> value, `skipped`, `counts`, `iteration`), and `evaluation`: dict
+        of config, checkpoint, time, seconds, device, versions and plugins of this evaluation; and the arrays that training writes to
+        samples.npz (see `dtbox.evaluation.samples`).
 
     Raises:
         InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or metrics.
@@ -48,7 +54,7 @@ def evaluate_run(run, checkpoint=None, options=None, plugins=()):
     results = evaluate(model, parts['val'], evaluator)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
                  dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
-    return dict(results, iteration=state.get('iteration'), evaluation=about)
+    return dict(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
 
 
 def load_teacher(model, state, path):
@@ -98,3 +104,12 @@ def results_path(checkpoint, out=None):
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {os.path.join(out, "metrics.json")}.')
     return out
+
+
+def samples_path(path):
+    """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json, samples.1.npz beside
+    metrics.1.json; None where the file has another name."""
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    known = suffix == '.json' and (stem == 'metrics' or stem.startswith('metrics.'))
+    return os.path.join(folder, f'samples{stem[len("metrics"):]}.npz') if known else None

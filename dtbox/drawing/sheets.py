@@ -2,12 +2,14 @@
 
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3] (see `to_uint8`).
 """
+import json
 from dataclasses import dataclass
 from typing import Any, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from dtbox.errors import InputError
 from dtbox.files import replacing
 
 TILE = 192
@@ -18,6 +20,9 @@ WIDTH = 1760
 
 FULL = 0.25
 """Absolute difference, as a share of the range, that is drawn white."""
+
+STRIP = 'dtbox strip'
+"""Name of the text in a strip's PNG that says what its columns are."""
 
 INK, PALE, EDGE = (20, 20, 20), (100, 100, 100), (215, 215, 215)
 GAP, MARGIN, LABELS = 6, 20, 120
@@ -114,6 +119,37 @@ def draw_pair(image, reconstruction, path, caption=''):
         _paste(sheet, pen, pixels, (left, 34), tile)
     pen.text((MARGIN, tile[1] + 40), caption, PALE, _font(15))
     _save(sheet, path)
+
+
+def write_strip(inputs, reconstructions, path, names):
+    """Write pictures as they are, for programs that put them together anew: inputs in the top row, reconstructions in the bottom row, no margins.
+
+    Args:
+        inputs, reconstructions: uint8 [n, H, W, 3].
+        path: PNG to write or replace.
+        names: n lists of text that tell the pictures apart (such as set and key), kept in the file.
+    """
+    rows = [np.concatenate(list(row), axis=1) for row in (inputs, reconstructions)]
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(STRIP, json.dumps([list(name) for name in names]))
+    with replacing(path) as temporary:
+        Image.fromarray(np.concatenate(rows)).save(temporary, format='PNG', pnginfo=info, optimize=True)
+
+
+def read_strip(path):
+    """Return (inputs, reconstructions, names) of a file of `write_strip`; names are tuples.
+
+    Raises:
+        InputError: no such file, or no strip.
+    """
+    try:
+        with Image.open(path) as image:
+            names = [tuple(name) for name in json.loads(image.text[STRIP])]
+            pixels = np.asarray(image.convert('RGB'))
+        rows = [np.stack(np.split(row, len(names), axis=1)) for row in np.split(pixels, 2)]
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as e:
+        raise InputError(f'{path} is no strip of pictures with their reconstructions ({type(e).__name__}: {e}).') from e
+    return (*rows, names)
 
 
 def _draw_block(sheet, pen, corner, rows, captions, tile):

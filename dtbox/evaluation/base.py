@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 
 from dtbox.errors import InputError
 from dtbox.evaluation import ranks
+from dtbox.evaluation.samples import SampleScores
 
 REASONS = {
     'reconstructions': 'no reconstructions: nothing was decoded',
@@ -62,6 +63,7 @@ class Metric:
         merges: whether the sums of several sets make sense as one (the column `all`).
         state: name -> float64 sums; additive.
         reasons: why pictures were left out -> how many.
+        scores: SampleScores, what `keep` noted of single samples.
     """
     requires = ()
     uses = ()
@@ -84,7 +86,7 @@ class Metric:
 
     def reset(self):
         """Forget what was seen."""
-        self.state, self.reasons, self.synced = {}, Counter(), False
+        self.state, self.reasons, self.scores, self.synced = {}, Counter(), SampleScores(), False
 
     def fresh(self):
         """Return an empty copy that shares settings and context."""
@@ -114,9 +116,10 @@ class Metric:
         reason = self.available(outputs, data_batch)
         if reason is not True:
             self.leave_out(reason, len(outputs.images))
-            return
-        self.add('pictures', torch.tensor(len(outputs.images)))
-        self.update(data_batch, outputs)
+        else:
+            self.add('pictures', torch.tensor(len(outputs.images)))
+            self.update(data_batch, outputs)
+        self.scores.pass_over(len(outputs.images))
 
     def update(self, batch, outputs):
         """Add the sums of a batch, all of `requires` being there."""
@@ -132,6 +135,10 @@ class Metric:
         total = self.state[name] + value if name in self.state else value
         self.state[name] = total.coalesce() if total.is_sparse else total
 
+    def keep(self, name, values, index=None):
+        """Keep one number [M] for each sample of the batch that `update` sees, or for its samples `index` [M]; costs no more than the floats."""
+        self.scores.keep(name, values, index)
+
     def leave_out(self, reason, pictures):
         """Note why some pictures, or one side of them, could not be measured."""
         self.reasons[reason] += int(pictures)
@@ -143,21 +150,25 @@ class Metric:
         for name, value in other.state.items():
             self.add(name, value)
         self.reasons.update(other.reasons)
+        self.scores.add(other.scores)
         return self
 
     def sync(self):
         """Sum over ranks, once, at the end. Every rank must take part; one that saw nothing learns the shapes from the others."""
         if self.synced:
             return
-        gathered = ranks.gather_objects(({k: (*v.shape, *(['sparse'] if v.is_sparse else [])) for k, v in self.state.items()}, dict(self.reasons)))
+        layout = {k: (*v.shape, *(['sparse'] if v.is_sparse else [])) for k, v in self.state.items()}
+        gathered = ranks.gather_objects((layout, dict(self.reasons), self.scores))
         shapes = {}
-        for layout, _ in gathered:
+        for layout, *_ in gathered:
             for name, shape in layout.items():
                 if shapes.setdefault(name, shape) != shape:
                     raise InputError(f'{self.label}: the sums `{name}` have shape {list(shape)} on one rank and '
                                      f'{list(shapes[name])} on another. Ranks must evaluate the same model.')
         self.state = {name: ranks.sum_tensor(self.state[name] if name in self.state else _zeros(shapes[name])) for name in sorted(shapes)}
-        self.reasons = sum((Counter(reasons) for _, reasons in gathered), Counter())
+        self.reasons, self.scores = sum((Counter(reasons) for _, reasons, _ in gathered), Counter()), SampleScores()
+        for *_, scores in gathered:
+            self.scores.add(scores)
         self.synced = True
 
     def compute(self):
@@ -165,6 +176,14 @@ class Metric:
         if not self.state.get('pictures'):
             return {}
         return {f'{self.prefix}/{k}' if self.prefix else k: float(v) for k, v in self.values().items()}
+
+    def samples(self):
+        """Return name -> float64 [n] of what was kept of each of the n samples seen, NaN where nothing was; ask after `sync`."""
+        return {f'{self.prefix}/{k}' if self.prefix else k: v for k, v in self.scores.arrays().items()}
+
+    def queries(self):
+        """Return group -> (keys of its M rows, dict name -> float64 [M]) of what has rows of its own, such as queries; ask after `sync`."""
+        return {}
 
     @property
     def skipped(self):

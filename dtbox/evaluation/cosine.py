@@ -31,11 +31,15 @@ class TokenCosine(Metric):
         ours, theirs = outputs.features.get(self.vocabulary), outputs.teacher.tokens
         if self._fit('token', ours, theirs, size, f'no features of a vocabulary `{self.vocabulary}`'):
             ours, theirs = ours.detach().float(), theirs.detach().float()
-            self.add('token_cosine', F.cosine_similarity(ours, theirs, dim=-1).double().mean(dim=1).sum())
-            self.add('token_mse', (ours - theirs).square().double().mean(dim=(1, 2)).sum())
+            self._score('token_cosine', F.cosine_similarity(ours, theirs, dim=-1).double().mean(dim=1))
+            self._score('token_mse', (ours - theirs).square().double().mean(dim=(1, 2)))
         ours, theirs = outputs.pooled, outputs.teacher.pooled
         if self._fit('pooled', ours, theirs, size, REASONS['pooled']):
-            self.add('pooled_cosine', F.cosine_similarity(ours.float(), theirs.float(), dim=-1).double().sum())
+            self._score('pooled_cosine', F.cosine_similarity(ours.float(), theirs.float(), dim=-1).double())
+
+    def _score(self, name, values):
+        self.add(name, values.sum())
+        self.keep(name, values)
 
     def _fit(self, kind, ours, theirs, size, reason):
         """Count the pictures under `kind` and return True, or note the reason why the two sides cannot be compared."""

@@ -5,7 +5,7 @@ Knows batches and outputs only; who runs the model calls `setup` once a pass, `u
 import torch
 
 from dtbox.errors import InputError
-from dtbox.evaluation import ranks
+from dtbox.evaluation import ranks, samples
 from dtbox.evaluation.base import Metric
 from dtbox.registry import METRICS
 from dtbox.structures import take
@@ -38,7 +38,7 @@ class SetEvaluator:
 
     def reset(self):
         """Forget what was seen, keep the context."""
-        self.columns, self.counts, self._results = {}, {}, None
+        self.columns, self.keys, self._results = {}, {}, None
 
     def setup(self, context):
         """Start a pass: hand the EvalContext to every metric and forget the pass before."""
@@ -71,7 +71,7 @@ class SetEvaluator:
             part, found = (batch, outputs) if whole else (take(batch, index, size), take(outputs, index, size))
             for metric in self._column(name):
                 metric.process(part, found)
-            self.counts[name] = self.counts.get(name, 0) + len(index)
+            self.keys.setdefault(name, []).extend(part.keys or [None] * len(index))
 
     def results(self):
         """Sum over ranks and compute; every rank calls it, every rank gets the same.
@@ -82,11 +82,12 @@ class SetEvaluator:
         """
         if self._results is not None:
             return self._results
-        counts = {}
-        for part in ranks.gather_objects(self.counts):
-            for name, n in part.items():
-                counts[name] = counts.get(name, 0) + n
-        counts = dict(sorted(counts.items()))
+        keys = {}
+        for part in ranks.gather_objects(self.keys):
+            for name, found in part.items():
+                keys.setdefault(name, []).extend(found)
+        self.keys = dict(sorted(keys.items()))
+        counts = {name: len(found) for name, found in self.keys.items()}
         results, skipped = {}, {m.label: {} for m in self.prototypes}
         merged = [m.fresh() for m in self.prototypes if m.merges]
         for name in counts:
@@ -103,6 +104,11 @@ class SetEvaluator:
         results['counts'] = {**counts, 'all': sum(counts.values())}
         self._results = results
         return results
+
+    def samples(self):
+        """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the same, after `results`."""
+        self.results()
+        return samples.table(self.columns, self.keys)
 
     def find(self, kind, name='all'):
         """Return the metric of class `kind` (a class or its name) of the set `name`, or None; ask after `results`."""

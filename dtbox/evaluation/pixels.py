@@ -17,6 +17,7 @@ class PerImage(Metric):
         score = self.score(outputs).double()
         self.add('sum', score.sum())
         self.add('squares', score.square().sum())
+        self.keep(self.name, score)
 
     def values(self):
         n, total, squares = (self.state[k].item() for k in ('pictures', 'sum', 'squares'))

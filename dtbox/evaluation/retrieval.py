@@ -45,7 +45,7 @@ class Retrieval(Metric):
 
     def reset(self):
         super().reset()
-        self.names, self.rows = [], {name: [] for name in ('text', *SIDES)}
+        self.names, self.rows, self.found = [], {name: [] for name in ('text', *SIDES)}, None
 
     def available(self, outputs, batch):
         if all(v is None for v in side_embeddings(outputs).values()):
@@ -64,6 +64,7 @@ class Retrieval(Metric):
         told = [i for i, caption in enumerate(batch.texts) if caption.strip()]
         if len(told) < size:
             self.leave_out('pictures without a caption', size - len(told))
+        self.found = None
         self.names += [(str(keys[i]), batch.texts[i].strip()) for i in told]
         for name, value in dict(text=text, **side_embeddings(outputs)).items():
             if value is None:
@@ -73,6 +74,7 @@ class Retrieval(Metric):
 
     def merge(self, other):
         super().merge(other)
+        self.found = None
         self.names = self.names + other.names
         self.rows = {name: self.rows[name] + other.rows[name] for name in self.rows}
         return self
@@ -81,15 +83,32 @@ class Retrieval(Metric):
         if self.synced:
             return
         super().sync()
+        self.found = None
         self.names = [pair for part in ranks.gather_objects(self.names) for pair in part]
         self.rows = {name: [ranks.gather_rows(_stack(self.rows[name]))] for name in self.rows}
 
     def values(self):
         values, means = {}, {}
-        if not self.names:
-            return values
+        for side in SIDES:
+            found = {way: sides[side] for way, (_, sides) in self._places().items() if side in sides}
+            if found:
+                values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in found.items() for k in self.ks})
+                means[side] = sum(recall_at(p, 1) for p in found.values()) / 2
+        if means.get('teacher') and 'tokens' in means:
+            values['kept'] = means['tokens'] / means['teacher']
+        return values
+
+    def queries(self):
+        return {f'{self.prefix}/{way}' if self.prefix else way: (keys, {side: p.double().numpy() for side, p in sides.items()})
+                for way, (keys, sides) in self._places().items() if sides}
+
+    def _places(self):
+        """way -> (names of its M queries, side -> place of the best right answer [M] int64); found once."""
+        if self.found is not None or not self.names:
+            return self.found or {}
         pictures, texts, pairs = match_pairs(*zip(*self.names))
         text = _stack(self.rows['text'])[texts]
+        self.found = dict(t2i=([self.names[i][1] for i in texts], {}), i2t=([self.names[i][0] for i in pictures], {}))
         for side in SIDES:
             rows = _stack(self.rows[side])
             if len(rows) != len(self.names):  # absent, or absent in some batches
@@ -97,12 +116,9 @@ class Retrieval(Metric):
             if rows.shape[1] != text.shape[1]:
                 self.reasons[f'{side} embeds to {rows.shape[1]} numbers, texts to {text.shape[1]}'] = len(rows)
                 continue
-            found = dict(t2i=places(text, rows[pictures], pairs.flip(1), TIE), i2t=places(rows[pictures], text, pairs, TIE))
-            values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in found.items() for k in self.ks})
-            means[side] = sum(recall_at(p, 1) for p in found.values()) / 2
-        if means.get('teacher') and 'tokens' in means:
-            values['kept'] = means['tokens'] / means['teacher']
-        return values
+            self.found['t2i'][1][side] = places(text, rows[pictures], pairs.flip(1), TIE)
+            self.found['i2t'][1][side] = places(rows[pictures], text, pairs, TIE)
+        return self.found
 
 
 def _stack(rows):

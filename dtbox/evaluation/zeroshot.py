@@ -66,6 +66,7 @@ class ZeroShot(Metric):
             scores = F.normalize(value.detach().cpu().double(), dim=1)[classed] @ vectors.T
             place = topk_places(scores, labels[classed], TIE)
             self.add(f'{side}/n', torch.tensor(len(classed)))
+            self.keep(f'zeroshot/{side}', place < 1, classed)
             for k in self.ks:
                 self.add(f'{side}/top{k}', (place < k).sum())
 

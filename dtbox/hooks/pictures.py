@@ -11,12 +11,15 @@ from mmengine.hooks import Hook
 from dtbox.datasets import collate
 from dtbox.drawing.codebooks import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
-from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
+from dtbox.drawing.sheets import Group, draw_sheet, to_uint8, write_strip
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.images import to_unit
 from dtbox.hooks.log import read_history
 from dtbox.registry import HOOKS
+
+STRIP = 16
+"""Images in heldout.png, spread over the held-out sets; fewer where there are fewer."""
 
 
 @HOOKS.register_module()
@@ -24,8 +27,9 @@ class Pictures(Hook):
     """Draw into the run folder.
 
     While the run goes `pictures/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final
-    evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics) and `losses.png`. A recipe without decoder
-    or vocabularies gets the rest. Drawing changes neither weights nor random states. A picture that fails is logged, and the run
+    evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics), `losses.png`, and `heldout.png`: `STRIP` held-out
+    images above their reconstructions, pixel by pixel, from which reports put sheets of several runs together. A recipe without decoder or
+    vocabularies gets the rest. Drawing changes neither weights nor random states. A picture that fails is logged, and the run
     goes on; it ends with an error that names them, once checkpoint and metrics are written.
 
     Args:
@@ -66,6 +70,7 @@ class Pictures(Hook):
             return
         if not self.reason:
             self._try(runner, 'reconstructions.png', self._draw_many)
+            self._try(runner, 'heldout.png', write_heldout)
         self._try(runner, 'codebooks.png', draw_usage)
         self._try(runner, 'losses.png', draw_history)
         if self.failed:
@@ -151,6 +156,16 @@ def reconstruct(runner, batch):
         groups.append(Group(f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB', images[index], made[index],
                             [f'{scores[i]:.1f} dB' for i in index]))
     return groups
+
+
+def write_heldout(runner, path):
+    """Write heldout.png: the same images of a data set each time (see `choose`), named by set and key."""
+    dataset = runner.val_loop.dataloader.dataset
+    batch = collate([dataset[i] for i in choose(dataset, total=STRIP)])
+    groups = reconstruct(runner, batch)
+    sets, keys = batch.sets or [''] * len(batch), batch.keys or [f'image {i}' for i in range(len(batch))]
+    names = [(part, key) for part in dict.fromkeys(sets) for other, key in zip(sets, keys) if other == part]  # as the groups have them
+    write_strip(np.concatenate([g.inputs for g in groups]), np.concatenate([g.reconstructions for g in groups]), path, names)
 
 
 def draw_usage(runner, path):

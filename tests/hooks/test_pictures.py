@@ -51,6 +51,20 @@ def test_inputs_are_the_held_out_images(tiny_run, tiny_config):
         assert np.abs(small - whole).mean() < 6
 
 
+def test_strip_of_held_out_images(tiny_run, tiny_config):
+    inputs, made, names = sheets.read_strip(tiny_run / 'heldout.png')
+    assert inputs.shape == made.shape == (8, 32, 32, 3) and Image.open(tiny_run / 'heldout.png').size == (8 * 32, 64)
+    assert names == [('heldout', f'val/photo_{i:02d}.png') for i in range(8)]
+
+    assert np.abs(inputs.astype(int) - made).mean() > 1
+    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000003.png', 0, 4)):
+        assert (inputs[i] == picture[3::6, 3::6]).all()
+    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
+        assert (made[i] == picture[3::6, 3::6]).all()
+    with pytest.raises(InputError, match='is no strip'):
+        sheets.read_strip(tiny_run / 'reconstructions.png')
+
+
 def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
@@ -75,7 +89,8 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
     with pytest.raises(RuntimeError, match=r'is complete, but .*: pictures/iter_000003.png \(OSError: no font\); .*reconstructions.png'):
         train(tiny_config, tmp_path / 'run')
     left = {p.name for p in Path(tmp_path / 'run').iterdir()}
-    assert {'checkpoint.pth', 'metrics.json', 'codebooks.png', 'losses.png'} <= left and 'reconstructions.png' not in left
+    assert {'checkpoint.pth', 'metrics.json', 'samples.npz', 'heldout.png', 'codebooks.png', 'losses.png'} <= left
+    assert 'reconstructions.png' not in left
     assert checkpoint.load(tmp_path / 'run')['iteration'] == 6
 
 

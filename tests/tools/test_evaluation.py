@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from dtbox.apis.evaluation import evaluate_run, results_path
+from dtbox.apis.evaluation import evaluate_run, results_path, samples_path
 from dtbox.errors import InputError
+from dtbox.evaluation import read_samples
 from tests.tiny_run import write_config
 from tools.test import main
 
@@ -16,6 +17,8 @@ def test_equals_what_training_wrote(tiny_run, tmp_path, capsys):
     shown = capsys.readouterr().out
     written, trained = (json.loads((tmp_path / 'run' / name).read_text()) for name in ('metrics.1.json', 'metrics.json'))
     about = written.pop('evaluation')
+    again, before = (read_samples(tmp_path / 'run' / name) for name in ('samples.1.npz', 'samples.npz'))
+    assert again.keys() == before.keys() and all((again[k] == before[k]).all() for k in ('keys', 'sets', 'psnr', 'token_cosine'))
     assert written == trained and written['counts']['all'] == 8 and written['iteration'] == 6
     assert about['command'] == f'python tools/test.py {tmp_path}/run' and about['checkpoint'] == f'{tmp_path}/run/checkpoint.pth'
     for piece in (about['command'], about['checkpoint'], about['time'], 'iteration 6', 'PSNR [dB]', 'perplexity', 'metrics.1.json'):
@@ -26,7 +29,7 @@ def test_config_and_checkpoint(tiny_run, tiny_config, tmp_path, capsys):
     out = tmp_path / 'new' / 'scores.json'
     main([str(tiny_config), str(tiny_run / 'checkpoint.pth'), '--out', str(out), '--cfg-options', 'val_evaluator=[dict(type="PSNR")]'])
     assert list(json.loads(out.read_text())['heldout']) == ['psnr', 'psnr/stderr']
-    assert not (tiny_run / 'metrics.1.json').exists()
+    assert not (tiny_run / 'metrics.1.json').exists() and [p.name for p in out.parent.iterdir()] == ['scores.json']
 
 
 def test_a_run_without_held_out_data(tiny_run):
@@ -47,5 +50,7 @@ def test_where_results_go(tmp_path):
         assert path == str(tmp_path / name)
         open(path, 'w').close()
     assert results_path(checkpoint, path) == path  # who names a file gets it
+    assert samples_path('a/metrics.json') == 'a/samples.npz' and samples_path('metrics.2.json') == 'samples.2.npz'
+    assert samples_path('a/scores.json') is None and samples_path('a/metrics_b.json') is None
     with pytest.raises(InputError, match='it is a folder'):
         results_path(checkpoint, str(tmp_path))
