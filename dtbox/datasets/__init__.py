@@ -1,10 +1,12 @@
 """Pictures with texts: datasets, transforms and samplers.
 
 `images` reads pictures of every kind; `base` is what datasets share; `twemoji` (with `families`) is the embedded set;
+`cifar10` (with `shards`) is CIFAR-10 with texts;
 `image_folder` (with `folders` and `captions`) is the user's own; `pictures` chooses between the two; `transforms`,
 `collate` and `sampler` are what their names say.
 """
 from dtbox.datasets.base import PairDataset
+from dtbox.datasets.cifar10 import CIFAR10
 from dtbox.datasets.collate import collate
 from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.images import read_image, read_rgba
@@ -13,5 +15,5 @@ from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop
 from dtbox.datasets.twemoji import Twemoji
 
-__all__ = ['CursorBatchSampler', 'EmojiAugment', 'EmojiPlace', 'EvalSampler', 'ImageFolder', 'PackImage', 'PairDataset',
+__all__ = ['CIFAR10', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace', 'EvalSampler', 'ImageFolder', 'PackImage', 'PairDataset',
            'Pictures', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'Twemoji', 'collate', 'read_image', 'read_rgba']

@@ -1,0 +1,207 @@
+"""CIFAR-10 with a sentence for each picture: 32 x 32 photographs of ten classes (Krizhevsky, 2009).
+
+Two layouts are read: what torchvision leaves (`cifar-10-batches-py`), and WebDataset-style shards (`shards.py`).
+"""
+import codecs
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import barrier, is_main_process
+from PIL import Image
+
+from dtbox.datasets.base import PairDataset
+from dtbox.datasets.images import read_image
+from dtbox.datasets.shards import list_shards, read_shards
+from dtbox.errors import InputError, closest, reason
+from dtbox.registry import DATASETS
+
+CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+"""Names of the classes, in the order of their indices."""
+
+CLASS_TEXT = 'a photo of a {}'
+"""The sentence of a picture that has none of its own; it fits the zero-shot template of the same words."""
+
+SIDE = 32
+"""Pixels along each side of a picture."""
+
+PARTS = {'train': 'train', 'heldout': 'test', 'test': 'test'}
+"""Split -> the part of the data that it reads, which is also the name of its set."""
+
+BATCHES = 'cifar-10-batches-py'
+PICTURES = ('jpg', 'jpeg', 'png', 'webp')
+HOW = ('Fetch the data once with: python -c "import torchvision; torchvision.datasets.CIFAR10(\'PATH\', download=True)", '
+       'then give data_root=PATH (tools: --cfg-options data_root=PATH).')
+
+
+@DATASETS.register_module()
+class CIFAR10(PairDataset):
+    """CIFAR-10 with texts; pictures are PIL RGB, 32 x 32 pixels, and are kept in memory as uint8 (3 kB each).
+
+    `data_root` holds `cifar-10-batches-py` (or is that folder), or shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png),
+    KEY.cls (class index) and KEY.txt (text; without it the text is "a photo of a CLASS", as it is for torchvision's files).
+
+    Keys of samples are FILE/KEY with the name of a shard or batch file, such as `test-000/000017` or `data_batch_1/00017`.
+
+    Args:
+        data_root: the folder.
+        split: 'train', or 'heldout' (also called 'test'), whose set is named `test`.
+        pipeline, seed: as in `PairDataset`.
+        limit: take at most so many pictures, the classes as even as the data allow and the first of each class; None for all.
+        download: let torchvision fetch the data (170 MB) into `data_root` where it holds none.
+
+    Raises:
+        InputError: no data_root, nothing to read there, a broken file or member, a class index outside 0 to 9, or an argument
+            out of range.
+    """
+
+    def __init__(self, data_root=None, split='train', pipeline=(), seed=0, limit=None, download=False):
+        super().__init__(pipeline, seed)
+        if split not in PARTS:
+            raise InputError(f'CIFAR10 has no split `{split}`.{closest(split, PARTS)} It has: {", ".join(PARTS)}.')
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise InputError(f'`limit` is the most pictures to take, an int >= 1 or None; got {limit!r}.')
+        if not data_root or not isinstance(data_root, (str, Path)):
+            raise InputError(f'CIFAR10 needs `data_root`, the folder that holds the data; got {data_root!r}. {HOW}')
+        self.data_root, self.split, self.classes = Path(data_root).expanduser(), split, CLASSES
+        self.part = PARTS[split]
+        read = _find(self.data_root, self.part, download)
+        samples = read(self.part)
+        labels = [label for _, _, label, _ in samples]
+        chosen = [samples[i] for i in even_subset(labels, limit)]
+        self.keys, pixels, self.labels, self.texts = map(list, zip(*chosen))
+        self.pixels = np.stack([_decode(picture, key) for picture, key in zip(pixels, self.keys)])
+        self.size = len(self.keys)
+
+    @property
+    def sets(self):
+        """Sets of the samples (`train` or `test`, for all of them), in order."""
+        return [self.part] * self.size
+
+    def sample(self, index, rng):
+        """Return the picture at `index` as in `PairDataset.sample`."""
+        return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index], key=self.keys[index],
+                    set=self.part)
+
+
+def even_subset(labels, limit=None):
+    """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and so on."""
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
+    seen, ranked = {}, []
+    for i, label in enumerate(labels):
+        ranked.append((seen.get(label, 0), label, i))
+        seen[label] = seen.get(label, 0) + 1
+    return sorted(i for _, _, i in sorted(ranked)[:limit])
+
+
+def _find(root, part, download):
+    """Return the reader of what `root` holds: a callable part -> list of (key, picture, label, text)."""
+    folder = root if root.name == BATCHES else root / BATCHES
+    shards = list_shards(root, part)
+    if download and not shards and not folder.is_dir():
+        _download(root)
+    if not root.is_dir():
+        raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {HOW}')
+    if shards:
+        return lambda part: [_from_shard(*sample) for sample in read_shards(shards, (*PICTURES, 'cls', 'txt'))] or _nothing(root, part)
+    if folder.is_dir():
+        return lambda part: [sample for path in _batch_files(folder, part) for sample in _from_batch(path)]
+    other = [name for name in sorted(set(PARTS.values())) if list_shards(root, name)]
+    found = f' (there are {other[0]}-*.tar)' if other else ''
+    raise InputError(f'data_root {root} holds neither {BATCHES}/ nor shards {part}-*.tar{found}. {HOW}')
+
+
+def _nothing(root, part):
+    raise InputError(f'the shards {part}-*.tar in {root} hold no samples (members KEY.jpg, KEY.cls, KEY.txt). {HOW}')
+
+
+def _from_shard(key, members):
+    """Return (key, bytes of the picture, label, text)."""
+    picture = next((members[suffix] for suffix in PICTURES if suffix in members), None)
+    if picture is None:
+        raise InputError(f'sample {key} has no picture; expected a member {key.split("/", 1)[1]}.jpg or .png.')
+    if 'cls' not in members:
+        raise InputError(f'sample {key} has no class; expected a member {key.split("/", 1)[1]}.cls with an index from 0 to 9.')
+    label = _label(members['cls'].decode('ascii', 'replace').strip(), key)
+    text = ' '.join(members.get('txt', b'').decode('utf-8', 'replace').split())
+    return key, picture, label, text or CLASS_TEXT.format(CLASSES[label])
+
+
+def _label(value, key):
+    digits = str(value)
+    if not digits.isdecimal() or int(digits) >= len(CLASSES):
+        raise InputError(f'sample {key} has the class {value!r}; expected an index from 0 to {len(CLASSES) - 1} ({", ".join(CLASSES)}).')
+    return int(digits)
+
+
+def _decode(picture, key):
+    """Return a picture, bytes of a file or uint8 values [3072] (planes), as uint8 [32, 32, 3]."""
+    if isinstance(picture, np.ndarray):
+        return picture.reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+    try:
+        with Image.open(io.BytesIO(picture)) as file:
+            pixels = np.asarray(read_image(file))
+    except (InputError, OSError, SyntaxError, ValueError) as e:  # SyntaxError and ValueError: what Pillow raises for damaged headers
+        raise InputError(f'the picture of sample {key} cannot be decoded ({reason(e)}): broken or truncated. Write the shard anew.') from e
+    if pixels.shape != (SIDE, SIDE, 3):
+        raise InputError(f'the picture of sample {key} is {pixels.shape[1]}x{pixels.shape[0]} pixels; those of CIFAR-10 are {SIDE}x{SIDE}. '
+                         'For photographs of other sizes use ImageFolder.')
+    return pixels
+
+
+def _batch_files(folder, part):
+    """Return the files of a part, those that are there; the training part may be some of the five batches."""
+    names = [f'data_batch_{i}' for i in range(1, 6)] if part == 'train' else ['test_batch']
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if not files:
+        raise InputError(f'{folder} holds no {" or ".join(sorted({names[0], names[-1]}))}. {HOW}')
+    return files
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads dicts, lists, strings and numpy arrays, and runs nothing else that a pickle may ask for."""
+    SAFE = {'_reconstruct': np.empty(0).__reduce__()[0], 'ndarray': np.ndarray, 'dtype': np.dtype}
+
+    def find_class(self, module, name):
+        """Return what a pickle may name: the parts of a numpy array."""
+        if module.split('.')[0] == 'numpy' and name in self.SAFE:
+            return self.SAFE[name]
+        if (module, name) == ('_codecs', 'encode'):
+            return codecs.encode
+        raise pickle.UnpicklingError(f'it names {module}.{name}, which no CIFAR-10 file does')
+
+
+def _from_batch(path):
+    """Return [(key, values [3072], label, text)] of one of torchvision's batch files."""
+    try:
+        with open(path, 'rb') as f:
+            content = _Unpickler(f, encoding='latin1').load()
+        data, labels = content['data'], content['labels']
+    except Exception as e:  # a pickle may raise anything
+        raise InputError(f'{path} cannot be read as a CIFAR-10 batch ({reason(e)}): broken or another file. {HOW}') from e
+    if getattr(data, 'shape', None) != (len(labels), 3 * SIDE * SIDE) or data.dtype != np.uint8:
+        raise InputError(f'{path} holds data of shape {getattr(data, "shape", None)} for {len(labels)} labels; '
+                         f'expected uint8 [{len(labels)}, {3 * SIDE * SIDE}]. {HOW}')
+    samples = []
+    for i, (values, label) in enumerate(zip(data, labels)):
+        key = f'{path.name}/{i:05d}'
+        label = _label(label, key)
+        samples.append((key, values, label, CLASS_TEXT.format(CLASSES[label])))
+    return samples
+
+
+def _download(root):
+    """Let torchvision fetch the data; one process of a machine's several does it."""
+    error = None
+    if is_main_process():
+        try:
+            from torchvision.datasets import CIFAR10 as Fetcher
+            Fetcher(str(root), download=True)
+        except Exception as e:  # network, disk, a broken archive
+            error = e
+    barrier()
+    if error is not None:
+        raise InputError(f'CIFAR-10 could not be fetched into {root} ({reason(error)}). Check the network and the disk, '
+                         'or copy the data there by hand.') from error

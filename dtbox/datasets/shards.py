@@ -1,0 +1,64 @@
+"""WebDataset-style shards: tar files whose members KEY.jpg, KEY.cls, KEY.txt, ... make one sample a KEY.
+
+Source of the layout: https://github.com/webdataset/webdataset. Members of a sample follow one another.
+"""
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from dtbox.errors import InputError
+
+
+def list_shards(folder, part):
+    """Return the shards PART-*.tar of a folder, sorted by name; [] where there are none."""
+    return sorted(path for path in Path(folder).glob(f'{part}-*.tar') if path.is_file())
+
+
+def read_shards(paths, suffixes):
+    """Read samples, shard after shard, in the order of their members.
+
+    Args:
+        paths: tar files.
+        suffixes: of the members to read, such as 'jpg'; others are passed over.
+
+    Yields:
+        (key, dict suffix -> bytes): the key is SHARD/KEY without suffixes, such as 'train-000/000017'.
+
+    Raises:
+        InputError: a file that is no whole tar file, or a key that comes again.
+    """
+    for path in map(Path, paths):
+        seen = set()
+        for name, parts in _samples(path, suffixes):
+            key = f'{path.stem}/{name}'
+            if key in seen:
+                raise InputError(f'shard {path} holds the sample {name} twice. Members of one sample must follow one another, '
+                                 'each suffix once; write the shard anew.')
+            seen.add(key)
+            yield key, parts
+
+
+def _samples(path, suffixes):
+    """Yield (name, dict suffix -> bytes) of one shard."""
+    name, parts = None, {}
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                stem, suffix = _split(member.name)
+                if not member.isfile() or suffix not in suffixes:
+                    continue
+                if stem != name or suffix in parts:
+                    if parts:
+                        yield name, parts
+                    name, parts = stem, {}
+                parts[suffix] = tar.extractfile(member).read()
+    except (tarfile.TarError, OSError, EOFError) as e:
+        raise InputError(f'shard {path} cannot be read ({e}): broken or truncated. Fetch or write it again.') from e
+    if parts:
+        yield name, parts
+
+
+def _split(member):
+    """Return (path up to the first dot of the file name, the rest in lower case): 'a/b.cls' -> ('a/b', 'cls')."""
+    path = PurePosixPath(member)
+    stem, _, suffix = path.name.partition('.')
+    return (path.parent / stem).as_posix(), suffix.lower()
