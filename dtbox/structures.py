@@ -39,6 +39,20 @@ class VocabularyOutput:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What the codes of one image take.
+
+    Attributes:
+        tokens: token places, N of each stream of codes.
+        codes: codes, N times Q of each.
+        bits: sum over the codes of log2 of their codebook's size.
+    """
+    tokens: int
+    codes: int
+    bits: float
+
+
+@dataclass(frozen=True)
 class TeacherOutput:
     """What the frozen teacher says of the same images.
 
@@ -57,9 +71,9 @@ class TokenizerOutput:
     Attributes:
         images: the input [B, 3, H, W] in [-1, 1].
         reconstructions: [B, 3, H, W], nominally in [-1, 1], not clamped.
-        codes: vocabulary -> [B, N, Q] int64.
+        codes: vocabulary -> [B, N, Q] int64; vocabularies that share a quantizer have one entry, under its name.
         features: vocabulary -> [B, N, D], after the post-projection.
-        losses: vocabulary -> named scalar terms of its quantizer.
+        losses: named as `codes` -> named scalar terms of the quantizer.
         pooled: output of the head [B, E], not normalised.
         text_pooled: output of the text tower [B, E], not normalised, for the texts of the batch.
         logit_scale, logit_bias: scalars of the contrastive head, logits = exp(scale) * cos + bias.

@@ -112,11 +112,15 @@ def quantizers_of(args):
     vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
     if not vocabularies:
         raise InputError(f'{args.subject} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to check.')
-    found = {}
+    found, shared = {}, cfg.model.tokenizer.get('quantizers') or {}
     for name, vocabulary in vocabularies.items():
         if not vocabulary.get('quantizer'):
             raise InputError('the vocabulary has no `quantizer`.', f'model.tokenizer.vocabularies.{name}')
-        found.setdefault(repr(vocabulary.quantizer), (vocabulary.quantizer.to_dict(), []))[1].append(name)
+        quantizer = shared.get(vocabulary.quantizer, vocabulary.quantizer) if isinstance(vocabulary.quantizer, str) else vocabulary.quantizer
+        if isinstance(quantizer, str):
+            raise InputError(f'`{quantizer}` is no quantizer of the tokenizer; `quantizers` has: {", ".join(shared) or "none"}.',
+                             f'model.tokenizer.vocabularies.{name}.quantizer')
+        found.setdefault(repr(quantizer), (quantizer.to_dict(), []))[1].append(name)
     return [(f'{cfg["type"]} of {", ".join(names)}', cfg) for cfg, names in found.values()]
 
 

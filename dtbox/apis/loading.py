@@ -47,13 +47,8 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
 
 def cast(model, dtype):
     """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay rounded."""
-    quantizers = {name: vocabulary.quantizer for name, vocabulary in model.vocabularies.items()}
-    for vocabulary in model.vocabularies.values():
-        vocabulary.quantizer = None
-    model.to(dtype)
-    for name, vocabulary in model.vocabularies.items():
-        vocabulary.quantizer = quantizers[name]
-    return model
+    kept = {id(t) for stream in model.streams.values() for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
+    return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)
 
 
 def open_config(run, checkpoint=None, options=None, plugins=()):

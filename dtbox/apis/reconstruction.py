@@ -61,8 +61,8 @@ def reconstruct_files(tokenizer, images, out, vocabularies=None):
     model = tokenizer.model
     if model.decoder is None:
         raise InputError('this tokenizer has no decoder; it cannot reconstruct images.')
-    names = model.check_vocabularies(vocabularies or model.reads)
-    missing = [name for name in model.reads if name not in names]
+    names = model.check_streams(vocabularies or model.reads)
+    missing = [name for name in model.check_streams(model.reads) if name not in names]
     if missing:
         raise InputError(f'the decoder reads {", ".join(model.reads)}; `vocabularies` leaves out {", ".join(missing)}. Add them.')
     try:
@@ -101,7 +101,6 @@ def _one(tokenizer, source, error, out, names):
     except OSError as e:
         error = InputError(f'the picture of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.')
         return Reconstruction(source, error=error)
-    bits = sum(value.shape[1] * math.log2(size) for name, value in codes.items()
-               for size in tokenizer.model.vocabularies[name].quantizer.codebook_sizes)
+    bits = tokenizer.model.budget(list(codes)).bits
     shapes = {name: tuple(value.shape[1:]) for name, value in codes.items()}
     return Reconstruction(source, path, score, shapes, bits, images.shape[2] * images.shape[3])

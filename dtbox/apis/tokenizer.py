@@ -27,13 +27,14 @@ class Tokenizer:
     Attributes:
         image_size: (height, width) in pixels.
         vocabularies: names of the vocabularies.
+        streams: names that codes go by: those of the vocabularies, or of the quantizer that several share.
     """
 
     def __init__(self, model, pipeline):
         self.model = model
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(pipeline)]
         self.image_size = model.image_size
-        self.vocabularies = list(model.vocabularies)
+        self.vocabularies, self.streams = list(model.vocabularies), list(model.streams)
 
     @property
     def device(self):
@@ -77,13 +78,13 @@ class Tokenizer:
 
     def __repr__(self):
         height, width = self.image_size
-        books = {name: v.quantizer.codebook_sizes for name, v in self.model.vocabularies.items()}
+        books = {name: stream.sizes for name, stream in self.model.streams.items()}
         books = ', '.join(f'{name}: {" x ".join(f"{size:,}" for size in sizes)} codes' for name, sizes in books.items())
         return f'Tokenizer({height} x {width} pixels; {books or "no vocabularies"}; {self.device}, {str(self.dtype).split(".")[-1]})'
 
     @torch.no_grad()
     def encode(self, images, vocabularies=None):
-        """Images -> dict vocabulary -> codes [B,N,Q] int64.
+        """Images -> dict vocabulary -> codes [B,N,Q] int64; vocabularies that share a quantizer have one entry, under its name.
 
         Args:
             images: see the class.
@@ -96,7 +97,7 @@ class Tokenizer:
         """Codes -> images [B,3,H,W].
 
         Args:
-            codes: dict vocabulary -> [B,N,Q] int64; those that the decoder reads.
+            codes: dict vocabulary -> [B,N,Q] int64, as `encode` names them; those that the decoder reads.
             clamp: cut to [-1, 1]; otherwise as the decoder gave it.
 
         Raises:
@@ -147,18 +148,18 @@ class Tokenizer:
 
     @property
     def offsets(self):
-        """dict vocabulary -> first flat id of each depth."""
+        """dict vocabulary -> first flat id of each depth; vocabularies that share a quantizer have one entry, under its name."""
         table, start = {}, 0
-        for name in self.vocabularies:
-            sizes = self.model.vocabularies[name].quantizer.codebook_sizes
+        for name, stream in self.model.streams.items():
+            sizes = stream.sizes
             table[name] = [start + sum(sizes[:d]) for d in range(len(sizes))]
             start += sum(sizes)
         return table
 
     @property
     def flat_size(self):
-        """Number of flat ids: the sum of all codebook sizes over vocabularies and depths."""
-        return sum(sum(v.quantizer.codebook_sizes) for v in self.model.vocabularies.values())
+        """Number of flat ids: the sum of all codebook sizes over vocabularies and depths, a shared one counted once."""
+        return sum(sum(stream.sizes) for stream in self.model.streams.values())
 
     def flat_ids(self, codes):
         """Codes -> ids [B, L] int64 in [0, flat_size): vocabulary after vocabulary, token by token, depth fastest.
@@ -170,9 +171,9 @@ class Tokenizer:
         if not codes:
             raise InputError('there are no codes; expected those of at least one vocabulary.')
         parts = []
+        self.model.check_names(codes)
         for name in self._ordered(codes):
-            self.model.vocabularies[name].check_shape(codes[name])
-            self.model.vocabularies[name].quantizer.check_codes(codes[name])
+            self.model.streams[name].check(codes[name])
             offset = torch.tensor(self.offsets[name], device=self.device)
             parts.append((codes[name] + offset).flatten(1))
         return torch.cat(parts, 1)
@@ -188,8 +189,8 @@ class Tokenizer:
             InputError: a length that does not fit, or an id outside its vocabulary and depth.
         """
         ids = torch.as_tensor(ids).to(self.device)
-        names = self._ordered(self.model.check_vocabularies(vocabularies))
-        shapes = {n: (self.model.vocabularies[n].grid[0] * self.model.vocabularies[n].grid[1], len(self.offsets[n])) for n in names}
+        names = self._ordered(self.model.check_streams(vocabularies))
+        shapes = {n: (self.model.streams[n].tokens, len(self.offsets[n])) for n in names}
         length = sum(n * q for n, q in shapes.values())
         if ids.ndim != 2 or ids.shape[1] != length:
             raise InputError(f'ids have the shape {list(ids.shape)}; expected [B, {length}] for {", ".join(names)}.')
@@ -198,13 +199,12 @@ class Tokenizer:
             count, depth = shapes[name]
             part = ids[:, start:start + count * depth].view(-1, count, depth)
             codes[name] = part - torch.tensor(self.offsets[name], device=self.device)
-            self.model.vocabularies[name].quantizer.check_codes(codes[name])
+            self.model.streams[name].check(codes[name])
             start += count * depth
         return codes
 
     def _ordered(self, names):
-        self.model.check_vocabularies(names)
-        return [n for n in self.vocabularies if n in names]
+        return [n for n in self.streams if n in names]
 
 
 def check_range(images):

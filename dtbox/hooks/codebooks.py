@@ -146,8 +146,8 @@ def check_range(quantizer, codes):
 
 
 def quantizers(runner):
-    """Return [(vocabulary, quantizer)] of a runner's tokenizer."""
-    return [(name, vocabulary.quantizer) for name, vocabulary in runner.core.tokenizer.vocabularies.items()]
+    """Return [(vocabulary, quantizer)] of a runner's tokenizer; one that vocabularies share comes once, under its own name."""
+    return [(name, stream.quantizer) for name, stream in runner.core.tokenizer.streams.items()]
 
 
 def books(quantizer):

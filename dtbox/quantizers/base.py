@@ -21,11 +21,13 @@ class Quantizer(nn.Module):
     Attributes:
         dim: code width C.
         codebook_sizes: list of Q codebook sizes.
+        members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies of these names.
         example: constructor arguments of a small instance, for the contract suite and the listing.
         updates_in_forward: the named exception to the rule above: a training forward rewrites the codebook.
     """
     dim = 0
     codebook_sizes = []
+    members = None
     example = None
     updates_in_forward = False
 

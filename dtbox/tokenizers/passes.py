@@ -1,7 +1,47 @@
-"""One pass of images through a tokenizer's encoders, lazily.
+"""One pass of images through a tokenizer's encoders, lazily, and the plan of where it stops.
 
 Legend: B batch, P prefix tokens, N patch tokens, D encoder width.
 """
+from dtbox.errors import InputError
+
+
+def plan(encoders, streams):
+    """Return encoder -> layers at which a pass stops, and (encoder, layer) -> vocabulary that re-injects there.
+
+    Args:
+        encoders: dict name -> encoder.
+        streams: dict name -> Stream.
+
+    Raises:
+        InputError: two vocabularies re-inject after one layer, or vocabularies wait for one another.
+    """
+    stops, reinjections = {name: set() for name in encoders}, {}
+    for name, vocabulary in ((n, v) for stream in streams.values() for n, v in stream.vocabularies.items()):
+        for encoder, layer in vocabulary.taps:
+            stops[encoder].add(layer)
+        if vocabulary.reinject:
+            if vocabulary.reinject in reinjections:
+                raise InputError(f'vocabularies `{reinjections[vocabulary.reinject]}` and `{name}` both re-inject after layer '
+                                 f'{vocabulary.reinject[1]}; only one can.', f'vocabularies.{name}.reinject')
+            reinjections[vocabulary.reinject] = name
+            stops[vocabulary.reinject[0]].add(vocabulary.reinject[1])
+    _check_order(streams, reinjections)
+    return stops, reinjections
+
+
+def _check_order(streams, reinjections):
+    """Raise `InputError` where streams wait for one another, or for themselves: each taps a layer behind the other's re-injection."""
+    owner = {name: stream.name for stream in streams.values() for name in stream.vocabularies}
+    waits = {name: {owner[other] for (encoder, layer), other in reinjections.items()
+                    if any(e == encoder and at > layer for v in stream.vocabularies.values() for e, at in v.taps)}
+             for name, stream in streams.items()}
+    while ready := [name for name, others in waits.items() if not others & waits.keys()]:
+        for name in ready:
+            del waits[name]
+    if waits:
+        names = [name for stream in waits for name in streams[stream].vocabularies]
+        raise InputError(f'the vocabularies {", ".join(names)} wait for one another: each taps a layer behind the one after which another '
+                         're-injects. Let one of them tap or re-inject elsewhere.', 'vocabularies')
 
 
 class Pass:
@@ -28,15 +68,24 @@ class Pass:
     def vocabulary(self, name):
         """Return the VocabularyOutput of a vocabulary."""
         if name not in self.outputs:
-            vocabulary = self.tokenizer.vocabularies[name]
-            tapped = [self.tap(*t) for t in vocabulary.taps]
-            learning = vocabulary.quantizer.training
-            vocabulary.quantizer.train(learning and self.collect)
+            stream = self.tokenizer.stream_of(name)
+            tapped = self.taps(stream)
+            learning = stream.quantizer.training
+            stream.quantizer.train(learning and self.collect)
             try:
-                self.outputs[name] = vocabulary(tapped)
+                self.outputs.update(stream.forward(tapped))
             finally:
-                vocabulary.quantizer.train(learning)
+                stream.quantizer.train(learning)
         return self.outputs[name]
+
+    def taps(self, stream):
+        """Return dict vocabulary -> its tapped layers (list of [B,N,D]), for the vocabularies of a Stream."""
+        return {name: [self.tap(*t) for t in vocabulary.taps] for name, vocabulary in stream.vocabularies.items()}
+
+    def codes(self, stream):
+        """Return the codes [B,N,Q] of a Stream, without its features where nothing has asked for them."""
+        tapped, done = self.taps(stream), self.outputs.get(next(iter(stream.vocabularies)))
+        return done.codes if done else stream.encode(tapped)
 
     def last(self, name):
         """Return the tokens [B,P+N,D] behind the last block, re-injection included."""

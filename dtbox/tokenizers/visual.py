@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from dtbox.encoders.base import Encoder, as_pair
 from dtbox.errors import InputError, closest
 from dtbox.registry import DECODERS, ENCODERS, HEADS, TEXTS, TOKENIZERS, VOCABULARIES
-from dtbox.structures import TokenizerOutput
-from dtbox.tokenizers.passes import Pass
+from dtbox.structures import Budget, TokenizerOutput
+from dtbox.tokenizers.passes import Pass, plan
+from dtbox.tokenizers.streams import build_shared, streams_of
 
 
 @TOKENIZERS.register_module()
@@ -21,12 +22,16 @@ class VisualTokenizer(nn.Module):
         encoders: dict name -> encoder config.
         image_size: pixels, an int or (height, width); filled into encoders and decoder where they leave it out.
         vocabularies: dict name -> vocabulary config (see Vocabulary).
+        quantizers: dict name -> config of a quantizer that several vocabularies share: those whose `quantizer` is that name.
         decoder: decoder config, with `reads`: names of the vocabularies whose features it gets, joined along channels.
         head: head config.
         text: text tower config.
+
+    Attributes:
+        streams: dict name -> Stream, what `encode` returns the codes of: a vocabulary, or a quantizer that several share.
     """
 
-    def __init__(self, encoders, image_size, vocabularies=None, decoder=None, head=None, text=None):
+    def __init__(self, encoders, image_size, vocabularies=None, decoder=None, head=None, text=None, quantizers=None):
         super().__init__()
         self.image_size = as_pair(image_size)
         if not encoders:
@@ -37,43 +42,19 @@ class VisualTokenizer(nn.Module):
             if tuple(encoder.image_size) != self.image_size:
                 raise InputError(f'this encoder takes images of {encoder.image_size} pixels, the tokenizer of {self.image_size}; all encoders '
                                  'see the same images. Leave its image_size out, or make them agree.', f'encoders.{name}.image_size')
-        self.vocabularies = nn.ModuleDict()
+        shared, shares = build_shared(quantizers or {}, vocabularies or {})
+        self.quantizers, self.vocabularies = nn.ModuleDict(shared), nn.ModuleDict()
         for name, cfg in (vocabularies or {}).items():
-            self.vocabularies[name] = VOCABULARIES.build({'type': 'Vocabulary', **cfg}, where=f'vocabularies.{name}',
-                                                         encoders=self.encoders)
-        self.stops, self.reinjections = self._plan()
+            cfg = {'type': 'Vocabulary', **cfg, **({'quantizer': shares[name]} if name in shares else {})}
+            self.vocabularies[name] = VOCABULARIES.build(cfg, where=f'vocabularies.{name}', encoders=self.encoders)
+        self.streams = streams_of(self.vocabularies, shared)
+        self.stops, self.reinjections = plan(self.encoders, self.streams)
         self.decoder, self.reads = self._build_decoder(decoder) if decoder else (None, [])
         self.head = self._build_head(head) if head else None
         self.text = TEXTS.build(text, where='text') if text else None
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of {self.text.pooled_dim}; '
                              'they must agree.', 'head')
-
-    def _plan(self):
-        """Return the layers at which each encoder stops, and (encoder, layer) -> vocabulary that re-injects there."""
-        stops, reinjections = {name: set() for name in self.encoders}, {}
-        for name, vocabulary in self.vocabularies.items():
-            for encoder, layer in vocabulary.taps:
-                stops[encoder].add(layer)
-            if vocabulary.reinject:
-                if vocabulary.reinject in reinjections:
-                    raise InputError(f'vocabularies `{reinjections[vocabulary.reinject]}` and `{name}` both re-inject after layer '
-                                     f'{vocabulary.reinject[1]}; only one can.', f'vocabularies.{name}.reinject')
-                reinjections[vocabulary.reinject] = name
-                stops[vocabulary.reinject[0]].add(vocabulary.reinject[1])
-        self._check_order(reinjections)
-        return stops, reinjections
-
-    def _check_order(self, reinjections):
-        """Raise `InputError` where vocabularies wait for one another: each taps a layer behind the other's re-injection."""
-        waits = {name: {other for (encoder, layer), other in reinjections.items() if any(e == encoder and at > layer for e, at in v.taps)}
-                 for name, v in self.vocabularies.items()}
-        while ready := [name for name, others in waits.items() if not others & waits.keys()]:
-            for name in ready:
-                del waits[name]
-        if waits:
-            raise InputError(f'the vocabularies {", ".join(waits)} wait for one another: each taps a layer behind the one after which another '
-                             're-injects. Let one of them tap or re-inject elsewhere.', 'vocabularies')
 
     def _build_decoder(self, cfg):
         args = dict(cfg)
@@ -105,7 +86,7 @@ class VisualTokenizer(nn.Module):
     def init_weights(self):
         """Load the weights that encoders, quantizers and text tower name in their configs."""
         parts = [*((f'encoders.{n}', e) for n, e in self.encoders.items()), ('text', self.text),
-                 *((f'vocabularies.{n}.quantizer', v.quantizer) for n, v in self.vocabularies.items())]
+                 *((f'quantizers.{n}' if n in self.quantizers else f'vocabularies.{n}.quantizer', s.quantizer) for n, s in self.streams.items())]
         for name, part in parts:
             if part is not None:
                 try:
@@ -129,13 +110,14 @@ class VisualTokenizer(nn.Module):
         self.check_images(images)
         run = Pass(self, images, collect=True)
         outputs = {name: run.vocabulary(name) for name in self.vocabularies}
+        firsts = {name: next(iter(stream.vocabularies)) for name, stream in self.streams.items()}
         texts = self.text is not None and text_ids is not None
         return TokenizerOutput(
             images=images,
             reconstructions=self.decoder(self._joined({n: o.features for n, o in outputs.items()}))
             if self.decoder is not None and reconstruct else None,
-            codes={n: o.codes for n, o in outputs.items()}, features={n: o.features for n, o in outputs.items()},
-            losses={n: o.losses for n, o in outputs.items()},
+            codes={s: outputs[first].codes for s, first in firsts.items()}, features={n: o.features for n, o in outputs.items()},
+            losses={s: outputs[first].losses for s, first in firsts.items()},
             pooled=self._pool(run) if self.head is not None else None,
             text_pooled=self.text(text_ids) if texts else None,
             logit_scale=self.text.logit_scale if texts else None, logit_bias=self.text.logit_bias if texts else None)
@@ -149,13 +131,13 @@ class VisualTokenizer(nn.Module):
 
     def commit(self):
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
-        for vocabulary in self.vocabularies.values():
-            vocabulary.quantizer.commit()
+        for stream in self.streams.values():
+            stream.quantizer.commit()
 
     def discard(self):
         """Forget what was collected: the step was skipped."""
-        for vocabulary in self.vocabularies.values():
-            vocabulary.quantizer.discard()
+        for stream in self.streams.values():
+            stream.quantizer.discard()
 
     # ---- single results, without work that was not asked for --------------------------------------------------
 
@@ -173,35 +155,57 @@ class VisualTokenizer(nn.Module):
                                  f'{", ".join(self.vocabularies) or "none"}.')
         return names
 
+    def stream_of(self, vocabulary):
+        """Return the Stream that a vocabulary's codes are in."""
+        return self.streams.get(vocabulary) or next(s for s in self.streams.values() if vocabulary in s.vocabularies)
+
+    def check_streams(self, names=None):
+        """Return the names of the streams that hold these vocabularies, each once; all for None; `InputError` for an unknown name.
+
+        Args:
+            names: vocabularies or streams, or one of them.
+        """
+        names = list(self.streams) if names is None else [names] if isinstance(names, str) else names
+        rest = self.check_vocabularies([n for n in names if n not in self.streams])
+        return list(dict.fromkeys(self.stream_of(n).name if n in rest else n for n in names))
+
+    def budget(self, names=None):
+        """Return the Budget of an image: what the streams of these vocabularies (all for None) take, a shared index counted once."""
+        streams = [self.streams[name] for name in self.check_streams(names)]
+        return Budget(sum(s.tokens for s in streams), sum(s.tokens * len(s.sizes) for s in streams), sum(s.bits for s in streams))
+
     @torch.no_grad()
     def encode(self, images, vocabularies=None):
-        """images [B,3,H,W] in [-1,1] -> dict vocabulary -> codes [B,N,Q]; runs no block behind the last one needed."""
-        names = self.check_vocabularies(vocabularies)
+        """images [B,3,H,W] in [-1,1] -> dict stream -> codes [B,N,Q]; runs no block behind the last one needed."""
+        names = self.check_streams(vocabularies)
         self.check_images(images)
         run = Pass(self, images)
-        codes = {}
-        for name in names:
-            vocabulary = self.vocabularies[name]
-            tapped = [run.tap(*t) for t in vocabulary.taps]
-            done = run.outputs.get(name)
-            codes[name] = done.codes if done else vocabulary.encode(tapped)
-        return codes
+        return {name: run.codes(self.streams[name]) for name in names}
 
     def features(self, codes):
-        """dict vocabulary -> codes [B,N,Q] -> dict vocabulary -> features [B,N,D]."""
-        names = self.check_vocabularies(codes)
+        """dict stream -> codes [B,N,Q] -> dict vocabulary -> features [B,N,D], for all vocabularies of these streams."""
+        self.check_names(codes)
         dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
-        return {name: self.vocabularies[name].features(codes[name]).to(dtype) for name in names}
+        return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
+                for name, vocabulary in self.streams[stream].vocabularies.items()}
+
+    def check_names(self, codes):
+        """Raise `InputError` unless codes go by the names of streams."""
+        for name in codes:
+            found, = self.check_streams([name])
+            if found != name:
+                raise InputError(f'codes of `{name}` came; it shares a quantizer, and its codes go by that name: `{found}`.')
 
     def decode(self, codes):
-        """dict vocabulary -> codes [B,N,Q] -> images [B,3,H,W], not clamped; only the vocabularies the decoder reads count."""
+        """dict stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; only those of the vocabularies that the decoder reads count."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
-        missing = [n for n in self.reads if n not in codes]
+        reads = self.check_streams(self.reads)
+        missing = [n for n in reads if n not in codes]
         if missing:
-            raise InputError(f'decoding needs the codes of {", ".join(self.reads)}; missing: {", ".join(missing)}. '
+            raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
                              f'Got: {", ".join(codes) or "none"}.')
-        return self.decoder(self._joined(self.features({n: codes[n] for n in self.reads})))
+        return self.decoder(self._joined(self.features({n: codes[n] for n in reads})))
 
     def pool_image(self, images):
         """images [B,3,H,W] -> pooled embedding [B,E], not normalised."""

@@ -2,6 +2,8 @@
 
 Legend: B batch, N tokens, D encoder width, C code width, Q codes per token.
 """
+from dataclasses import dataclass
+
 import torch
 import torch.nn as nn
 
@@ -42,6 +44,38 @@ def parse_taps(taps, encoders):
     return parsed
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a vocabulary has of a quantizer that it shares with others.
+
+    Attributes:
+        quantizer: the quantizer.
+        channels: which of the quantizer's channels are this vocabulary's.
+    """
+    quantizer: nn.Module
+    channels: slice
+
+
+def build_quantizer(cfg, where):
+    """Build a quantizer from its config; `InputError` where the part has not what the contract asks for."""
+    quantizer = QUANTIZERS.build(cfg, where=where)
+    missing = [n for n in ('dim', 'codebook_sizes', 'forward', 'encode', 'decode', 'commit', 'discard', 'init_weights')
+               if not hasattr(quantizer, n)]
+    if missing or not isinstance(quantizer, nn.Module):
+        raise InputError(f'{type(quantizer).__name__} is no quantizer: it lacks {", ".join(missing) or "torch.nn.Module"}. '
+                         'Derive it from dtbox.quantizers.base.Quantizer.', where)
+    return quantizer
+
+
+def quantized(quantizer, z):
+    """z [B,N,C] -> QuantizerOutput; `InputError` where the quantizer returns anything else."""
+    out = quantizer(z)
+    if not isinstance(out, QuantizerOutput):
+        raise InputError(f'{type(quantizer).__name__} returned a {type(out).__name__}; expected a QuantizerOutput(features, codes, losses).',
+                         'quantizer')
+    return out
+
+
 @VOCABULARIES.register_module()
 class Vocabulary(nn.Module):
     """One named vocabulary of a tokenizer.
@@ -49,7 +83,7 @@ class Vocabulary(nn.Module):
     Args:
         encoders: dict name -> encoder; their widths size the projections.
         taps: a layer, 'encoder:layer', a list of them, or a dict tap -> weight (weights are used as they are).
-        quantizer: config of the quantizer.
+        quantizer: config of the quantizer; or a `Share` of one that several vocabularies have (in a config: its name).
         projection: config of the pre-projection, D -> C; each tap has its own.
         post_projection: config of the post-projection, C -> D; None takes `projection`'s.
         share_projection: one pre-projection for all taps.
@@ -63,13 +97,13 @@ class Vocabulary(nn.Module):
         parsed = parse_taps(taps, encoders)
         self.taps, weights = [t for t, _ in parsed], torch.tensor([w for _, w in parsed])
         self.learn, self.share_projection = learn, share_projection
-        self.quantizer = QUANTIZERS.build(quantizer, where='quantizer')
-        missing = [n for n in ('dim', 'codebook_sizes', 'forward', 'encode', 'decode', 'commit', 'discard', 'init_weights')
-                   if not hasattr(self.quantizer, n)]
-        if missing or not isinstance(self.quantizer, nn.Module):
-            raise InputError(f'{type(self.quantizer).__name__} is no quantizer: it lacks {", ".join(missing) or "torch.nn.Module"}. '
-                             'Derive it from dtbox.quantizers.base.Quantizer.', 'quantizer')
-        code_dim = self.quantizer.dim
+        if isinstance(quantizer, Share):
+            object.__setattr__(self, 'quantizer', quantizer.quantizer)  # the tokenizer has it: not to be registered with each that shares it
+            self.channels = quantizer.channels
+        else:
+            self.quantizer = build_quantizer(quantizer, 'quantizer')
+            self.channels = slice(0, self.quantizer.dim)
+        code_dim = self.channels.stop - self.channels.start
         widths = [encoders[name].width(layer) for name, layer in self.taps]
         if share_projection and len(set(widths)) > 1:
             raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.', 'share_projection')
@@ -119,15 +153,16 @@ class Vocabulary(nn.Module):
         return total
 
     def forward(self, tapped):
-        """Tapped layers (list of [B,N,D]) -> VocabularyOutput."""
-        out = self.quantizer(self.combine(tapped))
-        if not isinstance(out, QuantizerOutput):
-            raise InputError(f'{type(self.quantizer).__name__} returned a {type(out).__name__}; expected a '
-                             'QuantizerOutput(features, codes, losses).', 'quantizer')
-        return VocabularyOutput(self.post_projection(out.features), out.features, out.codes, out.losses)
+        """Tapped layers (list of [B,N,D]) -> VocabularyOutput, with a quantizer of its own; `Stream` runs one that is shared."""
+        return self.finish(quantized(self.quantizer, self.combine(tapped)))
+
+    def finish(self, out):
+        """QuantizerOutput -> VocabularyOutput."""
+        features = out.features[..., self.channels]
+        return VocabularyOutput(self.post_projection(features), features, out.codes, out.losses)
 
     def encode(self, tapped):
-        """Tapped layers -> codes [B,N,Q] int64, without gradient."""
+        """Tapped layers -> codes [B,N,Q] int64, without gradient, with a quantizer of its own."""
         return self.quantizer.encode(self.combine(tapped))
 
     def check_shape(self, codes):
@@ -141,5 +176,5 @@ class Vocabulary(nn.Module):
         """codes [B,N,Q] -> features [B,N,D]."""
         self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
-        values = self.quantizer.decode(codes)
+        values = self.quantizer.decode(codes)[..., self.channels]
         return self.post_projection(values if weight is None else values.to(weight.dtype))

@@ -206,8 +206,7 @@ class TokenizerTraining(BaseModel):
         meta = getattr(dataset, 'metainfo', {})
         tokenizer = self.tokenizer
         can_read = tokenizer.text is not None and tokenizer.text.tokenizer is not None
-        sizes = {name: (len(v.quantizer.codebook_sizes), list(v.quantizer.codebook_sizes))
-                 for name, v in tokenizer.vocabularies.items()}
+        sizes = {name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()}
         return EvalContext(classes=list(meta.get('classes') or ()) or None,
                            embed_text=tokenizer.embed_text if can_read else None,
                            teacher=self.teacher.pooled if self.teacher is not None else None, vocabularies=sizes)

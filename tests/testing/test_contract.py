@@ -21,6 +21,9 @@ CONFIGS = {
     'RQ of tables of their own, from k-means': dict(type='RQ', depth=3, shared=False, **SMALL, codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'RQ by gradient, rotated': dict(type='RQ', depth=3, **SMALL, codebook=GRADIENT, estimator=ROTATION),
     'RQ with more codes than vectors': dict(type='RQ', depth=2, size=300, dim=4, codebook=EMA),
+    'one index for two features, by gradient, rotated': dict(type='JointVQ', size=16, members=dict(a=2, b=3), codebook=GRADIENT, estimator=ROTATION),
+    'one index for two features, from k-means': dict(type='JointVQ', size=16, members=dict(a=2, b=3), weights=dict(b=4.0),
+                                                     codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 2])}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
 ALL = {**examples(), **CONFIGS, **OFFICIAL}
@@ -28,7 +31,7 @@ ALL = {**examples(), **CONFIGS, **OFFICIAL}
 
 def types(cfg):
     """Every `type` that a config names."""
-    return {cfg['type']}.union(*(types(v) for v in cfg.values() if isinstance(v, dict)))
+    return {cfg['type']}.union(*(types(v) for v in cfg.values() if isinstance(v, dict) and 'type' in v))
 
 
 def test_every_part_is_here():
