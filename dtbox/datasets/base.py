@@ -41,6 +41,20 @@ class PairDataset(Dataset):
         """dict(classes=tuple of class names, texts=whether samples have captions)."""
         return dict(classes=tuple(self.classes), texts=self.has_texts)
 
+    def contents(self):
+        """Yield what tells these samples from others, as strings: their keys, sets and texts; a subclass may know more (sizes of files)."""
+        for name in ('keys', 'sets', 'texts'):
+            yield f'{name}:'
+            yield from getattr(self, name, ())
+
+    def fingerprint(self):
+        """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: a picture that was replaced by one of the same name
+        and size is not noticed."""
+        h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
+        for line in (*self.classes, *self.contents()):
+            h.update(str(line).encode() + b'\0')
+        return h.hexdigest()[:16]
+
     def set_seed(self, seed):
         """Set the seed of the augmentation (an int >= 0)."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:

@@ -84,6 +84,11 @@ class ImageFolder(PairDataset):
         last = None if self.split == 'train' else 1
         return [text for photo in self.photos for text in self._captions.get(photo.key, ())[:last]]
 
+    def contents(self):
+        """As in PairDataset, and the size of each file."""
+        yield from super().contents()
+        yield from (os.path.getsize(photo.path) for photo in self.photos)
+
     def _usable(self, photos):
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             flaws = list(pool.map(self._flaw, photos))

@@ -24,11 +24,12 @@ def build_optim_wrappers(modules, cfg):
 
     Args:
         modules: dict name -> module ('generator': the tokenizer, 'discriminator' where there is one).
-        cfg: dict name -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts).
+        cfg: dict name -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts), or None for one that a child config takes out.
 
     Returns:
         OptimWrapperDict with the names of `modules`. Frozen parameters get requires_grad=False.
     """
+    cfg = {name: one for name, one in cfg.items() if one is not None}
     for name in modules:
         if name not in cfg:
             raise InputError(f'the model has a {name}, but `optim_wrapper` has no optimizer for it. It has: {", ".join(cfg)}.',

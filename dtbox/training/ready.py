@@ -1,14 +1,58 @@
-"""What can go wrong with a run is found before its folder is touched: ranks, iterations, visualizer backends, weights."""
+"""What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
 import os
+from typing import NamedTuple
 
 import torch
 from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import VISBACKENDS
 
 from dtbox.errors import InputError, closest, need_package
+from dtbox.registry import HOOKS, SCHEDULES
+from dtbox.training.build import build_parts, schedulers
 
 PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
 """Visualizer backend -> the module that it needs and the extra that brings it."""
+
+
+class Built(NamedTuple):
+    """Everything of a run that its config describes.
+
+    Attributes:
+        parts: as `build_parts` returns it.
+        hooks: list of hooks.
+        schedules: dict optimizer name -> list of schedules, or None.
+        remark: what to say about the iterations, or None.
+    """
+    parts: dict
+    hooks: list
+    schedules: dict
+    remark: str
+
+
+def build_run(cfg, seed):
+    """Build all that a training run needs from a resolved config; weights are not loaded and nothing on disk changes."""
+    parts = build_parts(cfg, seed)
+    remark = check_iterations(cfg)
+    check_backends(cfg.get('vis_backends'))
+    hooks = [HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])]
+    check_hooks(hooks, parts['model'])
+    return Built(parts, hooks, build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim']), remark)
+
+
+def check_hooks(hooks, model):
+    """Let hooks that have a `check` refuse the model."""
+    for i, hook in enumerate(hooks):
+        if hasattr(hook, 'check'):
+            try:
+                hook.check(model)
+            except InputError as e:
+                raise e.within(f'hooks.{i}') from e.__cause__
+
+
+def build_schedules(table, optim):
+    """Return dict optimizer name -> list of schedules from their configs, or None."""
+    return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=optim[name]) for s in group]
+            for name, group in (table or {}).items()} or None
 
 
 def start_ranks(launcher):

@@ -16,11 +16,9 @@ from dtbox.files import move_aside
 from dtbox.layers.weights import register_scheme
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
-from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training import checkpoint as checkpoints
-from dtbox.training.build import build_parts, schedulers
 from dtbox.training.loops import TrainLoop, ValLoop
-from dtbox.training.ready import check_backends, check_iterations, start_ranks
+from dtbox.training.ready import build_run, start_ranks
 from dtbox.training.schedules import StepSchedules
 
 register_scheme()
@@ -55,11 +53,7 @@ class Runner(MMRunner):
         work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
         plugins = plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
-        parts = build_parts(cfg, seed)
-        remark = check_iterations(cfg)
-        check_backends(cfg.get('vis_backends'))
-        hooks = [HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])]
-        schedules = build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim'])
+        parts, hooks, schedules, remark = build_run(cfg, seed)
         load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         moved = prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
         runner = cls(
@@ -211,12 +205,6 @@ def load_initial_weights(model, cfg, resumed=None):
     model.init_weights()
     if cfg.get('load_from'):
         load_model(model, checkpoints.load(cfg.load_from), cfg.load_from)
-
-
-def build_schedules(table, optim):
-    """Return dict optimizer name -> list of schedules from their configs, or None."""
-    return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=optim[name]) for s in group]
-            for name, group in (table or {}).items()} or None
 
 
 def load_model(model, state, path):

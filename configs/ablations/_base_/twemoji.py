@@ -1,0 +1,16 @@
+"""DualToken on Twemoji as the grids train it: `dualtoken_rq.py` without the discriminator, 320 iterations of 16 pictures on one thread.
+
+The discriminator would come in for the last tenth of the main job; in so short a run it adds noise to PSNR and tells the variants apart no
+better.
+"""
+_base_ = ['../../dualtoken_rq.py']
+
+batch_size = 16
+max_iters = 320
+threads = 1
+model = dict(discriminator=None, adversarial=None)
+optim_wrapper = dict(discriminator=None)
+val_dataloader = dict(batch_size=64)
+hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=80), dict(type='Results'), dict(type='Pictures', interval=0)]
+tiny = {'batch_size': 4, 'max_iters': 2}

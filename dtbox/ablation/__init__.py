@@ -1,0 +1,15 @@
+"""Ablation grids: a base recipe, axes and seeds become trials; each trial is its own process and folder.
+
+`grid.py` reads a grid and makes its trials, `identity.py` says when two trials are the same, `trial.py` is what a trial's process runs,
+`folder.py` keeps a grid's folder and its table, `engines/` start processes on this machine or on a Ray cluster, `progress.py` shows how far
+it is, and `run.py` holds it all together.
+"""
+import importlib
+
+_PUBLIC = {'Grid': 'grid', 'Trial': 'grid', 'read_grid': 'grid', 'GridFolder': 'folder', 'run_grid': 'run'}
+
+
+def __getattr__(name):  # a trial's process comes by here, too, and needs none of it
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f'dtbox.ablation.{_PUBLIC[name]}'), name)
+    raise AttributeError(f'module `dtbox.ablation` has no attribute `{name}`')

@@ -1,0 +1,78 @@
+"""Trials as processes of this machine, sharing its cores and GPUs."""
+import os
+import subprocess
+
+from dtbox.ablation.engines import command, environment
+from dtbox.ablation.folder import cores
+
+
+class LocalEngine:
+    """Run trials on this machine.
+
+    Args:
+        threads: CPU threads of a trial.
+        workers: trials at a time; None takes one a GPU, or without GPUs as many as the cores allow.
+
+    Attributes:
+        remark: what to tell the user about the workers, or ''.
+    """
+
+    def __init__(self, threads, workers=None):
+        self.threads, self.gpus = threads, visible_gpus()
+        fitting = len(self.gpus) or max(1, cores() // threads)
+        self.workers = workers or fitting
+        self.free = list(range(self.workers))
+        self.remark = ''
+        if not self.gpus and self.workers * threads > cores():
+            self.remark = f'{self.workers} workers of {threads} thread(s) share {cores()} cores: they will slow one another down.'
+
+    def start(self, folder):
+        """Start the trial of a folder; its output goes to log.txt there."""
+        slot = self.free.pop(0)
+        device = self.gpus[slot % len(self.gpus)] if self.gpus else None
+        with open(os.path.join(folder, 'log.txt'), 'ab') as log:
+            process = subprocess.Popen(command(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                       env=environment(self.threads, device))
+        return LocalTrial(process, lambda: self.free.append(slot))
+
+    def close(self):
+        """Nothing to put away."""
+
+
+class LocalTrial:
+    """A trial's process.
+
+    Args:
+        process: subprocess.Popen.
+        release: called once when it has ended.
+    """
+
+    def __init__(self, process, release):
+        self.process, self.release = process, release
+
+    def poll(self):
+        """Return the exit code, or None while it runs."""
+        code = self.process.poll()
+        if code is not None and self.release:
+            self.release()
+            self.release = None
+        return code
+
+    def stop(self):
+        """Stop it and wait until it is gone."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.poll()
+
+
+def visible_gpus():
+    """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    import torch
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if not torch.cuda.is_available():
+        return []
+    return named.split(',') if named else [str(i) for i in range(torch.cuda.device_count())]

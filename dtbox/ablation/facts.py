@@ -1,0 +1,39 @@
+"""What a trial's row says beside its metrics: size, tokens and bits of a tokenizer, memory of the process."""
+import math
+import resource
+import sys
+
+import torch
+
+
+def tokenizer_facts(tokenizer):
+    """Return the size of a tokenizer and of what it makes of an image.
+
+    A quantizer that several vocabularies share is counted once.
+
+    Args:
+        tokenizer: VisualTokenizer.
+
+    Returns:
+        dict: `parameters` (of the whole tokenizer, text tower included), `tokens` (codes per image, over all vocabularies and depths), `bits`
+        per image (each code log2 of its codebook's size) and `bits_per_pixel`.
+    """
+    tokens, bits, seen = 0, 0.0, set()
+    for vocabulary in tokenizer.vocabularies.values():
+        if id(vocabulary.quantizer) in seen:
+            continue
+        seen.add(id(vocabulary.quantizer))
+        count, sizes = vocabulary.grid[0] * vocabulary.grid[1], vocabulary.quantizer.codebook_sizes
+        tokens += count * len(sizes)
+        bits += count * sum(math.log2(size) for size in sizes)
+    height, width = tokenizer.image_size
+    return dict(parameters=sum(p.numel() for p in tokenizer.parameters()), tokens=tokens, bits=round(bits, 3),
+                bits_per_pixel=round(bits / (height * width), 6))
+
+
+def peak_megabytes():
+    """Return the most memory that this process held, in MB (10^6 bytes): of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,197 @@
+"""The folder of a grid: grid.json, results.csv, and trials/NAME/, each trial a run folder with trial.json and log.txt beside."""
+import csv
+import io
+import json
+import os
+import platform
+import time
+
+from dtbox.ablation.grid import TAKEN
+from dtbox.ablation.locks import Locked, held
+from dtbox.ablation.trial import read_record, write_record
+from dtbox.config_text import dump_config
+from dtbox.errors import InputError
+from dtbox.files import move_aside, write_atomic
+
+FORMAT = 1
+CHECKPOINT = 'checkpoint.pth'
+FACTS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel')
+
+
+class GridFolder:
+    """The state of a grid on disk. Only the process that holds its lock writes.
+
+    Args:
+        path: the folder; made when it is first written to.
+    """
+
+    def __init__(self, path):
+        self.path = os.path.normpath(path)
+
+    def file(self, name):
+        """Return the path of a file or folder in here."""
+        return os.path.join(self.path, name)
+
+    def trial(self, trial):
+        """Return the folder of a Trial."""
+        return self.file(os.path.join('trials', trial.name))
+
+    def about(self):
+        """Return grid.json as a dict; {} where there is none."""
+        try:
+            with open(self.file('grid.json'), encoding='utf-8') as f:
+                return json.load(f)
+        except FileNotFoundError:
+            return {}
+        except ValueError as e:
+            raise InputError(f'{self.file("grid.json")} cannot be read ({e}). Give another folder: --work-dir DIR.') from e
+
+    def check(self, grid, resume):
+        """Raise `InputError` unless a grid may run here: the folder is new, or holds this grid and `resume` is set."""
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise InputError(f'{self.path} is a file. Give a folder that is new or holds this grid: --work-dir DIR.')
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
+            return
+        about = self.about()
+        if not about:
+            raise InputError(f'{self.path} holds files, but no grid (no grid.json). Give another folder: --work-dir DIR.')
+        if about.get('format', 0) > FORMAT:
+            raise InputError(f'{self.path} has format {about["format"]}; this version of dtbox knows up to {FORMAT}. Install a newer dtbox.')
+        if about['name'] != grid.name or set(about['axes']) != set(grid.axes):
+            raise InputError(f'{self.path} holds the results of another grid: `{about["name"]}` with the axes {", ".join(about["axes"])}; this '
+                             f'one is `{grid.name}` with {", ".join(grid.axes)}. Give another folder: --work-dir DIR.')
+        if not resume:
+            trials = self.file('trials')
+            done = sum(read_record(t.path).get('status') == 'done' for t in os.scandir(trials)) if os.path.isdir(trials) else 0
+            raise InputError(f'{self.path} holds this grid already, with {done} finished trial{"s" * (done != 1)}. Continue it with --resume, or '
+                             'start anew in another folder: --work-dir DIR.')
+
+    def lock(self):
+        """Return the lock of this grid, to hold while it runs."""
+        os.makedirs(self.file('trials'), exist_ok=True)
+        return Locked(self.file('.lock'), 'the grid')
+
+    def write_about(self, grid, command, **more):
+        """Write grid.json; `started` and `options` of an earlier start are kept."""
+        import torch
+
+        import dtbox
+        about = dict(self.about())
+        about.update(
+            format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path, command=command, axes=grid.axes,
+            seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference, threads=grid.threads,
+            started=about.get('started') or time.strftime('%Y-%m-%d %H:%M:%S'),
+            machine=dict(processor=processor(), cores=cores(), system=f'{platform.system()} {platform.machine()}',
+                         gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
+            versions=dict(dtbox=dtbox.__version__, torch=str(torch.__version__), python=platform.python_version()), **more)
+        write_atomic(self.file('grid.json'), json.dumps(about, indent=1) + '\n')
+
+    # ---- trials -----------------------------------------------------------------------------------------------
+
+    def state(self, trial, hashes):
+        """Say what is to be done with a trial.
+
+        Returns:
+            (what, record): 'keep' a result, 'continue' from a checkpoint, 'redo' what failed or has changed, or run what is 'new'.
+        """
+        record = read_record(self.trial(trial))
+        if not record:
+            return ('redo' if os.path.isdir(self.trial(trial)) and os.listdir(self.trial(trial)) else 'new'), record
+        if any(record['hashes'][part] != hashes[part] for part in ('config_hash', 'plugin_hash', 'data_hash')):
+            return 'redo', record
+        if record['status'] in ('done', 'diverged'):
+            return 'keep', record
+        same = record['hashes']['code_hash'] == hashes['code_hash']
+        return ('continue' if same and record['status'] != 'failed' else 'redo'), record
+
+    def begin(self, trial, hashes, what):
+        """Make a trial's folder ready to run; an earlier attempt that cannot be continued is kept as NAME.1."""
+        folder = self.trial(trial)
+        if held(os.path.join(folder, '.lock')):
+            raise InputError(f'the trial {trial.name} is still running in another process. Wait for it, or stop it.')
+        if what == 'continue':
+            record = read_record(folder)
+            record['seconds_before'] = _useful_seconds(folder, record)
+            record.pop('seconds', None)
+        else:
+            move_aside(folder)
+            os.makedirs(folder, exist_ok=True)
+            dump_config(trial.config, os.path.join(folder, 'config.py'))
+            record = dict(trial=trial.name, labels=trial.labels, seed=trial.seed, overrides={k: repr(v) for k, v in trial.overrides.items()},
+                          recipe=os.path.basename(trial.base), hashes=hashes, attempts=0)
+        record.update(status='started', reason='', begun=time.time(), attempts=record['attempts'] + 1)
+        write_record(folder, record)
+        return folder
+
+    def end(self, trial, status=None, reason=''):
+        """Note how a trial's process ended, where it could not do so itself; returns its record."""
+        folder = self.trial(trial)
+        record = read_record(folder)
+        if record.get('status') == 'started' or status == 'timeout':
+            record.update(status=status or 'failed', reason=reason, seconds=round(record.get('seconds_before', 0) + time.time() - record['begun'], 2))
+            write_record(folder, record)
+        return record
+
+    # ---- the table --------------------------------------------------------------------------------------------
+
+    def rows(self, grid):
+        """Return a dict for every trial of the grid, in its order: its labels, facts, hashes and metrics; status 'missing' where it has not run."""
+        rows = []
+        for trial in grid.trials:
+            record = read_record(self.trial(trial))
+            status = record.get('status', 'missing')
+            row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status='killed' if status == 'started' else status,
+                       reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
+                       **{fact: record.get(fact) for fact in FACTS}, threads=grid.threads,
+                       **record.get('hashes', {}), identity=record.get('identity'))
+            if status == 'done':
+                row.update(_metrics(os.path.join(self.trial(trial), 'metrics.json')))
+            rows.append(row)
+        return rows
+
+    def write_table(self, grid):
+        """Write results.csv; returns its rows."""
+        rows = self.rows(grid)
+        axes = list(grid.axes)
+        columns = [*TAKEN[:4], *axes, *TAKEN[4:]]
+        columns += sorted({key for row in rows for key in row} - set(columns))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        write_atomic(self.file('results.csv'), text.getvalue())
+        return rows
+
+
+def _useful_seconds(folder, record):
+    """Return how long the attempts took up to the last checkpoint, which is where the next one goes on."""
+    path = os.path.join(folder, CHECKPOINT)
+    if not os.path.isfile(path):
+        return 0.0
+    return round(record.get('seconds_before', 0) + max(0.0, os.path.getmtime(path) - record['begun']), 2)
+
+
+def _metrics(path):
+    """Return SET/METRIC -> number of a metrics.json."""
+    try:
+        with open(path, encoding='utf-8') as f:
+            results = json.load(f)
+    except (OSError, ValueError):
+        return {}
+    skip = ('skipped', 'counts', 'evaluation')
+    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
+            for name, value in values.items() if isinstance(value, (int, float))}
+
+
+def processor():
+    """Return the name of the CPU."""
+    try:
+        with open('/proc/cpuinfo') as f:
+            return next(line.split(':', 1)[1].strip() for line in f if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or 'unknown'
+
+
+def cores():
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

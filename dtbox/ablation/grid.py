@@ -1,0 +1,307 @@
+"""A grid is a config: a base recipe, axes, seeds. Reading one gives its trials.
+
+    base = '../dualtoken_rq.py'                                  # recipe, relative to this file
+    overrides = {'max_iters': 300}                               # of every trial
+    axes = dict(
+        codebooks=dict(variants=dict(                            # named variants with several overrides each
+            one={'model.tokenizer.decoder.reads': ['semantic']},
+            vqgan={'base': '../vqgan.py'})),                     # or another recipe
+        lr=dict(key='optim_wrapper.generator.optimizer.lr', values=[1e-3, 2e-3]))   # one key and its values, or dict(label=value)
+    seeds = [0, 1, 2]
+    exclude = [dict(codebooks='one', lr=2e-3)]                   # trials to leave out; `include` keeps those alone
+    budget = dict(hours=1.5, trial_minutes=10)
+"""
+import copy
+import itertools
+import os
+import re
+from dataclasses import dataclass, field
+
+from mmengine.config import Config
+
+from dtbox.config import REFERENCE, load_config, resolve, set_option
+from dtbox.errors import InputError, closest
+
+KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
+BUDGET = ('hours', 'trials', 'trial_minutes')
+TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel',
+         'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
+"""Columns of the table that every trial has; an axis cannot be called like one of them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a grid.
+
+    Attributes:
+        name: of its folder: the labels and the seed.
+        labels: axis -> label.
+        seed: of weights, data order and augmentation.
+        overrides: dotted key -> value, everything that was set in its recipe.
+        base: path of its recipe.
+        config: the config, references not resolved.
+    """
+    name: str
+    labels: dict
+    seed: int
+    overrides: dict
+    base: str
+    config: Config = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid as its config describes it.
+
+    Attributes:
+        name: of the config file.
+        path: of the config file.
+        title, description: for people; the description is the file's docstring.
+        axes: axis -> list of labels.
+        seeds, metrics, reference, budget, threads: as in the config; `reference` is dict axis -> label or None.
+        trials: every Trial, in the order of the axes, seeds last.
+    """
+    name: str
+    path: str
+    title: str
+    description: str
+    axes: dict
+    seeds: list
+    metrics: list
+    reference: dict
+    budget: dict
+    threads: int
+    trials: list
+
+
+def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
+    """Read a grid and make its trials.
+
+    Args:
+        path: config file of the grid.
+        options: dotted key -> value set in every trial's recipe, after the grid's own overrides.
+        plugins: plugins of every trial, beside those that the grid and the recipes name.
+        seeds: in place of the grid's.
+        threads: CPU threads of a trial, in place of the grid's (default 1).
+
+    Raises:
+        InputError: an unknown key, an axis key that is not in the recipe, a value of another kind than the one it replaces, no trials, or
+            two trials that are the same.
+    """
+    cfg = _read(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    axes = {name: _axis(axis, f'axes.{name}') for name, axis in _table(cfg, 'axes').items()}
+    if not axes:
+        raise InputError(f'{path} has no `axes`. A grid needs at least one: axes=dict(lr=dict(key=\'...\', values=[...])).', 'axes')
+    for name in axes:
+        if name in TAKEN or not re.fullmatch(r'[A-Za-z_]\w*', name):
+            raise InputError(f'an axis cannot be called `{name}`: take a plain word that is none of {", ".join(TAKEN)}.', 'axes')
+    seeds = _seeds(cfg.get('seeds', [0]) if seeds is None else seeds)
+    threads = cfg.get('threads', 1) if threads is None else threads
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f'`threads` is {threads!r}; expected how many CPU threads a trial uses, 1 or more.', 'threads')
+    shared = dict(overrides=_table(cfg, 'overrides'), options=dict(options or {}), threads=threads, folder=folder, base=cfg.get('base'),
+                  plugins=[*_places(cfg.get('plugins'), folder), *plugins])
+    keep = _filter(cfg.get('include'), axes, 'include'), _filter(cfg.get('exclude'), axes, 'exclude')
+    trials, recipes = [], {}
+    for labels in itertools.product(*axes.values()):
+        labels = dict(zip(axes, labels))
+        if keep[0] and not _matches(labels, keep[0]) or _matches(labels, keep[1]):
+            continue
+        variant = _variant(labels, axes, shared, recipes)
+        trials += [_seeded(variant, labels, seed) for seed in seeds]
+    if not trials:
+        raise InputError(f'{path} makes no trials: `include`, `exclude` and `seeds` leave none over.')
+    _check_collisions(trials)
+    name = os.path.splitext(os.path.basename(path))[0]
+    return Grid(name=name, path=str(path), title=cfg.get('title') or name, description=_docstring(path), axes={n: list(a) for n, a in axes.items()},
+                seeds=seeds, metrics=list(cfg.get('metrics') or []), reference=_reference(cfg.get('reference'), axes),
+                budget=_budget(cfg.get('budget')), threads=threads, trials=trials)
+
+
+def _read(path):
+    if not os.path.isfile(path):
+        raise InputError(f'the grid {path} does not exist. Give a grid\'s config, such as configs/ablations/decoupling.py, or the folder of a '
+                         'grid that has been started.')
+    try:
+        cfg = Config.fromfile(path, format_python_code=False)._cfg_dict.to_dict()
+    except Exception as e:  # a config is Python: whatever it may raise
+        raise InputError(f'the grid {path} cannot be read: {type(e).__name__}: {e}') from e
+    cfg = {key: value for key, value in cfg.items() if not key.startswith('_')}
+    for key in cfg:
+        if key not in KEYS:
+            hint = ' It looks like a recipe: tools/train.py trains one.' if key == 'model' else ''
+            raise InputError(f'{path} sets `{key}`, which no grid has.{closest(key, KEYS)} A grid has: {", ".join(KEYS)}; '
+                             f'a variable of your own begins with an underscore.{hint}', key)
+    return cfg
+
+
+def _docstring(path):
+    import ast
+    with open(path, encoding='utf-8') as f:
+        return ast.get_docstring(ast.parse(f.read())) or ''
+
+
+def _table(cfg, key):
+    value = cfg.get(key) or {}
+    if not isinstance(value, dict):
+        raise InputError(f'`{key}` is {value!r}; expected a dict.', key)
+    return value
+
+
+def _places(plugins, folder):
+    """Return plugins named in a grid, paths made absolute from the grid's own folder where they are there."""
+    names = [plugins] if isinstance(plugins, str) else list(plugins or [])
+    near = [os.path.join(folder, name) for name in names]
+    return [os.path.abspath(path) if os.path.exists(path) else name for name, path in zip(names, near)]
+
+
+def _axis(axis, where):
+    """Return label -> dict of overrides."""
+    if not isinstance(axis, dict) or set(axis) not in ({'variants'}, {'key', 'values'}):
+        raise InputError(f'got {axis!r}; an axis is dict(key=\'dotted.key\', values=[...]) or dict(variants=dict(label={{...}})).', where)
+    if 'variants' in axis:
+        variants = axis['variants']
+        if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
+            raise InputError(f'`variants` is {variants!r}; expected at least one label={{dotted key: value}}.', where)
+        return {str(label): dict(overrides) for label, overrides in variants.items()}
+    values = axis['values']
+    if not isinstance(values, (list, tuple, dict)) or not values:
+        raise InputError(f'`values` is {values!r}; expected a list of at least one value, or dict(label=value).', where)
+    if not isinstance(values, dict):
+        odd = next((v for v in values if isinstance(v, (dict, list, tuple))), None)
+        if odd is not None:
+            raise InputError(f'the value {odd!r} has no short name; write values=dict(label=value, ...).', where)
+        if len(set(map(str, values))) < len(values):
+            raise InputError(f'a value stands there twice: {list(values)}.', where)
+        values = {str(value): value for value in values}
+    return {str(label): {axis['key']: value} for label, value in values.items()}
+
+
+def _seeds(seeds):
+    ok = isinstance(seeds, (list, tuple)) and seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
+    if not ok:
+        raise InputError(f'`seeds` is {seeds!r}; expected a list of different whole numbers of at least 0.', 'seeds')
+    return list(seeds)
+
+
+def _budget(budget):
+    budget = dict(budget or {})
+    for key, value in budget.items():
+        if key not in BUDGET:
+            raise InputError(f'`budget` has no `{key}`.{closest(key, BUDGET)} It has: {", ".join(BUDGET)}.', 'budget')
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise InputError(f'`{key}` is {value!r}; expected a positive number.', 'budget')
+    return budget
+
+
+def _reference(reference, axes):
+    if reference is None:
+        return None
+    if not isinstance(reference, dict) or set(reference) != set(axes):
+        raise InputError(f'`reference` is {reference!r}; expected one label for each axis: {", ".join(axes)}.', 'reference')
+    return {axis: _label(label, axis, axes, 'reference') for axis, label in reference.items()}
+
+
+def _label(label, axis, axes, where):
+    if axis not in axes:
+        raise InputError(f'there is no axis `{axis}`.{closest(axis, axes)} There are: {", ".join(axes)}.', where)
+    if str(label) not in axes[axis]:
+        raise InputError(f'the axis `{axis}` has no `{label}`.{closest(label, axes[axis])} It has: {", ".join(axes[axis])}.', where)
+    return str(label)
+
+
+def _filter(rules, axes, where):
+    """Return a list of dict axis -> set of labels."""
+    if isinstance(rules, dict):
+        rules = [rules]
+    if not all(isinstance(rule, dict) and rule for rule in rules or []):
+        raise InputError(f'got {rules!r}; expected a list of dict(axis=label), or axis=[labels].', where)
+    return [{axis: {_label(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
+             for axis, value in rule.items()} for rule in rules or []]
+
+
+def _matches(labels, rules):
+    return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
+
+
+def _variant(labels, axes, shared, recipes):
+    """Return (base, overrides, config) of a combination of labels, seed not yet set."""
+    chosen, base = [], shared['base']
+    for axis, label in labels.items():
+        overrides = dict(axes[axis][label])
+        base = overrides.pop('base', base)
+        chosen += [(key, value, f'axes.{axis}.{label}') for key, value in overrides.items()]
+    if not base:
+        raise InputError(f'the trial {_slug(labels)} has no recipe. Give `base` at the top of the grid or in the variant.', 'base')
+    place = os.path.normpath(os.path.join(shared['folder'], base))
+    if place not in recipes:
+        recipes[place] = load_config(place, plugins=shared['plugins'])
+    cfg, applied = copy.deepcopy(recipes[place]), {}
+    everywhere = [(key, value, 'overrides') for key, value in shared['overrides'].items()]
+    everywhere += [(key, value, '--cfg-options') for key, value in shared['options'].items()]
+    for key, value, where in [*everywhere, *chosen]:
+        try:
+            check_kind(cfg, key, value)
+            set_option(cfg, key, copy.deepcopy(value))
+        except InputError as e:
+            raise InputError(f'{e.message} (recipe {base})', f'{where}: {key}') from e
+        applied[key] = value
+    cfg.threads = shared['threads']
+    return place, applied, cfg
+
+
+def _seeded(variant, labels, seed):
+    base, applied, cfg = variant
+    cfg = copy.deepcopy(cfg)
+    cfg.seed = seed
+    return Trial(name=f'{_slug(labels)}__seed{seed}', labels=labels, seed=seed, overrides=applied, base=base, config=cfg)
+
+
+def _slug(labels):
+    return '__'.join(re.sub(r'[^A-Za-z0-9.+-]+', '-', label).strip('-.') or 'x' for label in labels.values())
+
+
+def check_kind(cfg, key, value):
+    """Raise `InputError` where a plain value would take the place of a plain value of another kind (a word for a number, ...).
+
+    Lists and dicts are left to the parts that read them: a tap, for one, may be a number, a list or a dict.
+
+    Args:
+        cfg: Config, references not resolved.
+        key: dotted key.
+        value: what is to stand there.
+    """
+    plain = resolve(cfg)
+    node = plain
+    for part in key.split('.'):
+        if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif hasattr(node, 'keys'):
+            node = next((node[k] for k in node.keys() if str(k) == part), None)
+        else:
+            node = None
+    if isinstance(value, str) and (match := REFERENCE.match(value)):
+        value = plain.get(match.group(1))
+    old, new = _kind(node), _kind(value)
+    if old and new and old != new:
+        raise InputError(f'got {value!r}, {new}, in the place of {node!r}, {old}.')
+
+
+def _kind(value):
+    kinds = {bool: 'a switch', int: 'a number', float: 'a number', str: 'a word'}
+    return kinds.get(type(value))
+
+
+def _check_collisions(trials):
+    from dtbox.ablation.identity import config_hash
+    names, hashes = {}, {}
+    for trial in trials:
+        for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, config_hash(trial.config), 'are the same run')):
+            other = table.setdefault(key, trial)
+            if other is not trial:
+                raise InputError(f'the trials {_say(other)} and {_say(trial)} {what}. Give their values other names, or take one out.', 'axes')
+
+
+def _say(trial):
+    return '(' + ', '.join(f'{axis}={label}' for axis, label in trial.labels.items()) + f', seed {trial.seed})'

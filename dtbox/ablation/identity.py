@@ -1,0 +1,93 @@
+"""When two trials are the same: the hash of the resolved config, of dtbox's code, of the plugins and of the data and weights."""
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import dtbox
+from dtbox.config import resolve
+from dtbox.layers.weights import ZOO, local_path
+from dtbox.plugins.record import records
+
+PLACES = ('work_dir', 'tiny', 'plugins')
+"""Top-level keys that say where something is and not what a run computes; plugins count by their content."""
+PARTS = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
+
+
+def digest(*lines):
+    """Return the first 16 hex digits of the SHA-256 of some strings."""
+    h = hashlib.sha256()
+    for line in lines:
+        h.update(str(line).encode() + b'\0')
+    return h.hexdigest()[:16]
+
+
+def config_hash(cfg):
+    """Return the hash of a config, references resolved; the order of keys does not count."""
+    plain = resolve(cfg)._cfg_dict.to_dict()
+    return digest(json.dumps(_plain({k: v for k, v in plain.items() if k not in PLACES}), sort_keys=True))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {f'{type(k).__name__}:{k}' if not isinstance(k, str) else k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def code_hash():
+    """Return the hash of every .py file of the dtbox package."""
+    root = Path(dtbox.__file__).parent
+    files = sorted(p for p in root.rglob('*.py'))
+    return digest(*(f'{p.relative_to(root).as_posix()}:{hashlib.sha256(p.read_bytes()).hexdigest()}' for p in files))
+
+
+def plugin_hash(cfg):
+    """Return the hash of the plugins that a config uses, '' where it uses none."""
+    found = records(resolve(cfg))
+    return digest(*sorted(f'{r["name"]}:{r["hash"]}' for r in found)) if found else ''
+
+
+def data_hash(cfg, train, heldout):
+    """Return the hash of a run's data sets and of the files (weights, tokenizers) that its config names.
+
+    Args:
+        cfg: Config.
+        train, heldout: data sets with a `fingerprint()`, or None.
+    """
+    sets = [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout)) if dataset is not None]
+    files = [f'{key}:{_file_hash(*_stamp(path))}' for key, path in sorted(_files(resolve(cfg)._cfg_dict.to_dict()))]
+    return digest(*sets, *files)
+
+
+def _files(node, path=''):
+    """Yield (dotted key, path) of every file that a config names; those of the top level are references' targets and come once."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _files(value, f'{path}.{key}' if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from _files(value, f'{path}.{i}')
+    elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(node)):
+        yield path, local_path(node)
+
+
+def _stamp(path):
+    stat = os.stat(path)
+    return path, stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=None)
+def _file_hash(path, size, changed):
+    h = hashlib.sha256()
+    with open(path, 'rb') as f:
+        while block := f.read(1 << 22):
+            h.update(block)
+    return h.hexdigest()
+
+
+def identity(hashes):
+    """Return the one hash that stands for all four: dict with the keys of PARTS -> 16 hex digits."""
+    return digest(*(hashes[part] for part in PARTS))
