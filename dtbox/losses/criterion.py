@@ -34,10 +34,12 @@ class Terms:
         total: scalar to minimise: the sum of `weighted`.
         raw: name -> scalar, not weighted; with the graph, so that single terms can be differentiated.
         weighted: name -> scalar, for the terms whose weight is not 0.
+        owners: name -> name of the loss that gave it.
     """
     total: Tensor
     raw: Dict[str, Tensor] = field(default_factory=dict)
     weighted: Dict[str, Tensor] = field(default_factory=dict)
+    owners: Dict[str, str] = field(default_factory=dict)
 
 
 def check_finite(terms):
@@ -176,7 +178,7 @@ class Criterion(nn.Module):
                     if weight:
                         weighted[term] = weight * value
         total = sum(weighted.values()) if weighted else torch.zeros((), device=outputs.images.device)
-        return Terms(total, raw, weighted)
+        return Terms(total, raw, weighted, owners)
 
     def _evaluate(self, name, loss, outputs, batch):
         for path in loss.requires:

@@ -1,0 +1,40 @@
+"""Where a diagnosis goes: a folder of its own, so that nothing is overwritten."""
+import os
+
+from dtbox.errors import InputError
+from dtbox.training import checkpoint as checkpoints
+
+
+def is_run(path):
+    """Whether `path` is a run folder with a checkpoint."""
+    return os.path.isfile(os.path.join(str(path), checkpoints.NAME))
+
+
+def result_folder(source, kind, out=None):
+    """Return the folder for a diagnosis, which is new or empty; it is not made yet.
+
+    Args:
+        source: run folder or config file that is diagnosed.
+        kind: name of the diagnosis.
+        out: the folder asked for; None takes RUN/diagnostics/KIND of a run folder, work_dirs/diagnostics/NAME_KIND of a config.
+
+    Returns:
+        that folder, or where it holds something already, the first of FOLDER.1, FOLDER.2, ... that does not.
+
+    Raises:
+        InputError: it is a file.
+    """
+    source = os.path.normpath(str(source))
+    if out is None and os.path.isdir(source):
+        out = os.path.join(source, 'diagnostics', kind)
+    elif out is None:
+        folder, file = os.path.split(os.path.abspath(source))
+        name = os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0]
+        out = os.path.join('work_dirs', 'diagnostics', f'{name}_{kind}')
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise InputError(f'the output folder {out} is a file. Name a folder that is new or empty.', '--out')
+    number, free = 0, os.path.normpath(out)
+    while os.path.exists(free) and not (os.path.isdir(free) and not os.listdir(free)):
+        number += 1
+        free = f'{os.path.normpath(out)}.{number}'
+    return free

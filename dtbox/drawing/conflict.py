@@ -1,0 +1,114 @@
+"""The conflict of two sides' gradients: a heat map of their cosine over layers and time, and the norms behind it."""
+import numpy as np
+
+from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
+
+SIDES = ('reconstruction', 'semantics')
+LEAST = 0.1
+"""The colours of the heat map reach at least to this cosine, so that a map of nothing but noise looks pale."""
+
+
+def table(rows, key):
+    """Return a column of the rows as an array [layers, rows], NaN where a side does not reach the layer."""
+    return np.array([[np.nan if v is None else v for v in row[key]] for row in rows], dtype=np.float64).T
+
+
+def draw_conflict(rows, path, title, terms=None, unit='iteration'):
+    """Draw.
+
+    Args:
+        rows: dicts with `iteration` (or whatever `unit` is called), `layers` (names, the shallowest first), `cosine`, `reconstruction`,
+            `semantics` (a number or None for each layer) and `together`.
+        path: PNG to write or replace.
+        title: line at the top.
+        terms: dict side -> names of its terms, for the line below the title.
+        unit: key of what the rows count.
+    """
+    found = {key: table(rows, key) for key in ('cosine', *SIDES)}
+    at = np.array([row[unit] for row in rows], dtype=np.float64)
+    layers = rows[0]['layers']
+    line = '; '.join(f'{side}: {", ".join(names)}' for side, names in (terms or {}).items() if side in SIDES)
+    with rules():
+        figure, axes = canvas(2, 2, (5.4, max(2.6, 0.9 + 0.2 * len(layers))))
+        image = _heat(axes[0][0], at, found, layers, unit)
+        _profile(axes[0][1], found['cosine'], layers)
+        _norms_by_layer(axes[1][1], found, layers)
+        _norms_over_time(axes[1][0], at, found, unit)
+        figure.colorbar(image, ax=axes[0][0], pad=0.02, label='cosine')
+        figure.suptitle(f'{title}\n{line}', fontsize=10)
+        save(figure, path)
+
+
+def edges(at):
+    """Return the borders [n + 1] between n increasing positions, halfway."""
+    if len(at) == 1:
+        return np.array([at[0] - 0.5, at[0] + 0.5])
+    middle = (at[1:] + at[:-1]) / 2
+    return np.concatenate([[at[0] - (middle[0] - at[0])], middle, [at[-1] + (at[-1] - middle[-1])]])
+
+
+def _heat(ax, at, found, layers, unit):
+    values = found['cosine']
+    limit = max(LEAST, np.nanmax(np.abs(values))) if np.isfinite(values).any() else LEAST
+    image = ax.pcolormesh(edges(at), np.arange(len(layers) + 1) - 0.5, np.ma.masked_invalid(values), cmap='RdBu', vmin=-limit, vmax=limit)
+    ax.set_facecolor('#EFEFEF')
+    for i in range(len(layers)):
+        if np.isnan(values[i]).all():
+            absent = [side for side in SIDES if np.isnan(found[side][i]).all()]
+            text = 'reached by neither, or frozen' if len(absent) == 2 else f'not reached by {absent[0]}' if absent else 'a gradient is zero'
+            ax.text(0.5, i, text, transform=ax.get_yaxis_transform(), ha='center', va='center', fontsize=7, color=GRAY)
+    _layers(ax, layers)
+    ax.grid(False)
+    ax.set_xlabel(unit)
+    ax.set_title('cosine of the two gradients (red: in conflict)')
+    return image
+
+
+def _profile(ax, values, layers):
+    ax.axvline(0, color=GRAY, linewidth=0.9)
+    for i, row in enumerate(values):
+        row = row[np.isfinite(row)]
+        if len(row):
+            ax.plot([row.mean() - row.std(), row.mean() + row.std()], [i, i], color=COLOURS[0], linewidth=1.2, alpha=0.6)
+            ax.plot(row.mean(), i, 'o', color=COLOURS[0], markersize=4.5)
+    reach = max(LEAST, *np.abs(ax.get_xlim()))
+    ax.set_xlim(-reach, reach)
+    _layers(ax, layers)
+    ax.set_ylim(-0.5, len(layers) - 0.5)
+    ax.set_xlabel('cosine')
+    ax.set_title('mean and standard deviation over the rows')
+
+
+def _norms_by_layer(ax, found, layers):
+    for side, colour, marker in zip(SIDES, COLOURS, 'os'):
+        points = [(row[np.isfinite(row)].mean(), i) for i, row in enumerate(found[side]) if np.isfinite(row).any()]
+        if points:
+            x, y = zip(*points)
+            ax.plot(x, y, color=colour, marker=marker, markersize=4, label=side)
+    if any(np.nanmax(found[side], initial=0) > 0 for side in SIDES):
+        ax.set_xscale('log')
+    _layers(ax, layers)
+    ax.set_ylim(-0.5, len(layers) - 0.5)
+    ax.set_xlabel('norm of the gradient, mean over the rows')
+    ax.set_title('what pulls at a layer, and how strongly')
+    ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
+
+
+def _norms_over_time(ax, at, found, unit):
+    shared = [i for i in range(len(found['cosine'])) if all(np.isfinite(found[side][i]).any() for side in SIDES)]
+    for side, colour, marker in zip(SIDES, COLOURS, 'os'):
+        if shared:
+            ax.plot(at, np.sqrt(np.nansum(found[side][shared] ** 2, 0)), color=colour, label=side, marker=marker if len(at) < 30 else None,
+                    markersize=3)
+    if shared:
+        ax.set_yscale('log')
+        ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
+    else:
+        ax.text(0.5, 0.5, 'there is no layer that both sides reach', transform=ax.transAxes, ha='center', va='center', color=GRAY)
+    ax.set_xlabel(unit)
+    ax.set_title('norm over the layers that both reach')
+
+
+def _layers(ax, layers):
+    ax.set_yticks(range(len(layers)), ['embedding' if name == '0' else name for name in layers])
+    ax.set_ylabel('layer')
