@@ -7,7 +7,6 @@ _base_ = ['./_base_/datasets/cifar10.py']
 
 batch_size = 32
 max_iters = 7500
-threads = 1
 
 model = dict(
     type='TokenizerTraining',

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cifar_data import cifar_batches, cifar_shards  # noqa: F401
 from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
 
 DATA = Path(__file__).parent / 'data'

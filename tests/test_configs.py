@@ -11,20 +11,26 @@ from dtbox.training.build import build_parts
 CONFIGS = sorted(Path('configs').glob('*.py'))
 
 
-def tiny(path):
-    """Return a config at its own tiny size, resolved."""
-    cfg = load_config(path)
-    for key, value in cfg['tiny'].items():
-        set_option(cfg, key, value)
-    return resolve(cfg)
+@pytest.fixture
+def tiny(cifar_shards):
+    """A function that returns a config at its own tiny size, resolved; one that needs CIFAR-10 gets generated pictures."""
+    def make(path):
+        cfg = load_config(path)
+        if cfg.train_dataloader.dataset.type == 'CIFAR10':
+            cfg['tiny']['data_root'] = str(cifar_shards)
+        for key, value in cfg['tiny'].items():
+            set_option(cfg, key, value)
+        return resolve(cfg)
+    return make
 
 
 def test_there_are_configs():
-    assert {'dualtoken_rq', 'dualtoken_vq', 'dualtoken_fsq', 'siglip_tiny_twemoji'} <= {p.stem for p in CONFIGS}
+    assert {'dualtoken_rq', 'dualtoken_vq', 'dualtoken_fsq', 'siglip_tiny_twemoji',
+            'siglip_tiny_cifar10'} <= {p.stem for p in CONFIGS}
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_recipe(path):
+def test_recipe(path, tiny):
     cfg = tiny(path)
     parts = build_parts(cfg, seed=0)
     model, optim = parts['model'], parts['optim']

@@ -39,8 +39,8 @@ HOW = ('Fetch the data once with: python -c "import torchvision; torchvision.dat
 class CIFAR10(PairDataset):
     """CIFAR-10 with texts; pictures are PIL RGB, 32 x 32 pixels, and are kept in memory as uint8 (3 kB each).
 
-    `data_root` holds `cifar-10-batches-py` (or is that folder), or shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png),
-    KEY.cls (class index) and KEY.txt (text; without it the text is "a photo of a CLASS", as it is for torchvision's files).
+    `data_root` holds shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png), KEY.cls (class index) and KEY.txt (text; without
+    it the text is "a photo of a CLASS"), or `cifar-10-batches-py` (or is that folder), where all texts are "a photo of a CLASS".
 
     Keys of samples are FILE/KEY with the name of a shard or batch file, such as `test-000/000017` or `data_batch_1/00017`.
 
@@ -66,10 +66,8 @@ class CIFAR10(PairDataset):
             raise InputError(f'CIFAR10 needs `data_root`, the folder that holds the data; got {data_root!r}. {HOW}')
         self.data_root, self.split, self.classes = Path(data_root).expanduser(), split, CLASSES
         self.part = PARTS[split]
-        read = _find(self.data_root, self.part, download)
-        samples = read(self.part)
-        labels = [label for _, _, label, _ in samples]
-        chosen = [samples[i] for i in even_subset(labels, limit)]
+        samples = _read(self.data_root, self.part, download)
+        chosen = [samples[i] for i in even_subset([label for _, _, label, _ in samples], limit)]
         self.keys, pixels, self.labels, self.texts = map(list, zip(*chosen))
         self.pixels = np.stack([_decode(picture, key) for picture, key in zip(pixels, self.keys)])
         self.size = len(self.keys)
@@ -96,25 +94,23 @@ def even_subset(labels, limit=None):
     return sorted(i for _, _, i in sorted(ranked)[:limit])
 
 
-def _find(root, part, download):
-    """Return the reader of what `root` holds: a callable part -> list of (key, picture, label, text)."""
-    folder = root if root.name == BATCHES else root / BATCHES
+def _read(root, part, download):
+    """Return [(key, picture as `_decode` takes it, label, text)] of a part of what `root` holds; shards come first."""
     shards = list_shards(root, part)
+    folder = root if root.name == BATCHES else root / BATCHES
     if download and not shards and not folder.is_dir():
-        _download(root)
+        _download(folder.parent)
     if not root.is_dir():
         raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {HOW}')
     if shards:
-        return lambda part: [_from_shard(*sample) for sample in read_shards(shards, (*PICTURES, 'cls', 'txt'))] or _nothing(root, part)
+        samples = [_from_shard(*sample) for sample in read_shards(shards, (*PICTURES, 'cls', 'txt'))]
+        if not samples:
+            raise InputError(f'the shards {part}-*.tar in {root} hold no samples; expected members KEY.jpg (or .png), KEY.cls and KEY.txt.')
+        return samples
     if folder.is_dir():
-        return lambda part: [sample for path in _batch_files(folder, part) for sample in _from_batch(path)]
-    other = [name for name in sorted(set(PARTS.values())) if list_shards(root, name)]
-    found = f' (there are {other[0]}-*.tar)' if other else ''
-    raise InputError(f'data_root {root} holds neither {BATCHES}/ nor shards {part}-*.tar{found}. {HOW}')
-
-
-def _nothing(root, part):
-    raise InputError(f'the shards {part}-*.tar in {root} hold no samples (members KEY.jpg, KEY.cls, KEY.txt). {HOW}')
+        return [sample for path in _batch_files(folder, part) for sample in _from_batch(path)]
+    found = [f'{name}-*.tar' for name in ('train', 'test') if list_shards(root, name)]
+    raise InputError(f'data_root {root} holds neither {BATCHES}/ nor shards {part}-*.tar{f"; it has {found[0]}" if found else ""}. {HOW}')
 
 
 def _from_shard(key, members):
@@ -152,11 +148,11 @@ def _decode(picture, key):
 
 
 def _batch_files(folder, part):
-    """Return the files of a part, those that are there; the training part may be some of the five batches."""
-    names = [f'data_batch_{i}' for i in range(1, 6)] if part == 'train' else ['test_batch']
-    files = [folder / name for name in names if (folder / name).is_file()]
-    if not files:
-        raise InputError(f'{folder} holds no {" or ".join(sorted({names[0], names[-1]}))}. {HOW}')
+    """Return the batch files of a part; all of them must be there."""
+    files = [folder / name for name in ([f'data_batch_{i}' for i in range(1, 6)] if part == 'train' else ['test_batch'])]
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise InputError(f'{folder} has no {", ".join(missing)}: the data are not whole. Remove the folder and fetch them again. {HOW}')
     return files
 
 
@@ -193,7 +189,7 @@ def _from_batch(path):
 
 
 def _download(root):
-    """Let torchvision fetch the data; one process of a machine's several does it."""
+    """Let torchvision fetch the data; where there are several processes, the first does it."""
     error = None
     if is_main_process():
         try:

@@ -3,7 +3,7 @@
 Source of the layout: https://github.com/webdataset/webdataset. Members of a sample follow one another.
 """
 import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dtbox.errors import InputError
 
@@ -59,6 +59,6 @@ def _samples(path, suffixes):
 
 def _split(member):
     """Return (path up to the first dot of the file name, the rest in lower case): 'a/b.cls' -> ('a/b', 'cls')."""
-    path = PurePosixPath(member)
-    stem, _, suffix = path.name.partition('.')
-    return (path.parent / stem).as_posix(), suffix.lower()
+    folder, slash, file = member.removeprefix('./').rpartition('/')
+    stem, _, suffix = file.partition('.')
+    return folder + slash + stem, suffix.lower()
