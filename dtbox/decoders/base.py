@@ -4,9 +4,9 @@ Legend: B batch, N tokens in row-major order, D feature width, h and w token or 
 """
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
 from dtbox.errors import InputError
+from dtbox.layers.recompute import run  # noqa: F401  what decoders run their blocks with
 
 
 def pair(value, name):
@@ -82,10 +82,3 @@ class Decoder(nn.Module):
         latent = f', or `latent_size` {tuple(int(v) for v in fit)}' if all(v >= 1 and v % 1 == 0 for v in fit) else ''
         raise InputError(f'a latent grid of {self.latent} doubled {levels} times ({what}) makes images of {made}, but `image_size` is '
                          f'{self.image_size}. What fits: `image_size` {made}{latent}, or another number of doublings.')
-
-
-def run(block, x, recompute):
-    """Apply `block` to `x`; with `recompute` its activations are dropped and computed again in the backward pass."""
-    if recompute and x.requires_grad:
-        return checkpoint(block, x, use_reentrant=False)
-    return block(x)

@@ -10,21 +10,8 @@ import torch.nn.functional as F
 
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
-from dtbox.layers.conv import ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
+from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
 from dtbox.registry import DECODERS
-
-
-class _Middle(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.block_1 = ResidualConv(channels, channels)
-        self.attn_1 = SpatialAttention(channels)
-        self.block_2 = ResidualConv(channels, channels)
-
-    def forward(self, x, recompute=False):
-        for part in (self.block_1, self.attn_1, self.block_2):
-            x = run(part, x, recompute)
-        return x
 
 
 class _Level(nn.Module):
@@ -61,7 +48,7 @@ class CNNStack(nn.Module):
         widths = [channels * m for m in multipliers]
         self.recompute = recompute
         self.conv_in = conv3x3(in_channels, widths[-1])
-        self.mid = _Middle(widths[-1])
+        self.mid = Middle(widths[-1])
         self.up = nn.ModuleList(
             _Level(widths[min(i + 1, len(widths) - 1)], width, blocks + 1, attention[i], upsample=i > 0)
             for i, width in enumerate(widths))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from dtbox.errors import InputError
 from dtbox.layers.attention import sdpa
+from dtbox.layers.recompute import run
 
 GROUPS = 32
 
@@ -71,6 +72,42 @@ class SpatialAttention(nn.Module):
         q, k, v = (f(h).flatten(2).transpose(1, 2).unsqueeze(1) for f in (self.q, self.k, self.v))
         h = sdpa(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(h)
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block: what stands at the coarsest resolution.
+
+    Args:
+        channels: C, a multiple of 32.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.block_1 = ResidualConv(channels, channels)
+        self.attn_1 = SpatialAttention(channels)
+        self.block_2 = ResidualConv(channels, channels)
+
+    def forward(self, x, recompute=False):
+        """x [B,C,H,W] -> [B,C,H,W]; `recompute` drops the activations and computes them again in the backward pass."""
+        for part in (self.block_1, self.attn_1, self.block_2):
+            x = run(part, x, recompute)
+        return x
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2, padded by one column on the right and one row below.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x):
+        """x [B,C,H,W], H and W even -> [B,C,H/2,W/2]."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):

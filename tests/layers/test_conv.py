@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from dtbox.errors import InputError
-from dtbox.layers.conv import ResidualConv, SpatialAttention, Upsample, group_norm
+from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention, Upsample, group_norm
 
 
 def names(module):
@@ -15,7 +15,8 @@ def test_parameter_names_are_the_published_ones():
     assert names(ResidualConv(32, 64)) == ['conv1', 'conv2', 'nin_shortcut', 'norm1', 'norm2']
     assert names(ResidualConv(32, 32)) == ['conv1', 'conv2', 'norm1', 'norm2']
     assert names(SpatialAttention(32)) == ['k', 'norm', 'proj_out', 'q', 'v']
-    assert names(Upsample(4)) == ['conv']
+    assert names(Upsample(4)) == names(Downsample(4)) == ['conv']
+    assert {n.split('.')[0] for n in names(Middle(32))} == {'attn_1', 'block_1', 'block_2'}
 
 
 def test_group_norm_has_32_groups_and_a_small_eps():
@@ -64,3 +65,11 @@ def test_upsample_repeats_pixels_before_the_convolution():
     block.conv.bias.data.zero_()
     out = block(torch.tensor([[[[1., 2.]]]]))
     assert out.tolist() == [[[[1., 1., 2., 2.], [1., 1., 2., 2.]]]]
+
+
+def test_downsample_pads_to_the_right_and_below():
+    block = Downsample(1)
+    block.conv.weight.data = torch.arange(9.).view(1, 1, 3, 3)
+    block.conv.bias.data.zero_()
+    x = torch.tensor([[[[1., 2.], [3., 4.]]]])
+    assert block(x).tolist() == [[[[1 * 0 + 2 * 1 + 3 * 3 + 4 * 4.]]]]  # the third row and column of the kernel see zeros
