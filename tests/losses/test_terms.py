@@ -6,7 +6,7 @@ import torch
 
 from dtbox.errors import InputError
 from dtbox.losses.commitment import CommitmentLoss, QuantizerLoss
-from dtbox.losses.contrastive import SigmoidContrastiveLoss
+from dtbox.losses.contrastive import SigmoidContrastiveLoss, SoftmaxContrastiveLoss
 from dtbox.losses.pixel import L1Loss, L2Loss
 from dtbox.losses.semantic import PooledLoss, SemanticLoss
 from dtbox.registry import LOSSES
@@ -61,11 +61,38 @@ def test_sigmoid_loss_uses_the_exponential_of_the_scale(outputs, batch):
     assert values(SigmoidContrastiveLoss()(outputs, batch)) == pytest.approx(dict(contrastive=want), abs=1e-4)
 
 
-def test_sigmoid_loss_without_texts_is_refused(outputs, batch):
-    with pytest.raises(InputError, match='has none'):
-        SigmoidContrastiveLoss()(outputs, Batch(images=batch.images))
+@pytest.mark.parametrize('kind', [SigmoidContrastiveLoss, SoftmaxContrastiveLoss])
+def test_contrastive_losses_without_texts_are_refused(kind, outputs, batch):
+    with pytest.raises(InputError, match=f'{kind.__name__} needs a text .* has none'):
+        kind()(outputs, Batch(images=batch.images))
     with pytest.raises(InputError, match='1 texts for 2 images'):
-        SigmoidContrastiveLoss()(outputs, Batch(images=batch.images, texts=['x']))
+        kind()(outputs, Batch(images=batch.images, texts=['x']))
+
+
+def log_softmax(values, index):
+    return values[index] - math.log(sum(map(math.exp, values)))
+
+
+def test_softmax_loss_is_that_of_clip(outputs, batch):
+    rows = [[.6, .8], [1., 0.]]  # cosines of the images with the texts; scale exp(0) = 1
+    columns = [[.6, 1.], [.8, 0.]]
+    want = -(sum(log_softmax(rows[i], i) for i in (0, 1)) + sum(log_softmax(columns[i], i) for i in (0, 1))) / 4
+    terms = SoftmaxContrastiveLoss()(outputs, batch)
+    assert values(terms) == pytest.approx(dict(contrastive=want), abs=1e-5)
+    terms['contrastive'].backward()
+    assert outputs.logit_scale.grad.abs() > 0 and outputs.logit_bias.grad is None
+    same = Batch(images=batch.images, texts=['a cat', 'a cat'])
+    both = -sum(log_softmax(group, i) / 2 for part in (rows, columns) for group in part for i in (0, 1)) / 4
+    assert values(SoftmaxContrastiveLoss()(outputs, same)) == pytest.approx(dict(contrastive=both), abs=1e-5)
+    assert values(SoftmaxContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want), abs=1e-5)
+
+
+def test_softmax_loss_holds_its_scale(outputs, batch):
+    at = {s: SoftmaxContrastiveLoss(max_scale=10.)(outputs.replace(logit_scale=torch.tensor(math.log(s))), batch)['contrastive'].item()
+          for s in (5., 10., 50.)}
+    assert at[10.] == pytest.approx(at[50.]) and at[5.] != pytest.approx(at[10.])
+    with pytest.raises(InputError, match='`max_scale` is 0'):
+        SoftmaxContrastiveLoss(max_scale=0)
 
 
 def test_no_gradient_reaches_the_teacher(outputs, batch):
@@ -93,7 +120,8 @@ def test_unequal_shapes_are_named(outputs, batch):
         L2Loss()(outputs, batch)
 
 
-@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss', 'SigmoidContrastiveLoss'])
+@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss', 'SigmoidContrastiveLoss',
+                                  'SoftmaxContrastiveLoss'])
 def test_float32_under_autocast(kind, outputs, batch):
     loss = LOSSES.build(dict(type=kind))
     plain = loss(outputs, batch)
