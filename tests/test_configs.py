@@ -43,9 +43,11 @@ def test_recipe(path, tiny):
         assert logs and all(torch.isfinite(torch.as_tensor(v)).all() for v in logs.values())
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert any(k.startswith('tokenizer.encoders') for k in changed)
-    for name, vocabulary in model.tokenizer.vocabularies.items():
-        if list(vocabulary.quantizer.buffers()) and vocabulary.quantizer.state_dict():
-            assert any(k.startswith(f'tokenizer.vocabularies.{name}.quantizer') for k in changed), f'{name} did not learn'
+    for name, stream in model.tokenizer.streams.items():
+        shared = name in model.tokenizer.quantizers
+        if list(stream.quantizer.buffers()) and stream.quantizer.state_dict():
+            place = f'tokenizer.quantizers.{name}.' if shared else f'tokenizer.vocabularies.{name}.quantizer.'
+            assert any(k.startswith(place) for k in changed), f'{name} did not learn'
     if model.discriminator is not None:
         assert any(k.startswith('discriminator') for k in changed)
     evaluator = SetEvaluator(parts['metrics'])

@@ -58,7 +58,7 @@ class SigmoidContrastiveLoss(Loss):
 class SoftmaxContrastiveLoss(Loss):
     """Mean of both directions' cross-entropy of exp(scale) * cos (CLIP, arXiv 2103.00020; InfoNCE; term `contrastive`). The bias is not used.
 
-    An image with several pairs, equal texts, has them as equally likely targets (UniCL, arXiv 2204.03610, equation 3).
+    An image with several pairs, equal texts, has them as equally likely targets (UniCL, arXiv 2204.03610).
 
     Args:
         duplicates: a text that is equal to an image's own text is its pair too, instead of a negative.

@@ -1,0 +1,15 @@
+"""DualToken that finds its layers itself: both vocabularies read the same five layers, by weights that are learned from equal ones.
+
+`dualtoken_rq.py` with the taps changed: a softmax over the layers for each vocabulary (`learn=True`) instead of layers chosen by hand.
+
+Paper: DualToken, arXiv 2503.14324; the learned split is no part of it.
+Command: python tools/train.py configs/dualtoken_learned_split.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+model = dict(tokenizer=dict(vocabularies=dict(
+    pixel=dict(taps=[1, 2, 3, 5, 7], learn=True),
+    semantic=dict(taps=[1, 2, 3, 5, 7], learn=True))))
+
+# ten numbers that have a long way to go: at the common rate they would hardly leave their start in so short a run
+optim_wrapper = dict(generator=dict(groups={'vocabularies.*.tap_logits': dict(lr_mult=10)}))

@@ -1,0 +1,24 @@
+"""QLIP: binary spherical quantization with a contrastive and a reconstruction loss: 32 bits a token, without a table.
+
+Paper: QLIP, arXiv 2502.05178; BSQ, arXiv 2406.07548.
+Faithful: a ViT from its text-aligned start, BSQ with its entropy term, contrastive and reconstruction loss on one set of codes.
+Deviations: 64 x 64 pixels; the last block and the pool read the quantized tokens, as in the other recipes here, so that what is measured is what
+the tokens carry; fixed weights instead of the paper's balance by gradient norms, one stage instead of two; text tower frozen; decoder,
+perceptual features and discriminator of `dualtoken_rq.py`.
+Command: python tools/train.py configs/qlip.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+plugins = ['plugins/bsq']
+quantizer = dict(_delete_=True, type='BSQ', dim=32)
+
+model = dict(
+    tokenizer=dict(
+        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', reinject=7)),
+        decoder=dict(reads=['unified'])),
+    losses=dict(semantic=None, pooled=None, quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
+
+val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
+                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
+hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]

@@ -1,0 +1,9 @@
+"""RQ-VAE: `vqgan.py` with one line changed, a residual quantizer of four depths, which share a table of 1,024 codes.
+
+Paper: RQ-VAE, arXiv 2203.01941.
+Faithful: what `vqgan.py` is, and the quantizer: shared table, moving averages with restarts of unused codes, commitment of all partial sums.
+Command: python tools/train.py configs/rqvae.py
+"""
+_base_ = ['./vqgan.py']
+
+quantizer = dict(_delete_=True, type='RQ', size=1024, dim=32, depth=4)

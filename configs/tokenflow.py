@@ -1,0 +1,21 @@
+"""TokenFlow: a semantic and a pixel encoder, each with its part of a codebook, and one index for both, found by their joint distance.
+
+Paper: TokenFlow, arXiv 2412.03069.
+Faithful: two encoders; L2-normalised features; the index minimises the weighted sum of both squared distances; each decoder reads its part; the
+semantic part is trained towards the frozen encoder it started from.
+Deviations: 64 x 64 pixels; one scale instead of a pyramid of them; a table that follows by moving averages; the semantic decoder is the
+post-projection and the trunk's last block; decoder, perceptual features and discriminator of `dualtoken_rq.py`.
+Command: python tools/train.py configs/tokenflow.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+quantizer = dict(_delete_=True, type='JointVQ', size=4096, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
+
+model = dict(tokenizer=dict(
+    encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,), stem=2)),
+    quantizers=dict(joint='${quantizer}'),
+    vocabularies=dict(
+        pixel=dict(taps='cnn:4', quantizer='joint', projection=dict(type='LinearProjection', norm=False)),
+        semantic=dict(taps='trunk:7', quantizer='joint'))))
+
+optim_wrapper = dict(generator=dict(groups=dict(_delete_=True, **{'encoders.trunk.*': dict(lr_mult=0.3)})))

@@ -1,0 +1,29 @@
+"""UniTok: multi-codebook quantization behind attention projections, one set of codes for pixels and semantics, the text tower trained along.
+
+Paper: UniTok, arXiv 2502.20321.
+Faithful: attention projections before and after the quantizer, non-causal; chunks of 8 channels, each with a codebook of directions that learns by
+gradient; the image embedding is the mean of the codes' features, a norm and a linear layer; softmax contrastive loss with learned scale.
+Deviations: 64 x 64 pixels; a plain ViT, from its text-aligned start (as the paper's second model), instead of ViTamin; 4 chunks of 1,024 codes
+instead of 8 of 4,096; decoder, perceptual features and discriminator of `dualtoken_rq.py`, so that the two compare.
+The text tower moves: retrieval and zero-shot of `teacher` pair the frozen image encoder with it and mean little here.
+Command: python tools/train.py configs/unitok.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+plugins = ['plugins/mcq']
+quantizer = dict(_delete_=True, type='MCQ', size=1024, dim=32, parts=4)
+
+model = dict(
+    tokenizer=dict(
+        vocabularies=dict(_delete_=True, unified=dict(taps=8, quantizer='${quantizer}', projection=dict(type='AttentionProjection', causal=False))),
+        decoder=dict(reads=['unified']),
+        head=dict(_delete_=True, type='MeanPool', reads='unified', out_dim=128)),
+    losses=dict(semantic=None, pooled=None, quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
+
+val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
+                 dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
+# the trunk's own norm and pool are not used, nor is the bias of the sigmoid loss
+optim_wrapper = dict(generator=dict(freeze=['encoders.trunk.trunk.norm.*', 'encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
+                                    groups={'text.*': dict(lr_mult=0.3)}))
+hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]

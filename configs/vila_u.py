@@ -1,0 +1,23 @@
+"""VILA-U's tokenizer: one residual quantizer on the last layer but one feeds the decoder and, in the trunk's place, the text-aligned head.
+
+Paper: VILA-U, arXiv 2409.04429.
+Faithful: the quantizer works on the raw layer output, at its width and without projections; its features go back to the trunk, whose last
+block and pool read them; contrastive and reconstruction loss on one set of codes; encoder from its text-aligned start, text tower frozen.
+Deviations: 64 x 64 pixels, 64 tokens of 4 codes; decoder, perceptual features and discriminator of `dualtoken_rq.py`, so that the two compare.
+The paper's losses at the end of the trunk are not public; the sigmoid loss is the encoder's own. `vila_u_distill.py` has DualToken's instead.
+Command: python tools/train.py configs/vila_u.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+quantizer = dict(dim=128)
+
+model = dict(
+    tokenizer=dict(
+        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
+        decoder=dict(reads=['unified'])),
+    losses=dict(semantic=None, pooled=None, contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))
+
+val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
+                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
+hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]

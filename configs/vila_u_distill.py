@@ -1,0 +1,20 @@
+"""VILA-U's tokenizer with DualToken's distillation instead of the contrastive loss: one vocabulary against two, all else equal.
+
+The controlled variant of `vila_u.py`: one residual quantizer on the raw last layer but one feeds decoder and trunk, while the losses and
+their weights are those of `dualtoken_rq.py`.
+
+Paper: VILA-U, arXiv 2409.04429; losses of DualToken, arXiv 2503.14324.
+Command: python tools/train.py configs/vila_u_distill.py
+"""
+_base_ = ['./dualtoken_rq.py']
+
+quantizer = dict(dim=128)
+
+model = dict(
+    tokenizer=dict(
+        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
+        decoder=dict(reads=['unified'])),
+    losses=dict(semantic=dict(vocabulary='unified')))
+
+val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
+                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
