@@ -174,6 +174,15 @@ def test_check_of_a_config(capsys, few, tiny_config, tmp_path):
     assert 'Signs of pixel:' in out and 'RQ of semantic:' in out
 
 
+def test_check_of_a_config_whose_vocabularies_share_a_quantizer(capsys, few, tiny_config):
+    joint = dict(type='JointVQ', size=8, members=dict(pixel=4, semantic=4))
+    share = [f'model.tokenizer.vocabularies.{name}.quantizer=joint' for name in ('pixel', 'semantic')]
+    code, out, _ = call(capsys, 'check', tiny_config, '--cfg-options', f'model.tokenizer.quantizers={dict(joint=joint)}', *share)
+    assert code == 0 and [cfg for cfg, _ in few] == [joint] and 'JointVQ of pixel, semantic: dict(' in out
+    code, _, err = call(capsys, 'check', tiny_config, '--cfg-options', *share)
+    assert code == 2 and '`joint` is no quantizer of the tokenizer; `quantizers` has: none' in err
+
+
 def test_a_quantizer_goes_before_a_folder_of_its_name(capsys, few, tmp_path, monkeypatch):
     write(tmp_path / 'Signs' / '__init__.py', SIGN.format(name='Signs'))
     monkeypatch.chdir(tmp_path)
