@@ -2,14 +2,12 @@
 
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3] (see `to_uint8`).
 """
-import json
 from dataclasses import dataclass
 from typing import Any, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 
-from dtbox.errors import InputError
 from dtbox.files import replacing
 
 TILE = 192
@@ -20,9 +18,6 @@ WIDTH = 1760
 
 FULL = 0.25
 """Absolute difference, as a share of the range, that is drawn white."""
-
-STRIP = 'dtbox strip'
-"""Name of the text in a strip's PNG that says what its columns are."""
 
 INK, PALE, EDGE = (20, 20, 20), (100, 100, 100), (215, 215, 215)
 GAP, MARGIN, LABELS = 6, 20, 120
@@ -84,14 +79,14 @@ def draw_sheet(groups, path, title, note='', differences=False, tile=TILE):
     size = (max(size[0], _needed(title, note, groups)), size[1])
     sheet = Image.new('RGB', size, 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), title, INK, _font(22))
+    pen.text((MARGIN, MARGIN), title, INK, font(22))
     top = MARGIN + 36
     if note:
-        pen.text((MARGIN, top), note, PALE, _font(15))
+        pen.text((MARGIN, top), note, PALE, font(15))
         top += 28
     for group, start, stop in blocks:
         if start == 0:
-            pen.text((MARGIN, top + 8), group.title, INK, _font(18))
+            pen.text((MARGIN, top + 8), group.title, INK, font(18))
             top += 38
         rows = [group.inputs[start:stop], group.reconstructions[start:stop]]
         rows += [difference(*rows)] if differences else []
@@ -110,57 +105,26 @@ def draw_pair(image, reconstruction, path, caption=''):
     """
     zoom = zoom_of(*image.shape[:2])
     tile = (image.shape[1] * zoom, image.shape[0] * zoom)
-    width = max(2 * tile[0] + GAP, int(_font(15).getlength(caption)), 220) + 2 * MARGIN
+    width = max(2 * tile[0] + GAP, int(font(15).getlength(caption)), 220) + 2 * MARGIN
     sheet = Image.new('RGB', (width, tile[1] + 66), 'white')
     pen = ImageDraw.Draw(sheet)
     for i, (name, pixels) in enumerate((('input', image), ('reconstruction', reconstruction))):
         left = MARGIN + i * (tile[0] + GAP)
-        pen.text((left, 10), name, INK, _font(15))
+        pen.text((left, 10), name, INK, font(15))
         _paste(sheet, pen, pixels, (left, 34), tile)
-    pen.text((MARGIN, tile[1] + 40), caption, PALE, _font(15))
+    pen.text((MARGIN, tile[1] + 40), caption, PALE, font(15))
     _save(sheet, path)
-
-
-def write_strip(inputs, reconstructions, path, names):
-    """Write pictures as they are, for programs that put them together anew: inputs in the top row, reconstructions in the bottom row, no margins.
-
-    Args:
-        inputs, reconstructions: uint8 [n, H, W, 3].
-        path: PNG to write or replace.
-        names: n lists of text that tell the pictures apart (such as set and key), kept in the file.
-    """
-    rows = [np.concatenate(list(row), axis=1) for row in (inputs, reconstructions)]
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt(STRIP, json.dumps([list(name) for name in names]))
-    with replacing(path) as temporary:
-        Image.fromarray(np.concatenate(rows)).save(temporary, format='PNG', pnginfo=info, optimize=True)
-
-
-def read_strip(path):
-    """Return (inputs, reconstructions, names) of a file of `write_strip`; names are tuples.
-
-    Raises:
-        InputError: no such file, or no strip.
-    """
-    try:
-        with Image.open(path) as image:
-            names = [tuple(name) for name in json.loads(image.text[STRIP])]
-            pixels = np.asarray(image.convert('RGB'))
-        rows = [np.stack(np.split(row, len(names), axis=1)) for row in np.split(pixels, 2)]
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as e:
-        raise InputError(f'{path} is no strip of pictures with their reconstructions ({type(e).__name__}: {e}).') from e
-    return (*rows, names)
 
 
 def _draw_block(sheet, pen, corner, rows, captions, tile):
     left, top = corner
     for name, pictures in rows:
-        pen.text((left, top + tile[1] // 2), name, PALE, _font(15), anchor='lm')
+        pen.text((left, top + tile[1] // 2), name, PALE, font(15), anchor='lm')
         for i, picture in enumerate(pictures):
             _paste(sheet, pen, picture, (left + LABELS + i * (tile[0] + GAP), top), tile)
         top += tile[1] + GAP
     for i, caption in enumerate(captions):
-        pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, _font(15), anchor='mt')
+        pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, font(15), anchor='mt')
 
 
 def _columns(count, width):
@@ -172,7 +136,7 @@ def _columns(count, width):
 
 def _needed(title, note, groups):
     """Width that the longest line of text takes."""
-    lines = [_font(22).getlength(title), _font(15).getlength(note), *(_font(18).getlength(g.title) for g in groups)]
+    lines = [font(22).getlength(title), font(15).getlength(note), *(font(18).getlength(g.title) for g in groups)]
     return int(max(lines)) + 2 * MARGIN
 
 
@@ -183,7 +147,8 @@ def _paste(sheet, pen, pixels, corner, tile):
     pen.rectangle((left - 1, top - 1, left + tile[0], top + tile[1]), outline=EDGE)
 
 
-def _font(size):
+def font(size):
+    """Return the typeface of the sheets in a size in pixels."""
     return ImageFont.load_default(size)
 
 

@@ -1,4 +1,5 @@
 """What the plots share: colours that colour-blind readers tell apart (Okabe and Ito, 2008), type sizes, and writing the file."""
+import os
 import warnings
 
 from dtbox.files import replacing
@@ -10,7 +11,7 @@ GRAY = '#6E6E6E'
 
 RULES = {'font.size': 8.5, 'axes.titlesize': 9.5, 'axes.labelsize': 8.5, 'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8,
          'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#E4E4E4', 'grid.linewidth': 0.6,
-         'axes.axisbelow': True, 'axes.linewidth': 0.7, 'lines.linewidth': 1.3, 'figure.dpi': 100, 'font.family': 'DejaVu Sans'}
+         'axes.axisbelow': True, 'axes.linewidth': 0.7, 'lines.linewidth': 1.3, 'figure.dpi': 100, 'font.family': 'DejaVu Sans', 'pdf.fonttype': 42}
 """matplotlib's rcParams of every plot, whatever the user's own are."""
 
 
@@ -27,6 +28,15 @@ def rules():
     """Return the context in which plots are made: `RULES` over matplotlib's defaults."""
     import matplotlib
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES, 'backend': 'agg'})
+
+
+def save_figure(figure, paths, dpi=160):
+    """Write a figure to each of some files, in the format of its suffix; nothing in them tells the time."""
+    for path in paths:
+        dates = {'.pdf': {'CreationDate': None}, '.svg': {'Date': None}}.get(os.path.splitext(str(path))[1], {})
+        with replacing(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Glyph .* missing')
+            figure.savefig(temporary, dpi=dpi, facecolor='white', metadata=dates)
 
 
 def save(figure, path, dpi=160):

@@ -22,7 +22,8 @@ _NUMBERS = {
     'kept': ('mean R@1 kept by tokens', '.1%'),
 }
 _FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-'}
-_USE = ('usage', 'perplexity', 'dead')
+_CODES = {'usage': 'codes in use', 'perplexity': 'perplexity', 'dead': 'dead codes'}
+_USE = tuple(_CODES)
 
 
 def format_table(results):
@@ -127,16 +128,35 @@ def _family(key):
     return next((f for f in _FAMILIES if key.startswith(f) and key[len(f):].isdigit()), None)
 
 
-def _label(key):
+def label_of(metric):
+    """Return a metric's name for people: 't2i_r1/tokens' -> 'text to image R@1, tokens'; one that is not known stays as it is."""
+    key, _, side = metric.rpartition('/') if _sided(metric) else (metric, '', '')
+    if _usage(key):
+        what, _, where = key.partition('/')
+        name, _, depth = where.rpartition('/depth')
+        return f'{_CODES[what]}, {f"{name} depth {depth}" if name else where}'
+    return _text(key) + (f', {side}' if side else '')
+
+
+def format_of(metric):
+    """Return the format specification in which a metric is shown: 'psnr' -> '.2f', 't2i_r1/tokens' -> '.1%'."""
+    key = metric.rpartition('/')[0] if _sided(metric) else metric.split('/')[0] if _usage(metric) else metric
+    return '.1%' if _family(key) else _NUMBERS.get(key, ('', '.4g'))[1]
+
+
+def _text(key):
     family = _family(key)
-    text = _NUMBERS[key][0] if key in _NUMBERS else _FAMILIES[family] + key[len(family):] if family else key
-    return f'{text[:_LABEL - 1]:<{_LABEL}}'
+    return _NUMBERS[key][0] if key in _NUMBERS else _FAMILIES[family] + key[len(family):] if family else key
+
+
+def _label(key):
+    return f'{_text(key)[:_LABEL - 1]:<{_LABEL}}'
 
 
 def _number(key, value, stderr=None):
     if value is None:
         return '-'
-    spec = '.1%' if _family(key) else _NUMBERS.get(key, ('', '.4g'))[1]
+    spec = format_of(key)
     return format(value, spec) + (f' ± {format(stderr, spec)}' if stderr is not None else '')
 
 

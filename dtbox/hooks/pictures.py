@@ -11,7 +11,8 @@ from mmengine.hooks import Hook
 from dtbox.datasets import collate
 from dtbox.drawing.codebooks import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
-from dtbox.drawing.sheets import Group, draw_sheet, to_uint8, write_strip
+from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
+from dtbox.drawing.strips import write_strip
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.images import to_unit

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dtbox.drawing import sheets
+from dtbox.drawing import sheets, strips
 from dtbox.errors import InputError
 from dtbox.hooks import pictures
 from dtbox.hooks.pictures import Pictures, choose, undisturbed
@@ -52,7 +52,7 @@ def test_inputs_are_the_held_out_images(tiny_run, tiny_config):
 
 
 def test_strip_of_held_out_images(tiny_run, tiny_config):
-    inputs, made, names = sheets.read_strip(tiny_run / 'heldout.png')
+    inputs, made, names = strips.read_strip(tiny_run / 'heldout.png')
     assert inputs.shape == made.shape == (8, 32, 32, 3) and Image.open(tiny_run / 'heldout.png').size == (8 * 32, 64)
     assert names == [('heldout', f'val/photo_{i:02d}.png') for i in range(8)]
 
@@ -62,7 +62,7 @@ def test_strip_of_held_out_images(tiny_run, tiny_config):
     for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
         assert (made[i] == picture[3::6, 3::6]).all()
     with pytest.raises(InputError, match='is no strip'):
-        sheets.read_strip(tiny_run / 'reconstructions.png')
+        strips.read_strip(tiny_run / 'reconstructions.png')
 
 
 def same(a, b):

@@ -1,0 +1,218 @@
+"""The figures of a report, from numbers and files of the runs to PNG and PDF."""
+import itertools
+import os
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtbox.drawing.along import AxisPanel, draw_axis
+from dtbox.drawing.looks import looks
+from dtbox.drawing.runs import draw_runs
+from dtbox.drawing.strips import draw_contact_sheet, read_strip
+from dtbox.drawing.tradeoff import Point, draw_tradeoff
+from dtbox.errors import InputError
+from dtbox.report.names import NUMBERED, kind_of, label, lower_is_better, plotted, slug
+from dtbox.report.scores import means
+from dtbox.report.statistics import mean_of, pareto
+from dtbox.report.trials import rows_of
+
+PANELS = 12
+"""Panels of a figure of curves at most."""
+POINTS = 400
+"""Points of a curve at most."""
+HEALTH = {'usage': 'share of the codes in use', 'perplexity': 'perplexity', 'restarts': 'codes restarted', 'spread': 'spread of the norms'}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    Attributes:
+        name: of its files in figures/, without suffix.
+        title: for people.
+        notes: sentences below it.
+        kind: 'tradeoff', 'other tradeoff', 'axis', 'curves', 'health' or 'contact'.
+        suffixes: of its files; the first is the one that the page shows.
+    """
+    name: str
+    title: str
+    notes: tuple = ()
+    kind: str = ''
+    suffixes: tuple = ('.png', '.pdf')
+
+    def paths(self, folder):
+        """Return the paths of its files."""
+        return [os.path.join(folder, self.name + suffix) for suffix in self.suffixes]
+
+
+def tradeoffs(experiment, metrics, folder):
+    """Draw every pair of the headline metrics, reconstruction against semantics first; returns the Figures."""
+    order = {'reconstruction': 0, 'semantics': 1, 'codes': 2, 'other': 3}
+    pairs = [tuple(sorted(pair, key=lambda m: order[kind_of(m)])) for pair in itertools.combinations(metrics, 2)]
+    first = [p for p in pairs if {kind_of(p[0]), kind_of(p[1])} == {'reconstruction', 'semantics'}]
+    figures = []
+    for pair in [*first, *(p for p in pairs if p not in first)]:
+        figure = _tradeoff(experiment, pair, folder, 'tradeoff' if pair in first or not first else 'other tradeoff')
+        figures += [figure] if figure else []
+    return figures
+
+
+def _tradeoff(experiment, pair, folder, kind):
+    """One pair: points for the seeds that have both metrics; None where fewer than two variants have."""
+    found, axes = {}, [plotted(m, experiment.sets) for m in pair]
+    for variant in experiment.variants:
+        seeds = [tuple(t.metrics[m] * factor for m, (_, factor) in zip(pair, axes)) for t in experiment.of(variant).values()
+                 if all(m in t.metrics for m in pair)]
+        if seeds:
+            found[variant] = seeds, [mean_of(values) for values in zip(*seeds)]
+    if len(found) < 2:
+        return None
+    lower, numbered = [lower_is_better(m) for m in pair], len(experiment.variants) > NUMBERED
+    front = pareto([[m.value for m in both] for _, both in found.values()], lower)
+    look = dict(zip(experiment.variants, looks(len(experiment.variants))))
+    places = {v: i + 1 for i, v in enumerate(experiment.variants)}
+    points = [Point(str(places[v]) if numbered else experiment.name(v), look[v], seeds, tuple(m.value for m in both),
+                    tuple(m.half for m in both), on) for (v, (seeds, both)), on in zip(found.items(), front)]
+    names = [label(m, experiment.sets) for m in pair]
+    figure = Figure(f'tradeoff_{slug(pair[0])}_{slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind)
+    homeless = draw_tradeoff(points, figure.paths(folder), [name for name, _ in axes], lower)
+    best = [str(places[v]) if numbered else experiment.name(v) for v, on in zip(found, front) if on]
+    notes = [f'On the Pareto front: {(", " if numbered else "; ").join(best)}.']
+    if numbered:
+        notes.append('Numbers as in the tables.')
+    if homeless:
+        notes.append(f'No room for the labels of {", ".join(homeless)}.')
+    if len(found) < len(experiment.variants):
+        notes.append('Variants that lack one of the two are left out.')
+    return Figure(figure.name, figure.title, tuple(notes), kind)
+
+
+def axis_figures(experiment, metrics, folder):
+    """Draw the headline metrics along each axis that has several labels; returns the Figures."""
+    figures = []
+    for number, (axis, labels) in enumerate(experiment.axes.items()):
+        panels, marginal = [], False
+        for metric in metrics:
+            lines, mixed = _lines(experiment, metric, number, labels)
+            marginal = marginal or mixed
+            if lines:
+                arrow = 'less' if lower_is_better(metric) else 'more'
+                panels.append(AxisPanel(f'{plotted(metric, experiment.sets)[0]} ({arrow} is better)', lines))
+        if len(labels) < 2 or not panels:
+            continue
+        figure = Figure(f'axis_{slug(axis)}', f'Along {axis}', kind='axis')
+        draw_axis(panels, figure.paths(folder), axis, labels)
+        notes = ['Small dots are seeds, large ones means, bars 95 % intervals; a bar that is wider than all values is cut off.']
+        if marginal:
+            notes.append('The first line is the mean over those combinations of the other axes that have every label; the others are the '
+                         'combinations.')
+        figures.append(Figure(figure.name, figure.title, tuple(notes), 'axis'))
+    return figures
+
+
+def _lines(experiment, metric, number, labels):
+    """Lines of a panel: one for each combination of the other axes, led by their mean where there are several. Also says whether it is."""
+    groups, factor = {}, plotted(metric)[1]
+    for variant, mean in means(experiment, metric).items():
+        if mean is not None:
+            seeds = [factor * t.metrics[metric] for t in experiment.of(variant).values() if metric in t.metrics]
+            rest = variant[:number] + variant[number + 1:]
+            groups.setdefault(rest, {})[labels.index(variant[number])] = (seeds, mean)
+    lines = [(', '.join(rest), [(at, seeds, factor * mean.value, mean.half and factor * mean.half) for at, (seeds, mean) in sorted(places.items())])
+             for rest, places in groups.items()]
+    whole = [places for places in groups.values() if len(places) == max(map(len, groups.values()))]
+    if len(groups) < 2 or len(whole) < 2 or len({tuple(sorted(p)) for p in whole}) > 1:
+        return lines, False
+    middle = [(at, [], factor * float(np.mean([p[at][1].value for p in whole])), None) for at in sorted(whole[0])]
+    return [(f'mean of {len(whole)}', middle), *lines], True
+
+
+def curve_figures(experiment, folder):
+    """Draw the learning curves (history.jsonl) and the health of the codebooks (codebooks.jsonl), means over seeds; returns the Figures."""
+    histories, books = {}, {}
+    for variant in experiment.variants:
+        trials = list(experiment.of(variant).values())
+        histories[variant] = _series([rows_of(os.path.join(t.folder, 'history.jsonl')) for t in trials])
+        books[variant] = _series([_health(row) for row in rows_of(os.path.join(t.folder, 'codebooks.jsonl'))] for t in trials)
+    names = list(dict.fromkeys(name for terms in histories.values() for name in terms))
+    terms = [n for n in names if n not in ('seconds', 'adaptive_weight', 'logits_real', 'logits_fake') and not n.endswith('_lr')]
+    terms.sort(key=lambda n: (n != 'total', -sum(n in t for t in histories.values())))
+    health = list(dict.fromkeys(name for terms in books.values() for name in terms))
+    health.sort(key=lambda n: list(HEALTH.values()).index(n.partition(',')[0]))
+    left_out = (f'Left out: {", ".join(terms[PANELS:])}.',) if terms[PANELS:] else ()
+    figures = [
+        (Figure('learning_curves', 'Learning curves', ('Terms of the objective before their weights, means over seeds; different recipes have '
+                                                       'different terms, and totals of different recipes do not compare.', *left_out), 'curves'),
+         {n.replace('_', ' '): _curves(experiment, histories, n) for n in terms[:PANELS]}),
+        (Figure('codebooks', 'Health of the codebooks', ('Over the training batches, means over seeds and depths.',), 'health'),
+         {n: _curves(experiment, books, n) for n in health[:PANELS]})]
+    found = []
+    for figure, panels in figures:
+        if panels:
+            draw_runs(panels, figure.paths(folder))
+            found.append(figure)
+    return found
+
+
+def _health(row):
+    """One row of codebooks.jsonl: the numbers of `HEALTH` for each vocabulary, means over its depths."""
+    found = {}
+    for key, value in row.items():
+        what, _, where = key.partition('_')
+        if what in HEALTH and isinstance(value, (int, float)):
+            found.setdefault(f'{HEALTH[what]}, {re.sub(r"_[0-9]+$", "", where)}', []).append(value)
+    return dict(iteration=row['iteration'], **{k: sum(v) / len(v) for k, v in found.items()})
+
+
+def _series(runs):
+    """Rows of several seeds -> name -> (iterations, means over the seeds that have the iteration), thinned."""
+    found = {}
+    for rows in runs:
+        for row in rows:
+            for name, value in row.items():
+                if name != 'iteration' and isinstance(value, (int, float)) and np.isfinite(value):
+                    found.setdefault(name, {}).setdefault(row['iteration'], []).append(value)
+    series = {}
+    for name, values in found.items():
+        at = sorted(values)
+        at = at[::-(-len(at) // POINTS)] + ([at[-1]] if (len(at) - 1) % -(-len(at) // POINTS) else [])
+        series[name] = at, [sum(values[i]) / len(values[i]) for i in at]
+    return series
+
+
+def _curves(experiment, found, name):
+    look = looks(len(experiment.variants))
+    return [(experiment.name(v), look[i], *found[v][name]) for i, v in enumerate(experiment.variants) if name in found[v]]
+
+
+def contact_sheet(experiment, folder):
+    """Draw the same held-out pictures and what the first seed of each variant makes of them.
+
+    Returns:
+        (Figure or None, list of sentences on what could not be shown).
+    """
+    strips, troubles = {}, []
+    for variant in experiment.variants:
+        for trial in experiment.of(variant).values():
+            path = os.path.join(trial.folder, 'heldout.png')
+            if os.path.isfile(path):
+                try:
+                    strips[variant] = read_strip(path)
+                except InputError as e:
+                    troubles.append(str(e))
+                break
+    if not strips:
+        return None, troubles
+    inputs, _, names = next(iter(strips.values()))
+    same = {v: (made, has) for v, (given, made, has) in strips.items() if given.shape[1:] == inputs.shape[1:]}
+    common = [n for n in names if all(n in has for _, has in same.values())]
+    if not common:
+        return None, [*troubles, 'The runs show different held-out pictures: there is no contact sheet.']
+    troubles += [f'{experiment.name(v)}: its pictures have another size and are not on the contact sheet.' for v in strips if v not in same]
+    rows = [('held-out picture', inputs[[names.index(n) for n in common]])]
+    rows += [(experiment.name(v), made[[has.index(n) for n in common]]) for v, (made, has) in same.items()]
+    note = f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant makes of them. No decoder, no row.'
+    figure = Figure('contact_sheet', 'The same held-out pictures', (note,), 'contact', ('.png',))
+    draw_contact_sheet(rows, figure.paths(folder)[0], f'{experiment.title}: reconstructions')
+    return figure, troubles

@@ -1,0 +1,131 @@
+"""The page of a report: one HTML file that holds everything, and takes nothing from elsewhere."""
+import base64
+import io
+import os
+import time
+
+from dtbox import __version__
+from dtbox.report.figures import Figure
+from dtbox.report.tables import Table
+from dtbox.report.trials import last_lines
+
+LARGE = 4_000_000
+"""Bytes from which on a picture is held in the page as JPEG; its file stays lossless."""
+
+
+def data_uri(path):
+    """Return (data URI of a PNG, whether it had to be made a JPEG)."""
+    size = os.path.getsize(path)
+    with open(path, 'rb') as f:
+        data = f.read()
+    if size > LARGE:
+        from PIL import Image
+        out = io.BytesIO()
+        Image.open(io.BytesIO(data)).convert('RGB').save(out, 'JPEG', quality=88, subsampling=0)
+        return f'data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}', True
+    return f'data:image/png;base64,{base64.b64encode(data).decode()}', False
+
+
+def clock(seconds):
+    """Return a time as '3 h 05 min', '4 min 10 s' or '12 s'."""
+    if seconds is None:
+        return 'unknown'
+    seconds = int(round(seconds))
+    if seconds >= 3600:
+        return f'{seconds // 3600} h {seconds // 60 % 60:02d} min'
+    return f'{seconds // 60} min {seconds % 60:02d} s' if seconds >= 60 else f'{seconds} s'
+
+
+def failures(experiment):
+    """Return a dict for each trial that has not finished: name, status, reason and the last lines of its log."""
+    return [dict(name=t.name, status=t.status, reason=t.reason, log=last_lines(t.folder)) for t in experiment.trials
+            if not t.done and (t.status != 'missing' or t.reason)]
+
+
+def origin(experiment):
+    """Return (name, text) pairs that say where everything comes from."""
+    about, trials = experiment.about, [t for t in experiment.trials if t.done]
+    found = [('Command', about.get('command')), ('Config', about.get('config')), ('Started', about.get('started')),
+             ('Seeds', ', '.join(map(str, sorted({t.seed for t in experiment.trials})))),
+             ('Machine', _said(about.get('machine'))), ('Versions', _said(about.get('versions'))),
+             ('Workers', about.get('workers')), ('Threads of a trial', about.get('threads')),
+             ('Wall time of the grid', clock(about['seconds']) if about.get('seconds') is not None else None)]
+    seconds = [t.facts['seconds'] for t in experiment.trials if 'seconds' in t.facts]
+    found.append(('Time of all trials together', clock(sum(seconds)) if seconds else None))
+    for kind in ('code_hash', 'plugin_hash', 'data_hash'):
+        hashes = list(dict.fromkeys(t.hashes[kind] for t in trials if kind in t.hashes))
+        found.append((f'Hash of the {kind.partition("_")[0]}', ', '.join(hashes[:6]) + (f' and {len(hashes) - 6} more' if hashes[6:] else '')))
+    found.append(('Report', f'dtbox {__version__}, {time.strftime("%Y-%m-%d %H:%M")}'))
+    return [(name, str(text)) for name, text in found if text not in (None, '', [], {})]
+
+
+def _said(value):
+    if isinstance(value, dict):
+        return ', '.join(f'{k} {", ".join(map(str, v)) if isinstance(v, list) else v}' for k, v in value.items() if v not in (None, '', []))
+    return value
+
+
+def warnings_of(experiment, absent):
+    """Return sentences on what a reader must mind.
+
+    Args:
+        absent: headline metrics that were asked for and that no trial has.
+    """
+    done = [t for t in experiment.trials if t.done]
+    found = []
+    if not done:
+        return ['No trial has finished: there is nothing to compare yet.']
+    open_ = [t for t in experiment.trials if t.status == 'missing' and not t.reason]
+    if open_:
+        found.append(f'{len(open_)} of {len(experiment.trials)} trials have not run yet.')
+    empty = [experiment.name(v) for v in experiment.variants if not experiment.of(v)]
+    if empty:
+        found.append(f'No finished trial: {", ".join(empty)}.')
+    if absent:
+        found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
+    sets = {frozenset(t.metrics) for t in done}
+    if len(sets) > 1:
+        lacking = len(set().union(*sets)) - len(frozenset.intersection(*sets))
+        found.append(f'The trials were not measured alike: {lacking} metrics are missing in some (a dash).')
+    for kind, what in (('code_hash', 'were made by different versions of the code'), ('data_hash', 'saw different data')):
+        if len({t.hashes.get(kind) for t in done}) > 1:
+            found.append(f'The trials {what}: mind what is compared.')
+    gone = [t.name for t in done if not os.path.isdir(t.folder)]
+    if gone:
+        found.append(f'{len(gone)} run folders are gone; their curves and pictures are missing: {", ".join(gone[:5])}{" ..." if gone[5:] else ""}.')
+    if experiment.reference is not None and not experiment.of(experiment.reference):
+        found.append(f'The reference, {experiment.name(experiment.reference)}, has no finished trial: there are no paired differences.')
+    return found
+
+
+def render(experiment, parts, folder):
+    """Return the page as HTML.
+
+    Args:
+        experiment: Experiment.
+        parts: dict of what `dtbox.report.make.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
+            `figures`, `warnings`.
+        folder: of the report; its figures are read from figures/.
+    """
+    from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup
+    env = Environment(loader=PackageLoader('dtbox.report', ''), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+    def table(t: Table):
+        return Markup(t.html())
+
+    def picture(figure: Figure):
+        path = figure.paths(os.path.join(folder, 'figures'))[0]
+        uri, lossy = data_uri(path)
+        return dict(uri=uri, lossy=lossy)
+
+    figures = {}
+    for figure in parts['figures']:
+        figures.setdefault(figure.kind, []).append(figure)
+    counts = {}
+    for trial in experiment.trials:
+        counts[trial.status] = counts.get(trial.status, 0) + 1
+    template = env.get_template('page.html')
+    return template.render(
+        experiment=experiment, parts=parts, figures=figures, table=table, picture=picture, counts=counts, failures=failures(experiment),
+        origin=origin(experiment), style=Markup(env.loader.get_source(env, 'style.css')[0]), done=sum(t.done for t in experiment.trials))

@@ -1,0 +1,104 @@
+"""Differences to the reference variant, paired over the same held-out pictures and the same seeds (samples.npz of the runs)."""
+import os
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from dtbox.errors import InputError
+from dtbox.evaluation.samples import FILE, read_samples
+from dtbox.report.names import is_share, part_of
+from dtbox.report.statistics import paired
+
+RANKED = re.compile(r'(.*/)?(t2i|i2t)_r(\d+)/(teacher|tokens)')
+CLASSED = re.compile(r'(.*/)?zeroshot_top1/(teacher|tokens)')
+
+
+class Samples:
+    """Scores of single pictures of trials, read once each.
+
+    Attributes:
+        troubles: sentences on files that could not be read.
+    """
+
+    def __init__(self):
+        self._files, self._series, self.troubles = {}, {}, []
+
+    def of(self, trial, metric):
+        """Return (keys, values) of a trial and a metric (SET/METRIC): its pictures or queries, sorted, and the score of each (0 or 1 for a
+        hit); None where there are none. What was not measured is left out; the mean of `values` is the metric's number in metrics.json."""
+        place = trial.folder, metric
+        if place not in self._series:
+            self._series[place] = _series(self._arrays(trial), metric)
+        return self._series[place]
+
+    def _arrays(self, trial):
+        if trial.folder not in self._files:
+            path = os.path.join(trial.folder, FILE)
+            self._files[trial.folder] = {}
+            if os.path.isfile(path):
+                try:
+                    self._files[trial.folder] = read_samples(path)
+                except InputError as e:
+                    self.troubles.append(str(e))
+        return self._files[trial.folder]
+
+
+def _series(arrays, metric):
+    part, name = part_of(metric)
+    ranked, classed = RANKED.fullmatch(name), CLASSED.fullmatch(name)
+    group, score = '', name
+    if ranked:
+        group = f'{ranked.group(1) or ""}{ranked.group(2)}/'
+        score = f'{group}{ranked.group(4)}'
+    elif classed:
+        score = f'{classed.group(1) or ""}zeroshot/{classed.group(2)}'
+    if score not in arrays or score.endswith(('keys', 'sets')):
+        return None
+    values, keys, sets = arrays[score], arrays[f'{group}keys'], arrays[f'{group}sets']
+    here = np.isfinite(values) & ((sets == part) | (part == 'all'))
+    if not here.any():
+        return None
+    values = values[here] < int(ranked.group(3)) if ranked else values[here]
+    names = np.char.add(np.char.add(sets[here], '\x1f'), keys[here])
+    unique, inverse = np.unique(names, return_inverse=True)
+    if len(unique) == len(names):  # sorted already where each picture is there once, but not by promise
+        return unique, values[np.argsort(inverse)].astype(np.float64)
+    return unique, np.bincount(inverse, values.astype(np.float64)) / np.bincount(inverse)  # samples of one key are one picture
+
+
+def columns(experiment, headline):
+    """Return the metrics to compare picture by picture: the usual ones that the trials have, then what else of the headline ones can be."""
+    names = ['t2i_r1/tokens', 'i2t_r1/tokens', 'zeroshot_top1/tokens']
+    usual = ['all/psnr', 'all/token_cosine', 'all/pooled_cosine', *(f'{part}/{name}' for part in experiment.sets for name in names)]
+    return [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
+
+
+def compare(experiment, samples, variant, metric):
+    """Return the `Difference` of a variant to the reference in one metric; None where no seed has the scores of both.
+
+    A share comes in points: 1 is 1 %.
+    """
+    ours, theirs = experiment.of(variant), experiment.of(experiment.reference)
+    found = [(samples.of(ours[seed], metric), samples.of(theirs[seed], metric)) for seed in ours if seed in theirs]
+    found = [pair for pair in found if None not in pair]
+    if not found:
+        return None
+    keys = [series[0] for pair in found for series in pair]
+    common = keys[0]
+    for other in keys[1:]:
+        if len(other) != len(common) or (other != common).any():
+            common = np.intersect1d(common, other, assume_unique=True)
+    if not len(common):
+        return None
+    rows = [_at(a, common) - _at(b, common) for a, b in found]
+    difference = paired(np.stack(rows))
+    if is_share(metric):
+        half = None if difference.half is None else 100 * difference.half
+        return replace(difference, value=100 * difference.value, half=half)
+    return difference
+
+
+def _at(series, common):
+    keys, values = series
+    return values if len(keys) == len(common) else values[np.searchsorted(keys, common)]

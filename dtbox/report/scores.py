@@ -1,0 +1,153 @@
+"""The tables of a report: scores, facts, paired differences, every metric of each set, every trial."""
+from dtbox.report import names, pairs
+from dtbox.report.names import FACTS, kind_of, label, lower_is_better, shown
+from dtbox.report.statistics import mean_of
+from dtbox.report.tables import Cell, Column, Table
+
+INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
+BEST = 'Bold: the best mean of a column, which need not be separable from the next.'
+
+
+def means(experiment, metric):
+    """Return variant -> `Mean` of a metric or fact over its finished seeds, None where no seed has it."""
+    table = 'facts' if metric in FACTS else 'metrics'
+    return {v: mean_of(getattr(t, table)[metric] for t in experiment.of(v).values() if metric in getattr(t, table)) for v in experiment.variants}
+
+
+def score_table(experiment, metrics, name, title):
+    """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
+    found = {m: means(experiment, m) for m in metrics}
+    rows, gaps, several = [], False, False
+    for variant in experiment.variants:
+        count = len(experiment.of(variant))
+        row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
+        for metric in metrics:
+            mean = found[metric][variant]
+            text = shown(metric, mean and mean.value)
+            if mean and mean.half is not None:
+                text, several = f'{text} ± {shown(metric, mean.half)}', True
+            if mean and mean.count < count:
+                text += f' (n {mean.count})'
+            gaps = gaps or (mean.count if mean else 0) < count
+            row.append(Cell(text, mean is not None and _best(mean.value, found[metric], metric),
+                            raw=(mean.value, mean.half, mean.count) if mean else ()))
+        rows.append(row)
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
+    columns += [Column(label(m, experiment.sets), (m, f'{m} ±', f'{m} n')) for m in metrics]
+    notes = [INTERVAL if several else 'One seed each: no intervals.', BEST]
+    if gaps:
+        notes.append('–: not measured; (n 2): measured in two seeds only.')
+    return Table(name, title, columns, rows, notes)
+
+
+def fact_table(experiment):
+    """Return the table of costs and sizes, or None where nothing is known."""
+    facts = [f for f in FACTS if any(f in t.facts for t in experiment.trials if t.done)]
+    if not facts:
+        return None
+    found = {f: means(experiment, f) for f in facts}
+    rows = []
+    for variant in experiment.variants:
+        cells = [Cell(shown(f, m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
+        rows.append([_name(experiment, variant), *cells])
+    notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.']
+    if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
+        notes.append('The trials had different numbers of threads: their times do not compare.')
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(FACTS[f][0], (f,)) for f in facts)]
+    return Table('facts', 'Time, memory and size', columns, rows, notes)
+
+
+def paired_table(experiment, samples, metrics):
+    """Return the table of paired differences to the reference variant, or None where no two variants can be compared."""
+    reference = experiment.reference
+    if reference is None or not experiment.of(reference):
+        return None
+    others = [v for v in experiment.variants if v != reference and experiment.of(v)]
+    found = {(v, m): pairs.compare(experiment, samples, v, m) for v in others for m in metrics}
+    metrics = [m for m in metrics if any(found[v, m] for v in others)]
+    if not metrics:
+        return None
+    rows, seeds = [], set()
+    for variant in others:
+        shared = len(set(experiment.of(variant)) & set(experiment.of(reference)))
+        row = [_name(experiment, variant), Cell(str(shared), raw=(shared,))]
+        for metric in metrics:
+            d = found[variant, metric]
+            seeds |= {d.seeds} if d else set()
+            row.append(_difference(d, metric))
+        rows.append(row)
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
+    columns += [Column(_points(m, experiment.sets), tuple(f'{m} {what}' for what in ('difference', 'low', 'high', 'seeds', 'pictures')))
+                for m in metrics]
+    return Table('paired', f'Differences to {experiment.name(reference)}', columns, rows, _paired_notes(found, metrics, seeds))
+
+
+def _difference(d, metric):
+    if d is None:
+        return Cell('–')
+    spec = '+.1f' if names.is_share(metric) else '+' + names.format_of(names.part_of(metric)[1])
+    text = format(d.value, spec) + (f' ± {format(d.half, spec[1:])}' if d.half is not None else '')
+    better = (d.value < 0) == lower_is_better(metric) if d.sure else None
+    low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
+    return Cell(text.replace('-', '−'), better=better, raw=(d.value, low, high, d.seeds, d.pictures))
+
+
+def _points(metric, sets):
+    return label(metric, sets) + (' [points]' if names.is_share(metric) else '')
+
+
+def _paired_notes(found, metrics, seeds):
+    counts = [d.pictures for d in found.values() if d]
+    most = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
+    notes = [f'Variant minus reference over the same {most} pictures or queries and the same seeds, with a 95 % interval; ▲ better and ▼ worse '
+             'where it leaves out 0. A point is one percent of the queries.',
+             'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992, degrees of '
+             'freedom of Hillis 2007). Intervals are not corrected for the number of comparisons: of those without any difference, one in '
+             'twenty leaves out 0 by chance.']
+    if 1 in seeds:
+        notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds.')
+    if any(found[key] is None for key in found if key[1] in metrics):
+        notes.append('–: no seed has scores of single pictures for both.')
+    return notes
+
+
+def detail_tables(experiment):
+    """Return tables of every metric, a table for each set and one for the use of the codes."""
+    metrics = [m for m in experiment.metrics if not names.is_spread(m)]
+    tables = []
+    for part in dict.fromkeys(names.part_of(m)[0] for m in metrics):
+        scores = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) != 'codes']
+        codes = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) == 'codes']
+        if scores:
+            tables.append(score_table(experiment, scores, f'scores_{names.slug(part)}', f'Every score, {_set(part)}'))
+        if codes:
+            tables.append(score_table(experiment, codes, f'codes_{names.slug(part)}', f'Use of the codes, {_set(part)}'))
+    return tables
+
+
+def trial_table(experiment):
+    """Return the table of all trials."""
+    rows = []
+    for t in experiment.trials:
+        seconds = t.facts.get('seconds')
+        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown('seconds', seconds), raw=(seconds,))]
+        rows.append([*cells, *(Cell(t.hashes.get(h, '–')) for h in ('config_hash', 'code_hash', 'plugin_hash', 'data_hash'))])
+    columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True), Column('time [s]', ('seconds',))]
+    return Table('trials', 'Every trial', [*columns, *(Column(f'{h} hash', words=True) for h in ('config', 'code', 'plugin', 'data'))], rows)
+
+
+def _set(part):
+    return 'all held-out pictures' if part == 'all' else f'held-out set {part}'
+
+
+def _name(experiment, variant):
+    name = experiment.name(variant)
+    number = experiment.variants.index(variant) + 1
+    return Cell(f'{number}. {name}' if len(experiment.variants) > names.NUMBERED else name, raw=(name,))
+
+
+def _best(value, column, metric):
+    values = [m.value for m in column.values() if m is not None]
+    if len(set(values)) < 2:
+        return False
+    return value == (min(values) if lower_is_better(metric) else max(values))
