@@ -10,8 +10,10 @@ from dtbox.config import REFERENCE, load_config, resolve
 from dtbox.diagnostics.folders import is_run
 from dtbox.errors import InputError
 from dtbox.files import write_atomic
-from dtbox.hooks.conflict import FILE, Sides, blocks_of, format_summary, leave, measure
+from dtbox.hooks.conflict import FILE, format_summary, leave
+from dtbox.hooks.gradients import Sides, blocks_of, measure
 from dtbox.layers.weights import load_into, with_prefix
+from dtbox.plugins.record import warn_changes
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner, load_initial_weights
@@ -74,6 +76,7 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
         load_initial_weights(model, cfg)
     else:
         state = checkpoints.load(path)
+        warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
         load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
         load_teacher(model, state, path)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()

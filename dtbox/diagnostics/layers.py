@@ -8,27 +8,20 @@ Legend: B batch, N tokens, D width, E width of the text embeddings.
 import json
 import os
 import time
-from dataclasses import dataclass, field
-from typing import Any, Optional
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dtbox.apis.loading import open_config
-from dtbox.config import load_config, resolve
 from dtbox.diagnostics.choice import propose, standings
-from dtbox.diagnostics.folders import is_run
 from dtbox.diagnostics.probes import Probes, fit, standardise
 from dtbox.diagnostics.scores import LayerScores
+from dtbox.diagnostics.subjects import open_encoder
 from dtbox.drawing.layers import draw_layers
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
-from dtbox.layers.weights import load_into, with_prefix
 from dtbox.losses.contrastive import same_text
-from dtbox.registry import ENCODERS, TOKENIZERS
-from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import check_required, train_dataloader, val_dataloader
 from dtbox.training.preprocess import prepare
 
@@ -36,84 +29,6 @@ MOST_TOKENS = 1024
 """Layers with more tokens are left out unless they are asked for: attention over them is what would take the time."""
 STATISTICS = 8
 """Training batches that the channels are standardised by."""
-
-
-@dataclass
-class Subject:
-    """What is probed.
-
-    Attributes:
-        encoder: frozen Encoder.
-        name: of the encoder, 'teacher' included.
-        text: frozen text tower, or None.
-        cfg: resolved config.
-        remarks: sentences about what is odd or missing.
-    """
-    encoder: Any
-    name: str
-    text: Optional[Any]
-    cfg: Any
-    remarks: list = field(default_factory=list)
-
-
-def open_subject(source, encoder=None, options=None, plugins=()):
-    """Open the encoder and text tower of a run folder, or those that a config starts from.
-
-    Args:
-        source: run folder or config file.
-        encoder: name of an encoder of the tokenizer, 'teacher', or None for the first encoder.
-        options: dict of dotted config key -> value to override.
-        plugins: plugins that the config does not name.
-
-    Raises:
-        InputError: no such encoder; what opening a run says.
-    """
-    path = None
-    if is_run(source):
-        cfg, path = open_config(source, None, options, plugins)
-    else:
-        cfg = resolve(load_config(source, options, plugins))
-        check_required(cfg, ('model',))
-    if cfg.get('threads'):
-        torch.set_num_threads(int(cfg.threads))
-    torch.manual_seed(int(cfg.get('seed', 0)))
-    tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
-    names = [*tokenizer.encoders, *(['teacher'] if cfg.model.get('teacher') else [])]
-    name = encoder or names[0]
-    if name not in names:
-        raise InputError(f'there is no encoder `{name}`.{closest(name, names)} There are: {", ".join(names)}.', '--encoder')
-    if path is None:
-        tokenizer.init_weights()
-    else:
-        load_into(tokenizer, with_prefix(checkpoints.load(path)['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-    if name == 'teacher' and name not in tokenizer.encoders:
-        part = ENCODERS.build(cfg.model.teacher['encoder'], where='model.teacher.encoder', image_size=tokenizer.image_size)
-        part.init_weights()
-    else:
-        part = tokenizer.encoders[name]
-    subject = Subject(part, name, tokenizer.text, cfg)
-    if getattr(part, 'weights', '') is None and (path is None or name == 'teacher'):
-        subject.remarks.append(f'the encoder `{name}` names no weights: these are the layers of a random network')
-    _check_text(subject, path)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    for module in (subject.encoder, subject.text):
-        if module is not None:
-            module.to(device).eval().requires_grad_(False)
-    return subject
-
-
-def _check_text(subject, path):
-    """Take a text tower that says nothing out of a Subject, and say why."""
-    text, why = subject.text, None
-    if text is None:
-        why = 'the tokenizer has no text tower'
-    elif text.tokenizer is None:
-        why = 'the text tower has no tokenizer'
-    elif path is None and getattr(text, 'weights', '') is None:
-        why = 'the text tower names no weights, so its embeddings would be random'
-    if why:
-        subject.text = None
-        subject.remarks.append(f'no semantics: {why}')
 
 
 def chosen_layers(encoder, layers, remarks):
@@ -167,7 +82,7 @@ def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, 
     """Probe the layers of an encoder on the training pictures of a config and score them on its held-out ones.
 
     Args:
-        source, encoder, options, plugins: see `open_subject`.
+        source, encoder, options, plugins: see `open_encoder`.
         layers: layers to probe; None for all of at most `MOST_TOKENS` tokens.
         iters: optimizer steps of the probes.
         batch_size: pictures a batch; None takes the config's.
@@ -183,7 +98,7 @@ def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, 
     if iters < 1 or within_db < 0 or within_points < 0 or seed < 0:
         raise InputError(f'expected at least 1 iteration and tolerances and a seed of at least 0; got iters={iters}, within_db={within_db}, '
                          f'within_points={within_points}, seed={seed}.')
-    subject = open_subject(source, encoder, options, plugins)
+    subject = open_encoder(source, encoder, options, plugins)
     check_required(subject.cfg, ('train_dataloader', 'val_dataloader'))
     train = train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})}, seed)
     val = val_dataloader(subject.cfg.val_dataloader)

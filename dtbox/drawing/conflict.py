@@ -31,8 +31,9 @@ def draw_conflict(rows, path, title, terms=None, unit='iteration'):
     with rules():
         figure, axes = canvas(2, 2, (5.4, max(2.6, 0.9 + 0.2 * len(layers))))
         image = _heat(axes[0][0], at, found, layers, unit)
-        _profile(axes[0][1], found['cosine'], layers)
-        _norms_by_layer(axes[1][1], found, layers)
+        many = {'batch': 'batches'}.get(unit, f'{unit}s')
+        _profile(axes[0][1], found['cosine'], layers, many)
+        _norms_by_layer(axes[1][1], found, layers, many)
         _norms_over_time(axes[1][0], at, found, unit)
         figure.colorbar(image, ax=axes[0][0], pad=0.02, label='cosine')
         figure.suptitle(f'{title}\n{line}', fontsize=10)
@@ -64,7 +65,7 @@ def _heat(ax, at, found, layers, unit):
     return image
 
 
-def _profile(ax, values, layers):
+def _profile(ax, values, layers, many):
     ax.axvline(0, color=GRAY, linewidth=0.9)
     for i, row in enumerate(values):
         row = row[np.isfinite(row)]
@@ -76,20 +77,20 @@ def _profile(ax, values, layers):
     _layers(ax, layers)
     ax.set_ylim(-0.5, len(layers) - 0.5)
     ax.set_xlabel('cosine')
-    ax.set_title('mean and standard deviation over the rows')
+    ax.set_title(f'cosine: mean and standard deviation over the {many}')
 
 
-def _norms_by_layer(ax, found, layers):
+def _norms_by_layer(ax, found, layers, many):
     for side, colour, marker in zip(SIDES, COLOURS, 'os'):
         points = [(row[np.isfinite(row)].mean(), i) for i, row in enumerate(found[side]) if np.isfinite(row).any()]
         if points:
             x, y = zip(*points)
             ax.plot(x, y, color=colour, marker=marker, markersize=4, label=side)
     if any(np.nanmax(found[side], initial=0) > 0 for side in SIDES):
-        ax.set_xscale('log')
+        _log(ax.xaxis)
     _layers(ax, layers)
     ax.set_ylim(-0.5, len(layers) - 0.5)
-    ax.set_xlabel('norm of the gradient, mean over the rows')
+    ax.set_xlabel(f'norm of the gradient, mean over the {many}')
     ax.set_title('what pulls at a layer, and how strongly')
     ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
 
@@ -101,12 +102,22 @@ def _norms_over_time(ax, at, found, unit):
             ax.plot(at, np.sqrt(np.nansum(found[side][shared] ** 2, 0)), color=colour, label=side, marker=marker if len(at) < 30 else None,
                     markersize=3)
     if shared:
-        ax.set_yscale('log')
+        _log(ax.yaxis)
         ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
     else:
         ax.text(0.5, 0.5, 'there is no layer that both sides reach', transform=ax.transAxes, ha='center', va='center', color=GRAY)
     ax.set_xlabel(unit)
     ax.set_title('norm over the layers that both reach')
+
+
+def _log(axis):
+    """Make an axis logarithmic, with plain numbers that do not run into each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    axis._set_axes_scale('log')
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _layers(ax, layers):

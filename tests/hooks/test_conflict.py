@@ -13,7 +13,8 @@ from dtbox.config import load_config, resolve
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.hooks import conflict
-from dtbox.hooks.conflict import GradientConflict, Sides, blocks_of, format_summary, measure, summarise
+from dtbox.hooks.conflict import GradientConflict, format_summary, summarise
+from dtbox.hooks.gradients import Sides, blocks_of, measure
 from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput

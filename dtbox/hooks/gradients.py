@@ -1,0 +1,203 @@
+"""Gradients of two sides of an objective at each block of the encoders, without a trace of it in the model that trains.
+
+Legend: g_R, g_S gradients of the weighted reconstruction and semantic terms at the parameters of one block, joined to one vector.
+"""
+import contextlib
+import random
+
+import numpy as np
+import torch
+
+from dtbox.errors import InputError, closest
+from dtbox.evaluation import ranks
+
+SIDES = ('reconstruction', 'semantics')
+SEMANTIC = ('teacher.', 'text_pooled')
+"""What a semantic term requires of the TokenizerOutput (beginnings of names)."""
+
+
+class Sides:
+    """Which terms belong to which side.
+
+    Args:
+        reconstruction, semantics: names of terms, or None for those whose losses require what that side reads.
+    """
+
+    def __init__(self, reconstruction=None, semantics=None):
+        self.named = {side: [names] if isinstance(names, str) else None if names is None else list(names)
+                      for side, names in zip(SIDES, (reconstruction, semantics))}
+        both = set(self.named[SIDES[0]] or ()) & set(self.named[SIDES[1]] or ())
+        if both:
+            raise InputError(f'the term `{sorted(both)[0]}` is named for both sides; it can be of one only.')
+
+    def of(self, term, loss):
+        """Return the side of a term of a Loss, or None."""
+        for side, names in self.named.items():
+            if term in (names or ()):
+                return side
+        natural = natural_side(loss)
+        return natural if natural and self.named[natural] is None else None
+
+    def check(self, model):
+        """Raise `InputError` where a TokenizerTraining cannot have both sides, or none of its encoders is trained."""
+        criterion, tokenizer = model.criterion, model.tokenizer
+        if tokenizer.decoder is None:
+            raise InputError('the recipe has no decoder, so nothing that reconstruction could pull at; its encoder serves one aim only.')
+        if not any(p.requires_grad for p in tokenizer.encoders.parameters()):
+            raise InputError('all parameters of the encoders are frozen; there are no gradients that could be in conflict.')
+        weights = {name: w if isinstance(w, dict) else {None: w} for name, w in criterion.weights.items()}
+        fixed = {term: loss for loss in criterion.losses.values() for term in loss.names or ()}
+        open_ended = [loss for loss in criterion.losses.values() if loss.names is None]
+        for side, names in self.named.items():
+            wrong = [name for name in names or () if name not in fixed and not open_ended]
+            if wrong:
+                raise InputError(f'the criterion has no term `{wrong[0]}`.{closest(wrong[0], fixed)} It has: {", ".join(fixed)}.', side)
+            active = {name: loss for name, loss in criterion.losses.items() if any(weights[name].values())}
+            if names is None and not any(natural_side(loss) == side for loss in active.values()):
+                listing = ', '.join(f'{name} ({type(loss).__name__})' for name, loss in active.items())
+                raise InputError(f'the criterion has no term of {side}, so there is nothing to compare. It has: {listing or "none"}. Take a '
+                                 f'recipe with both, or name terms of {side}.', side)
+
+    def split(self, terms, losses):
+        """Divide the criterion's Terms: dict side (or 'neither') -> dict term -> weighted scalar.
+
+        Args:
+            terms: Terms.
+            losses: dict name -> Loss of the criterion.
+
+        Raises:
+            InputError: a named term is not there or has the weight 0; a side is empty.
+        """
+        found = {side: {} for side in (*SIDES, 'neither')}
+        for term, value in terms.weighted.items():
+            found[self.of(term, losses[terms.owners[term]]) or 'neither'][term] = value
+        for side in SIDES:
+            for name in self.named[side] or ():
+                if name not in found[side]:
+                    why = 'has the weight 0' if name in terms.raw else f'is no term of the criterion.{closest(name, terms.raw)}'
+                    raise InputError(f'the term `{name}` {why}; terms with a weight: {", ".join(terms.weighted)}.', side)
+            if not found[side]:
+                raise InputError(f'no term of {side} has a weight; terms with one: {", ".join(terms.weighted) or "none"}.', side)
+        return found
+
+
+def natural_side(loss):
+    """Return the side of a Loss by what it requires, or None. What reads reconstructions reaches the encoder through the decoder."""
+    if 'reconstructions' in loss.requires:
+        return SIDES[0]
+    return SIDES[1] if any(name.startswith(SEMANTIC) for name in loss.requires) else None
+
+
+@contextlib.contextmanager
+def untouched(core):
+    """Run a block with gradient on a TokenizerTraining and leave no trace of it.
+
+    Modes, buffers and random states are put back; quantizers are in evaluation mode, in which they collect nothing; the tokenizer is called
+    without DistributedDataParallel, which would wait for a backward pass.
+    """
+    tokenizer, entry = core.tokenizer, core.entry
+    modes = [(module, module.training) for module in tokenizer.modules()]
+    buffers = [(module, name, buffer, buffer.clone()) for module in tokenizer.modules() for name, buffer in module._buffers.items()
+               if buffer is not None]
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            object.__setattr__(core, 'entry', tokenizer)
+            for vocabulary in tokenizer.vocabularies.values():
+                vocabulary.quantizer.eval()
+            yield
+    finally:
+        object.__setattr__(core, 'entry', entry)
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for module, name, buffer, kept in buffers:
+                module._buffers[name] = buffer
+                buffer.copy_(kept)
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def blocks_of(core):
+    """Return [(layer, its trainable parameters)] of a TokenizerTraining's encoders, the embedding first.
+
+    A block consists of the parameters that a pass through it alone depends on, so no encoder needs to name them.
+    """
+    found, encoders = [], core.tokenizer.encoders
+    with untouched(core):
+        for name, encoder in encoders.items():
+            encoder.eval()
+            own = [p for p in encoder.parameters() if p.requires_grad]
+            tokens = encoder.embed(torch.zeros(1, 3, *encoder.image_size, device=core.iteration.device))
+            for layer in range(encoder.depth + 1):
+                if layer:
+                    tokens, _ = encoder.run(tokens.detach(), layer - 1, layer)
+                reached = torch.autograd.grad(tokens.sum(), own, allow_unused=True) if own and tokens.requires_grad else [None] * len(own)
+                found.append((f'{name}:{layer}' if len(encoders) > 1 else str(layer), [p for p, g in zip(own, reached) if g is not None]))
+    return found
+
+
+def measure(core, batch, blocks, sides):
+    """Measure the conflict on one batch, at the weights as they are.
+
+    Args:
+        core: TokenizerTraining in training mode.
+        batch: Batch as the data loader gives it.
+        blocks: as `blocks_of` returns them.
+        sides: Sides.
+
+    Returns:
+        (dict of `layers`, `cosine`, `reconstruction`, `semantics`, `together`, see GradientConflict; dict side or 'neither' -> names of terms).
+    """
+    parameters = list({id(p): p for _, group in blocks for p in group}.values())
+    with untouched(core):
+        batch = core.prepare(batch)
+        with core.autocast():
+            terms = core.criterion(core.losses_inputs(batch), batch)
+        parts = sides.split(terms, core.criterion.losses)
+        found = {}
+        for side in SIDES:
+            found[side] = dict(zip(map(id, parameters), gradients(sum(parts[side].values()), parameters)))
+        row = dict(layers=[name for name, _ in blocks], cosine=[], **{side: [] for side in SIDES})
+        sums = torch.zeros(3, dtype=torch.float64)
+        for _, group in blocks:
+            r, s = (joined(group, found[side]) for side in SIDES)
+            row[SIDES[0]].append(norm(r)), row[SIDES[1]].append(norm(s))
+            products = None if r is None or s is None else torch.stack([r @ s, r @ r, s @ s]).cpu()
+            row['cosine'].append(None if products is None else cosine(products))
+            sums = sums if products is None else sums + products
+    return dict(row, together=cosine(sums)), {side: list(values) for side, values in parts.items()}
+
+
+def gradients(total, parameters):
+    """Return the gradient of a scalar at each parameter, None where it does not depend on it; the graph is kept."""
+    if not total.requires_grad:
+        return [None] * len(parameters)
+    try:
+        return torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+    except RuntimeError as e:
+        if 'use_reentrant' in str(e) or 'Checkpointing' in str(e):
+            raise InputError('a part of this recipe recomputes its activations with use_reentrant=True, which allows no gradient of single '
+                             'terms. Let it use use_reentrant=False, or switch its checkpointing off.') from e
+        raise
+
+
+def joined(group, found):
+    """Join the gradients of a block to one float64 vector, averaged over ranks; None where none of them is there."""
+    if all(found[id(p)] is None for p in group):
+        return None
+    parts = [torch.zeros_like(p) if found[id(p)] is None else found[id(p)] for p in group]
+    return ranks.sum_tensor(torch.cat([p.detach().flatten().double() for p in parts])) / len(ranks.gather_objects(None))
+
+
+def norm(vector):
+    """Return the length of a vector as a float; None for None or where it is not finite."""
+    length = float('nan') if vector is None else float(torch.linalg.vector_norm(vector))
+    return length if np.isfinite(length) else None
+
+
+def cosine(products):
+    """Return <r,s> / (|r| |s|) of the products [<r,s>, <r,r>, <s,s>]; None where a vector is zero or not finite."""
+    both, r, s = products.tolist()
+    return both / (r * s) ** 0.5 if r * s > 0 and np.isfinite([both, r, s]).all() else None
