@@ -8,6 +8,8 @@ tie, and where there are too few pictures to tell, the best layer stands alone.
 - Pixel layer: the deepest that is as good as the best one and no deeper than the semantic layer, since behind it the trunk may carry
   quantized features alone (DualToken, arXiv 2503.14324, section 3: shallow layers for pixels, deep ones for semantics). Where none is, the
   best one for pixels among those no deeper than the semantic layer.
+
+The embedding (layer 0) shows what a linear map of the patches holds. It is no candidate: it would win for pixels by running no block at all.
 """
 from dataclasses import dataclass
 from typing import Optional
@@ -24,9 +26,9 @@ class Standing:
 
     Attributes:
         score: its mean.
-        loss: mean paired difference, best minus this one; 0 for the best.
+        loss: mean paired difference, the best candidate minus this one; 0 for that one.
         half: half the width of the 95 % interval of `loss`; infinite with fewer than two pictures.
-        good: whether loss + half is within the tolerance.
+        good: whether it is a candidate, and loss + half within the tolerance.
     """
     score: float
     loss: float
@@ -47,14 +49,15 @@ def standings(groups, tolerance):
         dict layer -> Standing.
     """
     scores = {layer: float(np.mean([np.mean(values) for values in parts])) for layer, parts in groups.items()}
-    best = max(scores, key=lambda layer: scores[layer])
+    candidates = [layer for layer in groups if layer] or list(groups)
+    best = max(candidates, key=lambda layer: scores[layer])
     found = {}
     for layer, parts in groups.items():
         gaps = [np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64) for a, b in zip(groups[best], parts)]
         loss = float(np.mean([gap.mean() for gap in gaps]))
         half = Z * float(np.mean([gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else np.inf for gap in gaps]))
         half = 0.0 if layer == best else half
-        found[layer] = Standing(scores[layer], loss, half, layer == best or loss + half <= tolerance)
+        found[layer] = Standing(scores[layer], loss, half, layer == best or layer in candidates and loss + half <= tolerance)
     return found
 
 
@@ -80,7 +83,7 @@ def propose(pixel, semantic=None):
     if semantic is None:
         return Pair(max(layer for layer, s in pixel.items() if s.good), None)
     deep = min(layer for layer, s in semantic.items() if s.good)
-    open_layers = {layer: s for layer, s in pixel.items() if layer <= deep}
+    open_layers = {layer: s for layer, s in pixel.items() if layer <= deep and (layer or not deep)}
     good = [layer for layer, s in open_layers.items() if s.good]
     if good:
         remark = 'one layer serves both' if max(good) == deep else ''

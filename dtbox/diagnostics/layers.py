@@ -179,17 +179,16 @@ def leave(result, folder):
 
     def curve(key, scale=1.0, half=None):
         return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0)) for row in rows]
-    best = max(row['psnr'] for row in rows)
+    best = {key: max(row[key] for row in rows if row['layer'] or len(rows) == 1) for key in ('psnr', 'r1') if key in rows[0]}
     panels = [dict(title='reconstruction by a small decoder', label='PSNR [dB]', curves={'PSNR': curve('psnr', half='psnr_ci95')},
-                   bound=(f'{settings["within_db"]:g} dB below the best', best - settings['within_db']))]
+                   bound=(f'best - {settings["within_db"]:g} dB', best['psnr'] - settings['within_db']))]
     if 'ssim' in rows[0]:
         panels.append(dict(title='reconstruction by a small decoder', label='SSIM', curves={'SSIM': curve('ssim')}))
     if 'r1' in rows[0]:
         curves = {'text to image R@1': curve('t2i_r1', 100), 'image to text R@1': curve('i2t_r1', 100), 'mean of both': curve('r1', 100)}
         curves.update({f'zero-shot top-{k}': curve(f'zeroshot_top{k}', 100) for k in (5,) if f'zeroshot_top{k}' in rows[0]})
-        most = 100 * max(row['r1'] for row in rows)
         panels.append(dict(title='semantics by an attention pool', label='%', curves=curves,
-                           bound=(f'{settings["within_points"]:g} points below the best mean', most - settings['within_points'])))
+                           bound=(f'best mean - {settings["within_points"]:g} points', 100 * best['r1'] - settings['within_points'])))
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
     title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on frozen features, '
              f'{settings["iters"]} steps of {settings["batch_size"]} pictures; {settings["heldout_pictures"]:,} held-out pictures')
@@ -218,7 +217,8 @@ def format_table(result):
     lines += ['', f'Proposed: pixel layer {pair["pixel"]}{semantic}.',
               f'Good for pixels: shown to lose at most {settings["within_db"]:g} dB against the best layer; for semantics: at most '
               f'{settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, paired over the held-out pictures). The pixel '
-              'layer is the deepest good one up to the semantic layer, the semantic layer the shallowest good one.']
+              'layer is the deepest good one up to the semantic layer, the semantic layer the shallowest good one. Layer 0, the embedding, is no '
+              'candidate.']
     lines += [f'Note: {remark}.' for remark in result['remarks']]
     lines.append(f'{settings["seconds"]:.0f} s; {json.dumps({k: settings[k] for k in ("iters", "batch_size", "seed")})}')
     return '\n'.join(lines)

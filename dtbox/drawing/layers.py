@@ -33,7 +33,10 @@ def _panel(ax, panel, marks):
     if panel.get('bound'):
         name, value = panel['bound']
         ax.axhline(value, color=GRAY, linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.annotate(name, (0.01, value), xycoords=('axes fraction', 'data'), fontsize=7, color=GRAY, va='bottom')
+        first, last = (next(iter(panel['curves'].values()))[i][1] for i in (0, -1))
+        at, side = (0.99, 'right') if first > last else (0.01, 'left')  # where the curve is below the line
+        ax.annotate(name, (at, value), xycoords=('axes fraction', 'data'), xytext=(0, 2), textcoords='offset points', fontsize=7, color=GRAY,
+                    ha=side, va='bottom', bbox=dict(facecolor='white', edgecolor='none', alpha=0.8, pad=0.6))
     every = sorted({int(layer) for points in panel['curves'].values() for layer, *_ in points})
     step = -(-len(every) // 14)
     ax.set_xticks(every[::step], ['emb.' if layer == 0 else str(layer) for layer in every[::step]])

@@ -74,8 +74,9 @@ class Sides:
         for side in SIDES:
             for name in self.named[side] or ():
                 if name not in found[side]:
-                    why = 'has the weight 0' if name in terms.raw else f'is no term of the criterion.{closest(name, terms.raw)}'
-                    raise InputError(f'the term `{name}` {why}; terms with a weight: {", ".join(terms.weighted)}.', side)
+                    problem = f'`{name}` has the weight 0 in the criterion.' if name in terms.raw else \
+                        f'the criterion has no term `{name}`.{closest(name, terms.raw)}'
+                    raise InputError(f'{problem} Terms with a weight: {", ".join(terms.weighted)}.', side)
             if not found[side]:
                 raise InputError(f'no term of {side} has a weight; terms with one: {", ".join(terms.weighted) or "none"}.', side)
         return found

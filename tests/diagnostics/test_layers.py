@@ -12,17 +12,22 @@ from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, Retrieval, ZeroShot
 from dtbox.structures import Batch, TokenizerOutput
 
-
 # ---- the rule -----------------------------------------------------------------------------------------------------
 
 def test_standings_by_hand():
-    """Layer 2 is best. Layer 1 loses 1 dB everywhere; layer 0 loses 0, 2, 0, 2: mean 1, standard error sqrt(4/3) / 2."""
-    found = standings({0: [[8, 6, 8, 6]], 1: [[7, 7, 7, 7]], 2: [[8, 8, 8, 8]]}, tolerance=1.)
-    assert found[2] == Standing(8., 0., 0., True) and found[1] == Standing(7., 1., 0., True)
-    assert found[0].loss == 1 and found[0].half == pytest.approx(1.96 * (4 / 3) ** .5 / 2) and not found[0].good
-    both = standings({0: [[1, 1], [0, 1, 1]], 1: [[1, 1], [1, 1, 1]]}, tolerance=.2)  # means 1 and 2/3: 5/6
-    assert both[0].score == pytest.approx(5 / 6) and both[0].loss == pytest.approx(1 / 6) and not both[0].good
-    assert standings({0: [[5.]], 1: [[5.]]}, tolerance=9.)[1].half == np.inf  # one picture shows nothing
+    """Layer 3 is best. Layer 2 loses 1 dB everywhere; layer 1 loses 0, 2, 0, 2: mean 1, standard error sqrt(4/3) / 2."""
+    found = standings({1: [[8, 6, 8, 6]], 2: [[7, 7, 7, 7]], 3: [[8, 8, 8, 8]]}, tolerance=1.)
+    assert found[3] == Standing(8., 0., 0., True) and found[2] == Standing(7., 1., 0., True)
+    assert found[1].loss == 1 and found[1].half == pytest.approx(1.96 * (4 / 3) ** .5 / 2) and not found[1].good
+    both = standings({1: [[1, 1], [0, 1, 1]], 2: [[1, 1], [1, 1, 1]]}, tolerance=.2)  # means 1 and 2/3: 5/6
+    assert both[1].score == pytest.approx(5 / 6) and both[1].loss == pytest.approx(1 / 6) and not both[1].good
+    assert standings({1: [[5.]], 2: [[5.]]}, tolerance=9.)[2].half == np.inf  # one picture shows nothing
+
+
+def test_the_embedding_is_no_candidate():
+    found = standings({0: [[9., 9.]], 1: [[8., 8.]], 2: [[7., 7.]]}, tolerance=1.)
+    assert [s.good for s in found.values()] == [False, True, True] and found[0].loss == -1 and propose(found).pixel == 2
+    assert standings({0: [[9., 9.]]}, tolerance=1.)[0].good  # unless it is all there is
 
 
 def standing(score, good):
@@ -34,11 +39,11 @@ def table(scores, good):
 
 
 @pytest.mark.parametrize('pixel, semantic, want', [
-    (([30, 29, 28, 20], {0, 1, 2}), ([.1, .2, .5, .6], {2, 3}), (2, 2, 'one layer serves both')),
-    (([30, 29, 28, 20], {0, 1}), ([.1, .2, .5, .6], {2, 3}), (1, 2, '')),
-    (([30, 29, 28, 28], {0, 1, 2, 3}), ([.1, .6, .5, .6], {1, 3}), (1, 1, 'one layer serves both')),
-    (([20, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1, 'no layer up to 1 is as good for pixels as the best one; 1 comes closest')),
-    (([30, 29, 28, 20], {0, 1}), None, (1, None, ''))])
+    (([30, 29, 28, 20], {1, 2}), ([.1, .2, .5, .6], {2, 3}), (2, 2, 'one layer serves both')),
+    (([30, 29, 28, 20], {1}), ([.1, .2, .5, .6], {2, 3}), (1, 2, '')),
+    (([30, 29, 28, 28], {1, 2, 3}), ([.1, .6, .5, .6], {1, 3}), (1, 1, 'one layer serves both')),
+    (([29, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1, 'no layer up to 1 is as good for pixels as the best one; 1 comes closest')),
+    (([30, 29, 28, 20], {1}), None, (1, None, ''))])
 def test_proposals(pixel, semantic, want):
     found = propose(table(*pixel), table(*semantic) if semantic else None)
     assert (found.pixel, found.semantic, found.remark) == want
