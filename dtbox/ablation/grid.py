@@ -130,7 +130,7 @@ def _read(path):
     cfg = {key: value for key, value in cfg.items() if not key.startswith('_')}
     for key in cfg:
         if key not in KEYS:
-            hint = ' It looks like a recipe: tools/train.py trains one.' if key == 'model' else ''
+            hint = ' It looks like a recipe: tools/train.py trains one.' if 'model' in cfg else ''
             raise InputError(f'{path} sets `{key}`, which no grid has.{closest(key, KEYS)} A grid has: {", ".join(KEYS)}; '
                              f'a variable of your own begins with an underscore.{hint}', key)
     return cfg

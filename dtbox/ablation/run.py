@@ -1,11 +1,12 @@
 """Run a grid: check every variant, plan, start trials as workers become free, keep the table up to date."""
 import fnmatch
-import logging
 import os
 import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from mmengine.logging import MMLogger
 
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.folder import GridFolder
@@ -98,8 +99,9 @@ def make_plan(grid, folder, only=None, accept_code_change=False):
 def check_variant(trial):
     """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash."""
     from dtbox.training.ready import build_run
-    level = logging.root.manager.disable
-    logging.disable(logging.INFO)  # what data sets say of themselves, once a variant
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')  # what data sets say of themselves is of no interest here
     try:
         built = build_run(resolve(trial.config), trial.seed)
     except InputError as e:
@@ -107,7 +109,7 @@ def check_variant(trial):
     except Exception as e:
         raise InputError(f'the trial {trial.name} (recipe {os.path.basename(trial.base)}) cannot be built with {trial.overrides}: {reason(e)}') from e
     finally:
-        logging.disable(level)
+        logger.setLevel(level)
     heldout = built.parts['val']
     return data_hash(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None else None)
 
