@@ -1,0 +1,56 @@
+"""How much faster a grid is with many workers of one thread than with one worker of many: python tools/benchmark_grid.py GRID [--cores N]"""
+import argparse
+import os
+import tempfile
+import time
+
+from dtbox.cli import add_config_options, main_guard, parse_options
+from dtbox.errors import InputError
+
+
+def parse(argv=None):
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description='Time a grid with N workers of one thread against one worker of N threads.')
+    parser.add_argument('grid', help='config of a grid')
+    parser.add_argument('--cores', type=int, help='N (default: the cores of this machine)')
+    parser.add_argument('--only', metavar='PATTERN', help='trials to run, such as "*seed0"; at least two')
+    parser.add_argument('--rounds', type=int, default=1, help='how often each way takes its turn')
+    add_config_options(parser)
+    return parser.parse_args(argv)
+
+
+def timed(args, workers, threads):
+    """Run the grid in a folder of its own; returns (wall seconds, bookkeeping over trial seconds, number of trials)."""
+    from dtbox.ablation import GridFolder, read_grid, run_grid
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'grid')
+        grid, begun = read_grid(args.grid, parse_options(args.cfg_options), args.plugin, threads=threads), time.time()
+        _, rows = run_grid(grid, path, workers=workers, only=args.only)
+        seconds, spent = time.time() - begun, GridFolder(path).about()['bookkeeping']
+        done = sum(row['status'] == 'done' for row in rows)
+        if done < 2 or any(row['status'] not in ('done', 'missing') for row in rows):
+            raise InputError(f'{done} trials of {args.grid} finished; a comparison needs at least two, and none that fails.')
+    return seconds, spent['seconds'] / spent['trials'], done
+
+
+@main_guard
+def main(argv=None):
+    """Run the command line."""
+    args = parse(argv)
+    from dtbox.ablation.folder import cores
+    n = args.cores or cores()
+    if n < 2:
+        raise InputError(f'{n} core: with one there is nothing to share. Give --cores 2 or more.', '--cores')
+    times = {(n, 1): [], (1, n): []}
+    for _ in range(args.rounds):
+        for workers, threads in times:
+            seconds, share, done = timed(args, workers, threads)
+            times[workers, threads].append(seconds)
+            print(f'{workers} worker(s) x {threads} thread(s): {done} trials in {seconds:.1f} s, bookkeeping {share:.1%} of the trials\' time',
+                  flush=True)
+    many, one = (min(t) for t in times.values())
+    print(f'{n} workers of one thread are {one / many:.2f} times as fast as one worker of {n} threads')
+
+
+if __name__ == '__main__':
+    main()
