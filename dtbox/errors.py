@@ -29,6 +29,10 @@ class InputError(ValueError):
         return f'{self.where}: {self.message}' if self.where else self.message
 
 
+class NotFinite(InputError):
+    """Values that must be finite are NaN or infinite; in training, a sign that it has diverged."""
+
+
 class Diverged(RuntimeError):
     """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit code 1."""
 

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn as nn
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, NotFinite
 from dtbox.layers.recompute import in_backward  # noqa: F401  quantizers ask it before they collect
 
 
@@ -65,7 +65,7 @@ class Quantizer(nn.Module):
             raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, {self.dim}].')
         # one cheap sum tells nearly always; only where it is not finite is every value looked at
         if not math.isfinite(z.detach().sum()) and not torch.isfinite(z).all():
-            raise InputError(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to them.')
+            raise NotFinite(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to them.')
 
     def check_codes(self, codes):
         """Raise `InputError` unless `codes` are [..., Q] integers in the range of each codebook."""

@@ -6,7 +6,7 @@ losses, generator update, codebook commit, discriminator update on the same reco
 import torch
 from mmengine.model import BaseModel
 
-from dtbox.errors import InputError
+from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
@@ -118,12 +118,16 @@ class TokenizerTraining(BaseModel):
             dict term -> detached scalar, as logged.
 
         Raises:
-            NonFiniteLoss: a term is NaN or infinite; nothing has been updated.
+            Diverged: a term (NonFiniteLoss), or features on their way into a quantizer, are NaN or infinite; nothing has been updated.
         """
         batch = self.prepare(data)
         generator = optim_wrapper['generator']
         with self.autocast():
-            outputs = self.losses_inputs(batch)
+            try:
+                outputs = self.losses_inputs(batch)
+            except NotFinite as e:
+                self.tokenizer.discard()
+                raise Diverged(str(e)) from e
             terms = self.criterion(outputs, batch)
             total, logs = terms.total, dict(terms.raw)
             active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
