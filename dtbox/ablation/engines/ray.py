@@ -18,6 +18,7 @@ class RayEngine:
     def __init__(self, threads, workers=None, address=None):
         self.ray = need_package('ray', 'ray', '`--engine ray`')
         self.threads, self.remark = threads, ''
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # Ray would report to its makers
         address = address or os.environ.get('RAY_ADDRESS') or None
         self.owned = not self.ray.is_initialized()
         try:
