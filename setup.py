@@ -16,7 +16,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.9',
     packages=find_packages(include=['dtbox', 'dtbox.*']),
-    package_data={'dtbox.zoo': ['*/*']},
+    package_data={'dtbox.zoo': ['*/*'], 'dtbox.report': ['*.html', '*.css']},
     install_requires=[
         'torch>=2.4', 'torchvision', 'mmengine>=0.10.7', 'mmcv-lite>=2.1', 'timm>=1.0.20', 'open_clip_torch>=2.30', 'pycocotools',
         'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2', 'rich', 'tqdm',
