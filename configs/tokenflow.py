@@ -9,7 +9,7 @@ Command: python tools/train.py configs/tokenflow.py
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(_delete_=True, type='JointVQ', size=4096, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
+quantizer = dict(_delete_=True, type='JointVQ', size=1024, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
 
 model = dict(tokenizer=dict(
     encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,), stem=2)),
