@@ -8,27 +8,37 @@ of depth 8, or two of depth 4.
 - `two_same_layer`: two codebooks, both on layer 7.
 - `two_hierarchical`: a pixel codebook on layers 2 and 1, a semantic one on layer 7 (DualToken).
 
-Two more show what each aim reaches alone, with half of the bits: `pixel_alone` and `semantic_alone`.
+`one_deep_40` and `one_shallow_40` give the one codebook the depth, 4, that each of the two has: half of the bits in all. Two more show what each
+aim reaches alone with that depth: `pixel_alone` and `semantic_alone`.
 """
 base = '_base_/twemoji.py'
 title = 'One codebook or two, and on which layers?'
 
 _V, _L, _FREEZE = 'model.tokenizer.vocabularies', 'model.losses', 'optim_wrapper.generator.freeze'
 _one = dict(type='RQ', size=1024, dim=16, depth=8)
+_half = dict(type='RQ', size=1024, dim=16, depth=4)
 _shallow = {2: 1.0, 1: 0.6}
 _behind = 'encoders.trunk.trunk.'  # blocks count from 0: [2-6] are the layers 3 to 7
 
+
+def _one_deep(quantizer):
+    return {_V: dict(semantic=dict(taps=7, quantizer=quantizer, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic']}
+
+
+def _one_shallow(quantizer):  # what it re-injects takes the place of what the layers 3 to 7 give: those stay as they are
+    return {_V: dict(semantic=dict(taps=_shallow, quantizer=quantizer, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic'],
+            _FREEZE: ['text.*', _behind + 'blocks.[2-6].*']}
+
+
 axes = dict(codebooks=dict(variants=dict(
-    one_deep={_V: dict(semantic=dict(taps=7, quantizer=_one, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic']},
-    one_shallow={_V: dict(semantic=dict(taps=_shallow, quantizer=_one, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic'],
-                 # what it re-injects takes the place of what the layers 3 to 7 give
-                 _FREEZE: ['text.*', _behind + 'blocks.[2-6].*']},
+    one_deep=_one_deep(_one), one_shallow=_one_shallow(_one),
     two_same_layer={_V + '.pixel.taps': 7},
     two_hierarchical={},
     pixel_alone={_V: dict(pixel=dict(taps=_shallow, quantizer='${quantizer}')), _L + '.semantic': None, _L + '.pooled': None,
                  'model.tokenizer.head': None, _FREEZE: ['text.*', _behind + 'blocks.[2-7].*', _behind + 'norm.*', _behind + 'attn_pool.*']},
     semantic_alone={_V: dict(semantic=dict(taps=7, quantizer='${quantizer}', reinject=7)), _L + '.pixels': None, _L + '.perceptual': None,
-                    'model.tokenizer.decoder': None})))
+                    'model.tokenizer.decoder': None},
+    one_deep_40=_one_deep(_half), one_shallow_40=_one_shallow(_half))))
 seeds = [0, 1, 2]
 reference = dict(codebooks='two_hierarchical')
 metrics = ['all/psnr', 'all/token_cosine', 'all/pooled_cosine', 'all/ssim', 'variants/t2i_r1/tokens', 'variants/i2t_r1/tokens']
