@@ -14,10 +14,12 @@ class AxisPanel:
 
     Attributes:
         title: name of the metric, and which way is better.
-        lines: (name, list of (place on the axis, seeds' values, mean, half or None)); the first line is the one that is drawn strong.
+        lines: (name, list of (place on the axis, seeds' values, mean, half or None)).
+        led: whether the first line is the mean of the others, drawn black.
     """
     title: str
     lines: Sequence[Tuple[str, Sequence[Tuple[int, Sequence[float], float, Optional[float]]]]]
+    led: bool = False
 
 
 def draw_axis(panels, paths, axis, labels, title=''):
@@ -61,10 +63,10 @@ def numbers_of(labels):
     return values if len(values) > 1 and len(set(values)) == len(values) and all(map(math.isfinite, values)) else None
 
 
-def _line_look(i, many):
-    if many:
-        return ('#000000', 1.6, 1.0) if i == 0 else (GRAY, 0.7, 0.5)
-    return COLOURS[i], 1.3, 1.0
+def _line_look(i, many, led):
+    if i == 0 and led:
+        return '#000000', 2.2, 1.0
+    return (GRAY, 0.7, 0.5) if many else (COLOURS[i - led], 1.3, 1.0)
 
 
 def _along(ax, panel, numbers, first):
@@ -73,7 +75,7 @@ def _along(ax, panel, numbers, first):
         ax.set_xscale('log')
     for i, (name, places) in enumerate(panel.lines):
         places = sorted(places, key=lambda p: numbers[p[0]])
-        colour, width, alpha = _line_look(i, many)
+        colour, width, alpha = _line_look(i, many, panel.led)
         x = [numbers[p[0]] for p in places]
         ax.plot(x, [p[2] for p in places], color=colour, linewidth=width, alpha=alpha, marker='o', markersize=3.5, label=name, zorder=3 - (i > 0))
         if not many:
@@ -86,15 +88,16 @@ def _listed(ax, panel, labels, first):
     many = len(panel.lines) > len(COLOURS)
     shift = 0 if len(panel.lines) == 1 or many else 0.6 / len(panel.lines)
     for i, (name, places) in enumerate(panel.lines):
-        colour, _, alpha = _line_look(i, many)
+        colour, _, alpha = _line_look(i, many, panel.led)
         y = [p[0] + shift * (i - (len(panel.lines) - 1) / 2) for p in places]
-        ax.plot([p[2] for p in places], y, linestyle='none', marker='o', markersize=5 if i == 0 or not many else 3, color=colour, alpha=alpha,
+        ax.plot([p[2] for p in places], y, linestyle='none', marker='o', markersize=3 if many and i else 5, color=colour, alpha=alpha,
                 markeredgecolor='white', markeredgewidth=0.6, label=name, zorder=4 - (i > 0))
         if not many or i == 0:
             _bars(ax, [(p[2], at, p[3]) for p, at in zip(places, y) if p[3] is not None], colour, True)
             ax.scatter([v for p in places for v in p[1]], [at for p, at in zip(places, y) for _ in p[1]], s=7, color=colour, alpha=0.45, linewidths=0)
     ax.set_yticks(range(len(labels)), labels if first else [''] * len(labels))
     ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.locator_params(axis='x', nbins=5)
     _cut(panel, ax.set_xlim)
 
 

@@ -1,11 +1,9 @@
 """The terms of a run over its iterations: small panels, terms of one family together, the learning rates in the last."""
 import math
 
-from dtbox.drawing.style import COLOURS, canvas, rules, save
+from dtbox.drawing.style import COLOURS, canvas, logarithmic, rules, save
 
 NOT_TERMS = ('iteration', 'seconds')
-LOG_FROM = 50
-"""A panel of positive values gets a log scale where the largest is so many times the smallest."""
 
 
 def grouped(names):
@@ -73,12 +71,7 @@ def _panel(ax, name, members, rows):
         values += y
         style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[i // len(COLOURS) % 4]
         ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4 else None, markersize=3)
-    if values and min(values) > 0 and max(values) / min(values) > LOG_FROM and name != 'learning rate':
-        ax.set_yscale('log')
-        name += ' (log scale)'
-    else:
-        ax.ticklabel_format(axis='y', style='sci', scilimits=(-3, 4), useMathText=True)
-    ax.set_title(name)
+    logarithmic(ax, name, values if name != 'learning rate' else [])
     if len(members) > 4:  # room for them above the curves
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + (high - low) * 0.14 * math.ceil(len(members) / 4) if ax.get_yscale() == 'linear' else high)

@@ -5,11 +5,14 @@ Legend: all in pixels, y upwards; a box is (left, bottom, right, top).
 import math
 
 RADII = (9, 14, 20, 28, 38, 50, 66, 86, 110, 140, 180, 230, 300, 400)
-ANGLES = [math.radians(a) for a in (0, 180, 30, -30, 150, -150, 60, -60, 120, -120, 90, -90)]
+NEAR = 38
+"""Radius up to which a label may move to be clearly that of its point; a line does it further out."""
+ANGLES = [math.radians(a) for a in (35, -35, 145, -145, 0, 180, 65, -65, 115, -115, 90, -90)]
+"""Slanting first: bars of intervals lie straight through a point."""
 
 
 def place(points, sizes, bounds, obstacles=()):
-    """Choose a box for each label, the nearest free one to its point.
+    """Choose a box for each label: the nearest free one that is nearer to its own point than to others, else the nearest free one.
 
     Args:
         points: (x, y) that a label belongs to, most important first.
@@ -22,12 +25,20 @@ def place(points, sizes, bounds, obstacles=()):
     """
     taken, found = [], []
     for point, size in zip(points, sizes):
-        boxes = (_beside(point, size, radius, angle) for radius in RADII for angle in ANGLES)
-        box = next((b for b in boxes if _within(b, bounds) and not any(overlap(b, o) for o in (*taken, *obstacles))), None)
+        boxes = [(radius, _beside(point, size, radius, angle)) for radius in RADII for angle in ANGLES]
+        free = [(r, b) for r, b in boxes if _within(b, bounds) and not any(overlap(b, o) for o in (*taken, *obstacles))]
+        near = (b for r, b in free if r <= NEAR and belongs(point, b, points))
+        box = next(near, free[0][1] if free else None)
         found.append(box)
         if box is not None:
             taken.append(box)
     return found
+
+
+def belongs(point, box, points):
+    """Whether a box is clearly nearer to its own point than to any other of `points`."""
+    own = distance(point, box)
+    return all(distance(other, box) > 1.3 * own for other in points if other != point)
 
 
 def overlap(a, b):
@@ -41,10 +52,10 @@ def distance(point, box):
 
 
 def _beside(point, size, radius, angle):
-    """The box whose edge nearest to the point lies `radius` away in the direction `angle`."""
-    x, y = point[0] + radius * math.cos(angle), point[1] + radius * math.sin(angle)
-    left = x - size[0] * (1 - math.cos(angle)) / 2
-    bottom = y - size[1] * (1 - math.sin(angle)) / 2
+    """The box whose nearest corner, or middle of an edge, lies `radius` away in the direction `angle`."""
+    x, y = math.cos(angle), math.sin(angle)
+    left = point[0] + radius * x - size[0] * (0 if x > 0.3 else 1 if x < -0.3 else 0.5)
+    bottom = point[1] + radius * y - size[1] * (0 if y > 0.3 else 1 if y < -0.3 else 0.5)
     return left, bottom, left + size[0], bottom + size[1]
 
 

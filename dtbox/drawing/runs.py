@@ -2,7 +2,7 @@
 import math
 
 from dtbox.drawing.looks import TOLD_APART
-from dtbox.drawing.style import canvas, rules, save_figure
+from dtbox.drawing.style import canvas, logarithmic, rules, save_figure
 
 
 def draw_runs(panels, paths, title=''):
@@ -36,13 +36,3 @@ def draw_runs(panels, paths, title=''):
             figure.legend([handles[label] for label in labels], labels, loc='outside lower center', ncol=across, frameon=False, fontsize=7)
         figure.suptitle(title, fontsize=10)
         save_figure(figure, paths)
-
-
-def logarithmic(ax, name, values, least=50):
-    """Title a panel, and give it a log scale where its values are positive and the largest is `least` times the smallest or more."""
-    if values and min(values) > 0 and max(values) / min(values) > least:
-        ax.set_yscale('log')
-        name += ' (log scale)'
-    else:
-        ax.ticklabel_format(axis='y', style='sci', scilimits=(-3, 4), useMathText=True)
-    ax.set_title(name)

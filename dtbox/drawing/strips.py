@@ -3,6 +3,7 @@
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3].
 """
 import json
+import re
 
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
@@ -14,7 +15,7 @@ from dtbox.files import replacing
 STRIP = 'dtbox strip'
 """Name of the text in a strip's PNG that says what its columns are."""
 
-TILE, GAP, MARGIN, LABELS = 96, 4, 14, 240
+GAP, MARGIN = 4, 14
 
 
 def write_strip(inputs, reconstructions, path, names):
@@ -48,7 +49,7 @@ def read_strip(path):
     return (*rows, names)
 
 
-def draw_contact_sheet(rows, path, title, tile=TILE):
+def draw_contact_sheet(rows, path, title, tile=96):
     """Draw rows of pictures, each with a label on its left.
 
     Args:
@@ -60,31 +61,38 @@ def draw_contact_sheet(rows, path, title, tile=TILE):
     count, height, width = rows[0][1].shape[:3]
     zoom = zoom_of(height, width, tile)
     step = (width * zoom + GAP, height * zoom + GAP)
-    lines = [_wrapped(label) for label, _ in rows]
-    room = min(LABELS, 12 + int(max(font(15).getlength(line) for label in lines for line in label)))
-    size = max(2 * MARGIN + room + count * step[0] - GAP, int(font(18).getlength(title)) + 2 * MARGIN)
-    sheet = Image.new('RGB', (size, MARGIN + 34 + len(rows) * step[1] + MARGIN - GAP), 'white')
+    face, large = font(max(12, min(step) // 5)), font(max(16, min(step) // 4))
+    lines = [_wrapped(label, face, 2.5 * step[0]) for label, _ in rows]
+    room = 12 + int(max(face.getlength(line) for label in lines for line in label))
+    top = 2 * MARGIN + int(large.size)
+    size = max(2 * MARGIN + room + count * step[0] - GAP, int(large.getlength(title)) + 2 * MARGIN)
+    sheet = Image.new('RGB', (size, top + len(rows) * step[1] + MARGIN - GAP), 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), title, INK, font(18))
+    pen.text((MARGIN, MARGIN), title, INK, large)
     for r, ((_, images), label) in enumerate(zip(rows, lines)):
-        top = MARGIN + 34 + r * step[1]
-        pen.multiline_text((MARGIN, top + (step[1] - GAP) // 2), '\n'.join(label), PALE if r == 0 else INK, font(15), anchor='lm', spacing=1)
+        pen.multiline_text((MARGIN, top + (step[1] - GAP) // 2), '\n'.join(label), PALE if r == 0 else INK, face, anchor='lm', spacing=1)
         for c, image in enumerate(images):
             left = MARGIN + room + c * step[0]
             sheet.paste(Image.fromarray(np.ascontiguousarray(image)).resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top))
             pen.rectangle((left - 1, top - 1, left + width * zoom, top + height * zoom), outline=EDGE)
+        top += step[1]
     with replacing(path) as temporary:
-        sheet.save(temporary, optimize=True)
+        sheet.save(temporary)
 
 
-def _wrapped(label, lines=3):
-    """Break a label into at most `lines` lines of the width of the label column; what is left over becomes an ellipsis."""
+def _wrapped(label, face, width, most=3):
+    """Break a label into at most `most` lines of `width` pixels; an ellipsis stands for what is left over."""
+    pieces = re.split(r'(?<=[ _-])', label)
     found = ['']
-    for word in label.replace('_', '_\u200b').replace('-', '-\u200b').replace(' ', ' \u200b').split('\u200b'):
-        if font(15).getlength(found[-1] + word.rstrip()) > LABELS - 12 and found[-1]:
+    for piece in pieces:
+        if found[-1] and face.getlength(found[-1] + piece.rstrip()) > width:
             found.append('')
-        found[-1] += word
+        found[-1] += piece
     found = [line.strip() for line in found]
-    while any(font(15).getlength(line) > LABELS - 12 for line in found):
-        found = [line if font(15).getlength(line) <= LABELS - 12 else line[:-2].rstrip('…') + '…' for line in found]
-    return found if len(found) <= lines else [*found[:lines - 1], found[lines - 1] + ' …']
+    cut = len(found) > most
+    found = found[:most]
+    for i, line in enumerate(found):
+        while len(line) > 1 and face.getlength(line) > width:
+            line = line.rstrip('…')[:-1] + '…'
+        found[i] = line
+    return [*found[:-1], found[-1] + ' …'] if cut else found

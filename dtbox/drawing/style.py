@@ -7,6 +7,9 @@ from dtbox.files import replacing
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 """Blue, vermilion, green, purple, orange, sky, black: in this order."""
 
+LOG_FROM = 50
+"""A panel of positive values gets a log scale where the largest is so many times the smallest."""
+
 GRAY = '#6E6E6E'
 
 RULES = {'font.size': 8.5, 'axes.titlesize': 9.5, 'axes.labelsize': 8.5, 'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8,
@@ -37,6 +40,7 @@ def save_figure(figure, paths, dpi=160):
         with replacing(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='Glyph .* missing')
             figure.savefig(temporary, dpi=dpi, facecolor='white', metadata=dates)
+        figure.set_layout_engine('none')  # it is laid out now
 
 
 def save(figure, path, dpi=160):
@@ -44,3 +48,13 @@ def save(figure, path, dpi=160):
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph .* missing')
         figure.savefig(temporary, dpi=dpi, facecolor='white')
+
+
+def logarithmic(ax, name, values):
+    """Title a panel, and give it a log scale where its values are positive and the largest is more than `LOG_FROM` times the smallest."""
+    if values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+        ax.set_yscale('log')
+        name += ' (log scale)'
+    else:
+        ax.ticklabel_format(axis='y', style='sci', scilimits=(-3, 4), useMathText=True)
+    ax.set_title(name)

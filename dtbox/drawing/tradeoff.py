@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
-from dtbox.drawing.labels import distance, place
+from dtbox.drawing.labels import belongs, distance, place
 from dtbox.drawing.looks import Look, visible
 from dtbox.drawing.style import GRAY, canvas, rules, save_figure
 
@@ -44,7 +44,7 @@ def draw_tradeoff(points, paths, names, lower, title=''):
         labels of the points for which there was no room.
     """
     with rules():
-        figure, axes = canvas(1, 1, (5.6, 4.1))
+        figure, axes = canvas(1, 1, (4.9, 3.4))
         ax = axes[0][0]
         _spread(ax, points, 6.5 if len(points) <= 40 else 4.5)
         _front(ax, [p for p in points if p.front], lower)
@@ -93,14 +93,15 @@ def _arrow(lower, axis):
 
 def _label(figure, ax, points):
     """Write the labels beside their points, with a thin line where one had to go further away."""
+    from matplotlib.patheffects import withStroke
     figure.draw_without_rendering()  # the layout is known from here on
     figure.set_layout_engine('none')
     renderer, pixel = figure.canvas.get_renderer(), figure.dpi / 72
     points = sorted(points, key=lambda p: not p.front)
     at = [tuple(ax.transData.transform(p.mean)) for p in points]
-    size = 7 if len(points) <= KEYED else 6
+    size, halo = 7 if len(points) <= KEYED else 6, withStroke(linewidth=1.8, foreground='white', alpha=0.85)
     texts = [ax.annotate(p.label, p.mean, xytext=(0, 0), textcoords='offset points', va='bottom', ha='left', fontsize=size,
-                         color='#000000' if p.front else '#404040', zorder=5) for p in points]
+                         color='#000000' if p.front else '#404040', zorder=5, path_effects=[halo]) for p in points]
     sizes = [(box.width + 2, box.height + 1) for box in (t.get_window_extent(renderer) for t in texts)]
     edge = ax.get_window_extent(renderer)
     marks = [(x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at]
@@ -112,7 +113,7 @@ def _label(figure, ax, points):
             text.remove()
             continue
         text.xyann = ((box[0] + 1 - xy[0]) / pixel, (box[1] + 1 - xy[1]) / pixel)
-        if distance(xy, box) > 12 * pixel:
+        if distance(xy, box) > 12 * pixel or not belongs(xy, box, at):
             end = ax.transData.inverted().transform((min(max(xy[0], box[0]), box[2]), min(max(xy[1], box[1]), box[3])))
-            ax.plot(*zip(p.mean, end), color=GRAY, linewidth=0.5, alpha=0.7, zorder=1.8, scalex=False, scaley=False)
+            ax.plot(*zip(p.mean, end), color=GRAY, linewidth=0.5, alpha=0.9, zorder=3.5, scalex=False, scaley=False)
     return homeless

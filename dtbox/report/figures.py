@@ -98,7 +98,7 @@ def axis_figures(experiment, metrics, folder):
             marginal = marginal or mixed
             if lines:
                 arrow = 'less' if lower_is_better(metric) else 'more'
-                panels.append(AxisPanel(f'{plotted(metric, experiment.sets)[0]} ({arrow} is better)', lines))
+                panels.append(AxisPanel(f'{plotted(metric, experiment.sets)[0]} ({arrow} is better)', lines, mixed))
         if len(labels) < 2 or not panels:
             continue
         figure = Figure(f'axis_{slug(axis)}', f'Along {axis}', kind='axis')
@@ -214,5 +214,5 @@ def contact_sheet(experiment, folder):
     rows += [(experiment.name(v), made[[has.index(n) for n in common]]) for v, (made, has) in same.items()]
     note = f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant makes of them. No decoder, no row.'
     figure = Figure('contact_sheet', 'The same held-out pictures', (note,), 'contact', ('.png',))
-    draw_contact_sheet(rows, figure.paths(folder)[0], f'{experiment.title}: reconstructions')
+    draw_contact_sheet(rows, figure.paths(folder)[0], experiment.title, tile=128 if len(rows) <= 12 else 96)
     return figure, troubles

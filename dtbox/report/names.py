@@ -24,6 +24,7 @@ FACTS = {
 """Facts of a trial: name for people and format. Those before `tokens` differ from seed to seed or may."""
 
 _CODES = ('usage', 'perplexity', 'dead')
+_ORDER = ('psnr', 'ssim', 'l1', 'frechet', 'token_cosine', 'token_mse', 'pooled_cosine', 't2i_', 'i2t_', 'kept', 'zeroshot_')
 _SIGHT = ('psnr', 'ssim', 'l1', 'frechet')
 _MEANING = ('token_', 'pooled_', 't2i_', 'i2t_', 'zeroshot_', 'kept')
 
@@ -53,6 +54,19 @@ def kind_of(metric):
     if name.startswith(_MEANING):
         return 'semantics'
     return 'codes' if name.split('/')[0] in _CODES else 'other'
+
+
+def order_of(metric):
+    """Return a key by which metrics (SET/METRIC) sort as people read them: reconstruction, semantics, others, codes by vocabulary and depth."""
+    name = part_of(metric)[1]
+    kind = ('reconstruction', 'semantics', 'other', 'codes').index(kind_of(metric))
+    if kind == 3:
+        what, _, where = name.partition('/')
+        vocabulary, depth = re.fullmatch(r'(.*?)(?:/depth([0-9]+))?', where).groups()
+        return kind, 0, vocabulary, int(depth or -1), _CODES.index(what)
+    known = next((i for i, start in enumerate(_ORDER) if name.startswith(start)), len(_ORDER))
+    number = re.search(r'_(?:r|top)([0-9]+)', name)
+    return kind, known, '', int(number.group(1)) if number else 0, name
 
 
 def label(metric, sets=()):

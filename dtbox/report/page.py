@@ -2,11 +2,13 @@
 import base64
 import io
 import os
+import re
 import time
+from html import escape
 
 from dtbox import __version__
 from dtbox.report.figures import Figure
-from dtbox.report.tables import Table
+from dtbox.report.names import is_spread, kind_of
 from dtbox.report.trials import last_lines
 
 LARGE = 4_000_000
@@ -24,6 +26,22 @@ def data_uri(path):
         Image.open(io.BytesIO(data)).convert('RGB').save(out, 'JPEG', quality=88, subsampling=0)
         return f'data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}', True
     return f'data:image/png;base64,{base64.b64encode(data).decode()}', False
+
+
+def prose(text):
+    """Return a docstring as HTML: paragraphs, lists of lines that start with a dash, and `code`."""
+    parts = []
+    for block in re.split(r'\n\s*\n', text.strip()):
+        lines = re.split(r'\n(?=\s*- )', block.strip())
+        lead = [] if lines[0].lstrip().startswith('- ') else [lines.pop(0)]
+        parts += [f'<p>{_words(line)}</p>' for line in lead]
+        if lines:
+            parts.append(f'<ul>{"".join(f"<li>{_words(line.lstrip()[2:])}</li>" for line in lines)}</ul>')
+    return ''.join(parts)
+
+
+def _words(text):
+    return re.sub(r'`([^`]+)`', r'<code>\1</code>', escape(' '.join(text.split()), quote=False))
 
 
 def clock(seconds):
@@ -83,10 +101,10 @@ def warnings_of(experiment, absent):
         found.append(f'No finished trial: {", ".join(empty)}.')
     if absent:
         found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
-    sets = {frozenset(t.metrics) for t in done}
-    if len(sets) > 1:
-        lacking = len(set().union(*sets)) - len(frozenset.intersection(*sets))
-        found.append(f'The trials were not measured alike: {lacking} metrics are missing in some (a dash).')
+    scores = [m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)]  # vocabularies differ, and so do their codes
+    lacking = [m for m in scores if any(m not in t.metrics for t in done)]
+    if lacking:
+        found.append(f'Not measured in every trial (a dash): {", ".join(lacking[:6])}{f" and {len(lacking) - 6} more" if lacking[6:] else ""}.')
     for kind, what in (('code_hash', 'were made by different versions of the code'), ('data_hash', 'saw different data')):
         if len({t.hashes.get(kind) for t in done}) > 1:
             found.append(f'The trials {what}: mind what is compared.')
@@ -111,12 +129,8 @@ def render(experiment, parts, folder):
     from markupsafe import Markup
     env = Environment(loader=PackageLoader('dtbox.report', ''), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
-    def table(t: Table):
-        return Markup(t.html())
-
     def picture(figure: Figure):
-        path = figure.paths(os.path.join(folder, 'figures'))[0]
-        uri, lossy = data_uri(path)
+        uri, lossy = data_uri(figure.paths(os.path.join(folder, 'figures'))[0])
         return dict(uri=uri, lossy=lossy)
 
     figures = {}
@@ -125,7 +139,7 @@ def render(experiment, parts, folder):
     counts = {}
     for trial in experiment.trials:
         counts[trial.status] = counts.get(trial.status, 0) + 1
-    template = env.get_template('page.html')
-    return template.render(
-        experiment=experiment, parts=parts, figures=figures, table=table, picture=picture, counts=counts, failures=failures(experiment),
-        origin=origin(experiment), style=Markup(env.loader.get_source(env, 'style.css')[0]), done=sum(t.done for t in experiment.trials))
+    return env.get_template('page.html').render(
+        experiment=experiment, parts=parts, figures=figures, counts=counts, done=counts.get('done', 0), failures=failures(experiment),
+        origin=origin(experiment), description=Markup(prose(experiment.description)), style=Markup(env.loader.get_source(env, 'style.css')[0]),
+        table=lambda t: Markup(t.html()), picture=picture)

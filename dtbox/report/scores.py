@@ -79,7 +79,7 @@ def paired_table(experiment, samples, metrics):
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     columns += [Column(_points(m, experiment.sets), tuple(f'{m} {what}' for what in ('difference', 'low', 'high', 'seeds', 'pictures')))
                 for m in metrics]
-    return Table('paired', f'Differences to {experiment.name(reference)}', columns, rows, _paired_notes(found, metrics, seeds))
+    return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, metrics, seeds))
 
 
 def _difference(d, metric):
@@ -101,9 +101,9 @@ def _paired_notes(found, metrics, seeds):
     most = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
     notes = [f'Variant minus reference over the same {most} pictures or queries and the same seeds, with a 95 % interval; ▲ better and ▼ worse '
              'where it leaves out 0. A point is one percent of the queries.',
-             'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992, degrees of '
-             'freedom of Hillis 2007). Intervals are not corrected for the number of comparisons: of those without any difference, one in '
-             'twenty leaves out 0 by chance.']
+             'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992; half widths '
+             'of seeds and pictures added in squares). Intervals are not corrected for the number of comparisons: of those without any '
+             'difference, one in twenty leaves out 0 by chance.']
     if 1 in seeds:
         notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds.')
     if any(found[key] is None for key in found if key[1] in metrics):
@@ -113,9 +113,9 @@ def _paired_notes(found, metrics, seeds):
 
 def detail_tables(experiment):
     """Return tables of every metric, a table for each set and one for the use of the codes."""
-    metrics = [m for m in experiment.metrics if not names.is_spread(m)]
+    metrics = sorted((m for m in experiment.metrics if not names.is_spread(m)), key=names.order_of)
     tables = []
-    for part in dict.fromkeys(names.part_of(m)[0] for m in metrics):
+    for part in ['all', *experiment.sets]:
         scores = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) != 'codes']
         codes = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) == 'codes']
         if scores:

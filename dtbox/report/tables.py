@@ -100,14 +100,15 @@ class Table:
         return out.getvalue()
 
     def latex(self):
-        """Return the table as a LaTeX `table` (packages booktabs and amssymb)."""
+        """Return the table as a LaTeX `table` (packages amssymb, booktabs and graphicx), shrunk to the width of the page where it is wider."""
         kinds = ''.join('l' if c.words or i == 0 else 'r' for i, c in enumerate(self.columns))
         rows = [' & '.join(rf'\textbf{{{_tex(cell.full)}}}' if cell.bold else _tex(cell.full) for cell in row) + r' \\' for row in self.rows]
         caption = ' '.join([f'{self.title}.', *self.notes])
-        return '\n'.join(['% needs \\usepackage{booktabs, amssymb}', r'\begin{table}', r'\centering', rf'\caption{{{_tex(caption)}}}',
-                          rf'\label{{tab:{re.sub(r"[^a-z0-9]+", "-", self.name.lower())}}}', rf'\begin{{tabular}}{{{kinds}}}', r'\toprule',
-                          ' & '.join(_tex(c.title) for c in self.columns) + r' \\', r'\midrule', *rows, r'\bottomrule', r'\end{tabular}',
-                          r'\end{table}', ''])
+        return '\n'.join([
+            '% needs \\usepackage{amssymb, booktabs, graphicx}', r'\begin{table}', r'\centering', rf'\caption{{{_tex(caption)}}}',
+            rf'\label{{tab:{re.sub(r"[^a-z0-9]+", "-", self.name.lower())}}}', r'\smallskip',
+            r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%', rf'\begin{{tabular}}{{{kinds}}}', r'\toprule',
+            ' & '.join(_tex(c.title) for c in self.columns) + r' \\', r'\midrule', *rows, r'\bottomrule', r'\end{tabular}}', r'\end{table}', ''])
 
 
 def _firsts(row, columns):

@@ -175,9 +175,11 @@ def _row(row, number, folder, axes, metrics, path):
             raise InputError(f'{path}, line {number}: `{column}` is {text!r}; expected a number.') from e
         return found if found is None or math.isfinite(found) else None
 
+    if None in row or any(v is None for v in row.values()):
+        raise InputError(f'{path}, line {number} has not the columns of the header.')
     seed = value('seed', int)
-    if seed is None or None in row or any(v is None for v in row.values()):
-        raise InputError(f'{path}, line {number} has not the columns of the header, or no seed.')
+    if seed is None:
+        raise InputError(f'{path}, line {number} has no seed.')
     numbers = {c: v for c in NUMBERS if (v := value(c)) is not None}
     return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], row.get('reason') or '',
                  tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)},

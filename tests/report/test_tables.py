@@ -1,0 +1,84 @@
+"""One table in four languages; what is bold, what is missing."""
+import csv
+import io
+
+import pytest
+
+from dtbox.report import scores
+from dtbox.report.pairs import Samples
+from dtbox.report.scores import fact_table, means, paired_table, score_table, trial_table
+from dtbox.report.statistics import Difference
+from dtbox.report.tables import Cell, Column, Table
+from dtbox.report.trials import Experiment, Trial, read
+
+TABLE = Table('a_table', 'A & title', [Column('run', words=True), Column('PSNR [dB]', ('psnr', 'psnr ±', 'psnr n'))], [
+    [Cell('a_b|<i>'), Cell('22.80 ± 0.10', True, raw=(22.8, 0.1, 3))], [Cell('50% #1'), Cell('−1.0', better=False, raw=(-1.0, None, 1))],
+    [Cell('c'), Cell('–')]], ['A note.'])
+
+
+def test_html():
+    text = TABLE.html()
+    assert '<th scope="row"><div>a_b|&lt;i&gt;</div></th><td><b>22.80 ± 0.10</b></td>' in text and '<div class="scroll"' in text
+    assert '−1.0 <span class="down">▼</span>' in text and '<p class="note">A note.</p>' in text and text.count('<tr>') == 4
+
+
+def test_markdown():
+    assert TABLE.markdown().splitlines() == ['**A & title**', '', '| run | PSNR \\[dB\\] |', '|---|---:|', '| a\\_b\\|\\<i\\> | **22.80 ± 0.10** |',
+                                             '| 50% #1 | −1.0 ▼ |', '| c | – |', '', 'A note.']
+
+
+def test_csv():
+    rows = list(csv.reader(io.StringIO(TABLE.csv())))
+    assert rows == [['run', 'psnr', 'psnr ±', 'psnr n'], ['a_b|<i>', '22.8', '0.1', '3'], ['50% #1', '-1.0', '', '1'], ['c', '', '', '']]
+
+
+def test_latex():
+    lines = TABLE.latex().splitlines()
+    assert lines[3] == r'\caption{A \& title. A note.}' and r'\begin{tabular}{lr}' in lines and r'run & PSNR [dB] \\' in lines
+    assert r'a\_b\textbar{}\textless{}i\textgreater{} & \textbf{22.80 $\pm$ 0.10} \\' in lines
+    assert r'50\% \#1 & $-$1.0 $\blacktriangledown$ \\' in lines
+    assert [line for line in lines if 'rule' in line] == [r'\toprule', r'\midrule', r'\bottomrule']
+
+
+def experiment(*trials, reference=None):
+    made = [Trial(f'{name}{seed}', '/none', 'done' if metrics else 'failed', '', (name,), seed, metrics=metrics or {})
+            for name, seed, metrics in trials]
+    return Experiment('', '', {'run': []}, made, {}, [], reference)
+
+
+def test_best_gaps_and_counts():
+    found = experiment(('a', 0, {'all/psnr': 20.0, 'all/l1': 0.1}), ('a', 1, {'all/psnr': 22.0}), ('b', 0, {'all/psnr': 20.5, 'all/l1': 0.2}),
+                       ('c', 0, None))
+    table = score_table(found, ['all/psnr', 'all/l1'], 'scores', 'Scores')
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [['a', '2', '21.00 ± 12.71', '0.1000 (n 1)'], ['b', '1', '20.50', '0.2000'], ['c', '0', '–', '–']]
+    assert [[cell.bold for cell in row] for row in table.rows] == [[False, False, True, True], [False] * 4, [False] * 4]
+    assert table.rows[0][2].raw == (21.0, pytest.approx(12.7062, abs=1e-3), 2) and any('(n 2)' in note for note in table.notes)
+    same = score_table(experiment(('a', 0, {'all/psnr': 1.0}), ('b', 0, {'all/psnr': 1.0})), ['all/psnr'], 'x', 'X')
+    assert not any(cell.bold for row in same.rows for cell in row) and same.notes[0].startswith('One seed each')
+
+
+def test_many_variants_are_numbered():
+    found = experiment(*((f'v{i}', 0, {'all/psnr': float(i)}) for i in range(15)))
+    table = score_table(found, ['all/psnr'], 'scores', 'Scores')
+    assert table.rows[14][0].text == '15. v14' and table.csv().splitlines()[15].startswith('v14,') and table.rows[14][2].bold
+
+
+def test_tables_of_a_grid(grid):
+    found = read([grid])
+    facts = fact_table(found)
+    assert [c.title for c in facts.columns][:3] == ['lr, codebooks', 'iterations', 'time [s]'] and facts.rows[0][2].text == '200'
+    assert [row[2].text for row in trial_table(found).rows].count('diverged') == 1
+    table = paired_table(found, Samples(), ['all/psnr', 'variants/t2i_r1/tokens', 'all/kept'])
+    assert [row[0].text for row in table.rows] == ['0.001, two & <more>', '0.01, one', '0.01, two & <more>']
+    assert [c.title for c in table.columns] == ['lr, codebooks', 'seeds', 'PSNR [dB]', 'text to image R@1, tokens (variants) [points]']
+    assert [row[1].text for row in table.rows] == ['1', '2', '2'] and any('one seed' in note for note in table.notes)
+    value, low, high, seeds, pictures = table.rows[2][2].raw
+    assert 0.5 < value < 1.3 and low < value < high and (seeds, pictures) == (2, 80) and table.rows[2][2].text.startswith('+')
+    assert means(found, 'all/psnr')[('0.01', 'one')].count == 2
+
+
+@pytest.mark.parametrize('metric, value, better', [('all/psnr', 1.0, True), ('all/l1', 1.0, False), ('all/ssim', -1.0, False),
+                                                   ('all/l1', 0.05, None)])
+def test_better_is_less_for_errors(metric, value, better):
+    assert scores._difference(Difference(value, 0.1, 2, 9), metric).better is better

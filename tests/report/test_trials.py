@@ -1,0 +1,137 @@
+"""What lies on disk, read as it is; what cannot be read is a sentence."""
+import json
+import os
+import shutil
+
+import pytest
+
+from dtbox.errors import InputError
+from dtbox.report.names import headline, kind_of, label, lower_is_better, order_of, plotted, shown
+from dtbox.report.trials import last_lines, read, rows_of
+
+
+def copied(grid, tmp_path):
+    shutil.copytree(grid, tmp_path / 'grid')
+    return tmp_path / 'grid'
+
+
+def edit(folder, old, new):
+    path = folder / 'results.csv'
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def test_grid(grid):
+    found = read([grid])
+    assert found.axes == dict(lr=['0.001', '0.01'], codebooks=['one', 'two & <more>']) and len(found.trials) == 8
+    assert found.reference == ('0.001', 'one') and found.heading == 'lr, codebooks' and found.name(('0.01', 'one')) == '0.01, one'
+    assert list(found.of(('0.001', 'two & <more>'))) == [0] and list(found.of(('0.01', 'one'))) == [0, 1]
+    trial = found.trials[0]
+    assert trial.facts['parameters'] == 3_000_000 and trial.metrics['all/frechet_teacher'] == 0.1 and trial.hashes['code_hash'] == 'c0de' * 4
+    assert os.path.isfile(os.path.join(trial.folder, 'samples.npz')) and set(found.sets) == {'concepts', 'variants'}
+    assert read([grid], ['all/ssim'], '0.01, one').reference == ('0.01', 'one')
+
+
+def test_grid_without_grid_json(grid, tmp_path):
+    folder = copied(grid, tmp_path)
+    (folder / 'grid.json').unlink()
+    found = read([folder])
+    assert list(found.axes) == ['lr', 'codebooks'] and found.reference is None and found.title == 'grid' and found.asked == []
+
+
+def run(folder, name, seed=None, metrics=True):
+    (folder / name).mkdir(parents=True)
+    if seed is not None:
+        (folder / name / 'config.py').write_text(f'"""Written."""\nmodel = dict(seed=5)\nseed = {seed}\nraise SystemExit\n')
+    if metrics:
+        (folder / name / 'metrics.json').write_text(json.dumps(dict(
+            a={'psnr': 20.0, 'bad': None}, all=dict(psnr=20.0), skipped=dict(x='y'), counts=dict(all=3), iteration=7)))
+        (folder / name / 'history.jsonl').write_text('{"iteration": 7, "seconds": 3.5}\n{"iteration": 8, "sec')
+    return folder / name
+
+
+def test_runs(tmp_path):
+    folders = [run(tmp_path, 'vq-seed0', 0), run(tmp_path, 'vq_seed1', 1), run(tmp_path, 'rq', 4), run(tmp_path, 'lfq__seed3'),
+               run(tmp_path, 'x', 0, False)]
+    found = read(folders)
+    assert [(t.variant, t.seed, t.status) for t in found.trials] == [
+        (('vq',), 0, 'done'), (('vq',), 1, 'done'), (('rq',), 4, 'done'), (('lfq',), 3, 'done'), (('x',), 0, 'missing')]
+    assert found.trials[0].metrics == {'a/psnr': 20.0, 'all/psnr': 20.0} and found.trials[0].facts == dict(iterations=7, seconds=3.5)
+    assert found.reference == ('vq',) and read(folders, reference='rq').reference == ('rq',)
+    with pytest.raises(InputError, match='no variant `rqq`.*Did you mean `rq`'):
+        read(folders, reference='rqq')
+
+
+def test_two_runs_of_one_variant_and_seed(tmp_path, grid):
+    folders = [run(tmp_path / 'a', 'vq', 0), run(tmp_path / 'b', 'vq', 0)]
+    with pytest.raises(InputError, match='both the variant `vq` with seed 0'):
+        read(folders)
+    folder = copied(grid, tmp_path)
+    edit(folder, ',one,1,', ',one,0,')
+    with pytest.raises(InputError, match='both the variant `0.001, one` with seed 0'):
+        read([folder])
+
+
+def test_nothing_to_read(tmp_path, grid):
+    with pytest.raises(InputError, match='there is no folder'):
+        read([tmp_path / 'nothing'])
+    with pytest.raises(InputError, match='neither the folder of a grid .* nor of a run'):
+        read([tmp_path])
+    with pytest.raises(InputError, match='not both'):
+        read([grid, run(tmp_path, 'vq', 0)])
+
+
+@pytest.mark.parametrize('old, new, says', [
+    (',seed,', ',sead,', 'has no column seed'), (',codebooks,', ',other,', 'no column codebooks, which grid.json names'),
+    ('diverged', 'diverged,more', 'not the columns of the header'), (',300,', ',many,', "`iterations` is 'many'; expected a number"),
+    ('"reference": {"lr": "0.001"', '"reference": {"lr": "7"', 'which is none of its variants')])
+def test_bad_tables(grid, tmp_path, old, new, says):
+    folder = copied(grid, tmp_path)
+    edit(folder, old, new)
+    about = folder / 'grid.json'
+    about.write_text(about.read_text().replace(old, new))
+    with pytest.raises(InputError, match=says):
+        read([folder])
+
+
+def test_files_that_are_no_tables(grid, tmp_path):
+    folder = copied(grid, tmp_path)
+    (folder / 'grid.json').write_text('{')
+    with pytest.raises(InputError, match='grid.json cannot be read'):
+        read([folder])
+    (folder / 'results.csv').write_text('')
+    with pytest.raises(InputError, match='has no column'):
+        read([folder])
+    (folder / 'results.csv').write_bytes(b'\xff\xfe\x00')
+    with pytest.raises(InputError, match='cannot be read'):
+        read([folder])
+
+
+def test_last_lines(grid, tmp_path):
+    failed = next(t for t in read([grid]).trials if not t.done)
+    lines = last_lines(failed.folder)
+    assert len(lines) == 15 and lines[-1] == 'stopped: the term l2 is NaN. <b>' and lines[0] == 'line 26'
+    (tmp_path / 'log.txt').write_text('1 %\r50 %\r100 %\n\x1b[1mbold\x1b[0m\x00 end\n\n')
+    assert last_lines(tmp_path) == ['100 %', 'bold end'] and last_lines(tmp_path / 'nothing') == []
+    (tmp_path / 'log.txt').unlink()
+    (tmp_path / '2025').mkdir()
+    (tmp_path / '2025' / '2025.log').write_text('a line\n')
+    assert last_lines(tmp_path) == ['a line'] and rows_of(tmp_path / 'none.jsonl') == []
+
+
+def test_what_metrics_mean():
+    less = ['all/l1', 'a/frechet_teacher', 'a/token_mse', 'all/dead/pixel/depth0', 'seconds', 'bits', 'parameters', 'peak_mb']
+    assert all(map(lower_is_better, less)) and not any(map(lower_is_better, ['all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'tokens']))
+    assert [kind_of(m) for m in ('a/psnr', 'a/kept', 'a/dead/x', 'a/mine')] == ['reconstruction', 'semantics', 'codes', 'other']
+    assert label('all/psnr', ['a', 'b']) == 'PSNR [dB]' and label('a/psnr', ['a', 'b']) == 'PSNR [dB] (a)' and label('a/psnr', ['a']) == 'PSNR [dB]'
+    assert plotted('a/i2t_r5/tokens', ['a', 'b']) == ('image to text R@5, tokens (a) [%]', 100.0)
+    assert shown('a/t2i_r1/tokens', 0.125) == '12.5%' and shown('all/psnr', -1.0) == '−1.00' and shown('all/psnr', None) == '–'
+    names = ['a/usage/x/depth1', 'a/dead/x', 'a/usage/x', 'a/t2i_r10/tokens', 'a/mine', 'a/t2i_r5/tokens', 'a/ssim', 'a/psnr']
+    assert sorted(names, key=order_of) == ['a/psnr', 'a/ssim', 'a/t2i_r5/tokens', 'a/t2i_r10/tokens', 'a/mine', 'a/usage/x', 'a/dead/x',
+                                           'a/usage/x/depth1']
+
+
+def test_headline_metrics():
+    present = ['a/psnr', 'a/psnr/stderr', 'a/t2i_r1/tokens', 'all/psnr', 'all/ssim', 'all/token_cosine', 'all/usage/x', 'all/usage/x/depth0', 'b/l1']
+    assert headline([], present, ['a', 'b']) == (['all/psnr', 'all/token_cosine', 'a/t2i_r1/tokens', 'all/ssim', 'all/usage/x', 'a/psnr'], [])
+    assert headline(['all/ssim', 'all/none'], present, ['a']) == (['all/ssim'], ['all/none'])
+    assert headline([], ['all/mine'], []) == (['all/mine'], [])
