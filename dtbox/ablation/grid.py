@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from dtbox.config import REFERENCE, load_config, resolve, set_option
+from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_reference, read_rules, read_seeds
+from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
-BUDGET = ('hours', 'trials', 'trial_minutes')
 TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel',
          'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
 """Columns of the table that every trial has; an axis cannot be called like one of them."""
@@ -90,23 +90,23 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
     """
     cfg = _read(path)
     folder = os.path.dirname(os.path.abspath(path))
-    axes = {name: _axis(axis, f'axes.{name}') for name, axis in _table(cfg, 'axes').items()}
+    axes = {name: read_axis(axis, f'axes.{name}') for name, axis in _table(cfg, 'axes').items()}
     if not axes:
         raise InputError(f'{path} has no `axes`. A grid needs at least one: axes=dict(lr=dict(key=\'...\', values=[...])).', 'axes')
     for name in axes:
         if name in TAKEN or not re.fullmatch(r'[A-Za-z_]\w*', name):
             raise InputError(f'an axis cannot be called `{name}`: take a plain word that is none of {", ".join(TAKEN)}.', 'axes')
-    seeds = _seeds(cfg.get('seeds', [0]) if seeds is None else seeds)
+    seeds = read_seeds(cfg.get('seeds', [0]) if seeds is None else seeds)
     threads = cfg.get('threads', 1) if threads is None else threads
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f'`threads` is {threads!r}; expected how many CPU threads a trial uses, 1 or more.', 'threads')
     shared = dict(overrides=_table(cfg, 'overrides'), options=dict(options or {}), threads=threads, folder=folder, base=cfg.get('base'),
                   plugins=[*_places(cfg.get('plugins'), folder), *plugins])
-    keep = _filter(cfg.get('include'), axes, 'include'), _filter(cfg.get('exclude'), axes, 'exclude')
+    keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
     trials, recipes = [], {}
     for labels in itertools.product(*axes.values()):
         labels = dict(zip(axes, labels))
-        if keep[0] and not _matches(labels, keep[0]) or _matches(labels, keep[1]):
+        if keep[0] and not matches(labels, keep[0]) or matches(labels, keep[1]):
             continue
         variant = _variant(labels, axes, shared, recipes)
         trials += [_seeded(variant, labels, seed) for seed in seeds]
@@ -115,8 +115,8 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
     _check_collisions(trials)
     name = os.path.splitext(os.path.basename(path))[0]
     return Grid(name=name, path=str(path), title=cfg.get('title') or name, description=_docstring(path), axes={n: list(a) for n, a in axes.items()},
-                seeds=seeds, metrics=list(cfg.get('metrics') or []), reference=_reference(cfg.get('reference'), axes),
-                budget=_budget(cfg.get('budget')), threads=threads, trials=trials)
+                seeds=seeds, metrics=list(cfg.get('metrics') or []), reference=read_reference(cfg.get('reference'), axes),
+                budget=read_budget(cfg.get('budget')), threads=threads, trials=trials)
 
 
 def _read(path):
@@ -156,75 +156,6 @@ def _places(plugins, folder):
     return [os.path.abspath(path) if os.path.exists(path) else name for name, path in zip(names, near)]
 
 
-def _axis(axis, where):
-    """Return label -> dict of overrides."""
-    if not isinstance(axis, dict) or set(axis) not in ({'variants'}, {'key', 'values'}):
-        raise InputError(f'got {axis!r}; an axis is dict(key=\'dotted.key\', values=[...]) or dict(variants=dict(label={{...}})).', where)
-    if 'variants' in axis:
-        variants = axis['variants']
-        if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
-            raise InputError(f'`variants` is {variants!r}; expected at least one label={{dotted key: value}}.', where)
-        return {str(label): dict(overrides) for label, overrides in variants.items()}
-    values = axis['values']
-    if not isinstance(values, (list, tuple, dict)) or not values:
-        raise InputError(f'`values` is {values!r}; expected a list of at least one value, or dict(label=value).', where)
-    if not isinstance(values, dict):
-        odd = next((v for v in values if isinstance(v, (dict, list, tuple))), None)
-        if odd is not None:
-            raise InputError(f'the value {odd!r} has no short name; write values=dict(label=value, ...).', where)
-        if len(set(map(str, values))) < len(values):
-            raise InputError(f'a value stands there twice: {list(values)}.', where)
-        values = {str(value): value for value in values}
-    return {str(label): {axis['key']: value} for label, value in values.items()}
-
-
-def _seeds(seeds):
-    ok = isinstance(seeds, (list, tuple)) and seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
-    if not ok:
-        raise InputError(f'`seeds` is {seeds!r}; expected a list of different whole numbers of at least 0.', 'seeds')
-    return list(seeds)
-
-
-def _budget(budget):
-    budget = dict(budget or {})
-    for key, value in budget.items():
-        if key not in BUDGET:
-            raise InputError(f'`budget` has no `{key}`.{closest(key, BUDGET)} It has: {", ".join(BUDGET)}.', 'budget')
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            raise InputError(f'`{key}` is {value!r}; expected a positive number.', 'budget')
-    return budget
-
-
-def _reference(reference, axes):
-    if reference is None:
-        return None
-    if not isinstance(reference, dict) or set(reference) != set(axes):
-        raise InputError(f'`reference` is {reference!r}; expected one label for each axis: {", ".join(axes)}.', 'reference')
-    return {axis: _label(label, axis, axes, 'reference') for axis, label in reference.items()}
-
-
-def _label(label, axis, axes, where):
-    if axis not in axes:
-        raise InputError(f'there is no axis `{axis}`.{closest(axis, axes)} There are: {", ".join(axes)}.', where)
-    if str(label) not in axes[axis]:
-        raise InputError(f'the axis `{axis}` has no `{label}`.{closest(label, axes[axis])} It has: {", ".join(axes[axis])}.', where)
-    return str(label)
-
-
-def _filter(rules, axes, where):
-    """Return a list of dict axis -> set of labels."""
-    if isinstance(rules, dict):
-        rules = [rules]
-    if not all(isinstance(rule, dict) and rule for rule in rules or []):
-        raise InputError(f'got {rules!r}; expected a list of dict(axis=label), or axis=[labels].', where)
-    return [{axis: {_label(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
-             for axis, value in rule.items()} for rule in rules or []]
-
-
-def _matches(labels, rules):
-    return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
-
-
 def _variant(labels, axes, shared, recipes):
     """Return (base, overrides, config) of a combination of labels, seed not yet set."""
     chosen, base = [], shared['base']
@@ -260,37 +191,6 @@ def _seeded(variant, labels, seed):
 
 def _slug(labels):
     return '__'.join(re.sub(r'[^A-Za-z0-9.+-]+', '-', label).strip('-.') or 'x' for label in labels.values())
-
-
-def check_kind(cfg, key, value):
-    """Raise `InputError` where a plain value would take the place of a plain value of another kind (a word for a number, ...).
-
-    Lists and dicts are left to the parts that read them: a tap, for one, may be a number, a list or a dict.
-
-    Args:
-        cfg: Config, references not resolved.
-        key: dotted key.
-        value: what is to stand there.
-    """
-    plain = resolve(cfg)
-    node = plain
-    for part in key.split('.'):
-        if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        elif hasattr(node, 'keys'):
-            node = next((node[k] for k in node.keys() if str(k) == part), None)
-        else:
-            node = None
-    if isinstance(value, str) and (match := REFERENCE.match(value)):
-        value = plain.get(match.group(1))
-    old, new = _kind(node), _kind(value)
-    if old and new and old != new:
-        raise InputError(f'got {value!r}, {new}, in the place of {node!r}, {old}.')
-
-
-def _kind(value):
-    kinds = {bool: 'a switch', int: 'a number', float: 'a number', str: 'a word'}
-    return kinds.get(type(value))
 
 
 def _check_collisions(trials):

@@ -86,7 +86,8 @@ def make_plan(grid, folder, only=None, accept_code_change=False):
         if variant not in data:
             data[variant] = check_variant(trial)
         hashes = dict(config_hash=config_hash(trial.config), code_hash=code, plugin_hash=plugin_hash(trial.config), data_hash=data[variant])
-        plan.append(Planned(trial, *folder.state(trial, hashes)[:1], hashes, folder.state(trial, hashes)[1]))
+        what, record = folder.state(trial, hashes)
+        plan.append(Planned(trial, what, hashes, record))
     other = [p for p in plan if p.what != 'new' and p.record and p.record['status'] != 'failed' and p.record['hashes']['code_hash'] != code]
     if other and not accept_code_change:
         raise InputError(f'dtbox has changed since {len(other)} trial{"s" * (len(other) > 1)} of {folder.path} ran (code '

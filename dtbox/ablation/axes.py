@@ -1,0 +1,109 @@
+"""The parts of a grid's config: axes, seeds, filters, budget, and values of the right kind."""
+from dtbox.config import REFERENCE, resolve
+from dtbox.errors import InputError, closest
+
+BUDGET = ('hours', 'trials', 'trial_minutes')
+
+
+def read_axis(axis, where):
+    """Return label -> dict of overrides."""
+    if not isinstance(axis, dict) or set(axis) not in ({'variants'}, {'key', 'values'}):
+        raise InputError(f'got {axis!r}; an axis is dict(key=\'dotted.key\', values=[...]) or dict(variants=dict(label={{...}})).', where)
+    if 'variants' in axis:
+        variants = axis['variants']
+        if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
+            raise InputError(f'`variants` is {variants!r}; expected at least one label={{dotted key: value}}.', where)
+        return {str(label): dict(overrides) for label, overrides in variants.items()}
+    values = axis['values']
+    if not isinstance(values, (list, tuple, dict)) or not values:
+        raise InputError(f'`values` is {values!r}; expected a list of at least one value, or dict(label=value).', where)
+    if not isinstance(values, dict):
+        odd = next((v for v in values if isinstance(v, (dict, list, tuple))), None)
+        if odd is not None:
+            raise InputError(f'the value {odd!r} has no short name; write values=dict(label=value, ...).', where)
+        if len(set(map(str, values))) < len(values):
+            raise InputError(f'a value stands there twice: {list(values)}.', where)
+        values = {str(value): value for value in values}
+    return {str(label): {axis['key']: value} for label, value in values.items()}
+
+
+def read_seeds(seeds):
+    """Return the seeds as a list."""
+    ok = isinstance(seeds, (list, tuple)) and seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
+    if not ok:
+        raise InputError(f'`seeds` is {seeds!r}; expected a list of different whole numbers of at least 0.', 'seeds')
+    return list(seeds)
+
+
+def read_budget(budget):
+    """Return dict of the limits of BUDGET that are set."""
+    budget = dict(budget or {})
+    for key, value in budget.items():
+        if key not in BUDGET:
+            raise InputError(f'`budget` has no `{key}`.{closest(key, BUDGET)} It has: {", ".join(BUDGET)}.', 'budget')
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise InputError(f'`{key}` is {value!r}; expected a positive number.', 'budget')
+    return budget
+
+
+def read_reference(reference, axes):
+    """Return dict axis -> label of the variant that others are compared with, or None."""
+    if reference is None:
+        return None
+    if not isinstance(reference, dict) or set(reference) != set(axes):
+        raise InputError(f'`reference` is {reference!r}; expected one label for each axis: {", ".join(axes)}.', 'reference')
+    return {axis: _label(label, axis, axes, 'reference') for axis, label in reference.items()}
+
+
+def _label(label, axis, axes, where):
+    if axis not in axes:
+        raise InputError(f'there is no axis `{axis}`.{closest(axis, axes)} There are: {", ".join(axes)}.', where)
+    if str(label) not in axes[axis]:
+        raise InputError(f'the axis `{axis}` has no `{label}`.{closest(label, axes[axis])} It has: {", ".join(axes[axis])}.', where)
+    return str(label)
+
+
+def read_rules(rules, axes, where):
+    """Return a list of dict axis -> set of labels."""
+    if isinstance(rules, dict):
+        rules = [rules]
+    if not all(isinstance(rule, dict) and rule for rule in rules or []):
+        raise InputError(f'got {rules!r}; expected a list of dict(axis=label), or axis=[labels].', where)
+    return [{axis: {_label(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
+             for axis, value in rule.items()} for rule in rules or []]
+
+
+def matches(labels, rules):
+    """Whether labels (dict axis -> label) fit any of the rules of `read_rules`."""
+    return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
+
+
+def check_kind(cfg, key, value):
+    """Raise `InputError` where a plain value would take the place of a plain value of another kind (a word for a number, ...).
+
+    Lists and dicts are left to the parts that read them: a tap, for one, may be a number, a list or a dict.
+
+    Args:
+        cfg: Config, references not resolved.
+        key: dotted key.
+        value: what is to stand there.
+    """
+    plain = resolve(cfg)
+    node = plain
+    for part in key.split('.'):
+        if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif hasattr(node, 'keys'):
+            node = next((node[k] for k in node.keys() if str(k) == part), None)
+        else:
+            node = None
+    if isinstance(value, str) and (match := REFERENCE.match(value)):
+        value = plain.get(match.group(1))
+    old, new = _kind(node), _kind(value)
+    if old and new and old != new:
+        raise InputError(f'got {value!r}, {new}, in the place of {node!r}, {old}.')
+
+
+def _kind(value):
+    kinds = {bool: 'a switch', int: 'a number', float: 'a number', str: 'a word'}
+    return kinds.get(type(value))
