@@ -13,6 +13,18 @@ def table(rows, key):
     return np.array([[np.nan if v is None else v for v in row[key]] for row in rows], dtype=np.float64).T
 
 
+def why_blank(reconstruction, semantics):
+    """Return why a layer has no cosine, from the norms of either side there (empty where it does not reach the layer); '' where it has one."""
+    norms = dict(zip(SIDES, (reconstruction, semantics)))
+    missing = [side for side, values in norms.items() if not values]
+    zero = [side for side, values in norms.items() if values and not any(values)]
+    if len(missing) == 2:
+        return 'reached by neither side, or frozen'
+    if missing:
+        return f'not reached by {missing[0]}'
+    return f'no gradient of {" and ".join(zero)}' if zero else ''
+
+
 def draw_conflict(rows, path, title, terms=None, unit='iteration'):
     """Draw.
 
@@ -55,8 +67,7 @@ def _heat(ax, at, found, layers, unit):
     ax.set_facecolor('#EFEFEF')
     for i in range(len(layers)):
         if np.isnan(values[i]).all():
-            absent = [side for side in SIDES if np.isnan(found[side][i]).all()]
-            text = 'reached by neither, or frozen' if len(absent) == 2 else f'not reached by {absent[0]}' if absent else 'a gradient is zero'
+            text = why_blank(*({float(v) for v in found[side][i][np.isfinite(found[side][i])]} for side in SIDES))
             ax.text(0.5, i, text, transform=ax.get_yaxis_transform(), ha='center', va='center', fontsize=7, color=GRAY)
     _layers(ax, layers)
     ax.grid(False)
@@ -82,7 +93,7 @@ def _profile(ax, values, layers, many):
 
 def _norms_by_layer(ax, found, layers, many):
     for side, colour, marker in zip(SIDES, COLOURS, 'os'):
-        points = [(row[np.isfinite(row)].mean(), i) for i, row in enumerate(found[side]) if np.isfinite(row).any()]
+        points = [(row[np.isfinite(row)].mean(), i) for i, row in enumerate(found[side]) if np.nanmax(row, initial=0) > 0]
         if points:
             x, y = zip(*points)
             ax.plot(x, y, color=colour, marker=marker, markersize=4, label=side)
@@ -96,7 +107,7 @@ def _norms_by_layer(ax, found, layers, many):
 
 
 def _norms_over_time(ax, at, found, unit):
-    shared = [i for i in range(len(found['cosine'])) if all(np.isfinite(found[side][i]).any() for side in SIDES)]
+    shared = [i for i in range(len(found['cosine'])) if all(np.nanmax(found[side][i], initial=0) > 0 for side in SIDES)]
     for side, colour, marker in zip(SIDES, COLOURS, 'os'):
         if shared:
             ax.plot(at, np.sqrt(np.nansum(found[side][shared] ** 2, 0)), color=colour, label=side, marker=marker if len(at) < 30 else None,

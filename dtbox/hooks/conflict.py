@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
-from dtbox.drawing.conflict import draw_conflict
+from dtbox.drawing.conflict import draw_conflict, why_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.hooks.gradients import SIDES, Sides, blocks_of, measure
@@ -29,8 +29,9 @@ class GradientConflict(Hook):
     Every `interval` iterations, beginning with the first, the batch that is about to be trained on is run once more and both sides are
     differentiated. A line of `conflict.jsonl` holds `iteration` (steps done before), `layers` (0 is the embedding, l block l;
     `encoder:layer` where there are several encoders) and, in their order, `cosine` = <g_R, g_S> / (|g_R| |g_S|) and the norms
-    `reconstruction` |g_R| and `semantics` |g_S|, with the weights of the criterion; null where a side does not reach the layer. `together` is
-    the cosine over all layers that both reach. At the end conflict.png shows it, and conflict.json says which terms were taken, and the means.
+    `reconstruction` |g_R| and `semantics` |g_S|, with the weights of the criterion; null where a side does not reach the layer (a norm of 0:
+    it does, with zeros). `together` is the cosine over all layers that have one. At the end conflict.png shows it, and conflict.json says which
+    terms were taken, and the means.
 
     A term belongs to a side by what its loss requires: `reconstructions`, or else the teacher's output or `text_pooled`. Terms of the
     quantizers belong to neither; nor does the adversarial term, which the criterion does not hold.
@@ -101,12 +102,10 @@ def summarise(rows, terms):
     layers = {}
     for i, name in enumerate(rows[0]['layers']):
         columns = {key: [row[key][i] for row in rows if row[key][i] is not None] for key in ('cosine', *SIDES)}
-        missing = [side for side in SIDES if not columns[side]]
-        blank = 'reached by neither side, or frozen' if len(missing) == 2 else f'not reached by {missing[0]}' if missing else ''
         values = columns['cosine']
         layers[name] = dict(
             cosine=mean(values), deviation=float(np.std(values)) if values else None, opposed=mean([v < 0 for v in values]),
-            **{side: mean(columns[side]) for side in SIDES}, blank=blank or ('' if values else 'a gradient is zero'))
+            **{side: mean(columns[side]) for side in SIDES}, blank=why_blank(*(columns[side] for side in SIDES)))
     return dict(terms=terms, rows=len(rows), together=mean([r['together'] for r in rows if r['together'] is not None]), layers=layers)
 
 

@@ -165,9 +165,9 @@ def measure(core, batch, blocks, sides):
         for _, group in blocks:
             r, s = (joined(group, found[side]) for side in SIDES)
             row[SIDES[0]].append(norm(r)), row[SIDES[1]].append(norm(s))
-            products = None if r is None or s is None else torch.stack([r @ s, r @ r, s @ s]).cpu()
-            row['cosine'].append(None if products is None else cosine(products))
-            sums = sums if products is None else sums + products
+            products = sums.new_zeros(3) if r is None or s is None else torch.stack([r @ s, r @ r, s @ s]).cpu()
+            row['cosine'].append(cosine(products))
+            sums = sums if row['cosine'][-1] is None else sums + products
     return dict(row, together=cosine(sums)), {side: list(values) for side, values in parts.items()}
 
 

@@ -111,7 +111,7 @@ def test_several_terms_and_shared_layers():
     core.criterion.losses['text'].direction = torch.zeros(2)
     row, _ = measure(core, BATCH, blocks_of(core), Sides())
     assert row['semantics'] == [None, 0., 0.] and row['cosine'] == [None] * 3 and row['together'] is None
-    assert summarise([dict(iteration=0, **row)], {})['layers']['1']['blank'] == 'a gradient is zero'
+    assert summarise([dict(iteration=0, **row)], {})['layers']['1']['blank'] == 'no gradient of semantics'
 
 
 def test_blocks_are_what_a_pass_depends_on():
