@@ -90,8 +90,9 @@ def test_ray_gives_the_same(grid_file, uninterrupted):
 def test_ray_that_is_not_there(grid_file, monkeypatch):
     pytest.importorskip('ray')
     from dtbox.errors import InputError
-    with pytest.raises(InputError, match='the Ray cluster at 127.0.0.1:1 cannot be reached .* --engine local'):
-        make_engine('ray', 1, address='127.0.0.1:1')
+    for address in ('127.0.0.1:1', 'ray://127.0.0.1:1'):
+        with pytest.raises(InputError, match=f'the Ray cluster at {address} cannot be reached .*refused.* --engine local'):
+            make_engine('ray', 1, address=address)
 
 
 @pytest.mark.parametrize('more, message', [

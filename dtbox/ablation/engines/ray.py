@@ -1,5 +1,6 @@
 """Trials on a Ray cluster: the same processes, scheduled by their CPUs and GPUs. The grid's folder must be on a file system that all nodes share."""
 import os
+import socket
 import subprocess
 
 from dtbox.ablation.engines import command, environment
@@ -22,6 +23,7 @@ class RayEngine:
         address = address or os.environ.get('RAY_ADDRESS') or None
         self.owned = not self.ray.is_initialized()
         try:
+            knock(address)
             if self.owned:
                 self.ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level='error')
         except Exception as e:  # ConnectionError, RuntimeError, ValueError, by version and address
@@ -44,6 +46,13 @@ class RayEngine:
         """Leave the cluster, or stop the one that was started here."""
         if self.owned:
             self.ray.shutdown()
+
+
+def knock(address, seconds=10):
+    """Raise OSError where nothing listens at HOST:PORT; Ray itself would try for minutes, and may end the process."""
+    host, _, port = (address or '').rpartition('://')[2].rpartition(':')
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), seconds).close()
 
 
 class RayTrial:
