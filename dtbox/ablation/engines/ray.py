@@ -22,6 +22,8 @@ class RayEngine:
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # Ray would report to its makers
         address = address or os.environ.get('RAY_ADDRESS') or None
         self.owned = not self.ray.is_initialized()
+        if address is None:  # a Ray of our own, which needs not give way to others as its workers do by default
+            os.environ.setdefault('RAY_worker_niceness', '0')
         try:
             knock(address)
             if self.owned:
