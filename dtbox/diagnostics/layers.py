@@ -156,6 +156,8 @@ def assemble(subject, scores, settings):
         semantic = None
     if semantic is not None and first.zeroshot is None:
         subject.remarks.append('no zero-shot classification: the data has no classes')
+    if len({np.prod(encoder.grid(layer)) for layer in scores}) > 1:
+        subject.remarks.append('the layers differ in their number of tokens: more tokens reconstruct more easily')
     pair = propose(pixel, semantic)
     if pair.remark:
         subject.remarks.append(pair.remark)

@@ -71,6 +71,7 @@ def _heat(ax, at, found, layers, unit):
             ax.text(0.5, i, text, transform=ax.get_yaxis_transform(), ha='center', va='center', fontsize=7, color=GRAY)
     _layers(ax, layers)
     ax.grid(False)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(unit)
     ax.set_title('cosine of the two gradients (red: in conflict)')
     return image
@@ -93,10 +94,13 @@ def _profile(ax, values, layers, many):
 
 def _norms_by_layer(ax, found, layers, many):
     for side, colour, marker in zip(SIDES, COLOURS, 'os'):
-        points = [(row[np.isfinite(row)].mean(), i) for i, row in enumerate(found[side]) if np.nanmax(row, initial=0) > 0]
-        if points:
-            x, y = zip(*points)
-            ax.plot(x, y, color=colour, marker=marker, markersize=4, label=side)
+        label = side
+        for encoder in dict.fromkeys(name.rpartition(':')[0] for name in layers):  # no line from one encoder to the next
+            points = [(row[np.isfinite(row)].mean(), i) for i, (name, row) in enumerate(zip(layers, found[side]))
+                      if name.rpartition(':')[0] == encoder and np.nanmax(row, initial=0) > 0]
+            if points:
+                ax.plot(*zip(*points), color=colour, marker=marker, markersize=4, label=label)
+                label = None
     if any(np.nanmax(found[side], initial=0) > 0 for side in SIDES):
         _log(ax.xaxis)
     _layers(ax, layers)
@@ -117,6 +121,8 @@ def _norms_over_time(ax, at, found, unit):
         ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
     else:
         ax.text(0.5, 0.5, 'there is no layer that both sides reach', transform=ax.transAxes, ha='center', va='center', color=GRAY)
+        ax.set(xlim=(at[0] - 0.5, at[-1] + 0.5), yticks=[])
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(unit)
     ax.set_title('norm over the layers that both reach')
 
