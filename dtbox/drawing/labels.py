@@ -25,14 +25,25 @@ def place(points, sizes, bounds, obstacles=()):
     """
     taken, found = [], []
     for point, size in zip(points, sizes):
-        boxes = [(radius, _beside(point, size, radius, angle)) for radius in RADII for angle in ANGLES]
-        free = [(r, b) for r, b in boxes if _within(b, bounds) and not any(overlap(b, o) for o in (*taken, *obstacles))]
-        near = (b for r, b in free if r <= NEAR and belongs(point, b, points))
-        box = next(near, free[0][1] if free else None)
+        box = _choose(point, size, bounds, [*taken, *obstacles], points)
         found.append(box)
         if box is not None:
             taken.append(box)
     return found
+
+
+def _choose(point, size, bounds, obstacles, points):
+    first = None
+    for radius in RADII:
+        if first is not None and radius > NEAR:
+            break
+        for angle in ANGLES:
+            box = _beside(point, size, radius, angle)
+            if _within(box, bounds) and not any(overlap(box, other) for other in obstacles):
+                if belongs(point, box, points):
+                    return box
+                first = first or box
+    return first
 
 
 def belongs(point, box, points):

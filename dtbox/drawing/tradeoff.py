@@ -93,20 +93,22 @@ def _arrow(lower, axis):
 
 def _label(figure, ax, points):
     """Write the labels beside their points, with a thin line where one had to go further away."""
+    from matplotlib.collections import LineCollection
     from matplotlib.patheffects import withStroke
     figure.draw_without_rendering()  # the layout is known from here on
     figure.set_layout_engine('none')
     renderer, pixel = figure.canvas.get_renderer(), figure.dpi / 72
     points = sorted(points, key=lambda p: not p.front)
     at = [tuple(ax.transData.transform(p.mean)) for p in points]
-    size, halo = 7 if len(points) <= KEYED else 6, withStroke(linewidth=1.8, foreground='white', alpha=0.85)
+    size = 7 if len(points) <= KEYED else 6
+    halo = [withStroke(linewidth=1.8, foreground='white', alpha=0.85)] if any(h is not None for p in points for h in p.half) else None
     texts = [ax.annotate(p.label, p.mean, xytext=(0, 0), textcoords='offset points', va='bottom', ha='left', fontsize=size,
-                         color='#000000' if p.front else '#404040', zorder=5, path_effects=[halo]) for p in points]
+                         color='#000000' if p.front else '#404040', zorder=5, path_effects=halo) for p in points]
     sizes = [(box.width + 2, box.height + 1) for box in (t.get_window_extent(renderer) for t in texts)]
     edge = ax.get_window_extent(renderer)
     marks = [(x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at]
     boxes = place(at, sizes, (edge.x0 + 2, edge.y0 + 2, edge.x1 - 2, edge.y1 - 2), marks)
-    homeless = []
+    homeless, leaders = [], []
     for p, xy, text, box in zip(points, at, texts, boxes):
         if box is None:
             homeless.append(p.label)
@@ -115,5 +117,6 @@ def _label(figure, ax, points):
         text.xyann = ((box[0] + 1 - xy[0]) / pixel, (box[1] + 1 - xy[1]) / pixel)
         if distance(xy, box) > 12 * pixel or not belongs(xy, box, at):
             end = ax.transData.inverted().transform((min(max(xy[0], box[0]), box[2]), min(max(xy[1], box[1]), box[3])))
-            ax.plot(*zip(p.mean, end), color=GRAY, linewidth=0.5, alpha=0.9, zorder=3.5, scalex=False, scaley=False)
+            leaders.append((p.mean, end))
+    ax.add_collection(LineCollection(leaders, colors=GRAY, linewidths=0.5, alpha=0.9, zorder=3.5), autolim=False)
     return homeless

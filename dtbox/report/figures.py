@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtbox.drawing.along import AxisPanel, draw_axis
-from dtbox.drawing.looks import looks
+from dtbox.drawing.looks import TOLD_APART, looks
 from dtbox.drawing.runs import draw_runs
 from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
@@ -141,11 +141,12 @@ def curve_figures(experiment, folder):
     health = list(dict.fromkeys(name for terms in books.values() for name in terms))
     health.sort(key=lambda n: list(HEALTH.values()).index(n.partition(',')[0]))
     left_out = (f'Left out: {", ".join(terms[PANELS:])}.',) if terms[PANELS:] else ()
+    order = ('Colours in the order of the variants, from dark to light.',) if len(experiment.variants) > TOLD_APART else ()
     figures = [
         (Figure('learning_curves', 'Learning curves', ('Terms of the objective before their weights, means over seeds; different recipes have '
-                                                       'different terms, and totals of different recipes do not compare.', *left_out), 'curves'),
+                                                       'different terms, and totals of different recipes do not compare.', *left_out, *order), 'curves'),
          {n.replace('_', ' '): _curves(experiment, histories, n) for n in terms[:PANELS]}),
-        (Figure('codebooks', 'Health of the codebooks', ('Over the training batches, means over seeds and depths.',), 'health'),
+        (Figure('codebooks', 'Health of the codebooks', ('Over the training batches, means over seeds and depths.', *order), 'health'),
          {n: _curves(experiment, books, n) for n in health[:PANELS]})]
     found = []
     for figure, panels in figures:

@@ -8,24 +8,28 @@ from html import escape
 
 from dtbox import __version__
 from dtbox.report.figures import Figure
-from dtbox.report.names import is_spread, kind_of
+from dtbox.report.names import is_spread, kind_of, order_of
 from dtbox.report.trials import last_lines
 
 LARGE = 4_000_000
-"""Bytes from which on a picture is held in the page as JPEG; its file stays lossless."""
+"""Bytes that a picture may have in the page; a larger one is held there as JPEG, its file stays lossless."""
 
 
 def data_uri(path):
-    """Return (data URI of a PNG, whether it had to be made a JPEG)."""
-    size = os.path.getsize(path)
+    """Return (data URI of a PNG, whether it had to be made a JPEG of at most `LARGE` bytes)."""
     with open(path, 'rb') as f:
         data = f.read()
-    if size > LARGE:
-        from PIL import Image
+    if len(data) <= LARGE:
+        return f'data:image/png;base64,{base64.b64encode(data).decode()}', False
+    from PIL import Image
+    image, quality = Image.open(io.BytesIO(data)).convert('RGB'), 88
+    while len(data) > LARGE:
         out = io.BytesIO()
-        Image.open(io.BytesIO(data)).convert('RGB').save(out, 'JPEG', quality=88, subsampling=0)
-        return f'data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}', True
-    return f'data:image/png;base64,{base64.b64encode(data).decode()}', False
+        image.save(out, 'JPEG', quality=quality)
+        data, quality = out.getvalue(), quality - 10
+        if quality < 50:
+            image, quality = image.reduce(2), 88
+    return f'data:image/jpeg;base64,{base64.b64encode(data).decode()}', True
 
 
 def prose(text):
@@ -101,7 +105,7 @@ def warnings_of(experiment, absent):
         found.append(f'No finished trial: {", ".join(empty)}.')
     if absent:
         found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
-    scores = [m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)]  # vocabularies differ, and so do their codes
+    scores = sorted((m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)), key=order_of)  # vocabularies may differ
     lacking = [m for m in scores if any(m not in t.metrics for t in done)]
     if lacking:
         found.append(f'Not measured in every trial (a dash): {", ".join(lacking[:6])}{f" and {len(lacking) - 6} more" if lacking[6:] else ""}.')

@@ -94,8 +94,8 @@ def compare(experiment, samples, variant, metric):
     rows = [_at(a, common) - _at(b, common) for a, b in found]
     difference = paired(np.stack(rows))
     if is_share(metric):
-        half = None if difference.half is None else 100 * difference.half
-        return replace(difference, value=100 * difference.value, half=half)
+        half, narrow = (None if h is None else 100 * h for h in (difference.half, difference.narrow))
+        return replace(difference, value=100 * difference.value, half=half, narrow=narrow)
     return difference
 
 

@@ -77,8 +77,8 @@ def paired_table(experiment, samples, metrics):
             row.append(_difference(d, metric))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
-    columns += [Column(_points(m, experiment.sets), tuple(f'{m} {what}' for what in ('difference', 'low', 'high', 'seeds', 'pictures')))
-                for m in metrics]
+    parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
+    columns += [Column(_points(m, experiment.sets), tuple(f'{m} {part}' for part in parts)) for m in metrics]
     return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, metrics, seeds))
 
 
@@ -89,7 +89,7 @@ def _difference(d, metric):
     text = format(d.value, spec) + (f' ± {format(d.half, spec[1:])}' if d.half is not None else '')
     better = (d.value < 0) == lower_is_better(metric) if d.sure else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
-    return Cell(text.replace('-', '−'), better=better, raw=(d.value, low, high, d.seeds, d.pictures))
+    return Cell(text.replace('-', '−'), better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
 
 
 def _points(metric, sets):
@@ -103,7 +103,7 @@ def _paired_notes(found, metrics, seeds):
              'where it leaves out 0. A point is one percent of the queries.',
              'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992; half widths '
              'of seeds and pictures added in squares). Intervals are not corrected for the number of comparisons: of those without any '
-             'difference, one in twenty leaves out 0 by chance.']
+             'difference, one in twenty leaves out 0 by chance. The CSV also has half widths over pictures alone, as if other seeds gave the same.']
     if 1 in seeds:
         notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds.')
     if any(found[key] is None for key in found if key[1] in metrics):

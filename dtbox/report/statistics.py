@@ -32,11 +32,13 @@ class Difference:
         value: mean over the seeds and pictures of the differences.
         half: half the width of its interval, or None where there is one seed and one picture.
         seeds, pictures: how many went into it.
+        narrow: half the width over pictures alone, as if other seeds gave the same; None for one picture.
     """
     value: float
     half: Optional[float]
     seeds: int
     pictures: int
+    narrow: Optional[float] = None
 
     @property
     def sure(self):
@@ -89,14 +91,15 @@ def paired(differences):
     mean = float(d.mean())
     if seeds == 1 or pictures == 1:
         flat = mean_of(d.ravel())
-        return Difference(mean, flat.half, seeds, pictures)
+        return Difference(mean, flat.half, seeds, pictures, flat.half if pictures > 1 else None)
     by_seed, by_picture = d.mean(axis=1), d.mean(axis=0)
     rest = d - by_seed[:, None] - by_picture[None, :] + mean
     ms_seeds = pictures * ((by_seed - mean) ** 2).sum() / (seeds - 1)
     ms_pictures = seeds * ((by_picture - mean) ** 2).sum() / (pictures - 1)
     ms_rest = (rest ** 2).sum() / ((seeds - 1) * (pictures - 1))
-    squared = quantile(seeds - 1) ** 2 * max(ms_seeds - ms_rest, 0.0) + quantile(pictures - 1) ** 2 * ms_pictures
-    return Difference(mean, float((squared / d.size) ** 0.5), seeds, pictures)
+    of_seeds, of_pictures = quantile(seeds - 1) ** 2 * max(ms_seeds - ms_rest, 0.0), quantile(pictures - 1) ** 2 * ms_pictures
+    halves = (float((squared / d.size) ** 0.5) for squared in (of_seeds + of_pictures, of_pictures))
+    return Difference(mean, next(halves), seeds, pictures, next(halves))
 
 
 def pareto(points, lower):

@@ -19,11 +19,12 @@ def test_paired_by_hand():
     d = [[0.0, 1.0], [4.0, 5.0], [2.0, 3.0]]  # seeds 0.5, 4.5, 2.5: MS_S = 2 * 8 / 2 = 8; pictures 2, 3: MS_P = 3 * 0.5 = 1.5; MS_R = 0
     found = paired(d)  # h^2 = t(2)^2 8 / 6 + t(1)^2 1.5 / 6
     assert found.half == pytest.approx((4.302653 ** 2 * 8 / 6 + 12.706205 ** 2 * 1.5 / 6) ** 0.5, rel=1e-6) and not found.sure
+    assert found.narrow == pytest.approx(12.706205 * 0.5, rel=1e-6)
 
 
 def test_one_seed_and_one_picture():
     assert paired([[1.0, 2.0, 3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
-    assert paired([[1.0], [2.0], [3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
+    assert paired([[1.0], [2.0], [3.0]]).narrow is None and paired([[1.0], [2.0], [3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
     lonely = paired([[1.0]])
     assert lonely.half is None and not lonely.sure
     same = paired(np.zeros((3, 5)))
