@@ -97,9 +97,9 @@ def untouched(core):
     without DistributedDataParallel, which would wait for a backward pass.
     """
     tokenizer, entry = core.tokenizer, core.entry
-    modes = [(module, module.training) for module in tokenizer.modules()]
-    buffers = [(module, name, buffer, buffer.clone()) for module in tokenizer.modules() for name, buffer in module._buffers.items()
-               if buffer is not None]
+    modules = [*tokenizer.modules(), *core.criterion.modules()]
+    modes = [(module, module.training) for module in modules]
+    buffers = [(module, name, buffer, buffer.clone()) for module in modules for name, buffer in module._buffers.items() if buffer is not None]
     python, numpy = random.getstate(), np.random.get_state()
     try:
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
