@@ -1,6 +1,6 @@
 """The report on a grid or on runs: tables, plots and one page, built from what the runs left; no model is run.
 
-`trials` reads folders; `names` knows metrics; `statistics` means, intervals, paired differences, Pareto front; `pairs` scores of single
+`trials` and `disk` read folders; `names` knows metrics; `statistics` means, intervals, paired differences, Pareto front; `pairs` scores of single
 pictures; `tables` one table in four languages; `scores` the tables; `figures` the figures; `page` the HTML (page.html, style.css); `make`
 puts it all together.
 """

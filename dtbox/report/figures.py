@@ -12,10 +12,10 @@ from dtbox.drawing.runs import draw_runs
 from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.errors import InputError
+from dtbox.report.disk import rows_of
 from dtbox.report.names import NUMBERED, kind_of, label, lower_is_better, plotted, slug
 from dtbox.report.scores import means
 from dtbox.report.statistics import mean_of, pareto
-from dtbox.report.trials import rows_of
 
 PANELS = 12
 """Panels of a figure of curves at most."""
@@ -142,9 +142,9 @@ def curve_figures(experiment, folder):
     health.sort(key=lambda n: list(HEALTH.values()).index(n.partition(',')[0]))
     left_out = (f'Left out: {", ".join(terms[PANELS:])}.',) if terms[PANELS:] else ()
     order = ('Colours in the order of the variants, from dark to light.',) if len(experiment.variants) > TOLD_APART else ()
+    note = 'Terms of the objective before their weights, means over seeds; different recipes have different terms, and their totals do not compare.'
     figures = [
-        (Figure('learning_curves', 'Learning curves', ('Terms of the objective before their weights, means over seeds; different recipes have '
-                                                       'different terms, and totals of different recipes do not compare.', *left_out, *order), 'curves'),
+        (Figure('learning_curves', 'Learning curves', (note, *left_out, *order), 'curves'),
          {n.replace('_', ' '): _curves(experiment, histories, n) for n in terms[:PANELS]}),
         (Figure('codebooks', 'Health of the codebooks', ('Over the training batches, means over seeds and depths.', *order), 'health'),
          {n: _curves(experiment, books, n) for n in health[:PANELS]})]

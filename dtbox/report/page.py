@@ -7,9 +7,9 @@ import time
 from html import escape
 
 from dtbox import __version__
+from dtbox.report.disk import last_lines
 from dtbox.report.figures import Figure
 from dtbox.report.names import is_spread, kind_of, order_of
-from dtbox.report.trials import last_lines
 
 LARGE = 4_000_000
 """Bytes that a picture may have in the page; a larger one is held there as JPEG, its file stays lossless."""

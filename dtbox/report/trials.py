@@ -1,8 +1,5 @@
 """What a report is made of: the trials of a grid's folder, or plain run folders, as they lie on disk. Nothing is run, no model is built."""
-import ast
 import csv
-import glob
-import json
 import math
 import os
 import re
@@ -11,6 +8,7 @@ from functools import cached_property
 from typing import Optional
 
 from dtbox.errors import InputError, closest
+from dtbox.report.disk import flat_metrics, read_json, seconds_of, settings_of
 
 BEFORE = ('trial', 'folder', 'status', 'reason')
 AFTER = ('seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash', 'code_hash',
@@ -150,7 +148,7 @@ def read_grid(folder):
     lacking = [c for c in ('trial', 'folder', 'status', 'seed') if c not in columns]
     if lacking:
         raise InputError(f'{path} has no column {", ".join(lacking)}; expected the table that a grid leaves.')
-    about = _json(os.path.join(folder, 'grid.json'))
+    about = read_json(os.path.join(folder, 'grid.json'))
     axes = list(about.get('axes') or [c for c in columns[:columns.index('seed')] if c not in BEFORE])
     absent = [axis for axis in axes if axis not in columns]
     if absent:
@@ -193,13 +191,13 @@ def read_runs(folders):
         scores, config = os.path.join(folder, 'metrics.json'), os.path.join(folder, 'config.py')
         if not os.path.isfile(scores) and not os.path.isfile(config):
             raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no metrics.json, no config.py).')
-        name, results = os.path.basename(os.path.abspath(folder)), _json(scores)
-        settings, ending = _settings(config), SEED.search(name)
+        name, results = os.path.basename(os.path.abspath(folder)), read_json(scores)
+        settings, ending = settings_of(config), SEED.search(name)
         seed = settings.get('seed', int(ending.group(1)) if ending else 0)
-        facts = {'iterations': results.get('iteration'), 'seconds': _seconds(folder), 'threads': settings.get('threads')}
+        facts = {'iterations': results.get('iteration'), 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
         status = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
         facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
-        trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, _flat(results)))
+        trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, flat_metrics(results)))
     title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
     return Experiment(title, '', {'run': list(dict.fromkeys(t.variant[0] for t in trials))}, trials, {}, [], None)
 
@@ -211,71 +209,3 @@ def _check_twins(experiment):
         if twin is not trial:
             raise InputError(f'{twin.folder} and {trial.folder} are both the variant `{", ".join(trial.variant)}` with seed {trial.seed}; a mean '
                              'over them would count one training twice. Leave one out, or rename its folder.')
-
-
-def _json(path):
-    """Return a JSON file as a dict; {} where it is not there."""
-    if not os.path.isfile(path):
-        return {}
-    try:
-        with open(path, encoding='utf-8') as f:
-            found = json.load(f)
-    except (OSError, ValueError) as e:
-        raise InputError(f'{path} cannot be read ({e}).') from e
-    if not isinstance(found, dict):
-        raise InputError(f'{path} holds {type(found).__name__}; expected a JSON object.')
-    return found
-
-
-def _flat(results):
-    """SET/METRIC -> number of a metrics.json."""
-    return {f'{part}/{name}': float(value) for part, values in results.items()
-            if isinstance(values, dict) and part not in ('skipped', 'counts', 'evaluation')
-            for name, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)}
-
-
-def _settings(path):
-    """Return the plain numbers that a config.py sets at its top, without running it."""
-    try:
-        with open(path, encoding='utf-8') as f:
-            nodes = ast.parse(f.read()).body
-    except (OSError, SyntaxError, ValueError):
-        return {}
-    return {node.targets[0].id: node.value.value for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, ast.Constant) and type(node.value.value) in (int, float)}
-
-
-def rows_of(path):
-    """Return the rows of a .jsonl file that has `iteration` in each; lines that are cut short are left out."""
-    rows = []
-    if os.path.isfile(path):
-        with open(path, encoding='utf-8', errors='replace') as f:
-            for line in f:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
-                    rows.append(row)
-    return rows
-
-
-def _seconds(folder):
-    rows = rows_of(os.path.join(folder, 'history.jsonl'))
-    return rows[-1].get('seconds') if rows else None
-
-
-def last_lines(folder, count=15, most=32768):
-    """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no log."""
-    logs = [os.path.join(folder, 'log.txt')]
-    logs += sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.log')), reverse=True)
-    path = next((p for p in logs if os.path.isfile(p) and os.path.getsize(p)), None)
-    if path is None:
-        return []
-    with open(path, 'rb') as f:
-        f.seek(max(0, os.path.getsize(path) - most))
-        text = f.read().decode('utf-8', errors='replace')
-    text = re.sub(r'\x1b\[[0-9;?]*[ -/]*[@-~]', '', text)
-    lines = [line.rpartition('\r')[2] if '\r' in line.rstrip('\r') else line.rstrip('\r') for line in text.split('\n')]
-    lines = [''.join(c for c in line if c == '\t' or c.isprintable())[:400] for line in lines]
-    return [line for line in lines if line.strip()][-count:]

@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from dtbox.errors import InputError
+from dtbox.report.disk import last_lines, rows_of
 from dtbox.report.names import headline, kind_of, label, lower_is_better, order_of, plotted, shown
-from dtbox.report.trials import last_lines, read, rows_of
+from dtbox.report.trials import read
 
 
 def copied(grid, tmp_path):

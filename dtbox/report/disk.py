@@ -1,0 +1,78 @@
+"""The files of a run, as they lie on disk; what is cut short or missing is left out."""
+import ast
+import glob
+import json
+import math
+import os
+import re
+
+from dtbox.errors import InputError
+
+
+def read_json(path):
+    """Return a JSON file as a dict; {} where it is not there."""
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, encoding='utf-8') as f:
+            found = json.load(f)
+    except (OSError, ValueError) as e:
+        raise InputError(f'{path} cannot be read ({e}).') from e
+    if not isinstance(found, dict):
+        raise InputError(f'{path} holds {type(found).__name__}; expected a JSON object.')
+    return found
+
+
+def flat_metrics(results):
+    """Return SET/METRIC -> number of a metrics.json."""
+    return {f'{part}/{name}': float(value) for part, values in results.items()
+            if isinstance(values, dict) and part not in ('skipped', 'counts', 'evaluation')
+            for name, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)}
+
+
+def settings_of(path):
+    """Return the plain numbers that a config.py sets at its top, without running it."""
+    try:
+        with open(path, encoding='utf-8') as f:
+            nodes = ast.parse(f.read()).body
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    return {node.targets[0].id: node.value.value for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant) and type(node.value.value) in (int, float)}
+
+
+def rows_of(path):
+    """Return the rows of a .jsonl file that has `iteration` in each; lines that are cut short are left out."""
+    rows = []
+    if os.path.isfile(path):
+        with open(path, encoding='utf-8', errors='replace') as f:
+            for line in f:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
+                    rows.append(row)
+    return rows
+
+
+def seconds_of(folder):
+    """Return how long a run has trained, by its history.jsonl, or None."""
+    rows = rows_of(os.path.join(folder, 'history.jsonl'))
+    return rows[-1].get('seconds') if rows else None
+
+
+def last_lines(folder, count=15, most=32768):
+    """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no log."""
+    logs = [os.path.join(folder, 'log.txt')]
+    logs += sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.log')), reverse=True)
+    path = next((p for p in logs if os.path.isfile(p) and os.path.getsize(p)), None)
+    if path is None:
+        return []
+    with open(path, 'rb') as f:
+        f.seek(max(0, os.path.getsize(path) - most))
+        text = f.read().decode('utf-8', errors='replace')
+    text = re.sub(r'\x1b\[[0-9;?]*[ -/]*[@-~]', '', text)
+    lines = [line.rpartition('\r')[2] if '\r' in line.rstrip('\r') else line.rstrip('\r') for line in text.split('\n')]
+    lines = [''.join(c for c in line if c == '\t' or c.isprintable())[:400] for line in lines]
+    return [line for line in lines if line.strip()][-count:]
