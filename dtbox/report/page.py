@@ -7,9 +7,10 @@ import time
 from html import escape
 
 from dtbox import __version__
+from dtbox.evaluation.table import label_of
 from dtbox.report.disk import last_lines
 from dtbox.report.figures import Figure
-from dtbox.report.names import is_spread, kind_of, order_of
+from dtbox.report.names import is_spread, kind_of, order_of, part_of
 
 LARGE = 4_000_000
 """Bytes that a picture may have in the page; a larger one is held there as JPEG, its file stays lossless."""
@@ -106,9 +107,9 @@ def warnings_of(experiment, absent):
     if absent:
         found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
     scores = sorted((m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)), key=order_of)  # vocabularies may differ
-    lacking = [m for m in scores if any(m not in t.metrics for t in done)]
+    lacking = list(dict.fromkeys(label_of(part_of(m)[1]) for m in scores if any(m not in t.metrics for t in done)))
     if lacking:
-        found.append(f'Not measured in every trial (a dash): {", ".join(lacking[:6])}{f" and {len(lacking) - 6} more" if lacking[6:] else ""}.')
+        found.append(f'Not measured in every trial (a dash): {"; ".join(lacking[:6])}{f" and {len(lacking) - 6} more" if lacking[6:] else ""}.')
     for kind, what in (('code_hash', 'were made by different versions of the code'), ('data_hash', 'saw different data')):
         if len({t.hashes.get(kind) for t in done}) > 1:
             found.append(f'The trials {what}: mind what is compared.')

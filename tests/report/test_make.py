@@ -102,7 +102,7 @@ def test_trials_that_differ(tmp_path):
     path.write_text('\n'.join(map(','.join, lines)) + '\n')
     shutil.rmtree(tmp_path / 'trials' / 'x__seed1')
     text = words(build(tmp_path, metrics=HEAD))
-    for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): all/token_cosine.',
+    for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): token cosine.',
                   'were made by different versions of the code', '1 run folders are gone', '(n 1)',
                   'Variants that lack one of the two are left out.'):
         assert piece in text, piece
