@@ -142,8 +142,9 @@ class GridFolder:
             status = record.get('status', 'missing')
             row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status='killed' if status == 'started' else status,
                        reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
-                       **{fact: record.get(fact) for fact in FACTS}, threads=grid.threads,
-                       **record.get('hashes', {}), identity=record.get('identity'))
+                       overrides=json.dumps({'recipe': os.path.basename(trial.base), **trial.overrides}, default=repr),
+                       **{fact: record.get(fact) for fact in FACTS}, threads=grid.threads, **record.get('hashes', {}),
+                       identity=record.get('identity'))
             if status == 'done':
                 row.update(_metrics(os.path.join(self.trial(trial), 'metrics.json')))
             rows.append(row)

@@ -24,8 +24,8 @@ from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
-TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel',
-         'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
+TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',
+         'bits_per_pixel', 'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
 """Columns of the table that every trial has; an axis cannot be called like one of them."""
 
 

@@ -33,6 +33,7 @@ def test_all_trials_run_once(grid, out, instant):
     assert engine.started == [t.name for t in grid.trials] and engine.most == 3
     assert {r['status'] for r in rows} == {'done'} and [p.what for p in plan] == ['new'] * 8
     row = table(out)['2__narrow__seed1']
+    assert json.loads(row['overrides']) == {'recipe': os.path.basename(plan[0].trial.base), 'quantizer.depth': 2}
     assert (row['depth'], row['decoder'], row['seed'], row['threads'], row['seconds']) == ('2', 'narrow', '1', '1', '1.5')
     assert float(row['heldout/psnr']) == sum(b'2__narrow__seed1') / 7 and 'heldout/kept' not in row
     assert row['config_hash'] and row['code_hash'] and row['data_hash']
