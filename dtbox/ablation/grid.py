@@ -22,6 +22,7 @@ from mmengine.config import Config
 from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_reference, read_rules, read_seeds
 from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
+from dtbox.plugins import load_plugins
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
 TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',
@@ -101,7 +102,7 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f'`threads` is {threads!r}; expected how many CPU threads a trial uses, 1 or more.', 'threads')
     shared = dict(overrides=_table(cfg, 'overrides'), options=dict(options or {}), threads=threads, folder=folder, base=cfg.get('base'),
-                  plugins=[*_places(cfg.get('plugins'), folder), *plugins])
+                  plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)), *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
     trials, recipes = [], {}
     for labels in itertools.product(*axes.values()):
@@ -147,13 +148,6 @@ def _table(cfg, key):
     if not isinstance(value, dict):
         raise InputError(f'`{key}` is {value!r}; expected a dict.', key)
     return value
-
-
-def _places(plugins, folder):
-    """Return plugins named in a grid, paths made absolute from the grid's own folder where they are there."""
-    names = [plugins] if isinstance(plugins, str) else list(plugins or [])
-    near = [os.path.join(folder, name) for name in names]
-    return [os.path.abspath(path) if os.path.exists(path) else name for name, path in zip(names, near)]
 
 
 def _variant(labels, axes, shared, recipes):
