@@ -49,11 +49,26 @@ def write_shards(folder, train=20, test=10):
     return folder
 
 
-def write_batch(path, labels, numbers, protocol=2):
-    """Write a batch file as torchvision leaves it: a pickled dict with `data` uint8 [N, 3072] (planes) and `labels`."""
+class Python2Pickler(pickle._Pickler):
+    """Writes strings and bytes as Python 2 did (BINSTRING), which wrote the published files."""
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, value):
+        """Write a str or bytes."""
+        value = value.encode('latin1') if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + len(value).to_bytes(4, 'little') + value)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def write_batch(path, labels, numbers, protocol=None):
+    """Write a batch file: a pickled dict with `data` uint8 [N, 3072] (planes) and `labels`; without `protocol` as the published ones are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = np.stack([pixels(label, number).transpose(2, 0, 1).reshape(-1) for label, number in zip(labels, numbers)])
-    path.write_bytes(pickle.dumps(dict(batch_label='a batch', labels=list(labels), data=data), protocol))
+    content = dict(batch_label='a batch', labels=list(labels), data=data)
+    with open(path, 'wb') as f:
+        Python2Pickler(f, 2).dump(content) if protocol is None else pickle.dump(content, f, protocol)
 
 
 def write_batches(folder, each=4, test=10):
