@@ -11,11 +11,9 @@ from dtbox.errors import InputError, closest
 from dtbox.report.disk import flat_metrics, read_json, seconds_of, settings_of
 
 BEFORE = ('trial', 'folder', 'status', 'reason')
-AFTER = ('seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash', 'code_hash',
-         'plugin_hash', 'data_hash', 'identity')
-"""Columns of results.csv around those of the axes; all others are metrics."""
+"""First columns of results.csv; the axes follow, then `seed`. Columns with a slash in their name (SET/METRIC) are metrics."""
+NUMBERS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads')
 HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
-NUMBERS = AFTER[1:9]
 SEED = re.compile(r'[-_]+seed(\d+)$')
 
 
@@ -153,7 +151,7 @@ def read_grid(folder):
     absent = [axis for axis in axes if axis not in columns]
     if absent:
         raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of different grids.')
-    metrics = [c for c in columns if c not in BEFORE + AFTER and c not in axes]
+    metrics = [c for c in columns if '/' in c and c not in axes]
     trials = [_row(row, number, folder, axes, metrics, path) for number, row in enumerate(rows, 2)]
     labels = {axis: [*dict.fromkeys([*map(str, (about.get('axes') or {}).get(axis, [])), *(t.variant[i] for t in trials)])]
               for i, axis in enumerate(axes)}

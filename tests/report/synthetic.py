@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 FIRST = ('trial', 'folder', 'status', 'reason')
-FACTS = ('seed', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash', 'code_hash',
+FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash', 'code_hash',
          'plugin_hash', 'data_hash', 'identity')
 SETS = ('concepts', 'variants')
 
@@ -44,6 +44,7 @@ def write_grid(folder, axes, seeds, pictures=40, tile=32, metrics=(), reference=
         run = folder / 'trials' / name
         run.mkdir(parents=True)
         row = dict(trial=name, folder=f'trials/{name}', status='done', reason='', **dict(zip(axes, variants[v])), seed=seed, threads=1,
+                   overrides=json.dumps(dict(recipe='made_up.py', **{f'model.{a}': label for a, label in zip(axes, variants[v])})),
                    config_hash=f'{v:08x}{seed:08x}', code_hash='c0de' * 4, data_hash='da7a' * 4)
         if len(rows) in failed:
             row.update(status='diverged', reason='at iteration 7, the term l2 is NaN.')

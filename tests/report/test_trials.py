@@ -2,12 +2,13 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from dtbox.errors import InputError
 from dtbox.report.disk import last_lines, rows_of
-from dtbox.report.names import headline, kind_of, label, lower_is_better, order_of, plotted, shown
+from dtbox.report.names import FACTS, headline, kind_of, label, lower_is_better, order_of, plotted, shown
 from dtbox.report.trials import read
 
 
@@ -37,6 +38,24 @@ def test_grid_without_grid_json(grid, tmp_path):
     (folder / 'grid.json').unlink()
     found = read([folder])
     assert list(found.axes) == ['lr', 'codebooks'] and found.reference is None and found.title == 'grid' and found.asked == []
+
+
+def test_the_table_that_a_grid_writes(tmp_path):
+    from dtbox.ablation.folder import GridFolder
+    from dtbox.ablation.grid import Trial
+    folder = GridFolder(tmp_path)
+    made = [Trial(f'{lr}__seed0', dict(lr=lr), 0, {'model.lr': lr, 'model.quantizer': dict(type='RQ')}, 'configs/twemoji.py', None) for lr in 'ab']
+    os.makedirs(folder.trial(made[0]))
+    hashes = {f'{part}_hash': part for part in ('config', 'code', 'plugin', 'data')}
+    record = dict(status='done', hashes=hashes, identity='i', iterations=3, seconds=1.5, peak_mb=1.0, parameters=7, tokens=2, bits=8.0,
+                  bits_per_pixel=0.5)
+    (tmp_path / 'trials/a__seed0/trial.json').write_text(json.dumps(record))
+    (tmp_path / 'trials/a__seed0/metrics.json').write_text(json.dumps(dict(all=dict(psnr=20.0), skipped={}, iteration=3)))
+    folder.write_table(SimpleNamespace(trials=made, axes=dict(lr='ab'), threads=2))
+    found = read([tmp_path])
+    assert found.axes == dict(lr=['a', 'b']) and [t.status for t in found.trials] == ['done', 'missing']
+    assert found.metrics == ['all/psnr'] and found.trials[0].facts == {k: record[k] for k in FACTS if k != 'threads'} | dict(threads=2)
+    assert found.trials[0].hashes == hashes
 
 
 def run(folder, name, seed=None, metrics=True):
