@@ -3,6 +3,9 @@ from dtbox.config import REFERENCE, resolve
 from dtbox.errors import InputError, closest
 
 BUDGET = ('hours', 'trials', 'trial_minutes')
+ELSEWHERE = {'seed': '`seeds` of the grid, or --seeds', 'threads': '`threads` of the grid, or --threads', 'work_dir': '--work-dir',
+             'plugins': '`plugins` of the grid, or --plugin'}
+"""Keys of a recipe that no override may set, and what sets them for a grid."""
 
 
 def read_axis(axis, where):
@@ -13,7 +16,7 @@ def read_axis(axis, where):
         variants = axis['variants']
         if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
             raise InputError(f'`variants` is {variants!r}; expected at least one label={{dotted key: value}}.', where)
-        return {str(label): dict(overrides) for label, overrides in variants.items()}
+        return {label: read_overrides(overrides, f'{where}.{label}') for label, overrides in _labelled(variants, where).items()}
     values = axis['values']
     if not isinstance(values, (list, tuple, dict)) or not values:
         raise InputError(f'`values` is {values!r}; expected a list of at least one value, or dict(label=value).', where)
@@ -21,10 +24,28 @@ def read_axis(axis, where):
         odd = next((v for v in values if isinstance(v, (dict, list, tuple))), None)
         if odd is not None:
             raise InputError(f'the value {odd!r} has no short name; write values=dict(label=value, ...).', where)
-        if len(set(map(str, values))) < len(values):
-            raise InputError(f'a value stands there twice: {list(values)}.', where)
-        values = {str(value): value for value in values}
-    return {str(label): {axis['key']: value} for label, value in values.items()}
+        values = list(zip(map(str, values), values))
+        if len(dict(values)) < len(values):
+            raise InputError(f'a value stands there twice: {", ".join(label for label, _ in values)}.', where)
+    return {label: read_overrides({axis['key']: value}, where) for label, value in _labelled(dict(values), where).items()}
+
+
+def _labelled(table, where):
+    """Return a dict with its labels as strings."""
+    named = {str(label): value for label, value in table.items()}
+    if len(named) < len(table):
+        raise InputError(f'two labels read the same: {", ".join(map(repr, table))}.', where)
+    return named
+
+
+def read_overrides(overrides, where):
+    """Return a dict dotted key -> value whose keys are words, and none that a grid sets otherwise."""
+    for key in overrides:
+        if not isinstance(key, str) or not key:
+            raise InputError(f'the key {key!r} is no word; expected a dotted key of the recipe, such as \'quantizer.depth\'.', where)
+        if key in ELSEWHERE:
+            raise InputError(f'`{key}` of a trial is set by {ELSEWHERE[key]}.', where)
+    return dict(overrides)
 
 
 def read_seeds(seeds):
@@ -37,7 +58,9 @@ def read_seeds(seeds):
 
 def read_budget(budget):
     """Return dict of the limits of BUDGET that are set."""
-    budget = dict(budget or {})
+    budget = {} if budget is None else budget
+    if not isinstance(budget, dict):
+        raise InputError(f'`budget` is {budget!r}; expected dict({"=, ".join(BUDGET)}=), each of which may be left out.', 'budget')
     for key, value in budget.items():
         if key not in BUDGET:
             raise InputError(f'`budget` has no `{key}`.{closest(key, BUDGET)} It has: {", ".join(BUDGET)}.', 'budget')
@@ -67,10 +90,17 @@ def read_rules(rules, axes, where):
     """Return a list of dict axis -> set of labels."""
     if isinstance(rules, dict):
         rules = [rules]
-    if not all(isinstance(rule, dict) and rule for rule in rules or []):
+    if not isinstance(rules or [], (list, tuple)) or not all(isinstance(rule, dict) and rule for rule in rules or []):
         raise InputError(f'got {rules!r}; expected a list of dict(axis=label), or axis=[labels].', where)
     return [{axis: {_label(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
              for axis, value in rule.items()} for rule in rules or []]
+
+
+def read_metrics(metrics):
+    """Return the headline metrics as a list."""
+    if not isinstance(metrics or [], (list, tuple)) or not all(isinstance(m, str) for m in metrics or []):
+        raise InputError(f'`metrics` is {metrics!r}; expected a list of SET/METRIC, such as [\'all/psnr\'].', 'metrics')
+    return list(metrics or [])
 
 
 def matches(labels, rules):

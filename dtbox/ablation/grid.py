@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_reference, read_rules, read_seeds
+from dtbox.ablation.axes import (check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules,
+                                 read_seeds)
 from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
 from dtbox.plugins import load_plugins
@@ -28,6 +29,8 @@ KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'm
 TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',
          'bits_per_pixel', 'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
 """Columns of the table that every trial has; an axis cannot be called like one of them."""
+LONGEST = 200
+"""Characters of a trial's name: file systems take 255, and an earlier attempt gets a number behind it."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,14 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
     if not axes:
         raise InputError(f'{path} has no `axes`. A grid needs at least one: axes=dict(lr=dict(key=\'...\', values=[...])).', 'axes')
     for name in axes:
-        if name in TAKEN or not re.fullmatch(r'[A-Za-z_]\w*', name):
+        if name in TAKEN or not re.fullmatch(r'[A-Za-z_]\w*', str(name)):
             raise InputError(f'an axis cannot be called `{name}`: take a plain word that is none of {", ".join(TAKEN)}.', 'axes')
     seeds = read_seeds(cfg.get('seeds', [0]) if seeds is None else seeds)
     threads = cfg.get('threads', 1) if threads is None else threads
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f'`threads` is {threads!r}; expected how many CPU threads a trial uses, 1 or more.', 'threads')
-    shared = dict(overrides=_table(cfg, 'overrides'), options=dict(options or {}), threads=threads, folder=folder, base=cfg.get('base'),
+    shared = dict(overrides=read_overrides(_table(cfg, 'overrides'), 'overrides'), options=read_overrides(options or {}, '--cfg-options'),
+                  threads=threads, folder=folder, base=cfg.get('base'),
                   plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)), *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
     trials, recipes = [], {}
@@ -115,8 +119,8 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
         raise InputError(f'{path} makes no trials: `include`, `exclude` and `seeds` leave none over.')
     _check_collisions(trials)
     name = os.path.splitext(os.path.basename(path))[0]
-    return Grid(name=name, path=str(path), title=cfg.get('title') or name, description=_docstring(path), axes={n: list(a) for n, a in axes.items()},
-                seeds=seeds, metrics=list(cfg.get('metrics') or []), reference=read_reference(cfg.get('reference'), axes),
+    return Grid(name=name, path=str(path), title=str(cfg.get('title') or name), description=_docstring(path), axes={n: list(a) for n, a in axes.items()},
+                seeds=seeds, metrics=read_metrics(cfg.get('metrics')), reference=read_reference(cfg.get('reference'), axes),
                 budget=read_budget(cfg.get('budget')), threads=threads, trials=trials)
 
 
@@ -139,6 +143,8 @@ def _read(path):
 
 def _docstring(path):
     import ast
+    if not path.endswith('.py'):
+        return ''
     with open(path, encoding='utf-8') as f:
         return ast.get_docstring(ast.parse(f.read())) or ''
 
@@ -157,8 +163,9 @@ def _variant(labels, axes, shared, recipes):
         overrides = dict(axes[axis][label])
         base = overrides.pop('base', base)
         chosen += [(key, value, f'axes.{axis}.{label}') for key, value in overrides.items()]
-    if not base:
-        raise InputError(f'the trial {_slug(labels)} has no recipe. Give `base` at the top of the grid or in the variant.', 'base')
+    if not base or not isinstance(base, str):
+        raise InputError(f'the trial {_slug(labels)} has {"no recipe" if not base else f"the recipe {base!r}"}. Give the path of one as `base`, at '
+                         'the top of the grid or in the variant.', 'base')
     place = os.path.normpath(os.path.join(shared['folder'], base))
     if place not in recipes:
         recipes[place] = load_config(place, plugins=shared['plugins'])
@@ -191,6 +198,9 @@ def _check_collisions(trials):
     from dtbox.ablation.identity import config_hash
     names, hashes = {}, {}
     for trial in trials:
+        if len(trial.name) > LONGEST:
+            raise InputError(f'the trial {trial.name[:40]}... would have a name of {len(trial.name)} characters; at most {LONGEST} make a folder. '
+                             'Give its values shorter names: values=dict(label=value).', 'axes')
         for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, config_hash(trial.config), 'are the same run')):
             other = table.setdefault(key, trial)
             if other is not trial:

@@ -56,10 +56,35 @@ def test_filters(write_grid, rule, left):
     ('seeds =', 'threads = 0\nseeds =', '`threads` is 0'),
     ("reference = dict(depth=2, decoder='wide')", "reference = dict(depth=2)", 'one label for each axis'),
     ("wide={'model.tokenizer.decoder.width': 64}", "wide=64", 'expected at least one label'),
+    ('values=[1, 2]', "values={1: 1, '1': 2}", "axes.depth: two labels read the same: 1, '1'"),
+    ("variants=dict(wide={'model.tokenizer.decoder.width': 64}, narrow={})", "variants={1: {}, '1': {'model.tokenizer.decoder.width': 64}}",
+     'two labels read the same'),
+    ('values=[1, 2]', "values={'x' * 300: 1, '2': 2}", r'the trial x{40}\.\.\. would have a name of 3.. characters'),
+    ("key='quantizer.depth'", 'key=5', 'the key 5 is no word'),
+    ("key='quantizer.depth'", "key='seed'", '`seed` of a trial is set by `seeds` of the grid, or --seeds'),
+    ('narrow={}', 'narrow={5: 1}', 'axes.decoder.narrow: the key 5 is no word'),
+    ('narrow={}', "narrow={'base': 5}", 'has the recipe 5'),
+    ('seeds =', "overrides = {'threads': 2}\nseeds =", '`threads` of a trial is set by `threads` of the grid'),
+    ('seeds =', "exclude = 5\nseeds =", 'exclude: got 5; expected a list'),
+    ('seeds =', "budget = '1h'\nseeds =", r"`budget` is '1h'; expected dict\(hours=, trials=, trial_minutes=\)"),
+    ("metrics = ['heldout/psnr']", "metrics = 'heldout/psnr'", "`metrics` is 'heldout/psnr'; expected a list"),
 ])
 def test_bad_grids(write_grid, old, new, message):
     with pytest.raises(InputError, match=f'(?s){message}'):
         read_grid(write_grid((old, new)))
+
+
+@pytest.mark.parametrize('key, where', [('seed', '`seeds`'), ('threads', '`threads`'), ('work_dir', '--work-dir'), ('plugins', '`plugins`')])
+def test_what_a_trial_gets_from_elsewhere_cannot_be_an_option(write_grid, key, where):
+    with pytest.raises(InputError, match=f'--cfg-options: `{key}` of a trial is set by {where}'):
+        read_grid(write_grid(), {key: 7})
+
+
+def test_a_grid_in_json(write_grid, tiny_config):
+    text = f'{{"base": "{tiny_config}", "axes": {{"depth": {{"key": "quantizer.depth", "values": [1, 2]}}}}}}'
+    assert [t.name for t in read_grid(write_grid(text=text, name='g.json')).trials] == ['1__seed0', '2__seed0']
+    text = f'base: {tiny_config}\naxes: {{depth: {{key: quantizer.depth, values: [1, 2]}}}}\n'
+    assert len(read_grid(write_grid(text=text, name='g.yaml')).trials) == 2
 
 
 def test_colliding_folders(write_grid):
