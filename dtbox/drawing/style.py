@@ -1,5 +1,6 @@
 """What the plots share: colours that colour-blind readers tell apart (Okabe and Ito, 2008), type sizes, and writing the file."""
 import os
+import textwrap
 import warnings
 
 from dtbox.files import replacing
@@ -31,6 +32,12 @@ def rules():
     """Return the context in which plots are made: `RULES` over matplotlib's defaults."""
     import matplotlib
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES, 'backend': 'agg'})
+
+
+def graded(name, lower, width):
+    """Return a metric's name, broken at `width` characters, and which way is better: in words, since a PDF embeds a second font for arrows."""
+    better = '(less is better)' if lower else '(more is better)'
+    return f'{name}\n{better}' if len(name) <= width < len(name) + len(better) + 1 else textwrap.fill(f'{name} {better}', width)
 
 
 def save_figure(figure, paths, dpi=160):

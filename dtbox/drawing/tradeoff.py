@@ -2,9 +2,11 @@
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
+import numpy as np
+
 from dtbox.drawing.labels import belongs, distance, place
 from dtbox.drawing.looks import Look, visible
-from dtbox.drawing.style import GRAY, canvas, rules, save_figure
+from dtbox.drawing.style import GRAY, canvas, graded, rules, save_figure
 
 KEYED = 14
 """Labels up to which they are written in the larger type."""
@@ -30,7 +32,7 @@ class Point:
     front: bool = False
 
 
-def draw_tradeoff(points, paths, names, lower, title=''):
+def draw_tradeoff(points, paths, names, lower):
     """Draw variants in the plane of two metrics, with the Pareto front.
 
     Args:
@@ -38,7 +40,6 @@ def draw_tradeoff(points, paths, names, lower, title=''):
         paths: files to write or replace (PNG, PDF, SVG by suffix).
         names: of the two metrics.
         lower: for each of the two, whether less is better.
-        title: line at the top.
 
     Returns:
         labels of the points for which there was no room.
@@ -49,9 +50,8 @@ def draw_tradeoff(points, paths, names, lower, title=''):
         _spread(ax, points, 6.5 if len(points) <= 40 else 4.5)
         _front(ax, [p for p in points if p.front], lower)
         _limits(ax, points)
-        ax.set_xlabel(f'{names[0]}{_arrow(lower[0], "x")}')
-        ax.set_ylabel(f'{names[1]}{_arrow(lower[1], "y")}')
-        ax.set_title(title)
+        ax.set_xlabel(graded(names[0], lower[0], 60))
+        ax.set_ylabel(graded(names[1], lower[1], 42))
         homeless = _label(figure, ax, points)
         save_figure(figure, paths)
     return homeless
@@ -86,9 +86,9 @@ def _limits(ax, points):
                        [p.mean[k] + s * p.half[k] for p in points if p.half[k] is not None for s in (-1, 1)]))
 
 
-def _arrow(lower, axis):
-    sign = {('x', False): '→', ('x', True): '←', ('y', False): '↑', ('y', True): '↓'}[axis, lower]
-    return f'   {sign} better'
+def _ink(colour):
+    """A darker colour, in which text can be read."""
+    return '#' + ''.join(f'{int(int(colour[i:i + 2], 16) * 0.55):02x}' for i in (1, 3, 5))
 
 
 def _label(figure, ax, points):
@@ -99,24 +99,26 @@ def _label(figure, ax, points):
     figure.set_layout_engine('none')
     renderer, pixel = figure.canvas.get_renderer(), figure.dpi / 72
     points = sorted(points, key=lambda p: not p.front)
-    at = [tuple(ax.transData.transform(p.mean)) for p in points]
+    at = ax.transData.transform([p.mean for p in points])
     size = 7 if len(points) <= KEYED else 6
     halo = [withStroke(linewidth=1.8, foreground='white', alpha=0.85)] if any(h is not None for p in points for h in p.half) else None
     texts = [ax.annotate(p.label, p.mean, xytext=(0, 0), textcoords='offset points', va='bottom', ha='left', fontsize=size,
-                         color='#000000' if p.front else '#404040', zorder=5, path_effects=halo) for p in points]
+                         color=_ink(p.look.colour), zorder=5, path_effects=halo) for p in points]
     sizes = [(box.width + 2, box.height + 1) for box in (t.get_window_extent(renderer) for t in texts)]
     edge = ax.get_window_extent(renderer)
     marks = [(x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at]
     boxes = place(at, sizes, (edge.x0 + 2, edge.y0 + 2, edge.x1 - 2, edge.y1 - 2), marks)
-    homeless, leaders = [], []
+    homeless, leaders, colours = [], [], []
     for p, xy, text, box in zip(points, at, texts, boxes):
         if box is None:
             homeless.append(p.label)
             text.remove()
             continue
         text.xyann = ((box[0] + 1 - xy[0]) / pixel, (box[1] + 1 - xy[1]) / pixel)
-        if distance(xy, box) > 12 * pixel or not belongs(xy, box, at):
+        boxed = np.asarray([box])
+        if distance(xy[None], boxed)[0, 0] > 12 * pixel or not belongs(xy, boxed, at)[0]:
             end = ax.transData.inverted().transform((min(max(xy[0], box[0]), box[2]), min(max(xy[1], box[1]), box[3])))
             leaders.append((p.mean, end))
-    ax.add_collection(LineCollection(leaders, colors=GRAY, linewidths=0.5, alpha=0.9, zorder=3.5), autolim=False)
+            colours.append(p.look.colour)
+    ax.add_collection(LineCollection(leaders, colors=colours, linewidths=0.7, zorder=3.5), autolim=False)
     return homeless

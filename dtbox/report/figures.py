@@ -2,7 +2,7 @@
 import itertools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.errors import InputError
 from dtbox.report.disk import rows_of
-from dtbox.report.names import NUMBERED, kind_of, label, lower_is_better, plotted, slug
+from dtbox.report.names import factor_of, kind_of, label, lower_is_better, slug
 from dtbox.report.scores import means
 from dtbox.report.statistics import mean_of, pareto
 
@@ -60,72 +60,62 @@ def tradeoffs(experiment, metrics, folder):
 
 def _tradeoff(experiment, pair, folder, kind):
     """One pair: points for the seeds that have both metrics; None where fewer than two variants have."""
-    found, axes = {}, [plotted(m, experiment.sets) for m in pair]
+    found, names = {}, [label(m, experiment.sets) for m in pair]
     for variant in experiment.variants:
-        seeds = [tuple(t.metrics[m] * factor for m, (_, factor) in zip(pair, axes)) for t in experiment.of(variant).values()
+        seeds = [tuple(t.metrics[m] * factor_of(m) for m in pair) for t in experiment.of(variant).values()
                  if all(m in t.metrics for m in pair)]
         if seeds:
             found[variant] = seeds, [mean_of(values) for values in zip(*seeds)]
     if len(found) < 2:
         return None
-    lower, numbered = [lower_is_better(m) for m in pair], len(experiment.variants) > NUMBERED
+    lower = [lower_is_better(m) for m in pair]
     front = pareto([[m.value for m in both] for _, both in found.values()], lower)
     look = dict(zip(experiment.variants, looks(len(experiment.variants))))
-    places = {v: i + 1 for i, v in enumerate(experiment.variants)}
-    points = [Point(str(places[v]) if numbered else experiment.name(v), look[v], seeds, tuple(m.value for m in both),
-                    tuple(m.half for m in both), on) for (v, (seeds, both)), on in zip(found.items(), front)]
-    names = [label(m, experiment.sets) for m in pair]
-    figure = Figure(f'tradeoff_{slug(pair[0])}_{slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind)
-    homeless = draw_tradeoff(points, figure.paths(folder), [name for name, _ in axes], lower)
-    best = [str(places[v]) if numbered else experiment.name(v) for v, on in zip(found, front) if on]
-    notes = [f'On the Pareto front: {(", " if numbered else "; ").join(best)}.']
-    if numbered:
+    points = [Point(experiment.short(v), look[v], seeds, tuple(m.value for m in both), tuple(m.half for m in both), on)
+              for (v, (seeds, both)), on in zip(found.items(), front)]
+    suffixes = ('.png', '.pdf') if kind == 'tradeoff' else ('.png',)  # a PDF takes as long as all the rest of a figure
+    figure = Figure(f'tradeoff_{slug(pair[0])}_{slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind, suffixes=suffixes)
+    homeless = draw_tradeoff(points, figure.paths(folder), names, lower)
+    between = ', ' if experiment.numbered else '; '
+    notes = [f'On the Pareto front: {between.join(p.label for p in points if p.front)}.']
+    if experiment.numbered:
         notes.append('Numbers as in the tables.')
     if homeless:
-        notes.append(f'No room for the labels of {", ".join(homeless)}.')
+        notes.append(f'No room for the labels of {between.join(homeless)}.')
     if len(found) < len(experiment.variants):
         notes.append('Variants that lack one of the two are left out.')
-    return Figure(figure.name, figure.title, tuple(notes), kind)
+    return replace(figure, notes=tuple(notes))
 
 
 def axis_figures(experiment, metrics, folder):
     """Draw the headline metrics along each axis that has several labels; returns the Figures."""
     figures = []
     for number, (axis, labels) in enumerate(experiment.axes.items()):
-        panels, marginal = [], False
-        for metric in metrics:
-            lines, mixed = _lines(experiment, metric, number, labels)
-            marginal = marginal or mixed
-            if lines:
-                arrow = 'less' if lower_is_better(metric) else 'more'
-                panels.append(AxisPanel(f'{plotted(metric, experiment.sets)[0]} ({arrow} is better)', lines, mixed))
+        panels = [panel for metric in metrics if (panel := _panel(experiment, metric, number, labels)).lines]
         if len(labels) < 2 or not panels:
             continue
-        figure = Figure(f'axis_{slug(axis)}', f'Along {axis}', kind='axis')
-        draw_axis(panels, figure.paths(folder), axis, labels)
         notes = ['Small dots are seeds, large ones means, bars 95 % intervals; a bar that is wider than all values is cut off.']
-        if marginal:
-            notes.append('The first line is the mean over those combinations of the other axes that have every label; the others are the '
-                         'combinations.')
-        figures.append(Figure(figure.name, figure.title, tuple(notes), 'axis'))
+        if any(panel.mean for panel in panels):
+            notes.append('Black: the mean over those combinations of the other axes that have all of these labels; the others: the combinations.')
+        figure = Figure(f'axis_{slug(axis)}', f'Along {axis}', tuple(notes), 'axis')
+        draw_axis(panels, figure.paths(folder), axis, labels)
+        figures.append(figure)
     return figures
 
 
-def _lines(experiment, metric, number, labels):
-    """Lines of a panel: one for each combination of the other axes, led by their mean where there are several. Also says whether it is."""
-    groups, factor = {}, plotted(metric)[1]
+def _panel(experiment, metric, number, labels):
+    """A metric along axis `number`: a line for each combination of the other axes, and the mean of those that have the most labels."""
+    groups, factor = {}, factor_of(metric)
     for variant, mean in means(experiment, metric).items():
         if mean is not None:
             seeds = [factor * t.metrics[metric] for t in experiment.of(variant).values() if metric in t.metrics]
-            rest = variant[:number] + variant[number + 1:]
-            groups.setdefault(rest, {})[labels.index(variant[number])] = (seeds, mean)
-    lines = [(', '.join(rest), [(at, seeds, factor * mean.value, mean.half and factor * mean.half) for at, (seeds, mean) in sorted(places.items())])
-             for rest, places in groups.items()]
+            groups.setdefault(experiment.name(variant, without=number), {})[labels.index(variant[number])] = (
+                seeds, factor * mean.value, None if mean.half is None else factor * mean.half)
+    lines = [(name, [(at, *place) for at, place in sorted(places.items())]) for name, places in groups.items()]
     whole = [places for places in groups.values() if len(places) == max(map(len, groups.values()))]
-    if len(groups) < 2 or len(whole) < 2 or len({tuple(sorted(p)) for p in whole}) > 1:
-        return lines, False
-    middle = [(at, [], factor * float(np.mean([p[at][1].value for p in whole])), None) for at in sorted(whole[0])]
-    return [(f'mean of {len(whole)}', middle), *lines], True
+    alike = len(whole) > 1 and len({tuple(sorted(p)) for p in whole}) == 1
+    middle = [(at, float(np.mean([p[at][1] for p in whole]))) for at in sorted(whole[0])] if alike else ()
+    return AxisPanel(label(metric, experiment.sets), lower_is_better(metric), lines, middle)
 
 
 def curve_figures(experiment, folder):
@@ -184,7 +174,7 @@ def _series(runs):
 
 def _curves(experiment, found, name):
     look = looks(len(experiment.variants))
-    return [(experiment.name(v), look[i], *found[v][name]) for i, v in enumerate(experiment.variants) if name in found[v]]
+    return [(experiment.full(v), look[i], *found[v][name]) for i, v in enumerate(experiment.variants) if name in found[v]]
 
 
 def contact_sheet(experiment, folder):
@@ -195,14 +185,12 @@ def contact_sheet(experiment, folder):
     """
     strips, troubles = {}, []
     for variant in experiment.variants:
-        for trial in experiment.of(variant).values():
-            path = os.path.join(trial.folder, 'heldout.png')
-            if os.path.isfile(path):
+        for path in (os.path.join(trial.folder, 'heldout.png') for trial in experiment.of(variant).values()):
+            if variant not in strips and os.path.isfile(path):
                 try:
                     strips[variant] = read_strip(path)
                 except InputError as e:
                     troubles.append(str(e))
-                break
     if not strips:
         return None, troubles
     inputs, _, names = next(iter(strips.values()))
@@ -212,8 +200,8 @@ def contact_sheet(experiment, folder):
         return None, [*troubles, 'The runs show different held-out pictures: there is no contact sheet.']
     troubles += [f'{experiment.name(v)}: its pictures have another size and are not on the contact sheet.' for v in strips if v not in same]
     rows = [('held-out picture', inputs[[names.index(n) for n in common]])]
-    rows += [(experiment.name(v), made[[has.index(n) for n in common]]) for v, (made, has) in same.items()]
-    note = f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant makes of them. No decoder, no row.'
+    rows += [(experiment.full(v), made[[has.index(n) for n in common]]) for v, (made, has) in same.items()]
+    note = f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant that has a decoder makes of them.'
     figure = Figure('contact_sheet', 'The same held-out pictures', (note,), 'contact', ('.png',))
     draw_contact_sheet(rows, figure.paths(folder)[0], experiment.title, tile=128 if len(rows) <= 12 else 96)
     return figure, troubles

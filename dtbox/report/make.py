@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 
@@ -28,7 +29,7 @@ def build(folders, out=None, metrics=(), reference=None):
         path of the page.
 
     Raises:
-        InputError: nothing to report on (see `trials.read`), no `out` for runs, or `out` holds what no report made.
+        InputError: nothing to report on (see `trials.read`), no `out` for runs, `out` holds what no report made, or cannot be written.
     """
     folders = [os.fspath(f) for f in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
     experiment = read(folders, metrics, reference)
@@ -37,21 +38,34 @@ def build(folders, out=None, metrics=(), reference=None):
             raise InputError('a report on run folders needs a folder to go to: --out DIR.')
         out = os.path.join(folders[0], 'report')
     out = os.path.abspath(os.fspath(out))
-    check_place(out)
-    os.makedirs(os.path.dirname(out), exist_ok=True)
-    made = tempfile.mkdtemp(prefix=f'.{os.path.basename(out)}.', suffix='.part', dir=os.path.dirname(out))
+    try:
+        check_place(out)
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        made = tempfile.mkdtemp(prefix=f'.{os.path.basename(out)}.', suffix='.part', dir=os.path.dirname(out))
+    except OSError as e:
+        raise InputError(f'a report cannot go to {out} ({e.strerror}: {e.filename}). Give another folder: --out DIR.') from e
     try:
         parts = assemble(experiment, made)
-        _write(os.path.join(made, 'index.html'), render(experiment, parts, made))
+        _write(os.path.join(made, 'index.html'), render(experiment, parts, made, _command(folders, out, metrics, reference)))
         _seal(made)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(made, 0o777 & ~umask)  # mkdtemp gives 0700
         check_place(out)
         _swap(made, out)
+    except OSError as e:
+        raise InputError(f'the report cannot be written to {out} ({e}). What was there before is as it was.') from e
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return os.path.join(out, 'index.html')
+
+
+def _command(folders, out, metrics, reference):
+    """Return the command that makes this report."""
+    given = None if [out] == [os.path.join(os.path.abspath(f), 'report') for f in folders] else out
+    parts = ['python', 'tools/report.py', *folders, *(['--out', given] if given else []), *(['--metrics', *metrics] if metrics else []),
+             *(['--reference', reference] if reference is not None else [])]
+    return shlex.join(parts)
 
 
 def assemble(experiment, folder):

@@ -2,14 +2,13 @@
 
 A metric is named SET/METRIC, as in results.csv: `all/psnr`, `variants/t2i_r1/tokens`.
 """
+import math
 import re
 
 from dtbox.evaluation.table import format_of, label_of
 
 MOST = 6
 """Headline metrics that are drawn, at most."""
-NUMBERED = 14
-"""Variants from which on (more than so many) they are numbered, so that plots can label them."""
 
 FACTS = {
     'iterations': ('iterations', ',.0f'),
@@ -25,8 +24,10 @@ FACTS = {
 
 _CODES = ('usage', 'perplexity', 'dead')
 _ORDER = ('psnr', 'ssim', 'l1', 'frechet', 'token_cosine', 'token_mse', 'pooled_cosine', 't2i_', 'i2t_', 'kept', 'zeroshot_')
-_SIGHT = ('psnr', 'ssim', 'l1', 'frechet')
+_SIGHT = ('psnr', 'ssim', 'l1', 'frechet', 'rfid', 'fid', 'lpips')
 _MEANING = ('token_', 'pooled_', 't2i_', 'i2t_', 'zeroshot_', 'kept')
+_LESS = {'l1', 'l2', 'mse', 'rmse', 'mae', 'error', 'loss', 'nll', 'distance', 'frechet', 'fid', 'rfid', 'kid', 'lpips', 'dists'}
+"""Words in a metric's name by which less is better."""
 
 
 def slug(text):
@@ -41,9 +42,14 @@ def part_of(metric):
 
 
 def lower_is_better(metric):
-    """Whether less is better: errors, distances, unused codes, costs."""
-    name = part_of(metric)[1] or metric
-    return name == 'l1' or name.startswith(('frechet', 'dead/')) or name.endswith('_mse') or metric in ('seconds', 'peak_mb', 'parameters', 'bits')
+    """Whether less is better: errors, distances, unused codes."""
+    words = re.split(r'[/_]', part_of(metric)[1].lower())
+    return words[0] == 'dead' if words[0] in _CODES else not _LESS.isdisjoint(words)
+
+
+def is_graded(metric):
+    """Whether variants can be ranked by a metric: perplexity and dead codes depend on the size of the codebook."""
+    return part_of(metric)[1].split('/')[0] not in ('perplexity', 'dead')
 
 
 def kind_of(metric):
@@ -69,31 +75,51 @@ def order_of(metric):
     return kind, known, '', int(number.group(1)) if number else 0, name
 
 
-def label(metric, sets=()):
-    """Return a name for people; the set follows where there are several and it is not `all`.
+def label(metric, sets=(), share='%'):
+    """Return a name for people; the set follows where there are several and it is not `all`, then the unit of a share.
 
     Args:
         metric: SET/METRIC, or the name of a fact.
         sets: names of the held-out sets of the experiment, `all` apart.
+        share: unit of a metric that is a share.
     """
     if metric in FACTS:
         return FACTS[metric][0]
     part, name = part_of(metric)
     text = label_of(name)
-    return text if part == 'all' or len(sets) < 2 and part in sets else f'{text} ({part})'
+    text = text if part == 'all' or len(sets) < 2 and part in sets else f'{text} ({part})'
+    return f'{text} [{share}]' if is_share(metric) else text
 
 
-def shown(metric, value, sign=''):
-    """Return a value as text, '–' where there is none; `sign='+'` shows the sign."""
+def shown(metric, value, half=None, sign='', difference=False):
+    """Return a value as text, `–` where there is none, followed by ± half the width of its interval where that is known.
+
+    Args:
+        metric: SET/METRIC, or the name of a fact.
+        value, half: numbers or None; shares in [0, 1] are shown in percent.
+        sign: '+' shows the sign.
+        difference: whether the value is a difference, so that its size says nothing of the digits that matter.
+    """
     if value is None:
         return '–'
-    spec = FACTS[metric][1] if metric in FACTS else format_of(part_of(metric)[1])
-    return format(value, sign + spec).replace('-', '−')
+    spec, factor = FACTS[metric][1] if metric in FACTS else format_of(part_of(metric)[1]), factor_of(metric)
+    if spec.endswith('%'):
+        spec = f'{spec[:-1]}f'
+    elif spec.endswith('g'):
+        spec = _fixed(half, 2) if difference and half else _fixed(value, 4)
+    text = format(factor * value, sign + spec)
+    return (text if half is None else f'{text} ± {format(factor * half, spec)}').replace('-', '−')
 
 
-def plotted(metric, sets=()):
-    """Return (name with its unit, factor) for an axis of a plot: shares are drawn in percent."""
-    return (f'{label(metric, sets)} [%]', 100.0) if is_share(metric) else (label(metric, sets), 1.0)
+def _fixed(value, digits):
+    """Return the format with as many digits after the point as show `digits` significant ones of a value: its interval gets the same."""
+    exponent = math.floor(math.log10(abs(value))) if value else 0
+    return f'.{max(0, digits - 1 - exponent)}f' if -5 <= exponent < 7 else f'.{digits - 1}e'
+
+
+def factor_of(metric):
+    """Return what a metric is multiplied with to be shown: shares are shown in percent."""
+    return 100.0 if is_share(metric) else 1.0
 
 
 def is_share(metric):
@@ -110,7 +136,7 @@ def headline(asked, present, sets):
     """Return the metrics that come first.
 
     Args:
-        asked: those that the grid names; where it names none, sensible ones are chosen.
+        asked: those that the user or the grid names; where there are none, sensible ones are chosen.
         present: every metric that at least one finished trial has.
         sets: names of the held-out sets.
 
@@ -119,8 +145,8 @@ def headline(asked, present, sets):
     """
     if asked:
         return [m for m in asked if m in present], [m for m in asked if m not in present]
-    wishes = ['all/psnr', 'all/token_cosine']
+    wishes = ['all/psnr', 'all/token_cosine', 'all/pooled_cosine', 'all/ssim']
     wishes += [f'{part}/{name}' for name in ('t2i_r1/tokens', 'i2t_r1/tokens', 'zeroshot_top1/tokens') for part in sets[:2]]
-    wishes += ['all/pooled_cosine', 'all/ssim', *(m for m in present if m.startswith('all/usage/') and '/depth' not in m), *present]
+    wishes += [*(m for m in present if m.startswith('all/usage/') and '/depth' not in m), *present]
     chosen = [m for m in dict.fromkeys(wishes) if m in present and not is_spread(m)]
     return chosen[:MOST], []

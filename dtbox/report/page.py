@@ -1,10 +1,13 @@
 """The page of a report: one HTML file that holds everything, and takes nothing from elsewhere."""
 import base64
 import io
+import json
 import os
 import re
 import time
 from html import escape
+
+from PIL import Image
 
 from dtbox import __version__
 from dtbox.evaluation.table import label_of
@@ -22,7 +25,6 @@ def data_uri(path):
         data = f.read()
     if len(data) <= LARGE:
         return f'data:image/png;base64,{base64.b64encode(data).decode()}', False
-    from PIL import Image
     image, quality = Image.open(io.BytesIO(data)).convert('RGB'), 88
     while len(data) > LARGE:
         out = io.BytesIO()
@@ -65,8 +67,15 @@ def failures(experiment):
             if not t.done and (t.status != 'missing' or t.reason)]
 
 
-def origin(experiment):
-    """Return (name, text) pairs that say where everything comes from."""
+def settings(experiment):
+    """Return (name, lines) of each variant whose recipe and overrides are known."""
+    found = {t.variant: t.settings for t in reversed(experiment.trials) if t.settings}
+    return [(experiment.full(v), [f'{k} = {x if isinstance(x, str) else json.dumps(x)}' for k, x in found[v].items()])
+            for v in experiment.variants if v in found]
+
+
+def origin(experiment, command):
+    """Return (name, text) pairs that say where everything comes from; `command` makes the report."""
     about, trials = experiment.about, [t for t in experiment.trials if t.done]
     found = [('Command', about.get('command')), ('Config', about.get('config')), ('Started', about.get('started')),
              ('Seeds', ', '.join(map(str, sorted({t.seed for t in experiment.trials})))),
@@ -78,7 +87,7 @@ def origin(experiment):
     for kind in ('code_hash', 'plugin_hash', 'data_hash'):
         hashes = list(dict.fromkeys(t.hashes[kind] for t in trials if kind in t.hashes))
         found.append((f'Hash of the {kind.partition("_")[0]}', ', '.join(hashes[:6]) + (f' and {len(hashes) - 6} more' if hashes[6:] else '')))
-    found.append(('Report', f'dtbox {__version__}, {time.strftime("%Y-%m-%d %H:%M")}'))
+    found += [('Command of this report', command), ('Report made', f'{time.strftime("%Y-%m-%d %H:%M")}, dtbox {__version__}')]
     return [(name, str(text)) for name, text in found if text not in (None, '', [], {})]
 
 
@@ -103,7 +112,7 @@ def warnings_of(experiment, absent):
         found.append(f'{len(open_)} of {len(experiment.trials)} trials have not run yet.')
     empty = [experiment.name(v) for v in experiment.variants if not experiment.of(v)]
     if empty:
-        found.append(f'No finished trial: {", ".join(empty)}.')
+        found.append(f'No finished trial: {"; ".join(empty)}.')
     if absent:
         found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
     scores = sorted((m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)), key=order_of)  # vocabularies may differ
@@ -121,7 +130,7 @@ def warnings_of(experiment, absent):
     return found
 
 
-def render(experiment, parts, folder):
+def render(experiment, parts, folder, command):
     """Return the page as HTML.
 
     Args:
@@ -129,14 +138,17 @@ def render(experiment, parts, folder):
         parts: dict of what `dtbox.report.make.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
             `figures`, `warnings`.
         folder: of the report; its figures are read from figures/.
+        command: that makes the report.
     """
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
     env = Environment(loader=PackageLoader('dtbox.report', ''), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
     def picture(figure: Figure):
-        uri, lossy = data_uri(figure.paths(os.path.join(folder, 'figures'))[0])
-        return dict(uri=uri, lossy=lossy)
+        path = figure.paths(os.path.join(folder, 'figures'))[0]
+        uri, lossy = data_uri(path)
+        with Image.open(path) as image:
+            return dict(uri=uri, lossy=lossy, width=image.width, height=image.height)
 
     figures = {}
     for figure in parts['figures']:
@@ -146,5 +158,5 @@ def render(experiment, parts, folder):
         counts[trial.status] = counts.get(trial.status, 0) + 1
     return env.get_template('page.html').render(
         experiment=experiment, parts=parts, figures=figures, counts=counts, done=counts.get('done', 0), failures=failures(experiment),
-        origin=origin(experiment), description=Markup(prose(experiment.description)), style=Markup(env.loader.get_source(env, 'style.css')[0]),
-        table=lambda t: Markup(t.html()), picture=picture)
+        origin=origin(experiment, command), settings=settings(experiment), description=Markup(prose(experiment.description)),
+        style=Markup(env.loader.get_source(env, 'style.css')[0]), table=lambda t: Markup(t.html()), picture=picture)

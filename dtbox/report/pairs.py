@@ -1,13 +1,12 @@
 """Differences to the reference variant, paired over the same held-out pictures and the same seeds (samples.npz of the runs)."""
 import os
 import re
-from dataclasses import replace
 
 import numpy as np
 
 from dtbox.errors import InputError
 from dtbox.evaluation.samples import FILE, read_samples
-from dtbox.report.names import is_share, part_of
+from dtbox.report.names import part_of
 from dtbox.report.statistics import paired
 
 RANKED = re.compile(r'(.*/)?(t2i|i2t)_r(\d+)/(teacher|tokens)')
@@ -75,10 +74,7 @@ def columns(experiment, headline):
 
 
 def compare(experiment, samples, variant, metric):
-    """Return the `Difference` of a variant to the reference in one metric; None where no seed has the scores of both.
-
-    A share comes in points: 1 is 1 %.
-    """
+    """Return the `Difference` of a variant to the reference in one metric; None where no seed has the scores of both."""
     ours, theirs = experiment.of(variant), experiment.of(experiment.reference)
     found = [(samples.of(ours[seed], metric), samples.of(theirs[seed], metric)) for seed in ours if seed in theirs]
     found = [pair for pair in found if None not in pair]
@@ -91,12 +87,7 @@ def compare(experiment, samples, variant, metric):
             common = np.intersect1d(common, other, assume_unique=True)
     if not len(common):
         return None
-    rows = [_at(a, common) - _at(b, common) for a, b in found]
-    difference = paired(np.stack(rows))
-    if is_share(metric):
-        half, narrow = (None if h is None else 100 * h for h in (difference.half, difference.narrow))
-        return replace(difference, value=100 * difference.value, half=half, narrow=narrow)
-    return difference
+    return paired(np.stack([_at(a, common) - _at(b, common) for a, b in found]))
 
 
 def _at(series, common):

@@ -1,11 +1,13 @@
 """The tables of a report: scores, facts, paired differences, every metric of each set, every trial."""
 from dtbox.report import names, pairs
+from dtbox.report.experiment import HASHES
 from dtbox.report.names import FACTS, kind_of, label, lower_is_better, shown
 from dtbox.report.statistics import mean_of
 from dtbox.report.tables import Cell, Column, Table
 
 INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
-BEST = 'Bold: the best mean of a column, which need not be separable from the next.'
+BEST = '↑ more is better, ↓ less is better; bold: the best mean of a column, which need not be separable from the next.'
+PICTURES = 'Shares of hits also depend on which pictures are held out, which no interval over seeds shows: compare them by paired differences.'
 
 
 def means(experiment, metric):
@@ -23,9 +25,8 @@ def score_table(experiment, metrics, name, title):
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
         for metric in metrics:
             mean = found[metric][variant]
-            text = shown(metric, mean and mean.value)
-            if mean and mean.half is not None:
-                text, several = f'{text} ± {shown(metric, mean.half)}', True
+            text = shown(metric, mean and mean.value, mean and mean.half)
+            several = several or bool(mean and mean.half is not None)
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
             gaps = gaps or (mean.count if mean else 0) < count
@@ -33,8 +34,12 @@ def score_table(experiment, metrics, name, title):
                             raw=(mean.value, mean.half, mean.count) if mean else ()))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
-    columns += [Column(label(m, experiment.sets), (m, f'{m} ±', f'{m} n')) for m in metrics]
+    columns += [Column(_graded(m, experiment.sets), (m, f'{m} ±', f'{m} n')) for m in metrics]
     notes = [INTERVAL if several else 'One seed each: no intervals.', BEST]
+    if any(kind_of(m) == 'semantics' and names.is_share(m) for m in metrics):
+        notes.append(PICTURES)
+    if not all(map(names.is_graded, metrics)):
+        notes.append('Perplexity and the number of dead codes depend on the size of the codebook, so none is the best.')
     if gaps:
         notes.append('–: not measured; (n 2): measured in two seeds only.')
     return Table(name, title, columns, rows, notes)
@@ -78,22 +83,16 @@ def paired_table(experiment, samples, metrics):
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
-    columns += [Column(_points(m, experiment.sets), tuple(f'{m} {part}' for part in parts)) for m in metrics]
+    columns += [Column(label(m, experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
     return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, metrics, seeds))
 
 
 def _difference(d, metric):
     if d is None:
         return Cell('–')
-    spec = '+.1f' if names.is_share(metric) else '+' + names.format_of(names.part_of(metric)[1])
-    text = format(d.value, spec) + (f' ± {format(d.half, spec[1:])}' if d.half is not None else '')
     better = (d.value < 0) == lower_is_better(metric) if d.sure else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
-    return Cell(text.replace('-', '−'), better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
-
-
-def _points(metric, sets):
-    return label(metric, sets) + (' [points]' if names.is_share(metric) else '')
+    return Cell(shown(metric, d.value, d.half, '+', difference=True), better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
 
 
 def _paired_notes(found, metrics, seeds):
@@ -131,9 +130,9 @@ def trial_table(experiment):
     for t in experiment.trials:
         seconds = t.facts.get('seconds')
         cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown('seconds', seconds), raw=(seconds,))]
-        rows.append([*cells, *(Cell(t.hashes.get(h, '–')) for h in ('config_hash', 'code_hash', 'plugin_hash', 'data_hash'))])
+        rows.append([*cells, *(Cell(t.hashes.get(h, '–'), raw=(t.hashes.get(h),)) for h in HASHES)])
     columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True), Column('time [s]', ('seconds',))]
-    return Table('trials', 'Every trial', [*columns, *(Column(f'{h} hash', words=True) for h in ('config', 'code', 'plugin', 'data'))], rows)
+    return Table('trials', 'Every trial', [*columns, *(Column(h.replace('_', ' '), (h,), words=True) for h in HASHES)], rows)
 
 
 def _set(part):
@@ -141,13 +140,15 @@ def _set(part):
 
 
 def _name(experiment, variant):
-    name = experiment.name(variant)
-    number = experiment.variants.index(variant) + 1
-    return Cell(f'{number}. {name}' if len(experiment.variants) > names.NUMBERED else name, raw=(name,))
+    return Cell(experiment.full(variant), raw=(experiment.name(variant),))
+
+
+def _graded(metric, sets):
+    return f'{label(metric, sets)}\u00a0{"↓" if lower_is_better(metric) else "↑"}' if names.is_graded(metric) else label(metric, sets)
 
 
 def _best(value, column, metric):
     values = [m.value for m in column.values() if m is not None]
-    if len(set(values)) < 2:
+    if len(set(values)) < 2 or not names.is_graded(metric):
         return False
     return value == (min(values) if lower_is_better(metric) else max(values))

@@ -2,6 +2,7 @@
 import csv
 import io
 import re
+import textwrap
 from dataclasses import dataclass, field
 from html import escape
 from typing import List, Optional, Tuple
@@ -9,8 +10,9 @@ from typing import List, Optional, Tuple
 UP, DOWN = '▲', '▼'
 
 _TEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
-        '^': r'\textasciicircum{}', '±': r'$\pm$', '−': r'$-$', '–': '--', UP: r'$\blacktriangle$', DOWN: r'$\blacktriangledown$', '×': r'$\times$',
-        '<': r'\textless{}', '>': r'\textgreater{}', '|': r'\textbar{}'}
+        '^': r'\textasciicircum{}', '±': r'$\pm$', '−': r'$-$', '–': '--', UP: r'$\blacktriangle$', DOWN: r'$\blacktriangledown$',
+        '↑': r'$\uparrow$', '↓': r'$\downarrow$', '→': r'$\rightarrow$', '×': r'$\times$', '<': r'\textless{}', '>': r'\textgreater{}',
+        '|': r'\textbar{}', '\u00a0': '~'}
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Table:
             '% needs \\usepackage{amssymb, booktabs, graphicx}', r'\begin{table}', r'\centering', rf'\caption{{{_tex(caption)}}}',
             rf'\label{{tab:{re.sub(r"[^a-z0-9]+", "-", self.name.lower())}}}', r'\smallskip',
             r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%', rf'\begin{{tabular}}{{{kinds}}}', r'\toprule',
-            ' & '.join(_tex(c.title) for c in self.columns) + r' \\', r'\midrule', *rows, r'\bottomrule', r'\end{tabular}}', r'\end{table}', ''])
+            ' & '.join(map(_head, self.columns)) + r' \\', r'\midrule', *map(_guarded, rows), r'\bottomrule', r'\end{tabular}}', r'\end{table}', ''])
 
 
 def _firsts(row, columns):
@@ -121,6 +123,17 @@ def _md(text):
 
 def _tex(text):
     return ''.join(_TEX.get(c, c) for c in text)
+
+
+def _head(column):
+    """A column's title, broken into short lines that stand on the rule below them."""
+    lines = [_guarded(_tex(line)) for line in textwrap.wrap(column.title, 18, break_long_words=False)]
+    return rf'\shortstack[{"l" if column.words else "r"}]{{' + r' \\ '.join(lines) + '}' if len(lines) > 1 else ''.join(lines)
+
+
+def _guarded(line):
+    r"""A line that LaTeX does not take for an argument of the \\ before it."""
+    return f'{{}}{line}' if line.startswith(('[', '*')) else line
 
 
 def _raw(value):

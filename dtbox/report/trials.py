@@ -1,105 +1,18 @@
 """What a report is made of: the trials of a grid's folder, or plain run folders, as they lie on disk. Nothing is run, no model is built."""
 import csv
+import json
 import math
 import os
 import re
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Optional
 
 from dtbox.errors import InputError, closest
 from dtbox.report.disk import flat_metrics, read_json, seconds_of, settings_of
+from dtbox.report.experiment import HASHES, NUMBERS, Experiment, Trial
+from dtbox.report.names import is_spread
 
 BEFORE = ('trial', 'folder', 'status', 'reason')
 """First columns of results.csv; the axes follow, then `seed`. Columns with a slash in their name (SET/METRIC) are metrics."""
-NUMBERS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads')
-HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
 SEED = re.compile(r'[-_]+seed(\d+)$')
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run.
-
-    Attributes:
-        name: for people.
-        folder: its run folder; may be gone.
-        status: done, failed, diverged, killed, timeout or missing.
-        reason: why it is not done, or ''.
-        variant: labels of the axes.
-        seed: of weights, data order and augmentation.
-        facts: name -> number, what is known of `NUMBERS`.
-        hashes: name -> text, what is known of `HASHES`.
-        metrics: SET/METRIC -> number, what was measured.
-    """
-    name: str
-    folder: str
-    status: str
-    reason: str
-    variant: tuple
-    seed: int
-    facts: dict = field(default_factory=dict)
-    hashes: dict = field(default_factory=dict)
-    metrics: dict = field(default_factory=dict)
-
-    @property
-    def done(self):
-        """Whether it has finished."""
-        return self.status == 'done'
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Trials and what is known of them all.
-
-    Attributes:
-        title, description: for people.
-        axes: axis -> list of labels.
-        trials: every Trial.
-        about: grid.json, or what stands in for it.
-        asked: headline metrics that were asked for.
-        reference: labels of the reference variant, or None where nobody named one.
-    """
-    title: str
-    description: str
-    axes: dict
-    trials: list
-    about: dict
-    asked: list
-    reference: Optional[tuple]
-
-    @cached_property
-    def variants(self):
-        """The variants in order, those without a finished trial included."""
-        return list(dict.fromkeys(t.variant for t in self.trials))
-
-    def of(self, variant):
-        """Return dict seed -> finished trial of a variant, by seed."""
-        return dict(sorted((t.seed, t) for t in self.trials if t.variant == variant and t.done))
-
-    def name(self, variant):
-        """Return a variant's name: the labels of the axes along which variants differ."""
-        return ', '.join(variant[i] for i in self._moving or range(len(variant)))
-
-    @cached_property
-    def _moving(self):
-        return [i for i, labels in enumerate(zip(*self.variants)) if len(set(labels)) > 1]
-
-    @property
-    def heading(self):
-        """What `name` says of a variant: the axes along which variants differ."""
-        axes = list(self.axes)
-        return ', '.join(axes[i] for i in self._moving or range(len(axes)))
-
-    @cached_property
-    def sets(self):
-        """Names of the held-out sets, `all` apart."""
-        return list(dict.fromkeys(m.partition('/')[0] for t in self.trials for m in t.metrics if not m.startswith('all/')))
-
-    @cached_property
-    def metrics(self):
-        """Every metric that a finished trial has, in order."""
-        return list(dict.fromkeys(m for t in self.trials if t.done for m in t.metrics))
 
 
 def read(folders, metrics=(), reference=None):
@@ -111,7 +24,8 @@ def read(folders, metrics=(), reference=None):
         reference: name of the reference variant (see `Experiment.name`) in place of the grid's.
 
     Raises:
-        InputError: no such folder, neither grid nor run, files that cannot be read, two runs of one variant and seed, an unknown reference.
+        InputError: no such folder, neither grid nor run, files that cannot be read, two runs of one variant and seed, an unknown reference or
+            metric.
     """
     for folder in folders:
         if not os.path.isdir(folder):
@@ -126,12 +40,21 @@ def read(folders, metrics=(), reference=None):
         reference = found.name(found.variants[0])
     known = {found.name(v): v for v in found.variants}
     if reference is not None and reference not in known:
-        raise InputError(f'there is no variant `{reference}` to compare with.{closest(reference, known)} There are: {", ".join(known)}.')
+        raise InputError(f'there is no variant `{reference}` to compare with.{closest(reference, known)} There are: {_some(known, "; ")}.')
     chosen = found.reference if reference is None else known[reference]
     if chosen is not None and known and chosen not in known.values():
         raise InputError(f'the reference of {folders[0]} is {", ".join(chosen)}, which is none of its variants. Name another: '
-                         f'--reference NAME, one of {", ".join(known)}.')
+                         f'--reference NAME, one of {_some(known, "; ")}.')
+    for metric in metrics:
+        if found.metrics and metric not in found.metrics:
+            raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, found.metrics)} There are: '
+                             f'{_some([m for m in found.metrics if not is_spread(m)], ", ")}.')
     return Experiment(found.title, found.description, found.axes, found.trials, found.about, list(metrics) or found.asked, chosen)
+
+
+def _some(names, between, most=20):
+    names = list(names)
+    return between.join(names[:most]) + (f' and {len(names) - most} more' if names[most:] else '')
 
 
 def read_grid(folder):
@@ -146,7 +69,7 @@ def read_grid(folder):
     lacking = [c for c in ('trial', 'folder', 'status', 'seed') if c not in columns]
     if lacking:
         raise InputError(f'{path} has no column {", ".join(lacking)}; expected the table that a grid leaves.')
-    about = read_json(os.path.join(folder, 'grid.json'))
+    about = _about(os.path.join(folder, 'grid.json'))
     axes = list(about.get('axes') or [c for c in columns[:columns.index('seed')] if c not in BEFORE])
     absent = [axis for axis in axes if axis not in columns]
     if absent:
@@ -162,14 +85,24 @@ def read_grid(folder):
                       trials, about, list(about.get('metrics') or []), reference)
 
 
+def _about(path):
+    """Return grid.json; what the report reads of it has the types that a grid writes."""
+    about = read_json(path)
+    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str)
+    for key, kind in kinds.items():
+        if about.get(key) is not None and not isinstance(about[key], kind):
+            raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. Run the grid again with --resume to have it written anew.')
+    return about
+
+
 def _row(row, number, folder, axes, metrics, path):
     def value(column, kind=float):
         text = (row.get(column) or '').strip()
         try:
             found = kind(text) if text else None
         except ValueError as e:
-            raise InputError(f'{path}, line {number}: `{column}` is {text!r}; expected a number.') from e
-        return found if found is None or math.isfinite(found) else None
+            raise InputError(f'{path}, line {number}: `{column}` is {text!r}; expected {"JSON" if kind is _settings else "a number"}.') from e
+        return None if isinstance(found, float) and not math.isfinite(found) else found
 
     if None in row or any(v is None for v in row.values()):
         raise InputError(f'{path}, line {number} has not the columns of the header.')
@@ -177,9 +110,17 @@ def _row(row, number, folder, axes, metrics, path):
     if seed is None:
         raise InputError(f'{path}, line {number} has no seed.')
     numbers = {c: v for c in NUMBERS if (v := value(c)) is not None}
-    return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], row.get('reason') or '',
+    reason = row.get('reason') or ('it has not said how it ended: it was killed, or is still running' if row['status'] == 'killed' else '')
+    return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], reason,
                  tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)},
-                 {c: v for c in metrics if (v := value(c)) is not None})
+                 {c: v for c in metrics if (v := value(c)) is not None}, value('overrides', _settings) or {})
+
+
+def _settings(text):
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        raise ValueError
+    return settings
 
 
 def read_runs(folders):

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from dtbox.drawing import labels, looks, strips
-from dtbox.drawing.along import AxisPanel, draw_axis, numbers_of
+from dtbox.drawing.along import AxisPanel, colours_of, draw_axis, numbers_of
 from dtbox.drawing.runs import draw_runs
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.errors import InputError
@@ -25,14 +25,24 @@ def test_labels_never_cover_each_other_or_points():
     marks = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
     boxes = labels.place(points, [(14, 8)] * 60, EVERYWHERE, marks)
     assert None not in boxes and all(b[0] >= 0 and b[1] >= 0 and b[2] <= 400 and b[3] <= 300 for b in boxes)
-    assert not any(labels.overlap(a, b) for i, a in enumerate(boxes) for b in [*boxes[:i], *marks])
+    boxes = np.array(boxes)
+    assert not labels.overlap(boxes, np.array(marks)).any() and labels.overlap(boxes, boxes).sum() == 60  # each with itself
 
 
 def test_distance_and_belonging_by_hand():
-    box = (10, 10, 20, 20)
-    assert labels.distance((15, 15), box) == 0 and labels.distance((7, 6), box) == 5 and labels.distance((30, 15), box) == 10
-    assert labels.belongs((5, 15), box, [(5, 15), (30, 15)]) and not labels.belongs((5, 15), box, [(5, 15), (15, 25)])
-    assert labels.overlap(box, (19, 19, 30, 30)) and not labels.overlap(box, (20, 10, 30, 20))
+    boxes, points = np.array([(10, 10, 20, 20), (0, 0, 1, 1)]), np.array([(15, 15), (7, 6), (30, 15)])
+    assert labels.distance(points, boxes)[0].tolist() == [0, 5, 10] and labels.distance(points[:1], boxes)[1, 0] == pytest.approx(14 * 2 ** 0.5)
+    assert labels.belongs((5, 15), boxes, np.array([(5, 15), (31, 15)])).tolist() == [True, True]
+    assert labels.belongs((5, 15), boxes, np.array([(5, 15), (29, 15), (5, 16)])).tolist() == [False, False]
+    assert labels.overlap(boxes, np.array([(19, 19, 30, 30), (20, 10, 30, 20)])).tolist() == [[True, False], [False, False]]
+
+
+def test_a_label_never_sits_nearer_to_another_point():
+    """Two points side by side, a long label: above right of the left one it would seem to be the label of the right one."""
+    points = [(100, 100), (140, 100)]
+    boxes = np.array(labels.place(points, [(70, 10)] * 2, EVERYWHERE, [(x - 5, y - 5, x + 5, y + 5) for x, y in points]))
+    near = labels.distance(np.array(points), boxes)
+    assert (near[0, 1] > 2 * near[0, 0]) and (near[1, 0] > 2 * near[1, 1])
 
 
 def test_looks_tell_variants_apart():
@@ -60,10 +70,22 @@ def test_axis_of_numbers_and_of_names(tmp_path):
     assert numbers_of(['0.1', '1e-3']) == [0.1, 0.001] and numbers_of(['8']) is None and numbers_of(['1', 'two']) is None
     assert numbers_of(['1', '1.0']) is None and numbers_of(['1', 'nan']) is None
     places = [(0, [1.0, 2.0], 1.5, 6.4), (1, [3.0], 3.0, None)]
-    panels = [AxisPanel('PSNR', [('mean', [(0, [], 1.2, None)]), ('a', places), ('b', places[:1])], True), AxisPanel('SSIM', [('a', places)] * 9)]
-    for name, places_of in (('numbers', ['0.001', '0.1']), ('names', ['one', 'two'])):
-        draw_axis(panels, [tmp_path / f'{name}.png', tmp_path / f'{name}.pdf'], 'axis', places_of)
+    panels = [AxisPanel('PSNR', False, [('a', places), ('b', places[:1])], [(0, 1.2)]),
+              AxisPanel('a metric with a name that is longer than its panel', True, [(f'{i}', places) for i in range(9)])]
+    for name, labels_of in (('numbers', ['0.001', '0.1']), ('names', ['one', 'two, a label that is longer than half of a panel is wide'])):
+        draw_axis(panels, [tmp_path / f'{name}.png', tmp_path / f'{name}.pdf'], 'axis', labels_of)
         assert Image.open(tmp_path / f'{name}.png').width > 900 and (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_a_line_has_the_same_colour_in_every_panel():
+    place, mean = [(0, [1.0], 1.0, None)], [(0, 1.0)]
+    panels = [AxisPanel('x', False, [('a', place), ('b', place)], mean), AxisPanel('y', False, [('b', place), ('c', place)])]
+    colours, many = colours_of(panels)
+    assert list(colours) == ['a', 'b', 'c'] and len(set(colours.values())) == 3 and not many
+    full = [AxisPanel('x', False, [(f'{i}', place) for i in range(7)])]
+    assert len(set(colours_of(full)[0].values())) == 7 and not colours_of(full)[1]
+    assert colours_of([AxisPanel('x', False, full[0].lines, mean)])[1]  # black is that of the mean
+    assert colours_of([AxisPanel('x', False, [*full[0].lines, ('7', place)])])[1]
 
 
 def test_figures_do_not_tell_the_time(tmp_path):

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 FIRST = ('trial', 'folder', 'status', 'reason')
-FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash', 'code_hash',
-         'plugin_hash', 'data_hash', 'identity')
+FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash',
+         'code_hash', 'plugin_hash', 'data_hash', 'identity')
 SETS = ('concepts', 'variants')
 
 
@@ -54,17 +54,29 @@ def write_grid(folder, axes, seeds, pictures=40, tile=32, metrics=(), reference=
             _write_run(run, v, seed, inputs, sheets)
         rows.append(row)
     columns = [*FIRST, *axes, *FACTS]
-    columns += sorted({k for row in rows for k in row} - set(columns))
-    with open(folder / 'results.csv', 'w', newline='') as f:
-        writer = csv.DictWriter(f, columns, restval='', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    _write_rows(folder, rows, columns + sorted({k for row in rows for k in row} - set(columns)))
     about = dict(format=1, name='made-up', title='A made-up grid', description='Numbers that nobody measured.', config='configs/ablations/made_up.py',
                  command='python tools/ablate.py configs/ablations/made_up.py', axes={k: list(v) for k, v in axes.items()}, seeds=list(seeds),
                  metrics=list(metrics), reference=reference, started='2025-01-01 12:00:00', machine=dict(processor='CPU', cores=2, gpus=[]),
                  versions=dict(dtbox='0', torch='0'), seconds=3723.0, workers=2, threads=1)
     (folder / 'grid.json').write_text(json.dumps(about))
     return rows
+
+
+def edit_rows(folder, change):
+    """Have a function change the rows of a results.csv, a list of dicts of text."""
+    with open(folder / 'results.csv', newline='') as f:
+        reader = csv.DictReader(f)
+        rows, columns = list(reader), reader.fieldnames
+    change(rows)
+    _write_rows(folder, rows, columns)
+
+
+def _write_rows(folder, rows, columns):
+    with open(folder / 'results.csv', 'w', newline='') as f:
+        writer = csv.DictWriter(f, columns, restval='', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _facts(v, seed):

@@ -5,11 +5,12 @@ import io
 import pytest
 
 from dtbox.report import scores
+from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.pairs import Samples
 from dtbox.report.scores import fact_table, means, paired_table, score_table, trial_table
 from dtbox.report.statistics import Difference
 from dtbox.report.tables import Cell, Column, Table
-from dtbox.report.trials import Experiment, Trial, read
+from dtbox.report.trials import read
 
 TABLE = Table('a_table', 'A & title', [Column('run', words=True), Column('PSNR [dB]', ('psnr', 'psnr ±', 'psnr n'))], [
     [Cell('a_b|<i>'), Cell('22.80 ± 0.10', True, raw=(22.8, 0.1, 3))], [Cell('50% #1'), Cell('−1.0', better=False, raw=(-1.0, None, 1))],
@@ -40,6 +41,16 @@ def test_latex():
     assert [line for line in lines if 'rule' in line] == [r'\toprule', r'\midrule', r'\bottomrule']
 
 
+def test_latex_that_could_be_taken_for_arguments():
+    """After a line's end, a bracket or a star would be an argument of it."""
+    table = Table('t', 'T', [Column('taps', words=True), Column('text to image R@1, tokens [%]\u00a0↑', ('x',)), Column('')], [
+        [Cell('[2, 1]'), Cell('1'), Cell('')], [Cell('*'), Cell('2'), Cell('')]])
+    lines = table.latex().splitlines()
+    assert r'taps & \shortstack[r]{text to image R@1, \\ tokens [%]~$\uparrow$} &  \\'.replace('[%]', r'[\%]') in lines
+    assert r'{}[2, 1] & 1 &  \\' in lines and r'{}* & 2 &  \\' in lines
+    assert r'{}[points]' in Table('t', 'T', [Column('of all the queries [points]')], []).latex()
+
+
 def experiment(*trials, reference=None):
     made = [Trial(f'{name}{seed}', '/none', 'done' if metrics else 'failed', '', (name,), seed, metrics=metrics or {})
             for name, seed, metrics in trials]
@@ -54,8 +65,16 @@ def test_best_gaps_and_counts():
     assert texts == [['a', '2', '21.00 ± 12.71', '0.1000 (n 1)'], ['b', '1', '20.50', '0.2000'], ['c', '0', '–', '–']]
     assert [[cell.bold for cell in row] for row in table.rows] == [[False, False, True, True], [False] * 4, [False] * 4]
     assert table.rows[0][2].raw == (21.0, pytest.approx(12.7062, abs=1e-3), 2) and any('(n 2)' in note for note in table.notes)
+    assert [c.title for c in table.columns[2:]] == ['PSNR [dB]\u00a0↑', 'L1 in [-1, 1]\u00a0↓']
     same = score_table(experiment(('a', 0, {'all/psnr': 1.0}), ('b', 0, {'all/psnr': 1.0})), ['all/psnr'], 'x', 'X')
     assert not any(cell.bold for row in same.rows for cell in row) and same.notes[0].startswith('One seed each')
+
+
+def test_codebooks_of_other_sizes_are_not_ranked():
+    scores = {'all/usage/x': 0.5, 'all/perplexity/x': 100.0, 'all/dead/x': 10.0}
+    table = score_table(experiment(('a', 0, scores), ('b', 0, {k: 2 * v for k, v in scores.items()})), list(scores), 'x', 'X')
+    assert [c.title for c in table.columns[2:]] == ['codes in use, x [%]\u00a0↑', 'perplexity, x', 'dead codes, x']
+    assert [[cell.bold for cell in row[2:]] for row in table.rows] == [[False] * 3, [True, False, False]] and 'none is the best' in table.notes[-1]
 
 
 def test_many_variants_are_numbered():

@@ -8,7 +8,8 @@ import pytest
 
 from dtbox.errors import InputError
 from dtbox.report.disk import last_lines, rows_of
-from dtbox.report.names import FACTS, headline, kind_of, label, lower_is_better, order_of, plotted, shown
+from dtbox.report.experiment import Experiment, Trial
+from dtbox.report.names import FACTS, factor_of, headline, kind_of, label, lower_is_better, order_of, shown
 from dtbox.report.trials import read
 
 
@@ -31,6 +32,8 @@ def test_grid(grid):
     assert trial.facts['parameters'] == 3_000_000 and trial.metrics['all/frechet_teacher'] == 0.1 and trial.hashes['code_hash'] == 'c0de' * 4
     assert os.path.isfile(os.path.join(trial.folder, 'samples.npz')) and set(found.sets) == {'concepts', 'variants'}
     assert read([grid], ['all/ssim'], '0.01, one').reference == ('0.01', 'one')
+    with pytest.raises(InputError, match='no finished trial has the metric `all/psnrr`. Did you mean `all/psnr`'):
+        read([grid], ['all/psnrr'])
 
 
 def test_grid_without_grid_json(grid, tmp_path):
@@ -55,7 +58,8 @@ def test_the_table_that_a_grid_writes(tmp_path):
     found = read([tmp_path])
     assert found.axes == dict(lr=['a', 'b']) and [t.status for t in found.trials] == ['done', 'missing']
     assert found.metrics == ['all/psnr'] and found.trials[0].facts == {k: record[k] for k in FACTS if k != 'threads'} | dict(threads=2)
-    assert found.trials[0].hashes == hashes
+    assert found.trials[0].hashes == hashes and found.trials[1].settings == {
+        'recipe': 'twemoji.py', 'model.lr': 'b', 'model.quantizer': dict(type='RQ')}
 
 
 def run(folder, name, seed=None, metrics=True):
@@ -103,7 +107,8 @@ def test_nothing_to_read(tmp_path, grid):
 @pytest.mark.parametrize('old, new, says', [
     (',seed,', ',sead,', 'has no column seed'), (',codebooks,', ',other,', 'no column codebooks, which grid.json names'),
     ('diverged', 'diverged,more', 'not the columns of the header'), (',300,', ',many,', "`iterations` is 'many'; expected a number"),
-    ('"reference": {"lr": "0.001"', '"reference": {"lr": "7"', 'which is none of its variants')])
+    ('"reference": {"lr": "0.001"', '"reference": {"lr": "7"', 'which is none of its variants'),
+    ('"axes": {', '"axes": 3, "x": {', '`axes` is 3, which no grid writes'), ('"{""recipe""', '"[""recipe""', '`overrides` is .* expected JSON')])
 def test_bad_tables(grid, tmp_path, old, new, says):
     folder = copied(grid, tmp_path)
     edit(folder, old, new)
@@ -111,6 +116,24 @@ def test_bad_tables(grid, tmp_path, old, new, says):
     about.write_text(about.read_text().replace(old, new))
     with pytest.raises(InputError, match=says):
         read([folder])
+
+
+def test_a_trial_that_does_not_say_how_it_ended(grid, tmp_path):
+    folder = copied(grid, tmp_path)
+    edit(folder, 'diverged,"at iteration 7, the term l2 is NaN."', 'killed,')
+    assert [t.reason for t in read([folder]).trials if t.status == 'killed'] == [
+        'it has not said how it ended: it was killed, or is still running']
+
+
+def test_names_of_variants():
+    def named(*variants):
+        return Experiment('', '', {'a': [], 'b': []}, [Trial('', '', 'done', '', v, 0) for v in variants], {}, [], None)
+    few = named(('x', 'p'), ('y', 'p'))
+    assert [few.name(v) for v in few.variants] == ['x', 'y'] == [few.short(v) for v in few.variants] and not few.numbered
+    both = named(('x', 'p'), ('y', 'q'))
+    assert both.name(('y', 'q')) == 'y, q' == both.full(('y', 'q')) and both.name(('y', 'q'), without=0) == 'q'
+    for many in (named(*((str(i), 'p') for i in range(15))), named(('0', 'p'), ('a name that is longer than a plot has room for', 'p'))):
+        assert many.numbered and many.short(many.variants[1]) == '2' and many.full(many.variants[1]) == f'2. {many.variants[1][0]}'
 
 
 def test_files_that_are_no_tables(grid, tmp_path):
@@ -139,19 +162,36 @@ def test_last_lines(grid, tmp_path):
 
 
 def test_what_metrics_mean():
-    less = ['all/l1', 'a/frechet_teacher', 'a/token_mse', 'all/dead/pixel/depth0', 'seconds', 'bits', 'parameters', 'peak_mb']
-    assert all(map(lower_is_better, less)) and not any(map(lower_is_better, ['all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'tokens']))
+    less = ['all/l1', 'a/frechet_teacher', 'a/token_mse', 'all/dead/pixel/depth0', 'a/rfid', 'a/small/LPIPS']
+    more = ['all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'all/usage/l1', 'a/mine']
+    assert all(map(lower_is_better, less)) and not any(map(lower_is_better, more))
     assert [kind_of(m) for m in ('a/psnr', 'a/kept', 'a/dead/x', 'a/mine')] == ['reconstruction', 'semantics', 'codes', 'other']
     assert label('all/psnr', ['a', 'b']) == 'PSNR [dB]' and label('a/psnr', ['a', 'b']) == 'PSNR [dB] (a)' and label('a/psnr', ['a']) == 'PSNR [dB]'
-    assert plotted('a/i2t_r5/tokens', ['a', 'b']) == ('image to text R@5, tokens (a) [%]', 100.0)
-    assert shown('a/t2i_r1/tokens', 0.125) == '12.5%' and shown('all/psnr', -1.0) == '−1.00' and shown('all/psnr', None) == '–'
+    assert label('a/i2t_r5/tokens', ['a', 'b']) == 'image to text R@5, tokens (a) [%]' and label('seconds') == 'time [s]'
+    assert label('all/kept', share='points') == 'mean R@1 kept by tokens [points]'
+    assert [factor_of(m) for m in ('a/kept', 'a/psnr', 'bits')] == [100, 1, 1]
     names = ['a/usage/x/depth1', 'a/dead/x', 'a/usage/x', 'a/t2i_r10/tokens', 'a/mine', 'a/t2i_r5/tokens', 'a/ssim', 'a/psnr']
     assert sorted(names, key=order_of) == ['a/psnr', 'a/ssim', 'a/t2i_r5/tokens', 'a/t2i_r10/tokens', 'a/mine', 'a/usage/x', 'a/dead/x',
                                            'a/usage/x/depth1']
 
 
+@pytest.mark.parametrize('metric, value, half, text', [
+    ('a/t2i_r1/tokens', 0.125, 0.0213, '12.5 ± 2.1'), ('all/psnr', -1.0, None, '−1.00'), ('all/psnr', None, None, '–'),
+    ('seconds', 1234.5, None, '1,234'), ('a/mine', 0.384, 0.0034212, '0.3840 ± 0.0034'), ('a/mine', 0.23, 3.853e-17, '0.2300 ± 0.0000'),
+    ('a/mine', 123456.0, 12.3, '123456 ± 12'), ('a/mine', 1.5e-7, 2e-8, '1.500e−07 ± 2.000e−08'), ('a/mine', 0.0, 0.0, '0.000 ± 0.000')])
+def test_numbers_for_people(metric, value, half, text):
+    assert shown(metric, value, half) == text
+
+
+def test_a_difference_shows_the_digits_of_its_interval():
+    assert shown('a/mine', 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
+    assert shown('a/mine', 0.012341, None, '+', difference=True) == '+0.01234' and shown('all/psnr', 0.5, 1.0, '+', True) == '+0.50 ± 1.00'
+
+
 def test_headline_metrics():
     present = ['a/psnr', 'a/psnr/stderr', 'a/t2i_r1/tokens', 'all/psnr', 'all/ssim', 'all/token_cosine', 'all/usage/x', 'all/usage/x/depth0', 'b/l1']
-    assert headline([], present, ['a', 'b']) == (['all/psnr', 'all/token_cosine', 'a/t2i_r1/tokens', 'all/ssim', 'all/usage/x', 'a/psnr'], [])
+    assert headline([], present, ['a', 'b']) == (['all/psnr', 'all/token_cosine', 'all/ssim', 'a/t2i_r1/tokens', 'all/usage/x', 'a/psnr'], [])
+    many = [f'{part}/{m}' for part in ('all', 'a', 'b') for m in ('t2i_r1/tokens', 'i2t_r1/tokens', 'pooled_cosine', 'token_cosine', 'psnr')]
+    assert headline([], many, ['a', 'b'])[0][:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
     assert headline(['all/ssim', 'all/none'], present, ['a']) == (['all/ssim'], ['all/none'])
     assert headline([], ['all/mine'], []) == (['all/mine'], [])

@@ -1,0 +1,114 @@
+"""Trials, and what is known of them all."""
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Optional
+
+NUMBERED, LONGEST = 14, 32
+"""Variants, and characters of a name, from which on (more than so many) plots label variants with numbers."""
+NUMBERS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads')
+"""Facts of a trial."""
+HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run.
+
+    Attributes:
+        name: for people.
+        folder: its run folder; may be gone.
+        status: done, failed, diverged, killed, timeout or missing.
+        reason: why it is not done, or ''.
+        variant: labels of the axes.
+        seed: of weights, data order and augmentation.
+        facts: name -> number, what is known of `NUMBERS`.
+        hashes: name -> text, what is known of `HASHES`.
+        metrics: SET/METRIC -> number, what was measured.
+        settings: recipe and overrides: what sets its variant apart, as far as it is known.
+    """
+    name: str
+    folder: str
+    status: str
+    reason: str
+    variant: tuple
+    seed: int
+    facts: dict = field(default_factory=dict)
+    hashes: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def done(self):
+        """Whether it has finished."""
+        return self.status == 'done'
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Trials and what is known of them all.
+
+    Attributes:
+        title, description: for people.
+        axes: axis -> list of labels.
+        trials: every Trial.
+        about: grid.json, or what stands in for it.
+        asked: headline metrics that were asked for.
+        reference: labels of the reference variant, or None where nobody named one.
+    """
+    title: str
+    description: str
+    axes: dict
+    trials: list
+    about: dict
+    asked: list
+    reference: Optional[tuple]
+
+    @cached_property
+    def variants(self):
+        """The variants in order, those without a finished trial included."""
+        return list(dict.fromkeys(t.variant for t in self.trials))
+
+    def of(self, variant):
+        """Return dict seed -> finished trial of a variant, by seed."""
+        return dict(sorted((t.seed, t) for t in self.trials if t.variant == variant and t.done))
+
+    def name(self, variant, without=None):
+        """Return a variant's name: the labels of the axes along which variants differ, that of number `without` left out."""
+        return ', '.join(variant[i] for i in self._moving or range(len(variant)) if i != without)
+
+    @cached_property
+    def numbered(self):
+        """Whether variants are so many, or some of their names so long, that plots label them with their numbers."""
+        return len(self.variants) > NUMBERED or any(len(self.name(v)) > LONGEST for v in self.variants)
+
+    def full(self, variant):
+        """Return a variant's name where there is room for it, led by its number where plots show that."""
+        return f'{self._number[variant]}. {self.name(variant)}' if self.numbered else self.name(variant)
+
+    def short(self, variant):
+        """Return what plots call a variant."""
+        return str(self._number[variant]) if self.numbered else self.name(variant)
+
+    @cached_property
+    def _number(self):
+        return {variant: i for i, variant in enumerate(self.variants, 1)}
+
+    @cached_property
+    def _moving(self):
+        return [i for i, labels in enumerate(zip(*self.variants)) if len(set(labels)) > 1]
+
+    @property
+    def heading(self):
+        """What `name` says of a variant: the axes along which variants differ."""
+        axes = list(self.axes)
+        return ', '.join(axes[i] for i in self._moving or range(len(axes)))
+
+    @cached_property
+    def sets(self):
+        """Names of the held-out sets, `all` apart."""
+        return list(dict.fromkeys(m.partition('/')[0] for t in self.trials for m in t.metrics if not m.startswith('all/')))
+
+    @cached_property
+    def metrics(self):
+        """Every metric that a finished trial has, in order."""
+        return list(dict.fromkeys(m for t in self.trials if t.done for m in t.metrics))
