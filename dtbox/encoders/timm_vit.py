@@ -78,13 +78,15 @@ class TimmViT(StagedTimm):
         weights: None; a local .safetensors / .pt file or `dtbox://` name in timm's key names; or 'timm', timm's own
             pretrained weights for that name (downloaded, cached by timm's hub client).
         prefix: take only the file's keys under this prefix.
+        resample: take `weights` of another patch or image size too: the kernels of the patches by the pseudo-inverse of their resizing
+            (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm. Without it they are an error.
         checkpoint: recompute blocks in the backward pass.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
     """
 
-    def __init__(self, name, image_size, weights=None, prefix='', checkpoint=False, model_args=None):
+    def __init__(self, name, image_size, weights=None, prefix='', resample=False, checkpoint=False, model_args=None):
         super().__init__(build_timm(name, image_size, model_args or {}), checkpoint)
-        self.name, self.weights, self.prefix, self.model_args = name, weights, prefix, dict(model_args or {})
+        self.name, self.weights, self.prefix, self.resample, self.model_args = name, weights, prefix, resample, dict(model_args or {})
 
     def init_weights(self):
         """Load `weights` into the trunk; `InputError` lists every key that does not match."""
@@ -94,7 +96,36 @@ class TimmViT(StagedTimm):
             state = build_timm(self.name, self.image_size, self.model_args, pretrained=True).state_dict()
         else:
             state = load_state(self.weights)
-        load_into(self.trunk, with_prefix(state, self.prefix), self.weights)
+        state = with_prefix(state, self.prefix)
+        if self.resample:
+            state = resampled(state, self.trunk)
+        try:
+            load_into(self.trunk, state, self.weights)
+        except InputError as e:
+            if 'wrong shape: pos_embed' in e.message or 'patch_embed.proj.weight: ' in e.message:
+                raise InputError(f'{e.message} Weights of another patch or image size can be fitted: resample=True.', e.where) from e
+            raise
+
+
+def resampled(state, trunk):
+    """Fit patch kernels and learned positions to the sizes of a timm transformer.
+
+    Args:
+        state: dict name -> tensor, in timm's names; positions of a square grid.
+        trunk: timm VisionTransformer or Eva.
+
+    Returns:
+        the dict, with `patch_embed.proj.weight` [D,3,P,P] and `pos_embed` [1,P+N,D] of the trunk's sizes; all else as it was.
+    """
+    from timm.layers import resample_abs_pos_embed, resample_patch_embed
+    state, own = dict(state), trunk.state_dict()
+    kernel, table = 'patch_embed.proj.weight', 'pos_embed'
+    if kernel in state and kernel in own and state[kernel].ndim == 4:
+        state[kernel] = resample_patch_embed(state[kernel], list(own[kernel].shape[-2:]))
+    if table in state and table in own and state[table].shape[1] != own[table].shape[1]:
+        prefix = 0 if trunk.no_embed_class else trunk.num_prefix_tokens
+        state[table] = resample_abs_pos_embed(state[table], list(trunk.patch_embed.grid_size), num_prefix_tokens=prefix)
+    return state
 
 
 def build_timm(name, image_size, model_args, pretrained=False):

@@ -39,6 +39,25 @@ def test_weights_that_do_not_fit(tmp_path):
     assert vit().init_weights() is None
 
 
+def test_weights_of_another_size(tmp_path):
+    path, source = str(tmp_path / 'w.pt'), vit(image_size=32, model_args=dict(SMALL, patch_size=8))
+    torch.save(source.trunk.state_dict(), path)
+    args = dict(weights=path, image_size=96, model_args=dict(SMALL, patch_size=16))
+    with pytest.raises(InputError, match='2 wrong shape: pos_embed: .*resample'):
+        vit(**args).init_weights()
+    encoder = vit(resample=True, **args)
+    encoder.init_weights()
+    # larger kernels see in a flat picture what the smaller ones saw (FlexiViT)
+    seen = [e.trunk.patch_embed(torch.full((1, 3, *e.image_size), 0.7))[0, 0] for e in (source, encoder)]
+    torch.testing.assert_close(*seen, atol=1e-4, rtol=1e-3)
+    assert torch.equal(encoder.trunk.pos_embed[:, 0], source.trunk.pos_embed[:, 0]) and encoder.trunk.pos_embed.shape == (1, 37, 32)
+    torch.testing.assert_close(encoder.trunk.pos_embed[0, 1:].mean(0), source.trunk.pos_embed[0, 1:].mean(0), atol=0.02, rtol=0)
+    assert torch.equal(encoder.trunk.blocks[2].mlp.fc1.weight, source.trunk.blocks[2].mlp.fc1.weight)
+    same = vit(weights=path, resample=True, model_args=dict(SMALL, patch_size=8))
+    same.init_weights()
+    assert all(torch.equal(v, same.trunk.state_dict()[k]) for k, v in source.trunk.state_dict().items())
+
+
 @pytest.mark.parametrize('args, says', [
     (dict(name='vit_tny_patch16_224'), r'timm knows no model `vit_tny_patch16_224`\. Did you mean `vit_tiny_patch16_224`'),
     (dict(name='mobilevit_xxs', model_args=None), r'ByobNet is no plain vision transformer'),
