@@ -62,7 +62,7 @@ def draw_contact_sheet(rows, path, title, tile=96):
     zoom = zoom_of(height, width, tile)
     step = (width * zoom + GAP, height * zoom + GAP)
     face, large = font(max(12, min(step) // 5)), font(max(16, min(step) // 4))
-    lines = [_wrapped(label, face, 2.5 * step[0]) for label, _ in rows]
+    lines = [_wrapped(label, face, 2.5 * step[0], max(1, int(step[1] / (1.25 * face.size)))) for label, _ in rows]
     room = 12 + int(max(face.getlength(line) for label in lines for line in label))
     top = 2 * MARGIN + int(large.size)
     size = max(2 * MARGIN + room + count * step[0] - GAP, int(large.getlength(title)) + 2 * MARGIN)
@@ -80,7 +80,7 @@ def draw_contact_sheet(rows, path, title, tile=96):
         sheet.save(temporary)
 
 
-def _wrapped(label, face, width, most=3):
+def _wrapped(label, face, width, most):
     """Break a label into at most `most` lines of `width` pixels; an ellipsis stands for what is left over."""
     pieces = re.split(r'(?<=[ _-])', label)
     found = ['']

@@ -91,7 +91,8 @@ def assemble(experiment, folder):
     drawn = [*figures.tradeoffs(experiment, first, places['figures']), *figures.axis_figures(experiment, first, places['figures']),
              *figures.curve_figures(experiment, places['figures'])]
     sheet, troubles = figures.contact_sheet(experiment, places['figures'])
-    return dict(parts, figures=drawn + ([sheet] if sheet else []), warnings=[*warnings_of(experiment, absent), *samples.troubles, *troubles])
+    warnings = [*warnings_of(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles]
+    return dict(parts, figures=drawn + ([sheet] if sheet else []), warnings=warnings)
 
 
 def check_place(out):

@@ -97,11 +97,12 @@ def _said(value):
     return value
 
 
-def warnings_of(experiment, absent):
+def warnings_of(experiment, absent, paired):
     """Return sentences on what a reader must mind.
 
     Args:
         absent: headline metrics that were asked for and that no trial has.
+        paired: whether there are paired differences.
     """
     done = [t for t in experiment.trials if t.done]
     found = []
@@ -124,9 +125,12 @@ def warnings_of(experiment, absent):
             found.append(f'The trials {what}: mind what is compared.')
     gone = [t.name for t in done if not os.path.isdir(t.folder)]
     if gone:
-        found.append(f'{len(gone)} run folders are gone; their curves and pictures are missing: {", ".join(gone[:5])}{" ..." if gone[5:] else ""}.')
+        what = '1 run folder is gone; its' if len(gone) == 1 else f'{len(gone)} run folders are gone; their'
+        found.append(f'{what} curves and pictures are missing: {", ".join(gone[:5])}{" ..." if gone[5:] else ""}.')
     if experiment.reference is not None and not experiment.of(experiment.reference):
         found.append(f'The reference, {experiment.name(experiment.reference)}, has no finished trial: there are no paired differences.')
+    elif experiment.reference is not None and not paired and len(experiment.variants) - len(empty) > 1:
+        found.append('No variant has a seed and scores of single pictures (samples.npz) in common with the reference: no paired differences.')
     return found
 
 

@@ -72,30 +72,33 @@ def paired_table(experiment, samples, metrics):
     metrics = [m for m in metrics if any(found[v, m] for v in others)]
     if not metrics:
         return None
-    rows, seeds = [], set()
+    rows, seeds, gaps = [], set(), False
     for variant in others:
         shared = len(set(experiment.of(variant)) & set(experiment.of(reference)))
         row = [_name(experiment, variant), Cell(str(shared), raw=(shared,))]
         for metric in metrics:
             d = found[variant, metric]
             seeds |= {d.seeds} if d else set()
-            row.append(_difference(d, metric))
+            gaps = gaps or d is None or d.seeds < shared
+            row.append(_difference(d, metric, shared))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
     columns += [Column(label(m, experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
-    return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, metrics, seeds))
+    return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, seeds, gaps))
 
 
-def _difference(d, metric):
+def _difference(d, metric, shared):
+    """The cell of a `Difference`; `shared` seeds could have gone into it."""
     if d is None:
         return Cell('–')
     better = (d.value < 0) == lower_is_better(metric) if d.sure else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
-    return Cell(shown(metric, d.value, d.half, '+', difference=True), better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
+    text = shown(metric, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
+    return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
 
 
-def _paired_notes(found, metrics, seeds):
+def _paired_notes(found, seeds, gaps):
     counts = [d.pictures for d in found.values() if d]
     most = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
     notes = [f'Variant minus reference over the same {most} pictures or queries and the same seeds, with a 95 % interval; ▲ better and ▼ worse '
@@ -105,8 +108,8 @@ def _paired_notes(found, metrics, seeds):
              'difference, one in twenty leaves out 0 by chance. The CSV also has half widths over pictures alone, as if other seeds gave the same.']
     if 1 in seeds:
         notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds.')
-    if any(found[key] is None for key in found if key[1] in metrics):
-        notes.append('–: no seed has scores of single pictures for both.')
+    if gaps:
+        notes.append('–: no seed has scores of single pictures for both; (n 2): two seeds only have.')
     return notes
 
 

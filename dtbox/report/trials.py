@@ -1,5 +1,6 @@
 """What a report is made of: the trials of a grid's folder, or plain run folders, as they lie on disk. Nothing is run, no model is built."""
 import csv
+import io
 import json
 import math
 import os
@@ -8,8 +9,9 @@ import re
 from dtbox.errors import InputError, closest
 from dtbox.report.disk import flat_metrics, read_json, seconds_of, settings_of
 from dtbox.report.experiment import HASHES, NUMBERS, Experiment, Trial
-from dtbox.report.names import is_spread
+from dtbox.report.names import is_spread, order_of
 
+ANEW = 'Run the grid again with --resume to have it written anew.'
 BEFORE = ('trial', 'folder', 'status', 'reason')
 """First columns of results.csv; the axes follow, then `seed`. Columns with a slash in their name (SET/METRIC) are metrics."""
 SEED = re.compile(r'[-_]+seed(\d+)$')
@@ -29,7 +31,8 @@ def read(folders, metrics=(), reference=None):
     """
     for folder in folders:
         if not os.path.isdir(folder):
-            raise InputError(f'there is no folder {folder}. Give the folder of a grid (with results.csv) or run folders (with metrics.json).')
+            what = f'{folder} is a file' if os.path.exists(folder) else f'there is no folder {folder}'
+            raise InputError(f'{what}. Give the folder of a grid (with results.csv) or run folders (with metrics.json).')
     grids = [f for f in folders if os.path.isfile(os.path.join(f, 'results.csv'))]
     if grids and len(folders) > 1:
         raise InputError(f'{grids[0]} is the folder of a grid; a report takes one grid, or run folders, not both. Name its trials one by one to '
@@ -47,8 +50,8 @@ def read(folders, metrics=(), reference=None):
                          f'--reference NAME, one of {_some(known, "; ")}.')
     for metric in metrics:
         if found.metrics and metric not in found.metrics:
-            raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, found.metrics)} There are: '
-                             f'{_some([m for m in found.metrics if not is_spread(m)], ", ")}.')
+            there = sorted((m for m in found.metrics if not is_spread(m)), key=order_of)
+            raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, there)} There are: {_some(there, ", ")}.')
     return Experiment(found.title, found.description, found.axes, found.trials, found.about, list(metrics) or found.asked, chosen)
 
 
@@ -62,10 +65,13 @@ def read_grid(folder):
     path = os.path.join(folder, 'results.csv')
     try:
         with open(path, newline='', encoding='utf-8') as f:
-            reader = csv.DictReader(f)
-            rows, columns = list(reader), list(reader.fieldnames or [])
+            text = f.read()
+        reader = csv.DictReader(io.StringIO(text, newline=''))
+        rows, columns = list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise InputError(f'{path} cannot be read ({e}). Run the grid again with --resume to have it written anew.') from e
+        raise InputError(f'{path} cannot be read ({e}). {ANEW}') from e
+    if not text.endswith('\n'):
+        raise InputError(f'{path} is cut short: its last line has no end. {ANEW}')
     lacking = [c for c in ('trial', 'folder', 'status', 'seed') if c not in columns]
     if lacking:
         raise InputError(f'{path} has no column {", ".join(lacking)}; expected the table that a grid leaves.')
@@ -91,7 +97,7 @@ def _about(path):
     kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str)
     for key, kind in kinds.items():
         if about.get(key) is not None and not isinstance(about[key], kind):
-            raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. Run the grid again with --resume to have it written anew.')
+            raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. {ANEW}')
     return about
 
 
@@ -105,7 +111,7 @@ def _row(row, number, folder, axes, metrics, path):
         return None if isinstance(found, float) and not math.isfinite(found) else found
 
     if None in row or any(v is None for v in row.values()):
-        raise InputError(f'{path}, line {number} has not the columns of the header.')
+        raise InputError(f'{path}, line {number} has not the columns of the header. {ANEW}')
     seed = value('seed', int)
     if seed is None:
         raise InputError(f'{path}, line {number} has no seed.')

@@ -12,7 +12,9 @@ from PIL import Image
 
 from dtbox.errors import InputError
 from dtbox.report import build
+from dtbox.report.figures import contact_sheet
 from dtbox.report.page import LARGE, clock, data_uri, prose
+from dtbox.report.trials import read
 from tests.report.synthetic import edit_rows, write_grid
 from tools.report import main
 
@@ -71,13 +73,15 @@ def test_page_needs_nothing_else(page):
     assert sum(link.startswith('data:image/png') for link in found.links) == 6
 
 
-def test_page_says_what_is_there(page):
+def test_page_says_what_is_there(page, grid):
     text = words(page)
     for piece in ('A made-up grid', '7 of 8 trials finished, 1 diverged; 4 variants.', 'Asked for, but measured nowhere: all/nothing.',
                   '0.01, two & <more>', 'Differences to the reference (0.001, one)', 'at iteration 7, the term l2 is NaN.',
                   'stopped: the term l2 is NaN. <b>', 'line 39',
                   'python tools/ablate.py configs/ablations/made_up.py', 'cores 2', '1 h 02 min', 'c0dec0dec0dec0de', 'Dorfman, Berbaum and Metz',
-                  'On the Pareto front: 0.001, one;', 'mean over those combinations of the other axes'):
+                  'On the Pareto front: 0.001, one;', 'mean over those combinations of the other axes',
+                  'recipe = made_up.py model.lr = 0.01 model.codebooks = one',
+                  f'python tools/report.py {grid} --out {page.parent} Report made'):
         assert piece in text, piece
     assert 'line 5 ' not in text
 
@@ -99,10 +103,28 @@ def test_trials_that_differ(tmp_path):
     shutil.rmtree(tmp_path / 'trials' / 'x__seed1')
     text = words(build(tmp_path, metrics=HEAD))
     for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): token cosine.',
-                  'were made by different versions of the code', '1 run folders are gone', '(n 1)',
+                  'were made by different versions of the code', '1 run folder is gone; its curves', '(n 1)',
                   'Variants that lack one of the two are left out.'):
         assert piece in text, piece
     assert 'What did not finish' not in text and 'held-out pictures Top row' not in text
+
+
+def test_no_pairs(tmp_path):
+    write_grid(tmp_path, dict(a=['x', 'y']), [0], pictures=5, metrics=['all/psnr'], reference=dict(a='x'), sheets=False)
+    (tmp_path / 'trials' / 'y__seed0' / 'samples.npz').unlink()
+    assert 'with the reference: no paired differences' in words(build(tmp_path))
+
+
+def test_a_broken_picture_is_made_up_for_by_another_seed(tmp_path):
+    write_grid(tmp_path, dict(a=['x', 'y']), [0, 1], pictures=2, tile=8)
+    (tmp_path / 'f').mkdir()
+    sizes = []
+    for troubles in (0, 1, 2):
+        sheet, said = contact_sheet(read([tmp_path]), tmp_path / 'f')
+        assert len(said) == troubles and all('heldout.png' in s for s in said)
+        sizes.append(Image.open(sheet.paths(tmp_path / 'f')[0]).size)
+        (tmp_path / 'trials' / f'x__seed{troubles % 2}' / 'heldout.png').write_bytes(b'\x89PNG')
+    assert sizes[0] == sizes[1] and sizes[2][1] < sizes[0][1]
 
 
 def test_plain_runs(tiny_run, tmp_path, capsys):
@@ -120,10 +142,16 @@ def test_plain_runs(tiny_run, tmp_path, capsys):
     assert '3 of 3 trials finished; 2 variants.' in text and 'Differences to the reference (a)' in text and '8 held-out pictures' in text
     rows = (tmp_path / 'new/report/tables/paired.csv').read_text().splitlines()
     assert rows[1].startswith('b,1,0.0,0.0,0.0,1,8,0.0')  # the same run twice: no difference at all
-    for argv, says in ((folders[:1], '--out DIR'), ([str(tmp_path / 'none')], 'there is no folder')):
+    (tmp_path / 'file').write_text('mine')
+    below, out = str(tmp_path / 'file' / 'report'), str(tmp_path / 'out')
+    for argv, says in ((folders[:1], '--out DIR'), ([str(tmp_path / 'none')], 'there is no folder'),
+                       ([*folders, '--out', below], f'cannot go to {below}'), ([*folders, '--out', out, '--reference', 'c'], 'no variant `c`'),
+                       ([*folders, '--out', out, '--metrics', 'all/psnrr'], 'Did you mean `all/psnr`')):
         with pytest.raises(SystemExit) as stop:
             main(argv)
-        assert stop.value.code == 2 and says in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and says in error and error.startswith('error: ') and error.count('\n') == 1
+    assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'out').exists()
 
 
 def test_only_reports_are_replaced(page, grid, tmp_path, monkeypatch):

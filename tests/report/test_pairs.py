@@ -1,4 +1,6 @@
 """Scores of single pictures of two runs are put together by set and key, never by place."""
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -65,9 +67,17 @@ def test_samples_of_one_key_are_one_picture_and_places_are_hits(tmp_path):
 
 def test_nothing_in_common_and_broken_files(tmp_path):
     a, b = (dict(keys=[k], sets=['b'], psnr=[1.0]) for k in 'xy')
-    found, samples = experiment(tmp_path, reference={0: a}, other={0: b}, third={1: a}, fourth={0: None}, fifth={0: a}), Samples()
+    found = experiment(tmp_path, reference={0: a}, other={0: b}, third={1: a}, fourth={0: None}, fifth={0: a}, sixth={0: a})
+    samples = Samples()
     (tmp_path / 'fifth0' / 'samples.npz').write_bytes(b'nothing')
-    for name in ('other', 'third', 'fourth', 'fifth'):
+    broken = tmp_path / 'sixth0' / 'samples.npz'
+    with zipfile.ZipFile(broken) as f:
+        at = f.infolist()[0]
+    data = bytearray(broken.read_bytes())
+    start = data.index(b'.npy', at.header_offset) + 4
+    data[start:start + 40] = b'\xff' * 40  # no deflate stream
+    broken.write_bytes(data)
+    for name in ('other', 'third', 'fourth', 'fifth', 'sixth'):
         assert compare(found, samples, (name,), 'all/psnr') is None
-    assert len(samples.troubles) == 1 and 'fifth0' in samples.troubles[0]
+    assert len(samples.troubles) == 2 and 'fifth0' in samples.troubles[0] and 'sixth0' in samples.troubles[1]
     assert read_samples(tmp_path / 'other0' / 'samples.npz')['keys'].tolist() == ['y']

@@ -98,6 +98,8 @@ def test_two_runs_of_one_variant_and_seed(tmp_path, grid):
 def test_nothing_to_read(tmp_path, grid):
     with pytest.raises(InputError, match='there is no folder'):
         read([tmp_path / 'nothing'])
+    with pytest.raises(InputError, match='results.csv is a file'):
+        read([grid / 'results.csv'])
     with pytest.raises(InputError, match='neither the folder of a grid .* nor of a run'):
         read([tmp_path])
     with pytest.raises(InputError, match='not both'):
@@ -141,7 +143,12 @@ def test_files_that_are_no_tables(grid, tmp_path):
     (folder / 'grid.json').write_text('{')
     with pytest.raises(InputError, match='grid.json cannot be read'):
         read([folder])
-    (folder / 'results.csv').write_text('')
+    text = (folder / 'results.csv').read_text()
+    (folder / 'grid.json').unlink()
+    (folder / 'results.csv').write_text(text[:-8])  # a last number that lacks its end would be another number
+    with pytest.raises(InputError, match='is cut short'):
+        read([folder])
+    (folder / 'results.csv').write_text('\n')
     with pytest.raises(InputError, match='has no column'):
         read([folder])
     (folder / 'results.csv').write_bytes(b'\xff\xfe\x00')
