@@ -40,7 +40,7 @@ def draw_axis(panels, paths, axis, labels):
         labels: its labels; a place is a position in this list.
     """
     numbers = numbers_of(labels)
-    columns = min(3, len(panels)) if len(panels) != 4 else 2
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     colours, many = colours_of(panels)
     with rules():
         figure, axes = canvas(math.ceil(len(panels) / columns), columns, _size(labels, numbers, columns, 1 if many else len(colours)))

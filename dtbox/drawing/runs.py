@@ -5,15 +5,14 @@ from dtbox.drawing.looks import TOLD_APART
 from dtbox.drawing.style import canvas, logarithmic, rules, save_figure
 
 
-def draw_runs(panels, paths, title=''):
+def draw_runs(panels, paths):
     """Draw curves of variants over the iterations, small panels side by side.
 
     Args:
         panels: dict title -> list of (label, Look, iterations, values).
         paths: files to write or replace.
-        title: line at the top.
     """
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
     labels = list(dict.fromkeys(label for curves in panels.values() for label, *_ in curves))
     across = min(len(labels), 4 if columns > 1 and max(map(len, labels)) <= 24 else 2 if columns > 1 else 1)
@@ -34,5 +33,4 @@ def draw_runs(panels, paths, title=''):
                 ax.set_xlabel('iteration')
         if keyed:
             figure.legend([handles[label] for label in labels], labels, loc='outside lower center', ncol=across, frameon=False, fontsize=7)
-        figure.suptitle(title, fontsize=10)
         save_figure(figure, paths)

@@ -66,7 +66,7 @@ def _spread(ax, points, size):
         bars = [(p.mean[1 - k], p.mean[k] - p.half[k], p.mean[k] + p.half[k], p.look.colour) for p in points if p.half[k] is not None]
         if bars:
             at, low, high, colours = zip(*bars)
-            lines(at, low, high, colors=colours, alpha=0.4, linewidth=0.9, zorder=2)
+            lines(at, low, high, colors=list(colours), alpha=0.4, linewidth=0.9, zorder=2)  # two in a tuple would be a colour and its alpha
     for marker in dict.fromkeys(p.look.marker for p in points):
         mine = [p for p in points if p.look.marker == marker]
         ax.scatter(*zip(*(p.mean for p in mine)), marker=marker, s=size ** 2, c=[p.look.colour for p in mine],

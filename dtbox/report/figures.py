@@ -21,7 +21,7 @@ PANELS = 12
 """Panels of a figure of curves at most."""
 POINTS = 400
 """Points of a curve at most."""
-HEALTH = {'usage': 'share of the codes in use', 'perplexity': 'perplexity', 'restarts': 'codes restarted', 'spread': 'spread of the norms'}
+HEALTH = {'usage': 'codes in use [%]', 'perplexity': 'perplexity', 'restarts': 'codes restarted', 'spread': 'spread of the norms'}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _health(row):
     for key, value in row.items():
         what, _, where = key.partition('_')
         if what in HEALTH and isinstance(value, (int, float)):
-            found.setdefault(f'{HEALTH[what]}, {re.sub(r"_[0-9]+$", "", where)}', []).append(value)
+            found.setdefault(f'{HEALTH[what]}, {re.sub(r"_[0-9]+$", "", where)}', []).append(100 * value if what == 'usage' else value)
     return dict(iteration=row['iteration'], **{k: sum(v) / len(v) for k, v in found.items()})
 
 

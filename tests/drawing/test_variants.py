@@ -1,12 +1,15 @@
 """Plots and sheets that compare variants: labels that do not cover each other, limits, looks, strips that come back as they were."""
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from dtbox.drawing import labels, looks, strips
 from dtbox.drawing.along import AxisPanel, colours_of, draw_axis, numbers_of
 from dtbox.drawing.runs import draw_runs
-from dtbox.drawing.tradeoff import Point, draw_tradeoff
+from dtbox.drawing.style import canvas
+from dtbox.drawing.tradeoff import Point, _spread, draw_tradeoff
 from dtbox.errors import InputError
 
 EVERYWHERE = (0, 0, 400, 300)
@@ -64,6 +67,14 @@ def test_tradeoff_of_one_and_of_many(tmp_path, count):
               for i, m in enumerate(rng.normal(0, 1, (count, 2)))]
     assert draw_tradeoff(points, [tmp_path / 'a.png'], ('x', 'y'), (False, True)) == []
     assert min(Image.open(tmp_path / 'a.png').size) > 400
+
+
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_intervals_have_the_colours_of_their_points(count):
+    look, axes = looks.looks(count), canvas(1, 1, (3, 3))[1]
+    _spread(axes[0][0], [Point(f'v{i}', look[i], [], (i, i), (0.2, 0.2)) for i in range(count)], 6)
+    bars = [c for c in axes[0][0].collections if isinstance(c, LineCollection)]
+    assert len(bars) == 2 and all([to_hex(c).upper() for c in found.get_colors()] == [v.colour for v in look] for found in bars)
 
 
 def test_axis_of_numbers_and_of_names(tmp_path):
