@@ -3,6 +3,7 @@
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3].
 """
 import json
+import math
 import re
 
 import numpy as np
@@ -16,6 +17,8 @@ STRIP = 'dtbox strip'
 """Name of the text in a strip's PNG that says what its columns are."""
 
 GAP, MARGIN = 4, 14
+MOST = 24_000_000
+"""Pixels of the pictures on a contact sheet, or so; larger pictures are made smaller, since a file of more takes long to write and to open."""
 
 
 def write_strip(inputs, reconstructions, path, names):
@@ -56,9 +59,14 @@ def draw_contact_sheet(rows, path, title, tile=96):
         rows: list of (label, images), the same number of images of one size in each.
         path: PNG to write or replace.
         title: line at the top.
-        tile: pixels that an enlarged picture has at most; larger pictures are shown as they are.
+        tile: pixels that an enlarged picture has at most; larger pictures are shown as they are, unless all of them have more than `MOST` pixels.
+
+    Returns:
+        how many times the sides of the pictures were made smaller: 1 where they were not.
     """
     count, height, width = rows[0][1].shape[:3]
+    shrink = math.ceil((len(rows) * count * height * width / MOST) ** 0.5)
+    height, width = -(-height // shrink), -(-width // shrink)
     zoom = zoom_of(height, width, tile)
     step = (width * zoom + GAP, height * zoom + GAP)
     face, large = font(max(12, min(step) // 5)), font(max(16, min(step) // 4))
@@ -73,11 +81,13 @@ def draw_contact_sheet(rows, path, title, tile=96):
         pen.multiline_text((MARGIN, top + (step[1] - GAP) // 2), '\n'.join(label), PALE if r == 0 else INK, face, anchor='lm', spacing=1)
         for c, image in enumerate(images):
             left = MARGIN + room + c * step[0]
-            sheet.paste(Image.fromarray(np.ascontiguousarray(image)).resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top))
+            picture = Image.fromarray(np.ascontiguousarray(image)).reduce(shrink)
+            sheet.paste(picture.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top))
             pen.rectangle((left - 1, top - 1, left + width * zoom, top + height * zoom), outline=EDGE)
         top += step[1]
     with replacing(path) as temporary:
         sheet.save(temporary)
+    return shrink
 
 
 def _wrapped(label, face, width, most):

@@ -183,25 +183,30 @@ def contact_sheet(experiment, folder):
     Returns:
         (Figure or None, list of sentences on what could not be shown).
     """
-    strips, troubles = {}, []
+    strips, troubles, inputs = {}, [], None
     for variant in experiment.variants:
         for path in (os.path.join(trial.folder, 'heldout.png') for trial in experiment.of(variant).values()):
-            if variant not in strips and os.path.isfile(path):
-                try:
-                    strips[variant] = read_strip(path)
-                except InputError as e:
-                    troubles.append(str(e))
+            if variant in strips or not os.path.isfile(path):
+                continue
+            try:
+                given, made, names = read_strip(path)
+            except InputError as e:
+                troubles.append(str(e))
+                continue
+            inputs, first = (given, names) if inputs is None else (inputs, first)
+            strips[variant] = made, names
     if not strips:
         return None, troubles
-    inputs, _, names = next(iter(strips.values()))
-    same = {v: (made, has) for v, (given, made, has) in strips.items() if given.shape[1:] == inputs.shape[1:]}
-    common = [n for n in names if all(n in has for _, has in same.values())]
+    same = {v: (made, names) for v, (made, names) in strips.items() if made.shape[1:] == inputs.shape[1:]}
+    common = [n for n in first if all(n in names for _, names in same.values())]
     if not common:
         return None, [*troubles, 'The runs show different held-out pictures: there is no contact sheet.']
     troubles += [f'{experiment.name(v)}: its pictures have another size and are not on the contact sheet.' for v in strips if v not in same]
-    rows = [('held-out picture', inputs[[names.index(n) for n in common]])]
-    rows += [(experiment.full(v), made[[has.index(n) for n in common]]) for v, (made, has) in same.items()]
-    note = f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant that has a decoder makes of them.'
-    figure = Figure('contact_sheet', 'The same held-out pictures', (note,), 'contact', ('.png',))
-    draw_contact_sheet(rows, figure.paths(folder)[0], experiment.title, tile=128 if len(rows) <= 12 else 96)
-    return figure, troubles
+    rows = [('held-out picture', inputs[[first.index(n) for n in common]])]
+    rows += [(experiment.full(v), made[[names.index(n) for n in common]]) for v, (made, names) in same.items()]
+    figure = Figure('contact_sheet', 'The same held-out pictures', kind='contact', suffixes=('.png',))
+    shrink = draw_contact_sheet(rows, figure.paths(folder)[0], experiment.title, tile=128 if len(rows) <= 12 else 96)
+    notes = [f'Top row: {len(common)} held-out pictures; below, what the first seed of each variant that has a decoder makes of them.']
+    if shrink > 1:
+        notes.append(f'There are many: their sides are 1/{shrink} of what they are in the runs (heldout.png).')
+    return replace(figure, notes=tuple(notes)), troubles

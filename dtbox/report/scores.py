@@ -92,7 +92,7 @@ def _difference(d, metric, shared):
     """The cell of a `Difference`; `shared` seeds could have gone into it."""
     if d is None:
         return Cell('–')
-    better = (d.value < 0) == lower_is_better(metric) if d.sure else None
+    better = (d.value < 0) == lower_is_better(metric) if d.sure and d.seeds > 1 else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
     text = shown(metric, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
     return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
@@ -107,7 +107,7 @@ def _paired_notes(found, seeds, gaps):
              'of seeds and pictures added in squares). Intervals are not corrected for the number of comparisons: of those without any '
              'difference, one in twenty leaves out 0 by chance. The CSV also has half widths over pictures alone, as if other seeds gave the same.']
     if 1 in seeds:
-        notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds.')
+        notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds: no arrow.')
     if gaps:
         notes.append('–: no seed has scores of single pictures for both; (n 2): two seeds only have.')
     return notes

@@ -125,8 +125,16 @@ def test_strips_come_back(tmp_path):
 
 def test_contact_sheet_holds_the_pixels(tmp_path):
     rows = [('held-out picture', pictures(2, 16)), ('a_rather_long name of a variant that has to be broken into lines ' * 3, pictures(2, 16, 1))]
-    strips.draw_contact_sheet(rows, tmp_path / 'c.png', 'title', tile=36)
+    assert strips.draw_contact_sheet(rows, tmp_path / 'c.png', 'title', tile=36) == 1
     sheet = np.asarray(Image.open(tmp_path / 'c.png'))
     right, bottom = sheet.shape[1] - strips.MARGIN, sheet.shape[0] - strips.MARGIN
     assert (sheet[bottom - 32:bottom:2, right - 36:right:2] == rows[1][1][1]).all()
     assert (sheet[bottom - 36 - 32:bottom - 36:2, right - 76:right - 40:2] == rows[0][1][0]).all()
+
+
+def test_a_contact_sheet_of_many_pictures_stays_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(strips, 'MOST', 2000)
+    rows = [(name, np.full((3, 33, 34, 3), 200, np.uint8)) for name in 'abc']  # 10,098 pixels
+    assert strips.draw_contact_sheet(rows, tmp_path / 'c.png', 't', tile=12) == 3
+    sheet = np.asarray(Image.open(tmp_path / 'c.png'))
+    assert sheet.shape[1] < 34 * 4 and (sheet == 200).all(axis=2).sum() == 9 * 11 * 12

@@ -101,5 +101,6 @@ def test_tables_of_a_grid(grid):
 @pytest.mark.parametrize('metric, value, better', [('all/psnr', 1.0, True), ('all/l1', 1.0, False), ('all/ssim', -1.0, False),
                                                    ('all/l1', 0.05, None)])
 def test_better_is_less_for_errors(metric, value, better):
+    assert scores._difference(Difference(value, 0.1, 1, 9), metric, 1).better is None  # one seed says nothing of others
     assert scores._difference(Difference(value, 0.1, 2, 9), metric, 3).text.endswith('(n 2)')
     assert scores._difference(Difference(value, 0.1, 2, 9), metric, 2).better is better
