@@ -122,6 +122,14 @@ def test_file(make, context, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match='cannot be read'):
         read_samples(path)
+    np.savez_compressed(path, keys=np.array(['a'] * 500))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):  # whatever a bad byte makes numpy or zlib raise
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1:])
+        try:
+            read_samples(path)
+        except InputError:
+            pass
     np.savez(path, keys=np.array(['a']), sets=np.array(['s']), psnr=np.zeros(2))
     with pytest.raises(InputError, match='`psnr` of the shape'):
         read_samples(path)
