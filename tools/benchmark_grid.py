@@ -37,7 +37,7 @@ def timed(args, workers, threads):
 def main(argv=None):
     """Run the command line."""
     args = parse(argv)
-    from dtbox.ablation.folder import cores
+    from dtbox.ablation.machine import cores
     n = args.cores or cores()
     if n < 2:
         raise InputError(f'{n} core: with one there is nothing to share. Give --cores 2 or more.', '--cores')

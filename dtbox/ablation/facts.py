@@ -1,6 +1,5 @@
 """What a trial's row says beside its metrics: size, tokens and bits of a tokenizer, memory of the process."""
 import math
-import resource
 import sys
 
 import torch
@@ -35,5 +34,10 @@ def peak_megabytes():
     """Return the most memory that this process held, in MB (10^6 bytes): of the GPU where there is one, else resident."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+    try:  # Linux's ru_maxrss begins with what the process that started this one held
+        with open('/proc/self/status') as f:
+            return round(next(int(line.split()[1]) for line in f if line.startswith('VmHWM:')) * 1024 / 1e6, 1)
+    except (OSError, StopIteration):
+        import resource
+        unit = 1 if sys.platform == 'darwin' else 1024
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -4,10 +4,12 @@ import io
 import json
 import os
 import platform
+import re
 import time
 
 from dtbox.ablation.grid import TAKEN
-from dtbox.ablation.locks import Locked, held
+from dtbox.ablation.locks import Locked, wait_until_free
+from dtbox.ablation.machine import cores, processor
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config_text import dump_config
 from dtbox.errors import InputError
@@ -15,6 +17,8 @@ from dtbox.files import move_aside, write_atomic
 
 FORMAT = 1
 CHECKPOINT = 'checkpoint.pth'
+LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
+"""Names of files that were being written (see `dtbox.files.replacing`)."""
 FACTS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel')
 
 
@@ -38,48 +42,73 @@ class GridFolder:
 
     def about(self):
         """Return grid.json as a dict; {} where there is none."""
+        path = self.file('grid.json')
         try:
-            with open(self.file('grid.json'), encoding='utf-8') as f:
-                return json.load(f)
-        except FileNotFoundError:
+            with open(path, encoding='utf-8') as f:
+                about = json.load(f)
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as e:
-            raise InputError(f'{self.file("grid.json")} cannot be read ({e}). Give another folder: --work-dir DIR.') from e
+            raise InputError(f'{path} cannot be read ({e}). Give another folder: --work-dir DIR.') from e
+        if not isinstance(about, dict) or not isinstance(about.get('format'), int):
+            raise InputError(f'{path} was not written by dtbox. Give another folder: --work-dir DIR.')
+        if about['format'] > FORMAT:
+            raise InputError(f'{path} has format {about["format"]}; this version of dtbox knows up to {FORMAT}. Install a newer dtbox.')
+        return about
 
     def check(self, grid, resume):
         """Raise `InputError` unless a grid may run here: the folder is new, or holds this grid and `resume` is set."""
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise InputError(f'{self.path} is a file. Give a folder that is new or holds this grid: --work-dir DIR.')
-        if not os.path.isdir(self.path) or not os.listdir(self.path):
-            return
-        about = self.about()
+        about = self.about() if os.path.isdir(self.path) else {}
         if not about:
-            raise InputError(f'{self.path} holds files, but no grid (no grid.json). Give another folder: --work-dir DIR.')
-        if about.get('format', 0) > FORMAT:
-            raise InputError(f'{self.path} has format {about["format"]}; this version of dtbox knows up to {FORMAT}. Install a newer dtbox.')
+            if self._others():
+                raise InputError(f'{self.path} holds files, but no grid (no grid.json). Give another folder: --work-dir DIR.')
+            return
         if about['name'] != grid.name or set(about['axes']) != set(grid.axes):
             raise InputError(f'{self.path} holds the results of another grid: `{about["name"]}` with the axes {", ".join(about["axes"])}; this '
                              f'one is `{grid.name}` with {", ".join(grid.axes)}. Give another folder: --work-dir DIR.')
         if not resume:
-            trials = self.file('trials')
-            done = sum(read_record(t.path).get('status') == 'done' for t in os.scandir(trials)) if os.path.isdir(trials) else 0
+            done = sum(read_record(self.trial(trial)).get('status') == 'done' for trial in grid.trials)
             raise InputError(f'{self.path} holds this grid already, with {done} finished trial{"s" * (done != 1)}. Continue it with --resume, or '
                              'start anew in another folder: --work-dir DIR.')
+
+    def _others(self):
+        """Return what lies in the folder beside that which a start that was killed at once leaves."""
+        found = set(os.listdir(self.path)) if os.path.isdir(self.path) else set()
+        if os.path.isdir(self.file('trials')) and not os.listdir(self.file('trials')):
+            found.discard('trials')
+        return {name for name in found - {'.lock'} if not LEFTOVER.fullmatch(name)}
 
     def lock(self):
         """Return the lock of this grid, to hold while it runs."""
         os.makedirs(self.file('trials'), exist_ok=True)
         return Locked(self.file('.lock'), 'the grid')
 
-    def write_about(self, grid, command, **more):
-        """Write grid.json; `started` and `options` of an earlier start are kept."""
+    def wait_until_free(self, trials, seconds=10):
+        """Wait for what a grid that was killed has left running; raise `InputError` where it does not end.
+
+        Args:
+            trials: list of Trial.
+            seconds: to wait.
+        """
+        for trial in trials:
+            if pid := wait_until_free(os.path.join(self.trial(trial), '.lock'), seconds):
+                raise InputError(f'the trial {trial.name} is still running in another process (pid {pid}). Wait for it, or stop it.')
+
+    def sweep(self):
+        """Take away unfinished copies of grid.json and results.csv that a killed process left."""
+        sweep(self.path)
+
+    def write_about(self, grid, **more):
+        """Write grid.json, `more` with it; what else an earlier start has put there stays."""
         import torch
 
         import dtbox
         about = dict(self.about())
         about.update(
-            format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path, command=command, axes=grid.axes,
-            seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference, threads=grid.threads,
+            format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path, place=os.path.abspath(grid.path),
+            axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference, threads=grid.threads,
             started=about.get('started') or time.strftime('%Y-%m-%d %H:%M:%S'),
             machine=dict(processor=processor(), cores=cores(), system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
@@ -102,17 +131,17 @@ class GridFolder:
         if record['status'] in ('done', 'diverged'):
             return 'keep', record
         same = record['hashes']['code_hash'] == hashes['code_hash']
-        return ('continue' if same and record['status'] != 'failed' else 'redo'), record
+        return ('continue' if same and not failed(record) else 'redo'), record
 
     def begin(self, trial, hashes, what):
-        """Make a trial's folder ready to run; an earlier attempt that cannot be continued is kept as NAME.1."""
+        """Make a trial's folder ready to run, and return its record; an earlier attempt that cannot be continued is kept as NAME.1."""
         folder = self.trial(trial)
-        if held(os.path.join(folder, '.lock')):
-            raise InputError(f'the trial {trial.name} is still running in another process. Wait for it, or stop it.')
         if what == 'continue':
+            sweep(folder)
             record = read_record(folder)
             record['seconds_before'] = _useful_seconds(folder, record)
-            record.pop('seconds', None)
+            for key in ('seconds', 'stale'):
+                record.pop(key, None)
         else:
             move_aside(folder)
             os.makedirs(folder, exist_ok=True)
@@ -121,15 +150,21 @@ class GridFolder:
                           recipe=os.path.basename(trial.base), hashes=hashes, attempts=0)
         record.update(status='started', reason='', begun=time.time(), attempts=record['attempts'] + 1)
         write_record(folder, record)
-        return folder
+        return record
 
-    def end(self, trial, status=None, reason=''):
-        """Note how a trial's process ended, where it could not do so itself; returns its record."""
-        folder = self.trial(trial)
-        record = read_record(folder)
-        if record.get('status') == 'started' or status == 'timeout':
-            record.update(status=status or 'failed', reason=reason, seconds=round(record.get('seconds_before', 0) + time.time() - record['begun'], 2))
-            write_record(folder, record)
+    def end(self, trial, begun, seconds, status, reason):
+        """Note how a trial's process ended, where it did not do so itself; returns its record.
+
+        Args:
+            trial: Trial.
+            begun: record that `begin` returned.
+            seconds: since then.
+            status, reason: of a process that left no result.
+        """
+        record = read_record(self.trial(trial)) or dict(begun)
+        if record['status'] == 'started':
+            record.update(status=status, reason=reason, seconds=round(record.get('seconds_before', 0) + seconds, 2))
+            write_record(self.trial(trial), record)
         return record
 
     # ---- the table --------------------------------------------------------------------------------------------
@@ -164,6 +199,18 @@ class GridFolder:
         return rows
 
 
+def failed(record):
+    """Whether an attempt is not worth going on from: it failed, and not because something changed before it could go on."""
+    return record['status'] == 'failed' and not (record.get('stale') and record.get('seconds_before'))
+
+
+def sweep(folder):
+    """Take away files that a process was killed over; each is the unfinished copy of another one."""
+    for name in os.listdir(folder):
+        if LEFTOVER.fullmatch(name):
+            os.remove(os.path.join(folder, name))
+
+
 def _useful_seconds(folder, record):
     """Return how long the attempts took up to the last checkpoint, which is where the next one goes on."""
     path = os.path.join(folder, CHECKPOINT)
@@ -182,17 +229,3 @@ def _metrics(path):
     skip = ('skipped', 'counts', 'evaluation')
     return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
             for name, value in values.items() if isinstance(value, (int, float))}
-
-
-def processor():
-    """Return the name of the CPU."""
-    try:
-        with open('/proc/cpuinfo') as f:
-            return next(line.split(':', 1)[1].strip() for line in f if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.processor() or 'unknown'
-
-
-def cores():
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """A lock on a folder that dies with the process that holds it."""
 import os
+import time
 
 from dtbox.errors import InputError
 
@@ -19,16 +20,11 @@ class Locked:
         self.path, self.what, self.file = path, what, None
 
     def __enter__(self):
-        import fcntl
         self.file = open(self.path, 'a+')
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.seek(0)
-            holder = self.file.read().strip() or 'unknown'
-            self.file.close()
-            raise InputError(f'another process (pid {holder}) is working on {self.what} in {os.path.dirname(self.path)}. Wait for it, or stop '
-                             'it.') from None
+        if not _take(self.file):
+            with self.file:
+                raise InputError(f'another process (pid {_holder(self.file)}) is working on {self.what} in {os.path.dirname(self.path)}. Wait for '
+                                 'it, or stop it.')
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()
@@ -38,12 +34,33 @@ class Locked:
         self.file.close()
 
 
-def held(path):
-    """Whether some process holds the lock file `path`."""
+def _take(file):
+    import fcntl
     try:
-        with Locked(path, ''):
-            return False
-    except InputError:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
-    except OSError:
+    except BlockingIOError:
         return False
+
+
+def _holder(file):
+    file.seek(0)
+    return file.read().strip() or 'unknown'
+
+
+def held(path):
+    """Return the pid (text) of the process that holds the lock file `path`, '' where none does."""
+    try:
+        with open(path) as file:
+            return '' if _take(file) else _holder(file)
+    except FileNotFoundError:
+        return ''
+
+
+def wait_until_free(path, seconds=10, every=0.1):
+    """Wait for a lock file to be let go; returns the pid (text) of the process that still holds it after `seconds`, or ''."""
+    for _ in range(int(seconds / every)):
+        if not held(path):
+            return ''
+        time.sleep(every)
+    return held(path)

@@ -1,25 +1,56 @@
 """How far a grid is: a line an event, and on a terminal a live table below."""
+import heapq
 import os
+import re
 import time
+from dataclasses import dataclass
+from statistics import mean
 
 from dtbox.ablation.summary import best_so_far
+
+LEFT = re.compile(r'\[[0-9]+/[0-9]+\] left ([0-9]+):([0-9]+):([0-9]+).*')
+"""What the Log hook writes."""
+
+
+@dataclass
+class Shown:
+    """A trial that runs.
+
+    Attributes:
+        variant: its labels.
+        begun: when it would have begun, had it run in one go (seconds, monotonic).
+        log: path of its log.
+        before: size of that before this attempt.
+    """
+    variant: tuple
+    begun: float
+    log: str
+    before: int
+
+    def elapsed(self):
+        """Return for how long it has run, the useful part of earlier attempts with it."""
+        return time.monotonic() - self.begun
 
 
 class Progress:
     """Show a grid's progress.
 
     Args:
-        grid: Grid.
-        total: trials of this start.
+        plan: list of Planned, all of the grid.
+        todo: those that are to run now.
         workers: trials at a time.
         console: rich.console.Console; None writes to stdout.
     """
 
-    def __init__(self, grid, total, workers, console=None):
+    def __init__(self, plan, todo, workers, console=None):
         from rich.console import Console
-        self.grid, self.total, self.workers = grid, total, workers
-        self.console = console or Console(highlight=False, soft_wrap=True)
-        self.live, self.running, self.ended, self.times, self.best = None, {}, {}, [], ''
+        self.workers, self.console = workers, console or Console(highlight=False)
+        self.waiting, self.running, self.ended = [p.trial for p in todo], {}, {}
+        kept = [p for p in plan if p.what == 'keep']
+        self.total, self.kept, self.seconds = len(todo), len(kept), {}
+        for p in kept:
+            self._learn(p.trial, p.record)
+        self.live, self.best = None, ''
 
     def __enter__(self):
         if self.console.is_terminal:
@@ -34,65 +65,99 @@ class Progress:
 
     def say(self, text):
         """Write a line that stays."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
-    def started(self, trial, folder, what):
-        """Note a trial that has begun."""
-        self.running[trial.name] = (time.time(), folder)
+    def show_best(self, grid, rows):
+        """Take the best of the table's rows as the best so far."""
+        self.best = best_so_far(grid, rows)
+
+    def started(self, trial, folder, record):
+        """Note a trial that has begun, with its folder and record."""
+        log = os.path.join(folder, 'log.txt')
+        before = os.path.getsize(log) if os.path.isfile(log) else 0
+        self.waiting.remove(trial)
+        self.running[trial.name] = Shown(variant(trial), time.monotonic() - record.get('seconds_before', 0), log, before)
         if not self.live:
-            self.say(f'started  {trial.name}' + (' (goes on from its checkpoint)' if what == 'continue' else ''))
+            self.say(f'started  {trial.name}' + (' (goes on from its checkpoint)' if record.get('seconds_before') else ''))
 
-    def finished(self, trial, record, rows):
-        """Note a trial that has ended, with its record and the table's rows."""
-        begun, _ = self.running.pop(trial.name)
+    def finished(self, trial, record):
+        """Note a trial that has ended, with its record."""
+        del self.running[trial.name]
         self.ended[record['status']] = self.ended.get(record['status'], 0) + 1
-        if record['status'] == 'done':
-            self.times.append(time.time() - begun)
-        self.best = best_so_far(self.grid, rows)
+        self._learn(trial, record)
         left = self.left()
-        why = f': {record["reason"]}' if record['reason'] else ''
-        self.say(f'{record["status"]:<8} {trial.name}{why}  [{self.counts()}{f", {clock(left)} left" if left else ""}]'
+        why = f': {" ".join(record["reason"].split())}' if record['reason'] else ''
+        self.say(f'{record["status"]:<8} {trial.name}{why}  [{self.counts()}{f", {clock(left)} left" if left and left >= 1 else ""}]'
                  + (f'  best so far: {self.best}' if self.best and not self.live else ''))
 
+    def _learn(self, trial, record):
+        if record['status'] == 'done' and record.get('seconds'):
+            self.seconds.setdefault(variant(trial), []).append(record['seconds'])
+
     def counts(self):
-        """Return how many trials are done, running, failed, waiting."""
+        """Return how many trials are done, running, failed, waiting, and how many had a result before."""
         done = self.ended.get('done', 0)
-        bad = sum(self.ended.values()) - done
-        waiting = self.total - done - bad - len(self.running)
-        return f'{done} of {self.total} done, {len(self.running)} running, {bad} failed, {waiting} waiting'
+        parts = [f'{done} of {self.total} done', f'{len(self.running)} running', f'{sum(self.ended.values()) - done} failed',
+                 f'{len(self.waiting)} waiting', *([f'{self.kept} from before'] if self.kept else [])]
+        return ', '.join(parts)
 
     def left(self):
-        """Return the seconds that the rest will take, judged by the trials so far, or None where none has finished."""
-        if not self.times:
+        """Return the seconds that the rest will take, None where nothing tells.
+
+        A trial is taken to need what its variant needed in other seeds, or else the mean of all trials; where none has finished yet, what
+        the logs of the running ones say. The waiting ones are dealt out to the workers in their order.
+        """
+        seconds, running = dict(self.seconds), list(self.running.values())  # the live table asks from a thread of its own
+        known = {labels: mean(found) for labels, found in seconds.items()}
+        usual = mean(s for found in seconds.values() for s in found) if known else _told(running)
+        if usual is None:
             return None
-        mean, now = sum(self.times) / len(self.times), time.time()
-        waiting = self.total - sum(self.ended.values()) - len(self.running)
-        rest = sum(max(0.0, mean - (now - begun)) for begun, _ in self.running.values()) + waiting * mean
-        return rest / self.workers
+        ends = [max(0.0, known.get(one.variant, usual) - one.elapsed()) for one in running]
+        ends += [0.0] * (self.workers - len(ends))
+        heapq.heapify(ends)
+        for trial in self.waiting:
+            heapq.heapreplace(ends, ends[0] + known.get(variant(trial), usual))
+        return max(ends)
 
     def table(self):
-        """Return the live table."""
+        """Return the live table, what matters most on top: a low terminal cuts the end."""
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for name, (begun, folder) in self.running.items():
-            table.add_row('running', name, clock(time.time() - begun), last_line(os.path.join(folder, 'log.txt')))
-        left = self.left()
-        foot = f'{self.counts()}{f", {clock(left)} left" if left is not None else ""}'
-        return Group(table, Text(foot, style='bold'), *([Text(f'best so far: {self.best}')] if self.best else []))
+        left, running = self.left(), list(self.running.items())
+        width = max([len(name) for name, _ in running], default=0)
+        rows = [f'{name:<{width}}  {clock(one.elapsed())}  {told(one.log, one.before)[0]}' for name, one in running]
+        head = f'{self.counts()}{f", {clock(left)} left" if left is not None else ""}'
+        return Group(Text(head, style='bold'), *(Text(line, no_wrap=True, overflow='ellipsis') for line in
+                                                 ([f'best so far: {self.best}'] if self.best else []) + rows))
 
 
-def last_line(path, most=60):
-    """Return the end of the last line of a log that tells an iteration, '' where there is none."""
+def _told(running):
+    whole = [one.elapsed() + left for one in running if (left := told(one.log, one.before)[1]) is not None]
+    return mean(whole) if whole else None
+
+
+def variant(trial):
+    """Return what seeds of the same variant share: the labels."""
+    return tuple(trial.labels.values())
+
+
+def told(path, before=0, most=60):
+    """Return what a log told last of its iterations, as (text of at most `most` characters, seconds left or None).
+
+    Args:
+        path: of the log.
+        before: bytes to leave out: of earlier attempts.
+    """
     try:
         with open(path, 'rb') as f:
-            f.seek(max(0, os.path.getsize(path) - 4000))
-            lines = f.read().decode('utf-8', 'replace').splitlines()
+            f.seek(max(before, os.path.getsize(path) - 4000))
+            found = list(LEFT.finditer(f.read().decode('utf-8', 'replace')))
     except OSError:
-        return ''
-    line = next((line for line in reversed(lines) if '] left' in line), '')
-    return line[line.find('['):][:most] if line else 'starting'
+        found = []
+    if not found:
+        return 'starting', None
+    hours, minutes, seconds = map(int, found[-1].groups())
+    return found[-1].group()[:most], (hours * 60 + minutes) * 60.0 + seconds
 
 
 def clock(seconds):

@@ -2,8 +2,11 @@
 import math
 import statistics
 
-SMALLER = ('l1', 'frechet', 'mse', 'dead')
-"""Words in a metric's name by which less is better."""
+
+def less_is_better(metric):
+    """Whether a metric (SET/METRIC) is an error, a distance or a count of unused codes."""
+    name = metric.partition('/')[2]
+    return name == 'l1' or name.startswith(('frechet', 'dead/')) or name.endswith('_mse')
 
 
 def headline(grid, rows):
@@ -34,8 +37,7 @@ def best_so_far(grid, rows):
     means = {labels: statistics.mean(values) for labels, found in by_variant(grid, rows).items() if (values := _values(found, metric))}
     if not means:
         return ''
-    choose = min if any(word in metric for word in SMALLER) else max
-    labels = choose(means, key=means.get)
+    labels = (min if less_is_better(metric) else max)(means, key=means.get)
     return f'{", ".join(labels)} ({metric} {means[labels]:.4g})'
 
 

@@ -1,23 +1,28 @@
-"""What the process of one trial runs: python -m dtbox.ablation.trial FOLDER
+"""What the process of one trial runs: python -m dtbox.ablation.trial FOLDER [PID of the grid]
 
 The folder holds config.py and trial.json. A trial that was cut short goes on from its last checkpoint. What came of it is in trial.json:
 `status` done, failed or diverged, `reason`, and the facts of its row.
 """
 import time
 
-BEGUN = time.time()
+BEGUN = time.monotonic()
 
+import contextlib  # noqa: E402
 import ctypes  # noqa: E402
+import errno  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 import traceback  # noqa: E402
 
 from dtbox.ablation.locks import Locked  # noqa: E402
 from dtbox.files import write_atomic  # noqa: E402
 
 RECORD = 'trial.json'
+NO_ROOM = 74
+"""Exit code of a trial whose disk is full: its record says nothing, and it can go on from its last checkpoint."""
 
 
 class Stale(RuntimeError):
@@ -28,9 +33,10 @@ def read_record(folder):
     """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole."""
     try:
         with open(os.path.join(folder, RECORD), encoding='utf-8') as f:
-            return json.load(f)
+            record = json.load(f)
     except (OSError, ValueError):
         return {}
+    return record if isinstance(record, dict) and {'status', 'hashes'} <= set(record) else {}
 
 
 def write_record(folder, record):
@@ -38,13 +44,38 @@ def write_record(folder, record):
     write_atomic(os.path.join(folder, RECORD), json.dumps(record, indent=1) + '\n')
 
 
-def die_with_parent():
-    """On Linux, let the kernel kill this process when the one that started it dies, so that a killed grid leaves nothing running."""
+def die_with_parent(parent=None):
+    """Let this process end when the one that started it dies, so that a killed grid leaves nothing running.
+
+    On Linux the kernel sees to it, elsewhere a look every second.
+
+    Args:
+        parent: process id of the one that started it; it may have died before this was called.
+    """
+    parent = parent or os.getppid()
     if sys.platform == 'linux':
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died before the call
+        if os.getppid() != parent:
             os._exit(137)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(137)
+
+
+def no_room(error):
+    """Whether an error, or what led to it, is a disk without room; torch.save tells so without the number."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in ('iostream error', 'PytorchStreamWriter', 'unexpected pos')):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def run(folder, record):
@@ -61,33 +92,49 @@ def run(folder, record):
         if hashes[part] != record['hashes'][part]:
             raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the grid was started')
     runner.train()
-    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.core.tokenizer), identity=identity(hashes),
-                peak_mb=peak_megabytes(), seconds=round(record.get('seconds_before', 0) + time.time() - BEGUN, 2))
+    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.core.tokenizer), identity=identity(hashes), peak_mb=peak_megabytes())
 
 
-def main(folder):
-    """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged."""
-    die_with_parent()
+def attempt(folder):
+    """Run a trial; returns its record with what came of it. Raises nothing but what keeps a record from being written."""
     from dtbox.errors import Diverged, InputError
-    with Locked(os.path.join(folder, '.lock'), 'this trial'):
-        record = read_record(folder)
-        try:
-            record.update(run(folder, record), status='done', reason='')
-        except Diverged as e:
-            record.update(status='diverged', reason=str(e))
-        except Stale as e:
-            record.update(status='failed', reason=str(e), stale=True)
-        except InputError as e:
-            record.update(status='failed', reason=str(e))
-        except Exception as e:
+    record = read_record(folder)
+    try:
+        record.update(run(folder, record), status='done', reason='')
+    except Diverged as e:
+        record.update(status='diverged', reason=str(e))
+    except Stale as e:
+        record.update(status='failed', reason=str(e), stale=True)
+    except Exception as e:
+        if no_room(e):
+            raise
+        if not isinstance(e, InputError):
             traceback.print_exc()
-            record.update(status='failed', reason=f'{type(e).__name__}: {e}')
-        record.setdefault('seconds', round(record.get('seconds_before', 0) + time.time() - BEGUN, 2))
-        if record['status'] != 'done':
-            print(f'{record["status"]}: {record["reason"]}', file=sys.stderr)
-        write_record(folder, record)
+        record.update(status='failed', reason=str(e) if isinstance(e, InputError) else f'{type(e).__name__}: {e}')
+    record['seconds'] = round(record.get('seconds_before', 0) + time.monotonic() - BEGUN, 2)
+    return record
+
+
+def main(folder, parent=None):
+    """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged, NO_ROOM where the disk is full."""
+    die_with_parent(parent)
+    try:
+        with Locked(os.path.join(folder, '.lock'), 'this trial'):
+            record = attempt(folder)
+            write_record(folder, record)
+    except Exception as e:
+        if not no_room(e):
+            raise
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return NO_ROOM
+    if record['status'] != 'done':
+        print(f'{record["status"]}: {record["reason"]}', file=sys.stderr)
     return int(record['status'] != 'done')
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1]))
+    code = main(sys.argv[1], *map(int, sys.argv[2:3]))
+    if code == NO_ROOM:
+        os._exit(code)  # what is left in the streams cannot be written either, which would make it another code
+    sys.exit(code)

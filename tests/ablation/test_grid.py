@@ -23,9 +23,9 @@ def test_options_seeds_and_threads_of_the_command_line(write_grid):
     assert resolve(grid.trials[0].config).train_cfg.max_iters == 9 and grid.trials[0].config.threads == 2
 
 
-def test_a_variant_may_be_another_recipe(write_grid, tiny_config, tmp_path):
+def test_a_variant_may_be_another_recipe(write_grid, quick_config, tmp_path):
     other = tmp_path / 'other.py'
-    other.write_text(tiny_config.read_text().replace("width=32, blocks=1", "width=16, blocks=1"))
+    other.write_text(quick_config.read_text().replace("width=32, blocks=1", "width=16, blocks=1"))
     grid = read_grid(write_grid(('narrow={}', f"narrow={{'base': {str(other)!r}}}")))
     assert resolve(grid.trials[2].config).model.tokenizer.decoder.width == 16 and grid.trials[2].base == str(other)
 
@@ -80,10 +80,10 @@ def test_what_a_trial_gets_from_elsewhere_cannot_be_an_option(write_grid, key, w
         read_grid(write_grid(), {key: 7})
 
 
-def test_a_grid_in_json(write_grid, tiny_config):
-    text = f'{{"base": "{tiny_config}", "axes": {{"depth": {{"key": "quantizer.depth", "values": [1, 2]}}}}}}'
+def test_a_grid_in_json(write_grid, quick_config):
+    text = f'{{"base": "{quick_config}", "axes": {{"depth": {{"key": "quantizer.depth", "values": [1, 2]}}}}}}'
     assert [t.name for t in read_grid(write_grid(text=text, name='g.json')).trials] == ['1__seed0', '2__seed0']
-    text = f'base: {tiny_config}\naxes: {{depth: {{key: quantizer.depth, values: [1, 2]}}}}\n'
+    text = f'base: {quick_config}\naxes: {{depth: {{key: quantizer.depth, values: [1, 2]}}}}\n'
     assert len(read_grid(write_grid(text=text, name='g.yaml')).trials) == 2
 
 

@@ -6,8 +6,6 @@ import os
 import pytest
 
 from dtbox.ablation import GridFolder, read_grid, run_grid
-from dtbox.ablation.locks import Locked, held
-from dtbox.ablation.run import how_it_ended
 from dtbox.ablation.summary import best_so_far, summary
 from dtbox.errors import InputError
 
@@ -29,7 +27,7 @@ def out(tmp_path):
 
 def test_all_trials_run_once(grid, out, instant):
     engine = instant(workers=3)
-    plan, rows = run_grid(grid, out, command='python tools/ablate.py small.py')
+    plan, rows = run_grid(grid, out, about=dict(command='python tools/ablate.py small.py'))
     assert engine.started == [t.name for t in grid.trials] and engine.most == 3
     assert {r['status'] for r in rows} == {'done'} and [p.what for p in plan] == ['new'] * 8
     row = table(out)['2__narrow__seed1']
@@ -72,7 +70,7 @@ def test_other_code_stops_until_it_is_accepted(grid, out, instant, monkeypatch):
     instant(outcome={'1__wide__seed0': 'failed'})
     run_grid(grid, out)
     before = table(out)['2__wide__seed0']['code_hash']
-    monkeypatch.setattr('dtbox.ablation.run.code_hash', lambda: 'another')
+    monkeypatch.setattr('dtbox.ablation.plan.code_hash', lambda: 'another')
     engine = instant()
     with pytest.raises(InputError, match=r'dtbox has changed since 7 trials .* --accept-code-change'):
         run_grid(grid, out, resume=True)
@@ -162,58 +160,9 @@ def test_folders_that_are_not_this_grids(grid, out, instant, write_grid, tmp_pat
         run_grid(other, out, resume=True)
 
 
-def test_one_process_a_grid(grid, out, instant):
-    instant()
-    folder = GridFolder(out)
-    with folder.lock(), pytest.raises(InputError, match=f'another process .pid {os.getpid()}. is working on the grid'):
-        with folder.lock():
-            pass
-    assert not held(os.path.join(out, '.lock'))
-    with Locked(os.path.join(out, '.lock'), 'x'):
-        assert held(os.path.join(out, '.lock'))
-
-
-def test_a_full_disk(grid, out, instant, monkeypatch):
-    instant(workers=1)
-    write, calls = GridFolder.write_table, []
-
-    def full(self, grid):
-        calls.append(1)
-        if len(calls) == 3:
-            raise OSError(28, 'No space left on device')
-        return write(self, grid)
-    monkeypatch.setattr(GridFolder, 'write_table', full)
-    with pytest.raises(InputError, match='No space left on device. The trials that finished are kept; .* --resume'):
-        run_grid(grid, out)
-    monkeypatch.setattr(GridFolder, 'write_table', write)
-    engine = instant()
-    _, rows = run_grid(grid, out, resume=True)
-    assert {r['status'] for r in rows} == {'done'} and len(engine.started) == 5
-
-
 def test_a_variant_that_cannot_be_built(write_grid, out, instant):
     engine = instant()
     bad = read_grid(write_grid(("'model.tokenizer.decoder.width': 64", "'model.tokenizer.vocabularies.pixel.taps': 9")))
     with pytest.raises(InputError, match=r'beyond the last layer.*trial 1__wide__seed0'):
         run_grid(bad, out)
     assert engine.started == [] and not os.path.exists(out)
-
-
-def test_how_a_process_ended():
-    assert how_it_ended(-9) == ('killed', 'its process was ended by SIGKILL (out of memory?)')
-    assert how_it_ended(143)[0] == 'killed' and how_it_ended(3) == ('failed', 'its process ended with exit code 3; see log.txt')
-
-
-def test_no_such_engine_and_no_ray(monkeypatch):
-    import sys
-
-    from dtbox.ablation.engines import make_engine
-    with pytest.raises(InputError, match='no engine `slurm`'):
-        make_engine('slurm', 1)
-    with pytest.raises(InputError, match='0 workers'):
-        make_engine('local', 1, 0)
-    with pytest.raises(InputError, match='--engine ray'):
-        make_engine('local', 1, address='auto')
-    monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(InputError, match=r'pip install "dtbox\[ray\]"'):
-        make_engine('ray', 1)

@@ -1,27 +1,35 @@
 """What a trial's process leaves behind, run in this one."""
+import errno
 import os
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation import trial as trials
+from dtbox.ablation.facts import tokenizer_facts
 from dtbox.ablation.identity import code_hash, config_hash, plugin_hash
-from dtbox.ablation.run import check_variant
+from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
 
 
 @pytest.fixture
 def begin(write_grid, tmp_path, monkeypatch):
     """begin(**options) -> folder of a trial that is ready to run."""
-    monkeypatch.setattr(trials, 'die_with_parent', lambda: None)
-    monkeypatch.setattr(trials, 'BEGUN', time.time())
+    monkeypatch.setattr(trials, 'die_with_parent', lambda parent: None)
+    monkeypatch.setattr(trials, 'BEGUN', time.monotonic())
 
     def start(options=None, **hashes):
         trial = read_grid(write_grid(), options).trials[0]
         found = dict(config_hash=config_hash(trial.config), code_hash=code_hash(), plugin_hash=plugin_hash(trial.config),
                      data_hash=check_variant(trial))
-        return GridFolder(tmp_path / 'out').begin(trial, {**found, **hashes}, 'new')
+        folder = GridFolder(tmp_path / 'out')
+        folder.begin(trial, {**found, **hashes}, 'new')
+        return folder.trial(trial)
     return start
 
 
@@ -30,8 +38,8 @@ def test_done(begin):
     assert read_record(folder)['status'] == 'started'
     assert main(folder) == 0
     record = read_record(folder)
-    assert (record['status'], record['iterations'], record['tokens'], record['bits']) == ('done', 2, 32, 32 * 6)
-    assert record['bits_per_pixel'] == 192 / 32 ** 2 and record['parameters'] > 10 ** 4 and record['peak_mb'] > 50 and 0 < record['seconds'] < 600
+    assert (record['status'], record['iterations'], record['tokens'], record['bits']) == ('done', 2, 16, 16 * 6)
+    assert record['bits_per_pixel'] == 96 / 32 ** 2 and record['parameters'] > 10 ** 4 and record['peak_mb'] > 50 and 0 < record['seconds'] < 600
     assert len(record['identity']) == 16
 
 
@@ -56,6 +64,46 @@ def test_failed_by_an_error_and_by_what_has_changed(begin, capsys, monkeypatch):
     assert read_record(folder)['reason'] == 'ZeroDivisionError: by nothing' and 'Traceback' in capsys.readouterr().err
 
 
+def test_a_full_disk(begin, monkeypatch, capsys):
+    """Nothing is noted, so that the trial goes on from its last checkpoint; its exit code tells the grid."""
+    folder = begin({'train_cfg.max_iters': 2})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as disk:
+        disk.setattr('dtbox.training.runner.Runner.train', full)
+        assert main(folder) == trials.NO_ROOM and 'No space left' in capsys.readouterr().err
+    monkeypatch.setattr(trials, 'write_record', full)
+    monkeypatch.setattr(trials, 'run', lambda folder, record: {})
+    assert main(folder) == trials.NO_ROOM and read_record(folder)['status'] == 'started'
+
+
+def test_what_a_full_disk_looks_like(tmp_path):
+    def caught(raise_it):
+        with pytest.raises(Exception) as found:
+            raise_it()
+        return found.value
+
+    def in_disguise():
+        try:
+            raise OSError(errno.EDQUOT, 'Disk quota exceeded')
+        except OSError as e:
+            raise ValueError('cannot write results') from e
+    assert trials.no_room(caught(in_disguise))
+    if os.path.exists('/dev/full'):
+        assert trials.no_room(caught(lambda: torch.save(torch.zeros(10 ** 6), '/dev/full')))
+    assert not trials.no_room(caught(lambda: open(tmp_path / 'none'))) and not trials.no_room(RuntimeError('CUDA out of memory'))
+
+
+def test_an_orphan_ends_at_once(tmp_path):
+    """A grid that is killed right after it has started a process is gone before that can ask to die with it."""
+    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True).stdout.strip()
+    done = subprocess.run([sys.executable, '-m', 'dtbox.ablation.trial', str(tmp_path), gone], capture_output=True, text=True)
+    assert done.returncode == 137 and os.listdir(tmp_path) == [] and done.stderr == ''
+    watch = f'from dtbox.ablation import trial; trial.sys.platform = "other"; trial.die_with_parent({gone}); trial.time.sleep(60)'
+    assert subprocess.run([sys.executable, '-c', watch]).returncode == 137
+
+
 def test_a_trial_runs_once_at_a_time(begin):
     from dtbox.errors import InputError
     folder = begin()
@@ -63,12 +111,31 @@ def test_a_trial_runs_once_at_a_time(begin):
         main(folder)
 
 
+def test_a_shared_quantizer_counts_once():
+    shared, own = SimpleNamespace(codebook_sizes=[64, 64]), SimpleNamespace(codebook_sizes=[16])
+    vocabularies = dict(a=SimpleNamespace(grid=(4, 2), quantizer=shared), b=SimpleNamespace(grid=(4, 2), quantizer=shared),
+                        c=SimpleNamespace(grid=(2, 2), quantizer=own))
+    tokenizer = SimpleNamespace(vocabularies=vocabularies, image_size=(16, 8), parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
+    assert tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0, bits_per_pixel=112 / 128)
+
+
+def test_memory_is_the_process_own():
+    """Linux counts what the parent held at the start of a process into ru_maxrss."""
+    code = ('import sys; from types import SimpleNamespace as N; sys.modules["torch"] = N(cuda=N(is_available=lambda: False)); '
+            'from dtbox.ablation.facts import peak_megabytes; print(peak_megabytes())')
+    grown = f'import subprocess, sys; held = bytearray(3 * 10 ** 8); subprocess.run([sys.executable, "-c", {code!r}])'
+    done = subprocess.run([sys.executable, '-c', grown], capture_output=True, text=True)
+    assert 5 < float(done.stdout) < 200, done.stderr
+
+
 def test_records(tmp_path):
     assert read_record(tmp_path) == {}
     (tmp_path / 'trial.json').write_text('{"cut')
     assert read_record(tmp_path) == {}
-    write_record(tmp_path, dict(status='done'))
-    assert read_record(tmp_path) == dict(status='done')
+    (tmp_path / 'trial.json').write_text('{"status": "failed"}')  # nothing tells what it was
+    assert read_record(tmp_path) == {}
+    write_record(tmp_path, dict(status='done', hashes={}))
+    assert read_record(tmp_path) == dict(status='done', hashes={})
 
 
 def test_seconds_count_up_to_the_checkpoint_that_a_killed_trial_goes_on_from(begin, write_grid):

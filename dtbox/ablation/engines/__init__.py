@@ -1,7 +1,8 @@
 """Engines start trials: `local` as processes of this machine, `ray` as the same processes on a Ray cluster.
 
-An engine has `workers`, the number of trials at a time, `start(folder) -> handle` and `close()`; a handle has `poll() -> exit code or None`
-(negative: killed by that signal) and `stop()`.
+An engine has `workers`, the number of trials at a time, `remark`, what to tell the user about them, `start(folder) -> handle` and `close()`. A
+handle has `poll() -> exit code or None` (negative: killed by that signal), `why`, the reason where the code does not tell it, `has_begun()`, False
+while it waits for its turn, and `stop()`.
 """
 import os
 import sys
@@ -32,8 +33,8 @@ def make_engine(name, threads, workers=None, address=None):
 
 
 def command(folder):
-    """Return the command line of a trial's process."""
-    return [sys.executable, '-m', 'dtbox.ablation.trial', folder]
+    """Return the command line of a trial's process, to be started by this one."""
+    return [sys.executable, '-m', 'dtbox.ablation.trial', folder, str(os.getpid())]
 
 
 def environment(threads, device=None):

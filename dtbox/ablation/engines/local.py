@@ -3,7 +3,7 @@ import os
 import subprocess
 
 from dtbox.ablation.engines import command, environment
-from dtbox.ablation.folder import cores
+from dtbox.ablation.machine import cores
 
 
 class LocalEngine:
@@ -46,6 +46,7 @@ class LocalTrial:
         process: subprocess.Popen.
         release: called once when it has ended.
     """
+    why = ''
 
     def __init__(self, process, release):
         self.process, self.release = process, release
@@ -57,6 +58,10 @@ class LocalTrial:
             self.release()
             self.release = None
         return code
+
+    def has_begun(self):
+        """True: nothing stands between this machine and its processes."""
+        return True
 
     def stop(self):
         """Stop it and wait until it is gone."""
@@ -72,7 +77,7 @@ class LocalTrial:
 def visible_gpus():
     """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if not torch.cuda.is_available():
         return []
-    return named.split(',') if named else [str(i) for i in range(torch.cuda.device_count())]
+    count, named = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES')
+    return [name.strip() for name in named.split(',')][:count] if named else [str(i) for i in range(count)]
