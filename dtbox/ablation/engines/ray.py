@@ -2,8 +2,10 @@
 import os
 import socket
 import subprocess
+import sys
 
 from dtbox.ablation.engines import command, environment
+from dtbox.ablation.trial import NO_ROOM, no_room
 from dtbox.errors import InputError, need_package, reason
 
 
@@ -13,23 +15,25 @@ class RayEngine:
     Args:
         threads: CPU threads of a trial; with GPUs in the cluster a trial also takes one of them.
         workers: trials at a time; None takes as many as the cluster's resources allow.
-        address: of the cluster ('auto', 'HOST:PORT', 'ray://HOST:PORT'); None takes RAY_ADDRESS, or starts Ray on this machine.
+        address: of the cluster ('HOST:PORT', 'ray://HOST:PORT', 'auto' for the one on this machine, 'local' to start one here); None takes
+            RAY_ADDRESS, or 'local'.
     """
 
     def __init__(self, threads, workers=None, address=None):
         self.ray = need_package('ray', 'ray', '`--engine ray`')
         self.threads, self.remark = threads, ''
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # Ray would report to its makers
-        address = address or os.environ.get('RAY_ADDRESS') or None
+        address = address or os.environ.get('RAY_ADDRESS') or 'local'  # without an address Ray would take any cluster that it finds here
+        mine = address == 'local'
         self.owned = not self.ray.is_initialized()
-        if address is None:  # a Ray of our own, which needs not give way to others as its workers do by default
+        if mine:  # it needs not give way to others, as Ray's workers do by default
             os.environ.setdefault('RAY_worker_niceness', '0')
         try:
             knock(address)
             if self.owned:
-                self.ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level='error')
+                self.ray.init(address=address, include_dashboard=False if mine else None, log_to_driver=False, logging_level='error')
         except Exception as e:  # ConnectionError, RuntimeError, ValueError, by version and address
-            place = f'the Ray cluster at {address} cannot be reached' if address else 'Ray cannot be started on this machine'
+            place = 'Ray cannot be started on this machine' if mine else f'the Ray cluster at {address} cannot be reached'
             raise InputError(f'{place} ({reason(e)}). Check --address and that `ray status` answers there, or use --engine local.', '--engine') from e
         resources = self.ray.cluster_resources()
         self.gpus = 1 if resources.get('GPU', 0) >= 1 else 0
@@ -42,7 +46,8 @@ class RayEngine:
 
     def start(self, folder):
         """Hand the trial of a folder to the cluster; its output goes to log.txt there."""
-        return RayTrial(self.ray, self.remote.remote(os.path.abspath(folder), os.getcwd(), self.threads), folder)
+        before = log_size(folder)
+        return RayTrial(self.ray, self.remote.remote(os.path.abspath(folder), os.getcwd(), self.threads), folder, before)
 
     def close(self):
         """Leave the cluster, or stop the one that was started here."""
@@ -50,18 +55,35 @@ class RayEngine:
             self.ray.shutdown()
 
 
+def last_started():
+    """Return the address of the cluster that was last started on this machine, as Ray notes it for `auto`, '' where there is none."""
+    folder = os.environ.get('RAY_TMPDIR') or sys.platform.startswith('linux') and os.environ.get('TMPDIR') or '/tmp'
+    try:
+        with open(os.path.join(folder, 'ray', 'ray_current_cluster')) as f:
+            return f.read().strip()
+    except OSError:
+        return ''
+
+
 def knock(address, seconds=10):
-    """Raise OSError where nothing listens at HOST:PORT; Ray itself would try for minutes, and may end the process."""
-    host, _, port = (address or '').rpartition('://')[2].rpartition(':')
+    """Raise OSError where nothing listens at an address; Ray itself would try for minutes or for ever, and may end the process."""
+    host, _, port = (last_started() if address == 'auto' else address).rpartition('://')[2].rpartition(':')
     if host and port.isdigit():
         socket.create_connection((host, int(port)), seconds).close()
 
 
 class RayTrial:
-    """A trial on the cluster."""
+    """A trial on the cluster.
 
-    def __init__(self, ray, ref, folder):
-        self.ray, self.ref, self.folder = ray, ref, folder
+    Args:
+        ray: the package.
+        ref: of the task.
+        folder: of the trial.
+        before: size of its log before the task was handed over.
+    """
+
+    def __init__(self, ray, ref, folder, before):
+        self.ray, self.ref, self.folder, self.before, self.why = ray, ref, folder, before, ''
 
     def poll(self):
         """Return the exit code, or None while it runs or waits."""
@@ -70,10 +92,16 @@ class RayTrial:
             return None
         try:
             return self.ray.get(self.ref)
+        except self.ray.exceptions.RayTaskError as e:  # the process could not be started
+            self.why = reason(e.cause)
+            return NO_ROOM if no_room(e.cause) else 1
         except self.ray.exceptions.RayError as e:  # the node or its worker died
-            with open(os.path.join(self.folder, 'log.txt'), 'a') as log:
-                log.write(f'{reason(e)}\n')
+            self.why = reason(e)
             return -9
+
+    def has_begun(self):
+        """Whether a node has started it: others may use the cluster, too."""
+        return log_size(self.folder) > self.before
 
     def stop(self):
         """Stop it; the kernel ends its process together with the worker."""
@@ -81,10 +109,19 @@ class RayTrial:
         self.ray.wait([self.ref], timeout=10)
 
 
+def log_size(folder):
+    """Return the bytes of a trial's log, 0 where there is none."""
+    try:
+        return os.path.getsize(os.path.join(folder, 'log.txt'))
+    except FileNotFoundError:
+        return 0
+
+
 def run_process(folder, cwd, threads):
     """Run a trial's process on a node and return its exit code; Ray sets CUDA_VISIBLE_DEVICES."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'{folder} is not there on this node: the grid\'s folder must be on a file system that all nodes share')
-    with open(os.path.join(folder, 'log.txt'), 'ab') as log:
+    with open(os.path.join(folder, 'log.txt'), 'ab', buffering=0) as log:
+        log.write(f'on {socket.gethostname()}\n'.encode())
         return subprocess.run(command(folder), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                               env=environment(threads)).returncode
