@@ -1,0 +1,9 @@
+"""DualToken on CIFAR-10 as the grids train it: `dualtoken_cifar10.py`, 320 iterations of 16 pictures on one thread."""
+_base_ = ['../../dualtoken_cifar10.py']
+
+batch_size = 16
+max_iters = 320
+threads = 1
+val_dataloader = dict(batch_size=64)
+hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
+         dict(type='Checkpoint', interval=80), dict(type='Results'), dict(type='Pictures', interval=0)]
