@@ -119,8 +119,9 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
         raise InputError(f'{path} makes no trials: `include`, `exclude` and `seeds` leave none over.')
     _check_collisions(trials)
     name = os.path.splitext(os.path.basename(path))[0]
-    return Grid(name=name, path=str(path), title=str(cfg.get('title') or name), description=_docstring(path), axes={n: list(a) for n, a in axes.items()},
-                seeds=seeds, metrics=read_metrics(cfg.get('metrics')), reference=read_reference(cfg.get('reference'), axes),
+    return Grid(name=name, path=str(path), title=str(cfg.get('title') or name), description=_docstring(path),
+                axes={n: list(a) for n, a in axes.items()}, seeds=seeds, metrics=read_metrics(cfg.get('metrics')),
+                reference=read_reference(cfg.get('reference'), axes),
                 budget=read_budget(cfg.get('budget')), threads=threads, trials=trials)
 
 
