@@ -24,13 +24,13 @@ def timed(args, workers, threads):
     from dtbox.ablation import GridFolder, read_grid, run_grid
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'grid')
-        grid, begun = read_grid(args.grid, parse_options(args.cfg_options), args.plugin, threads=threads), time.time()
+        grid, begun = read_grid(args.grid, parse_options(args.cfg_options), args.plugin, threads=threads), time.monotonic()
         _, rows = run_grid(grid, path, workers=workers, only=args.only)
-        seconds, spent = time.time() - begun, GridFolder(path).about()['bookkeeping']
+        seconds, spent = time.monotonic() - begun, GridFolder(path).about()['bookkeeping']
         done = sum(row['status'] == 'done' for row in rows)
         if done < 2 or any(row['status'] not in ('done', 'missing') for row in rows):
             raise InputError(f'{done} trials of {args.grid} finished; a comparison needs at least two, and none that fails.')
-    return seconds, spent['seconds'] / spent['trials'], done
+    return seconds, spent['seconds'] / (spent['trials'] or float('nan')), done
 
 
 @main_guard
@@ -40,7 +40,9 @@ def main(argv=None):
     from dtbox.ablation.machine import cores
     n = args.cores or cores()
     if n < 2:
-        raise InputError(f'{n} core: with one there is nothing to share. Give --cores 2 or more.', '--cores')
+        raise InputError(f'{n} leaves nothing to share; give 2 or more.', '--cores')
+    if args.rounds < 1:
+        raise InputError(f'{args.rounds} rounds; expected at least 1.', '--rounds')
     times = {(n, 1): [], (1, n): []}
     for _ in range(args.rounds):
         for workers, threads in times:

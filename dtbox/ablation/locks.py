@@ -51,7 +51,7 @@ def _holder(file):
 def held(path):
     """Return the pid (text) of the process that holds the lock file `path`, '' where none does."""
     try:
-        with open(path) as file:
+        with open(path, 'r+') as file:  # some network file systems lock for writing only what may be written
             return '' if _take(file) else _holder(file)
     except FileNotFoundError:
         return ''

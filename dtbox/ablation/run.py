@@ -53,22 +53,24 @@ def run_grid(grid, folder, engine='local', workers=None, address=None, resume=Fa
         try:
             with folder.lock():
                 plan = look_again(plan, grid, folder, resume, accept_code_change)
-                return plan, _run_locked(grid, folder, engine, plan, only, about or {}, console, begun)
+                todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
+                remarks = [engine.remark, _outdated(todo)]
+                if resume and not folder.about():
+                    remarks.append(f'{folder.path} holds nothing yet: the grid starts from the beginning.')
+                return plan, _run_locked(grid, folder, engine, plan, todo, about or {}, filter(None, remarks), console, begun)
         finally:
             engine.close()
 
 
-def _run_locked(grid, folder, engine, plan, only, about, console, begun):
-    todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
+def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun):
     folder.wait_until_free([p.trial for p in todo])
     earlier = folder.about().get('seconds', 0)
     folder.write_about(grid, workers=engine.workers, **about)
     folder.sweep()
     most = int(grid.budget.get('trials', len(todo)))
     with Progress(plan, todo[:most], engine.workers, console) as progress:
-        for remark in (engine.remark, _outdated(todo)):
-            if remark:
-                progress.say(remark)
+        for remark in remarks:
+            progress.say(remark)
         work = Work(grid, folder, engine, progress)
         left = [*work.run(todo[:most]), *todo[most:]]
         if left:
@@ -157,7 +159,8 @@ class Work:
     def _start(self, planned):
         record = self.folder.begin(planned.trial, planned.hashes, planned.what)
         path = self.folder.trial(planned.trial)
-        self.running[planned.trial.name] = Running(planned, self.engine.start(path), record)
+        self.running[planned.trial.name] = one = Running(planned, self.engine.start(path), record)
+        one.seconds()  # its clock begins
         self.progress.started(planned.trial, path, record)
 
     def _collect(self):

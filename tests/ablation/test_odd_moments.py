@@ -88,6 +88,14 @@ def test_a_second_start_loses_nothing(grid, out, instant, during):
 # ---- killed ----------------------------------------------------------------------------------------------------------
 
 
+def test_resuming_what_has_not_been_started(grid, out, instant, capsys):
+    instant()
+    run_grid(grid, out, resume=True)
+    assert f'{out} holds nothing yet: the grid starts from the beginning.' in capsys.readouterr().out
+    run_grid(grid, out, resume=True)
+    assert 'holds nothing' not in capsys.readouterr().out
+
+
 def test_killed_before_grid_json_was_there(grid, out, instant):
     os.makedirs(os.path.join(out, 'trials'))
     for name in ('.lock', '.grid.k3x9.part.json'):
