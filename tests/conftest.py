@@ -13,7 +13,11 @@ DATA = Path(__file__).parent / 'data'
 
 @pytest.fixture(autouse=True)
 def _seeded():
+    """Every test begins with the same random state and threads, whatever recipes (`threads`) have run before it."""
+    threads = torch.get_num_threads()
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='session')
