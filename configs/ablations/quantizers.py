@@ -7,7 +7,7 @@ base = '_base_/twemoji.py'
 title = 'Quantizers at 12 and 40 bits a token'
 plugins = ['../../plugins/' + _name for _name in (
     'lfq', 'bsq', 'simvq', 'ibq', 'mcq', 'residual_fsq', 'product_rq', 'vector_quantize_pytorch')]
-overrides = {'max_iters': 256, 'model.tokenizer.vocabularies.pixel.projection': dict(type='MLPProjection'),
+overrides = {'max_iters': 224, 'model.tokenizer.vocabularies.pixel.projection': dict(type='MLPProjection'),
              'model.tokenizer.vocabularies.semantic.projection': dict(type='MLPProjection')}
 axes = dict(quantizer=dict(key='quantizer', values={
     'VQ 12': dict(type='VQ', size=4096, dim=16),
