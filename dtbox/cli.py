@@ -5,6 +5,7 @@ import os
 import sys
 
 from dtbox.errors import Diverged, InputError
+from dtbox.files import no_room
 
 
 def add_config_options(parser):
@@ -68,7 +69,8 @@ def read_config(args):
 
 
 def main_guard(main):
-    """Wrap a command line's main: an `InputError` becomes one sentence on stderr and exit code 2; `Diverged` exits with 1, Ctrl-C with 130."""
+    """Wrap a command line's main: an `InputError` or a full disk becomes one sentence on stderr and exit code 2; `Diverged` exits with 1,
+    Ctrl-C with 130."""
     @functools.wraps(main)
     def guarded(argv=None):
         try:
@@ -79,6 +81,12 @@ def main_guard(main):
         except Diverged as e:
             print(f'stopped: {e}', file=sys.stderr)
             raise SystemExit(1) from None
+        except OSError as e:
+            if not no_room(e):
+                raise
+            print(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run the command again '
+                  '(a run or grid goes on with --resume).', file=sys.stderr)
+            raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('interrupted.', file=sys.stderr)
             raise SystemExit(130) from None

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, and keeping what a user had."""
 import contextlib
+import errno
 import os
 import tempfile
 
@@ -26,6 +27,15 @@ def replacing(path):
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def no_room(error):
+    """Whether an exception, or one that led to it, says that a disk has no room (or its user none left)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_atomic(path, text):

@@ -1,5 +1,6 @@
 """What every command line does with options and errors."""
 import argparse
+import errno
 
 import pytest
 
@@ -49,6 +50,8 @@ def test_options_that_are_none(pair):
 
 @pytest.mark.parametrize('error, code, line', [
     (InputError('too big.', 'model.size'), 2, 'error: model.size: too big.\n'), (Diverged('`l2` is nan.'), 1, 'stopped: `l2` is nan.\n'),
+    (OSError(errno.ENOSPC, 'No space left on device', 'a/b.pth'), 2, 'error: no space is left on the disk for a/b.pth. Make room and run the '
+     'command again (a run or grid goes on with --resume).\n'),
     (KeyboardInterrupt(), 130, 'interrupted.\n')])
 def test_errors_are_one_sentence(error, code, line, capsys):
     @main_guard
@@ -69,3 +72,5 @@ def test_other_errors_keep_their_traceback():
     assert main() == 3 and main.__doc__ == 'Doc.'
     with pytest.raises(ValueError, match='a bug'):
         main(['x'])
+    with pytest.raises(FileNotFoundError):
+        main_guard(lambda argv: open('/no/such/file'))([])

@@ -1,10 +1,12 @@
 """Files are whole or not there; folders are moved aside, never overwritten."""
+import errno
 import os
 import stat
 
 import pytest
+import torch
 
-from dtbox.files import move_aside, replacing, unused_path, write_atomic
+from dtbox.files import move_aside, no_room, replacing, unused_path, write_atomic
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
@@ -64,3 +66,30 @@ def test_unused_path(tmp_path):
     for name in ('a.b.png', 'a.b.1.png'):
         (tmp_path / name).write_text('')
     assert unused_path(path) == str(tmp_path / 'a.b.2.png')
+
+
+def test_what_a_full_disk_looks_like(tmp_path):
+    def caught(raise_it):
+        with pytest.raises(Exception) as found:
+            raise_it()
+        return found.value
+
+    def in_disguise():
+        try:
+            raise OSError(errno.EDQUOT, 'Disk quota exceeded')
+        except OSError as e:
+            raise ValueError('cannot write results') from e
+    assert no_room(caught(in_disguise)) and not no_room(caught(lambda: open(tmp_path / 'none')))
+    assert not no_room(RuntimeError('CUDA out of memory'))
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
+def test_a_checkpoint_that_finds_no_room_tells_so_and_keeps_the_old_one(tmp_path, monkeypatch):
+    from dtbox.training import checkpoint
+    path = str(tmp_path / 'checkpoint.pth')
+    checkpoint.save(dict(state_dict=dict(a=torch.ones(3))), path)
+    monkeypatch.setattr('dtbox.training.checkpoint.open', lambda *a: open('/dev/full', 'wb'), raising=False)
+    with pytest.raises(OSError) as found:
+        checkpoint.save(dict(state_dict=dict(a=torch.zeros(10 ** 6))), path)
+    assert no_room(found.value) and os.listdir(tmp_path) == ['checkpoint.pth']
+    assert checkpoint.load(path)['state_dict']['a'].equal(torch.ones(3))

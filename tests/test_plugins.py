@@ -1,4 +1,5 @@
 """Plugins: found by folder, file or module name, loaded once, and nothing left of those that fail."""
+import re
 import sys
 
 import pytest
@@ -128,9 +129,10 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch, make, given, says):
     assert plugins.LOADED == {}
 
 
-def test_plugins_that_are_no_list():
-    with pytest.raises(InputError, match=r'plugins: `plugins` is \[3\]; expected a list of paths'):
-        plugins.load_plugins([3])
+@pytest.mark.parametrize('given', [[3], 5, {'a.py': 1}])
+def test_plugins_that_are_no_list(given):
+    with pytest.raises(InputError, match=rf'plugins: `plugins` is {re.escape(repr(given))}; expected a list of paths'):
+        plugins.load_plugins(given)
 
 
 PARTS = '''

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from dtbox.ablation.axes import (check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules,
-                                 read_seeds)
+from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
 from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
 from dtbox.plugins import load_plugins

@@ -2,11 +2,7 @@
 import math
 import statistics
 
-
-def less_is_better(metric):
-    """Whether a metric (SET/METRIC) is an error, a distance or a count of unused codes."""
-    name = metric.partition('/')[2]
-    return name == 'l1' or name.startswith(('frechet', 'dead/')) or name.endswith('_mse')
+from dtbox.evaluation.table import lower_is_better
 
 
 def headline(grid, rows):
@@ -37,7 +33,7 @@ def best_so_far(grid, rows):
     means = {labels: statistics.mean(values) for labels, found in by_variant(grid, rows).items() if (values := _values(found, metric))}
     if not means:
         return ''
-    labels = (min if less_is_better(metric) else max)(means, key=means.get)
+    labels = (min if lower_is_better(metric.partition('/')[2]) else max)(means, key=means.get)
     return f'{", ".join(labels)} ({metric} {means[labels]:.4g})'
 
 

@@ -9,7 +9,6 @@ BEGUN = time.monotonic()
 
 import contextlib  # noqa: E402
 import ctypes  # noqa: E402
-import errno  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
@@ -18,7 +17,7 @@ import threading  # noqa: E402
 import traceback  # noqa: E402
 
 from dtbox.ablation.locks import Locked  # noqa: E402
-from dtbox.files import write_atomic  # noqa: E402
+from dtbox.files import no_room, write_atomic  # noqa: E402
 
 RECORD = 'trial.json'
 NO_ROOM = 74
@@ -65,17 +64,6 @@ def _watch(parent):
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(137)
-
-
-def no_room(error):
-    """Whether an error, or what led to it, is a disk without room; torch.save tells so without the number."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, RuntimeError) and any(text in str(error) for text in ('iostream error', 'PytorchStreamWriter', 'unexpected pos')):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def run(folder, record):

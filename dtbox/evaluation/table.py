@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import tempfile
 import textwrap
 
@@ -24,6 +25,7 @@ _NUMBERS = {
 _FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-'}
 _CODES = {'usage': 'codes in use', 'perplexity': 'perplexity', 'dead': 'dead codes'}
 _USE = tuple(_CODES)
+_LESS = {'l1', 'l2', 'mse', 'rmse', 'mae', 'error', 'loss', 'nll', 'distance', 'frechet', 'fid', 'rfid', 'kid', 'lpips', 'dists'}
 
 
 def format_table(results):
@@ -142,6 +144,12 @@ def format_of(metric):
     """Return the format specification in which a metric is shown: 'psnr' -> '.2f', 't2i_r1/tokens' -> '.1%'."""
     key = metric.rpartition('/')[0] if _sided(metric) else metric.split('/')[0] if _usage(metric) else metric
     return '.1%' if _family(key) else _NUMBERS.get(key, ('', '.4g'))[1]
+
+
+def lower_is_better(metric):
+    """Whether less of a metric is better: errors, distances, counts of unused codes, by the words of its name."""
+    words = re.split(r'[/_]', metric.lower())
+    return words[0] == 'dead' if words[0] in _USE else not _LESS.isdisjoint(words)
 
 
 def _text(key):

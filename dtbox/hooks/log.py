@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from dtbox.files import write_atomic
 from dtbox.registry import HOOKS
 
 
@@ -36,8 +37,7 @@ class Log(Hook):
         if get_rank() != 0:
             return
         rows = [r for r in read_history(self.path) if r['iteration'] <= self.first] if self.first else []
-        with open(self.path, 'w') as f:
-            f.writelines(json.dumps(r) + '\n' for r in rows)
+        write_atomic(self.path, ''.join(json.dumps(r) + '\n' for r in rows))
         if sys.stderr.isatty():
             from tqdm import tqdm
             self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **bar_width())

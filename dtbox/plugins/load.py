@@ -71,7 +71,7 @@ def as_list(names):
     """Return the value of `plugins` as a list: None is none, and one name is a list of one."""
     if isinstance(names, (str, os.PathLike)):
         return [names]
-    if not all(isinstance(n, (str, os.PathLike)) for n in names or ()):
+    if names is not None and not (isinstance(names, (list, tuple)) and all(isinstance(n, (str, os.PathLike)) for n in names)):
         raise InputError(f'`plugins` is {names!r}; expected a list of paths and module names.', 'plugins')
     return list(names or ())
 

@@ -183,7 +183,7 @@ def contact_sheet(experiment, folder):
     Returns:
         (Figure or None, list of sentences on what could not be shown).
     """
-    strips, troubles, inputs = {}, [], None
+    strips, troubles, inputs, first = {}, [], None, None
     for variant in experiment.variants:
         for path in (os.path.join(trial.folder, 'heldout.png') for trial in experiment.of(variant).values()):
             if variant in strips or not os.path.isfile(path):

@@ -5,6 +5,7 @@ A metric is named SET/METRIC, as in results.csv: `all/psnr`, `variants/t2i_r1/to
 import math
 import re
 
+from dtbox.evaluation import table
 from dtbox.evaluation.table import format_of, label_of
 
 MOST = 6
@@ -26,8 +27,6 @@ _CODES = ('usage', 'perplexity', 'dead')
 _ORDER = ('psnr', 'ssim', 'l1', 'frechet', 'token_cosine', 'token_mse', 'pooled_cosine', 't2i_', 'i2t_', 'kept', 'zeroshot_')
 _SIGHT = ('psnr', 'ssim', 'l1', 'frechet', 'rfid', 'fid', 'lpips')
 _MEANING = ('token_', 'pooled_', 't2i_', 'i2t_', 'zeroshot_', 'kept')
-_LESS = {'l1', 'l2', 'mse', 'rmse', 'mae', 'error', 'loss', 'nll', 'distance', 'frechet', 'fid', 'rfid', 'kid', 'lpips', 'dists'}
-"""Words in a metric's name by which less is better."""
 
 
 def slug(text):
@@ -42,9 +41,8 @@ def part_of(metric):
 
 
 def lower_is_better(metric):
-    """Whether less is better: errors, distances, unused codes."""
-    words = re.split(r'[/_]', part_of(metric)[1].lower())
-    return words[0] == 'dead' if words[0] in _CODES else not _LESS.isdisjoint(words)
+    """Whether less of a metric (SET/METRIC) is better."""
+    return table.lower_is_better(part_of(metric)[1])
 
 
 def is_graded(metric):

@@ -19,8 +19,8 @@ NAME = 'checkpoint.pth'
 
 def save(checkpoint, path):
     """Write a checkpoint to a temporary file and rename it; an old one at `path` stays until the new one is whole."""
-    with replacing(path) as temporary:
-        torch.save({'format': FORMAT, **plain(checkpoint)}, temporary)
+    with replacing(path) as temporary, open(temporary, 'wb') as f:  # a file of Python's: its errors tell of a full disk
+        torch.save({'format': FORMAT, **plain(checkpoint)}, f)
 
 
 def load(path, mmap=False):

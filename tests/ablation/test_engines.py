@@ -1,7 +1,6 @@
 """Engines: what they make of cores, GPUs, processes that end and clusters that fail. test_trials.py runs real trials on both."""
 import errno
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dtbox.ablation import GridFolder, read_grid, run_grid
+from dtbox.ablation import read_grid, run_grid
 from dtbox.ablation.summary import best_so_far, summary
 from dtbox.errors import InputError
 

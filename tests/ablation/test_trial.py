@@ -78,23 +78,6 @@ def test_a_full_disk(begin, monkeypatch, capsys):
     assert main(folder) == trials.NO_ROOM and read_record(folder)['status'] == 'started'
 
 
-def test_what_a_full_disk_looks_like(tmp_path):
-    def caught(raise_it):
-        with pytest.raises(Exception) as found:
-            raise_it()
-        return found.value
-
-    def in_disguise():
-        try:
-            raise OSError(errno.EDQUOT, 'Disk quota exceeded')
-        except OSError as e:
-            raise ValueError('cannot write results') from e
-    assert trials.no_room(caught(in_disguise))
-    if os.path.exists('/dev/full'):
-        assert trials.no_room(caught(lambda: torch.save(torch.zeros(10 ** 6), '/dev/full')))
-    assert not trials.no_room(caught(lambda: open(tmp_path / 'none'))) and not trials.no_room(RuntimeError('CUDA out of memory'))
-
-
 def test_an_orphan_ends_at_once(tmp_path):
     """A grid that is killed right after it has started a process is gone before that can ask to die with it."""
     gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True).stdout.strip()

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 from dtbox.ablation.engines import command, environment
-from dtbox.ablation.trial import NO_ROOM, no_room
+from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, need_package, reason
+from dtbox.files import no_room
 
 
 class RayEngine:
