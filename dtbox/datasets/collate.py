@@ -10,18 +10,24 @@ def collate(items, with_texts=False):
 
     Args:
         items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`, `set`
-            and `key` where known. A text of '' and a label of -1 mean that the sample has none.
+            and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with `broken`, what is wrong
+            with them, are left out.
         with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
         Batch with images [B, 3, H, W]. `texts` is None where no sample has one ('' marks single samples without);
-        `labels` likewise (-1 marks single samples without).
+        `labels` likewise (-1 marks single samples without). `captions` is there where a sample knows several. Where all samples are
+        broken, the batch is empty.
 
     Raises:
         InputError: no samples, pictures that are no tensors, or pictures of different sizes.
     """
     if not items:
         raise InputError('a batch needs at least one sample, got none.')
+    broken = [item['broken'] for item in items if 'broken' in item] or None
+    items = [item for item in items if 'broken' not in item]
+    if not items:
+        return Batch(images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8), texts=[] if with_texts else None, sets=[], keys=[], broken=broken)
     images = [item['image'] for item in items]
     if not all(isinstance(image, torch.Tensor) for image in images):
         raise InputError(f'a batch needs pictures as tensors, got {type(images[0]).__name__}. End the pipeline with PackImage.')
@@ -32,6 +38,9 @@ def collate(items, with_texts=False):
     texts = [item.get('text') or '' for item in items]
     labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64)
     sets, keys = [item.get('set') for item in items], [item.get('key') for item in items]
+    captions = None
+    if any('captions' in item for item in items):
+        captions = [list(item.get('captions') or filter(None, [item.get('text')])) for item in items]
     return Batch(images=torch.stack(images), texts=texts if with_texts or any(texts) else None,
                  labels=labels if bool((labels >= 0).any()) else None,
-                 sets=None if None in sets else sets, keys=None if None in keys else keys)
+                 sets=None if None in sets else sets, keys=None if None in keys else keys, captions=captions, broken=broken)

@@ -16,16 +16,17 @@ class CursorBatchSampler:
         batch_size: samples per batch and rank.
         seed: of the order, >= 0.
         shuffle: False keeps the order of the dataset.
-        drop_last: leave out what does not fill the last global batch of an epoch; otherwise that batch is filled up
-            from the beginning of the epoch's order.
+        last: what becomes of samples that do not fill the last global batch of an epoch: 'drop' leaves them out, 'carry' lets that batch
+            go on with the next epoch's first samples, so that each epoch holds every sample exactly once.
         rank, world: this process and the number of processes.
         cursor: iteration to start at. Set it (`sampler.cursor = i`) before iterating to resume.
+        order: callable generator -> permutation of the indices [size]; None shuffles them all.
 
     Raises:
         InputError: fewer samples than a global batch, or a number out of range.
     """
 
-    def __init__(self, size, batch_size, seed=0, shuffle=True, drop_last=True, rank=0, world=1, cursor=0):
+    def __init__(self, size, batch_size, seed=0, shuffle=True, last='drop', rank=0, world=1, cursor=0, order=None):
         _at_least(1, size=size, batch_size=batch_size, world=world)
         _at_least(0, seed=seed, cursor=cursor)
         _check_rank(rank, world)
@@ -33,34 +34,41 @@ class CursorBatchSampler:
             ranks = f' on each of {world} processes' if world > 1 else ''
             raise InputError(f'the dataset has {size} samples, fewer than one batch of {batch_size}{ranks}. '
                              f'Lower the batch size to at most {size // world}, or add data.')
+        if last not in ('drop', 'carry'):
+            raise InputError(f"`last` is {last!r}; expected 'drop' or 'carry'.", 'last')
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
-        self.drop_last, self.rank, self.world, self.cursor = drop_last, rank, world, cursor
+        self.last, self.rank, self.world, self.cursor, self.order = last, rank, world, cursor, order
 
     @property
     def iters_per_epoch(self):
-        """Number of batches that one pass over the data takes."""
+        """Number of batches that one pass over the data takes; with 'carry' rounded up."""
         full, rest = divmod(self.size, self.batch_size * self.world)
-        return full + (rest > 0 and not self.drop_last)
+        return full + (rest > 0 and self.last == 'carry')
 
     def __len__(self):
         return self.iters_per_epoch
 
     def __iter__(self):
-        iteration, epoch, order = self.cursor, -1, None
+        iteration, orders, batch = self.cursor, {}, self.batch_size * self.world
+        epoch_length = self.size if self.last == 'carry' else self.size // batch * batch
         while True:
-            now, k = divmod(iteration, self.iters_per_epoch)
-            if now != epoch:
-                epoch, order = now, self._order(now)
-            first = (k * self.world + self.rank) * self.batch_size
-            chosen = np.take(order, range(first, first + self.batch_size), mode='wrap')
-            yield (epoch * self.size + chosen).tolist()
+            first = iteration * batch + self.rank * self.batch_size
+            positions = []
+            for at in range(first, first + self.batch_size):
+                epoch, k = divmod(at, epoch_length)
+                if epoch not in orders:
+                    orders = {e: o for e, o in orders.items() if e == epoch - 1}
+                    orders[epoch] = self._order(epoch)
+                positions.append(epoch * self.size + int(orders[epoch][k]))
+            yield positions
             iteration += 1
 
     def _order(self, epoch):
         if not self.shuffle:
             return np.arange(self.size)
         # numpy pads seeds with zeros: without the 1 this would be the generator of sample 0's augmentation
-        return np.random.default_rng((self.seed, epoch, 0, 1)).permutation(self.size)
+        rng = np.random.default_rng((self.seed, epoch, 0, 1))
+        return rng.permutation(self.size) if self.order is None else self.order(rng)
 
 
 class EvalSampler:

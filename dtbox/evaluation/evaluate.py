@@ -10,7 +10,7 @@ from dtbox.evaluation.base import Metric
 from dtbox.registry import METRICS
 from dtbox.structures import take
 
-RESERVED = ('all', 'skipped', 'counts')
+RESERVED = ('all', 'skipped', 'counts', 'missing')
 
 
 class SetEvaluator:
@@ -38,7 +38,7 @@ class SetEvaluator:
 
     def reset(self):
         """Forget what was seen, keep the context."""
-        self.columns, self.keys, self._results = {}, {}, None
+        self.columns, self.keys, self.lost, self._results = {}, {}, [], None
 
     def setup(self, context):
         """Start a pass: hand the EvalContext to every metric and forget the pass before."""
@@ -73,12 +73,17 @@ class SetEvaluator:
                 metric.process(part, found)
             self.keys.setdefault(name, []).extend(part.keys or [None] * len(index))
 
+    def lose(self, sentences):
+        """Note samples that could not be read: sentences that name them."""
+        self.lost.extend(sentences)
+
     def results(self):
         """Sum over ranks and compute; every rank calls it, every rank gets the same.
 
         Returns:
             dict: set -> name -> float for each set; the same for `all`, from the metrics that merge; `skipped`, metric -> why values
-            are missing or pictures were left out; `counts`, pictures of each set and of all.
+            are missing or pictures were left out; `counts`, pictures of each set and of all; and where samples could not be read, `missing`,
+            list of sentences that name them: the scores are those of an incomplete set.
         """
         if self._results is not None:
             return self._results
@@ -102,6 +107,9 @@ class SetEvaluator:
         results['all'] = {k: v for metric in merged for k, v in metric.compute().items()}
         results['skipped'] = {label: why for label, sets in skipped.items() if (why := _why(sets))}
         results['counts'] = {**counts, 'all': sum(counts.values())}
+        lost = sorted(sentence for part in ranks.gather_objects(self.lost) for sentence in part)
+        if lost:
+            results['missing'] = lost
         self._results = results
         return results
 

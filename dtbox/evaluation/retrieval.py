@@ -27,55 +27,71 @@ def side_embeddings(outputs):
 class Retrieval(Metric):
     """`t2i_rK/SIDE` and `i2t_rK/SIDE`, SIDE being `teacher` or `tokens`; `kept`, the tokens' mean R@1 over the teacher's.
 
-    The mean R@1 is that of both directions. Samples of one key are one picture, equal captions one text; with several right
-    answers the best one counts. Ties count against. Pictures without a caption are left out. Texts are embedded by the
-    outputs' `text_pooled` or else by the context's `embed_text`.
+    The mean R@1 is that of both directions. A picture has the captions that the batch lists (`captions`, five each in COCO and Flickr),
+    or else its `texts`; samples of one key are one picture, equal captions one text; with several right answers the best one
+    counts, and each caption is a query of its own. Ties count against. Pictures without a caption are left out. Texts are embedded by the
+    outputs' `text_pooled`, where the batch has one text a picture, or else by the context's `embed_text`.
 
     Args:
         ks: the K of R@K.
+        most: captions of a picture that are used, the first ones; None for all (COCO has a few pictures with six or seven, of which
+            CLIP's protocol takes five).
+        block: texts embedded at a time.
         prefix: see Metric.
     """
     requires = ('batch.texts',)
-    uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text')
+    uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text', 'batch.captions')
     merges = False
 
-    def __init__(self, ks=(1, 5, 10), prefix=''):
+    def __init__(self, ks=(1, 5, 10), most=None, block=256, prefix=''):
         super().__init__(prefix)
-        self.ks = tuple(ks)
+        self.ks, self.most, self.block = tuple(ks), most, block
 
     def reset(self):
         super().reset()
-        self.names, self.rows, self.found = [], {name: [] for name in ('text', *SIDES)}, None
+        self.names, self.pictures, self.rows, self.found = [], [], {name: [] for name in ('text', *SIDES)}, None
 
     def available(self, outputs, batch):
         if all(v is None for v in side_embeddings(outputs).values()):
             return 'no pooled embedding, neither of the tokens nor of a teacher'
-        if outputs.text_pooled is None and self.context.embed_text is None:
+        if self.context.embed_text is None and (outputs.text_pooled is None or batch.captions is not None):
             return 'no text tower to embed the captions'
         return super().available(outputs, batch)
 
     def update(self, batch, outputs):
         size = len(outputs.images)
-        text = self.context.embed_text(batch.texts) if outputs.text_pooled is None else outputs.text_pooled
-        if len(batch.texts) != size or len(text) != size:
-            raise InputError(f'retrieval needs one caption for each of {size} pictures, got {len(batch.texts)} captions and '
-                             f'{len(text)} text embeddings.')
+        captions = [[t] for t in batch.texts] if batch.captions is None else batch.captions
+        if len(captions) != size:
+            raise InputError(f'retrieval needs the captions of each of {size} pictures, got those of {len(captions)}.')
+        captions = [[tidy for t in some if (tidy := t.strip())][:self.most] for some in captions]
         keys = batch.keys or [f'rank {ranks.rank()}, sample {next(_nameless)}' for _ in range(size)]
-        told = [i for i, caption in enumerate(batch.texts) if caption.strip()]
+        told = [i for i, some in enumerate(captions) if some]
         if len(told) < size:
             self.leave_out('pictures without a caption', size - len(told))
         self.found = None
-        self.names += [(str(keys[i]), batch.texts[i].strip()) for i in told]
-        for name, value in dict(text=text, **side_embeddings(outputs)).items():
+        self.pictures += [str(keys[i]) for i in told]
+        self.names += [(str(keys[i]), text) for i in told for text in captions[i]]
+        self.rows['text'].append(self._embed(batch, outputs, captions, told))
+        for name, value in side_embeddings(outputs).items():
             if value is None:
                 self.leave_out(REASONS['pooled' if name == 'tokens' else 'teacher.pooled'], size)
             else:
                 self.rows[name].append(F.normalize(value.detach().float(), dim=1).cpu()[told])
 
+    def _embed(self, batch, outputs, captions, told):
+        """Embeddings of the captions of the pictures `told`, one after the other."""
+        if batch.captions is None and outputs.text_pooled is not None:
+            if len(outputs.text_pooled) != len(captions):
+                raise InputError(f'retrieval needs one text embedding for each of {len(captions)} pictures, got {len(outputs.text_pooled)}.')
+            return F.normalize(outputs.text_pooled.detach().float(), dim=1).cpu()[told]
+        texts = [text for i in told for text in captions[i]]
+        parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]
+        return F.normalize(_stack([p.detach().float().cpu() for p in parts]), dim=1)
+
     def merge(self, other):
         super().merge(other)
         self.found = None
-        self.names = self.names + other.names
+        self.names, self.pictures = self.names + other.names, self.pictures + other.pictures
         self.rows = {name: self.rows[name] + other.rows[name] for name in self.rows}
         return self
 
@@ -84,7 +100,9 @@ class Retrieval(Metric):
             return
         super().sync()
         self.found = None
-        self.names = [pair for part in ranks.gather_objects(self.names) for pair in part]
+        gathered = ranks.gather_objects((self.names, self.pictures))
+        self.names = [pair for names, _ in gathered for pair in names]
+        self.pictures = [key for _, keys in gathered for key in keys]
         self.rows = {name: [ranks.gather_rows(_stack(self.rows[name]))] for name in self.rows}
 
     def values(self):
@@ -107,19 +125,23 @@ class Retrieval(Metric):
         if self.found is not None or not self.names:
             return self.found or {}
         pictures, texts, pairs = match_pairs(*zip(*self.names))
-        text = _stack(self.rows['text'])[texts]
+        text, first = _stack(self.rows['text'])[texts], {}
+        for i, key in enumerate(self.pictures):
+            first.setdefault(key, i)
+        rows_of = torch.tensor([first[self.names[i][0]] for i in pictures])
         self.found = dict(t2i=([self.names[i][1] for i in texts], {}), i2t=([self.names[i][0] for i in pictures], {}))
         for side in SIDES:
             rows = _stack(self.rows[side])
-            if len(rows) != len(self.names):  # absent, or absent in some batches
+            if len(rows) != len(self.pictures):  # absent, or absent in some batches
                 continue
             if rows.shape[1] != text.shape[1]:
                 self.reasons[f'{side} embeds to {rows.shape[1]} numbers, texts to {text.shape[1]}'] = len(rows)
                 continue
-            self.found['t2i'][1][side] = places(text, rows[pictures], pairs.flip(1), TIE)
-            self.found['i2t'][1][side] = places(rows[pictures], text, pairs, TIE)
+            self.found['t2i'][1][side] = places(text, rows[rows_of], pairs.flip(1), TIE)
+            self.found['i2t'][1][side] = places(rows[rows_of], text, pairs, TIE)
         return self.found
 
 
 def _stack(rows):
+    rows = [r for r in rows if len(r)]
     return torch.cat(rows) if rows else torch.zeros(0, 0)

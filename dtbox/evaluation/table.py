@@ -36,7 +36,7 @@ def format_table(results):
             side; teacher and tokens stand next to each other; code usage follows for all pictures, by vocabulary and depth.
     """
     counts = results.get('counts', {})
-    sets = [k for k in counts or results if k not in ('skipped', 'counts', 'all')]
+    sets = [k for k in counts or results if k not in ('skipped', 'counts', 'missing', 'all')]
     if len(sets) != 1 and 'all' in results:
         sets.append('all')
     blocks = []
@@ -46,6 +46,10 @@ def format_table(results):
     blocks += _usage_block(usage, 'all pictures' if results.get('all') else sets[0] if sets else '')
     if results.get('skipped'):
         blocks += ['not measured', *(line for k, v in results['skipped'].items() for line in _wrap(f'{k}: {v}')), '']
+    if results.get('missing'):
+        lost = results['missing']
+        blocks += [f'INCOMPLETE: {len(lost)} samples could not be read', *(line for s in lost[:5] for line in _wrap(s)),
+                   *([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
     return '\n'.join(line.rstrip() for line in blocks).rstrip('\n')
 
 

@@ -40,11 +40,12 @@ def check_required(cfg, keys):
 
 
 def train_dataloader(cfg, seed):
-    """Build the training DataLoader: dict(dataset, batch_size, num_workers)."""
-    _check_loader(cfg, 'train_dataloader')
+    """Build the training DataLoader: dict(dataset, batch_size, num_workers, last); `last` as in CursorBatchSampler."""
+    _check_loader(cfg, 'train_dataloader', ('last',))
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, rank=get_rank(), world=get_world_size())
+    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'), rank=get_rank(), world=get_world_size(),
+                                 order=getattr(dataset, 'order', None))
     return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
                       generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
 
@@ -58,8 +59,8 @@ def val_dataloader(cfg):
                       collate_fn=functools.partial(collate, with_texts=bool(getattr(dataset, 'metainfo', {}).get('texts'))))
 
 
-def _check_loader(cfg, where):
-    known = ('dataset', 'batch_size', 'num_workers')
+def _check_loader(cfg, where, more=()):
+    known = ('dataset', 'batch_size', 'num_workers', *more)
     for key in cfg:
         if key not in known:
             raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)

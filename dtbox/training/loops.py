@@ -8,7 +8,7 @@ import os
 import torch
 from mmengine.runner.base_loop import BaseLoop
 
-from dtbox.errors import Diverged
+from dtbox.errors import Diverged, InputError
 from dtbox.training.checkpoint import NAME
 
 
@@ -24,7 +24,7 @@ class TrainLoop(BaseLoop):
     def __init__(self, runner, dataloader, max_iters, val_interval=0):
         super().__init__(runner, dataloader)
         self._max_iters, self.val_interval, self._iter = int(max_iters), val_interval, 0
-        self.stop_training = False
+        self.stop_training, self.broken = False, 0
 
     @property
     def max_iters(self):
@@ -68,6 +68,7 @@ class TrainLoop(BaseLoop):
 
     def run_iter(self, batch):
         """Run one iteration."""
+        self._tell_broken(batch)
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
         try:
             outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
@@ -77,6 +78,17 @@ class TrainLoop(BaseLoop):
             raise Diverged(f'at iteration {self._iter + 1}, {e} {state}.') from e
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
         self._iter += 1
+
+
+    def _tell_broken(self, batch):
+        """Name samples that could not be read, the first ones one by one, later ones by their number now and then."""
+        for sentence in batch.broken or ():
+            self.broken += 1
+            if self.broken <= 10 or self.broken % 100 == 0:
+                self.runner.logger.warning(f'{sentence}; left out ({self.broken} so far on this process).')
+        if not len(batch):
+            raise InputError(f'at iteration {self._iter + 1}, no sample of a batch could be read: {batch.broken[0]}. Mend the data '
+                             '(python tools/check_data.py CONFIG names what is broken).')
 
 
 class ValLoop(BaseLoop):
@@ -112,15 +124,17 @@ def evaluate(model, dataloader, evaluator):
         evaluator: SetEvaluator.
 
     Returns:
-        dict set -> dict metric -> float.
+        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`.
     """
     training = model.training
     model.eval()
     try:
         evaluator.setup(model.eval_context(dataloader.dataset))
         for batch in dataloader:
-            batch = model.prepare(batch)
-            evaluator.update(batch, model.predict(batch))
+            evaluator.lose(batch.broken or ())
+            if len(batch):
+                batch = model.prepare(batch)
+                evaluator.update(batch, model.predict(batch))
         return evaluator.results()
     finally:
         model.train(training)

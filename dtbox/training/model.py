@@ -198,7 +198,9 @@ class TokenizerTraining(BaseModel):
     def predict(self, batch):
         """Prepared Batch -> TokenizerOutput with everything that metrics read."""
         text = self.tokenizer.text
-        ids = text.ids([t or '?' for t in batch.texts]) if batch.texts is not None and text is not None and text.tokenizer else None
+        # where pictures have several captions, the metric that reads them embeds them all
+        alone = batch.texts is not None and batch.captions is None
+        ids = text.ids([t or '?' for t in batch.texts]) if alone and text is not None and text.tokenizer else None
         with self.autocast():
             outputs = full_precision(self.tokenizer(batch.images, ids))
         if self.teacher is not None:

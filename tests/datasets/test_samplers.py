@@ -1,6 +1,7 @@
 """Samplers: resuming is exact, ranks cover everything once."""
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from dtbox.datasets import CursorBatchSampler, EvalSampler
@@ -25,11 +26,11 @@ def test_order_without_shuffle():
 
 
 @pytest.mark.parametrize('cursor', [1, 4, 5, 13])
-@pytest.mark.parametrize('drop_last', [True, False])
-def test_resumed_is_uninterrupted(cursor, drop_last):
-    whole = first(20, 22, 4, seed=2, drop_last=drop_last)
-    assert first(20 - cursor, 22, 4, seed=2, drop_last=drop_last, cursor=cursor) == whole[cursor:]
-    sampler = CursorBatchSampler(22, 4, seed=2, drop_last=drop_last)
+@pytest.mark.parametrize('last', ['drop', 'carry'])
+def test_resumed_is_uninterrupted(cursor, last):
+    whole = first(20, 22, 4, seed=2, last=last)
+    assert first(20 - cursor, 22, 4, seed=2, last=last, cursor=cursor) == whole[cursor:]
+    sampler = CursorBatchSampler(22, 4, seed=2, last=last)
     list(islice(sampler, 3))
     sampler.cursor = cursor
     assert list(islice(sampler, 20 - cursor)) == whole[cursor:]
@@ -39,18 +40,33 @@ def test_seeds_differ():
     assert first(2, 50, 8, seed=0) != first(2, 50, 8, seed=1)
 
 
-@pytest.mark.parametrize('drop_last', [True, False])
-def test_ranks_equal_one_rank_with_a_larger_batch(drop_last):
-    one = first(9, 30, 8, seed=1, drop_last=drop_last)
-    ranks = [first(9, 30, 2, seed=1, rank=r, world=4, drop_last=drop_last) for r in range(4)]
+@pytest.mark.parametrize('last', ['drop', 'carry'])
+def test_ranks_equal_one_rank_with_a_larger_batch(last):
+    one = first(9, 30, 8, seed=1, last=last)
+    ranks = [first(9, 30, 2, seed=1, rank=r, world=4, last=last) for r in range(4)]
     assert [sum(parts, []) for parts in zip(*ranks)] == one
 
 
-def test_drop_last():
+def test_what_becomes_of_the_last_samples():
     assert CursorBatchSampler(10, 4).iters_per_epoch == len(CursorBatchSampler(10, 4)) == 2
-    kept = CursorBatchSampler(10, 4, shuffle=False, drop_last=False)
-    assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [10, 11, 12, 13]]
-    assert CursorBatchSampler(8, 4, drop_last=False).iters_per_epoch == 2
+    kept = CursorBatchSampler(10, 4, shuffle=False, last='carry')
+    assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    assert CursorBatchSampler(8, 4, last='carry').iters_per_epoch == 2
+
+
+@pytest.mark.parametrize('world', [1, 2, 3])
+def test_with_carry_each_epoch_holds_every_sample_once(world):
+    batches = [first(23, 23, 7 - world, seed=3, rank=r, world=world, last='carry') for r in range(world)]
+    seen = sorted(p for rank in batches for batch in rank for p in batch)
+    whole = len(seen) // 23
+    assert whole >= 4 and seen[:whole * 23] == list(range(whole * 23))
+
+
+def test_an_order_of_ones_own():
+    batches = first(4, 4, 2, seed=1, order=lambda rng: np.array([2, 0, 1, 3]) if rng.random() >= 0 else None)
+    assert batches == [[2, 0], [1, 3], [6, 4], [5, 7]]
+    drawn = first(6, 4, 2, seed=1, order=lambda rng: rng.permutation(4))
+    assert drawn == first(6, 4, 2, seed=1)  # the generator is that of the epoch
 
 
 @pytest.mark.parametrize('size', [0, 1, 7, 12, 577])
@@ -64,7 +80,8 @@ def test_evaluation_covers_exactly(size, world):
     (dict(size=7, batch_size=8), 'has 7 samples, fewer than one batch of 8.* Lower the batch size to at most 7'),
     (dict(size=7, batch_size=2, world=4), 'on each of 4 processes. Lower the batch size to at most 1'),
     (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1), r'\[0, 0\]'),
-    (dict(size=8, batch_size=2, cursor=-1), '`cursor`')])
+    (dict(size=8, batch_size=2, cursor=-1), '`cursor`'),
+    (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop' or 'carry'")])
 def test_errors(kwargs, words):
     with pytest.raises(InputError, match=words):
         CursorBatchSampler(**kwargs)

@@ -66,7 +66,7 @@ def test_retrieval_sides_and_embedding_by_the_context(make, build):
     metric = run(build('Retrieval'), (batch, outputs.replace(pooled=torch.ones(6, 3))))
     assert set(metric.compute()) == {f'{way}_r{k}/teacher' for way in ('t2i', 'i2t') for k in (1, 5, 10)}
     assert 'tokens embeds to 3 numbers, texts to 5' in metric.skipped
-    with pytest.raises(InputError, match='one caption for each of 6'):
+    with pytest.raises(InputError, match='one text embedding for each of 6'):
         run(build('Retrieval'), (batch, outputs.replace(text_pooled=torch.ones(4, 5))))
 
 

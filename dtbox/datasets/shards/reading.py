@@ -43,7 +43,7 @@ def _samples(path, suffixes):
     try:
         with tarfile.open(path) as tar:
             for member in tar:
-                stem, suffix = _split(member.name)
+                stem, suffix = split_name(member.name)
                 if not member.isfile() or suffix not in suffixes:
                     continue
                 if stem != name or suffix in parts:
@@ -57,7 +57,7 @@ def _samples(path, suffixes):
         yield name, parts
 
 
-def _split(member):
+def split_name(member):
     """Return (path up to the first dot of the file name, the rest in lower case): 'a/b.cls' -> ('a/b', 'cls')."""
     folder, slash, file = member.removeprefix('./').rpartition('/')
     stem, _, suffix = file.partition('.')

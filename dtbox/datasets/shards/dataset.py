@@ -1,0 +1,214 @@
+"""WebDataset shards as a data set of known size, read by position: exact epochs, exact resumption, on any number of ranks and workers."""
+import io
+import json
+import logging
+import os
+from collections import OrderedDict
+
+import numpy as np
+from mmengine.dist import barrier, get_rank, get_world_size
+from mmengine.logging import print_log
+from PIL import Image
+
+from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.images import read_image
+from dtbox.datasets.shards.fetch import ShardCache
+from dtbox.datasets.shards.index import shard_index
+from dtbox.datasets.shards.places import list_places
+from dtbox.errors import InputError
+from dtbox.registry import DATASETS
+
+PICTURES = ('jpg', 'jpeg', 'png', 'webp')
+OPEN = 32
+"""Shards that a process keeps open."""
+
+
+@DATASETS.register_module()
+class Shards(PairDataset):
+    """Pictures with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
+
+    Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes twice or is lost in
+    an epoch, whatever the number of ranks and workers, and a run goes on from any iteration without reading what went before. An
+    epoch's order shuffles the shards, then the samples of `window` shards at a time, so that reading stays in few files (the
+    chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp) with what `text` and `label` name; keys are SHARD/KEY.
+
+    Broken shards (truncated, empty, not tar) and samples (no picture, undecodable) are named in the log and left out with
+    `broken='skip'`; what of a truncated shard is whole is used.
+
+    Args:
+        urls: the shards, see `list_places`.
+        pipeline, seed: as in `PairDataset`.
+        split: 'train' (one of several captions is drawn) or 'heldout' (all are kept).
+        set: name of the set; None takes the split's.
+        text: where captions are, first to last: 'txt' (a member, one caption) or 'json:KEY' (a string or a list in a JSON member); () for none.
+        label: member with a class index, or None.
+        classes: names of the classes by index, or None.
+        window: shards whose samples are shuffled together.
+        limit: take at most so many samples, the first ones; None for all.
+        broken: 'skip' or 'error'.
+        index: folder for the indices; None takes the user's cache.
+        fetched: folder for shards that a pipe reads; None takes the system's temporary folder.
+        keep: fetched shards kept at a time, at least `window`.
+
+    Raises:
+        InputError: no shards, none that can be read, or with broken='error' the first flaw.
+    """
+
+    def __init__(self, urls, pipeline=(), seed=0, split='train', set=None, text=('txt', 'json:caption'), label='cls', classes=None, window=16,
+                 limit=None, broken='skip', index=None, fetched=None, keep=64):
+        super().__init__(pipeline, seed, broken)
+        if split not in ('train', 'heldout'):
+            raise InputError(f"`split` is {split!r}; expected 'train' or 'heldout'.", 'split')
+        for name, value in (('window', window), ('limit', limit)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
+        if keep < window:
+            raise InputError(f'`keep` is {keep}, less than the window of {window} shards that are read by turns.', 'keep')
+        self.split, self.part, self.window = split, set or split, window
+        self.text, self.label = tuple([text] if isinstance(text, str) else text), label
+        for source in self.text:
+            if source != 'txt' and not source.startswith('json:'):
+                raise InputError(f"`text` names {source!r}; expected 'txt' or 'json:KEY'.", 'text')
+        self.classes = tuple(classes or ())
+        self.places, self.index_folder, self.cache = list_places(urls), index, ShardCache(fetched, keep)
+        self.flaws, self._indices, self._files = [], OrderedDict(), OrderedDict()
+        self._count(limit)
+        print_log(f'Shards {self.part}: {self.size:,} samples in {len(self.places):,} shards'
+                  + (f'; {len(self.flaws)} flaws' if self.flaws else ''), 'current')
+
+    def _count(self, limit):
+        """Index every shard, each rank its share, and find where the samples of each begin."""
+        rank, world = get_rank(), get_world_size()
+        if world > 1:
+            for place in self.places[rank::world]:
+                try:
+                    self._fresh(place)
+                except InputError:
+                    pass  # told by all ranks below
+            barrier()
+        sizes, kept, kinds = [], [], set()
+        for place in self.places:
+            try:
+                index, without = self._fresh(place)
+            except InputError as e:
+                self._flaw(str(e))
+                continue
+            for flaw in index.flaws:
+                self._flaw(f'the shard {place}: {flaw}')
+            if without:
+                self._flaw(f'the shard {place}: {len(without)} samples have no picture (.{", .".join(PICTURES)}), such as '
+                           f'{", ".join(without[:3])}')
+            if len(index):
+                kept.append(place)
+                sizes.append(len(index))
+                kinds.update(index.suffixes)
+        if not kept:
+            raise InputError(f'none of {len(self.places)} shards can be used: {self.flaws[0]}', 'urls')
+        self.places, self.ends = kept, np.cumsum(sizes)
+        self.has_texts = any(source.partition(':')[0] in kinds for source in self.text)
+        self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
+
+    def _fresh(self, place):
+        return shard_index(self.cache.file(place), self.index_folder).only(PICTURES)
+
+    def _flaw(self, sentence):
+        if self.broken == 'error':
+            raise InputError(f'{sentence} (broken=\'skip\' goes on without)')
+        self.flaws.append(sentence)
+        if len(self.flaws) <= 10:
+            print_log(f'Shards {self.part}: {sentence}', 'current', level=logging.WARNING)
+
+    # ---- order and reading ------------------------------------------------------------------------------------
+
+    def order(self, rng):
+        """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of shards."""
+        starts = np.concatenate([[0], self.ends[:-1]])
+        shards = rng.permutation(len(self.places))
+        parts = []
+        for i in range(0, len(shards), self.window):
+            members = np.concatenate([np.arange(starts[s], min(self.ends[s], self.size)) for s in shards[i:i + self.window]])
+            parts.append(rng.permutation(members))
+        return np.concatenate(parts)
+
+    def where(self, index):
+        """Return (number of the shard, number of the sample in it)."""
+        if not 0 <= index < self.size:
+            raise IndexError(f'sample {index} of {self.size}')
+        shard = int(np.searchsorted(self.ends, index, side='right'))
+        return shard, int(index - (self.ends[shard - 1] if shard else 0))
+
+    def sample(self, index, rng):
+        """Return the sample at `index` as in `PairDataset.sample`."""
+        shard, row = self.where(index)
+        held = self._index(shard)
+        key, members = f'{self.places[shard].name}/{held.keys[row]}', held.members(row)
+        picture = next(members[s] for s in PICTURES if s in members)
+        try:
+            with Image.open(io.BytesIO(self._bytes(shard, picture))) as file:
+                image = read_image(file)
+        except Exception as e:  # decoders raise anything
+            raise BrokenSample(key, f'the picture of sample {key} in {self.places[shard]} cannot be decoded: {e}') from e
+        captions = self._captions(shard, members, key)
+        return dict(image=image, captions=captions, label=self._label(shard, members, key), key=key, set=self.part)
+
+    def _captions(self, shard, members, key):
+        for source in self.text:
+            kind, _, name = source.partition(':')
+            if kind not in members:
+                continue
+            content = self._bytes(shard, members[kind])
+            if kind == 'json':
+                try:
+                    content = json.loads(content).get(name)
+                except (ValueError, AttributeError) as e:
+                    raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON object ({e})') from e
+            else:
+                content = content.decode('utf-8', 'replace')
+            texts = content if isinstance(content, list) else [content]
+            if not all(t is None or isinstance(t, str) for t in texts):
+                raise BrokenSample(key, f'`{name}` of sample {key} in {self.places[shard]} is {content!r}; expected a text or a list of texts')
+            texts = [tidy for t in texts if t and (tidy := ' '.join(t.split()))]
+            if texts:
+                return texts
+        return []
+
+    def _label(self, shard, members, key):
+        if self.label not in members:
+            return -1
+        text = self._bytes(shard, members[self.label]).decode('ascii', 'replace').strip()
+        if not text.isdecimal() or self.classes and int(text) >= len(self.classes):
+            most = f'from 0 to {len(self.classes) - 1}' if self.classes else '>= 0'
+            raise BrokenSample(key, f'sample {key} in {self.places[shard]} has the class {text[:20]!r}; expected an index {most}')
+        return int(text)
+
+    def _index(self, shard):
+        return _recent(self._indices, shard, lambda: self._fresh(self.places[shard])[0])
+
+    def _bytes(self, shard, place):
+        file = _recent(self._files, shard, lambda: open(self.cache.file(self.places[shard]), 'rb', buffering=0))
+        offset, size = place
+        content = os.pread(file.fileno(), size, offset)
+        if len(content) < size:
+            raise InputError(f'the shard {self.places[shard]} has become shorter since it was indexed. Put it back, then start again.')
+        return content
+
+    def __getstate__(self):
+        """For workers: open files stay here."""
+        return dict(self.__dict__, _indices=OrderedDict(), _files=OrderedDict())
+
+    def contents(self):
+        """Yield names and sizes of the shards."""
+        for place, end in zip(self.places, self.ends):
+            yield f'{place.name} {end} {os.path.getsize(place.path) if place.path else place.command}'
+
+
+def _recent(table, key, make):
+    """Return table[key], made where it is missing; the table keeps the OPEN entries used last."""
+    if key not in table:
+        table[key] = make()
+        if len(table) > OPEN:
+            gone = table.popitem(last=False)[1]
+            if hasattr(gone, 'close'):
+                gone.close()
+    table.move_to_end(key)
+    return table[key]

@@ -1,0 +1,185 @@
+"""Where the samples of a shard lie: keys, and place and size of each member. Found once a shard by its headers alone, then kept in a cache."""
+import hashlib
+import os
+import tarfile
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dtbox.datasets.shards.reading import split_name
+from dtbox.errors import InputError, reason
+from dtbox.files import replacing
+
+VERSION = 1
+PACKED = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstandard', b'\xfd7zX': 'xz', b'BZh': 'bzip2'}
+BLOCK = 512
+MOST = 20
+"""Flaws of a shard that are told one by one."""
+
+
+@dataclass
+class ShardIndex:
+    """What a shard holds, by sample.
+
+    Attributes:
+        keys: names of the n samples, in the order of the file.
+        starts: int64 [n + 1]; members of sample i are starts[i] to starts[i + 1].
+        offsets, sizes: int64 [m], bytes in the file.
+        kinds: int64 [m], positions in `suffixes`.
+        suffixes: such as 'jpg' and 'txt'.
+        flaws: sentences on what was left out.
+    """
+    keys: np.ndarray
+    starts: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    kinds: np.ndarray
+    suffixes: list
+    flaws: list = field(default_factory=list)
+
+    def __len__(self):
+        return len(self.keys)
+
+    def members(self, i):
+        """Return dict suffix -> (offset, size) of sample `i`."""
+        return {self.suffixes[self.kinds[m]]: (int(self.offsets[m]), int(self.sizes[m])) for m in range(self.starts[i], self.starts[i + 1])}
+
+    def only(self, suffixes):
+        """Return the index of the samples that have a member of one of `suffixes`, and the keys of the others."""
+        wanted = np.isin(self.kinds, [k for k, s in enumerate(self.suffixes) if s in suffixes])
+        has = np.maximum.reduceat(wanted, self.starts[:-1])
+        if has.all():
+            return self, []
+        kept = np.repeat(has, np.diff(self.starts))
+        starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[has])])
+        without = self.keys[~has].tolist()
+        return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept], self.suffixes, self.flaws), without
+
+
+def shard_index(path, cache=None):
+    """Return the ShardIndex of a tar file, from the cache where the file is the same (place, size, time) as when it was put there.
+
+    Args:
+        path: of the tar file.
+        cache: folder of the cache; None takes `cache_folder()`.
+
+    Raises:
+        InputError: no whole sample can be read from the file.
+    """
+    kept = os.path.join(cache or cache_folder(), f'{_fingerprint(path)}.npz')
+    found = _read(kept)
+    if found is None:
+        found = scan(path)
+        try:
+            _write(found, kept)
+        except OSError:
+            pass  # the cache only saves time
+    return found
+
+
+def cache_folder():
+    """Return the folder of the indices: dtbox/shards under $XDG_CACHE_HOME or ~/.cache."""
+    return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'dtbox', 'shards')
+
+
+def scan(path):
+    """Read the headers of a tar file.
+
+    Samples that are cut short, or whose members do not follow one another, are left out and named in `flaws`.
+
+    Raises:
+        InputError: not a tar file, compressed, empty, or without a whole sample.
+    """
+    groups, flaws, seen = [], [], set()
+    try:
+        size = os.path.getsize(path)
+        with open(path, 'rb') as file:
+            _check_packing(path, file.read(8))
+            file.seek(0)
+            end = _collect(file, size, groups, seen, flaws)
+            _check_end(file, size, end, flaws)
+    except (tarfile.TarError, EOFError) as e:
+        raise InputError(f'the shard {path} is no tar file ({reason(e)}); it has {size:,} bytes. Fetch or write it again.') from e
+    except OSError as e:
+        raise InputError(f'the shard {path} cannot be read ({e.strerror or e}).') from e
+    if not groups:
+        what = f': {flaws[0]}' if flaws else ': it is empty' if not size or end == 0 else ''
+        raise InputError(f'the shard {path} holds no whole sample{what}. Members are named KEY.jpg, KEY.txt, ...; fetch or write it again.')
+    suffixes = sorted({suffix for _, members in groups for suffix in members})
+    number = {suffix: i for i, suffix in enumerate(suffixes)}
+    rows = [(*place, number[suffix]) for _, members in groups for suffix, place in members.items()]
+    offsets, sizes, kinds = (np.array(column, dtype=np.int64) for column in zip(*rows))
+    starts = np.concatenate([[0], np.cumsum([len(members) for _, members in groups])]).astype(np.int64)
+    told = flaws[:MOST] + ([f'and {len(flaws) - MOST} more'] if len(flaws) > MOST else [])
+    return ShardIndex(np.array([key for key, _ in groups]), starts, offsets, sizes, kinds, suffixes, told)
+
+
+def _collect(file, size, groups, seen, flaws):
+    """Fill `groups` with (key, dict suffix -> (offset, size)); returns where the last whole member ends."""
+    key, members, end = None, {}, 0
+
+    def close():
+        if members and key in seen:
+            flaws.append(f'the sample {key} comes again: members of one sample must follow one another; the later one is left out')
+        elif members:
+            groups.append((key, members))
+        seen.add(key)
+    with tarfile.open(fileobj=file, mode='r:') as tar:
+        try:
+            for member in tar:
+                tar.members = []  # tarfile would keep them all
+                stem, suffix = split_name(member.name)
+                counts = member.isfile() and suffix
+                if counts and stem != key:
+                    close()
+                    key, members = stem, {}
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError('unexpected end of data')
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+                if not counts:
+                    continue
+                if suffix in members:
+                    flaws.append(f'the sample {key} has two members .{suffix}; the later one is left out')
+                    continue
+                members[suffix] = (member.offset_data, member.size)
+        except tarfile.ReadError as e:
+            if not groups:
+                raise
+            flaws.append(f'the file ends in the middle of the sample {key} ({e}): truncated; {len(groups)} samples before that are whole')
+            return end
+    close()
+    return end
+
+
+def _check_end(file, size, end, flaws):
+    """A tar file ends with blocks of zeros; one that was cut between two members looks whole but for that."""
+    file.seek(end)
+    block = file.read(BLOCK)
+    if not any('truncated' in flaw for flaw in flaws) and (len(block) < BLOCK or block.strip(b'\0')):
+        flaws.append(f'the file ends after {size:,} bytes without the mark of its end: perhaps truncated between two samples')
+
+
+def _check_packing(path, head):
+    kind = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+    if kind:
+        raise InputError(f'the shard {path} is compressed ({kind}), so that single samples cannot be found in it. Decompress it, or let a '
+                         f'command do it: pipe:{dict(gzip="gzip -dc", zstandard="zstd -dc", xz="xz -dc", bzip2="bzip2 -dc")[kind]} {path}')
+
+
+def _fingerprint(path):
+    stat = os.stat(path)
+    return hashlib.sha256(f'{VERSION}\0{os.path.realpath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}'.encode()).hexdigest()[:32]
+
+
+def _read(path):
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            return ShardIndex(f['keys'], f['starts'], f['offsets'], f['sizes'], f['kinds'], f['suffixes'].tolist(), f['flaws'].tolist())
+    except Exception:  # not there, or spoilt: it is made anew
+        return None
+
+
+def _write(index, path):
+    with replacing(path) as temporary:
+        np.savez(temporary, keys=index.keys, starts=index.starts, offsets=index.offsets, sizes=index.sizes, kinds=index.kinds,
+                 suffixes=np.array(index.suffixes, dtype=np.str_), flaws=np.array(index.flaws, dtype=np.str_))

@@ -1,0 +1,103 @@
+"""Which shards a pattern names: folders, globs, brace ranges and pipes."""
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtbox.errors import InputError
+
+PIPE = 'pipe:'
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a shard is.
+
+    Attributes:
+        name: tells it from the others of its set; begins the keys of its samples.
+        path: the file, or None where only a command can read it.
+        command: shell command that writes the shard to its standard output, or None.
+    """
+    name: str
+    path: str = None
+    command: str = None
+
+    def __str__(self):
+        return self.path or PIPE + self.command
+
+
+def list_places(urls):
+    """Return the `Place` of every shard that `urls` names, in that order; those of a folder or glob are sorted.
+
+    Args:
+        urls: a string or a list of them. Each is a folder (its *.tar), a file, a glob (`data/cc12m-*.tar`), a brace range as in
+            WebDataset (`data/{0000..2175}.tar`), or `pipe:COMMAND` whose output is a shard (`pipe:aws s3 cp s3://bucket/{000..127}.tar -`);
+            `::` parts several in one string.
+
+    Raises:
+        InputError: nothing there, a shard that is named twice, or an address that needs a pipe.
+    """
+    given = [urls] if isinstance(urls, (str, os.PathLike)) else urls
+    if not given or not isinstance(given, (list, tuple)) or not all(isinstance(u, (str, os.PathLike)) and os.fspath(u) for u in given):
+        raise InputError(f'the shards are {urls!r}; expected a pattern such as data/cc12m-{{0000..2175}}.tar, or a list of them.', 'urls')
+    found = [place for url in given for part in _parts(os.fspath(url)) for place in _expand(part)]
+    seen = set()
+    for place in found:
+        if str(place) in seen:
+            raise InputError(f'the shard {place} is named twice; every sample of it would come twice.', 'urls')
+        seen.add(str(place))
+    return _named(found)
+
+
+def _parts(url):
+    return [url] if url.startswith(PIPE) else url.split('::')
+
+
+def _expand(url):
+    from braceexpand import UnbalancedBracesError, braceexpand
+    try:
+        names = list(braceexpand(url)) if '{' in url else [url]
+    except UnbalancedBracesError as e:
+        raise InputError(f'the braces of {url!r} do not pair ({e}); a range is written {{0000..2175}}.', 'urls') from e
+    for name in names:
+        if name.startswith(PIPE):
+            yield Place(name='', command=name[len(PIPE):].strip())
+        elif '://' in name:
+            raise InputError(f'{name} is no local file. Let a command read it: pipe:curl -sfL {name} (or pipe:aws s3 cp {name} -).', 'urls')
+        else:
+            yield from (Place(name='', path=path) for path in _files(os.path.expanduser(name)))
+
+
+def _files(name):
+    if os.path.isdir(name):
+        paths = sorted(str(p) for p in Path(name).glob('*.tar') if p.is_file())
+        if not paths:
+            raise InputError(f'the folder {name} holds no *.tar files.', 'urls')
+        return paths
+    if os.path.exists(name):
+        return [name]
+    if glob.has_magic(name):
+        paths = sorted(p for p in glob.glob(name, recursive=True) if os.path.isfile(p))
+        if not paths:
+            raise InputError(f'no file matches {name}. Check the path; in a config a relative one starts where the command runs.', 'urls')
+        return paths
+    raise InputError(f'the shard {name} does not exist. Check the path and the range; a glob (*.tar) takes what is there.', 'urls')
+
+
+def _named(places):
+    """Name shards by their stems; by longer and longer parts of their paths where stems are not enough."""
+    sources = [Path(p.path) if p.path else Path(_target(p.command)) for p in places]
+    longest = max((len(s.parts) for s in sources), default=1)
+    for depth in range(1, longest + 1):
+        names = ['/'.join(s.with_suffix('').parts[-depth:]) for s in sources]
+        if len(set(names)) == len(names):
+            break
+    else:
+        names = [f'{i:06d}' for i in range(len(places))]
+    return [Place(name, p.path, p.command) for name, p in zip(names, places)]
+
+
+def _target(command):
+    """Return the word of a command that looks like a shard."""
+    words = command.split()
+    return next((w for w in words if w.endswith('.tar')), words[-1] if words else 'pipe')
