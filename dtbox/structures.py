@@ -96,6 +96,27 @@ class TokenizerOutput:
 
 
 @dataclass(frozen=True)
+class Regions:
+    """Objects of one picture.
+
+    Attributes:
+        categories: M class indices.
+        sizes: M of 'small', 'medium', 'large', by the area in the original picture.
+        frequencies: M of 'rare', 'common', 'frequent', or ''.
+        ids: M names that tell them apart.
+        masks: [M, H, W] bool on the pixels of the batch, once the pipeline has made them.
+    """
+    categories: List[int]
+    sizes: List[str]
+    frequencies: List[str]
+    ids: List[str]
+    masks: Optional[Tensor] = None
+
+    def __len__(self):
+        return len(self.categories)
+
+
+@dataclass(frozen=True)
 class Batch:
     """A batch on its way to the model.
 
@@ -106,6 +127,7 @@ class Batch:
         sets: B names of the held-out set that each sample belongs to (evaluation), or None.
         keys: B names that tell the samples apart.
         captions: B lists of all captions of a picture, where the data has several; `texts` holds one of each.
+        regions: B Regions, or None.
         broken: sentences on samples that could not be read and are not in the batch, or None.
     """
     images: Tensor
@@ -114,6 +136,7 @@ class Batch:
     sets: Optional[List[str]] = None
     keys: Optional[List[str]] = None
     captions: Optional[List[List[str]]] = None
+    regions: Optional[List[Regions]] = None
     broken: Optional[List[str]] = None
 
     def __len__(self):

@@ -12,6 +12,7 @@ from PIL import Image
 from dtbox.datasets.images import flatten, read_rgba
 from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
+from dtbox.structures import Regions
 
 
 @TRANSFORMS.register_module()
@@ -114,7 +115,7 @@ class RandomResizedCrop:
 
 @TRANSFORMS.register_module()
 class ResizeCrop:
-    """Resize to a square for evaluation, bicubic and antialiased.
+    """Resize to a square for evaluation, bicubic and antialiased; masks of objects follow, by nearest neighbour.
 
     Args:
         size: side of the result in pixels.
@@ -128,15 +129,19 @@ class ResizeCrop:
         self.mode = mode
 
     def __call__(self, results):
-        image, size = results['image'], self.size
-        if self.mode == 'squash':
-            results['image'] = image.resize((size, size), Image.Resampling.BICUBIC)
-            return results
-        short = min(image.size)
-        image = image.resize(tuple(size * s // short for s in image.size), Image.Resampling.BICUBIC)
-        left, top = (round((s - size) / 2) for s in image.size)
-        results['image'] = image.crop((left, top, left + size, top + size))
+        results['image'] = self._fit(results['image'], Image.Resampling.BICUBIC)
+        if 'masks' in results:
+            results['masks'] = [self._fit(mask, Image.Resampling.NEAREST) for mask in results['masks']]
         return results
+
+    def _fit(self, image, how):
+        size = self.size
+        if self.mode == 'squash':
+            return image.resize((size, size), how)
+        short = min(image.size)
+        image = image.resize(tuple(size * s // short for s in image.size), how)
+        left, top = (round((s - size) / 2) for s in image.size)
+        return image.crop((left, top, left + size, top + size))
 
 
 @TRANSFORMS.register_module()
@@ -154,7 +159,7 @@ class RandomFlip:
 
 @TRANSFORMS.register_module()
 class PackImage:
-    """Turn the RGB picture into a uint8 tensor [3, H, W]."""
+    """Turn the RGB picture into a uint8 tensor [3, H, W]; masks of objects into bool [M, H, W], those that a crop has left nothing of left out."""
 
     def __call__(self, results):
         image = results['image']
@@ -162,7 +167,20 @@ class PackImage:
             raise InputError(f'PackImage expects an RGB picture, got mode {image.mode}. Put EmojiAugment or EmojiPlace before '
                              'it, or read the picture with dtbox.datasets.read_image.')
         results['image'] = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        if 'masks' in results:
+            self._pack_masks(results)
         return results
+
+    def _pack_masks(self, results):
+        masks, regions, shape = results.pop('masks'), results['regions'], results['image'].shape[1:]
+        masks = [np.asarray(mask) > 127 for mask in masks]
+        if any(mask.shape != tuple(shape) for mask in masks):
+            raise InputError(f'the masks of {results.get("key")} do not fit their picture behind the transforms: ResizeCrop resizes masks along, '
+                             'others do not.')
+        kept = [i for i, mask in enumerate(masks) if mask.any()]
+        taken = {f: [getattr(regions, f)[i] for i in kept] for f in ('categories', 'sizes', 'frequencies', 'ids')}
+        results['regions'] = Regions(**taken, masks=torch.from_numpy(np.stack([masks[i] for i in kept])) if kept
+                                     else torch.zeros(0, *shape, dtype=torch.bool))
 
 
 def _rgba(picture):

@@ -1,0 +1,232 @@
+"""COCO's annotation files: captions and object masks (Lin et al., arXiv 1405.0312), and LVIS v1, which has the same form (Gupta et al., arXiv
+1908.03195)."""
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from dtbox.datasets.base import BrokenSample
+from dtbox.datasets.files import PictureFiles, data_folder, find
+from dtbox.errors import InputError
+from dtbox.registry import DATASETS
+from dtbox.structures import Regions
+
+HOW = 'Get it from cocodataset.org; configs/_base_/datasets/README.md shows what the folder looks like.'
+SPLITS = ('train', 'val')
+SMALL, LARGE = 32 ** 2, 96 ** 2
+"""Areas in pixels of the original picture below which an object is small, and from which on it is large (COCO's evaluation)."""
+
+
+def read_coco(path, content):
+    """Read an annotation file.
+
+    Args:
+        path: of the JSON file.
+        content: what an annotation holds beside `image_id`: 'caption', or 'segmentation'.
+
+    Returns:
+        dict with the lists `images` (with `id`) and `annotations`, and whatever else is there.
+
+    Raises:
+        InputError: no JSON, or not in COCO's form.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding='utf-8'))
+    except OSError as e:
+        raise InputError(f'the annotations {path} cannot be read ({e.strerror or e}).', 'annotations') from e
+    except ValueError as e:
+        raise InputError(f'the annotations {path} are no valid JSON ({e}): cut short, or another file.', 'annotations') from e
+    for name, keys in (('images', ('id',)), ('annotations', ('image_id', content))):
+        rows = data.get(name) if isinstance(data, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            has = ', '.join(list(data)[:6]) if isinstance(data, dict) else f'a {type(data).__name__}'
+            raise InputError(f'{path} is not in COCO\'s form: expected lists `images` and `annotations`, it has {has}.', 'annotations')
+        lacking = next((i for i, row in enumerate(rows) if not all(k in row for k in keys)), None)
+        if lacking is not None:
+            raise InputError(f'{path} is not in COCO\'s form: entry {lacking} of `{name}` has {", ".join(map(str, rows[lacking])) or "nothing"}; '
+                             f'expected {" and ".join(keys)}.', 'annotations')
+    if not data['images']:
+        raise InputError(f'{path} names no images.', 'annotations')
+    return data
+
+
+def picture_name(image, path):
+    """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url` (`train2017/000000391895.jpg`)."""
+    if isinstance(image.get('file_name'), str):
+        return image['file_name']
+    if isinstance(image.get('coco_url'), str):
+        return '/'.join(image['coco_url'].split('/')[-2:])
+    raise InputError(f'{path}: the image {image["id"]} has neither `file_name` nor `coco_url`.', 'annotations')
+
+
+class CocoFiles(PictureFiles):
+    """Pictures of a COCO annotation file.
+
+    Args:
+        data_root: the folder.
+        split: 'train' or 'val'.
+        annotations: JSON file, relative to `data_root`; None takes the published name.
+        images: folder of the pictures, relative to `data_root`; None looks for the published ones.
+        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+    """
+    content, published = 'caption', ('annotations/captions_{split}2017.json',)
+
+    def __init__(self, data_root=None, split='train', annotations=None, images=None, pipeline=(), seed=0, set=None, limit=None,
+                 broken='error'):
+        super().__init__(pipeline, seed, split, set, limit, broken)
+        if annotations is None and split not in SPLITS:
+            raise InputError(f'`split` is {split!r}; expected train or val, or name `annotations` and `images`.', 'split')
+        root = data_folder(data_root, type(self).__name__, HOW)
+        names = [annotations] if annotations else [name.format(split=split) for name in self.published]
+        self.source = find(root, names, 'annotation file', HOW)
+        data = read_coco(self.source, self.content)
+        self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'], 'folder of pictures', HOW)
+        names = [self._place(picture_name(image, self.source)) for image in data['images']]
+        number = {image['id']: i for i, image in enumerate(data['images'])}
+        if len(number) < len(names):
+            twice = next(k for k, n in Counter(image['id'] for image in data['images']).items() if n > 1)
+            raise InputError(f'{self.source} has two images with the id {twice}.', 'annotations')
+        lost = [note['image_id'] for note in data['annotations'] if note['image_id'] not in number]
+        if lost:
+            print_log(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; they are left out.',
+                      'current', level=logging.WARNING)
+        notes = [[] for _ in names]
+        for note in data['annotations']:
+            if note['image_id'] in number:
+                notes[number[note['image_id']]].append(note)
+        self.take(data, names, notes)
+
+    def _place(self, name):
+        """LVIS names pictures with their folder, COCO without."""
+        if '/' in name and not (self.folder / name).exists() and (self.folder.parent / name).exists():
+            return f'../{name}'
+        return name
+
+    def take(self, data, names, notes):
+        """Take pictures and the annotations of each."""
+        raise NotImplementedError(f'{type(self).__name__} must write take(data, names, notes).')
+
+
+@DATASETS.register_module()
+class CocoCaptions(CocoFiles):
+    """COCO 2017 with its captions, about five a picture: `annotations/captions_{train,val}2017.json` and `{train,val}2017/`.
+
+    Arguments as in `CocoFiles`. Pictures without captions stay, with none.
+    """
+
+    def take(self, data, names, notes):
+        texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
+        without = sum(not any(some) for some in texts)
+        if without:
+            print_log(f'{self.source}: {without} of {len(names)} pictures have no caption.', 'current', level=logging.WARNING)
+        self.fill(self.folder, names, [[t for t in some if t] for some in texts])
+
+
+@DATASETS.register_module()
+class CocoObjects(CocoFiles):
+    """COCO 2017 with the masks of its objects: `annotations/instances_{train,val}2017.json` and `{train,val}2017/`.
+
+    Samples carry `masks`, a list of PIL pictures of mode L (255 inside) that the pipeline resizes along, and `regions`, what is known of each.
+    Crowds are left out. Masks that are empty or lie outside of the picture are left out, named and counted in `flaws`.
+
+    Arguments as in `CocoFiles`, and
+        most: objects of a picture that are taken, the largest ones; None for all.
+    """
+    content, published = 'segmentation', ('annotations/instances_{split}2017.json',)
+
+    def __init__(self, *args, most=None, **kwargs):
+        self.most, self.flaws = most, []
+        super().__init__(*args, **kwargs)
+
+    def take(self, data, names, notes):
+        categories = data.get('categories')
+        if not isinstance(categories, list) or not all(isinstance(c, dict) and {'id', 'name'} <= set(c) for c in categories):
+            raise InputError(f'{self.source} has no list `categories` with id and name of each.', 'annotations')
+        self.classes = tuple(self.class_name(c) for c in categories)
+        self.number = {c['id']: i for i, c in enumerate(categories)}
+        self.frequency = [self.frequency_of(c) for c in categories]
+        self.fill(self.folder, names)
+        self.notes, self.sizes = notes[:self.size], [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
+
+    def class_name(self, category):
+        """Return the name of a category for people and text towers."""
+        return str(category['name']).replace('_', ' ')
+
+    def frequency_of(self, category):
+        """Return 'rare', 'common' or 'frequent' where the set grades its categories, else ''."""
+        return ''
+
+    def sample(self, index, rng):
+        """Return the sample at `index` with `masks` and `regions`."""
+        found = super().sample(index, rng)
+        found['masks'], found['regions'] = self._regions(index, found['image'].size)
+        return found
+
+    def _regions(self, index, size):
+        from PIL import Image
+        masks, rows = [], []
+        notes = [n for n in self.notes[index] if not n.get('iscrowd')]
+        notes.sort(key=lambda n: -float(n.get('area') or 0))
+        for note in notes[:self.most]:
+            try:
+                mask = mask_of(note, size)
+                number = self.number[note.get('category_id')]
+            except Exception as e:  # pycocotools raises anything
+                self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})')
+                continue
+            if not mask.any():
+                self._flaw(index, note, f'is empty or lies outside of the picture of {size[0]} x {size[1]} pixels')
+                continue
+            area = float(note.get('area') or mask.sum())
+            masks.append(Image.fromarray(mask * np.uint8(255)))
+            rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large', self.frequency[number],
+                         str(note.get('id', len(rows)))))
+        categories, sizes, frequencies, ids = map(list, zip(*rows)) if rows else ([], [], [], [])
+        return masks, Regions(categories=categories, sizes=sizes, frequencies=frequencies, ids=ids)
+
+    def _flaw(self, index, note, what):
+        sentence = f'{self.key(index)}: the mask of annotation {note.get("id")} {what}'
+        self.flaws.append(sentence)
+        if len(self.flaws) <= 10:
+            print_log(f'{sentence}; it is left out.', 'current', level=logging.WARNING)
+
+
+@DATASETS.register_module()
+class LVIS(CocoObjects):
+    """LVIS v1: COCO's pictures with objects of 1,203 categories that are rare, common or frequent: `lvis_v1_{train,val}.json` (in `data_root` or
+    `annotations/`) and the folders `train2017/` and `val2017/`. Arguments as in `CocoObjects`."""
+    published = ('lvis_v1_{split}.json', 'annotations/lvis_v1_{split}.json')
+    GRADES = dict(r='rare', c='common', f='frequent')
+
+    def class_name(self, category):
+        """'bow_(decorative_ribbons)' -> 'bow (decorative ribbons)'."""
+        return str(category['name']).replace('_', ' ')
+
+    def frequency_of(self, category):
+        """Return LVIS's grade."""
+        grade = self.GRADES.get(category.get('frequency'))
+        if grade is None:
+            raise InputError(f'{self.source}: the category {category["name"]} has the frequency {category.get("frequency")!r}; expected r, c or f. '
+                             'Is it LVIS v1?', 'annotations')
+        return grade
+
+
+def mask_of(note, size):
+    """Return the mask of an annotation (polygons, or run lengths) as bool [height, width].
+
+    Args:
+        note: an annotation of COCO.
+        size: (width, height) of its picture in pixels.
+    """
+    from pycocotools import mask as masks
+    shape, parts = note['segmentation'], (size[1], size[0])
+    if isinstance(shape, list):
+        runs = masks.merge(masks.frPyObjects(shape, *parts))
+    else:
+        runs = masks.frPyObjects(shape, *parts) if isinstance(shape['counts'], list) else shape
+        if list(shape['size']) != list(parts):
+            raise BrokenSample(str(note.get('id')), f'its size is {shape["size"]}, that of the picture {list(parts)}')
+    return masks.decode(runs).astype(bool)

@@ -1,0 +1,117 @@
+"""Flickr8k, Flickr30k and COCO with several captions a picture: Karpathy's JSON, and the original token files."""
+import csv
+import json
+from pathlib import Path
+
+from dtbox.datasets.files import PictureFiles, data_folder, find
+from dtbox.errors import InputError, closest, reason
+from dtbox.registry import DATASETS
+
+HOW = 'configs/_base_/datasets/README.md says where it comes from and what the folder looks like.'
+SPLITS = ('train', 'val', 'test')
+KARPATHY = ('dataset_flickr30k.json', 'dataset_flickr8k.json', 'dataset_coco.json', 'dataset.json')
+TOKENS = ('results_20130124.token', 'Flickr8k.token.txt', 'results.csv', 'captions.txt')
+LISTS = ('Flickr_8k.{split}Images.txt', '{split}.txt', 'flickr30k_{split}.txt')
+"""Files that name the pictures of a split; Flickr8k calls val `dev`."""
+FOLDERS = ('flickr30k-images', 'flickr30k_images', 'Flicker8k_Dataset', 'Flickr8k_Dataset', 'Images', 'images', '.')
+
+
+@DATASETS.register_module()
+class Captions(PictureFiles):
+    """Pictures with about five captions each, as the retrieval papers divide them (Karpathy and Li, arXiv 1412.2306).
+
+    `data_root` holds the pictures and either Karpathy's `dataset_*.json` (Flickr8k, Flickr30k, COCO), or the original token file
+    (`results_20130124.token`, `Flickr8k.token.txt`; Kaggle's `results.csv` or `captions.txt`) with a list of pictures for
+    each split (`Flickr_8k.testImages.txt`, or `test.txt` as Flickr30k Entities has them). Of COCO, `train` takes `restval` along.
+
+    Args:
+        data_root: the folder.
+        split: 'train', 'val' or 'test'; 'all' for everything.
+        annotations: JSON or token file, relative to `data_root`; None looks for the published names.
+        images: folder of the pictures, relative to `data_root`; None looks for the published ones.
+        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+
+    Raises:
+        InputError: no such files, a file in another form, or a split without pictures.
+    """
+
+    def __init__(self, data_root=None, split='train', annotations=None, images=None, pipeline=(), seed=0, set=None, limit=None, broken='error'):
+        super().__init__(pipeline, seed, split, set, limit, broken)
+        if split not in (*SPLITS, 'all'):
+            raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or all.', 'split')
+        root = data_folder(data_root, 'Captions', HOW)
+        self.source = find(root, [annotations] if annotations else [*KARPATHY, *TOKENS], 'file of captions', HOW)
+        if self.source.suffix == '.json':
+            rows = _karpathy(self.source, split)
+        else:
+            rows = _of_split(_tokens(self.source), root, split, self.source)
+        if not rows:
+            raise InputError(f'{self.source} has no pictures of the split `{split}`.', 'split')
+        folder = root / images if images else _folder(root, next(iter(rows)))
+        if not folder.is_dir():
+            raise InputError(f'the folder {folder} of the pictures does not exist.', 'images')
+        self.fill(folder, list(rows), list(rows.values()))
+
+
+def _folder(root, name):
+    """Return the folder under which a picture lies."""
+    folder = next((root / f for f in FOLDERS if (root / f / name).is_file()), None)
+    if folder is None:
+        raise InputError(f'{root} does not hold the picture {name}; looked for it in {", ".join(FOLDERS)}. '
+                         f'Name the folder by `images`. {HOW}', 'images')
+    return folder
+
+
+def _karpathy(path, split):
+    """Return dict file -> captions of a split of Karpathy's JSON."""
+    try:
+        images = json.loads(path.read_text(encoding='utf-8'))['images']
+        wanted = {'train', 'restval'} if split == 'train' else {split}
+        chosen = [im for im in images if split == 'all' or im['split'] in wanted]
+        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [_tidy(s['raw']) for s in im['sentences']] for im in chosen}
+    except (OSError, ValueError) as e:
+        raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.', 'annotations') from e
+    except (KeyError, TypeError, AttributeError) as e:
+        raise InputError(f'{path} is not in Karpathy\'s form ({reason(e)}): expected `images`, each with filename, split and sentences with `raw`.',
+                         'annotations') from e
+
+
+def _tokens(path):
+    """Return dict file -> captions of a token file: FILE#N, tab, caption; or one of Kaggle's tables."""
+    try:
+        content = path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f'{path} cannot be read ({reason(e)}).', 'annotations') from e
+    lines, found = content.splitlines(), {}
+    for i, line in enumerate(lines, 1):
+        if not line.strip() or i == 1 and line.replace(' ', '').lower() in ('image,caption', 'image_name|comment_number|comment'):
+            continue
+        if '\t' in line:
+            name, text = line.split('\t', 1)
+            name = name.rsplit('#', 1)[0]
+        elif line.count('|') >= 2 and path.suffix == '.csv':
+            name, _, text = line.split('|', 2)
+        elif ',' in line and path.name == 'captions.txt':
+            name, text = next(csv.reader([line]))[:2]
+        else:
+            raise InputError(f'{path}, line {i}: {line[:60]!r} is no caption; expected FILE#N, a tab and the caption.', 'annotations')
+        found.setdefault(name.strip(), []).append(_tidy(text))
+    return found
+
+
+def _of_split(found, root, split, source):
+    """Return the pictures of a split by its list."""
+    if split == 'all':
+        return found
+    names = [pattern.format(split='dev' if split == 'val' and pattern.startswith('Flickr_8k') else split) for pattern in LISTS]
+    path = find(root, names, f'list of the pictures of `{split}` (which {source.name} does not tell; split=\'all\' takes everything)', HOW)
+    listed = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    listed = [name if '.' in name else f'{name}.jpg' for name in listed]  # Entities lists the numbers alone
+    lost = [name for name in listed if name not in found]
+    if lost:
+        raise InputError(f'{path} names {len(lost)} pictures that have no caption in {source.name}, such as {lost[0]}.', 'split')
+    return {name: found[name] for name in listed}
+
+
+def _tidy(text):
+    return ' '.join(str(text).split())

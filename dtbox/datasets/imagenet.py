@@ -1,0 +1,140 @@
+"""ImageNet-1k (ILSVRC 2012; Russakovsky et al., arXiv 1409.0575) with the standard order of classes and the names that CLIP uses for them."""
+import csv
+import os
+from pathlib import Path
+
+from dtbox.datasets.files import PictureFiles, data_folder, find
+from dtbox.datasets.folders import SUFFIXES
+from dtbox.errors import InputError, closest, reason
+from dtbox.registry import DATASETS
+
+HOW = 'Get it from image-net.org (an account is needed); configs/_base_/datasets/README.md shows what the folder looks like.'
+SPLITS = ('train', 'val')
+DEVKIT = ('ILSVRC2012_devkit_t12/data', 'devkit/data', 'data')
+TRUTH, META, SOLUTION = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat', 'LOC_val_solution.csv'
+
+
+def wnids():
+    """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has them)."""
+    import timm.data
+    path = Path(timm.data.__file__).parent / '_info' / 'imagenet_synsets.txt'
+    found = path.read_text().split()
+    if len(found) != 1000 or found != sorted(found):
+        raise RuntimeError(f'{path} holds {len(found)} ids; expected 1,000 in order. Another version of timm?')
+    return found
+
+
+def class_names():
+    """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of `wnids`."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+    return list(IMAGENET_CLASSNAMES)
+
+
+@DATASETS.register_module()
+class ImageNet(PictureFiles):
+    """ImageNet-1k from its folders; keys are paths such as `n01440764/n01440764_10026.JPEG`.
+
+    `data_root` holds `train/` and `val/` (or Kaggle's `ILSVRC/Data/CLS-LOC/train`, ...). Pictures lie in folders named by WordNet ids;
+    those of `val` may lie flat beside each other, as they are published, if the devkit (`ILSVRC2012_devkit_t12/data` with
+    `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) or Kaggle's `LOC_val_solution.csv` lies in `data_root`. Labels are the
+    standard indices 0 to 999 also where only some classes are there.
+
+    Args:
+        data_root: the folder.
+        split: 'train' or 'val'.
+        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+        names: names of the 1,000 classes in the standard order: None for those of open_clip, a list, or the path of a file with one a line.
+        class_text: caption made of a class name, such as 'a photo of a {}'; None for none.
+
+    Raises:
+        InputError: no such folder, no pictures, folders that are no classes, class names of another number, or truth that does not
+            fit the pictures.
+    """
+
+    def __init__(self, data_root=None, split='train', pipeline=(), seed=0, set=None, limit=None, broken='error', names=None, class_text=None):
+        super().__init__(pipeline, seed, split, set, limit, broken)
+        if split not in SPLITS:
+            raise InputError(f'ImageNet has no split `{split}`.{closest(split, SPLITS)} It has: train, val (the test part has no labels).', 'split')
+        root = data_folder(data_root, 'ImageNet', HOW)
+        self.classes = tuple(_class_names(names))
+        folder = find(root, (split, f'Data/CLS-LOC/{split}', f'ILSVRC/Data/CLS-LOC/{split}'), f'folder of `{split}`', HOW)
+        files, labels = _by_folder(folder) or _flat(folder, root)
+        captions = None if class_text is None else [[class_text.format(self.classes[i])] for i in labels]
+        self.fill(folder, files, captions, labels)
+
+
+def _class_names(names):
+    if names is None:
+        return class_names()
+    if isinstance(names, (str, os.PathLike)):
+        try:
+            names = [line.strip() for line in Path(names).read_text(encoding='utf-8').splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f'the class names in {names} cannot be read ({reason(e)}).', 'names') from e
+    if len(names) != 1000:
+        raise InputError(f'{len(names)} class names came; expected 1,000, one for each class in the order of the WordNet ids.', 'names')
+    return names
+
+
+def _pictures(folder):
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith('.') and os.path.splitext(e.name)[1].lower() in SUFFIXES)
+
+
+def _by_folder(folder):
+    """Return (paths, labels) of pictures in class folders, or None where the pictures lie flat."""
+    number = {wnid: i for i, wnid in enumerate(wnids())}
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    strange = [name for name in names if name not in number]
+    if names and strange:
+        raise InputError(f'{folder} holds {len(strange)} folders that are no classes of ImageNet-1k, such as {strange[0]}; expected WordNet ids '
+                         'such as n01440764. For folders of other classes use ImageFolder.', 'data_root')
+    if not names:
+        return None
+    found = [(f'{name}/{file}', number[name]) for name in names for file in _pictures(folder / name)]
+    if not found:
+        raise InputError(f'the class folders in {folder} hold no pictures. {HOW}', 'data_root')
+    return tuple(map(list, zip(*found)))
+
+
+def _flat(folder, root):
+    """Return (paths, labels) of pictures beside each other, labels from devkit or Kaggle's table."""
+    files = _pictures(folder)
+    if not files:
+        raise InputError(f'{folder} holds neither class folders nor pictures. {HOW}', 'data_root')
+    devkit = next((root / d for d in DEVKIT if (root / d / TRUTH).is_file()), None)
+    table = next((p for p in (root / SOLUTION, root.parent / SOLUTION, folder.parent / SOLUTION) if p.is_file()), None)
+    if devkit is None and table is None:
+        raise InputError(f'the pictures in {folder} lie in no class folders, and {root} has neither the devkit ({DEVKIT[0]}/{TRUTH}) nor '
+                         f'{SOLUTION} to tell their classes. {HOW}', 'data_root')
+    of = _from_devkit(devkit) if devkit else _from_kaggle(table)
+    lost = [f for f in files if os.path.splitext(f)[0] not in of]
+    if lost:
+        raise InputError(f'{len(lost)} of {len(files)} pictures in {folder} have no class in {devkit or table}, such as {lost[0]}; expected names '
+                         'such as ILSVRC2012_val_00000001.JPEG.', 'data_root')
+    return files, [of[os.path.splitext(f)[0]] for f in files]
+
+
+def _from_devkit(folder):
+    """Return dict stem of a validation picture -> label; the devkit numbers classes in an order of its own."""
+    from scipy.io import loadmat
+    number = {wnid: i for i, wnid in enumerate(wnids())}
+    try:
+        synsets = loadmat(folder / META, squeeze_me=True)['synsets']
+        label_of = {int(row['ILSVRC2012_ID']): number[str(row['WNID'])] for row in synsets if int(row['num_children']) == 0}
+        truth = [int(line) for line in (folder / TRUTH).read_text().split()]
+        return {f'ILSVRC2012_val_{i:08d}': label_of[v] for i, v in enumerate(truth, 1)}
+    except Exception as e:  # scipy raises anything for a spoilt file
+        raise InputError(f'the devkit in {folder} cannot be read ({reason(e)}); expected {META} with 1,000 synsets and {TRUTH} with a number a '
+                         'line.', 'data_root') from e
+
+
+def _from_kaggle(path):
+    number = {wnid: i for i, wnid in enumerate(wnids())}
+    try:
+        with open(path, newline='') as f:
+            return {row['ImageId']: number[row['PredictionString'].split()[0]] for row in csv.DictReader(f)}
+    except (OSError, KeyError, IndexError, AttributeError, csv.Error, UnicodeDecodeError) as e:
+        raise InputError(f'{path} cannot be read ({reason(e)}); expected the columns ImageId and PredictionString (a WordNet id and boxes).',
+                         'data_root') from e

@@ -1,0 +1,134 @@
+"""Video: the frames of files and of folders, one after the other."""
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from pathlib import Path
+
+from PIL import Image
+
+from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.folders import SUFFIXES
+from dtbox.datasets.images import read_image
+from dtbox.errors import InputError
+from dtbox.registry import DATASETS
+
+FILES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+OPEN = 4
+"""Videos that a process keeps open."""
+
+
+@DATASETS.register_module()
+class Video(PairDataset):
+    """Frames of videos in their order; PIL RGB of their own size. Keys are CLIP/FRAME, such as `walk.mp4/000012`.
+
+    Files are read by mmcv's VideoReader (OpenCV). A folder that holds pictures is a clip, its frames in the order of their names.
+
+    Args:
+        data_root: a video file, a folder of frames, or a folder of such files and folders.
+        pipeline, seed, broken: as in `PairDataset`; broken are frames that cannot be decoded.
+        split: name of the held-out part.
+        set: name of the set in the results; None takes the split's.
+        stride: take every so many frames.
+        limit: take at most so many frames of a clip; None for all.
+
+    Raises:
+        InputError: no videos there, or one that cannot be opened (with broken='skip' those are left out and named in `flaws`).
+    """
+    has_texts = False
+
+    def __init__(self, data_root=None, pipeline=(), seed=0, broken='error', split='heldout', set=None, stride=1, limit=None):
+        super().__init__(pipeline, seed, broken)
+        for name, value in (('stride', stride), ('limit', limit)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
+        if not data_root or not isinstance(data_root, (str, os.PathLike)):
+            raise InputError(f'Video needs `data_root`: a video file, a folder of frames, or a folder of those; got {data_root!r}.', 'data_root')
+        root = Path(data_root).expanduser()
+        if not root.exists():
+            raise InputError(f'data_root {root} does not exist.', 'data_root')
+        self.split, self.part, self.stride, self.flaws, self._readers = split, set or split, stride, [], OrderedDict()
+        self.clips, self.ends = [], []
+        for path in _clips(root):
+            try:
+                frames = _frames(path)
+            except InputError as e:
+                if broken == 'error':
+                    raise
+                self.flaws.append(str(e))
+                continue
+            count = len(range(0, len(frames), stride))
+            count = count if limit is None else min(count, limit)
+            self.clips.append((path.name, path, frames))
+            self.ends.append((self.ends[-1] if self.ends else 0) + count)
+        if not self.clips:
+            why = self.flaws[0] if self.flaws else f'videos end in {", ".join(FILES)}, frames are pictures.'
+            raise InputError(f'{root} holds no video that can be read: {why}', 'data_root')
+        self.size = self.ends[-1]
+
+    def sample(self, index, rng):
+        """Return the frame at `index` as in `PairDataset.sample`."""
+        if not 0 <= index < self.size:
+            raise IndexError(f'frame {index} of {self.size}')
+        clip = bisect_right(self.ends, index)
+        name, path, frames = self.clips[clip]
+        number = (index - (self.ends[clip - 1] if clip else 0)) * self.stride
+        key = f'{name}/{number:06d}'
+        try:
+            image = read_image(frames[number]) if isinstance(frames, list) else self._decode(clip, path, number)
+        except InputError as e:
+            raise BrokenSample(key, str(e)) from e
+        return dict(image=image, text='', label=-1, key=key, set=self.part)
+
+    def _decode(self, clip, path, number):
+        if clip not in self._readers:
+            self._readers[clip] = _open(path)
+            if len(self._readers) > OPEN:
+                self._readers.popitem(last=False)
+        frame = self._readers[clip].get_frame(number)
+        if frame is None:
+            raise InputError(f'frame {number} of the video {path} cannot be decoded: broken or truncated.')
+        return Image.fromarray(frame[..., ::-1])  # OpenCV reads BGR
+
+    def rate(self, name):
+        """Return the frames a second of a clip as it is read here; None for folders of frames, which do not say."""
+        _, path, frames = next(clip for clip in self.clips if clip[0] == name)
+        return None if isinstance(frames, list) else _open(path).fps / self.stride
+
+    def contents(self):
+        """Yield names and lengths of the clips."""
+        yield from (f'{name} {end}' for (name, _, _), end in zip(self.clips, self.ends))
+
+    def __getstate__(self):
+        """For workers: open videos stay here."""
+        return dict(self.__dict__, _readers=OrderedDict())
+
+
+def _clips(root):
+    """Return the files and folders that are clips."""
+    if root.is_file() or _pictures(root):
+        return [root]
+    inside = sorted(p for p in root.iterdir() if not p.name.startswith('.'))
+    return [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _pictures(p)]
+
+
+def _pictures(folder):
+    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')) if folder.is_dir() else []
+
+
+def _frames(path):
+    """Return a list of picture files, or a range for a video file."""
+    if path.is_dir():
+        return _pictures(path)
+    count = _open(path).frame_cnt
+    if count < 1:
+        raise InputError(f'the video {path} tells of no frames: not a video, or cut short. Re-encode it, or give a folder of frames.')
+    return range(count)
+
+
+def _open(path):
+    import mmcv
+    reader = mmcv.VideoReader(str(path))
+    if not reader.opened or reader.get_frame(0) is None:
+        raise InputError(f'the video {path} cannot be decoded: no video, cut short, or of a codec that OpenCV does not know here. '
+                         'Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or give a folder of frames.')
+    return reader
