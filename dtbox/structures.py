@@ -59,9 +59,11 @@ class TeacherOutput:
     Attributes:
         tokens: raw output of the asked layer [B, N, D], or None where no layer was asked for.
         pooled: pooled output [B, E], not normalised.
+        last: tokens behind the last block [B, P + N, D], which were pooled.
     """
     tokens: Optional[Tensor] = None
     pooled: Optional[Tensor] = None
+    last: Optional[Tensor] = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class TokenizerOutput:
         features: vocabulary -> [B, N, D], after the post-projection.
         losses: named as `codes` -> named scalar terms of the quantizer.
         pooled: output of the head [B, E], not normalised.
+        last: tokens that the head read: those of the trunk behind its last block [B, P + N, D], or features of a vocabulary [B, N, D].
         text_pooled: output of the text tower [B, E], not normalised, for the texts of the batch.
         logit_scale, logit_bias: scalars of the contrastive head, logits = exp(scale) * cos + bias.
         teacher: a TeacherOutput, where a teacher ran.
@@ -85,6 +88,7 @@ class TokenizerOutput:
     features: Dict[str, Tensor] = field(default_factory=dict)
     losses: Dict[str, Dict[str, Tensor]] = field(default_factory=dict)
     pooled: Optional[Tensor] = None
+    last: Optional[Tensor] = None
     text_pooled: Optional[Tensor] = None
     logit_scale: Optional[Tensor] = None
     logit_bias: Optional[Tensor] = None

@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 
 from dtbox.errors import InputError
+from dtbox.layers.regions import pool_regions
 
 
 def as_pair(size):
@@ -59,6 +60,24 @@ class Encoder(nn.Module):
     def pool(self, tokens):
         """Apply the trunk's own final norm and pool: tokens [B,P+N,D] after the last block -> [B, pooled_dim]."""
         raise NotImplementedError
+
+    def pool_regions(self, last, masks):
+        """Pool single regions by the trunk's own pool (see `dtbox.layers.regions`).
+
+        Args:
+            last: tokens [B,P+N,D] as `pool` takes them.
+            masks: B tensors bool [M,H,W] of the size of the images.
+
+        Returns:
+            list of B tensors [M,E].
+
+        Raises:
+            InputError: the pool reads a class token, which says nothing of a part of the picture.
+        """
+        if self.num_prefix_tokens:
+            raise InputError('the pool of this encoder reads prefix tokens (a class token), which know the whole picture; single regions cannot '
+                             'be pooled. It takes an attention or average pool without class token.')
+        return pool_regions(last, masks, self.grid(self.depth), self.pool)
 
     def init_weights(self):
         """Load the weights that the config names; nothing where it names none."""

@@ -1,7 +1,8 @@
 """Metrics: pure functions, streaming metrics over TokenizerOutput, and one pass over several held-out sets.
 
 `functional/` pure functions; `base` Metric and EvalContext; `pixels` PSNR, SSIM, L1, LPIPS; `frechet` FrechetDistance in the teacher's
-space; `fid` FID with `inception`; `retrieval` Retrieval; `zeroshot` ZeroShot; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
+space; `fid` FID with `inception`; `retrieval` Retrieval; `zeroshot` ZeroShot; `probes` KNN and
+LinearProbe; `regions` RegionError and RegionZeroShot; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
 SetEvaluator; `table` text and JSON; `samples` scores of single samples; `ranks` the collectives.
 """
 from dtbox.evaluation.base import EvalContext, Metric
@@ -10,11 +11,14 @@ from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
 from dtbox.evaluation.frechet import FrechetDistance
 from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
+from dtbox.evaluation.probes import KNN, Bank, LinearProbe
+from dtbox.evaluation.regions import RegionError, RegionZeroShot
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
 from dtbox.evaluation.table import format_table, to_json
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['CodeUsage', 'EvalContext', 'FID', 'FrechetDistance', 'L1', 'LPIPS', 'Metric', 'PSNR', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine',
-           'ZeroShot', 'format_table', 'read_samples', 'to_json', 'write_samples']
+__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrechetDistance', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric', 'PSNR', 'RegionError',
+           'RegionZeroShot', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
+           'write_samples']

@@ -30,6 +30,8 @@ REASONS = {
     'context.classes': 'the data has no class names',
     'context.embed_text': 'no text tower to embed the class names',
     'context.vocabularies': 'the sizes of the codebooks are not known',
+    'context.bank': 'there are no training pictures to learn from: give data with a training part',
+    'batch.regions': 'the data has no regions (masks of objects)',
 }
 """Why a metric is absent, by the name of what it misses."""
 
@@ -43,11 +45,16 @@ class EvalContext:
         embed_text: list of T strings -> embeddings [T, E], normalised.
         teacher: images [B, 3, H, W] in [-1, 1] -> the frozen teacher's pooled output [B, E], not normalised.
         vocabularies: name -> (Q, list of its Q codebook sizes).
+        pool_regions: side (`tokens`, `teacher`) -> callable (last tokens of the side [B, P + N, D], B masks bool [M, H, W]) -> list of B
+            embeddings [M, E], or None.
+        bank: callable without arguments -> Bank of the training pictures, embedded once when a metric first asks.
     """
     classes: Optional[List[str]] = None
     embed_text: Optional[Callable] = None
     teacher: Optional[Callable] = None
     vocabularies: Dict[str, Tuple[int, List[int]]] = field(default_factory=dict)
+    pool_regions: Dict[str, Optional[Callable]] = field(default_factory=dict)
+    bank: Optional[Callable] = None
 
 
 class Metric:

@@ -18,7 +18,7 @@ class ZeroShot(Metric):
     context compete. Ties count against, so two classes of one name spoil each other. Pictures with the label -1 are left out.
 
     Args:
-        templates: sentences with `{}` for the name of the class.
+        templates: sentences with `{}` for the name of the class, or the name of a set of them: 'imagenet80', CLIP's 80 for ImageNet.
         ks: the K of top-K.
         block: texts embedded at a time.
         prefix: see Metric.
@@ -28,10 +28,7 @@ class ZeroShot(Metric):
     merges = False
 
     def __init__(self, templates=('{}',), ks=(1, 5), block=256, prefix=''):
-        templates = [templates] if isinstance(templates, str) else list(templates)
-        bad = [t for t in templates if '{}' not in t]
-        if bad or not templates:
-            raise InputError(f'templates must hold `{{}}` for the name of the class, got {bad or "no template"}.', 'templates')
+        templates = read_templates(templates)
         self.templates, self.ks, self.block = templates, tuple(ks), block
         self.vectors = {}
         super().__init__(prefix)
@@ -72,13 +69,40 @@ class ZeroShot(Metric):
 
     def _class_vectors(self):
         if 'classes' not in self.vectors:
-            texts = [t.replace('{}', name) for name in self.context.classes for t in self.templates]
-            parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]
-            rows = F.normalize(torch.cat([p.detach().cpu().double() for p in parts]), dim=1)
-            means = rows.reshape(len(self.context.classes), len(self.templates), -1).mean(dim=1)
-            self.vectors['classes'] = F.normalize(means, dim=1)
+            self.vectors['classes'] = class_vectors(self.context, self.templates, self.block)
         return self.vectors['classes']
 
     def values(self):
         return {f'zeroshot_top{k}/{side}': self.state[f'{side}/top{k}'] / self.state[f'{side}/n']
                 for side in SIDES if f'{side}/n' in self.state for k in self.ks}
+
+
+def read_templates(templates):
+    """Return templates as a list of sentences with `{}`.
+
+    Args:
+        templates: a sentence, a list of them, or 'imagenet80': the 80 of CLIP (arXiv 2103.00020), as open_clip has them.
+    """
+    if templates == 'imagenet80':
+        from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+        return [template('{}') for template in OPENAI_IMAGENET_TEMPLATES]
+    templates = [templates] if isinstance(templates, str) else list(templates)
+    bad = [t for t in templates if '{}' not in t]
+    if bad or not templates:
+        raise InputError(f'templates must hold `{{}}` for the name of the class, got {bad or "no template"}.', 'templates')
+    return templates
+
+
+def class_vectors(context, templates, block=256):
+    """Return the vector of each class [classes, E], float64: the normalised mean of the normalised embeddings of its name in every template.
+
+    Args:
+        context: EvalContext with classes and embed_text.
+        templates: as `read_templates` takes them.
+        block: texts embedded at a time.
+    """
+    templates = read_templates(templates)
+    texts = [t.replace('{}', name) for name in context.classes for t in templates]
+    parts = [context.embed_text(texts[i:i + block]) for i in range(0, len(texts), block)]
+    rows = F.normalize(torch.cat([p.detach().cpu().double() for p in parts]), dim=1)
+    return F.normalize(rows.reshape(len(context.classes), len(templates), -1).mean(dim=1), dim=1)

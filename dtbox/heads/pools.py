@@ -2,6 +2,7 @@
 import torch.nn as nn
 
 from dtbox.errors import InputError
+from dtbox.layers.regions import pool_regions
 from dtbox.registry import HEADS
 
 
@@ -18,6 +19,16 @@ class Head(nn.Module):
     def forward(self, tokens, encoder):
         """tokens [B,P+N,D] (trunk) or features [B,N,D] (vocabulary) -> [B,E], not normalised."""
         raise NotImplementedError
+
+    def pool_regions(self, tokens, masks, encoder, grid=None):
+        """Pool single regions: what `forward` takes and B masks bool [M,H,W] -> list of B tensors [M,E].
+
+        Args:
+            tokens, encoder: as for `forward`.
+            masks: of the size of the images.
+            grid: (rows, columns) of the vocabulary's tokens, where the head reads one.
+        """
+        return encoder.pool_regions(tokens, masks)
 
 
 @HEADS.register_module()
@@ -61,3 +72,8 @@ class MeanPool(Head):
         """tokens -> [B,E]."""
         tokens = tokens if self.reads else encoder.patches(tokens)
         return self.fc(self.norm(tokens.mean(1)))
+
+    def pool_regions(self, tokens, masks, encoder, grid=None):
+        """See Head."""
+        tokens = tokens if self.reads else encoder.patches(tokens)
+        return pool_regions(tokens, masks, grid or encoder.grid(encoder.depth), lambda part: self.fc(self.norm(part.mean(1))))

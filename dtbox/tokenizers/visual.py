@@ -118,13 +118,22 @@ class VisualTokenizer(nn.Module):
             if self.decoder is not None and reconstruct else None,
             codes={s: outputs[first].codes for s, first in firsts.items()}, features={n: o.features for n, o in outputs.items()},
             losses={s: outputs[first].losses for s, first in firsts.items()},
-            pooled=self._pool(run) if self.head is not None else None,
+            pooled=self._pool(run) if self.head is not None else None, last=self._read(run) if self.head is not None else None,
             text_pooled=self.text(text_ids) if texts else None,
             logit_scale=self.text.logit_scale if texts else None, logit_bias=self.text.logit_bias if texts else None)
 
+    def _read(self, run):
+        """Tokens that the head reads."""
+        return run.vocabulary(self.head.reads).features if self.head.reads else run.last(self.head.encoder)
+
     def _pool(self, run):
-        tokens = run.vocabulary(self.head.reads).features if self.head.reads else run.last(self.head.encoder)
-        return self.head(tokens, self.encoders[self.head.encoder])
+        return self.head(self._read(run), self.encoders[self.head.encoder])
+
+    @torch.no_grad()
+    def pool_regions(self, last, masks):
+        """Pool single regions by the head: `last` of a TokenizerOutput, B masks [M,H,W] -> list of B tensors [M,E]; see `Head.pool_regions`."""
+        grid = self.vocabularies[self.head.reads].grid if self.head.reads else None
+        return self.head.pool_regions(last, masks, self.encoders[self.head.encoder], grid)
 
     def _joined(self, features):
         return features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)

@@ -215,7 +215,9 @@ class TokenizerTraining(BaseModel):
         sizes = {name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()}
         return EvalContext(classes=list(meta.get('classes') or ()) or None,
                            embed_text=tokenizer.embed_text if can_read else None,
-                           teacher=self.teacher.pooled if self.teacher is not None else None, vocabularies=sizes)
+                           teacher=self.teacher.pooled if self.teacher is not None else None, vocabularies=sizes,
+                           pool_regions=dict(tokens=tokenizer.pool_regions if tokenizer.head is not None else None,
+                                             teacher=self.teacher.pool_regions if self.teacher is not None else None))
 
     def forward(self, data, mode='predict'):
         """Batch -> TokenizerOutput (MMEngine's entry; 'predict' only, training goes through `train_step`)."""
@@ -226,5 +228,6 @@ def full_precision(outputs):
     """Return a TokenizerOutput in float32, as metrics and the teacher read it, whatever an autocast made of it."""
     def full(value):
         return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-    return outputs.replace(reconstructions=full(outputs.reconstructions), pooled=full(outputs.pooled), text_pooled=full(outputs.text_pooled),
+    return outputs.replace(reconstructions=full(outputs.reconstructions), pooled=full(outputs.pooled), last=full(outputs.last),
+                           text_pooled=full(outputs.text_pooled),
                            features={name: full(value) for name, value in outputs.features.items()})

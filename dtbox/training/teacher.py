@@ -48,12 +48,17 @@ class Teacher(nn.Module):
             tokens, tapped = encoder.run(encoder.embed(images), 0, encoder.depth, self._wanted)
             pooled = encoder.pool(tokens) if encoder.pooled_dim else None
         self._images, self._tapped = images, tapped
-        return TeacherOutput(tapped[self.layer], pooled)
+        return TeacherOutput(tapped[self.layer], pooled, tokens)
 
     @torch.no_grad()
     def pooled(self, images):
         """images [B,3,H,W] in [-1,1] -> pooled output [B,E], without gradient."""
         return self(images).pooled
+
+    @torch.no_grad()
+    def pool_regions(self, last, masks):
+        """Pool single regions, see `Encoder.pool_regions`: last [B,P+N,D], B masks [M,H,W] -> list of [M,E]."""
+        return self.encoder.pool_regions(last.float(), masks)
 
     def taps(self, images, layers):
         """images [B,3,H,W] -> dict layer -> patch tokens [B,N,D]; gradients reach the images. Runs no further than needed.

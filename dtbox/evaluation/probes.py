@@ -1,0 +1,127 @@
+"""What frozen embeddings know of classes, by the tokens' and the teacher's side: k nearest neighbours and a linear probe.
+
+Both learn from the training pictures' embeddings (`EvalContext.bank`) and never see a held-out label before they have answered.
+"""
+from dataclasses import dataclass
+from typing import Any, Dict
+
+import torch
+import torch.nn.functional as F
+
+from dtbox.errors import InputError, need_package
+from dtbox.evaluation import ranks
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.retrieval import SIDES, side_embeddings
+from dtbox.registry import METRICS
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Embeddings of the training pictures.
+
+    Attributes:
+        embeddings: side -> [n, E], not normalised.
+        labels: [n] int64, all at least 0.
+    """
+    embeddings: Dict[str, Any]
+    labels: Any
+
+
+class Probe(Metric):
+    """Base of probes: share of pictures whose class the bank's embeddings tell, `NAME/SIDE`, SIDE being `tokens` or `teacher`."""
+    requires = ('batch.labels', 'context.bank')
+    uses = ('pooled', 'teacher.pooled')
+    merges = False
+    name = ''
+
+    def reset(self):
+        super().reset()
+        self.rows, self.labels = {side: [] for side in SIDES}, []
+
+    def available(self, outputs, batch):
+        reason = super().available(outputs, batch)
+        if reason is not True:
+            return reason
+        return True if bool((batch.labels >= 0).any()) else 'pictures without a class'
+
+    def update(self, batch, outputs):
+        labels = batch.labels.detach().cpu()
+        classed = (labels >= 0).nonzero().flatten()
+        if len(classed) < len(labels):
+            self.leave_out('pictures without a class', len(labels) - len(classed))
+        self.labels.append(labels[classed])
+        for side, value in side_embeddings(outputs).items():
+            if value is not None:
+                self.rows[side].append(value.detach().float().cpu()[classed])
+
+    def sync(self):
+        if self.synced:
+            return
+        super().sync()
+        self.labels = [part for parts in ranks.gather_objects(self.labels) for part in parts]
+        self.rows = {side: [ranks.gather_rows(_stack(rows))] for side, rows in self.rows.items()}
+
+    def values(self):
+        bank, labels, values = self.context.bank(), torch.cat(self.labels), {}
+        for side in SIDES:
+            rows = _stack(self.rows[side])
+            if side in bank.embeddings and len(rows) == len(labels):
+                values[f'{self.name}/{side}'] = (self.classify(bank.embeddings[side], bank.labels, rows) == labels).double().mean()
+        return values
+
+    def classify(self, bank, labels, rows):
+        """bank [n, E] with labels [n], rows [m, E] -> classes [m]."""
+        raise NotImplementedError(f'{type(self).__name__} must write classify(bank, labels, rows).')
+
+
+@METRICS.register_module()
+class KNN(Probe):
+    """`knn_top1/SIDE`: weighted k nearest neighbours by cosine (Wu et al., arXiv 1805.01978; DINO's protocol, arXiv 2104.14294, k 20, T 0.07).
+
+    Args:
+        k: neighbours that vote.
+        temperature: T of their weights exp(cosine / T).
+        block: queries at a time.
+        prefix: see Metric.
+    """
+    name = 'knn_top1'
+
+    def __init__(self, k=20, temperature=0.07, block=512, prefix=''):
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1 or not temperature > 0:
+            raise InputError(f'`k` is {k!r} and `temperature` {temperature!r}; expected an int >= 1 and a number above 0.', 'k')
+        self.k, self.temperature, self.block = k, temperature, block
+        super().__init__(prefix)
+
+    def classify(self, bank, labels, rows):
+        bank, classes = F.normalize(bank.float(), dim=1), int(labels.max()) + 1
+        found = []
+        for part in F.normalize(rows, dim=1).split(self.block):
+            cosines, index = (part @ bank.T).topk(min(self.k, len(bank)), dim=1)
+            votes = torch.zeros(len(part), classes).scatter_add_(1, labels[index], (cosines / self.temperature).exp())
+            found.append(votes.argmax(1))
+        return torch.cat(found)
+
+
+@METRICS.register_module()
+class LinearProbe(Probe):
+    """`linear_top1/SIDE`: logistic regression on the frozen embeddings (scikit-learn, L-BFGS), as CLIP measures it (arXiv 2103.00020, A.3).
+
+    Args:
+        c: inverse of the L2 weight; CLIP sweeps it on a validation part, 0.316 is its usual ImageNet value.
+        most_iters: iterations of L-BFGS at most.
+        prefix: see Metric.
+    """
+    name = 'linear_top1'
+
+    def __init__(self, c=0.316, most_iters=1000, prefix=''):
+        self.c, self.most_iters = c, most_iters
+        super().__init__(prefix)
+
+    def classify(self, bank, labels, rows):
+        model = need_package('sklearn.linear_model', 'probe', 'LinearProbe').LogisticRegression(C=self.c, max_iter=self.most_iters)
+        return torch.from_numpy(model.fit(bank.numpy(), labels.numpy()).predict(rows.numpy()))
+
+
+def _stack(rows):
+    rows = [r for r in rows if len(r)]
+    return torch.cat(rows) if rows else torch.zeros(0, 0)

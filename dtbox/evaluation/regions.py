@@ -1,0 +1,140 @@
+"""Where in a picture reconstruction fails, and what single regions mean: metrics over the masks of objects (COCO, LVIS).
+
+Values carry what they are about: `SIZE` small, medium or large (by COCO's areas in the original picture), `GRADE` rare, common or frequent
+(LVIS); each object counts once.
+"""
+import torch
+import torch.nn.functional as F
+
+from dtbox.evaluation import ranks
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.functional import to_unit
+from dtbox.evaluation.functional.ranking import TIE
+from dtbox.evaluation.retrieval import SIDES
+from dtbox.evaluation.zeroshot import class_vectors
+from dtbox.registry import METRICS
+
+WORST = 24
+"""Objects of which `worst` keeps what is needed to draw them."""
+
+
+def groups_of(regions, i):
+    """Names of the groups that object `i` belongs to: all, its size, its frequency."""
+    return ['objects', regions.sizes[i], *([regions.frequencies[i]] if regions.frequencies[i] else [])]
+
+
+@METRICS.register_module()
+class RegionError(Metric):
+    """`region_psnr/GROUP` [dB] and `region_l1/GROUP`, GROUP being `objects`, SIZE, GRADE, or `background` (what is in no mask).
+
+    PSNR is that of the squared error inside a mask, of reconstructions clamped, in [0, 1], averaged over objects; L1 the absolute error in units
+    of [-1, 1]. `region_count/GROUP` says over how many.
+    """
+    requires = ('reconstructions', 'batch.regions')
+    merges = False
+
+    def reset(self):
+        super().reset()
+        self.worst = []
+
+    def update(self, batch, outputs):
+        made, real = to_unit(outputs.reconstructions), to_unit(outputs.images)
+        squared, absolute = (made - real).square().mean(1), (made - real).abs().mean(1) * 2
+        for b, regions in enumerate(batch.regions):
+            if not len(regions):
+                self.leave_out('pictures without objects', 1)
+                continue
+            masks = regions.masks.to(squared.device)
+            for i, mask in enumerate(masks):
+                mse, l1 = squared[b][mask].mean(), absolute[b][mask].mean()
+                for group in groups_of(regions, i):
+                    self._note(group, mse, l1)
+                self._remember(batch, outputs, b, i, mse)
+            rest = ~masks.any(0)
+            if rest.any():
+                self._note('background', squared[b][rest].mean(), absolute[b][rest].mean())
+
+    def _note(self, group, mse, l1):
+        self.add(f'{group}/psnr', -10 * torch.log10(mse + 1e-8))
+        self.add(f'{group}/l1', l1)
+        self.add(f'{group}/n', torch.tensor(1))
+
+    def _remember(self, batch, outputs, b, i, mse):
+        """Keep the worst objects, for a picture."""
+        regions, value = batch.regions[b], float(mse)
+        if len(self.worst) == WORST and value <= self.worst[-1]['mse']:
+            return
+        key = batch.keys[b] if batch.keys else ''
+        self.worst.append(dict(mse=value, key=key, id=regions.ids[i], category=regions.categories[i], size=regions.sizes[i],
+                               image=outputs.images[b].cpu(), made=outputs.reconstructions[b].cpu(), mask=regions.masks[i].cpu()))
+        self.worst = sorted(self.worst, key=lambda w: -w['mse'])[:WORST]
+
+    def sync(self):
+        if self.synced:
+            return
+        super().sync()
+        found = [w for part in ranks.gather_objects(self.worst) for w in part]
+        self.worst = sorted(found, key=lambda w: (-w['mse'], w['key'], w['id']))[:WORST]
+
+    def values(self):
+        names = sorted({k.rpartition('/')[0] for k in self.state if k.endswith('/n')})
+        values = {}
+        for name in names:
+            n = self.state[f'{name}/n']
+            values.update({f'region_psnr/{name}': self.state[f'{name}/psnr'] / n, f'region_l1/{name}': self.state[f'{name}/l1'] / n,
+                           f'region_count/{name}': n})
+        return values
+
+
+@METRICS.register_module()
+class RegionZeroShot(Metric):
+    """`region_top1/GROUP/SIDE`: share of objects whose category is the most similar name to the pooled tokens inside their mask.
+
+    SIDE is `tokens` (quantized, behind the rest of the trunk) or `teacher`. The names are those of all categories of the data, in every template.
+
+    Args:
+        templates: sentences with `{}` for the name, or the name of a set of templates (see ZeroShot).
+        prefix: see Metric.
+    """
+    requires = ('batch.regions', 'context.classes', 'context.embed_text', 'context.pool_regions')
+    uses = ('last', 'teacher.last')
+    merges = False
+
+    def __init__(self, templates=('a photo of a {}',), prefix=''):
+        self.templates, self.vectors = templates, {}
+        super().__init__(prefix)
+
+    def setup(self, context):
+        super().setup(context)
+        self.vectors = {}
+
+    def update(self, batch, outputs):
+        masks = [r.masks for r in batch.regions]
+        if not any(len(m) for m in masks):
+            return self.leave_out('pictures without objects', len(batch))
+        if 'classes' not in self.vectors:
+            self.vectors['classes'] = class_vectors(self.context, self.templates)
+        vectors = self.vectors['classes']
+        for side in SIDES:
+            last = outputs.last if side == 'tokens' else outputs.teacher.last if outputs.teacher is not None else None
+            pool = self.context.pool_regions.get(side)
+            if last is None or pool is None:
+                self.leave_out(f'no tokens of the {side} to pool', len(batch))
+                continue
+            for regions, rows in zip(batch.regions, pool(last, masks)):
+                if len(regions) and rows.shape[1] != vectors.shape[1]:
+                    self.leave_out(f'{side} embeds to {rows.shape[1]} numbers, texts to {vectors.shape[1]}', 1)
+                elif len(regions):
+                    self._score(side, regions, F.normalize(rows.detach().cpu().double(), dim=1) @ vectors.T)
+
+    def _score(self, side, regions, scores):
+        for i, category in enumerate(regions.categories):
+            right = scores[i, category]
+            place = int((scores[i] >= right - TIE).sum()) - 1
+            for group in groups_of(regions, i):
+                self.add(f'{group}/{side}/hits', torch.tensor(float(place == 0)))
+                self.add(f'{group}/{side}/n', torch.tensor(1))
+
+    def values(self):
+        names = sorted({k.rpartition('/')[0] for k in self.state if k.endswith('/n')})
+        return {f'region_top1/{name}': self.state[f'{name}/hits'] / self.state[f'{name}/n'] for name in names}
