@@ -142,7 +142,10 @@ def check(args):
     failed = 0
     for title, cfg in quantizers_of(args):
         plugins = [p.source for p in LOADED.values() if p.kind != 'installed']
-        results = run_checks(cfg, plugins=plugins)
+        try:
+            results = run_checks(cfg, plugins=plugins)
+        except InputError as e:
+            raise e.within(f'{args.subject}: {title}') from e.__cause__
         print(f'{title}: {format_config(dict(quantizer=cfg)).partition("= ")[2]}')
         rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]
         print(table(('check', 'status', 'time', 'detail'), rows, screen()))

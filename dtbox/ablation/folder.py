@@ -19,6 +19,8 @@ FORMAT = 1
 CHECKPOINT = 'checkpoint.pth'
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written (see `dtbox.files.replacing`)."""
+CHANGES = ('config_hash', 'plugin_hash', 'data_hash')
+"""Hashes by which a result is no longer that of a trial."""
 FACTS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel')
 
 
@@ -113,6 +115,10 @@ class GridFolder:
             machine=dict(processor=processor(), cores=cores(), system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
             versions=dict(dtbox=dtbox.__version__, torch=str(torch.__version__), python=platform.python_version()), **more)
+        if 'command' in more:  # what was typed first says what the grid is; a later --resume does not
+            about['command'] = about.setdefault('commands', [more['command']])[0]
+            if about['commands'][-1] != more['command']:
+                about['commands'].append(more['command'])
         write_atomic(self.file('grid.json'), json.dumps(about, indent=1) + '\n')
 
     # ---- trials -----------------------------------------------------------------------------------------------
@@ -121,12 +127,37 @@ class GridFolder:
         """Say what is to be done with a trial.
 
         Returns:
-            (what, record): 'keep' a result, 'continue' from a checkpoint, 'redo' what failed or has changed, or run what is 'new'.
+            (what, record): 'keep' a result, 'restore' one that was set aside when something changed that has changed back, 'continue' from a
+            checkpoint, 'redo' what failed or has changed, or run what is 'new'.
         """
+        what, record = self._state(trial, hashes)
+        if what == 'redo' and (aside := self._aside(trial, hashes)):
+            return 'restore', read_record(aside)
+        return what, record
+
+    def _aside(self, trial, hashes):
+        """Return the folder NAME.1, NAME.2, ... that holds a result of just these hashes, or None."""
+        folder, number = self.trial(trial), 1
+        while os.path.isdir(f'{folder}.{number}'):
+            record = read_record(f'{folder}.{number}')
+            if record.get('status') in ('done', 'diverged') and record['hashes'] == hashes:
+                return f'{folder}.{number}'
+            number += 1
+        return None
+
+    def restore(self, trial, hashes):
+        """Let a result that was set aside change places with what is there now."""
+        aside, folder = self._aside(trial, hashes), self.trial(trial)
+        spare = f'{aside}.swap'
+        os.rename(aside, spare)
+        os.rename(folder, aside)
+        os.rename(spare, folder)
+
+    def _state(self, trial, hashes):
         record = read_record(self.trial(trial))
         if not record:
             return ('redo' if os.path.isdir(self.trial(trial)) and os.listdir(self.trial(trial)) else 'new'), record
-        if any(record['hashes'][part] != hashes[part] for part in ('config_hash', 'plugin_hash', 'data_hash')):
+        if any(record['hashes'][part] != hashes[part] for part in CHANGES):
             return 'redo', record
         if record['status'] in ('done', 'diverged'):
             return 'keep', record
@@ -169,13 +200,25 @@ class GridFolder:
 
     # ---- the table --------------------------------------------------------------------------------------------
 
-    def rows(self, grid):
-        """Return a dict for every trial of the grid, in its order: its labels, facts, hashes and metrics; status 'missing' where it has not run."""
+    def rows(self, grid, hashes=None, running=()):
+        """Return a dict for every trial of the grid, in its order: its labels, facts, hashes and metrics.
+
+        The status is 'missing' where it has not run, and 'outdated', without metrics, where its result is that of another config, plugin or data.
+
+        Args:
+            grid: Grid.
+            hashes: name of a trial -> its hashes as they are now; None compares with nothing.
+            running: names of the trials that are running.
+        """
         rows = []
         for trial in grid.trials:
             record = read_record(self.trial(trial))
             status = record.get('status', 'missing')
-            row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status='killed' if status == 'started' else status,
+            if status == 'started':
+                status = 'running' if trial.name in running else 'killed'
+            elif record and hashes and any(record['hashes'][part] != hashes[trial.name][part] for part in CHANGES):
+                status = 'outdated'
+            row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status=status,
                        reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
                        overrides=json.dumps({'recipe': os.path.basename(trial.base), **trial.overrides}, default=repr),
                        **{fact: record.get(fact) for fact in FACTS}, threads=grid.threads, **record.get('hashes', {}),
@@ -185,9 +228,9 @@ class GridFolder:
             rows.append(row)
         return rows
 
-    def write_table(self, grid):
-        """Write results.csv; returns its rows."""
-        rows = self.rows(grid)
+    def write_table(self, grid, hashes=None, running=()):
+        """Write results.csv; returns its rows (see `rows`)."""
+        rows = self.rows(grid, hashes, running)
         axes = list(grid.axes)
         columns = [*TAKEN[:4], *axes, *TAKEN[4:]]
         columns += sorted({key for row in rows for key in row} - set(columns))

@@ -8,7 +8,7 @@ from pathlib import Path
 import dtbox
 from dtbox.config import resolve
 from dtbox.layers.weights import ZOO, local_path
-from dtbox.plugins.record import records
+from dtbox.plugins.record import needed
 
 PLACES = ('work_dir', 'tiny', 'plugins')
 """Top-level keys that say where something is and not what a run computes; plugins count by their content."""
@@ -45,9 +45,9 @@ def code_hash():
 
 
 def plugin_hash(cfg):
-    """Return the hash of the plugins that a config uses, '' where it uses none."""
-    found = records(resolve(cfg))
-    return digest(*sorted(f'{r["name"]}:{r["hash"]}' for r in found)) if found else ''
+    """Return the hash of the plugins that a run of a config computes with (see `needed`), '' where there are none."""
+    found = needed(resolve(cfg))
+    return digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
 
 
 def data_hash(cfg, train, heldout):

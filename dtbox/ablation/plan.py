@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from mmengine.logging import MMLogger
 
-from dtbox.ablation.folder import failed
+from dtbox.ablation.folder import CHANGES, failed
 from dtbox.ablation.grid import Trial
 from dtbox.ablation.identity import code_hash, config_hash, data_hash, plugin_hash
 from dtbox.ablation.progress import clock
 from dtbox.config import resolve
 from dtbox.errors import InputError, closest, reason
 
-WORDS = {'keep': 'has a result', 'new': 'to run', 'continue': 'goes on where it was cut short',
-         'redo': 'to run again (it failed, or its config, data or plugins have changed)'}
+WORDS = {'keep': 'has a result', 'new': 'to run', 'continue': 'goes on where it was cut short', 'redo': 'to run again',
+         'restore': 'has a result, in a folder that was set aside'}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Planned:
 
     Attributes:
         trial: Trial.
-        what: keep, continue, redo or new (see GridFolder.state).
+        what: keep, restore, continue, redo or new (see GridFolder.state).
         record: of its last attempt, {} where there is none.
         hashes: dict part -> hash, as they are now.
     """
@@ -105,5 +105,14 @@ def wanted(trial, only):
 
 def plan_lines(plan):
     """Return a plan as lines for a dry run."""
-    return [f'{p.trial.name}: {WORDS[p.what]}' + (f' ({p.record["status"]}, {clock(p.record.get("seconds") or 0)})' if p.record else '')
-            for p in plan]
+    return [f'{p.trial.name}: {WORDS[p.what]}{_because(p)}' for p in plan]
+
+
+def _because(planned):
+    record = planned.record
+    if not record:
+        return ''
+    changed = [part.partition('_')[0] for part in CHANGES if record['hashes'][part] != planned.hashes[part]]
+    changed = changed if planned.what == 'redo' else []
+    why = f'; its {" and ".join(changed).replace("plugin", "plugins")} changed' if changed else ''
+    return f' ({record["status"]}, {clock(record.get("seconds") or 0)}{why})'

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from dtbox.ablation.engines import make_engine
@@ -12,7 +12,7 @@ from dtbox.ablation.folder import GridFolder
 from dtbox.ablation.plan import Planned, look_again, make_plan, wanted
 from dtbox.ablation.progress import Progress
 from dtbox.ablation.trial import NO_ROOM
-from dtbox.errors import InputError
+from dtbox.errors import InputError, closest
 
 POLL = 0.1
 """Seconds between two looks at the running trials."""
@@ -52,7 +52,7 @@ def run_grid(grid, folder, engine='local', workers=None, address=None, resume=Fa
         engine = make_engine(engine, grid.threads, workers, address)
         try:
             with folder.lock():
-                plan = look_again(plan, grid, folder, resume, accept_code_change)
+                plan = restored(look_again(plan, grid, folder, resume, accept_code_change), folder)
                 todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
                 remarks = [engine.remark, _outdated(todo)]
                 if resume and not folder.about():
@@ -71,16 +71,24 @@ def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun
     with Progress(plan, todo[:most], engine.workers, console) as progress:
         for remark in remarks:
             progress.say(remark)
-        work = Work(grid, folder, engine, progress)
+        work = Work(grid, folder, engine, progress, {p.trial.name: p.hashes for p in plan})
         left = [*work.run(todo[:most]), *todo[most:]]
         if left:
             progress.say(f'{len(left)} trials were not started: the budget ({", ".join(f"{k}={v}" for k, v in grid.budget.items())}) is used up. '
                          '--resume goes on.')
-        rows = folder.write_table(grid)
+        rows = folder.write_table(grid, work.hashes)
     seconds = time.monotonic() - begun
     folder.write_about(grid, workers=engine.workers, **about, seconds=round(earlier + seconds, 1),
                        bookkeeping=dict(seconds=round(seconds - work.asleep, 2), trials=round(work.busy, 2)))
     return rows
+
+
+def restored(plan, folder):
+    """Bring results that were set aside back to their places; returns the plan with them."""
+    for p in plan:
+        if p.what == 'restore':
+            folder.restore(p.trial, p.hashes)
+    return [replace(p, what='keep') if p.what == 'restore' else p for p in plan]
 
 
 def _outdated(todo):
@@ -126,16 +134,17 @@ class Work:
 
     Args:
         grid, folder, engine, progress: Grid, GridFolder, engine and Progress.
+        hashes: name of a trial -> its hashes.
 
     Attributes:
         busy: seconds that trials took, all workers together.
         asleep: seconds in which there was nothing to do but wait for them.
     """
 
-    def __init__(self, grid, folder, engine, progress):
-        self.grid, self.folder, self.engine, self.progress = grid, folder, engine, progress
-        self.busy, self.asleep, self.running = 0.0, 0.0, {}
-        self.rows, self.due = folder.write_table(grid), 0.0
+    def __init__(self, grid, folder, engine, progress, hashes):
+        self.grid, self.folder, self.engine, self.progress, self.hashes = grid, folder, engine, progress, hashes
+        self.busy, self.asleep, self.running, self.named = 0.0, 0.0, {}, not grid.metrics
+        self.rows, self.due, self.behind = folder.write_table(grid, hashes), 0.0, False
         progress.show_best(grid, self.rows)
 
     def run(self, todo):
@@ -152,6 +161,8 @@ class Work:
                     time.sleep(POLL)
                     self.asleep += time.monotonic() - before
                     self._collect()
+                    if self.behind:
+                        self._table()
             except BaseException:
                 self._stop_all()
                 raise
@@ -162,6 +173,7 @@ class Work:
         self.running[planned.trial.name] = one = Running(planned, self.engine.start(path), record)
         one.seconds()  # its clock begins
         self.progress.started(planned.trial, path, record)
+        self._table()
 
     def _collect(self):
         most = self.grid.budget.get('trial_minutes', float('inf'))
@@ -178,17 +190,30 @@ class Work:
             record = self.folder.end(one.planned.trial, one.record, seconds, *how)
             self.progress.show_best(self.grid, self._table())
             self.progress.finished(one.planned.trial, record)
+            self._check_names(one.planned.trial, record)
             if record.get('stale'):
                 raise InputError(f'{record["reason"]}: it changed while the grid ran, which was stopped. Keep dtbox, plugins and data as they are '
                                  'while a grid runs (a clone of its own helps), then continue with --resume.')
             if code == NO_ROOM:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def _check_names(self, trial, record):
+        """Tell of headline metrics that the first trial to finish does not have: a typo, most likely."""
+        if self.named or record['status'] != 'done':
+            return
+        self.named = True
+        there = [k for row in self.folder.rows(self.grid) if row['trial'] == trial.name for k in row if '/' in k]
+        for name in self.grid.metrics:
+            if name not in there:
+                self.progress.say(f'`{name}`, one of the metrics of the grid, is not among those of {trial.name}.{closest(name, there)}')
+
     def _table(self):
-        """Write the table and return its rows; those of the last time where trials are so many and short that it would cost their time."""
+        """Write the table and return its rows; those of the last time where trials are so many and short that it would cost their time: then it
+        is written a little later."""
         before = time.monotonic()
-        if before >= self.due:
-            self.rows = self.folder.write_table(self.grid)
+        self.behind = before < self.due
+        if not self.behind:
+            self.rows = self.folder.write_table(self.grid, self.hashes, self.running)
             self.due = time.monotonic() + (time.monotonic() - before) / SHARE
         return self.rows
 
@@ -198,7 +223,7 @@ class Work:
             one.handle.stop()
         for one in self.running.values():
             self.folder.end(one.planned.trial, one.record, one.seconds(), 'killed', 'the grid was interrupted')
-        self.folder.write_table(self.grid)
+        self.folder.write_table(self.grid, self.hashes)
 
 
 def how_it_ended(code, why=''):

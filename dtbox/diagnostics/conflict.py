@@ -88,6 +88,6 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
         say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')
     write_atomic(os.path.join(out, FILE), ''.join(json.dumps(row) + '\n' for row in rows))
     name = os.path.basename(os.path.normpath(str(source)))
-    summary = leave(rows, terms, out, f'{name}: gradients on {batches} training batches', 'batch')
+    summary = leave(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
     say(f'\n{format_summary(summary)}')
     return summary

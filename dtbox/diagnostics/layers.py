@@ -30,6 +30,9 @@ MOST_TOKENS = 1024
 STATISTICS = 8
 """Training batches that the channels are standardised by."""
 
+FEW = 100
+"""Steps of the probes below which a remark warns of them."""
+
 
 def chosen_layers(encoder, layers, remarks):
     """Return the layers to probe; those that are left out for their size go to `remarks`."""
@@ -111,6 +114,8 @@ def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, 
     part = subject.encoder
     probes = {layer: Probes(part.width(layer), part.grid(layer), part.image_size, width, seed).to(features.device) for layer in kept}
     standardise(probes, iter(train), features, STATISTICS)
+    if iters < FEW:
+        subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared by how fast they learn, too')
     every = max(1, iters // 10)
     fit(probes, iter(train), features, iters, lambda done: done % every or say(f'probes: step {done} of {iters}, {time.time() - start:.0f} s'))
     scores = score(probes, features, val, subject.cfg)
@@ -183,14 +188,14 @@ def leave(result, folder):
         return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0)) for row in rows]
     best = {key: max(row[key] for row in rows if row['layer'] or len(rows) == 1) for key in ('psnr', 'r1') if key in rows[0]}
     panels = [dict(title='reconstruction by a small decoder', label='PSNR [dB]', curves={'PSNR': curve('psnr', half='psnr_ci95')},
-                   bound=(f'best - {settings["within_db"]:g} dB', best['psnr'] - settings['within_db']))]
+                   bound=(f'best block - {settings["within_db"]:g} dB', best['psnr'] - settings['within_db']))]
     if 'ssim' in rows[0]:
         panels.append(dict(title='reconstruction by a small decoder', label='SSIM', curves={'SSIM': curve('ssim')}))
     if 'r1' in rows[0]:
         curves = {'text to image R@1': curve('t2i_r1', 100), 'image to text R@1': curve('i2t_r1', 100), 'mean of both': curve('r1', 100)}
         curves.update({f'zero-shot top-{k}': curve(f'zeroshot_top{k}', 100) for k in (5,) if f'zeroshot_top{k}' in rows[0]})
         panels.append(dict(title='semantics by an attention pool', label='%', curves=curves,
-                           bound=(f'best mean - {settings["within_points"]:g} points', 100 * best['r1'] - settings['within_points'])))
+                           bound=(f'best block\'s mean - {settings["within_points"]:g} points', 100 * best['r1'] - settings['within_points'])))
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
     title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on frozen features, '
              f'{settings["iters"]} steps of {settings["batch_size"]} pictures; {settings["heldout_pictures"]:,} held-out pictures')
@@ -201,17 +206,17 @@ def format_table(result):
     """Return the result of `probe_layers` as Markdown: a row a layer, the proposal, the rule and the remarks."""
     rows, settings = result['layers'], result['settings']
     spec = {'layer': '', 'tokens': ',', 'psnr': '.2f', 'psnr_loss': '.2f', 'ssim': '.3f', 't2i_r1': '.1%', 'i2t_r1': '.1%', 'r1': '.1%',
-            'r1_loss': '.1%', 'zeroshot_top1': '.1%', 'zeroshot_top5': '.1%'}
-    names = dict(psnr='PSNR [dB]', psnr_loss='below the best', ssim='SSIM', t2i_r1='text to image R@1', i2t_r1='image to text R@1',
-                 r1='mean R@1', r1_loss='below the best', zeroshot_top1='zero-shot top-1', zeroshot_top5='top-5')
+            'r1_loss': '.1f', 'zeroshot_top1': '.1%', 'zeroshot_top5': '.1%'}
+    names = dict(psnr='PSNR [dB]', psnr_loss='below the best block [dB]', ssim='SSIM', t2i_r1='text to image R@1', i2t_r1='image to text R@1',
+                 r1='mean R@1', r1_loss='below the best block [points]', zeroshot_top1='zero-shot top-1', zeroshot_top5='top-5')
     columns = [key for key in spec if key in rows[0]]
     lines = [f'| {" | ".join(names.get(key, key) for key in columns)} | good for |', '|' + '---|' * (len(columns) + 1)]
     for row in rows:
         cells = []
         for key in columns:
-            text = format(row[key], spec[key])
+            scale = 100 if key == 'r1_loss' else 1
             half = row.get(f'{key}_ci95') if key.endswith('_loss') else None
-            cells.append(text + (f' +- {format(half, spec[key])}' if half else ''))
+            cells.append(format(scale * row[key], spec[key]) + (f' +- {format(scale * half, spec[key])}' if half else ''))
         good = [name for name in ('pixels', 'semantics') if row.get(f'good_for_{name}')]
         lines.append(f'| {" | ".join(cells)} | {", ".join(good)} |')
     pair = result['proposal']

@@ -110,7 +110,8 @@ def draw_information(bars, path, title):
                 bits = max(one['bits'], 0)
                 ax.bar(at, bits, width=0.76, color=colour)
                 ax.bar(at, one['shuffled'], bottom=bits, width=0.76, color='#F2F2F2', edgecolor='#B0B0B0', hatch='////', linewidth=0.5)
-                ax.text(at, bits + one['shuffled'], f'{one["bits"]:.2f}', ha='center', va='bottom', fontsize=7)
+                ax.text(at, bits, f'{one["bits"]:.2f}', ha='center', va='bottom', fontsize=7,
+                        bbox=dict(facecolor='white', edgecolor='none', alpha=0.85, pad=0.4))
             ax.set_xticks(places, [str(depth) for _, depth, _ in bars])
             for name in names:
                 own = [at for at, (other, *_) in zip(places, bars) if other == name]
@@ -121,5 +122,6 @@ def draw_information(bars, path, title):
             ax.grid(axis='x', visible=False)
             ax.set_ylabel('bits')
             ax.set_title({'words': 'a word of the caption', 'colour': 'the colour of the patch', 'edges': 'the edges of the patch'}.get(key, key))
-        figure.suptitle(f'{title}\nmutual information less the shuffled baseline (the number above), and that baseline (hatched)', fontsize=10)
+        note = 'mutual information less the shuffled baseline (in colour, and the number), and that baseline (hatched)'
+        figure.suptitle(f'{title}\n{note}', fontsize=10)
         save(figure, path)

@@ -12,7 +12,7 @@ def draw_layers(panels, path, title, marks):
             (curve, value): the tolerance below the best of that curve, or None.
         path: PNG to write or replace.
         title: lines at the top.
-        marks: dict name -> layer: vertical lines.
+        marks: dict name -> layer: vertical lines. Layer 0, the embedding, is drawn hollow.
     """
     columns = min(3, len(panels))
     with rules():
@@ -30,6 +30,9 @@ def _panel(ax, panel, marks):
         layers, values, halves = np.array(points, dtype=np.float64).T
         ax.errorbar(layers, values, halves if halves.any() else None, color=COLOURS[i], marker='os^D'[i % 4], markersize=4, capsize=2.5,
                     elinewidth=0.9, label=name)
+        embedding = layers == 0  # no candidate
+        ax.plot(layers[embedding], values[embedding], linestyle='none', color=COLOURS[i], marker='os^D'[i % 4], markersize=4, markerfacecolor='white',
+                zorder=4)
     if panel.get('bound'):
         name, value = panel['bound']
         ax.axhline(value, color=GRAY, linewidth=0.9, linestyle=(0, (4, 3)))

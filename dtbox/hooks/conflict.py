@@ -115,12 +115,12 @@ def mean(values):
 
 
 def format_summary(summary):
-    """Return a summary as a Markdown table, and the terms below it."""
+    """Return a summary as a Markdown table (mean and standard deviation over the rows), and the terms below it."""
     def shown(value, spec):
         return '' if value is None else format(value, spec)
     lines = ['| layer | cosine | below 0 | norm of reconstruction | norm of semantics | |', '|---|---|---|---|---|---|']
     for name, found in summary['layers'].items():
-        spread = f' +- {found["deviation"]:.3f}' if found['cosine'] is not None else ''
+        spread = f' +- {found["deviation"]:.3f}' if found['cosine'] is not None and summary['rows'] > 1 else ''
         lines.append(f'| {name} | {shown(found["cosine"], "+.3f")}{spread} | {shown(found["opposed"], ".0%")} | '
                      f'{shown(found["reconstruction"], ".3g")} | {shown(found["semantics"], ".3g")} | {found["blank"]} |')
     lines += ['', f'all layers that both reach: cosine {shown(summary["together"], "+.3f") or "none"}']

@@ -1,6 +1,7 @@
 """What a run says of its plugins: in plugins.json and in the checkpoint's meta; and whether they are still the same."""
 import json
 import os
+import sys
 import warnings
 
 from dtbox.errors import InputError
@@ -17,6 +18,26 @@ def used(cfg):
     """
     sources, types = set(as_list(cfg.get('plugins'))), set(_types(cfg))
     return [p for p in LOADED.values() if p.source in sources or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+
+
+def needed(cfg):
+    """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which another such plugin imports,
+    or which registers nothing and so acts by being loaded.
+
+    Args:
+        cfg: resolved Config, as `dtbox.config.load_config` completes it.
+    """
+    types, named = set(_types(cfg)), used(cfg)
+    found = [p for p in named if not parts_of(p) or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+    while more := [p for p in named if p not in found and any(_imports(f, p) for f in found)]:
+        found += more
+    return [p for p in named if p in found]
+
+
+def _imports(plugin, other):
+    """Whether a name in one of a plugin's modules comes from another plugin."""
+    values = (value for module in plugin.modules if module in sys.modules for value in vars(sys.modules[module]).values())
+    return any(getattr(value, '__module__', None) in other.modules or getattr(value, '__name__', None) in other.modules for value in values)
 
 
 def _types(node):

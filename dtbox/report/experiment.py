@@ -17,7 +17,7 @@ class Trial:
     Attributes:
         name: for people.
         folder: its run folder; may be gone.
-        status: done, failed, diverged, killed, timeout or missing.
+        status: done, failed, diverged, killed, timeout, running, outdated or missing.
         reason: why it is not done, or ''.
         variant: labels of the axes.
         seed: of weights, data order and augmentation.

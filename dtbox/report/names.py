@@ -106,6 +106,7 @@ def shown(metric, value, half=None, sign='', difference=False):
     elif spec.endswith('g'):
         spec = _fixed(half, 2) if difference and half else _fixed(value, 4)
     text = format(factor * value, sign + spec)
+    text = text.lstrip('+-') if not any(c in '123456789' for c in text) else text  # no sign before a zero
     return (text if half is None else f'{text} ± {format(factor * half, spec)}').replace('-', '−')
 
 

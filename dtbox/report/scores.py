@@ -55,7 +55,8 @@ def fact_table(experiment):
     for variant in experiment.variants:
         cells = [Cell(shown(f, m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
         rows.append([_name(experiment, variant), *cells])
-    notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.']
+    notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.' if experiment.about else
+             'Means over seeds; the time is that of the training alone.']
     if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
         notes.append('The trials had different numbers of threads: their times do not compare.')
     columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(FACTS[f][0], (f,)) for f in facts)]

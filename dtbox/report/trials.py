@@ -14,6 +14,8 @@ from dtbox.report.names import is_spread, order_of
 ANEW = 'Run the grid again with --resume to have it written anew.'
 BEFORE = ('trial', 'folder', 'status', 'reason')
 """First columns of results.csv; the axes follow, then `seed`. Columns with a slash in their name (SET/METRIC) are metrics."""
+UNTOLD = {'killed': 'it has not said how it ended: it was killed, or is still running', 'running': 'it is running',
+          'outdated': 'its config, data or plugins have changed since it ran; --resume runs it again'}
 SEED = re.compile(r'[-_]+seed(\d+)$')
 
 
@@ -116,7 +118,7 @@ def _row(row, number, folder, axes, metrics, path):
     if seed is None:
         raise InputError(f'{path}, line {number} has no seed.')
     numbers = {c: v for c in NUMBERS if (v := value(c)) is not None}
-    reason = row.get('reason') or ('it has not said how it ended: it was killed, or is still running' if row['status'] == 'killed' else '')
+    reason = row.get('reason') or UNTOLD.get(row['status'], '')
     return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], reason,
                  tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)},
                  {c: v for c in metrics if (v := value(c)) is not None}, value('overrides', _settings) or {})

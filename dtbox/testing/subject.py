@@ -29,7 +29,7 @@ class Subject:
     """A quantizer under test. Every instance is built afresh, so that no check sees another's traces.
 
     Args:
-        cfg: config of the quantizer.
+        cfg: config of the quantizer; with `type` alone, the arguments are those of the class's `example`.
         plugins: the plugins that register it.
         ranks: the `Ranks` that the check of two processes runs on; None takes those that this process shares.
     """
@@ -38,6 +38,8 @@ class Subject:
         self.cfg, self.plugins = cfg, [plugins] if isinstance(plugins, str) else list(plugins)
         self.ranks = SHARED if ranks is None else ranks
         load_plugins(self.plugins)
+        if set(self.cfg) == {'type'}:
+            self.cfg = {**(getattr(QUANTIZERS.get(self.cfg['type']), 'example', None) or {}), **self.cfg}
         example = self.build()
         self.dim, self.sizes = example.dim, example.codebook_sizes
         self.depth = len(example.codebook_sizes)

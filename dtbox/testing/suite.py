@@ -78,7 +78,7 @@ def run_checks(cfg, plugins=(), only=None, skip=(), ranks=None):
     """Run the contract's checks on a quantizer.
 
     Args:
-        cfg: config of the quantizer: dict with `type` and small arguments.
+        cfg: config of the quantizer: dict with `type` and small arguments, or `type` alone for those of its `example`.
         plugins: the plugins that register it.
         only: names of the checks to run; None runs all.
         skip: names of checks to leave out.

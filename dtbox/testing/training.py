@@ -125,7 +125,8 @@ def memory(subject):
         finally:
             if not already:
                 gc.unfreeze()
-        require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and {after} after 60.')
+        require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and {after} after 60. '
+                f'What a forward collects must be gone then: does `{end}` of the quantizer call that of its codebook?')
 
 
 SPLITS = ((3, 8), (4, 8), (8, 8), (0, 8))

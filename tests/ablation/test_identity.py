@@ -1,8 +1,14 @@
 """What makes a trial another trial."""
 import copy
 
+from mmengine.config import Config
+
 from dtbox.ablation import identity as ids
 from dtbox.ablation import read_grid
+from dtbox.ablation.identity import plugin_hash
+from dtbox.plugins import load_plugins
+from tests.plugins_kit import SIGN, write
+from tests.plugins_kit import clean as clean  # noqa: F401
 
 
 class Data:
@@ -57,3 +63,36 @@ def test_fingerprints_of_data_sets(tmp_path):
     for path in tmp_path.glob('*.png'):  # in which split a name falls is no matter here
         Image.new('RGB', (80, 40), 'red').save(path)
     assert ImageFolder(tmp_path, min_size=8).fingerprint() != before
+
+
+def test_plugin_hash_counts_what_a_run_computes_with(tmp_path, clean):
+    """A plugin that another one imports from counts, and one that registers nothing; one whose parts the config does not name does not."""
+    write(tmp_path / 'one.py', SIGN.format(name='SignOne'))
+    write(tmp_path / 'other.py', SIGN.format(name='SignOther'))
+    write(tmp_path / 'silent.py', 'import torch\n')
+
+    def hash_now(quantizer):
+        clean()
+        paths = [str(tmp_path / f'{name}.py') for name in ('one', 'other', 'silent')]
+        load_plugins(paths)
+        return plugin_hash(Config(dict(plugins=paths, quantizer=dict(type=quantizer, dim=3))))
+    first = {name: hash_now(name) for name in ('SignOne', 'SignOther', 'RQ')}
+    assert len(set(first.values())) == 3 and all(first.values())
+    write(tmp_path / 'other.py', SIGN.format(name='SignOther') + '# a change\n')
+    assert hash_now('SignOne') == first['SignOne'] and hash_now('RQ') == first['RQ'] and hash_now('SignOther') != first['SignOther']
+    write(tmp_path / 'silent.py', 'import torch\n\nVALUE = 1\n')
+    assert hash_now('RQ') != first['RQ']
+
+
+def test_plugin_hash_counts_plugins_that_a_plugin_imports(tmp_path, clean, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path / 'signbase.py', SIGN.format(name='SignBase'))
+    write(tmp_path / 'signuser.py', 'from signbase import SignBase\n' + SIGN.format(name='SignUser'))
+
+    def hash_now():
+        clean()
+        load_plugins(['signbase', 'signuser'])
+        return plugin_hash(Config(dict(plugins=['signbase', 'signuser'], quantizer=dict(type='SignUser', dim=3))))
+    first = hash_now()
+    write(tmp_path / 'signbase.py', SIGN.format(name='SignBase') + '# a change\n')
+    assert hash_now() != first

@@ -178,8 +178,8 @@ def test_a_trial_that_finds_no_room_ends_the_grid_and_goes_on_later(grid, out, i
 def test_a_disk_that_fills_up_leaves_no_process_behind(grid, out, instant, monkeypatch):
     engine, write = instant(workers=2, outcome={t.name: 'never' for t in grid.trials[1:]}), GridFolder.write_table
 
-    def full_once_all_run(self, grid):
-        return full() if len(engine.started) > 1 else write(self, grid)
+    def full_once_all_run(self, *args):
+        return full() if len(engine.started) > 1 else write(self, *args)
     monkeypatch.setattr(GridFolder, 'write_table', full_once_all_run)
     monkeypatch.setattr('dtbox.ablation.folder.write_record', lambda folder, record: full() if record['status'] == 'killed' else
                         write_record(folder, record))
@@ -300,6 +300,18 @@ def test_results_that_no_longer_count_are_said_to_run_again(grid, out, instant, 
         capsys.readouterr().out
 
 
+def test_running_trials_are_told_from_killed_ones(grid, out, instant, during, monkeypatch):
+    monkeypatch.setattr('dtbox.ablation.run.SHARE', 1e9)  # the table is written every time
+    seen = {}
+
+    def look(trial):
+        seen.update({name: row['status'] for name, row in table(out).items()})
+    instant(workers=2)
+    during(2, look)
+    run_grid(grid, out)
+    assert list(seen.values()) == ['done', 'running', 'missing', 'missing']
+
+
 def test_the_table_is_not_written_more_often_than_it_is_worth(grid, out, monkeypatch):
     class Clock:
         now = 0.0
@@ -310,13 +322,13 @@ def test_the_table_is_not_written_more_often_than_it_is_worth(grid, out, monkeyp
     class Folder:
         written = 0
 
-        def write_table(self, grid):
+        def write_table(self, grid, hashes, running=()):
             self.written += 1
             clock.now += 2
             return [self.written]
     clock, folder = Clock(), Folder()
     monkeypatch.setattr('dtbox.ablation.run.time', clock)
-    work = Work(grid, folder, None, type('P', (), dict(show_best=lambda *a: None)))
+    work = Work(grid, folder, None, type('P', (), dict(show_best=lambda *a: None)), {})
     seen = []
     for _ in range(10):
         seen += work._table()

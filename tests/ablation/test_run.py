@@ -6,6 +6,7 @@ import os
 import pytest
 
 from dtbox.ablation import read_grid, run_grid
+from dtbox.ablation.plan import plan_lines
 from dtbox.ablation.summary import best_so_far, summary
 from dtbox.errors import InputError
 
@@ -88,6 +89,50 @@ def test_a_changed_trial_is_not_taken_for_the_old(grid, out, instant, write_grid
     run_grid(changed, out, resume=True)
     assert engine.started == [t.name for t in grid.trials if 'wide' in t.name]
     assert os.path.isdir(os.path.join(out, 'trials', '1__wide__seed0.1'))
+
+
+def test_what_is_changed_back_is_not_run_again(grid, out, instant, write_grid):
+    change = ("'model.tokenizer.decoder.width': 64", "'model.tokenizer.decoder.width': 96")
+    instant()
+    run_grid(grid, out)
+    run_grid(read_grid(write_grid(change)), out, resume=True)
+    engine = instant()
+    plan, rows = run_grid(read_grid(write_grid()), out, resume=True)
+    assert engine.started == [] and {p.what for p in plan} == {'keep'} and {r['status'] for r in rows} == {'done'}
+    config = 'trials/1__wide__seed0{}/config.py'
+    assert 'width=64' in open(os.path.join(out, config.format(''))).read() and 'width=96' in open(os.path.join(out, config.format('.1'))).read()
+    run_grid(read_grid(write_grid(change)), out, resume=True)
+    assert engine.started == []
+
+
+def test_results_of_what_has_changed_are_not_in_the_table(grid, out, instant, write_grid):
+    instant()
+    run_grid(grid, out)
+    changed = read_grid(write_grid(("'model.tokenizer.decoder.width': 64", "'model.tokenizer.decoder.width': 96")))
+    plan, _ = run_grid(changed, out, resume=True, dry_run=True)
+    lines = plan_lines(plan)
+    assert lines[0] == '1__wide__seed0: to run again (done, 0:00:01; its config changed)'
+    assert lines[2] == '1__narrow__seed0: has a result (done, 0:00:01)'
+    instant(outcome={'1__wide__seed0': 'failed'})
+    run_grid(changed, out, resume=True, only='1__wide__seed0')
+    found = table(out)
+    assert found['1__wide__seed0']['status'] == 'failed' and found['1__narrow__seed0']['status'] == 'done'
+    assert found['2__wide__seed1']['status'] == 'outdated' and found['2__wide__seed1']['heldout/psnr'] == ''
+
+
+def test_a_metric_that_no_trial_has_is_told_at_the_first_one(write_grid, out, instant, capsys):
+    instant(workers=1)
+    run_grid(read_grid(write_grid(("'heldout/psnr'", "'heldout/pnsr'"))), out)
+    said = capsys.readouterr().out
+    assert said.count('`heldout/pnsr`, one of the metrics of the grid, is not among those of 1__wide__seed0. Did you mean `heldout/psnr`?') == 1
+
+
+def test_the_first_command_stays(grid, out, instant):
+    instant()
+    for command in ('first', 'second', 'second'):
+        run_grid(grid, out, resume=command != 'first', about=dict(command=command))
+    about = json.load(open(os.path.join(out, 'grid.json')))
+    assert about['command'] == 'first' and about['commands'] == ['first', 'second']
 
 
 def test_a_grid_may_grow(grid, out, instant, write_grid):

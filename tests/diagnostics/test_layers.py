@@ -121,7 +121,8 @@ def test_a_layer_does_not_depend_on_which_others_are_probed(tiny_config):
     more = layers.probe_layers(tiny_config, layers=[3, 1, 0], iters=4)
     assert [row['layer'] for row in more['layers']] == [0, 1, 3] and more['layers'][1]['psnr'] == one['layers'][0]['psnr']
     assert more['layers'][0]['psnr'] != one['layers'][0]['psnr'] and more['proposal']['semantic'] is None
-    assert more['remarks'] == ['no semantics: the tokenizer has no text tower'] and 'r1' not in more['layers'][0]
+    assert 'no semantics: the tokenizer has no text tower' in more['remarks'] and 'r1' not in more['layers'][0]
+    assert any('after 4 steps the probes say little' in remark for remark in more['remarks'])
 
 
 def test_encoders_of_a_run_and_its_teacher(tiny_config, tiny_run):
