@@ -138,6 +138,7 @@ LOSSES = _slot('losses', 'losses')
 DISCRIMINATORS = _slot('discriminators', 'losses')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
+PROTOCOLS = _slot('protocols', 'apis.protocols')
 
 MODELS = _child('models', MM_MODELS, 'training.model')
 DATASETS = _child('datasets', MM_DATASETS, 'datasets')
@@ -149,5 +150,5 @@ SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS, decoders=DECODERS, heads=HEADS,
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES, models=MODELS, datasets=DATASETS,
-           transforms=TRANSFORMS, metrics=METRICS, hooks=HOOKS, schedules=SCHEDULES)
+           transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES)
 """Registries by the name of the room or slot, for tools that list what there is."""

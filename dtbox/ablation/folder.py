@@ -269,6 +269,6 @@ def _metrics(path):
             results = json.load(f)
     except (OSError, ValueError):
         return {}
-    skip = ('skipped', 'counts', 'evaluation')
+    skip = ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
     return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
             for name, value in values.items() if isinstance(value, (int, float))}

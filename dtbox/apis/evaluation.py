@@ -3,16 +3,17 @@ import os
 import time
 
 import torch
+from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.apis.loading import open_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
 from dtbox.files import unused_path
-from dtbox.layers.weights import load_into, with_prefix
+from dtbox.layers.weights import load_into, resize_positions, with_prefix
 from dtbox.plugins.record import records, warn_changes
 from dtbox.training import checkpoint as checkpoints
-from dtbox.training.build import build_parts, check_required
+from dtbox.training.build import build_parts, check_required, val_dataloader
 from dtbox.training.loops import evaluate
 
 
@@ -41,20 +42,34 @@ def measure_run(run, checkpoint=None, options=None, plugins=()):
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     cfg, path = open_config(run, checkpoint, options, plugins)
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
-    state = checkpoints.load(path)
-    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
     evaluator = SetEvaluator(list(cfg.val_evaluator))
-    if cfg.get('threads'):
-        torch.set_num_threads(int(cfg.threads))
-    parts = build_parts(cfg, int(cfg.get('seed', 0)), training=False)
-    model = parts['model']
-    load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-    load_teacher(model, state, path)
-    model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
-    results = evaluate(model, parts['val'], evaluator)
+    model, state = open_model(cfg, path)
+    results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
                  dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
     return dict(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
+
+
+def open_model(cfg, path, resize=False):
+    """Build the model of a resolved config and load a checkpoint: (TokenizerTraining on its device, the checkpoint).
+
+    Args:
+        cfg: resolved Config.
+        path: of the checkpoint.
+        resize: fit learned position tables to the config's image size.
+
+    Raises:
+        InputError: a checkpoint of another model or of another teacher.
+    """
+    state = checkpoints.load(path)
+    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
+    if cfg.get('threads'):
+        torch.set_num_threads(int(cfg.threads))
+    model = build_parts(Config({k: v for k, v in cfg.items() if k != 'val_dataloader'}), int(cfg.get('seed', 0)), training=False)['model']
+    weights = with_prefix(state['state_dict'], 'tokenizer.')
+    load_into(model.tokenizer, resize_positions(weights, model.tokenizer) if resize else weights, f'the checkpoint {path}')
+    load_teacher(model, state, path)
+    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval(), state
 
 
 def load_teacher(model, state, path):
@@ -92,15 +107,15 @@ def report(results):
     return '\n'.join([*lines, '', format_table(results)])
 
 
-def results_path(checkpoint, out=None):
-    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json, or the first free of
+def results_path(checkpoint, out=None, name='metrics.json'):
+    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or `name`), or the first free of
     metrics.1.json, metrics.2.json, ...
 
     Raises:
         InputError: `out` is a folder.
     """
     if out is None:
-        return unused_path(os.path.join(os.path.dirname(checkpoint), 'metrics.json'))
+        return unused_path(os.path.join(os.path.dirname(checkpoint), name))
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {os.path.join(out, "metrics.json")}.')
     return out

@@ -2,8 +2,8 @@
 
 `functional/` pure functions; `base` Metric and EvalContext; `pixels` PSNR, SSIM, L1, LPIPS; `frechet` FrechetDistance in the teacher's
 space; `fid` FID with `inception`; `retrieval` Retrieval; `zeroshot` ZeroShot; `probes` KNN and
-LinearProbe; `regions` RegionError and RegionZeroShot; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
-SetEvaluator; `table` text and JSON; `samples` scores of single samples; `ranks` the collectives.
+LinearProbe; `regions` RegionError and RegionZeroShot; `video` FrameChange; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
+SetEvaluator; `stamps` what numbers compare by; `table` text and JSON; `samples` scores of single samples; `ranks` the collectives.
 """
 from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.cosine import TokenCosine
@@ -17,8 +17,9 @@ from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
 from dtbox.evaluation.table import format_table, to_json
 from dtbox.evaluation.usage import CodeUsage
+from dtbox.evaluation.video import FrameChange
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrechetDistance', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric', 'PSNR', 'RegionError',
-           'RegionZeroShot', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
-           'write_samples']
+__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric', 'PSNR',
+           'RegionError', 'RegionZeroShot', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples',
+           'to_json', 'write_samples']

@@ -7,10 +7,11 @@ import torch
 from dtbox.errors import InputError
 from dtbox.evaluation import ranks, samples
 from dtbox.evaluation.base import Metric
+from dtbox.evaluation.stamps import settings_hash
 from dtbox.registry import METRICS
 from dtbox.structures import take
 
-RESERVED = ('all', 'skipped', 'counts', 'missing')
+RESERVED = ('all', 'skipped', 'counts', 'missing', 'protocols', 'evaluation')
 
 
 class SetEvaluator:
@@ -21,6 +22,7 @@ class SetEvaluator:
         unnamed: set of samples whose batch names none.
 
     Attributes:
+        hash: of the metrics and their settings (see `dtbox.evaluation.stamps`).
         reads: dotted names of everything that the metrics require or use (see Metric); the rest need not be computed.
         columns: set -> list of metrics, after `results` with `all` among them; for plots, see `find`.
     """
@@ -32,7 +34,7 @@ class SetEvaluator:
                 raise InputError(f'`{type(metric).__name__}` is no dtbox Metric: it cannot be kept per set.', f'metrics[{i}]')
             if metric.label in [m.label for m in self.prototypes[:i]]:
                 raise InputError(f'{metric.label} is there twice and both would use the same names. Give one a `prefix`.', f'metrics[{i}]')
-        self.unnamed = _checked(unnamed)
+        self.unnamed, self.hash = _checked(unnamed), settings_hash(metrics)
         self.reads = frozenset(name for m in self.prototypes for name in (*m.requires, *m.uses))
         self.reset()
 

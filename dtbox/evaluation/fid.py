@@ -26,16 +26,21 @@ class FID(Moments):
         written: how pictures are turned to bytes: 'png' rounds to the nearest of 256 levels; 'jpeg' is DualToken's way: truncated to
             levels, then through OpenCV's JPEG at its default quality of 95, pictures and reconstructions alike.
         size: resize both to this side first (Pillow, bicubic, antialiased), such as 256 for a model of 384; None keeps the model's.
-        reference: .npz with `mu` and `sigma` of the pictures (ADM's reference batches, VIRTUAL_imagenet256_labeled.npz); None measures the pictures.
+        against: 'pictures', or 'statistics' that come from a file.
+        reference: that file, .npz with `mu` and `sigma` (ADM's reference batches, such as VIRTUAL_imagenet256_labeled.npz).
         prefix: see Metric.
     """
     requires = ('reconstructions',)
 
-    def __init__(self, library='clean-fid', weights=None, written='png', size=None, reference=None, prefix=''):
+    def __init__(self, library='clean-fid', weights=None, written='png', size=None, against='pictures', reference=None, prefix=''):
         if library not in FILES:
             raise InputError(f'`library` is {library!r}; expected one of {", ".join(FILES)}.', 'library')
         if written not in WRITTEN:
             raise InputError(f'`written` is {written!r}; expected one of {", ".join(WRITTEN)}.', 'written')
+        if against not in ('pictures', 'statistics') or (reference and against == 'pictures'):
+            raise InputError(f"`against` is {against!r} with reference={reference!r}; expected 'pictures', or 'statistics' and their file.",
+                             'against')
+        self.against = against
         self.library, self.weights, self.written, self.size, self.reference = library, weights, written, size, reference
         self.shared = {}
         super().__init__(prefix)
@@ -48,7 +53,7 @@ class FID(Moments):
         if 'network' not in self.shared and 'lacks' not in self.shared:
             try:
                 self.shared['network'] = open_inception(self.library, self.weights, outputs.images.device)
-                self.shared['reference'] = read_statistics(self.reference) if self.reference else None
+                self.shared['reference'] = read_statistics(self.reference) if self.against == 'statistics' else None
             except InputError as e:
                 self.shared['lacks'] = str(e).rstrip('.')
         return self.shared.get('lacks') or super().available(outputs, batch)
@@ -86,6 +91,9 @@ class FID(Moments):
 
 def read_statistics(path):
     """Return (mean [E], covariance [E, E]) in float64 from an .npz with `mu` and `sigma`, as ADM and pytorch-fid write them."""
+    if not path:
+        raise InputError('the file with the statistics to compare with is not given: an .npz with `mu` and `sigma`, such as ADM\'s '
+                         'VIRTUAL_imagenet256_labeled.npz (github.com/openai/guided-diffusion, evaluations)')
     try:
         with np.load(path, allow_pickle=False) as f:
             if 'mu' not in f or 'sigma' not in f:

@@ -36,7 +36,7 @@ def format_table(results):
             side; teacher and tokens stand next to each other; code usage follows for all pictures, by vocabulary and depth.
     """
     counts = results.get('counts', {})
-    sets = [k for k in counts or results if k not in ('skipped', 'counts', 'missing', 'all')]
+    sets = [k for k in counts or results if k not in ('skipped', 'counts', 'missing', 'protocols', 'evaluation', 'iteration', 'all')]
     if len(sets) != 1 and 'all' in results:
         sets.append('all')
     blocks = []

@@ -1,4 +1,5 @@
 """Weights from a file, the packaged zoo or a hub, into a module, with every key accounted for."""
+import math
 import os
 from importlib import resources
 
@@ -90,6 +91,30 @@ def load_into(module, state, source, ignore=()):
                          + _listing('left over', extra) + _listing('wrong shape', shapes)
                          + ' Check that the name, the sizes and the file belong together.')
     module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def resize_positions(state, module):
+    """Fit learned position tables [1, N, D] to a module of another image size, bicubically (timm's `resample_abs_pos_embed`).
+
+    Args:
+        state: dict name -> tensor, of a model with square grids of positions.
+        module: the module that they are for.
+
+    Returns:
+        a dict like `state`; tables whose number of positions differs are resized, all else is as it was.
+    """
+    from timm.layers import resample_abs_pos_embed
+    own, found = module.state_dict(), dict(state)
+    for name, value in state.items():
+        new = own[name].shape if name in own else value.shape
+        if value.ndim == 3 == len(new) and value.shape[0] == new[0] == 1 and value.shape[2] == new[2] and value.shape[1] != new[1]:
+            prefix = next((p for p in range(3) if math.isqrt(value.shape[1] - p) ** 2 == value.shape[1] - p
+                           and math.isqrt(new[1] - p) ** 2 == new[1] - p), None)
+            if prefix is None:
+                raise InputError(f'the position table {name} has {value.shape[1]} places and should have {new[1]}; only square grids can be resized.')
+            side = math.isqrt(new[1] - prefix)
+            found[name] = resample_abs_pos_embed(value, [side, side], num_prefix_tokens=prefix)
+    return found
 
 
 def _listing(title, keys, most=12):

@@ -26,7 +26,7 @@ def read_json(path):
 def flat_metrics(results):
     """Return SET/METRIC -> number of a metrics.json."""
     return {f'{part}/{name}': float(value) for part, values in results.items()
-            if isinstance(values, dict) and part not in ('skipped', 'counts', 'evaluation')
+            if isinstance(values, dict) and part not in ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
             for name, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)}
 
 

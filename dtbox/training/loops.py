@@ -4,11 +4,13 @@ The training loop counts iterations and asks its sampler for batch `iteration`, 
 another number. Evaluation runs one pass over the held-out sets.
 """
 import os
+from dataclasses import replace
 
 import torch
 from mmengine.runner.base_loop import BaseLoop
 
 from dtbox.errors import Diverged, InputError
+from dtbox.evaluation.stamps import RECIPE, data_hash
 from dtbox.training.checkpoint import NAME
 
 
@@ -114,7 +116,6 @@ class ValLoop(BaseLoop):
         return self.results
 
 
-@torch.no_grad()
 def evaluate(model, dataloader, evaluator):
     """Run a model over a dataloader and an evaluator.
 
@@ -124,23 +125,43 @@ def evaluate(model, dataloader, evaluator):
         evaluator: SetEvaluator.
 
     Returns:
-        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`.
+        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`; `protocols` says by what
+        hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
+    """
+    return evaluate_all(model, dataloader, {RECIPE: evaluator})[RECIPE]
+
+
+@torch.no_grad()
+def evaluate_all(model, dataloader, evaluators, bank=None):
+    """Run a model once over a dataloader and several evaluators: dict name -> SetEvaluator; returns dict name -> results as of `evaluate`.
+
+    Args:
+        model, dataloader: as for `evaluate`.
+        evaluators: dict name of the protocol -> SetEvaluator.
+        bank: see EvalContext.
     """
     training = model.training
     model.eval()
     try:
-        evaluator.setup(model.eval_context(dataloader.dataset))
+        context = replace(model.eval_context(dataloader.dataset), bank=bank)
+        for evaluator in evaluators.values():
+            evaluator.setup(context)
         for batch in dataloader:
-            evaluator.lose(batch.broken or ())
+            for evaluator in evaluators.values():
+                evaluator.lose(batch.broken or ())
             if len(batch):
                 batch = model.prepare(batch)
-                evaluator.update(batch, model.predict(batch))
-        return evaluator.results()
+                outputs = model.predict(batch)
+                for evaluator in evaluators.values():
+                    evaluator.update(batch, outputs)
+        data = data_hash(dataloader.dataset)
+        return {name: dict(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
+                for name, evaluator in evaluators.items()}
     finally:
         model.train(training)
 
 
 def flat(results):
     """dict set -> dict metric -> value, as one dict 'set/metric' -> number."""
-    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict)
+    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in ('skipped', 'protocols')
             for name, value in values.items() if isinstance(value, (int, float))}

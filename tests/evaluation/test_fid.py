@@ -122,7 +122,8 @@ def test_streamed_statistics_are_those_of_all_features(tmp_path):
     features = [Small()(x).double() for x in (images, ((made + 1) * 127.5).round().to(torch.uint8))]
     assert found == pytest.approx(frechet_distance(*(v for f in features for v in (f.mean(0), f.T.cov()))), rel=1e-9) and found > 1
     np.savez(tmp_path / 'ref.npz', mu=features[0].mean(0).numpy(), sigma=features[0].T.cov().numpy())
-    assert measured(small_fid(reference=str(tmp_path / 'ref.npz')), (real, made)).compute()['rfid'] == pytest.approx(found, rel=1e-9)
+    metric = small_fid(against='statistics', reference=str(tmp_path / 'ref.npz'))
+    assert measured(metric, (real, made)).compute()['rfid'] == pytest.approx(found, rel=1e-9)
 
 
 def test_pictures_are_written_as_the_protocol_says():
@@ -154,7 +155,7 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
+    (dict(reference='a.npz'), "`against` is 'pictures' with reference='a.npz'"), (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
 def test_options(options, says):
     with pytest.raises(InputError, match=says):
         FID(**options)

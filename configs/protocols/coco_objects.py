@@ -1,0 +1,5 @@
+"""Reconstruction inside the masks of objects, by their size, beside the background's; zero-shot category of each object from its tokens.
+
+Data: --data configs/_base_/datasets/coco_objects.py. Leaves a table and a picture of the worst objects.
+"""
+protocol = dict(type='RegionScores', metrics=[dict(type='RegionError'), dict(type='RegionZeroShot', templates=['a photo of a {}'])])

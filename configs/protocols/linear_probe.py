@@ -1,0 +1,5 @@
+"""Logistic regression on the training pictures' embeddings, C 0.316, at most 1,000 iterations of L-BFGS (CLIP, arXiv 2103.00020): tokens and teacher.
+
+Needs scikit-learn (the extra `probe`).
+"""
+protocol = dict(type='Scores', metrics=[dict(type='LinearProbe', c=0.316)])

@@ -1,0 +1,5 @@
+"""PSNR of each picture averaged, SSIM (Gaussian window of 11, sigma 1.5, range 1, valid borders), L1 in [-1, 1]; at the model's resolution.
+
+As DualToken's evaluation has them (arXiv 2503.14324): PSNR as pyiqa, SSIM as pytorch-msssim.
+"""
+protocol = dict(type='Scores', metrics=[dict(type='PSNR'), dict(type='SSIM'), dict(type='L1')])

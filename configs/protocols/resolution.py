@@ -1,0 +1,5 @@
+"""PSNR, SSIM, time and memory of one model over sizes of 256 to 1,024 pixels, by resized position tables and by overlapping tiles.
+
+Data: the run's own, or --data; the first 200 pictures. Sizes: --cfg-options protocol.sizes=256,512.
+"""
+protocol = dict(type='Resolution', metrics=[dict(type='PSNR'), dict(type='SSIM')], sizes=(256, 384, 512, 768, 1024), limit=200)

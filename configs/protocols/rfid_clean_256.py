@@ -1,0 +1,7 @@
+"""rFID as clean-fid computes it, pictures and reconstructions resized to 256 first (bicubic, antialiased): to compare with models of 256.
+
+Weights: as `rfid_clean`.
+"""
+_base_ = ['./rfid_clean.py']
+
+protocol = dict(metrics=[dict(type='FID', library='clean-fid', weights='${inception_clean}', size=256)])

@@ -1,0 +1,7 @@
+"""rFID as DualToken's code computes it: both sides truncated to bytes and written as OpenCV's JPEG of quality 95, clean-fid, model's resolution.
+
+Weights: as `rfid_clean`.
+"""
+_base_ = ['./rfid_clean.py']
+
+protocol = dict(metrics=[dict(type='FID', library='clean-fid', weights='${inception_clean}', written='jpeg')])

@@ -1,0 +1,5 @@
+"""Frame by frame: PSNR over time, flicker beside the source's own change, share of codes that change between frames; leaves a plot and files.
+
+Data: --data configs/_base_/datasets/video.py.
+"""
+protocol = dict(type='VideoScores', metrics=[dict(type='FrameChange'), dict(type='SSIM')])

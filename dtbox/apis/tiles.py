@@ -1,0 +1,67 @@
+"""Pictures of any size through a tokenizer of one size: overlapping tiles, blended where they overlap.
+
+Legend: S side of the model's images, H x W pixels of the picture.
+"""
+import torch
+
+from dtbox.errors import InputError
+
+
+def starts(length, tile, overlap):
+    """Return where tiles begin along an axis: the first at 0, the last at `length - tile`, evenly spread, overlapping by at least `overlap`.
+
+    Args:
+        length, tile, overlap: pixels; `overlap` less than `tile`.
+    """
+    if length <= tile:
+        return [0]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def reconstruct_tiled(images, model, size, overlap=0.25, batch=16):
+    """Reconstruct pictures of any size.
+
+    Args:
+        images: [B,3,H,W] in [-1,1], H and W at least the model's.
+        model: callable [b,3,h,w] -> reconstructions [b,3,h,w].
+        size: (height, width) of the model's images.
+        overlap: share of a tile, in [0, 1), by which neighbours overlap at least; their seam is a linear blend as wide as the overlap.
+        batch: tiles at a time.
+
+    Returns:
+        [B,3,H,W].
+    """
+    if not 0 <= overlap < 1:
+        raise InputError(f'`overlap` is {overlap!r}; expected a share in [0, 1).', 'overlap')
+    height, width = images.shape[-2:]
+    if height < size[0] or width < size[1]:
+        raise InputError(f'the pictures have {height} x {width} pixels, fewer than a tile of {size[0]} x {size[1]}. Enlarge them.')
+    rows, columns = (starts(n, s, int(overlap * s)) for n, s in zip((height, width), size))
+    places = [(t, left) for t in rows for left in columns]
+    total, weights = torch.zeros_like(images), images.new_zeros(1, 1, height, width)
+    tiles = [images[:, :, t:t + size[0], left:left + size[1]] for t, left in places]
+    made = [part for group in torch.cat(tiles).split(batch) for part in model(group).split(1)]
+    for k, (t, left) in enumerate(places):
+        window = (_ramp(size[0], rows, t)[:, None] * _ramp(size[1], columns, left)[None]).to(images)
+        area = (..., slice(t, t + size[0]), slice(left, left + size[1]))
+        total[area] += torch.cat(made[k * len(images):(k + 1) * len(images)]) * window
+        weights[area] += window
+    return total / weights
+
+
+def _ramp(length, places, at):
+    """Weights of a tile along an axis: 1, falling linearly to almost 0 where a neighbour overlaps."""
+    ramp = torch.ones(length)
+    i = places.index(at)
+    for other, side in ((places[i - 1] if i else None, 'low'), (places[i + 1] if i + 1 < len(places) else None, 'high')):
+        if other is None:
+            continue
+        shared = length - abs(at - other)
+        if shared > 0:
+            slope = (torch.arange(shared) + 0.5) / shared
+            if side == 'low':
+                ramp[:shared] = torch.minimum(ramp[:shared], slope)
+            else:
+                ramp[length - shared:] = torch.minimum(ramp[length - shared:], slope.flip(0))
+    return ramp
