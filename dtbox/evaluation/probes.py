@@ -117,6 +117,13 @@ class LinearProbe(Probe):
         self.c, self.most_iters = c, most_iters
         super().__init__(prefix)
 
+    def available(self, outputs, batch):
+        try:
+            need_package('sklearn.linear_model', 'probe', 'LinearProbe')
+        except InputError as e:
+            return str(e).rstrip('.')
+        return super().available(outputs, batch)
+
     def classify(self, bank, labels, rows):
         model = need_package('sklearn.linear_model', 'probe', 'LinearProbe').LogisticRegression(C=self.c, max_iter=self.most_iters)
         return torch.from_numpy(model.fit(bank.numpy(), labels.numpy()).predict(rows.numpy()))

@@ -155,7 +155,8 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(reference='a.npz'), "`against` is 'pictures' with reference='a.npz'"), (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
+    (dict(reference='a.npz'), "`against` is 'pictures' with reference='a.npz'"),
+    (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
 def test_options(options, says):
     with pytest.raises(InputError, match=says):
         FID(**options)
