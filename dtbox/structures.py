@@ -133,6 +133,7 @@ class Batch:
         captions: B lists of all captions of a picture, where the data has several; `texts` holds one of each.
         regions: B Regions, or None.
         broken: sentences on samples that could not be read and are not in the batch, or None.
+        flaws: sentences on what of the samples in the batch was left out (masks), or None.
     """
     images: Tensor
     texts: Optional[List[str]] = None
@@ -142,6 +143,7 @@ class Batch:
     captions: Optional[List[List[str]]] = None
     regions: Optional[List[Regions]] = None
     broken: Optional[List[str]] = None
+    flaws: Optional[List[str]] = None
 
     def __len__(self):
         return len(self.images)

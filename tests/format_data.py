@@ -120,7 +120,7 @@ def colour_video(path, frames=12, size=(48, 32), rate=8):
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
     for i in range(frames):
-        frame = np.full((size[1], size[0], 3), 20 + 15 * i, np.uint8)
+        frame = np.full((size[1], size[0], 3), (20 + 15 * i) % 256, np.uint8)
         frame[:, :8] = (255, 0, 0)  # blue in OpenCV's order
         writer.write(frame)
     writer.release()
@@ -131,5 +131,5 @@ def frame_folder(folder, frames=5):
     """PNG frames; returns the folder as text."""
     folder.mkdir(parents=True)
     for i in range(frames):
-        Image.fromarray(np.full((32, 48, 3), 40 * i, np.uint8)).save(folder / f'{i:04d}.png')
+        Image.fromarray(np.full((32, 48, 3), 40 * i % 256, np.uint8)).save(folder / f'{i:04d}.png')
     return str(folder)

@@ -130,7 +130,7 @@ class CocoObjects(CocoFiles):
     """COCO 2017 with the masks of its objects: `annotations/instances_{train,val}2017.json` and `{train,val}2017/`.
 
     Samples carry `masks`, a list of PIL pictures of mode L (255 inside) that the pipeline resizes along, and `regions`, what is known of each.
-    Crowds are left out. Masks that are empty or lie outside of the picture are left out, named and counted in `flaws`.
+    Crowds are left out. Masks that are empty or lie outside of the picture are left out, and named in `flaws` of their sample.
 
     Arguments as in `CocoFiles`, and
         most: objects of a picture that are taken, the largest ones; None for all.
@@ -138,7 +138,7 @@ class CocoObjects(CocoFiles):
     content, published = 'segmentation', ('annotations/instances_{split}2017.json',)
 
     def __init__(self, *args, most=None, **kwargs):
-        self.most, self.flaws = most, []
+        self.most = most
         super().__init__(*args, **kwargs)
 
     def take(self, data, names, notes):
@@ -160,14 +160,14 @@ class CocoObjects(CocoFiles):
         return ''
 
     def sample(self, index, rng):
-        """Return the sample at `index` with `masks` and `regions`."""
+        """Return the sample at `index` with `masks`, `regions` and `flaws`."""
         found = super().sample(index, rng)
-        found['masks'], found['regions'] = self._regions(index, found['image'].size)
+        found['masks'], found['regions'], found['flaws'] = self._regions(index, found['image'].size)
         return found
 
     def _regions(self, index, size):
         from PIL import Image
-        masks, rows = [], []
+        masks, rows, flaws = [], [], []
         notes = [n for n in self.notes[index] if not n.get('iscrowd')]
         notes.sort(key=lambda n: -float(n.get('area') or 0))
         for note in notes[:self.most]:
@@ -175,23 +175,20 @@ class CocoObjects(CocoFiles):
                 mask = mask_of(note, size)
                 number = self.number[note.get('category_id')]
             except Exception as e:  # pycocotools raises anything
-                self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})')
+                flaws.append(self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})'))
                 continue
             if not mask.any():
-                self._flaw(index, note, f'is empty or lies outside of the picture of {size[0]} x {size[1]} pixels')
+                flaws.append(self._flaw(index, note, f'is empty or lies outside of the picture of {size[0]} x {size[1]} pixels'))
                 continue
             area = float(note.get('area') or mask.sum())
             masks.append(Image.fromarray(mask * np.uint8(255)))
             rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large', self.frequency[number],
                          str(note.get('id', len(rows)))))
         categories, sizes, frequencies, ids = map(list, zip(*rows)) if rows else ([], [], [], [])
-        return masks, Regions(categories=categories, sizes=sizes, frequencies=frequencies, ids=ids)
+        return masks, Regions(categories=categories, sizes=sizes, frequencies=frequencies, ids=ids), flaws
 
     def _flaw(self, index, note, what):
-        sentence = f'{self.key(index)}: the mask of annotation {note.get("id")} {what}'
-        self.flaws.append(sentence)
-        if len(self.flaws) <= 10:
-            print_log(f'{sentence}; it is left out.', 'current', level=logging.WARNING)
+        return f'{self.key(index)}: the mask of annotation {note.get("id")} {what}; it is left out'
 
 
 @DATASETS.register_module()

@@ -44,4 +44,5 @@ def collate(items, with_texts=False):
     return Batch(images=torch.stack(images), texts=texts if with_texts or any(texts) else None,
                  labels=labels if bool((labels >= 0).any()) else None,
                  sets=None if None in sets else sets, keys=None if None in keys else keys, captions=captions, broken=broken,
+                 flaws=[flaw for item in items for flaw in item.get('flaws', ())] or None,
                  regions=[item['regions'] for item in items] if all('regions' in item for item in items) else None)

@@ -6,6 +6,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from dtbox.config import load_config, resolve
+from dtbox.datasets.images import flatten, read_rgba
 from dtbox.drawing.samples import draw_samples
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
@@ -20,20 +21,16 @@ TILE = 160
 
 
 class _Look:
-    """Stands in for a pipeline: what is to be known of a sample, without its pixels unless it is to be shown."""
-
-    def __init__(self, shown):
-        self.shown = shown
+    """Stands in for a pipeline: what is to be known of a sample, and a small picture of it."""
 
     def __call__(self, results):
         image = results['image']
         found = dict(key=results.get('key'), set=results.get('set'), label=results.get('label', -1), size=image.size,
-                     captions=list(results.get('captions') or filter(None, [results.get('text')])), objects=len(results.get('masks', ())))
-        if found['key'] in self.shown or self.shown == 'all':
-            small = image.convert('RGB')
-            small.thumbnail((TILE, TILE))
-            found['picture'] = np.asarray(small)
-        return found
+                     captions=list(results.get('captions') or filter(None, [results.get('text')])),
+                     objects=len(results.get('masks', ())), flaws=list(results.get('flaws', ())))
+        small = image if image.mode == 'RGB' else flatten(read_rgba(image))
+        small.thumbnail((TILE, TILE))
+        return dict(found, picture=np.asarray(small))
 
 
 def check_data(config, options=None, plugins=(), limit=None, workers=None, say=print):
@@ -62,10 +59,11 @@ def check_data(config, options=None, plugins=(), limit=None, workers=None, say=p
                 say(f'{part}: not given ({", ".join(_unset(cfg[key]["dataset"]))} is None)')
                 continue
             dataset = DATASETS.build(dict(cfg[key]['dataset']), where=where)
-            found[part] = _read(dataset, limit, cfg[key].get('num_workers', 0) if workers is None else workers, part, say)
+            processes = cfg[key].get('num_workers', 0) if workers is None else workers
+            found[part] = _read(dataset, limit, processes, part, say)
     if not found:
-        raise InputError(f'{config} has no data to check: neither `train_dataloader` nor `val_dataloader` with a place for its data. Give it, such as '
-                         '--cfg-options data_root=PATH.')
+        raise InputError(f'{config} has no data to check: neither `train_dataloader` nor `val_dataloader` with a place for its data. Give it, '
+                         'such as --cfg-options data_root=PATH.')
     return found
 
 
@@ -79,7 +77,7 @@ def _read(dataset, limit, workers, part, say):
     count = len(dataset)
     order = np.unique(np.linspace(0, count - 1, min(limit or count, count)).round().astype(int))
     shown = set(order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))].tolist())
-    dataset.pipeline, dataset.broken = [_Look('all')], 'skip'
+    dataset.pipeline, dataset.broken = [_Look()], 'skip'
     rows = []
     loader = DataLoader(_Some(dataset, order, shown), batch_size=64, num_workers=workers, collate_fn=list)
     for batch in loader:
@@ -114,7 +112,7 @@ def _summary(rows, count, flaws, classes):
     labels = Counter(r['label'] for r in good if r['label'] >= 0)
     keys = Counter(r['key'] for r in rows if r.get('key') is not None)
     return dict(
-        samples=count, read=len(rows), broken=[r['broken'] for r in rows if 'broken' in r], flaws=list(flaws),
+        samples=count, read=len(rows), broken=[r['broken'] for r in rows if 'broken' in r], flaws=[*flaws, *(flaw for r in good for flaw in r['flaws'])],
         duplicate_keys=sorted(k for k, n in keys.items() if n > 1),
         sizes=dict(smallest=[int(widths.min()), int(heights.min())], median=[int(np.median(widths)), int(np.median(heights))],
                    largest=[int(widths.max()), int(heights.max())], sides_below_64=int((np.minimum(widths, heights) < 64).sum())),
@@ -137,7 +135,8 @@ def report(found):
         lines += [f'{part}: {f["samples"]:,} samples' + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''),
                   '  pixels    ' + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
                   + (f'; {sizes["sides_below_64"]:,} with a side below 64' if sizes['sides_below_64'] else ''),
-                  f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; {captions["without"]:,} without']
+                  f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; {captions["without"]:,} '
+                  'without']
         if classes['seen'] or classes['names']:
             lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to {classes["most"]:,} pictures each; '
                          f'{classes["without"]:,} pictures without')

@@ -148,7 +148,7 @@ def evaluate_all(model, dataloader, evaluators, bank=None):
             evaluator.setup(context)
         for batch in dataloader:
             for evaluator in evaluators.values():
-                evaluator.lose(batch.broken or ())
+                evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
             if len(batch):
                 batch = model.prepare(batch)
                 outputs = model.predict(batch)

@@ -92,7 +92,7 @@ def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path
     path.write_bytes(content)
     found = measured(text_run, tmp_path, ['reconstruction'], 'cc12m', f'heldout={folder}')
     assert found['counts']['all'] == 5 and len(found['missing']) == 1 and 's-1/000003' in found['missing'][0]
-    assert 'INCOMPLETE: 1 samples could not be read' in capsys.readouterr().out
+    assert 'INCOMPLETE: 1 samples or masks could not be read' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('protocol, data, lvis', [('coco_objects', 'coco_objects', False), ('lvis_regions', 'lvis', True)])

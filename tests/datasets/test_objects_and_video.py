@@ -25,9 +25,9 @@ def test_coco_masks_follow_their_picture(tmp_path):
     assert abs(rows.min() - 25) <= 1 and abs(rows.max() - 84) <= 1 and abs(columns.min() - 20) <= 1 and abs(columns.max() - 79) <= 1
     second = data[1]['regions']
     assert second.ids == ['5'] and second.sizes == ['large'] and second.masks[0][:, :59].all() and not second.masks[0][:, 61:].any()
-    assert len(data.flaws) == 2 and 'annotation 6 is empty or lies outside' in data.flaws[0] and 'annotation 7' in data.flaws[1]
     batch = collate([data[0], data[1]])
-    assert [len(r) for r in batch.regions] == [3, 1]
+    assert [len(r) for r in batch.regions] == [3, 1] and len(batch.flaws) == 2
+    assert 'annotation 6 is empty or lies outside' in batch.flaws[0] and 'annotation 7' in batch.flaws[1]
     assert len(CocoObjects(tmp_path, 'val', pipeline=packed(), most=2)[0]['regions']) == 2
     squashed = CocoObjects(tmp_path, 'val', pipeline=packed(80, 'squash'))[1]['regions'].masks[0]
     assert squashed[:, :39].all() and not squashed[:, 41:].any()
@@ -70,8 +70,9 @@ def test_masks_of_another_size_are_told(tmp_path):
                            dict(id=9, image_id=1, category_id=77, segmentation=[[0, 0, 15, 0, 15, 200, 0, 200]], area=30)]
     write_json(path, data)
     sets = CocoObjects(tmp_path, 'val', pipeline=packed())
-    assert len(sets[0]['regions']) == 0
-    assert 'its size is [10, 10], that of the picture [240, 320]' in sets.flaws[0] and 'KeyError: 77' in sets.flaws[1]
+    found = sets[0]
+    assert len(found['regions']) == 0
+    assert 'its size is [10, 10], that of the picture [240, 320]' in found['flaws'][0] and 'KeyError: 77' in found['flaws'][1]
 
 
 # ---- video -----------------------------------------------------------------------------------------------------------

@@ -43,10 +43,6 @@ class RegionScores(Protocol):
                 objects = [(to_uint8(w['image'][None])[0], to_uint8(w['made'][None])[0], w['mask'].numpy(), _caption(w, names)) for w in worst]
                 draw_worst(objects, path, f'The {len(worst)} objects with the largest squared error')
                 lines.append(f'written to {path}')
-        flaws = getattr(subject.loader.dataset, 'flaws', None)
-        if flaws:
-            lines.append(f'{len(flaws)} masks were left out, such as {flaws[0]}')
-            results['missing'] = sorted({*results.get('missing', ()), *flaws})
         return lines
 
 
