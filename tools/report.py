@@ -12,6 +12,8 @@ def parse(argv=None):
     parser.add_argument('--metrics', nargs='+', default=[], metavar='SET/METRIC',
                         help='headline metrics, such as all/psnr variants/t2i_r1/tokens (default: those of the grid, or the usual ones)')
     parser.add_argument('--reference', metavar='NAME', help='variant that others are compared with (default: that of the grid, or the first run)')
+    parser.add_argument('--mixed-protocols', action='store_true',
+                        help='put numbers that were measured with different settings or on different data into one column all the same')
     return parser.parse_args(argv)
 
 
@@ -20,7 +22,7 @@ def main(argv=None):
     """Run the command line."""
     args = parse(argv)
     from dtbox.report import build
-    print(f'written to {build(args.folders, args.out, args.metrics, args.reference)}')
+    print(f'written to {build(args.folders, args.out, args.metrics, args.reference, args.mixed_protocols)}')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from dtbox.ablation.machine import cores, processor
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config_text import dump_config
 from dtbox.errors import InputError
+from dtbox.evaluation.stamps import stamp_of
 from dtbox.files import move_aside, write_atomic
 
 FORMAT = 1
@@ -263,12 +264,14 @@ def _useful_seconds(folder, record):
 
 
 def _metrics(path):
-    """Return SET/METRIC -> number of a metrics.json."""
+    """Return SET/METRIC -> number of a metrics.json, and under `protocol` by what hashes of metrics and data the numbers compare."""
     try:
         with open(path, encoding='utf-8') as f:
             results = json.load(f)
     except (OSError, ValueError):
         return {}
+    stamp = stamp_of('', results.get('protocols'))
     skip = ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
-    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
-            for name, value in values.items() if isinstance(value, (int, float))}
+    return {**({'protocol': '-'.join(stamp)} if stamp else {}),
+            **{f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
+               for name, value in values.items() if isinstance(value, (int, float))}}

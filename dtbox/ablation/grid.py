@@ -26,7 +26,7 @@ from dtbox.plugins import load_plugins
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
 TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',
-         'bits_per_pixel', 'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
+         'bits_per_pixel', 'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity', 'protocol')
 """Columns of the table that every trial has; an axis cannot be called like one of them."""
 LONGEST = 200
 """Characters of a trial's name: file systems take 255, and an earlier attempt gets a number behind it."""

@@ -112,7 +112,8 @@ def _summary(rows, count, flaws, classes):
     labels = Counter(r['label'] for r in good if r['label'] >= 0)
     keys = Counter(r['key'] for r in rows if r.get('key') is not None)
     return dict(
-        samples=count, read=len(rows), broken=[r['broken'] for r in rows if 'broken' in r], flaws=[*flaws, *(flaw for r in good for flaw in r['flaws'])],
+        samples=count, read=len(rows), broken=[r['broken'] for r in rows if 'broken' in r],
+        flaws=[*flaws, *(flaw for r in good for flaw in r['flaws'])],
         duplicate_keys=sorted(k for k, n in keys.items() if n > 1),
         sizes=dict(smallest=[int(widths.min()), int(heights.min())], median=[int(np.median(widths)), int(np.median(heights))],
                    largest=[int(widths.max()), int(heights.max())], sides_below_64=int((np.minimum(widths, heights) < 64).sum())),
@@ -135,8 +136,8 @@ def report(found):
         lines += [f'{part}: {f["samples"]:,} samples' + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''),
                   '  pixels    ' + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
                   + (f'; {sizes["sides_below_64"]:,} with a side below 64' if sizes['sides_below_64'] else ''),
-                  f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; {captions["without"]:,} '
-                  'without']
+                  f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; '
+                  f'{captions["without"]:,} without']
         if classes['seen'] or classes['names']:
             lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to {classes["most"]:,} pictures each; '
                          f'{classes["without"]:,} pictures without')

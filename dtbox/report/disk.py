@@ -7,6 +7,7 @@ import os
 import re
 
 from dtbox.errors import InputError
+from dtbox.evaluation.stamps import stamp_of
 
 
 def read_json(path):
@@ -28,6 +29,25 @@ def flat_metrics(results):
     return {f'{part}/{name}': float(value) for part, values in results.items()
             if isinstance(values, dict) and part not in ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
             for name, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)}
+
+
+def with_protocols(folder, results):
+    """Return (SET/METRIC -> number, SET/METRIC -> stamp) of a run: of its metrics.json and of what protocols have left beside it.
+
+    Args:
+        folder: of the run.
+        results: its metrics.json.
+
+    Of protocols.json, protocols.1.json, ... a later one counts for more.
+    """
+    files = [f for f in os.listdir(folder) if re.fullmatch(r'protocols(\.\d+)?\.json', f)]
+    files.sort(key=lambda f: int((re.search(r'\d+', f) or ['0'])[0]))
+    metrics, stamps = {}, {}
+    for found in (results, *(read_json(os.path.join(folder, f)) for f in files)):
+        for name, value in flat_metrics(found).items():
+            metrics[name], stamp = value, stamp_of(name.partition('/')[2], found.get('protocols'))
+            stamps[name] = '-'.join(stamp) if stamp else ''
+    return metrics, stamps
 
 
 def settings_of(path):

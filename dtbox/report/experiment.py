@@ -25,6 +25,7 @@ class Trial:
         hashes: name -> text, what is known of `HASHES`.
         metrics: SET/METRIC -> number, what was measured.
         settings: recipe and overrides: what sets its variant apart, as far as it is known.
+        stamps: SET/METRIC -> what hashes of metric settings and data its number was measured with, where that is known.
     """
     name: str
     folder: str
@@ -36,6 +37,7 @@ class Trial:
     hashes: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
+    stamps: dict = field(default_factory=dict)
 
     @property
     def done(self):

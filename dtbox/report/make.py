@@ -16,7 +16,7 @@ MARK = 'report.json'
 """File by which a report's folder is known: it names every file that the report made, with its hash."""
 
 
-def build(folders, out=None, metrics=(), reference=None):
+def build(folders, out=None, metrics=(), reference=None, mixed=False):
     """Build the report of a grid, or of run folders, from what lies on disk; no model is run.
 
     Args:
@@ -24,6 +24,7 @@ def build(folders, out=None, metrics=(), reference=None):
         out: folder of the report; None means report/ in the folder of the grid. An earlier report there is replaced in one step.
         metrics: headline metrics (SET/METRIC) in place of the grid's.
         reference: name of the variant that others are compared with, in place of the grid's (for runs, the first).
+        mixed: put numbers of different protocols into one column all the same.
 
     Returns:
         path of the page.
@@ -32,7 +33,7 @@ def build(folders, out=None, metrics=(), reference=None):
         InputError: nothing to report on (see `trials.read`), no `out` for runs, `out` holds what no report made, or cannot be written.
     """
     folders = [os.fspath(f) for f in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
-    experiment = read(folders, metrics, reference)
+    experiment = read(folders, metrics, reference, mixed)
     if out is None:
         if not os.path.isfile(os.path.join(folders[0], 'results.csv')):
             raise InputError('a report on run folders needs a folder to go to: --out DIR.')
@@ -46,7 +47,7 @@ def build(folders, out=None, metrics=(), reference=None):
         raise InputError(f'a report cannot go to {out} ({e.strerror}: {e.filename}). Give another folder: --out DIR.') from e
     try:
         parts = assemble(experiment, made)
-        _write(os.path.join(made, 'index.html'), render(experiment, parts, made, _command(folders, out, metrics, reference)))
+        _write(os.path.join(made, 'index.html'), render(experiment, parts, made, _command(folders, out, metrics, reference, mixed)))
         _seal(made)
         umask = os.umask(0)
         os.umask(umask)
@@ -60,11 +61,11 @@ def build(folders, out=None, metrics=(), reference=None):
     return os.path.join(out, 'index.html')
 
 
-def _command(folders, out, metrics, reference):
+def _command(folders, out, metrics, reference, mixed=False):
     """Return the command that makes this report."""
     given = None if [out] == [os.path.join(os.path.abspath(f), 'report') for f in folders] else out
     parts = ['python', 'tools/report.py', *folders, *(['--out', given] if given else []), *(['--metrics', *metrics] if metrics else []),
-             *(['--reference', reference] if reference is not None else [])]
+             *(['--reference', reference] if reference is not None else []), *(['--mixed-protocols'] if mixed else [])]
     return shlex.join(parts)
 
 

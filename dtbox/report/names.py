@@ -6,6 +6,7 @@ import math
 import re
 
 from dtbox.evaluation import table
+from dtbox.evaluation.stamps import split_name
 from dtbox.evaluation.table import format_of, label_of
 
 MOST = 6
@@ -40,19 +41,24 @@ def part_of(metric):
     return head, tail
 
 
+def plain_of(metric):
+    """Return the plain name of SET/METRIC, without the protocol that it may be of."""
+    return split_name(part_of(metric)[1])[0]
+
+
 def lower_is_better(metric):
     """Whether less of a metric (SET/METRIC) is better."""
-    return table.lower_is_better(part_of(metric)[1])
+    return table.lower_is_better(plain_of(metric))
 
 
 def is_graded(metric):
     """Whether variants can be ranked by a metric: perplexity and dead codes depend on the size of the codebook."""
-    return part_of(metric)[1].split('/')[0] not in ('perplexity', 'dead')
+    return plain_of(metric).split('/')[0] not in ('perplexity', 'dead')
 
 
 def kind_of(metric):
     """Return what a metric (SET/METRIC) is about: 'reconstruction', 'semantics', 'codes' or 'other'."""
-    name = part_of(metric)[1]
+    name = plain_of(metric)
     if name.startswith(_SIGHT):
         return 'reconstruction'
     if name.startswith(_MEANING):
@@ -62,7 +68,7 @@ def kind_of(metric):
 
 def order_of(metric):
     """Return a key by which metrics (SET/METRIC) sort as people read them: reconstruction, semantics, others, codes by vocabulary and depth."""
-    name = part_of(metric)[1]
+    name = plain_of(metric)
     kind = ('reconstruction', 'semantics', 'other', 'codes').index(kind_of(metric))
     if kind == 3:
         what, _, where = name.partition('/')
@@ -83,8 +89,8 @@ def label(metric, sets=(), share='%'):
     """
     if metric in FACTS:
         return FACTS[metric][0]
-    part, name = part_of(metric)
-    text = label_of(name)
+    part, (name, protocol) = part_of(metric)[0], split_name(part_of(metric)[1])
+    text = label_of(name) + (f' ({protocol})' if protocol else '')
     text = text if part == 'all' or len(sets) < 2 and part in sets else f'{text} ({part})'
     return f'{text} [{share}]' if is_share(metric) else text
 
@@ -100,7 +106,7 @@ def shown(metric, value, half=None, sign='', difference=False):
     """
     if value is None:
         return '–'
-    spec, factor = FACTS[metric][1] if metric in FACTS else format_of(part_of(metric)[1]), factor_of(metric)
+    spec, factor = FACTS[metric][1] if metric in FACTS else format_of(plain_of(metric)), factor_of(metric)
     if spec.endswith('%'):
         spec = f'{spec[:-1]}f'
     elif spec.endswith('g'):
@@ -123,7 +129,7 @@ def factor_of(metric):
 
 def is_share(metric):
     """Whether a metric is shown in percent."""
-    return metric not in FACTS and format_of(part_of(metric)[1]).endswith('%')
+    return metric not in FACTS and format_of(plain_of(metric)).endswith('%')
 
 
 def is_spread(metric):

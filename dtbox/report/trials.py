@@ -7,7 +7,7 @@ import os
 import re
 
 from dtbox.errors import InputError, closest
-from dtbox.report.disk import flat_metrics, read_json, seconds_of, settings_of
+from dtbox.report.disk import read_json, seconds_of, settings_of, with_protocols
 from dtbox.report.experiment import HASHES, NUMBERS, Experiment, Trial
 from dtbox.report.names import is_spread, order_of
 
@@ -19,17 +19,18 @@ UNTOLD = {'killed': 'it has not said how it ended: it was killed, or is still ru
 SEED = re.compile(r'[-_]+seed(\d+)$')
 
 
-def read(folders, metrics=(), reference=None):
+def read(folders, metrics=(), reference=None, mixed=False):
     """Read the folder of a grid, or run folders.
 
     Args:
         folders: one folder with results.csv, or any number of run folders.
         metrics: headline metrics in place of the grid's.
         reference: name of the reference variant (see `Experiment.name`) in place of the grid's.
+        mixed: put numbers of different protocols into one column all the same.
 
     Raises:
         InputError: no such folder, neither grid nor run, files that cannot be read, two runs of one variant and seed, an unknown reference or
-            metric.
+            metric, or a metric that trials have measured in different ways.
     """
     for folder in folders:
         if not os.path.isdir(folder):
@@ -41,6 +42,8 @@ def read(folders, metrics=(), reference=None):
                          'compare them with other runs.')
     found = read_grid(grids[0]) if grids else read_runs(folders)
     _check_twins(found)
+    if not mixed:
+        _check_protocols(found, metrics)
     if not grids and reference is None:
         reference = found.name(found.variants[0])
     known = {found.name(v): v for v in found.variants}
@@ -119,9 +122,10 @@ def _row(row, number, folder, axes, metrics, path):
         raise InputError(f'{path}, line {number} has no seed.')
     numbers = {c: v for c in NUMBERS if (v := value(c)) is not None}
     reason = row.get('reason') or UNTOLD.get(row['status'], '')
+    measured = {c: v for c in metrics if (v := value(c)) is not None}
     return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], reason,
-                 tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)},
-                 {c: v for c in metrics if (v := value(c)) is not None}, value('overrides', _settings) or {})
+                 tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)}, measured,
+                 value('overrides', _settings) or {}, dict.fromkeys(measured, row['protocol']) if row.get('protocol') else {})
 
 
 def _settings(text):
@@ -144,9 +148,26 @@ def read_runs(folders):
         facts = {'iterations': results.get('iteration'), 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
         status = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
         facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
-        trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, flat_metrics(results)))
+        measured, stamps = with_protocols(folder, results)
+        trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, measured, {}, stamps))
     title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
     return Experiment(title, '', {'run': list(dict.fromkeys(t.variant[0] for t in trials))}, trials, {}, [], None)
+
+
+def _check_protocols(experiment, metrics=()):
+    """Raise `InputError` where a metric was measured with other settings or on other data in one trial than in another."""
+    for metric in metrics or experiment.metrics:
+        seen = {}
+        for trial in experiment.trials:
+            if trial.done and metric in trial.metrics and trial.stamps.get(metric):
+                seen.setdefault(trial.stamps[metric], trial)
+        if len(seen) > 1:
+            (first, one), (second, other) = list(seen.items())[:2]
+            settings = [stamp.partition('-')[0] for stamp in (first, second)]
+            what = 'settings' if settings[0] != settings[1] else 'data'
+            raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other {what}: {first} and {second}) '
+                             'and do not belong in one column. Measure both alike (python tools/test.py RUN --protocol NAME --data CONFIG), '
+                             'choose other metrics with --metrics, or mix them knowingly with --mixed-protocols.')
 
 
 def _check_twins(experiment):
