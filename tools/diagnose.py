@@ -1,4 +1,4 @@
-"""Diagnostics that answer why: python tools/diagnose.py conflict|layers|atlas CONFIG_OR_RUN [--out DIR]"""
+"""Diagnostics that answer why: python tools/diagnose.py conflict|layers|atlas|semantics CONFIG_OR_RUN [--out DIR]"""
 import argparse
 import sys
 
@@ -9,7 +9,7 @@ from dtbox.errors import InputError
 def parse(argv=None):
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description='Find out why a tokenizer does what it does.')
-    kinds = parser.add_subparsers(dest='kind', required=True, metavar='conflict|layers|atlas')
+    kinds = parser.add_subparsers(dest='kind', required=True, metavar='conflict|layers|atlas|semantics')
     _add_conflict(kinds.add_parser('conflict', help='do reconstruction and semantics pull the encoder apart, and in which layers?',
                                    description='The cosine of the gradients of the reconstruction terms and of the semantic terms, and their '
                                                'norms, in each block of the encoder. Of a config: while its recipe trains. Of a run folder: '
@@ -20,6 +20,9 @@ def parse(argv=None):
     _add_atlas(kinds.add_parser('atlas', help='what do the codes of a run stand for?',
                                 description='For each vocabulary and depth a sheet of codes with the patches that use them, and the mutual '
                                             'information of codes with caption words, colours and edges.'))
+    _add_semantics(kinds.add_parser('semantics', help='what do pixel and semantic tokens retrieve, and what do regions mean?',
+                                    description='A page of pictures: nearest pictures by each vocabulary, words nearest to single regions, and '
+                                                'reconstructions from shuffled codes.'))
     return parser.parse_args(argv)
 
 
@@ -68,6 +71,14 @@ def _add_atlas(parser):
                                                                                 '(default: 2000)')
 
 
+def _add_semantics(parser):
+    _common(parser, 'run folder', 'RUN')
+    parser.add_argument('--pictures', type=int, default=8, metavar='N', help='pictures that are shown, evenly spaced (default: 8)')
+    parser.add_argument('--gallery', type=int, default=1000, metavar='N', help='pictures that neighbours are looked for in (default: 1000)')
+    parser.add_argument('--grid', type=int, default=3, metavar='N', help='regions along each side of a picture (default: 3)')
+    parser.add_argument('--split', choices=['heldout', 'train'], default='heldout', help='pictures (default: heldout)')
+
+
 @main_guard
 def main(argv=None):
     """Run the command line."""
@@ -75,7 +86,7 @@ def main(argv=None):
     from dtbox.diagnostics.folders import result_folder
     out = result_folder(args.source, args.kind, args.out)
     options = parse_options(args.cfg_options)
-    dict(conflict=run_conflict, layers=run_layers, atlas=run_atlas)[args.kind](args, out, options)
+    dict(conflict=run_conflict, layers=run_layers, atlas=run_atlas, semantics=run_semantics)[args.kind](args, out, options)
     print(f'\nwritten to {out}')
 
 
@@ -111,6 +122,14 @@ def run_atlas(args, out, options):
     result = atlas.make_atlas(args.source, out, choice, args.split, args.pictures, options=options, plugins=args.plugin,
                               say=lambda line: print(line, file=sys.stderr, flush=True))
     print(atlas.format_table(result))
+
+
+def run_semantics(args, out, options):
+    """Draw the page of semantics."""
+    from dtbox.diagnostics import semantics
+    result = semantics.make_semantics(args.source, out, args.pictures, args.gallery, args.grid, args.split, options=options, plugins=args.plugin,
+                                      say=lambda line: print(line, file=sys.stderr, flush=True))
+    print(semantics.format_table(result))
 
 
 def parse_codes(words):
