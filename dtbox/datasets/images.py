@@ -2,6 +2,7 @@
 
 Colour profiles are not applied; of animations and multi-page files the first frame is taken.
 """
+import io
 import os
 
 import numpy as np
@@ -16,7 +17,7 @@ def read_image(source, background=(255, 255, 255)):
     EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and pictures with transparency are converted.
 
     Args:
-        source: path of a picture, or a PIL image.
+        source: path of a picture, a PIL image, or a BytesIO with a file's content.
         background: colour behind transparent pixels, three values in [0, 255].
 
     Returns:
@@ -60,15 +61,15 @@ def verify_image(path):
 
 def _open(source):
     """Return the decoded, upright picture in its own mode, not shared with `source`."""
-    if not isinstance(source, (str, os.PathLike, Image.Image)):
+    if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
         raise InputError(f'expected the path of a picture or a PIL image, got {type(source).__name__}.')
     try:
         if isinstance(source, Image.Image):
             picture = _upright(source)
         else:
-            with Image.open(source) as file:
-                file.load()
-                picture = _upright(file)
+            with Image.open(source) as picture:
+                picture.load()
+                _turn_upright(picture)
     except Exception as e:  # see verify_image
         raise _unreadable(source, e) from e
     if 0 in picture.size:
@@ -81,6 +82,14 @@ def _upright(picture):
         return ImageOps.exif_transpose(picture)
     except Exception:  # a damaged EXIF block says nothing against the pixels
         return picture.copy()
+
+
+def _turn_upright(picture):
+    """As `_upright`, without a copy where nothing is to be turned."""
+    try:
+        ImageOps.exif_transpose(picture, in_place=True)
+    except Exception:  # a damaged EXIF block says nothing against the pixels
+        pass
 
 
 def _to_rgba(picture, source):

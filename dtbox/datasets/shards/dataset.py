@@ -8,7 +8,6 @@ from collections import OrderedDict
 import numpy as np
 from mmengine.dist import barrier, get_rank, get_world_size
 from mmengine.logging import print_log
-from PIL import Image
 
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.images import read_image
@@ -144,9 +143,8 @@ class Shards(PairDataset):
         key, members = f'{self.places[shard].name}/{held.keys[row]}', held.members(row)
         picture = next(members[s] for s in PICTURES if s in members)
         try:
-            with Image.open(io.BytesIO(self._bytes(shard, picture))) as file:
-                image = read_image(file)
-        except Exception as e:  # decoders raise anything
+            image = read_image(io.BytesIO(self._bytes(shard, picture)))
+        except InputError as e:
             raise BrokenSample(key, f'the picture of sample {key} in {self.places[shard]} cannot be decoded: {e}') from e
         captions = self._captions(shard, members, key)
         return dict(image=image, captions=captions, label=self._label(shard, members, key), key=key, set=self.part)
