@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from dtbox.evaluation.base import REASONS, Metric
 from dtbox.registry import METRICS
 
+BLOCK = 16
+"""Pictures whose tokens are compared at a time, in float64 on the way."""
+
 
 @METRICS.register_module()
 class TokenCosine(Metric):
@@ -30,9 +33,9 @@ class TokenCosine(Metric):
         size = len(outputs.images)
         ours, theirs = outputs.features.get(self.vocabulary), outputs.teacher.tokens
         if self._fit('token', ours, theirs, size, f'no features of a vocabulary `{self.vocabulary}`'):
-            ours, theirs = ours.detach().float(), theirs.detach().float()
-            self._score('token_cosine', F.cosine_similarity(ours, theirs, dim=-1).double().mean(dim=1))
-            self._score('token_mse', (ours - theirs).square().double().mean(dim=(1, 2)))
+            parts = [(a.detach().float(), b.detach().float()) for a, b in zip(ours.split(BLOCK), theirs.split(BLOCK))]
+            self._score('token_cosine', torch.cat([F.cosine_similarity(a, b, dim=-1).double().mean(dim=1) for a, b in parts]))
+            self._score('token_mse', torch.cat([(a - b).square().double().mean(dim=(1, 2)) for a, b in parts]))
         ours, theirs = outputs.pooled, outputs.teacher.pooled
         if self._fit('pooled', ours, theirs, size, REASONS['pooled']):
             self._score('pooled_cosine', F.cosine_similarity(ours.float(), theirs.float(), dim=-1).double())

@@ -35,10 +35,15 @@ def places(queries, gallery, pairs, tie=0.0, block=256):
     queries, gallery = torch.as_tensor(queries), torch.as_tensor(gallery)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise InputError(f'expected embeddings [M, E] and [G, E] of one width, got {list(queries.shape)} and {list(gallery.shape)}.')
-    queries, gallery = (F.normalize(v.detach().double(), dim=1) for v in (queries, gallery))
-    found = [_places_of(queries[i:i + block] @ gallery.T, right, tie)
+    found = [_places_of(_cosines(queries[i:i + block], gallery), right, tie)
              for i, right in _right_items(pairs, len(queries), len(gallery), block)]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
+
+def _cosines(queries, gallery, block=8192):
+    """[M, E] and [G, E] -> [M, G] in float64; the gallery, which may be large, is never whole in float64."""
+    queries = F.normalize(queries.detach().double(), dim=1)
+    return torch.cat([queries @ F.normalize(part.detach().double(), dim=1).T for part in gallery.split(block)], dim=1)
 
 
 def topk_places(scores, labels, tie=0.0):
