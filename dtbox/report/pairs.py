@@ -70,7 +70,11 @@ def columns(experiment, headline):
     """Return the metrics to compare picture by picture: the usual ones that the trials have, then what else of the headline ones can be."""
     names = ['t2i_r1/tokens', 'i2t_r1/tokens', 'zeroshot_top1/tokens']
     usual = ['all/psnr', 'all/token_cosine', 'all/pooled_cosine', *(f'{part}/{name}' for part in experiment.sets for name in names)]
-    return [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
+    found = [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
+    if len(experiment.sets) == 1:  # where there is one set, `all` is the same under another name
+        twins = {m.partition('/')[2] for m in found if not m.startswith('all/')}
+        found = [m for m in found if not m.startswith('all/') or m.partition('/')[2] not in twins]
+    return found
 
 
 def compare(experiment, samples, variant, metric):

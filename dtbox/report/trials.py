@@ -87,8 +87,10 @@ def read_grid(folder):
         raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of different grids.')
     metrics = [c for c in columns if '/' in c and c not in axes]
     trials = [_row(row, number, folder, axes, metrics, path) for number, row in enumerate(rows, 2)]
-    labels = {axis: [*dict.fromkeys([*map(str, (about.get('axes') or {}).get(axis, [])), *(t.variant[i] for t in trials)])]
-              for i, axis in enumerate(axes)}
+    labels = {}
+    for i, axis in enumerate(axes):  # in the grid's order, without those that it excludes
+        there = dict.fromkeys(t.variant[i] for t in trials)
+        labels[axis] = [label for label in dict.fromkeys([*map(str, (about.get('axes') or {}).get(axis, [])), *there]) if label in there]
     reference = about.get('reference')
     if reference is not None:
         reference = tuple(str(reference.get(axis)) for axis in axes)
