@@ -16,11 +16,15 @@ WIDTH, CLASSES, TOKENS, DEPTH, SIZE = 768, 1000, 256, 8, 16384
 
 @METRICS.register_module()
 class _StandInFID(FID):
-    """FID whose network is one linear layer of 2,048 features: what is left is what the statistics cost."""
+    """FID whose network is one linear layer of `width` features: what is left is what the statistics cost."""
+
+    def __init__(self, width=2048, prefix=''):
+        self.width = width
+        super().__init__(prefix=prefix)
 
     def available(self, outputs, batch):
         if 'network' not in self.shared:
-            weights = torch.randn(192, 2048, generator=torch.Generator().manual_seed(0))
+            weights = torch.randn(192, self.width, generator=torch.Generator().manual_seed(0))
             self.shared.update(network=lambda images: torch.nn.functional.adaptive_avg_pool2d(images.float(), 8).flatten(1) @ weights, reference=None)
         return super(FID, self).available(outputs, batch)
 

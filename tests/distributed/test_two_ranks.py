@@ -52,6 +52,16 @@ def test_metrics(two):
             assert found[name] == pytest.approx(alone[name], abs=1e-9)
 
 
+def test_metrics_of_protocols(two):
+    """Frechet statistics, captions, neighbours, masks, and pairs of frames across the two parts."""
+    alone, lost, frames = worker.protocol_metrics(0, 1)
+    assert {'rfid', 't2i_r1/tokens', 'knn_top1/tokens', 'region_psnr/large', 'flicker'} <= set(alone['heldout'])
+    assert alone['heldout']['frame_pairs'] == 9
+    for found, missing, samples in two(worker.protocol_metrics):
+        assert found['counts'] == alone['counts'] and found['skipped'] == alone['skipped'] and missing == lost == 1
+        assert found['heldout'] == pytest.approx(alone['heldout'], abs=1e-6) and samples == pytest.approx(frames)
+
+
 def test_training_steps(two):
     """DistributedDataParallel as the Runner wraps it: weights and codebooks of one process with the global batch."""
     alone = worker.training(0, 1)

@@ -78,6 +78,35 @@ def metrics(rank, world):
     return evaluator.results()
 
 
+def protocol_metrics(rank, world):
+    """Evaluate 11 frames of two clips by the metrics of protocols: captions, classes, masks; rank 0 has three of them. Returns the results."""
+    from dtbox.diagnostics import evaluation_benchmark  # noqa: F401  registers a FID without Inception
+    from dtbox.evaluation import Bank, EvalContext
+    from dtbox.structures import Regions
+    g = torch.Generator().manual_seed(0)
+    images, pooled = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1, torch.randn(11, 5, generator=g)
+    masks = torch.rand(11, 2, 12, 12, generator=g) > 0.5
+    batch = Batch(
+        images=images, texts=[f'text {i}' for i in range(11)], captions=[[f'text {i}', f'words {i}'][:1 + i % 2] for i in range(11)],
+        keys=[f'{"ab"[i // 6]}/{i:06d}' for i in range(11)], labels=torch.arange(11) % 3,
+        regions=[Regions([i % 3, 0], ['small', 'large'], ['', ''], ['0', '1'], masks[i]) for i in range(11)])
+    made = images + 0.2 * torch.randn(11, 3, 12, 12, generator=g)
+    outputs = TokenizerOutput(images=images, reconstructions=made, pooled=pooled, last=pooled[:, None],
+                              codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g)), teacher=TeacherOutput(pooled=2 * pooled))
+
+    def embed(texts):
+        return torch.stack([torch.randn(5, generator=torch.Generator().manual_seed(sum(t.encode()))) for t in texts])
+    evaluator = SetEvaluator([dict(type='_StandInFID', width=16), dict(type='Retrieval'), dict(type='KNN', k=3), dict(type='RegionError'),
+                              dict(type='RegionZeroShot'), dict(type='FrameChange')])
+    bank = Bank(dict(tokens=pooled + 0.1, teacher=pooled), torch.arange(11) % 3)
+    evaluator.setup(EvalContext(classes=['x', 'y', 'z'], embed_text=embed, bank=lambda: bank,
+                                pool_regions=dict(tokens=lambda last, m: [last[i].expand(len(m[i]), -1) for i in range(len(m))])))
+    for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
+        evaluator.update(take(batch, index, 11), take(outputs, index, 11))
+    evaluator.lose([f'lost on rank {rank}'] if rank == world - 1 else [])
+    return {k: v for k, v in evaluator.results().items() if k != 'missing'}, len(evaluator.results()['missing']), evaluator.samples()['video_psnr']
+
+
 def training(rank, world):
     """Four steps of a small DualToken without discriminator, as the Runner wraps it. Returns states before and after, and the last terms."""
     encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
