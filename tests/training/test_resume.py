@@ -99,8 +99,7 @@ def test_half_written_checkpoint_replaces_nothing(tmp_path, monkeypatch):
     checkpoint.save(dict(state_dict={'a': torch.ones(3)}), path)
 
     def torn(obj, file, real=torch.save):
-        with open(file, 'wb') as f:
-            f.write(b'half')
+        file.write(b'half')
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(torch, 'save', torn)
     with pytest.raises(OSError):
