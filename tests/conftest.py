@@ -1,6 +1,10 @@
-"""What the tests share: golden data and a published-looking checkpoint made from it."""
+"""What the tests share: golden data and a published-looking checkpoint made from it; and one thread for each of the processes that share them."""
 import json
+import os
 from pathlib import Path
+
+if 'PYTEST_XDIST_WORKER' in os.environ:  # before torch counts the cores
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
 import torch
