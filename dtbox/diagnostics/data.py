@@ -73,7 +73,6 @@ def _unset(dataset):
 
 
 def _read(dataset, limit, workers, part, say):
-    dataset = getattr(dataset, 'dataset', dataset)
     count = len(dataset)
     order = np.unique(np.linspace(0, count - 1, min(limit or count, count)).round().astype(int))
     shown = set(order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))].tolist())

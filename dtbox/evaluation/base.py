@@ -150,6 +150,13 @@ class Metric:
         """Note why some pictures, or one side of them, could not be measured."""
         self.reasons[reason] += int(pictures)
 
+    def classed(self, batch):
+        """Return the positions [M] of the samples that have a class, and note the others as left out."""
+        classed = (batch.labels.detach().cpu() >= 0).nonzero().flatten()
+        if len(classed) < len(batch):
+            self.leave_out('pictures without a class', len(batch) - len(classed))
+        return classed
+
     def merge(self, other):
         """Add what another metric of the same class saw, and return self."""
         if type(other) is not type(self):

@@ -45,10 +45,7 @@ class Probe(Metric):
         return True if bool((batch.labels >= 0).any()) else 'pictures without a class'
 
     def update(self, batch, outputs):
-        labels = batch.labels.detach().cpu()
-        classed = (labels >= 0).nonzero().flatten()
-        if len(classed) < len(labels):
-            self.leave_out('pictures without a class', len(labels) - len(classed))
+        labels, classed = batch.labels.detach().cpu(), self.classed(batch)
         self.labels.append(labels[classed])
         for side, value in side_embeddings(outputs).items():
             if value is not None:

@@ -46,10 +46,7 @@ class ZeroShot(Metric):
         return True if bool((batch.labels >= 0).any()) else 'pictures without a class'
 
     def update(self, batch, outputs):
-        labels = batch.labels.detach().cpu()
-        classed = (labels >= 0).nonzero().flatten()
-        if len(classed) < len(labels):
-            self.leave_out('pictures without a class', len(labels) - len(classed))
+        labels, classed = batch.labels.detach().cpu(), self.classed(batch)
         if int(labels.max()) >= len(self.context.classes):
             raise InputError(f'label {int(labels.max())} is beyond the {len(self.context.classes)} class names of the data.')
         vectors = self._class_vectors()

@@ -1,18 +1,5 @@
 """COCO 2017 captions, about five a picture: 118,287 training and 5,000 validation pictures. Set data_root=PATH; see README.md here."""
-data_root = None
-image_size = 256
-batch_size = 64
-num_workers = 4
-resize = 'short_side'  # or 'squash', as SigLIP's own preprocessing has it
+_base_ = ['./imagenet.py']
 
-train_dataloader = dict(
-    batch_size='${batch_size}', num_workers='${num_workers}', last='carry',
-    dataset=dict(
-        type='CocoCaptions', data_root='${data_root}', split='train',
-        pipeline=[dict(type='RandomResizedCrop', size='${image_size}', scale=(0.9, 1.0)), dict(type='PackImage')]))
-
-val_dataloader = dict(
-    batch_size='${batch_size}', num_workers='${num_workers}',
-    dataset=dict(
-        type='CocoCaptions', data_root='${data_root}', split='val', broken='skip',
-        pipeline=[dict(type='ResizeCrop', size='${image_size}', mode='${resize}'), dict(type='PackImage')]))
+train_dataloader = dict(dataset=dict(type='CocoCaptions'))
+val_dataloader = dict(dataset=dict(type='CocoCaptions'))
