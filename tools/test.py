@@ -69,10 +69,12 @@ def by_protocols(args, command):
     options, protocols = parse_options(args.cfg_options), []
     paths, used = [path_of(name) for name in args.protocol], set()
     for path in paths:
-        own = own_options(path, options)
+        own = own_options(path, options, len(paths) == 1)
         used |= set(own)
         protocols.append(load_protocol(path, own))
     rest = {k: v for k, v in options.items() if k not in used}
+    for key, value in rest.items():
+        refuse(paths, key, value)
     _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
     folder = os.path.join(os.path.dirname(checkpoint), 'protocols')
     results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder)
@@ -104,11 +106,29 @@ def path_of(name):
     return path
 
 
-def own_options(path, options):
-    """Return those of the options whose first word is a variable of a protocol's config."""
+def own_options(path, options, alone):
+    """Return those of the options that are for a protocol: their first word is a variable of its config, and, where it is not measured alone,
+    so is all of their key (`protocol.sizes` is for one that has sizes)."""
     from dtbox.config import load_config
     top = load_config(path)
-    return {k: v for k, v in options.items() if k.split('.')[0] in top}
+    return {k: v for k, v in options.items() if k.split('.')[0] in top and (alone or _takes(path, k, v))}
+
+
+def refuse(paths, key, value):
+    """Raise what the last of some protocols says of an option that is meant for protocols and fits none of them."""
+    from dtbox.config import load_config
+    meant = [path for path in paths if key.split('.')[0] in load_config(path)]
+    if meant:
+        load_config(meant[-1], {key: value})
+
+
+def _takes(path, key, value):
+    from dtbox.config import load_config
+    try:
+        load_config(path, {key: value})
+    except InputError:
+        return False
+    return True
 
 
 if __name__ == '__main__':

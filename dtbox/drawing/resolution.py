@@ -1,7 +1,7 @@
 """Scores, time and memory over the size of pictures."""
 from dtbox.drawing.style import COLOURS, canvas, rules, save
 
-PANELS = (('psnr', 'PSNR [dB]', False), ('ssim', 'SSIM', False), ('seconds_per_image', 'seconds per picture', True),
+PANELS = (('psnr', 'PSNR [dB]', False), ('ssim', 'SSIM', False), ('seconds', 'seconds per picture', True),
           ('peak_mb', 'peak memory [MB]', False))
 
 

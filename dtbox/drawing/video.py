@@ -25,6 +25,7 @@ def draw_over_time(curves, path, title, label='PSNR [dB]'):
             ax.plot(frames, values, color=COLOURS[i % len(COLOURS)] if own else '#C0C0C0', linewidth=1.3 if own else 0.7, zorder=3 if own else 2,
                     label=f'{clip} (mean {values.mean():.2f})' if own else None, marker='.' if len(points) < 40 else None)
         ax.set_xlabel('frame')
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_ylabel(label)
         ax.set_title(title)
         if len(curves) > MOST:

@@ -132,10 +132,11 @@ def test_video(text_run, tmp_path):
 
 
 def test_resolution(text_run, tmp_path):
-    found = measured(text_run, tmp_path, ['resolution'], 'imagenet', f'data_root={imagenet(tmp_path / "imagenet", 1)}', 'protocol.sizes=64,96')
+    root = imagenet(tmp_path / 'imagenet', 1)
+    found = measured(text_run, tmp_path, ['resolution', 'codes'], 'imagenet', f'data_root={root}', 'protocol.sizes=64,96')
     scores = found['all']
     assert scores['psnr@resolution/resize/64'] == pytest.approx(scores['psnr@resolution/tiles/64'], abs=1e-3)
-    assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds_per_image', 'peak_mb') for way in ('resize', 'tiles')} <= set(scores)
+    assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb') for way in ('resize', 'tiles')} <= set(scores)
     folder = os.path.join(text_run, 'protocols', 'resolution')
     table = open(os.path.join(folder, 'resolution.md')).read()
     assert len(table.splitlines()) == 6 and os.path.isfile(os.path.join(folder, 'resolution.png'))
@@ -170,6 +171,7 @@ def test_tiled_reconstruction_is_seamless():
     (['--data', DATA.format('imagenet')], '--data goes with --protocol'),
     (['--protocol', 'knn', 'knn'], 'expected at least one, each once'),
     (['--protocol', DATA.format('imagenet')], 'is no protocol: expected `protocol = dict'),
+    (['--protocol', 'resolution', 'codes', '--cfg-options', 'protocol.sizs=64'], 'protocol.sizs: there is no such key.*`protocol` there are'),
     (['--protocol', 'codes'], 'the config has no `val_dataloader`'),
     (['--protocol', 'codes', '--data', DATA.format('imagenet')], 'ImageNet needs `data_root`'),
     (['--protocol', 'codes', '--data', DATA.format('imagenet'), '--cfg-options', 'data_rot=x'], 'data_rot')])

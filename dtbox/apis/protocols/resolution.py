@@ -100,7 +100,7 @@ class Resolution(Protocol):
                 seen += len(batch)
                 scores.update(batch, TokenizerOutput(images=batch.images, reconstructions=made))
         found = scores.results()['all']
-        return dict(pictures=seen, **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds_per_image=seconds / max(seen, 1),
+        return dict(pictures=seen, **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds=seconds / max(seen, 1),
                     peak_mb=peak.megabytes)
 
 
@@ -113,8 +113,8 @@ def _reconstructor(tokenizer):
 def resolution_table(rows):
     """Return the rows as Markdown."""
     names = [k for k in rows[0] if k not in ('size', 'way')] if rows else []
-    titles = dict(psnr='PSNR [dB]', ssim='SSIM', l1='L1', seconds_per_image='seconds per picture', peak_mb='peak memory [MB]')
-    spec = dict(psnr='.2f', ssim='.4f', l1='.4f', seconds_per_image='.3f', peak_mb=',.0f', pictures=',.0f')
+    titles = dict(psnr='PSNR [dB]', ssim='SSIM', l1='L1', seconds='seconds per picture', peak_mb='peak memory [MB]')
+    spec = dict(psnr='.2f', ssim='.4f', l1='.4f', seconds='.3f', peak_mb=',.0f', pictures=',.0f')
     lines = ['| size | by | ' + ' | '.join(titles.get(n, n) for n in names) + ' |', '|---:|---|' + '---:|' * len(names)]
     for row in rows:
         cells = ['–' if row.get(n) is None else format(row[n], spec.get(n, '.4g')) for n in names]
