@@ -18,8 +18,8 @@ PUBLISHED = {
     'vit_base_patch16_siglip_512': (79.2, 81.2), 'vit_large_patch16_siglip_256': (80.5, 82.5), 'vit_large_patch16_siglip_384': (82.1, 83.1),
     'vit_so400m_patch14_siglip_224': (82.2, 83.2), 'vit_so400m_patch14_siglip_384': (83.2, 84.1), 'vit_so400m_patch16_siglip_256': (None, 83.4),
     'vit_so400m_patch16_siglip_384': (None, 84.1)}
-"""timm name -> zero-shot top-1 on ImageNet validation [%] of (SigLIP, SigLIP 2): SigLIP 2, arXiv 2502.14786, table 1. Measured with SigLIP's own
-templates and squashing resize; other templates give up to about a point less."""
+"""timm name -> zero-shot top-1 on ImageNet validation [%] of (SigLIP, SigLIP 2), as SigLIP 2 reports it (arXiv 2502.14786, table 1). Written down
+without the paper at hand: check a value there before leaning on it. The paper squashes pictures and has templates of its own."""
 IMAGENET = 'ImageNet'
 NO_TOKENS = REASONS['pooled']
 
