@@ -65,7 +65,7 @@ def _literal(node):
 def read_config(args):
     """Return the config of parsed arguments, plugins loaded first."""
     from dtbox.config import load_config
-    return load_config(args.config, parse_options(args.cfg_options), args.plugin)
+    return load_config(args.config, parse_options(args.cfg_options), args.plugin, getattr(args, 'data', None))
 
 
 def main_guard(main):

@@ -24,7 +24,7 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the dict of parts)."""
 
 UNTYPED = {
-    'train_dataloader': ('dataset', 'batch_size', 'num_workers'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
+    'train_dataloader': ('dataset', 'batch_size', 'num_workers', 'last'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
     'train_cfg': ('max_iters', 'val_interval'), 'model.teacher': ('encoder', 'layer'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
@@ -35,7 +35,7 @@ OPEN = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups')
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
 
-def load_config(path, options=None, plugins=()):
+def load_config(path, options=None, plugins=(), data=None):
     """Read a config file with its bases, load its plugins, apply overrides, and check every key.
 
     Args:
@@ -43,6 +43,7 @@ def load_config(path, options=None, plugins=()):
         options: dict of dotted key -> value, as `--cfg-options` gives.
         plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that the config
             names by a place where it no longer is.
+        data: another config (see configs/_base_/datasets) whose data the recipe reads instead of its own; see `replace_data`.
 
     Returns:
         mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases, of the options and
@@ -62,9 +63,41 @@ def load_config(path, options=None, plugins=()):
         cfg.plugins = list(dict.fromkeys(plugin.source for plugin in found + given))
     if folder:
         use_own_tokenizer(cfg, folder)
+    if data is not None:
+        replace_data(cfg, load_config(data), data)
     for key, value in options.items():
         set_option(cfg, key, value)
     return cfg
+
+
+def replace_data(cfg, other, source):
+    """Let a recipe read the data of another config: its dataloaders and the variables that these refer to.
+
+    `image_size` and `batch_size` stay the recipe's, where it has them.
+
+    Args:
+        cfg: Config, changed in place.
+        other: Config with `train_dataloader`.
+        source: where `other` comes from, for errors.
+
+    Raises:
+        InputError: a config without `train_dataloader`.
+    """
+    loaders = [name for name in ('train_dataloader', 'val_dataloader') if other.get(name) is not None]
+    if 'train_dataloader' not in loaders:
+        raise InputError(f'{source} has no `train_dataloader`, so there is nothing to train on. Give a config such as '
+                         'configs/_base_/datasets/imagenet.py.', '--data')
+    plain, wanted = other._cfg_dict.to_dict(), references({name: other._cfg_dict[name] for name in loaders})
+    while more := references([plain.get(name) for name in wanted]) - wanted:
+        wanted |= more
+    for name in wanted:
+        if name in plain and not (name in ('image_size', 'batch_size') and name in cfg):
+            cfg[name] = plain[name]
+    for name in ('train_dataloader', 'val_dataloader'):
+        cfg[name] = plain.get(name)
+    plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
+    if plugins:
+        cfg.plugins = plugins
 
 
 def use_own_tokenizer(cfg, folder):

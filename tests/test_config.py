@@ -6,6 +6,7 @@ from dtbox.config import UNTYPED, known_keys, load_config, resolve, set_option
 from dtbox.config_text import dump_config, format_config
 from dtbox.errors import InputError
 from dtbox.training import loops, optim
+from dtbox.training.build import train_dataloader
 
 BASE = """
 image_size = 16
@@ -185,6 +186,18 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_other_data(write):
+    """--data: loaders and their variables come from the other config, picture size and batch from the recipe, overrides reach both."""
+    recipe = write('recipe.py', "_base_ = ['./base.py']\ntrain_dataloader = dict(batch_size=2, dataset=dict(type='Twemoji'))\ndata_root = 'old'\n"
+                                "val_dataloader = dict(batch_size=2, dataset=dict(type='Twemoji', limit=5))\n")
+    cfg = resolve(load_config(recipe, dict(data_root='photos', resize='squash', size=9), data='configs/_base_/datasets/coco_captions.py'))
+    assert cfg.train_dataloader.dataset.type == cfg.val_dataloader.dataset.type == 'CocoCaptions' and 'limit' not in cfg.val_dataloader.dataset
+    assert cfg.train_dataloader.dataset.data_root == 'photos' and cfg.train_dataloader.batch_size == 64 and cfg.train_dataloader['last'] == 'carry'
+    assert cfg.val_dataloader.dataset.pipeline[0] == dict(type='ResizeCrop', size=16, mode='squash') and cfg.quantizer['size'] == 9
+    with pytest.raises(InputError, match='no `train_dataloader`, so there is nothing to train on'):
+        load_config(recipe, data='configs/_base_/datasets/coco_objects.py')
+
+
 def test_missing_files(write, tmp_path):
     write('dualtoken.py', 'a = 1')
     with pytest.raises(InputError, match=r'dualtokn\.py does not exist\. Did you mean `\S+/dualtoken\.py`'):
@@ -216,6 +229,8 @@ def test_known_keys_follow_the_code():
     assert set(UNTYPED['optim_wrapper.*']) == set(optim.KEYS) == known_keys({}, 'optim_wrapper.generator')
     loop = set(loops.TrainLoop.__init__.__code__.co_varnames[3:loops.TrainLoop.__init__.__code__.co_argcount])
     assert set(UNTYPED['train_cfg']) == loop
+    with pytest.raises(InputError, match=f'There are: {", ".join(UNTYPED["train_dataloader"])}.'):
+        train_dataloader(dict(x=1), seed=0)
     assert 'weight' in known_keys(dict(type='L2Loss'), 'model.losses.pixels') and 'weight' not in known_keys(dict(type='L2Loss'), 'x.y')
     assert known_keys({}, 'model.tokenizer.vocabularies.pixel.taps') == set()
     assert training is not None
