@@ -12,7 +12,7 @@ def parse(argv=None):
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description='Train a tokenizer that a config describes.')
     parser.add_argument('config', help='config file, or a run folder to start from its config')
-    parser.add_argument('--data', metavar='CONFIG', help='config of other data, such as configs/_base_/datasets/imagenet.py, instead of the recipe\'s')
+    parser.add_argument('--data', metavar='CONFIG', help='config of other data than the recipe\'s, such as configs/_base_/datasets/imagenet.py')
     parser.add_argument('--work-dir', help='run folder (default: work_dirs/NAME of the config)')
     parser.add_argument('--resume', action='store_true', help='continue the run in the run folder, exactly where it stopped')
     parser.add_argument('--seed', type=int, help='seed of weights, data order and augmentation')
