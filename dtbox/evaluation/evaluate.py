@@ -96,17 +96,23 @@ class SetEvaluator:
         self.keys = dict(sorted(keys.items()))
         counts = {name: len(found) for name, found in self.keys.items()}
         results, skipped = {}, {m.label: {} for m in self.prototypes}
-        merged = [m.fresh() for m in self.prototypes if m.merges]
+        merged, total = [m.fresh() for m in self.prototypes if m.merges], {}
         for name in counts:
             results[name] = {}
             for metric in self._column(name):
                 metric.sync()
-                results[name].update(metric.compute())
+                values = metric.compute()
+                results[name].update(values)
+                total.update(values if metric.merges else {})
                 skipped[metric.label][name] = metric.skipped
-            for total, metric in zip(merged, [m for m in self._column(name) if m.merges]):
-                total.merge(metric)
+            members = [m for m in self._column(name) if m.merges]
+            if len(counts) == 1:  # it is all there is: nothing is held or computed twice
+                merged = members
+                continue
+            for whole, metric in zip(merged, members):
+                whole.merge(metric)
         self.columns['all'] = merged
-        results['all'] = {k: v for metric in merged for k, v in metric.compute().items()}
+        results['all'] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
         results['skipped'] = {label: why for label, sets in skipped.items() if (why := _why(sets))}
         results['counts'] = {**counts, 'all': sum(counts.values())}
         lost = sorted(sentence for part in ranks.gather_objects(self.lost) for sentence in part)

@@ -59,6 +59,8 @@ def gather_rows(rows):
         [sum of M, E], by rank.
     """
     sizes = gather_objects(tuple(rows.shape))
+    if len(sizes) == 1:
+        return rows
     longest, width = max(m for m, _ in sizes), max((e for m, e in sizes if m), default=rows.shape[1])
     padded = rows.new_zeros(longest, width)
     if len(rows):

@@ -103,7 +103,10 @@ class Retrieval(Metric):
         gathered = ranks.gather_objects((self.names, self.pictures))
         self.names = [pair for names, _ in gathered for pair in names]
         self.pictures = [key for _, keys in gathered for key in keys]
-        self.rows = {name: [ranks.gather_rows(_stack(self.rows[name]))] for name in self.rows}
+        for name, rows in self.rows.items():  # in place: the parts go before the next side is put together
+            whole = _stack(rows)
+            rows.clear()
+            rows.append(ranks.gather_rows(whole))
 
     def values(self):
         values, means = {}, {}
@@ -125,7 +128,7 @@ class Retrieval(Metric):
         if self.found is not None or not self.names:
             return self.found or {}
         pictures, texts, pairs = match_pairs(*zip(*self.names))
-        text, first = _stack(self.rows['text'])[texts], {}
+        text, first = _taken(_stack(self.rows['text']), texts), {}
         for i, key in enumerate(self.pictures):
             first.setdefault(key, i)
         rows_of = torch.tensor([first[self.names[i][0]] for i in pictures])
@@ -137,11 +140,17 @@ class Retrieval(Metric):
             if rows.shape[1] != text.shape[1]:
                 self.reasons[f'{side} embeds to {rows.shape[1]} numbers, texts to {text.shape[1]}'] = len(rows)
                 continue
-            self.found['t2i'][1][side] = places(text, rows[rows_of], pairs.flip(1), TIE)
-            self.found['i2t'][1][side] = places(rows[rows_of], text, pairs, TIE)
+            rows = _taken(rows, rows_of)
+            self.found['t2i'][1][side] = places(text, rows, pairs.flip(1), TIE)
+            self.found['i2t'][1][side] = places(rows, text, pairs, TIE)
         return self.found
 
 
 def _stack(rows):
     rows = [r for r in rows if len(r)]
-    return torch.cat(rows) if rows else torch.zeros(0, 0)
+    return rows[0] if len(rows) == 1 else torch.cat(rows) if rows else torch.zeros(0, 0)
+
+
+def _taken(rows, index):
+    """rows[index], not copied where that is all of them in order."""
+    return rows if len(index) == len(rows) and bool((index == torch.arange(len(rows))).all()) else rows[index]

@@ -16,7 +16,7 @@ TIE = 1e-6
 """Cosines closer than this are a tie: equal pictures in different batches differ by float32 round-off."""
 
 
-def places(queries, gallery, pairs, tie=0.0, block=256):
+def places(queries, gallery, pairs, tie=0.0, block=None):
     """Place of the best right item of each query, by cosine similarity.
 
     Args:
@@ -24,7 +24,7 @@ def places(queries, gallery, pairs, tie=0.0, block=256):
         gallery: embeddings [G, E], normalised here.
         pairs: [P, 2] int64, (query, gallery item) that belong together; every query needs one.
         tie: scores that are lower than the best right one by no more than this count as equal.
-        block: queries whose similarities [block, G] are held at a time.
+        block: queries whose similarities [block, G] are held at a time; None takes as many as make 4 million of these, 64 at least.
 
     Returns:
         [M] int64 in 0..G-1; 0 is the first place.
@@ -35,15 +35,23 @@ def places(queries, gallery, pairs, tie=0.0, block=256):
     queries, gallery = torch.as_tensor(queries), torch.as_tensor(gallery)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise InputError(f'expected embeddings [M, E] and [G, E] of one width, got {list(queries.shape)} and {list(gallery.shape)}.')
-    found = [_places_of(_cosines(queries[i:i + block], gallery), right, tie)
+    block = block or max(64, 2 ** 22 // max(1, len(gallery)))
+    lengths = _lengths(gallery)
+    found = [_places_of(_cosines(queries[i:i + block], gallery, lengths), right, tie)
              for i, right in _right_items(pairs, len(queries), len(gallery), block)]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
 
 
-def _cosines(queries, gallery, block=8192):
-    """[M, E] and [G, E] -> [M, G] in float64; the gallery, which may be large, is never whole in float64."""
+def _cosines(queries, gallery, lengths, block=8192):
+    """[M, E] and [G, E] of these lengths [G] -> [M, G] in float64; the gallery, which may be large, is never whole in float64."""
     queries = F.normalize(queries.detach().double(), dim=1)
-    return torch.cat([queries @ F.normalize(part.detach().double(), dim=1).T for part in gallery.split(block)], dim=1)
+    return torch.cat([queries @ part.detach().double().T for part in gallery.split(block)], dim=1).div_(lengths)
+
+
+def _lengths(gallery, block=8192):
+    """Norms [G] in float64, not below what `normalize` divides by."""
+    parts = [part.detach().double().norm(dim=1).clamp(min=1e-12) for part in gallery.split(block)]
+    return torch.cat(parts) if parts else gallery.new_zeros(0, dtype=torch.float64)
 
 
 def topk_places(scores, labels, tie=0.0):
