@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dtbox.apis.protocols.measure import seen_by
 from dtbox.apis.tiles import reconstruct_tiled, starts
 from dtbox.config import load_config
 from dtbox.errors import InputError
@@ -133,8 +134,10 @@ def test_video(text_run, tmp_path):
 
 def test_resolution(text_run, tmp_path):
     root = imagenet(tmp_path / 'imagenet', 1)
-    found = measured(text_run, tmp_path, ['resolution', 'codes'], 'imagenet', f'data_root={root}', 'protocol.sizes=64,96')
+    found = measured(text_run, tmp_path, ['codes', 'resolution'], 'imagenet', f'data_root={root}', 'protocol.sizes=64,96', 'protocol.limit=2')
     scores = found['all']
+    assert {name: stamp['counts']['all'] for name, stamp in found['protocols'].items()} == dict(codes=4, resolution=2) and found['counts']['all'] == 4
+    assert seen_by(found, 'codes')['counts'] == {'val': 4, 'all': 4}
     assert scores['psnr@resolution/resize/64'] == pytest.approx(scores['psnr@resolution/tiles/64'], abs=1e-3)
     assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb') for way in ('resize', 'tiles')} <= set(scores)
     folder = os.path.join(text_run, 'protocols', 'resolution')

@@ -113,12 +113,12 @@ def open_data(run, checkpoint, data, options, plugins):
 
 def joined(found):
     """Return the results of several protocols as one: metrics called METRIC@PROTOCOL."""
-    results = dict(skipped={}, protocols={})
+    results = dict(skipped={}, protocols={}, counts=max((part['counts'] for part in found.values()), key=lambda c: (len(c), c.get('all', 0))))
     for name, part in found.items():
-        results['counts'] = part['counts']
-        results['protocols'].update(part['protocols'])
+        for own, stamp in part['protocols'].items():
+            results['protocols'][own] = dict(stamp, counts=part['counts'])  # a protocol may see fewer pictures than another
         if part.get('missing'):
-            results['missing'] = part['missing']
+            results['missing'] = sorted({*results.get('missing', ()), *part['missing']})
         results['skipped'].update({f'{label}@{name}': why for label, why in part['skipped'].items()})
         for key, values in part.items():
             if key in ('skipped', 'counts', 'missing', 'protocols'):
@@ -129,13 +129,13 @@ def joined(found):
 
 def seen_by(results, name):
     """Return the results of one protocol out of `joined` ones, its metrics by their plain names."""
-    view = {}
+    view = dict(counts=results['protocols'][name].get('counts', results.get('counts', {})))
     for key, values in results.items():
-        if key in ('evaluation', 'iteration', 'protocols'):
+        if key in ('evaluation', 'iteration', 'protocols', 'counts'):
             continue
         if key == 'skipped':
             view[key] = {label[:-len(name) - 1]: why for label, why in values.items() if label.endswith(f'@{name}')}
-        elif isinstance(values, dict) and key != 'counts':
+        elif isinstance(values, dict):
             view[key] = {plain: v for k, v in values.items() for plain, protocol in [split_name(k)] if protocol == name}
         else:
             view[key] = values
