@@ -3,11 +3,13 @@ import os
 import time
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 
 from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
 from dtbox.apis.protocols.base import Protocol
 from dtbox.apis.tiles import reconstruct_tiled
+from dtbox.datasets import EvalSampler
 from dtbox.drawing.resolution import draw_resolution
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, ranks
@@ -75,6 +77,7 @@ class Resolution(Protocol):
     def _measure(self, subject, cfg, size, way):
         data = dict(cfg.val_dataloader if subject.data is None else subject.data(size))
         loader = val_dataloader(dict(data, batch_size=self.batch))
+        loader.sampler.indices = EvalSampler(min(self.limit, len(loader.dataset)), get_rank(), get_world_size()).indices
         tokenizer = subject.model.tokenizer
         if way == 'resize':
             cfg.model.pop('teacher', None)
@@ -84,8 +87,6 @@ class Resolution(Protocol):
         seen, seconds = 0, 0.0
         with Peak() as peak, torch.no_grad():
             for batch in loader:
-                if seen >= self.limit:
-                    break
                 if not len(batch):
                     continue
                 batch = subject.model.prepare(batch)
@@ -99,8 +100,8 @@ class Resolution(Protocol):
                 seconds += time.perf_counter() - begun
                 seen += len(batch)
                 scores.update(batch, TokenizerOutput(images=batch.images, reconstructions=made))
-        found = scores.results()['all']
-        return dict(pictures=seen, **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds=seconds / max(seen, 1),
+        found, counts = scores.results()['all'], scores.results()['counts']
+        return dict(pictures=counts['all'], **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds=seconds / max(seen, 1),
                     peak_mb=peak.megabytes)
 
 
