@@ -36,22 +36,39 @@ def places(queries, gallery, pairs, tie=0.0, block=None):
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise InputError(f'expected embeddings [M, E] and [G, E] of one width, got {list(queries.shape)} and {list(gallery.shape)}.')
     block = block or max(64, 2 ** 22 // max(1, len(gallery)))
-    lengths = _lengths(gallery)
-    found = [_places_of(_cosines(queries[i:i + block], gallery, lengths), right, tie)
+    cosines = _Cosines(gallery, min(block, len(queries)))
+    found = [_places_of(cosines(queries[i:i + block]), right, tie, cosines.spare)
              for i, right in _right_items(pairs, len(queries), len(gallery), block)]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
 
 
-def _cosines(queries, gallery, lengths, block=8192):
-    """[M, E] and [G, E] of these lengths [G] -> [M, G] in float64; the gallery, which may be large, is never whole in float64."""
-    queries = F.normalize(queries.detach().double(), dim=1)
-    return torch.cat([queries @ part.detach().double().T for part in gallery.split(block)], dim=1).div_(lengths)
+class _Cosines:
+    """Cosines of queries [M, E], M at most `block`, with a gallery [G, E], which may be large and is never whole in float64.
 
+    Its buffers are used again: large ones that come and go leave holes in the heap, which grows by gigabytes.
 
-def _lengths(gallery, block=8192):
-    """Norms [G] in float64, not below what `normalize` divides by."""
-    parts = [part.detach().double().norm(dim=1).clamp(min=1e-12) for part in gallery.split(block)]
-    return torch.cat(parts) if parts else gallery.new_zeros(0, dtype=torch.float64)
+    Attributes:
+        spare: float64 [block, G], for anybody.
+    """
+
+    def __init__(self, gallery, block, chunk=8192):
+        self.gallery, self.chunk = gallery.detach(), chunk
+        self.part = torch.empty(min(chunk, len(gallery)), gallery.shape[1], dtype=torch.float64, device=gallery.device)
+        self.found, self.spare = (torch.empty(block, len(gallery), dtype=torch.float64, device=gallery.device) for _ in range(2))
+        lengths = [self._part(i).norm(dim=1).clamp(min=1e-12) for i in range(0, len(gallery), chunk)]  # as `normalize` has it
+        self.lengths = torch.cat(lengths) if lengths else self.part.new_zeros(0)
+
+    def _part(self, start):
+        rows = self.gallery[start:start + self.chunk]
+        return self.part[:len(rows)].copy_(rows)
+
+    def __call__(self, queries):
+        """Return [M, G], valid until the next call."""
+        queries, found = F.normalize(queries.detach().double(), dim=1), self.found[:len(queries)]
+        for i in range(0, len(self.gallery), self.chunk):
+            part = self._part(i)
+            torch.mm(queries, part.T, out=found[:, i:i + len(part)])
+        return found.div_(self.lengths)
 
 
 def topk_places(scores, labels, tie=0.0):
@@ -118,8 +135,9 @@ def _right_items(pairs, m, g, block):
         yield i, right
 
 
-def _places_of(scores, right, tie):
+def _places_of(scores, right, tie, spare=None):
     right = right.to(scores.device)
-    best = torch.where(right, scores, torch.full_like(scores, -torch.inf)).amax(dim=1, keepdim=True)
+    spare = torch.empty_like(scores) if spare is None else spare[:len(scores)]
+    best = torch.where(right, scores, scores.new_tensor(-torch.inf), out=spare).amax(dim=1, keepdim=True)
     behind = scores < best - tie  # false for NaN, which so counts against the query
-    return (~behind & ~right).sum(dim=1).cpu()
+    return behind.logical_or_(right).logical_not_().sum(dim=1).cpu()
