@@ -8,18 +8,14 @@ towers stand in the config.json of a Hugging Face SigLIP folder. What changes on
 - a shared codebook, which is listed under every depth, is kept once.
 """
 import glob
-import json
 import os
 
 import torch
 
-from dtbox.converters.renaming import Renaming
 from dtbox.errors import InputError, reason
-
-VISION = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224, patch_size=16)
-TEXT = dict(vocab_size=32000, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-            max_position_embeddings=64)
-"""Hugging Face's defaults, which its config files leave out."""
+from dtbox.layers.folders import read_json
+from dtbox.layers.renaming import Renaming
+from dtbox.layers.siglip import map_text, map_vision, text_arguments, timm_arguments
 
 
 def read_source(folder):
@@ -42,17 +38,6 @@ def read_source(folder):
     return config, modern_names(state['state_dict'])
 
 
-def read_json(path):
-    """Read a JSON file; `InputError` where it is missing or broken."""
-    if not os.path.isfile(path):
-        raise InputError(f'{path} does not exist.')
-    try:
-        with open(path, encoding='utf-8') as f:
-            return json.load(f)
-    except json.JSONDecodeError as e:
-        raise InputError(f'{path} is no JSON file: {e}') from e
-
-
 def modern_names(state):
     """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's `module.`."""
     renamed = {}
@@ -62,24 +47,6 @@ def modern_names(state):
             name = name.replace(f'quant_{old}', f'quant_{new}').replace(f'quantizer_{old}', f'quantizer_{new}')
         renamed[name] = value
     return renamed
-
-
-def read_siglip(folder):
-    """Return (vision config, text config) of a Hugging Face SigLIP folder, defaults filled in."""
-    config = read_json(os.path.join(folder, 'config.json'))
-    if 'vision_config' not in config or 'text_config' not in config:
-        raise InputError(f'{folder}/config.json has no vision_config and text_config; expected a SigLIP model\'s folder.')
-    vision, text = {**VISION, **config['vision_config']}, {**TEXT, **config['text_config']}
-    for part, name in ((vision, 'vision_config'), (text, 'text_config')):
-        if part.get('hidden_act', 'gelu_pytorch_tanh') != 'gelu_pytorch_tanh' or part.get('layer_norm_eps', 1e-6) != 1e-6:
-            raise InputError(f'{name} has the activation {part.get("hidden_act")} and epsilon {part.get("layer_norm_eps")}; expected '
-                             'gelu_pytorch_tanh and 1e-6, as in every SigLIP.')
-    return vision, text
-
-
-def ratio(hidden, width):
-    """Return an MLP ratio that gives exactly `hidden` under int(width * ratio)."""
-    return (hidden + 0.5) / width
 
 
 def tokenizer_config(config, vision, text, text_tokenizer=None):
@@ -96,23 +63,16 @@ def tokenizer_config(config, vision, text, text_tokenizer=None):
     if config.get('layer_shortcut') is not None:
         taps[config['layer_shortcut']] = config['weight_shortcut']
     projection = {name: dict(type='AttentionProjection', heads=width // q['dim']) for name, q in quantizers.items()}
-    text_cfg = dict(context_length=text['max_position_embeddings'], vocab_size=text['vocab_size'], width=text['hidden_size'],
-                    heads=text['num_attention_heads'], layers=text['num_hidden_layers'], no_causal_mask=True, pool_type='last',
-                    mlp_ratio=ratio(text['intermediate_size'], text['hidden_size']), proj_bias=True, norm_kwargs=dict(eps=1e-6),
-                    act_kwargs=dict(approximate='tanh'))
     return dict(
         type='VisualTokenizer', image_size=vision['image_size'],
         encoders=dict(trunk=dict(
-            type='TimmViT', name='vit_base_patch16_siglip_224',
-            model_args=dict(embed_dim=width, depth=vision['num_hidden_layers'], num_heads=vision['num_attention_heads'],
-                            patch_size=vision['patch_size'], mlp_ratio=ratio(vision['intermediate_size'], width),
-                            act_layer='gelu_tanh'))),
+            type='TimmViT', name='vit_base_patch16_siglip_224', model_args=timm_arguments(vision))),
         vocabularies=dict(
             pixel=dict(taps=taps, quantizer=quantizers['pixel'], projection=projection['pixel']),
             semantic=dict(taps=config['layer_sem'], quantizer=quantizers['semantic'], projection=projection['semantic'],
                           reinject=config['layer_sem'])),
         decoder=_decoder(config, vision), head=dict(type='TrunkPool'),
-        text=dict(type='OpenCLIPText', embed_dim=width, text_cfg=text_cfg,
+        text=dict(type='OpenCLIPText', embed_dim=width, text_cfg=text_arguments(text),
                   tokenizer=dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'])
                   if text_tokenizer else None))
 
@@ -144,8 +104,10 @@ def _decoder(config, vision):
 def map_state(state, config, vision, text, source='the checkpoint'):
     """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
     rules = Renaming(state, source)
-    _map_vision(rules, vision['num_hidden_layers'])
-    _map_text(rules, text['num_hidden_layers'])
+    map_vision(rules, 'encoders.trunk.trunk.', 'siglip_model.vision_model', vision['num_hidden_layers'])
+    map_text(rules, 'text.tower.', 'siglip_model.text_model', text['num_hidden_layers'])
+    for name in ('logit_scale', 'logit_bias'):
+        rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
     shortcut = config.get('layer_shortcut') is not None
     for name, short in (('pixel', 'pix'), ('semantic', 'sem')):
         target = f'vocabularies.{name}'
@@ -157,47 +119,6 @@ def map_state(state, config, vision, text, source='the checkpoint'):
     rules.tree('decoder.post_quant_conv.', 'post_quant_conv.')
     rules.tree('decoder.decoder.', 'decoder.')
     return rules.finish(ignore=('position_ids',))
-
-
-def _map_vision(rules, depth):
-    ours, theirs = 'encoders.trunk.trunk', 'siglip_model.vision_model'
-    rules.both(f'{ours}.patch_embed.proj', f'{theirs}.embeddings.patch_embedding')
-    rules.copy(f'{ours}.pos_embed', f'{theirs}.embeddings.position_embedding.weight', lambda t: t[None])
-    for i in range(depth):
-        a, b = f'{ours}.blocks.{i}', f'{theirs}.encoder.layers.{i}'
-        rules.stack(f'{a}.attn.qkv', [f'{b}.self_attn.{x}_proj' for x in 'qkv'])
-        for x, y in (('attn.proj', 'self_attn.out_proj'), ('norm1', 'layer_norm1'), ('norm2', 'layer_norm2'),
-                     ('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2')):
-            rules.both(f'{a}.{x}', f'{b}.{y}')
-    rules.both(f'{ours}.norm', f'{theirs}.post_layernorm')
-    rules.copy(f'{ours}.attn_pool.latent', f'{theirs}.head.probe')
-    for part in ('weight', 'bias'):
-        found = rules.take(f'{theirs}.head.attention.in_proj_{part}')
-        if found:
-            width = len(found[0]) // 3
-            rules.target[f'{ours}.attn_pool.q.{part}'] = found[0][:width]
-            rules.target[f'{ours}.attn_pool.kv.{part}'] = found[0][width:]
-    for x, y in (('proj', 'attention.out_proj'), ('norm', 'layernorm'), ('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2')):
-        rules.both(f'{ours}.attn_pool.{x}', f'{theirs}.head.{y}')
-
-
-def _map_text(rules, depth):
-    ours, theirs = 'text.tower', 'siglip_model.text_model'
-    rules.copy(f'{ours}.token_embedding.weight', f'{theirs}.embeddings.token_embedding.weight')
-    rules.copy(f'{ours}.positional_embedding', f'{theirs}.embeddings.position_embedding.weight')
-    for i in range(depth):
-        a, b = f'{ours}.transformer.resblocks.{i}', f'{theirs}.encoder.layers.{i}'
-        for part in ('weight', 'bias'):
-            found = rules.take(*(f'{b}.self_attn.{x}_proj.{part}' for x in 'qkv'))
-            if found:
-                rules.target[f'{a}.attn.in_proj_{part}'] = torch.cat(found)
-        for x, y in (('attn.out_proj', 'self_attn.out_proj'), ('ln_1', 'layer_norm1'), ('ln_2', 'layer_norm2'),
-                     ('mlp.c_fc', 'mlp.fc1'), ('mlp.c_proj', 'mlp.fc2')):
-            rules.both(f'{a}.{x}', f'{b}.{y}')
-    rules.both(f'{ours}.ln_final', f'{theirs}.final_layer_norm')
-    rules.both(f'{ours}.text_projection', f'{theirs}.head')
-    for name in ('logit_scale', 'logit_bias'):
-        rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
 
 
 def _map_projection(rules, ours, theirs):

@@ -8,6 +8,7 @@ from dtbox import __version__
 from dtbox.config_text import dump_config
 from dtbox.converters import dualtoken
 from dtbox.errors import InputError
+from dtbox.layers.siglip import sizes_of_folder
 from dtbox.layers.weights import load_into
 from dtbox.registry import TOKENIZERS
 
@@ -30,7 +31,8 @@ def convert_dualtoken(src, dst, siglip=None):
     siglip = siglip or config.get('pretrained_model')
     if not siglip or not os.path.isdir(siglip):
         raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. Give --siglip DIR.')
-    vision, text = dualtoken.read_siglip(siglip)
+    sizes = sizes_of_folder(siglip)
+    vision, text = sizes.vision, sizes.text
     words = os.path.join(siglip, 'tokenizer.json')
     words = words if os.path.isfile(words) else None
     try:

@@ -1,3 +1,3 @@
 """Images to tokens per layer, staged. `base.py` is the contract; one file a family."""
-from dtbox.encoders import cnn, open_clip_tower, timm_vit  # noqa: F401
+from dtbox.encoders import cnn, open_clip_tower, siglip, timm_vit  # noqa: F401
 from dtbox.encoders.base import Encoder  # noqa: F401

@@ -1,2 +1,2 @@
 """Text towers and their tokenizers."""
-from dtbox.texts import mean_pool, tokenizers, towers  # noqa: F401
+from dtbox.texts import mean_pool, siglip, tokenizers, towers  # noqa: F401

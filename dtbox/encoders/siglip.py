@@ -1,0 +1,51 @@
+"""The image tower of any published SigLIP, with the activation and epsilon that it was trained with, from whichever layout its weights have."""
+from dtbox.encoders.timm_vit import StagedTimm, build_timm, resampled
+from dtbox.errors import InputError
+from dtbox.layers.folders import load_published
+from dtbox.layers.siglip import sizes_of, timm_arguments, vision_keys, vision_state
+from dtbox.layers.weights import load_into, with_prefix
+from dtbox.registry import ENCODERS
+
+
+@ENCODERS.register_module()
+class SigLIP(StagedTimm):
+    """SigLIP's (arXiv 2303.15343) or SigLIP 2's (arXiv 2502.14786) vision transformer with its attention pool.
+
+    Patch 14 at 384 pixels makes 27 x 27 tokens; the last 6 rows and columns of pixels are not seen, as in the original.
+
+    Args:
+        name: Hugging Face's, timm's or open_clip's name (`google/siglip2-so400m-patch14-384`, `ViT-L-16-SigLIP2-384`,
+            `vit_base_patch16_siglip_256`), or a local folder with Hugging Face's config.json.
+        image_size: pixels; None takes that of the name.
+        weights: None (random, or those of the folder that `name` is); 'hub', to fetch them; a local folder (Hugging Face, open_clip, timm); a
+            file of such a folder; a `dtbox://` name.
+        prefix: take only the file's keys under this prefix.
+        resample: fit patch kernels and positions to another image or patch size (see TimmViT).
+        checkpoint: recompute blocks in the backward pass.
+        vision: entries of Hugging Face's `vision_config` that differ (num_hidden_layers, ...), for small models of the same shape.
+
+    Raises:
+        InputError: an unknown name; from `init_weights`, weights that do not match, with their keys.
+    """
+
+    def __init__(self, name, image_size=None, weights=None, prefix='', resample=False, checkpoint=False, vision=None):
+        sizes = sizes_of(name)
+        wrong = set(vision or {}) - set(sizes.vision)
+        if wrong:
+            raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: {", ".join(sizes.vision)}.')
+        config = {**sizes.vision, **(vision or {})}
+        super().__init__(build_timm('vit_base_patch16_siglip_224', image_size or config['image_size'], timm_arguments(config)), checkpoint)
+        self.name, self.hub, self.prefix, self.resample = name, sizes.hub, prefix, resample
+        self.weights = name if weights is None and sizes.hub == '' else weights
+
+    def init_weights(self):
+        """Load `weights` into the trunk; `InputError` lists every key that does not match."""
+        if self.weights is None:
+            return
+        if self.prefix:
+            state, source = load_published(self.weights)
+            state = with_prefix(state, self.prefix)
+        else:
+            state, source = load_published(self.weights, vision_keys, self.hub)
+        state = vision_state(state, self.depth, source)
+        load_into(self.trunk, resampled(state, self.trunk) if self.resample else state, source)

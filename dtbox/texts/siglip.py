@@ -1,0 +1,62 @@
+"""The text tower of any published SigLIP, with its tokenizer from a local file."""
+import os
+
+import torch
+
+from dtbox.errors import InputError
+from dtbox.layers.folders import load_published, read_json
+from dtbox.layers.siglip import sizes_of, text_arguments, text_keys, text_state
+from dtbox.layers.weights import load_into
+from dtbox.registry import TEXTS
+from dtbox.texts.towers import OpenCLIPText
+
+PADS = {1: '</s>', 2: '<pad>'}
+"""Version -> the padding token of its tokenizer, where its folder does not say."""
+
+
+@TEXTS.register_module()
+class SigLIPText(OpenCLIPText):
+    """SigLIP's (arXiv 2303.15343) or SigLIP 2's (arXiv 2502.14786) text transformer: no mask, padding attends, the last of 64 positions is the text.
+
+    Args:
+        name: as in the encoder `SigLIP`.
+        weights: as there; also scale and bias of the logits are read.
+        tokenizer: config of the tokenizer; None takes the tokenizer.json of a local folder that `weights` or `name` is, where there is one.
+        text: entries of Hugging Face's `text_config` that differ, for small models of the same shape.
+
+    Raises:
+        InputError: an unknown name; from `init_weights`, weights that do not match, with their keys.
+    """
+
+    def __init__(self, name, weights=None, tokenizer=None, text=None):
+        sizes = sizes_of(name)
+        wrong = set(text or {}) - set(sizes.text)
+        if wrong:
+            raise InputError(f'`text` has {", ".join(sorted(wrong))}; expected entries of a text_config: {", ".join(sizes.text)}.')
+        config = {**sizes.text, **(text or {})}
+        weights = name if weights is None and sizes.hub == '' else weights
+        words = os.path.join(weights or '', 'tokenizer.json')
+        if tokenizer is None and weights and os.path.isfile(words):
+            tokenizer = dict(type='FileTokenizer', file=words, context_length=config['max_position_embeddings'],
+                             pad=padding(weights) or PADS[sizes.version])
+        super().__init__(embed_dim=config.get('projection_size') or config['hidden_size'], text_cfg=text_arguments(config), tokenizer=tokenizer,
+                         weights=weights)
+        self.name, self.hub, self.layers = name, sizes.hub, config['num_hidden_layers']
+
+    def init_weights(self):
+        """Load `weights` into the tower, and scale and bias where they are there."""
+        if self.weights is None:
+            return
+        state, source = load_published(self.weights, text_keys, self.hub)
+        state, scalars = text_state(state, self.layers, source)
+        load_into(self.tower, state, source)
+        with torch.no_grad():
+            for key, value in scalars.items():
+                getattr(self, key).copy_(value)
+
+
+def padding(folder):
+    """Return the padding token that a folder's tokenizer_config.json names, or None."""
+    path = os.path.join(folder, 'tokenizer_config.json')
+    pad = read_json(path).get('pad_token') if os.path.isfile(path) else None
+    return pad.get('content') if isinstance(pad, dict) else pad
