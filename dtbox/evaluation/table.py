@@ -22,7 +22,8 @@ _NUMBERS = {
     'dead': ('dead', '.0f'),
     'kept': ('mean R@1 kept by tokens', '.1%'),
 }
-_FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-'}
+_FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-', 'knn_top': 'k-NN top-',
+             'linear_top': 'linear probe top-'}
 _CODES = {'usage': 'codes in use', 'perplexity': 'perplexity', 'dead': 'dead codes'}
 _USE = tuple(_CODES)
 _LESS = {'l1', 'l2', 'mse', 'rmse', 'mae', 'error', 'loss', 'nll', 'distance', 'frechet', 'fid', 'rfid', 'kid', 'lpips', 'dists'}

@@ -71,7 +71,8 @@ def sharded(folder, out):
 def open_clip_layout(folder, out):
     encoder, tower = vision(folder), text(folder)
     state = {**{f'visual.trunk.{k}': v for k, v in encoder.trunk.state_dict().items()},
-             **{f'text.{k}': v for k, v in tower.tower.state_dict().items()}, 'logit_scale': tower.logit_scale.detach(), 'logit_bias': tower.logit_bias.detach()}
+             **{f'text.{k}': v for k, v in tower.tower.state_dict().items()},
+             'logit_scale': tower.logit_scale.detach(), 'logit_bias': tower.logit_bias.detach()}
     save_file({k: v.contiguous() for k, v in state.items()}, out / 'open_clip_model.safetensors')
 
 
