@@ -65,12 +65,13 @@ class SpatialAttention(nn.Module):
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.attend = sdpa
 
     def forward(self, x):
         """x [B,C,H,W] -> [B,C,H,W]."""
         h = self.norm(x)
         q, k, v = (f(h).flatten(2).transpose(1, 2).unsqueeze(1) for f in (self.q, self.k, self.v))
-        h = sdpa(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        h = self.attend(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(h)
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from dtbox.encoders.base import Encoder, as_pair
 from dtbox.errors import InputError, closest
+from dtbox.layers.attention_switch import switch_attention
 from dtbox.registry import DECODERS, ENCODERS, HEADS, TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
 from dtbox.tokenizers.passes import Pass, plan
@@ -26,12 +27,13 @@ class VisualTokenizer(nn.Module):
         decoder: decoder config, with `reads`: names of the vocabularies whose features it gets, joined along channels.
         head: head config.
         text: text tower config.
+        attention: backend of every attention in it, and in the teacher: 'sdpa', 'xformers', 'eager' or a plugin's; None leaves each part its own.
 
     Attributes:
         streams: dict name -> Stream, what `encode` returns the codes of: a vocabulary, or a quantizer that several share.
     """
 
-    def __init__(self, encoders, image_size, vocabularies=None, decoder=None, head=None, text=None, quantizers=None):
+    def __init__(self, encoders, image_size, vocabularies=None, decoder=None, head=None, text=None, quantizers=None, attention=None):
         super().__init__()
         self.image_size = as_pair(image_size)
         if not encoders:
@@ -55,6 +57,9 @@ class VisualTokenizer(nn.Module):
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of {self.text.pooled_dim}; '
                              'they must agree.', 'head')
+        self.attention = attention
+        if attention is not None:
+            switch_attention(self, attention)
 
     def _build_decoder(self, cfg):
         args = dict(cfg)

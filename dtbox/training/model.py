@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 
 from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.evaluation.base import EvalContext
+from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.training.preprocess import prepare
@@ -64,6 +65,8 @@ class TokenizerTraining(BaseModel):
             raise InputError(f'needs the keys encoder and layer; {e} is missing.', 'teacher') from e
         except InputError as e:
             raise e.within('teacher') from e.__cause__
+        if teacher is not None and self.tokenizer.attention is not None:
+            switch_attention(teacher.encoder, self.tokenizer.attention)
         object.__setattr__(self, 'teacher', teacher)
         if self.criterion is not None:
             self.criterion.bind(teacher)

@@ -50,3 +50,64 @@ def test_missing_xformers_names_the_extra(monkeypatch):
 def test_unknown_backend():
     with pytest.raises(InputError, match='Did you mean `sdpa`'):
         ATTENTION.get('spda')
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 5, 7), (1, 1, 5, 7), (5, 7)])
+def test_biases(shape):
+    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    for bias in (torch.randn(shape), torch.rand(shape) > 0.3):
+        if bias.dtype == torch.bool:
+            bias[..., 0] = True
+        assert torch.allclose(sdpa(q, k, v, bias=bias), eager(q, k, v, bias=bias), atol=1e-6)
+
+
+# ---- xformers, by its documented semantics: [B, M, H, K] tensors, scale 1/sqrt(K), an additive bias whose rows are aligned ------
+
+class Kernels:
+    """What `xformers.ops.memory_efficient_attention` is documented to compute."""
+
+    class LowerTriangularMask:
+        """Causal."""
+
+    def memory_efficient_attention(self, query, key, value, attn_bias=None):
+        assert all(t.is_contiguous() for t in (query, key, value))
+        b, m, h, w = query.shape
+        scores = torch.einsum('bmhk,bnhk->bhmn', query, key) / w ** 0.5
+        if isinstance(attn_bias, self.LowerTriangularMask):
+            scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float('-inf'))
+        elif attn_bias is not None:
+            assert attn_bias.shape == scores.shape and attn_bias.dtype == query.dtype and attn_bias.stride(-2) % 8 == 0 and attn_bias.stride(-1) == 1
+            scores = scores + attn_bias
+        return torch.einsum('bhmn,bnhk->bmhk', scores.softmax(-1), value)
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'xformers.ops', Kernels())
+    monkeypatch.setitem(sys.modules, 'xformers', type(sys)('xformers'))
+    monkeypatch.setattr('dtbox.layers.attention.xformers_flaw', lambda: None)
+    return ATTENTION.get('xformers')
+
+
+def test_layout_scale_and_bias_of_xformers(kernels):
+    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    assert torch.allclose(kernels(q, k, v), sdpa(q, k, v), atol=1e-6)
+    assert torch.allclose(kernels(q, k[:, :, :5], v[:, :, :5], causal=True), sdpa(q, k[:, :, :5], v[:, :, :5], causal=True), atol=1e-6)
+    look = torch.rand(5, 7) > 0.3
+    look[:, 0] = True
+    for bias in (torch.randn(1, 3, 5, 7), look):
+        assert torch.allclose(kernels(q, k, v, bias=bias), sdpa(q, k, v, bias=bias), atol=1e-6)
+    with pytest.raises(InputError, match='takes `causal` or `bias`, not both'):
+        kernels(q, k, v, causal=True, bias=look)
+
+
+def test_xformers_that_cannot_run_says_why(monkeypatch):
+    from dtbox.layers.attention import check_backend
+    monkeypatch.setitem(sys.modules, 'xformers.ops', Kernels())
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(InputError, match="cannot run here: its kernels need a CUDA device, and there is none. Install .* or choose 'sdpa'"):
+        check_backend('xformers')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setitem(sys.modules, 'xformers', type(sys)('xformers'))
+    with pytest.raises(InputError, match='its kernels do not load under torch'):
+        check_backend('xformers')
