@@ -71,12 +71,12 @@ class Retrieval(Metric):
         self.found = None
         self.pictures += [str(keys[i]) for i in told]
         self.names += [(str(keys[i]), text) for i in told for text in captions[i]]
-        self.rows['text'].append(self._embed(batch, outputs, captions, told))
+        _append(self.rows['text'], self._embed(batch, outputs, captions, told))
         for name, value in side_embeddings(outputs).items():
             if value is None:
                 self.leave_out(REASONS['pooled' if name == 'tokens' else 'teacher.pooled'], size)
             else:
-                self.rows[name].append(F.normalize(value.detach().float(), dim=1).cpu()[told])
+                _append(self.rows[name], F.normalize(value.detach().float(), dim=1).cpu()[told])
 
     def _embed(self, batch, outputs, captions, told):
         """Embeddings of the captions of the pictures `told`, one after the other."""
@@ -144,6 +144,14 @@ class Retrieval(Metric):
             self.found['t2i'][1][side] = places(text, rows, pairs.flip(1), TIE)
             self.found['i2t'][1][side] = places(rows, text, pairs, TIE)
         return self.found
+
+
+def _append(rows, piece, block=4096):
+    """Append a piece [M, E] to a list of them; small ones are joined to blocks, since thousands of them leave holes in the heap when they go."""
+    rows.append(piece)
+    small = sum(len(r) < block for r in rows)  # they are the last ones
+    if small and sum(len(r) for r in rows[-small:]) >= block:
+        rows[-small:] = [torch.cat(rows[-small:])]
 
 
 def _stack(rows):
