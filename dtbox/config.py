@@ -29,8 +29,8 @@ UNTYPED = {
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 
-OPEN = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups')
-"""Dicts of parts by name: a child config or an override may add to them."""
+OPEN = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups', 'tiny')
+"""Dicts of parts by name, and the options of the tiny size: a child config or an override may add to them."""
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 

@@ -21,7 +21,17 @@ _NUMBERS = {
     'perplexity': ('perplexity', '.1f'),
     'dead': ('dead', '.0f'),
     'kept': ('mean R@1 kept by tokens', '.1%'),
+    'video_psnr': ('PSNR of frames [dB]', '.2f'),
+    'frame_pairs': ('pairs of frames', '.0f'),
+    'change/source': ('change of the source', '.4f'),
+    'change/made': ('change of what is made', '.4f'),
+    'flicker': ('flicker', '.4f'),
 }
+_GROUPS = {
+    'region_psnr': ('PSNR [dB], {}', '.2f'), 'region_l1': ('L1, {}', '.4f'), 'region_count': ('masks, {}', '.0f'),
+    'region_top1': ('category top-1, {}', '.1%'), 'churn': ('codes changed, {}', '.1%'),
+    'psnr': ('PSNR [dB], {}', '.2f'), 'ssim': ('SSIM, {}', '.4f'), 'seconds': ('seconds, {}', '.3g'), 'peak_mb': ('peak memory [MB], {}', ',.0f')}
+"""Names before a slash: what stands behind it is a part of the pictures, a vocabulary, a size."""
 _FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-', 'knn_top': 'k-NN top-',
              'linear_top': 'linear probe top-'}
 _CODES = {'usage': 'codes in use', 'perplexity': 'perplexity', 'dead': 'dead codes'}
@@ -148,7 +158,9 @@ def label_of(metric):
 def format_of(metric):
     """Return the format specification in which a metric is shown: 'psnr' -> '.2f', 't2i_r1/tokens' -> '.1%'."""
     key = metric.rpartition('/')[0] if _sided(metric) else metric.split('/')[0] if _usage(metric) else metric
-    return '.1%' if _family(key) else _NUMBERS.get(key, ('', '.4g'))[1]
+    if key in _NUMBERS or _family(key):
+        return '.1%' if _family(key) else _NUMBERS[key][1]
+    return _GROUPS.get(key.partition('/')[0], ('', '.4g'))[1] if '/' in key else '.4g'
 
 
 def lower_is_better(metric):
@@ -158,7 +170,9 @@ def lower_is_better(metric):
 
 
 def _text(key):
-    family = _family(key)
+    family, (group, _, part) = _family(key), key.partition('/')
+    if part and group in _GROUPS and key not in _NUMBERS:
+        return _GROUPS[group][0].format(part.replace('/', ' '))
     return _NUMBERS[key][0] if key in _NUMBERS else _FAMILIES[family] + key[len(family):] if family else key
 
 

@@ -18,6 +18,7 @@ class CommitmentLoss(Loss):
             vocabularies = (vocabularies,)
         self.vocabularies = None if vocabularies is None else tuple(vocabularies)
         self.kind = kind
+        self.requires = ('losses',)
         if self.vocabularies is not None:
             self.names = tuple(f'{kind}_{v}' for v in self.vocabularies)
             self.requires = tuple(f'losses.{v}.{kind}' for v in self.vocabularies)
@@ -42,8 +43,7 @@ class QuantizerLoss(Loss):
     def __init__(self, vocabularies=None):
         super().__init__()
         self.vocabularies = (vocabularies,) if isinstance(vocabularies, str) else vocabularies
-        if self.vocabularies is not None:
-            self.requires = tuple(f'losses.{v}' for v in self.vocabularies)
+        self.requires = ('losses',) if self.vocabularies is None else tuple(f'losses.{v}' for v in self.vocabularies)
 
     def terms(self, outputs, batch):
         """See Loss."""

@@ -101,26 +101,29 @@ class VisualTokenizer(nn.Module):
 
     # ---- a whole pass: the only entry of training -------------------------------------------------------------
 
-    def forward(self, images, text_ids=None, reconstruct=True):
-        """Run everything that exists.
+    def forward(self, images, text_ids=None, reconstruct=True, vocabularies=None):
+        """Run everything that exists, or what is asked for.
 
         Args:
             images: [B,3,H,W] in [-1,1].
             text_ids: [T,L] int64, or None.
             reconstruct: whether the decoder runs.
+            vocabularies: names of those to run beside what decoder and head read; None runs all.
 
         Returns:
             TokenizerOutput.
         """
         self.check_images(images)
         run = Pass(self, images, collect=True)
-        outputs = {name: run.vocabulary(name) for name in self.vocabularies}
-        firsts = {name: next(iter(stream.vocabularies)) for name, stream in self.streams.items()}
+        reconstruct = reconstruct and self.decoder is not None
+        wanted = set(self.vocabularies if vocabularies is None else vocabularies) | set(self.reads if reconstruct else ())
+        outputs = {name: run.vocabulary(name) for name in self.vocabularies if name in wanted}
+        firsts = {name: next((v for v in stream.vocabularies if v in outputs), None) for name, stream in self.streams.items()}
+        firsts = {name: first for name, first in firsts.items() if first is not None}
         texts = self.text is not None and text_ids is not None
         return TokenizerOutput(
             images=images,
-            reconstructions=self.decoder(self._joined({n: o.features for n, o in outputs.items()}))
-            if self.decoder is not None and reconstruct else None,
+            reconstructions=self.decoder(self._joined({n: o.features for n, o in outputs.items()})) if reconstruct else None,
             codes={s: outputs[first].codes for s, first in firsts.items()}, features={n: o.features for n, o in outputs.items()},
             losses={s: outputs[first].losses for s, first in firsts.items()},
             pooled=self._pool(run) if self.head is not None else None, last=self._read(run) if self.head is not None else None,

@@ -73,6 +73,7 @@ def schedulers(cfg, optim):
     if not cfg:
         return None
     table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
+    table = {name: group for name, group in table.items() if group is not None}  # one that a child config takes out
     for name in table:
         if name not in optim:
             raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')

@@ -167,10 +167,19 @@ class TokenizerTraining(BaseModel):
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')
             ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
-        outputs = self.entry(batch.images, ids, reconstruct)
+        outputs = self.entry(batch.images, ids, reconstruct, self._running(requires))
         if any(name.startswith('teacher.') for name in requires):
             outputs = outputs.replace(teacher=self.teacher(batch.images))
         return outputs
+
+    def _running(self, requires):
+        """Vocabularies that a step runs: all but those that are frozen and that no loss names; their codebooks stand still."""
+        named = {name.split('.')[1] for name in requires if name.startswith(('features.', 'losses.'))}
+        def frozen(vocabulary):
+            own = [p.requires_grad for p in vocabulary.parameters()]
+            return own and not any(own)
+        return [name for name, vocabulary in self.tokenizer.vocabularies.items()
+                if 'losses' in requires or {name, self.tokenizer.stream_of(name).name} & named or not frozen(vocabulary)]
 
     def _adversarial_terms(self, outputs, terms):
         self.discriminator.requires_grad_(False)

@@ -18,20 +18,21 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         total: iterations of the run.
         warmup: iterations of the warm-up; below 1 a share of `total`.
         floor: final learning rate as a share of the base.
+        zero: begin the warm-up at 0 instead, base * k / warmup (DualToken's discriminator).
     """
 
-    def __init__(self, optimizer, total, warmup=0.05, floor=0.0, last_step=-1, by_epoch=False, verbose=False):
+    def __init__(self, optimizer, total, warmup=0.05, floor=0.0, zero=False, last_step=-1, by_epoch=False, verbose=False):
         if total < 1 or warmup < 0 or not 0 <= floor <= 1:
             raise InputError(f'expected total >= 1, warmup >= 0 and floor in [0, 1]; got total={total}, warmup={warmup}, floor={floor}.',
                              'param_scheduler')
-        self.total, self.floor = int(total), floor
+        self.total, self.floor, self.zero = int(total), floor, bool(zero)
         self.warmup = int(warmup if warmup >= 1 else round(warmup * total))
         super().__init__(optimizer, begin=0, end=self.total + 1, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
 
     def factor(self, step):
         """Return the learning rate of iteration `step` (from 0) as a share of the base."""
         if step < self.warmup:
-            return (step + 1) / self.warmup
+            return (step + (not self.zero)) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -35,7 +35,7 @@ def test_config_is_not_changed():
 
 
 def test_requires_lists_what_the_losses_read():
-    assert Criterion(FULL).requires == ['features.semantic', 'images', 'reconstructions', 'teacher.tokens']
+    assert Criterion(FULL).requires == ['features.semantic', 'images', 'losses', 'reconstructions', 'teacher.tokens']
 
 
 def test_terms_without_any_value_sum_to_zero(outputs, batch):
