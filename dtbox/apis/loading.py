@@ -36,13 +36,38 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
     cfg, path = open_config(run, checkpoint, plugins=plugins)
     state = checkpoints.load(path)
     warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-    model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
-    load_into(model, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
+    model = build_with({'type': 'VisualTokenizer', **cfg.model.tokenizer}, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
     try:
         model = cast(model, dtype).to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as e:
         raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
     return Tokenizer(model, eval_pipeline(cfg, model.image_size))
+
+
+def build_with(cfg, state, source):
+    """Build a tokenizer around the tensors of a state dict: nothing is initialised first, nothing is there twice.
+
+    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual, and the weights copied.
+    """
+    model = _without_memory(cfg)
+    empty = model is not None
+    if not empty:
+        model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    load_into(model, state, source, assign=empty)
+    return model
+
+
+def _without_memory(cfg):
+    """Return the model on the meta device, or None where it is not all parameters and saved buffers."""
+    try:
+        with torch.device('meta'):
+            model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    except Exception:  # whatever it is, building it as usual works, or tells what is wrong
+        return None
+    saved = set(model.state_dict())
+    computed = any(name not in saved for name, _ in model.named_buffers())
+    computed |= any(isinstance(value, torch.Tensor) and value.is_meta for module in model.modules() for value in vars(module).values())
+    return None if computed else model
 
 
 def cast(model, dtype):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.registry import MODELS
 from dtbox.structures import QuantizerOutput
 
@@ -99,7 +99,11 @@ def describe(cfg):
     if nets and model_cfg.get('adversarial'):
         model_cfg['adversarial'] = dict(model_cfg['adversarial'], adaptive=None)
     with torch.device('meta'):
-        model = MODELS.build(model_cfg, where='model')
+        try:
+            model = MODELS.build(model_cfg, where='model')
+        except (RuntimeError, NotImplementedError) as e:
+            raise InputError(f'the model cannot be built without memory, a part of it computes with numbers when it is built ({reason(e)}). '
+                             'Let that part use plain Python numbers in its constructor.', 'model') from e
         frozen_by_config(model, cfg)
         found = _measure(model, missing)
         for net in nets:
@@ -123,7 +127,8 @@ def _measure(model, missing):
     from torch.utils.flop_counter import FlopCounterMode
     tokenizer = model.tokenizer.train()
     streams = {name: (s.tokens, len(s.sizes), max(s.sizes)) for name, s in tokenizer.streams.items()}
-    search = sum(s.tokens * sum(2 * k * (s.quantizer.dim + 1) for k in s.sizes) for s in tokenizer.streams.values())
+    search = sum(s.tokens * sum(2 * k * (_code_width(s.quantizer, k) + 1) for k in s.sizes if _code_width(s.quantizer, k))
+                 for s in tokenizer.streams.values())
     for stream in tokenizer.streams.values():
         stream.quantizer.forward = _Passing(len(stream.sizes))
     counter = FlopCounterMode(display=False)
@@ -159,6 +164,11 @@ def _measure(model, missing):
     parts['quantizers'] = Part(flops=search)
     buffers = sum(b.numel() * b.element_size() for b in model.buffers())
     return Description(parts, sum(s[0] for s in streams.values()), tokenizer.budget().bits, streams, buffers, kept.bytes, missing=missing)
+
+
+def _code_width(quantizer, size):
+    """Return the width of a table of so many rows, 0 where the quantizer looks nothing up."""
+    return next((t.shape[-1] for t in quantizer.state_dict().values() if t.ndim >= 2 and size in t.shape[:-1]), 0)
 
 
 def _lpips(net, size, missing):

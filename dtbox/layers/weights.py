@@ -68,7 +68,7 @@ def with_prefix(state, prefix):
     return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
 
 
-def load_into(module, state, source, ignore=()):
+def load_into(module, state, source, ignore=(), assign=False):
     """Load `state` into `module`, exactly.
 
     Args:
@@ -76,6 +76,7 @@ def load_into(module, state, source, ignore=()):
         state: dict name -> tensor.
         source: where it came from, for the message.
         ignore: prefixes of names that may be missing or left over.
+        assign: let the module have the tensors of `state` themselves, in its own types, instead of copying them; its own may be on the meta device.
 
     Raises:
         InputError: listing every key that is missing, left over or of the wrong shape.
@@ -90,7 +91,7 @@ def load_into(module, state, source, ignore=()):
         raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
                          + _listing('left over', extra) + _listing('wrong shape', shapes)
                          + ' Check that the name, the sizes and the file belong together.')
-    module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+    module.load_state_dict({k: v.to(own[k].dtype) if assign else v for k, v in state.items() if k in own}, strict=False, assign=assign)
 
 
 def resize_positions(state, module):

@@ -43,7 +43,7 @@ class FSQ(Quantizer):
         self.register_buffer('basis', basis, persistent=False)
         # codes as one product of whole numbers, in the narrowest float type that holds them all exactly
         self.exact = torch.float32 if math.prod(levels) <= 2 ** 24 else torch.float64 if math.prod(levels) <= 2 ** 53 else None
-        self.zero = int((basis * (sizes // 2)).sum())
+        self.zero = sum(math.prod(levels[:i]) * (n // 2) for i, n in enumerate(levels))
 
     def _bound(self, z):
         return torch.addcmul(-self.offset, (z + self.shift).tanh(), self.half_range)

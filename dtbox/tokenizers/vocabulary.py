@@ -114,8 +114,8 @@ class Vocabulary(nn.Module):
         self.post_projection = PROJECTIONS.build({**(post_projection or projection), 'in_dim': code_dim, 'out_dim': self.out_dim},
                                                  where='post_projection')
         if learn:
-            if (weights <= 0).any():
-                raise InputError(f'a learned soft split starts from positive weights; got {weights.tolist()}.', 'taps')
+            if any(w <= 0 for _, w in parsed):
+                raise InputError(f'a learned soft split starts from positive weights; got {[w for _, w in parsed]}.', 'taps')
             self.tap_logits = nn.Parameter(weights.log())
         else:
             self.tap_weights = [w for _, w in parsed]
