@@ -10,7 +10,7 @@ import dtbox
 
 ROOT = Path(dtbox.__file__).parent
 LEVELS = {
-    0: ('', 'errors', 'registry', 'structures', 'config', 'config_text', 'files', 'memory', 'plugins', 'cli'),
+    0: ('', 'errors', 'registry', 'structures', 'config', 'config_text', 'files', 'locks', 'memory', 'plugins', 'cli'),
     1: ('layers',),
     2: ('encoders', 'texts', 'quantizers', 'decoders', 'heads', 'losses'),
     3: ('tokenizers',),

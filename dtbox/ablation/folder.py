@@ -8,13 +8,13 @@ import re
 import time
 
 from dtbox.ablation.grid import TAKEN
-from dtbox.ablation.locks import Locked, wait_until_free
 from dtbox.ablation.machine import cores, processor
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config_text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation.stamps import stamp_of
 from dtbox.files import move_aside, write_atomic
+from dtbox.locks import Locked, wait_until_free
 
 FORMAT = 1
 CHECKPOINT = 'checkpoint.pth'

@@ -16,8 +16,8 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 import traceback  # noqa: E402
 
-from dtbox.ablation.locks import Locked  # noqa: E402
 from dtbox.files import no_room, write_atomic  # noqa: E402
+from dtbox.locks import Locked  # noqa: E402
 
 RECORD = 'trial.json'
 NO_ROOM = 74

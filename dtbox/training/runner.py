@@ -14,6 +14,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.files import move_aside
 from dtbox.layers.weights import register_scheme
+from dtbox.locks import Locked, wait_until_free
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
 from dtbox.training import checkpoint as checkpoints
@@ -22,6 +23,9 @@ from dtbox.training.ready import build_run, start_ranks
 from dtbox.training.schedules import StepSchedules
 
 register_scheme()
+
+LOCK = '.running'
+"""File of a run folder that is locked while a run trains in it."""
 
 
 class Runner(MMRunner):
@@ -77,6 +81,13 @@ class Runner(MMRunner):
         if not resume:
             runner.dump_config()
         return runner
+
+    def train(self):
+        """Train; meanwhile the run folder is this run's alone."""
+        if get_rank() != 0:
+            return super().train()
+        with Locked(os.path.join(self.work_dir, LOCK), 'the run'):
+            return super().train()
 
     def _init_model_weights(self):
         pass  # loaded before the run folder was touched
@@ -243,9 +254,15 @@ def prepare_folder(work_dir, resume):
     """Make the run folder. A folder that is there is resumed on request, and else moved to NAME.1; returns where to.
 
     Only rank 0 touches the disk; the others wait.
+
+    Raises:
+        InputError: the folder is a file, or another run uses it.
     """
     moved = [None]
     if get_rank() == 0:
+        other = wait_until_free(os.path.join(work_dir, LOCK))
+        if other:
+            raise InputError(f'another run (pid {other}) uses the folder {work_dir}. Wait for it or stop it, or give another --work-dir.')
         if os.path.exists(work_dir) and not os.path.isdir(work_dir):
             raise InputError(f'the work dir {work_dir} is a file. Give a folder that is new or holds a run.')
         moved = [None if resume else move_aside(work_dir)]

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from dtbox.ablation import GridFolder, read_grid, run_grid
-from dtbox.ablation.locks import Locked, held, wait_until_free
 from dtbox.ablation.run import SHARE, Work, how_it_ended
 from dtbox.ablation.trial import NO_ROOM, read_record, write_record
 from dtbox.errors import InputError
+from dtbox.locks import Locked, held, wait_until_free
 from tests.ablation import conftest
 
 FIRST = '1__wide__seed0'
@@ -135,7 +135,7 @@ def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkey
     instant(outcome={FIRST: -9})
     run_grid(grid, out)
     path = os.path.join(out, 'trials', FIRST, '.lock')
-    hold = ('import sys, time\nfrom dtbox.ablation.locks import Locked\n'
+    hold = ('import sys, time\nfrom dtbox.locks import Locked\n'
             f'with Locked({path!r}, "x"):\n    print(1, flush=True)\n    time.sleep(float(sys.argv[1]))')
     engine = instant()
     with subprocess.Popen([sys.executable, '-c', hold, '60'], stdout=subprocess.PIPE) as other:

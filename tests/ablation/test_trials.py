@@ -13,8 +13,8 @@ import pytest
 
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation.engines import make_engine
-from dtbox.ablation.locks import wait_until_free
 from dtbox.ablation.trial import read_record
+from dtbox.locks import wait_until_free
 from tools.ablate import main
 
 FACTS = ('seconds', 'peak_mb')  # times are never the same

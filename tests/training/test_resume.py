@@ -87,6 +87,20 @@ def test_an_earlier_run_is_moved_aside(whole, tmp_path):
     assert (folder / 'checkpoint.pth').is_file()
 
 
+def test_a_folder_that_another_run_uses_is_refused(whole, tmp_path, monkeypatch):
+    from dtbox.locks import Locked, wait_until_free
+    monkeypatch.setattr('dtbox.training.runner.wait_until_free', lambda path: wait_until_free(path, 0.2))
+    folder = tmp_path / 'run'
+    train(folder, max_iters=1)
+    with Locked(str(folder / '.running'), 'the run'):
+        for resume in (False, True):
+            with pytest.raises(dtbox.InputError, match=rf'another run \(pid {os.getpid()}\) uses the folder .*run. Wait .* another --work-dir'):
+                train(folder, resume=resume, max_iters=1)
+    assert not (tmp_path / 'run.1').exists()
+    train(folder, max_iters=1)  # it is free again
+    assert (tmp_path / 'run.1').exists()
+
+
 def test_resume_refuses_another_run(whole, tmp_path):
     folder = tmp_path / 'run'
     train(folder, max_iters=2)
