@@ -1,4 +1,4 @@
-"""Turn published weights into a run folder: python tools/convert_checkpoint.py dualtoken SRC DST [--siglip DIR]"""
+"""Turn published weights into a run folder: python tools/convert_checkpoint.py dualtoken|vqgan SRC DST"""
 import argparse
 
 from dtbox.cli import main_guard
@@ -13,9 +13,13 @@ def main(argv=None):
     dualtoken.add_argument('src', help='folder with config.json and one .pt')
     dualtoken.add_argument('dst', help='run folder to write')
     dualtoken.add_argument('--siglip', metavar='DIR', help='Hugging Face SigLIP folder (default: pretrained_model of the config)')
+    gan = kinds.add_parser('vqgan', help='VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv 2406.06525): one file of weights')
+    gan.add_argument('src', help='.ckpt, .pt or .safetensors file')
+    gan.add_argument('dst', help='run folder to write')
+    gan.add_argument('--image-size', type=int, default=256, help='pixels, which the weights do not tell (default: 256)')
     args = parser.parse_args(argv)
-    from dtbox.converters.run_folder import convert_dualtoken
-    count = convert_dualtoken(args.src, args.dst, args.siglip)
+    from dtbox.converters.run_folder import convert_dualtoken, convert_vqgan
+    count = convert_dualtoken(args.src, args.dst, args.siglip) if args.kind == 'dualtoken' else convert_vqgan(args.src, args.dst, args.image_size)
     print(f'{args.dst}: {count / 1e6:.2f} M parameters; open it with dtbox.load({args.dst!r})')
 
 

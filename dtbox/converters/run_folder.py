@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.config_text import dump_config
-from dtbox.converters import dualtoken
+from dtbox.converters import dualtoken, vqgan
 from dtbox.errors import InputError
 from dtbox.layers.siglip import sizes_of_folder
 from dtbox.layers.weights import load_into
@@ -42,6 +42,27 @@ def convert_dualtoken(src, dst, siglip=None):
     tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
     load_into(tokenizer, dualtoken.map_state(state, config, vision, text, src), src)
     write(dst, cfg, tokenizer, words, made_from=src)
+    return sum(p.numel() for p in tokenizer.parameters())
+
+
+def convert_vqgan(src, dst, image_size=256):
+    """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
+
+    Args:
+        src: its .ckpt, .pt or .safetensors file.
+        dst: run folder to write; must not exist, or be empty.
+        image_size: pixels, which the weights do not tell.
+
+    Returns:
+        number of parameters.
+    """
+    if os.path.isdir(dst) and os.listdir(dst):
+        raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+    state, directions = vqgan.read_source(src)
+    cfg = vqgan.tokenizer_config(vqgan.sizes_of(state, src), directions, image_size)
+    tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
+    load_into(tokenizer, vqgan.map_state(state, src), src)
+    write(dst, cfg, tokenizer, None, made_from=src)
     return sum(p.numel() for p in tokenizer.parameters())
 
 

@@ -78,7 +78,7 @@ class CNNDecoder(Decoder):
         latent_channels: C, channels that enter the decoder.
         attention_resolutions: rows of the feature maps that get attention, in pixels.
         latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
-        post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U).
+        post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U); None: nothing, D is C.
         checkpointing: recompute activations in the backward pass: less memory, about a third more time.
     """
 
@@ -89,7 +89,10 @@ class CNNDecoder(Decoder):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
         self.check_scale(len(multipliers) - 1, f'`multipliers` has {len(multipliers)} levels')
         rows = [self.image_size[0] >> i for i in range(len(multipliers))]
-        self.post_quant_conv = (ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
+        if post_quant is None and in_dim != latent_channels:
+            raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of {latent_channels}; make them agree.',
+                             'post_quant')
+        self.post_quant_conv = (nn.Identity() if post_quant is None else ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
                                 else nn.Conv2d(in_dim, latent_channels, 1))
         self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, [r in attention_resolutions for r in rows],
                                 recompute=checkpointing)
