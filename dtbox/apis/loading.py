@@ -41,7 +41,9 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
         model = cast(model, dtype).to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as e:
         raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
-    return Tokenizer(model, eval_pipeline(cfg, model.image_size))
+    pipeline = [dict(step) for step in eval_pipeline(cfg, model.image_size)]
+    plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)
+    return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
 
 
 def build_with(cfg, state, source):

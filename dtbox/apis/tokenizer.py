@@ -23,6 +23,7 @@ class Tokenizer:
     Args:
         model: VisualTokenizer in evaluation mode.
         pipeline: configs of the evaluation transform.
+        config: dict(tokenizer, pipeline) that it was built from, as `save_pretrained` writes it; None where that is not known.
 
     Attributes:
         image_size: (height, width) in pixels.
@@ -30,11 +31,22 @@ class Tokenizer:
         streams: names that codes go by: those of the vocabularies, or of the quantizer that several share.
     """
 
-    def __init__(self, model, pipeline):
-        self.model = model
+    def __init__(self, model, pipeline, config=None):
+        self.model, self.config = model, config
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(pipeline)]
         self.image_size = model.image_size
         self.vocabularies, self.streams = list(model.vocabularies), list(model.streams)
+
+    def save_pretrained(self, folder):
+        """Write config.json, model.safetensors and tokenizer.json into a new folder; see `dtbox.apis.pretrained`."""
+        from dtbox.apis.pretrained import save_pretrained
+        save_pretrained(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder, **kwargs):
+        """Open a folder that `save_pretrained` wrote; takes `device`, `dtype` and `plugins` as `dtbox.load` does."""
+        from dtbox.apis.pretrained import from_pretrained
+        return from_pretrained(folder, **kwargs)
 
     @property
     def device(self):

@@ -65,7 +65,7 @@ class Decoder(nn.Module):
         if features.ndim != 3 or features.shape[1] != rows * columns or features.shape[2] != self.in_dim:
             raise InputError(f'features have the shape {list(features.shape)}; this decoder expects [B, {rows * columns}, {self.in_dim}] '
                              f'({rows} x {columns} tokens). Give it features of the tokenizer that it was built for.')
-        x = features.transpose(1, 2).reshape(len(features), self.in_dim, rows, columns)
+        x = features.transpose(1, 2).reshape(features.shape[0], self.in_dim, rows, columns)
         return x if self.latent == self.grid else F.interpolate(x, self.latent, mode='bilinear', align_corners=False)
 
     def check_scale(self, levels, what):

@@ -63,6 +63,8 @@ class Quantizer(nn.Module):
         """Raise `InputError` unless z is a finite [B,N,C]."""
         if z.ndim != 3 or z.shape[-1] != self.dim:
             raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, {self.dim}].')
+        if torch.compiler.is_exporting():  # what follows looks at numbers, which an exported graph has not
+            return
         # one cheap sum tells nearly always; only where it is not finite is every value looked at
         if not math.isfinite(z.detach().sum()) and not torch.isfinite(z).all():
             raise NotFinite(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to them.')
@@ -72,7 +74,7 @@ class Quantizer(nn.Module):
         sizes = self.codebook_sizes
         if codes.is_floating_point() or codes.ndim < 1 or codes.shape[-1] != len(sizes):
             raise InputError(f'codes are {codes.dtype} {list(codes.shape)}; expected int64 [B, N, {len(sizes)}].')
-        if not codes.numel():
+        if torch.compiler.is_exporting() or not codes.numel():
             return
         low, high = codes.flatten(0, -2).amin(0).tolist(), codes.flatten(0, -2).amax(0).tolist()
         for depth, size in enumerate(sizes):

@@ -78,6 +78,12 @@ class CodeSearch:
             codes[start:start + rows] = winner
 
 
+def traced_search(codebook):
+    """As CodeSearch, without tiles: plain operations that torch.export and ONNX can hold."""
+    table = codebook.float()
+    return lambda z: (z.float() @ table.t() - table.pow(2).sum(1) / 2).argmax(1)
+
+
 def nearest_codes(z, codebook):
     """Find the nearest row of a codebook for each vector.
 

@@ -8,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from dtbox.quantizers.base import check_sizes
-from dtbox.quantizers.search import CodeSearch
+from dtbox.quantizers.search import CodeSearch, traced_search
 from dtbox.registry import STARTS
 
 
@@ -63,6 +63,8 @@ class Codebook(nn.Module):
 
     def searcher(self):
         """Return a function z [M, C] -> nearest codes [M] int64, for as long as the table does not change."""
+        if torch.compiler.is_exporting():
+            return traced_search(self.table())
         return CodeSearch(self.table())
 
     def search(self, z):

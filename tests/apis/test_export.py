@@ -1,0 +1,115 @@
+"""What is given away gives the same: folders in Hugging Face's manner, torch.export programs, ONNX under onnxruntime."""
+import json
+
+import pytest
+import torch
+
+import dtbox
+from dtbox.apis.export import export_program, parts_of
+from dtbox.errors import InputError
+from tools.export import main
+
+
+@pytest.fixture(scope='module')
+def tok(tiny_run):
+    return dtbox.load(tiny_run)
+
+
+def images(tok, count):
+    return torch.rand(count, 3, *tok.image_size, generator=torch.Generator().manual_seed(count)) * 2 - 1
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+def test_pretrained(converted, tmp_path):
+    """Text tower and tokenizer, codebooks, transform: all from the folder alone."""
+    first = dtbox.load(converted)
+    main([str(converted), '--to', 'pretrained', '--out', str(tmp_path / 'out')])
+    assert {'config.json', 'model.safetensors'} <= {p.name for p in (tmp_path / 'out').iterdir()}
+    second = dtbox.Tokenizer.from_pretrained(tmp_path / 'out')
+    x = images(first, 3)
+    codes = first.encode(x)
+    assert all(torch.equal(codes[n], c) for n, c in second.encode(x).items()) and torch.equal(first.decode(codes), second.decode(codes))
+    assert torch.equal(first.embed_image(x), second.embed_image(x))
+    second.save_pretrained(tmp_path / 'again')
+    third = dtbox.Tokenizer.from_pretrained(tmp_path / 'again', dtype='bfloat16')
+    assert third.dtype == torch.bfloat16 and third.encode(x.bfloat16()).keys() == codes.keys()
+
+
+def test_texts_travel_along(tmp_path):
+    from dtbox.config import load_config
+    from dtbox.training.runner import Runner
+    options = {'batch_size': 4, 'max_iters': 1, 'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None,
+               'val_dataloader': None, 'hooks': [dict(type='Checkpoint', interval=1)]}
+    Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(tmp_path / 'run')).train()
+    first = dtbox.load(tmp_path / 'run')
+    first.save_pretrained(tmp_path / 'out')
+    (tmp_path / 'run').rename(tmp_path / 'gone')
+    second = dtbox.Tokenizer.from_pretrained(tmp_path / 'out')
+    assert torch.equal(first.embed_text(['a red apple']), second.embed_text(['a red apple']))
+
+
+def test_folders_that_are_not_right(tok, tmp_path):
+    tok.save_pretrained(tmp_path / 'a')
+    with pytest.raises(InputError, match='is not an empty folder'):
+        tok.save_pretrained(tmp_path / 'a')
+    config = json.loads((tmp_path / 'a' / 'config.json').read_text())
+    for change, says in ((dict(model_type='siglip'), "of the model_type 'siglip'; expected 'dtbox'"), (dict(format=9), 'Install a newer dtbox')):
+        (tmp_path / 'a' / 'config.json').write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=says):
+            dtbox.Tokenizer.from_pretrained(tmp_path / 'a')
+    (tmp_path / 'a' / 'config.json').write_text(json.dumps(config))
+    whole = (tmp_path / 'a' / 'model.safetensors').read_bytes()
+    (tmp_path / 'a' / 'model.safetensors').write_bytes(whole[:-9])
+    with pytest.raises(InputError, match='half downloaded'):
+        dtbox.Tokenizer.from_pretrained(tmp_path / 'a')
+    with pytest.raises(InputError, match='does not exist'):
+        dtbox.Tokenizer.from_pretrained(tmp_path / 'b')
+
+
+# ---- graphs ----------------------------------------------------------------------------------------------------------
+
+def same(codes, found, tok):
+    assert all(torch.equal(torch.as_tensor(a), b) for a, b in zip(found, codes.values(), strict=True))
+
+
+def test_programs(tiny_run, tok, tmp_path):
+    main([str(tiny_run), '--to', 'torch', '--out', str(tmp_path)])
+    encode, decode = (torch.export.load(str(tmp_path / f'{name}.pt2')).module() for name in ('encode', 'decode'))
+    for count in (1, 5):
+        codes = tok.encode(images(tok, count))
+        same(codes, encode(images(tok, count)), tok)
+        assert (decode(codes['pixel']) - tok.decode(codes, clamp=False)).abs().max() < 1e-5
+    with pytest.raises(SystemExit):
+        main([str(tiny_run), '--to', 'torch', '--out', str(tmp_path)])
+
+
+def test_onnx(tiny_run, tok, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    main([str(tiny_run), '--to', 'onnx', '--out', str(tmp_path)])
+    encode, decode = (onnxruntime.InferenceSession(str(tmp_path / f'{name}.onnx')) for name in ('encode', 'decode'))
+    assert [i.name for i in encode.get_inputs()] == ['images'] and [o.name for o in encode.get_outputs()] == ['codes_pixel', 'codes_semantic']
+    for count in (1, 5):
+        codes = tok.encode(images(tok, count))
+        same(codes, encode.run(None, dict(images=images(tok, count).numpy())), tok)
+        made, = decode.run(None, dict(codes_pixel=codes['pixel'].numpy()))
+        assert (torch.as_tensor(made) - tok.decode(codes, clamp=False)).abs().max() < 1e-4
+
+
+def test_an_onnx_that_is_not_there(tiny_run, tmp_path, monkeypatch, capsys):
+    import sys
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    with pytest.raises(SystemExit):
+        main([str(tiny_run), '--to', 'onnx', '--out', str(tmp_path / 'x')])
+    assert 'export to ONNX needs the package `onnxscript`' in capsys.readouterr().err and not (tmp_path / 'x').exists()
+
+
+def test_a_part_that_looks_at_values(tok):
+    part = parts_of(tok)['encode']
+    part.model.encode, whole = (lambda x: {'pixel': x if x.sum() > 0 else -x}), part.model.encode
+    try:
+        with pytest.raises(InputError, match='encode cannot be exported: .*is_exporting'):
+            export_program(part)
+    finally:
+        part.model.encode = whole
