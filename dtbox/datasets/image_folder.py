@@ -93,6 +93,7 @@ class ImageFolder(PairDataset):
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             flaws = list(pool.map(self._flaw, photos))
         bad = [(photo.key, flaw) for photo, flaw in zip(photos, flaws) if flaw]
+        self.flaws = [f'{key}: {flaw}' for key, flaw in bad]
         if bad:
             names = ', '.join(f'{key} ({flaw})' for key, flaw in bad[:10]) + (', ...' if len(bad) > 10 else '')
             print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(photos)} pictures: {names}',

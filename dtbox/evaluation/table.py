@@ -59,7 +59,7 @@ def format_table(results):
         blocks += ['not measured', *(line for k, v in results['skipped'].items() for line in _wrap(f'{k}: {v}')), '']
     if results.get('missing'):
         lost = results['missing']
-        blocks += [f'INCOMPLETE: {len(lost)} samples or masks could not be read', *(line for s in lost[:5] for line in _wrap(s)),
+        blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read', *(line for s in lost[:5] for line in _wrap(s)),
                    *([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
     return '\n'.join(line.rstrip() for line in blocks).rstrip('\n')
 

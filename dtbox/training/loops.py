@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 
 import torch
+from mmengine.dist import get_rank
 from mmengine.runner.base_loop import BaseLoop
 
 from dtbox.errors import Diverged, InputError
@@ -146,6 +147,8 @@ def evaluate_all(model, dataloader, evaluators, bank=None):
         context = replace(model.eval_context(dataloader.dataset), bank=bank)
         for evaluator in evaluators.values():
             evaluator.setup(context)
+            if get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
+                evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
         for batch in dataloader:
             for evaluator in evaluators.values():
                 evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])

@@ -91,9 +91,11 @@ def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path
     start = content.find(b'\xff\xd8\xff')  # a picture
     content[start:start + 60] = b'x' * 60
     path.write_bytes(content)
+    (tmp_path / 'shards' / 's-2.tar').write_text('no tar')
     found = measured(text_run, tmp_path, ['reconstruction'], 'cc12m', f'heldout={folder}')
-    assert found['counts']['all'] == 5 and len(found['missing']) == 1 and 's-1/000003' in found['missing'][0]
-    assert 'INCOMPLETE: 1 samples or masks could not be read' in capsys.readouterr().out
+    assert found['counts']['all'] == 5 and len(found['missing']) == 2 and 's-1/000003' in found['missing'][0]
+    assert 's-2.tar is no tar file' in found['missing'][1]  # its samples are missing, too, although nobody knows how many
+    assert 'INCOMPLETE: 2 samples, shards or masks could not be read' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('protocol, data, lvis', [('coco_objects', 'coco_objects', False), ('lvis_regions', 'lvis', True)])

@@ -33,9 +33,6 @@ class VideoScores(Protocol):
         """See Protocol."""
         data, lines = subject.loader.dataset, []
         samples = evaluator.samples()
-        flaws = getattr(data, 'flaws', ())
-        if flaws:
-            results['missing'] = sorted({*results.get('missing', ()), *flaws})
         if ranks.rank() != 0:
             return []
         if 'video_psnr' in samples:
