@@ -55,7 +55,7 @@ param_scheduler = dict(
     generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=10000),  # release
     # release: from 0 over half an epoch, then a cosine to 4e-5; counted in the discriminator's own steps
     discriminator=dict(type='WarmupCosineLR', total=781260, warmup=19532, floor=4e-5 / 7.2e-5, zero=True))
-train_cfg = dict(max_iters='${max_iters}', val_interval=39063)
+train_cfg = dict(max_iters='${max_iters}', val_interval=39063, tolerate=10)
 amp = 'bfloat16'  # release: amp_bf16
 hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=100),
          dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]

@@ -46,7 +46,7 @@ optim_wrapper = dict(
                    freeze=['encoders.trunk.trunk.fc_norm.*', 'text.logit_bias']),
     discriminator=dict(optimizer=dict(type='AdamW', lr=2e-5, betas=(0.5, 0.9), weight_decay=0.2), clip_grad=dict(max_norm=10.0)))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.01, floor=0.1))  # release
-train_cfg = dict(max_iters='${max_iters}', val_interval=10000)
+train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)
 amp = 'bfloat16'
 hooks = [dict(type='Log', interval=100, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=100),
          dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]

@@ -36,7 +36,7 @@ val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(typ
 optim_wrapper = dict(  # 4.5e-6 for each picture of a batch of 96
     generator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))),
     discriminator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))))
-train_cfg = dict(max_iters='${max_iters}', val_interval=50000)
+train_cfg = dict(max_iters='${max_iters}', val_interval=50000, tolerate=10)
 hooks = [dict(type='Log', interval=100, show=('l1',)), dict(type='CodebookHealth', interval=100),
          dict(type='Checkpoint', interval=5000), dict(type='Results'), dict(type='Pictures', interval=10000)]
 seed = 0

@@ -19,6 +19,8 @@ class Checkpoint(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Write where one is due."""
+        if outputs == {}:  # a skipped iteration: what it left is not known to be good
+            return
         done = runner.iter_done
         if self.keep_every and done % self.keep_every == 0:
             runner.save(f'checkpoint_{done}.pth')

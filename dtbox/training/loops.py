@@ -22,12 +22,15 @@ class TrainLoop(BaseLoop):
         runner, dataloader: as MMEngine gives them.
         max_iters: number of iterations.
         val_interval: evaluate every so many iterations; 0 evaluates at the end only.
+        tolerate: iterations in a row whose loss or gradients may be NaN or infinite: they are skipped, named in the log, and their batches kept in
+            `nonfinite/` of the run folder. One more in a row rolls weights and optimizers back to the last checkpoint, and the run goes on with the
+            data behind; the third time it stops. 0 stops at the first one.
     """
 
-    def __init__(self, runner, dataloader, max_iters, val_interval=0):
+    def __init__(self, runner, dataloader, max_iters, val_interval=0, tolerate=0):
         super().__init__(runner, dataloader)
         self._max_iters, self.val_interval, self._iter = int(max_iters), val_interval, 0
-        self.stop_training, self.broken = False, 0
+        self.stop_training, self.broken, self.skips = False, 0, Skips(int(tolerate))
 
     @property
     def max_iters(self):
@@ -75,13 +78,33 @@ class TrainLoop(BaseLoop):
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
         try:
             outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            self.skips.in_a_row = 0
         except Diverged as e:
-            kept = os.path.join(self.runner.work_dir, NAME)
-            state = f'The last good state is {kept}' if os.path.isfile(kept) else 'There is no checkpoint yet'
-            raise Diverged(f'at iteration {self._iter + 1}, {e} {state}.') from e
+            outputs = self._skip(batch, e)
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
         self._iter += 1
 
+
+    def _skip(self, batch, error):
+        """Skip an iteration that diverged, roll back, or stop; returns its outputs for the hooks: none."""
+        runner, skips = self.runner, self.skips
+        kept = os.path.join(runner.work_dir, NAME)
+        whole = os.path.isfile(kept)
+        if skips.tolerate:
+            skips.keep(runner.work_dir, self._iter, batch)
+        skips.in_a_row, skips.count = skips.in_a_row + 1, skips.count + 1
+        if skips.in_a_row > skips.tolerate:
+            if not skips.tolerate or not whole or skips.rollbacks == skips.MOST:
+                state = f'The last good state is {kept}' if whole else 'There is no checkpoint yet'
+                raise Diverged(f'at iteration {self._iter + 1}, {error} {state}.') from error
+            skips.in_a_row, skips.rollbacks = 0, skips.rollbacks + 1
+            runner.logger.warning(f'iteration {self._iter + 1}: {error} That was {skips.tolerate + 1} in a row: weights and optimizers go back to '
+                                  f'{kept} (rollback {skips.rollbacks} of {skips.MOST}); the data go on.')
+            runner.roll_back(kept)
+        else:
+            runner.logger.warning(f'iteration {self._iter + 1} is skipped ({skips.in_a_row} in a row, {skips.count} in all): {error}')
+        runner.model.iteration.fill_(self._iter + 1)
+        return {}
 
     def _tell_broken(self, batch):
         """Name samples that could not be read, the first ones one by one, later ones by their number now and then."""
@@ -92,6 +115,29 @@ class TrainLoop(BaseLoop):
         if not len(batch):
             raise InputError(f'at iteration {self._iter + 1}, no sample of a batch could be read: {batch.broken[0]}. Mend the data '
                              '(python tools/check_data.py CONFIG names what is broken).')
+
+
+class Skips:
+    """Iterations that were skipped because they diverged.
+
+    Attributes:
+        tolerate: in a row that are let pass.
+        in_a_row, count, rollbacks: so far.
+    """
+    MOST, KEPT = 2, 20
+
+    def __init__(self, tolerate):
+        if tolerate < 0:
+            raise InputError(f'`tolerate` is {tolerate}; expected a number of iterations, 0 or more.', 'train_cfg.tolerate')
+        self.tolerate, self.in_a_row, self.count, self.rollbacks = tolerate, 0, 0, 0
+
+    def keep(self, folder, iteration, batch):
+        """Write a batch that diverged to nonfinite/, the first ones of a run."""
+        if self.count < self.KEPT:
+            place = os.path.join(folder, 'nonfinite')
+            os.makedirs(place, exist_ok=True)
+            torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts),
+                       os.path.join(place, f'iteration_{iteration + 1:08d}_rank_{get_rank()}.pt'))
 
 
 class ValLoop(BaseLoop):

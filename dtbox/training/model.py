@@ -4,6 +4,7 @@ The tokenizer's `forward` is the only entry of a step, so that DistributedDataPa
 losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
 """
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModel
 
 from dtbox.errors import Diverged, InputError, NotFinite
@@ -121,7 +122,8 @@ class TokenizerTraining(BaseModel):
             dict term -> detached scalar, as logged.
 
         Raises:
-            Diverged: a term (NonFiniteLoss), or features on their way into a quantizer, are NaN or infinite; nothing has been updated.
+            Diverged: a term (NonFiniteLoss), features on their way into a quantizer, or gradients are NaN or infinite, on any of the processes, each
+                of which raises; nothing has been updated.
         """
         batch = self.prepare(data)
         generator = optim_wrapper['generator']
@@ -129,6 +131,7 @@ class TokenizerTraining(BaseModel):
             try:
                 outputs = self.losses_inputs(batch)
             except NotFinite as e:
+                any_rank(True)
                 self.tokenizer.discard()
                 raise Diverged(str(e)) from e
             terms = self.criterion(outputs, batch)
@@ -142,12 +145,17 @@ class TokenizerTraining(BaseModel):
         try:
             check_finite(logs)
         except NonFiniteLoss:
+            any_rank(True)
             self.tokenizer.discard()
             raise
+        if any_rank(False):  # a process that went on alone would wait for the others forever
+            self.tokenizer.discard()
+            raise Diverged('the loss of another process is not finite; its message says which term.')
         generator.backward(generator.scale_loss(total))
         if not self.checked_gradients:
             self.check_trainable()
             self.checked_gradients = True
+        self._check_gradients(generator)
         if generator.should_update():
             generator.step()
             generator.zero_grad()
@@ -196,6 +204,16 @@ class TokenizerTraining(BaseModel):
         optim.update_params(total)
         return logs
 
+    def _check_gradients(self, generator):
+        """Raise `Diverged` where gradients are not finite; DistributedDataParallel has made them the same everywhere."""
+        gradients = [p.grad for p in self.tokenizer.parameters() if p.grad is not None]
+        if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+            names = [n for n, p in self.tokenizer.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+            if names:  # and not just a sum of norms that overflows
+                generator.zero_grad()
+                self.tokenizer.discard()
+                raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.')
+
     def check_trainable(self):
         """Raise `InputError` naming trainable parameters that the last backward pass left without gradient."""
         idle = [n for n, p in self.tokenizer.named_parameters() if p.requires_grad and p.grad is None]
@@ -243,3 +261,12 @@ def full_precision(outputs):
     return outputs.replace(reconstructions=full(outputs.reconstructions), pooled=full(outputs.pooled), last=full(outputs.last),
                            text_pooled=full(outputs.text_pooled),
                            features={name: full(value) for name, value in outputs.features.items()})
+
+
+def any_rank(flag):
+    """Whether `flag` is set on any process; every one of them has to ask."""
+    if get_world_size() == 1:
+        return flag
+    told = torch.tensor(float(flag), device='cuda' if torch.cuda.is_available() else 'cpu')
+    all_reduce(told, op='max')
+    return bool(told)

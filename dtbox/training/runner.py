@@ -187,6 +187,19 @@ class Runner(MMRunner):
             self.dump_config()  # not before: a run that cannot be resumed keeps its config
         self._has_loaded = True
 
+    def roll_back(self, path):
+        """Take weights, optimizers and schedules from a checkpoint of this run; data and random state go on."""
+        state = checkpoints.load(path)
+        self._take_state(state, path)
+        barrier()
+
+    def _take_state(self, state, path):
+        load_model(self.core, state, path)
+        self.optim_wrapper.load_state_dict(state['optimizer'])
+        for name, group in (self.param_schedulers or {}).items():
+            for scheduler, saved in zip(group, state['param_schedulers'][name]):
+                scheduler.load_state_dict(saved)
+
     def resume_run(self, state, path):
         """Continue exactly where `state` was taken."""
         if 'optimizer' not in state:
@@ -197,11 +210,7 @@ class Runner(MMRunner):
             if meta.get(key) != mine[key]:
                 raise InputError(f'{path} was trained with {meta.get(key)} {what}, this run has {mine[key]}; it would not continue the '
                                  'same run. Restore the setting, or start a new run with `load_from`.')
-        load_model(self.core, state, path)
-        self.optim_wrapper.load_state_dict(state['optimizer'])
-        for name, group in (self.param_schedulers or {}).items():
-            for scheduler, saved in zip(group, state['param_schedulers'][name]):
-                scheduler.load_state_dict(saved)
+        self._take_state(state, path)
         self._train_loop._iter = int(state['iteration'])
         checkpoints.set_random_state(state['random'][get_rank()])
         self.logger.info(f'Resumed {path} at iteration {state["iteration"]}.')

@@ -73,5 +73,7 @@ def test_training_steps(two):
     for name in ('encoders.trunk.trunk.blocks.0', 'encoders.trunk.trunk.attn_pool', 'vocabularies.pixel.projections.1',
                  'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
         assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
+    assert 'NaN or infinite' in alone['refused'] and 'NaN or infinite' in ranks[1]['refused']
+    assert 'the loss of another process is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
     logs = [rank['logs'] for rank in ranks]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)

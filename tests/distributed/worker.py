@@ -4,6 +4,7 @@ Imported by fresh processes, so nothing of pytest here.
 """
 import torch
 
+from dtbox.errors import Diverged
 from dtbox.evaluation import SetEvaluator
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
@@ -108,7 +109,10 @@ def protocol_metrics(rank, world):
 
 
 def training(rank, world):
-    """Four steps of a small DualToken without discriminator, as the Runner wraps it. Returns states before and after, and the last terms."""
+    """Four steps of a small DualToken without discriminator, as the Runner wraps it; before the last one, one with a broken picture on the last rank.
+
+    Returns states before and after, the last terms, and why the broken step was refused.
+    """
     encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
     rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
     torch.manual_seed(2)
@@ -126,5 +130,19 @@ def training(rank, world):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for step in range(4):
         images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
+        if step == 3:
+            refused = broken_step(model, optim, part(images, (4, 8), rank, world), rank == world - 1)
         logs = model.train_step(Batch(images=part(images, (4, 8), rank, world)), optim)
-    return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()})
+    return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()}, refused=refused)
+
+
+def broken_step(model, optim, images, broken):
+    """A step whose pictures hold NaN where `broken`; returns why it was refused."""
+    images = images.clone()
+    if broken:
+        images[0] = float('nan')
+    try:
+        model.train_step(Batch(images=images), optim)
+    except Diverged as e:
+        return str(e)
+    return ''
