@@ -36,7 +36,8 @@ model = dict(
         l1=dict(type='L1Loss', weight=0.2), pixels=dict(type='L2Loss', weight=1.0),
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=64),
-    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.4, adaptive=(0.015, 1e4),
+    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', ramp=75000, weight=0.4,  # release: ramp 0.03 epochs
+                     adaptive=(0.015, 1e4),
                      against=('l2', 'lpips')))
 val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='Retrieval'), dict(type='CodeUsage')]
 

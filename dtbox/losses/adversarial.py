@@ -8,6 +8,7 @@ from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
 
 from dtbox.errors import InputError, closest
 from dtbox.losses.base import full
@@ -65,6 +66,10 @@ class AdversarialLoss:
         against: criterion terms whose unweighted sum the adaptive weight compares with.
         discriminator_weight: factor of the discriminator's own term.
         later: None, or (iteration, factor): the discriminator's factor from that iteration on.
+        ramp: iterations from `start` on in which the generator's factor rises from 0 to `weight`, in equal steps (UniTok, arXiv 2502.20321); 0 sets
+            it at once.
+        per_rank: compare the gradients of each process by themselves (the published DualToken); otherwise their means over all processes, so that
+            the weight is that of one process with the global batch.
     """
     kind: str = 'leaky_hinge'
     weight: float = .75
@@ -73,12 +78,16 @@ class AdversarialLoss:
     against: Tuple[str, ...] = ('l2', 'lpips')
     discriminator_weight: float = 1.
     later: Optional[Tuple[int, float]] = None
+    ramp: int = 0
+    per_rank: bool = False
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: {", ".join(KINDS)}.')
         if not math.isfinite(self.weight) or self.weight < 0 or self.start < 0:
             raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or more.')
+        if self.ramp < 0:
+            raise InputError(f'`ramp` is {self.ramp}; expected a number of iterations, 0 or more.')
         if self.adaptive is not None and not (len(self.adaptive) == 2 and 0 <= self.adaptive[0] <= self.adaptive[1]):
             raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= high, or None.')
         if self.later is not None and len(self.later) != 2:
@@ -94,6 +103,10 @@ class AdversarialLoss:
         """Return the factor of the discriminator's term in `iteration`."""
         return self.later[1] if self.later and iteration >= self.later[0] else self.discriminator_weight
 
+    def generator_factor(self, iteration):
+        """Return the factor of the generator's term in `iteration`."""
+        return self.weight * (min(1.0, (iteration - self.start + 1) / self.ramp) if self.ramp else 1.0)
+
     def discriminator_terms(self, real, fake, iteration):
         """Return what the discriminator minimises, and what to log.
 
@@ -108,20 +121,21 @@ class AdversarialLoss:
         logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(fake).mean())
         return self.discriminator_factor(iteration) * term, {k: v.detach() for k, v in logs.items()}
 
-    def generator_terms(self, fake, terms, last_layer):
+    def generator_terms(self, fake, terms, last_layer, iteration):
         """Return the generator's share of the total, and what to log.
 
         Args:
             fake: logits for made images, any shape, with the graph to the decoder.
             terms: the criterion's Terms.
             last_layer: the decoder's last weight.
+            iteration: counted from 0.
 
         Returns:
             (weighted scalar, dict with `generator` (not weighted), `adaptive_weight`).
         """
         term = generator_term(fake)
         balance = self.balance(terms.raw, term, last_layer)
-        return self.weight * balance * term, dict(generator=term.detach(), adaptive_weight=balance)
+        return self.generator_factor(iteration) * balance * term, dict(generator=term.detach(), adaptive_weight=balance)
 
     def reference(self, raw):
         """Return the unweighted sum of the terms `against`; `InputError` where the criterion has no such term.
@@ -147,4 +161,8 @@ class AdversarialLoss:
             return torch.ones((), device=generator.device)
         nll = torch.autograd.grad(self.reference(raw), last_layer, retain_graph=True)[0]
         gen = torch.autograd.grad(generator, last_layer, retain_graph=True)[0]
+        if not self.per_rank and get_world_size() > 1:
+            both = torch.stack([nll, gen])
+            all_reduce(both, op='mean')
+            nll, gen = both.unbind(0)
         return adaptive_weight(nll, gen, *self.adaptive)

@@ -51,7 +51,7 @@ class BareLoop:
                 model.discriminator.requires_grad_(False)
                 logits = model.discriminator(outputs.reconstructions)
                 model.discriminator.requires_grad_(True)
-                total = total + adversarial.generator_terms(logits, terms, model.tokenizer.decoder.last_layer)[0]
+                total = total + adversarial.generator_terms(logits, terms, model.tokenizer.decoder.last_layer, int(model.iteration))[0]
         self._update('generator', total)
         model.tokenizer.commit()
         if active:

@@ -193,7 +193,7 @@ class TokenizerTraining(BaseModel):
         self.discriminator.requires_grad_(False)
         logits = self.critic(outputs.reconstructions)
         self.discriminator.requires_grad_(True)
-        return self.adversarial.generator_terms(logits, terms, self.tokenizer.decoder.last_layer)
+        return self.adversarial.generator_terms(logits, terms, self.tokenizer.decoder.last_layer, int(self.iteration))
 
     def _discriminator_step(self, real, fake, optim):
         with self.autocast():

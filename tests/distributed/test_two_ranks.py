@@ -43,6 +43,14 @@ def test_published_variants(two, variant):
     close(first, alone[f'{variant} 0.0'])
 
 
+def test_adaptive_weights(two):
+    """Global: the weight of one process with the whole batch, on every rank; per rank: each its own."""
+    alone = worker.balances(0, 1)
+    first, second = two(worker.balances)
+    assert alone[0] == alone[1] and first[0] == second[0] == pytest.approx(alone[0], rel=1e-5)
+    assert abs(first[1] - second[1]) > 1e-3 * alone[0] and abs(first[1] - alone[1]) > 1e-3 * alone[0]
+
+
 def test_metrics(two):
     alone = worker.metrics(0, 1)
     assert {len(alone[name]) > 3 for name in ('concepts', 'variants', 'all')} == {True} and alone['counts'] == dict(concepts=5, variants=6, all=11)

@@ -6,6 +6,7 @@ import torch
 
 from dtbox.errors import Diverged
 from dtbox.evaluation import SetEvaluator
+from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
 from dtbox.training.optim import build_optim_wrappers
@@ -134,6 +135,17 @@ def training(rank, world):
             refused = broken_step(model, optim, part(images, (4, 8), rank, world), rank == world - 1)
         logs = model.train_step(Batch(images=part(images, (4, 8), rank, world)), optim)
     return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()}, refused=refused)
+
+
+def balances(rank, world):
+    """Adaptive weights of a small decoder and discriminator on a rank's part of a batch: global, and of each rank by itself."""
+    torch.manual_seed(4)
+    decoder, critic = torch.nn.Linear(6, 6, bias=False), torch.nn.Linear(6, 1)
+    x = part(torch.randn(8, 6), (4, 8), rank, world)
+    made = decoder(x)
+    raw, generator = {'l2': (made - x.flip(1)).square().mean()}, -critic(made).mean()
+    losses = [AdversarialLoss(adaptive=(0.0, 1e4), against=('l2',), per_rank=alone) for alone in (False, True)]
+    return [float(loss.balance(raw, generator, decoder.weight)) for loss in losses]
 
 
 def broken_step(model, optim, images, broken):

@@ -63,16 +63,24 @@ def test_generator_terms_use_the_unweighted_reference():
     last = torch.tensor([1., 2.], requires_grad=True)
     terms = Terms(total=torch.zeros(()), raw=dict(l2=3 * last[0], lpips=4 * last[1], commitment=100 * last[0]))
     logits = (last * torch.tensor([0., 2.])).reshape(1, 1, 1, 2)
-    share, logs = AdversarialLoss().generator_terms(logits, terms, last)
+    share, logs = AdversarialLoss().generator_terms(logits, terms, last, 0)
     # gradients: (3, 4) against (0, -1): 5 / 1.0001; the generator's term is -(0 + 4) / 2
     assert logs['generator'].item() == -2. and logs['adaptive_weight'].item() == pytest.approx(5 / 1.0001)
     assert share.item() == pytest.approx(.75 * 5 / 1.0001 * -2)
     share.backward()
     assert last.grad.tolist() == pytest.approx([0., -.75 * 5 / 1.0001])
-    share, logs = AdversarialLoss(adaptive=None, weight=.5).generator_terms(logits.detach(), terms, last)
+    share, logs = AdversarialLoss(adaptive=None, weight=.5).generator_terms(logits.detach(), terms, last, 0)
     assert share.item() == -1. and logs['adaptive_weight'] == 1
     with pytest.raises(InputError, match='`lpips`, which the criterion does not have.*It has: l2'):
-        AdversarialLoss().generator_terms(logits, Terms(torch.zeros(()), dict(l2=last.sum())), last)
+        AdversarialLoss().generator_terms(logits, Terms(torch.zeros(()), dict(l2=last.sum())), last, 0)
+
+
+def test_ramp():
+    gan = AdversarialLoss(weight=.8, start=10, ramp=4, adaptive=None)
+    assert [gan.generator_factor(i) for i in (10, 11, 13, 14, 99)] == pytest.approx([.2, .4, .8, .8, .8])
+    assert AdversarialLoss(weight=.8).generator_factor(0) == .8
+    with pytest.raises(InputError, match='`ramp` is -1'):
+        AdversarialLoss(ramp=-1)
 
 
 def test_discriminator_terms_start_and_factor():
