@@ -24,7 +24,8 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the dict of parts)."""
 
 UNTYPED = {
-    'train_dataloader': ('dataset', 'batch_size', 'num_workers', 'last'), 'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
+    'train_dataloader': ('dataset', 'batch_size', 'global_batch_size', 'num_workers', 'last'),
+    'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
     'train_cfg': ('max_iters', 'val_interval', 'tolerate'), 'model.teacher': ('encoder', 'layer'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""

@@ -134,6 +134,7 @@ class Batch:
         regions: B Regions, or None.
         broken: sentences on samples that could not be read and are not in the batch, or None.
         flaws: sentences on what of the samples in the batch was left out (masks), or None.
+        placeholder: whether this is a picture in the place of none, of a process that has no sample in a step of all; it counts for nothing.
     """
     images: Tensor
     texts: Optional[List[str]] = None
@@ -144,6 +145,7 @@ class Batch:
     regions: Optional[List[Regions]] = None
     broken: Optional[List[str]] = None
     flaws: Optional[List[str]] = None
+    placeholder: bool = False
 
     def __len__(self):
         return len(self.images)

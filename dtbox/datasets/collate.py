@@ -11,19 +11,17 @@ def collate(items, with_texts=False):
     Args:
         items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`, `set`
             and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with `broken`, what is wrong
-            with them, are left out.
+            with them, are left out. None at all make an empty batch: a process has no sample in the last step of an epoch.
         with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
         Batch with images [B, 3, H, W]. `texts` is None where no sample has one ('' marks single samples without);
-        `labels` likewise (-1 marks single samples without). `captions` is there where a sample knows several. Where all samples are
-        broken, the batch is empty.
+        `labels` likewise (-1 marks single samples without). `captions` is there where a sample knows several. Where there is no
+        sample that is not broken, the batch is empty.
 
     Raises:
-        InputError: no samples, pictures that are no tensors, or pictures of different sizes.
+        InputError: pictures that are no tensors, or pictures of different sizes.
     """
-    if not items:
-        raise InputError('a batch needs at least one sample, got none.')
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
     if not items:

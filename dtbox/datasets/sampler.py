@@ -17,7 +17,8 @@ class CursorBatchSampler:
         seed: of the order, >= 0.
         shuffle: False keeps the order of the dataset.
         last: what becomes of samples that do not fill the last global batch of an epoch: 'drop' leaves them out, 'carry' lets that batch
-            go on with the next epoch's first samples, so that each epoch holds every sample exactly once.
+            go on with the next epoch's first samples, 'smaller' makes a smaller batch of them, in nearly equal parts for the ranks (a rank may get
+            none). With the latter two each epoch holds every sample exactly once.
         rank, world: this process and the number of processes.
         cursor: iteration to start at. Set it (`sampler.cursor = i`) before iterating to resume.
         order: callable generator -> permutation of the indices [size]; None shuffles them all.
@@ -34,34 +35,43 @@ class CursorBatchSampler:
             ranks = f' on each of {world} processes' if world > 1 else ''
             raise InputError(f'the dataset has {size} samples, fewer than one batch of {batch_size}{ranks}. '
                              f'Lower the batch size to at most {size // world}, or add data.')
-        if last not in ('drop', 'carry'):
-            raise InputError(f"`last` is {last!r}; expected 'drop' or 'carry'.", 'last')
+        if last not in ('drop', 'carry', 'smaller'):
+            raise InputError(f"`last` is {last!r}; expected 'drop', 'carry' or 'smaller'.", 'last')
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
         self.last, self.rank, self.world, self.cursor, self.order = last, rank, world, cursor, order
 
     @property
     def iters_per_epoch(self):
-        """Number of batches that one pass over the data takes; with 'carry' rounded up."""
+        """Number of batches that one pass over the data takes; unless 'drop', rounded up."""
         full, rest = divmod(self.size, self.batch_size * self.world)
-        return full + (rest > 0 and self.last == 'carry')
+        return full + (rest > 0 and self.last != 'drop')
 
     def __len__(self):
         return self.iters_per_epoch
 
     def __iter__(self):
-        iteration, orders, batch = self.cursor, {}, self.batch_size * self.world
-        epoch_length = self.size if self.last == 'carry' else self.size // batch * batch
+        iteration, orders = self.cursor, {}
         while True:
-            first = iteration * batch + self.rank * self.batch_size
             positions = []
-            for at in range(first, first + self.batch_size):
-                epoch, k = divmod(at, epoch_length)
+            for epoch, k in self._places(iteration):
                 if epoch not in orders:
                     orders = {e: o for e, o in orders.items() if e == epoch - 1}
                     orders[epoch] = self._order(epoch)
                 positions.append(epoch * self.size + int(orders[epoch][k]))
             yield positions
             iteration += 1
+
+    def _places(self, iteration):
+        """Return (epoch, place in its order) of each sample of this rank's batch."""
+        batch = self.batch_size * self.world
+        if self.last == 'smaller':
+            epoch, at = divmod(iteration, self.iters_per_epoch)
+            count = min(batch, self.size - at * batch)
+            part = range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+            return [(epoch, at * batch + i) for i in part]
+        length = self.size if self.last == 'carry' else self.size // batch * batch
+        first = iteration * batch + self.rank * self.batch_size
+        return [divmod(i, length) for i in range(first, first + self.batch_size)]
 
     def _order(self, epoch):
         if not self.shuffle:

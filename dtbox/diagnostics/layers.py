@@ -72,7 +72,7 @@ class Features:
         found = self.encoder.run(self.encoder.embed(batch.images), 0, max(self.layers), self.layers)[1]
         if self.text is None or batch.texts is None:
             return found, batch.images, None, None
-        return found, batch.images, self.embed(batch.texts), same_text(batch.texts, self.device)
+        return found, batch.images, self.embed(batch.texts), same_text(batch.texts, batch.texts, self.device)
 
     @torch.no_grad()
     def embed(self, texts):

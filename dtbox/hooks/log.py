@@ -5,7 +5,7 @@ import sys
 import time
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 
 from dtbox.files import write_atomic
@@ -47,19 +47,28 @@ class Log(Hook):
         """Add up, and write a line when one is due."""
         for name, value in outputs.items():
             value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
-            self.sums[name] = self.sums.get(name, 0) + value.float()
+            self.sums[name] = self.sums.get(name, 0) + value.float() * getattr(runner.core, 'share', 1.0)
             self.counts[name] = self.counts.get(name, 0) + 1  # a term may begin in the middle of an interval
         done = runner.iter_done
         if self.bar is not None:
             self.bar.update(1)
         if done % self.interval and done != runner.max_iters:
             return
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        means = self._means()
         self.sums, self.counts = {}, {}
         if get_rank() != 0:
             return
         rates = {name: values[0] for name, values in runner.optim_wrapper.get_lr().items() if name.endswith('lr')}
         self._write(runner, done, means, rates)
+
+    def _means(self):
+        """Return the interval's means over the samples of all processes."""
+        if not self.sums:
+            return {}
+        values = torch.stack([total / self.counts[name] for name, total in self.sums.items()])
+        if get_world_size() > 1:
+            all_reduce(values, op='mean')
+        return dict(zip(self.sums, values.tolist()))
 
     def _write(self, runner, done, means, rates):
         elapsed = time.time() - self.start

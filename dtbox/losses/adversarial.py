@@ -56,7 +56,7 @@ KINDS = dict(hinge=hinge, leaky_hinge=leaky_hinge)
 class AdversarialLoss:
     """How a GAN acts in training; the criterion does not sum it, the training step does. Defaults are the paper's.
 
-    The generator's share of the total is `weight * adaptive * generator_term(D(reconstruction))`.
+    The generator's part of the total is `weight * adaptive * generator_term(D(reconstruction))`.
 
     Attributes:
         kind: `leaky_hinge` or `hinge`.
@@ -121,48 +121,16 @@ class AdversarialLoss:
         logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(fake).mean())
         return self.discriminator_factor(iteration) * term, {k: v.detach() for k, v in logs.items()}
 
-    def generator_terms(self, fake, terms, last_layer, iteration):
-        """Return the generator's share of the total, and what to log.
+    def balance(self, nll, generator, share=1.0):
+        """Return the adaptive weight, a detached scalar (see `adaptive_weight`).
 
         Args:
-            fake: logits for made images, any shape, with the graph to the decoder.
-            terms: the criterion's Terms.
-            last_layer: the decoder's last weight.
-            iteration: counted from 0.
-
-        Returns:
-            (weighted scalar, dict with `generator` (not weighted), `adaptive_weight`).
+            nll: gradient of the unweighted sum of the terms `against` at the decoder's last weight.
+            generator: gradient of the generator's term there, of the same shape.
+            share: weight of this process's gradients among all (samples * processes / samples of all).
         """
-        term = generator_term(fake)
-        balance = self.balance(terms.raw, term, last_layer)
-        return self.generator_factor(iteration) * balance * term, dict(generator=term.detach(), adaptive_weight=balance)
-
-    def reference(self, raw):
-        """Return the unweighted sum of the terms `against`; `InputError` where the criterion has no such term.
-
-        Args:
-            raw: dict name -> scalar, as in Terms.raw.
-        """
-        gone = [name for name in self.against if name not in raw]
-        if gone:
-            raise InputError(f'the adaptive weight compares with the term `{gone[0]}`, which the criterion does not have.'
-                             f'{closest(gone[0], raw)} It has: {", ".join(raw) or "none"}. Set `against`, or `adaptive=None`.')
-        return sum(raw[name] for name in self.against)
-
-    def balance(self, raw, generator, last_layer):
-        """Return the adaptive weight, a detached scalar; 1 where `adaptive` is None.
-
-        Args:
-            raw: dict name -> scalar, as in Terms.raw; their graph is kept.
-            generator: the generator's term; its graph is kept.
-            last_layer: the decoder's last weight.
-        """
-        if self.adaptive is None:
-            return torch.ones((), device=generator.device)
-        nll = torch.autograd.grad(self.reference(raw), last_layer, retain_graph=True)[0]
-        gen = torch.autograd.grad(generator, last_layer, retain_graph=True)[0]
         if not self.per_rank and get_world_size() > 1:
-            both = torch.stack([nll, gen])
+            both = torch.stack([full(nll), full(generator)]) * share
             all_reduce(both, op='mean')
-            nll, gen = both.unbind(0)
-        return adaptive_weight(nll, gen, *self.adaptive)
+            nll, generator = both.unbind(0)
+        return adaptive_weight(nll, generator, *self.adaptive)

@@ -1,6 +1,10 @@
 """Losses for image-text pairs: sigmoid (SigLIP, arXiv 2303.15343, equation 1) and softmax (CLIP, arXiv 2103.00020, figure 3).
 
-Pairs are formed within the batch of each process. Equal texts within a batch are pairs of each other's images, unless `duplicates=False`.
+Pairs are formed over the batches of all processes: each compares its own images (texts) with everybody's texts (images), and gradients reach
+those of the others, so that n processes equal one with the global batch (open_clip's `local_loss` with `gather_with_grad`). Equal texts are pairs
+of each other's images, unless `duplicates=False`.
+
+Legend: B samples of this process, G of all processes.
 """
 import math
 
@@ -9,18 +13,19 @@ import torch.nn.functional as F
 
 from dtbox.errors import InputError
 from dtbox.losses.base import Loss
+from dtbox.losses.gather import gathered
 from dtbox.registry import LOSSES
 
 
-def same_text(texts, device):
-    """Return [B,B] bool: where two of the texts are equal."""
-    index = {t: i for i, t in enumerate(dict.fromkeys(texts))}
-    ids = torch.tensor([index[t] for t in texts], device=device)
-    return ids[:, None] == ids[None]
+def same_text(own, all_texts, device):
+    """Return [B,G] bool: which of all texts equal which of a process's own."""
+    index = {t: i for i, t in enumerate(dict.fromkeys(all_texts))}
+    rows, columns = (torch.tensor([index[t] for t in texts], dtype=torch.int64, device=device) for texts in (own, all_texts))
+    return rows[:, None] == columns[None]
 
 
-def similarities(loss, outputs, batch):
-    """Return the cosines of images and texts [B,B] and which of them are pairs [B,B] bool, for a loss with `duplicates`."""
+def compared(loss, outputs, batch):
+    """Return the cosines of this process's images with all texts and of its texts with all images, both [B,G], and which are pairs [B,G] bool."""
     name = type(loss).__name__
     if batch.texts is None:
         raise InputError(f'{name} needs a text for each image, and this batch has none. '
@@ -28,8 +33,14 @@ def similarities(loss, outputs, batch):
     image, text = loss.read_pair(outputs, 'pooled', 'text_pooled')
     if len(batch.texts) != len(image):
         raise InputError(f'{name} got {len(batch.texts)} texts for {len(image)} images; expected one each.')
-    pairs = same_text(batch.texts, image.device) if loss.duplicates else torch.eye(len(image), dtype=torch.bool, device=image.device)
-    return F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T, pairs
+    own = 0 if batch.placeholder else len(image)
+    image, text, texts = F.normalize(image, dim=-1)[:own], F.normalize(text, dim=-1)[:own], batch.texts[:own]
+    images, all_texts, words, first = gathered(image, text, texts)
+    if loss.duplicates:
+        pairs = same_text(texts, words, image.device)
+    else:
+        pairs = torch.arange(own, device=image.device)[:, None] + first == torch.arange(len(words), device=image.device)[None]
+    return image @ all_texts.T, text @ images.T, pairs
 
 
 @LOSSES.register_module()
@@ -48,10 +59,10 @@ class SigmoidContrastiveLoss(Loss):
 
     def terms(self, outputs, batch):
         """See Loss."""
-        cosines, pairs = similarities(self, outputs, batch)
+        cosines, _, pairs = compared(self, outputs, batch)
         scale, bias = (self.read(outputs, k).reshape(()) for k in ('logit_scale', 'logit_bias'))
         logits = scale.exp() * cosines + bias
-        return {'contrastive': -F.logsigmoid(torch.where(pairs, logits, -logits)).sum() / len(logits)}
+        return {'contrastive': -F.logsigmoid(torch.where(pairs, logits, -logits)).sum() / max(1, len(logits))}
 
 
 @LOSSES.register_module()
@@ -75,7 +86,7 @@ class SoftmaxContrastiveLoss(Loss):
 
     def terms(self, outputs, batch):
         """See Loss."""
-        cosines, pairs = similarities(self, outputs, batch)
-        logits = self.read(outputs, 'logit_scale').reshape(()).clamp(max=self.limit).exp() * cosines
-        targets = pairs.to(logits.dtype) / pairs.sum(1, keepdim=True)  # symmetric, so that its columns are the targets of the texts
-        return {'contrastive': (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2}
+        *cosines, pairs = compared(self, outputs, batch)
+        scale = self.read(outputs, 'logit_scale').reshape(()).clamp(max=self.limit).exp()
+        targets = pairs.to(scale.dtype) / pairs.sum(1, keepdim=True)  # being a pair is mutual: the same for images and for texts
+        return {'contrastive': sum(F.cross_entropy(scale * c, targets, reduction='sum') for c in cosines) / 2 / max(1, len(targets))}

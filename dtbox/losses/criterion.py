@@ -116,7 +116,7 @@ class Criterion(nn.Module):
     def _check(self, name, loss, owners):
         for term in loss.names or ():
             self._claim(owners, term, name)
-            self._weight(name, term)
+            self.weight(name, term)
         if loss.names is not None:
             self._no_leftover(name, loss.names)
 
@@ -129,7 +129,8 @@ class Criterion(nn.Module):
                              'Take one out, or name its term otherwise.')
         owners[term] = name
 
-    def _weight(self, name, term):
+    def weight(self, name, term):
+        """Return the weight of a term of the loss `name`."""
         weight = self.weights[name]
         if not isinstance(weight, dict):
             return float(weight)
@@ -174,7 +175,7 @@ class Criterion(nn.Module):
                 for term, value in self._evaluate(name, loss, outputs, batch).items():
                     self._claim(owners, term, name)
                     raw[term] = value
-                    weight = self._weight(name, term)
+                    weight = self.weight(name, term)
                     if weight:
                         weighted[term] = weight * value
         total = sum(weighted.values()) if weighted else torch.zeros((), device=outputs.images.device)

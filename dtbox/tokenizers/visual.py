@@ -2,6 +2,8 @@
 
 Legend: B batch, N tokens, D encoder width, C code width, Q codes per token, E joint width, T texts.
 """
+import contextlib
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -150,6 +152,18 @@ class VisualTokenizer(nn.Module):
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
         for stream in self.streams.values():
             stream.quantizer.commit()
+
+    @contextlib.contextmanager
+    def collecting(self, wanted):
+        """Within the block, let training forwards collect for the codebooks, or (`wanted` False) leave no trace in them."""
+        learning = [s.quantizer for s in self.streams.values() if s.quantizer.training and not wanted]
+        for quantizer in learning:
+            quantizer.train(False)
+        try:
+            yield
+        finally:
+            for quantizer in learning:
+                quantizer.train(True)
 
     def discard(self):
         """Forget what was collected: the step was skipped."""

@@ -14,6 +14,7 @@ import torch
 from dtbox.config import resolve
 from dtbox.errors import InputError
 from dtbox.hooks.log import quiet_console
+from dtbox.training import objective as objectives
 from dtbox.training.build import build_parts
 from dtbox.training.loops import TrainLoop
 from dtbox.training.runner import Runner
@@ -45,13 +46,11 @@ class BareLoop:
         active = adversarial is not None and adversarial.active(self.iteration)
         with model.autocast():
             outputs = model.losses_inputs(batch)
-            terms = model.criterion(outputs, batch)
-            total = terms.total
             if active:
-                model.discriminator.requires_grad_(False)
-                logits = model.discriminator(outputs.reconstructions)
-                model.discriminator.requires_grad_(True)
-                total = total + adversarial.generator_terms(logits, terms, model.tokenizer.decoder.last_layer, int(model.iteration))[0]
+                total = objectives.adversarial(model.criterion, adversarial, model.discriminator, outputs, batch,
+                                               model.tokenizer.decoder.last_layer, self.iteration).scalar
+            else:
+                total = model.criterion(outputs, batch).total
         self._update('generator', total)
         model.tokenizer.commit()
         if active:

@@ -40,14 +40,33 @@ def check_required(cfg, keys):
 
 
 def train_dataloader(cfg, seed):
-    """Build the training DataLoader: dict(dataset, batch_size, num_workers, last); `last` as in CursorBatchSampler."""
-    _check_loader(cfg, 'train_dataloader', ('last',))
+    """Build the training DataLoader: dict(dataset, batch_size, num_workers, last); `last` as in CursorBatchSampler.
+
+    `batch_size` is that of a process; `global_batch_size` in its place is that of all processes together.
+    """
+    cfg = dict(cfg)
+    if cfg.get('global_batch_size') is not None:
+        cfg['batch_size'] = divided(cfg.pop('global_batch_size'), get_world_size(), '`global_batch_size`')
+    cfg.pop('global_batch_size', None)
+    _check_loader(cfg, 'train_dataloader', ('last', 'global_batch_size'))
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
     sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'), rank=get_rank(), world=get_world_size(),
                                  order=getattr(dataset, 'order', None))
     return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
                       generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
+
+
+def divided(batch, world, what):
+    """Return the samples of one of `world` processes of a global batch; `InputError` where they do not come out even."""
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InputError(f'{what} is {batch!r}; expected a positive integer.', 'train_dataloader')
+    if batch % world:
+        fitting = [n for n in range(1, batch + 1) if batch % n == 0]
+        near = sorted({max(n for n in fitting if n <= world), min(n for n in fitting if n >= min(world, batch))})
+        raise InputError(f'{what} of {batch} cannot be divided among {world} processes. Start {" or ".join(map(str, near))} of them, or change the '
+                         'batch.', 'train_dataloader')
+    return batch // world
 
 
 def val_dataloader(cfg):

@@ -112,9 +112,6 @@ class TrainLoop(BaseLoop):
             self.broken += 1
             if self.broken <= 10 or self.broken % 100 == 0:
                 self.runner.logger.warning(f'{sentence}; left out ({self.broken} so far on this process).')
-        if not len(batch):
-            raise InputError(f'at iteration {self._iter + 1}, no sample of a batch could be read: {batch.broken[0]}. Mend the data '
-                             '(python tools/check_data.py CONFIG names what is broken).')
 
 
 class Skips:

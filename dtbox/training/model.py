@@ -3,8 +3,9 @@
 The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward,
 losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
 """
+import contextlib
+
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModel
 
 from dtbox.errors import Diverged, InputError, NotFinite
@@ -12,6 +13,9 @@ from dtbox.evaluation.base import EvalContext
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
+from dtbox.structures import Batch
+from dtbox.training import objective as objectives
+from dtbox.training.agreement import any_rank, count_and_share
 from dtbox.training.preprocess import prepare
 from dtbox.training.teacher import Teacher
 
@@ -48,7 +52,7 @@ class TokenizerTraining(BaseModel):
         # not modules of this one: wrapped by DDP they would put a prefix into the state dict
         object.__setattr__(self, 'entry', self.tokenizer)
         object.__setattr__(self, 'critic', self.discriminator)
-        self.checked_gradients = False
+        self.checked_gradients, self.share = False, 1.0
 
     def _build_criterion(self, losses):
         try:
@@ -115,55 +119,74 @@ class TokenizerTraining(BaseModel):
         """Run one iteration.
 
         Args:
-            data: Batch.
+            data: Batch. Processes may have different numbers of samples, none included: each sample weighs the same.
             optim_wrapper: OptimWrapperDict with `generator` and, where there is one, `discriminator`.
 
         Returns:
-            dict term -> detached scalar, as logged.
+            dict term -> detached scalar, as logged: means over the samples of this process.
 
         Raises:
             Diverged: a term (NonFiniteLoss), features on their way into a quantizer, or gradients are NaN or infinite, on any of the processes, each
                 of which raises; nothing has been updated.
         """
-        batch = self.prepare(data)
+        batch, self.share = self._counted(data)
         generator = optim_wrapper['generator']
-        with self.autocast():
-            try:
+        active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
+        with synchronised(self.entry, generator.should_sync()):
+            objective, made = self._objective(batch, active)
+            generator.backward(generator.scale_loss(self.share * objective.scalar))
+        self._check_gradients(generator)
+        if not self.checked_gradients:
+            self.check_trainable()
+            self.checked_gradients = True
+        if generator.should_update():
+            generator.step()
+            generator.zero_grad()
+            self.tokenizer.commit()
+        logs = objective.logs
+        if active:
+            logs.update(self._discriminator_step(batch.images, made, optim_wrapper['discriminator']))
+        self.iteration += 1
+        return logs
+
+    def _counted(self, data):
+        """Prepare a Batch: returns it, or a black picture where there is no sample, and the weight of its means among all processes."""
+        total, share = count_and_share(len(data))
+        if not total:
+            why = f': {data.broken[0]}' if data.broken else ''
+            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why} Mend the data '
+                             '(python tools/check_data.py CONFIG names what is broken).')
+        return self.prepare(data if len(data) else placeholder(self.tokenizer.image_size)), share
+
+    def _objective(self, batch, active):
+        """Return the Objective of a step and the reconstructions, detached; `Diverged` on every process where it is not finite on one."""
+        tokenizer = self.tokenizer
+        try:
+            with self.autocast(), tokenizer.collecting(self.share > 0):
                 outputs = self.losses_inputs(batch)
-            except NotFinite as e:
-                any_rank(True)
-                self.tokenizer.discard()
-                raise Diverged(str(e)) from e
-            terms = self.criterion(outputs, batch)
-            total, logs = terms.total, dict(terms.raw)
-            active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
-            if active:
-                extra, adversarial_logs = self._adversarial_terms(outputs, terms)
-                total = total + extra
-                logs.update(adversarial_logs)
-        logs['total'] = total
+                if active:
+                    found = objectives.adversarial(self.criterion, self.adversarial, self.discriminator, outputs, batch,
+                                                   tokenizer.decoder.last_layer, int(self.iteration), self.share)
+                else:
+                    found = objectives.plain(self.criterion, outputs, batch)
+        except NotFinite as e:
+            any_rank(True)
+            tokenizer.discard()
+            raise Diverged(str(e)) from e
+        self._agree(found.logs)
+        return found, None if outputs.reconstructions is None else outputs.reconstructions.detach()
+
+    def _agree(self, logs):
+        """Raise `Diverged` on every process where terms are not finite on one: a process that went on alone would wait for the others forever."""
         try:
             check_finite(logs)
         except NonFiniteLoss:
             any_rank(True)
             self.tokenizer.discard()
             raise
-        if any_rank(False):  # a process that went on alone would wait for the others forever
+        if any_rank(False):
             self.tokenizer.discard()
             raise Diverged('the loss of another process is not finite; its message says which term.')
-        generator.backward(generator.scale_loss(total))
-        if not self.checked_gradients:
-            self.check_trainable()
-            self.checked_gradients = True
-        self._check_gradients(generator)
-        if generator.should_update():
-            generator.step()
-            generator.zero_grad()
-            self.tokenizer.commit()
-        if active:
-            logs.update(self._discriminator_step(batch.images, outputs.reconstructions.detach(), optim_wrapper['discriminator']))
-        self.iteration += 1
-        return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in logs.items()}
 
     def losses_inputs(self, batch):
         """Run tokenizer and teacher as far as the losses ask: prepared Batch -> TokenizerOutput."""
@@ -189,30 +212,27 @@ class TokenizerTraining(BaseModel):
         return [name for name, vocabulary in self.tokenizer.vocabularies.items()
                 if 'losses' in requires or {name, self.tokenizer.stream_of(name).name} & named or not frozen(vocabulary)]
 
-    def _adversarial_terms(self, outputs, terms):
-        self.discriminator.requires_grad_(False)
-        logits = self.critic(outputs.reconstructions)
-        self.discriminator.requires_grad_(True)
-        return self.adversarial.generator_terms(logits, terms, self.tokenizer.decoder.last_layer, int(self.iteration))
-
     def _discriminator_step(self, real, fake, optim):
-        with self.autocast():
-            # one pass over both: DistributedDataParallel wants one forward per backward
-            made, true = self.critic(torch.cat([fake, real])).chunk(2)
-            total, logs = self.adversarial.discriminator_terms(true, made, int(self.iteration))
-        check_finite(logs)
-        optim.update_params(total)
+        with synchronised(self.critic, optim.should_sync()):
+            with self.autocast():
+                # one pass over both: DistributedDataParallel wants one forward per backward
+                made, true = self.critic(torch.cat([fake, real])).chunk(2)
+                total, logs = self.adversarial.discriminator_terms(true, made, int(self.iteration))
+            self._agree(logs)
+            optim.update_params(self.share * total)
         return logs
 
     def _check_gradients(self, generator):
-        """Raise `Diverged` where gradients are not finite; DistributedDataParallel has made them the same everywhere."""
-        gradients = [p.grad for p in self.tokenizer.parameters() if p.grad is not None]
+        """Raise `Diverged` on every process where gradients are not finite on one; one in which none is NaN but their norms overflow is fine."""
+        gradients = [local(p.grad) for p in self.tokenizer.parameters() if p.grad is not None]
+        names = []
         if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
-            names = [n for n, p in self.tokenizer.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
-            if names:  # and not just a sum of norms that overflows
-                generator.zero_grad()
-                self.tokenizer.discard()
-                raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.')
+            names = [n for n, p in self.tokenizer.named_parameters() if p.grad is not None and not torch.isfinite(local(p.grad)).all()]
+        if any_rank(bool(names)):
+            generator.zero_grad()
+            self.tokenizer.discard()
+            raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.' if names else
+                           'the gradients of another process are not finite; its message says which.')
 
     def check_trainable(self):
         """Raise `InputError` naming trainable parameters that the last backward pass left without gradient."""
@@ -263,10 +283,29 @@ def full_precision(outputs):
                            features={name: full(value) for name, value in outputs.features.items()})
 
 
-def any_rank(flag):
-    """Whether `flag` is set on any process; every one of them has to ask."""
-    if get_world_size() == 1:
-        return flag
-    told = torch.tensor(float(flag), device='cuda' if torch.cuda.is_available() else 'cpu')
-    all_reduce(told, op='max')
-    return bool(told)
+def placeholder(size):
+    """Return a Batch of one grey picture (height, width), for a process that has no sample in a step of all."""
+    return Batch(images=torch.zeros(1, 3, *size), texts=['?'], keys=[''], placeholder=True)
+
+
+def local(tensor):
+    """Return the part of a tensor that this process holds: all of it, unless it is sharded."""
+    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
+
+
+@contextlib.contextmanager
+def synchronised(module, now):
+    """Sum a wrapped module's gradients over processes in a backward pass within the block, or (`now` False, as gradients accumulate) leave them."""
+    if now:
+        yield
+    elif hasattr(module, 'no_sync'):
+        with module.no_sync():
+            yield
+    elif hasattr(module, 'set_requires_gradient_sync'):
+        module.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            module.set_requires_gradient_sync(True)
+    else:
+        yield

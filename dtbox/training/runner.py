@@ -18,6 +18,7 @@ from dtbox.locks import Locked, wait_until_free
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
 from dtbox.training import checkpoint as checkpoints
+from dtbox.training.build import divided
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.ready import build_run, start_ranks
 from dtbox.training.schedules import StepSchedules
@@ -57,6 +58,8 @@ class Runner(MMRunner):
         work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
         plugins = plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
+        if resume:
+            keep_global_batch(cfg, work_dir)
         parts, hooks, schedules, remark = build_run(cfg, seed)
         load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         moved = prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
@@ -205,15 +208,28 @@ class Runner(MMRunner):
         if 'optimizer' not in state:
             raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from its weights.')
         meta, mine = state['meta'], self.checkpoint_meta()
-        for key, what in (('samples', 'training samples'), ('batch_size', 'samples a batch'), ('world_size', 'processes'),
-                          ('seed', 'as the seed'), ('teacher', 'as the teacher')):
+        meta, mine = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (meta, mine))
+        for key, what in (('samples', 'training samples'), ('batch', 'samples a batch'), ('seed', 'as the seed'), ('teacher', 'as the teacher')):
             if meta.get(key) != mine[key]:
                 raise InputError(f'{path} was trained with {meta.get(key)} {what}, this run has {mine[key]}; it would not continue the '
                                  'same run. Restore the setting, or start a new run with `load_from`.')
         self._take_state(state, path)
         self._train_loop._iter = int(state['iteration'])
-        checkpoints.set_random_state(state['random'][get_rank()])
-        self.logger.info(f'Resumed {path} at iteration {state["iteration"]}.')
+        others = '' if meta['world_size'] == mine['world_size'] else f', written by {meta["world_size"]} processes, with {mine["world_size"]}'
+        if get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
+            checkpoints.set_random_state(state['random'][get_rank()])
+        self.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
+
+
+def keep_global_batch(cfg, work_dir):
+    """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with."""
+    path = os.path.join(work_dir, checkpoints.NAME)
+    if not os.path.isfile(path):
+        return
+    meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, get_world_size(), cfg.get('train_dataloader') or {}
+    before = meta.get('world_size', world)
+    if before != world and loader.get('batch_size') == meta.get('batch_size'):
+        loader['batch_size'] = divided(before * meta['batch_size'], world, f'{path} was trained by {before} processes; its batch')
 
 
 def load_initial_weights(model, cfg, resumed=None):

@@ -26,7 +26,7 @@ def test_order_without_shuffle():
 
 
 @pytest.mark.parametrize('cursor', [1, 4, 5, 13])
-@pytest.mark.parametrize('last', ['drop', 'carry'])
+@pytest.mark.parametrize('last', ['drop', 'carry', 'smaller'])
 def test_resumed_is_uninterrupted(cursor, last):
     whole = first(20, 22, 4, seed=2, last=last)
     assert first(20 - cursor, 22, 4, seed=2, last=last, cursor=cursor) == whole[cursor:]
@@ -40,7 +40,7 @@ def test_seeds_differ():
     assert first(2, 50, 8, seed=0) != first(2, 50, 8, seed=1)
 
 
-@pytest.mark.parametrize('last', ['drop', 'carry'])
+@pytest.mark.parametrize('last', ['drop', 'carry', 'smaller'])
 def test_ranks_equal_one_rank_with_a_larger_batch(last):
     one = first(9, 30, 8, seed=1, last=last)
     ranks = [first(9, 30, 2, seed=1, rank=r, world=4, last=last) for r in range(4)]
@@ -52,6 +52,18 @@ def test_what_becomes_of_the_last_samples():
     kept = CursorBatchSampler(10, 4, shuffle=False, last='carry')
     assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
     assert CursorBatchSampler(8, 4, last='carry').iters_per_epoch == 2
+
+
+@pytest.mark.parametrize('size, world', [(11, 3), (10, 4), (9, 4), (8, 4)])
+def test_smaller_last_batches(size, world):
+    """The samples that are left over are one more, smaller batch; the ranks' parts of it, some of them empty, are those of one process."""
+    one = first(9, size, world * 2, seed=1, last='smaller')
+    ranks = [first(9, size, 2, seed=1, rank=r, world=world, last='smaller') for r in range(world)]
+    assert [sum(p, []) for p in zip(*ranks)] == one
+    per = CursorBatchSampler(size, 2, world=world, last='smaller').iters_per_epoch
+    assert per == -(-size // (world * 2)) and sorted(sum(one[:per], [])) == list(range(size))
+    sizes = [len(rank[per - 1]) for rank in ranks]
+    assert max(sizes) - min(sizes) <= 1 and sum(sizes) == (size - 1) % (world * 2) + 1
 
 
 @pytest.mark.parametrize('world', [1, 2, 3])
@@ -81,7 +93,7 @@ def test_evaluation_covers_exactly(size, world):
     (dict(size=7, batch_size=2, world=4), 'on each of 4 processes. Lower the batch size to at most 1'),
     (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1), r'\[0, 0\]'),
     (dict(size=8, batch_size=2, cursor=-1), '`cursor`'),
-    (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop' or 'carry'")])
+    (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop', 'carry' or 'smaller'")])
 def test_errors(kwargs, words):
     with pytest.raises(InputError, match=words):
         CursorBatchSampler(**kwargs)

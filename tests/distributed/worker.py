@@ -138,14 +138,52 @@ def training(rank, world):
 
 
 def balances(rank, world):
-    """Adaptive weights of a small decoder and discriminator on a rank's part of a batch: global, and of each rank by itself."""
+    """Adaptive weights of gradients on a rank's part of a batch, parts of 3 and 5: global, and of each rank by itself."""
     torch.manual_seed(4)
-    decoder, critic = torch.nn.Linear(6, 6, bias=False), torch.nn.Linear(6, 1)
-    x = part(torch.randn(8, 6), (4, 8), rank, world)
-    made = decoder(x)
-    raw, generator = {'l2': (made - x.flip(1)).square().mean()}, -critic(made).mean()
-    losses = [AdversarialLoss(adaptive=(0.0, 1e4), against=('l2',), per_rank=alone) for alone in (False, True)]
-    return [float(loss.balance(raw, generator, decoder.weight)) for loss in losses]
+    gradients = [part(torch.randn(8, 6), (3, 8), rank, world) for _ in range(2)]
+    losses = [AdversarialLoss(adaptive=(0.0, 1e4), per_rank=alone) for alone in (False, True)]
+    return [float(loss.balance(*(g.mean(0) for g in gradients), share=len(gradients[0]) * world / 8)) for loss in losses]
+
+
+GAN_SPLITS = {1: [(8,)] * 3, 2: [(4, 8), (3, 8), (8, 8)], 4: [(2, 4, 6, 8), (1, 3, 4, 8), (0, 1, 1, 8)]}
+"""World -> of eight images, where the part of each rank ends, step by step; single ranks get nothing."""
+
+
+def adversarial(rank, world, fsdp=False):
+    """Three steps of a DualToken with discriminator, global adaptive weight, and texts that all ranks compare; parts are uneven, some empty.
+
+    Returns the state before and after, and the logs of each step with the weight of this rank's means.
+    """
+    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
+    rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
+    torch.manual_seed(2)
+    model = MODELS.build(dict(
+        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
+        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
+                       text=dict(type='MeanPoolText', embed_dim=32, width=32, depth=1, heads=2,
+                                 tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16)),
+                       decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
+                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq))),
+        losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
+                    pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)),
+        discriminator=dict(type='PatchDiscriminator', width=32),
+        adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4))))
+    sgd = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=1.0))
+    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=sgd, discriminator=sgd))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    if fsdp:
+        from dtbox.training.parallel import FSDP2, gathered
+        FSDP2().wrap(model, optim)
+    elif world > 1:
+        model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
+    model.train()
+    rows, texts = [], [f'a {w} face' for w in ('happy', 'sad', 'red', 'blue', 'happy', 'dog', 'cat', 'sun')]
+    for step, ends in enumerate(GAN_SPLITS[world]):
+        images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
+        own = slice(ends[rank - 1] if rank else 0, ends[rank])
+        logs = model.train_step(Batch(images=images[own], texts=texts[own]), optim)
+        rows.append((model.share, {k: float(v) for k, v in logs.items()}))
+    return dict(before=before, state=gathered(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows)
 
 
 def broken_step(model, optim, images, broken):

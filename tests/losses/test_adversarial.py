@@ -6,7 +6,6 @@ import torch
 
 from dtbox.errors import InputError
 from dtbox.losses.adversarial import AdversarialLoss, adaptive_weight, generator_term, hinge, leaky_hinge
-from dtbox.losses.criterion import Terms
 from dtbox.losses.discriminator import PatchDiscriminator
 from dtbox.registry import DISCRIMINATORS, LOSSES
 
@@ -59,20 +58,10 @@ def test_adaptive_weight_by_hand():
     assert adaptive_weight(nll, gen * 0).item() == 10.
 
 
-def test_generator_terms_use_the_unweighted_reference():
-    last = torch.tensor([1., 2.], requires_grad=True)
-    terms = Terms(total=torch.zeros(()), raw=dict(l2=3 * last[0], lpips=4 * last[1], commitment=100 * last[0]))
-    logits = (last * torch.tensor([0., 2.])).reshape(1, 1, 1, 2)
-    share, logs = AdversarialLoss().generator_terms(logits, terms, last, 0)
-    # gradients: (3, 4) against (0, -1): 5 / 1.0001; the generator's term is -(0 + 4) / 2
-    assert logs['generator'].item() == -2. and logs['adaptive_weight'].item() == pytest.approx(5 / 1.0001)
-    assert share.item() == pytest.approx(.75 * 5 / 1.0001 * -2)
-    share.backward()
-    assert last.grad.tolist() == pytest.approx([0., -.75 * 5 / 1.0001])
-    share, logs = AdversarialLoss(adaptive=None, weight=.5).generator_terms(logits.detach(), terms, last, 0)
-    assert share.item() == -1. and logs['adaptive_weight'] == 1
-    with pytest.raises(InputError, match='`lpips`, which the criterion does not have.*It has: l2'):
-        AdversarialLoss().generator_terms(logits, Terms(torch.zeros(()), dict(l2=last.sum())), last, 0)
+def test_balance_by_hand():
+    nll, gen = torch.tensor([3., 4.]), torch.tensor([0., -1.])
+    assert AdversarialLoss().balance(nll, gen).item() == pytest.approx(5 / 1.0001)
+    assert AdversarialLoss(adaptive=(.1, 2.)).balance(nll, gen, share=.5).item() == 2.
 
 
 def test_ramp():
