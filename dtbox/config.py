@@ -17,7 +17,7 @@ from dtbox.plugins import as_list, load_named, load_plugins
 from dtbox.registry import ALL
 
 TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'hooks',
-       'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root', 'image_size')
+       'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root', 'image_size', 'model_wrapper_cfg')
 """Top-level keys that a child config may add; other names have to stand in its base, or be referred to as `'${name}'`."""
 
 BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}

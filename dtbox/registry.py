@@ -145,10 +145,12 @@ DATASETS = _child('datasets', MM_DATASETS, 'datasets')
 TRANSFORMS = _slot('transforms', 'datasets')
 METRICS = _child('metrics', MM_METRICS, 'evaluation')
 HOOKS = _child('hooks', MM_HOOKS, 'hooks')
+WRAPPERS = _slot('model wrappers', 'training.parallel')
 SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS, decoders=DECODERS, heads=HEADS,
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES, models=MODELS, datasets=DATASETS,
-           transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES)
+           transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
+           wrappers=WRAPPERS)
 """Registries by the name of the room or slot, for tools that list what there is."""

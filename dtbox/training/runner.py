@@ -17,9 +17,11 @@ from dtbox.layers.weights import register_scheme
 from dtbox.locks import Locked, wait_until_free
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
+from dtbox.registry import WRAPPERS
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import divided
 from dtbox.training.loops import TrainLoop, ValLoop
+from dtbox.training.parallel import gathered, load_optimizer, scattered
 from dtbox.training.ready import build_run, start_ranks
 from dtbox.training.schedules import StepSchedules
 
@@ -125,12 +127,9 @@ class Runner(MMRunner):
         return self.model
 
     def wrap_model(self, model_wrapper_cfg, model):
-        """Move the model to its device; with several ranks, DistributedDataParallel stands behind its two entries."""
+        """Move the model to its device, and let several processes share it as `model_wrapper_cfg` says."""
         model = model.to(_device())
-        if self.distributed:
-            from torch.nn.parallel import DistributedDataParallel
-            ids = [torch.cuda.current_device()] if torch.cuda.is_available() else None
-            model.wrap(lambda m: DistributedDataParallel(m, device_ids=ids, broadcast_buffers=False))
+        WRAPPERS.build(model_wrapper_cfg or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, self.optim_wrapper)
         return model
 
     def build_train_loop(self, loop):
@@ -154,7 +153,7 @@ class Runner(MMRunner):
     def checkpoint_state(self):
         """Return everything that an exact continuation needs; a collective where there are several ranks."""
         return dict(
-            meta=self.checkpoint_meta(), state_dict=self.core.state_dict(), optimizer=self.optim_wrapper.state_dict(),
+            meta=self.checkpoint_meta(), state_dict=gathered(self.core.state_dict()), optimizer=gathered(self.optim_wrapper.state_dict()),
             param_schedulers={n: [s.state_dict() for s in group] for n, group in (self.param_schedulers or {}).items()},
             iteration=self.iter_done, random=checkpoints.gathered_random_states())
 
@@ -198,7 +197,8 @@ class Runner(MMRunner):
 
     def _take_state(self, state, path):
         load_model(self.core, state, path)
-        self.optim_wrapper.load_state_dict(state['optimizer'])
+        for name, saved in state['optimizer'].items():
+            load_optimizer(self.optim_wrapper[name].optimizer, saved)
         for name, group in (self.param_schedulers or {}).items():
             for scheduler, saved in zip(group, state['param_schedulers'][name]):
                 scheduler.load_state_dict(saved)
@@ -246,7 +246,7 @@ def load_initial_weights(model, cfg, resumed=None):
 def load_model(model, state, path):
     """Load a checkpoint's weights into a TokenizerTraining; `InputError` lists the keys that do not match."""
     from dtbox.layers.weights import load_into
-    load_into(model, state['state_dict'], f'the checkpoint {path}')
+    load_into(model, scattered(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
 
 
 def plugin_records(cfg, run=None, accept=False):

@@ -10,6 +10,7 @@ from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
 from dtbox.training.optim import build_optim_wrappers
+from dtbox.training.parallel import DDP, FSDP2, gathered
 
 BOOK = dict(type='EMACodebook', decay=0.9)
 QUANTIZED = {
@@ -172,10 +173,9 @@ def adversarial(rank, world, fsdp=False):
     optim = build_optim_wrappers(model.modules_to_train(), dict(generator=sgd, discriminator=sgd))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     if fsdp:
-        from dtbox.training.parallel import FSDP2, gathered
         FSDP2().wrap(model, optim)
     elif world > 1:
-        model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
+        DDP().wrap(model, optim)
     model.train()
     rows, texts = [], [f'a {w} face' for w in ('happy', 'sad', 'red', 'blue', 'happy', 'dog', 'cat', 'sun')]
     for step, ends in enumerate(GAN_SPLITS[world]):
