@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 
-from dtbox.errors import Diverged, InputError
+from dtbox.errors import Diverged, InputError, RankLost, Stopped
 from dtbox.files import no_room
 
 
@@ -69,8 +69,8 @@ def read_config(args):
 
 
 def main_guard(main):
-    """Wrap a command line's main: an `InputError` or a full disk becomes one sentence on stderr and exit code 2; `Diverged` exits with 1,
-    Ctrl-C with 130."""
+    """Wrap a command line's main: an `InputError` or a full disk becomes one sentence on stderr and exit code 2; `Diverged` and `RankLost` exit
+    with 1, `Stopped` with 143, Ctrl-C with 130."""
     @functools.wraps(main)
     def guarded(argv=None):
         try:
@@ -78,9 +78,12 @@ def main_guard(main):
         except InputError as e:
             print(f'error: {e}', file=sys.stderr)
             raise SystemExit(2) from None
-        except Diverged as e:
+        except (Diverged, RankLost) as e:
             print(f'stopped: {e}', file=sys.stderr)
             raise SystemExit(1) from None
+        except Stopped as e:
+            print(f'stopped: {e}', file=sys.stderr)
+            raise SystemExit(143) from None
         except OSError as e:
             if not no_room(e):
                 raise

@@ -17,7 +17,8 @@ from dtbox.plugins import as_list, load_named, load_plugins
 from dtbox.registry import ALL
 
 TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'hooks',
-       'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root', 'image_size', 'model_wrapper_cfg')
+       'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root', 'image_size', 'model_wrapper_cfg',
+       'ema', 'compile', 'rank_timeout')
 """Top-level keys that a child config may add; other names have to stand in its base, or be referred to as `'${name}'`."""
 
 BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
@@ -26,7 +27,7 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 UNTYPED = {
     'train_dataloader': ('dataset', 'batch_size', 'global_batch_size', 'num_workers', 'last'),
     'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
-    'train_cfg': ('max_iters', 'val_interval', 'tolerate'), 'model.teacher': ('encoder', 'layer'),
+    'train_cfg': ('max_iters', 'val_interval', 'tolerate'), 'model.teacher': ('encoder', 'layer', 'share', 'cache', 'cache_dtype'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 

@@ -37,6 +37,14 @@ class Diverged(RuntimeError):
     """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit code 1."""
 
 
+class RankLost(RuntimeError):
+    """Another process of a distributed run is gone. Command lines print it without a traceback and leave with exit code 1."""
+
+
+class Stopped(RuntimeError):
+    """A run was asked to stop by a signal and has saved its state. Command lines leave with exit code 143, as after SIGTERM."""
+
+
 def reason(error, most=160):
     """Return an exception of somebody else as one short line: its type, and the first line of what it says."""
     lines = str(error).strip().splitlines()

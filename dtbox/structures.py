@@ -81,6 +81,7 @@ class TokenizerOutput:
         text_pooled: output of the text tower [B, E], not normalised, for the texts of the batch.
         logit_scale, logit_bias: scalars of the contrastive head, logits = exp(scale) * cos + bias.
         teacher: a TeacherOutput, where a teacher ran.
+        layers: (encoder, layer) -> patch tokens [B, N, D] as they came out of that block, of the layers that were asked for.
     """
     images: Tensor
     reconstructions: Optional[Tensor] = None
@@ -93,6 +94,7 @@ class TokenizerOutput:
     logit_scale: Optional[Tensor] = None
     logit_bias: Optional[Tensor] = None
     teacher: Optional[TeacherOutput] = None
+    layers: Dict[Any, Tensor] = field(default_factory=dict)
 
     def replace(self, **changes):
         """Return a copy with some fields changed."""

@@ -14,7 +14,8 @@ from dtbox.plugins import LOADED
 from dtbox.plugins.record import pairs
 from dtbox.registry import HEADS, HOOKS, QUANTIZERS
 from dtbox.training import checkpoint
-from dtbox.training.runner import Runner, default_work_dir
+from dtbox.training.runner import Runner
+from dtbox.training.start import default_work_dir
 from tests.plugins_kit import HEAD, SIGN, install, without_plugins, write
 from tests.plugins_kit import clean as clean  # noqa: F401
 from tools import print_config, reconstruct, test, train

@@ -16,7 +16,8 @@ from dtbox.layers.weights import load_into, with_prefix
 from dtbox.plugins.record import warn_changes
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts
-from dtbox.training.runner import Runner, load_initial_weights
+from dtbox.training.runner import Runner
+from dtbox.training.start import load_initial_weights
 
 
 def set_iterations(cfg, iters):

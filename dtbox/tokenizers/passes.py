@@ -53,10 +53,11 @@ class Pass:
         tokenizer: VisualTokenizer.
         images: [B,3,H,W] in [-1,1].
         collect: let quantizers in training collect what they see; otherwise a pass leaves no trace.
+        layers: (encoder, layer) pairs that will be tapped beside those of the vocabularies.
     """
 
-    def __init__(self, tokenizer, images, collect=False):
-        self.tokenizer, self.images, self.collect = tokenizer, images, collect
+    def __init__(self, tokenizer, images, collect=False, layers=()):
+        self.tokenizer, self.images, self.collect, self.also = tokenizer, images, collect, set(layers)
         self.tokens, self.layer, self.tapped, self.outputs = {}, {}, {}, {}
 
     def tap(self, name, layer):
@@ -104,7 +105,8 @@ class Pass:
             start = self.layer[name]
             self._reinject(name, start)
             stop = min([s for s in stops if s > start] + [target])
-            self.tokens[name], tapped = encoder.run(self.tokens[name], start, stop, stops & {stop})
+            taps = {layer for layer in stops | {at for e, at in self.also if e == name} if start < layer <= stop}
+            self.tokens[name], tapped = encoder.run(self.tokens[name], start, stop, taps)
             self.layer[name] = stop
             self.tapped.update({(name, layer): t for layer, t in tapped.items()})
 

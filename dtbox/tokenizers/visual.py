@@ -103,7 +103,7 @@ class VisualTokenizer(nn.Module):
 
     # ---- a whole pass: the only entry of training -------------------------------------------------------------
 
-    def forward(self, images, text_ids=None, reconstruct=True, vocabularies=None):
+    def forward(self, images, text_ids=None, reconstruct=True, vocabularies=None, layers=()):
         """Run everything that exists, or what is asked for.
 
         Args:
@@ -111,12 +111,13 @@ class VisualTokenizer(nn.Module):
             text_ids: [T,L] int64, or None.
             reconstruct: whether the decoder runs.
             vocabularies: names of those to run beside what decoder and head read; None runs all.
+            layers: (encoder, layer) pairs whose patch tokens are wanted, too.
 
         Returns:
             TokenizerOutput.
         """
         self.check_images(images)
-        run = Pass(self, images, collect=True)
+        run = Pass(self, images, collect=True, layers=layers)
         reconstruct = reconstruct and self.decoder is not None
         wanted = set(self.vocabularies if vocabularies is None else vocabularies) | set(self.reads if reconstruct else ())
         outputs = {name: run.vocabulary(name) for name in self.vocabularies if name in wanted}
@@ -130,7 +131,8 @@ class VisualTokenizer(nn.Module):
             losses={s: outputs[first].losses for s, first in firsts.items()},
             pooled=self._pool(run) if self.head is not None else None, last=self._read(run) if self.head is not None else None,
             text_pooled=self.text(text_ids) if texts else None,
-            logit_scale=self.text.logit_scale if texts else None, logit_bias=self.text.logit_bias if texts else None)
+            logit_scale=self.text.logit_scale if texts else None, logit_bias=self.text.logit_bias if texts else None,
+            layers={place: run.tap(*place) for place in layers})
 
     def _read(self, run):
         """Tokens that the head reads."""

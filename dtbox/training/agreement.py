@@ -12,22 +12,23 @@ def any_rank(flag):
     return bool(told)
 
 
-def count_and_share(count):
+def count_and_share(count, flag=False):
     """Return the samples of all processes, and the weight of this one's mean so that the mean over processes is that over samples.
 
     Args:
         count: samples of this process.
+        flag: something that this process wants all to know.
 
     Returns:
-        (total, count * processes / total), (0, 0.0) where there are none; every process has to ask.
+        (total, count * processes / total, whether `flag` is set anywhere); the second is 0.0 where there are no samples. Every process has to ask.
     """
     world = get_world_size()
     if world == 1:
-        return count, 1.0 if count else 0.0
-    total = _number(float(count))
-    all_reduce(total)
-    total = round(float(total))
-    return total, count * world / total if total else 0.0
+        return count, 1.0 if count else 0.0, flag
+    told = _number([float(count), float(flag)])
+    all_reduce(told)
+    total, flags = (round(v) for v in told.tolist())
+    return total, count * world / total if total else 0.0, flags > 0
 
 
 def _number(value):

@@ -48,7 +48,7 @@ def train_dataloader(cfg, seed):
     if cfg.get('global_batch_size') is not None:
         cfg['batch_size'] = divided(cfg.pop('global_batch_size'), get_world_size(), '`global_batch_size`')
     cfg.pop('global_batch_size', None)
-    _check_loader(cfg, 'train_dataloader', ('last', 'global_batch_size'))
+    _check_loader(cfg, 'train_dataloader', ('last',))
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
     sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'), rank=get_rank(), world=get_world_size(),
@@ -79,7 +79,7 @@ def val_dataloader(cfg):
 
 
 def _check_loader(cfg, where, more=()):
-    known = ('dataset', 'batch_size', 'num_workers', *more)
+    known = ('dataset', 'batch_size', *(('global_batch_size',) if more else ()), 'num_workers', *more)
     for key in cfg:
         if key not in known:
             raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)

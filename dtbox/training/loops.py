@@ -62,6 +62,8 @@ class TrainLoop(BaseLoop):
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
             self.run_iter(next(batches))
+            if runner.model.stop_agreed:
+                runner.stop_now()
             due = self.val_interval and self._iter % self.val_interval == 0 and self._iter < self._max_iters
             if due and runner.val_loop is not None:
                 runner.val_loop.run()
@@ -79,6 +81,8 @@ class TrainLoop(BaseLoop):
         try:
             outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
             self.skips.in_a_row = 0
+            if self.runner.ema is not None and self.runner.optim_wrapper['generator'].should_update():  # that is: it has just stepped
+                self.runner.ema.update()
         except Diverged as e:
             outputs = self._skip(batch, e)
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
@@ -151,12 +155,13 @@ class ValLoop(BaseLoop):
 
     def run(self):
         """Evaluate; returns and keeps the results."""
-        self.runner.call_hook('before_val')
-        self.runner.call_hook('before_val_epoch')
-        self.evaluator = self.make_evaluator()
-        self.results = evaluate(self.runner.model, self.dataloader, self.evaluator)
-        self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
-        self.runner.call_hook('after_val')
+        with self.runner.averaged():
+            self.runner.call_hook('before_val')
+            self.runner.call_hook('before_val_epoch')
+            self.evaluator = self.make_evaluator()
+            self.results = evaluate(self.runner.model, self.dataloader, self.evaluator)
+            self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
+            self.runner.call_hook('after_val')
         return self.results
 
 

@@ -3,8 +3,6 @@
 The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward,
 losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
 """
-import contextlib
-
 import torch
 from mmengine.model import BaseModel
 
@@ -12,11 +10,12 @@ from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.evaluation.base import EvalContext
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
-from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
-from dtbox.structures import Batch
+from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS, check_arguments
 from dtbox.training import objective as objectives
 from dtbox.training.agreement import any_rank, count_and_share
-from dtbox.training.preprocess import prepare
+from dtbox.training.parallel import local, synchronised
+from dtbox.training.preprocess import placeholder, prepare
+from dtbox.training.sharing import find_shared, refuse
 from dtbox.training.teacher import Teacher
 
 AMP = {None: None, 'bfloat16': torch.bfloat16}
@@ -29,7 +28,7 @@ class TokenizerTraining(BaseModel):
     Args:
         tokenizer: config of the VisualTokenizer.
         losses: dict name -> loss config with `weight`; None for a model that only evaluates.
-        teacher: dict(encoder=..., layer=...), or None.
+        teacher: dict(encoder=..., layer=..., and what else Teacher takes), or None.
         discriminator: discriminator config, or None.
         adversarial: config of the adversarial loss; needed with a discriminator.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
@@ -52,7 +51,8 @@ class TokenizerTraining(BaseModel):
         # not modules of this one: wrapped by DDP they would put a prefix into the state dict
         object.__setattr__(self, 'entry', self.tokenizer)
         object.__setattr__(self, 'critic', self.discriminator)
-        self.checked_gradients, self.share = False, 1.0
+        self.checked_gradients, self.share, self.shared = False, 1.0, 'unknown'
+        self.stop_wanted, self.stop_agreed = False, False  # the first, set on one process, sets the second on all in the next step
 
     def _build_criterion(self, losses):
         try:
@@ -65,9 +65,9 @@ class TokenizerTraining(BaseModel):
         if needs and not cfg:
             raise InputError(f'the losses need {", ".join(needs)}, but the config has no teacher.', 'teacher')
         try:
-            teacher = Teacher(cfg['encoder'], cfg['layer'], self.tokenizer.image_size) if cfg else None
-        except KeyError as e:
-            raise InputError(f'needs the keys encoder and layer; {e} is missing.', 'teacher') from e
+            if cfg:
+                check_arguments(Teacher, cfg, 'the teacher')
+            teacher = Teacher(**{'image_size': self.tokenizer.image_size, **cfg}) if cfg else None
         except InputError as e:
             raise e.within('teacher') from e.__cause__
         if teacher is not None and self.tokenizer.attention is not None:
@@ -129,11 +129,12 @@ class TokenizerTraining(BaseModel):
             Diverged: a term (NonFiniteLoss), features on their way into a quantizer, or gradients are NaN or infinite, on any of the processes, each
                 of which raises; nothing has been updated.
         """
-        batch, self.share = self._counted(data)
+        data, self.share = self._counted(data)
+        batch = self.prepare(data)
         generator = optim_wrapper['generator']
         active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
         with synchronised(self.entry, generator.should_sync()):
-            objective, made = self._objective(batch, active)
+            objective, made = self._objective(batch, active, data.images)
             generator.backward(generator.scale_loss(self.share * objective.scalar))
         self._check_gradients(generator)
         if not self.checked_gradients:
@@ -150,20 +151,20 @@ class TokenizerTraining(BaseModel):
         return logs
 
     def _counted(self, data):
-        """Prepare a Batch: returns it, or a black picture where there is no sample, and the weight of its means among all processes."""
-        total, share = count_and_share(len(data))
+        """Return a Batch, or one of a grey picture in its place where it has no sample, and the weight of its means among all processes."""
+        total, share, self.stop_agreed = count_and_share(len(data), self.stop_wanted)
         if not total:
             why = f': {data.broken[0]}' if data.broken else ''
             raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why} Mend the data '
                              '(python tools/check_data.py CONFIG names what is broken).')
-        return self.prepare(data if len(data) else placeholder(self.tokenizer.image_size)), share
+        return data if len(data) else placeholder(self.tokenizer.image_size), share
 
-    def _objective(self, batch, active):
+    def _objective(self, batch, active, pixels):
         """Return the Objective of a step and the reconstructions, detached; `Diverged` on every process where it is not finite on one."""
         tokenizer = self.tokenizer
         try:
             with self.autocast(), tokenizer.collecting(self.share > 0):
-                outputs = self.losses_inputs(batch)
+                outputs = self.losses_inputs(batch, pixels)
                 if active:
                     found = objectives.adversarial(self.criterion, self.adversarial, self.discriminator, outputs, batch,
                                                    tokenizer.decoder.last_layer, int(self.iteration), self.share)
@@ -188,8 +189,14 @@ class TokenizerTraining(BaseModel):
             self.tokenizer.discard()
             raise Diverged('the loss of another process is not finite; its message says which term.')
 
-    def losses_inputs(self, batch):
-        """Run tokenizer and teacher as far as the losses ask: prepared Batch -> TokenizerOutput."""
+    def losses_inputs(self, batch, pixels=None):
+        """Run tokenizer and teacher as far as the losses ask: prepared Batch -> TokenizerOutput.
+
+        Args:
+            batch: prepared Batch.
+            pixels: its images as the data gave them, which a teacher's cache knows them by; None takes those of the batch.
+        """
+        pixels = batch.images if pixels is None else pixels
         requires = self.criterion.requires
         ids = None
         if any(name.startswith('text_pooled') for name in requires):
@@ -198,10 +205,28 @@ class TokenizerTraining(BaseModel):
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')
             ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
-        outputs = self.entry(batch.images, ids, reconstruct, self._running(requires))
-        if any(name.startswith('teacher.') for name in requires):
-            outputs = outputs.replace(teacher=self.teacher(batch.images))
+        taught = any(name.startswith('teacher.') for name in requires)
+        if taught and self.teacher.cache is not None:
+            outputs = self.entry(batch.images, ids, reconstruct, self._running(requires))
+            return outputs.replace(teacher=self.teacher.remembered(batch.images, pixels))
+        shared = self._shared_trunk(batch.images) if taught else None
+        layers = [(shared[0], layer) for layer in sorted({shared[1], *(k for k in self.teacher.wanted if k < shared[1])})] if shared else []
+        outputs = self.entry(batch.images, ids, reconstruct, self._running(requires), layers)
+        if taught:
+            start = (shared[1], {layer: outputs.layers[shared[0], layer] for _, layer in layers}) if shared else None
+            outputs = outputs.replace(teacher=self.teacher(batch.images, start), layers={})
         return outputs
+
+    def _shared_trunk(self, images):
+        """Return (encoder, layer) up to which the student's trunk is the teacher's, or None; found in the first step."""
+        share = self.teacher.share
+        if share is False or share == 'auto' and self.amp is not None:
+            return None
+        if self.shared == 'unknown':
+            self.shared = find_shared(self.teacher, self.tokenizer, images)
+            if share is True and self.shared is None:
+                refuse('model.teacher.share')
+        return self.shared
 
     def _running(self, requires):
         """Vocabularies that a step runs: all but those that are frozen and that no loss names; their codebooks stand still."""
@@ -281,31 +306,3 @@ def full_precision(outputs):
     return outputs.replace(reconstructions=full(outputs.reconstructions), pooled=full(outputs.pooled), last=full(outputs.last),
                            text_pooled=full(outputs.text_pooled),
                            features={name: full(value) for name, value in outputs.features.items()})
-
-
-def placeholder(size):
-    """Return a Batch of one grey picture (height, width), for a process that has no sample in a step of all."""
-    return Batch(images=torch.zeros(1, 3, *size), texts=['?'], keys=[''], placeholder=True)
-
-
-def local(tensor):
-    """Return the part of a tensor that this process holds: all of it, unless it is sharded."""
-    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
-
-
-@contextlib.contextmanager
-def synchronised(module, now):
-    """Sum a wrapped module's gradients over processes in a backward pass within the block, or (`now` False, as gradients accumulate) leave them."""
-    if now:
-        yield
-    elif hasattr(module, 'no_sync'):
-        with module.no_sync():
-            yield
-    elif hasattr(module, 'set_requires_gradient_sync'):
-        module.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            module.set_requires_gradient_sync(True)
-    else:
-        yield

@@ -3,6 +3,7 @@
 `model_wrapper_cfg = dict(type='FSDP2')` chooses; DDP is the default. Checkpoints are the same whichever is chosen: whole tensors, in the model's own
 names, so that a run may be resumed under another wrapper or in one process.
 """
+import contextlib
 import dataclasses
 import warnings
 
@@ -13,6 +14,7 @@ from mmengine.dist import all_reduce, is_distributed
 from dtbox.errors import InputError
 from dtbox.registry import WRAPPERS
 from dtbox.structures import TokenizerOutput
+from dtbox.training.compiling import BLOCKS
 
 
 @WRAPPERS.register_module()
@@ -53,14 +55,14 @@ class FSDP2:
         InputError: one process only, or codebooks that are parameters.
     """
 
-    def __init__(self, reshard_after_forward=True, blocks=('blocks', 'resblocks', 'layers')):
+    def __init__(self, reshard_after_forward=True, blocks=BLOCKS):
         self.reshard, self.blocks = bool(reshard_after_forward), tuple(blocks)
 
     def wrap(self, model, optim):
         """Shard a TokenizerTraining in place, and let its optimizers (OptimWrapperDict) have the shards."""
         if not is_distributed():
-            raise InputError('FSDP2 shards a model over processes, and there is one only. Start several with torchrun and --launcher pytorch, or leave '
-                             'model_wrapper_cfg out.', 'model_wrapper_cfg')
+            raise InputError('FSDP2 shards a model over processes, and there is one only. Start several with torchrun and --launcher pytorch, or '
+                             'leave model_wrapper_cfg out.', 'model_wrapper_cfg')
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
         self._check(model.tokenizer)
@@ -92,8 +94,8 @@ class FSDP2:
         for name, stream in tokenizer.streams.items():
             learned = [n for n, _ in stream.quantizer.named_parameters()]
             if learned:
-                raise InputError(f'the codebook of `{name}` is learned by gradient ({learned[0]}), which FSDP2 would shard; codebooks have to be whole '
-                                 'in every process. Take EMACodebook, or leave model_wrapper_cfg out (DDP).', 'model_wrapper_cfg')
+                raise InputError(f'the codebook of `{name}` is learned by gradient ({learned[0]}), which FSDP2 would shard; codebooks have to be '
+                                 'whole in every process. Take EMACodebook, or leave model_wrapper_cfg out (DDP).', 'model_wrapper_cfg')
 
 
 def _averaged_scalars(module):
@@ -173,3 +175,26 @@ def load_optimizer(optimizer, state):
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     own = {index: {k: as_sharded(v, parameters[int(index)]) for k, v in moments.items()} for index, moments in state['state'].items()}
     optimizer.load_state_dict({**state, 'state': own})
+
+
+def local(tensor):
+    """Return the part of a tensor that this process holds: all of it, unless it is sharded."""
+    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
+
+
+@contextlib.contextmanager
+def synchronised(module, now):
+    """Sum a wrapped module's gradients over processes in a backward pass within the block, or (`now` False, as gradients accumulate) leave them."""
+    if now:
+        yield
+    elif hasattr(module, 'no_sync'):
+        with module.no_sync():
+            yield
+    elif hasattr(module, 'set_requires_gradient_sync'):
+        module.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            module.set_requires_gradient_sync(True)
+    else:
+        yield

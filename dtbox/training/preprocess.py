@@ -4,6 +4,7 @@ from dataclasses import replace
 import torch
 
 from dtbox.errors import InputError
+from dtbox.structures import Batch
 
 
 def prepare(batch, device):
@@ -20,3 +21,8 @@ def prepare(batch, device):
         raise InputError(f'images are {images.dtype}; expected uint8 in [0, 255] or float in [-1, 1].')
     labels = None if batch.labels is None else batch.labels.to(device)
     return replace(batch, images=images, labels=labels)
+
+
+def placeholder(size):
+    """Return a Batch of one grey picture (height, width), for a process that has no sample in a step of all."""
+    return Batch(images=torch.zeros(1, 3, *size), texts=['?'], keys=[''], placeholder=True)

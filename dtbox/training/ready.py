@@ -1,9 +1,6 @@
 """What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
-import os
 from typing import NamedTuple
 
-import torch
-from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import VISBACKENDS
 
 from dtbox.errors import InputError, closest, need_package
@@ -53,25 +50,6 @@ def build_schedules(table, optim):
     """Return dict optimizer name -> list of schedules from their configs, or None."""
     return {name: [SCHEDULES.build(s, where=f'param_scheduler.{name}', optimizer=optim[name]) for s in group]
             for name, group in (table or {}).items()} or None
-
-
-def start_ranks(launcher):
-    """Join the process group that a launcher has started; nothing to do for 'none'.
-
-    Without GPUs the ranks talk over gloo. MMEngine's own start would ask CUDA for a device, also where there is none.
-    """
-    if launcher == 'none' or is_distributed():
-        return
-    if torch.cuda.is_available():
-        init_dist(launcher, backend='nccl')
-    elif launcher != 'pytorch':
-        raise InputError(f'`{launcher}` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and '
-                         '--launcher pytorch.', '--launcher')
-    elif 'RANK' not in os.environ:
-        raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not set. Start it as: '
-                         'torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.', '--launcher')
-    else:
-        torch.distributed.init_process_group('gloo')
 
 
 def check_iterations(cfg):

@@ -1,34 +1,38 @@
 """The Runner: MMEngine's, with checkpoints that are whole or not there, exact resumption, and folders that are never overwritten."""
+import contextlib
 import os
 import platform
+import signal
+import threading
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__
 from dtbox.config import resolve
 from dtbox.config_text import dump_config
-from dtbox.errors import InputError
+from dtbox.errors import InputError, Stopped
 from dtbox.evaluation import SetEvaluator
-from dtbox.files import move_aside
 from dtbox.layers.weights import register_scheme
-from dtbox.locks import Locked, wait_until_free
+from dtbox.locks import Locked
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
 from dtbox.registry import WRAPPERS
 from dtbox.training import checkpoint as checkpoints
-from dtbox.training.build import divided
+from dtbox.training import start as beginning
+from dtbox.training.compiling import compile_parts
+from dtbox.training.launch import lost, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
-from dtbox.training.parallel import gathered, load_optimizer, scattered
-from dtbox.training.ready import build_run, start_ranks
+from dtbox.training.parallel import as_sharded, gathered, load_optimizer
+from dtbox.training.ready import build_run
 from dtbox.training.schedules import StepSchedules
 
 register_scheme()
 
-LOCK = '.running'
-"""File of a run folder that is locked while a run trains in it."""
+SIGNALS = [signal.SIGTERM] + ([signal.SIGUSR1] if hasattr(signal, 'SIGUSR1') else [])
+"""What clusters send before they take a machine away."""
 
 
 class Runner(MMRunner):
@@ -36,8 +40,9 @@ class Runner(MMRunner):
 
     Attributes:
         plugins: records of the plugins that the run uses.
+        ema: WeightEMA, or None.
     """
-    plugins = ()
+    plugins, ema = (), None
 
     @classmethod
     def from_config(cls, cfg, work_dir=None, resume=False, launcher='none', accept_plugin_change=False):
@@ -54,17 +59,19 @@ class Runner(MMRunner):
             Runner, ready for `train()`.
         """
         source, cfg = cfg, resolve(cfg)
-        start_ranks(launcher)
+        start_ranks(launcher, cfg.get('rank_timeout'))
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
-        work_dir = work_dir or cfg.get('work_dir') or default_work_dir(source)
-        plugins = plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
+        work_dir = work_dir or cfg.get('work_dir') or beginning.default_work_dir(source)
+        plugins = beginning.plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
         if resume:
-            keep_global_batch(cfg, work_dir)
+            beginning.keep_global_batch(cfg, work_dir)
         parts, hooks, schedules, remark = build_run(cfg, seed)
-        load_initial_weights(parts['model'], cfg, work_dir if resume else None)
-        moved = prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
+        beginning.check_same_run(cfg, plugins, len(parts['train'].dataset))
+        beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
+        ema = beginning.build_ema(cfg.get('ema'))
+        moved = beginning.prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
         runner = cls(
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
             optim_wrapper=parts['optim'], param_scheduler=schedules,
@@ -73,8 +80,11 @@ class Runner(MMRunner):
             custom_hooks=hooks, load_from=cfg.get('load_from'), resume=resume, launcher=launcher, randomness=dict(seed=seed),
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []), default_scope='mmengine', log_level='WARNING',
-            experiment_name=experiment_name(work_dir), cfg=cfg)
+            experiment_name=beginning.experiment_name(work_dir), cfg=cfg)
         runner.source_config, runner.val_parts, runner.plugins = source, parts, plugins
+        if ema is not None:
+            runner.ema = ema
+            ema.attach(runner.core.tokenizer)
         for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
             handler.setLevel('INFO')
         runner.logger.setLevel('INFO')
@@ -88,11 +98,42 @@ class Runner(MMRunner):
         return runner
 
     def train(self):
-        """Train; meanwhile the run folder is this run's alone."""
-        if get_rank() != 0:
-            return super().train()
-        with Locked(os.path.join(self.work_dir, LOCK), 'the run'):
-            return super().train()
+        """Train; meanwhile the run folder is this run's alone.
+
+        SIGTERM and SIGUSR1, as clusters send them before they take a machine away, end the run after the iteration at hand, its state saved.
+
+        Raises:
+            Stopped: a signal came to one of the processes; all have stopped.
+            RankLost: another process has gone.
+        """
+        alone = Locked(os.path.join(self.work_dir, beginning.LOCK), 'the run') if get_rank() == 0 else contextlib.nullcontext()
+        with alone, self._signals():
+            try:
+                return super().train()
+            except RuntimeError as e:
+                gone = lost(e)
+                if gone is None:
+                    raise
+                raise gone from e
+
+    @contextlib.contextmanager
+    def _signals(self):
+        def stop(number, frame):
+            self.core.stop_wanted = True
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.signal(s, stop) for s in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop_now(self):
+        """Save and end: a signal has come to one of the processes."""
+        self.save()
+        raise Stopped(f'a signal came; the state of iteration {self.iter_done} is saved in {self.work_dir}.')
 
     def _init_model_weights(self):
         pass  # loaded before the run folder was touched
@@ -129,7 +170,9 @@ class Runner(MMRunner):
     def wrap_model(self, model_wrapper_cfg, model):
         """Move the model to its device, and let several processes share it as `model_wrapper_cfg` says."""
         model = model.to(_device())
-        WRAPPERS.build(model_wrapper_cfg or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, self.optim_wrapper)
+        if self.cfg.get('compile'):
+            compile_parts(model, self.cfg.compile)
+        WRAPPERS.build(self.cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, self.optim_wrapper)
         return model
 
     def build_train_loop(self, loop):
@@ -152,10 +195,21 @@ class Runner(MMRunner):
 
     def checkpoint_state(self):
         """Return everything that an exact continuation needs; a collective where there are several ranks."""
+        averaged = {}
+        if self.ema is not None:
+            raw = {n: p.detach() for n, p in self.core.tokenizer.named_parameters() if n in self.ema.weights}
+            averaged = dict(ema=dict(raw={n: v.clone() for n, v in gathered(raw).items()}, steps=self.ema.steps))
+        with self.averaged():
+            state = gathered(self.core.state_dict())
+            state = {k: v.clone() for k, v in state.items()} if averaged else state
         return dict(
-            meta=self.checkpoint_meta(), state_dict=gathered(self.core.state_dict()), optimizer=gathered(self.optim_wrapper.state_dict()),
+            meta=self.checkpoint_meta(), state_dict=state, **averaged, optimizer=gathered(self.optim_wrapper.state_dict()),
             param_schedulers={n: [s.state_dict() for s in group] for n, group in (self.param_schedulers or {}).items()},
             iteration=self.iter_done, random=checkpoints.gathered_random_states())
+
+    def averaged(self):
+        """Return a context in which the model has the averaged weights, where the run keeps an average (`ema`)."""
+        return contextlib.nullcontext() if self.ema is None else self.ema.applied()
 
     @property
     def iter_done(self):
@@ -171,10 +225,15 @@ class Runner(MMRunner):
 
     def save(self, name=checkpoints.NAME):
         """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
-        state = self.checkpoint_state()
+        state, failed = self.checkpoint_state(), [None]
         if get_rank() == 0:
-            checkpoints.save(state, os.path.join(self.work_dir, name))
-        barrier()
+            try:
+                checkpoints.save(state, os.path.join(self.work_dir, name))
+            except OSError as e:
+                failed = [e]
+        broadcast_object_list(failed)  # a full disk ends all processes, and none waits
+        if failed[0] is not None:
+            raise failed[0]
 
     def load_or_resume(self):
         """Load weights (`load_from`), or continue the run of this folder (`resume`)."""
@@ -193,10 +252,15 @@ class Runner(MMRunner):
         """Take weights, optimizers and schedules from a checkpoint of this run; data and random state go on."""
         state = checkpoints.load(path)
         self._take_state(state, path)
-        barrier()
 
     def _take_state(self, state, path):
-        load_model(self.core, state, path)
+        if ('ema' in state) != (self.ema is not None):
+            words = ('with', 'without') if 'ema' in state else ('without', 'with')
+            raise InputError(f'{path} was written {words[0]} an average of the weights, and this run is {words[1]} one. Restore `ema` of the config, '
+                             'or start a new run with `load_from`.', 'ema')
+        beginning.load_model(self.core, state, path)
+        if self.ema is not None:
+            self.ema.load(state['ema']['raw'], state['ema']['steps'], as_sharded)
         for name, saved in state['optimizer'].items():
             load_optimizer(self.optim_wrapper[name].optimizer, saved)
         for name, group in (self.param_schedulers or {}).items():
@@ -219,81 +283,6 @@ class Runner(MMRunner):
         if get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
             checkpoints.set_random_state(state['random'][get_rank()])
         self.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
-
-
-def keep_global_batch(cfg, work_dir):
-    """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with."""
-    path = os.path.join(work_dir, checkpoints.NAME)
-    if not os.path.isfile(path):
-        return
-    meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, get_world_size(), cfg.get('train_dataloader') or {}
-    before = meta.get('world_size', world)
-    if before != world and loader.get('batch_size') == meta.get('batch_size'):
-        loader['batch_size'] = divided(before * meta['batch_size'], world, f'{path} was trained by {before} processes; its batch')
-
-
-def load_initial_weights(model, cfg, resumed=None):
-    """Load the weights that a new run starts from: those that its parts name, and `load_from`. Nothing where `resumed` has a checkpoint."""
-    if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
-        if model.teacher is not None:
-            model.teacher.init_weights()
-        return
-    model.init_weights()
-    if cfg.get('load_from'):
-        load_model(model, checkpoints.load(cfg.load_from), cfg.load_from)
-
-
-def load_model(model, state, path):
-    """Load a checkpoint's weights into a TokenizerTraining; `InputError` lists the keys that do not match."""
-    from dtbox.layers.weights import load_into
-    load_into(model, scattered(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
-
-
-def plugin_records(cfg, run=None, accept=False):
-    """Return the records of a config's plugins; `InputError` where those of the run folder `run` differ, unless `accept`."""
-    path = os.path.join(run or '', checkpoints.NAME)
-    earlier = []
-    if run is not None and os.path.isfile(path):
-        earlier = (checkpoints.load(path, mmap=True).get('meta') or {}).get('plugins') or []
-    found = plugin_record.records(cfg, earlier)
-    if not accept:
-        plugin_record.refuse_changes(earlier, found, path)
-    return found
-
-
-def default_work_dir(cfg):
-    """Return work_dirs/NAME for a config file NAME.py or NAME/config.py, and the run folder itself for its config.py."""
-    folder, file = os.path.split(os.path.abspath(cfg.filename or 'run.py'))
-    if file == 'config.py' and os.path.isfile(os.path.join(folder, checkpoints.NAME)):
-        return folder
-    return os.path.join('work_dirs', os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0])
-
-
-def experiment_name(work_dir):
-    """Return a name for MMEngine's registry of runs: unique, since a process may make several."""
-    import uuid
-    return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
-
-
-def prepare_folder(work_dir, resume):
-    """Make the run folder. A folder that is there is resumed on request, and else moved to NAME.1; returns where to.
-
-    Only rank 0 touches the disk; the others wait.
-
-    Raises:
-        InputError: the folder is a file, or another run uses it.
-    """
-    moved = [None]
-    if get_rank() == 0:
-        other = wait_until_free(os.path.join(work_dir, LOCK))
-        if other:
-            raise InputError(f'another run (pid {other}) uses the folder {work_dir}. Wait for it or stop it, or give another --work-dir.')
-        if os.path.exists(work_dir) and not os.path.isdir(work_dir):
-            raise InputError(f'the work dir {work_dir} is a file. Give a folder that is new or holds a run.')
-        moved = [None if resume else move_aside(work_dir)]
-        os.makedirs(work_dir, exist_ok=True)
-    broadcast_object_list(moved)
-    return moved[0]
 
 
 def _device():

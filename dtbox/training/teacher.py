@@ -10,6 +10,8 @@ import torch.nn as nn
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
 from dtbox.structures import TeacherOutput
+from dtbox.training.sharing import check_share
+from dtbox.training.teacher_cache import TeacherCache
 
 
 class Teacher(nn.Module):
@@ -19,10 +21,17 @@ class Teacher(nn.Module):
         encoder: encoder config, with `weights`.
         layer: 1-based layer whose raw output the tokens are.
         image_size: filled in from the tokenizer.
+        share: take the first blocks' output from the student where these are frozen and equal to the teacher's own, found in the first step: 'auto'
+            does so in float32, where the result is the same bit for bit; True under autocast, too, whose rounding the shared blocks then have, and is
+            an error where nothing can be shared; False never.
+        cache: folder to keep what the teacher says on disk, by the content of the pictures (see `TeacherCache`); None keeps nothing.
+        cache_dtype: 'float32' or 'bfloat16', of what is kept.
     """
 
-    def __init__(self, encoder, layer, image_size=None):
+    def __init__(self, encoder, layer, image_size=None, share='auto', cache=None, cache_dtype='float32'):
         super().__init__()
+        check_share(share)
+        self.share, self.cache = share, TeacherCache(cache, cache_dtype) if cache else None
         self.encoder = ENCODERS.build(encoder, where='encoder', image_size=image_size)
         if not 0 <= layer <= self.encoder.depth:
             raise InputError(f'the teacher\'s layer is {layer}, but its encoder has {self.encoder.depth} blocks.', 'layer')
@@ -40,15 +49,38 @@ class Teacher(nn.Module):
         self.encoder.init_weights()
         self._hash = None
 
+    @property
+    def wanted(self):
+        """Layers whose tokens are asked for."""
+        return set(self._wanted)
+
     @torch.no_grad()
-    def forward(self, images):
-        """images [B,3,H,W] in [-1,1] -> TeacherOutput with the tokens of `layer` and the pooled output."""
+    def forward(self, images, start=None):
+        """images [B,3,H,W] in [-1,1] -> TeacherOutput with the tokens of `layer` and the pooled output.
+
+        Args:
+            images: the pictures.
+            start: None, or (layer, dict layer -> tokens [B,N,D] of that and of wanted layers before it), to go on from.
+        """
         encoder = self.encoder
         with torch.autocast(images.device.type, enabled=False):
-            tokens, tapped = encoder.run(encoder.embed(images), 0, encoder.depth, self._wanted)
+            layer, before = start or (0, {})
+            tokens = before[layer].float() if start else encoder.embed(images)
+            tokens, tapped = encoder.run(tokens, layer, encoder.depth, {k for k in self._wanted if k >= layer})
+            tapped.update({k: v.float() for k, v in before.items() if k in self._wanted})
             pooled = encoder.pool(tokens) if encoder.pooled_dim else None
         self._images, self._tapped = images, tapped
         return TeacherOutput(tapped[self.layer], pooled, tokens)
+
+    def remembered(self, images, pixels):
+        """As `forward`, from the cache as far as it goes; the rest is computed and kept. `last` is None.
+
+        Args:
+            images: [B,3,H,W] in [-1,1] on the teacher's device.
+            pixels: the same [B,3,H,W] as the data gave them, on the CPU, by whose content they are known.
+        """
+        self._images = None
+        return self.cache(self, images, pixels)
 
     @torch.no_grad()
     def pooled(self, images):

@@ -1,0 +1,71 @@
+"""A running average of the weights (Polyak averaging; as EMA in GANs and diffusion models, arXiv 1806.04498), evaluated and kept in checkpoints."""
+import contextlib
+
+import torch
+
+from dtbox.errors import InputError
+
+
+class WeightEMA:
+    """The average of a module's trainable weights: a <- d a + (1 - d) w after every optimizer step, d = min(decay, (1 + n) / (10 + n)) in step n.
+
+    Frozen weights are their own average; buffers, codebooks above all, are used as they are.
+
+    Args:
+        decay: d in the long run, in (0, 1).
+    """
+
+    def __init__(self, decay=0.9999):
+        if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay < 1:
+            raise InputError(f'`decay` is {decay!r}; expected a number between 0 and 1, such as 0.9999.', 'ema.decay')
+        self.decay, self.steps, self.weights, self.module = float(decay), 0, {}, None
+
+    def attach(self, module):
+        """Begin from the weights of a module as they are."""
+        self.module = module
+        self.weights = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad and p.is_floating_point()}
+
+    @torch.no_grad()
+    def update(self):
+        """Take the weights of now into the average."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        table = dict(self.module.named_parameters())
+        for name, average in self.weights.items():
+            _own(average).lerp_(_own(table[name].detach()), 1 - decay)
+        self.steps += 1
+
+    @torch.no_grad()
+    def _swap(self):
+        table = dict(self.module.named_parameters())
+        for name, average in self.weights.items():
+            a, b = _own(average), _own(table[name].detach())
+            kept = b.clone()
+            b.copy_(a)
+            a.copy_(kept)
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Within the block the module has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def load(self, raw, steps, shard):
+        """Go on: the module has the averaged weights, `raw` (name -> tensor) are those that train.
+
+        Args:
+            raw, steps: as a checkpoint has them.
+            shard: callable (tensor, like) -> the tensor sharded as `like` is.
+        """
+        table = dict(self.module.named_parameters())
+        for name, average in self.weights.items():
+            average.copy_(table[name].detach())
+            table[name].detach().copy_(shard(raw[name], table[name]))
+        self.steps = int(steps)
+
+
+def _own(tensor):
+    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor

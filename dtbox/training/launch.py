@@ -1,0 +1,108 @@
+"""Joining the processes of a run: torchrun and Slurm, with GPUs or without; what is said when one is missing or goes."""
+import os
+import re
+import subprocess
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import is_distributed
+
+from dtbox.errors import InputError, RankLost, reason
+
+TIMEOUT = 1800
+"""Seconds that processes wait for one another, at the start and in every collective."""
+LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed', 'connection refused', 'recv failed',
+        'remote process exited', 'watchdog', 'heartbeat', 'nccl communicator was aborted')
+"""What backends say when another process is gone."""
+
+
+def start_ranks(launcher, timeout=None):
+    """Join the process group that a launcher has started; nothing to do for 'none'.
+
+    Ranks with a GPU each talk over NCCL, without GPUs over gloo.
+
+    Args:
+        launcher: 'none'; 'pytorch' (torchrun); 'slurm' (srun); 'mpi', left to MMEngine.
+        timeout: seconds to wait for the others (`rank_timeout` of the config); None is TIMEOUT.
+
+    Raises:
+        InputError: not started by that launcher, or processes that have not come in time.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    timeout = TIMEOUT if timeout is None else timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+        raise InputError(f'`rank_timeout` is {timeout!r}; expected a number of seconds.', 'rank_timeout')
+    if launcher == 'mpi':
+        if not torch.cuda.is_available():
+            raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and --launcher '
+                             'pytorch.', '--launcher')
+        from mmengine.dist import init_dist
+        init_dist('mpi', backend='nccl', timeout=int(timeout))
+        return
+    if launcher == 'slurm':
+        os.environ.update(slurm_environment(os.environ))
+    elif 'RANK' not in os.environ:
+        raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not set. Start it as: '
+                         'torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.', '--launcher')
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    local = int(os.environ.get('LOCAL_RANK', 0))
+    if gpus:
+        if local >= gpus:
+            raise InputError(f'this is process {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one process a GPU '
+                             '(--nproc_per_node, --ntasks-per-node).', '--launcher')
+        torch.cuda.set_device(local)
+    try:
+        dist.init_process_group('nccl' if gpus else 'gloo', timeout=timedelta(seconds=timeout))
+    except (RuntimeError, ValueError) as e:  # DistStoreError and DistNetworkError are RuntimeErrors
+        raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} processes at '
+                         f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came ({joined(e)}). Start the missing ones, '
+                         'with the same address, port and number; firewalls between nodes may be in the way.', '--launcher') from e
+
+
+def joined(error):
+    """Return how many came, where an error of PyTorch's store tells; its first line otherwise."""
+    found = re.search(r'(\d+)/(\d+) clients joined', str(error))
+    return f'{found[1]} of {found[2]} did' if found else reason(error)
+
+
+def slurm_environment(env):
+    """Return RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a process that srun has started.
+
+    Args:
+        env: environment variables. MASTER_ADDR and MASTER_PORT are kept where they are set; otherwise the first node of the job, and a port that
+            follows from the job's number.
+
+    Raises:
+        InputError: not a process of srun, or the node list cannot be read.
+    """
+    missing = [k for k in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_JOB_ID') if k not in env]
+    if missing:
+        raise InputError(f'--launcher slurm is for processes that srun has started, and {", ".join(missing)} is not set. Start it as: srun '
+                         '--ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher slurm.', '--launcher')
+    address = env.get('MASTER_ADDR') or first_node(env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or '')
+    port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)
+    return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'], MASTER_ADDR=address, MASTER_PORT=port)
+
+
+def first_node(nodes):
+    """Return the first host of a Slurm node list such as `gpu[003-006,010]`, by scontrol where it is there."""
+    try:
+        done = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
+        return done.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        found = re.match(r'([^\[,]+)(?:\[(\d+))?', nodes)
+        if not found:
+            raise InputError(f'the node list {nodes!r} of Slurm names no host. Set MASTER_ADDR and MASTER_PORT.', '--launcher') from None
+        return found[1] + (found[2] or '')
+
+
+def lost(error):
+    """Return the RankLost that an exception of a backend stands for, or None where it is something else."""
+    text = str(error).lower()
+    if not is_distributed() or not isinstance(error, RuntimeError):
+        return None
+    if isinstance(error, dist.DistError) or any(words in text for words in LOST):
+        return RankLost(f'another process of this run has ended or does not answer; what it said itself tells why ({reason(error, 120)}).')
+    return None

@@ -1,0 +1,139 @@
+"""The beginning of a run: its folder, its plugins, the weights it starts from, and whether all processes mean the same run."""
+import hashlib
+import os
+
+import torch
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size
+
+from dtbox import __version__
+from dtbox.config_text import format_config
+from dtbox.errors import InputError
+from dtbox.files import move_aside
+from dtbox.layers.weights import load_into
+from dtbox.locks import wait_until_free
+from dtbox.plugins import record as plugin_record
+from dtbox.registry import check_arguments
+from dtbox.training import checkpoint as checkpoints
+from dtbox.training.build import divided
+from dtbox.training.ema import WeightEMA
+from dtbox.training.parallel import scattered
+
+LOCK = '.running'
+"""File of a run folder that is locked while a run trains in it."""
+
+
+def check_same_run(cfg, plugins, samples):
+    """Raise `InputError` on every process where they do not mean the same run.
+
+    Args:
+        cfg: resolved Config.
+        plugins: records of this process's plugins.
+        samples: size of the training set.
+    """
+    if get_world_size() == 1:
+        return
+    plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # their content counts, not their place
+    mine = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '') for p in plugins}
+    mine.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{samples} samples',
+                 'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
+    everywhere = all_gather_object(mine)
+    for what in sorted({name for found in everywhere for name in found}):
+        values = [found.get(what, 'not there') for found in everywhere]
+        odd = next((rank for rank, value in enumerate(values) if value != values[0]), None)
+        if odd is not None:
+            raise InputError(f'the processes do not mean the same run: {what} is {values[0]} on rank 0 and {values[odd]} on rank {odd}. Let all '
+                             'nodes have the same versions, files and arguments.')
+
+
+def build_ema(cfg):
+    """Return the WeightEMA of `ema=dict(decay=...)`, or None."""
+    if not cfg:
+        return None
+    if not isinstance(cfg, dict):
+        raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
+    check_arguments(WeightEMA, cfg, 'the average of the weights')
+    return WeightEMA(**cfg)
+
+
+def keep_global_batch(cfg, work_dir):
+    """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with."""
+    path = os.path.join(work_dir, checkpoints.NAME)
+    if not os.path.isfile(path):
+        return
+    meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, get_world_size(), cfg.get('train_dataloader') or {}
+    before = meta.get('world_size', world)
+    if before != world and loader.get('batch_size') == meta.get('batch_size'):
+        loader['batch_size'] = divided(before * meta['batch_size'], world, f'{path} was trained by {before} processes; its batch')
+
+
+def load_initial_weights(model, cfg, resumed=None):
+    """Load the weights that a new run starts from: those that its parts name, and `load_from`. Nothing where `resumed` has a checkpoint."""
+    if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
+        if model.teacher is not None:
+            model.teacher.init_weights()
+        return
+    model.init_weights()
+    if cfg.get('load_from'):
+        load_model(model, checkpoints.load(cfg.load_from), cfg.load_from)
+
+
+def load_model(model, state, path):
+    """Load a checkpoint's weights into a TokenizerTraining; `InputError` lists the keys that do not match."""
+    load_into(model, scattered(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
+
+
+def plugin_records(cfg, run=None, accept=False):
+    """Return the records of a config's plugins; `InputError` where those of the run folder `run` differ, unless `accept`."""
+    path = os.path.join(run or '', checkpoints.NAME)
+    earlier = []
+    if run is not None and os.path.isfile(path):
+        earlier = (checkpoints.load(path, mmap=True).get('meta') or {}).get('plugins') or []
+    found = plugin_record.records(cfg, earlier)
+    if not accept:
+        plugin_record.refuse_changes(earlier, found, path)
+    return found
+
+
+def default_work_dir(cfg):
+    """Return work_dirs/NAME for a config file NAME.py or NAME/config.py, and the run folder itself for its config.py."""
+    folder, file = os.path.split(os.path.abspath(cfg.filename or 'run.py'))
+    if file == 'config.py' and os.path.isfile(os.path.join(folder, checkpoints.NAME)):
+        return folder
+    return os.path.join('work_dirs', os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0])
+
+
+def experiment_name(work_dir):
+    """Return a name for MMEngine's registry of runs: unique, since a process may make several."""
+    import uuid
+    return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
+
+
+def prepare_folder(work_dir, resume):
+    """Make the run folder. A folder that is there is resumed on request, and else moved to NAME.1; returns where to.
+
+    Only rank 0 touches the disk; the others wait, and raise what it raises.
+
+    Raises:
+        InputError: the folder is a file, or another run uses it.
+    """
+    told = [None, None]
+    if get_rank() == 0:
+        try:
+            told = [_make_folder(work_dir, resume), None]
+        except (InputError, OSError) as e:
+            told = [None, e]
+    broadcast_object_list(told)
+    if told[1] is not None:
+        raise told[1]
+    return told[0]
+
+
+def _make_folder(work_dir, resume):
+    other = wait_until_free(os.path.join(work_dir, LOCK))
+    if other:
+        raise InputError(f'another run (pid {other}) uses the folder {work_dir}. Wait for it or stop it, or give another --work-dir.')
+    if os.path.exists(work_dir) and not os.path.isdir(work_dir):
+        raise InputError(f'the work dir {work_dir} is a file. Give a folder that is new or holds a run.')
+    moved = None if resume else move_aside(work_dir)
+    os.makedirs(work_dir, exist_ok=True)
+    return moved
