@@ -92,7 +92,7 @@ def replace_data(cfg, other, source):
     plain, wanted = other._cfg_dict.to_dict(), references({name: other._cfg_dict[name] for name in loaders})
     while more := references([plain.get(name) for name in wanted]) - wanted:
         wanted |= more
-    for name in wanted:
+    for name in sorted(wanted):  # the same order in every process
         if name in plain and not (name in ('image_size', 'batch_size') and name in cfg):
             cfg[name] = plain[name]
     for name in ('train_dataloader', 'val_dataloader'):
