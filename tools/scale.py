@@ -22,7 +22,7 @@ def parser():
     made.add_argument('--batch', type=int, help='pictures a GPU (default: that of the config; of --check: 8)')
     made.add_argument('--global-batch', type=int, metavar='N', help='pictures of all GPUs together, instead')
     made.add_argument('--config-gpus', type=int, default=8, metavar='N', help="GPUs for which the config's iterations are meant (default: 8)")
-    made.add_argument('--parallel', default='ddp', choices=('ddp', 'fsdp'), help='how the tokenizer is kept (default: ddp)')
+    made.add_argument('--parallel', default='ddp', choices=('ddp', 'fsdp'), help='how the GPUs share the model (default: ddp)')
     made.add_argument('--memory', type=float, default=80, metavar='GB', help='of a GPU (default: 80, an A100)')
     made.add_argument('--peak', type=float, default=312, metavar='TFLOPS', help='of a GPU in the type of training (default: 312, A100 in bfloat16)')
     made.add_argument('--utilisation', type=float, default=0.4, help='share of it that training reaches (default: 0.4)')

@@ -13,10 +13,11 @@ from typing import Callable, Tuple
 from dtbox.errors import InputError
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import LOSSES
+from dtbox.training.parallel import FSDP2
 
 MIB = 2 ** 20
-BUCKET, FIRST = 25 * MIB, MIB
-"""Bytes of a bucket of DistributedDataParallel (`bucket_cap_mb`), and of the first one."""
+BUCKET = 25 * MIB
+"""Bytes of a bucket of DistributedDataParallel (`bucket_cap_mb` of `dtbox.training.parallel.DDP`; given as a number, it holds for the first, too)."""
 PASSES = dict(all_reduce=2, all_gather=1, broadcast=1, unshard=1, reduce_scatter=1)
 """Operation -> rounds through the ring. (`unshard` is an all-gather, too, of tensors that are cut in W parts.)"""
 
@@ -70,21 +71,30 @@ class Facts:
 
     Attributes:
         tokenizer, discriminator: trained parameters.
-        whole: parameters of the tokenizer, frozen ones included (what full sharding gathers).
+        blocks, rest: (parameters, trained ones) of each part of the tokenizer that FSDP2 gathers by itself: blocks, which are gathered again for the
+            backward pass, and the decoder and all else, which are not.
+        critic: parameters of the discriminator, frozen ones included.
         last_layer: numbers of the decoder's last weight.
         adaptive: whether the adaptive weight compares gradients of all processes.
         gathers: codebooks that tell each other what they have collected.
         updates, restarts: (K, C) of each update of a table after the step, and of each of those that restart unused codes.
+        pairs: numbers of a picture that each contrastive loss compares over processes (image and text).
+        batch, world: pictures of a process, and processes.
         official, broadcasts: the same of the published variants, which do it in the forward pass, from rows of rank 0.
     """
     tokenizer: int = 0
     discriminator: int = 0
-    whole: int = 0
+    blocks: list = field(default_factory=list)
+    rest: list = field(default_factory=list)
+    critic: int = 0
     last_layer: int = 0
     adaptive: bool = False
     gathers: int = 0
     updates: list = field(default_factory=list)
     restarts: list = field(default_factory=list)
+    pairs: list = field(default_factory=list)
+    batch: int = 1
+    world: int = 1
     official: list = field(default_factory=list)
     broadcasts: list = field(default_factory=list)
 
@@ -100,7 +110,11 @@ def facts(model, adversarial=None):
         Facts.
     """
     tokenizer, critic = model.tokenizer, model.discriminator
-    found = Facts(_trained(tokenizer), _trained(critic) if critic is not None else 0, sum(p.numel() for p in tokenizer.parameters()))
+    found = Facts(_trained(tokenizer), _trained(critic) if critic is not None else 0)
+    found.critic = _count(critic) if critic is not None else 0
+    found.blocks, found.rest = _shards(tokenizer)
+    if model.criterion is not None:
+        found.pairs = [2 * tokenizer.text.pooled_dim for loss in model.criterion.losses.values() if 'logit_scale' in loss.requires]
     if adversarial:
         loss = LOSSES.build(dict(adversarial), where='model.adversarial')
         found.adaptive = loss.adaptive is not None and not loss.per_rank
@@ -119,6 +133,18 @@ def _trained(module):
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
+def _shards(tokenizer):
+    """Return the (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides a tokenizer."""
+    parts = [block for part in (*tokenizer.encoders.values(), tokenizer.text) for block in FSDP2()._blocks(part)]
+    whole, sizes = (_count(tokenizer), _trained(tokenizer)), [(_count(part), _trained(part)) for part in parts]
+    decoder = (_count(tokenizer.decoder), _trained(tokenizer.decoder)) if tokenizer.decoder is not None else (0, 0)
+    return sizes, [decoder, tuple(whole[i] - sum(s[i] for s in sizes) - decoder[i] for i in (0, 1))]
+
+
+def _count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
 def _book(found, table, restarts, variant, stream):
     times = len(stream.sizes) if variant == 'rq' else 1
     updates, rows = (found.updates, found.restarts) if variant is None else (found.official, found.broadcasts)
@@ -127,10 +153,8 @@ def _book(found, table, restarts, variant, stream):
 
 
 def buckets(size):
-    """Return the sizes of the messages into which DistributedDataParallel cuts `size` bytes: a small first one, then `BUCKET` each."""
-    sizes = [min(size, FIRST)] if size else []
-    rest = size - sum(sizes)
-    return sizes + [BUCKET] * (rest // BUCKET) + ([rest % BUCKET] if rest % BUCKET else [])
+    """Return the sizes of the messages into which DistributedDataParallel cuts `size` bytes, `BUCKET` each (a tensor is never cut: about so many)."""
+    return [BUCKET] * (size // BUCKET) + ([size % BUCKET] if size % BUCKET else [])
 
 
 @dataclass(frozen=True)
@@ -163,28 +187,35 @@ def rows(shapes):
     return [4 * k * c for k, c in shapes]
 
 
+AGREEMENT, GATHER = 'dtbox.training.agreement', 'dtbox.losses.gather'
 BOOKS, OFFICIAL = 'dtbox.quantizers.codebooks.base', 'dtbox.quantizers.rq_official'
 STEP = (
-    Kind('gradients of the discriminator', 'all_reduce', lambda f: buckets(4 * f.discriminator), 'discriminator'),
     Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [], sender=('dtbox.losses.adversarial', 'balance')),
-    Kind('agreement: all finite', 'all_reduce', lambda f: [4], sender=('dtbox.training.model', 'any_rank')),
+    Kind('agreement: numbers of samples', 'all_reduce', lambda f: [8], sender=(AGREEMENT, 'count_and_share')),
+    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (3 if f.discriminator else 2), sender=(AGREEMENT, 'any_rank')),
+    Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs], sender=(GATHER, 'gathered')),
+    Kind('embeddings', 'all_gather', lambda f: [4 * f.batch * n for n in f.pairs], sender=(GATHER, 'forward')),
+    Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs], sender=(GATHER, 'backward')),
     Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers, sender=(BOOKS, '_gathered_pending')),
     Kind('codebook statistics', 'all_reduce', lambda f: tables(f.updates), sender=(BOOKS, 'commit')),
     Kind('restart rows', 'all_reduce', lambda f: rows(f.restarts), sender=(BOOKS, 'take_rows'), most=True),
     Kind('published codebook statistics', 'all_reduce', lambda f: tables(f.official), sender=(OFFICIAL, '_update')),
     Kind('published restart rows', 'broadcast', lambda f: rows(f.broadcasts), sender=(OFFICIAL, '_restart')))
-"""What a step sends however the tokenizer is kept. A new collective of the training step is a line here; `dtbox.diagnostics.scale_check` finds those
+"""What a step sends however the model is shared. A new collective of the training step is a line here; `dtbox.diagnostics.scale_check` finds those
 that are missing."""
 PARALLEL = dict(
-    ddp=(Kind('gradients of the tokenizer', 'all_reduce', lambda f: buckets(4 * f.tokenizer), 'backward'),),
-    fsdp=(Kind('weights, forward', 'unshard', lambda f: buckets(4 * f.whole), 'forward'),
-          Kind('weights, backward', 'unshard', lambda f: buckets(4 * f.whole), 'backward'),
-          Kind('gradients of the tokenizer', 'reduce_scatter', lambda f: buckets(4 * f.tokenizer), 'backward')))
-"""How the tokenizer is kept: by DistributedDataParallel, or sharded as a whole (FSDP, ZeRO stage 3). The discriminator is kept by the former."""
+    ddp=(Kind('gradients of the tokenizer', 'all_reduce', lambda f: buckets(4 * f.tokenizer), 'backward'),
+         Kind('gradients of the discriminator', 'all_reduce', lambda f: buckets(4 * f.discriminator), 'discriminator')),
+    fsdp=(Kind('weights, forward', 'unshard', lambda f: [4 * n for n, _ in (*f.blocks, *f.rest) if n], 'forward'),
+          Kind('weights of blocks, backward', 'unshard', lambda f: [4 * n for n, _ in f.blocks if n], 'backward'),
+          Kind('gradients of the tokenizer', 'reduce_scatter', lambda f: [4 * n for _, n in (*f.blocks, *f.rest) if n], 'backward'),
+          Kind('weights of the discriminator', 'unshard', lambda f: [4 * f.critic] * 2 if f.critic else [], most=True),
+          Kind('gradients of the discriminator', 'reduce_scatter', lambda f: [4 * f.discriminator] if f.discriminator else [])))
+"""How several processes share the model: `dtbox.training.parallel.DDP`, or `FSDP2`, which gathers blocks one at a time and all else as two."""
 
 
 def kinds(parallel='ddp'):
-    """Return the Kinds of a step; `InputError` for an unknown way to keep the tokenizer."""
+    """Return the Kinds of a step; `InputError` for an unknown way to share the model."""
     if parallel not in PARALLEL:
         raise InputError(f'`parallel` is {parallel!r}; expected one of: {", ".join(PARALLEL)}.')
     return (*PARALLEL[parallel], *STEP)

@@ -5,7 +5,7 @@ A step takes what it computes, and what is sent while nothing is computed. Gradi
 """
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtbox.diagnostics.communication import Network, facts, kinds
 from dtbox.diagnostics.describe import ADAM, GB, describe, without_memory
@@ -39,7 +39,7 @@ class Setting:
     samples: int = None
 
     def __post_init__(self):
-        if (self.batch is None) == (self.whole is None) or (self.batch or self.whole) < 1:
+        if (self.batch is None) == (self.whole is None) or (self.whole if self.batch is None else self.batch) < 1:
             raise InputError(f'there are {self.batch} pictures a GPU and {self.whole} in all; expected one of the two, at least 1.')
         if not self.counts or self.peak <= 0 or not 0 < self.utilisation <= 1 or self.memory <= 0:
             raise InputError(f'counts {self.counts}, peak {self.peak:g}, utilisation {self.utilisation:g}, memory {self.memory:g}; expected at least '
@@ -151,14 +151,15 @@ def step(compute, shares, sends, network, world):
 
 
 def memory(found, has, batch, gpus, parallel):
-    """Return the bytes of a GPU: as `Description.memory`, and the buckets of gradients; the state of the tokenizer in `gpus` parts with fsdp."""
+    """Return the bytes of a GPU: as `Description.memory`, and the buckets of gradients; with fsdp the state of tokenizer and discriminator in
+    `gpus` parts, and weights and gradients of what is gathered as a whole for all of a step."""
     need = found.memory(batch)
     if gpus == 1:
         return need
     if parallel == 'ddp':
         return need + 4 * (has.tokenizer + has.discriminator)
-    state = 4 * (has.whole + has.tokenizer * (1 + ADAM))
-    return need - state + state / gpus + 4 * has.discriminator
+    state = 4 * (sum(n for n, _ in (*has.blocks, *has.rest)) + has.critic + (has.tokenizer + has.discriminator) * (1 + ADAM))
+    return need - state + state / gpus + 4 * (sum(map(sum, has.rest)) + has.critic + has.discriminator)
 
 
 def scale(cfg, setting):
@@ -177,12 +178,12 @@ def scale(cfg, setting):
     for gpus in setting.counts:
         setting.network.levels(gpus), setting.share(gpus)
     has, found = facts(without_memory(cfg)[0], cfg.model.get('adversarial')), describe(cfg)
-    sends = [(kind, kind.sizes(has)) for kind in kinds(setting.parallel)]
-    sends = [(kind, sizes) for kind, sizes in sends if sizes]
     shares = {name: flops / found.step_flops() for name, flops in windows(found).items()}
     rows = []
     for gpus in setting.counts:
         batch = setting.share(gpus)
+        there = replace(has, batch=batch, world=gpus)
+        sends = [(kind, kind.sizes(there)) for kind in kinds(setting.parallel) if kind.sizes(there)]
         compute, need = batch * found.step_flops() / (setting.peak * setting.utilisation), memory(found, has, batch, gpus, setting.parallel)
         rows.append(Row(gpus, batch, need, need <= setting.memory, compute, *step(compute, shares, sends, setting.network, gpus), setting.samples))
     if not any(row.fits for row in rows):
@@ -240,16 +241,16 @@ def assumptions(setting, found):
             f'Network: {net.node} GPUs a node, {net.inside / GB:g} GB/s a GPU inside (bus bandwidth), {net.between / GB:g} GB/s a GPU between nodes, '
             f'{1e6 * net.latency:g} us a hop; rings of two levels (Patarasuk and Yuan 2009; nccl-tests, PERFORMANCE.md), nobody else on the network. '
             'Trees, which NCCL takes for small messages on many nodes, need fewer hops.',
-            'Sent in float32: gradients in buckets of 25 MiB behind the backward pass of the tokenizer\'s trained parts; of these remains what takes '
-            'longer than that pass, and at least a whole bucket (the last). Nothing else is computed while the rest is sent. Sending slows no '
+            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB", fsdp="the parts of FSDP2")[setting.parallel]} behind the backward pass of the '
+            'tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is computed while the rest is sent. Sending slows no '
             'computing down.',
             'Restart rows are counted as if every code restarted in every step; a running codebook restarts few.',
             'Not counted: waiting for data or for the slowest GPU, validation, checkpoints, memory that recomputation and the allocator hold for a '
             'moment.']
     if setting.parallel == 'fsdp':
-        said.append('fsdp: dtbox itself trains with DistributedDataParallel; this is what sharding weights, gradients and Adam\'s moments of the '
-                    'tokenizer would take, weights gathered in float32 for the forward and the backward pass. Teacher, LPIPS, discriminator and '
-                    'codebooks are whole on every GPU; the blocks that are gathered at a moment are not counted in the memory.')
+        said.append('fsdp: FSDP2 as dtbox.training.parallel has it, weights gathered in float32. Teacher, LPIPS and codebooks are whole on every '
+                    'GPU; so are, in a step, weights and gradients of the decoder, the discriminator and all that is no block. The blocks that are '
+                    'gathered at a moment are not counted in the memory, norms of gradients and learned scalars not in what is sent.')
     else:
         said.append('Memory: weights, gradients, their buckets, Adam\'s moments, buffers and teacher on every GPU, and activations.')
     if setting.samples is not None:

@@ -7,8 +7,7 @@ import functools
 import statistics
 import sys
 import time
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -108,21 +107,20 @@ def train(rank, world, source, batch, steps):
         Trained.
     """
     from dtbox.training.build import build_parts
+    from dtbox.training.parallel import DDP
     cfg = configured(source, batch)
     parts = build_parts(cfg, 0)
     model = parts['model']
     model.init_weights()
-    counted = Counted()
+    counted, has = Counted(), replace(facts(model, cfg.model.get('adversarial')), batch=batch, world=world)
     if world > 1:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
-            model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
+        DDP().wrap(model, parts['optim'])
         model.entry.register_comm_hook(None, counted.hook('gradients of the tokenizer'))
         if model.discriminator is not None:
             model.critic.register_comm_hook(None, counted.hook('gradients of the discriminator'))
     model.train()
     books = [m for m in model.tokenizer.modules() if hasattr(m, 'restarts') and hasattr(m, 'dim')]
-    batches, found = [one for one, _ in zip(parts['train'], range(4))], Trained([], [], [], facts(model, cfg.model.get('adversarial')))
+    batches, found = [one for one, _ in zip(parts['train'], range(4))], Trained([], [], [], has)
     for i in range(WARM + steps):
         before = [book.restarts for book in books]
         dist.barrier()

@@ -39,6 +39,6 @@ class Pretended:
         """Answer for every rank."""
         if function is scale_ranks.transfers:
             return [[Network(self.world, 1e9, 1.0, 1e-4).seconds('all_reduce', size, self.world) for size in args[0]]] * self.world
-        has, steps = Facts(tokenizer=1000, whole=1000), args[2]
+        has, steps = Facts(tokenizer=1000), args[2]
         sent = {k.name: (len(k.sizes(has)), sum(k.sizes(has))) for k in kinds() if k.sizes(has)}
         return [scale_ranks.Trained([float(self.world)] * steps, [sent] * steps, [0] * steps, has)] * self.world

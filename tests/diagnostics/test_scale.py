@@ -1,12 +1,13 @@
 """The cost of scale: rings and steps by hand, and what two real processes send against what the model counts."""
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 
 from dtbox.config import load_config, resolve
 from dtbox.diagnostics import scale
-from dtbox.diagnostics.communication import BUCKET, FIRST, Facts, Kind, Network, buckets, facts, kinds
+from dtbox.diagnostics.communication import BUCKET, Facts, Kind, Network, buckets, facts, kinds
 from dtbox.diagnostics.describe import Description, Part, describe, without_memory
 from dtbox.diagnostics.scale_check import SIZES, bytes_table, check, fitted, format_check
 from dtbox.errors import InputError
@@ -29,8 +30,7 @@ def test_rings_by_hand():
 
 
 def test_buckets():
-    assert buckets(0) == [] and buckets(10) == [10] and buckets(FIRST + 2 * BUCKET) == [FIRST, BUCKET, BUCKET]
-    assert buckets(FIRST + BUCKET + 4) == [FIRST, BUCKET, 4]
+    assert buckets(0) == [] and buckets(10) == [10] and buckets(2 * BUCKET) == [BUCKET, BUCKET] and buckets(BUCKET + 4) == [BUCKET, 4]
 
 
 def test_what_is_hidden_by_hand():
@@ -50,10 +50,10 @@ def test_rows_by_hand():
     found = Description(dict(enc=Part(100, 100, 10.0, True), dec=Part(50, 50, 10.0), frozen=Part(30, 0, 10.0), lpips=Part(7, 0, 1.0),
                              discriminator=Part(20, 20, 1.0)), 1, 1.0, {}, buffers=1000, activations=400)
     assert scale.windows(found) == dict(forward=20.0, backward=50.0, discriminator=4.0)
-    has = Facts(tokenizer=150, discriminator=20, whole=180)
+    has = Facts(tokenizer=150, discriminator=20, blocks=[(60, 60), (40, 40)], rest=[(50, 50), (30, 0)], critic=20)
     assert scale.memory(found, has, 3, 1, 'ddp') == found.memory(3) and scale.memory(found, has, 3, 8, 'ddp') == found.memory(3) + 4 * 170
-    state = 4 * (180 + 150 * 3)
-    assert scale.memory(found, has, 3, 8, 'fsdp') == pytest.approx(found.memory(3) - state * 7 / 8 + 80)
+    state = 4 * (180 + 20 + 170 * 3)
+    assert scale.memory(found, has, 3, 8, 'fsdp') == pytest.approx(found.memory(3) - state * 7 / 8 + 4 * (50 + 50 + 30 + 20 + 20))
 
 
 def test_facts_of_recipes():
@@ -61,7 +61,9 @@ def test_facts_of_recipes():
     cfg = resolve(load_config(RECIPE))
     found, has = describe(cfg), facts(without_memory(cfg)[0], cfg.model.adversarial)
     inside = [p for name, p in found.parts.items() if name not in scale.OUTSIDE]
-    assert has.tokenizer == sum(p.trained for p in inside) and has.whole == sum(p.parameters for p in inside)
+    assert has.tokenizer == sum(p.trained for p in inside) and has.critic == found.parts['discriminator'].parameters
+    assert sum(n for n, _ in has.blocks + has.rest) == sum(p.parameters for p in inside) and len(has.blocks) == 8 + 2
+    assert sum(n for _, n in has.blocks + has.rest) == has.tokenizer
     assert has.updates == has.restarts == [(1024, 16)] * 2 and (has.gathers, has.official, has.adaptive) == (2, [], True)
     assert has.last_layer == 432 and has.discriminator == found.parts['discriminator'].parameters
     assert {k.name: sum(k.sizes(has)) for k in kinds()}['codebook statistics'] == 2 * 4 * 1024 * 17
@@ -71,6 +73,11 @@ def test_facts_of_recipes():
     assert has.official == has.broadcasts == [(1024, 16)] * 4 and has.updates == [(1024, 16)] and not has.adaptive
     cfg = resolve(load_config('configs/dualtoken_fsq.py'))
     assert facts(without_memory(cfg)[0]).gathers == 0
+    cfg = resolve(load_config('configs/vila_u.py'))
+    has = replace(facts(without_memory(cfg)[0]), batch=8, world=4)
+    sizes = {k.name: k.sizes(has) for k in kinds()}
+    width = has.pairs[0]
+    assert sizes['embeddings'] == [4 * 8 * width] and sizes['gradients of embeddings'] == [4 * 4 * 8 * width]
 
 
 def test_more_gpus_cost_more():
@@ -85,9 +92,10 @@ def test_more_gpus_cost_more():
     assert strong[0].efficiency > strong[-1].efficiency
 
 
-def test_two_processes_send_what_the_model_counts():
+@pytest.mark.parametrize('recipe', [RECIPE, 'configs/vila_u.py'])
+def test_two_processes_send_what_the_model_counts(recipe):
     """Every kind of message in every step of two ranks, calls and bytes; nothing that the table does not name."""
-    for one in SHARED.run(scale_worker.train, RECIPE, 2, 2):
+    for one in SHARED.run(scale_worker.train, recipe, 2, 2):
         lines = bytes_table(one)[1:]
         assert [line[0] for line in lines] == [k.name for k in kinds() if k.sizes(one.facts)]
         assert all(line[5] == '0' for line in lines), lines
@@ -117,7 +125,7 @@ def test_check_says_what_it_found():
 def test_files(tmp_path, capsys):
     main([RECIPE, '--gpus', '1', '8', '64', '--out', str(tmp_path / 'new')])
     out, page = capsys.readouterr().out, (tmp_path / 'new/scale.md').read_text()
-    assert '- Predicted, not measured on GPUs.' in out and '- Predicted, not measured on GPUs.' in page and '| codebook statistics | all_reduce |' in page
+    assert all('- Predicted, not measured on GPUs.' in text for text in (out, page)) and '| codebook statistics | all_reduce |' in page
     with open(tmp_path / 'new/scale.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [r['gpus'] for r in rows] == ['1', '8', '64'] and rows[0]['exposed_s'] == '0' and rows[0]['efficiency'] == '1'
@@ -129,7 +137,8 @@ def test_files(tmp_path, capsys):
     (['--gpus', '12'], '12 GPUs do not fill nodes of 8'), (['--gpus', '0'], '0 GPUs do not fill'),
     (['--global-batch', '100'], '100 pictures in all cannot be shared out evenly over 8 GPUs'),
     (['--batch', '4', '--global-batch', '8'], 'contradict each other'), (['--batch', '0'], 'there are 0 pictures a GPU and None in all'),
-    (['--memory', '0.01'], r'32 pictures a GPU need 0\.4 GB on 8 GPUs, and a GPU has 0\.0 GB; none of'), (['--utilisation', '2'], r'utilisation in \(0, 1\]'),
+    (['--memory', '0.01'], r'32 pictures a GPU need 0\.4 GB on 8 GPUs, and a GPU has 0\.0 GB; none of'),
+    (['--utilisation', '2'], r'utilisation in \(0, 1\]'),
     (['--between', '0'], 'expected at least 1 GPU, bandwidths above 0'), (['--config-gpus', '0'], 'expected at least 1')])
 def test_bad_numbers(words, says, capsys):
     with pytest.raises(SystemExit) as left:
