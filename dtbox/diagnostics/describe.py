@@ -93,7 +93,30 @@ def describe(cfg):
     Raises:
         InputError: a model that cannot be built.
     """
-    model_cfg, missing = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model), []
+    missing = []
+    model, nets = without_memory(cfg)
+    with torch.device('meta'):
+        found = _measure(model, missing)
+        for net in nets:
+            found.parts['lpips'], kept = _lpips(net, model.tokenizer.image_size, missing)
+            found.activations += kept
+    found.half = cfg.get('amp') == 'bfloat16'
+    return found
+
+
+def without_memory(cfg):
+    """Build a config's model on the meta device, frozen where its optimizer freezes.
+
+    Args:
+        cfg: resolved config of a recipe.
+
+    Returns:
+        TokenizerTraining without LPIPS and, where it had LPIPS, without adaptive weight; list of the networks of LPIPS.
+
+    Raises:
+        InputError: a model that cannot be built.
+    """
+    model_cfg = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model)
     lpips = [name for name, loss in (model_cfg.get('losses') or {}).items() if loss and loss.get('type') == 'LPIPSLoss']
     nets = [model_cfg['losses'].pop(name).get('net', 'vgg') for name in lpips]
     if nets and model_cfg.get('adversarial'):
@@ -104,13 +127,8 @@ def describe(cfg):
         except (RuntimeError, NotImplementedError) as e:
             raise InputError(f'the model cannot be built without memory, a part of it computes with numbers when it is built ({reason(e)}). '
                              'Let that part use plain Python numbers in its constructor.', 'model') from e
-        frozen_by_config(model, cfg)
-        found = _measure(model, missing)
-        for net in nets:
-            found.parts['lpips'], kept = _lpips(net, model.tokenizer.image_size, missing)
-            found.activations += kept
-    found.half = cfg.get('amp') == 'bfloat16'
-    return found
+    frozen_by_config(model, cfg)
+    return model, nets
 
 
 def frozen_by_config(model, cfg):
