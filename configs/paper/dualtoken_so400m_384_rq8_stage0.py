@@ -8,6 +8,7 @@ _base_ = ['./dualtoken_so400m_384_rq8.py']
 
 max_iters = 390630  # 10 epochs (older scripts)
 model = dict(
+    teacher=dict(share=True),  # the 26 frozen blocks run once, in bfloat16 for the teacher, too, and are in memory once
     losses=dict(semantic=None, pooled=dict(weight=5.0)),  # release: 5 Spool + 5 Lq + 5 Lrec + Lp, no GAN
     discriminator=None, adversarial=None)
 optim_wrapper = dict(
@@ -17,3 +18,4 @@ optim_wrapper = dict(
                 'encoders.trunk.trunk.blocks.1[0-9].*', 'encoders.trunk.trunk.blocks.2[0-5].*']),  # release: embeddings and blocks 1 to 26
     discriminator=None)
 param_scheduler = dict(generator=dict(warmup=100000), discriminator=None)  # older scripts
+tiny = {'model.teacher.share': 'auto'}  # random weights: student and teacher differ

@@ -241,9 +241,9 @@ def assumptions(setting, found):
             f'Network: {net.node} GPUs a node, {net.inside / GB:g} GB/s a GPU inside (bus bandwidth), {net.between / GB:g} GB/s a GPU between nodes, '
             f'{1e6 * net.latency:g} us a hop; rings of two levels (Patarasuk and Yuan 2009; nccl-tests, PERFORMANCE.md), nobody else on the network. '
             'Trees, which NCCL takes for small messages on many nodes, need fewer hops.',
-            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB", fsdp="the parts of FSDP2")[setting.parallel]} behind the backward pass of the '
-            'tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is computed while the rest is sent. Sending slows no '
-            'computing down.',
+            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB", fsdp="the parts of FSDP2")[setting.parallel]} behind the backward pass of '
+            'the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is '
+            'computed while the rest is sent. Sending slows no computing down.',
             'Restart rows are counted as if every code restarted in every step; a running codebook restarts few.',
             'Not counted: waiting for data or for the slowest GPU, validation, checkpoints, memory that recomputation and the allocator hold for a '
             'moment.']

@@ -2,6 +2,7 @@
 import torch
 
 from dtbox.errors import InputError
+from dtbox.training.parallel import is_sharded
 
 
 @torch.no_grad()
@@ -14,9 +15,12 @@ def find_shared(teacher, tokenizer, images):
         images: [B,3,H,W] in [-1,1], on which the two are compared.
 
     Returns:
-        (name of the encoder, layer behind whose output the teacher goes on alone), or None where nothing is shared.
+        (name of the encoder, layer behind whose output the teacher goes on alone), or None where nothing is shared; a trunk that FSDP2 has sharded
+        never is.
     """
     own = teacher.encoder
+    if any(is_sharded(p) for p in tokenizer.encoders.parameters()):
+        return None
     for name, encoder in tokenizer.encoders.items():
         if type(encoder) is type(own) and encoder.depth == own.depth and encoder.grid(0) == own.grid(0) and not encoder.num_prefix_tokens:
             layer = _frozen(encoder, images, min([encoder.depth, *(at for e, at in tokenizer.reinjections if e == name)]))
@@ -52,7 +56,7 @@ def _alias(teacher, student):
     table = dict(student.named_parameters())
     for name, parameter in teacher.named_parameters():
         other = table.get(name)
-        if other is not None and not other.requires_grad and not hasattr(other, 'full_tensor') and torch.equal(other, parameter):
+        if other is not None and not other.requires_grad and torch.equal(other, parameter):
             parameter.data = other.data
 
 
@@ -65,4 +69,4 @@ def check_share(share):
 def refuse(name):
     """Raise the `InputError` of a teacher that is to share a trunk and cannot."""
     raise InputError('`share` is True, but no layer of the student is frozen and equal to the teacher\'s. Freeze the embedding and the first blocks '
-                     '(optim_wrapper.generator.freeze), start both from the same weights, or leave `share` out.', name)
+                     '(optim_wrapper.generator.freeze), start both from the same weights, do without FSDP2, or leave `share` out.', name)
