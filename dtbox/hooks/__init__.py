@@ -1,2 +1,2 @@
 """What watches a run: the log, checkpoints, results, pictures."""
-from dtbox.hooks import checkpoint, codebooks, conflict, log, pictures, results  # noqa: F401
+from dtbox.hooks import checkpoint, codebooks, conflict, discriminator, log, pictures, results  # noqa: F401

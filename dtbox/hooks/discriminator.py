@@ -1,0 +1,77 @@
+"""The health of the discriminator while a run goes: whether it has won, or tells nothing apart any more."""
+import torch
+from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.hooks import Hook
+
+from dtbox.errors import Diverged, InputError
+from dtbox.registry import HOOKS
+
+TERMS = ('discriminator', 'logits_real', 'logits_fake')
+ADVICE = dict(
+    won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, a later '
+        'model.adversarial.start, or a smaller model.adversarial.weight.',
+    collapsed='it tells nothing apart. Try a higher rate of optim_wrapper.discriminator, or gradient clipping for it; where its weights are gone, '
+              'resume from an earlier checkpoint.')
+
+
+@HOOKS.register_module()
+class DiscriminatorHealth(Hook):
+    """Warn when the discriminator has won (its hinge term stays under `won`; 0: every logit beyond the margin) or has collapsed (the means of its
+    logits for real and made images stay within `apart` of each other).
+
+    Judged are means over `interval` iterations and all processes; after `patience` intervals in a row one warning names the numbers and what to
+    try, and another only after a recovery. A resumed run counts anew.
+
+    Args:
+        interval: iterations that a judgement averages over.
+        won: hinge term under which the discriminator has won.
+        apart: distance of the logits' means under which it has collapsed.
+        patience: intervals in a row.
+        stop: raise instead of warning; the checkpoint on disk stays.
+
+    Raises:
+        Diverged: with `stop`, on every process.
+    """
+    priority = 'LOW'  # before Checkpoint
+
+    def __init__(self, interval=100, won=0.05, apart=0.01, patience=3, stop=False):
+        for name, value in dict(interval=interval, patience=patience).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f'`{name}` is {value!r}; expected a whole number of at least 1.', name)
+        for name, value in dict(won=won, apart=apart).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise InputError(f'`{name}` is {value!r}; expected a number of 0 or more.', name)
+        self.interval, self.limits, self.patience, self.stop = interval, dict(won=won, collapsed=apart), patience, stop
+        self.sums, self.count, self.rows = None, 0, dict(won=0, collapsed=0)
+
+    def check(self, model):
+        """Raise `InputError` for a model without discriminator; asked before the run folder is touched."""
+        if model.discriminator is None:
+            raise InputError('the recipe has no discriminator to watch. Take the hook out, or add model.discriminator and model.adversarial.')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Add up, and judge where it is due."""
+        if outputs and all(name in outputs for name in TERMS):
+            values = torch.stack([outputs[name].detach().float().reshape(()) for name in TERMS])
+            self.sums, self.count = values if self.sums is None else self.sums + values, self.count + 1
+        if runner.iter_done % self.interval or self.sums is None:
+            return
+        means = self.sums / self.count
+        self.sums, self.count = None, 0
+        if get_world_size() > 1:
+            all_reduce(means, op='mean')
+        self.judge(runner, *means.tolist())
+
+    def judge(self, runner, hinge, real, fake):
+        """Compare an interval's means with the limits."""
+        found = dict(won=hinge < self.limits['won'], collapsed=abs(real - fake) < self.limits['collapsed'])
+        for kind, wrong in found.items():
+            self.rows[kind] = self.rows[kind] + 1 if wrong else 0
+            if self.rows[kind] == self.patience:
+                since = runner.iter_done - self.patience * self.interval
+                said = (f'the discriminator has {kind} since iteration {since}: its term is {hinge:.3g}, its mean logits are {real:.3g} for real and '
+                        f'{fake:.3g} for made pictures; {ADVICE[kind]}')
+                if self.stop:
+                    raise Diverged(said)
+                if get_rank() == 0:
+                    runner.logger.warning(said)
