@@ -13,7 +13,7 @@ from typing import Callable, Tuple
 from dtbox.errors import InputError
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import LOSSES
-from dtbox.training.parallel import FSDP2
+from dtbox.training.parallel import blocks_in
 
 MIB = 2 ** 20
 BUCKET = 25 * MIB
@@ -135,7 +135,8 @@ def _trained(module):
 
 def _shards(tokenizer):
     """Return the (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides a tokenizer."""
-    parts = [block for part in (*tokenizer.encoders.values(), tokenizer.text) for block in FSDP2()._blocks(part)]
+    trunks = [*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])]
+    parts = [block for trunk in trunks for block in blocks_in(trunk)]
     whole, sizes = (_count(tokenizer), _trained(tokenizer)), [(_count(part), _trained(part)) for part in parts]
     decoder = (_count(tokenizer.decoder), _trained(tokenizer.decoder)) if tokenizer.decoder is not None else (0, 0)
     return sizes, [decoder, tuple(whole[i] - sum(s[i] for s in sizes) - decoder[i] for i in (0, 1))]
@@ -192,7 +193,7 @@ BOOKS, OFFICIAL = 'dtbox.quantizers.codebooks.base', 'dtbox.quantizers.rq_offici
 STEP = (
     Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [], sender=('dtbox.losses.adversarial', 'balance')),
     Kind('agreement: samples, signals', 'all_reduce', lambda f: [16], sender=(AGREEMENT, 'count_and_share')),
-    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (3 if f.discriminator else 2), sender=(AGREEMENT, 'any_rank')),
+    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (4 if f.discriminator else 3), sender=(AGREEMENT, 'any_rank')),
     Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs], sender=(GATHER, 'gathered')),
     Kind('embeddings', 'all_gather', lambda f: [4 * f.batch * n for n in f.pairs], sender=(GATHER, 'forward')),
     Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs], sender=(GATHER, 'backward')),

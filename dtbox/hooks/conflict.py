@@ -59,6 +59,9 @@ class GradientConflict(Hook):
     def before_train(self, runner):
         """Find the blocks; forget lines that a resumed run will write again."""
         self.check(runner.core)
+        if any(hasattr(p, 'full_tensor') for p in runner.core.tokenizer.parameters()):
+            raise InputError('gradients of single blocks cannot be measured where FSDP2 has sharded them. Take the hook GradientConflict out, or '
+                             'leave model_wrapper_cfg out (DDP).', 'hooks')
         self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), blocks_of(runner.core), {}
         if get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] < runner.iter_done]

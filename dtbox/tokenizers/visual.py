@@ -155,6 +155,18 @@ class VisualTokenizer(nn.Module):
         for stream in self.streams.values():
             stream.quantizer.commit()
 
+    def postpone(self):
+        """From now on let passes go on where features into a quantizer are not finite; `raise_postponed` tells."""
+        for stream in self.streams.values():
+            stream.quantizer.postponed = []
+
+    def raise_postponed(self):
+        """Raise the first `NotFinite` that was postponed, and forget them all."""
+        errors = [e for stream in self.streams.values() for e in getattr(stream.quantizer, 'postponed', None) or ()]
+        if errors:
+            self.postpone()
+            raise errors[0]
+
     @contextlib.contextmanager
     def collecting(self, wanted):
         """Within the block, let training forwards collect for the codebooks, or (`wanted` False) leave no trace in them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, NotFinite
 from dtbox.registry import PROJECTIONS, QUANTIZERS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
 
@@ -68,8 +68,18 @@ def build_quantizer(cfg, where):
 
 
 def quantized(quantizer, z):
-    """z [B,N,C] -> QuantizerOutput; `InputError` where the quantizer returns anything else."""
-    out = quantizer(z)
+    """z [B,N,C] -> QuantizerOutput; `InputError` where the quantizer returns anything else.
+
+    A `NotFinite` is kept in the list `quantizer.postponed`, where there is one, and zeros are quantized: a process that shares its blocks with others
+    has to go through with the pass (see `VisualTokenizer.raise_postponed`).
+    """
+    try:
+        out = quantizer(z)
+    except NotFinite as e:
+        if getattr(quantizer, 'postponed', None) is None:
+            raise
+        quantizer.postponed.append(e)
+        out = quantizer(torch.zeros_like(z))
     if not isinstance(out, QuantizerOutput):
         raise InputError(f'{type(quantizer).__name__} returned a {type(out).__name__}; expected a QuantizerOutput(features, codes, losses).',
                          'quantizer')

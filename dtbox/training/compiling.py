@@ -1,11 +1,8 @@
 """torch.compile as a switch: the parts where the time goes are compiled, one block at a time, so that blocks alike are compiled once."""
 import torch
-import torch.nn as nn
 
 from dtbox.errors import InputError, reason
-
-BLOCKS = ('blocks', 'resblocks', 'layers')
-"""Names of lists of blocks in encoders and text towers."""
+from dtbox.training.parallel import blocks_in
 
 
 def compile_parts(model, options):
@@ -27,8 +24,7 @@ def compile_parts(model, options):
     _try(options, model.iteration.device)
     tokenizer = model.tokenizer
     trunks = [*tokenizer.encoders.values(), tokenizer.text, None if model.teacher is None else model.teacher.encoder]
-    parts = [block for trunk in trunks if trunk is not None for name, m in trunk.named_modules()
-             if isinstance(m, (nn.ModuleList, nn.Sequential)) and name.rpartition('.')[2] in BLOCKS for block in m]
+    parts = [block for trunk in trunks if trunk is not None for block in blocks_in(trunk)]
     parts += [p for p in (tokenizer.decoder, model.discriminator) if p is not None]
     for loss in model.criterion.losses.values():
         parts += [getattr(n, 'net', n) for n in getattr(loss, '_network', ())]

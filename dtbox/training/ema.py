@@ -4,6 +4,7 @@ import contextlib
 import torch
 
 from dtbox.errors import InputError
+from dtbox.training.parallel import local
 
 
 class WeightEMA:
@@ -31,14 +32,14 @@ class WeightEMA:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         table = dict(self.module.named_parameters())
         for name, average in self.weights.items():
-            _own(average).lerp_(_own(table[name].detach()), 1 - decay)
+            local(average).lerp_(local(table[name].detach()), 1 - decay)
         self.steps += 1
 
     @torch.no_grad()
     def _swap(self):
         table = dict(self.module.named_parameters())
         for name, average in self.weights.items():
-            a, b = _own(average), _own(table[name].detach())
+            a, b = local(average), local(table[name].detach())
             kept = b.clone()
             b.copy_(a)
             a.copy_(kept)
@@ -65,7 +66,3 @@ class WeightEMA:
             average.copy_(table[name].detach())
             table[name].detach().copy_(shard(raw[name], table[name]))
         self.steps = int(steps)
-
-
-def _own(tensor):
-    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor

@@ -3,13 +3,15 @@
 The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward,
 losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
 """
+import contextlib
+
 import torch
 from mmengine.model import BaseModel
 
 from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.evaluation.base import EvalContext
 from dtbox.layers.attention_switch import switch_attention
-from dtbox.losses.criterion import Criterion, NonFiniteLoss, check_finite
+from dtbox.losses.criterion import Criterion, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS, check_arguments
 from dtbox.training import objective as objectives
 from dtbox.training.agreement import any_rank, count_and_share
@@ -127,7 +129,7 @@ class TokenizerTraining(BaseModel):
 
         Raises:
             Diverged: a term (NonFiniteLoss), features on their way into a quantizer, or gradients are NaN or infinite, on any of the processes, each
-                of which raises; nothing has been updated.
+                of which raises; nothing has been updated (but for a term of the discriminator, which comes after the generator's update).
         """
         data, self.share = self._counted(data)
         batch = self.prepare(data)
@@ -136,7 +138,11 @@ class TokenizerTraining(BaseModel):
         with synchronised(self.entry, generator.should_sync()):
             objective, made = self._objective(batch, active, data.images)
             generator.backward(generator.scale_loss(self.share * objective.scalar))
-        self._check_gradients(generator)
+        try:
+            self._check_gradients()
+        except Diverged:
+            generator.zero_grad()
+            raise
         if not self.checked_gradients:
             self.check_trainable()
             self.checked_gradients = True
@@ -154,40 +160,39 @@ class TokenizerTraining(BaseModel):
         """Return a Batch, or one of a grey picture in its place where it has no sample, and the weight of its means among all processes."""
         total, share, self.stop_agreed = count_and_share(len(data), self.stop_wanted)
         if not total:
-            why = f': {data.broken[0]}' if data.broken else ''
-            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why} Mend the data '
+            why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
+            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend the data '
                              '(python tools/check_data.py CONFIG names what is broken).')
         return data if len(data) else placeholder(self.tokenizer.image_size), share
 
     def _objective(self, batch, active, pixels):
         """Return the Objective of a step and the reconstructions, detached; `Diverged` on every process where it is not finite on one."""
-        tokenizer = self.tokenizer
-        try:
-            with self.autocast(), tokenizer.collecting(self.share > 0):
+        with self.autocast():
+            with self._agreed('forward pass', 'where'), self.tokenizer.collecting(self.share > 0):
                 outputs = self.losses_inputs(batch, pixels)
-                if active:
-                    found = objectives.adversarial(self.criterion, self.adversarial, self.discriminator, outputs, batch,
-                                                   tokenizer.decoder.last_layer, int(self.iteration), self.share)
-                else:
-                    found = objectives.plain(self.criterion, outputs, batch)
-        except NotFinite as e:
-            any_rank(True)
-            tokenizer.discard()
-            raise Diverged(str(e)) from e
-        self._agree(found.logs)
+                self.tokenizer.raise_postponed()
+            if active:  # what follows asks the other processes, too: all come here, or none
+                found = objectives.adversarial(self.criterion, self.adversarial, self.discriminator, outputs, batch,
+                                               self.tokenizer.decoder.last_layer, int(self.iteration), self.share)
+            else:
+                found = objectives.plain(self.criterion, outputs, batch)
+        with self._agreed('loss', 'which term'):
+            check_finite(found.logs)
         return found, None if outputs.reconstructions is None else outputs.reconstructions.detach()
 
-    def _agree(self, logs):
-        """Raise `Diverged` on every process where terms are not finite on one: a process that went on alone would wait for the others forever."""
+    @contextlib.contextmanager
+    def _agreed(self, what, says):
+        """Raise `Diverged` on every process where the block does on one: a process that went on alone would wait for the others forever."""
+        failed = None
         try:
-            check_finite(logs)
-        except NonFiniteLoss:
-            any_rank(True)
+            yield
+        except (NotFinite, Diverged) as e:
+            failed = e
+        if any_rank(failed is not None):
             self.tokenizer.discard()
-            raise
-        if any_rank(False):
-            self.tokenizer.discard()
-            raise Diverged('the loss of another process is not finite; its message says which term.')
+            if isinstance(failed, Diverged):
+                raise failed
+            raise Diverged(str(failed or f'the {what} of another process is not finite; its message says {says}.')) from failed
 
     def losses_inputs(self, batch, pixels=None):
         """Run tokenizer and teacher as far as the losses ask: prepared Batch -> TokenizerOutput.
@@ -243,21 +248,20 @@ class TokenizerTraining(BaseModel):
                 # one pass over both: DistributedDataParallel wants one forward per backward
                 made, true = self.critic(torch.cat([fake, real])).chunk(2)
                 total, logs = self.adversarial.discriminator_terms(true, made, int(self.iteration))
-            self._agree(logs)
+            with self._agreed('discriminator\'s term', 'more'):
+                check_finite(logs)
             optim.update_params(self.share * total)
         return logs
 
-    def _check_gradients(self, generator):
+    def _check_gradients(self):
         """Raise `Diverged` on every process where gradients are not finite on one; one in which none is NaN but their norms overflow is fine."""
         gradients = [local(p.grad) for p in self.tokenizer.parameters() if p.grad is not None]
-        names = []
-        if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+        with self._agreed('gradient', 'which'):
+            if not gradients or torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+                return
             names = [n for n, p in self.tokenizer.named_parameters() if p.grad is not None and not torch.isfinite(local(p.grad)).all()]
-        if any_rank(bool(names)):
-            generator.zero_grad()
-            self.tokenizer.discard()
-            raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.' if names else
-                           'the gradients of another process are not finite; its message says which.')
+            if names:
+                raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.')
 
     def check_trainable(self):
         """Raise `InputError` naming trainable parameters that the last backward pass left without gradient."""

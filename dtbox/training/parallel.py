@@ -14,7 +14,15 @@ from mmengine.dist import all_reduce, is_distributed
 from dtbox.errors import InputError
 from dtbox.registry import WRAPPERS
 from dtbox.structures import TokenizerOutput
-from dtbox.training.compiling import BLOCKS
+
+BLOCKS = ('blocks', 'resblocks', 'layers')
+"""Names of lists of blocks in encoders and text towers."""
+
+
+def blocks_in(part, names=BLOCKS):
+    """Return the blocks of an encoder or text tower: the members of its lists of these names."""
+    return [block for name, module in part.named_modules()
+            if isinstance(module, (nn.ModuleList, nn.Sequential)) and name.rpartition('.')[2] in names for block in module]
 
 
 @WRAPPERS.register_module()
@@ -67,12 +75,13 @@ class FSDP2:
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
         self._check(model.tokenizer)
         _register_outputs()
+        model.tokenizer.postpone()  # a process that left a forward pass would leave the others waiting for its part of the next block
         kind = model.iteration.device.type
         mesh = init_device_mesh(kind, (torch.distributed.get_world_size(),))
         before = {name: dict(module.named_parameters()) for name, module in model.modules_to_train().items()}
         tokenizer = model.tokenizer
-        for part in (*tokenizer.encoders.values(), tokenizer.text):
-            for block in self._blocks(part):
+        for part in (*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])):
+            for block in blocks_in(part, self.blocks):
                 fully_shard(block, mesh=mesh, reshard_after_forward=self.reshard)
         if tokenizer.decoder is not None:
             fully_shard(tokenizer.decoder, mesh=mesh, reshard_after_forward=False)  # its last weight is asked for after the forward pass
@@ -82,12 +91,6 @@ class FSDP2:
             register_fsdp_forward_method(tokenizer, method)
         for name, module in model.modules_to_train().items():
             _hand_over(optim[name], before[name], dict(module.named_parameters()))
-
-    def _blocks(self, part):
-        """Yield the blocks of an encoder or text tower."""
-        for name, module in part.named_modules() if part is not None else ():
-            if isinstance(module, (nn.ModuleList, nn.Sequential)) and name.rpartition('.')[2] in self.blocks:
-                yield from module
 
     @staticmethod
     def _check(tokenizer):

@@ -1,6 +1,7 @@
 """What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
 from typing import NamedTuple
 
+from mmengine.dist import get_world_size
 from mmengine.registry import VISBACKENDS
 
 from dtbox.errors import InputError, closest, need_package
@@ -30,10 +31,19 @@ def build_run(cfg, seed):
     """Build all that a training run needs from a resolved config; weights are not loaded and nothing on disk changes."""
     parts = build_parts(cfg, seed)
     remark = check_iterations(cfg)
+    check_last(cfg, parts['model'])
     check_backends(cfg.get('vis_backends'))
     hooks = [HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])]
     check_hooks(hooks, parts['model'])
     return Built(parts, hooks, build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim']), remark)
+
+
+def check_last(cfg, model):
+    """Raise `InputError` where a process without samples in the last step of an epoch would leave the others waiting in a quantizer."""
+    inside = [name for name, stream in model.tokenizer.streams.items() if getattr(stream.quantizer, 'updates_in_forward', False)]
+    if cfg.train_dataloader.get('last') == 'smaller' and inside and get_world_size() > 1:
+        raise InputError(f'the quantizer of `{inside[0]}` sums over processes in its forward pass (official=True), which a process without samples '
+                         'does not run. Take last=\'drop\' or \'carry\', or leave `official` out.', 'train_dataloader.last')
 
 
 def check_hooks(hooks, model):

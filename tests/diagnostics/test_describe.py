@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dtbox.config import load_config, resolve
-from dtbox.diagnostics.describe import Description, Part, describe, fit
+from dtbox.diagnostics.describe import Description, Part, describe
+from dtbox.diagnostics.fit import fit
 from dtbox.registry import MODELS
 from tools.describe import main
 

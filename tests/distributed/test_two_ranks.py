@@ -82,7 +82,7 @@ def test_training_steps(two):
                  'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
         assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
     assert 'NaN or infinite' in alone['refused'] and 'NaN or infinite' in ranks[1]['refused']
-    assert 'the loss of another process is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
+    assert 'the forward pass of another process is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
     logs = [rank['logs'] for rank in ranks]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)
 
@@ -97,6 +97,8 @@ def check_adversarial(ranks, one):
     for rank in ranks:
         close(rank['before'], one['before'], 0.0)
         close(rank['state'], one['state'])
+    assert 'NaN or infinite' in one['refused'] and 'NaN or infinite' in ranks[-1]['refused']
+    assert {rank['refused'] for rank in ranks[:-1]} == {'the forward pass of another process is not finite; its message says where.'}
     for step, (_, want) in enumerate(one['logs']):
         found = [rank['logs'][step] for rank in ranks]
         assert sum(share for share, _ in found) == pytest.approx(len(ranks))
@@ -112,6 +114,11 @@ def test_two_ranks_with_discriminator(two, one):
         assert max(v for name, v in moved.items() if name.startswith(part)) > 1e-3, part
     assert {share for share, _ in two(worker.adversarial)[1]['logs']} == {1.0, 1.25, 0.0}
     check_adversarial(two(worker.adversarial), one)
+
+
+def test_sharded_ranks(two, one):
+    """FSDP2: the same again."""
+    check_adversarial(SHARED.run(worker.adversarial, True), one)
 
 
 def test_four_ranks(one):

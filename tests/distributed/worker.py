@@ -110,24 +110,27 @@ def protocol_metrics(rank, world):
     return {k: v for k, v in evaluator.results().items() if k != 'missing'}, len(evaluator.results()['missing']), evaluator.samples()['video_psnr']
 
 
+def small_model(parts=None, **rest):
+    """A DualToken of 16 pixels with its teacher; `parts` of the tokenizer and `rest` of the training are added."""
+    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
+    rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
+    torch.manual_seed(2)
+    return MODELS.build(dict(
+        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2), **rest,
+        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
+                       decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32), **(parts or {}),
+                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq)))))
+
+
 def training(rank, world):
     """Four steps of a small DualToken without discriminator, as the Runner wraps it; before the last one, one with a broken picture on the last rank.
 
     Returns states before and after, the last terms, and why the broken step was refused.
     """
-    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
-    rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
-    torch.manual_seed(2)
-    model = MODELS.build(dict(
-        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
-        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
-                       decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
-                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq))),
-        losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
-                    tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'))))
+    model = small_model(losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
+                                    tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss')))
     optim = build_optim_wrappers(model.modules_to_train(), dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
-    if world > 1:
-        model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
+    DDP().wrap(model, optim)
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for step in range(4):
@@ -153,46 +156,39 @@ GAN_SPLITS = {1: [(8,)] * 3, 2: [(4, 8), (3, 8), (8, 8)], 4: [(2, 4, 6, 8), (1, 
 def adversarial(rank, world, fsdp=False):
     """Three steps of a DualToken with discriminator, global adaptive weight, and texts that all ranks compare; parts are uneven, some empty.
 
-    Returns the state before and after, and the logs of each step with the weight of this rank's means.
+    Before the second, one with a broken picture on the last rank. Returns the state before and after, the logs of each step with the weight of this
+    rank's means, and why the broken step was refused.
     """
-    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
-    rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
-    torch.manual_seed(2)
-    model = MODELS.build(dict(
-        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
-        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
-                       text=dict(type='MeanPoolText', embed_dim=32, width=32, depth=1, heads=2,
-                                 tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16)),
-                       decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32),
-                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq))),
+    text = dict(type='MeanPoolText', embed_dim=32, width=32, depth=1, heads=2,
+                tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))
+    model = small_model(
+        dict(text=text), discriminator=dict(type='PatchDiscriminator', width=32),
+        adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4)),
         losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
-                    pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)),
-        discriminator=dict(type='PatchDiscriminator', width=32),
-        adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4))))
+                    pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)))
     sgd = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=1.0))
     optim = build_optim_wrappers(model.modules_to_train(), dict(generator=sgd, discriminator=sgd))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    if fsdp:
-        FSDP2().wrap(model, optim)
-    elif world > 1:
-        DDP().wrap(model, optim)
+    (FSDP2() if fsdp else DDP()).wrap(model, optim)
     model.train()
     rows, texts = [], [f'a {w} face' for w in ('happy', 'sad', 'red', 'blue', 'happy', 'dog', 'cat', 'sun')]
     for step, ends in enumerate(GAN_SPLITS[world]):
         images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
         own = slice(ends[rank - 1] if rank else 0, ends[rank])
+        if step == 1:
+            refused = broken_step(model, optim, images[own], rank == world - 1, texts[own])
         logs = model.train_step(Batch(images=images[own], texts=texts[own]), optim)
         rows.append((model.share, {k: float(v) for k, v in logs.items()}))
-    return dict(before=before, state=gathered(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows)
+    return dict(before=before, state=gathered(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows, refused=refused)
 
 
-def broken_step(model, optim, images, broken):
+def broken_step(model, optim, images, broken, texts=None):
     """A step whose pictures hold NaN where `broken`; returns why it was refused."""
     images = images.clone()
     if broken:
         images[0] = float('nan')
     try:
-        model.train_step(Batch(images=images), optim)
+        model.train_step(Batch(images=images, texts=texts), optim)
     except Diverged as e:
         return str(e)
     return ''

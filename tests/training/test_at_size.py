@@ -162,7 +162,6 @@ def test_compiled_parts(tiny_config, monkeypatch):
 
 def sharded(rank, world, config, folder, iterations, resume, options):
     """Train on ranks; returns the weights (of rank 0) and why a start was refused."""
-    os.environ['OMP_NUM_THREADS'] = '1'
     try:
         own = options[rank] if isinstance(options, list) else options
         cfg = load_config(config, {**QUIET, 'train_cfg.max_iters': iterations, **own})
@@ -196,6 +195,10 @@ def test_sharded_then_whole(tiny_config, tmp_path):
 def test_what_ranks_cannot_do(tiny_config, tmp_path):
     learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook')}
     assert all('is learned by gradient' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
+    meter = {'model_wrapper_cfg': dict(type='FSDP2'), 'hooks': [dict(type='GradientConflict')]}
+    assert all('cannot be measured where FSDP2' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'm'), 2, False, meter))
+    published = {'train_dataloader.last': 'smaller', 'quantizer.official': True, 'quantizer.variant': 'rq'}
+    assert all("Take last='drop' or 'carry'" in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'o'), 2, False, published))
     odd = {'train_dataloader.global_batch_size': 5}
     said = SHARED.run(sharded, str(tiny_config), str(tmp_path / 'b'), 2, False, odd)
     assert all('of 5 cannot be divided among 2 processes. Start 1 or 5 of them' in s for s in said)
