@@ -88,7 +88,6 @@ class TrainLoop(BaseLoop):
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
         self._iter += 1
 
-
     def _skip(self, batch, error):
         """Skip an iteration that diverged, roll back, or stop; returns its outputs for the hooks: none."""
         runner, skips = self.runner, self.skips

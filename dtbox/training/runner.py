@@ -19,10 +19,8 @@ from dtbox.layers.weights import register_scheme
 from dtbox.locks import Locked
 from dtbox.plugins import as_list
 from dtbox.plugins import record as plugin_record
-from dtbox.registry import WRAPPERS
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training import start as beginning
-from dtbox.training.compiling import compile_parts
 from dtbox.training.launch import lost, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.parallel import as_sharded, gathered, load_optimizer
@@ -71,6 +69,7 @@ class Runner(MMRunner):
         beginning.check_same_run(cfg, plugins, len(parts['train'].dataset))
         beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         ema = beginning.build_ema(cfg.get('ema'))
+        beginning.place_model(parts['model'], parts['optim'], cfg)
         moved = beginning.prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
         runner = cls(
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
@@ -168,11 +167,7 @@ class Runner(MMRunner):
         return self.model
 
     def wrap_model(self, model_wrapper_cfg, model):
-        """Move the model to its device, and let several processes share it as `model_wrapper_cfg` says."""
-        model = model.to(_device())
-        if self.cfg.get('compile'):
-            compile_parts(model, self.cfg.compile)
-        WRAPPERS.build(self.cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, self.optim_wrapper)
+        """Return the model, which is on its device and wrapped already (see `start.place_model`)."""
         return model
 
     def build_train_loop(self, loop):
@@ -283,8 +278,3 @@ class Runner(MMRunner):
         if get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
             checkpoints.set_random_state(state['random'][get_rank()])
         self.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
-
-
-def _device():
-    return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-

@@ -12,9 +12,10 @@ from dtbox.files import move_aside
 from dtbox.layers.weights import load_into
 from dtbox.locks import wait_until_free
 from dtbox.plugins import record as plugin_record
-from dtbox.registry import check_arguments
+from dtbox.registry import WRAPPERS, check_arguments
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import divided
+from dtbox.training.compiling import compile_parts
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import scattered
 
@@ -53,6 +54,14 @@ def build_ema(cfg):
         raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
     check_arguments(WeightEMA, cfg, 'the average of the weights')
     return WeightEMA(**cfg)
+
+
+def place_model(model, optim, cfg):
+    """Move a TokenizerTraining to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
+    model.to(torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu'))
+    if cfg.get('compile'):
+        compile_parts(model, cfg.compile)
+    WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, optim)
 
 
 def keep_global_batch(cfg, work_dir):

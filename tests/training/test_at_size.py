@@ -204,6 +204,38 @@ def test_what_ranks_cannot_do(tiny_config, tmp_path):
     assert all('of 5 cannot be divided among 2 processes. Start 1 or 5 of them' in s for s in said)
     with pytest.raises(InputError, match='shards a model over processes, and there is one only'):
         run(tiny_config, tmp_path / 'c', **{'model_wrapper_cfg': dict(type='FSDP2')})
+    with pytest.raises(InputError, match='compile: torch.compile does not work here'):
+        run(tiny_config, tmp_path / 'c', compile=dict(backend='no_such_backend'))
+    with pytest.raises(InputError, match='Did you mean `FSDP2`'):
+        run(tiny_config, tmp_path / 'c', **{'model_wrapper_cfg': dict(type='FSDP')})
+    assert not (tmp_path / 'c').exists()  # a start that is refused touches nothing
+
+
+def full_disk(rank, world, config, folder):
+    """Train until the second checkpoint, for which rank 0 finds no room."""
+    runner = Runner.from_config(load_config(config, QUIET), work_dir=folder, launcher='pytorch')
+    save, seen = torch.save, []
+
+    def torn(state, file, **options):
+        if isinstance(state, dict) and 'state_dict' in state:  # and not something that ranks send each other
+            seen.append(1)
+            if len(seen) == 2:
+                file.write(b'half')
+                raise OSError(28, 'No space left on device')
+        save(state, file, **options)
+    torch.save = torn
+    try:
+        runner.train()
+    except OSError as e:
+        return e.errno
+    finally:
+        torch.save = save
+    return 'done'
+
+
+def test_a_full_disk_stops_all_ranks(tiny_config, tmp_path):
+    assert SHARED.run(full_disk, str(tiny_config), str(tmp_path / 'run')) == [28, 28]
+    assert checkpoint.load(tmp_path / 'run')['iteration'] == 2 and not list((tmp_path / 'run').glob('*.part*'))
 
 
 def test_ranks_that_do_not_mean_the_same_run(tiny_config, tmp_path):
