@@ -52,7 +52,10 @@ def build_ema(cfg):
         return None
     if not isinstance(cfg, dict):
         raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
-    check_arguments(WeightEMA, cfg, 'the average of the weights')
+    try:
+        check_arguments(WeightEMA, cfg, 'the average of the weights')
+    except InputError as e:
+        raise e.within('ema') from e.__cause__
     return WeightEMA(**cfg)
 
 

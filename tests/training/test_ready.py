@@ -66,7 +66,7 @@ def test_launchers_say_what_they_need(monkeypatch):
     with pytest.raises(InputError, match='there is none here'):
         start_ranks('mpi')
     monkeypatch.delenv('SLURM_PROCID', raising=False)
-    with pytest.raises(InputError, match='SLURM_PROCID.* is not set. Start it as: srun'):
+    with pytest.raises(InputError, match='SLURM_PROCID.* not set. Start it as: srun'):
         start_ranks('slurm')
     with pytest.raises(InputError, match='`rank_timeout` is 0'):
         start_ranks('pytorch', 0)
