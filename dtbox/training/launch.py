@@ -79,8 +79,9 @@ def slurm_environment(env):
     """
     missing = [k for k in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_JOB_ID') if k not in env]
     if missing:
-        raise InputError(f'--launcher slurm is for processes that srun has started, and {", ".join(missing)} {"are" if missing[1:] else "is"} not '
-                         'set. Start it as: srun --ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher slurm.', '--launcher')
+        names = f'{", ".join(missing)} {"are" if missing[1:] else "is"}'
+        raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: srun '
+                         '--ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher slurm.', '--launcher')
     address = env.get('MASTER_ADDR') or first_node(env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or '')
     port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)
     return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'], MASTER_ADDR=address, MASTER_PORT=port)
