@@ -20,6 +20,8 @@ def compile_parts(model, options):
     Raises:
         InputError: what compiling needs (a C++ compiler on CPUs, Triton on GPUs) does not work here.
     """
+    import torch._functorch.config
+    torch._functorch.config.donated_buffer = False  # the adaptive weight goes back through the decoder's end, whose graph is still needed
     options = {} if options is True else dict(options)
     _try(options, model.iteration.device)
     tokenizer = model.tokenizer

@@ -137,6 +137,9 @@ class Runner(MMRunner):
     def _init_model_weights(self):
         pass  # loaded before the run folder was touched
 
+    def _maybe_compile(self, target):
+        pass  # MMEngine would compile the whole step, log and agreement included; `start.place_model` compiles the parts
+
     def _log_env(self, env_cfg):
         pass  # `log_setting` says what matters
 

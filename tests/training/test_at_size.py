@@ -11,6 +11,7 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
+from dtbox.hooks.log import read_history
 from dtbox.registry import MODELS
 from dtbox.structures import Batch
 from dtbox.testing.ranks import SHARED
@@ -158,6 +159,19 @@ def test_compiled_parts(tiny_config, monkeypatch):
     assert {k: float(v) for k, v in logs.items()} == pytest.approx(want, abs=1e-4) and list(model.state_dict()) == names
     with pytest.raises(InputError, match='compile: torch.compile does not work here'):
         compile_parts(model, dict(backend='no_such_backend'))
+
+
+def test_a_compiled_run(tiny_config, tmp_path):
+    """Through the Runner, discriminator included: the terms of an ordinary run, and a checkpoint with the same names."""
+    rows = []
+    for name, options in (('plain', {}), ('compiled', dict(compile=dict(backend='aot_eager')))):
+        run(tiny_config, tmp_path / name, **options)
+        rows.append([{k: v for k, v in row.items() if k != 'seconds'} for row in read_history(tmp_path / name / 'history.jsonl')])
+    for plain, compiled in zip(*rows, strict=True):
+        assert compiled == pytest.approx(plain, rel=1e-3, abs=1e-3)
+    assert 'adaptive_weight' in rows[1][-1]
+    states = [checkpoint.load(tmp_path / name)['state_dict'] for name in ('plain', 'compiled')]
+    assert list(states[0]) == list(states[1])
 
 
 def sharded(rank, world, config, folder, iterations, resume, options):
