@@ -65,31 +65,34 @@ def tokenizer_config(config, vision, text, text_tokenizer=None):
     projection = {name: dict(type='AttentionProjection', heads=width // q['dim']) for name, q in quantizers.items()}
     return dict(
         type='VisualTokenizer', image_size=vision['image_size'],
-        encoders=dict(trunk=dict(
-            type='TimmViT', name='vit_base_patch16_siglip_224', model_args=timm_arguments(vision))),
+        encoders=dict(trunk=trunk_config(vision)),
         vocabularies=dict(
             pixel=dict(taps=taps, quantizer=quantizers['pixel'], projection=projection['pixel']),
             semantic=dict(taps=config['layer_sem'], quantizer=quantizers['semantic'], projection=projection['semantic'],
                           reinject=config['layer_sem'])),
-        decoder=_decoder(config, vision), head=dict(type='TrunkPool'),
-        text=dict(type='OpenCLIPText', embed_dim=width, text_cfg=text_arguments(text),
-                  tokenizer=dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'])
-                  if text_tokenizer else None))
+        decoder=decoder_config(config, vision, config['ddconfig']['decoder_in_channels']), head=dict(type='TrunkPool'),
+        text=text_config(vision, text, text_tokenizer))
 
 
 def _quantizer(config, name):
     vq = config[name]
     if vq['bottleneck_type'] not in ('rq', 'rq_ema'):
         raise InputError(f'`{name}` has the type {vq["bottleneck_type"]}; expected rq or rq_ema.', 'config.json')
+    return quantizer_config(vq, f'`{name}`')
+
+
+def quantizer_config(vq, name):
+    """Return the RQ config of a published quantizer; `name` is what to call it in messages."""
     if list(vq['latent_shape'])[:2] != list(vq['code_shape'])[:2]:
-        raise InputError(f'`{name}` has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one grid for both.',
+        raise InputError(f'{name} has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one grid for both.',
                          'config.json')
     codebook = dict(type='EMACodebook', decay=vq.get('decay', 0.99), restart=1.0 if vq.get('restart_unused_codes', True) else 0.0)
     return dict(type='RQ', size=vq['n_embed'], dim=vq['embed_dim'], depth=vq['code_shape'][-1],
                 shared=vq.get('shared_codebook', True), codebook=codebook)
 
 
-def _decoder(config, vision):
+def decoder_config(config, vision, channels):
+    """Return the CNNDecoder config of a published `ddconfig` whose latents have `channels` channels."""
     dd, latent = config['ddconfig'], config.get('decoder_latent_shape')
     levels = len(dd['ch_mult'])
     grid = vision['image_size'] // vision['patch_size']
@@ -97,7 +100,7 @@ def _decoder(config, vision):
     # the published decoder counts resolutions from `ddconfig.resolution`, ours from the picture it paints
     attention = [size >> level for level in range(levels) if dd['resolution'] >> level in dd['attn_resolutions']]
     return dict(type='CNNDecoder', reads=['pixel'], image_size=size, channels=dd['ch'], multipliers=list(dd['ch_mult']),
-                blocks=dd['num_res_blocks'], latent_channels=dd['decoder_in_channels'], attention_resolutions=attention,
+                blocks=dd['num_res_blocks'], latent_channels=channels, attention_resolutions=attention,
                 latent_size=list(latent) if latent else None)
 
 
@@ -105,9 +108,7 @@ def map_state(state, config, vision, text, source='the checkpoint'):
     """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
     rules = Renaming(state, source)
     map_vision(rules, 'encoders.trunk.trunk.', 'siglip_model.vision_model', vision['num_hidden_layers'])
-    map_text(rules, 'text.tower.', 'siglip_model.text_model', text['num_hidden_layers'])
-    for name in ('logit_scale', 'logit_bias'):
-        rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
+    map_words(rules, text)
     shortcut = config.get('layer_shortcut') is not None
     for name, short in (('pixel', 'pix'), ('semantic', 'sem')):
         target = f'vocabularies.{name}'
@@ -115,10 +116,29 @@ def map_state(state, config, vision, text, source='the checkpoint'):
         if shortcut and short == 'pix':
             _map_projection(rules, f'{target}.projections.1', 'prequant_shortcut')
         _map_projection(rules, f'{target}.post_projection', f'postquant_{short}')
-        _map_codebooks(rules, f'{target}.quantizer.codebooks', f'quantizer_{short}.codebooks', config[f'vq_{short}'])
+        map_codebooks(rules, f'{target}.quantizer.codebooks', f'quantizer_{short}.codebooks', config[f'vq_{short}'])
     rules.tree('decoder.post_quant_conv.', 'post_quant_conv.')
     rules.tree('decoder.decoder.', 'decoder.')
     return rules.finish(ignore=('position_ids',))
+
+
+def map_words(rules, text):
+    """Rename the text tower and the logits of a `siglip_model`."""
+    map_text(rules, 'text.tower.', 'siglip_model.text_model', text['num_hidden_layers'])
+    for name in ('logit_scale', 'logit_bias'):
+        rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
+
+
+def text_config(vision, text, text_tokenizer=None):
+    """Return the OpenCLIPText config of SigLIP's configs; `text_tokenizer` is the path of a tokenizer.json, or None."""
+    return dict(type='OpenCLIPText', embed_dim=vision['hidden_size'], text_cfg=text_arguments(text),
+                tokenizer=dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'])
+                if text_tokenizer else None)
+
+
+def trunk_config(vision):
+    """Return the TimmViT config of SigLIP's image tower."""
+    return dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=timm_arguments(vision))
 
 
 def _map_projection(rules, ours, theirs):
@@ -131,7 +151,8 @@ def _map_projection(rules, ours, theirs):
         raise InputError(f'{theirs}.attn.zero_k_bias is not zero; expected the constant zero that its name promises.')
 
 
-def _map_codebooks(rules, ours, theirs, vq):
+def map_codebooks(rules, ours, theirs, vq):
+    """Copy a published residual quantizer's tables and statistics, without their padding row; `vq` is its config."""
     size, depth, shared = vq['n_embed'], vq['code_shape'][-1], vq.get('shared_codebook', True)
     names = (('weight', 'weight'), ('cluster_size', 'cluster_size_ema'), ('embed_sum', 'embed_ema'))
     for d in range(1 if shared else depth):

@@ -6,9 +6,9 @@ from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.config_text import dump_config
-from dtbox.converters import dualtoken, vqgan
+from dtbox.converters import dualtoken, vila_u, vqgan
 from dtbox.errors import InputError
-from dtbox.layers.siglip import sizes_of_folder
+from dtbox.layers.siglip import sizes_of, sizes_of_folder
 from dtbox.layers.weights import load_into
 from dtbox.registry import TOKENIZERS
 
@@ -25,24 +25,41 @@ def convert_dualtoken(src, dst, siglip=None):
     Returns:
         number of parameters.
     """
-    if os.path.isdir(dst) and os.listdir(dst):
-        raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+    _check_new(dst)
     config, state = dualtoken.read_source(src)
     siglip = siglip or config.get('pretrained_model')
     if not siglip or not os.path.isdir(siglip):
         raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. Give --siglip DIR.')
-    sizes = sizes_of_folder(siglip)
-    vision, text = sizes.vision, sizes.text
-    words = os.path.join(siglip, 'tokenizer.json')
-    words = words if os.path.isfile(words) else None
+    sizes, words = sizes_of_folder(siglip), _words_of(siglip)
     try:
-        cfg = dualtoken.tokenizer_config(config, vision, text, words)
+        cfg = dualtoken.tokenizer_config(config, sizes.vision, sizes.text, words)
     except KeyError as e:
         raise InputError(f'{src}/config.json has no entry {e}; expected the config of a DualToken release.') from e
-    tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
-    load_into(tokenizer, dualtoken.map_state(state, config, vision, text, src), src)
-    write(dst, cfg, tokenizer, words, made_from=src)
-    return sum(p.numel() for p in tokenizer.parameters())
+    return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
+
+
+def convert_vila_u(src, dst, siglip=None):
+    """Turn VILA-U's published vision tower into a run folder.
+
+    Args:
+        src: folder of the tower (`vision_tower` of the release): config.json and its weights.
+        dst: run folder to write; must not exist, or be empty.
+        siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the config.
+
+    Returns:
+        number of parameters.
+    """
+    _check_new(dst)
+    config, state, source = vila_u.read_source(src)
+    siglip = siglip or config.get('pretrained_model')
+    if not siglip:
+        raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give --siglip NAME or DIR.')
+    sizes, words = sizes_of(siglip), _words_of(siglip) if vila_u.has_text(state) else None
+    try:
+        cfg = vila_u.tokenizer_config(config, sizes.vision, sizes.text if vila_u.has_text(state) else None, words)
+    except KeyError as e:
+        raise InputError(f'{src}/config.json has no entry {e}; expected the config of VILA-U\'s vision tower.') from e
+    return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
 
 
 def convert_vqgan(src, dst, image_size=256):
@@ -56,13 +73,28 @@ def convert_vqgan(src, dst, image_size=256):
     Returns:
         number of parameters.
     """
-    if os.path.isdir(dst) and os.listdir(dst):
-        raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+    _check_new(dst)
     state, directions = vqgan.read_source(src)
     cfg = vqgan.tokenizer_config(vqgan.sizes_of(state, src), directions, image_size)
+    return _build(dst, cfg, vqgan.map_state(state, src), None, src)
+
+
+def _check_new(dst):
+    if os.path.isdir(dst) and os.listdir(dst):
+        raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+
+
+def _words_of(siglip):
+    """Return the path of a SigLIP folder's tokenizer.json, or None."""
+    words = os.path.join(siglip, 'tokenizer.json')
+    return words if os.path.isfile(words) else None
+
+
+def _build(dst, cfg, state, words, source):
+    """Build the tokenizer, load `state` into it, write the run folder; returns the number of parameters."""
     tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
-    load_into(tokenizer, vqgan.map_state(state, src), src)
-    write(dst, cfg, tokenizer, None, made_from=src)
+    load_into(tokenizer, state, source)
+    write(dst, cfg, tokenizer, words, made_from=source)
     return sum(p.numel() for p in tokenizer.parameters())
 
 

@@ -20,7 +20,7 @@ class Renaming:
         """Return the source tensors of those names in float32; None, and a note, where one is missing."""
         self.used.update(names)
         gone = [n for n in names if n not in self.state]
-        self.missing += gone
+        self.missing += [n for n in gone if n not in self.missing]
         return None if gone else [self.state[n].float() for n in names]
 
     def copy(self, target, source, view=None):

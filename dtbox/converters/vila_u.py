@@ -1,0 +1,78 @@
+"""VILA-U's published vision tower (arXiv 2409.04429) to a run folder.
+
+The layout is that of the code release, which DualToken's grew from; it is known from that code, and no published file was at hand. The tower is the
+folder `vision_tower` of a release: config.json, whose entries may stand under `rqvaesiglip`, and weights, whose names may:
+
+- `siglip_model.*`: a whole Hugging Face SigLIP, or its image tower alone;
+- `quantizer.codebooks.{d}.{weight, cluster_size_ema, embed_ema}`: the residual quantizer of the raw output of the last block but one, one table
+  listed under every depth, with a padding row;
+- `post_quant_conv`, a 1 x 1 convolution, and `decoder.*`.
+
+Anything else is listed as an error.
+"""
+import os
+import re
+
+from dtbox.converters.dualtoken import decoder_config, map_codebooks, map_words, quantizer_config, text_config, trunk_config
+from dtbox.errors import InputError
+from dtbox.layers.folders import load_published, read_json
+from dtbox.layers.renaming import Renaming
+from dtbox.layers.siglip import first_keys, map_vision
+
+VOCABULARY = 'unified'
+WRAPPER = 'rqvaesiglip'
+"""Where a release wraps the tower: an entry of its config, and a prefix of its weights."""
+
+
+def read_source(folder):
+    """Read the tower's folder.
+
+    Returns:
+        (config dict, state dict, path of the weights).
+    """
+    config = read_json(os.path.join(folder, 'config.json'))
+    config = config.get(WRAPPER, config)
+    state, source = load_published(folder)
+    state = {re.sub(rf'^(module\.)?({WRAPPER}\.)?', '', name): value for name, value in state.items()}
+    if not any(name.startswith('siglip_model.vision_model.') for name in state) or 'quantizer.codebooks.0.weight' not in state:
+        raise InputError(f'{source} is no vision tower of VILA-U: expected siglip_model.vision_model.* and quantizer.codebooks.0.weight. '
+                         f'{first_keys(state)} Give the folder `vision_tower` of the release.')
+    return config, state, source
+
+
+def has_text(state):
+    """Whether the weights have SigLIP's text tower, too."""
+    return any(name.startswith('siglip_model.text_model.') for name in state)
+
+
+def tokenizer_config(config, vision, text=None, text_tokenizer=None):
+    """Return the VisualTokenizer config of a published tower.
+
+    Args:
+        config: its config.
+        vision, text: SigLIP's configs; text None where the weights have no text tower.
+        text_tokenizer: path of a tokenizer.json, or None.
+    """
+    quantizer = quantizer_config(config, 'the quantizer')
+    layer = vision['num_hidden_layers'] - 1
+    words = dict(text=text_config(vision, text, text_tokenizer)) if text else {}
+    return dict(
+        type='VisualTokenizer', image_size=vision['image_size'], encoders=dict(trunk=trunk_config(vision)),
+        vocabularies={VOCABULARY: dict(taps=layer, quantizer=quantizer, projection=dict(type='NoProjection'), reinject=layer)},
+        decoder=dict(decoder_config(config, vision, config['ddconfig']['z_channels']), reads=[VOCABULARY], post_quant=False),
+        head=dict(type='TrunkPool'), **words)
+
+
+def map_state(state, config, vision, text, source):
+    """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
+    rules = Renaming(state, source)
+    map_vision(rules, 'encoders.trunk.trunk.', 'siglip_model.vision_model', vision['num_hidden_layers'])
+    unread = ['position_ids']
+    if has_text(state):
+        map_words(rules, text)
+    else:  # of no use without texts
+        unread += ['logit_scale', 'logit_bias']
+    map_codebooks(rules, f'vocabularies.{VOCABULARY}.quantizer.codebooks', 'quantizer.codebooks', config)
+    rules.tree('decoder.post_quant_conv.', 'post_quant_conv.')
+    rules.tree('decoder.decoder.', 'decoder.')
+    return rules.finish(ignore=unread)
