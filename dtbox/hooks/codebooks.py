@@ -31,24 +31,29 @@ class CodebookHealth(Hook):
     ranks: `usage` (share of the codes seen), `dead` (codes not seen), `entropy` (of their histogram, in bits) and `perplexity`
     (2^entropy); for each vocabulary `restarts` (codes that restarted) and `spread` (standard deviation of the row norms over their
     mean). The same numbers go to MMEngine's visualizer backends, and as curves to codebook_health.png at the end. A warning names what to
-    try when the usage of a vocabulary, all depths together, falls under `warn`. Across ranks a checksum of the quantizers is compared.
+    try when the usage of a vocabulary, all depths together, falls under `warn`, and another when that of a depth falls under `collapse` of the best
+    interval so far (of the run's file, where it resumes); each comes once, until it has recovered. Across ranks a checksum of the quantizers is
+    compared.
 
     Args:
         interval: iterations between two lines.
         warn: usage under which to warn, in [0, 1]; 0 never warns. An interval with fewer codes drawn than 4 K does not count.
+        collapse: share of the best usage so far under which a codebook has collapsed, in [0, 1]; 0 never warns.
 
     Raises:
         Diverged: the ranks have different codebooks; the checkpoint on disk stays.
     """
     priority = 'LOW'  # before Checkpoint: codebooks that differ are not written
 
-    def __init__(self, interval=100, warn=0.2):
+    def __init__(self, interval=100, warn=0.2, collapse=0.5):
         if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
             raise InputError(f'`interval` is {interval!r}; expected a whole number of at least 1.', 'interval')
-        if not 0 <= warn <= 1:
-            raise InputError(f'`warn` is {warn!r}; expected a share from 0 to 1.', 'warn')
-        self.interval, self.warn = interval, warn
-        self.counts, self.restarted, self.handles, self.low, self.since = {}, {}, [], set(), 0
+        for name, share in dict(warn=warn, collapse=collapse).items():
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise InputError(f'`{name}` is {share!r}; expected a share from 0 to 1.', name)
+        self.interval, self.warn, self.collapse = interval, warn, collapse
+        self.counts, self.restarted, self.handles, self.since = {}, {}, [], 0
+        self.low, self.fallen, self.best = set(), set(), {}  # vocabularies that were warned of; places that collapsed; place -> best usage
 
     def before_train(self, runner):
         """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
@@ -57,6 +62,8 @@ class CodebookHealth(Hook):
         self.handles = [q.register_forward_hook(self._listener(n)) for n, q in quantizers(runner)]
         if get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
+            for key, usage in ((k, v) for row in rows for k, v in row.items() if k.startswith('usage_')):
+                self.best[key] = max(usage, self.best.get(key, 0))
             with open(self.path, 'w') as f:
                 f.writelines(json.dumps(r) + '\n' for r in rows)
 
@@ -80,6 +87,7 @@ class CodebookHealth(Hook):
             counts = [ranks.sum_tensor(c) for c in self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]]
             self._describe(row, name, quantizer, counts)
             self._warn(runner, name, quantizer, counts)
+            self._warn_of_collapse(runner, name, quantizer, counts, row)
         self.counts, self.since = {}, done
         if get_rank() == 0:
             with open(self.path, 'a') as f:
@@ -87,9 +95,8 @@ class CodebookHealth(Hook):
             runner.visualizer.add_scalars({f'codebooks/{k}': v for k, v in row.items() if k != 'iteration'}, step=done)
 
     def _describe(self, row, name, quantizer, counts):
-        for depth, count in enumerate(counts):
+        for place, count in zip(places(name, counts), counts):
             if len(seen_counts(count)):
-                place = f'{name}_{depth}' if len(counts) > 1 else name
                 found = code_usage(count)
                 found['entropy'], found['dead'] = math.log2(found['perplexity']), int(found['dead'])
                 row.update({f'{key}_{place}': found[key] for key in ('usage', 'dead', 'entropy', 'perplexity')})
@@ -118,6 +125,23 @@ class CodebookHealth(Hook):
                                   f'iterations, less than {100 * self.warn:g} %. {advice(quantizer)}')
             self.low.add(name)
 
+    def _warn_of_collapse(self, runner, name, quantizer, counts, row):
+        said = []
+        for place, count in zip(places(name, counts), counts):
+            key = f'usage_{place}'
+            if int(count.sum()) < 4 * len(count):
+                continue
+            best = self.best.get(key, 0)
+            self.best[key] = max(best, row[key])
+            if row[key] >= self.collapse * best:
+                self.fallen.discard(key)
+            elif key not in self.fallen:
+                self.fallen.add(key)
+                said.append(f'`{place}` from {100 * best:.1f} % to {100 * row[key]:.1f} %')
+        if said and get_rank() == 0:
+            runner.logger.warning(f'A codebook has collapsed by iteration {runner.iter_done}; the share of its codes in use fell: {", ".join(said)}. '
+                                  f'See the gradients and losses before it, and go back to a checkpoint of that time. {advice(quantizer)}')
+
     def after_train(self, runner):
         """Stop listening; draw the curves."""
         for handle in self.handles:
@@ -127,6 +151,11 @@ class CodebookHealth(Hook):
         if rows and len(rows[0]) > 1:
             name = os.path.basename(os.path.abspath(runner.work_dir))
             draw_curves(rows, os.path.join(runner.work_dir, PICTURE), f'{name}: codes of the training batches, by vocabulary and depth')
+
+
+def places(name, counts):
+    """Return what the depths of a vocabulary are called in the file: `{name}_{depth}`, or `name` where there is one."""
+    return [f'{name}_{depth}' for depth in range(len(counts))] if len(counts) > 1 else [name]
 
 
 def check_range(quantizer, codes):

@@ -1,4 +1,4 @@
-"""VILA-U's vision tower through the converter: golden_A's towers and decoder (the reference's own numbers) around a quantizer that is written out here."""
+"""VILA-U's vision tower through the converter: golden_A's towers and decoder (the reference's numbers) around a quantizer written out here."""
 import json
 import re
 

@@ -74,6 +74,32 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
+def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
+    """Usage against the best interval so far, depth by depth, also of the intervals before a resume."""
+    fsq = QUANTIZERS.build(dict(type='FSQ', levels=[4, 2])).train()
+    spread = torch.stack(torch.meshgrid(torch.linspace(-3, 3, 16), torch.tensor([-9., 9.]), indexing='ij'), -1).view(1, 32, 2)
+
+    def steps(hook, runner, *batches):
+        for z in batches:
+            fsq(z)
+            runner.iter_done += 1
+            hook.after_train_iter(runner, 0)
+        return [r.message for r in caplog.records]
+    runner, hook = runner_of(tmp_path, pixel=fsq), CodebookHealth(interval=1, warn=0)
+    hook.before_train(runner)
+    gone = spread.new_full(spread.shape, 9.)
+    assert not steps(hook, runner, spread, spread[:, :1], gone[:, :8])  # too few tokens to judge
+    said = steps(hook, runner, gone, gone)
+    assert len(said) == 1 and '`pixel` from 100.0 % to 12.5 %' in said[0] and 'by iteration 4' in said[0]
+    assert len(steps(hook, runner, spread, gone)) == 2
+    again = CodebookHealth(interval=1, warn=0)
+    again.before_train(runner)
+    assert len(steps(again, runner, gone)) == 3
+    never = CodebookHealth(interval=1, warn=0, collapse=0)
+    never.before_train(runner)
+    assert len(steps(never, runner, gone)) == 3
+
+
 def test_ranks_that_differ_stop_the_run(tmp_path, monkeypatch):
     mine, other = rq(), rq()
     monkeypatch.setattr(codebooks, 'get_world_size', lambda: 2)
@@ -94,7 +120,7 @@ def test_recomputed_forwards_count_once(tmp_path):
     assert [int(c.sum()) for c in hook.counts['pixel']] == [5, 5]
 
 
-@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(warn=20), 'a share from 0 to 1')])
+@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(warn=20), 'a share from 0 to 1'), (dict(collapse=True), 'collapse.*a share')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)
