@@ -16,8 +16,8 @@ from dtbox.registry import LOSSES
 from dtbox.training.parallel import blocks_in
 
 MIB = 2 ** 20
-BUCKET = 25 * MIB
-"""Bytes of a bucket of DistributedDataParallel (`bucket_cap_mb` of `dtbox.training.parallel.DDP`; given as a number, it holds for the first, too)."""
+FIRST_BUCKET, BUCKET = MIB, 25 * MIB
+"""Bytes of the first bucket of DistributedDataParallel, and of the others (`bucket_cap_mb` of `dtbox.training.parallel.DDP`)."""
 PASSES = dict(all_reduce=2, all_gather=1, broadcast=1, unshard=1, reduce_scatter=1)
 """Operation -> rounds through the ring. (`unshard` is an all-gather, too, of tensors that are cut in W parts.)"""
 
@@ -154,8 +154,11 @@ def _book(found, table, restarts, variant, stream):
 
 
 def buckets(size):
-    """Return the sizes of the messages into which DistributedDataParallel cuts `size` bytes, `BUCKET` each (a tensor is never cut: about so many)."""
-    return [BUCKET] * (size // BUCKET) + ([size % BUCKET] if size % BUCKET else [])
+    """Return the sizes of the messages into which DistributedDataParallel cuts `size` bytes: `FIRST_BUCKET`, then `BUCKET` each (a tensor is never
+    cut: about so many)."""
+    first = min(size, FIRST_BUCKET)
+    whole, rest = divmod(size - first, BUCKET)
+    return ([first] if first else []) + [BUCKET] * whole + ([rest] if rest else [])
 
 
 @dataclass(frozen=True)

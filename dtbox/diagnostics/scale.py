@@ -151,13 +151,11 @@ def step(compute, shares, sends, network, world):
 
 
 def memory(found, has, batch, gpus, parallel):
-    """Return the bytes of a GPU: as `Description.memory`, and the buckets of gradients; with fsdp the state of tokenizer and discriminator in
+    """Return the bytes of a GPU: as `Description.memory` (gradients live in their buckets); with fsdp the state of tokenizer and discriminator in
     `gpus` parts, and weights and gradients of what is gathered as a whole for all of a step."""
     need = found.memory(batch)
-    if gpus == 1:
+    if gpus == 1 or parallel == 'ddp':
         return need
-    if parallel == 'ddp':
-        return need + 4 * (has.tokenizer + has.discriminator)
     state = 4 * (sum(n for n, _ in (*has.blocks, *has.rest)) + has.critic + (has.tokenizer + has.discriminator) * (1 + ADAM))
     return need - state + state / gpus + 4 * (sum(map(sum, has.rest)) + has.critic + has.discriminator)
 
@@ -241,8 +239,8 @@ def assumptions(setting, found):
             f'Network: {net.node} GPUs a node, {net.inside / GB:g} GB/s a GPU inside (bus bandwidth), {net.between / GB:g} GB/s a GPU between nodes, '
             f'{1e6 * net.latency:g} us a hop; rings of two levels (Patarasuk and Yuan 2009; nccl-tests, PERFORMANCE.md), nobody else on the network. '
             'Trees, which NCCL takes for small messages on many nodes, need fewer hops.',
-            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB", fsdp="the parts of FSDP2")[setting.parallel]} behind the backward pass of '
-            'the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is '
+            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB (the first of 1)", fsdp="the parts of FSDP2")[setting.parallel]} behind the '
+            'backward pass of the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is '
             'computed while the rest is sent. Sending slows no computing down.',
             'Restart rows are counted as if every code restarted in every step; a running codebook restarts few.',
             'Not counted: waiting for data or for the slowest GPU, validation, checkpoints, memory that recomputation and the allocator hold for a '
@@ -252,7 +250,7 @@ def assumptions(setting, found):
                     'GPU; so are, in a step, weights and gradients of the decoder, the discriminator and all that is no block. The blocks that are '
                     'gathered at a moment are not counted in the memory, norms of gradients and learned scalars not in what is sent.')
     else:
-        said.append('Memory: weights, gradients, their buckets, Adam\'s moments, buffers and teacher on every GPU, and activations.')
+        said.append('Memory: weights, gradients, Adam\'s moments, buffers and teacher on every GPU, and activations.')
     if setting.samples is not None:
         said.append(f'Days: until {setting.samples:,} pictures are seen, on any number of GPUs. Whether a larger global batch learns as much from '
                     'them, and at which learning rate, is another question.')

@@ -30,12 +30,13 @@ class DDP:
     """torch.nn.parallel.DistributedDataParallel around tokenizer and discriminator.
 
     Args:
-        bucket_cap_mb: megabytes of gradients that travel at once.
+        bucket_cap_mb: megabytes of gradients that travel at once; None takes PyTorch's 25, with a first bucket of 1, which leaves early.
         static_graph: let PyTorch remember the order of gradients of the first step; not with losses that begin later.
     """
 
-    def __init__(self, bucket_cap_mb=25, static_graph=False):
-        self.options = dict(bucket_cap_mb=bucket_cap_mb, static_graph=static_graph, broadcast_buffers=False)
+    def __init__(self, bucket_cap_mb=None, static_graph=False):
+        # gradients live in the buckets, so that they are neither copied nor held twice
+        self.options = dict(bucket_cap_mb=bucket_cap_mb, static_graph=static_graph, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def wrap(self, model, optim):
         """Wrap a TokenizerTraining in place; nothing to do in one process."""

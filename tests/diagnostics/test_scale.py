@@ -7,7 +7,7 @@ import pytest
 
 from dtbox.config import load_config, resolve
 from dtbox.diagnostics import scale
-from dtbox.diagnostics.communication import BUCKET, Facts, Kind, Network, buckets, facts, kinds
+from dtbox.diagnostics.communication import BUCKET, FIRST_BUCKET, Facts, Kind, Network, buckets, facts, kinds
 from dtbox.diagnostics.describe import Description, Part, describe, without_memory
 from dtbox.diagnostics.scale_check import SIZES, bytes_table, check, fitted, format_check
 from dtbox.errors import InputError
@@ -30,7 +30,8 @@ def test_rings_by_hand():
 
 
 def test_buckets():
-    assert buckets(0) == [] and buckets(10) == [10] and buckets(2 * BUCKET) == [BUCKET, BUCKET] and buckets(BUCKET + 4) == [BUCKET, 4]
+    assert buckets(0) == [] and buckets(10) == [10] and buckets(FIRST_BUCKET + BUCKET) == [FIRST_BUCKET, BUCKET]
+    assert buckets(FIRST_BUCKET + 2 * BUCKET + 4) == [FIRST_BUCKET, BUCKET, BUCKET, 4]
 
 
 def test_what_is_hidden_by_hand():
@@ -51,7 +52,7 @@ def test_rows_by_hand():
                              discriminator=Part(20, 20, 1.0)), 1, 1.0, {}, buffers=1000, activations=400)
     assert scale.windows(found) == dict(forward=20.0, backward=50.0, discriminator=4.0)
     has = Facts(tokenizer=150, discriminator=20, blocks=[(60, 60), (40, 40)], rest=[(50, 50), (30, 0)], critic=20)
-    assert scale.memory(found, has, 3, 1, 'ddp') == found.memory(3) and scale.memory(found, has, 3, 8, 'ddp') == found.memory(3) + 4 * 170
+    assert scale.memory(found, has, 3, 1, 'ddp') == scale.memory(found, has, 3, 8, 'ddp') == found.memory(3)
     state = 4 * (180 + 20 + 170 * 3)
     assert scale.memory(found, has, 3, 8, 'fsdp') == pytest.approx(found.memory(3) - state * 7 / 8 + 4 * (50 + 50 + 30 + 20 + 20))
 

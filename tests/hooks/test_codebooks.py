@@ -120,7 +120,8 @@ def test_recomputed_forwards_count_once(tmp_path):
     assert [int(c.sum()) for c in hook.counts['pixel']] == [5, 5]
 
 
-@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(warn=20), 'a share from 0 to 1'), (dict(collapse=True), 'collapse.*a share')])
+@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'),
+                                        (dict(warn=20), 'a share from 0 to 1'), (dict(collapse=True), 'collapse.*a share')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)
