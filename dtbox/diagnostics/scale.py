@@ -150,6 +150,9 @@ def step(compute, shares, sends, network, world):
     return sent, exposed + sum(max(total - shares[name] * compute, last) for name, (total, last) in behind.items())
 
 
+PIECES = dict(ddp='buckets of 25 MiB (the first of 1)', fsdp='the parts of FSDP2')
+
+
 def memory(found, has, batch, gpus, parallel):
     """Return the bytes of a GPU: as `Description.memory` (gradients live in their buckets); with fsdp the state of tokenizer and discriminator in
     `gpus` parts, and weights and gradients of what is gathered as a whole for all of a step."""
@@ -239,7 +242,7 @@ def assumptions(setting, found):
             f'Network: {net.node} GPUs a node, {net.inside / GB:g} GB/s a GPU inside (bus bandwidth), {net.between / GB:g} GB/s a GPU between nodes, '
             f'{1e6 * net.latency:g} us a hop; rings of two levels (Patarasuk and Yuan 2009; nccl-tests, PERFORMANCE.md), nobody else on the network. '
             'Trees, which NCCL takes for small messages on many nodes, need fewer hops.',
-            f'Sent in float32: gradients in {dict(ddp="buckets of 25 MiB (the first of 1)", fsdp="the parts of FSDP2")[setting.parallel]} behind the '
+            f'Sent in float32: gradients in {PIECES[setting.parallel]} behind the '
             'backward pass of the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is '
             'computed while the rest is sent. Sending slows no computing down.',
             'Restart rows are counted as if every code restarted in every step; a running codebook restarts few.',
