@@ -1,5 +1,10 @@
-"""The most memory that a stretch of work holds."""
+"""The most memory that a stretch of work holds; and that of freed tensors, kept for the next ones."""
+import ctypes
+
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of mallopt's parameters in glibc's malloc.h."""
 
 
 class Peak:
@@ -37,3 +42,20 @@ def resident_megabytes():
             return next(int(line.split()[1]) for line in f if line.startswith('VmRSS:')) * 1024 / 1e6
     except OSError:
         return 0.0
+
+
+def keep_freed_memory():
+    """Let this process keep what it frees, on the CPU, and hand it to the next tensors.
+
+    By default glibc asks the system for each tensor above 32 MB and gives it back when it is freed; the system clears its pages again each time,
+    which takes a fifth of a training step at 256 pixels. The peak stays about the same, but the process does not shrink after it. An allocator
+    that stands in for glibc's (jemalloc, tcmalloc) is not touched.
+
+    Returns:
+        whether it could be set (glibc only).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))

@@ -32,7 +32,7 @@ def show(stage, found):
     memory = {name: statistics.median(row['megabytes'] for row in rows) for name, rows in found.items()}
     for name in found:
         apart = max(abs(found[name][0]['first'][k] - v) for k, v in found['baseline'][0]['first'].items())
-        print(f'stage {stage}  {name:<10} {seconds[name]:7.2f} s ({seconds[name] / seconds["baseline"]:.2f} x)  {memory[name]:8,.0f} MB '
+        print(f'stage {stage}  {name:<13} {seconds[name]:7.2f} s ({seconds[name] / seconds["baseline"]:.2f} x)  {memory[name]:8,.0f} MB '
               f'({memory[name] / memory["baseline"]:.2f} x)  losses of the first step differ by at most {apart:.1e}')
 
 

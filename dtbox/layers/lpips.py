@@ -11,6 +11,7 @@ import warnings
 import torch
 
 from dtbox.errors import InputError, closest, need_package
+from dtbox.layers.feature_distance import unit_distance
 from dtbox.layers.weights import load_state
 
 URLS = dict(vgg='https://download.pytorch.org/models/vgg16-397923af.pth',
@@ -55,9 +56,10 @@ def lpips(network, made, images):
         [B].
     """
     with torch.no_grad():
-        wanted = network.net(network.scaling_layer(images))
+        wanted = list(network.net(network.scaling_layer(images)))
     got = network.net(network.scaling_layer(made))
-    return sum(lin.model[-1]((unit(a, 1) - unit(b, 1)).square()).mean((1, 2, 3)) for lin, a, b in zip(network.lins, got, wanted))
+    # one by one, so that each tap of the images is freed once it has been compared
+    return sum(unit_distance(a, wanted.pop(0), lin.model[-1].weight.flatten()) for lin, a in zip(network.lins, got))
 
 
 def build_network(net, weights, who='LPIPS'):

@@ -116,10 +116,13 @@ def _averaged_scalars(module):
 def _hand_over(wrapper, before, after):
     """Put the parameters that took the place of others into an optimizer (OptimWrapper) that has not stepped yet."""
     table = {id(old): after[name] for name, old in before.items()}
+    shards_fuse = isinstance(wrapper.optimizer, (torch.optim.Adam, torch.optim.AdamW))
     for group in wrapper.optimizer.param_groups:
         group['params'] = [table[id(p)] for p in group['params']]
         if len({is_sharded(p) for p in group['params']}) > 1:
-            group['foreach'] = False  # PyTorch's fused loops do not take both kinds together
+            group['foreach'] = False  # PyTorch's loops over many tensors do not take both kinds together
+        if not shards_fuse or group['foreach'] is False:
+            group['fused'] = None
     if getattr(wrapper, 'clip_func', None) is torch.nn.utils.clip_grad_norm_:
         wrapper.clip_func = clip_grad_norm
 

@@ -11,6 +11,7 @@ from dtbox.errors import InputError
 from dtbox.files import move_aside
 from dtbox.layers.weights import load_into
 from dtbox.locks import wait_until_free
+from dtbox.memory import keep_freed_memory
 from dtbox.plugins import record as plugin_record
 from dtbox.registry import WRAPPERS, check_arguments
 from dtbox.training import checkpoint as checkpoints
@@ -61,7 +62,10 @@ def build_ema(cfg):
 
 def place_model(model, optim, cfg):
     """Move a TokenizerTraining to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
-    model.to(torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu'))
+    if torch.cuda.is_available():
+        model.to(torch.device('cuda', torch.cuda.current_device()))
+    else:
+        keep_freed_memory()
     if cfg.get('compile'):
         compile_parts(model, cfg.compile)
     WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, optim)
