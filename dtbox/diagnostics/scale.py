@@ -243,8 +243,8 @@ def assumptions(setting, found):
             f'{1e6 * net.latency:g} us a hop; rings of two levels (Patarasuk and Yuan 2009; nccl-tests, PERFORMANCE.md), nobody else on the network. '
             'Trees, which NCCL takes for small messages on many nodes, need fewer hops.',
             f'Sent in float32: gradients in {PIECES[setting.parallel]} behind the '
-            'backward pass of the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. Nothing else is '
-            'computed while the rest is sent. Sending slows no computing down.',
+            'backward pass of the tokenizer\'s trained parts; of these remains what takes longer than that pass, and at least the largest message. '
+            'Nothing else is computed while the rest is sent. Sending slows no computing down.',
             'Restart rows are counted as if every code restarted in every step; a running codebook restarts few.',
             'Not counted: waiting for data or for the slowest GPU, validation, checkpoints, memory that recomputation and the allocator hold for a '
             'moment.']

@@ -2,8 +2,10 @@
 
 The baseline takes the same networks with the same weights (tokenizer, discriminator, LPIPS) and trains them as the published code does: a separate
 teacher, run whole in every step; the text tower kept in memory; distances to all codes as one matrix; codebook statistics by a dense one-hot matrix
-[K, vectors]; the adaptive weight by two more backward passes through LPIPS and discriminator; PyTorch's optimizers and the system's allocator as they come; nothing shared, nothing
-recomputed. `baseline_kept` is the same, but keeps freed memory as the Runner does (`dtbox.memory.keep_freed_memory`), which is one line for anybody.
+[K, vectors]; the adaptive weight by two more backward passes through LPIPS and discriminator; PyTorch's optimizers and the system's allocator as
+they come; nothing shared, nothing recomputed.
+
+`baseline_kept` is the same, but keeps freed memory as the Runner does (`dtbox.memory.keep_freed_memory`), which is one line for anybody.
 """
 import json
 import os

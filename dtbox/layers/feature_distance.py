@@ -35,7 +35,8 @@ class _UnitDistance(torch.autograd.Function):
         values = torch.zeros(len(made), dtype=kind, device=made.device)
         gradient = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         for pictures, places in _pieces(flat):
-            value, pull = _piece(flat[pictures, :, places].to(kind), wanted[pictures, :, places].to(kind), column, flat.shape[2], gradient is not None)
+            pair = (x[pictures, :, places].to(kind) for x in (flat, wanted))
+            value, pull = _piece(*pair, column, flat.shape[2], gradient is not None)
             values[pictures] += value
             if gradient is not None:
                 gradient[pictures, :, places] = pull

@@ -6,8 +6,8 @@
         discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 
 Names are patterns (shell style) on the parameter's name in the tokenizer or discriminator. A pattern that matches nothing is an
-error. Weight decay is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, a third of the time on CPUs, is taken where there is
-one and the config names no other (`fused=False`).
+error. Weight decay is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, which takes a third of the time on CPUs, is the
+default where there is one (`fused=False` for the plain one).
 """
 import fnmatch
 import inspect
