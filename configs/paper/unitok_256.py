@@ -52,7 +52,9 @@ amp = 'bfloat16'
 hooks = [dict(type='Log', interval=100, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=100),
          dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]
 seed = 0
-tiny = {'model.tokenizer.encoders.trunk.model_args': dict(pos_embed='none', depth=2),
+tiny = {'model.tokenizer.encoders.trunk.name': 'vitamin_small_224', 'model.tokenizer.encoders.trunk.model_args': dict(pos_embed='none', depth=2),
         'model.tokenizer.vocabularies.unified.taps': 2, 'model.tokenizer.decoder.width': 64, 'model.tokenizer.decoder.depth': 1,
         'model.tokenizer.decoder.heads': 4, 'model.tokenizer.decoder.refine_channels': 16, 'quantizer.size': 32, 'batch_size': 2, 'max_iters': 2,
+        'model.tokenizer.head.out_dim': 64, 'model.tokenizer.text.embed_dim': 64,
+        'model.tokenizer.text.text_cfg': dict(width=64, heads=4, layers=1),
         'image_size': 64, 'num_workers': 0, 'amp': None, 'gan_start': 1}

@@ -67,7 +67,7 @@ class Runner(MMRunner):
             beginning.keep_global_batch(cfg, work_dir)
         parts, hooks, schedules, remark = build_run(cfg, seed)
         beginning.check_same_run(cfg, plugins, len(parts['train'].dataset))
-        beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
+        started = beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         ema = beginning.build_ema(cfg.get('ema'))
         beginning.place_model(parts['model'], parts['optim'], cfg)
         moved = beginning.prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
@@ -90,6 +90,8 @@ class Runner(MMRunner):
         runner.log_setting()
         if moved:
             runner.logger.info(f'{work_dir} held an earlier run; it is now {moved}.')
+        if started:
+            runner.logger.info(started)
         if remark:
             runner.logger.warning(remark)
         if not resume:

@@ -20,6 +20,7 @@ from dtbox.training.compiling import compile_parts
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import scattered
 
+CRITIC = 'discriminator.'
 LOCK = '.running'
 """File of a run folder that is locked while a run trains in it."""
 
@@ -83,14 +84,44 @@ def keep_global_batch(cfg, work_dir):
 
 
 def load_initial_weights(model, cfg, resumed=None):
-    """Load the weights that a new run starts from: those that its parts name, and `load_from`. Nothing where `resumed` has a checkpoint."""
+    """Load the weights that a new run starts from: those that its parts name, and `load_from`. Nothing where `resumed` has a checkpoint.
+
+    Returns:
+        what to say about `load_from`, or None.
+    """
     if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
         if model.teacher is not None:
             model.teacher.init_weights()
-        return
+        return None
     model.init_weights()
-    if cfg.get('load_from'):
-        load_model(model, checkpoints.load(cfg.load_from), cfg.load_from)
+    return start_from(model, cfg.load_from) if cfg.get('load_from') else None
+
+
+def start_from(model, path):
+    """Let a new run of a TokenizerTraining start from the weights of another (the stage before) or of a converted checkpoint: the tokenizer's, all
+    of them, and the discriminator's where both have one. Iterations are counted from 0.
+
+    Args:
+        model: TokenizerTraining.
+        path: checkpoint or run folder.
+
+    Returns:
+        what to say about it.
+
+    Raises:
+        InputError: listing the keys that do not match.
+    """
+    checkpoint = checkpoints.load(path)
+    own, state = model.state_dict(), {k: v for k, v in checkpoint['state_dict'].items() if k != 'iteration'}
+    said = f'Starting from {path}' + (f', iteration {checkpoint["iteration"]}' if 'iteration' in checkpoint else '')
+    known = [any(k.startswith(CRITIC) for k in keys) for keys in (own, state)]
+    if known == [True, False]:
+        said += '; it has no discriminator, a new one is trained'
+    elif known == [False, True]:
+        said += '; its discriminator is left out'
+    skipped = ('iteration',) if known[0] == known[1] else ('iteration', CRITIC)
+    load_into(model, scattered(state, own), f'the checkpoint {path}', ignore=skipped)
+    return said + '.'
 
 
 def load_model(model, state, path):

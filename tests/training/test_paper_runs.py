@@ -1,0 +1,162 @@
+"""Small versions of the configs of the published sizes, and the ways to train them: killed, resumed to the same end, evaluated; one stage after another."""
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import dtbox
+from dtbox.apis.evaluation import evaluate_run
+from dtbox.config import load_config, resolve, set_option
+from dtbox.errors import InputError
+from dtbox.registry import MODELS
+from dtbox.training import checkpoint
+from dtbox.training.runner import Runner
+from tests.format_data import imagenet
+from tests.shard_data import write_set
+from tests.training.test_resume import same
+
+ONE = 'dualtoken_so400m_384_rq8'
+WAYS = {
+    'averaged': (ONE, {'ema': dict(decay=0.9), 'optim_wrapper.generator.accumulative_counts': 2, 'amp': 'bfloat16',
+                       'model.tokenizer.attention': 'eager'}),
+    'remembered': (f'{ONE}_stage0', {'model.teacher.cache': 'teacher', 'train_dataloader.last': 'smaller', 'train_dataloader.batch_size': 4})}
+"""Name -> (config, options): ways to train beside the plain ones."""
+RUNS = {**{path.stem: (path.stem, {}) for path in sorted(Path('configs/paper').glob('*.py'))}, **WAYS}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Data of both kinds, a perceptual network, and room for runs."""
+    import torchvision
+    root = tmp_path_factory.mktemp('paper')
+    imagenet(root / 'imagenet')
+    write_set(root / 'shards', [3, 3])
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), root / 'squeeze.pth')
+    return root
+
+
+def config(name, root):
+    """The config of a run at its tiny size."""
+    path, options = RUNS[name]
+    cfg = load_config(f'configs/paper/{path}.py')
+    for key, value in {**cfg['tiny'], **options}.items():
+        set_option(cfg, key, str(root / value) if key.endswith('cache') else value)
+    if cfg.train_dataloader.dataset.type == 'ImageNet':
+        set_option(cfg, 'data_root', str(root / 'imagenet'))
+    else:
+        set_option(cfg, 'shards', str(root / 'shards')), set_option(cfg, 'heldout', str(root / 'shards'))
+    if cfg.model.losses.get('perceptual'):
+        set_option(cfg, 'lpips', str(root / 'squeeze.pth')), set_option(cfg, 'model.losses.perceptual.net', 'squeeze')
+    watch = [dict(type='DiscriminatorHealth', interval=2)] if cfg.model.get('discriminator') else []
+    hooks = [dict(type='Log', interval=2), dict(type='CodebookHealth', interval=2), *watch, dict(type='Checkpoint', interval=2), dict(type='Results')]
+    for key, value in {'hooks': hooks, 'max_iters': 4, 'train_cfg.val_interval': 4}.items():
+        set_option(cfg, key, value)
+    if 'siglip' in cfg:
+        set_option(cfg, 'siglip', towers(cfg, root / f'{path.partition("_stage")[0]}.pth'))
+    return cfg
+
+
+def towers(cfg, file):
+    """Write random weights of a config's SigLIP in open_clip's layout, once; returns the file."""
+    if not file.exists():
+        torch.manual_seed(1)
+        tokenizer = MODELS.build(resolve(cfg).model).tokenizer
+        state = {f'visual.trunk.{k}': v for k, v in tokenizer.encoders['trunk'].trunk.state_dict().items()}
+        if tokenizer.text is not None:
+            state.update({f'text.{k}': v for k, v in tokenizer.text.tower.state_dict().items()})
+            state.update({k: getattr(tokenizer.text, k).detach() for k in ('logit_scale', 'logit_bias')})
+        torch.save(state, file)
+    return str(file)
+
+
+def train(name, root, run, resume=False, kill_at=None, threads=None):
+    """Train a run; the process gets SIGKILL in its iteration `kill_at`."""
+    if threads:  # sums depend on it
+        torch.set_num_threads(threads)
+    runner = Runner.from_config(config(name, root), work_dir=str(run), resume=resume)
+    step = runner.core.train_step
+
+    def killed(*args, **kwargs):
+        if int(runner.core.iteration) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*args, **kwargs)
+    runner.core.train_step = killed
+    runner.train()
+
+
+@pytest.fixture(scope='module')
+def processes():
+    """A context whose processes begin with everything imported."""
+    found = multiprocessing.get_context('forkserver')
+    found.set_forkserver_preload(['tests.training.test_paper_runs', 'dtbox.hooks', 'lpips', 'open_clip'])
+    return found
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_killed_resumed_evaluated(name, folder, processes):
+    whole, cut = folder / f'{name}_whole', folder / f'{name}_cut'
+    config(name, folder)  # makes its weights
+    process = processes.Process(target=train, args=(name, folder, cut), kwargs=dict(kill_at=3, threads=torch.get_num_threads()))
+    process.start()
+    process.join(100)
+    assert process.exitcode == -signal.SIGKILL and checkpoint.load(cut)['iteration'] == 2
+    train(name, folder, cut, resume=True)
+    train(name, folder, whole)
+    ends = checkpoint.load(whole), checkpoint.load(cut)
+    assert ends[0]['iteration'] == 4
+    for part in ('state_dict', 'optimizer', 'param_schedulers', *(['ema'] if name == 'averaged' else [])):
+        same(ends[0][part], ends[1][part], part)
+    scores = [json.loads((run / 'metrics.json').read_text()) for run in (whole, cut)]
+    again = evaluate_run(cut)
+    assert scores[0] == scores[1] == {k: v for k, v in again.items() if k != 'evaluation'}
+    assert [json.loads(line)['iteration'] for line in (cut / 'codebooks.jsonl').read_text().splitlines()] == [2, 4]
+    tokenizer = dtbox.load(cut)
+    assert tokenizer.encode(torch.zeros(1, 3, *tokenizer.image_size))
+
+
+def stage(name, root, before):
+    cfg = config(name, root)
+    set_option(cfg, 'load_from', str(before))
+    runner = Runner.from_config(cfg, work_dir=str(root / f'after_{name}'))
+    return runner, (root / f'after_{name}').rglob('*.log')
+
+
+def test_stage_after_stage(folder):
+    """The tokenizer of a stage starts from that before, its discriminator where there was one; iterations, and what begins with them, from 0."""
+    before = folder / f'{ONE}_stage0_whole'
+    if not before.exists():
+        train(f'{ONE}_stage0', folder, before)
+    for name, says in ((ONE, 'has no discriminator, a new one is trained'), (ONE, None), (f'{ONE}_stage2', 'its discriminator is left out')):
+        runner, logs = stage(name, folder, before)
+        said = ' '.join(path.read_text() for path in logs)
+        assert f'Starting from {before}, iteration 4' in said and (says is None or says in said)
+        state, own = checkpoint.load(before)['state_dict'], runner.core.state_dict()
+        for key, value in state.items():
+            if key in own and key != 'iteration':
+                assert torch.equal(own[key], value), key
+        assert int(runner.core.iteration) == 0 and any(k.startswith('tokenizer.') for k in state)
+        runner.train()
+        before = (folder / f'after_{name}').rename(folder / f'{name}_{len(list(folder.iterdir()))}')
+
+
+def test_a_converted_checkpoint_starts_a_run(folder, tmp_path):
+    """Weights alone, as the converters write them; another model's are refused before anything is written."""
+    source = folder / f'{ONE}_stage0_whole'
+    if not source.exists():
+        train(f'{ONE}_stage0', folder, source)
+    state = {k: v for k, v in checkpoint.load(source)['state_dict'].items() if k.startswith('tokenizer.')}
+    checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'converted.pth'))
+    runner, _ = stage(ONE, folder, tmp_path / 'converted.pth')
+    assert torch.equal(runner.core.state_dict()['tokenizer.decoder.decoder.conv_out.weight'], state['tokenizer.decoder.decoder.conv_out.weight'])
+    state.pop('tokenizer.decoder.decoder.conv_out.weight')
+    checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'less.pth'))
+    cfg = config(ONE, folder)
+    set_option(cfg, 'load_from', str(tmp_path / 'less.pth'))
+    with pytest.raises(InputError, match='1 missing: tokenizer.decoder.decoder.conv_out.weight'):
+        Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
