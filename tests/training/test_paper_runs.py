@@ -1,4 +1,4 @@
-"""Small versions of the configs of the published sizes, and the ways to train them: killed, resumed to the same end, evaluated; one stage after another."""
+"""Small versions of the configs of the published sizes, and ways to train them: killed, resumed to the same end, evaluated; stage after stage."""
 import json
 import multiprocessing
 import os
