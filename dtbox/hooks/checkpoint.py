@@ -1,4 +1,4 @@
-"""Writes `checkpoint.pth` every so many iterations and at the end."""
+"""Writes `checkpoint.pth` every so many iterations, before evaluations and at the end."""
 from mmengine.hooks import Hook
 
 from dtbox.registry import HOOKS
@@ -8,6 +8,9 @@ from dtbox.registry import HOOKS
 class Checkpoint(Hook):
     """Keep `checkpoint.pth` of the run folder up to date; each write replaces the last one only when it is whole.
 
+    It is also written before an evaluation, which may take longer than a cluster waits. Where gradients are accumulated, a write that is due waits
+    for the update, since half of an update is not saved.
+
     Args:
         interval: iterations between two writes.
         keep_every: also keep a copy `checkpoint_ITERATION.pth` every so many iterations; 0 keeps none.
@@ -15,14 +18,19 @@ class Checkpoint(Hook):
     priority = 'LOWEST'
 
     def __init__(self, interval, keep_every=0):
-        self.interval, self.keep_every = interval, keep_every
+        self.interval, self.keep_every, self.due, self.copy_due = interval, keep_every, False, False
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Write where one is due."""
         if outputs == {}:  # a skipped iteration: what it left is not known to be good
             return
-        done = runner.iter_done
-        if self.keep_every and done % self.keep_every == 0:
+        done, last, evaluated = runner.iter_done, runner.iter_done == runner.max_iters, runner.train_loop.val_interval
+        self.copy_due |= bool(self.keep_every) and done % self.keep_every == 0
+        self.due |= done % self.interval == 0 or bool(evaluated) and done % evaluated == 0 or last
+        if runner.accumulating and not last:
+            return
+        if self.copy_due:
             runner.save(f'checkpoint_{done}.pth')
-        if done % self.interval == 0 or done == runner.max_iters:
+        if self.due:
             runner.save()
+        self.due = self.copy_due = False

@@ -59,10 +59,12 @@ class TrainLoop(BaseLoop):
         runner.model.train()
         self.dataloader.batch_sampler.cursor = self._iter
         batches = iter(self.dataloader)
+        for name, count in runner.backward_passes.items():  # accumulation goes on in step; MMEngine counts iterations, skipped ones too
+            runner.optim_wrapper[name]._inner_count = count
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
             self.run_iter(next(batches))
-            if runner.model.stop_agreed:
+            if runner.model.stop_agreed and not runner.accumulating:
                 runner.stop_now()
             due = self.val_interval and self._iter % self.val_interval == 0 and self._iter < self._max_iters
             if due and runner.val_loop is not None:

@@ -39,8 +39,9 @@ class Runner(MMRunner):
     Attributes:
         plugins: records of the plugins that the run uses.
         ema: WeightEMA, or None.
+        backward_passes: optimizer name -> backward passes before this process, of a run that goes on.
     """
-    plugins, ema = (), None
+    plugins, ema, backward_passes = (), None, {}
 
     @classmethod
     def from_config(cls, cfg, work_dir=None, resume=False, launcher='none', accept_plugin_change=False):
@@ -205,7 +206,8 @@ class Runner(MMRunner):
         return dict(
             meta=self.checkpoint_meta(), state_dict=state, **averaged, optimizer=gathered(self.optim_wrapper.state_dict()),
             param_schedulers={n: [s.state_dict() for s in group] for n, group in (self.param_schedulers or {}).items()},
-            iteration=self.iter_done, random=checkpoints.gathered_random_states())
+            iteration=self.iter_done, backward_passes={n: o._inner_count for n, o in self.optim_wrapper.items()},
+            random=checkpoints.gathered_random_states())
 
     def averaged(self):
         """Return a context in which the model has the averaged weights, where the run keeps an average (`ema`)."""
@@ -215,6 +217,11 @@ class Runner(MMRunner):
     def iter_done(self):
         """Iterations that are finished, the one whose hooks are running included."""
         return int(self.core.iteration)
+
+    @property
+    def accumulating(self):
+        """Whether gradients wait for more (`accumulative_counts`), which a checkpoint does not hold."""
+        return not all(optim.should_update() for optim in self.optim_wrapper.values())
 
     def checkpoint_meta(self):
         """Return what a reader wants to know before loading: versions, seed, data, teacher, plugins."""
@@ -279,6 +286,7 @@ class Runner(MMRunner):
                                  'same run. Restore the setting, or start a new run with `load_from`.')
         self._take_state(state, path)
         self._train_loop._iter = int(state['iteration'])
+        self.backward_passes = state.get('backward_passes', {})
         others = '' if meta['world_size'] == mine['world_size'] else f', written by {meta["world_size"]} processes, with {mine["world_size"]}'
         if get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
             checkpoints.set_random_state(state['random'][get_rank()])

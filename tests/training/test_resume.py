@@ -12,6 +12,7 @@ import torch
 
 import dtbox
 from dtbox.config import load_config, set_option
+from dtbox.errors import Stopped
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 
@@ -71,7 +72,7 @@ def test_resumed_run_is_bit_identical(whole, tmp_path):
     train(folder, stop_after=5)
     assert checkpoint.load(folder)['iteration'] == 4
     again = train(folder, resume=True)
-    assert set(whole) == {'format', 'meta', 'state_dict', 'optimizer', 'param_schedulers', 'iteration', 'random'}
+    assert set(whole) == {'format', 'meta', 'state_dict', 'optimizer', 'param_schedulers', 'iteration', 'backward_passes', 'random'}
     assert any(k.startswith('discriminator.') for k in whole['state_dict'])
     same(whole, again)
     rows = [json.loads(line) for line in open(folder / 'history.jsonl')]
@@ -169,6 +170,48 @@ def test_killed_process_resumes(whole, tmp_path):
     again = train(folder, resume=True)
     same(whole['state_dict'], again['state_dict'])
     same(whole['optimizer'], again['optimizer'])
+
+
+def test_checkpoints_wait_for_accumulated_gradients(tmp_path):
+    """Due after iterations 2 and 5, written after 3 and 6, as gradients of three make an update; also for a signal, and in step with skipped ones."""
+    options = {'max_iters': 9, 'optim_wrapper.generator.accumulative_counts': 3, 'train_cfg.tolerate': 2, 'model.adversarial.start': 100,
+               'hooks': [dict(type='Checkpoint', interval=5, keep_every=2)]}
+    whole = train(tmp_path / 'whole', **options)
+    assert sorted(p.name for p in (tmp_path / 'whole').glob('checkpoint*')) == [f'checkpoint{n}.pth' for n in ('', '_3', '_6', '_9')]
+
+    runner = Runner.from_config(config(**options), work_dir=str(tmp_path / 'cut'))
+    step, seen = runner.model.train_step, []
+
+    def stopping(*args, **kwargs):
+        seen.append(int(runner.model.iteration))
+        runner.model.stop_wanted = seen[-1] >= 4
+        return step(*args, **kwargs)
+    runner.model.train_step = stopping
+    with pytest.raises(Stopped, match='the state of iteration 6 is saved'):
+        runner.train()
+    state = checkpoint.load(tmp_path / 'cut')
+    assert state['iteration'] == 6 and state['backward_passes'] == dict(generator=6, discriminator=0)
+    same(whole['state_dict'], train(tmp_path / 'cut', resume=True, **options)['state_dict'])
+
+    state['backward_passes']['generator'] = 5  # as after a skipped iteration
+    checkpoint.save(state, str(tmp_path / 'cut' / 'checkpoint.pth'))
+    runner = Runner.from_config(config(**options), work_dir=str(tmp_path / 'cut'), resume=True)
+    update, at = runner.optim_wrapper['generator'].optimizer.step, []
+    runner.optim_wrapper['generator'].optimizer.step = lambda: (at.append(runner.iter_done), update())
+    runner.train()
+    assert at == [6]  # after the seventh: the sixth backward pass
+
+
+def test_a_checkpoint_before_an_evaluation(tiny_config, tmp_path):
+    cfg = load_config(tiny_config, {'train_cfg.val_interval': 2, 'train_cfg.max_iters': 3, 'hooks': [dict(type='Checkpoint', interval=100)]})
+    runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
+
+    def killed():
+        raise KeyboardInterrupt
+    runner.val_loop.run = killed
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert checkpoint.load(tmp_path / 'run')['iteration'] == 2
 
 
 def test_gradient_accumulation_equals_one_batch(tmp_path):
