@@ -207,6 +207,24 @@ def test_sharded_then_whole(tiny_config, tmp_path):
     assert any('written by 2 processes, with 1' in log for log in logs)
 
 
+def fused(rank, world, config, folder, options):
+    """What a rank does: train, and say which form the optimizers have."""
+    optims = run(config, folder, **options).optim_wrapper
+    return {name: sorted({str(group['fused']) for group in optim.optimizer.param_groups}) for name, optim in optims.items()}
+
+
+def test_fused_steps_of_shards(tiny_config, tmp_path):
+    """Fused Adam on shards: the step of one process."""
+    adam = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3) for side in ('generator', 'discriminator')}
+    options = {'train_cfg.max_iters': 1, 'model.adversarial.start': 0, **adam}
+    sharded = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2, **options}
+    assert SHARED.run(fused, str(tiny_config), str(tmp_path / 'ranks'), sharded)[0] == dict(generator=['True'], discriminator=['True'])
+    run(tiny_config, tmp_path / 'one', **options)
+    ends = [checkpoint.load(tmp_path / name)['state_dict'] for name in ('ranks', 'one')]
+    for name, value in ends[1].items():
+        assert torch.allclose(ends[0][name].double(), value.double(), rtol=1e-4, atol=1e-5), name
+
+
 def test_what_ranks_cannot_do(tiny_config, tmp_path):
     learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook')}
     assert all('is learned by gradient' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
