@@ -39,7 +39,7 @@ def main(argv=None):
         if args.only != 'load':
             image = cfg.model.tokenizer.image_size
             images = [args.image] * args.batch if args.image else torch.rand(args.batch, 3, image, image) * 2 - 1
-            show_use(measure_use(folder, images, args.rounds), args.batch)
+            show_use(*measure_use(folder, images, args.rounds), args.batch)
 
 
 def show_loading(found, size):
@@ -50,12 +50,12 @@ def show_loading(found, size):
           f'peak {peak:,.0f} MB, {peak * 1e6 / size:.2f} x the weights')
 
 
-def show_use(found, batch):
+def show_use(times, peaks, equal, batch):
     """Print what `measure_use` found."""
-    equal = found.pop('equal')
-    middle = {name: statistics.median(times) for name, times in found.items()}
+    middle = {name: statistics.median(seconds) for name, seconds in times.items()}
     for name, seconds in middle.items():
-        print(f'{name:<22} {seconds:8.2f} s  {batch / seconds:8.3f} pictures/s  {middle["encode all"] / seconds:5.2f} x encoding all')
+        memory = f'  peak {peaks[name]:,.0f} MB' if peaks[name] else ''
+        print(f'{name:<22} {seconds:8.2f} s  {batch / seconds:8.3f} pictures/s  {middle["encode all"] / seconds:5.2f} x encoding all{memory}')
     for name, shares in equal.items():
         print(f'codes of {name} that bfloat16 leaves as they are, by depth: {", ".join(f"{s:.1%}" for s in shares)}')
 

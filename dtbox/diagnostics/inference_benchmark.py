@@ -1,4 +1,5 @@
 """What a tokenizer of any size takes to open and to use on this machine: with random weights, since a time does not ask what they are."""
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import torch
 from dtbox.apis.loading import load
 from dtbox.config_text import dump_config
 from dtbox.errors import InputError
+from dtbox.memory import Peak
 from dtbox.registry import TOKENIZERS
 from dtbox.training import checkpoint
 
@@ -83,19 +85,20 @@ def measure_use(folder, images, rounds=3, say=print):
         say: called with lines of progress.
 
     Returns:
-        dict: name -> list of seconds; `equal`, vocabulary -> share of bfloat16's codes that equal float32's at each depth.
+        tuple: dict name -> list of seconds; dict name -> 10^6 bytes of the process at its peak, weights included, or None where that cannot be told;
+        dict vocabulary -> share of bfloat16's codes that equal float32's at each depth.
     """
-    images, codes, times = _use(load(folder), images, rounds, say)
+    images, codes, times, peaks = _use(load(folder), images, rounds, say)
     half = load(folder, dtype='bfloat16')
     prepared = half.prepare(images.to(half.dtype))
-    times.update({f'{k}, bfloat16': v for k, v in _timed({'encode all': lambda: half.encode(prepared)}, rounds, say).items()})
     other = half.encode(prepared)
-    times['equal'] = {n: (codes[n] == other[n]).float().mean(dim=(0, 1)).tolist() for n in codes}
-    return times
+    equal = {n: (codes[n] == other[n]).float().mean(dim=(0, 1)).tolist() for n in codes}
+    more = _timed({'encode all, bfloat16': lambda: half.encode(prepared)}, rounds, say)
+    return {**times, **more[0]}, {**peaks, **more[1]}, equal
 
 
 def _use(tokenizer, images, rounds, say):
-    """Return (prepared images, their codes, seconds of each job); the tokenizer is gone afterwards."""
+    """Return (prepared images, their codes, seconds and peak of each job); the tokenizer is gone afterwards."""
     images = tokenizer.prepare(images)
     names = list(tokenizer.streams)
     jobs = {'encode all': lambda: tokenizer.encode(images), **{f'encode {n}': lambda n=n: tokenizer.encode(images, [n]) for n in names}}
@@ -104,17 +107,20 @@ def _use(tokenizer, images, rounds, say):
         jobs['decode'] = lambda: tokenizer.decode(codes)
     if tokenizer.model.head is not None:
         jobs['embed'] = lambda: tokenizer.embed_image(images)
-    return images, codes, _timed(jobs, rounds, say)
+    return images, codes, *_timed(jobs, rounds, say)
 
 
 def _timed(jobs, rounds, say):
-    times = {name: [] for name in jobs}
+    """Return the seconds of each job in each round, and its peak in the first, which warms up."""
+    times, peaks = {name: [] for name in jobs}, {}
     for i in range(rounds + 1):
         for name, job in jobs.items():
             begun = time.perf_counter()
-            with torch.no_grad():
+            with torch.no_grad(), contextlib.nullcontext() if i else Peak() as peak:
                 job()
             if i:
                 times[name].append(time.perf_counter() - begun)
+            else:
+                peaks[name] = peak.megabytes
         say(f'round {i} of {rounds}')
-    return times
+    return times, peaks
