@@ -15,6 +15,12 @@ def add_config_options(parser):
     add_plugin_option(parser)
 
 
+def add_tiny_option(parser):
+    """Add --tiny to an argparse parser, for `read_config`."""
+    parser.add_argument('--tiny', action='store_true', help='apply the small values that the config names under `tiny`: the recipe runs in '
+                                                            'seconds, to try it before it is given a cluster')
+
+
 def add_plugin_option(parser):
     """Add --plugin to an argparse parser."""
     parser.add_argument('--plugin', action='append', default=[], metavar='PATH',
@@ -65,7 +71,8 @@ def _literal(node):
 def read_config(args):
     """Return the config of parsed arguments, plugins loaded first."""
     from dtbox.config import load_config
-    return load_config(args.config, parse_options(args.cfg_options), args.plugin, getattr(args, 'data', None))
+    return load_config(args.config, parse_options(args.cfg_options), args.plugin, getattr(args, 'data', None),
+                       getattr(args, 'tiny', False))
 
 
 def main_guard(main):

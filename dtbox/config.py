@@ -37,7 +37,7 @@ OPEN = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups', 'tiny')
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 
 
-def load_config(path, options=None, plugins=(), data=None):
+def load_config(path, options=None, plugins=(), data=None, tiny=False):
     """Read a config file with its bases, load its plugins, apply overrides, and check every key.
 
     Args:
@@ -46,6 +46,7 @@ def load_config(path, options=None, plugins=(), data=None):
         plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that the config
             names by a place where it no longer is.
         data: another config (see configs/_base_/datasets) whose data the recipe reads instead of its own; see `replace_data`.
+        tiny: apply the config's dict `tiny`, small values with which the recipe runs in seconds, before `options`.
 
     Returns:
         mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases, of the options and
@@ -67,7 +68,9 @@ def load_config(path, options=None, plugins=(), data=None):
         use_own_tokenizer(cfg, folder)
     if data is not None:
         replace_data(cfg, load_config(data), data)
-    for key, value in options.items():
+    if tiny and not cfg.get('tiny'):
+        raise InputError(f'{path} has no dict `tiny` of small values. Give them with --cfg-options.', '--tiny')
+    for key, value in {**(cfg.tiny if tiny else {}), **options}.items():
         set_option(cfg, key, value)
     return cfg
 

@@ -198,6 +198,16 @@ def test_other_data(write):
         load_config(recipe, data='configs/_base_/datasets/coco_objects.py')
 
 
+def test_small_values(write):
+    """The config's own, under the options that are given."""
+    path = write('recipe.py', "batch_size = 32\nseed = 0\ntiny = {'batch_size': 2, 'seed': 1}")
+    assert (load_config(path).batch_size, load_config(path, tiny=True).batch_size) == (32, 2)
+    cfg = load_config(path, {'batch_size': 3}, tiny=True)
+    assert (cfg.batch_size, cfg.seed) == (3, 1)
+    with pytest.raises(InputError, match='has no dict `tiny` of small values'):
+        load_config(write('plain.py', 'batch_size = 32'), tiny=True)
+
+
 def test_missing_files(write, tmp_path):
     write('dualtoken.py', 'a = 1')
     with pytest.raises(InputError, match=r'dualtokn\.py does not exist\. Did you mean `\S+/dualtoken\.py`'):

@@ -15,11 +15,9 @@ CONFIGS = sorted(Path('configs').glob('*.py'))
 def tiny(cifar_shards):
     """A function that returns a config at its own tiny size, resolved; one that needs CIFAR-10 gets generated pictures."""
     def make(path):
-        cfg = load_config(path)
+        cfg = load_config(path, tiny=True)
         if cfg.train_dataloader.dataset.type == 'CIFAR10':
-            cfg['tiny']['data_root'] = str(cifar_shards)
-        for key, value in cfg['tiny'].items():
-            set_option(cfg, key, value)
+            set_option(cfg, 'data_root', str(cifar_shards))
         return resolve(cfg)
     return make
 

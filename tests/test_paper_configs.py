@@ -40,8 +40,8 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_tiny_steps(path, data):
-    cfg = load_config(path)
-    for key, value in {**cfg['tiny'], **data(cfg)}.items():
+    cfg = load_config(path, tiny=True)
+    for key, value in data(cfg).items():
         set_option(cfg, key, value)
     cfg = resolve(cfg)
     parts = build_parts(cfg, seed=0)

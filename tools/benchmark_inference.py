@@ -4,7 +4,7 @@ import os
 import statistics
 import tempfile
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
 from dtbox.errors import InputError
 
 
@@ -18,6 +18,7 @@ def main(argv=None):
     parser.add_argument('--batch', type=int, default=1, help='pictures at a time (default: 1)')
     parser.add_argument('--rounds', type=int, default=3, help='that count; one more warms up (default: 3)')
     parser.add_argument('--only', choices=['load', 'use'], help='one of the two measurements')
+    add_tiny_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.batch < 1 or args.rounds < 1:

@@ -1,7 +1,7 @@
 """Time training against a bare PyTorch loop of the same model and data: python tools/benchmark_training.py CONFIG [--iters N]"""
 import argparse
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
 
 
 @main_guard
@@ -12,6 +12,7 @@ def main(argv=None):
     parser.add_argument('config', metavar='CONFIG', help='config file or run folder')
     parser.add_argument('--iters', type=int, default=100, help='timed iterations of each loop (default: 100)')
     parser.add_argument('--block', type=int, default=1, help='iterations that one loop runs before the other has its turn (default: 1)')
+    add_tiny_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
     from dtbox.training.benchmark import measure

@@ -1,7 +1,7 @@
 """Count a recipe before it runs: python tools/describe.py CONFIG [--gpus 8 --memory 80 --peak 312 --utilisation 0.4 --batch N]"""
 import argparse
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
 from dtbox.errors import InputError
 
 
@@ -16,6 +16,7 @@ def main(argv=None):
     parser.add_argument('--peak', type=float, default=312, metavar='TFLOPS', help='of a GPU in the type of training (default: 312, A100 in bfloat16)')
     parser.add_argument('--utilisation', type=float, default=0.4, help='share of it that training reaches (default: 0.4)')
     parser.add_argument('--batch', type=int, help='pictures a GPU (default: that of the config)')
+    add_tiny_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.gpus < 1 or args.memory <= 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 or (args.batch or 1) < 1:

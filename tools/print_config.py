@@ -1,7 +1,7 @@
 """Print a config as training would see it, bases merged: python tools/print_config.py CONFIG [--resolved]"""
 import argparse
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
 
 
 @main_guard
@@ -10,6 +10,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description='Print a config with its bases merged and overrides applied.')
     parser.add_argument('config', metavar='CONFIG', help='config file or run folder')
     parser.add_argument('--resolved', action='store_true', help="put the values in place of the references '${name}'")
+    add_tiny_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
     from dtbox.config import resolve

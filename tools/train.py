@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
 from dtbox.errors import InputError
 
 
@@ -21,6 +21,7 @@ def parse(argv=None):
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--accept-plugin-change', action='store_true',
                         help='with --resume: go on although a plugin is missing or has changed since the checkpoint was written')
+    add_tiny_option(parser)
     add_config_options(parser)
     return parser.parse_args(argv)
 

@@ -43,8 +43,8 @@ def folder(tmp_path_factory):
 def config(name, root):
     """The config of a run at its tiny size."""
     path, options = RUNS[name]
-    cfg = load_config(f'configs/paper/{path}.py')
-    for key, value in {**cfg['tiny'], **options}.items():
+    cfg = load_config(f'configs/paper/{path}.py', tiny=True)
+    for key, value in options.items():
         set_option(cfg, key, str(root / value) if key.endswith('cache') else value)
     if cfg.train_dataloader.dataset.type == 'ImageNet':
         set_option(cfg, 'data_root', str(root / 'imagenet'))
