@@ -8,6 +8,7 @@ import threading
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__
@@ -39,9 +40,10 @@ class Runner(MMRunner):
     Attributes:
         plugins: records of the plugins that the run uses.
         ema: WeightEMA, or None.
+        configured_batch: what the config says of the batch of a process, which is another where the run goes on with more or fewer of them.
         backward_passes: optimizer name -> backward passes before this process, of a run that goes on.
     """
-    plugins, ema, backward_passes = (), None, {}
+    plugins, ema, backward_passes, configured_batch = (), None, {}, None
 
     @classmethod
     def from_config(cls, cfg, work_dir=None, resume=False, launcher='none', accept_plugin_change=False):
@@ -59,11 +61,14 @@ class Runner(MMRunner):
         """
         source, cfg = cfg, resolve(cfg)
         start_ranks(launcher, cfg.get('rank_timeout'))
+        for handler in MMLogger.get_current_instance().handlers if get_rank() else ():  # one process tells what all know
+            handler.setLevel('WARNING')
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
         work_dir = work_dir or cfg.get('work_dir') or beginning.default_work_dir(source)
         plugins = beginning.plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
+        configured = (cfg.get('train_dataloader') or {}).get('batch_size')
         if resume:
             beginning.keep_global_batch(cfg, work_dir)
         parts, hooks, schedules, remark = build_run(cfg, seed)
@@ -81,12 +86,12 @@ class Runner(MMRunner):
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []), default_scope='mmengine', log_level='WARNING',
             experiment_name=beginning.experiment_name(work_dir), cfg=cfg)
-        runner.source_config, runner.val_parts, runner.plugins = source, parts, plugins
+        runner.source_config, runner.val_parts, runner.plugins, runner.configured_batch = source, parts, plugins, configured
         if ema is not None:
             runner.ema = ema
             ema.attach(runner.core.tokenizer)
         for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
-            handler.setLevel('INFO')
+            handler.setLevel('WARNING' if get_rank() else 'INFO')
         runner.logger.setLevel('INFO')
         runner.log_setting()
         if moved:
@@ -227,7 +232,8 @@ class Runner(MMRunner):
         """Return what a reader wants to know before loading: versions, seed, data, teacher, plugins."""
         teacher = self.core.teacher
         return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=get_world_size(),
-                    batch_size=self._train_dataloader.batch_sampler.batch_size, samples=len(self._train_dataloader.dataset),
+                    batch_size=self._train_dataloader.batch_sampler.batch_size, configured_batch=self.configured_batch,
+                    samples=len(self._train_dataloader.dataset),
                     teacher=teacher.digest() if teacher is not None else None, plugins=list(self.plugins))
 
     def save(self, name=checkpoints.NAME):

@@ -73,14 +73,15 @@ def place_model(model, optim, cfg):
 
 
 def keep_global_batch(cfg, work_dir):
-    """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with."""
+    """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with; also where it has been
+    resumed so before, and the config still says what it said at first."""
     path = os.path.join(work_dir, checkpoints.NAME)
     if not os.path.isfile(path):
         return
     meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, get_world_size(), cfg.get('train_dataloader') or {}
-    before = meta.get('world_size', world)
-    if before != world and loader.get('batch_size') == meta.get('batch_size'):
-        loader['batch_size'] = divided(before * meta['batch_size'], world, f'{path} was trained by {before} processes; its batch')
+    before, batch = meta.get('world_size', world), meta.get('batch_size')
+    if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
+        loader['batch_size'] = divided(before * batch, world, f'{path} was trained by {before} processes; its batch')
 
 
 def load_initial_weights(model, cfg, resumed=None):

@@ -199,6 +199,9 @@ def test_sharded_then_whole(tiny_config, tmp_path):
     run(tiny_config, tmp_path / 'run', True, **{**fine, 'train_dataloader.batch_size': 2})
     again = checkpoint.load(tmp_path / 'run')
     assert again['meta']['world_size'] == 1 and again['meta']['batch_size'] == 4  # the global batch stays
+    run(tiny_config, tmp_path / 'run', True, **{**fine, 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 6})  # the same command again
+    again = checkpoint.load(tmp_path / 'run')
+    assert again['meta']['batch_size'] == 4 and again['meta']['configured_batch'] == 2
     run(tiny_config, tmp_path / 'whole', **fine)
     whole = checkpoint.load(tmp_path / 'whole')
     for name, value in whole['state_dict'].items():
