@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 import os
+import statistics
+from collections import deque
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
@@ -21,6 +23,8 @@ from dtbox.registry import HOOKS
 
 FILE = 'codebooks.jsonl'
 PICTURE = 'codebook_health.png'
+RECENT = 5
+"""Intervals whose median tells what usage was."""
 
 
 @HOOKS.register_module()
@@ -31,14 +35,15 @@ class CodebookHealth(Hook):
     ranks: `usage` (share of the codes seen), `dead` (codes not seen), `entropy` (of their histogram, in bits) and `perplexity`
     (2^entropy); for each vocabulary `restarts` (codes that restarted) and `spread` (standard deviation of the row norms over their
     mean). The same numbers go to MMEngine's visualizer backends, and as curves to codebook_health.png at the end. A warning names what to
-    try when the usage of a vocabulary, all depths together, falls under `warn`, and another when that of a depth falls under `collapse` of the best
-    interval so far (of the run's file, where it resumes); each comes once, until it has recovered. Across ranks a checksum of the quantizers is
-    compared.
+    try when the usage of a vocabulary, all depths together, falls under `warn`, and another when that of a depth falls suddenly, under
+    `collapse` of the median of the five intervals before (of the run's file, where it resumes); each comes once, until it has recovered. Across ranks
+    a checksum of the quantizers is compared.
 
     Args:
         interval: iterations between two lines.
         warn: usage under which to warn, in [0, 1]; 0 never warns. An interval with fewer codes drawn than 4 K does not count.
-        collapse: share of the best usage so far under which a codebook has collapsed, in [0, 1]; 0 never warns.
+        collapse: share of that median under which a codebook has collapsed, in [0, 1]; 0 never warns. The first five intervals, in which codes
+            still find their places, are not judged.
 
     Raises:
         Diverged: the ranks have different codebooks; the checkpoint on disk stays.
@@ -53,7 +58,7 @@ class CodebookHealth(Hook):
                 raise InputError(f'`{name}` is {share!r}; expected a share from 0 to 1.', name)
         self.interval, self.warn, self.collapse = interval, warn, collapse
         self.counts, self.restarted, self.handles, self.since = {}, {}, [], 0
-        self.low, self.fallen, self.best = set(), set(), {}  # vocabularies that were warned of; places that collapsed; place -> best usage
+        self.low, self.fallen, self.recent = set(), set(), {}  # vocabularies that were warned of; places that collapsed; place -> last usages
 
     def before_train(self, runner):
         """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
@@ -63,7 +68,7 @@ class CodebookHealth(Hook):
         if get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
             for key, usage in ((k, v) for row in rows for k, v in row.items() if k.startswith('usage_')):
-                self.best[key] = max(usage, self.best.get(key, 0))
+                self.recent.setdefault(key, deque(maxlen=RECENT)).append(usage)
             with open(self.path, 'w') as f:
                 f.writelines(json.dumps(r) + '\n' for r in rows)
 
@@ -131,13 +136,14 @@ class CodebookHealth(Hook):
             key = f'usage_{place}'
             if int(count.sum()) < 4 * len(count):
                 continue
-            best = self.best.get(key, 0)
-            self.best[key] = max(best, row[key])
-            if row[key] >= self.collapse * best:
+            recent = self.recent.setdefault(key, deque(maxlen=RECENT))
+            before = statistics.median(recent) if len(recent) == RECENT else 0.0
+            if row[key] >= self.collapse * before:
                 self.fallen.discard(key)
-            elif key not in self.fallen:
+                recent.append(row[key])
+            elif key not in self.fallen:  # what is compared with stays that of before
                 self.fallen.add(key)
-                said.append(f'`{place}` from {100 * best:.1f} % to {100 * row[key]:.1f} %')
+                said.append(f'`{place}` from {100 * before:.1f} % to {100 * row[key]:.1f} %')
         if said and get_rank() == 0:
             runner.logger.warning(f'A codebook has collapsed by iteration {runner.iter_done}; the share of its codes in use fell: {", ".join(said)}. '
                                   f'See the gradients and losses before it, and go back to a checkpoint of that time. {advice(quantizer)}')

@@ -75,7 +75,7 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
 
 
 def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
-    """Usage against the best interval so far, depth by depth, also of the intervals before a resume."""
+    """Usage against the median of five intervals before, depth by depth, also of those before a resume; settling at the start is no collapse."""
     fsq = QUANTIZERS.build(dict(type='FSQ', levels=[4, 2])).train()
     spread = torch.stack(torch.meshgrid(torch.linspace(-3, 3, 16), torch.tensor([-9., 9.]), indexing='ij'), -1).view(1, 32, 2)
 
@@ -88,10 +88,11 @@ def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
     runner, hook = runner_of(tmp_path, pixel=fsq), CodebookHealth(interval=1, warn=0)
     hook.before_train(runner)
     gone = spread.new_full(spread.shape, 9.)
-    assert not steps(hook, runner, spread, spread[:, :1], gone[:, :8])  # too few tokens to judge
+    assert not steps(hook, runner, spread, gone, *[spread] * 4, gone[:, :8])  # the first, and one with too few tokens, are not judged
     said = steps(hook, runner, gone, gone)
-    assert len(said) == 1 and '`pixel` from 100.0 % to 12.5 %' in said[0] and 'by iteration 4' in said[0]
+    assert len(said) == 1 and '`pixel` from 100.0 % to 12.5 %' in said[0] and 'by iteration 8' in said[0]
     assert len(steps(hook, runner, spread, gone)) == 2
+    assert len(steps(hook, runner, *[spread] * 5)) == 2
     again = CodebookHealth(interval=1, warn=0)
     again.before_train(runner)
     assert len(steps(again, runner, gone)) == 3
