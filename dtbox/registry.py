@@ -19,6 +19,8 @@ from dtbox.errors import InputError, closest
 PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
            'parameter scheduler': 'mmengine.optim'}
 """MMEngine registry -> the module that registers its parts."""
+INSTALLED = 'dtbox.extend'
+"""The module that loads the plugins of installed packages. As with `locations`, its name is all that the registry knows of it."""
 
 
 def check_arguments(target, args, name):
@@ -68,8 +70,7 @@ class Slot(Registry):
             importlib.import_module(PARENTS[self.parent.name])  # MMEngine's own registries do not know where their parts are
             found = self._candidates()
         if key not in found:
-            from dtbox.plugins import load_installed
-            if load_installed():
+            if importlib.import_module(INSTALLED).load_installed():
                 found = self._candidates()
         if key in found:
             return found[key]
@@ -135,12 +136,12 @@ STARTS = _slot('codebook starts', 'quantizers')
 DECODERS = _slot('decoders', 'decoders')
 HEADS = _slot('heads', 'heads')
 LOSSES = _slot('losses', 'losses')
-DISCRIMINATORS = _slot('discriminators', 'losses')
+DISCRIMINATORS = _slot('discriminators', 'discriminators')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
-PROTOCOLS = _slot('protocols', 'apis.protocols')
+PROTOCOLS = _slot('protocols', 'protocols')
 
-MODELS = _child('models', MM_MODELS, 'training.model')
+MODELS = _child('models', MM_MODELS, 'training.tokenizer_task')
 DATASETS = _child('datasets', MM_DATASETS, 'datasets')
 TRANSFORMS = _slot('transforms', 'datasets')
 METRICS = _child('metrics', MM_METRICS, 'evaluation')

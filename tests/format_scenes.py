@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dtbox.datasets.images import read_rgba
+from dtbox.datasets.read import read_rgba
 from dtbox.datasets.twemoji import load_pairs
 from tests.format_data import write_json
 from tests.shard_data import add

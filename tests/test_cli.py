@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from dtbox.cli import add_config_options, main_guard, parse_options, read_config
+from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.config.options import parse_options
 from dtbox.errors import Diverged, InputError
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from dtbox import training
 from dtbox.config import UNTYPED, known_keys, load_config, resolve, set_option
-from dtbox.config_text import dump_config, format_config
+from dtbox.config.text import dump_config, format_config
 from dtbox.errors import InputError
 from dtbox.training import loops, optim
 from dtbox.training.build import train_dataloader

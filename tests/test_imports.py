@@ -1,5 +1,7 @@
 """Which room may import which: arrows point down only. And `import dtbox` stays cheap."""
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,20 +11,26 @@ import pytest
 import dtbox
 
 ROOT = Path(dtbox.__file__).parent
-LEVELS = {
-    0: ('', 'errors', 'registry', 'structures', 'config', 'config_text', 'files', 'locks', 'memory', 'plugins', 'cli'),
-    1: ('layers',),
-    2: ('encoders', 'texts', 'quantizers', 'decoders', 'heads', 'losses'),
-    3: ('tokenizers',),
-    4: ('training',),
-    5: ('apis', 'converters'),
-    6: ('diagnostics', 'ablation', 'report', 'testing')}
-LEVEL = {room: level for level, rooms in LEVELS.items() for room in rooms}
-"""Room (or module of level 0; '' is dtbox/__init__.py) -> level."""
-SIDE = {'datasets': (), 'evaluation': (), 'drawing': (), 'hooks': ('datasets', 'evaluation', 'drawing'), 'zoo': ()}
-"""Side rooms -> the other side rooms that they may know, beside levels 0 and 1."""
-BASES = {3: ('encoders.base',)}
-"""Level -> all that it may know of level 2: parts come through the registries."""
+
+def read_levels(text):
+    """Read the table of levels in dtbox/README.md: (room -> (level, place in its line), side room -> number of its line)."""
+    level, side, lines = {'': (0, -1)}, {}, 0
+    for line in text.splitlines():
+        row = re.match(r'\| (\d+|side|top) \| ([^|]+) \|', line)
+        if row:
+            rooms = re.findall(r'`(\w+)`', row[2])
+            lines += 1
+            if row[1] == 'side':
+                side.update(dict.fromkeys(rooms, lines))
+            else:
+                level.update({room: (int(row[1].replace('top', '9')), place) for place, room in enumerate(rooms)})
+    return level, side
+
+
+LEVEL, SIDE = read_levels((ROOT / 'README.md').read_text(encoding='utf-8'))
+"""Room or module of level 0 ('' is dtbox/__init__.py) -> (level, place in its line); and side room -> number of its line."""
+BASES = ('encoders.base',)
+"""All that level 3 may know of level 2: parts come through the registries."""
 OUTSIDE = ('configs', 'tools', 'plugins', 'tests')
 
 
@@ -60,17 +68,19 @@ def why_not(importer, imported):
     here = '' if here == '__init__' else here
     for room in (here, there):
         if room not in LEVEL and room not in SIDE:
-            return f'the room {room} has no level; give it one in tests/test_imports.py'
+            return f'the room {room} has no level; give it one in dtbox/README.md'
     if here == there:
         return None
     if here in SIDE:
-        allowed = there in SIDE[here] or LEVEL.get(there, 9) <= 1
+        allowed = SIDE.get(there, 99) < SIDE[here] or LEVEL.get(there, (9,))[0] <= 1
     elif there in SIDE:
-        allowed = LEVEL[here] >= 4
-    elif LEVEL[here] in BASES and LEVEL[there] == 2:
-        allowed = target in BASES[LEVEL[here]]
+        allowed = LEVEL[here][0] >= 4
+    elif LEVEL[here][0] == 3 and LEVEL[there][0] == 2:
+        allowed = target in BASES
+    elif LEVEL[here][0] == LEVEL[there][0] == 2:
+        allowed = False
     else:
-        allowed = LEVEL[there] < LEVEL[here] or LEVEL[there] == 0
+        allowed = there == '' or LEVEL[there] < LEVEL[here]
     return None if allowed else f'{here or "dtbox"} may not know {target}'
 
 
@@ -85,6 +95,23 @@ def test_arrows_point_down(modules):
            for line, name in imports(ast.walk(tree), f'dtbox.{module}') if (why := why_not(module, name))]
     assert not bad, '\n' + '\n'.join(bad)
 
+
+def test_no_circles(modules):
+    """Neither at the top of a module nor inside a function: what needs each other belongs together."""
+    known = {('dtbox.' + m).removesuffix('.__init__') for m in modules}
+    graph = {}
+    for module, tree in modules.items():
+        name = ('dtbox.' + module).removesuffix('.__init__')
+        targets = {longest(target, known) for _, target in imports(ast.walk(tree), f'dtbox.{module}')}
+        graph[name] = targets - {None, name, 'dtbox'}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def longest(name, known):
+    """Return the module that a dotted name is, or lies in."""
+    while name and name not in known:
+        name = name.rpartition('.')[0]
+    return name or None
 
 
 @pytest.mark.parametrize('module, line, fine', [

@@ -6,10 +6,10 @@ import pytest
 from mmengine.registry import HOOKS as MM_HOOKS
 from mmengine.registry import VISBACKENDS
 
-from dtbox import plugins
+from dtbox import extend as plugins
 from dtbox.errors import InputError
-from dtbox.plugins.find import content_hash
-from dtbox.plugins.load import parts_of
+from dtbox.extend.find import content_hash
+from dtbox.extend.load import parts_of
 from dtbox.registry import ALL, DATASETS, HEADS, HOOKS, LOSSES, METRICS, QUANTIZERS
 from tests.plugins_kit import HEAD, SIGN, install, write
 from tests.plugins_kit import clean as clean  # noqa: F401
@@ -227,8 +227,8 @@ def test_two_plugins_of_one_basename(tmp_path):
 
 
 def test_a_plugin_may_load_another(tmp_path):
-    write(tmp_path / 'other.py', f'from dtbox.plugins import load_plugins\nload_plugins({str(tmp_path / "mine.py")!r})\n' + HEAD.format(name='Other'))
-    write(tmp_path / 'mine.py', f'from dtbox.plugins import load_plugins\nload_plugins({str(tmp_path / "other.py")!r})\n' + HEAD.format(name='Mine')
+    write(tmp_path / 'other.py', f'from dtbox.extend import load_plugins\nload_plugins({str(tmp_path / "mine.py")!r})\n' + HEAD.format(name='Other'))
+    write(tmp_path / 'mine.py', f'from dtbox.extend import load_plugins\nload_plugins({str(tmp_path / "other.py")!r})\n' + HEAD.format(name='Mine')
           + '\n\n1 / FACTOR\n')
     with pytest.raises(InputError, match='NameError'):
         plugins.load_plugins(tmp_path / 'mine.py')

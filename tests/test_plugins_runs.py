@@ -10,8 +10,8 @@ import torch
 import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
-from dtbox.plugins import LOADED
-from dtbox.plugins.record import pairs
+from dtbox.extend import LOADED
+from dtbox.extend.record import pairs
 from dtbox.registry import HEADS, HOOKS, QUANTIZERS
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
@@ -299,8 +299,8 @@ def test_installed_packages_are_recorded_where_they_are_used(clean, tiny_config,
 
 
 def test_plugins_loaded_from_python_are_named_by_the_run(clean, tiny_config, tmp_path):
-    dtbox.plugins.load_plugins(write(tmp_path / 'signs.py', SIGN.format(name='Signs')))
-    dtbox.plugins.load_plugins(write(tmp_path / 'unused.py', HEAD.format(name='Unused')))
+    dtbox.extend.load_plugins(write(tmp_path / 'signs.py', SIGN.format(name='Signs')))
+    dtbox.extend.load_plugins(write(tmp_path / 'unused.py', HEAD.format(name='Unused')))
     options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': [], 'val_dataloader': None, 'val_evaluator': []}
     Runner.from_config(load_config(tiny_config, options), work_dir=str(tmp_path / 'run'))
     assert f"plugins = ['{tmp_path}/signs.py']" in (tmp_path / 'run' / 'config.py').read_text()

@@ -26,9 +26,9 @@ def main(argv=None):
     import torch
 
     from dtbox.diagnostics import quantizer_benchmark as benchmark
-    from dtbox.drawing.benchmark import draw_benchmark
+    from dtbox.drawing.benchmark_plot import draw_benchmark
+    from dtbox.extend import load_plugins
     from dtbox.files import write_atomic
-    from dtbox.plugins import load_plugins
     load_plugins([os.path.join(PLUGINS, name) for name in ('lfq', 'bsq')])
     if args.threads:
         torch.set_num_threads(args.threads)

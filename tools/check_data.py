@@ -2,7 +2,8 @@
 import argparse
 import os
 
-from dtbox.cli import add_config_options, main_guard, parse_options
+from dtbox.cli import add_config_options, main_guard
+from dtbox.config.options import parse_options
 
 
 def parse(argv=None):
@@ -22,7 +23,7 @@ def parse(argv=None):
 def main(argv=None):
     """Run the command line."""
     args = parse(argv)
-    from dtbox.diagnostics.data import check_data, leave, report, sound
+    from dtbox.diagnostics.data_check import check_data, leave, report, sound
     from dtbox.errors import InputError
     from dtbox.files import unused_path
     for name in ('limit', 'workers'):

@@ -22,8 +22,8 @@ def main(argv=None):
     if args.gpus < 1 or args.memory <= 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 or (args.batch or 1) < 1:
         raise InputError('--gpus and --batch must be at least 1, --memory and --peak above 0, --utilisation in (0, 1].')
     from dtbox.config import resolve
-    from dtbox.diagnostics.describe import describe
-    from dtbox.diagnostics.fit import fit, format_description, format_fit
+    from dtbox.sizing.describe import describe
+    from dtbox.sizing.fit import fit, format_description, format_fit
     cfg = resolve(read_config(args))
     found = describe(cfg)
     print(format_description(found))

@@ -2,7 +2,8 @@
 import argparse
 import sys
 
-from dtbox.cli import add_config_options, main_guard, parse_options
+from dtbox.cli import add_config_options, main_guard
+from dtbox.config.options import parse_options
 from dtbox.errors import InputError
 
 
@@ -83,7 +84,7 @@ def _add_semantics(parser):
 def main(argv=None):
     """Run the command line."""
     args = parse(argv)
-    from dtbox.diagnostics.folders import result_folder
+    from dtbox.diagnostics.output_folder import result_folder
     out = result_folder(args.source, args.kind, args.out)
     options = parse_options(args.cfg_options)
     dict(conflict=run_conflict, layers=run_layers, atlas=run_atlas, semantics=run_semantics)[args.kind](args, out, options)
@@ -92,8 +93,8 @@ def main(argv=None):
 
 def run_conflict(args, out, options):
     """Measure the conflict."""
-    from dtbox.diagnostics import conflict
-    from dtbox.diagnostics.folders import is_run
+    from dtbox.diagnostics import gradient_conflict as conflict
+    from dtbox.diagnostics.output_folder import is_run
     names = dict(reconstruction=args.reconstruction, semantics=args.semantics)
     iters = args.iters if args.iters is not None or not is_run(args.source) else 0
     if iters is not None and iters < 0:
@@ -106,7 +107,7 @@ def run_conflict(args, out, options):
 
 def run_layers(args, out, options):
     """Probe the layers."""
-    from dtbox.diagnostics import layers
+    from dtbox.diagnostics import layer_finder as layers
     result = layers.probe_layers(args.source, encoder=args.encoder, layers=args.layers, iters=args.iters, batch_size=args.batch_size,
                                  within_db=args.within_db, within_points=args.within_points, seed=args.seed, options=options,
                                  plugins=args.plugin, say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -116,7 +117,7 @@ def run_layers(args, out, options):
 
 def run_atlas(args, out, options):
     """Draw the atlas."""
-    from dtbox.diagnostics import atlas
+    from dtbox.diagnostics import code_atlas as atlas
     count, codes = parse_codes(args.codes)
     choice = atlas.Choice(args.vocabulary, args.depth, count or 0, codes, args.by, args.context)
     result = atlas.make_atlas(args.source, out, choice, args.split, args.pictures, options=options, plugins=args.plugin,

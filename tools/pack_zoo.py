@@ -49,10 +49,10 @@ def main(argv=None):
     from dtbox.evaluation import SetEvaluator
     from dtbox.evaluation.table import format_table, to_json
     from dtbox.files import replacing, write_atomic
-    from dtbox.layers.weights import load_into, with_prefix
     from dtbox.training import checkpoint
     from dtbox.training.build import build_parts
     from dtbox.training.loops import evaluate
+    from dtbox.weights.state_dicts import load_into, with_prefix
     cfg, path = open_config(args.run, plugins=args.plugin)
     packed = {k: v.half().contiguous() for k, v in with_prefix(checkpoint.load(path)['state_dict'], 'tokenizer.').items()}
     parts = build_parts(cfg, 0, training=False)

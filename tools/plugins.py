@@ -4,7 +4,8 @@ import os
 import shutil
 import textwrap
 
-from dtbox.cli import add_config_options, add_plugin_option, main_guard, parse_options
+from dtbox.cli import add_config_options, add_plugin_option, main_guard
+from dtbox.config.options import parse_options
 from dtbox.errors import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -63,8 +64,8 @@ def screen():
 def list_parts(args):
     """Print every registered part."""
     from dtbox.config import load_config
-    from dtbox.plugins import load_plugins
-    from dtbox.plugins.catalog import catalog
+    from dtbox.extend import load_plugins
+    from dtbox.extend.catalog import catalog
     if args.config:
         load_config(args.config, plugins=args.plugin)
     load_plugins(args.plugin)
@@ -74,7 +75,7 @@ def list_parts(args):
 
 def new_plugin(args):
     """Write a plugin to start from."""
-    from dtbox.plugins import load_plugins
+    from dtbox.extend import load_plugins
     from dtbox.testing.scaffold import new_quantizer
     load_plugins(args.plugin)
     path, files = new_quantizer(args.name, args.dir, RECIPE)
@@ -85,7 +86,7 @@ def new_plugin(args):
 def quantizers_of(args):
     """Return (title, config) of the quantizers to check, each distinct one once."""
     from dtbox.config import load_config, resolve, set_option
-    from dtbox.plugins import load_plugins
+    from dtbox.extend import load_plugins
     from dtbox.registry import QUANTIZERS, check_arguments
     load_plugins(args.plugin)
     options = parse_options(args.cfg_options)
@@ -136,8 +137,8 @@ def is_plugin(path):
 
 def check(args):
     """Print what of the contract holds; returns how many checks fail."""
-    from dtbox.config_text import format_config
-    from dtbox.plugins import LOADED
+    from dtbox.config.text import format_config
+    from dtbox.extend import LOADED
     from dtbox.testing import run_checks
     failed = 0
     for title, cfg in quantizers_of(args):

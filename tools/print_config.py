@@ -14,7 +14,7 @@ def main(argv=None):
     add_config_options(parser)
     args = parser.parse_args(argv)
     from dtbox.config import resolve
-    from dtbox.config_text import format_config
+    from dtbox.config.text import format_config
     cfg = read_config(args)
     print(format_config(resolve(cfg) if args.resolved else cfg), end='')
 

@@ -40,9 +40,9 @@ def parser():
 def predict(args):
     """Return the prediction as text; write files where asked."""
     from dtbox.config import resolve
-    from dtbox.diagnostics import scale
-    from dtbox.diagnostics.communication import Network
     from dtbox.errors import InputError
+    from dtbox.sizing import scale
+    from dtbox.sizing.communication import Network
     if args.batch and args.global_batch:
         raise InputError('--batch and --global-batch contradict each other; give one of them.')
     if args.config_gpus < 1:
@@ -62,7 +62,7 @@ def predict(args):
     tables, said = [scale.table(rows), scale.sent_table(rows, args.parallel)], scale.assumptions(setting, found)
     listed = '\n'.join(f'- {s}' for s in said)
     if args.out:
-        from dtbox.drawing.scale import draw_scale
+        from dtbox.drawing.scale_plot import draw_scale
         from dtbox.files import write_atomic
         os.makedirs(args.out, exist_ok=True)
         write_atomic(os.path.join(args.out, 'scale.md'), '\n\n'.join([f'# {title}', *map(markdown, tables), listed]) + '\n')
@@ -75,8 +75,8 @@ def predict(args):
 
 def check(args):
     """Return what the check found as text; write check.md where asked."""
-    from dtbox.diagnostics import scale_check
-    from dtbox.testing.ranks import Ranks
+    from dtbox.sizing import scale_check
+    from dtbox.testing.rank_group import Ranks
     result = scale_check.check(Ranks, (args.config, args.cfg_options, args.plugin), 8 if args.batch is None else args.batch, args.steps)
     text = scale_check.format_check(result, aligned)
     if args.out:

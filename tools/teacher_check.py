@@ -1,7 +1,8 @@
 """Score the frozen encoder itself before training: python tools/teacher_check.py CONFIG_OR_RUN [--data CONFIG]"""
 import argparse
 
-from dtbox.cli import add_config_options, main_guard, parse_options
+from dtbox.cli import add_config_options, main_guard
+from dtbox.config.options import parse_options
 from dtbox.errors import InputError
 
 
@@ -25,7 +26,7 @@ def parse(argv=None):
 def main(argv=None):
     """Run the command line."""
     args = parse(argv)
-    from dtbox.diagnostics.teacher import check_teacher, report
+    from dtbox.diagnostics.teacher_check import check_teacher, report
     from dtbox.evaluation import to_json
     if args.limit is not None and args.limit < 1:
         raise InputError(f'{args.limit} pictures; expected at least 1.', '--limit')

@@ -4,7 +4,8 @@ import os
 import shlex
 import sys
 
-from dtbox.cli import add_config_options, main_guard, parse_options
+from dtbox.cli import add_config_options, main_guard
+from dtbox.config.options import parse_options
 from dtbox.errors import InputError, closest
 
 PROTOCOLS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'configs', 'protocols')
@@ -62,8 +63,8 @@ def by_protocols(args, command):
     """Measure by named protocols."""
     from dtbox.apis.evaluation import results_path
     from dtbox.apis.loading import open_config
-    from dtbox.apis.protocols import load_protocol, measure_protocols, report_protocols
     from dtbox.evaluation import to_json
+    from dtbox.protocols import load_protocol, measure_protocols, report_protocols
     if args.out:
         results_path(None, args.out)
     options, protocols = parse_options(args.cfg_options), []

@@ -10,7 +10,7 @@ import time
 from dtbox.ablation.grid import TAKEN
 from dtbox.ablation.machine import cores, processor
 from dtbox.ablation.trial import read_record, write_record
-from dtbox.config_text import dump_config
+from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation.stamps import stamp_of
 from dtbox.files import move_aside, write_atomic

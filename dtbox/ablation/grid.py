@@ -22,7 +22,7 @@ from mmengine.config import Config
 from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
 from dtbox.config import load_config, set_option
 from dtbox.errors import InputError, closest
-from dtbox.plugins import load_plugins
+from dtbox.extend import load_plugins
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
 TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',

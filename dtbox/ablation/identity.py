@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dtbox
 from dtbox.config import resolve
-from dtbox.layers.weights import ZOO, local_path
-from dtbox.plugins.record import needed
+from dtbox.extend.record import needed
+from dtbox.weights.state_dicts import ZOO, local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
 """Top-level keys that say where something is and not what a run computes; plugins count by their content."""

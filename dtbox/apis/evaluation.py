@@ -9,12 +9,12 @@ from dtbox import __version__
 from dtbox.apis.loading import open_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
+from dtbox.extend.record import records, warn_changes
 from dtbox.files import unused_path
-from dtbox.layers.weights import load_into, resize_positions, with_prefix
-from dtbox.plugins.record import records, warn_changes
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, check_required, val_dataloader
 from dtbox.training.loops import evaluate
+from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
 
 
 def evaluate_run(run, checkpoint=None, options=None, plugins=()):

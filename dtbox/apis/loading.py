@@ -1,17 +1,13 @@
 """Open a run: its tokenizer for use from Python, or the model with its held-out data for evaluation."""
 import os
 
-import torch
-
+from dtbox.apis.building import build_for_use, known_dtype
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
-from dtbox.errors import InputError, reason
-from dtbox.layers.weights import load_into, with_prefix
-from dtbox.plugins.record import warn_changes
-from dtbox.registry import TOKENIZERS
+from dtbox.errors import InputError
+from dtbox.extend.record import warn_changes
 from dtbox.training import checkpoint as checkpoints
-
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+from dtbox.weights.state_dicts import with_prefix
 
 
 def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
@@ -30,52 +26,14 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
     Raises:
         InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
     """
-    dtype = DTYPES.get(dtype, dtype)
-    if dtype not in DTYPES.values():
-        raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
+    dtype = known_dtype(dtype)
     cfg, path = open_config(run, checkpoint, plugins=plugins)
     state = checkpoints.load(path)
     warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-    model = build_with({'type': 'VisualTokenizer', **cfg.model.tokenizer}, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-    try:
-        model = cast(model, dtype).to(device).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as e:
-        raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
+    model = build_for_use(cfg.model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}', device, dtype)
     pipeline = [dict(step) for step in eval_pipeline(cfg, model.image_size)]
     plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
-
-
-def build_with(cfg, state, source):
-    """Build a tokenizer around the tensors of a state dict: nothing is initialised first, nothing is there twice.
-
-    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual, and the weights copied.
-    """
-    model = _without_memory(cfg)
-    empty = model is not None
-    if not empty:
-        model = TOKENIZERS.build(cfg, where='model.tokenizer')
-    load_into(model, state, source, assign=empty)
-    return model
-
-
-def _without_memory(cfg):
-    """Return the model on the meta device, or None where it is not all parameters and saved buffers."""
-    try:
-        with torch.device('meta'):
-            model = TOKENIZERS.build(cfg, where='model.tokenizer')
-    except Exception:  # whatever it is, building it as usual works, or tells what is wrong
-        return None
-    saved = set(model.state_dict())
-    computed = any(name not in saved for name, _ in model.named_buffers())
-    computed |= any(isinstance(value, torch.Tensor) and value.is_meta for module in model.modules() for value in vars(module).values())
-    return None if computed else model
-
-
-def cast(model, dtype):
-    """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay rounded."""
-    kept = {id(t) for stream in model.streams.values() for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
-    return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)
 
 
 def open_config(run, checkpoint=None, options=None, plugins=()):

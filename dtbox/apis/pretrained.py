@@ -4,19 +4,18 @@ import os
 import shutil
 
 from dtbox import __version__
-from dtbox.apis.loading import DTYPES, build_with, cast
-from dtbox.apis.tokenizer import Tokenizer
-from dtbox.errors import InputError, reason
+from dtbox.apis.building import build_for_use, known_dtype
+from dtbox.errors import InputError
+from dtbox.extend import load_plugins
 from dtbox.files import write_atomic
-from dtbox.layers.folders import load_published, read_json
-from dtbox.plugins import load_plugins
+from dtbox.weights.model_folders import load_published, read_json
 
 CONFIG, WEIGHTS, WORDS = 'config.json', 'model.safetensors', 'tokenizer.json'
 FORMAT = 1
 
 
 def save_pretrained(tokenizer, folder):
-    """Write a tokenizer as a folder that `from_pretrained` opens.
+    """Write a tokenizer as a folder that `open_pretrained` reads.
 
     Args:
         tokenizer: Tokenizer, as `dtbox.load` or `from_pretrained` returns it.
@@ -42,7 +41,7 @@ def save_pretrained(tokenizer, folder):
     write_atomic(os.path.join(folder, CONFIG), json.dumps(dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config), indent=2) + '\n')
 
 
-def from_pretrained(folder, device='cpu', dtype='float32', plugins=()):
+def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
     """Open a folder that `save_pretrained` wrote.
 
     Args:
@@ -50,7 +49,7 @@ def from_pretrained(folder, device='cpu', dtype='float32', plugins=()):
         device, dtype, plugins: as in `dtbox.load`.
 
     Returns:
-        Tokenizer.
+        (VisualTokenizer, configs of its evaluation transform, config): the arguments of a Tokenizer.
 
     Raises:
         InputError: a missing or broken file, another kind of model, weights that do not match.
@@ -62,17 +61,11 @@ def from_pretrained(folder, device='cpu', dtype='float32', plugins=()):
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')
     if config['format'] > FORMAT:
         raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. Install a newer dtbox.')
-    dtype = DTYPES.get(dtype, dtype)
-    if dtype not in DTYPES.values():
-        raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
+    dtype = known_dtype(dtype)
     load_plugins(plugins)
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     if words.get('file') == WORDS:
         words['file'] = os.path.join(folder, WORDS)
     state, source = load_published(os.path.join(folder, WEIGHTS))
-    model = build_with({'type': 'VisualTokenizer', **config['tokenizer']}, state, source)
-    try:
-        model = cast(model, dtype).to(device).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as e:
-        raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
-    return Tokenizer(model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline']))
+    model = build_for_use(config['tokenizer'], state, source, device, dtype)
+    return model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline'])

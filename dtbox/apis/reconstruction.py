@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-from dtbox.datasets.folders import SUFFIXES
+from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.drawing.sheets import draw_pair, to_uint8
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import psnr
-from dtbox.evaluation.functional.images import to_unit
+from dtbox.evaluation.functional.image_quality import to_unit
 from dtbox.files import unused_path
 
 

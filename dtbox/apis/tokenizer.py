@@ -8,6 +8,7 @@ import os
 import torch
 from PIL import Image
 
+from dtbox.apis.pretrained import open_pretrained, save_pretrained
 from dtbox.datasets import collate, read_image
 from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
@@ -39,14 +40,12 @@ class Tokenizer:
 
     def save_pretrained(self, folder):
         """Write config.json, model.safetensors and tokenizer.json into a new folder; see `dtbox.apis.pretrained`."""
-        from dtbox.apis.pretrained import save_pretrained
         save_pretrained(self, folder)
 
     @classmethod
     def from_pretrained(cls, folder, **kwargs):
         """Open a folder that `save_pretrained` wrote; takes `device`, `dtype` and `plugins` as `dtbox.load` does."""
-        from dtbox.apis.pretrained import from_pretrained
-        return from_pretrained(folder, **kwargs)
+        return cls(*open_pretrained(folder, **kwargs))
 
     @property
     def device(self):

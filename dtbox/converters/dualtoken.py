@@ -13,9 +13,9 @@ import os
 import torch
 
 from dtbox.errors import InputError, reason
-from dtbox.layers.folders import read_json
-from dtbox.layers.renaming import Renaming
-from dtbox.layers.siglip import map_text, map_vision, text_arguments, timm_arguments
+from dtbox.weights.model_folders import read_json
+from dtbox.weights.renaming import Renaming
+from dtbox.weights.siglip_names import map_text, map_vision, text_arguments, timm_arguments
 
 
 def read_source(folder):

@@ -5,12 +5,12 @@ import shutil
 from mmengine.config import Config
 
 from dtbox import __version__
-from dtbox.config_text import dump_config
+from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, vila_u, vqgan
 from dtbox.errors import InputError
-from dtbox.layers.siglip import sizes_of, sizes_of_folder
-from dtbox.layers.weights import load_into
 from dtbox.registry import TOKENIZERS
+from dtbox.weights.siglip_names import sizes_of, sizes_of_folder
+from dtbox.weights.state_dicts import load_into
 
 
 def convert_dualtoken(src, dst, siglip=None):

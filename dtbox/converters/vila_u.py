@@ -15,9 +15,9 @@ import re
 
 from dtbox.converters.dualtoken import decoder_config, map_codebooks, map_words, quantizer_config, text_config, trunk_config
 from dtbox.errors import InputError
-from dtbox.layers.folders import load_published, read_json
-from dtbox.layers.renaming import Renaming
-from dtbox.layers.siglip import first_keys, map_vision
+from dtbox.weights.model_folders import load_published, read_json
+from dtbox.weights.renaming import Renaming
+from dtbox.weights.siglip_names import first_keys, map_vision
 
 VOCABULARY = 'unified'
 WRAPPER = 'rqvaesiglip'

@@ -8,8 +8,8 @@ import re
 import torch
 
 from dtbox.errors import InputError
-from dtbox.layers.renaming import Renaming
-from dtbox.layers.weights import load_state
+from dtbox.weights.renaming import Renaming
+from dtbox.weights.state_dicts import load_state
 
 IGNORED = ('codebook_used',)
 """Endings of keys that mean nothing here."""

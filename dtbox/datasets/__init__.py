@@ -10,11 +10,11 @@ from dtbox.datasets.base import PairDataset
 from dtbox.datasets.cifar10 import CIFAR10
 from dtbox.datasets.coco import LVIS, CocoCaptions, CocoObjects
 from dtbox.datasets.collate import collate
+from dtbox.datasets.embedded import Pictures
 from dtbox.datasets.flickr import Captions
 from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.imagenet import ImageNet
-from dtbox.datasets.images import read_image, read_rgba
-from dtbox.datasets.pictures import Pictures
+from dtbox.datasets.read import read_image, read_rgba
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.shards import Shards
 from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop

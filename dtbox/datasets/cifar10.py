@@ -12,7 +12,7 @@ from mmengine.dist import barrier, is_main_process
 from PIL import Image
 
 from dtbox.datasets.base import PairDataset
-from dtbox.datasets.images import read_image
+from dtbox.datasets.read import read_image
 from dtbox.datasets.shards import list_shards, read_shards
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import BrokenSample
-from dtbox.datasets.files import PictureFiles, data_folder, find
+from dtbox.datasets.image_files import PictureFiles, data_folder, find
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.structures import Regions

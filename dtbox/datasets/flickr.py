@@ -3,7 +3,7 @@ import csv
 import json
 from pathlib import Path
 
-from dtbox.datasets.files import PictureFiles, data_folder, find
+from dtbox.datasets.image_files import PictureFiles, data_folder, find
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 

@@ -8,8 +8,8 @@ from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, pick_caption
 from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folders import Flaw, class_folders, divide, list_photos, no_flaw
-from dtbox.datasets.images import read_image
+from dtbox.datasets.folder_listing import Flaw, class_folders, divide, list_photos, no_flaw
+from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
 

@@ -3,8 +3,8 @@ import csv
 import os
 from pathlib import Path
 
-from dtbox.datasets.files import PictureFiles, data_folder, find
-from dtbox.datasets.folders import SUFFIXES
+from dtbox.datasets.folder_listing import SUFFIXES
+from dtbox.datasets.image_files import PictureFiles, data_folder, find
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 

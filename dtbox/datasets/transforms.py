@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dtbox.datasets.images import flatten, read_rgba
+from dtbox.datasets.read import flatten, read_rgba
 from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
 from dtbox.structures import Regions

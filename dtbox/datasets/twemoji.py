@@ -14,7 +14,7 @@ from typing import NamedTuple, Tuple
 
 from dtbox.datasets.base import PairDataset, hash_share, pick_caption
 from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
-from dtbox.datasets.images import read_rgba
+from dtbox.datasets.read import read_rgba
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import DATASETS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from dtbox.datasets.base import BrokenSample, PairDataset
-from dtbox.datasets.folders import SUFFIXES
-from dtbox.datasets.images import read_image
+from dtbox.datasets.folder_listing import SUFFIXES
+from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 

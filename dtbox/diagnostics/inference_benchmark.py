@@ -8,7 +8,7 @@ import time
 import torch
 
 from dtbox.apis.loading import load
-from dtbox.config_text import dump_config
+from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.memory import Peak
 from dtbox.registry import TOKENIZERS

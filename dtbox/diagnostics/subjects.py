@@ -7,13 +7,13 @@ import torch
 
 from dtbox.apis.loading import open_config
 from dtbox.config import known_keys, load_config, resolve
-from dtbox.diagnostics.folders import is_run
+from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError, closest
-from dtbox.layers.weights import load_into, with_prefix
-from dtbox.plugins.record import warn_changes
+from dtbox.extend.record import warn_changes
 from dtbox.registry import DATASETS, ENCODERS, TOKENIZERS
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import check_required
+from dtbox.weights.state_dicts import load_into, with_prefix
 
 
 def build_tokenizer(cfg, path=None):

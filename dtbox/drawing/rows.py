@@ -5,7 +5,7 @@ from typing import Any, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dtbox.drawing.samples import fitted
+from dtbox.drawing.sample_sheet import fitted
 from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, font
 from dtbox.files import replacing
 

@@ -5,8 +5,8 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 
 from dtbox.drawing.labels import belongs, distance, place
-from dtbox.drawing.looks import Look, visible
 from dtbox.drawing.style import GRAY, canvas, graded, rules, save_figure
+from dtbox.drawing.variant_style import Look, visible
 
 KEYED = 14
 """Labels up to which they are written in the larger type."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 
 from dtbox.errors import InputError
-from dtbox.layers.regions import pool_regions
+from dtbox.layers.region_pooling import pool_regions
 
 
 def as_pair(size):
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def pool_regions(self, last, masks):
-        """Pool single regions by the trunk's own pool (see `dtbox.layers.regions`).
+        """Pool single regions by the trunk's own pool (see `dtbox.layers.region_pooling`).
 
         Args:
             last: tokens [B,P+N,D] as `pool` takes them.

@@ -13,8 +13,8 @@ from dtbox.encoders.base import Encoder, as_pair
 from dtbox.errors import InputError
 from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention, conv3x3, group_norm
 from dtbox.layers.recompute import run
-from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import ENCODERS
+from dtbox.weights.state_dicts import load_into, load_state, with_prefix
 
 STEMS = (1, 2, 4)
 

@@ -1,10 +1,10 @@
 """The image tower of any published SigLIP, with the activation and epsilon that it was trained with, from whichever layout its weights have."""
 from dtbox.encoders.timm_vit import StagedTimm, build_timm, resampled
 from dtbox.errors import InputError
-from dtbox.layers.folders import load_published
-from dtbox.layers.siglip import sizes_of, timm_arguments, vision_keys, vision_state
-from dtbox.layers.weights import load_into, with_prefix
 from dtbox.registry import ENCODERS
+from dtbox.weights.model_folders import load_published
+from dtbox.weights.siglip_names import sizes_of, timm_arguments, vision_keys, vision_state
+from dtbox.weights.state_dicts import load_into, with_prefix
 
 
 @ENCODERS.register_module()

@@ -5,8 +5,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dtbox.encoders.base import Encoder, as_pair, check_grid
 from dtbox.errors import InputError, closest
-from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import ENCODERS
+from dtbox.weights.state_dicts import load_into, load_state, with_prefix
 
 
 class StagedTimm(Encoder):

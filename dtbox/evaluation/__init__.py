@@ -9,15 +9,15 @@ from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.cosine import TokenCosine
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
-from dtbox.evaluation.frechet import FrechetDistance
+from dtbox.evaluation.frame_change import FrameChange
+from dtbox.evaluation.frechet_distance import FrechetDistance
 from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.evaluation.probes import KNN, Bank, LinearProbe
-from dtbox.evaluation.regions import RegionError, RegionZeroShot
+from dtbox.evaluation.region_metrics import RegionError, RegionZeroShot
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
 from dtbox.evaluation.table import format_table, to_json
 from dtbox.evaluation.usage import CodeUsage
-from dtbox.evaluation.video import FrameChange
 from dtbox.evaluation.zeroshot import ZeroShot
 
 __all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric', 'PSNR',

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dtbox.errors import InputError, reason
-from dtbox.evaluation.frechet import Moments
+from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.functional import frechet_distance
 from dtbox.evaluation.inception import FILES, open_inception
 from dtbox.registry import METRICS

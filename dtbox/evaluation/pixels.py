@@ -2,7 +2,7 @@
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
-from dtbox.layers.lpips import SMALLEST, lpips, open_network
+from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
 from dtbox.registry import METRICS
 
 

@@ -2,7 +2,7 @@
 import torch.nn as nn
 
 from dtbox.errors import InputError
-from dtbox.layers.regions import pool_regions
+from dtbox.layers.region_pooling import pool_regions
 from dtbox.registry import HEADS
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
-from dtbox.drawing.conflict import draw_conflict, why_blank
+from dtbox.drawing.conflict_plot import draw_conflict, why_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
-from dtbox.hooks.gradients import SIDES, Sides, blocks_of, measure
+from dtbox.hooks.gradient_meter import SIDES, Sides, blocks_of, measure
 from dtbox.hooks.log import read_history
 from dtbox.registry import HOOKS
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from dtbox.errors import InputError
 from dtbox.losses.base import Loss
-from dtbox.losses.gather import gathered
+from dtbox.losses.gather_embeddings import gathered
 from dtbox.registry import LOSSES
 
 

@@ -1,11 +1,11 @@
-"""LPIPS (arXiv 1801.03924) as a loss: distance of deep features, weighted per channel as people judge (see `dtbox.layers.lpips`).
+"""LPIPS (arXiv 1801.03924) as a loss: distance of deep features, weighted per channel as people judge (see `dtbox.layers.lpips_network`).
 
 The network is frozen and lies outside of this module's parameters and state dict.
 """
 import torch
 
 from dtbox.errors import InputError
-from dtbox.layers.lpips import SMALLEST, lpips, open_network
+from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
 from dtbox.losses.base import Loss
 from dtbox.registry import LOSSES
 

@@ -7,7 +7,7 @@ frozen ViT.
 import torch
 
 from dtbox.errors import InputError
-from dtbox.layers.lpips import unit
+from dtbox.layers.lpips_network import unit
 from dtbox.losses.base import Loss, full
 from dtbox.registry import LOSSES
 

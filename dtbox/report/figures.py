@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dtbox.drawing.along import AxisPanel, draw_axis
-from dtbox.drawing.looks import TOLD_APART, looks
-from dtbox.drawing.runs import draw_runs
+from dtbox.drawing.axis_plot import AxisPanel, draw_axis
+from dtbox.drawing.run_curves import draw_runs
 from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
+from dtbox.drawing.variant_style import TOLD_APART, looks
 from dtbox.errors import InputError
-from dtbox.report.disk import rows_of
-from dtbox.report.names import factor_of, kind_of, label, lower_is_better, slug
-from dtbox.report.scores import means
+from dtbox.report.metric_names import factor_of, kind_of, label, lower_is_better, slug
+from dtbox.report.run_files import rows_of
+from dtbox.report.score_tables import means
 from dtbox.report.statistics import mean_of, pareto
 
 PANELS = 12

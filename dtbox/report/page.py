@@ -11,9 +11,9 @@ from PIL import Image
 
 from dtbox import __version__
 from dtbox.evaluation.table import label_of
-from dtbox.report.disk import last_lines
 from dtbox.report.figures import Figure
-from dtbox.report.names import is_spread, kind_of, order_of, part_of
+from dtbox.report.metric_names import is_spread, kind_of, order_of, part_of
+from dtbox.report.run_files import last_lines
 
 LARGE = 4_000_000
 """Bytes that a picture may have in the page; a larger one is held there as JPEG, its file stays lossless."""
@@ -139,7 +139,7 @@ def render(experiment, parts, folder, command):
 
     Args:
         experiment: Experiment.
-        parts: dict of what `dtbox.report.make.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
+        parts: dict of what `dtbox.report.build.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
             `figures`, `warnings`.
         folder: of the report; its figures are read from figures/.
         command: that makes the report.

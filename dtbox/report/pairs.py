@@ -6,7 +6,7 @@ import numpy as np
 
 from dtbox.errors import InputError
 from dtbox.evaluation.samples import FILE, read_samples
-from dtbox.report.names import part_of
+from dtbox.report.metric_names import part_of
 from dtbox.report.statistics import paired
 
 RANKED = re.compile(r'(.*/)?(t2i|i2t)_r(\d+)/(teacher|tokens)')

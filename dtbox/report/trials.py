@@ -7,9 +7,9 @@ import os
 import re
 
 from dtbox.errors import InputError, closest
-from dtbox.report.disk import read_json, seconds_of, settings_of, with_protocols
 from dtbox.report.experiment import HASHES, NUMBERS, Experiment, Trial
-from dtbox.report.names import is_spread, order_of
+from dtbox.report.metric_names import is_spread, order_of
+from dtbox.report.run_files import read_json, seconds_of, settings_of, with_protocols
 
 ANEW = 'Run the grid again with --resume to have it written anew.'
 BEFORE = ('trial', 'folder', 'status', 'reason')

@@ -6,5 +6,5 @@
 `suite.py` runs the checks; `outputs.py`, `inputs.py`, `training.py` and `gradients.py` hold them, a function each;
 `subject.py` is what they share, `ranks.py` the processes behind the check of two ranks.
 """
-from dtbox.testing.ranks import RankError, Ranks  # noqa: F401
+from dtbox.testing.rank_group import RankError, Ranks  # noqa: F401
 from dtbox.testing.suite import CHECKS, CheckResult, check_quantizer, examples, quantizer_checks, run_checks  # noqa: F401

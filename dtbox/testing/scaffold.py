@@ -89,7 +89,7 @@ from pathlib import Path
 
 import torch
 
-from dtbox.plugins import load_plugins
+from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
 from dtbox.testing import quantizer_checks
 

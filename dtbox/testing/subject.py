@@ -6,9 +6,9 @@ import copy
 
 import torch
 
-from dtbox.plugins import load_plugins
+from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
-from dtbox.testing.ranks import SHARED
+from dtbox.testing.rank_group import SHARED
 
 
 class Broken(AssertionError):

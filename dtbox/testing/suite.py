@@ -7,7 +7,10 @@ import torch
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import gradients, inputs, outputs, training
+from dtbox.testing import gradient_checks as gradients
+from dtbox.testing import input_checks as inputs
+from dtbox.testing import output_checks as outputs
+from dtbox.testing import state_checks as training
 from dtbox.testing.subject import Broken, DoesNotApply, Subject
 
 CHECKS = {check.__name__: check for check in (

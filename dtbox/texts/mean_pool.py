@@ -6,9 +6,9 @@ mean over the words is much quicker.
 import torch
 import torch.nn as nn
 
-from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
+from dtbox.weights.state_dicts import load_into, load_state, with_prefix
 
 
 @TEXTS.register_module()

@@ -4,11 +4,11 @@ import os
 import torch
 
 from dtbox.errors import InputError
-from dtbox.layers.folders import load_published, read_json
-from dtbox.layers.siglip import sizes_of, text_arguments, text_keys, text_state
-from dtbox.layers.weights import load_into
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import OpenCLIPText
+from dtbox.weights.model_folders import load_published, read_json
+from dtbox.weights.siglip_names import sizes_of, text_arguments, text_keys, text_state
+from dtbox.weights.state_dicts import load_into
 
 PADS = {1: '</s>', 2: '<pad>'}
 """Version -> the padding token of its tokenizer, where its folder does not say."""

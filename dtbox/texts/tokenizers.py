@@ -11,8 +11,8 @@ import torch
 
 from dtbox.errors import InputError
 from dtbox.files import replacing
-from dtbox.layers.weights import local_path
 from dtbox.registry import TEXT_TOKENIZERS
+from dtbox.weights.state_dicts import local_path
 
 
 def canonicalize(text):

@@ -3,8 +3,8 @@ import torch
 import torch.nn as nn
 
 from dtbox.errors import InputError, closest
-from dtbox.layers.weights import load_into, load_state, with_prefix
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
+from dtbox.weights.state_dicts import load_into, load_state, with_prefix
 
 
 class TextTower(nn.Module):

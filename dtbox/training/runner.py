@@ -13,13 +13,12 @@ from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__
 from dtbox.config import resolve
-from dtbox.config_text import dump_config
+from dtbox.config.text import dump_config
 from dtbox.errors import InputError, Stopped
 from dtbox.evaluation import SetEvaluator
-from dtbox.layers.weights import register_scheme
+from dtbox.extend import as_list
+from dtbox.extend import record as plugin_record
 from dtbox.locks import Locked
-from dtbox.plugins import as_list
-from dtbox.plugins import record as plugin_record
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training import start as beginning
 from dtbox.training.launch import lost, start_ranks
@@ -27,6 +26,7 @@ from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.parallel import as_sharded, gathered, load_optimizer
 from dtbox.training.ready import build_run
 from dtbox.training.schedules import StepSchedules
+from dtbox.weights.state_dicts import register_scheme
 
 register_scheme()
 

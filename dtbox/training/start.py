@@ -6,19 +6,19 @@ import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size
 
 from dtbox import __version__
-from dtbox.config_text import format_config
+from dtbox.config.text import format_config
 from dtbox.errors import InputError
+from dtbox.extend import record as plugin_record
 from dtbox.files import move_aside
-from dtbox.layers.weights import load_into
 from dtbox.locks import wait_until_free
 from dtbox.memory import keep_freed_memory
-from dtbox.plugins import record as plugin_record
 from dtbox.registry import WRAPPERS, check_arguments
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import divided
 from dtbox.training.compiling import compile_parts
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import scattered
+from dtbox.weights.state_dicts import load_into
 
 CRITIC = 'discriminator.'
 LOCK = '.running'

@@ -7,7 +7,7 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.plugins import load_plugins
+from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
 from dtbox.testing import check_quantizer, quantizer_checks
 

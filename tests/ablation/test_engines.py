@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from dtbox.ablation import machine
-from dtbox.ablation.engines import command, environment, make_engine
 from dtbox.ablation.engines import local as locals_
+from dtbox.ablation.engines import make_engine
 from dtbox.ablation.engines import ray as rays
+from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError
 

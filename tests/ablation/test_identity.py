@@ -6,7 +6,7 @@ from mmengine.config import Config
 from dtbox.ablation import identity as ids
 from dtbox.ablation import read_grid
 from dtbox.ablation.identity import plugin_hash
-from dtbox.plugins import load_plugins
+from dtbox.extend import load_plugins
 from tests.plugins_kit import SIGN, write
 from tests.plugins_kit import clean as clean  # noqa: F401
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from dtbox.datasets import read_image, read_rgba
-from dtbox.datasets.images import verify_image
+from dtbox.datasets.read import verify_image
 from dtbox.errors import InputError
 
 

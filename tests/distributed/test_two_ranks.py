@@ -4,7 +4,7 @@ import functools
 import pytest
 import torch
 
-from dtbox.testing.ranks import SHARED, Ranks
+from dtbox.testing.rank_group import SHARED, Ranks
 from tests.distributed import worker
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dtbox.drawing import codebooks, curves, sheets
+from dtbox.drawing import codebook_usage as codebooks
+from dtbox.drawing import curves, sheets
 
 
 def test_to_uint8_rounds_and_clamps():

@@ -5,9 +5,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from dtbox.drawing import labels, looks, strips
-from dtbox.drawing.along import AxisPanel, colours_of, draw_axis, numbers_of
-from dtbox.drawing.runs import draw_runs
+from dtbox.drawing import labels, strips
+from dtbox.drawing import variant_style as looks
+from dtbox.drawing.axis_plot import AxisPanel, colours_of, draw_axis, numbers_of
+from dtbox.drawing.run_curves import draw_runs
 from dtbox.drawing.style import canvas
 from dtbox.drawing.tradeoff import Point, _spread, draw_tradeoff
 from dtbox.errors import InputError

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from dtbox.errors import InputError
-from dtbox.layers.siglip import VARIANTS, sizes_of
 from dtbox.registry import ENCODERS, TEXTS
+from dtbox.weights.siglip_names import VARIANTS, sizes_of
 from tests.conftest import write_published
 
 

@@ -78,7 +78,7 @@ def test_ssim_limits():
 def test_ssim_in_blocks_is_the_same(monkeypatch):
     x, y = pictures()
     whole = ssim(x, y)
-    monkeypatch.setattr('dtbox.evaluation.functional.images._BLOCK', 1)
+    monkeypatch.setattr('dtbox.evaluation.functional.image_quality._BLOCK', 1)
     assert torch.equal(ssim(x, y), whole)
 
 

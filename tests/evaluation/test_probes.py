@@ -7,7 +7,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import KNN, Bank, EvalContext, FrameChange, LinearProbe, RegionError, RegionZeroShot
 from dtbox.evaluation.functional import psnr
 from dtbox.evaluation.zeroshot import read_templates
-from dtbox.layers.regions import pool_regions, tokens_inside
+from dtbox.layers.region_pooling import pool_regions, tokens_inside
 from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dtbox.discriminators.patch import PatchDiscriminator
 from dtbox.errors import InputError
 from dtbox.losses.adversarial import AdversarialLoss, adaptive_weight, generator_term, hinge, leaky_hinge
-from dtbox.losses.discriminator import PatchDiscriminator
 from dtbox.registry import DISCRIMINATORS, LOSSES
 
 DATA = Path(__file__).parents[1] / 'data'

@@ -7,7 +7,7 @@ import pytest
 
 from dtbox.ablation.folder import _metrics
 from dtbox.errors import InputError
-from dtbox.report.names import kind_of, label, lower_is_better
+from dtbox.report.metric_names import kind_of, label, lower_is_better
 from dtbox.report.trials import read
 from tests.report.synthetic import edit_rows, write_grid
 

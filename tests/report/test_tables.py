@@ -4,10 +4,10 @@ import io
 
 import pytest
 
-from dtbox.report import scores
+from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.pairs import Samples
-from dtbox.report.scores import fact_table, means, paired_table, score_table, trial_table
+from dtbox.report.score_tables import fact_table, means, paired_table, score_table, trial_table
 from dtbox.report.statistics import Difference
 from dtbox.report.tables import Cell, Column, Table
 from dtbox.report.trials import read

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from dtbox.errors import InputError
-from dtbox.report.disk import last_lines, rows_of
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.names import FACTS, factor_of, headline, kind_of, label, lower_is_better, order_of, shown
+from dtbox.report.metric_names import FACTS, factor_of, headline, kind_of, label, lower_is_better, order_of, shown
+from dtbox.report.run_files import last_lines, rows_of
 from dtbox.report.trials import read
 
 

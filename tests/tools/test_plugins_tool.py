@@ -9,7 +9,7 @@ import pytest
 
 from dtbox import testing
 from dtbox.config import load_config
-from dtbox.plugins import catalog
+from dtbox.extend import catalog
 from dtbox.registry import ALL, QUANTIZERS
 from dtbox.testing import CHECKS
 from tests.plugins_kit import HEAD, SIGN, install, write
@@ -218,7 +218,7 @@ def test_plugins_of_this_repository_load_together():
     """Their names do not collide, with dtbox's or with each other's; in a process that has none of them yet."""
     root = Path(__file__).parents[2]
     folders = sorted(str(p.parent) for p in root.glob('plugins/*/test_*.py'))
-    done = subprocess.run([sys.executable, '-c', f'from dtbox.plugins import load_plugins; print([len(p.parts) for p in load_plugins({folders})])'],
+    done = subprocess.run([sys.executable, '-c', f'from dtbox.extend import load_plugins; print([len(p.parts) for p in load_plugins({folders})])'],
                           capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     assert len(folders) >= 8 and done.stdout.strip() == str([1] * len(folders))

@@ -14,7 +14,7 @@ from dtbox.errors import InputError
 from dtbox.hooks.log import read_history
 from dtbox.registry import MODELS
 from dtbox.structures import Batch
-from dtbox.testing.ranks import SHARED
+from dtbox.testing.rank_group import SHARED
 from dtbox.training import checkpoint
 from dtbox.training.compiling import compile_parts
 from dtbox.training.ema import WeightEMA

@@ -2,11 +2,11 @@
 import pytest
 import torch
 
+from dtbox.discriminators.patch import PatchDiscriminator
 from dtbox.errors import InputError
 from dtbox.losses.adversarial import AdversarialLoss, adaptive_weight, generator_term
 from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion
-from dtbox.losses.discriminator import PatchDiscriminator
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 from dtbox.training import objective

@@ -2,7 +2,7 @@
 import os
 import subprocess
 
-from dtbox.ablation.engines import command, environment
+from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.machine import cores
 
 

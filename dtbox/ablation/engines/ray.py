@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 
-from dtbox.ablation.engines import command, environment
+from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import no_room

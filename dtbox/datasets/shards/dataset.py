@@ -10,7 +10,7 @@ from mmengine.dist import barrier, get_rank, get_world_size
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import BrokenSample, PairDataset
-from dtbox.datasets.images import read_image
+from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import shard_index
 from dtbox.datasets.shards.places import list_places

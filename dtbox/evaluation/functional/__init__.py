@@ -5,7 +5,7 @@
 """
 from dtbox.evaluation.functional.codes import code_usage, count_codes, seen_counts
 from dtbox.evaluation.functional.frechet import frechet_distance
-from dtbox.evaluation.functional.images import absolute_error, psnr, ssim, to_unit
+from dtbox.evaluation.functional.image_quality import absolute_error, psnr, ssim, to_unit
 from dtbox.evaluation.functional.ranking import match_pairs, places, recall_at, topk_places
 
 __all__ = ['absolute_error', 'code_usage', 'count_codes', 'frechet_distance', 'match_pairs', 'places', 'psnr', 'recall_at',

@@ -73,7 +73,7 @@ class CheckpointStart:
 
     def load(self, size, dim):
         """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not there or does not fit."""
-        from dtbox.layers.weights import load_state
+        from dtbox.weights.state_dicts import load_state
         state = load_state(self.file)
         if self.key not in state:
             raise InputError(f'{self.file} has no `{self.key}`.{closest(self.key, state)}', 'start.key')

@@ -1,0 +1,67 @@
+"""A tokenizer's model around the weights of a file, on a device and in a float type."""
+import torch
+
+from dtbox.errors import InputError, reason
+from dtbox.registry import TOKENIZERS
+from dtbox.weights.state_dicts import load_into
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+def known_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
+    """Return the torch dtype of a name; `InputError` for one that models are not opened in."""
+    dtype = DTYPES.get(dtype, dtype)
+    if dtype not in DTYPES.values():
+        raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
+    return dtype
+
+
+def build_for_use(cfg, state, source, device='cpu', dtype=torch.float32):
+    """Build a VisualTokenizer in evaluation mode around a state dict.
+
+    Args:
+        cfg: config of the tokenizer.
+        state: dict name -> tensor.
+        source: where the state came from, for messages.
+        device, dtype: where and in which float type; quantizers stay float32.
+
+    Raises:
+        InputError: weights that do not match, a device that is not there.
+    """
+    model = build_with({'type': 'VisualTokenizer', **cfg}, state, source)
+    try:
+        return cast(model, dtype).to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as e:
+        raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
+
+
+def build_with(cfg, state, source):
+    """Build a tokenizer around the tensors of a state dict: nothing is initialised first, nothing is there twice.
+
+    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual, and the weights copied.
+    """
+    model = _without_memory(cfg)
+    empty = model is not None
+    if not empty:
+        model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    load_into(model, state, source, assign=empty)
+    return model
+
+
+def _without_memory(cfg):
+    """Return the model on the meta device, or None where it is not all parameters and saved buffers."""
+    try:
+        with torch.device('meta'):
+            model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    except Exception:  # whatever it is, building it as usual works, or tells what is wrong
+        return None
+    saved = set(model.state_dict())
+    computed = any(name not in saved for name, _ in model.named_buffers())
+    computed |= any(isinstance(value, torch.Tensor) and value.is_meta for module in model.modules() for value in vars(module).values())
+    return None if computed else model
+
+
+def cast(model, dtype):
+    """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay rounded."""
+    kept = {id(t) for stream in model.streams.values() for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
+    return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)

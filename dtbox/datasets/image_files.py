@@ -1,0 +1,93 @@
+"""PictureFiles: what data sets share whose pictures are files named by a list."""
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.read import read_image
+from dtbox.errors import InputError
+
+
+class PictureFiles(PairDataset):
+    """Pictures by their paths; a subclass calls `fill` with what it has found.
+
+    Args:
+        pipeline, seed: as in `PairDataset`.
+        split: 'train' or the name of a held-out part.
+        set: name of the set in the results; None takes the split's.
+        limit: take at most so many pictures, the first ones; None for all.
+        broken: as in `PairDataset`; here pictures that are missing or cannot be decoded.
+    """
+
+    def __init__(self, pipeline=(), seed=0, split='train', set=None, limit=None, broken='error'):
+        super().__init__(pipeline, seed, broken)
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise InputError(f'`limit` is the most pictures to take, an int >= 1 or None; got {limit!r}.', 'limit')
+        self.split, self.part, self.limit = split, set or split, limit
+        self.captions, self.labels = None, None
+
+    def fill(self, root, names, captions=None, labels=None):
+        """Take the pictures.
+
+        Args:
+            root: folder that the names are relative to.
+            names: paths of the pictures, which are also their keys.
+            captions: list of captions of each picture, or None.
+            labels: class index of each picture, or None.
+        """
+        n = len(names) if self.limit is None else min(self.limit, len(names))
+        self.root, self.size = Path(root), n
+        # bytes in one array: a list of a million strings would be copied into every worker by counting its references
+        self.names = np.array([os.fsencode(name) for name in names[:n]])
+        self.captions = captions[:n] if captions is not None else None
+        self.labels = np.asarray(labels[:n], dtype=np.int64) if labels is not None else None
+        self.has_texts = captions is not None and any(self.captions)
+
+    def key(self, index):
+        """Return the key of a sample."""
+        return os.fsdecode(self.names[index])
+
+    def picture(self, index):
+        """Return the picture at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
+        key = self.key(index)
+        try:
+            return read_image(self.root / key)
+        except InputError as e:
+            raise BrokenSample(key, str(e)) from e
+
+    def sample(self, index, rng):
+        """Return the sample at `index` as in `PairDataset.sample`."""
+        found = dict(image=self.picture(index), text='', label=-1 if self.labels is None else int(self.labels[index]), key=self.key(index),
+                     set=self.part)
+        return found if self.captions is None else dict(found, captions=self.captions[index])
+
+    def contents(self):
+        """Yield the names of the pictures and their captions; sizes of a million files would take minutes to ask."""
+        yield from (os.fsdecode(name) for name in self.names)
+        for texts in self.captions or ():
+            yield from texts
+
+
+def data_folder(data_root, who, how):
+    """Return `data_root` as an existing Path.
+
+    Args:
+        data_root: given by the user.
+        who: name of the data set.
+        how: sentence on where its data come from.
+    """
+    if not data_root or not isinstance(data_root, (str, os.PathLike)):
+        raise InputError(f'{who} needs `data_root`, the folder that holds the data; got {data_root!r}. {how}', 'data_root')
+    root = Path(data_root).expanduser()
+    if not root.is_dir():
+        raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {how}', 'data_root')
+    return root
+
+
+def find(root, names, what, how):
+    """Return the first of `names` (relative paths) that exists under `root`; InputError where none does."""
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    raise InputError(f'{root} has no {what}; looked for {", ".join(names)}. {how}', 'data_root')

@@ -1,0 +1,94 @@
+"""The conflict meter from outside: train a recipe with it, or measure a trained checkpoint on batches of its training data."""
+import json
+import os
+
+import torch
+
+from dtbox.apis.evaluation import load_teacher
+from dtbox.apis.loading import open_config
+from dtbox.config import REFERENCE, load_config, resolve
+from dtbox.diagnostics.output_folder import is_run
+from dtbox.errors import InputError
+from dtbox.extend.record import warn_changes
+from dtbox.files import write_atomic
+from dtbox.hooks.conflict import FILE, format_summary, leave
+from dtbox.hooks.gradient_meter import Sides, blocks_of, measure
+from dtbox.training import checkpoint as checkpoints
+from dtbox.training.build import build_parts
+from dtbox.training.runner import Runner
+from dtbox.training.start import load_initial_weights
+from dtbox.weights.state_dicts import load_into, with_prefix
+
+
+def set_iterations(cfg, iters):
+    """Set the length of a run, where its config says it: the variable that `train_cfg.max_iters` refers to, or that key itself."""
+    if not cfg.get('train_cfg'):
+        raise InputError('the config has no `train_cfg`; it is no recipe that trains.')
+    reference = REFERENCE.match(str(cfg.train_cfg.get('max_iters')))
+    if reference:
+        cfg[reference.group(1)] = iters
+    else:
+        cfg.train_cfg.max_iters = iters
+
+
+def train_with_meter(source, out, interval=20, iters=None, options=None, plugins=(), **names):
+    """Train a recipe with the hook GradientConflict.
+
+    Args:
+        source: config file, or a run folder whose config is to be trained anew.
+        out: run folder, new or empty.
+        interval: iterations between two measurements.
+        iters: iterations of the run; None takes the recipe's.
+        options: dict of dotted config key -> value to override.
+        plugins: plugins that the config does not name.
+        names: `reconstruction` and `semantics` of GradientConflict.
+    """
+    cfg = load_config(source, options, plugins)
+    if iters is not None:
+        set_iterations(cfg, iters)
+    hook = dict(type='GradientConflict', interval=interval, **{k: v for k, v in names.items() if v is not None})
+    cfg.hooks = [h for h in cfg.get('hooks') or [] if h.get('type') != 'GradientConflict'] + [hook]
+    Runner.from_config(cfg, work_dir=out).train()
+
+
+def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **names):
+    """Measure the conflict on batches of the training data, without training.
+
+    Args:
+        source: run folder, whose checkpoint is measured; or a config file, whose starting weights are.
+        out: folder for conflict.jsonl (as GradientConflict writes it, with `batch` counted from 0), conflict.json and conflict.png.
+        batches: number of batches, those that a run of this config begins with.
+        options, plugins, names: as in `train_with_meter`.
+        say: called with lines of text.
+
+    Returns:
+        dict: the summary, as in conflict.json.
+    """
+    if batches < 1:
+        raise InputError(f'{batches} batches; expected at least 1.', '--batches')
+    cfg, path = open_config(source, None, options, plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
+    if cfg.get('threads'):
+        torch.set_num_threads(int(cfg.threads))
+    sides = Sides(**names)
+    parts = build_parts(cfg, int(cfg.get('seed', 0)))
+    model = parts['model']
+    sides.check(model)
+    if path is None:
+        load_initial_weights(model, cfg)
+    else:
+        state = checkpoints.load(path)
+        warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
+        load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
+        load_teacher(model, state, path)
+    model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+    blocks, rows = blocks_of(model), []
+    for number, batch in zip(range(batches), parts['train']):
+        row, terms = measure(model, batch, blocks, sides)
+        rows.append(dict(batch=number, **row))
+        together = 'none' if row['together'] is None else f'{row["together"]:+.3f}'
+        say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')
+    write_atomic(os.path.join(out, FILE), ''.join(json.dumps(row) + '\n' for row in rows))
+    name = os.path.basename(os.path.normpath(str(source)))
+    summary = leave(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
+    say(f'\n{format_summary(summary)}')
+    return summary

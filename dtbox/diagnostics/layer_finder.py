@@ -1,0 +1,231 @@
+"""The layer finder: what each layer of a frozen encoder holds of pixels and of meaning, and the pair of layers that follows.
+
+The encoder runs once a batch and all layers' probes (`probes.py`) learn from that pass, so no features are kept: memory is that of the
+layers' features of one batch, and of one probe's step. `choice.py` has the rule that picks the layers.
+
+Legend: B batch, N tokens, D width, E width of the text embeddings.
+"""
+import json
+import os
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dtbox.diagnostics.layer_choice import propose, standings
+from dtbox.diagnostics.layer_probes import Probes, fit, standardise
+from dtbox.diagnostics.layer_scores import LayerScores
+from dtbox.diagnostics.subjects import open_encoder
+from dtbox.drawing.layers_plot import draw_layers
+from dtbox.errors import InputError
+from dtbox.evaluation import to_json
+from dtbox.files import write_atomic
+from dtbox.losses.contrastive import same_text
+from dtbox.training.build import check_required, train_dataloader, val_dataloader
+from dtbox.training.preprocess import prepare
+
+MOST_TOKENS = 1024
+"""Layers with more tokens are left out unless they are asked for: attention over them is what would take the time."""
+STATISTICS = 8
+"""Training batches that the channels are standardised by."""
+
+FEW = 100
+"""Steps of the probes below which a remark warns of them."""
+
+
+def chosen_layers(encoder, layers, remarks):
+    """Return the layers to probe; those that are left out for their size go to `remarks`."""
+    wrong = [layer for layer in layers or () if not 0 <= layer <= encoder.depth]
+    if wrong:
+        raise InputError(f'there is no layer {wrong[0]}; the encoder has the layers 0 (its embedding) to {encoder.depth}.', '--layers')
+    if layers:
+        return sorted(set(layers))
+    sizes = {layer: encoder.grid(layer)[0] * encoder.grid(layer)[1] for layer in range(encoder.depth + 1)}
+    kept = [layer for layer, size in sizes.items() if size <= MOST_TOKENS]
+    gone = [f'{layer} ({size:,} tokens)' for layer, size in sizes.items() if layer not in kept]
+    if not kept:
+        raise InputError(f'every layer has more than {MOST_TOKENS:,} tokens. Name some with --layers.')
+    if gone:
+        remarks.append(f'left out for their size: {", ".join(gone)}; name them with --layers')
+    return kept
+
+
+class Features:
+    """A batch of a loader -> what the probes learn from: see `fit`.
+
+    Args:
+        subject: Subject; with a text tower, texts are embedded too.
+        layers: layers to tap.
+        with_texts: whether the data has texts.
+    """
+
+    def __init__(self, subject, layers, with_texts):
+        self.encoder, self.text, self.layers = subject.encoder, subject.text if with_texts else None, set(layers)
+        self.device = next(subject.encoder.parameters()).device
+
+    @torch.no_grad()
+    def __call__(self, batch):
+        """Batch -> (dict layer -> [B,N,D], images [B,3,H,W], text embeddings [B,E] or None, pairs [B,B] or None)."""
+        batch = prepare(batch, self.device)
+        self.encoder.check_images(batch.images)
+        found = self.encoder.run(self.encoder.embed(batch.images), 0, max(self.layers), self.layers)[1]
+        if self.text is None or batch.texts is None:
+            return found, batch.images, None, None
+        return found, batch.images, self.embed(batch.texts), same_text(batch.texts, batch.texts, self.device)
+
+    @torch.no_grad()
+    def embed(self, texts):
+        """Strings -> embeddings [T,E] of length 1."""
+        return F.normalize(self.text(self.text.ids(list(texts))).float(), dim=-1)
+
+
+def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, within_db=1.0, within_points=5.0, seed=0, options=None,
+                 plugins=(), say=lambda line: None):
+    """Probe the layers of an encoder on the training pictures of a config and score them on its held-out ones.
+
+    Args:
+        source, encoder, options, plugins: see `open_encoder`.
+        layers: layers to probe; None for all of at most `MOST_TOKENS` tokens.
+        iters: optimizer steps of the probes.
+        batch_size: pictures a batch; None takes the config's.
+        within_db: tolerance of the pixel layer, dB of PSNR.
+        within_points: tolerance of the semantic layer, percentage points of R@1, mean of both directions.
+        seed: of the probes and of the order of the data.
+        say: called with lines about the progress.
+
+    Returns:
+        dict: `layers` (for each layer its scores, see `LayerScores.row`, and its standing), `proposal`, `remarks`, `settings`.
+    """
+    start = time.time()
+    if iters < 1 or within_db < 0 or within_points < 0 or seed < 0:
+        raise InputError(f'expected at least 1 iteration and tolerances and a seed of at least 0; got iters={iters}, within_db={within_db}, '
+                         f'within_points={within_points}, seed={seed}.')
+    subject = open_encoder(source, encoder, options, plugins)
+    check_required(subject.cfg, ('train_dataloader', 'val_dataloader'))
+    train = train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})}, seed)
+    val = val_dataloader(subject.cfg.val_dataloader)
+    kept = chosen_layers(subject.encoder, layers, subject.remarks)
+    told = bool(train.dataset.metainfo.get('texts')) and bool(val.dataset.metainfo.get('texts'))
+    if subject.text is not None and not told:
+        subject.remarks.append('no semantics: the data has no texts')
+    features = Features(subject, kept, told)
+    width = subject.text.pooled_dim if features.text is not None else None
+    part = subject.encoder
+    probes = {layer: Probes(part.width(layer), part.grid(layer), part.image_size, width, seed).to(features.device) for layer in kept}
+    standardise(probes, iter(train), features, STATISTICS)
+    if iters < FEW:
+        subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared by how fast they learn, too')
+    every = max(1, iters // 10)
+    fit(probes, iter(train), features, iters, lambda done: done % every or say(f'probes: step {done} of {iters}, {time.time() - start:.0f} s'))
+    scores = score(probes, features, val, subject.cfg)
+    return assemble(subject, scores, dict(
+        source=str(source), encoder=subject.name, iters=iters, batch_size=train.batch_sampler.batch_size, seed=seed, within_db=within_db,
+        within_points=within_points, training_pictures=len(train.dataset), heldout_pictures=len(val.dataset),
+        seconds=round(time.time() - start, 1)))
+
+
+@torch.no_grad()
+def score(probes, features, loader, cfg):
+    """Run the probes over held-out pictures: dict layer -> LayerScores."""
+    found = {layer: LayerScores() for layer in probes}
+    texts, keys, sets, labels = [], [], [], []
+    for batch in loader:
+        layers, images, embedded, _ = features(batch)
+        for layer, probe in probes.items():
+            found[layer].add(images, *probe(layers[layer]))
+        sets += batch.sets or ['heldout'] * len(batch)
+        keys += batch.keys or [str(len(keys) + i) for i in range(len(batch))]
+        labels += [-1] * len(batch) if batch.labels is None else batch.labels.tolist()
+        texts += [('', None)] * len(batch) if embedded is None else list(zip(batch.texts, embedded.cpu()))
+    classes = None
+    if features.text is not None and any(label >= 0 for label in labels):
+        names = list(loader.dataset.metainfo.get('classes') or ())
+        templates = next((m.get('templates') for m in cfg.get('val_evaluator') or [] if m.get('type') == 'ZeroShot'), None) or ('{}',)
+        templates = [templates] if isinstance(templates, str) else templates
+        parts = [torch.stack([features.embed([t.replace('{}', name) for name in names[i:i + 256]]) for t in templates]).mean(0)
+                 for i in range(0, len(names), 256)]
+        classes = F.normalize(torch.cat(parts), dim=-1).cpu() if names else None
+    for one in found.values():
+        one.finish(keys, sets, texts, labels, classes)
+    return found
+
+
+def assemble(subject, scores, settings):
+    """Turn the scores of all layers into the result of `probe_layers`."""
+    encoder, first = subject.encoder, next(iter(scores.values()))
+    pixel = standings({layer: [s.psnr] for layer, s in scores.items()}, settings['within_db'])
+    semantic = standings({layer: list(s.hits.values()) for layer, s in scores.items()}, settings['within_points'] / 100) if first.hits else None
+    if semantic is not None and not max(s.score for s in semantic.values()):
+        subject.remarks.append('no semantic layer: no probe found a single right text or picture')
+        semantic = None
+    if semantic is not None and first.zeroshot is None:
+        subject.remarks.append('no zero-shot classification: the data has no classes')
+    if len({np.prod(encoder.grid(layer)) for layer in scores}) > 1:
+        subject.remarks.append('the layers differ in their number of tokens: more tokens reconstruct more easily')
+    pair = propose(pixel, semantic)
+    if pair.remark:
+        subject.remarks.append(pair.remark)
+    rows = []
+    for layer, one in scores.items():
+        row = dict(layer=layer, tokens=int(np.prod(encoder.grid(layer))), width=encoder.width(layer), **one.row())
+        row.update(psnr_loss=pixel[layer].loss, psnr_loss_ci95=pixel[layer].half, good_for_pixels=pixel[layer].good)
+        if semantic is not None:
+            row.update(r1=semantic[layer].score, r1_loss=semantic[layer].loss, r1_loss_ci95=semantic[layer].half,
+                       good_for_semantics=semantic[layer].good)
+        rows.append(row)
+    return dict(layers=rows, proposal=dict(pixel=pair.pixel, semantic=pair.semantic), remarks=subject.remarks, settings=settings)
+
+
+def leave(result, folder):
+    """Write layers.json, layers.md and layers.png into a folder."""
+    os.makedirs(folder, exist_ok=True)
+    to_json(result, os.path.join(folder, 'layers.json'))
+    write_atomic(os.path.join(folder, 'layers.md'), format_table(result) + '\n')
+    rows, settings, proposal = result['layers'], result['settings'], result['proposal']
+
+    def curve(key, scale=1.0, half=None):
+        return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0)) for row in rows]
+    best = {key: max(row[key] for row in rows if row['layer'] or len(rows) == 1) for key in ('psnr', 'r1') if key in rows[0]}
+    panels = [dict(title='reconstruction by a small decoder', label='PSNR [dB]', curves={'PSNR': curve('psnr', half='psnr_ci95')},
+                   bound=(f'best block - {settings["within_db"]:g} dB', best['psnr'] - settings['within_db']))]
+    if 'ssim' in rows[0]:
+        panels.append(dict(title='reconstruction by a small decoder', label='SSIM', curves={'SSIM': curve('ssim')}))
+    if 'r1' in rows[0]:
+        curves = {'text to image R@1': curve('t2i_r1', 100), 'image to text R@1': curve('i2t_r1', 100), 'mean of both': curve('r1', 100)}
+        curves.update({f'zero-shot top-{k}': curve(f'zeroshot_top{k}', 100) for k in (5,) if f'zeroshot_top{k}' in rows[0]})
+        panels.append(dict(title='semantics by an attention pool', label='%', curves=curves,
+                           bound=(f'best block\'s mean - {settings["within_points"]:g} points', 100 * best['r1'] - settings['within_points'])))
+    marks = {name: layer for name, layer in proposal.items() if layer is not None}
+    title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on frozen features, '
+             f'{settings["iters"]} steps of {settings["batch_size"]} pictures; {settings["heldout_pictures"]:,} held-out pictures')
+    draw_layers(panels, os.path.join(folder, 'layers.png'), title, marks)
+
+
+def format_table(result):
+    """Return the result of `probe_layers` as Markdown: a row a layer, the proposal, the rule and the remarks."""
+    rows, settings = result['layers'], result['settings']
+    spec = {'layer': '', 'tokens': ',', 'psnr': '.2f', 'psnr_loss': '.2f', 'ssim': '.3f', 't2i_r1': '.1%', 'i2t_r1': '.1%', 'r1': '.1%',
+            'r1_loss': '.1f', 'zeroshot_top1': '.1%', 'zeroshot_top5': '.1%'}
+    names = dict(psnr='PSNR [dB]', psnr_loss='below the best block [dB]', ssim='SSIM', t2i_r1='text to image R@1', i2t_r1='image to text R@1',
+                 r1='mean R@1', r1_loss='below the best block [points]', zeroshot_top1='zero-shot top-1', zeroshot_top5='top-5')
+    columns = [key for key in spec if key in rows[0]]
+    lines = [f'| {" | ".join(names.get(key, key) for key in columns)} | good for |', '|' + '---|' * (len(columns) + 1)]
+    for row in rows:
+        cells = []
+        for key in columns:
+            scale = 100 if key == 'r1_loss' else 1
+            half = row.get(f'{key}_ci95') if key.endswith('_loss') else None
+            cells.append(format(scale * row[key], spec[key]) + (f' +- {format(scale * half, spec[key])}' if half else ''))
+        good = [name for name in ('pixels', 'semantics') if row.get(f'good_for_{name}')]
+        lines.append(f'| {" | ".join(cells)} | {", ".join(good)} |')
+    pair = result['proposal']
+    semantic = f', semantic layer {pair["semantic"]}' if pair['semantic'] is not None else ''
+    lines += ['', f'Proposed: pixel layer {pair["pixel"]}{semantic}.',
+              f'Good for pixels: shown to lose at most {settings["within_db"]:g} dB against the best layer; for semantics: at most '
+              f'{settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, paired over the held-out pictures). The pixel '
+              'layer is the deepest good one up to the semantic layer, the semantic layer the shallowest good one. Layer 0, the embedding, is no '
+              'candidate.']
+    lines += [f'Note: {remark}.' for remark in result['remarks']]
+    lines.append(f'{settings["seconds"]:.0f} s; {json.dumps({k: settings[k] for k in ("iters", "batch_size", "seed")})}')
+    return '\n'.join(lines)

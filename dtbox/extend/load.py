@@ -1,0 +1,197 @@
+"""Loading plugins, and knowing where a part comes from."""
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from importlib import metadata
+
+from dtbox.errors import InputError, reason
+from dtbox.extend.find import Missing, content_hash, find
+from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
+from dtbox.extend.watch import Taken, watch
+
+GROUP = 'dtbox.plugins'
+RECORD = 'plugins.json'
+_installed = []
+
+
+def load_plugins(names, near=None):
+    """Load plugins, once each per process; those of installed packages come along.
+
+    Args:
+        names: a list, or one: paths of a folder (its __init__.py, or else NAME.py) or of a .py file, or dotted module names.
+        near: config file that names them; see `find`.
+
+    Returns:
+        list of Plugin, those named.
+
+    Raises:
+        InputError: a plugin is missing, cannot be imported, or takes a name that exists. Nothing of it stays registered.
+    """
+    load_installed()
+    return [_load(find(name, near)) for name in as_list(names)]
+
+
+def as_list(names):
+    """Return the value of `plugins` as a list: None is none, and one name is a list of one."""
+    if isinstance(names, (str, os.PathLike)):
+        return [names]
+    if names is not None and not (isinstance(names, (list, tuple)) and all(isinstance(n, (str, os.PathLike)) for n in names)):
+        raise InputError(f'`plugins` is {names!r}; expected a list of paths and module names.', 'plugins')
+    return list(names or ())
+
+
+def load_named(names, config, given=()):
+    """Load the plugins that a config names; one that has moved may be given anew.
+
+    Args:
+        names: value of `plugins`.
+        config: path of the config file.
+        given: Plugins named on the command line. One of the same name stands for a plugin that is not found, and for any that the
+            config of a run folder names by its old place.
+
+    Returns:
+        list of Plugin.
+    """
+    run, plugins = os.path.isfile(os.path.join(os.path.dirname(os.path.abspath(config)), RECORD)), []
+    for name in as_list(names):
+        new = [p for p in given if p.name == _name(name)]
+        try:
+            plugins += new[:1] if run and new else load_plugins(name, near=config)
+        except Missing as e:
+            if not new:
+                raise InputError(f'{e.message} It is named in {config}; if it has moved, give its new place '
+                                 '(under the same name): --plugin PATH, or plugins=[PATH] of dtbox.load.') from e
+            plugins += new[:1]
+    return plugins
+
+
+def _name(given):
+    """Return the name of the plugin that a path or module name would find."""
+    folder, base = os.path.split(os.path.normpath(given))
+    return os.path.basename(folder) if base == '__init__.py' else base[:-3] if base.endswith('.py') else base
+
+
+def load_installed():
+    """Load the plugins of installed packages: entry points of the group `dtbox.plugins`, once per process.
+
+    An entry point names a module (`my_pkg.parts`), or a function in it that is called without arguments (`my_pkg.parts:register`).
+
+    Returns:
+        whether any was loaded by this call.
+    """
+    if _installed:
+        return False
+    _installed.append(True)
+    loaded, seen = False, set()
+    try:
+        for dist in metadata.distributions():
+            name = re.sub(r'[-_.]+', '-', dist.metadata['Name'] or '').lower()
+            if name in seen:  # an older copy further down the path
+                continue
+            seen.add(name)
+            for entry in dist.entry_points:
+                if entry.group == GROUP:
+                    loaded |= _load_entry(dist, entry)
+    except BaseException:
+        _installed.clear()
+        raise
+    return loaded
+
+
+def _load_entry(dist, entry):
+    package = dist.metadata['Name']
+    module, _, attribute = entry.value.partition(':')
+    try:
+        place = find_module(module.strip())
+        if place.entry in LOADED:
+            return False
+        _load(place, package, dist.version, attribute.split('[')[0].strip())
+    except InputError as e:
+        raise InputError(f'the entry point `{entry.name} = {entry.value}` of the installed package {package} is broken: {e.message} '
+                         'Repair the package, or uninstall it.') from e
+    return True
+
+
+def find_module(name):
+    """Return the Place of a module, never of a folder of that name in the current directory."""
+    from dtbox.extend.find import _module
+    return _module(name, None)
+
+
+def _load(place, package=None, version=None, attribute=''):
+    if place.entry in LOADED:
+        return LOADED[place.entry]
+    for active in ACTIVE:
+        if active.entry == place.entry:  # it names itself, or two name each other
+            return active
+    plugin = Plugin(place.name, 'installed' if package else place.kind, place.root, place.source, content_hash(place.root), place.entry,
+                    package=package)
+    module = next((m for m in list(sys.modules.values()) if _is_file(m, place.entry)), None)
+    name = module.__name__ if module else place.name if place.kind == 'module' else _alias(place)
+    plugin.modules.add(name)
+    try:
+        with watch(plugin):
+            importlib.invalidate_caches()
+            module = module or (importlib.import_module(name) if place.kind == 'module' else _execute(name, place))
+            if attribute:
+                register = getattr(module, attribute, None)
+                if register is None:
+                    raise InputError(f'{place.entry} has no `{attribute}`.')
+                if inspect.isfunction(register):
+                    register()
+    except (Taken, KeyboardInterrupt):
+        raise
+    except BaseException as e:  # a plugin is Python: whatever it may raise, sys.exit included
+        raise InputError(f'the plugin {place.name} ({_line(e, place)}) cannot be imported: {reason(e)}') from e
+    plugin.version = version if version and not hasattr(module, '__version__') else _version(module, place)
+    LOADED[place.entry] = plugin
+    return plugin
+
+
+def _is_file(module, path):
+    file = getattr(module, '__dict__', {}).get('__file__')  # getattr would wake up modules that import on demand
+    return isinstance(file, str) and os.path.basename(file) == os.path.basename(path) and os.path.realpath(file) == path
+
+
+def _alias(place):
+    """Return a module name that is the plugin's own, and the same in every process."""
+    stem = re.sub(r'\W', '_', place.name)
+    return f'dtbox_plugin_{stem}_{hashlib.sha1(place.entry.encode()).hexdigest()[:8]}'
+
+
+def _execute(name, place):
+    """Import a file under a name of its own; the file of a folder becomes a package, so that it can import its neighbours."""
+    folder = [place.root] if place.kind == 'folder' else None
+    spec = importlib.util.spec_from_file_location(name, place.entry, submodule_search_locations=folder)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _line(error, place):
+    """Return FILE:LINE of the plugin where an error came up, or its file where it came up elsewhere."""
+    own = (place.root, place.root + os.sep) if os.path.isdir(place.root) else (place.root,)
+    at = [(os.path.realpath(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        at.append((os.path.realpath(error.filename), error.lineno))
+    inside = [f'{file}:{line}' for file, line in at if file.startswith(own)]
+    return inside[-1] if inside else place.entry
+
+
+def _version(module, place):
+    top = module.__name__.split('.')[0]
+    for owner in (module, sys.modules.get(top)):
+        if isinstance(getattr(owner, '__version__', None), str):
+            return owner.__version__
+    if place.kind != 'module':
+        return None
+    try:
+        return metadata.version(top)
+    except metadata.PackageNotFoundError:  # the package may be called otherwise than its modules; Python 3.9 cannot tell
+        owners = getattr(metadata, 'packages_distributions', dict)().get(top)
+        return metadata.version(owners[0]) if owners else None

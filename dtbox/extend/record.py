@@ -1,0 +1,151 @@
+"""What a run says of its plugins: in plugins.json and in the checkpoint's meta; and whether they are still the same."""
+import json
+import os
+import sys
+import warnings
+
+from dtbox.errors import InputError
+from dtbox.extend.load import RECORD, as_list
+from dtbox.extend.plugin import LOADED, parts_of
+from dtbox.files import write_atomic
+from dtbox.registry import ALL
+
+
+def used(cfg):
+    """Return the loaded Plugins that a config names in `plugins`, or of whose parts it names one as `type`.
+
+    Args:
+        cfg: resolved Config, as `dtbox.config.load_config` completes it.
+    """
+    sources, types = set(as_list(cfg.get('plugins'))), set(_types(cfg))
+    return [p for p in LOADED.values() if p.source in sources or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+
+
+def needed(cfg):
+    """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which another such plugin imports,
+    or which registers nothing and so acts by being loaded.
+
+    Args:
+        cfg: resolved Config, as `dtbox.config.load_config` completes it.
+    """
+    types, named = set(_types(cfg)), used(cfg)
+    found = [p for p in named if not parts_of(p) or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+    while more := [p for p in named if p not in found and any(_imports(f, p) for f in found)]:
+        found += more
+    return [p for p in named if p in found]
+
+
+def _imports(plugin, other):
+    """Whether a name in one of a plugin's modules comes from another plugin."""
+    values = (value for module in plugin.modules if module in sys.modules for value in vars(sys.modules[module]).values())
+    return any(getattr(value, '__module__', None) in other.modules or getattr(value, '__name__', None) in other.modules for value in values)
+
+
+def _types(node):
+    if isinstance(node, dict) or hasattr(node, '_cfg_dict'):
+        if isinstance(node.get('type'), str):
+            yield node['type']
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _types(child)
+
+
+def records(cfg, earlier=()):
+    """Return what is recorded of the plugins of a config, as a list of plain dicts.
+
+    Args:
+        cfg: resolved Config.
+        earlier: records of the run that is continued; hashes that were replaced are kept under `before`.
+    """
+    found = []
+    for plugin in used(cfg):
+        record = dict(name=plugin.name, version=plugin.version, hash=plugin.hash, kind=plugin.kind, source=plugin.source, package=plugin.package,
+                      parts=parts_of(plugin))
+        found.append(record)
+    for old, new in pairs(earlier, found):
+        if new is not None:
+            before = old.get('before', []) + [old['hash']] * (old['hash'] != new['hash'])
+            new.update(dict(before=before) if before else {})
+    return found
+
+
+def write(folder, found):
+    """Write plugins.json of a run folder, or remove the one that is there where there are no plugins."""
+    path = os.path.join(folder, RECORD)
+    if found:
+        write_atomic(path, json.dumps(found, indent=1) + '\n')
+    elif os.path.exists(path):
+        os.remove(path)
+
+
+def pairs(recorded, current):
+    """Return list of (recorded, its current counterpart or None): first those of equal content, then those of equal name."""
+    left, table = list(current), {}
+    for keys in (('hash',), ('name',)):
+        for i, old in enumerate(recorded):
+            new = next((r for r in left if i not in table and all(r[k] == old[k] for k in keys)), None)
+            if new is not None:
+                table[i] = new
+                left.remove(new)
+    return [(old, table.get(i)) for i, old in enumerate(recorded)]
+
+
+def refuse_changes(recorded, current, path):
+    """Raise `InputError` where a run cannot be continued as it was, because one of its plugins is missing or has changed.
+
+    Args:
+        recorded: records in the checkpoint.
+        current: records of this process.
+        path: the checkpoint.
+    """
+    end = 'Restore it, or accept that the rest of the run differs: --accept-plugin-change.'
+    for old, new in pairs(recorded or (), current):
+        if new is None:
+            raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. {_how(old)} {end}')
+        if new['hash'] != old['hash']:
+            raise InputError(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was {_title(old, "")}, '
+                             f'it is {_title(new, "")}. {end}')
+
+
+def warn_changes(recorded, cfg, path):
+    """Compare plugins before an evaluation: warn of those that have changed; `InputError` where a missing one's parts are needed.
+
+    Args:
+        recorded: records in the checkpoint.
+        cfg: resolved Config.
+        path: the checkpoint.
+    """
+    types = set(_types(cfg))
+    for old, new in pairs(recorded or (), records(cfg)):
+        if new is None:
+            gone = [part for part in old['parts'] if part.rpartition('/')[2] in types and not _registered(part)]
+            message = f'{path} was trained with the plugin {_title(old)}, which is not loaded.'
+            if gone:
+                raise InputError(f'{message} The config uses its part{"s" * (len(gone) > 1)} {", ".join(gone)}. {_how(old)}')
+            warnings.warn(message, stacklevel=3)
+        elif new['hash'] != old['hash']:
+            warnings.warn(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was {_title(old, "")}, '
+                          f'it is {_title(new, "")}. Results may differ.', stacklevel=3)
+
+
+def _registered(part):
+    room, _, name = part.rpartition('/')
+    return room in ALL and name in ALL[room].module_dict
+
+
+def describe(record):
+    """Return a record as one line: name, version, hash, the hashes that it had earlier in this run, and where it is."""
+    earlier = f', was {", ".join(record["before"])}' if record.get('before') else ''
+    return f'{_title(record)}{earlier}, from {record["package"] or record["source"]}'
+
+
+def _title(record, name=None):
+    words = [record['name'] if name is None else name, f'version {record["version"]}' if record['version'] else '', f'hash {record["hash"]}']
+    return ', '.join(w for w in words if w)
+
+
+def _how(record):
+    if record['kind'] == 'installed':
+        return f'Install the package {record["package"]}, or give the plugin: --plugin PATH, or plugins=[PATH] of dtbox.load.'
+    return f'It was {record["source"]}; give it with --plugin PATH, or plugins=[PATH] of dtbox.load.'

@@ -1,0 +1,206 @@
+"""What a run looks like: reconstructions while it goes; reconstructions, codebooks and loss curves at its end."""
+import contextlib
+import os
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+
+from dtbox.datasets import collate
+from dtbox.drawing.codebook_usage import Codebook, draw_codebooks
+from dtbox.drawing.curves import draw_curves
+from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
+from dtbox.drawing.strips import write_strip
+from dtbox.errors import InputError
+from dtbox.evaluation.functional import code_usage, psnr, seen_counts
+from dtbox.evaluation.functional.image_quality import to_unit
+from dtbox.hooks.log import read_history
+from dtbox.registry import HOOKS
+
+STRIP = 16
+"""Images in heldout.png, spread over the held-out sets; fewer where there are fewer."""
+
+
+@HOOKS.register_module()
+class Pictures(Hook):
+    """Draw into the run folder.
+
+    While the run goes `pictures/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final
+    evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics), `losses.png`, and `heldout.png`: `STRIP` held-out
+    images above their reconstructions, pixel by pixel, from which reports put sheets of several runs together. A recipe without decoder or
+    vocabularies gets the rest. Drawing changes neither weights nor random states. A picture that fails is logged, and the run
+    goes on; it ends with an error that names them, once checkpoint and metrics are written.
+
+    Args:
+        interval: iterations between two sheets; 0 draws at the end only.
+        count: images on such a sheet, spread over the held-out sets.
+        per_set: images of each held-out set in reconstructions.png.
+    """
+    priority = 'LOWEST'
+
+    def __init__(self, interval, count=8, per_set=16):
+        for name, value, least in (('interval', interval, 0), ('count', count, 1), ('per_set', per_set, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f'`{name}` is {value!r}; expected a whole number of at least {least}.', name)
+        self.interval, self.count, self.per_set = interval, count, per_set
+        self.batch, self.failed, self.reason = None, {}, ''
+
+    def before_train(self, runner):
+        """Find out whether there is something to reconstruct."""
+        self.failed, self.batch = {}, None
+        self.reason = 'the recipe has no decoder' if runner.core.tokenizer.decoder is None \
+            else 'there are no held-out images' if runner.val_loop is None else ''
+        if self.reason and get_rank() == 0:
+            runner.logger.info(f'No pictures of reconstructions: {self.reason}.')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Draw a sheet where one is due."""
+        done = runner.iter_done
+        if get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
+            self._try(runner, f'pictures/iter_{done:06d}.png', self._draw_some)
+
+    def after_train(self, runner):
+        """Draw what shows the whole run.
+
+        Raises:
+            RuntimeError: pictures could not be drawn; everything else of the run is complete.
+        """
+        if get_rank() != 0:
+            return
+        if not self.reason:
+            self._try(runner, 'reconstructions.png', self._draw_many)
+            self._try(runner, 'heldout.png', write_heldout)
+        self._try(runner, 'codebooks.png', draw_usage)
+        self._try(runner, 'losses.png', draw_history)
+        if self.failed:
+            listing = '; '.join(f'{name} ({type(e).__name__}: {e})' for name, e in self.failed.items())
+            raise RuntimeError(f'the run in {runner.work_dir} is complete, but pictures could not be drawn: '
+                               f'{listing}.') from next(iter(self.failed.values()))
+
+    def _try(self, runner, name, draw):
+        path = os.path.join(runner.work_dir, name)
+        try:
+            draw(runner, path)
+            if runner.visualizer._vis_backends and os.path.isfile(path):
+                runner.visualizer.add_image(name.split('/')[0].removesuffix('.png'), read_png(path), step=runner.iter_done)
+        except Exception as e:  # whatever a drawing library raises, it must not cost the run
+            first, self.failed[name] = not self.failed, e
+            runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run goes on.', exc_info=e if first else None)
+
+    def _draw_some(self, runner, path):
+        if self.batch is None:
+            dataset = runner.val_loop.dataloader.dataset
+            self.batch = collate([dataset[i] for i in choose(dataset, total=self.count)])
+        draw_sheet(reconstruct(runner, self.batch), path, f'{_name(runner)}: held-out images after {runner.iter_done:,} iterations')
+
+    def _draw_many(self, runner, path):
+        dataset = runner.val_loop.dataloader.dataset
+        batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
+        title = f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations'
+        draw_sheet(reconstruct(runner, batch), path, title, note='PSNR below each image.', differences=True, tile=128)
+
+
+def choose(dataset, total=None, each=None):
+    """Choose images, always the same of a dataset, evenly spaced within each of its sets.
+
+    Args:
+        dataset: has a length; where it has `sets` (set of each sample, in order), every set is represented.
+        total: how many in all (one of each set at least); or
+        each: how many of each set.
+
+    Returns:
+        list of indices, set by set.
+    """
+    members = {}
+    for i, name in enumerate(getattr(dataset, 'sets', None) or [''] * len(dataset)):
+        members.setdefault(name, []).append(i)
+    chosen = []
+    for number, indices in enumerate(members.values()):
+        share = each or max(1, total // len(members) + (number < total % len(members)))
+        share = min(share, len(indices))
+        chosen += [indices[i * len(indices) // share] for i in range(share)]
+    return chosen
+
+
+@contextlib.contextmanager
+def undisturbed(model):
+    """Put `model` into evaluation mode for a block, without gradient; leave every module's mode and all random states as they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def reconstruct(runner, batch):
+    """Run a Batch through the model of a runner; return its images and reconstructions as a `Group` for each set."""
+    core = runner.core
+    with undisturbed(core), core.autocast():
+        images = core.prepare(batch).images
+        made = core.tokenizer(images).reconstructions
+    scores = psnr(to_unit(images), to_unit(made)).cpu()
+    images, made = to_uint8(images), to_uint8(made)
+    names = batch.sets or ['held-out images'] * len(batch)
+    groups = []
+    for name in dict.fromkeys(names):
+        index = [i for i, n in enumerate(names) if n == name]
+        mean = float(scores[index].mean())
+        groups.append(Group(f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB', images[index], made[index],
+                            [f'{scores[i]:.1f} dB' for i in index]))
+    return groups
+
+
+def write_heldout(runner, path):
+    """Write heldout.png: the same images of a data set each time (see `choose`), named by set and key."""
+    dataset = runner.val_loop.dataloader.dataset
+    batch = collate([dataset[i] for i in choose(dataset, total=STRIP)])
+    groups = reconstruct(runner, batch)
+    sets, keys = batch.sets or [''] * len(batch), batch.keys or [f'image {i}' for i in range(len(batch))]
+    names = [(part, key) for part in dict.fromkeys(sets) for other, key in zip(sets, keys) if other == part]  # as the groups have them
+    write_strip(np.concatenate([g.inputs for g in groups]), np.concatenate([g.reconstructions for g in groups]), path, names)
+
+
+def draw_usage(runner, path):
+    """Draw codebooks.png from the last evaluation's CodeUsage; a log line where there is none."""
+    evaluator = runner.val_loop.evaluator if runner.val_loop is not None else None
+    usage = evaluator.find('CodeUsage') if evaluator is not None else None
+    histograms = usage.histograms() if usage is not None else {}
+    if not histograms:
+        if len(runner.core.tokenizer.vocabularies):
+            runner.logger.info('No picture of the codebooks: CodeUsage is not among the metrics, or there are no held-out images.')
+        return
+    panels = []
+    for name, depths in histograms.items():
+        for depth, histogram in enumerate(depths):
+            found = code_usage(histogram)
+            panels.append(Codebook(name, depth if len(depths) > 1 else None, seen_counts(histogram).numpy(), len(histogram),
+                                   found['usage'], found['perplexity'], int(found['dead'])))
+    pictures = evaluator.results()['counts']['all']
+    draw_codebooks(panels, path, f'{_name(runner)}: use of the codes on {pictures:,} held-out images')
+
+
+def draw_history(runner, path):
+    """Draw losses.png from history.jsonl; nothing where that is empty."""
+    rows = read_history(os.path.join(runner.work_dir, 'history.jsonl'))
+    if rows:
+        draw_curves(rows, path, f'{_name(runner)}: loss terms before their weights; the total is their weighted sum')
+
+
+def read_png(path):
+    """Read a PNG as a uint8 array [H, W, 3]."""
+    from PIL import Image
+    with Image.open(path) as image:
+        return np.asarray(image.convert('RGB'))
+
+
+def _name(runner):
+    return os.path.basename(os.path.abspath(runner.work_dir))

@@ -1,0 +1,73 @@
+"""What protocols share: their config, their hash, and the pass over the held-out pictures that most of them need."""
+import os
+
+from dtbox.config import load_config, resolve
+from dtbox.errors import InputError
+from dtbox.evaluation import SetEvaluator
+from dtbox.evaluation.stamps import digest, plain
+from dtbox.registry import PROTOCOLS
+
+
+class Protocol:
+    """A way to measure.
+
+    Args:
+        metrics: configs of METRICS that are measured in the common pass.
+
+    Attributes:
+        name: of the protocol, from its file.
+        hash: of its config, resolved; files count by their content.
+        needs_training: whether a metric learns from the training pictures.
+    """
+    name, hash = '', ''
+
+    def __init__(self, metrics=()):
+        self.metrics = list(metrics)
+
+    @property
+    def needs_training(self):
+        """Whether a metric learns from the training pictures (see EvalContext.bank)."""
+        return any('context.bank' in m.requires for m in self.evaluator().prototypes)
+
+    def evaluator(self):
+        """Return a new SetEvaluator of its metrics."""
+        evaluator = SetEvaluator(self.metrics)
+        evaluator.hash = self.hash
+        return evaluator
+
+    def finish(self, subject, evaluator, results, folder):
+        """Do what comes after the common pass: change `results`, leave files in `folder` (which is made when something is written).
+
+        Args:
+            subject: Subject (see `dtbox.protocols.measure`).
+            evaluator: the SetEvaluator of the pass.
+            results: dict of this protocol, as of `evaluate`.
+            folder: for files.
+
+        Returns:
+            list of lines for the screen.
+        """
+        return []
+
+
+@PROTOCOLS.register_module()
+class Scores(Protocol):
+    """Metrics in one pass over the held-out pictures, and nothing else."""
+
+
+def load_protocol(path, options=None):
+    """Return the Protocol of a config file.
+
+    Args:
+        path: a config with `protocol`, the config of a PROTOCOLS part.
+        options: dict of dotted key -> value to override.
+
+    Raises:
+        InputError: no such file, no such key, or a part that cannot be built.
+    """
+    cfg = resolve(load_config(path, options))._cfg_dict.to_dict()
+    if not isinstance(cfg.get('protocol'), dict):
+        raise InputError(f'{path} is no protocol: expected `protocol = dict(type=...)`, it has {", ".join(cfg) or "nothing"}.')
+    protocol = PROTOCOLS.build(cfg['protocol'], where='protocol')
+    protocol.name, protocol.hash = os.path.splitext(os.path.basename(str(path)))[0], digest(plain(cfg['protocol']))
+    return protocol

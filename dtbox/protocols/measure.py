@@ -1,0 +1,178 @@
+"""Measure one model by several protocols: the model runs once over the pictures, however many protocols read it."""
+import copy
+import os
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Callable, Optional
+
+import torch
+
+from dtbox import __version__
+from dtbox.apis.evaluation import open_model
+from dtbox.apis.loading import open_config
+from dtbox.config import known_keys, load_config, resolve, set_option
+from dtbox.errors import InputError
+from dtbox.evaluation import format_table, ranks
+from dtbox.evaluation.probes import Bank
+from dtbox.evaluation.retrieval import side_embeddings
+from dtbox.evaluation.stamps import called, data_hash, split_name
+from dtbox.extend.record import records
+from dtbox.training.build import check_required, val_dataloader
+from dtbox.training.loops import evaluate_all
+
+
+@dataclass
+class Subject:
+    """What is measured.
+
+    Attributes:
+        model: TokenizerTraining in evaluation, weights loaded.
+        cfg: resolved Config of the run, its held-out data replaced where others were given.
+        state: the checkpoint.
+        path: of the checkpoint.
+        loader: DataLoader of the held-out pictures.
+        opened: (run, checkpoint, options of the run, plugins) that it was opened with.
+        data: callable size -> config of the held-out DataLoader for pictures of that size; None where it is the run's own.
+    """
+    model: Any
+    cfg: Any
+    state: dict
+    path: str
+    loader: Any
+    opened: tuple
+    data: Optional[Callable] = None
+
+
+def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, plugins=(), folder=None, say=print):
+    """Measure a trained tokenizer.
+
+    Args:
+        run: run folder; or a config file, together with `checkpoint`.
+        protocols: list of Protocol (see `load_protocol`).
+        checkpoint: checkpoint file; None takes the run folder's.
+        data: config with `val_dataloader` (see configs/_base_/datasets) to measure on; None takes the run's held-out data. Its `image_size`
+            follows the model's.
+        options: dict of dotted key -> value; keys that the data config has go there, all others to the run's.
+        plugins: plugins that the config does not name.
+        folder: for the files that protocols leave, each in a folder of its name.
+        say: called with lines of text.
+
+    Returns:
+        dict: set -> METRIC@PROTOCOL -> value; `counts`, `skipped`, `missing`, `protocols` (see `dtbox.evaluation.stamps`) and `evaluation`.
+
+    Raises:
+        InputError: as `measure_run`; two protocols of one name; data without what every protocol needs.
+    """
+    start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
+    names = [p.name for p in protocols]
+    if not protocols or len(set(names)) < len(names):
+        raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.', '--protocol')
+    cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
+    model, state = open_model(cfg, path)
+    subject = Subject(model, cfg, state, path, val_dataloader(cfg.val_dataloader), opened, sized)
+    evaluators = {p.name: p.evaluator() for p in protocols}
+    bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
+    passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
+    found = evaluate_all(model, subject.loader, passing, bank) if passing else {}
+    for p in protocols:
+        found.setdefault(p.name, dict(all={}, skipped={}, counts={}, protocols={p.name: dict(hash=p.hash, data=data_hash(subject.loader.dataset))}))
+    for protocol in protocols:
+        place = os.path.join(folder or '.', protocol.name)
+        for line in protocol.finish(subject, evaluators[protocol.name], found[protocol.name], place):
+            say(line)
+    results = joined(found)
+    results['evaluation'] = dict(
+        config=str(run), checkpoint=path, data=str(data) if data else None, time=date, seconds=round(time.time() - start, 1),
+        device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
+    results['iteration'] = state.get('iteration')
+    return results
+
+
+def open_data(run, checkpoint, data, options, plugins):
+    """Return (resolved config of a run with the held-out data to measure on, checkpoint path, `opened` and `data` of Subject)."""
+    options, own = dict(options or {}), {}
+    if data is not None:
+        top = load_config(data)
+        own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
+    cfg, path = open_config(run, checkpoint, options, plugins)
+    opened = (run, checkpoint, options, plugins)
+    if data is None:
+        check_required(cfg, ('val_dataloader',))
+        return cfg, path, opened, None
+
+    def sized(size):
+        other = load_config(data, own)
+        if 'image_size' in other and 'image_size' not in own:
+            set_option(other, 'image_size', size)
+        check_required(other, ('val_dataloader',))
+        return resolve(other).val_dataloader
+    cfg.val_dataloader = sized(cfg.model.tokenizer.image_size)
+    return cfg, path, opened, sized
+
+
+def joined(found):
+    """Return the results of several protocols as one: metrics called METRIC@PROTOCOL."""
+    results = dict(skipped={}, protocols={}, counts=max((part['counts'] for part in found.values()), key=lambda c: (len(c), c.get('all', 0))))
+    for name, part in found.items():
+        for own, stamp in part['protocols'].items():
+            results['protocols'][own] = dict(stamp, counts=part['counts'])  # a protocol may see fewer pictures than another
+        if part.get('missing'):
+            results['missing'] = sorted({*results.get('missing', ()), *part['missing']})
+        results['skipped'].update({f'{label}@{name}': why for label, why in part['skipped'].items()})
+        for key, values in part.items():
+            if key in ('skipped', 'counts', 'missing', 'protocols'):
+                continue
+            results.setdefault(key, {}).update({called(metric, name): value for metric, value in values.items()})
+    return results
+
+
+def seen_by(results, name):
+    """Return the results of one protocol out of `joined` ones, its metrics by their plain names."""
+    view = dict(counts=results['protocols'][name].get('counts', results.get('counts', {})))
+    for key, values in results.items():
+        if key in ('evaluation', 'iteration', 'protocols', 'counts'):
+            continue
+        if key == 'skipped':
+            view[key] = {label[:-len(name) - 1]: why for label, why in values.items() if label.endswith(f'@{name}')}
+        elif isinstance(values, dict):
+            view[key] = {plain: v for k, v in values.items() for plain, protocol in [split_name(k)] if protocol == name}
+        else:
+            view[key] = values
+    return view
+
+
+def report_protocols(results):
+    """Return the results of `measure_protocols` as text: a table for each protocol."""
+    about = results['evaluation']
+    lines = [f'checkpoint  {about["checkpoint"]}', f'data        {about["data"] or "that of the run"}',
+             f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
+    for name, stamp in results['protocols'].items():
+        lines += ['', f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})', '', format_table(seen_by(results, name))]
+    return '\n'.join(lines)
+
+
+@torch.no_grad()
+def training_bank(subject, say):
+    """Return the Bank of the training pictures, prepared as the held-out ones are."""
+    data = copy.deepcopy(dict(subject.cfg.val_dataloader['dataset']))
+    if 'split' not in known_keys(data, 'val_dataloader.dataset'):
+        raise InputError(f'`{data.get("type")}` has no `split`, so there are no training pictures for k-NN and linear probes.',
+                         'val_dataloader.dataset')
+    data['split'] = 'train'
+    loader = val_dataloader(dict(subject.cfg.val_dataloader, dataset=data))
+    say(f'embedding {len(loader.dataset):,} training pictures for k-NN and linear probes')
+    rows, labels = {}, []
+    for batch in loader:
+        if not len(batch) or batch.labels is None:
+            continue
+        batch = subject.model.prepare(batch)
+        classed = (batch.labels >= 0).nonzero().flatten().cpu()
+        labels.append(batch.labels.cpu()[classed])
+        for side, value in side_embeddings(subject.model.predict(batch)).items():
+            if value is not None:
+                rows.setdefault(side, []).append(value.float().cpu()[classed])
+    if not labels:
+        raise InputError('the training pictures have no labels, so nothing can be learned from them for k-NN and linear probes.')
+    labels = [part for parts in ranks.gather_objects(labels) for part in parts]
+    return Bank({side: ranks.gather_rows(torch.cat(parts)) for side, parts in rows.items()}, torch.cat(labels))

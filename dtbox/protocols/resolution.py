@@ -1,0 +1,123 @@
+"""What resolution costs: one model over pictures of several sizes, by resized position tables and by tiles; table and plot."""
+import os
+import time
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+
+from dtbox.apis.evaluation import open_model
+from dtbox.apis.loading import open_config
+from dtbox.apis.tiles import reconstruct_tiled
+from dtbox.datasets import EvalSampler
+from dtbox.drawing.resolution_plot import draw_resolution
+from dtbox.errors import InputError
+from dtbox.evaluation import SetEvaluator, ranks
+from dtbox.files import write_atomic
+from dtbox.memory import Peak
+from dtbox.protocols.base import Protocol
+from dtbox.registry import PROTOCOLS
+from dtbox.structures import TokenizerOutput
+from dtbox.training.build import val_dataloader
+
+WAYS = ('resize', 'tiles')
+
+
+@PROTOCOLS.register_module()
+class Resolution(Protocol):
+    """One model at several sizes; leaves resolution.md and resolution.png.
+
+    `resize` builds the model for the larger pictures, its learned position tables resized bicubically; `tiles` reconstructs overlapping tiles of
+    the model's own size and blends them. The pictures are the held-out ones, prepared at each size: those must be at least as large, or
+    enlarging is what is measured. No teacher, no texts: metrics here are of reconstructions.
+
+    Args:
+        metrics: as in Protocol.
+        sizes: sides of the pictures in pixels.
+        ways: of 'resize' and 'tiles'.
+        overlap: of tiles, see `reconstruct_tiled`.
+        limit: pictures at most, the first ones.
+        batch: pictures at a time.
+    """
+
+    def __init__(self, metrics=(), sizes=(256, 384, 512, 768, 1024), ways=WAYS, overlap=0.25, limit=200, batch=4):
+        super().__init__(())
+        self.about, self.sizes, self.ways, self.overlap, self.limit, self.batch = list(metrics), list(sizes), list(ways), overlap, limit, batch
+        unknown = [w for w in self.ways if w not in WAYS]
+        if unknown or not self.ways or not self.sizes:
+            raise InputError(f'`ways` is {ways!r} and `sizes` {sizes!r}; expected some of {", ".join(WAYS)}, and at least one size.', 'ways')
+
+    def finish(self, subject, evaluator, results, folder):
+        """See Protocol."""
+        own, rows = subject.model.tokenizer.image_size, []
+        for size in self.sizes:
+            cfg = self._config(subject, size)
+            for way in self.ways:
+                if way == 'tiles' and size < max(own):
+                    continue
+                rows.append(dict(size=size, way=way, **self._measure(subject, cfg, size, way)))
+        table = resolution_table(rows)
+        for row in rows:
+            for name, value in row.items():
+                if name not in ('size', 'way', 'pictures') and value is not None:
+                    results.setdefault('all', {})[f'{name}/{row["way"]}/{row["size"]}'] = value
+        results['counts'] = {'all': rows[0]['pictures'] if rows else 0}
+        if ranks.rank() == 0:
+            write_atomic(os.path.join(folder, 'resolution.md'), table + '\n')
+            draw_resolution(rows, os.path.join(folder, 'resolution.png'), f'One model of {own[0]} pixels at other sizes')
+        return ['', *table.splitlines(), '', f'written to {os.path.join(folder, "resolution.md")} and resolution.png']
+
+    def _config(self, subject, size):
+        """Return the resolved config with pictures (and model) of another size."""
+        try:
+            return open_config(*subject.opened[:2], {**subject.opened[2], 'image_size': size}, subject.opened[3])[0]
+        except InputError as e:
+            raise InputError(f'the size of the pictures cannot be changed: {e} The config needs a variable `image_size` to which the model and the '
+                             'data refer.') from e
+
+    def _measure(self, subject, cfg, size, way):
+        data = dict(cfg.val_dataloader if subject.data is None else subject.data(size))
+        loader = val_dataloader(dict(data, batch_size=self.batch))
+        loader.sampler.indices = EvalSampler(min(self.limit, len(loader.dataset)), get_rank(), get_world_size()).indices
+        tokenizer = subject.model.tokenizer
+        if way == 'resize':
+            cfg.model.pop('teacher', None)
+            tokenizer = open_model(cfg, subject.path, resize=True)[0].tokenizer
+        run, scores = _reconstructor(tokenizer), SetEvaluator(self.about)
+        scores.setup(subject.model.eval_context(loader.dataset))
+        seen, seconds = 0, 0.0
+        with Peak() as peak, torch.no_grad():
+            for batch in loader:
+                if not len(batch):
+                    continue
+                batch = subject.model.prepare(batch)
+                begun = time.perf_counter()
+                if way == 'resize':
+                    made = run(batch.images)
+                else:
+                    made = reconstruct_tiled(batch.images, run, tokenizer.image_size, self.overlap)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                seconds += time.perf_counter() - begun
+                seen += len(batch)
+                scores.update(batch, TokenizerOutput(images=batch.images, reconstructions=made))
+        found, counts = scores.results()['all'], scores.results()['counts']
+        return dict(pictures=counts['all'], **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds=seconds / max(seen, 1),
+                    peak_mb=peak.megabytes)
+
+
+def _reconstructor(tokenizer):
+    def run(images):
+        return tokenizer.decode(tokenizer.encode(images, tokenizer.reads))
+    return run
+
+
+def resolution_table(rows):
+    """Return the rows as Markdown."""
+    names = [k for k in rows[0] if k not in ('size', 'way')] if rows else []
+    titles = dict(psnr='PSNR [dB]', ssim='SSIM', l1='L1', seconds='seconds per picture', peak_mb='peak memory [MB]')
+    spec = dict(psnr='.2f', ssim='.4f', l1='.4f', seconds='.3f', peak_mb=',.0f', pictures=',.0f')
+    lines = ['| size | by | ' + ' | '.join(titles.get(n, n) for n in names) + ' |', '|---:|---|' + '---:|' * len(names)]
+    for row in rows:
+        cells = ['–' if row.get(n) is None else format(row[n], spec.get(n, '.4g')) for n in names]
+        lines.append(f'| {row["size"]} | {row["way"]} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)

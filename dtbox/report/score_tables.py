@@ -1,0 +1,159 @@
+"""The tables of a report: scores, facts, paired differences, every metric of each set, every trial."""
+from dtbox.report import metric_names as names
+from dtbox.report import pairs
+from dtbox.report.experiment import HASHES
+from dtbox.report.metric_names import FACTS, kind_of, label, lower_is_better, shown
+from dtbox.report.statistics import mean_of
+from dtbox.report.tables import Cell, Column, Table
+
+INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
+BEST = '↑ more is better, ↓ less is better; bold: the best mean of a column, which need not be separable from the next.'
+PICTURES = 'Shares of hits also depend on which pictures are held out, which no interval over seeds shows: compare them by paired differences.'
+
+
+def means(experiment, metric):
+    """Return variant -> `Mean` of a metric or fact over its finished seeds, None where no seed has it."""
+    table = 'facts' if metric in FACTS else 'metrics'
+    return {v: mean_of(getattr(t, table)[metric] for t in experiment.of(v).values() if metric in getattr(t, table)) for v in experiment.variants}
+
+
+def score_table(experiment, metrics, name, title):
+    """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
+    found = {m: means(experiment, m) for m in metrics}
+    rows, gaps, several = [], False, False
+    for variant in experiment.variants:
+        count = len(experiment.of(variant))
+        row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
+        for metric in metrics:
+            mean = found[metric][variant]
+            text = shown(metric, mean and mean.value, mean and mean.half)
+            several = several or bool(mean and mean.half is not None)
+            if mean and mean.count < count:
+                text += f' (n {mean.count})'
+            gaps = gaps or (mean.count if mean else 0) < count
+            row.append(Cell(text, mean is not None and _best(mean.value, found[metric], metric),
+                            raw=(mean.value, mean.half, mean.count) if mean else ()))
+        rows.append(row)
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
+    columns += [Column(_graded(m, experiment.sets), (m, f'{m} ±', f'{m} n')) for m in metrics]
+    notes = [INTERVAL if several else 'One seed each: no intervals.', BEST]
+    if any(kind_of(m) == 'semantics' and names.is_share(m) for m in metrics):
+        notes.append(PICTURES)
+    if not all(map(names.is_graded, metrics)):
+        notes.append('Perplexity and the number of dead codes depend on the size of the codebook, so none is the best.')
+    if gaps:
+        notes.append('–: not measured; (n 2): measured in two seeds only.')
+    return Table(name, title, columns, rows, notes)
+
+
+def fact_table(experiment):
+    """Return the table of costs and sizes, or None where nothing is known."""
+    facts = [f for f in FACTS if any(f in t.facts for t in experiment.trials if t.done)]
+    if not facts:
+        return None
+    found = {f: means(experiment, f) for f in facts}
+    rows = []
+    for variant in experiment.variants:
+        cells = [Cell(shown(f, m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
+        rows.append([_name(experiment, variant), *cells])
+    notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.' if experiment.about else
+             'Means over seeds; the time is that of the training alone.']
+    if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
+        notes.append('The trials had different numbers of threads: their times do not compare.')
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(FACTS[f][0], (f,)) for f in facts)]
+    return Table('facts', 'Time, memory and size', columns, rows, notes)
+
+
+def paired_table(experiment, samples, metrics):
+    """Return the table of paired differences to the reference variant, or None where no two variants can be compared."""
+    reference = experiment.reference
+    if reference is None or not experiment.of(reference):
+        return None
+    others = [v for v in experiment.variants if v != reference and experiment.of(v)]
+    found = {(v, m): pairs.compare(experiment, samples, v, m) for v in others for m in metrics}
+    metrics = [m for m in metrics if any(found[v, m] for v in others)]
+    if not metrics:
+        return None
+    rows, seeds, gaps = [], set(), False
+    for variant in others:
+        shared = len(set(experiment.of(variant)) & set(experiment.of(reference)))
+        row = [_name(experiment, variant), Cell(str(shared), raw=(shared,))]
+        for metric in metrics:
+            d = found[variant, metric]
+            seeds |= {d.seeds} if d else set()
+            gaps = gaps or d is None or d.seeds < shared
+            row.append(_difference(d, metric, shared))
+        rows.append(row)
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
+    parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
+    columns += [Column(label(m, experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
+    return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, seeds, gaps))
+
+
+def _difference(d, metric, shared):
+    """The cell of a `Difference`; `shared` seeds could have gone into it."""
+    if d is None:
+        return Cell('–')
+    better = (d.value < 0) == lower_is_better(metric) if d.sure and d.seeds > 1 else None
+    low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
+    text = shown(metric, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
+    return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
+
+
+def _paired_notes(found, seeds, gaps):
+    counts = [d.pictures for d in found.values() if d]
+    most = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
+    notes = [f'Variant minus reference over the same {most} pictures or queries and the same seeds, with a 95 % interval; ▲ better and ▼ worse '
+             'where it leaves out 0. A point is one percent of the queries.',
+             'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992; half widths '
+             'of seeds and pictures added in squares). Intervals are not corrected for the number of comparisons: of those without any '
+             'difference, one in twenty leaves out 0 by chance. The CSV also has half widths over pictures alone, as if other seeds gave the same.']
+    if 1 in seeds:
+        notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds: no arrow.')
+    if gaps:
+        notes.append('–: no seed has scores of single pictures for both; (n 2): two seeds only have.')
+    return notes
+
+
+def detail_tables(experiment):
+    """Return tables of every metric, a table for each set and one for the use of the codes."""
+    metrics = sorted((m for m in experiment.metrics if not names.is_spread(m)), key=names.order_of)
+    tables = []
+    for part in ['all', *experiment.sets]:
+        scores = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) != 'codes']
+        codes = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) == 'codes']
+        if scores:
+            tables.append(score_table(experiment, scores, f'scores_{names.slug(part)}', f'Every score, {_set(part)}'))
+        if codes:
+            tables.append(score_table(experiment, codes, f'codes_{names.slug(part)}', f'Use of the codes, {_set(part)}'))
+    return tables
+
+
+def trial_table(experiment):
+    """Return the table of all trials."""
+    rows = []
+    for t in experiment.trials:
+        seconds = t.facts.get('seconds')
+        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown('seconds', seconds), raw=(seconds,))]
+        rows.append([*cells, *(Cell(t.hashes.get(h, '–'), raw=(t.hashes.get(h),)) for h in HASHES)])
+    columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True), Column('time [s]', ('seconds',))]
+    return Table('trials', 'Every trial', [*columns, *(Column(h.replace('_', ' '), (h,), words=True) for h in HASHES)], rows)
+
+
+def _set(part):
+    return 'all held-out pictures' if part == 'all' else f'held-out set {part}'
+
+
+def _name(experiment, variant):
+    return Cell(experiment.full(variant), raw=(experiment.name(variant),))
+
+
+def _graded(metric, sets):
+    return f'{label(metric, sets)}\u00a0{"↓" if lower_is_better(metric) else "↑"}' if names.is_graded(metric) else label(metric, sets)
+
+
+def _best(value, column, metric):
+    values = [m.value for m in column.values() if m is not None]
+    if len(set(values)) < 2 or not names.is_graded(metric):
+        return False
+    return value == (min(values) if lower_is_better(metric) else max(values))

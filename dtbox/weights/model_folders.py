@@ -1,0 +1,86 @@
+"""Weights in a model's folder, as Hugging Face, open_clip and timm lay it out: one file, or shards with an index; and from the hub."""
+import json
+import os
+
+from dtbox.errors import InputError, reason
+from dtbox.weights.state_dicts import load_state
+
+FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'open_clip_pytorch_model.bin',
+         'pytorch_model.bin.index.json')
+"""Names that a folder's weights have, the first one found is read."""
+
+
+def read_json(path):
+    """Read a JSON file; `InputError` where it is missing or broken."""
+    if not os.path.isfile(path):
+        raise InputError(f'{path} does not exist.')
+    try:
+        with open(path, encoding='utf-8') as f:
+            return json.load(f)
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f'{path} is no JSON file: {e}') from e
+
+
+def load_published(place, keep=None, hub=''):
+    """Load weights from a file, a folder or the hub.
+
+    Args:
+        place: a file or `dtbox://` name (see `load_state`); a model's folder; or 'hub', to fetch the model `hub`.
+        keep: callable key -> bool; other tensors are not read where the format allows (safetensors).
+        hub: Hugging Face's name of the model.
+
+    Returns:
+        (dict name -> tensor, the path that they came from).
+
+    Raises:
+        InputError: a folder without weights, shards that are missing, files that cannot be read, a hub that cannot be reached.
+    """
+    if place == 'hub':
+        place = fetch(hub)
+    if not os.path.isdir(place):
+        return _kept(place, keep), place
+    names = [n for n in FILES if os.path.isfile(os.path.join(place, n))]
+    if not names:
+        raise InputError(f'{place} holds no weights: expected one of {", ".join(FILES)}; there are: '
+                         f'{", ".join(sorted(os.listdir(place))[:12]) or "no files"}.')
+    path = os.path.join(place, names[0])
+    if not path.endswith('.index.json'):
+        return _kept(path, keep), path
+    table = read_json(path).get('weight_map')
+    if not isinstance(table, dict):
+        raise InputError(f'{path} has no `weight_map`; expected Hugging Face\'s index of shards.')
+    files = sorted({file for key, file in table.items() if keep is None or keep(key)})
+    gone = [f for f in files if not os.path.isfile(os.path.join(place, f))]
+    if gone:
+        raise InputError(f'{path} names shards that are not there: {", ".join(gone)}. Fetch them; the download may have been cut short.')
+    state = {}
+    for file in files:
+        state.update(_kept(os.path.join(place, file), keep))
+    lost = [k for k in table if (keep is None or keep(k)) and k not in state]
+    if lost:
+        raise InputError(f'{len(lost)} tensors that {path} names are in none of its shards, such as {lost[0]}. Fetch the folder again.')
+    return state, path
+
+
+def fetch(hub):
+    """Fetch a model's folder from the Hugging Face hub, or find it in its cache; returns the local folder."""
+    if not hub:
+        raise InputError('which model to fetch is not known. Give its name, such as google/siglip2-base-patch16-256, or a local folder as `weights`.')
+    try:
+        from huggingface_hub import snapshot_download
+        return snapshot_download(hub, allow_patterns=['*.json', '*.safetensors', '*.model'])
+    except Exception as e:
+        raise InputError(f'{hub} cannot be fetched from the Hugging Face hub ({reason(e)}). Download its config.json, model.safetensors and '
+                         'tokenizer.json elsewhere, and give their folder as `weights`.') from e
+
+
+def _kept(path, keep):
+    if path.endswith('.safetensors') and os.path.isfile(path) and keep is not None:
+        from safetensors import safe_open
+        try:
+            with safe_open(path, 'pt') as file:
+                return {key: file.get_tensor(key) for key in file.keys() if keep(key)}
+        except Exception as e:
+            raise InputError(f'the weights file {path} cannot be read ({reason(e)}). It may be half downloaded or not a weights file.') from e
+    state = load_state(path)
+    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
