@@ -47,11 +47,11 @@ def main(argv=None):
 
     from dtbox.apis import open_config
     from dtbox.evaluation import SetEvaluator
+    from dtbox.evaluation.loop import evaluate
     from dtbox.evaluation.table import format_table, to_json
     from dtbox.files import replacing, write_atomic
     from dtbox.training import checkpoint
     from dtbox.training.build import build_parts
-    from dtbox.training.loops import evaluate
     from dtbox.weights.state_dicts import load_into, with_prefix
     cfg, path = open_config(args.run, plugins=args.plugin)
     packed = {k: v.half().contiguous() for k, v in with_prefix(checkpoint.load(path)['state_dict'], 'tokenizer.').items()}

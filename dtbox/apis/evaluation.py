@@ -9,11 +9,11 @@ from dtbox import __version__
 from dtbox.apis.loading import open_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
+from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import records, warn_changes
 from dtbox.files import unused_path
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, check_required, val_dataloader
-from dtbox.training.loops import evaluate
 from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
 
 

@@ -14,12 +14,12 @@ from dtbox.apis.loading import open_config
 from dtbox.config import known_keys, load_config, resolve, set_option
 from dtbox.errors import InputError
 from dtbox.evaluation import format_table, ranks
+from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.evaluation.stamps import called, data_hash, split_name
 from dtbox.extend.record import records
 from dtbox.training.build import check_required, val_dataloader
-from dtbox.training.loops import evaluate_all
 
 
 @dataclass

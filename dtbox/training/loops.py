@@ -1,17 +1,16 @@
-"""The training and evaluation loops.
+"""The training loop and the loop that evaluates during training.
 
 The training loop counts iterations and asks its sampler for batch `iteration`, so that resuming is a matter of starting at
-another number. Evaluation runs one pass over the held-out sets.
+another number. Evaluation runs one pass over the held-out sets (`dtbox.evaluation.loop`).
 """
 import os
-from dataclasses import replace
 
 import torch
 from mmengine.dist import get_rank
 from mmengine.runner.base_loop import BaseLoop
 
 from dtbox.errors import Diverged, InputError
-from dtbox.evaluation.stamps import RECIPE, data_hash
+from dtbox.evaluation.loop import evaluate, flat
 from dtbox.training.checkpoint import NAME
 
 
@@ -164,56 +163,3 @@ class ValLoop(BaseLoop):
             self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
             self.runner.call_hook('after_val')
         return self.results
-
-
-def evaluate(model, dataloader, evaluator):
-    """Run a model over a dataloader and an evaluator.
-
-    Args:
-        model: TokenizerTraining.
-        dataloader: of Batch, each sample once over all ranks.
-        evaluator: SetEvaluator.
-
-    Returns:
-        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`; `protocols` says by what
-        hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
-    """
-    return evaluate_all(model, dataloader, {RECIPE: evaluator})[RECIPE]
-
-
-@torch.no_grad()
-def evaluate_all(model, dataloader, evaluators, bank=None):
-    """Run a model once over a dataloader and several evaluators: dict name -> SetEvaluator; returns dict name -> results as of `evaluate`.
-
-    Args:
-        model, dataloader: as for `evaluate`.
-        evaluators: dict name of the protocol -> SetEvaluator.
-        bank: see EvalContext.
-    """
-    training = model.training
-    model.eval()
-    try:
-        context = replace(model.eval_context(dataloader.dataset), bank=bank)
-        for evaluator in evaluators.values():
-            evaluator.setup(context)
-            if get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
-                evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
-        for batch in dataloader:
-            for evaluator in evaluators.values():
-                evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
-            if len(batch):
-                batch = model.prepare(batch)
-                outputs = model.predict(batch)
-                for evaluator in evaluators.values():
-                    evaluator.update(batch, outputs)
-        data = data_hash(dataloader.dataset)
-        return {name: dict(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
-                for name, evaluator in evaluators.items()}
-    finally:
-        model.train(training)
-
-
-def flat(results):
-    """dict set -> dict metric -> value, as one dict 'set/metric' -> number."""
-    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in ('skipped', 'protocols')
-            for name, value in values.items() if isinstance(value, (int, float))}

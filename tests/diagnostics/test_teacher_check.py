@@ -21,8 +21,8 @@ def test_scores_are_those_of_the_evaluation(cifar_shards, tmp_path, capsys):
     assert re.search(r'test +zeroshot_top1 +[0-9.]+ %', said) and 'Not measured' not in said
     from dtbox.config import load_config, resolve
     from dtbox.evaluation import SetEvaluator
+    from dtbox.evaluation.loop import evaluate
     from dtbox.training.build import build_parts
-    from dtbox.training.loops import evaluate
     parts = build_parts(resolve(load_config(CONFIG, dict(data_root=str(cifar_shards)))), 0, training=False)
     parts['model'].init_weights()
     whole = evaluate(parts['model'], parts['val'], SetEvaluator([dict(type='ZeroShot', templates=['a photo of a {}'])]))

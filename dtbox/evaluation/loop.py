@@ -1,0 +1,64 @@
+"""The evaluation pass: a model runs once over a dataloader of held-out sets, for one or several evaluators."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable, Iterable
+
+import torch
+from mmengine.dist import get_rank
+
+from dtbox.evaluation.evaluate import SetEvaluator
+from dtbox.evaluation.stamps import RECIPE, data_hash
+
+
+def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator) -> dict:
+    """Run a model over a dataloader and an evaluator.
+
+    Args:
+        model: what is trained; it has `eval_context(dataset)`, `prepare(batch)` and `predict(batch)`.
+        dataloader: of Batch, each sample once over all ranks.
+        evaluator: takes every batch with its outputs.
+
+    Returns:
+        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`; `protocols` says by what
+        hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
+    """
+    return evaluate_all(model, dataloader, {RECIPE: evaluator})[RECIPE]
+
+
+@torch.no_grad()
+def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEvaluator], bank: Callable | None = None) -> dict[str, dict]:
+    """Run a model once over a dataloader and several evaluators; returns name -> results as of `evaluate`.
+
+    Args:
+        model, dataloader: as for `evaluate`.
+        evaluators: name of the protocol -> SetEvaluator.
+        bank: see EvalContext.
+    """
+    training = model.training
+    model.eval()
+    try:
+        context = replace(model.eval_context(dataloader.dataset), bank=bank)
+        for evaluator in evaluators.values():
+            evaluator.setup(context)
+            if get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
+                evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
+        for batch in dataloader:
+            for evaluator in evaluators.values():
+                evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
+            if len(batch):
+                batch = model.prepare(batch)
+                outputs = model.predict(batch)
+                for evaluator in evaluators.values():
+                    evaluator.update(batch, outputs)
+        data = data_hash(dataloader.dataset)
+        return {name: dict(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
+                for name, evaluator in evaluators.items()}
+    finally:
+        model.train(training)
+
+
+def flat(results: dict) -> dict[str, float]:
+    """dict set -> dict metric -> value, as one dict 'set/metric' -> number."""
+    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in ('skipped', 'protocols')
+            for name, value in values.items() if isinstance(value, (int, float))}
