@@ -15,7 +15,7 @@ encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224',
                weights='dtbox://siglip-tiny-twemoji', prefix='encoders.trunk.trunk.')
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk='${encoder}'),
@@ -50,6 +50,6 @@ optim_wrapper = dict(
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=100)]
 seed = 0
 tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}

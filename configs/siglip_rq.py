@@ -15,5 +15,5 @@ model = dict(
 val_evaluator = [dict(type='TokenCosine'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
 optim_wrapper = dict(discriminator=None)
 hooks = [dict(type='Log', interval=20, show=('semantic_tokens',)), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=0)]
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=0)]
 tiny = dict(_delete_=True, batch_size=4, max_iters=2)

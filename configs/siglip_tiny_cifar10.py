@@ -14,7 +14,7 @@ max_iters = 3000
 start = 'dtbox://siglip-tiny-twemoji'
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk=dict(
@@ -38,6 +38,6 @@ optim_wrapper = dict(generator=dict(
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}', val_interval=1000)
 hooks = [dict(type='Log', interval=50, show=('contrastive',)), dict(type='Checkpoint', interval=250), dict(type='Results'),
-         dict(type='Pictures', interval=0)]
+         dict(type='Images', interval=0)]
 seed = 0
 tiny = {'batch_size': 4, 'max_iters': 2}

@@ -27,4 +27,4 @@ val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(typ
 optim_wrapper = dict(generator=dict(freeze=['encoders.trunk.trunk.norm.*', 'encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
                                     groups={'text.*': dict(lr_mult=0.3)}))
 hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=100)]

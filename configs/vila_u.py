@@ -21,4 +21,4 @@ model = dict(
 val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
                  dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
 hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Pictures', interval=100)]
+         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=100)]

@@ -14,7 +14,7 @@ quantizer = dict(type='VQ', size=1024, dim=32, codebook=dict(type='EMACodebook',
 convolution = dict(type='LinearProjection', norm=False)
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,),
@@ -44,6 +44,6 @@ optim_wrapper = dict(
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = [dict(type='Log', interval=20, show=('l2',)), dict(type='CodebookHealth', interval=20), dict(type='Checkpoint', interval=100),
-         dict(type='Results'), dict(type='Pictures', interval=100)]
+         dict(type='Results'), dict(type='Images', interval=100)]
 seed = 0
 tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}

@@ -15,6 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
 from dtbox.errors import InputError, closest
+from dtbox.renames import PARTS
 
 PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
            'parameter scheduler': 'mmengine.optim'}
@@ -74,6 +75,9 @@ class Slot(Registry):
                 found = self._candidates()
         if key in found:
             return found[key]
+        new = PARTS.get(self.name, {}).get(key)
+        if new is not None:
+            raise InputError(f'`{key}` of {self.name} is now called `{new}`. Write type={new!r}.')
         own = sorted(self.module_dict)
         raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
                          f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`, or by --plugin.')

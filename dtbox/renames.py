@@ -65,3 +65,9 @@ MODULES = {
     'dtbox.training.model': 'dtbox.training.tokenizer_task',
 }
 """Old dotted module -> new one. Modules below a package that moved follow it."""
+
+PARTS = {
+    'models': {'TokenizerTraining': 'TokenizerTask'},
+    'hooks': {'Pictures': 'Images'},
+}
+"""Registry -> old registered name -> new one."""

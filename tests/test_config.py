@@ -13,7 +13,7 @@ image_size = 16
 size = 8
 quantizer = dict(type='RQ', size='${size}', dim=4, depth=2)
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk=dict(type='TimmViT', name='vit_tiny_patch16_224', image_size='${image_size}')),
@@ -58,7 +58,7 @@ def test_chain_of_bases(write):
     ('model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(tap=3))))', r'^model\.tokenizer\.vocabularies\.pixel\.tap: .* Did you mean `taps`'),
     ('model = dict(tokenizer=dict(encoder=3))', r'^model\.tokenizer\.encoder: .* Did you mean `encoders`'),
     ('optim_wrapper = dict(generator=dict(clip_gard=3))', r'^optim_wrapper\.generator\.clip_gard: .* Did you mean `clip_grad`'),
-    ('train_cfg = dict(max_iter=3)\nmodel = dict(_delete_=True, type="TokenizerTraining", tokenizr=1)', r'^model\.tokenizr'),
+    ('train_cfg = dict(max_iter=3)\nmodel = dict(_delete_=True, type="TokenizerTask", tokenizr=1)', r'^model\.tokenizr'),
 ])
 def test_unknown_key_in_a_child(child, text, says):
     with pytest.raises(InputError, match=says):

@@ -11,7 +11,7 @@ encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', weights={weig
                model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 quantizer = dict(type='RQ', size=64, dim=8, depth=2)
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${{image_size}}', encoders=dict(trunk='${{encoder}}'),
         vocabularies=dict(pixel=dict(taps=1, quantizer='${{quantizer}}'), semantic=dict(taps=2, reinject=2, quantizer='${{quantizer}}')),
@@ -34,7 +34,7 @@ optim_wrapper = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total=6))
 train_cfg = dict(max_iters=6)
 hooks = [dict(type='Log', interval=2), dict(type='Checkpoint', interval=6), dict(type='Results'),
-         dict(type='Pictures', interval=3, count=4, per_set=6)]
+         dict(type='Images', interval=3, count=4, per_set=6)]
 seed = 0
 '''
 

@@ -25,7 +25,7 @@ quantizer = dict(type='RQ', size=16384, dim=32, depth=8,  # release: vq_pix, vq_
                  codebook=dict(type='EMACodebook', decay=0.99, restart=1.0))  # release: decay, restart_unused_codes
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk='${encoder}'),
@@ -59,7 +59,7 @@ train_cfg = dict(max_iters='${max_iters}', val_interval=39063, tolerate=10)
 amp = 'bfloat16'  # release: amp_bf16
 hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=100),
          dict(type='DiscriminatorHealth', interval=100), dict(type='Checkpoint', interval=2000), dict(type='Results'),
-         dict(type='Pictures', interval=10000)]
+         dict(type='Images', interval=10000)]
 seed = 0
 tiny = {'siglip': None, 'encoder.vision': dict(hidden_size=64, intermediate_size=96, num_attention_heads=4), 'batch_size': 2, 'max_iters': 2,
         'quantizer.size': 32, 'quantizer.depth': 2, 'num_workers': 0, 'amp': None, 'gan_start': 1,

@@ -19,5 +19,5 @@ optim_wrapper = dict(
     discriminator=None)
 param_scheduler = dict(generator=dict(warmup=100000), discriminator=None)  # older scripts
 hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_pooled')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]  # no discriminator to watch
+         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]  # no discriminator to watch
 tiny = {'model.teacher.share': 'auto'}  # random weights: student and teacher differ

@@ -19,4 +19,4 @@ optim_wrapper = dict(
     discriminator=None)
 param_scheduler = dict(discriminator=None)
 hooks = [dict(type='Log', interval=100, show=('semantic_tokens', 'semantic_pooled')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]  # no discriminator to watch
+         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]  # no discriminator to watch

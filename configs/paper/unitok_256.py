@@ -18,7 +18,7 @@ max_iters = 2500000  # one epoch of 1.28 B samples in batches of 512, on 8 GPUs
 quantizer = dict(type='MCQ', size=4096, dim=64, parts=8)  # release: 32,768 codes in 8 books, 64 channels
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk=dict(type='TimmViT', name='vitamin_large_256', checkpoint=True,
@@ -50,7 +50,7 @@ param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}
 train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)
 amp = 'bfloat16'
 hooks = [dict(type='Log', interval=100, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Pictures', interval=10000)]
+         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]
 seed = 0
 tiny = {'model.tokenizer.encoders.trunk.name': 'vitamin_small_224', 'model.tokenizer.encoders.trunk.model_args': dict(pos_embed='none', depth=2),
         'model.tokenizer.vocabularies.unified.taps': 2, 'model.tokenizer.decoder.width': 64, 'model.tokenizer.decoder.depth': 1,

@@ -16,7 +16,7 @@ max_iters = 520000
 quantizer = dict(type='VQ', size=1024, dim=256, codebook=dict(type='GradientCodebook'))
 
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(cnn=dict(type='CNNEncoder', channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2, latent_channels=256,
@@ -38,7 +38,7 @@ optim_wrapper = dict(  # 4.5e-6 for each picture of a batch of 96
     discriminator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))))
 train_cfg = dict(max_iters='${max_iters}', val_interval=50000, tolerate=10)
 hooks = [dict(type='Log', interval=100, show=('l1',)), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=5000), dict(type='Results'), dict(type='Pictures', interval=10000)]
+         dict(type='Checkpoint', interval=5000), dict(type='Results'), dict(type='Images', interval=10000)]
 seed = 0
 tiny = {'image_size': 64, 'model.tokenizer.encoders.cnn.channels': 32, 'model.tokenizer.decoder.channels': 32, 'quantizer.size': 32, 'batch_size': 2,
         'max_iters': 2, 'num_workers': 0, 'gan_start': 1}

@@ -51,7 +51,7 @@ def measure_run(run, checkpoint=None, options=None, plugins=()):
 
 
 def open_model(cfg, path, resize=False):
-    """Build the model of a resolved config and load a checkpoint: (TokenizerTraining on its device, the checkpoint).
+    """Build the model of a resolved config and load a checkpoint: (TokenizerTask on its device, the checkpoint).
 
     Args:
         cfg: resolved Config.
@@ -76,7 +76,7 @@ def load_teacher(model, state, path):
     """Load the weights of the model's teacher, where it has one, and check that the checkpoint was trained with the same.
 
     Args:
-        model: TokenizerTraining.
+        model: TokenizerTask.
         state: the checkpoint.
         path: its file, for the message.
 

@@ -108,7 +108,7 @@ def write(dst, cfg, tokenizer, words, made_from):
     size = '${image_size}'
     recipe = dict(
         image_size=cfg.pop('image_size'), data_root=None,
-        model=dict(type='TokenizerTraining', tokenizer=dict(cfg, image_size=size)),
+        model=dict(type='TokenizerTask', tokenizer=dict(cfg, image_size=size)),
         val_dataloader=dict(batch_size=16, dataset=dict(type='ImageFolder', data_root='${data_root}', split='heldout', pipeline=[
             dict(type='ResizeCrop', size=size), dict(type='PackImage')])),
         val_evaluator=[dict(type=t) for t in ('PSNR', 'SSIM', 'L1', 'Retrieval', 'ZeroShot', 'CodeUsage')])

@@ -78,7 +78,7 @@ def measure_share(images=16, size=256, batch_size=8):
     from dtbox.registry import MODELS
     encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_256')
     quantizer = dict(type='RQ', size=SIZE, dim=32, depth=DEPTH)
-    model = MODELS.build(dict(type='TokenizerTraining', tokenizer=dict(
+    model = MODELS.build(dict(type='TokenizerTask', tokenizer=dict(
         image_size=size, encoders=dict(trunk=encoder),
         vocabularies=dict(pixel=dict(taps=3, quantizer=quantizer), semantic=dict(taps=11, quantizer=quantizer, reinject=11)),
         decoder=dict(type='CNNDecoder', reads=['pixel']), head=dict(type='TrunkPool')), teacher=dict(encoder=encoder, layer=11))).eval()

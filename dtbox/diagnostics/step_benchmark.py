@@ -42,7 +42,7 @@ def recipe(stage, lpips, cache=None, net='vgg', size=256, codes=16384, vision=No
     rq = dict(type='RQ', size=codes, dim=32, depth=4)
     teacher = dict(encoder=encoder, layer=11, **(dict(cache=cache) if cache else {}))
     model = dict(
-        type='TokenizerTraining', teacher=teacher,
+        type='TokenizerTask', teacher=teacher,
         tokenizer=dict(image_size=size, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
                        vocabularies=dict(pixel=dict(taps={3: 1.0, 2: 0.6}, quantizer=rq), semantic=dict(taps=11, quantizer=rq, reinject=11)),
                        decoder=dict(type='CNNDecoder', reads=['pixel'], channels=64, multipliers=(1, 1, 2, 2, 4), blocks=2, latent_channels=256,
@@ -64,7 +64,7 @@ class Baseline:
     """The direct implementation.
 
     Args:
-        model: TokenizerTraining, for its networks and their weights.
+        model: TokenizerTask, for its networks and their weights.
         optim: its optimizers.
         stage: 0 or 1.
         text: whether the text tower is in memory; it is never run, as in the published code.

@@ -39,7 +39,7 @@ class Sides:
         return natural if natural and self.named[natural] is None else None
 
     def check(self, model):
-        """Raise `InputError` where a TokenizerTraining cannot have both sides, or none of its encoders is trained."""
+        """Raise `InputError` where a TokenizerTask cannot have both sides, or none of its encoders is trained."""
         criterion, tokenizer = model.criterion, model.tokenizer
         if tokenizer.decoder is None:
             raise InputError('the recipe has no decoder, so nothing that reconstruction could pull at; its encoder serves one aim only.')
@@ -91,7 +91,7 @@ def natural_side(loss):
 
 @contextlib.contextmanager
 def untouched(core):
-    """Run a block with gradient on a TokenizerTraining and leave no trace of it.
+    """Run a block with gradient on a TokenizerTask and leave no trace of it.
 
     Modes, buffers and random states are put back; quantizers are in evaluation mode, in which they collect nothing; the tokenizer is called
     without DistributedDataParallel, which would wait for a backward pass.
@@ -121,7 +121,7 @@ def untouched(core):
 
 
 def blocks_of(core):
-    """Return [(layer, its trainable parameters)] of a TokenizerTraining's encoders, the embedding first.
+    """Return [(layer, its trainable parameters)] of a TokenizerTask's encoders, the embedding first.
 
     A block consists of the parameters that a pass through it alone depends on, so no encoder needs to name them.
     """
@@ -143,7 +143,7 @@ def measure(core, batch, blocks, sides):
     """Measure the conflict on one batch, at the weights as they are.
 
     Args:
-        core: TokenizerTraining in training mode.
+        core: TokenizerTask in training mode.
         batch: Batch as the data loader gives it.
         blocks: as `blocks_of` returns them.
         sides: Sides.

@@ -24,7 +24,7 @@ STRIP = 16
 
 
 @HOOKS.register_module()
-class Pictures(Hook):
+class Images(Hook):
     """Draw into the run folder.
 
     While the run goes `pictures/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final

@@ -27,7 +27,7 @@ class Subject:
     """What is measured.
 
     Attributes:
-        model: TokenizerTraining in evaluation, weights loaded.
+        model: TokenizerTask in evaluation, weights loaded.
         cfg: resolved Config of the run, its held-out data replaced where others were given.
         state: the checkpoint.
         path: of the checkpoint.

@@ -103,7 +103,7 @@ def facts(model, adversarial=None):
     """Read the Facts of a model, on whatever device.
 
     Args:
-        model: TokenizerTraining, frozen as in training.
+        model: TokenizerTask, frozen as in training.
         adversarial: config of the adversarial loss, or None; it counts as active.
 
     Returns:

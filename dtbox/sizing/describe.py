@@ -111,7 +111,7 @@ def without_memory(cfg):
         cfg: resolved config of a recipe.
 
     Returns:
-        TokenizerTraining without LPIPS and, where it had LPIPS, without adaptive weight; list of the networks of LPIPS.
+        TokenizerTask without LPIPS and, where it had LPIPS, without adaptive weight; list of the networks of LPIPS.
 
     Raises:
         InputError: a model that cannot be built.

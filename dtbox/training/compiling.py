@@ -6,12 +6,12 @@ from dtbox.training.parallel import blocks_in
 
 
 def compile_parts(model, options):
-    """Compile encoder and text blocks (those of the teacher, too), decoder, discriminator and LPIPS's network of a TokenizerTraining, in place.
+    """Compile encoder and text blocks (those of the teacher, too), decoder, discriminator and LPIPS's network of a TokenizerTask, in place.
 
     State dicts keep their names. The first step of each part takes the time of compiling it.
 
     Args:
-        model: TokenizerTraining.
+        model: TokenizerTask.
         options: True, or a dict of torch.compile's arguments (mode, backend, dynamic, ...).
 
     Returns:

@@ -39,7 +39,7 @@ class DDP:
         self.options = dict(bucket_cap_mb=bucket_cap_mb, static_graph=static_graph, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def wrap(self, model, optim):
-        """Wrap a TokenizerTraining in place; nothing to do in one process."""
+        """Wrap a TokenizerTask in place; nothing to do in one process."""
         if is_distributed():
             from torch.nn.parallel import DistributedDataParallel
             ids = [torch.cuda.current_device()] if torch.cuda.is_available() else None
@@ -68,7 +68,7 @@ class FSDP2:
         self.reshard, self.blocks = bool(reshard_after_forward), tuple(blocks)
 
     def wrap(self, model, optim):
-        """Shard a TokenizerTraining in place, and let its optimizers (OptimWrapperDict) have the shards."""
+        """Shard a TokenizerTask in place, and let its optimizers (OptimWrapperDict) have the shards."""
         if not is_distributed():
             raise InputError('FSDP2 shards a model over processes, and there is one only. Start several with torchrun and --launcher pytorch, or '
                              'leave model_wrapper_cfg out.', 'model_wrapper_cfg')

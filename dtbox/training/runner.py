@@ -174,7 +174,7 @@ class Runner(MMRunner):
 
     @property
     def core(self):
-        """The TokenizerTraining itself."""
+        """The TokenizerTask itself."""
         return self.model
 
     def wrap_model(self, model_wrapper_cfg, model):

@@ -62,7 +62,7 @@ def build_ema(cfg):
 
 
 def place_model(model, optim, cfg):
-    """Move a TokenizerTraining to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
+    """Move a TokenizerTask to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
     if torch.cuda.is_available():
         model.to(torch.device('cuda', torch.cuda.current_device()))
     else:
@@ -99,11 +99,11 @@ def load_initial_weights(model, cfg, resumed=None):
 
 
 def start_from(model, path):
-    """Let a new run of a TokenizerTraining start from the weights of another (the stage before) or of a converted checkpoint: the tokenizer's, all
+    """Let a new run of a TokenizerTask start from the weights of another (the stage before) or of a converted checkpoint: the tokenizer's, all
     of them, and the discriminator's where both have one. Iterations are counted from 0.
 
     Args:
-        model: TokenizerTraining.
+        model: TokenizerTask.
         path: checkpoint or run folder.
 
     Returns:
@@ -126,7 +126,7 @@ def start_from(model, path):
 
 
 def load_model(model, state, path):
-    """Load a checkpoint's weights into a TokenizerTraining; `InputError` lists the keys that do not match."""
+    """Load a checkpoint's weights into a TokenizerTask; `InputError` lists the keys that do not match."""
     load_into(model, scattered(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
 
 

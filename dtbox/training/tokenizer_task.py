@@ -1,4 +1,4 @@
-"""TokenizerTraining: a tokenizer with what training adds - criterion, teacher, discriminator - and its training step.
+"""TokenizerTask: a tokenizer with what training adds - criterion, teacher, discriminator - and its training step.
 
 The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward,
 losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
@@ -24,7 +24,7 @@ AMP = {None: None, 'bfloat16': torch.bfloat16}
 
 
 @MODELS.register_module()
-class TokenizerTraining(BaseModel):
+class TokenizerTask(BaseModel):
     """A tokenizer in training.
 
     Args:

@@ -22,7 +22,7 @@ image_size = 32
 data_root = {photos!r}
 quantizer = dict(type='RQ', size=64, dim=8, depth=2)
 model = dict(
-    type='TokenizerTraining',
+    type='TokenizerTask',
     tokenizer=dict(
         image_size='${{image_size}}',
         encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 1), blocks=1, latent_channels=32, attention_resolutions=(), stem=4)),

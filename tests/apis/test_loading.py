@@ -53,7 +53,7 @@ def write_run(folder, **changes):
     """Write a run folder of a small tokenizer with random weights."""
     text = f'''
 image_size = 16
-model = dict(type='TokenizerTraining', tokenizer={dict(dict(
+model = dict(type='TokenizerTask', tokenizer={dict(dict(
         image_size='${image_size}', encoders=dict(trunk=dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(
             embed_dim=32, depth=2, num_heads=2, patch_size=4))), head=dict(type='TrunkPool'),
         vocabularies=dict(pixel=dict(taps=1, quantizer=dict(type='FSQ', levels=[8, 7, 6, 5]))),

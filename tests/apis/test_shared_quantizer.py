@@ -13,7 +13,7 @@ OPTIONS = {
     'model.tokenizer.quantizers': dict(joint=dict(type='JointVQ', size=64, members=dict(semantic=16, pixel=8))),
     'model.tokenizer.vocabularies.pixel.quantizer': 'joint', 'model.tokenizer.vocabularies.semantic.quantizer': 'joint',
     'hooks': [dict(type='CodebookHealth', interval=2), dict(type='Checkpoint', interval=4), dict(type='Results'),
-              dict(type='Pictures', interval=0, count=2, per_set=2)],
+              dict(type='Images', interval=0, count=2, per_set=2)],
     'train_cfg.max_iters': 4}
 
 

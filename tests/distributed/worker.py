@@ -116,7 +116,7 @@ def small_model(parts=None, **rest):
     rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
     torch.manual_seed(2)
     return MODELS.build(dict(
-        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2), **rest,
+        type='TokenizerTask', teacher=dict(encoder=encoder, layer=2), **rest,
         tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
                        decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32), **(parts or {}),
                        vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq)))))

@@ -58,7 +58,7 @@ class Along(Loss):
 
 
 class Core:
-    """As much of a TokenizerTraining as is asked: layer 1 feeds the reconstruction, layer 2 the pooled output."""
+    """As much of a TokenizerTask as is asked: layer 1 feeds the reconstruction, layer 2 the pooled output."""
 
     def __init__(self, **losses):
         encoder = Plane()
@@ -292,7 +292,7 @@ def two_ranks(rank, world):
     encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=2, num_heads=2, patch_size=8))
     torch.manual_seed(2)
     model = MODELS.build(dict(
-        type='TokenizerTraining', teacher=dict(encoder=encoder, layer=2),
+        type='TokenizerTask', teacher=dict(encoder=encoder, layer=2),
         tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), decoder=dict(type='LightCNNDecoder', width=32, blocks=1),
                        vocabularies=dict(codes=dict(taps=2, quantizer=dict(type='FSQ', levels=[3] * 8)))),
         losses=dict(pixels=dict(type='L2Loss'), tokens=dict(type='SemanticLoss', vocabulary='codes'))))

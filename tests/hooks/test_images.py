@@ -12,7 +12,7 @@ from PIL import Image
 from dtbox.drawing import sheets, strips
 from dtbox.errors import InputError
 from dtbox.hooks import images as pictures
-from dtbox.hooks.images import Pictures, choose, undisturbed
+from dtbox.hooks.images import Images, choose, undisturbed
 from dtbox.training import checkpoint
 from tests.tiny_run import train
 
@@ -105,7 +105,7 @@ def runner(tmp_path):
 
 @pytest.mark.parametrize('decoder, says', [(None, 'the recipe has no decoder'), (object(), 'there are no held-out images')])
 def test_nothing_to_reconstruct(tmp_path, caplog, decoder, says):
-    fake, hook = runner(tmp_path), Pictures(1)
+    fake, hook = runner(tmp_path), Images(1)
     fake.core.tokenizer.decoder = decoder
     with caplog.at_level(logging.INFO):
         hook.before_train(fake)
@@ -140,4 +140,4 @@ def test_undisturbed():
 @pytest.mark.parametrize('bad', [dict(interval=-1), dict(interval=2.5), dict(interval=5, count=0), dict(interval=5, per_set=True)])
 def test_bad_settings(bad):
     with pytest.raises(InputError, match='expected a whole number'):
-        Pictures(**bad)
+        Images(**bad)
