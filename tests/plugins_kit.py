@@ -66,7 +66,7 @@ def install(folder, package, entries, version='3.1'):
     """Make `folder`, once it is on sys.path, look as if a package with these entry points were installed."""
     info = folder / f'{package.replace("-", "_")}-{version}.dist-info'
     write(info / 'METADATA', f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n')
-    write(info / 'entry_points.txt', '[dtbox.extend]\n' + ''.join(f'{name} = {value}\n' for name, value in entries.items()))
+    write(info / 'entry_points.txt', '[dtbox.plugins]\n' + ''.join(f'{name} = {value}\n' for name, value in entries.items()))
 
 
 def forget_plugins():

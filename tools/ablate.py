@@ -4,7 +4,8 @@ import os
 import shlex
 import sys
 
-from dtbox.cli import add_config_options, main_guard
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options
 from dtbox.config.options import parse_options, parse_value
 from dtbox.errors import InputError, closest
 

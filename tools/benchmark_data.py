@@ -3,7 +3,7 @@ import argparse
 import os
 import tempfile
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 
 

@@ -1,7 +1,7 @@
 """Memory and time of an evaluation beside its model: python tools/benchmark_evaluation.py [--images 50000] [--captions]"""
 import argparse
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 
 

@@ -4,7 +4,8 @@ import os
 import statistics
 import tempfile
 
-from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.errors import InputError
 
 

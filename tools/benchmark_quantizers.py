@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 
 PLUGINS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'plugins')

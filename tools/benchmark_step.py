@@ -3,7 +3,7 @@ import argparse
 import statistics
 import tempfile
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 
 

@@ -1,7 +1,8 @@
 """Time training against a bare PyTorch loop of the same model and data: python tools/benchmark_training.py CONFIG [--iters N]"""
 import argparse
 
-from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 
 
 @main_guard

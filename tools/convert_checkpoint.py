@@ -1,7 +1,7 @@
 """Turn published weights into a run folder: python tools/convert_checkpoint.py dualtoken|vila_u|vqgan SRC DST"""
 import argparse
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 
 
 @main_guard

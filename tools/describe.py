@@ -1,7 +1,8 @@
 """Count a recipe before it runs: python tools/describe.py CONFIG [--gpus 8 --memory 80 --peak 312 --utilisation 0.4 --batch N]"""
 import argparse
 
-from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.errors import InputError
 
 

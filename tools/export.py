@@ -1,7 +1,8 @@
 """Give a tokenizer away: python tools/export.py RUN --to pretrained|torch|onnx --out DIR"""
 import argparse
 
-from dtbox.cli import add_plugin_option, main_guard
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_plugin_option
 
 
 @main_guard

@@ -6,7 +6,8 @@ and a model card. An entry that is there is replaced as a whole.
 import argparse
 import os
 
-from dtbox.cli import add_plugin_option, main_guard
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_plugin_option
 
 CARD = """# {name}
 

@@ -1,7 +1,8 @@
 """Print a config as training would see it, bases merged: python tools/print_config.py CONFIG [--resolved]"""
 import argparse
 
-from dtbox.cli import add_config_options, add_tiny_option, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 
 
 @main_guard

@@ -2,7 +2,8 @@
 import argparse
 import sys
 
-from dtbox.cli import add_plugin_option, main_guard
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_plugin_option
 
 
 @main_guard

@@ -1,7 +1,7 @@
 """Report on a grid or on runs: python tools/report.py GRID_DIR, or python tools/report.py RUN RUN ... --out DIR"""
 import argparse
 
-from dtbox.cli import main_guard
+from dtbox.cli.guard import main_guard
 
 
 def parse(argv=None):

@@ -1,7 +1,8 @@
 """Score the frozen encoder itself before training: python tools/teacher_check.py CONFIG_OR_RUN [--data CONFIG]"""
 import argparse
 
-from dtbox.cli import add_config_options, main_guard
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options
 from dtbox.config.options import parse_options
 from dtbox.errors import InputError
 

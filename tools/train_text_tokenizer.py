@@ -4,7 +4,8 @@
 """
 import argparse
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, read_config
 
 
 @main_guard

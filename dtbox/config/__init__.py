@@ -12,6 +12,7 @@ import re
 
 from mmengine.config import Config
 
+from dtbox.config.find import find_config
 from dtbox.errors import InputError, closest
 from dtbox.extend import as_list, load_named, load_plugins
 from dtbox.registry import ALL
@@ -41,7 +42,7 @@ def load_config(path, options=None, plugins=(), data=None, tiny=False):
     """Read a config file with its bases, load its plugins, apply overrides, and check every key.
 
     Args:
-        path: config file, or a run folder (its config.py).
+        path: config file, a run folder (its config.py), or a name that `find_config` knows.
         options: dict of dotted key -> value, as `--cfg-options` gives.
         plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that the config
             names by a place where it no longer is.
@@ -54,12 +55,10 @@ def load_config(path, options=None, plugins=(), data=None, tiny=False):
     """
     options = dict(options or {})
     given = load_plugins(plugins) + load_plugins(options.pop('plugins', None))
-    path = str(path)
+    path = find_config(path)
     folder = path if os.path.isdir(path) else None
     if folder:
         path = os.path.join(path, 'config.py')
-    if not os.path.isfile(path):
-        raise InputError(f'the config {path} does not exist.{_neighbours(path)}')
     found = []
     cfg = _read(path, given, found)
     if found or given:
@@ -111,12 +110,6 @@ def use_own_tokenizer(cfg, folder):
     text = (cfg.get('model') or {}).get('tokenizer', {}).get('text') or {}
     if os.path.isfile(file) and text.get('tokenizer', {}).get('file'):
         text['tokenizer']['file'] = os.path.abspath(file)
-
-
-def _neighbours(path):
-    folder = os.path.dirname(path) or '.'
-    files = [os.path.join(folder, f) for f in os.listdir(folder) if f.endswith('.py')] if os.path.isdir(folder) else []
-    return closest(path, files) or ' Give the path of a config file or of a run folder.'
 
 
 def _read(path, given, found):

@@ -1,4 +1,4 @@
-"""tools/plugins.py: what there is, a plugin to start from, and the contract as a table."""
+"""dtbox plugins: what there is, a plugin to start from, and the contract as a table."""
 import re
 import shutil
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from dtbox import testing
+from dtbox.cli import plugins
 from dtbox.config import load_config
 from dtbox.extend import catalog
 from dtbox.registry import ALL, QUANTIZERS
 from dtbox.testing import CHECKS
 from tests.plugins_kit import HEAD, SIGN, install, write
 from tests.plugins_kit import clean as clean  # noqa: F401
-from tools import plugins
 
 pytestmark = pytest.mark.usefixtures('clean')
 
@@ -35,7 +35,7 @@ def call(capsys, *words):
     """Run a command line; returns exit code, output, and what went to stderr."""
     code = 0
     try:
-        plugins.main([str(w) for w in words])
+        plugins.VERB.main([str(w) for w in words])
     except SystemExit as e:
         code = e.code
     return code, *capsys.readouterr()

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from dtbox.cli import add_config_options, main_guard, read_config
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, read_config
 from dtbox.config.options import parse_options
 from dtbox.errors import Diverged, InputError
 
@@ -52,7 +53,7 @@ def test_options_that_are_none(pair):
 @pytest.mark.parametrize('error, code, line', [
     (InputError('too big.', 'model.size'), 2, 'error: model.size: too big.\n'), (Diverged('`l2` is nan.'), 1, 'stopped: `l2` is nan.\n'),
     (OSError(errno.ENOSPC, 'No space left on device', 'a/b.pth'), 2, 'error: no space is left on the disk for a/b.pth. Make room and run the '
-     'command again (a run or grid goes on with --resume).\n'),
+     'command again (a run or grid resumes with --resume).\n'),
     (KeyboardInterrupt(), 130, 'interrupted.\n')])
 def test_errors_are_one_sentence(error, code, line, capsys):
     @main_guard

@@ -1,0 +1,41 @@
+"""Errors that a user can read: one sentence on stderr, and the exit code that says what kind it is."""
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Callable
+
+from dtbox.errors import Diverged, InputError, RankLost, Stopped
+from dtbox.files import no_room
+
+
+def main_guard(main: Callable) -> Callable:
+    """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
+
+    Exit codes: 2 for `InputError` and a full disk, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C. Any other
+    exception keeps its traceback.
+    """
+    @functools.wraps(main)
+    def guarded(argv: list[str] | None = None) -> object:
+        try:
+            return main(argv)
+        except InputError as e:
+            leave(f'error: {e}', 2)
+        except (Diverged, RankLost) as e:
+            leave(f'stopped: {e}', 1)
+        except Stopped as e:
+            leave(f'stopped: {e}', 143)
+        except OSError as e:
+            if not no_room(e):
+                raise
+            leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run the command again '
+                  '(a run or grid resumes with --resume).', 2)
+        except KeyboardInterrupt:
+            leave('interrupted.', 130)
+    return guarded
+
+
+def leave(line: str, code: int) -> None:
+    """Print a line on stderr and leave with an exit code."""
+    print(line, file=sys.stderr)
+    raise SystemExit(code) from None

@@ -1,0 +1,39 @@
+"""Options that several verbs share."""
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg-options and --plugin."""
+    parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
+                        help='override config keys that exist, such as train_cfg.max_iters=100')
+    add_plugin_option(parser)
+
+
+def add_tiny_option(parser: argparse.ArgumentParser) -> None:
+    """Add --tiny, for `read_config`."""
+    parser.add_argument('--tiny', action='store_true', help='apply the small values that the config names under `tiny`: the recipe runs '
+                                                            'in seconds, to try it before a long run')
+
+
+def add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    """Add --plugin."""
+    parser.add_argument('--plugin', action='append', default=[], metavar='PATH',
+                        help='folder, file or module with parts to register; may be given several times')
+
+
+def read_options(args: argparse.Namespace) -> dict:
+    """Return the overrides of --cfg-options, dotted key -> value."""
+    from dtbox.config.options import parse_options
+    return parse_options(args.cfg_options)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Return the config of parsed arguments, plugins loaded first."""
+    from dtbox.config import load_config
+    return load_config(args.config, read_options(args), args.plugin, getattr(args, 'data', None), getattr(args, 'tiny', False))

@@ -1,0 +1,64 @@
+"""A verb of the command line: what it is, its arguments, and what runs."""
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import Callable
+
+from dtbox.cli.guard import main_guard
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Help text that keeps the paragraphs of a description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return '\n\n'.join(textwrap.fill(' '.join(part.split()), width, initial_indent=indent, subsequent_indent=indent)
+                           for part in text.split('\n\n'))
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command `dtbox`.
+
+    Args:
+        name: what a user types after `dtbox`.
+        summary: what it does, one sentence without a full stop, for the list of verbs.
+        output: what it prints and writes.
+        example: one command.
+        add_arguments: adds the arguments to a parser. Must be quick: heavy packages are imported by `run`.
+        run: does the work; returns the exit code, None for 0. Its namespace has `typed`, the words after the verb.
+        detail: more sentences for `--help`.
+    """
+    name: str
+    summary: str
+    output: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], 'int | None']
+    detail: str = ''
+
+    def fill_parser(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Give a parser the arguments and the help of the verb; returns it."""
+        parser.formatter_class = HelpFormatter
+        parser.description = f'{self.summary}.{self.detail and " " + self.detail}\n\nOutput: {self.output}'
+        parser.epilog = f'Example: {self.example}'
+        self.add_arguments(parser)
+        return parser
+
+    def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
+        """Return the arguments of a command line without program and verb (default: that of the process)."""
+        words = sys.argv[1:] if argv is None else list(argv)
+        args = self.fill_parser(argparse.ArgumentParser(f'dtbox {self.name}')).parse_args(words)
+        args.typed = words
+        return args
+
+    def main(self, argv: list[str] | None = None) -> None:
+        """Run the verb; leaves with its exit code where that is not 0, and prints errors of users in one sentence (see `main_guard`)."""
+        @main_guard
+        def parse_and_run(argv: list[str] | None = None) -> int | None:
+            return self.run(self.parse(argv))
+        code = parse_and_run(argv)
+        if code:
+            raise SystemExit(code)
