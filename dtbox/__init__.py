@@ -5,10 +5,28 @@
     codes = tok.encode('photo.jpg')
 """
 import importlib
+import sys
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
+_RENAMES = 'dtbox.renames'
 
 _PUBLIC = {'load': 'dtbox.apis', 'Tokenizer': 'dtbox.apis', 'load_config': 'dtbox.config', 'InputError': 'dtbox.errors'}
+
+
+class _OldModules:
+    """Tells the new name of a module that has moved. Python asks the last finder of `sys.meta_path` only where all others found nothing."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Raise ModuleNotFoundError with the new name where `name` is in the table of `dtbox/renames.py`."""
+        if name.startswith('dtbox.') and not name.startswith('dtbox.renames'):
+            moved = importlib.import_module(_RENAMES).find_module(name)
+            if moved is not None:
+                raise ModuleNotFoundError(f'{moved.tell(name)} dtbox/CHANGELOG.md lists what has moved.')
+
+
+if not any(getattr(finder, '__name__', '') == '_OldModules' for finder in sys.meta_path):
+    sys.meta_path.append(_OldModules)
 
 
 def __getattr__(name):

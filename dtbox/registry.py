@@ -15,7 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
 from dtbox.errors import InputError, closest
-from dtbox.renames import PARTS
+from dtbox.renames import find_argument, find_name
 
 PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
            'parameter scheduler': 'mmengine.optim'}
@@ -41,6 +41,9 @@ def check_arguments(target, args, name):
     known = [k for k, p in parameters.items() if p.kind is not p.VAR_POSITIONAL]
     for key in args:
         if key not in known:
+            moved = find_argument(getattr(target, '__name__', ''), key)
+            if moved is not None:
+                raise InputError(f'{name} takes no argument `{key}`: {moved.tell(key)}')
             raise InputError(f'{name} takes no argument `{key}`.{closest(key, known)} It takes: {", ".join(known)}.')
     missing = [k for k in known if parameters[k].default is inspect.Parameter.empty and k not in args]
     if missing:
@@ -75,9 +78,9 @@ class Slot(Registry):
                 found = self._candidates()
         if key in found:
             return found[key]
-        new = PARTS.get(self.name, {}).get(key)
-        if new is not None:
-            raise InputError(f'`{key}` of {self.name} is now called `{new}`. Write type={new!r}.')
+        moved = find_name(self.name, key)
+        if moved is not None:
+            raise InputError(f'{moved.tell(key, self.name)} Write type={moved.new!r}.')
         own = sorted(self.module_dict)
         raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
                          f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`, or by --plugin.')

@@ -1,4 +1,15 @@
-"""What has moved or been renamed, so that old configs and plugins are told the new name. `dtbox/CHANGELOG.md` lists the same for people."""
+"""The one table of old and new names: old configs, plugins and imports get an error that names the new one.
+
+Whoever renames something public adds one entry here and one row to `dtbox/CHANGELOG.md`; `python -m dtbox.renames` prints the rows, and
+`tests/test_renames.py` compares the two. A value is the new name, of version `FIRST`, or a pair (new name, version). Where a thing is gone, the
+value is a sentence that says what to do instead.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FIRST = '0.2.0'
+"""Version of the entries that name none."""
 
 MODULES = {
     'dtbox.config_text': 'dtbox.config.text',
@@ -66,8 +77,90 @@ MODULES = {
 }
 """Old dotted module -> new one. Modules below a package that moved follow it."""
 
-PARTS = {
+NAMES = {
     'models': {'TokenizerTraining': 'TokenizerTask'},
     'hooks': {'Pictures': 'Images'},
 }
-"""Registry -> old registered name -> new one."""
+"""Registry, by its own name -> old registered name -> new one."""
+
+ARGUMENTS = {
+}
+"""Registered name, or the name of the class -> old constructor argument -> new one."""
+
+KEYS = {
+}
+"""Old dotted path of a config key -> new one."""
+
+
+class Renamed(NamedTuple):
+    """What has become of an old name.
+
+    Attributes:
+        new: new name, or a sentence where there is none.
+        since: version of dtbox.
+    """
+    new: str
+    since: str
+
+    def tell(self, old: str, room: str = '') -> str:
+        """Return one sentence that names the new name; `room` says where the old one was looked up."""
+        if ' ' in self.new:
+            return f'`{old}` is gone since dtbox {self.since}. {self.new}'
+        place = f' of {room}' if room else ''
+        return f'`{old}`{place} is now called `{self.new}` (since dtbox {self.since}).'
+
+
+def find_module(name: str) -> Renamed | None:
+    """Return what has become of a module; modules below a package that has moved follow it."""
+    parts = name.split('.')
+    for count in range(len(parts), 0, -1):
+        moved = _read(MODULES, '.'.join(parts[:count]))
+        if moved is not None:
+            return Renamed('.'.join([moved.new, *parts[count:]]), moved.since)
+    return None
+
+
+def find_name(registry: str, name: str) -> Renamed | None:
+    """Return what has become of a registered name; `registry` is the registry's own name."""
+    return _read(NAMES.get(registry, {}), name)
+
+
+def find_argument(owner: str, name: str) -> Renamed | None:
+    """Return what has become of a constructor argument; `owner` is the name of the class."""
+    return _read(ARGUMENTS.get(owner, {}), name)
+
+
+def find_key(path: str) -> Renamed | None:
+    """Return what has become of a config key, by its dotted path; keys below one that has moved follow it."""
+    parts = path.split('.')
+    for count in range(len(parts), 0, -1):
+        moved = _read(KEYS, '.'.join(parts[:count]))
+        if moved is not None:
+            return moved if ' ' in moved.new else Renamed('.'.join([moved.new, *parts[count:]]), moved.since)
+    return None
+
+
+def _read(table: dict, old: str) -> Renamed | None:
+    value = table.get(old)
+    if value is None:
+        return None
+    return Renamed(value, FIRST) if isinstance(value, str) else Renamed(*value)
+
+
+def list_rows() -> dict[str, list[str]]:
+    """Return the rows of the tables in `dtbox/CHANGELOG.md`: heading -> lines of Markdown."""
+    names = [(f'{registry}: ', table) for registry, table in NAMES.items()]
+    arguments = [(f'`{owner}`: ', table) for owner, table in ARGUMENTS.items()]
+    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments, 'Config keys': [('', KEYS)]}
+    return {heading: [_row(owner, old, table) for owner, table in parts for old in table] for heading, parts in tables.items()}
+
+
+def _row(owner: str, old: str, table: dict) -> str:
+    moved = _read(table, old)
+    new = moved.new if ' ' in moved.new else f'`{moved.new}`'
+    return f'| {owner}`{old}` | {new} | {moved.since} |'
+
+
+if __name__ == '__main__':
+    for title, lines in list_rows().items():
+        print('\n'.join([f'### {title}', '', '| old | new | since |', '|---|---|---|', *lines, '']))

@@ -3,7 +3,7 @@ import pytest
 import torch.nn as nn
 
 from dtbox.errors import InputError, closest, need_package, reason
-from dtbox.registry import ALL, DATASETS, HOOKS, METRICS, MODELS, QUANTIZERS, SCHEDULES, Slot, check_arguments
+from dtbox.registry import ALL, DATASETS, METRICS, QUANTIZERS, SCHEDULES, Slot, check_arguments
 
 
 @pytest.fixture
@@ -123,11 +123,3 @@ def test_missing_package_says_what_to_install():
     assert need_package('json', 'x', 'y').dumps([]) == '[]'
     with pytest.raises(InputError, match=r'the ghost needs the package `no_such_package`.*pip install "dtbox\[ghosts\]"'):
         need_package('no_such_package', 'ghosts', 'the ghost')
-
-
-@pytest.mark.parametrize('registry, old, new', [(MODELS, 'TokenizerTraining', 'TokenizerTask'), (HOOKS, 'Pictures', 'Images')])
-def test_old_names_tell_the_new_one(registry, old, new):
-    """The old registered name of a part is an error that names the new one, which is registered."""
-    with pytest.raises(InputError, match=f"^at: `{old}` of {registry.name} is now called `{new}`. Write type='{new}'."):
-        registry.build(dict(type=old), where='at')
-    assert registry.get(new).__name__ == new
