@@ -72,7 +72,7 @@ MODULES = {
     'dtbox.report.names': 'dtbox.report.metric_names',
     'dtbox.report.scores': 'dtbox.report.score_tables',
     'dtbox.report.disk': 'dtbox.report.run_files',
-    'dtbox.report.make': 'dtbox.report.build',
+    'dtbox.report.make': 'dtbox.report.assembly',
     'dtbox.training.model': 'dtbox.training.tokenizer_task',
 }
 """Old dotted module -> new one. Modules below a package that moved follow it."""

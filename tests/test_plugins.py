@@ -9,7 +9,7 @@ from mmengine.registry import VISBACKENDS
 from dtbox import extend as plugins
 from dtbox.errors import InputError
 from dtbox.extend.find import content_hash
-from dtbox.extend.load import parts_of
+from dtbox.extend.plugin import parts_of
 from dtbox.registry import ALL, DATASETS, HEADS, HOOKS, LOSSES, METRICS, QUANTIZERS
 from tests.plugins_kit import HEAD, SIGN, install, write
 from tests.plugins_kit import clean as clean  # noqa: F401

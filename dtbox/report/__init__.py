@@ -4,6 +4,6 @@
 differences, Pareto front; `pairs` scores of single pictures; `tables` one table in four languages; `scores` the tables; `figures` the figures;
 `page` the HTML (page.html, style.css); `make` puts it all together.
 """
-from dtbox.report.build import build
+from dtbox.report.assembly import build
 
 __all__ = ['build']

@@ -139,7 +139,7 @@ def render(experiment, parts, folder, command):
 
     Args:
         experiment: Experiment.
-        parts: dict of what `dtbox.report.build.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
+        parts: dict of what `dtbox.report.assembly.assemble` made: `scores`, `paired`, `facts`, `details`, `trials` (Table or None, lists of them),
             `figures`, `warnings`.
         folder: of the report; its figures are read from figures/.
         command: that makes the report.

@@ -63,7 +63,7 @@ def test_plugins_and_deaths(plugin):
 
 def test_one_rank_raises_while_the_other_waits():
     begin, before = time.monotonic(), list(SHARED.processes)
-    with pytest.raises(RankError, match=r'rank 1 raised ValueError in test_ranks.py:\d+: rank one has enough'):
+    with pytest.raises(RankError, match=r'rank 1 raised ValueError in test_rank_group.py:\d+: rank one has enough'):
         SHARED.run(job, 'raise', 0)
     assert time.monotonic() - begin < 60 and not any(p.is_alive() for p in before) and SHARED.processes == []
 

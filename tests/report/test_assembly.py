@@ -155,8 +155,8 @@ def test_plain_runs(tiny_run, tmp_path, capsys):
 
 
 def test_only_reports_are_replaced(page, grid, tmp_path, monkeypatch):
-    from dtbox.report import build as make
-    monkeypatch.setattr(make, 'assemble', lambda experiment, folder: os.makedirs(os.path.join(folder, 'figures')) or dict(figures=[], warnings=[]))
+    from dtbox.report import assembly
+    monkeypatch.setattr(assembly, 'assemble', lambda experiment, folder: os.makedirs(os.path.join(folder, 'figures')) or dict(figures=[], warnings=[]))
     out = tmp_path / 'report'
     shutil.copytree(page.parent, out)
     build(grid, out)
@@ -179,26 +179,26 @@ def test_only_reports_are_replaced(page, grid, tmp_path, monkeypatch):
 
 
 def test_a_build_that_fails_leaves_the_old_report(page, grid, tmp_path, monkeypatch):
-    from dtbox.report import build as make
+    from dtbox.report import assembly
     out = tmp_path / 'report'
     shutil.copytree(page.parent, out)
     before = (out / 'index.html').read_bytes()
 
     def broken(*args):
         raise OSError('disk full')
-    monkeypatch.setattr(make, 'render', broken)
-    monkeypatch.setattr(make, 'assemble', lambda experiment, folder: dict(figures=[], warnings=[]))
+    monkeypatch.setattr(assembly, 'render', broken)
+    monkeypatch.setattr(assembly, 'assemble', lambda experiment, folder: dict(figures=[], warnings=[]))
     with pytest.raises(InputError, match='cannot be written to .*disk full'):
         build(grid, out)
     monkeypatch.undo()
-    monkeypatch.setattr(make, 'assemble', lambda experiment, folder: dict(figures=[], warnings=[]))
+    monkeypatch.setattr(assembly, 'assemble', lambda experiment, folder: dict(figures=[], warnings=[]))
     rename = os.rename
 
     def refuse(src, dst):
         if src.endswith('.part'):
             raise OSError('no')
         rename(src, dst)
-    monkeypatch.setattr(make.os, 'rename', refuse)
+    monkeypatch.setattr(assembly.os, 'rename', refuse)
     with pytest.raises(InputError, match='cannot be written to .*no'):
         build(grid, out)
     assert (out / 'index.html').read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['report']
