@@ -156,7 +156,10 @@ def test_plain_runs(tiny_run, tmp_path, capsys):
 
 def test_only_reports_are_replaced(page, grid, tmp_path, monkeypatch):
     from dtbox.report import assembly
-    monkeypatch.setattr(assembly, 'assemble', lambda experiment, folder: os.makedirs(os.path.join(folder, 'figures')) or dict(figures=[], warnings=[]))
+    def assemble(experiment, folder):
+        os.makedirs(os.path.join(folder, 'figures'))
+        return dict(figures=[], warnings=[])
+    monkeypatch.setattr(assembly, 'assemble', assemble)
     out = tmp_path / 'report'
     shutil.copytree(page.parent, out)
     build(grid, out)
