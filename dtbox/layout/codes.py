@@ -1,0 +1,162 @@
+"""Which codes an image has: streams of codes, and the number of each code among all of them.
+
+A stream is what one quantizer gives: codes [B, N, Q] on a `TokenLayout` of N tokens. Flat ids number the codes of all
+streams and depths without a gap, so that a language model needs one table: id = offset of stream and depth + code.
+
+Legend: B batch, N tokens, Q codes per token (depths), L flat ids of an image.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from dtbox.errors import InputError, closest
+from dtbox.layout.orders import CodeOrder, join_ids, split_ids
+from dtbox.layout.stream_layout import StreamLayout
+
+STREAMS = CodeOrder()
+"""The order of flat ids where none is given: stream after stream, token by token, depth fastest."""
+
+
+@dataclass(frozen=True)
+class CodeLayout:
+    """The streams of codes of a tokenizer, in order.
+
+    Attributes:
+        streams: one StreamLayout each, of different names.
+    """
+    streams: tuple[StreamLayout, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'streams', tuple(self.streams))
+        if len(set(self.names)) < len(self.streams):
+            raise InputError(f'streams need different names; got {", ".join(self.names)}.', 'streams')
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the streams."""
+        return [stream.name for stream in self.streams]
+
+    def stream(self, name: str) -> StreamLayout:
+        """Return the stream of that name; `InputError` with the closest one where there is none."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise InputError(f'there is no stream `{name}`.{closest(name, self.names)} There are: '
+                         f'{", ".join(self.names) or "none"}.')
+
+    @property
+    def offsets(self) -> dict[str, list[int]]:
+        """Stream -> first flat id of each depth."""
+        table, start = {}, 0
+        for stream in self.streams:
+            table[stream.name] = [start + sum(stream.sizes[:depth]) for depth in range(len(stream.sizes))]
+            start += sum(stream.sizes)
+        return table
+
+    @property
+    def flat_size(self) -> int:
+        """Number of flat ids: the sum of all sizes over streams and depths."""
+        return sum(sum(stream.sizes) for stream in self.streams)
+
+    def count_ids(self, names: Optional[Iterable[str]] = None) -> int:
+        """Return the number L of flat ids of an image, for some streams or all."""
+        return sum(stream.tokens * len(stream.sizes) for stream in self._pick(names))
+
+    def flat_ids(self, codes: Mapping[str, Tensor], order: CodeOrder = STREAMS) -> Tensor:
+        """Codes -> ids [B, L] int64 in [0, flat_size).
+
+        Args:
+            codes: stream -> [B, N, Q], of all streams or some.
+            order: how the codes follow one another.
+
+        Raises:
+            InputError: no codes, an unknown or continuous stream, codes of another shape or out of range.
+        """
+        if not codes:
+            raise InputError('there are no codes; expected those of at least one stream.')
+        ids, streams, offsets = {}, self._pick(codes), self.offsets
+        for stream in streams:
+            value = codes[stream.name]
+            stream.check(value)
+            ids[stream.name] = value + torch.tensor(offsets[stream.name], device=value.device)
+        return join_ids(ids, {stream.name: stream.layout for stream in streams}, order)
+
+    def from_flat_ids(self, ids: Tensor, names: Optional[Iterable[str]] = None,
+                      order: CodeOrder = STREAMS) -> dict[str, Tensor]:
+        """Ids [B, L] as `flat_ids` gives them -> dict stream -> codes [B, N, Q].
+
+        Args:
+            ids: int64.
+            names: streams that the ids hold; None for all.
+            order: the one that the ids were made with.
+
+        Raises:
+            InputError: a length that does not fit, or an id outside its stream and depth.
+        """
+        streams = self._pick(names)
+        for stream in streams:
+            stream.need_codes()
+        length = sum(stream.tokens * len(stream.sizes) for stream in streams)
+        if ids.ndim != 2 or ids.shape[1] != length:
+            raise InputError(f'ids have the shape {list(ids.shape)}; expected [B, {length}] for '
+                             f'{", ".join(stream.name for stream in streams)}.')
+        codes = split_ids(ids, {stream.name: stream.layout for stream in streams},
+                          {stream.name: len(stream.sizes) for stream in streams}, order)
+        for stream in streams:
+            codes[stream.name] = codes[stream.name] - torch.tensor(self.offsets[stream.name], device=ids.device)
+            stream.check(codes[stream.name])
+        return codes
+
+    def _pick(self, names: Optional[Iterable[str]]) -> list[StreamLayout]:
+        """Streams of these names (None for all), in the order of the layout."""
+        wanted = self.names if names is None else [self.stream(name).name for name in names]
+        return [stream for stream in self.streams if stream.name in wanted]
+
+    def select(self, names: Iterable[str]) -> CodeLayout:
+        """Return the layout of some streams alone. Its flat ids start at 0."""
+        return CodeLayout(tuple(self._pick(names)))
+
+    def restrict(self, depths: Optional[Mapping[str, tuple[int, int]]] = None,
+                 groups: Optional[Mapping[str, tuple[int, ...]]] = None) -> CodeLayout:
+        """Return a layout whose streams hold a range of depths, or codes cut into groups of bits; its ids start at 0.
+
+        Args:
+            depths: stream -> (first, stop) depth of the quantizer.
+            groups: stream -> bits of each group, highest bits first.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for key, values in (('depths', depths), ('groups', groups)):
+            for name, value in (values or {}).items():
+                changes.setdefault(self.stream(name).name, {})[key] = value
+        return CodeLayout(tuple(replace(stream, **changes.get(stream.name, {})) for stream in self.streams))
+
+    def extract(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Quantizers' codes, by stream -> those of this layout; see `StreamLayout.extract`."""
+        return {name: self.stream(name).extract(value) for name, value in codes.items()}
+
+    def restore(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Codes of this layout, by stream -> the quantizers' codes; see `StreamLayout.restore`."""
+        return {name: self.stream(name).restore(value) for name, value in codes.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the layout as a plain dict, as JSON writes it into run folders and files of codes."""
+        return dict(streams=[stream.to_dict() for stream in self.streams])
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> CodeLayout:
+        """Return the layout that `to_dict` described; `InputError` for anything else."""
+        listed = isinstance(values, Mapping) and isinstance(values.get('streams'), (list, tuple))
+        if not listed or len(values) > 1:
+            raise InputError(f'a layout of codes is {values!r}; expected a dict with the list `streams`.')
+        streams = []
+        for i, stream in enumerate(values['streams']):
+            try:
+                streams.append(StreamLayout.from_dict(stream))
+            except InputError as e:
+                raise e.within(f'streams.{i}') from e
+        return CodeLayout(tuple(streams))
