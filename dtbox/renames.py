@@ -74,8 +74,11 @@ MODULES = {
     'dtbox.report.disk': 'dtbox.report.run_files',
     'dtbox.report.make': 'dtbox.report.assembly',
     'dtbox.training.model': 'dtbox.training.tokenizer_task',
+    'dtbox.training.agreement': 'dtbox.distributed',
+    'dtbox.evaluation.ranks': 'dtbox.distributed',
+    'dtbox.quantizers.codebooks.sum_over_ranks': 'dtbox.distributed.sum_in_place',
 }
-"""Old dotted module -> new one. Modules below a package that moved follow it."""
+"""Old dotted module, or function of one, -> new one. Modules below a package that moved follow it."""
 
 NAMES = {
     'models': {'TokenizerTraining': 'TokenizerTask'},

@@ -8,9 +8,9 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-from mmengine.dist import barrier, is_main_process
 from PIL import Image
 
+from dtbox import distributed
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards import list_shards, read_shards
@@ -189,15 +189,12 @@ def _from_batch(path):
 
 
 def _download(root):
-    """Let torchvision fetch the data; where there are several processes, the first does it."""
-    error = None
-    if is_main_process():
+    """Let torchvision fetch the data; rank 0 does it for all ranks."""
+    def fetch():
         try:
             from torchvision.datasets import CIFAR10 as Fetcher
             Fetcher(str(root), download=True)
         except Exception as e:  # network, disk, a broken archive
-            error = e
-    barrier()
-    if error is not None:
-        raise InputError(f'CIFAR-10 could not be fetched into {root} ({reason(error)}). Check the network and the disk, '
-                         'or copy the data there by hand.') from error
+            raise InputError(f'CIFAR-10 could not be fetched into {root} ({reason(e)}). Check the network and the disk, '
+                             'or copy the data there by hand.') from e
+    distributed.run_on_first_rank(fetch)

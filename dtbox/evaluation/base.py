@@ -14,8 +14,8 @@ from typing import Callable, Dict, List, Optional, Tuple
 import torch
 from mmengine.logging import print_log
 
+from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation import ranks
 from dtbox.evaluation.samples import SampleScores
 
 REASONS = {
@@ -172,14 +172,14 @@ class Metric:
         if self.synced:
             return
         layout = {k: (*v.shape, *(['sparse'] if v.is_sparse else [])) for k, v in self.state.items()}
-        gathered = ranks.gather_objects((layout, dict(self.reasons), self.scores))
+        gathered = distributed.gather_objects((layout, dict(self.reasons), self.scores))
         shapes = {}
         for layout, *_ in gathered:
             for name, shape in layout.items():
                 if shapes.setdefault(name, shape) != shape:
                     raise InputError(f'{self.label}: the sums `{name}` have shape {list(shape)} on one rank and '
                                      f'{list(shapes[name])} on another. Ranks must evaluate the same model.')
-        self.state = {name: ranks.sum_tensor(self.state[name] if name in self.state else _zeros(shapes[name])) for name in sorted(shapes)}
+        self.state = {name: distributed.sum_tensor(self.state[name] if name in self.state else _zeros(shapes[name])) for name in sorted(shapes)}
         self.reasons, self.scores = sum((Counter(reasons) for _, reasons, _ in gathered), Counter()), SampleScores()
         for *_, scores in gathered:
             self.scores.add(scores)

@@ -4,8 +4,9 @@ Knows batches and outputs only; who runs the model calls `setup` once a pass, `u
 """
 import torch
 
+from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation import ranks, samples
+from dtbox.evaluation import samples
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.stamps import settings_hash
 from dtbox.registry import METRICS
@@ -90,7 +91,7 @@ class SetEvaluator:
         if self._results is not None:
             return self._results
         keys = {}
-        for part in ranks.gather_objects(self.keys):
+        for part in distributed.gather_objects(self.keys):
             for name, found in part.items():
                 keys.setdefault(name, []).extend(found)
         self.keys = dict(sorted(keys.items()))
@@ -115,7 +116,7 @@ class SetEvaluator:
         results['all'] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
         results['skipped'] = {label: why for label, sets in skipped.items() if (why := _why(sets))}
         results['counts'] = {**counts, 'all': sum(counts.values())}
-        lost = sorted(sentence for part in ranks.gather_objects(self.lost) for sentence in part)
+        lost = sorted(sentence for part in distributed.gather_objects(self.lost) for sentence in part)
         if lost:
             results['missing'] = lost
         self._results = results

@@ -1,7 +1,7 @@
 """What reconstruction does to motion: change from frame to frame, in the source and in what became of it, and how many codes change."""
 import torch
 
-from dtbox.evaluation import ranks
+from dtbox import distributed
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import psnr, to_unit
 from dtbox.registry import METRICS
@@ -60,8 +60,8 @@ class FrameChange(Metric):
     def sync(self):
         if self.synced:
             return
-        parts = ranks.gather_objects((self.first, self.last, self.gap))
-        mine = ranks.rank()
+        parts = distributed.gather_objects((self.first, self.last, self.gap))
+        mine = distributed.get_rank()
         if mine and self.first is not None:  # this rank sees to the pair across its own beginning
             before = next((last for _, last, _ in reversed(parts[:mine]) if last is not None), None)
             self.gap = next((gap for *_, gap in parts if gap is not None), None)

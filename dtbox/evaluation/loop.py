@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any, Callable, Iterable
 
 import torch
-from mmengine.dist import get_rank
 
+from dtbox import distributed
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.stamps import RECIPE, data_hash
 
@@ -41,7 +41,7 @@ def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEval
         context = replace(model.eval_context(dataloader.dataset), bank=bank)
         for evaluator in evaluators.values():
             evaluator.setup(context)
-            if get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
+            if distributed.get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
                 evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
         for batch in dataloader:
             for evaluator in evaluators.values():

@@ -8,8 +8,8 @@ from typing import Any, Dict
 import torch
 import torch.nn.functional as F
 
+from dtbox import distributed
 from dtbox.errors import InputError, need_package
-from dtbox.evaluation import ranks
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.retrieval import SIDES, side_embeddings
 from dtbox.registry import METRICS
@@ -55,8 +55,8 @@ class Probe(Metric):
         if self.synced:
             return
         super().sync()
-        self.labels = [part for parts in ranks.gather_objects(self.labels) for part in parts]
-        self.rows = {side: [ranks.gather_rows(_stack(rows))] for side, rows in self.rows.items()}
+        self.labels = [part for parts in distributed.gather_objects(self.labels) for part in parts]
+        self.rows = {side: [distributed.gather_rows(_stack(rows))] for side, rows in self.rows.items()}
 
     def values(self):
         bank, labels, values = self.context.bank(), torch.cat(self.labels), {}

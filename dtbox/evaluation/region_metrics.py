@@ -6,7 +6,7 @@ Values carry what they are about: `SIZE` small, medium or large (by COCO's areas
 import torch
 import torch.nn.functional as F
 
-from dtbox.evaluation import ranks
+from dtbox import distributed
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import to_unit
 from dtbox.evaluation.functional.ranking import TIE
@@ -73,7 +73,7 @@ class RegionError(Metric):
         if self.synced:
             return
         super().sync()
-        found = [w for part in ranks.gather_objects(self.worst) for w in part]
+        found = [w for part in distributed.gather_objects(self.worst) for w in part]
         self.worst = sorted(found, key=lambda w: (-w['mse'], w['key'], w['id']))[:WORST]
 
     def values(self):

@@ -7,8 +7,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 
+from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation import ranks
 from dtbox.evaluation.base import REASONS, Metric
 from dtbox.evaluation.functional import match_pairs, places, recall_at
 from dtbox.evaluation.functional.ranking import TIE
@@ -64,7 +64,7 @@ class Retrieval(Metric):
         if len(captions) != size:
             raise InputError(f'retrieval needs the captions of each of {size} pictures, got those of {len(captions)}.')
         captions = [[tidy for t in some if (tidy := t.strip())][:self.most] for some in captions]
-        keys = batch.keys or [f'rank {ranks.rank()}, sample {next(_nameless)}' for _ in range(size)]
+        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
         told = [i for i, some in enumerate(captions) if some]
         if len(told) < size:
             self.leave_out('pictures without a caption', size - len(told))
@@ -100,13 +100,13 @@ class Retrieval(Metric):
             return
         super().sync()
         self.found = None
-        gathered = ranks.gather_objects((self.names, self.pictures))
+        gathered = distributed.gather_objects((self.names, self.pictures))
         self.names = [pair for names, _ in gathered for pair in names]
         self.pictures = [key for _, keys in gathered for key in keys]
         for name, rows in self.rows.items():  # in place: the parts go before the next side is put together
             whole = _stack(rows)
             rows.clear()
-            rows.append(ranks.gather_rows(whole))
+            rows.append(distributed.gather_rows(whole))
 
     def values(self):
         values, means = {}, {}

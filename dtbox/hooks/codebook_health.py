@@ -10,12 +10,11 @@ import statistics
 from collections import deque
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import Diverged, InputError
-from dtbox.evaluation import ranks
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
 from dtbox.hooks.log import read_history
 from dtbox.layers.recompute import in_backward
@@ -65,7 +64,7 @@ class CodebookHealth(Hook):
         self.path, self.since = os.path.join(runner.work_dir, FILE), runner.iter_done
         self.counts, self.restarted = {}, {n: restarts(q) for n, q in quantizers(runner)}
         self.handles = [q.register_forward_hook(self._listener(n)) for n, q in quantizers(runner)]
-        if get_rank() == 0:
+        if distributed.get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
             for key, usage in ((k, v) for row in rows for k, v in row.items() if k.startswith('usage_')):
                 self.recent.setdefault(key, deque(maxlen=RECENT)).append(usage)
@@ -89,12 +88,12 @@ class CodebookHealth(Hook):
         row = dict(iteration=done)
         for name, quantizer in quantizers(runner):
             nothing = torch.zeros(0, dtype=torch.int64)
-            counts = [ranks.sum_tensor(c) for c in self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]]
+            counts = [distributed.sum_tensor(c) for c in self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]]
             self._describe(row, name, quantizer, counts)
             self._warn(runner, name, quantizer, counts)
             self._warn_of_collapse(runner, name, quantizer, counts, row)
         self.counts, self.since = {}, done
-        if get_rank() == 0:
+        if distributed.get_rank() == 0:
             with open(self.path, 'a') as f:
                 f.write(json.dumps(row) + '\n')
             runner.visualizer.add_scalars({f'codebooks/{k}': v for k, v in row.items() if k != 'iteration'}, step=done)
@@ -124,7 +123,7 @@ class CodebookHealth(Hook):
         usage = seen / size
         if usage >= self.warn:
             self.low.discard(name)
-        elif name not in self.low and get_rank() == 0:  # once, until it has recovered
+        elif name not in self.low and distributed.get_rank() == 0:  # once, until it has recovered
             count = runner.iter_done - self.since
             runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its {size:,} codes over the last {count} '
                                   f'iterations, less than {100 * self.warn:g} %. {advice(quantizer)}')
@@ -144,7 +143,7 @@ class CodebookHealth(Hook):
             elif key not in self.fallen:  # what is compared with stays that of before
                 self.fallen.add(key)
                 said.append(f'`{place}` from {100 * before:.1f} % to {100 * row[key]:.1f} %')
-        if said and get_rank() == 0:
+        if said and distributed.get_rank() == 0:
             runner.logger.warning(f'A codebook has collapsed by iteration {runner.iter_done}; the share of its codes in use fell: {", ".join(said)}. '
                                   f'See the gradients and losses before it, and go back to a checkpoint of that time. {advice(quantizer)}')
 
@@ -152,7 +151,7 @@ class CodebookHealth(Hook):
         """Stop listening; draw the curves."""
         for handle in self.handles:
             handle.remove()
-        rows = read_history(self.path) if get_rank() == 0 else []
+        rows = read_history(self.path) if distributed.get_rank() == 0 else []
         rows = [{k: v for k, v in row.items() if not k.startswith('dead_')} for row in rows]  # that is usage once more
         if rows and len(rows[0]) > 1:
             name = os.path.basename(os.path.abspath(runner.work_dir))
@@ -214,10 +213,10 @@ def advice(quantizer):
 
 def check_ranks(runner):
     """Raise `Diverged` on every rank when the quantizers' states are not bit-identical on all."""
-    if get_world_size() == 1:
+    if distributed.get_world_size() == 1:
         return
     mine = {name: checksum(quantizer) for name, quantizer in quantizers(runner)}
-    everywhere = all_gather_object(mine)
+    everywhere = distributed.gather_objects(mine)
     for name in mine:
         found = [state[name] for state in everywhere]
         if len(set(found)) > 1:

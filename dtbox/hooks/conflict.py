@@ -9,9 +9,9 @@ import json
 import os
 
 import numpy as np
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.drawing.conflict_plot import draw_conflict, why_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
@@ -63,7 +63,7 @@ class GradientConflict(Hook):
             raise InputError('gradients of single blocks cannot be measured where FSDP2 has sharded them. Take the hook GradientConflict out, or '
                              'leave model_wrapper_cfg out (DDP).', 'hooks')
         self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), blocks_of(runner.core), {}
-        if get_rank() == 0:
+        if distributed.get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] < runner.iter_done]
             with open(self.path, 'w') as f:
                 f.writelines(json.dumps(r) + '\n' for r in rows)
@@ -73,7 +73,7 @@ class GradientConflict(Hook):
         if runner.iter_done % self.interval:
             return
         row, self.terms = measure(runner.core, data_batch, self.blocks, self.sides)
-        if get_rank() != 0:
+        if distributed.get_rank() != 0:
             return
         with open(self.path, 'a') as f:
             f.write(json.dumps(dict(iteration=runner.iter_done, **row)) + '\n')
@@ -82,7 +82,7 @@ class GradientConflict(Hook):
 
     def after_train(self, runner):
         """Write the summary and draw."""
-        rows = read_history(self.path) if get_rank() == 0 else []
+        rows = read_history(self.path) if distributed.get_rank() == 0 else []
         if rows:
             leave(rows, self.terms, runner.work_dir, f'{os.path.basename(os.path.abspath(runner.work_dir))}: gradients while it trains')
             runner.logger.info(f'Conflict of the gradients, means over {len(rows)} iterations:\n{format_summary(summarise(rows, self.terms))}')

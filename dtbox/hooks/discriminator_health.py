@@ -1,8 +1,8 @@
 """The health of the discriminator while a run goes: whether it has won, or tells nothing apart any more."""
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.registry import HOOKS
 
@@ -58,8 +58,7 @@ class DiscriminatorHealth(Hook):
             return
         means = self.sums / self.count
         self.sums, self.count = None, 0
-        if get_world_size() > 1:
-            all_reduce(means, op='mean')
+        distributed.average_in_place(means)
         self.judge(runner, *means.tolist())
 
     def judge(self, runner, hinge, real, fake):
@@ -73,5 +72,5 @@ class DiscriminatorHealth(Hook):
                         f'{fake:.3g} for made pictures; {ADVICE[kind]}')
                 if self.stop:
                     raise Diverged(said)
-                if get_rank() == 0:
+                if distributed.get_rank() == 0:
                     runner.logger.warning(said)

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import torch
 
+from dtbox import distributed
 from dtbox.errors import InputError, closest
-from dtbox.evaluation import ranks
 
 SIDES = ('reconstruction', 'semantics')
 SEMANTIC = ('teacher.', 'text_pooled')
@@ -189,7 +189,7 @@ def joined(group, found):
     if all(found[id(p)] is None for p in group):
         return None
     parts = [torch.zeros_like(p) if found[id(p)] is None else found[id(p)] for p in group]
-    return ranks.sum_tensor(torch.cat([p.detach().flatten().double() for p in parts])) / len(ranks.gather_objects(None))
+    return distributed.sum_tensor(torch.cat([p.detach().flatten().double() for p in parts])) / distributed.get_world_size()
 
 
 def norm(vector):

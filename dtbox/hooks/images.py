@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.datasets import collate
 from dtbox.drawing.codebook_usage import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
@@ -52,13 +52,13 @@ class Images(Hook):
         self.failed, self.batch = {}, None
         self.reason = 'the recipe has no decoder' if runner.core.tokenizer.decoder is None \
             else 'there are no held-out images' if runner.val_loop is None else ''
-        if self.reason and get_rank() == 0:
+        if self.reason and distributed.get_rank() == 0:
             runner.logger.info(f'No pictures of reconstructions: {self.reason}.')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Draw a sheet where one is due."""
         done = runner.iter_done
-        if get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
+        if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
             self._try(runner, f'pictures/iter_{done:06d}.png', self._draw_some)
 
     def after_train(self, runner):
@@ -67,7 +67,7 @@ class Images(Hook):
         Raises:
             RuntimeError: pictures could not be drawn; everything else of the run is complete.
         """
-        if get_rank() != 0:
+        if distributed.get_rank() != 0:
             return
         if not self.reason:
             self._try(runner, 'reconstructions.png', self._draw_many)

@@ -5,9 +5,9 @@ import sys
 import time
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.files import write_atomic
 from dtbox.registry import HOOKS
 
@@ -34,7 +34,7 @@ class Log(Hook):
         """Start the clock; forget history behind the checkpoint that a run resumes from."""
         self.start, self.first = time.time(), runner.iter_done
         self.path = os.path.join(runner.work_dir, 'history.jsonl')
-        if get_rank() != 0:
+        if distributed.get_rank() != 0:
             return
         rows = [r for r in read_history(self.path) if r['iteration'] <= self.first] if self.first else []
         write_atomic(self.path, ''.join(json.dumps(r) + '\n' for r in rows))
@@ -56,7 +56,7 @@ class Log(Hook):
             return
         means = self._means()
         self.sums, self.counts = {}, {}
-        if get_rank() != 0:
+        if distributed.get_rank() != 0:
             return
         rates = {name: values[0] for name, values in runner.optim_wrapper.get_lr().items() if name.endswith('lr')}
         self._write(runner, done, means, rates)
@@ -66,8 +66,7 @@ class Log(Hook):
         if not self.sums:
             return {}
         values = torch.stack([total / self.counts[name] for name, total in self.sums.items()])
-        if get_world_size() > 1:
-            all_reduce(values, op='mean')
+        distributed.average_in_place(values)
         return dict(zip(self.sums, values.tolist()))
 
     def _write(self, runner, done, means, rates):
@@ -91,7 +90,7 @@ class Log(Hook):
 
     def after_train(self, runner):
         """Say where everything is."""
-        if get_rank() == 0:
+        if distributed.get_rank() == 0:
             runner.logger.info(f'The run is in {runner.work_dir}.')
 
 

@@ -1,9 +1,9 @@
 """What a run leaves behind after an evaluation: metrics.json, samples.npz and the table."""
 import os
 
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+from dtbox import distributed
 from dtbox.evaluation.samples import FILE, write_samples
 from dtbox.evaluation.table import format_table, to_json
 from dtbox.registry import HOOKS
@@ -17,7 +17,7 @@ class Results(Hook):
 
     def after_val(self, runner):
         """Write and show."""
-        if get_rank() != 0:
+        if distributed.get_rank() != 0:
             return
         results = dict(runner.val_loop.results, iteration=runner.iter_done)
         to_json(results, os.path.join(runner.work_dir, 'metrics.json'))

@@ -8,8 +8,8 @@ from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce, get_world_size
 
+from dtbox import distributed
 from dtbox.errors import InputError, closest
 from dtbox.losses.base import full
 from dtbox.registry import LOSSES
@@ -129,8 +129,8 @@ class AdversarialLoss:
             generator: gradient of the generator's term there, of the same shape.
             share: weight of this process's gradients among all (samples * processes / samples of all).
         """
-        if not self.per_rank and get_world_size() > 1:
+        if not self.per_rank and distributed.get_world_size() > 1:
             both = torch.stack([full(nll), full(generator)]) * share
-            all_reduce(both, op='mean')
+            distributed.average_in_place(both)
             nll, generator = both.unbind(0)
         return adaptive_weight(nll, generator, *self.adaptive)

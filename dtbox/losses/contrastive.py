@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from dtbox.errors import InputError
 from dtbox.losses.base import Loss
-from dtbox.losses.gather_embeddings import gathered
+from dtbox.losses.gather_embeddings import gather_embeddings
 from dtbox.registry import LOSSES
 
 
@@ -35,7 +35,7 @@ def compared(loss, outputs, batch):
         raise InputError(f'{name} got {len(batch.texts)} texts for {len(image)} images; expected one each.')
     own = 0 if batch.placeholder else len(image)
     image, text, texts = F.normalize(image, dim=-1)[:own], F.normalize(text, dim=-1)[:own], batch.texts[:own]
-    images, all_texts, words, first = gathered(image, text, texts)
+    images, all_texts, words, first = gather_embeddings(image, text, texts)
     if loss.duplicates:
         pairs = same_text(texts, words, image.device)
     else:

@@ -1,42 +1,43 @@
-"""Embeddings of all processes, with gradients that find their way back."""
+"""Embeddings of all ranks, with gradients that return to the rank of each."""
+from __future__ import annotations
+
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+
+from dtbox import distributed
 
 
 class _Gather(torch.autograd.Function):
-    """[M,D], the same M everywhere -> [M * processes, D]; backward sums what every process says of these rows."""
+    """[M,D], the same M on every rank -> [M * ranks, D]; backward sums the gradients of all ranks with respect to these rows."""
 
     @staticmethod
     def forward(ctx, rows):
-        parts = [torch.empty_like(rows) for _ in range(get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+        return torch.cat(distributed.gather_tensor(rows))
 
     @staticmethod
     def backward(ctx, gradient):
         gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient.chunk(get_world_size())[get_rank()]
+        distributed.sum_in_place(gradient)
+        return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
-def gathered(image, text, words):
-    """Join the embeddings of all processes.
+def gather_embeddings(image: torch.Tensor, text: torch.Tensor,
+                      words: list[str]) -> tuple[torch.Tensor, torch.Tensor, list[str], int]:
+    """Join the embeddings of all ranks.
 
     Args:
-        image, text: [B,E] of this process; B may differ between processes and may be 0.
+        image, text: [B,E] of this rank; B may differ between ranks and may be 0.
         words: B texts.
 
     Returns:
-        (images [G,E], texts [G,E], G texts, place of this process's first row among the G).
+        (images [G,E], texts [G,E], G texts, index of this rank's first row among the G).
     """
-    if get_world_size() == 1:
+    if distributed.get_world_size() == 1:
         return image, text, list(words), 0
-    parts = all_gather_object(list(words))
+    parts = distributed.gather_objects(list(words))
     counts = [len(part) for part in parts]
     most = max(counts)
     rows = _Gather.apply(F.pad(torch.cat([image, text], 1), (0, 0, 0, most - len(image))))
-    kept = torch.cat([torch.arange(n) + i * most for i, n in enumerate(counts)]).to(rows.device)
-    images, texts = rows[kept].chunk(2, 1)
-    return images, texts, [word for part in parts for word in part], sum(counts[:get_rank()])
+    filled = torch.cat([torch.arange(n) + i * most for i, n in enumerate(counts)]).to(rows.device)
+    images, texts = rows[filled].chunk(2, 1)
+    return images, texts, [word for part in parts for word in part], sum(counts[:distributed.get_rank()])

@@ -8,12 +8,12 @@ from typing import Any, Callable, Optional
 
 import torch
 
-from dtbox import __version__
+from dtbox import __version__, distributed
 from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
 from dtbox.config import known_keys, load_config, resolve, set_option
 from dtbox.errors import InputError
-from dtbox.evaluation import format_table, ranks
+from dtbox.evaluation import format_table
 from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.retrieval import side_embeddings
@@ -174,5 +174,5 @@ def training_bank(subject, say):
                 rows.setdefault(side, []).append(value.float().cpu()[classed])
     if not labels:
         raise InputError('the training pictures have no labels, so nothing can be learned from them for k-NN and linear probes.')
-    labels = [part for parts in ranks.gather_objects(labels) for part in parts]
-    return Bank({side: ranks.gather_rows(torch.cat(parts)) for side, parts in rows.items()}, torch.cat(labels))
+    labels = [part for parts in distributed.gather_objects(labels) for part in parts]
+    return Bank({side: distributed.gather_rows(torch.cat(parts)) for side, parts in rows.items()}, torch.cat(labels))

@@ -3,15 +3,15 @@ import os
 import time
 
 import torch
-from mmengine.dist import get_rank, get_world_size
 
+from dtbox import distributed
 from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
 from dtbox.apis.tiles import reconstruct_tiled
 from dtbox.datasets import EvalSampler
 from dtbox.drawing.resolution_plot import draw_resolution
 from dtbox.errors import InputError
-from dtbox.evaluation import SetEvaluator, ranks
+from dtbox.evaluation import SetEvaluator
 from dtbox.files import write_atomic
 from dtbox.memory import Peak
 from dtbox.protocols.base import Protocol
@@ -61,7 +61,7 @@ class Resolution(Protocol):
                 if name not in ('size', 'way', 'pictures') and value is not None:
                     results.setdefault('all', {})[f'{name}/{row["way"]}/{row["size"]}'] = value
         results['counts'] = {'all': rows[0]['pictures'] if rows else 0}
-        if ranks.rank() == 0:
+        if distributed.get_rank() == 0:
             write_atomic(os.path.join(folder, 'resolution.md'), table + '\n')
             draw_resolution(rows, os.path.join(folder, 'resolution.png'), f'One model of {own[0]} pixels at other sizes')
         return ['', *table.splitlines(), '', f'written to {os.path.join(folder, "resolution.md")} and resolution.png']
@@ -77,7 +77,7 @@ class Resolution(Protocol):
     def _measure(self, subject, cfg, size, way):
         data = dict(cfg.val_dataloader if subject.data is None else subject.data(size))
         loader = val_dataloader(dict(data, batch_size=self.batch))
-        loader.sampler.indices = EvalSampler(min(self.limit, len(loader.dataset)), get_rank(), get_world_size()).indices
+        loader.sampler.indices = EvalSampler(min(self.limit, len(loader.dataset)), distributed.get_rank(), distributed.get_world_size()).indices
         tokenizer = subject.model.tokenizer
         if way == 'resize':
             cfg.model.pop('teacher', None)

@@ -4,11 +4,11 @@ import os
 import numpy as np
 import torch
 
+from dtbox import distributed
 from dtbox.datasets import collate
 from dtbox.drawing.sheets import to_uint8
 from dtbox.drawing.video_curves import draw_over_time
 from dtbox.errors import InputError
-from dtbox.evaluation import ranks
 from dtbox.protocols.base import Protocol
 from dtbox.registry import PROTOCOLS
 
@@ -33,7 +33,7 @@ class VideoScores(Protocol):
         """See Protocol."""
         data, lines = subject.loader.dataset, []
         samples = evaluator.samples()
-        if ranks.rank() != 0:
+        if distributed.get_rank() != 0:
             return []
         if 'video_psnr' in samples:
             curves = {}

@@ -9,9 +9,9 @@ not for activation checkpointing, gradient accumulation or skipped steps. Two va
   published code that its training nevertheless contains.
 """
 import torch
-import torch.distributed as dist
 
-from dtbox.quantizers.codebooks import smoothed, statistics, sum_over_ranks
+from dtbox import distributed
+from dtbox.quantizers.codebooks import smoothed, statistics
 
 VARIANTS = ('rq', 'rq_ema')
 
@@ -30,7 +30,7 @@ def update_after_forward(book, final_residual, codes_q):
 @torch.no_grad()
 def _update(book, vectors, codes):
     count, total = statistics(vectors, codes, book.size)
-    sum_over_ranks(count, total)
+    distributed.sum_in_place(count, total)
     book.cluster_size.mul_(book.decay).add_(count, alpha=1 - book.decay)
     book.embed_sum.mul_(book.decay).add_(total, alpha=1 - book.decay)
     if book.restart > 0:
@@ -47,8 +47,7 @@ def _restart(book, vectors):
         vectors = vectors.repeat(-(-book.size // len(vectors)), 1)
         vectors = vectors + torch.rand_like(vectors) * 0.01 / vectors.shape[1] ** 0.5
     rows = vectors[torch.randperm(len(vectors), device=vectors.device)][:book.size].contiguous()
-    if dist.is_available() and dist.is_initialized():
-        dist.broadcast(rows, 0)
+    distributed.broadcast_in_place(rows)
     alive = (book.cluster_size >= book.restart).to(rows.dtype)
     book.embed_sum.mul_(alive[:, None]).add_(rows * (1 - alive)[:, None])
     book.cluster_size.mul_(alive).add_(1 - alive)

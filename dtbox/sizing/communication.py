@@ -191,13 +191,13 @@ def rows(shapes):
     return [4 * k * c for k, c in shapes]
 
 
-AGREEMENT, GATHER = 'dtbox.training.agreement', 'dtbox.losses.gather_embeddings'
+AGREEMENT, GATHER = 'dtbox.distributed', 'dtbox.losses.gather_embeddings'
 BOOKS, OFFICIAL = 'dtbox.quantizers.codebooks.base', 'dtbox.quantizers.rq_official'
 STEP = (
     Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [], sender=('dtbox.losses.adversarial', 'balance')),
-    Kind('agreement: samples, signals', 'all_reduce', lambda f: [16], sender=(AGREEMENT, 'count_and_share')),
-    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (4 if f.discriminator else 3), sender=(AGREEMENT, 'any_rank')),
-    Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs], sender=(GATHER, 'gathered')),
+    Kind('agreement: samples, signals', 'all_reduce', lambda f: [16], sender=(AGREEMENT, 'count_samples')),
+    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (4 if f.discriminator else 3), sender=(AGREEMENT, 'is_set_anywhere')),
+    Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs], sender=(GATHER, 'gather_embeddings')),
     Kind('embeddings', 'all_gather', lambda f: [4 * f.batch * n for n in f.pairs], sender=(GATHER, 'forward')),
     Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs], sender=(GATHER, 'backward')),
     Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers, sender=(BOOKS, '_gathered_pending')),

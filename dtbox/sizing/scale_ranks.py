@@ -63,7 +63,7 @@ class Counted:
             place = frame.f_globals.get('__name__', ''), frame.f_code.co_name
             if place in self.senders:
                 return self.senders[place]
-            first = first or (place if place[0].startswith('dtbox') else None)
+            first = first or (place if place[0].startswith('dtbox') and place[0] != 'dtbox.distributed' else None)
             frame = frame.f_back
         return f'not in the model: {name} of {".".join(first) if first else "another package"}'
 

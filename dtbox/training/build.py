@@ -2,9 +2,9 @@
 import functools
 
 import torch
-from mmengine.dist import get_rank, get_world_size
 from torch.utils.data import DataLoader
 
+from dtbox import distributed
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS, MODELS
@@ -46,12 +46,13 @@ def train_dataloader(cfg, seed):
     """
     cfg = dict(cfg)
     if cfg.get('global_batch_size') is not None:
-        cfg['batch_size'] = divided(cfg.pop('global_batch_size'), get_world_size(), '`global_batch_size`')
+        cfg['batch_size'] = divided(cfg.pop('global_batch_size'), distributed.get_world_size(), '`global_batch_size`')
     cfg.pop('global_batch_size', None)
     _check_loader(cfg, 'train_dataloader', ('last',))
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'), rank=get_rank(), world=get_world_size(),
+    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'),
+                                 rank=distributed.get_rank(), world=distributed.get_world_size(),
                                  order=getattr(dataset, 'order', None))
     return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
                       generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
@@ -73,7 +74,7 @@ def val_dataloader(cfg):
     """Build the held-out DataLoader: dict(dataset, batch_size, num_workers), each sample once over all ranks."""
     _check_loader(cfg, 'val_dataloader')
     dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
-    sampler = EvalSampler(len(dataset), rank=get_rank(), world=get_world_size())
+    sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
                       collate_fn=functools.partial(collate, with_texts=bool(getattr(dataset, 'metainfo', {}).get('texts'))))
 

@@ -8,8 +8,8 @@ import random
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
+from dtbox import distributed
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 
@@ -93,11 +93,7 @@ def set_random_state(state):
 
 def gathered_random_states():
     """Return the random state of every rank; a collective where there are several."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return [random_state()]
-    states = [None] * dist.get_world_size()
-    dist.all_gather_object(states, random_state())
-    return states
+    return distributed.gather_objects(random_state())
 
 
 def allow_mmengine_types():

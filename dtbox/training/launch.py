@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import is_distributed
 
+from dtbox import distributed
 from dtbox.errors import InputError, RankLost, reason
 
 TIMEOUT = 1800
@@ -29,7 +29,7 @@ def start_ranks(launcher, timeout=None):
     Raises:
         InputError: not started by that launcher, or processes that have not come in time.
     """
-    if launcher == 'none' or is_distributed():
+    if launcher == 'none' or distributed.is_initialized():
         return
     timeout = TIMEOUT if timeout is None else timeout
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
@@ -102,7 +102,7 @@ def first_node(nodes):
 def lost(error):
     """Return the RankLost that an exception of a backend stands for, or None where it is something else."""
     text = str(error).lower()
-    if not is_distributed() or not isinstance(error, RuntimeError):
+    if not distributed.is_initialized() or not isinstance(error, RuntimeError):
         return None
     if isinstance(error, dist.DistError) or any(words in text for words in LOST):
         return RankLost(f'another process of this run has ended or does not answer; what it said itself tells why ({reason(error, 120)}).')

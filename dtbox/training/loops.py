@@ -6,9 +6,9 @@ another number. Evaluation runs one pass over the held-out sets (`dtbox.evaluati
 import os
 
 import torch
-from mmengine.dist import get_rank
 from mmengine.runner.base_loop import BaseLoop
 
+from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.loop import evaluate, flat
 from dtbox.training.checkpoint import NAME
@@ -138,7 +138,7 @@ class Skips:
             place = os.path.join(folder, 'nonfinite')
             os.makedirs(place, exist_ok=True)
             torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts),
-                       os.path.join(place, f'iteration_{iteration + 1:08d}_rank_{get_rank()}.pt'))
+                       os.path.join(place, f'iteration_{iteration + 1:08d}_rank_{distributed.get_rank()}.pt'))
 
 
 class ValLoop(BaseLoop):

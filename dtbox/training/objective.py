@@ -45,7 +45,7 @@ def adversarial(criterion, loss, discriminator, outputs, batch, last_layer, iter
         batch: Batch.
         last_layer: the decoder's last weight.
         iteration: counted from 0.
-        share: weight of this process's means among all (see `count_and_share`).
+        share: weight of this process's means among all (see `dtbox.distributed.count_samples`).
     """
     made = outputs.reconstructions
     cut = made.detach().requires_grad_()

@@ -9,8 +9,8 @@ import warnings
 
 import torch
 import torch.nn as nn
-from mmengine.dist import all_reduce, is_distributed
 
+from dtbox import distributed
 from dtbox.errors import InputError
 from dtbox.registry import WRAPPERS
 from dtbox.structures import TokenizerOutput
@@ -40,7 +40,7 @@ class DDP:
 
     def wrap(self, model, optim):
         """Wrap a TokenizerTask in place; nothing to do in one process."""
-        if is_distributed():
+        if distributed.is_initialized():
             from torch.nn.parallel import DistributedDataParallel
             ids = [torch.cuda.current_device()] if torch.cuda.is_available() else None
             with warnings.catch_warnings():
@@ -69,7 +69,7 @@ class FSDP2:
 
     def wrap(self, model, optim):
         """Shard a TokenizerTask in place, and let its optimizers (OptimWrapperDict) have the shards."""
-        if not is_distributed():
+        if not distributed.is_initialized():
             raise InputError('FSDP2 shards a model over processes, and there is one only. Start several with torchrun and --launcher pytorch, or '
                              'leave model_wrapper_cfg out.', 'model_wrapper_cfg')
         from torch.distributed.device_mesh import init_device_mesh
@@ -78,7 +78,7 @@ class FSDP2:
         _register_outputs()
         model.tokenizer.postpone()  # a process that left a forward pass would leave the others waiting for its part of the next block
         kind = model.iteration.device.type
-        mesh = init_device_mesh(kind, (torch.distributed.get_world_size(),))
+        mesh = init_device_mesh(kind, (distributed.get_world_size(),))
         before = {name: dict(module.named_parameters()) for name, module in model.modules_to_train().items()}
         tokenizer = model.tokenizer
         for part in (*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])):
@@ -105,7 +105,7 @@ class FSDP2:
 def _averaged_scalars(module):
     """Return the set of a module's parameters without dimensions, which cannot be sharded; their gradients are averaged as they come."""
     def average(parameter):
-        all_reduce(parameter.grad, op='mean')
+        distributed.average_in_place(parameter.grad)
     scalars = {p for p in module.parameters() if p.ndim == 0}
     for parameter in scalars:
         if parameter.requires_grad:

@@ -1,9 +1,9 @@
 """What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
 from typing import NamedTuple
 
-from mmengine.dist import get_world_size
 from mmengine.registry import VISBACKENDS
 
+from dtbox import distributed
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training.build import build_parts, schedulers
@@ -41,7 +41,7 @@ def build_run(cfg, seed):
 def check_last(cfg, model):
     """Raise `InputError` where a process without samples in the last step of an epoch would leave the others waiting in a quantizer."""
     inside = [name for name, stream in model.tokenizer.streams.items() if getattr(stream.quantizer, 'updates_in_forward', False)]
-    if cfg.train_dataloader.get('last') == 'smaller' and inside and get_world_size() > 1:
+    if cfg.train_dataloader.get('last') == 'smaller' and inside and distributed.get_world_size() > 1:
         raise InputError(f'the quantizer of `{inside[0]}` sums over processes in its forward pass (official=True), which a process without samples '
                          'does not run. Take last=\'drop\' or \'carry\', or leave `official` out.', 'train_dataloader.last')
 

@@ -7,11 +7,10 @@ import threading
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner as MMRunner
 
-from dtbox import __version__
+from dtbox import __version__, distributed
 from dtbox.config import resolve
 from dtbox.config.text import dump_config
 from dtbox.errors import InputError, Stopped
@@ -61,7 +60,7 @@ class Runner(MMRunner):
         """
         source, cfg = cfg, resolve(cfg)
         start_ranks(launcher, cfg.get('rank_timeout'))
-        for handler in MMLogger.get_current_instance().handlers if get_rank() else ():  # one process tells what all know
+        for handler in MMLogger.get_current_instance().handlers if distributed.get_rank() else ():  # one process tells what all know
             handler.setLevel('WARNING')
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
@@ -91,7 +90,7 @@ class Runner(MMRunner):
             runner.ema = ema
             ema.attach(runner.core.tokenizer)
         for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
-            handler.setLevel('WARNING' if get_rank() else 'INFO')
+            handler.setLevel('WARNING' if distributed.get_rank() else 'INFO')
         runner.logger.setLevel('INFO')
         runner.log_setting()
         if moved:
@@ -113,7 +112,7 @@ class Runner(MMRunner):
             Stopped: a signal came to one of the processes; all have stopped.
             RankLost: another process has gone.
         """
-        alone = Locked(os.path.join(self.work_dir, beginning.LOCK), 'the run') if get_rank() == 0 else contextlib.nullcontext()
+        alone = Locked(os.path.join(self.work_dir, beginning.LOCK), 'the run') if distributed.get_rank() == 0 else contextlib.nullcontext()
         with alone, self._signals():
             try:
                 return super().train()
@@ -154,14 +153,14 @@ class Runner(MMRunner):
     def log_setting(self):
         """Log versions, processes, threads and seed."""
         self.logger.info(f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, '
-                         f'{get_world_size()} process(es), {torch.get_num_threads()} thread(s), seed {self._seed}')
+                         f'{distributed.get_world_size()} process(es), {torch.get_num_threads()} thread(s), seed {self._seed}')
         for record in self.plugins:
             self.logger.info(f'Plugin {plugin_record.describe(record)}')
 
     def dump_config(self):
         """Write the config, bases merged and references kept, as config.py of the run folder; plugins.json; and the text tokenizer."""
         source = getattr(self, 'source_config', None)
-        if source is None or get_rank() != 0:
+        if source is None or distributed.get_rank() != 0:
             return
         plugin_record.write(self.work_dir, self.plugins)
         named = list(dict.fromkeys([*as_list(source.get('plugins')), *(p['source'] for p in self.plugins if p['kind'] != 'installed')]))
@@ -231,22 +230,16 @@ class Runner(MMRunner):
     def checkpoint_meta(self):
         """Return what a reader wants to know before loading: versions, seed, data, teacher, plugins."""
         teacher = self.core.teacher
-        return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=get_world_size(),
+        return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=distributed.get_world_size(),
                     batch_size=self._train_dataloader.batch_sampler.batch_size, configured_batch=self.configured_batch,
                     samples=len(self._train_dataloader.dataset),
                     teacher=teacher.digest() if teacher is not None else None, plugins=list(self.plugins))
 
     def save(self, name=checkpoints.NAME):
         """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
-        state, failed = self.checkpoint_state(), [None]
-        if get_rank() == 0:
-            try:
-                checkpoints.save(state, os.path.join(self.work_dir, name))
-            except OSError as e:
-                failed = [e]
-        broadcast_object_list(failed)  # a full disk ends all processes, and none waits
-        if failed[0] is not None:
-            raise failed[0]
+        state = self.checkpoint_state()
+        path = os.path.join(self.work_dir, name)
+        distributed.run_on_first_rank(lambda: checkpoints.save(state, path))  # a full disk ends all ranks, and none waits
 
     def load_or_resume(self):
         """Load weights (`load_from`), or continue the run of this folder (`resume`)."""
@@ -294,6 +287,6 @@ class Runner(MMRunner):
         self._train_loop._iter = int(state['iteration'])
         self.backward_passes = state.get('backward_passes', {})
         others = '' if meta['world_size'] == mine['world_size'] else f', written by {meta["world_size"]} processes, with {mine["world_size"]}'
-        if get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
-            checkpoints.set_random_state(state['random'][get_rank()])
+        if distributed.get_rank() < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
+            checkpoints.set_random_state(state['random'][distributed.get_rank()])
         self.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')

@@ -3,9 +3,8 @@ import hashlib
 import os
 
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size
 
-from dtbox import __version__
+from dtbox import __version__, distributed
 from dtbox.config.text import format_config
 from dtbox.errors import InputError
 from dtbox.extend import record as plugin_record
@@ -33,13 +32,13 @@ def check_same_run(cfg, plugins, samples):
         plugins: records of this process's plugins.
         samples: size of the training set.
     """
-    if get_world_size() == 1:
+    if distributed.get_world_size() == 1:
         return
     plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # their content counts, not their place
     mine = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '') for p in plugins}
     mine.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{samples} samples',
                  'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
-    everywhere = all_gather_object(mine)
+    everywhere = distributed.gather_objects(mine)
     for what in sorted({name for found in everywhere for name in found}):
         values = [found.get(what, 'not there') for found in everywhere]
         odd = next((rank for rank, value in enumerate(values) if value != values[0]), None)
@@ -78,7 +77,7 @@ def keep_global_batch(cfg, work_dir):
     path = os.path.join(work_dir, checkpoints.NAME)
     if not os.path.isfile(path):
         return
-    meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, get_world_size(), cfg.get('train_dataloader') or {}
+    meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, distributed.get_world_size(), cfg.get('train_dataloader') or {}
     before, batch = meta.get('world_size', world), meta.get('batch_size')
     if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
         loader['batch_size'] = divided(before * batch, world, f'{path} was trained by {before} processes; its batch')
@@ -164,16 +163,7 @@ def prepare_folder(work_dir, resume):
     Raises:
         InputError: the folder is a file, or another run uses it.
     """
-    told = [None, None]
-    if get_rank() == 0:
-        try:
-            told = [_make_folder(work_dir, resume), None]
-        except (InputError, OSError) as e:
-            told = [None, e]
-    broadcast_object_list(told)
-    if told[1] is not None:
-        raise told[1]
-    return told[0]
+    return distributed.run_on_first_rank(lambda: _make_folder(work_dir, resume))
 
 
 def _make_folder(work_dir, resume):

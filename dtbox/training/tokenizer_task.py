@@ -8,13 +8,13 @@ import contextlib
 import torch
 from mmengine.model import BaseModel
 
+from dtbox import distributed
 from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.evaluation.base import EvalContext
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion, check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS, check_arguments
 from dtbox.training import objective as objectives
-from dtbox.training.agreement import any_rank, count_and_share
 from dtbox.training.parallel import local, synchronised
 from dtbox.training.preprocess import placeholder, prepare
 from dtbox.training.sharing import find_shared, refuse
@@ -158,7 +158,7 @@ class TokenizerTask(BaseModel):
 
     def _counted(self, data):
         """Return a Batch, or one of a grey picture in its place where it has no sample, and the weight of its means among all processes."""
-        total, share, self.stop_agreed = count_and_share(len(data), self.stop_wanted)
+        total, share, self.stop_agreed = distributed.count_samples(len(data), self.stop_wanted)
         if not total:
             why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
             raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend the data '
@@ -188,7 +188,7 @@ class TokenizerTask(BaseModel):
             yield
         except (NotFinite, Diverged) as e:
             failed = e
-        if any_rank(failed is not None):
+        if distributed.is_set_anywhere(failed is not None):
             self.tokenizer.discard()
             if isinstance(failed, Diverged):
                 raise failed

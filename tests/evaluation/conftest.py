@@ -4,7 +4,8 @@ import threading
 import pytest
 import torch
 
-from dtbox.evaluation import EvalContext, ranks
+from dtbox import distributed
+from dtbox.evaluation import EvalContext
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 
@@ -65,10 +66,10 @@ class ThreadRanks:
 
     def __init__(self, monkeypatch):
         self.local = threading.local()
-        monkeypatch.setattr(ranks, 'rank', lambda: getattr(self.local, 'rank', 0))
-        monkeypatch.setattr(ranks, 'gather_objects', self.gather)
-        monkeypatch.setattr(ranks, 'gather_tensor', self.gather_equal)
-        monkeypatch.setattr(ranks, 'sum_tensor', lambda t: torch.stack(self.gather_equal(t)).sum(dim=0))
+        monkeypatch.setattr(distributed, 'get_rank', lambda: getattr(self.local, 'rank', 0))
+        monkeypatch.setattr(distributed, 'gather_objects', self.gather)
+        monkeypatch.setattr(distributed, 'gather_tensor', self.gather_equal)
+        monkeypatch.setattr(distributed, 'sum_tensor', lambda t: torch.stack(self.gather_equal(t)).sum(dim=0))
 
     def gather_equal(self, tensor):
         parts = self.gather(tensor)

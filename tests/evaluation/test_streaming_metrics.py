@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation import L1, PSNR, SSIM, CodeUsage, EvalContext, Metric, TokenCosine, ranks
+from dtbox.evaluation import L1, PSNR, SSIM, CodeUsage, EvalContext, Metric, TokenCosine
 from dtbox.evaluation.functional import frechet_distance, psnr, to_unit
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
@@ -183,6 +184,6 @@ def test_code_usage_by_hand():
 
 def test_gather_rows_of_different_lengths(thread_ranks):
     rows = [torch.arange(6.0).view(3, 2), torch.zeros(0, 0), 10 + torch.arange(2.0).view(1, 2)]
-    for found in thread_ranks.run(lambda rank: ranks.gather_rows(rows[rank]), 3):
+    for found in thread_ranks.run(lambda rank: distributed.gather_rows(rows[rank]), 3):
         assert torch.equal(found, torch.cat([rows[0], rows[2]]))
-    assert all(len(found) == 0 for found in thread_ranks.run(lambda rank: ranks.gather_rows(rows[1]), 2))
+    assert all(len(found) == 0 for found in thread_ranks.run(lambda rank: distributed.gather_rows(rows[1]), 2))

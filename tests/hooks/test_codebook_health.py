@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.hooks import codebook_health as codebooks
 from dtbox.hooks.codebook_health import CodebookHealth, advice, checksum
@@ -103,8 +104,8 @@ def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
 
 def test_ranks_that_differ_stop_the_run(tmp_path, monkeypatch):
     mine, other = rq(), rq()
-    monkeypatch.setattr(codebooks, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(codebooks, 'all_gather_object', lambda value: [value, dict(pixel=checksum(other))])
+    monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(distributed, 'gather_objects', lambda value: [value, dict(pixel=checksum(other))])
     other.load_state_dict(mine.state_dict())
     codebooks.check_ranks(runner_of(tmp_path, pixel=mine))
     other.codebooks[0].weight[3, 1] += 1e-6

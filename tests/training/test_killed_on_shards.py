@@ -20,7 +20,7 @@ import json
 import os
 import time
 
-from mmengine.dist import get_rank
+from dtbox.distributed import get_rank
 from mmengine.hooks import Hook
 
 from dtbox.registry import HOOKS

@@ -6,9 +6,9 @@ import os
 from collections import OrderedDict
 
 import numpy as np
-from mmengine.dist import barrier, get_rank, get_world_size
 from mmengine.logging import print_log
 
+from dtbox import distributed
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
@@ -77,14 +77,14 @@ class Shards(PairDataset):
 
     def _count(self, limit):
         """Index every shard, each rank its share, and find where the samples of each begin."""
-        rank, world = get_rank(), get_world_size()
+        rank, world = distributed.get_rank(), distributed.get_world_size()
         if world > 1:
             for place in self.places[rank::world]:
                 try:
                     self._fresh(place)
                 except InputError:
                     pass  # told by all ranks below
-            barrier()
+            distributed.barrier()
         sizes, kept, kinds = [], [], set()
         for place in self.places:
             try:

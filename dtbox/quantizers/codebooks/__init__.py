@@ -1,5 +1,5 @@
 """Codebooks: the table of a quantizer, where it starts and how it learns."""
-from dtbox.quantizers.codebooks.base import Codebook, draw, statistics, sum_over_ranks
+from dtbox.quantizers.codebooks.base import Codebook, draw, statistics
 from dtbox.quantizers.codebooks.ema import EMACodebook, smoothed
 from dtbox.quantizers.codebooks.gradient import GradientCodebook
 from dtbox.quantizers.codebooks.starts import CheckpointStart, KMeansStart, SampleStart

@@ -3,25 +3,13 @@
 Legend: M vectors, K codes, C code width, Q codes per token, B batch, N tokens.
 """
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
+from dtbox import distributed
 from dtbox.quantizers.base import check_sizes
 from dtbox.quantizers.search import CodeSearch, traced_search
 from dtbox.registry import STARTS
-
-
-def world_size():
-    """Number of ranks; 1 where there is no process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def sum_over_ranks(*tensors):
-    """Sum tensors in place over all ranks; nothing to do for one process."""
-    if world_size() > 1:
-        for t in tensors:
-            dist.all_reduce(t)
 
 
 class Codebook(nn.Module):
@@ -112,7 +100,7 @@ class Codebook(nn.Module):
             self._start(vectors, batches)
         else:
             count, total = statistics(vectors.flatten(0, -2), codes.flatten(), self.size)
-            sum_over_ranks(count, total)
+            distributed.sum_in_place(count, total)
             self.cluster_size.mul_(self.decay).add_(count, alpha=1 - self.decay)
             self.learn(total)
             if self.restart > 0:
@@ -149,7 +137,7 @@ class Codebook(nn.Module):
         Returns:
             vectors [Q,B,N,C], codes [Q,B,N], batch sizes of all ranks; (None, None, None) when no rank has anything.
         """
-        parallel = world_size() > 1
+        parallel = distributed.get_world_size() > 1
         if not self.pending and not parallel:
             return None, None, None
         if self.pending:
@@ -161,9 +149,7 @@ class Codebook(nn.Module):
         if not parallel:
             return vectors, codes, [shape[1]]
         mine = torch.tensor(shape, device=self.weight.device)
-        shapes = [torch.zeros_like(mine) for _ in range(world_size())]
-        dist.all_gather(shapes, mine)
-        shapes = [s.tolist() for s in shapes]
+        shapes = [s.tolist() for s in distributed.gather_tensor(mine)]
         depth, _, tokens = max(shapes)
         if depth == 0:
             return None, None, None
@@ -207,14 +193,14 @@ def take_rows(vectors, batches, picks):
     """
     _, _, tokens, dim = vectors.shape
     whole = sum(batches)
-    rank = dist.get_rank() if len(batches) > 1 else 0
+    rank = distributed.get_rank() if len(batches) > 1 else 0
     d, rest = picks // (whole * tokens), picks % (whole * tokens)
     b, n = rest // tokens - sum(batches[:rank]), rest % tokens
     mine = ((b >= 0) & (b < batches[rank])).nonzero().squeeze(1)
     rows, device = vectors.new_zeros(len(picks), dim), vectors.device
     rows[mine.to(device)] = vectors[d[mine].to(device), b[mine].to(device), n[mine].to(device)]
     if len(batches) > 1:
-        sum_over_ranks(rows)
+        distributed.sum_in_place(rows)
     return rows
 
 
