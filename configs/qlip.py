@@ -10,7 +10,6 @@ Two busy CPU cores, 8 minutes, 1.5 GB: PSNR 19.99 dB, SSIM 0.639, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-plugins = ['plugins/bsq']
 quantizer = dict(_delete_=True, type='BSQ', dim=32)
 
 model = dict(

@@ -11,7 +11,6 @@ Two busy CPU cores, 5 minutes, 1.5 GB: PSNR 20.46 dB, SSIM 0.662, R@1 on `varian
 """
 _base_ = ['./dualtoken_rq.py']
 
-plugins = ['plugins/mcq']
 quantizer = dict(_delete_=True, type='MCQ', size=1024, dim=32, parts=4)
 
 model = dict(

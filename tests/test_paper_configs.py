@@ -89,9 +89,6 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
 
 @pytest.mark.parametrize('name, tokens, bits', [('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560)])
 def test_the_others_build_whole(name, tokens, bits):
-    if name == 'unitok_256':
-        from dtbox.extend import load_plugins
-        load_plugins(['plugins/mcq'])
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):
         model = MODELS.build(resolve(cfg).model)

@@ -8,8 +8,6 @@ import sys
 from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 
-PLUGINS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'plugins')
-
 
 @main_guard
 def main(argv=None):
@@ -27,9 +25,7 @@ def main(argv=None):
 
     from dtbox.diagnostics import quantizer_benchmark as benchmark
     from dtbox.drawing.benchmark_plot import draw_benchmark
-    from dtbox.extend import load_plugins
     from dtbox.files import write_atomic
-    load_plugins([os.path.join(PLUGINS, name) for name in ('lfq', 'bsq')])
     if args.threads:
         torch.set_num_threads(args.threads)
     cases = [c for c in benchmark.standard_cases() if not args.only or any(text in str(c) for text in args.only)]

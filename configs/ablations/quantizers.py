@@ -5,8 +5,7 @@ the quantizers (commitment, codebook, entropy) keep the weights that they have a
 """
 base = '_base_/twemoji.py'
 title = 'Quantizers at 12 and 40 bits a token'
-plugins = ['../../plugins/' + _name for _name in (
-    'lfq', 'bsq', 'simvq', 'ibq', 'mcq', 'residual_fsq', 'product_rq', 'vector_quantize_pytorch')]
+plugins = ['../../plugins/residual_fsq', '../../plugins/product_rq', '../../plugins/vector_quantize_pytorch']
 overrides = {'max_iters': 224, 'model.tokenizer.vocabularies.pixel.projection': dict(type='MLPProjection'),
              'model.tokenizer.vocabularies.semantic.projection': dict(type='MLPProjection')}
 axes = dict(quantizer=dict(key='quantizer', values={

@@ -8,7 +8,6 @@ Data: pairs (the paper has DataComp-1B, 1.28 B samples). Command, on 8 GPUs: tor
 """
 _base_ = ['../_base_/datasets/cc12m.py']
 
-plugins = ['plugins/mcq']
 lpips = 'download'
 image_size = 256
 batch_size = 64  # a GPU (release: local batch 64)

@@ -24,6 +24,8 @@ CONFIGS = {
     'one index for two features, by gradient, rotated': dict(type='JointVQ', size=16, members=dict(a=2, b=3), codebook=GRADIENT, estimator=ROTATION),
     'one index for two features, from k-means': dict(type='JointVQ', size=16, members=dict(a=2, b=3), weights=dict(b=4.0),
                                                      codebook=dict(EMA, start=dict(type='KMeansStart'))),
+    'SimVQ of a wider table': dict(type='SimVQ', size=32, dim=4, latent_dim=6),
+    'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 2])}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
 ALL = {**examples(), **CONFIGS, **OFFICIAL}

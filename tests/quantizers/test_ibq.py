@@ -1,21 +1,11 @@
-"""IBQ: the contract, and the method written out with one-hot matrices."""
-import sys
-from pathlib import Path
-
+"""IBQ: the method written out with one-hot matrices."""
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
+from dtbox.quantizers import ibq
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import quantizer_checks
-
-HERE = Path(__file__).parent
-load_plugins([str(HERE)])
-
-test_contract = quantizer_checks(dict(type='IBQ', size=32, dim=4), plugins=[str(HERE)])
 
 
 def build(**args):
@@ -46,7 +36,7 @@ def written_out(z, table, beta, entropy_weight, temperature):
 def test_as_written_out(monkeypatch, entries):
     """Values and gradients, in one block and in blocks of 5 rows."""
     quantizer, z = pair(codebook_weight=0.3, entropy_weight=0.2, temperature=0.5)
-    monkeypatch.setattr(sys.modules[type(quantizer).__module__], 'ENTRIES', entries)
+    monkeypatch.setattr(ibq, 'ENTRIES', entries)
     grads = []
     for own in (True, False):
         x, quantizer.weight.grad = z.clone().requires_grad_(True), None
@@ -72,8 +62,8 @@ def test_every_code_gets_a_gradient():
 def test_blocks_bound_the_memory(monkeypatch):
     """What the forward keeps for the backward pass does not hold the scores of all tokens."""
     quantizer, _ = pair(size=500)
-    module, kept = sys.modules[type(quantizer).__module__], []
-    monkeypatch.setattr(module, 'ENTRIES', 500 * 8)
+    kept = []
+    monkeypatch.setattr(ibq, 'ENTRIES', 500 * 8)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         quantizer(torch.randn(1, 1000, 4, requires_grad=True))
     assert 0 < max(kept) <= 500 * 8
@@ -93,7 +83,3 @@ def test_evaluation_has_the_features_of_training():
 def test_refused(args):
     with pytest.raises(InputError, match='expected'):
         build(**args)
-
-
-def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [4096]

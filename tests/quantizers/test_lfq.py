@@ -1,20 +1,10 @@
-"""LFQ: the contract, values by hand, and the package vector-quantize-pytorch."""
-import sys
-from pathlib import Path
-
+"""LFQ: values by hand, and the package vector-quantize-pytorch."""
 import pytest
 import torch
 
-from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
+from dtbox.quantizers.binary import batch_entropy, sample_entropy
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import quantizer_checks
-
-HERE = Path(__file__).parent
-load_plugins([str(HERE)])
-
-test_contract = quantizer_checks(dict(type='LFQ', dim=4), plugins=[str(HERE)])
 
 
 def build(dim, **args):
@@ -30,8 +20,8 @@ def brute_force(z, temperature):
 
 
 def entropies(quantizer, z):
-    module, logits = sys.modules[type(quantizer).__module__], z * (4 / quantizer.temperature)
-    return module.sample_entropy(logits), module.batch_entropy(logits, quantizer.group)
+    logits = z * (4 / quantizer.temperature)
+    return sample_entropy(logits), batch_entropy(logits, quantizer.group)
 
 
 def test_values_by_hand():
@@ -96,10 +86,6 @@ def test_no_table_of_all_codes_for_each_token():
 def test_refused(args):
     with pytest.raises(InputError, match='expected'):
         build(**args)
-
-
-def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [65536]
 
 
 @pytest.mark.parametrize('training', [False, True])

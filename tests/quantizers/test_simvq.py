@@ -1,27 +1,13 @@
-"""SimVQ: the contract, values by hand, and the package vector-quantize-pytorch."""
-from pathlib import Path
-
+"""SimVQ: values by hand, and the package vector-quantize-pytorch."""
 import pytest
 import torch
 
-from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import check_quantizer, quantizer_checks
-
-HERE = Path(__file__).parent
-load_plugins([str(HERE)])
-
-test_contract = quantizer_checks(dict(type='SimVQ', size=32, dim=4), plugins=[str(HERE)])
 
 
 def build(**args):
     return QUANTIZERS.build(dict(type='SimVQ', **args))
-
-
-def test_contract_of_a_wider_table():
-    check_quantizer(dict(type='SimVQ', size=32, dim=4, latent_dim=6), plugins=[str(HERE)], skip=['two_ranks', 'memory'])
 
 
 def test_values_by_hand():
@@ -54,10 +40,6 @@ def test_refused_sizes(args):
 def test_refused_weight():
     with pytest.raises(InputError, match='has to be positive'):
         build(size=4, dim=4, codebook_weight=0)
-
-
-def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [4096]
 
 
 @pytest.mark.parametrize('latent', [8, 5])

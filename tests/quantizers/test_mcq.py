@@ -1,28 +1,14 @@
-"""MCQ: the contract, values by hand, and the cosine codebooks of the package vector-quantize-pytorch."""
-from pathlib import Path
-
+"""MCQ: values by hand, and the cosine codebooks of the package vector-quantize-pytorch."""
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import check_quantizer, quantizer_checks
-
-HERE = Path(__file__).parent
-load_plugins([str(HERE)])
-
-test_contract = quantizer_checks(dict(type='MCQ', size=16, dim=8, parts=2), plugins=[str(HERE)])
 
 
 def build(**args):
     return QUANTIZERS.build(dict(type='MCQ', **args))
-
-
-def test_contract_with_entropy():
-    check_quantizer(dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1), plugins=[str(HERE)], skip=['two_ranks', 'memory'])
 
 
 def test_values_by_hand():
@@ -58,10 +44,6 @@ def test_entropy(temperature):
 def test_refused(args):
     with pytest.raises(InputError, match='expected'):
         build(**args)
-
-
-def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [1024] * 4
 
 
 def test_as_vector_quantize_pytorch():

@@ -1,19 +1,9 @@
-"""BSQ: the contract, values by hand, and the package vector-quantize-pytorch."""
-from pathlib import Path
-
+"""BSQ: values by hand, and the package vector-quantize-pytorch."""
 import pytest
 import torch
 
-from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
 from dtbox.registry import QUANTIZERS
-from dtbox.testing import quantizer_checks
-
-HERE = Path(__file__).parent
-load_plugins([str(HERE)])
-
-test_contract = quantizer_checks(dict(type='BSQ', dim=4, group=3), plugins=[str(HERE)])
 
 
 def build(dim, **args):
@@ -79,10 +69,6 @@ def test_no_table_of_all_codes_for_each_token():
 def test_refused(args):
     with pytest.raises(InputError, match='expected'):
         build(**args)
-
-
-def test_config():
-    assert QUANTIZERS.build(resolve(load_config(HERE / 'config.py'))['quantizer']).codebook_sizes == [65536]
 
 
 @pytest.mark.parametrize('training', [False, True])

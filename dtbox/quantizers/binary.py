@@ -1,0 +1,122 @@
+"""What the quantizers of signs (LFQ, BSQ) share: sign codes, and the entropies of independent bits without a table of all codes.
+
+The entropies are exact without the distribution of every token over all codes. The bits of one token are independent, so its
+entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first half of the bits
+and those of the second half, [M, 2^(g/2)] each. vector-quantize-pytorch makes tables [M, 2^C] instead (4 GB each for 16,384
+tokens and 16 bits), and clamps probabilities at 1e-5 inside the logarithm, which is more than most of 100,000 codes have; here
+nothing is clamped. The batch is that of one rank: a collective inside the forward would hang ranks with different numbers of
+micro-batches. The package averages over ranks.
+
+Legend: B batch, N tokens, C code width (bits), M = B N samples, g bits of a group.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from dtbox.errors import InputError
+from dtbox.quantizers.base import check_sizes
+
+MOST_BITS = 62
+"""An int64 can number this many bits."""
+MOST_GROUP = 24
+"""Most bits of a group: its joint distribution has 2^24 entries."""
+EXACT_BITS = 24
+"""Bits whose number float32 adds up exactly."""
+
+
+class SignCodes(nn.Module):
+    """Numbers the signs of C channels as one code, and reads them back; the first channel is the highest bit. No state.
+
+    Args:
+        bits: number of channels C.
+    """
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.register_buffer('bits', 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
+        # a product with half of the powers of two numbers the signs; 24 channels at a time, which float32 adds up exactly
+        place, part = torch.arange(bits - 1, -1, -1), torch.arange(-(-bits // EXACT_BITS))
+        halves = torch.where(place[:, None] // EXACT_BITS == part, 2.0 ** (place[:, None] % EXACT_BITS - 1), 0.0)
+        self.register_buffer('halves', halves, persistent=False)
+        self.register_buffer('middle', halves.sum(0), persistent=False)
+        self.register_buffer('shift', EXACT_BITS * part, persistent=False)
+
+    def encode(self, signs: Tensor) -> Tensor:
+        """Number signs, -1.0 or 1.0 [..., C]: codes [..., 1] int64."""
+        parts = (signs @ self.halves.float() + self.middle.float()).long()
+        return parts if parts.shape[-1] == 1 else (parts << self.shift).sum(-1, keepdim=True)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Read codes [..., 1]: signs, -1.0 or 1.0 [..., C]."""
+        return (codes & self.bits != 0) * 2.0 - 1.0
+
+
+def signs_of(values: Tensor) -> Tensor:
+    """Return -1.0 or 1.0 for each value; 0 counts as negative."""
+    return (values > 0) * 2.0 - 1.0
+
+
+def check_binary(dim: int, group: int, temperature: float, weights: tuple[float, ...], fewest: int = 1) -> None:
+    """Raise `InputError` unless the arguments describe a binary quantizer.
+
+    Args:
+        dim: number of bits C.
+        group: bits of a group.
+        temperature: of the soft code.
+        weights: weights of the terms, at least 0 each.
+        fewest: least number of bits.
+    """
+    check_sizes(dim=dim, group=group)
+    if not fewest <= dim <= MOST_BITS or group > MOST_GROUP:
+        alone = ' (one channel alone has no direction to learn)' if fewest > 1 else ''
+        raise InputError(f'`dim` is {dim} and `group` {group}; expected {fewest}{alone} to {MOST_BITS} bits, which an int64 '
+                         f'can number, and at most {MOST_GROUP} a group.')
+    if not temperature > 0 or min(weights) < 0:
+        raise InputError(f'`temperature` is {temperature}, the weights are {", ".join(map(str, weights))}; '
+                         'expected a positive temperature and weights of at least 0.')
+
+
+def entropy_term(logits: Tensor, group: int, diversity: float) -> Tensor:
+    """Return entropy of a sample - `diversity` * entropy over the batch, in nats (MAGVIT-v2, arXiv 2310.05737, equation 5).
+
+    Args:
+        logits: log-odds of the bits [M, C].
+        group: see `batch_entropy`.
+        diversity: weight of the entropy over the batch.
+    """
+    return sample_entropy(logits) - diversity * batch_entropy(logits, group)
+
+
+def sample_entropy(logits: Tensor) -> Tensor:
+    """Return the mean entropy of independent bits, log-odds [M, C] -> scalar, in nats; exact: the entropies of bits add up."""
+    size = logits.abs()
+    return (F.softplus(-size) + size * torch.sigmoid(-size)).sum() / max(1, len(logits))
+
+
+def batch_entropy(logits: Tensor, group: int) -> Tensor:
+    """Return the entropy of the codes' mean distribution over the batch, in nats.
+
+    The joint distribution of g bits is a product of two matrices: the probabilities of the first half of the bits
+    [M, 2^(g/2)], and those of the second. So it is exact without a table [M, 2^g].
+
+    Args:
+        logits: log-odds of the bits [M, C].
+        group: most bits g whose joint distribution is taken; more are cut into equal groups taken as independent, whose
+            entropies are added.
+    """
+    total = 0.0
+    for part in logits.tensor_split(-(-logits.shape[1] // group), 1):
+        first, second = (_probabilities(half) for half in part.tensor_split(2, 1))
+        mean = first.t() @ second / max(1, len(logits))
+        total = total - (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+    return total
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """Log-odds of b bits [M, b] -> probabilities of their 2^b codes [M, 2^b]."""
+    bits = torch.arange(logits.shape[1], device=logits.device)
+    codes = torch.arange(2 ** logits.shape[1], device=logits.device)
+    return (logits @ ((codes >> bits[:, None] & 1) - 0.5)).softmax(1)
