@@ -94,6 +94,10 @@ KEYS = {
 }
 """Old dotted path of a config key -> new one."""
 
+BUILT_IN_PLUGINS = {'lfq': 'quantizers/LFQ', 'bsq': 'quantizers/BSQ', 'ibq': 'quantizers/IBQ', 'simvq': 'quantizers/SimVQ',
+                    'mcq': 'quantizers/MCQ'}
+"""Plugin that came with dtbox -> registry and name of its part, which is built in now."""
+
 
 class Renamed(NamedTuple):
     """What has become of an old name.
@@ -154,7 +158,8 @@ def list_rows() -> dict[str, list[str]]:
     """Return the rows of the tables in `dtbox/CHANGELOG.md`: heading -> lines of Markdown."""
     names = [(f'{registry}: ', table) for registry, table in NAMES.items()]
     arguments = [(f'`{owner}`: ', table) for owner, table in ARGUMENTS.items()]
-    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments, 'Config keys': [('', KEYS)]}
+    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments, 'Config keys': [('', KEYS)],
+              'Plugins that are built in': [('', BUILT_IN_PLUGINS)]}
     return {heading: [_row(owner, old, table) for owner, table in parts for old in table] for heading, parts in tables.items()}
 
 

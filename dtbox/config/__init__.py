@@ -63,6 +63,8 @@ def load_config(path, options=None, plugins=(), data=None, tiny=False):
     cfg = _read(path, given, found)
     if found or given:
         cfg.plugins = list(dict.fromkeys(plugin.source for plugin in found + given))
+    elif cfg.get('plugins'):  # those of a run folder, all of them built in by now
+        cfg.pop('plugins')
     if folder:
         use_own_tokenizer(cfg, folder)
     if data is not None:

@@ -10,12 +10,12 @@ import traceback
 from importlib import metadata
 
 from dtbox.errors import InputError, reason
+from dtbox.extend.built_in import RECORD, recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, content_hash, find
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
 
 GROUP = 'dtbox.plugins'
-RECORD = 'plugins.json'
 _installed = []
 
 
@@ -30,10 +30,19 @@ def load_plugins(names, near=None):
         list of Plugin, those named.
 
     Raises:
-        InputError: a plugin is missing, cannot be imported, or takes a name that exists. Nothing of it stays registered.
+        InputError: a plugin is missing, became built in, cannot be imported, or takes a name that exists. Nothing of it
+            stays registered.
     """
     load_installed()
-    return [_load(find(name, near)) for name in as_list(names)]
+    return [_load(_find(name, near)) for name in as_list(names)]
+
+
+def _find(name, near):
+    try:
+        return find(name, near)
+    except Missing:
+        refuse_built_in(_name(name), name, near)
+        raise
 
 
 def as_list(names):
@@ -57,8 +66,11 @@ def load_named(names, config, given=()):
     Returns:
         list of Plugin.
     """
-    run, plugins = os.path.isfile(os.path.join(os.path.dirname(os.path.abspath(config)), RECORD)), []
+    folder, plugins = os.path.dirname(os.path.abspath(config)), []
+    run = os.path.isfile(os.path.join(folder, RECORD))
     for name in as_list(names):
+        if recorded_as_built_in(_name(name), folder):
+            continue
         new = [p for p in given if p.name == _name(name)]
         try:
             plugins += new[:1] if run and new else load_plugins(name, near=config)

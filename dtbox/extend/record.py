@@ -5,7 +5,8 @@ import sys
 import warnings
 
 from dtbox.errors import InputError
-from dtbox.extend.load import RECORD, as_list
+from dtbox.extend.built_in import RECORD, without_built_in
+from dtbox.extend.load import as_list
 from dtbox.extend.plugin import LOADED, parts_of
 from dtbox.files import write_atomic
 from dtbox.registry import ALL
@@ -100,7 +101,7 @@ def refuse_changes(recorded, current, path):
         path: the checkpoint.
     """
     end = 'Restore it, or accept that the rest of the run differs: --accept-plugin-change.'
-    for old, new in pairs(recorded or (), current):
+    for old, new in pairs(without_built_in(recorded), current):
         if new is None:
             raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. {_how(old)} {end}')
         if new['hash'] != old['hash']:
@@ -117,7 +118,7 @@ def warn_changes(recorded, cfg, path):
         path: the checkpoint.
     """
     types = set(_types(cfg))
-    for old, new in pairs(recorded or (), records(cfg)):
+    for old, new in pairs(without_built_in(recorded), records(cfg)):
         if new is None:
             gone = [part for part in old['parts'] if part.rpartition('/')[2] in types and not _registered(part)]
             message = f'{path} was trained with the plugin {_title(old)}, which is not loaded.'

@@ -221,4 +221,4 @@ def test_plugins_of_this_repository_load_together():
     done = subprocess.run([sys.executable, '-c', f'from dtbox.extend import load_plugins; print([len(p.parts) for p in load_plugins({folders})])'],
                           capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
-    assert len(folders) >= 8 and done.stdout.strip() == str([1] * len(folders))
+    assert len(folders) >= 3 and done.stdout.strip() == str([1] * len(folders))

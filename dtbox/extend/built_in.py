@@ -1,0 +1,55 @@
+"""Plugins whose part became built in: a config that names one gets an error that says so; a run trained with one still opens."""
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Iterable, Mapping
+
+from dtbox.errors import InputError
+from dtbox.renames import BUILT_IN_PLUGINS, FIRST
+
+RECORD = 'plugins.json'
+
+
+def refuse_built_in(name: str, given: str | os.PathLike, config: str | None = None) -> None:
+    """Raise `InputError` where a plugin that was not found is one whose part became built in.
+
+    Args:
+        name: the plugin's name.
+        given: how it was named, for the message.
+        config: path of the config file that names it, or None.
+    """
+    part = BUILT_IN_PLUGINS.get(name)
+    if part is not None:
+        raise InputError(f'the plugin {given} is built in since dtbox {FIRST}: `{part.rpartition("/")[2]}` needs no plugin. '
+                         f'Remove it from {f"`plugins` of {config}" if config else "--plugin (`plugins=` in Python)"}.')
+
+
+def is_built_in(record: Mapping) -> bool:
+    """Whether a record of plugins.json or of a checkpoint is of a plugin whose one part became built in."""
+    return record['parts'] == [BUILT_IN_PLUGINS.get(record['name'])]
+
+
+def without_built_in(records: Iterable[Mapping] | None) -> list[Mapping]:
+    """Return the records of plugins that are still plugins."""
+    return [record for record in records or () if not is_built_in(record)]
+
+
+def recorded_as_built_in(name: str, folder: str) -> bool:
+    """Whether a run folder was trained with a plugin whose part became built in; logs one line where it was.
+
+    Args:
+        name: the plugin's name.
+        folder: the run folder.
+    """
+    path = os.path.join(folder, RECORD)
+    if name not in BUILT_IN_PLUGINS or not os.path.isfile(path):
+        return False
+    with open(path, encoding='utf-8') as f:
+        if not any(record['name'] == name and is_built_in(record) for record in json.load(f)):
+            return False
+    part = BUILT_IN_PLUGINS[name].rpartition('/')[2]
+    logging.getLogger('dtbox').warning(f'{folder} was trained with the plugin {name}; its part `{part}` is built in since '
+                                       f'dtbox {FIRST} and is used instead.')
+    return True
