@@ -8,16 +8,14 @@ import time
 BEGUN = time.monotonic()
 
 import contextlib  # noqa: E402
-import ctypes  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
-import signal  # noqa: E402
 import sys  # noqa: E402
-import threading  # noqa: E402
 import traceback  # noqa: E402
 
 from dtbox.files import no_room, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
+from dtbox.processes import end_with_parent  # noqa: E402
 
 RECORD = 'trial.json'
 NO_ROOM = 74
@@ -41,29 +39,6 @@ def read_record(folder):
 def write_record(folder, record):
     """Write trial.json in one step."""
     write_atomic(os.path.join(folder, RECORD), json.dumps(record, indent=1) + '\n')
-
-
-def die_with_parent(parent=None):
-    """Let this process end when the one that started it dies, so that a killed grid leaves nothing running.
-
-    On Linux the kernel sees to it, elsewhere a look every second.
-
-    Args:
-        parent: process id of the one that started it; it may have died before this was called.
-    """
-    parent = parent or os.getppid()
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(137)
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent):
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(137)
 
 
 def run(folder, record):
@@ -105,7 +80,7 @@ def attempt(folder):
 
 def main(folder, parent=None):
     """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged, NO_ROOM where the disk is full."""
-    die_with_parent(parent)
+    end_with_parent(parent)
     try:
         with Locked(os.path.join(folder, '.lock'), 'this trial'):
             record = attempt(folder)

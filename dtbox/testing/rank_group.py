@@ -1,9 +1,11 @@
-"""A group of processes that stays alive for many jobs: what several ranks do, asked of them from one process.
+"""A group of ranks that stays alive for many jobs.
 
-They form one gloo group (found through a file), made once: groups made and ended for each job would race each other. A rank that
+The ranks form one gloo group (found through a file), made once: groups made and ended for each job would race each other. A rank that
 raises, dies or does not answer ends the job with a `RankError`, and all ranks with it: nobody knows what the others still wait for.
-The next job starts new ones.
+The next job starts new ranks. Ranks end with the process that started them, also when it is killed.
 """
+from __future__ import annotations
+
 import atexit
 import multiprocessing
 import os
@@ -15,6 +17,9 @@ import traceback
 from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import wait
+from typing import Any, Callable
+
+from dtbox.processes import end_with_parent
 
 GRACE = 1.0
 """Seconds that the other ranks have left to say what went wrong, once one has failed."""
@@ -25,20 +30,20 @@ class RankError(RuntimeError):
 
 
 class Ranks:
-    """Processes, one a rank, that run functions together.
+    """Ranks, each a process, that run functions together.
 
-    They are started by the first `run` and end with `close`, with the `with` block or with this process.
+    The first `run` starts them. They end with `close`, with the `with` block, or with this process, however it ends.
 
     Args:
         world: number of ranks.
         timeout: seconds that one job may take.
     """
 
-    def __init__(self, world=2, timeout=120.0):
+    def __init__(self, world: int = 2, timeout: float = 120.0) -> None:
         self.world, self.timeout = world, timeout
         self.processes, self.pipes, self.folder = [], [], None
 
-    def run(self, function, *args):
+    def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """Call `function(rank, world, *args)` in every rank, inside a gloo process group.
 
         Args:
@@ -73,7 +78,8 @@ class Ranks:
         self.folder = tempfile.TemporaryDirectory(prefix='dtbox-ranks-')
         for rank in range(self.world):
             pipe, far = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, os.path.join(self.folder.name, 'group'), far), daemon=True)
+            store = os.path.join(self.folder.name, 'group')
+            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, store, far, os.getpid()), daemon=True)
             process.start()
             far.close()
             self.processes.append(process), self.pipes.append(pipe)
@@ -102,8 +108,8 @@ class Ranks:
             raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (Ranks import the script that starts them: it has '
                             'to be a file, and to start them under `if __name__ == \'__main__\':`.)') from None
 
-    def close(self):
-        """End the processes; the next `run` starts new ones."""
+    def close(self) -> None:
+        """End the ranks; the next `run` starts new ones."""
         atexit.unregister(self.close)
         for pipe in self.pipes:
             pipe.close()  # an idle rank leaves its loop
@@ -116,10 +122,10 @@ class Ranks:
             self.folder.cleanup()
         self.processes, self.pipes, self.folder = [], [], None
 
-    def __enter__(self):
+    def __enter__(self) -> Ranks:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -127,8 +133,9 @@ SHARED = Ranks()
 """The two ranks of this process: started by whoever needs them first, and used by everybody after."""
 
 
-def _serve(rank, world, timeout, file, pipe):
-    """Join the group and do the jobs that come through the pipe, until it closes."""
+def _serve(rank, world, timeout, file, pipe, parent):
+    """Join the group and do the jobs that come through the pipe, until it closes or the process `parent` ends."""
+    end_with_parent(parent)
     import torch
     import torch.distributed as dist
     torch.set_num_threads(1)

@@ -1,0 +1,38 @@
+"""Processes that end with the one that started them, so that a killed run, grid or test leaves nothing running."""
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+PR_SET_PDEATHSIG = 1
+"""Number of the option in Linux's prctl.h: the signal that a process gets when the thread that started it ends."""
+ORPHANED = 137
+"""Exit code of a process that ends because its parent has ended: that of SIGKILL."""
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Let this process end when the process that started it ends, however that ends (SIGKILL included).
+
+    On Linux the kernel sends SIGKILL, and keeps this setting when the process becomes another program (`exec`). The kernel watches the thread that
+    started this process, so that thread has to live on. On other systems a thread looks once a second.
+
+    Args:
+        parent: process id of the parent; it may have ended before this call, then this process ends at once. None: the parent at this moment.
+    """
+    parent = os.getppid() if parent is None else parent
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(ORPHANED)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(ORPHANED)

@@ -1,0 +1,68 @@
+"""Processes end with their parent: ranks, and programs that tests start, when the parent is killed."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.child_processes import is_running, start_child
+
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='looks at /proc')
+
+BUSY_RANKS = '''
+import sys, time
+from dtbox.testing.rank_group import Ranks
+from tests.test_processes import report_pid, stay
+
+if __name__ == '__main__':
+    ranks = Ranks(2)
+    print(*ranks.run(report_pid), flush=True)
+    ranks.run(stay)
+'''
+BUSY_CHILD = '''
+import subprocess, sys
+from tests.child_processes import start_child
+child = start_child([sys.executable, '-c', 'import time; time.sleep(300)'])
+print(child.pid, flush=True)
+child.wait()
+'''
+
+
+def report_pid(rank, world):
+    import os
+    return os.getpid()
+
+
+def stay(rank, world):
+    """Run for ever, like a training whose end nobody waits for; no pipe is read that could tell of the end."""
+    while True:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize('code, count', [(BUSY_RANKS, 2), (BUSY_CHILD, 1)], ids=['ranks', 'child'])
+def test_killed_parent_leaves_nothing(code, count, tmp_path):
+    (tmp_path / 'parent.py').write_text(f'import sys\nsys.path[:0] = {sys.path!r}\n{code}')
+    with start_child([sys.executable, str(tmp_path / 'parent.py')], stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == count and all(map(is_running, pids))
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+@pytest.mark.parametrize('platform', ['linux', 'other'])
+def test_orphan_ends_at_once(platform):
+    """The parent may have ended before its child can ask to end with it; elsewhere than on Linux a thread looks."""
+    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True).stdout.strip()
+    code = (f'from dtbox import processes\nprocesses.sys.platform = {platform!r}\nprocesses.end_with_parent({gone})\n'
+            'processes.time.sleep(60)')
+    begun = time.monotonic()
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 137
+    assert time.monotonic() - begun < 30
