@@ -1,6 +1,9 @@
 """What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
-from typing import NamedTuple
+from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+from mmengine.hooks import Hook
 from mmengine.registry import VISBACKENDS
 
 from dtbox import distributed
@@ -17,7 +20,7 @@ class Built(NamedTuple):
 
     Attributes:
         parts: as `build_parts` returns it.
-        hooks: list of hooks.
+        hooks: hooks, in the order of the config.
         schedules: dict optimizer name -> list of schedules, or None.
         remark: what to say about the iterations, or None.
     """
@@ -33,9 +36,9 @@ def build_run(cfg, seed):
     remark = check_iterations(cfg)
     check_last(cfg, parts['model'])
     check_backends(cfg.get('vis_backends'))
-    hooks = [HOOKS.build(h, where=f'hooks.{i}') for i, h in enumerate(cfg.get('hooks') or [])]
+    hooks = build_hooks(cfg.get('hooks'))
     check_hooks(hooks, parts['model'])
-    return Built(parts, hooks, build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim']), remark)
+    return Built(parts, list(hooks.values()), build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim']), remark)
 
 
 def check_last(cfg, model):
@@ -46,14 +49,28 @@ def check_last(cfg, model):
                          'does not run. Take last=\'drop\' or \'carry\', or leave `official` out.', 'train_dataloader.last')
 
 
-def check_hooks(hooks, model):
+def build_hooks(cfg: dict | list | None) -> dict[str, Hook]:
+    """Build the hooks of a config.
+
+    Args:
+        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out; or, in configs before 0.2.0, a list.
+
+    Returns:
+        name -> hook, in the order of the config.
+    """
+    if isinstance(cfg, (list, tuple)):
+        cfg = {str(i): hook for i, hook in enumerate(cfg)}
+    return {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
+
+
+def check_hooks(hooks: dict[str, Hook], model: Any) -> None:
     """Let hooks that have a `check` refuse the model."""
-    for i, hook in enumerate(hooks):
+    for name, hook in hooks.items():
         if hasattr(hook, 'check'):
             try:
                 hook.check(model)
             except InputError as e:
-                raise e.within(f'hooks.{i}') from e.__cause__
+                raise e.within(f'hooks.{name}') from e.__cause__
 
 
 def build_schedules(table, optim):

@@ -12,6 +12,7 @@ import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.training.launch import first_node, lost, slurm_environment, start_ranks
+from dtbox.training.ready import build_hooks
 from dtbox.training.runner import Runner
 
 
@@ -31,6 +32,16 @@ def test_a_start_that_fails_moves_nothing(options, says, tiny_config, tiny_run, 
     with pytest.raises(InputError, match=says):
         Runner.from_config(load_config(tiny_config, options), work_dir=str(run))
     assert files(run) == before and [p.name for p in tmp_path.iterdir()] == ['run']
+
+
+def test_hooks_are_a_dict_by_name():
+    """None takes a hook out; an error names the hook by its name."""
+    hooks = dict(log=dict(type='Log', interval=2), results=None, checkpoint=dict(type='Checkpoint', interval=6))
+    built = build_hooks(hooks)
+    assert {name: type(hook).__name__ for name, hook in built.items()} == dict(log='Log', checkpoint='Checkpoint')
+    with pytest.raises(InputError, match=r'^hooks\.log: .*Did you mean `interval`'):
+        build_hooks(dict(log=dict(type='Log', intervall=1)))
+    assert build_hooks(None) == {}
 
 
 def test_a_refused_resume_changes_nothing(tiny_config, tiny_run, tmp_path):
