@@ -1,5 +1,8 @@
 """What the datasets share: seeded access by position, and the pipeline."""
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -16,7 +19,7 @@ class BrokenSample(InputError):
         message: what is wrong with it.
     """
 
-    def __init__(self, key, message):
+    def __init__(self, key: str, message: str):
         super().__init__(message)
         self.key = key
 
@@ -40,14 +43,14 @@ class PairDataset(Dataset):
     classes = ()
     has_texts = True
 
-    def __init__(self, pipeline=(), seed=0, broken='error'):
+    def __init__(self, pipeline: Sequence = (), seed: int = 0, broken: str = 'error'):
         if broken not in ('error', 'skip'):
             raise InputError(f"`broken` is {broken!r}; expected 'error' or 'skip'.", 'broken')
         self.broken = broken
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
         self.set_seed(seed)
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample as dict(image=PIL image, text=str, label=int, key=str, set=str) before the pipeline.
 
         `text` is '' and `label` is -1 where the sample has none. Where a picture has several captions, `captions` is the list of them: for
@@ -59,17 +62,17 @@ class PairDataset(Dataset):
         raise NotImplementedError
 
     @property
-    def metainfo(self):
+    def metainfo(self) -> dict:
         """dict(classes=tuple of class names, texts=whether samples have captions)."""
         return dict(classes=tuple(self.classes), texts=self.has_texts)
 
-    def contents(self):
+    def contents(self) -> Iterator:
         """Yield what tells these samples from others, as strings: their keys, sets and texts; a subclass may know more (sizes of files)."""
         for name in ('keys', 'sets', 'texts'):
             yield f'{name}:'
             yield from getattr(self, name, ())
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: a picture that was replaced by one of the same name
         and size is not noticed."""
         h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
@@ -77,7 +80,7 @@ class PairDataset(Dataset):
             h.update(str(line).encode() + b'\0')
         return h.hexdigest()[:16]
 
-    def set_seed(self, seed):
+    def set_seed(self, seed: int) -> None:
         """Set the seed of the augmentation (an int >= 0)."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise InputError(f'`seed` of a dataset must be an int >= 0, got {seed!r}.')
@@ -108,12 +111,12 @@ class PairDataset(Dataset):
         return results
 
 
-def hash_share(purpose, key):
+def hash_share(purpose: str, key: str) -> float:
     """Return a number in [0, 1) that depends on nothing but the two strings; what it is below is chosen for good."""
     return int(hashlib.sha1(f'{purpose}:{key}'.encode()).hexdigest()[:13], 16) / 16 ** 13
 
 
-def pick_caption(captions, rng=None):
+def pick_caption(captions: Sequence[str], rng: np.random.Generator | None = None) -> str:
     """Return one of `captions` at random, the first where `rng` is None, '' where there are none."""
     if not captions:
         return ''

@@ -1,8 +1,11 @@
 """Captions of a folder of pictures: which file holds them, and how its formats are read."""
+from __future__ import annotations
+
 import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.errors import InputError
@@ -14,12 +17,12 @@ FILE_KEYS = ('file_name', 'filename', 'file', 'image', 'path')
 TEXT_KEYS = ('caption', 'captions', 'text', 'texts', 'title')
 
 
-def find_captions(*folders):
+def find_captions(*folders: str | Path) -> Path | None:
     """Return the first captions file in one of the folders, or None."""
     return next((Path(folder) / name for folder in folders for name in FILES if (Path(folder) / name).is_file()), None)
 
 
-def read_captions(path):
+def read_captions(path: str | Path) -> dict[str, list[str]]:
     """Read a captions file.
 
     Formats, by suffix:
@@ -61,7 +64,8 @@ def read_captions(path):
     return found
 
 
-def match_captions(found, names, path):
+def match_captions(found: dict[str, list[str]], names: dict[str, Sequence[str]],
+                   path: str | Path) -> tuple[dict[str, list[str]], int]:
     """Match captions to pictures by relative path or, where it is unique on both sides, by bare file name.
 
     Args:
@@ -94,7 +98,7 @@ def match_captions(found, names, path):
     return matched, len(found) - len(used)
 
 
-def read_sidecar(path):
+def read_sidecar(path: Path) -> list[str]:
     """Return the captions in the .txt file beside a picture: one, its whole content, or none where it is blank.
 
     Raises:

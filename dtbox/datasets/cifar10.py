@@ -2,10 +2,14 @@
 
 Two layouts are read: what torchvision leaves (`cifar-10-batches-py`), and WebDataset-style shards (`shards.py`).
 """
+from __future__ import annotations
+
 import codecs
 import io
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -56,7 +60,8 @@ class CIFAR10(PairDataset):
             out of range.
     """
 
-    def __init__(self, data_root=None, split='train', pipeline=(), seed=0, limit=None, download=False):
+    def __init__(self, data_root: str | Path | None = None, split: str = 'train', pipeline: Sequence = (),
+                 seed: int = 0, limit: int | None = None, download: bool = False):
         super().__init__(pipeline, seed)
         if split not in PARTS:
             raise InputError(f'CIFAR10 has no split `{split}`.{closest(split, PARTS)} It has: {", ".join(PARTS)}.')
@@ -73,17 +78,17 @@ class CIFAR10(PairDataset):
         self.size = len(self.keys)
 
     @property
-    def sets(self):
+    def sets(self) -> list[str]:
         """Sets of the samples (`train` or `test`, for all of them), in order."""
         return [self.part] * self.size
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the picture at `index` as in `PairDataset.sample`."""
         return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index], key=self.keys[index],
                     set=self.part)
 
 
-def even_subset(labels, limit=None):
+def even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
     """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and so on."""
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
@@ -160,7 +165,7 @@ class _Unpickler(pickle.Unpickler):
     """Reads dicts, lists, strings and numpy arrays, and runs nothing else that a pickle may ask for."""
     SAFE = {'_reconstruct': np.empty(0).__reduce__()[0], 'ndarray': np.ndarray, 'dtype': np.dtype}
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         """Return what a pickle may name: the parts of a numpy array."""
         if module.split('.')[0] == 'numpy' and name in self.SAFE:
             return self.SAFE[name]

@@ -1,9 +1,13 @@
 """COCO's annotation files: captions and object masks (Lin et al., arXiv 1405.0312), and LVIS v1, which has the same form (Gupta et al., arXiv
 1908.03195)."""
+from __future__ import annotations
+
 import json
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
@@ -20,7 +24,7 @@ SMALL, LARGE = 32 ** 2, 96 ** 2
 """Areas in pixels of the original picture below which an object is small, and from which on it is large (COCO's evaluation)."""
 
 
-def read_coco(path, content):
+def read_coco(path: str | Path, content: str) -> dict:
     """Read an annotation file.
 
     Args:
@@ -53,7 +57,7 @@ def read_coco(path, content):
     return data
 
 
-def picture_name(image, path):
+def picture_name(image: dict, path: str | Path) -> str:
     """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url` (`train2017/000000391895.jpg`)."""
     if isinstance(image.get('file_name'), str):
         return image['file_name']
@@ -74,8 +78,9 @@ class CocoFiles(PictureFiles):
     """
     content, published = 'caption', ('annotations/captions_{split}2017.json',)
 
-    def __init__(self, data_root=None, split='train', annotations=None, images=None, pipeline=(), seed=0, set=None, limit=None,
-                 broken='error'):
+    def __init__(self, data_root: str | Path | None = None, split: str = 'train', annotations: str | None = None,
+                 images: str | None = None, pipeline: Sequence = (), seed: int = 0, set: str | None = None,
+                 limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if annotations is None and split not in SPLITS:
             raise InputError(f'`split` is {split!r}; expected train or val, or name `annotations` and `images`.', 'split')
@@ -105,7 +110,7 @@ class CocoFiles(PictureFiles):
             return f'../{name}'
         return name
 
-    def take(self, data, names, notes):
+    def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         """Take pictures and the annotations of each."""
         raise NotImplementedError(f'{type(self).__name__} must write take(data, names, notes).')
 
@@ -117,7 +122,7 @@ class CocoCaptions(CocoFiles):
     Arguments as in `CocoFiles`. Pictures without captions stay, with none.
     """
 
-    def take(self, data, names, notes):
+    def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
         without = sum(not any(some) for some in texts)
         if without:
@@ -137,11 +142,11 @@ class CocoObjects(CocoFiles):
     """
     content, published = 'segmentation', ('annotations/instances_{split}2017.json',)
 
-    def __init__(self, *args, most=None, **kwargs):
+    def __init__(self, *args: Any, most: int | None = None, **kwargs: Any):
         self.most = most
         super().__init__(*args, **kwargs)
 
-    def take(self, data, names, notes):
+    def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         categories = data.get('categories')
         if not isinstance(categories, list) or not all(isinstance(c, dict) and {'id', 'name'} <= set(c) for c in categories):
             raise InputError(f'{self.source} has no list `categories` with id and name of each.', 'annotations')
@@ -151,15 +156,15 @@ class CocoObjects(CocoFiles):
         self.fill(self.folder, names)
         self.notes, self.sizes = notes[:self.size], [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
 
-    def class_name(self, category):
+    def class_name(self, category: dict) -> str:
         """Return the name of a category for people and text towers."""
         return str(category['name']).replace('_', ' ')
 
-    def frequency_of(self, category):
+    def frequency_of(self, category: dict) -> str:
         """Return 'rare', 'common' or 'frequent' where the set grades its categories, else ''."""
         return ''
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` with `masks`, `regions` and `flaws`."""
         found = super().sample(index, rng)
         found['masks'], found['regions'], found['flaws'] = self._regions(index, found['image'].size)
@@ -198,11 +203,11 @@ class LVIS(CocoObjects):
     published = ('lvis_v1_{split}.json', 'annotations/lvis_v1_{split}.json')
     GRADES = dict(r='rare', c='common', f='frequent')
 
-    def class_name(self, category):
+    def class_name(self, category: dict) -> str:
         """'bow_(decorative_ribbons)' -> 'bow (decorative ribbons)'."""
         return str(category['name']).replace('_', ' ')
 
-    def frequency_of(self, category):
+    def frequency_of(self, category: dict) -> str:
         """Return LVIS's grade."""
         grade = self.GRADES.get(category.get('frequency'))
         if grade is None:
@@ -211,7 +216,7 @@ class LVIS(CocoObjects):
         return grade
 
 
-def mask_of(note, size):
+def mask_of(note: dict, size: tuple[int, int]) -> np.ndarray:
     """Return the mask of an annotation (polygons, or run lengths) as bool [height, width].
 
     Args:

@@ -1,11 +1,15 @@
 """From samples to a `Batch`."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
 
 from dtbox.errors import InputError
 from dtbox.structures import Batch
 
 
-def collate(items, with_texts=False):
+def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
     """Put samples together.
 
     Args:

@@ -1,10 +1,14 @@
 """Pictures: the embedded emoji, or the user's own photographs once `data_root` is set."""
+from __future__ import annotations
+
+from dtbox.datasets.base import PairDataset
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
 
 @DATASETS.register_module()
-def Pictures(data_root=None, split='train', twemoji=None, folder=None, seed=0):
+def Pictures(data_root: str | None = None, split: str = 'train', twemoji: dict | None = None,
+             folder: dict | None = None, seed: int = 0) -> PairDataset:
     """Build one of two datasets, so that setting `data_root` is all it takes to train on other pictures.
 
     Args:

@@ -12,6 +12,8 @@ A family is one concept with all its skin tones, genders, hair, directions and c
 
 Not joined: colours of hearts, hours of clocks, phases of the moon, arrows, flags: there the difference is the concept.
 """
+from __future__ import annotations
+
 import re
 
 TONES = frozenset(('1f3fb', '1f3fc', '1f3fd', '1f3fe', '1f3ff'))
@@ -65,7 +67,7 @@ GIANTS = frozenset(('1f9d1', '1f46b', '1f46f', '1f48f', '1f491', '1f91d', '1f93c
 AMBIGUOUS = frozenset(('1f46a',)) | {family for family in JOINED if family.startswith('1f1')}
 
 
-def family_of(key):
+def family_of(key: str) -> str:
     """Return the family of an emoji as a sequence of code points.
 
     Args:
@@ -84,7 +86,7 @@ def family_of(key):
     return _FAMILY_OF_MEMBER.get(base, base)
 
 
-def is_plain(key):
+def is_plain(key: str) -> bool:
     """Whether an emoji is a plain form of its family: no tone, gender, hair or direction chosen, no pair of people."""
     return '-200d-'.join(_components(key)) == key.replace('-fe0f', '') and not set(key.split('-200d-')) & {'1f468', '1f469'}
 
@@ -101,7 +103,7 @@ def _components(key):
     return parts
 
 
-def readable(name, key=''):
+def readable(name: str, key: str = '') -> str:
     """Return the name of an emoji in words: ':man_farmer:' -> 'man farmer', ':Madagascar:' -> 'flag of Madagascar'.
 
     Args:

@@ -1,6 +1,9 @@
 """Flickr8k, Flickr30k and COCO with several captions a picture: Karpathy's JSON, and the original token files."""
+from __future__ import annotations
+
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.image_files import PictureFiles, data_folder, find
@@ -35,7 +38,9 @@ class Captions(PictureFiles):
         InputError: no such files, a file in another form, or a split without pictures.
     """
 
-    def __init__(self, data_root=None, split='train', annotations=None, images=None, pipeline=(), seed=0, set=None, limit=None, broken='error'):
+    def __init__(self, data_root: str | Path | None = None, split: str = 'train', annotations: str | None = None,
+                 images: str | None = None, pipeline: Sequence = (), seed: int = 0, set: str | None = None,
+                 limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if split not in (*SPLITS, 'all'):
             raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or all.', 'split')

@@ -1,5 +1,8 @@
 """Folders of photographs: which files are pictures, which part they belong to, which of them can be used."""
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +28,7 @@ class Photo(NamedTuple):
     part: str
 
 
-def list_photos(data_root):
+def list_photos(data_root: str | Path) -> list[Photo]:
     """Return every `Photo` under a folder, sorted by key; hidden files and folders are left out.
 
     Raises:
@@ -58,7 +61,7 @@ def list_photos(data_root):
     return sorted(photos)
 
 
-def divide(photos, split, holdout, flaw, root):
+def divide(photos: list[Photo], split: str, holdout: float, flaw: Callable[[Photo], str], root: Path) -> list[Photo]:
     """Return the pictures of a split: by folders, or by hash with at least one usable picture on either side.
 
     Args:
@@ -90,7 +93,7 @@ def divide(photos, split, holdout, flaw, root):
     return sorted(parts[split])
 
 
-def class_folders(photos):
+def class_folders(photos: list[Photo]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Return (class names, dict key -> class index): the folders below the one that holds all pictures."""
     paths = {p.key: Path(p.key).parts[bool(p.part):-1] for p in photos}
     common = len(os.path.commonprefix(list(paths.values())))
@@ -104,7 +107,7 @@ def class_folders(photos):
 class Flaw:
     """Says what is wrong with a picture, '' where nothing is. Files are decoded once a process."""
 
-    def __init__(self, min_size):
+    def __init__(self, min_size: int):
         self.min_size = min_size
 
     def __call__(self, photo):
@@ -118,7 +121,7 @@ class Flaw:
         return f'{size[0]}x{size[1]}' if min(size) < self.min_size else ''
 
 
-def no_flaw(_photo):
+def no_flaw(_photo: Photo) -> str:
     """Take every picture as it is."""
     return ''
 

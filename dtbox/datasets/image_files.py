@@ -1,8 +1,12 @@
 """PictureFiles: what data sets share whose pictures are files named by a list."""
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.read import read_image
@@ -20,14 +24,16 @@ class PictureFiles(PairDataset):
         broken: as in `PairDataset`; here pictures that are missing or cannot be decoded.
     """
 
-    def __init__(self, pipeline=(), seed=0, split='train', set=None, limit=None, broken='error'):
+    def __init__(self, pipeline: Sequence = (), seed: int = 0, split: str = 'train', set: str | None = None,
+                 limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, broken)
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise InputError(f'`limit` is the most pictures to take, an int >= 1 or None; got {limit!r}.', 'limit')
         self.split, self.part, self.limit = split, set or split, limit
         self.captions, self.labels = None, None
 
-    def fill(self, root, names, captions=None, labels=None):
+    def fill(self, root: str | Path, names: Sequence[str], captions: list[list[str]] | None = None,
+             labels: Sequence[int] | None = None) -> None:
         """Take the pictures.
 
         Args:
@@ -44,11 +50,11 @@ class PictureFiles(PairDataset):
         self.labels = np.asarray(labels[:n], dtype=np.int64) if labels is not None else None
         self.has_texts = captions is not None and any(self.captions)
 
-    def key(self, index):
+    def key(self, index: int) -> str:
         """Return the key of a sample."""
         return os.fsdecode(self.names[index])
 
-    def picture(self, index):
+    def picture(self, index: int) -> Image.Image:
         """Return the picture at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
         key = self.key(index)
         try:
@@ -56,20 +62,20 @@ class PictureFiles(PairDataset):
         except InputError as e:
             raise BrokenSample(key, str(e)) from e
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
         found = dict(image=self.picture(index), text='', label=-1 if self.labels is None else int(self.labels[index]), key=self.key(index),
                      set=self.part)
         return found if self.captions is None else dict(found, captions=self.captions[index])
 
-    def contents(self):
+    def contents(self) -> Iterator[str]:
         """Yield the names of the pictures and their captions; sizes of a million files would take minutes to ask."""
         yield from (os.fsdecode(name) for name in self.names)
         for texts in self.captions or ():
             yield from texts
 
 
-def data_folder(data_root, who, how):
+def data_folder(data_root: str | Path | None, who: str, how: str) -> Path:
     """Return `data_root` as an existing Path.
 
     Args:
@@ -85,7 +91,7 @@ def data_folder(data_root, who, how):
     return root
 
 
-def find(root, names, what, how):
+def find(root: Path, names: Sequence[str], what: str, how: str) -> Path:
     """Return the first of `names` (relative paths) that exists under `root`; InputError where none does."""
     for name in names:
         if (root / name).exists():

@@ -1,9 +1,13 @@
 """ImageFolder: the user's own photographs, with texts where the folder has some."""
+from __future__ import annotations
+
 import logging
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, pick_caption
@@ -42,8 +46,9 @@ class ImageFolder(PairDataset):
         InputError: a missing folder, one without usable pictures, or captions that match no picture.
     """
 
-    def __init__(self, data_root, split='train', pipeline=(), seed=0, captions=None, holdout=0.1, min_size=32,
-                 check=True, class_text='a photo of a {}'):
+    def __init__(self, data_root: str | Path, split: str = 'train', pipeline: Sequence = (), seed: int = 0,
+                 captions: str | bool | None = None, holdout: float = 0.1, min_size: int = 32, check: bool = True,
+                 class_text: str = 'a photo of a {}'):
         super().__init__(pipeline, seed)
         if split not in SPLITS:
             raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: train, heldout.')
@@ -61,7 +66,7 @@ class ImageFolder(PairDataset):
         self.has_texts = any(self._captions.get(photo.key) for photo in mine)
         self._report(mine)
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the picture at `index` as in `PairDataset.sample`; training draws one of several captions."""
         photo = self.photos[index]
         text = pick_caption(self._captions.get(photo.key, ()), rng if self.split == 'train' else None)
@@ -69,22 +74,22 @@ class ImageFolder(PairDataset):
                     set=self.split)
 
     @property
-    def keys(self):
+    def keys(self) -> list[str]:
         """Keys of the samples, in order: paths relative to `data_root`."""
         return [photo.key for photo in self.photos]
 
     @property
-    def sets(self):
+    def sets(self) -> list[str]:
         """Sets of the samples (the split, for all of them), in order."""
         return [self.split] * len(self.photos)
 
     @property
-    def texts(self):
+    def texts(self) -> list[str]:
         """Every text that may be drawn, sample by sample."""
         last = None if self.split == 'train' else 1
         return [text for photo in self.photos for text in self._captions.get(photo.key, ())[:last]]
 
-    def contents(self):
+    def contents(self) -> Iterator:
         """As in PairDataset, and the size of each file."""
         yield from super().contents()
         yield from (os.path.getsize(photo.path) for photo in self.photos)

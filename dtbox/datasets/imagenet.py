@@ -1,6 +1,9 @@
 """ImageNet-1k (ILSVRC 2012; Russakovsky et al., arXiv 1409.0575) with the standard order of classes and the names that CLIP uses for them."""
+from __future__ import annotations
+
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.folder_listing import SUFFIXES
@@ -14,7 +17,7 @@ DEVKIT = ('ILSVRC2012_devkit_t12/data', 'devkit/data', 'data')
 TRUTH, META, SOLUTION = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat', 'LOC_val_solution.csv'
 
 
-def wnids():
+def wnids() -> list[str]:
     """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has them)."""
     import timm.data
     path = Path(timm.data.__file__).parent / '_info' / 'imagenet_synsets.txt'
@@ -24,7 +27,7 @@ def wnids():
     return found
 
 
-def class_names():
+def class_names() -> list[str]:
     """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of `wnids`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     return list(IMAGENET_CLASSNAMES)
@@ -51,7 +54,9 @@ class ImageNet(PictureFiles):
             fit the pictures.
     """
 
-    def __init__(self, data_root=None, split='train', pipeline=(), seed=0, set=None, limit=None, broken='error', names=None, class_text=None):
+    def __init__(self, data_root: str | Path | None = None, split: str = 'train', pipeline: Sequence = (),
+                 seed: int = 0, set: str | None = None, limit: int | None = None, broken: str = 'error',
+                 names: Sequence[str] | str | None = None, class_text: str | None = None):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if split not in SPLITS:
             raise InputError(f'ImageNet has no split `{split}`.{closest(split, SPLITS)} It has: train, val (the test part has no labels).', 'split')

@@ -2,8 +2,11 @@
 
 Colour profiles are not applied; of animations and multi-page files the first frame is taken.
 """
+from __future__ import annotations
+
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,7 +14,8 @@ from PIL import Image, ImageOps
 from dtbox.errors import InputError
 
 
-def read_image(source, background=(255, 255, 255)):
+def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
+               background: Sequence[int] = (255, 255, 255)) -> Image.Image:
     """Return a picture as upright RGB, transparent parts shown on `background`.
 
     EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and pictures with transparency are converted.
@@ -32,19 +36,19 @@ def read_image(source, background=(255, 255, 255)):
     return flatten(_to_rgba(picture, source), background)
 
 
-def read_rgba(source):
+def read_rgba(source: str | os.PathLike | Image.Image | io.BytesIO) -> Image.Image:
     """Return a picture as upright RGBA; opaque ones get alpha 255. Arguments and errors as in `read_image`."""
     return _to_rgba(_open(source), source)
 
 
-def flatten(picture, background=(255, 255, 255)):
+def flatten(picture: Image.Image, background: Sequence[int] = (255, 255, 255)) -> Image.Image:
     """Return an RGBA picture as RGB, laid on a solid `background` (three values in [0, 255])."""
     canvas = Image.new('RGBA', picture.size, tuple(int(v) for v in background) + (255,))
     canvas.alpha_composite(picture)
     return canvas.convert('RGB')
 
 
-def verify_image(path):
+def verify_image(path: str | os.PathLike) -> tuple[int, int]:
     """Decode a file completely and return its (width, height) in pixels; `InputError` as in `read_image`.
 
     JPEG files are decoded at an eighth of their size, which reads every byte but costs less.

@@ -1,4 +1,8 @@
 """Samplers with a place: training batches that go on from any iteration, and evaluation without padding."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import numpy as np
 
 from dtbox.errors import InputError
@@ -27,7 +31,9 @@ class CursorBatchSampler:
         InputError: fewer samples than a global batch, or a number out of range.
     """
 
-    def __init__(self, size, batch_size, seed=0, shuffle=True, last='drop', rank=0, world=1, cursor=0, order=None):
+    def __init__(self, size: int, batch_size: int, seed: int = 0, shuffle: bool = True, last: str = 'drop',
+                 rank: int = 0, world: int = 1, cursor: int = 0,
+                 order: Callable[[np.random.Generator], np.ndarray] | None = None):
         _at_least(1, size=size, batch_size=batch_size, world=world)
         _at_least(0, seed=seed, cursor=cursor)
         _check_rank(rank, world)
@@ -41,7 +47,7 @@ class CursorBatchSampler:
         self.last, self.rank, self.world, self.cursor, self.order = last, rank, world, cursor, order
 
     @property
-    def iters_per_epoch(self):
+    def iters_per_epoch(self) -> int:
         """Number of batches that one pass over the data takes; unless 'drop', rounded up."""
         full, rest = divmod(self.size, self.batch_size * self.world)
         return full + (rest > 0 and self.last != 'drop')
@@ -89,7 +95,7 @@ class EvalSampler:
         rank, world: this process and the number of processes.
     """
 
-    def __init__(self, size, rank=0, world=1):
+    def __init__(self, size: int, rank: int = 0, world: int = 1):
         _at_least(0, size=size)
         _at_least(1, world=world)
         _check_rank(rank, world)

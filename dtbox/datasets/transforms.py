@@ -3,7 +3,10 @@
 They read and write `image` (a PIL picture, at the end a tensor) and draw everything random from `rng`, the sample's own
 generator. Transforms for evaluation need `image` only, so they also prepare single pictures outside a dataset.
 """
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,7 +31,8 @@ class EmojiAugment:
         plain: share of random backgrounds that are white, as in evaluation.
     """
 
-    def __init__(self, size, shift=0.06, scale=(0.8, 1.05), background='random', gradient=0.25, plain=0.2):
+    def __init__(self, size: int, shift: float = 0.06, scale: Sequence[float] = (0.8, 1.05),
+                 background: str | Sequence[int] = 'random', gradient: float = 0.25, plain: float = 0.2):
         self.size, self.scale = _side(size), _span(scale, 'scale')
         self.shift, self.gradient, self.plain = _share(shift, 'shift'), _share(gradient, 'gradient'), _share(plain, 'plain')
         self.background = background if background == 'random' else _colour(background)
@@ -68,7 +72,7 @@ class EmojiPlace:
         background: colour of three values in [0, 255].
     """
 
-    def __init__(self, size, background=(255, 255, 255)):
+    def __init__(self, size: int, background: Sequence[int] = (255, 255, 255)):
         self.size, self.background = _side(size), _colour(background)
 
     def __call__(self, results):
@@ -89,7 +93,7 @@ class RandomResizedCrop:
         ratio: range of the part's width / height.
     """
 
-    def __init__(self, size, scale=(0.9, 1.0), ratio=(3 / 4, 4 / 3)):
+    def __init__(self, size: int, scale: Sequence[float] = (0.9, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
         self.size, self.scale, self.ratio = _side(size), _span(scale, 'scale'), _span(ratio, 'ratio')
         if self.scale[1] > 1:
             raise InputError(f'`scale` is a share of the picture, at most 1; got {scale!r}.')
@@ -122,7 +126,7 @@ class ResizeCrop:
         mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the picture's proportions.
     """
 
-    def __init__(self, size, mode='short_side'):
+    def __init__(self, size: int, mode: str = 'short_side'):
         self.size = _side(size)
         if mode not in ('short_side', 'squash'):
             raise InputError(f"`mode` of ResizeCrop must be 'short_side' or 'squash', got {mode!r}.")
@@ -148,7 +152,7 @@ class ResizeCrop:
 class RandomFlip:
     """Mirror the picture left to right with probability `p` in [0, 1]."""
 
-    def __init__(self, p=0.5):
+    def __init__(self, p: float = 0.5):
         self.p = _share(p, 'p')
 
     def __call__(self, results):

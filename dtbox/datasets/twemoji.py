@@ -8,9 +8,14 @@ the package `emoji`. A random split would mix two questions, so there are two he
 
 Both are chosen by a hash of the emoji or family itself, so that they do not shift when the packages add emoji.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Tuple
+
+import numpy as np
 
 from dtbox.datasets.base import PairDataset, hash_share, pick_caption
 from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
@@ -45,7 +50,7 @@ class Emoji(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def load_pairs():
+def load_pairs() -> tuple[Emoji, ...]:
     """Return every `Emoji` that has both a picture and an English name, sorted by key.
 
     Raises:
@@ -70,7 +75,7 @@ def load_pairs():
 
 
 @lru_cache(maxsize=1)
-def family_names():
+def family_names() -> dict[str, str]:
     """Return dict family -> its name in words, sorted by family: the classes of zero-shot classification."""
     names = {}
     for emoji in load_pairs():
@@ -81,7 +86,7 @@ def family_names():
     return dict(sorted(names.items()))
 
 
-def split_of(emoji):
+def split_of(emoji: Emoji) -> str:
     """Return 'train', 'concepts' or 'variants': the set that an `Emoji` belongs to."""
     giant = emoji.family in GIANTS
     if emoji.family in AMBIGUOUS:
@@ -108,7 +113,7 @@ class Twemoji(PairDataset):
         InputError: an unknown split, or a package that is not installed.
     """
 
-    def __init__(self, split='train', pipeline=(), seed=0, aliases=False):
+    def __init__(self, split: str = 'train', pipeline: Sequence = (), seed: int = 0, aliases: bool = False):
         super().__init__(pipeline, seed)
         if split not in SPLITS:
             raise InputError(f'Twemoji has no split `{split}`.{closest(split, SPLITS)} It has: {", ".join(SPLITS)}.')
@@ -120,21 +125,21 @@ class Twemoji(PairDataset):
         self._labels = {family: i for i, family in enumerate(family_names())}
 
     @property
-    def keys(self):
+    def keys(self) -> list[str]:
         """Keys of the samples, in order."""
         return [emoji.key for _, emoji in self.samples]
 
     @property
-    def sets(self):
+    def sets(self) -> list[str]:
         """Sets of the samples ('train', 'concepts' or 'variants'), in order."""
         return [name for name, _ in self.samples]
 
     @property
-    def texts(self):
+    def texts(self) -> list[str]:
         """Every text that may be drawn, sample by sample."""
         return [t for _, emoji in self.samples for t in (emoji.captions if self.aliases else emoji.captions[:1])]
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the pair at `index` as in `PairDataset.sample`."""
         name, emoji = self.samples[index]
         return dict(image=_picture(emoji.path).copy(), text=pick_caption(emoji.captions, rng if self.aliases else None),

@@ -1,9 +1,13 @@
 """Video: the frames of files and of folders, one after the other."""
+from __future__ import annotations
+
 import os
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from dtbox.datasets.base import BrokenSample, PairDataset
@@ -36,7 +40,9 @@ class Video(PairDataset):
     """
     has_texts = False
 
-    def __init__(self, data_root=None, pipeline=(), seed=0, broken='error', split='heldout', set=None, stride=1, limit=None):
+    def __init__(self, data_root: str | Path | None = None, pipeline: Sequence = (), seed: int = 0,
+                 broken: str = 'error', split: str = 'heldout', set: str | None = None, stride: int = 1,
+                 limit: int | None = None):
         super().__init__(pipeline, seed, broken)
         for name, value in (('stride', stride), ('limit', limit)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -65,7 +71,7 @@ class Video(PairDataset):
             raise InputError(f'{root} holds no video that can be read: {why}', 'data_root')
         self.size = self.ends[-1]
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the frame at `index` as in `PairDataset.sample`."""
         if not 0 <= index < self.size:
             raise IndexError(f'frame {index} of {self.size}')
@@ -89,12 +95,12 @@ class Video(PairDataset):
             raise InputError(f'frame {number} of the video {path} cannot be decoded: broken or truncated.')
         return Image.fromarray(frame[..., ::-1])  # OpenCV reads BGR
 
-    def rate(self, name):
+    def rate(self, name: str) -> float | None:
         """Return the frames a second of a clip as it is read here; None for folders of frames, which do not say."""
         _, path, frames = next(clip for clip in self.clips if clip[0] == name)
         return None if isinstance(frames, list) else _open(path).fps / self.stride
 
-    def contents(self):
+    def contents(self) -> Iterator[str]:
         """Yield names and lengths of the clips."""
         yield from (f'{name} {end}' for (name, _, _), end in zip(self.clips, self.ends))
 

@@ -1,9 +1,12 @@
 """WebDataset shards as a data set of known size, read by position: exact epochs, exact resumption, on any number of ranks and workers."""
+from __future__ import annotations
+
 import io
 import json
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from mmengine.logging import print_log
@@ -53,8 +56,10 @@ class Shards(PairDataset):
         InputError: no shards, none that can be read, or with broken='error' the first flaw.
     """
 
-    def __init__(self, urls, pipeline=(), seed=0, split='train', set=None, text=('txt', 'json:caption'), label='cls', classes=None, window=16,
-                 limit=None, broken='skip', index=None, fetched=None, keep=64):
+    def __init__(self, urls: str | Sequence[str], pipeline: Sequence = (), seed: int = 0, split: str = 'train',
+                 set: str | None = None, text: str | Sequence[str] = ('txt', 'json:caption'), label: str | None = 'cls',
+                 classes: Sequence[str] | None = None, window: int = 16, limit: int | None = None, broken: str = 'skip',
+                 index: str | None = None, fetched: str | None = None, keep: int = 64):
         super().__init__(pipeline, seed, broken)
         if split not in ('train', 'heldout'):
             raise InputError(f"`split` is {split!r}; expected 'train' or 'heldout'.", 'split')
@@ -119,7 +124,7 @@ class Shards(PairDataset):
 
     # ---- order and reading ------------------------------------------------------------------------------------
 
-    def order(self, rng):
+    def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of shards."""
         starts = np.concatenate([[0], self.ends[:-1]])
         shards = rng.permutation(len(self.places))
@@ -129,14 +134,14 @@ class Shards(PairDataset):
             parts.append(rng.permutation(members))
         return np.concatenate(parts)
 
-    def where(self, index):
+    def where(self, index: int) -> tuple[int, int]:
         """Return (number of the shard, number of the sample in it)."""
         if not 0 <= index < self.size:
             raise IndexError(f'sample {index} of {self.size}')
         shard = int(np.searchsorted(self.ends, index, side='right'))
         return shard, int(index - (self.ends[shard - 1] if shard else 0))
 
-    def sample(self, index, rng):
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
         shard, row = self.where(index)
         held = self._index(shard)
@@ -194,7 +199,7 @@ class Shards(PairDataset):
         """For workers: open files stay here."""
         return dict(self.__dict__, _indices=OrderedDict(), _files=OrderedDict())
 
-    def contents(self):
+    def contents(self) -> Iterator[str]:
         """Yield names and sizes of the shards."""
         for place, end in zip(self.places, self.ends):
             yield f'{place.name} {end} {os.path.getsize(place.path) if place.path else place.command}'

@@ -1,4 +1,6 @@
 """Shards that only a command can read: fetched once a machine into a folder, the ones unused longest removed when it grows."""
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
@@ -6,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 
+from dtbox.datasets.shards.places import Place
 from dtbox.errors import InputError
 
 
@@ -17,12 +20,12 @@ class ShardCache:
         keep: shards kept at most; a shard that is being read is never lost, since an open file outlives its name.
     """
 
-    def __init__(self, folder=None, keep=64):
+    def __init__(self, folder: str | None = None, keep: int = 64):
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise InputError(f'`keep` is the most shards to keep, an int >= 1; got {keep!r}.')
         self.folder, self.keep = os.fspath(folder or os.path.join(tempfile.gettempdir(), 'dtbox', 'fetched')), keep
 
-    def file(self, place):
+    def file(self, place: Place) -> str:
         """Return the local file of a Place, fetched if it is not there.
 
         Raises:

@@ -1,7 +1,10 @@
 """Where the samples of a shard lie: keys, and place and size of each member. Found once a shard by its headers alone, then kept in a cache."""
+from __future__ import annotations
+
 import hashlib
 import os
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,11 +43,11 @@ class ShardIndex:
     def __len__(self):
         return len(self.keys)
 
-    def members(self, i):
+    def members(self, i: int) -> dict[str, tuple[int, int]]:
         """Return dict suffix -> (offset, size) of sample `i`."""
         return {self.suffixes[self.kinds[m]]: (int(self.offsets[m]), int(self.sizes[m])) for m in range(self.starts[i], self.starts[i + 1])}
 
-    def only(self, suffixes):
+    def only(self, suffixes: Sequence[str]) -> tuple[ShardIndex, list[str]]:
         """Return the index of the samples that have a member of one of `suffixes`, and the keys of the others."""
         wanted = np.isin(self.kinds, [k for k, s in enumerate(self.suffixes) if s in suffixes])
         has = np.maximum.reduceat(wanted, self.starts[:-1])
@@ -56,7 +59,7 @@ class ShardIndex:
         return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept], self.suffixes, self.flaws), without
 
 
-def shard_index(path, cache=None):
+def shard_index(path: str, cache: str | None = None) -> ShardIndex:
     """Return the ShardIndex of a tar file, from the cache where the file is the same (place, size, time) as when it was put there.
 
     Args:
@@ -77,12 +80,12 @@ def shard_index(path, cache=None):
     return found
 
 
-def cache_folder():
+def cache_folder() -> str:
     """Return the folder of the indices: dtbox/shards under $XDG_CACHE_HOME or ~/.cache."""
     return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'dtbox', 'shards')
 
 
-def scan(path):
+def scan(path: str) -> ShardIndex:
     """Read the headers of a tar file.
 
     Samples that are cut short, or whose members do not follow one another, are left out and named in `flaws`.

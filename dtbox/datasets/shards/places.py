@@ -1,6 +1,9 @@
 """Which shards a pattern names: folders, globs, brace ranges and pipes."""
+from __future__ import annotations
+
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +29,7 @@ class Place:
         return self.path or PIPE + self.command
 
 
-def list_places(urls):
+def list_places(urls: str | Sequence[str]) -> list[Place]:
     """Return the `Place` of every shard that `urls` names, in that order; those of a folder or glob are sorted.
 
     Args:

@@ -2,18 +2,21 @@
 
 Source of the layout: https://github.com/webdataset/webdataset. Members of a sample follow one another.
 """
+from __future__ import annotations
+
 import tarfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dtbox.errors import InputError
 
 
-def list_shards(folder, part):
+def list_shards(folder: str | Path, part: str) -> list[Path]:
     """Return the shards PART-*.tar of a folder, sorted by name; [] where there are none."""
     return sorted(path for path in Path(folder).glob(f'{part}-*.tar') if path.is_file())
 
 
-def read_shards(paths, suffixes):
+def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Read samples, shard after shard, in the order of their members.
 
     Args:
@@ -57,7 +60,7 @@ def _samples(path, suffixes):
         yield name, parts
 
 
-def split_name(member):
+def split_name(member: str) -> tuple[str, str]:
     """Return (path up to the first dot of the file name, the rest in lower case): 'a/b.cls' -> ('a/b', 'cls')."""
     folder, slash, file = member.removeprefix('./').rpartition('/')
     stem, _, suffix = file.partition('.')
