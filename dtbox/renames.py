@@ -82,6 +82,7 @@ MODULES = {
 
 NAMES = {
     'models': {'TokenizerTraining': 'TokenizerTask'},
+    'datasets': {'Pictures': 'EmojiOrFolder'},
     'hooks': {'Pictures': 'Images'},
 }
 """Registry, by its own name -> old registered name -> new one."""

@@ -25,7 +25,7 @@ class BrokenSample(InputError):
 
 
 class PairDataset(Dataset):
-    """Pictures with texts, read by position.
+    """Images with texts, read by position.
 
     Samplers yield `position = epoch * len(dataset) + index`. Everything random about a sample is drawn from a generator
     seeded by (seed, epoch, index), so that it does not depend on workers, ranks, or what was read before.
@@ -53,7 +53,7 @@ class PairDataset(Dataset):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample as dict(image=PIL image, text=str, label=int, key=str, set=str) before the pipeline.
 
-        `text` is '' and `label` is -1 where the sample has none. Where a picture has several captions, `captions` is the list of them: for
+        `text` is '' and `label` is -1 where the sample has none. Where an image has several captions, `captions` is the list of them: for
         training one is drawn as `text`, in evaluation `text` is the first and all count.
 
         Raises:
@@ -73,7 +73,7 @@ class PairDataset(Dataset):
             yield from getattr(self, name, ())
 
     def fingerprint(self) -> str:
-        """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: a picture that was replaced by one of the same name
+        """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: an image that was replaced by one of the same name
         and size is not noticed."""
         h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
         for line in (*self.classes, *self.contents()):

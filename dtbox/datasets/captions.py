@@ -1,4 +1,4 @@
-"""Captions of a folder of pictures: which file holds them, and how its formats are read."""
+"""Captions of a folder of images: which file holds them, and how its formats are read."""
 from __future__ import annotations
 
 import csv
@@ -29,7 +29,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 
     - .json: {file: caption or [captions]}, or a list of objects as in .jsonl, or COCO's `images` and `annotations`;
     - .jsonl: an object a line with a file (`file_name`, `file`, `image`, ...) and a text (`caption`, `text`, ...);
-    - .csv, .tsv: a header with such names, a picture a line;
+    - .csv, .tsv: a header with such names, an image a line;
     - .txt: file, tab, caption.
 
     A file that comes again adds another caption.
@@ -66,18 +66,18 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 
 def match_captions(found: dict[str, list[str]], names: dict[str, Sequence[str]],
                    path: str | Path) -> tuple[dict[str, list[str]], int]:
-    """Match captions to pictures by relative path or, where it is unique on both sides, by bare file name.
+    """Match captions to images by relative path or, where it is unique on both sides, by bare file name.
 
     Args:
         found: dict file name -> captions, as `read_captions` returns it.
-        names: dict relative path of a picture -> other paths (relative to other folders) that it may go by.
+        names: dict relative path of an image -> other paths (relative to other folders) that it may go by.
         path: of the captions file, for messages.
 
     Returns:
-        (dict relative path -> captions, number of entries that match no picture).
+        (dict relative path -> captions, number of entries that match no image).
 
     Raises:
-        InputError: no entry matches a picture.
+        InputError: no entry matches an image.
     """
     by_base = {}
     for name in found:
@@ -93,13 +93,13 @@ def match_captions(found: dict[str, list[str]], names: dict[str, Sequence[str]],
             matched[name] = found[hit]
             used.add(hit)
     if names and not matched:
-        raise InputError(f'no entry of {path} matches a picture: it names {", ".join(list(found)[:3])}, the folder holds '
-                         f'{", ".join(list(names)[:3])}. Name pictures by their path relative to the captions file.')
+        raise InputError(f'no entry of {path} matches an image: it names {", ".join(list(found)[:3])}, the folder holds '
+                         f'{", ".join(list(names)[:3])}. Name images by their path relative to the captions file.')
     return matched, len(found) - len(used)
 
 
 def read_sidecar(path: Path) -> list[str]:
-    """Return the captions in the .txt file beside a picture: one, its whole content, or none where it is blank.
+    """Return the captions in the .txt file beside an image: one, its whole content, or none where it is blank.
 
     Raises:
         InputError: the file is not UTF-8.

@@ -1,4 +1,4 @@
-"""CIFAR-10 with a sentence for each picture: 32 x 32 photographs of ten classes (Krizhevsky, 2009).
+"""CIFAR-10 with a sentence for each image: 32 x 32 images of ten classes (Krizhevsky, 2009).
 
 Two layouts are read: what torchvision leaves (`cifar-10-batches-py`), and WebDataset-style shards (`shards.py`).
 """
@@ -25,23 +25,23 @@ CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'hors
 """Names of the classes, in the order of their indices."""
 
 CLASS_TEXT = 'a photo of a {}'
-"""The sentence of a picture that has none of its own; it fits the zero-shot template of the same words."""
+"""The sentence of an image that has none of its own; it fits the zero-shot template of the same words."""
 
 SIDE = 32
-"""Pixels along each side of a picture."""
+"""Pixels along each side of an image."""
 
 PARTS = {'train': 'train', 'heldout': 'test', 'test': 'test'}
 """Split -> the part of the data that it reads, which is also the name of its set."""
 
 BATCHES = 'cifar-10-batches-py'
-PICTURES = ('jpg', 'jpeg', 'png', 'webp')
+IMAGES = ('jpg', 'jpeg', 'png', 'webp')
 HOW = ('Fetch the data once with: python -c "import torchvision; torchvision.datasets.CIFAR10(\'PATH\', download=True)", '
        'then give data_root=PATH (tools: --cfg-options data_root=PATH).')
 
 
 @DATASETS.register_module()
 class CIFAR10(PairDataset):
-    """CIFAR-10 with texts; pictures are PIL RGB, 32 x 32 pixels, and are kept in memory as uint8 (3 kB each).
+    """CIFAR-10 with texts; images are PIL RGB, 32 x 32 pixels, and are kept in memory as uint8 (3 kB each).
 
     `data_root` holds shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png), KEY.cls (class index) and KEY.txt (text; without
     it the text is "a photo of a CLASS"), or `cifar-10-batches-py` (or is that folder), where all texts are "a photo of a CLASS".
@@ -52,7 +52,7 @@ class CIFAR10(PairDataset):
         data_root: the folder.
         split: 'train', or 'heldout' (also called 'test'), whose set is named `test`.
         pipeline, seed: as in `PairDataset`.
-        limit: take at most so many pictures, the classes as even as the data allow and the first of each class; None for all.
+        limit: take at most so many images, the classes as even as the data allow and the first of each class; None for all.
         download: let torchvision fetch the data (170 MB) into `data_root` where it holds none.
 
     Raises:
@@ -66,7 +66,7 @@ class CIFAR10(PairDataset):
         if split not in PARTS:
             raise InputError(f'CIFAR10 has no split `{split}`.{closest(split, PARTS)} It has: {", ".join(PARTS)}.')
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise InputError(f'`limit` is the most pictures to take, an int >= 1 or None; got {limit!r}.')
+            raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.')
         if not data_root or not isinstance(data_root, (str, Path)):
             raise InputError(f'CIFAR10 needs `data_root`, the folder that holds the data; got {data_root!r}. {HOW}')
         self.data_root, self.split, self.classes = Path(data_root).expanduser(), split, CLASSES
@@ -74,7 +74,7 @@ class CIFAR10(PairDataset):
         samples = _read(self.data_root, self.part, download)
         chosen = [samples[i] for i in even_subset([label for _, _, label, _ in samples], limit)]
         self.keys, pixels, self.labels, self.texts = map(list, zip(*chosen))
-        self.pixels = np.stack([_decode(picture, key) for picture, key in zip(pixels, self.keys)])
+        self.pixels = np.stack([_decode(image, key) for image, key in zip(pixels, self.keys)])
         self.size = len(self.keys)
 
     @property
@@ -83,7 +83,7 @@ class CIFAR10(PairDataset):
         return [self.part] * self.size
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
-        """Return the picture at `index` as in `PairDataset.sample`."""
+        """Return the image at `index` as in `PairDataset.sample`."""
         return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index], key=self.keys[index],
                     set=self.part)
 
@@ -100,7 +100,7 @@ def even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
 
 
 def _read(root, part, download):
-    """Return [(key, picture as `_decode` takes it, label, text)] of a part of what `root` holds; shards come first."""
+    """Return [(key, image as `_decode` takes it, label, text)] of a part of what `root` holds; shards come first."""
     shards = list_shards(root, part)
     folder = root if root.name == BATCHES else root / BATCHES
     if download and not shards and not folder.is_dir():
@@ -108,7 +108,7 @@ def _read(root, part, download):
     if not root.is_dir():
         raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {HOW}')
     if shards:
-        samples = [_from_shard(*sample) for sample in read_shards(shards, (*PICTURES, 'cls', 'txt'))]
+        samples = [_from_shard(*sample) for sample in read_shards(shards, (*IMAGES, 'cls', 'txt'))]
         if not samples:
             raise InputError(f'the shards {part}-*.tar in {root} hold no samples; expected members KEY.jpg (or .png), KEY.cls and KEY.txt.')
         return samples
@@ -119,15 +119,15 @@ def _read(root, part, download):
 
 
 def _from_shard(key, members):
-    """Return (key, bytes of the picture, label, text)."""
-    picture = next((members[suffix] for suffix in PICTURES if suffix in members), None)
-    if picture is None:
-        raise InputError(f'sample {key} has no picture; expected a member {key.split("/", 1)[1]}.jpg or .png.')
+    """Return (key, bytes of the image, label, text)."""
+    image = next((members[suffix] for suffix in IMAGES if suffix in members), None)
+    if image is None:
+        raise InputError(f'sample {key} has no image; expected a member {key.split("/", 1)[1]}.jpg or .png.')
     if 'cls' not in members:
         raise InputError(f'sample {key} has no class; expected a member {key.split("/", 1)[1]}.cls with an index from 0 to 9.')
     label = _label(members['cls'].decode('ascii', 'replace').strip(), key)
     text = ' '.join(members.get('txt', b'').decode('utf-8', 'replace').split())
-    return key, picture, label, text or CLASS_TEXT.format(CLASSES[label])
+    return key, image, label, text or CLASS_TEXT.format(CLASSES[label])
 
 
 def _label(value, key):
@@ -137,18 +137,18 @@ def _label(value, key):
     return int(digits)
 
 
-def _decode(picture, key):
-    """Return a picture, bytes of a file or uint8 values [3072] (planes), as uint8 [32, 32, 3]."""
-    if isinstance(picture, np.ndarray):
-        return picture.reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+def _decode(image, key):
+    """Return an image, bytes of a file or uint8 values [3072] (planes), as uint8 [32, 32, 3]."""
+    if isinstance(image, np.ndarray):
+        return image.reshape(3, SIDE, SIDE).transpose(1, 2, 0)
     try:
-        with Image.open(io.BytesIO(picture)) as file:
+        with Image.open(io.BytesIO(image)) as file:
             pixels = np.asarray(read_image(file))
     except (InputError, OSError, SyntaxError, ValueError) as e:  # SyntaxError and ValueError: what Pillow raises for damaged headers
-        raise InputError(f'the picture of sample {key} cannot be decoded ({reason(e)}): broken or truncated. Write the shard anew.') from e
+        raise InputError(f'the image of sample {key} cannot be decoded ({reason(e)}): broken or truncated. Write the shard anew.') from e
     if pixels.shape != (SIDE, SIDE, 3):
-        raise InputError(f'the picture of sample {key} is {pixels.shape[1]}x{pixels.shape[0]} pixels; those of CIFAR-10 are {SIDE}x{SIDE}. '
-                         'For photographs of other sizes use ImageFolder.')
+        raise InputError(f'the image of sample {key} is {pixels.shape[1]}x{pixels.shape[0]} pixels; those of CIFAR-10 are {SIDE}x{SIDE}. '
+                         'For images of other sizes use ImageFolder.')
     return pixels
 
 

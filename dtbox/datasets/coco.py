@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import BrokenSample
-from dtbox.datasets.image_files import PictureFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, data_folder, find
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.structures import Regions
@@ -21,7 +21,7 @@ from dtbox.structures import Regions
 HOW = 'Get it from cocodataset.org; configs/_base_/datasets/README.md shows what the folder looks like.'
 SPLITS = ('train', 'val')
 SMALL, LARGE = 32 ** 2, 96 ** 2
-"""Areas in pixels of the original picture below which an object is small, and from which on it is large (COCO's evaluation)."""
+"""Areas in pixels of the original image below which an object is small, and from which on it is large (COCO's evaluation)."""
 
 
 def read_coco(path: str | Path, content: str) -> dict:
@@ -57,7 +57,7 @@ def read_coco(path: str | Path, content: str) -> dict:
     return data
 
 
-def picture_name(image: dict, path: str | Path) -> str:
+def image_name(image: dict, path: str | Path) -> str:
     """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url` (`train2017/000000391895.jpg`)."""
     if isinstance(image.get('file_name'), str):
         return image['file_name']
@@ -66,15 +66,15 @@ def picture_name(image: dict, path: str | Path) -> str:
     raise InputError(f'{path}: the image {image["id"]} has neither `file_name` nor `coco_url`.', 'annotations')
 
 
-class CocoFiles(PictureFiles):
-    """Pictures of a COCO annotation file.
+class CocoFiles(ImageFiles):
+    """Images of a COCO annotation file.
 
     Args:
         data_root: the folder.
         split: 'train' or 'val'.
         annotations: JSON file, relative to `data_root`; None takes the published name.
-        images: folder of the pictures, relative to `data_root`; None looks for the published ones.
-        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+        images: folder of the images, relative to `data_root`; None looks for the published ones.
+        pipeline, seed, set, limit, broken: as in `ImageFiles`.
     """
     content, published = 'caption', ('annotations/captions_{split}2017.json',)
 
@@ -88,8 +88,8 @@ class CocoFiles(PictureFiles):
         names = [annotations] if annotations else [name.format(split=split) for name in self.published]
         self.source = find(root, names, 'annotation file', HOW)
         data = read_coco(self.source, self.content)
-        self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'], 'folder of pictures', HOW)
-        names = [self._place(picture_name(image, self.source)) for image in data['images']]
+        self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'], 'folder of images', HOW)
+        names = [self._place(image_name(image, self.source)) for image in data['images']]
         number = {image['id']: i for i, image in enumerate(data['images'])}
         if len(number) < len(names):
             twice = next(k for k, n in Counter(image['id'] for image in data['images']).items() if n > 1)
@@ -105,28 +105,28 @@ class CocoFiles(PictureFiles):
         self.take(data, names, notes)
 
     def _place(self, name):
-        """LVIS names pictures with their folder, COCO without."""
+        """LVIS names images with their folder, COCO without."""
         if '/' in name and not (self.folder / name).exists() and (self.folder.parent / name).exists():
             return f'../{name}'
         return name
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
-        """Take pictures and the annotations of each."""
+        """Take images and the annotations of each."""
         raise NotImplementedError(f'{type(self).__name__} must write take(data, names, notes).')
 
 
 @DATASETS.register_module()
 class CocoCaptions(CocoFiles):
-    """COCO 2017 with its captions, about five a picture: `annotations/captions_{train,val}2017.json` and `{train,val}2017/`.
+    """COCO 2017 with its captions, about five an image: `annotations/captions_{train,val}2017.json` and `{train,val}2017/`.
 
-    Arguments as in `CocoFiles`. Pictures without captions stay, with none.
+    Arguments as in `CocoFiles`. Images without captions stay, with none.
     """
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
         without = sum(not any(some) for some in texts)
         if without:
-            print_log(f'{self.source}: {without} of {len(names)} pictures have no caption.', 'current', level=logging.WARNING)
+            print_log(f'{self.source}: {without} of {len(names)} images have no caption.', 'current', level=logging.WARNING)
         self.fill(self.folder, names, [[t for t in some if t] for some in texts])
 
 
@@ -134,11 +134,11 @@ class CocoCaptions(CocoFiles):
 class CocoObjects(CocoFiles):
     """COCO 2017 with the masks of its objects: `annotations/instances_{train,val}2017.json` and `{train,val}2017/`.
 
-    Samples carry `masks`, a list of PIL pictures of mode L (255 inside) that the pipeline resizes along, and `regions`, what is known of each.
-    Crowds are left out. Masks that are empty or lie outside of the picture are left out, and named in `flaws` of their sample.
+    Samples carry `masks`, a list of PIL images of mode L (255 inside) that the pipeline resizes along, and `regions`, what is known of each.
+    Crowds are left out. Masks that are empty or lie outside of the image are left out, and named in `flaws` of their sample.
 
     Arguments as in `CocoFiles`, and
-        most: objects of a picture that are taken, the largest ones; None for all.
+        most: objects of an image that are taken, the largest ones; None for all.
     """
     content, published = 'segmentation', ('annotations/instances_{split}2017.json',)
 
@@ -183,7 +183,7 @@ class CocoObjects(CocoFiles):
                 flaws.append(self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})'))
                 continue
             if not mask.any():
-                flaws.append(self._flaw(index, note, f'is empty or lies outside of the picture of {size[0]} x {size[1]} pixels'))
+                flaws.append(self._flaw(index, note, f'is empty or lies outside of the image of {size[0]} x {size[1]} pixels'))
                 continue
             area = float(note.get('area') or mask.sum())
             masks.append(Image.fromarray(mask * np.uint8(255)))
@@ -198,7 +198,7 @@ class CocoObjects(CocoFiles):
 
 @DATASETS.register_module()
 class LVIS(CocoObjects):
-    """LVIS v1: COCO's pictures with objects of 1,203 categories that are rare, common or frequent: `lvis_v1_{train,val}.json` (in `data_root` or
+    """LVIS v1: COCO's images with objects of 1,203 categories that are rare, common or frequent: `lvis_v1_{train,val}.json` (in `data_root` or
     `annotations/`) and the folders `train2017/` and `val2017/`. Arguments as in `CocoObjects`."""
     published = ('lvis_v1_{split}.json', 'annotations/lvis_v1_{split}.json')
     GRADES = dict(r='rare', c='common', f='frequent')
@@ -221,7 +221,7 @@ def mask_of(note: dict, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         note: an annotation of COCO.
-        size: (width, height) of its picture in pixels.
+        size: (width, height) of its image in pixels.
     """
     from pycocotools import mask as masks
     shape, parts = note['segmentation'], (size[1], size[0])
@@ -230,5 +230,5 @@ def mask_of(note: dict, size: tuple[int, int]) -> np.ndarray:
     else:
         runs = masks.frPyObjects(shape, *parts) if isinstance(shape['counts'], list) else shape
         if list(shape['size']) != list(parts):
-            raise BrokenSample(str(note.get('id')), f'its size is {shape["size"]}, that of the picture {list(parts)}')
+            raise BrokenSample(str(note.get('id')), f'its size is {shape["size"]}, that of the image {list(parts)}')
     return masks.decode(runs).astype(bool)

@@ -24,7 +24,7 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
         sample that is not broken, the batch is empty.
 
     Raises:
-        InputError: pictures that are no tensors, or pictures of different sizes.
+        InputError: images that are no tensors, or images of different sizes.
     """
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
@@ -32,10 +32,10 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
         return Batch(images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8), texts=[] if with_texts else None, sets=[], keys=[], broken=broken)
     images = [item['image'] for item in items]
     if not all(isinstance(image, torch.Tensor) for image in images):
-        raise InputError(f'a batch needs pictures as tensors, got {type(images[0]).__name__}. End the pipeline with PackImage.')
+        raise InputError(f'a batch needs images as tensors, got {type(images[0]).__name__}. End the pipeline with PackImage.')
     shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
-        raise InputError(f'the pictures of a batch differ in size: {", ".join(map(str, shapes))}. '
+        raise InputError(f'the images of a batch differ in size: {", ".join(map(str, shapes))}. '
                          'Put ResizeCrop, RandomResizedCrop or EmojiPlace into the pipeline.')
     texts = [item.get('text') or '' for item in items]
     labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Pictures: the embedded emoji, or the user's own photographs once `data_root` is set."""
+"""Images: the embedded emoji, or the user's own images once `data_root` is set."""
 from __future__ import annotations
 
 from dtbox.datasets.base import PairDataset
@@ -7,12 +7,12 @@ from dtbox.registry import DATASETS
 
 
 @DATASETS.register_module()
-def Pictures(data_root: str | None = None, split: str = 'train', twemoji: dict | None = None,
+def EmojiOrFolder(data_root: str | None = None, split: str = 'train', twemoji: dict | None = None,
              folder: dict | None = None, seed: int = 0) -> PairDataset:
-    """Build one of two datasets, so that setting `data_root` is all it takes to train on other pictures.
+    """Build one of two datasets, so that setting `data_root` is all it takes to train on other images.
 
     Args:
-        data_root: None for the emoji, or a folder of photographs.
+        data_root: None for the emoji, or a folder of images.
         split: as in `Twemoji`; a folder has 'train' and 'heldout' only and takes any other name for 'heldout'.
         twemoji: config of the dataset without data_root, with its own pipeline; `type` is Twemoji unless given.
         folder: config of the dataset with data_root; `type` is ImageFolder unless given.
@@ -23,7 +23,7 @@ def Pictures(data_root: str | None = None, split: str = 'train', twemoji: dict |
     """
     name, cfg, kind = ('twemoji', twemoji, 'Twemoji') if data_root is None else ('folder', folder, 'ImageFolder')
     if cfg is None:
-        raise InputError(f'Pictures with data_root={data_root!r} needs the argument `{name}`: the config of {kind} with its pipeline.')
+        raise InputError(f'EmojiOrFolder with data_root={data_root!r} needs the argument `{name}`: the config of {kind} with its pipeline.')
     cfg = dict(dict(type=kind, split=split, seed=seed), **cfg)
     if data_root is not None:
         cfg.setdefault('data_root', data_root)

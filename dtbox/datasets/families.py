@@ -62,7 +62,7 @@ _FAMILY_OF_MEMBER = {member: family for family, (_, members) in JOINED.items() f
 # variants, so that no single concept fills a held-out set. Named, not counted: counts grow when emoji are added.
 GIANTS = frozenset(('1f9d1', '1f46b', '1f46f', '1f48f', '1f491', '1f91d', '1f93c'))
 
-# Families in which one picture stands for several emoji with different names (silhouettes of families, flags of
+# Families in which one image stands for several emoji with different names (silhouettes of families, flags of
 # territories). Retrieval cannot tell those apart, so they stay in training whole.
 AMBIGUOUS = frozenset(('1f46a',)) | {family for family in JOINED if family.startswith('1f1')}
 

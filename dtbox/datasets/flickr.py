@@ -1,4 +1,4 @@
-"""Flickr8k, Flickr30k and COCO with several captions a picture: Karpathy's JSON, and the original token files."""
+"""Flickr8k, Flickr30k and COCO with several captions an image: Karpathy's JSON, and the original token files."""
 from __future__ import annotations
 
 import csv
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtbox.datasets.image_files import PictureFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, data_folder, find
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
@@ -15,27 +15,27 @@ SPLITS = ('train', 'val', 'test')
 KARPATHY = ('dataset_flickr30k.json', 'dataset_flickr8k.json', 'dataset_coco.json', 'dataset.json')
 TOKENS = ('results_20130124.token', 'Flickr8k.token.txt', 'results.csv', 'captions.txt')
 LISTS = ('Flickr_8k.{split}Images.txt', '{split}.txt', 'flickr30k_{split}.txt')
-"""Files that name the pictures of a split; Flickr8k calls val `dev`."""
+"""Files that name the images of a split; Flickr8k calls val `dev`."""
 FOLDERS = ('flickr30k-images', 'flickr30k_images', 'Flicker8k_Dataset', 'Flickr8k_Dataset', 'Images', 'images', '.')
 
 
 @DATASETS.register_module()
-class Captions(PictureFiles):
-    """Pictures with about five captions each, as the retrieval papers divide them (Karpathy and Li, arXiv 1412.2306).
+class Captions(ImageFiles):
+    """Images with about five captions each, as the retrieval papers divide them (Karpathy and Li, arXiv 1412.2306).
 
-    `data_root` holds the pictures and either Karpathy's `dataset_*.json` (Flickr8k, Flickr30k, COCO), or the original token file
-    (`results_20130124.token`, `Flickr8k.token.txt`; Kaggle's `results.csv` or `captions.txt`) with a list of pictures for
+    `data_root` holds the images and either Karpathy's `dataset_*.json` (Flickr8k, Flickr30k, COCO), or the original token file
+    (`results_20130124.token`, `Flickr8k.token.txt`; Kaggle's `results.csv` or `captions.txt`) with a list of images for
     each split (`Flickr_8k.testImages.txt`, or `test.txt` as Flickr30k Entities has them). Of COCO, `train` takes `restval` along.
 
     Args:
         data_root: the folder.
         split: 'train', 'val' or 'test'; 'all' for everything.
         annotations: JSON or token file, relative to `data_root`; None looks for the published names.
-        images: folder of the pictures, relative to `data_root`; None looks for the published ones.
-        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+        images: folder of the images, relative to `data_root`; None looks for the published ones.
+        pipeline, seed, set, limit, broken: as in `ImageFiles`.
 
     Raises:
-        InputError: no such files, a file in another form, or a split without pictures.
+        InputError: no such files, a file in another form, or a split without images.
     """
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', annotations: str | None = None,
@@ -51,18 +51,18 @@ class Captions(PictureFiles):
         else:
             rows = _of_split(_tokens(self.source), root, split, self.source)
         if not rows:
-            raise InputError(f'{self.source} has no pictures of the split `{split}`.', 'split')
+            raise InputError(f'{self.source} has no images of the split `{split}`.', 'split')
         folder = root / images if images else _folder(root, next(iter(rows)))
         if not folder.is_dir():
-            raise InputError(f'the folder {folder} of the pictures does not exist.', 'images')
+            raise InputError(f'the folder {folder} of the images does not exist.', 'images')
         self.fill(folder, list(rows), list(rows.values()))
 
 
 def _folder(root, name):
-    """Return the folder under which a picture lies."""
+    """Return the folder under which an image lies."""
     folder = next((root / f for f in FOLDERS if (root / f / name).is_file()), None)
     if folder is None:
-        raise InputError(f'{root} does not hold the picture {name}; looked for it in {", ".join(FOLDERS)}. '
+        raise InputError(f'{root} does not hold the image {name}; looked for it in {", ".join(FOLDERS)}. '
                          f'Name the folder by `images`. {HOW}', 'images')
     return folder
 
@@ -105,16 +105,16 @@ def _tokens(path):
 
 
 def _of_split(found, root, split, source):
-    """Return the pictures of a split by its list."""
+    """Return the images of a split by its list."""
     if split == 'all':
         return found
     names = [pattern.format(split='dev' if split == 'val' and pattern.startswith('Flickr_8k') else split) for pattern in LISTS]
-    path = find(root, names, f'list of the pictures of `{split}` (which {source.name} does not tell; split=\'all\' takes everything)', HOW)
+    path = find(root, names, f'list of the images of `{split}` (which {source.name} does not tell; split=\'all\' takes everything)', HOW)
     listed = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
     listed = [name if '.' in name else f'{name}.jpg' for name in listed]  # Entities lists the numbers alone
     lost = [name for name in listed if name not in found]
     if lost:
-        raise InputError(f'{path} names {len(lost)} pictures that have no caption in {source.name}, such as {lost[0]}.', 'split')
+        raise InputError(f'{path} names {len(lost)} images that have no caption in {source.name}, such as {lost[0]}.', 'split')
     return {name: found[name] for name in listed}
 
 

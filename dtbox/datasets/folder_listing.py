@@ -1,4 +1,4 @@
-"""Folders of photographs: which files are pictures, which part they belong to, which of them can be used."""
+"""Folders of images: which files are images, which part they belong to, which of them can be used."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.gif', '.tif', '
 HELDOUT_NAMES = ('val', 'validation', 'valid', 'test', 'heldout', 'held_out')
 
 
-class Photo(NamedTuple):
+class ImageEntry(NamedTuple):
     """One file.
 
     Attributes:
@@ -28,20 +28,20 @@ class Photo(NamedTuple):
     part: str
 
 
-def list_photos(data_root: str | Path) -> list[Photo]:
-    """Return every `Photo` under a folder, sorted by key; hidden files and folders are left out.
+def list_images(data_root: str | Path) -> list[ImageEntry]:
+    """Return every `ImageEntry` under a folder, sorted by key; hidden files and folders are left out.
 
     Raises:
-        InputError: no such folder, or no picture in it.
+        InputError: no such folder, or no image in it.
     """
     root = Path(data_root)
     if not root.is_dir():
         what = 'is a file, not a folder' if root.exists() else 'does not exist'
-        raise InputError(f'data_root {root} {what}. Give the folder that holds the pictures.')
+        raise InputError(f'data_root {root} {what}. Give the folder that holds the images.')
     names = {p.name.lower(): p.name for p in root.iterdir() if p.is_dir()}
     heldout = next((names[n] for n in HELDOUT_NAMES if n in names), None)
     parts = {names['train']: 'train', heldout: 'heldout'} if 'train' in names and heldout else {}
-    photos, others, seen = [], set(), set()
+    images, others, seen = [], set(), set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         folders[:] = [] if real in seen else [d for d in folders if not d.startswith(('.', '__MACOSX'))]
@@ -54,48 +54,48 @@ def list_photos(data_root: str | Path) -> list[Photo]:
             key = path.relative_to(root).as_posix()
             part = parts.get(key.split('/')[0], '') if '/' in key else ''
             if part or not parts:
-                photos.append(Photo(key, path, part))
-    if not photos:
+                images.append(ImageEntry(key, path, part))
+    if not images:
         found = f' Files there end in {", ".join(sorted(others)[:8])}.' if others - {''} else ''
-        raise InputError(f'{root} holds no pictures.{found} Pictures are known by {", ".join(SUFFIXES)}.')
-    return sorted(photos)
+        raise InputError(f'{root} holds no images.{found} Images are known by {", ".join(SUFFIXES)}.')
+    return sorted(images)
 
 
-def divide(photos: list[Photo], split: str, holdout: float, flaw: Callable[[Photo], str], root: Path) -> list[Photo]:
-    """Return the pictures of a split: by folders, or by hash with at least one usable picture on either side.
+def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str], root: Path) -> list[ImageEntry]:
+    """Return the images of a split: by folders, or by hash with at least one usable image on either side.
 
     Args:
-        photos: every `Photo` of the folder.
+        images: every `ImageEntry` of the folder.
         split: 'train' or 'heldout'.
         holdout: share held out where folders do not divide them.
-        flaw: callable that says what is wrong with a `Photo`, '' where nothing is.
+        flaw: callable that says what is wrong with a `ImageEntry`, '' where nothing is.
         root: the folder, for messages.
 
     Raises:
-        InputError: one usable picture only.
+        InputError: one usable image only.
     """
-    if photos[0].part:
-        return [p for p in photos if p.part == split]
-    drawn = sorted((hash_share('heldout', p.key), p) for p in photos)
+    if images[0].part:
+        return [p for p in images if p.part == split]
+    drawn = sorted((hash_share('heldout', p.key), p) for p in images)
     parts = dict(heldout=[p for d, p in drawn if d < holdout], train=[p for d, p in drawn if d >= holdout])
     for empty, full, order in (('heldout', 'train', 1), ('train', 'heldout', -1)):
         if any(not flaw(p) for p in parts[empty]):
             continue
         usable = [p for p in parts[full] if not flaw(p)]
         if not usable:  # nothing to divide: the caller names what is wrong with them
-            return photos
+            return images
         if len(usable) == 1:
-            raise InputError(f'{root} holds one usable picture ({usable[0].key}); a training and a held-out one are needed. '
-                             'Add pictures.')
+            raise InputError(f'{root} holds one usable image ({usable[0].key}); a training and a held-out one are needed. '
+                             'Add images.')
         moved = usable[::order][:1]
         parts[empty] = parts[empty] + moved
         parts[full] = [p for p in parts[full] if p not in moved]
     return sorted(parts[split])
 
 
-def class_folders(photos: list[Photo]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Return (class names, dict key -> class index): the folders below the one that holds all pictures."""
-    paths = {p.key: Path(p.key).parts[bool(p.part):-1] for p in photos}
+def class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return (class names, dict key -> class index): the folders below the one that holds all images."""
+    paths = {p.key: Path(p.key).parts[bool(p.part):-1] for p in images}
     common = len(os.path.commonprefix(list(paths.values())))
     if any(len(path) <= common for path in paths.values()):
         return (), {}
@@ -105,24 +105,24 @@ def class_folders(photos: list[Photo]) -> tuple[tuple[str, ...], dict[str, int]]
 
 
 class Flaw:
-    """Says what is wrong with a picture, '' where nothing is. Files are decoded once a process."""
+    """Says what is wrong with an image, '' where nothing is. Files are decoded once a process."""
 
     def __init__(self, min_size: int):
         self.min_size = min_size
 
-    def __call__(self, photo):
+    def __call__(self, image):
         try:
-            status = os.stat(photo.path)
+            status = os.stat(image.path)
         except OSError as e:  # a dangling link
             return e.strerror or 'unreadable'
-        size = _decoded_size(str(photo.path), status.st_size, status.st_mtime_ns)
+        size = _decoded_size(str(image.path), status.st_size, status.st_mtime_ns)
         if size is None:
             return 'broken or truncated'
         return f'{size[0]}x{size[1]}' if min(size) < self.min_size else ''
 
 
-def no_flaw(_photo: Photo) -> str:
-    """Take every picture as it is."""
+def no_flaw(_photo: ImageEntry) -> str:
+    """Take every image as it is."""
     return ''
 
 

@@ -1,4 +1,4 @@
-"""PictureFiles: what data sets share whose pictures are files named by a list."""
+"""ImageFiles: what data sets share whose images are files named by a list."""
 from __future__ import annotations
 
 import os
@@ -13,34 +13,34 @@ from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 
 
-class PictureFiles(PairDataset):
-    """Pictures by their paths; a subclass calls `fill` with what it has found.
+class ImageFiles(PairDataset):
+    """Images by their paths; a subclass calls `fill` with what it has found.
 
     Args:
         pipeline, seed: as in `PairDataset`.
         split: 'train' or the name of a held-out part.
         set: name of the set in the results; None takes the split's.
-        limit: take at most so many pictures, the first ones; None for all.
-        broken: as in `PairDataset`; here pictures that are missing or cannot be decoded.
+        limit: take at most so many images, the first ones; None for all.
+        broken: as in `PairDataset`; here images that are missing or cannot be decoded.
     """
 
     def __init__(self, pipeline: Sequence = (), seed: int = 0, split: str = 'train', set: str | None = None,
                  limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, broken)
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise InputError(f'`limit` is the most pictures to take, an int >= 1 or None; got {limit!r}.', 'limit')
+            raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.', 'limit')
         self.split, self.part, self.limit = split, set or split, limit
         self.captions, self.labels = None, None
 
     def fill(self, root: str | Path, names: Sequence[str], captions: list[list[str]] | None = None,
              labels: Sequence[int] | None = None) -> None:
-        """Take the pictures.
+        """Take the images.
 
         Args:
             root: folder that the names are relative to.
-            names: paths of the pictures, which are also their keys.
-            captions: list of captions of each picture, or None.
-            labels: class index of each picture, or None.
+            names: paths of the images, which are also their keys.
+            captions: list of captions of each image, or None.
+            labels: class index of each image, or None.
         """
         n = len(names) if self.limit is None else min(self.limit, len(names))
         self.root, self.size = Path(root), n
@@ -54,8 +54,8 @@ class PictureFiles(PairDataset):
         """Return the key of a sample."""
         return os.fsdecode(self.names[index])
 
-    def picture(self, index: int) -> Image.Image:
-        """Return the picture at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
+    def read(self, index: int) -> Image.Image:
+        """Return the image at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
         key = self.key(index)
         try:
             return read_image(self.root / key)
@@ -64,12 +64,12 @@ class PictureFiles(PairDataset):
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
-        found = dict(image=self.picture(index), text='', label=-1 if self.labels is None else int(self.labels[index]), key=self.key(index),
+        found = dict(image=self.read(index), text='', label=-1 if self.labels is None else int(self.labels[index]), key=self.key(index),
                      set=self.part)
         return found if self.captions is None else dict(found, captions=self.captions[index])
 
     def contents(self) -> Iterator[str]:
-        """Yield the names of the pictures and their captions; sizes of a million files would take minutes to ask."""
+        """Yield the names of the images and their captions; sizes of a million files would take minutes to ask."""
         yield from (os.fsdecode(name) for name in self.names)
         for texts in self.captions or ():
             yield from texts

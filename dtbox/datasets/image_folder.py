@@ -1,4 +1,4 @@
-"""ImageFolder: the user's own photographs, with texts where the folder has some."""
+"""ImageFolder: the user's own images, with texts where the folder has some."""
 from __future__ import annotations
 
 import logging
@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, pick_caption
 from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folder_listing import Flaw, class_folders, divide, list_photos, no_flaw
+from dtbox.datasets.folder_listing import Flaw, class_folders, divide, list_images, no_flaw
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
@@ -22,14 +22,14 @@ SPLITS = ('train', 'heldout')
 
 @DATASETS.register_module()
 class ImageFolder(PairDataset):
-    """A folder of photographs, at any depth; pictures are PIL RGB of their own size.
+    """A folder of images, at any depth; images are PIL RGB of their own size.
 
     Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder are taken as they are; otherwise a hash of each
-    picture's relative path holds out a share, at least one picture and never all.
+    image's relative path holds out a share, at least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt, metadata.jsonl);
-    a .txt file of the same name beside a picture; class folders, when every picture lies in one of at least two folders;
-    otherwise none, and `metainfo['texts']` is False. A picture without a caption among others that have one gets ''.
+    a .txt file of the same name beside an image; class folders, when every image lies in one of at least two folders;
+    otherwise none, and `metainfo['texts']` is False. An image without a caption among others that have one gets ''.
     Where texts come from class folders, these also give labels and `classes`.
 
     Args:
@@ -38,12 +38,12 @@ class ImageFolder(PairDataset):
         pipeline, seed: as in `PairDataset`.
         captions: None to look for texts, False to go without, or the path of a captions file (also relative to data_root).
         holdout: share to hold out, in (0, 1), where the folder is not divided.
-        min_size: pictures whose shorter side has fewer pixels are skipped.
-        check: decode every picture of the split once at the start and skip broken ones; without, they fail when read.
+        min_size: images whose shorter side has fewer pixels are skipped.
+        check: decode every image of the split once at the start and skip broken ones; without, they fail when read.
         class_text: text made of a class name.
 
     Raises:
-        InputError: a missing folder, one without usable pictures, or captions that match no picture.
+        InputError: a missing folder, one without usable images, or captions that match no image.
     """
 
     def __init__(self, data_root: str | Path, split: str = 'train', pipeline: Sequence = (), seed: int = 0,
@@ -53,67 +53,67 @@ class ImageFolder(PairDataset):
         if split not in SPLITS:
             raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: train, heldout.')
         if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 < holdout < 1:
-            raise InputError(f'`holdout` is a share of the pictures, between 0 and 1; got {holdout!r}.')
+            raise InputError(f'`holdout` is a share of the images, between 0 and 1; got {holdout!r}.')
         if not isinstance(data_root, (str, os.PathLike)) or not os.fspath(data_root):
-            raise InputError(f'`data_root` must be the folder that holds the pictures, got {data_root!r}.')
+            raise InputError(f'`data_root` must be the folder that holds the images, got {data_root!r}.')
         self.data_root, self.split, self.class_text = Path(data_root).expanduser(), split, class_text
         self._flaw = Flaw(min_size) if check else no_flaw
-        photos = list_photos(self.data_root)
-        mine = self._usable(divide(photos, split, holdout, self._flaw, self.data_root))
+        images = list_images(self.data_root)
+        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
         self._label_of = {}
-        self.text_source, self._captions = self._find_texts(captions, photos)
-        self.photos, self.size = mine, len(mine)
-        self.has_texts = any(self._captions.get(photo.key) for photo in mine)
+        self.text_source, self._captions = self._find_texts(captions, images)
+        self.images, self.size = mine, len(mine)
+        self.has_texts = any(self._captions.get(image.key) for image in mine)
         self._report(mine)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
-        """Return the picture at `index` as in `PairDataset.sample`; training draws one of several captions."""
-        photo = self.photos[index]
-        text = pick_caption(self._captions.get(photo.key, ()), rng if self.split == 'train' else None)
-        return dict(image=read_image(photo.path), text=text, label=self._label_of.get(photo.key, -1), key=photo.key,
+        """Return the image at `index` as in `PairDataset.sample`; training draws one of several captions."""
+        image = self.images[index]
+        text = pick_caption(self._captions.get(image.key, ()), rng if self.split == 'train' else None)
+        return dict(image=read_image(image.path), text=text, label=self._label_of.get(image.key, -1), key=image.key,
                     set=self.split)
 
     @property
     def keys(self) -> list[str]:
         """Keys of the samples, in order: paths relative to `data_root`."""
-        return [photo.key for photo in self.photos]
+        return [image.key for image in self.images]
 
     @property
     def sets(self) -> list[str]:
         """Sets of the samples (the split, for all of them), in order."""
-        return [self.split] * len(self.photos)
+        return [self.split] * len(self.images)
 
     @property
     def texts(self) -> list[str]:
         """Every text that may be drawn, sample by sample."""
         last = None if self.split == 'train' else 1
-        return [text for photo in self.photos for text in self._captions.get(photo.key, ())[:last]]
+        return [text for image in self.images for text in self._captions.get(image.key, ())[:last]]
 
     def contents(self) -> Iterator:
         """As in PairDataset, and the size of each file."""
         yield from super().contents()
-        yield from (os.path.getsize(photo.path) for photo in self.photos)
+        yield from (os.path.getsize(image.path) for image in self.images)
 
-    def _usable(self, photos):
+    def _usable(self, images):
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            flaws = list(pool.map(self._flaw, photos))
-        bad = [(photo.key, flaw) for photo, flaw in zip(photos, flaws) if flaw]
+            flaws = list(pool.map(self._flaw, images))
+        bad = [(image.key, flaw) for image, flaw in zip(images, flaws) if flaw]
         self.flaws = [f'{key}: {flaw}' for key, flaw in bad]
         if bad:
             names = ', '.join(f'{key} ({flaw})' for key, flaw in bad[:10]) + (', ...' if len(bad) > 10 else '')
-            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(photos)} pictures: {names}',
+            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(images)} images: {names}',
                       'current', level=logging.WARNING)
-        good = [photo for photo, flaw in zip(photos, flaws) if not flaw]
+        good = [image for image, flaw in zip(images, flaws) if not flaw]
         if not good:
             reason = f' None of {len(bad)} can be used, e.g. {bad[0][0]} ({bad[0][1]}).' if bad else ''
-            raise InputError(f'{self.data_root} has no usable pictures for `{self.split}`.{reason} Add pictures.')
+            raise InputError(f'{self.data_root} has no usable images for `{self.split}`.{reason} Add images.')
         return good
 
-    def _find_texts(self, captions, photos):
+    def _find_texts(self, captions, images):
         """Return (where the texts come from, dict key -> captions)."""
         if captions is False:
             return '', {}
-        folder = next((self.data_root / p.key.split('/')[0] for p in photos if p.part == self.split), self.data_root)
+        folder = next((self.data_root / p.key.split('/')[0] for p in images if p.part == self.split), self.data_root)
         if captions is None:
             path = find_captions(folder, self.data_root)
         else:
@@ -121,31 +121,31 @@ class ImageFolder(PairDataset):
             path = next((p for p in tries if p.is_file()), tries[1])
         if path is not None:
             inside = folder != self.data_root and path.parent == folder
-            names = {p.key: _other_names(p, path) for p in photos if not inside or p.part == self.split}
+            names = {p.key: _other_names(p, path) for p in images if not inside or p.part == self.split}
             matched, unused = match_captions(read_captions(path), names, path)
             if unused:
-                print_log(f'{path}: {unused} entries match no picture in {self.data_root}', 'current', level=logging.WARNING)
+                print_log(f'{path}: {unused} entries match no image in {self.data_root}', 'current', level=logging.WARNING)
             return path.name, matched
-        texts = {p.key: read_sidecar(p.path) for p in photos if p.path.with_suffix('.txt').is_file()}
+        texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
         if texts:
-            return '.txt files beside the pictures', texts
-        self.classes, self._label_of = class_folders(photos)
+            return '.txt files beside the images', texts
+        self.classes, self._label_of = class_folders(images)
         if self.classes:
             return 'class folders', {key: [self.class_text.format(self.classes[i])] for key, i in self._label_of.items()}
         return '', {}
 
     def _report(self, mine):
-        without = sum(not self._captions.get(photo.key) for photo in mine)
-        note = f'; {without} pictures have no caption' if self.text_source and without else ''
+        without = sum(not self._captions.get(image.key) for image in mine)
+        note = f'; {without} images have no caption' if self.text_source and without else ''
         texts = f'texts from {self.text_source}' if self.text_source else 'without texts'
-        print_log(f'ImageFolder {self.data_root}, {self.split}: {len(mine)} pictures, {texts}{note}', 'current')
+        print_log(f'ImageFolder {self.data_root}, {self.split}: {len(mine)} images, {texts}{note}', 'current')
 
 
-def _other_names(photo, captions_path):
-    """Return further names that a captions file may call a picture by: seen from the split's folder, and from its own."""
-    names = [photo.key.split('/', 1)[1]] if photo.part else []
+def _other_names(image, captions_path):
+    """Return further names that a captions file may call an image by: seen from the split's folder, and from its own."""
+    names = [image.key.split('/', 1)[1]] if image.part else []
     try:
-        names.append(photo.path.resolve().relative_to(captions_path.parent.resolve()).as_posix())
+        names.append(image.path.resolve().relative_to(captions_path.parent.resolve()).as_posix())
     except ValueError:
         pass
-    return names + [str(photo.path)]
+    return names + [str(image.path)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.folder_listing import SUFFIXES
-from dtbox.datasets.image_files import PictureFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, data_folder, find
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
@@ -34,10 +34,10 @@ def class_names() -> list[str]:
 
 
 @DATASETS.register_module()
-class ImageNet(PictureFiles):
+class ImageNet(ImageFiles):
     """ImageNet-1k from its folders; keys are paths such as `n01440764/n01440764_10026.JPEG`.
 
-    `data_root` holds `train/` and `val/` (or Kaggle's `ILSVRC/Data/CLS-LOC/train`, ...). Pictures lie in folders named by WordNet ids;
+    `data_root` holds `train/` and `val/` (or Kaggle's `ILSVRC/Data/CLS-LOC/train`, ...). Images lie in folders named by WordNet ids;
     those of `val` may lie flat beside each other, as they are published, if the devkit (`ILSVRC2012_devkit_t12/data` with
     `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) or Kaggle's `LOC_val_solution.csv` lies in `data_root`. Labels are the
     standard indices 0 to 999 also where only some classes are there.
@@ -45,13 +45,13 @@ class ImageNet(PictureFiles):
     Args:
         data_root: the folder.
         split: 'train' or 'val'.
-        pipeline, seed, set, limit, broken: as in `PictureFiles`.
+        pipeline, seed, set, limit, broken: as in `ImageFiles`.
         names: names of the 1,000 classes in the standard order: None for those of open_clip, a list, or the path of a file with one a line.
         class_text: caption made of a class name, such as 'a photo of a {}'; None for none.
 
     Raises:
-        InputError: no such folder, no pictures, folders that are no classes, class names of another number, or truth that does not
-            fit the pictures.
+        InputError: no such folder, no images, folders that are no classes, class names of another number, or truth that does not
+            fit the images.
     """
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', pipeline: Sequence = (),
@@ -81,13 +81,13 @@ def _class_names(names):
     return names
 
 
-def _pictures(folder):
+def _images(folder):
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if not e.name.startswith('.') and os.path.splitext(e.name)[1].lower() in SUFFIXES)
 
 
 def _by_folder(folder):
-    """Return (paths, labels) of pictures in class folders, or None where the pictures lie flat."""
+    """Return (paths, labels) of images in class folders, or None where the images lie flat."""
     number = {wnid: i for i, wnid in enumerate(wnids())}
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
@@ -97,32 +97,32 @@ def _by_folder(folder):
                          'such as n01440764. For folders of other classes use ImageFolder.', 'data_root')
     if not names:
         return None
-    found = [(f'{name}/{file}', number[name]) for name in names for file in _pictures(folder / name)]
+    found = [(f'{name}/{file}', number[name]) for name in names for file in _images(folder / name)]
     if not found:
-        raise InputError(f'the class folders in {folder} hold no pictures. {HOW}', 'data_root')
+        raise InputError(f'the class folders in {folder} hold no images. {HOW}', 'data_root')
     return tuple(map(list, zip(*found)))
 
 
 def _flat(folder, root):
-    """Return (paths, labels) of pictures beside each other, labels from devkit or Kaggle's table."""
-    files = _pictures(folder)
+    """Return (paths, labels) of images beside each other, labels from devkit or Kaggle's table."""
+    files = _images(folder)
     if not files:
-        raise InputError(f'{folder} holds neither class folders nor pictures. {HOW}', 'data_root')
+        raise InputError(f'{folder} holds neither class folders nor images. {HOW}', 'data_root')
     devkit = next((root / d for d in DEVKIT if (root / d / TRUTH).is_file()), None)
     table = next((p for p in (root / SOLUTION, root.parent / SOLUTION, folder.parent / SOLUTION) if p.is_file()), None)
     if devkit is None and table is None:
-        raise InputError(f'the pictures in {folder} lie in no class folders, and {root} has neither the devkit ({DEVKIT[0]}/{TRUTH}) nor '
+        raise InputError(f'the images in {folder} lie in no class folders, and {root} has neither the devkit ({DEVKIT[0]}/{TRUTH}) nor '
                          f'{SOLUTION} to tell their classes. {HOW}', 'data_root')
     of = _from_devkit(devkit) if devkit else _from_kaggle(table)
     lost = [f for f in files if os.path.splitext(f)[0] not in of]
     if lost:
-        raise InputError(f'{len(lost)} of {len(files)} pictures in {folder} have no class in {devkit or table}, such as {lost[0]}; expected names '
+        raise InputError(f'{len(lost)} of {len(files)} images in {folder} have no class in {devkit or table}, such as {lost[0]}; expected names '
                          'such as ILSVRC2012_val_00000001.JPEG.', 'data_root')
     return files, [of[os.path.splitext(f)[0]] for f in files]
 
 
 def _from_devkit(folder):
-    """Return dict stem of a validation picture -> label; the devkit numbers classes in an order of its own."""
+    """Return dict stem of a validation image -> label; the devkit numbers classes in an order of its own."""
     from scipy.io import loadmat
     number = {wnid: i for i, wnid in enumerate(wnids())}
     try:

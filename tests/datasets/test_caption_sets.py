@@ -94,10 +94,10 @@ def test_token_files(tmp_path, file, text):
     (lambda root: (root / 'dataset.json').write_text('{"images": [{"a": 1}]}'), 'test', "not in Karpathy's form .*KeyError: 'split'"),
     (lambda root: (root / 'dataset.json').write_text('{'), 'test', 'cannot be read as JSON'),
     (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is no caption; expected FILE#N, a tab"),
-    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the pictures of `test`'),
-    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the picture a.jpg'),
-    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test', 'names 1 pictures that have no caption .*such as 9.jpg'),
-    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text(''), 'test', 'has no pictures of the split `test`'),
+    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the images of `test`'),
+    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the image a.jpg'),
+    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test', 'names 1 images that have no caption .*such as 9.jpg'),
+    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text(''), 'test', 'has no images of the split `test`'),
     (lambda root: None, 'tests', '`split` is \'tests\'. Did you mean `test`')])
 def test_files_in_another_form(tmp_path, spoil, split, says):
     spoil(tmp_path)

@@ -1,4 +1,4 @@
-"""CIFAR-10 in both layouts: pictures, texts, subsets, and every way in which the data may be wrong."""
+"""CIFAR-10 in both layouts: images, texts, subsets, and every way in which the data may be wrong."""
 import os
 import pickle
 
@@ -122,14 +122,14 @@ SMALL = np.zeros((28, 28, 3), np.uint8)
 
 @pytest.mark.parametrize('contents, words', [
     ([], 'hold no samples'), ([('1.npy', b'x')], 'hold no samples'),
-    (members('1', 2)[1:], r'sample train-000/1 has no picture; expected a member 1.jpg'),
+    (members('1', 2)[1:], r'sample train-000/1 has no image; expected a member 1.jpg'),
     (members('1', 2)[:1], r'sample train-000/1 has no class; expected a member 1.cls'),
     ([*members('1', 2)[:1], ('1.cls', b'10')], "train-000/1 has the class '10'; expected an index from 0 to 9"),
     ([*members('1', 2)[:1], ('1.cls', b'-1')], "the class '-1'"), ([*members('1', 2)[:1], ('1.cls', b'bird')], "the class 'bird'"),
     ([*members('1', 2)[:1], ('1.cls', b'')], "the class ''"), ([*members('1', 2)[:1], ('1.cls', '²'.encode())], 'the class'),
     ([('1.png', png(SMALL)), ('1.cls', b'2')], 'train-000/1 is 28x28 pixels.*ImageFolder'),
     ([('1.png', png(pixels(2, 0))[:200]), ('1.cls', b'2')], 'train-000/1 cannot be decoded .*truncated'),
-    ([('1.jpg', b'no picture'), ('1.cls', b'2')], 'train-000/1 cannot be decoded'),
+    ([('1.jpg', b'no image'), ('1.cls', b'2')], 'train-000/1 cannot be decoded'),
     (members('1', 2) + members('2', 3) + members('1', 2), 'holds the sample 1 twice'),
     (members('1', 2) + members('1', 2), 'holds the sample 1 twice')])
 def test_broken_shards(tmp_path, contents, words):

@@ -1,4 +1,4 @@
-"""The user's own photographs: layouts, texts, broken files."""
+"""The user's own images: layouts, texts, broken files."""
 import json
 import pickle
 
@@ -92,7 +92,7 @@ def test_captions_file(tmp_path, log):
     texts = {key: item['text'] for key, item in items.items()}
     assert texts['x/0.png'] == 'one' and texts['x/1.png'] in ('two', 'zwei') and texts['x/2.png'] == texts['x/3.png'] == ''
     assert texts['y/5.png'] == 'by bare name' and {item['label'] for item in items.values()} == {-1}
-    assert any('1 entries match no picture' in line for line in log)
+    assert any('1 entries match no image' in line for line in log)
     without = [int(line.split('; ')[1].split()[0]) for line in log if 'have no caption' in line]
     assert sum(without) == 6
 
@@ -127,11 +127,11 @@ def test_broken_and_tiny_pictures_are_named_and_skipped(tmp_path, log):
     save(tmp_path, 'train/whole.jpg', size=(200, 100))
     content = (tmp_path / 'train/whole.jpg').read_bytes()
     (tmp_path / 'train/cut.jpg').write_bytes(content[:len(content) * 2 // 3])
-    (tmp_path / 'train/text.png').write_text('no picture')
+    (tmp_path / 'train/text.png').write_text('no image')
     (tmp_path / 'train/link.png').symlink_to(tmp_path / 'gone.png')
     data = ImageFolder(tmp_path, 'train')
     assert data.keys == ['train/0.png', 'train/1.png', 'train/2.png', 'train/whole.jpg']
-    assert 'skipped 4 of 8 pictures: train/cut.jpg (broken or truncated), train/link.png' in log[0] and 'tiny.png (90x31)' in log[0]
+    assert 'skipped 4 of 8 images: train/cut.jpg (broken or truncated), train/link.png' in log[0] and 'tiny.png (90x31)' in log[0]
     assert len(ImageFolder(tmp_path, 'train', min_size=1)) == 5
     unchecked = ImageFolder(tmp_path, 'train', check=False)
     with pytest.raises(InputError, match='cut.jpg cannot be decoded'):
@@ -160,14 +160,14 @@ def test_bad_folders(tmp_path):
     (tmp_path / 'a.heic').write_text('')
     with pytest.raises(InputError, match='is a file, not a folder'):
         ImageFolder(tmp_path / 'a.heic')
-    with pytest.raises(InputError, match=r'holds no pictures. Files there end in .heic. Pictures are known by .jpg'):
+    with pytest.raises(InputError, match=r'holds no images. Files there end in .heic. Images are known by .jpg'):
         ImageFolder(tmp_path)
     (tmp_path / 'a.png').write_bytes(b'x')
     for split in ('train', 'heldout'):
-        with pytest.raises(InputError, match=r'no usable pictures.*None of 1 can be used, e.g. a.png \(broken'):
+        with pytest.raises(InputError, match=r'no usable images.*None of 1 can be used, e.g. a.png \(broken'):
             ImageFolder(tmp_path, split)
     save(tmp_path, 'b.png')
-    with pytest.raises(InputError, match='one usable picture'):
+    with pytest.raises(InputError, match='one usable image'):
         ImageFolder(tmp_path, 'train')
     with pytest.raises(InputError, match='no split `test`. It has: train, heldout'):
         ImageFolder(tmp_path, 'test')
@@ -180,7 +180,7 @@ def test_bad_folders(tmp_path):
 def test_captions_that_match_nothing(tmp_path):
     save(tmp_path, 'a.png', 'b.png')
     (tmp_path / 'captions.txt').write_text('c.png\tof c\n')
-    with pytest.raises(InputError, match='no entry of .*captions.txt matches a picture: it names c.png, the folder holds a.png, b.png'):
+    with pytest.raises(InputError, match='no entry of .*captions.txt matches an image: it names c.png, the folder holds a.png, b.png'):
         ImageFolder(tmp_path)
     with pytest.raises(InputError, match='gone.json cannot be read'):
         ImageFolder(tmp_path, captions='gone.json')
@@ -188,7 +188,7 @@ def test_captions_that_match_nothing(tmp_path):
 
 def test_pictures_chooses(tmp_path):
     save(tmp_path, *(f'{i}.png' for i in range(6)))
-    cfg = dict(type='Pictures', split='heldout', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=16), dict(type='PackImage')]),
+    cfg = dict(type='EmojiOrFolder', split='heldout', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=16), dict(type='PackImage')]),
                folder=dict(pipeline=[dict(type='ResizeCrop', size=24), dict(type='PackImage')], holdout=0.5))
     emoji, own = DATASETS.build(cfg), DATASETS.build(dict(cfg, data_root=str(tmp_path)))
     assert isinstance(emoji, Twemoji) and emoji[0]['image'].shape == (3, 16, 16)
@@ -198,4 +198,4 @@ def test_pictures_chooses(tmp_path):
     with pytest.raises(InputError, match='train_data.twemoji: Twemoji has no split'):
         DATASETS.build(dict(cfg, split='held'), where='train_data')
     with pytest.raises(InputError, match='needs the argument `folder`'):
-        DATASETS.build(dict(type='Pictures', data_root='x', twemoji={}))
+        DATASETS.build(dict(type='EmojiOrFolder', data_root='x', twemoji={}))

@@ -72,7 +72,7 @@ def test_masks_of_another_size_are_told(tmp_path):
     sets = CocoObjects(tmp_path, 'val', pipeline=packed())
     found = sets[0]
     assert len(found['regions']) == 0
-    assert 'its size is [10, 10], that of the picture [240, 320]' in found['flaws'][0] and 'KeyError: 77' in found['flaws'][1]
+    assert 'its size is [10, 10], that of the image [240, 320]' in found['flaws'][0] and 'KeyError: 77' in found['flaws'][1]
 
 
 # ---- video -----------------------------------------------------------------------------------------------------------

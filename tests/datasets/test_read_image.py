@@ -1,4 +1,4 @@
-"""Pictures of every kind become upright RGB; what cannot be read says which file and what to do."""
+"""Images of every kind become upright RGB; what cannot be read says which file and what to do."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,14 +8,14 @@ from dtbox.datasets.read import verify_image
 from dtbox.errors import InputError
 
 
-def photo(width=48, height=40, seed=0):
+def image(width=48, height=40, seed=0):
     ramp = np.linspace(0, 255, width * height * 3).reshape(height, width, 3)
     return Image.fromarray(np.random.default_rng(seed).permuted(ramp, axis=1).astype(np.uint8))
 
 
 def test_rgb_and_gray(tmp_path):
-    photo().save(tmp_path / 'a.png')
-    assert read_image(tmp_path / 'a.png').tobytes() == photo().tobytes()
+    image().save(tmp_path / 'a.png')
+    assert read_image(tmp_path / 'a.png').tobytes() == image().tobytes()
     Image.new('L', (5, 4), 77).save(tmp_path / 'l.png')
     assert read_image(str(tmp_path / 'l.png')).getpixel((0, 0)) == (77, 77, 77)
     Image.new('1', (5, 4), 1).save(tmp_path / 'one.png')
@@ -77,15 +77,15 @@ def test_exif_rotation(tmp_path, suffix):
 
 
 def test_a_pil_image_is_not_changed():
-    source = photo()
+    source = image()
     read_image(source).paste((0, 0, 0), (0, 0, 9, 9))
-    assert source.tobytes() == photo().tobytes()
+    assert source.tobytes() == image().tobytes()
 
 
 @pytest.mark.parametrize('name', ['cut.jpg', 'cut.png'])
 @pytest.mark.parametrize('read', [read_image, read_rgba, verify_image])
 def test_truncated(tmp_path, name, read):
-    photo(200, 150).save(tmp_path / 'whole', format='JPEG' if name.endswith('jpg') else 'PNG')
+    image(200, 150).save(tmp_path / 'whole', format='JPEG' if name.endswith('jpg') else 'PNG')
     content = (tmp_path / 'whole').read_bytes()
     (tmp_path / name).write_bytes(content[:len(content) // 2])
     with pytest.raises(InputError, match=f'{name} cannot be decoded .*truncated'):
@@ -93,19 +93,19 @@ def test_truncated(tmp_path, name, read):
 
 
 def test_errors_name_the_file(tmp_path):
-    (tmp_path / 'notes.png').write_text('not a picture')
+    (tmp_path / 'notes.png').write_text('not an image')
     with pytest.raises(InputError, match='notes.png is in no image format'):
         read_image(tmp_path / 'notes.png')
     with pytest.raises(InputError, match='gone.png does not exist'):
         read_image(tmp_path / 'gone.png')
     with pytest.raises(InputError, match='is a folder'):
         read_image(tmp_path)
-    with pytest.raises(InputError, match='expected the path of a picture or a PIL image, got int'):
+    with pytest.raises(InputError, match='expected the path of an image or a PIL image, got int'):
         read_image(3)
     with pytest.raises(InputError, match='0x4 pixels'):
         read_image(Image.new('RGB', (0, 4)))
 
 
 def test_verify_gives_the_full_size(tmp_path):
-    photo(100, 60).save(tmp_path / 'a.jpg')
+    image(100, 60).save(tmp_path / 'a.jpg')
     assert verify_image(tmp_path / 'a.jpg') == (100, 60)

@@ -17,7 +17,7 @@ from dtbox.datasets.shards import Shards
 from dtbox.datasets.shards.index import scan, shard_index
 from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
-from tests.shard_data import add, picture, write_set, write_shard
+from tests.shard_data import add, image, write_set, write_shard
 
 PACK = [dict(type='ResizeCrop', size=16), dict(type='PackImage')]
 
@@ -120,13 +120,13 @@ def broken_shard(folder, how):
     elif how == 'scattered':
         with tarfile.open(path, 'w') as tar:
             for n in range(3):
-                add(tar, f'{n}.jpg', picture(n))
+                add(tar, f'{n}.jpg', image(n))
             for n in range(3):
                 add(tar, f'{n}.txt', b'words')
     elif how == 'twice':
         with tarfile.open(path, 'w') as tar:
-            add(tar, 'a.jpg', picture(1))
-            add(tar, 'a.jpg', picture(2))
+            add(tar, 'a.jpg', image(1))
+            add(tar, 'a.jpg', image(2))
     return str(path)
 
 
@@ -158,18 +158,18 @@ def test_samples(tmp_path):
     assert len(data) == 9 and data.metainfo == dict(classes=('a', 'b', 'c'), texts=True)
     found = [data[i] for i in range(9)]
     assert [s['key'] for s in found] == [f's-{s}/{n:06d}' for n, s in enumerate([0] * 3 + [1] * 4 + [2] * 2)]
-    assert [s['label'] for s in found] == [n % 3 for n in range(9)] and found[4]['captions'] == ['picture 4']
-    assert found[7]['captions'] == ['picture 7', 'number 7'] and found[7]['text'] == 'picture 7'
+    assert [s['label'] for s in found] == [n % 3 for n in range(9)] and found[4]['captions'] == ['image 4']
+    assert found[7]['captions'] == ['image 7', 'number 7'] and found[7]['text'] == 'image 7'
     assert all(s['image'].shape == (3, 16, 16) and abs(int(s['image'][0].float().mean()) - n) <= 2 for n, s in enumerate(found))
     batch = collate(found[5:])
-    assert batch.captions[2] == ['picture 7', 'number 7'] and batch.texts[2] == 'picture 7' and batch.broken is None
+    assert batch.captions[2] == ['image 7', 'number 7'] and batch.texts[2] == 'image 7' and batch.broken is None
 
 
 def test_training_draws_among_captions(tmp_path):
     write_shard(tmp_path / 's.tar', range(4), json_captions=True)
     data = Shards(str(tmp_path / 's.tar'), PACK)
     drawn = Counter(data[epoch * 4]['text'] for epoch in range(40))
-    assert set(drawn) == {'picture 0', 'number 0'} and min(drawn.values()) > 8
+    assert set(drawn) == {'image 0', 'number 0'} and min(drawn.values()) > 8
     assert Shards(str(tmp_path / 's.tar'), PACK, text=())[0]['text'] == ''
     assert Shards(str(tmp_path / 's.tar'), PACK, text='json:title')[0]['text'] == ''
 
@@ -234,15 +234,15 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
     (folder / 's-1.tar').write_bytes(open(broken_shard(tmp_path, 'middle'), 'rb').read())
     (folder / 's-2.tar').write_text('no tar')
     with tarfile.open(folder / 's-3.tar', 'w') as tar:
-        add(tar, 'good.jpg', picture(9))
-        add(tar, 'bad.jpg', picture(8)[:200])
+        add(tar, 'good.jpg', image(9))
+        add(tar, 'bad.jpg', image(8)[:200])
         add(tar, 'wordless.txt', b'words')
-        add(tar, 'class.jpg', picture(7))
+        add(tar, 'class.jpg', image(7))
         add(tar, 'class.cls', b'many')
     data = Shards(str(folder), PACK)
     assert len(data) == 3 + 3 + 3
     flaws = '\n'.join(data.flaws)
-    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is no tar file', 'have no picture', 'wordless'):
+    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is no tar file', 'have no image', 'wordless'):
         assert words in flaws
     batch = collate([data[i] for i in range(9)])
     assert len(batch) == 7 and len(batch.broken) == 2

@@ -99,7 +99,7 @@ def test_pack_and_collate():
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: run(PackImage(), Image.new('RGBA', (4, 4))), 'expects an RGB picture, got mode RGBA'),
+    (lambda: run(PackImage(), Image.new('RGBA', (4, 4))), 'expects an RGB image, got mode RGBA'),
     (lambda: collate([dict(image=Image.new('RGB', (4, 4)))]), 'End the pipeline with PackImage'),
     (lambda: collate([dict(image=torch.zeros(3, n, 4)) for n in (4, 5)]), 'differ in size'),
     (lambda: EmojiPlace(0), '`size` must be .* got 0'), (lambda: ResizeCrop(8, mode='long'), "got 'long'"),

@@ -20,21 +20,21 @@ from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
-PICTURES = ('jpg', 'jpeg', 'png', 'webp')
+IMAGES = ('jpg', 'jpeg', 'png', 'webp')
 OPEN = 32
 """Shards that a process keeps open."""
 
 
 @DATASETS.register_module()
 class Shards(PairDataset):
-    """Pictures with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
+    """Images with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
 
     Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes twice or is lost in
     an epoch, whatever the number of ranks and workers, and a run goes on from any iteration without reading what went before. An
     epoch's order shuffles the shards, then the samples of `window` shards at a time, so that reading stays in few files (the
     chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp) with what `text` and `label` name; keys are SHARD/KEY.
 
-    Broken shards (truncated, empty, not tar) and samples (no picture, undecodable) are named in the log and left out with
+    Broken shards (truncated, empty, not tar) and samples (no image, undecodable) are named in the log and left out with
     `broken='skip'`; what of a truncated shard is whole is used.
 
     Args:
@@ -100,7 +100,7 @@ class Shards(PairDataset):
             for flaw in index.flaws:
                 self._flaw(f'the shard {place}: {flaw}')
             if without:
-                self._flaw(f'the shard {place}: {len(without)} samples have no picture (.{", .".join(PICTURES)}), such as '
+                self._flaw(f'the shard {place}: {len(without)} samples have no image (.{", .".join(IMAGES)}), such as '
                            f'{", ".join(without[:3])}')
             if len(index):
                 kept.append(place)
@@ -113,7 +113,7 @@ class Shards(PairDataset):
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 
     def _fresh(self, place):
-        return shard_index(self.cache.file(place), self.index_folder).only(PICTURES)
+        return shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
 
     def _flaw(self, sentence):
         if self.broken == 'error':
@@ -146,11 +146,11 @@ class Shards(PairDataset):
         shard, row = self.where(index)
         held = self._index(shard)
         key, members = f'{self.places[shard].name}/{held.keys[row]}', held.members(row)
-        picture = next(members[s] for s in PICTURES if s in members)
+        place = next(members[s] for s in IMAGES if s in members)
         try:
-            image = read_image(io.BytesIO(self._bytes(shard, picture)))
+            image = read_image(io.BytesIO(self._bytes(shard, place)))
         except InputError as e:
-            raise BrokenSample(key, f'the picture of sample {key} in {self.places[shard]} cannot be decoded: {e}') from e
+            raise BrokenSample(key, f'the image of sample {key} in {self.places[shard]} cannot be decoded: {e}') from e
         captions = self._captions(shard, members, key)
         return dict(image=image, captions=captions, label=self._label(shard, members, key), key=key, set=self.part)
 
