@@ -4,7 +4,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from tests.shard_data import picture
+from tests.shard_data import image
 
 WNIDS = ('n01440764', 'n01443537', 'n02123045', 'n15075141')
 """WordNet ids of the classes 0, 1, 281 and 999."""
@@ -14,7 +14,7 @@ LABELS = (0, 1, 281, 999)
 def save(path, number, size=(40, 30)):
     """Write a JPEG whose red tells its number."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(number, size))
+    path.write_bytes(image(number, size))
 
 
 def imagenet(root, each=3):
@@ -42,7 +42,7 @@ def devkit(root, shuffled=(2, 0, 3, 1)):
 
 
 def coco_captions(root, count=4, split='val'):
-    """captions_val2017.json with two captions a picture, the last one with none."""
+    """captions_val2017.json with two captions an image, the last one with none."""
     images, notes = [], []
     for i in range(count):
         save(root / f'{split}2017' / f'{i + 1:012d}.jpg', i)
@@ -59,7 +59,7 @@ def square(left, top, side):
 
 
 def coco_objects(root, lvis=False, size=(320, 240)):
-    """Two pictures with objects small, medium and large, a crowd, one as run lengths, one empty and one outside."""
+    """Two images with objects small, medium and large, a crowd, one as run lengths, one empty and one outside."""
     from pycocotools import mask as masks
     images = []
     for i in range(2):

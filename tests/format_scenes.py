@@ -47,11 +47,11 @@ def background(rng, pool):
     return photo.crop((left, top, left + width, top + width * 3 // 4)).resize(SIZE, Image.BICUBIC)
 
 
-def paste(picture, mask, emoji, side, left, top):
-    """Put an emoji on a picture; returns its mask [H, W], where it hides others in `mask` (a list of masks) they lose these pixels."""
+def paste(image, mask, emoji, side, left, top):
+    """Put an emoji on an image; returns its mask [H, W], where it hides others in `mask` (a list of masks) they lose these pixels."""
     from PIL.Image import Resampling
     shape = Image.fromarray(np.asarray(read_rgba(emoji.path))).resize((side, side), Resampling.BICUBIC)
-    picture.paste(shape, (left, top), shape)
+    image.paste(shape, (left, top), shape)
     own = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     own[top:top + side, left:left + side] = np.asarray(shape)[..., 3] > 127
     for other in mask:
@@ -60,20 +60,20 @@ def paste(picture, mask, emoji, side, left, top):
 
 
 def scene(rng, pool, kinds):
-    """(picture, [(category number, mask)]): one to five objects."""
-    picture, masks, which = background(rng, pool), [], []
+    """(image, [(category number, mask)]): one to five objects."""
+    image, masks, which = background(rng, pool), [], []
     chance = np.array([dict(f=6.0, c=2.0, r=0.6)[FREQUENCY[k % len(FREQUENCY)]] for k in range(len(kinds))])
     for _ in range(rng.integers(1, 6)):
         k, side = rng.choice(len(kinds), p=chance / chance.sum()), int(rng.choice(SIDES))
-        masks.append(paste(picture, masks, kinds[k], side, int(rng.integers(SIZE[0] - side)), int(rng.integers(SIZE[1] - side))))
+        masks.append(paste(image, masks, kinds[k], side, int(rng.integers(SIZE[0] - side)), int(rng.integers(SIZE[1] - side))))
         which.append(int(k))
-    return picture, [(k, m) for k, m in zip(which, masks) if m.sum() > 20]
+    return image, [(k, m) for k, m in zip(which, masks) if m.sum() > 20]
 
 
 def sentences(names):
     """Five captions of a scene."""
     listed = ' and '.join(names)
-    return [f'{listed}', f'a picture of {listed}', f'{listed} on a photograph', f'there is {listed}', f'{names[0]} and other things'
+    return [f'{listed}', f'an image of {listed}', f'{listed} on a photograph', f'there is {listed}', f'{names[0]} and other things'
             if len(names) > 1 else f'only {names[0]}']
 
 
@@ -98,10 +98,10 @@ def write(folder, count=60, seed=0):
         images, notes, captions = [], [], []
         for i in range(count):
             number = i + 1 + (1000 if part == 'train' else 0)
-            picture, objects = scene(rng, pool, kinds)
+            image, objects = scene(rng, pool, kinds)
             path = folder / 'coco' / f'{part}2017' / f'{number:012d}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path, quality=92)
+            image.save(path, quality=92)
             images.append(dict(id=number, file_name=path.name, width=SIZE[0], height=SIZE[1],
                                coco_url=f'http://images.cocodataset.org/{part}2017/{path.name}'))
             for k, mask in objects:
@@ -116,7 +116,7 @@ def write(folder, count=60, seed=0):
 
 
 def write_annotations(folder, part, images, notes, captions, names):
-    """COCO's instances and captions, LVIS's own file beside the same pictures."""
+    """COCO's instances and captions, LVIS's own file beside the same images."""
     coco, lvis = folder / 'coco', folder / 'lvis'
     write_json(coco / 'annotations' / f'instances_{part}2017.json', dict(
         images=images, annotations=notes, categories=[dict(id=k + 1, name=n, supercategory='emoji') for k, n in enumerate(names)]))
@@ -134,7 +134,7 @@ def write_annotations(folder, part, images, notes, captions, names):
 
 
 def write_flickr(folder, images, captions):
-    """Karpathy's JSON over the held-out pictures."""
+    """Karpathy's JSON over the held-out images."""
     root = folder / 'flickr30k' / 'flickr30k-images'
     root.mkdir(parents=True)
     listed = []
@@ -166,14 +166,14 @@ def write_videos(root, rng, pool, kinds, frames=48):
         shape = Image.fromarray(np.asarray(read_rgba(emoji.path)))
         film = cv2.VideoWriter(str(root / f'clip_{clip}.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 24, (320, 240)) if clip < 2 else None
         for t in range(frames):
-            picture = back.crop((t, t // 2, t + 320, t // 2 + 240))
-            picture.paste(shape, (20 + 4 * t, 60 + int(40 * np.sin(t / 6))), shape)
+            image = back.crop((t, t // 2, t + 320, t // 2 + 240))
+            image.paste(shape, (20 + 4 * t, 60 + int(40 * np.sin(t / 6))), shape)
             if film is not None:
-                film.write(np.asarray(picture)[..., ::-1].copy())
+                film.write(np.asarray(image)[..., ::-1].copy())
             else:
                 (root / 'clip_2').mkdir(exist_ok=True)
                 out = io.BytesIO()
-                picture.save(out, 'PNG')
+                image.save(out, 'PNG')
                 (root / 'clip_2' / f'{t:05d}.png').write_bytes(out.getvalue())
         if film is not None:
             film.release()

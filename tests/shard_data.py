@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 
-def picture(number, size=(40, 30), kind='JPEG'):
-    """Bytes of a picture whose colours tell its number."""
+def image(number, size=(40, 30), kind='JPEG'):
+    """Bytes of an image whose colours tell its number."""
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     pixels[..., 0], pixels[..., 1], pixels[..., 2] = number % 256, np.arange(size[0]) * 5 % 256, number * 7 % 256
     out = io.BytesIO()
@@ -28,11 +28,11 @@ def write_shard(path, numbers, json_captions=False, **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, 'w') as tar:
         for n in numbers:
-            add(tar, f'{n:06d}.jpg', picture(n))
+            add(tar, f'{n:06d}.jpg', image(n))
             if json_captions:
-                add(tar, f'{n:06d}.json', json.dumps(dict(caption=[f'picture {n}', f'number {n}'], width=40)).encode())
+                add(tar, f'{n:06d}.json', json.dumps(dict(caption=[f'image {n}', f'number {n}'], width=40)).encode())
             else:
-                add(tar, f'{n:06d}.txt', f'picture {n}'.encode())
+                add(tar, f'{n:06d}.txt', f'image {n}'.encode())
             add(tar, f'{n:06d}.cls', str(n % 3).encode())
             for suffix, content in more.items():
                 add(tar, f'{n:06d}.{suffix}', content)

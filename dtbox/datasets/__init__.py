@@ -1,10 +1,11 @@
 """Images with texts: datasets, transforms and samplers.
 
-`images` reads images of every kind; `base` is what datasets share; `twemoji` (with `families`) is the embedded set;
-`cifar10` is CIFAR-10 with texts; `shards` reads WebDataset tar files; `imagenet`, `coco` (captions, objects, LVIS) and `flickr`
-are the sets of those names (with `files`, what they share); `video` reads frames;
-`image_folder` (with `folders` and `captions`) is the user's own; `images` chooses between the two; `transforms`,
-`collate` and `sampler` are what their names say.
+`base.py` is what datasets share; `read.py` reads image files of every kind. Data sets: `twemoji.py` (with
+`families.py`) is the embedded set, `cifar10.py` is CIFAR-10 with texts, `shards/` reads WebDataset tar files,
+`imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the sets of those names (`image_files.py` is
+what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
+user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
+bring samples into batches.
 """
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.cifar10 import CIFAR10
@@ -21,6 +22,6 @@ from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, Rando
 from dtbox.datasets.twemoji import Twemoji
 from dtbox.datasets.video import Video
 
-__all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace', 'EvalSampler', 'ImageFolder',
-           'ImageNet', 'LVIS', 'PackImage', 'EmojiOrFolder', 'PairDataset', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji',
-           'Video', 'collate', 'read_image', 'read_rgba']
+__all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace',
+           'EvalSampler', 'ImageFolder', 'ImageNet', 'LVIS', 'PackImage', 'EmojiOrFolder', 'PairDataset', 'RandomFlip',
+           'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji', 'Video', 'collate', 'read_image', 'read_rgba']

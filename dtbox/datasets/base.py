@@ -53,8 +53,8 @@ class PairDataset(Dataset):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample as dict(image=PIL image, text=str, label=int, key=str, set=str) before the pipeline.
 
-        `text` is '' and `label` is -1 where the sample has none. Where an image has several captions, `captions` is the list of them: for
-        training one is drawn as `text`, in evaluation `text` is the first and all count.
+        `text` is '' and `label` is -1 where the sample has none. Where an image has several captions, `captions` is the
+        list of them: for training one is drawn as `text`, in evaluation `text` is the first and all count.
 
         Raises:
             BrokenSample: it cannot be read.
@@ -67,14 +67,15 @@ class PairDataset(Dataset):
         return dict(classes=tuple(self.classes), texts=self.has_texts)
 
     def contents(self) -> Iterator:
-        """Yield what tells these samples from others, as strings: their keys, sets and texts; a subclass may know more (sizes of files)."""
+        """Yield what tells these samples from others, as strings: their keys, sets and texts; a subclass may know more
+        (sizes of files)."""
         for name in ('keys', 'sets', 'texts'):
             yield f'{name}:'
             yield from getattr(self, name, ())
 
     def fingerprint(self) -> str:
-        """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: an image that was replaced by one of the same name
-        and size is not noticed."""
+        """Return a hash (16 hex digits) of what this data set holds. Pixels are not read: an image that was replaced by
+        one of the same name and size is not noticed."""
         h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
         for line in (*self.classes, *self.contents()):
             h.update(str(line).encode() + b'\0')
@@ -90,7 +91,7 @@ class PairDataset(Dataset):
         return self.size
 
     def __iter__(self):
-        """Iterate over epoch 0; without this, positions would go on for ever."""
+        """Iterate over epoch 0; without this, iteration would never end."""
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, position):
@@ -111,8 +112,9 @@ class PairDataset(Dataset):
         return results
 
 
-def hash_share(purpose: str, key: str) -> float:
-    """Return a number in [0, 1) that depends on nothing but the two strings; what it is below is chosen for good."""
+def hash_fraction(purpose: str, key: str) -> float:
+    """Return a number in [0, 1) that depends on nothing but the two strings; what it is below is the same choice for
+    ever."""
     return int(hashlib.sha1(f'{purpose}:{key}'.encode()).hexdigest()[:13], 16) / 16 ** 13
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dtbox.errors import InputError
 
-FILES = ('captions.json', 'captions.jsonl', 'captions.csv', 'captions.tsv', 'captions.txt', 'metadata.jsonl', 'metadata.csv')
+FILES = ('captions.json', 'captions.jsonl', 'captions.csv', 'captions.tsv', 'captions.txt', 'metadata.jsonl',
+         'metadata.csv')
 """Names looked for, in this order."""
 
 FILE_KEYS = ('file_name', 'filename', 'file', 'image', 'path')
@@ -45,7 +46,8 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         InputError: the file is missing, has another format, or holds no captions.
     """
     path = Path(path)
-    readers = {'.json': _from_json, '.jsonl': _from_jsonl, '.csv': _from_table, '.tsv': _from_table, '.txt': _from_lines}
+    readers = {'.json': _from_json, '.jsonl': _from_jsonl, '.csv': _from_table, '.tsv': _from_table,
+               '.txt': _from_lines}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f'captions file {path} has the suffix {path.suffix!r}; expected one of {", ".join(readers)}.')
@@ -55,21 +57,21 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         raise InputError(f'captions file {path} cannot be read ({e.strerror or e}). Check the path.') from e
     except UnicodeDecodeError as e:
         raise InputError(f'captions file {path} is not UTF-8 ({e}). Save it as UTF-8.') from e
-    found = {}
+    captions_of = {}
     for name, texts in reader(content, path):
         tidied = (' '.join(text.split()) for text in texts)
-        found.setdefault(_tidy_name(name), []).extend(text for text in tidied if text)
-    if not found:
+        captions_of.setdefault(_tidy_name(name), []).extend(text for text in tidied if text)
+    if not captions_of:
         raise InputError(f'captions file {path} holds no captions. Fill it, or set captions=False to go without.')
-    return found
+    return captions_of
 
 
-def match_captions(found: dict[str, list[str]], names: dict[str, Sequence[str]],
+def match_captions(captions_of: dict[str, list[str]], names: dict[str, Sequence[str]],
                    path: str | Path) -> tuple[dict[str, list[str]], int]:
     """Match captions to images by relative path or, where it is unique on both sides, by bare file name.
 
     Args:
-        found: dict file name -> captions, as `read_captions` returns it.
+        captions_of: dict file name -> captions, as `read_captions` returns it.
         names: dict relative path of an image -> other paths (relative to other folders) that it may go by.
         path: of the captions file, for messages.
 
@@ -80,22 +82,23 @@ def match_captions(found: dict[str, list[str]], names: dict[str, Sequence[str]],
         InputError: no entry matches an image.
     """
     by_base = {}
-    for name in found:
+    for name in captions_of:
         by_base.setdefault(name.rsplit('/', 1)[-1], []).append(name)
     bases = Counter(name.rsplit('/', 1)[-1] for name in names)
     matched, used = {}, set()
     for name, others in names.items():
-        hit = next((n for n in (name, *others) if n in found), None)
+        hit = next((n for n in (name, *others) if n in captions_of), None)
         base = name.rsplit('/', 1)[-1]
         if hit is None and bases[base] == 1 and len(by_base.get(base, ())) == 1:
             hit = by_base[base][0]
         if hit is not None:
-            matched[name] = found[hit]
+            matched[name] = captions_of[hit]
             used.add(hit)
     if names and not matched:
-        raise InputError(f'no entry of {path} matches an image: it names {", ".join(list(found)[:3])}, the folder holds '
-                         f'{", ".join(list(names)[:3])}. Name images by their path relative to the captions file.')
-    return matched, len(found) - len(used)
+        raise InputError(f'no entry of {path} matches an image: it names {", ".join(list(captions_of)[:3])}, the '
+                         f'folder holds {", ".join(list(names)[:3])}. Name images by their path relative to the '
+                         'captions file.')
+    return matched, len(captions_of) - len(used)
 
 
 def read_sidecar(path: Path) -> list[str]:
@@ -125,7 +128,8 @@ def _from_json(content, path):
         for i, row in enumerate(data):
             yield _from_row(row, f'{path}, entry {i}')
     else:
-        raise InputError(f'captions file {path} must hold {{file: caption}} or a list of objects, got {type(data).__name__}.')
+        raise InputError(f'captions file {path} must hold {{file: caption}} or a list of objects, got '
+                         f'{type(data).__name__}.')
 
 
 def _from_coco(data, path):
@@ -134,7 +138,8 @@ def _from_coco(data, path):
         for note in data['annotations']:
             yield names[note['image_id']], _texts(note['caption'], path)
     except (KeyError, TypeError) as e:
-        raise InputError(f"captions file {path} looks like COCO's, but an entry of `images` or `annotations` has no {e}.") from e
+        raise InputError(f"captions file {path} looks like COCO's, but an entry of `images` or `annotations` has no "
+                         f"{e}.") from e
 
 
 def _from_jsonl(content, path):
@@ -164,7 +169,8 @@ def _from_lines(content, path):
         if line.strip():
             name, tab, text = line.partition('\t')
             if not tab:
-                raise InputError(f'captions file {path}, line {i}, has no tab: expected file, tab, caption; got {line[:60]!r}.')
+                raise InputError(f'captions file {path}, line {i}, has no tab: expected file, tab, caption; got '
+                                 f'{line[:60]!r}.')
             yield name, [text]
 
 

@@ -35,29 +35,32 @@ PARTS = {'train': 'train', 'heldout': 'test', 'test': 'test'}
 
 BATCHES = 'cifar-10-batches-py'
 IMAGES = ('jpg', 'jpeg', 'png', 'webp')
-HOW = ('Fetch the data once with: python -c "import torchvision; torchvision.datasets.CIFAR10(\'PATH\', download=True)", '
-       'then give data_root=PATH (tools: --cfg-options data_root=PATH).')
+HOW = ('Fetch the data once with: python -c "import torchvision; torchvision.datasets.CIFAR10(\'PATH\', '
+       'download=True)", then give data_root=PATH (tools: --cfg-options data_root=PATH).')
 
 
 @DATASETS.register_module()
 class CIFAR10(PairDataset):
     """CIFAR-10 with texts; images are PIL RGB, 32 x 32 pixels, and are kept in memory as uint8 (3 kB each).
 
-    `data_root` holds shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png), KEY.cls (class index) and KEY.txt (text; without
-    it the text is "a photo of a CLASS"), or `cifar-10-batches-py` (or is that folder), where all texts are "a photo of a CLASS".
+    `data_root` holds shards `train-*.tar` and `test-*.tar` with members KEY.jpg (or png), KEY.cls (class index) and
+    KEY.txt (text; without it the text is "a photo of a CLASS"), or `cifar-10-batches-py` (or is that folder), where all
+    texts are "a photo of a CLASS".
 
-    Keys of samples are FILE/KEY with the name of a shard or batch file, such as `test-000/000017` or `data_batch_1/00017`.
+    Keys of samples are FILE/KEY with the name of a shard or batch file, such as `test-000/000017` or
+    `data_batch_1/00017`.
 
     Args:
         data_root: the folder.
         split: 'train', or 'heldout' (also called 'test'), whose set is named `test`.
         pipeline, seed: as in `PairDataset`.
-        limit: take at most so many images, the classes as even as the data allow and the first of each class; None for all.
+        limit: take at most so many images, the classes as even as the data allow and the first of each class; None for
+            all.
         download: let torchvision fetch the data (170 MB) into `data_root` where it holds none.
 
     Raises:
-        InputError: no data_root, nothing to read there, a broken file or member, a class index outside 0 to 9, or an argument
-            out of range.
+        InputError: no data_root, nothing to read there, a broken file or member, a class index outside 0 to 9, or an
+            argument out of range.
     """
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', pipeline: Sequence = (),
@@ -84,12 +87,13 @@ class CIFAR10(PairDataset):
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the image at `index` as in `PairDataset.sample`."""
-        return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index], key=self.keys[index],
-                    set=self.part)
+        return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index],
+                    key=self.keys[index], set=self.part)
 
 
 def even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
-    """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and so on."""
+    """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and
+    so on."""
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
     seen, ranked = {}, []
@@ -110,12 +114,14 @@ def _read(root, part, download):
     if shards:
         samples = [_from_shard(*sample) for sample in read_shards(shards, (*IMAGES, 'cls', 'txt'))]
         if not samples:
-            raise InputError(f'the shards {part}-*.tar in {root} hold no samples; expected members KEY.jpg (or .png), KEY.cls and KEY.txt.')
+            raise InputError(f'the shards {part}-*.tar in {root} hold no samples; expected members KEY.jpg (or .png), '
+                             'KEY.cls and KEY.txt.')
         return samples
     if folder.is_dir():
         return [sample for path in _batch_files(folder, part) for sample in _from_batch(path)]
     found = [f'{name}-*.tar' for name in ('train', 'test') if list_shards(root, name)]
-    raise InputError(f'data_root {root} holds neither {BATCHES}/ nor shards {part}-*.tar{f"; it has {found[0]}" if found else ""}. {HOW}')
+    raise InputError(f'data_root {root} holds neither {BATCHES}/ nor shards '
+                     f'{part}-*.tar{f"; it has {found[0]}" if found else ""}. {HOW}')
 
 
 def _from_shard(key, members):
@@ -124,7 +130,8 @@ def _from_shard(key, members):
     if image is None:
         raise InputError(f'sample {key} has no image; expected a member {key.split("/", 1)[1]}.jpg or .png.')
     if 'cls' not in members:
-        raise InputError(f'sample {key} has no class; expected a member {key.split("/", 1)[1]}.cls with an index from 0 to 9.')
+        raise InputError(f'sample {key} has no class; expected a member {key.split("/", 1)[1]}.cls with an index from '
+                         '0 to 9.')
     label = _label(members['cls'].decode('ascii', 'replace').strip(), key)
     text = ' '.join(members.get('txt', b'').decode('utf-8', 'replace').split())
     return key, image, label, text or CLASS_TEXT.format(CLASSES[label])
@@ -133,7 +140,8 @@ def _from_shard(key, members):
 def _label(value, key):
     digits = str(value)
     if not digits.isdecimal() or int(digits) >= len(CLASSES):
-        raise InputError(f'sample {key} has the class {value!r}; expected an index from 0 to {len(CLASSES) - 1} ({", ".join(CLASSES)}).')
+        raise InputError(f'sample {key} has the class {value!r}; expected an index from 0 to {len(CLASSES) - 1} '
+                         f'({", ".join(CLASSES)}).')
     return int(digits)
 
 
@@ -144,20 +152,24 @@ def _decode(image, key):
     try:
         with Image.open(io.BytesIO(image)) as file:
             pixels = np.asarray(read_image(file))
-    except (InputError, OSError, SyntaxError, ValueError) as e:  # SyntaxError and ValueError: what Pillow raises for damaged headers
-        raise InputError(f'the image of sample {key} cannot be decoded ({reason(e)}): broken or truncated. Write the shard anew.') from e
+    # SyntaxError and ValueError: what Pillow raises for damaged headers
+    except (InputError, OSError, SyntaxError, ValueError) as e:
+        raise InputError(f'the image of sample {key} cannot be decoded ({reason(e)}): broken or truncated. Write the '
+                         'shard anew.') from e
     if pixels.shape != (SIDE, SIDE, 3):
-        raise InputError(f'the image of sample {key} is {pixels.shape[1]}x{pixels.shape[0]} pixels; those of CIFAR-10 are {SIDE}x{SIDE}. '
-                         'For images of other sizes use ImageFolder.')
+        raise InputError(f'the image of sample {key} is {pixels.shape[1]}x{pixels.shape[0]} pixels; those of CIFAR-10 '
+                         f'are {SIDE}x{SIDE}. For images of other sizes use ImageFolder.')
     return pixels
 
 
 def _batch_files(folder, part):
     """Return the batch files of a part; all of them must be there."""
-    files = [folder / name for name in ([f'data_batch_{i}' for i in range(1, 6)] if part == 'train' else ['test_batch'])]
+    files = [folder / name for name in ([f'data_batch_{i}' for i in range(1, 6)] if part == 'train'
+                                        else ['test_batch'])]
     missing = [path.name for path in files if not path.is_file()]
     if missing:
-        raise InputError(f'{folder} has no {", ".join(missing)}: the data are not whole. Remove the folder and fetch them again. {HOW}')
+        raise InputError(f'{folder} has no {", ".join(missing)}: the data are not whole. Remove the folder and fetch '
+                         f'them again. {HOW}')
     return files
 
 
@@ -181,7 +193,8 @@ def _from_batch(path):
             content = _Unpickler(f, encoding='latin1').load()
         data, labels = content['data'], content['labels']
     except Exception as e:  # a pickle may raise anything
-        raise InputError(f'{path} cannot be read as a CIFAR-10 batch ({reason(e)}): broken or another file. {HOW}') from e
+        raise InputError(f'{path} cannot be read as a CIFAR-10 batch ({reason(e)}): broken or another file. '
+                         f'{HOW}') from e
     if getattr(data, 'shape', None) != (len(labels), 3 * SIDE * SIDE) or data.dtype != np.uint8:
         raise InputError(f'{path} holds data of shape {getattr(data, "shape", None)} for {len(labels)} labels; '
                          f'expected uint8 [{len(labels)}, {3 * SIDE * SIDE}]. {HOW}')
@@ -200,6 +213,6 @@ def _download(root):
             from torchvision.datasets import CIFAR10 as Fetcher
             Fetcher(str(root), download=True)
         except Exception as e:  # network, disk, a broken archive
-            raise InputError(f'CIFAR-10 could not be fetched into {root} ({reason(e)}). Check the network and the disk, '
-                             'or copy the data there by hand.') from e
+            raise InputError(f'CIFAR-10 could not be fetched into {root} ({reason(e)}). Check the network and the '
+                             'disk, or copy the data there by hand.') from e
     distributed.run_on_first_rank(fetch)

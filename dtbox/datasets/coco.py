@@ -1,5 +1,5 @@
-"""COCO's annotation files: captions and object masks (Lin et al., arXiv 1405.0312), and LVIS v1, which has the same form (Gupta et al., arXiv
-1908.03195)."""
+"""COCO's annotation files: captions and object masks (Lin et al., arXiv 1405.0312), and LVIS v1, which has the same
+form (Gupta et al., arXiv 1908.03195)."""
 from __future__ import annotations
 
 import json
@@ -21,7 +21,8 @@ from dtbox.structures import Regions
 HOW = 'Get it from cocodataset.org; configs/_base_/datasets/README.md shows what the folder looks like.'
 SPLITS = ('train', 'val')
 SMALL, LARGE = 32 ** 2, 96 ** 2
-"""Areas in pixels of the original image below which an object is small, and from which on it is large (COCO's evaluation)."""
+"""Areas in pixels of the original image below which an object is small, and from which on it is large (COCO's
+evaluation)."""
 
 
 def read_coco(path: str | Path, content: str) -> dict:
@@ -42,23 +43,27 @@ def read_coco(path: str | Path, content: str) -> dict:
     except OSError as e:
         raise InputError(f'the annotations {path} cannot be read ({e.strerror or e}).', 'annotations') from e
     except ValueError as e:
-        raise InputError(f'the annotations {path} are no valid JSON ({e}): cut short, or another file.', 'annotations') from e
+        raise InputError(f'the annotations {path} are not valid JSON ({e}): cut short, or another file.',
+                         'annotations') from e
     for name, keys in (('images', ('id',)), ('annotations', ('image_id', content))):
         rows = data.get(name) if isinstance(data, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             has = ', '.join(list(data)[:6]) if isinstance(data, dict) else f'a {type(data).__name__}'
-            raise InputError(f'{path} is not in COCO\'s form: expected lists `images` and `annotations`, it has {has}.', 'annotations')
-        lacking = next((i for i, row in enumerate(rows) if not all(k in row for k in keys)), None)
-        if lacking is not None:
-            raise InputError(f'{path} is not in COCO\'s form: entry {lacking} of `{name}` has {", ".join(map(str, rows[lacking])) or "nothing"}; '
-                             f'expected {" and ".join(keys)}.', 'annotations')
+            raise InputError(f'{path} is not in COCO\'s form: expected lists `images` and `annotations`, it has '
+                             f'{has}.', 'annotations')
+        incomplete = next((i for i, row in enumerate(rows) if not all(k in row for k in keys)), None)
+        if incomplete is not None:
+            raise InputError(f'{path} is not in COCO\'s form: entry {incomplete} of `{name}` has '
+                             f'{", ".join(map(str, rows[incomplete])) or "nothing"}; expected '
+                             f'{" and ".join(keys)}.', 'annotations')
     if not data['images']:
         raise InputError(f'{path} names no images.', 'annotations')
     return data
 
 
 def image_name(image: dict, path: str | Path) -> str:
-    """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url` (`train2017/000000391895.jpg`)."""
+    """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url`
+    (`train2017/000000391895.jpg`)."""
     if isinstance(image.get('file_name'), str):
         return image['file_name']
     if isinstance(image.get('coco_url'), str):
@@ -83,12 +88,14 @@ class CocoFiles(ImageFiles):
                  limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if annotations is None and split not in SPLITS:
-            raise InputError(f'`split` is {split!r}; expected train or val, or name `annotations` and `images`.', 'split')
+            raise InputError(f'`split` is {split!r}; expected train or val, or name `annotations` and '
+                             '`images`.', 'split')
         root = data_folder(data_root, type(self).__name__, HOW)
         names = [annotations] if annotations else [name.format(split=split) for name in self.published]
         self.source = find(root, names, 'annotation file', HOW)
         data = read_coco(self.source, self.content)
-        self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'], 'folder of images', HOW)
+        self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'],
+                           'folder of images', HOW)
         names = [self._place(image_name(image, self.source)) for image in data['images']]
         number = {image['id']: i for i, image in enumerate(data['images'])}
         if len(number) < len(names):
@@ -96,7 +103,8 @@ class CocoFiles(ImageFiles):
             raise InputError(f'{self.source} has two images with the id {twice}.', 'annotations')
         lost = [note['image_id'] for note in data['annotations'] if note['image_id'] not in number]
         if lost:
-            print_log(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; they are left out.',
+            print_log(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; '
+                      'they are left out.',
                       'current', level=logging.WARNING)
         notes = [[] for _ in names]
         for note in data['annotations']:
@@ -117,7 +125,8 @@ class CocoFiles(ImageFiles):
 
 @DATASETS.register_module()
 class CocoCaptions(CocoFiles):
-    """COCO 2017 with its captions, about five an image: `annotations/captions_{train,val}2017.json` and `{train,val}2017/`.
+    """COCO 2017 with its captions, about five an image: `annotations/captions_{train,val}2017.json` and
+    `{train,val}2017/`.
 
     Arguments as in `CocoFiles`. Images without captions stay, with none.
     """
@@ -126,7 +135,8 @@ class CocoCaptions(CocoFiles):
         texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
         without = sum(not any(some) for some in texts)
         if without:
-            print_log(f'{self.source}: {without} of {len(names)} images have no caption.', 'current', level=logging.WARNING)
+            print_log(f'{self.source}: {without} of {len(names)} images have no caption.', 'current',
+                      level=logging.WARNING)
         self.fill(self.folder, names, [[t for t in some if t] for some in texts])
 
 
@@ -134,8 +144,9 @@ class CocoCaptions(CocoFiles):
 class CocoObjects(CocoFiles):
     """COCO 2017 with the masks of its objects: `annotations/instances_{train,val}2017.json` and `{train,val}2017/`.
 
-    Samples carry `masks`, a list of PIL images of mode L (255 inside) that the pipeline resizes along, and `regions`, what is known of each.
-    Crowds are left out. Masks that are empty or lie outside of the image are left out, and named in `flaws` of their sample.
+    Samples carry `masks`, a list of PIL images of mode L (255 inside) that the pipeline resizes along, and `regions`,
+    what is known of each. Crowds are left out. Masks that are empty or lie outside of the image are left out, and named
+    in `flaws` of their sample.
 
     Arguments as in `CocoFiles`, and
         most: objects of an image that are taken, the largest ones; None for all.
@@ -148,13 +159,15 @@ class CocoObjects(CocoFiles):
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         categories = data.get('categories')
-        if not isinstance(categories, list) or not all(isinstance(c, dict) and {'id', 'name'} <= set(c) for c in categories):
+        if not isinstance(categories, list) or not all(isinstance(c, dict) and {'id', 'name'} <= set(c)
+                                                       for c in categories):
             raise InputError(f'{self.source} has no list `categories` with id and name of each.', 'annotations')
         self.classes = tuple(self.class_name(c) for c in categories)
         self.number = {c['id']: i for i, c in enumerate(categories)}
         self.frequency = [self.frequency_of(c) for c in categories]
         self.fill(self.folder, names)
-        self.notes, self.sizes = notes[:self.size], [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
+        self.notes, self.sizes = notes[:self.size], [(im.get('width'), im.get('height'))
+                                                     for im in data['images'][:self.size]]
 
     def class_name(self, category: dict) -> str:
         """Return the name of a category for people and text towers."""
@@ -166,9 +179,9 @@ class CocoObjects(CocoFiles):
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` with `masks`, `regions` and `flaws`."""
-        found = super().sample(index, rng)
-        found['masks'], found['regions'], found['flaws'] = self._regions(index, found['image'].size)
-        return found
+        sample = super().sample(index, rng)
+        sample['masks'], sample['regions'], sample['flaws'] = self._regions(index, sample['image'].size)
+        return sample
 
     def _regions(self, index, size):
         from PIL import Image
@@ -183,12 +196,13 @@ class CocoObjects(CocoFiles):
                 flaws.append(self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})'))
                 continue
             if not mask.any():
-                flaws.append(self._flaw(index, note, f'is empty or lies outside of the image of {size[0]} x {size[1]} pixels'))
+                flaws.append(self._flaw(index, note, f'is empty or lies outside of the image of {size[0]} x {size[1]} '
+                                                     'pixels'))
                 continue
             area = float(note.get('area') or mask.sum())
             masks.append(Image.fromarray(mask * np.uint8(255)))
-            rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large', self.frequency[number],
-                         str(note.get('id', len(rows)))))
+            rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large',
+                         self.frequency[number], str(note.get('id', len(rows)))))
         categories, sizes, frequencies, ids = map(list, zip(*rows)) if rows else ([], [], [], [])
         return masks, Regions(categories=categories, sizes=sizes, frequencies=frequencies, ids=ids), flaws
 
@@ -198,8 +212,9 @@ class CocoObjects(CocoFiles):
 
 @DATASETS.register_module()
 class LVIS(CocoObjects):
-    """LVIS v1: COCO's images with objects of 1,203 categories that are rare, common or frequent: `lvis_v1_{train,val}.json` (in `data_root` or
-    `annotations/`) and the folders `train2017/` and `val2017/`. Arguments as in `CocoObjects`."""
+    """LVIS v1: COCO's images with objects of 1,203 categories that are rare, common or frequent:
+    `lvis_v1_{train,val}.json` (in `data_root` or `annotations/`) and the folders `train2017/` and `val2017/`. Arguments
+    as in `CocoObjects`."""
     published = ('lvis_v1_{split}.json', 'annotations/lvis_v1_{split}.json')
     GRADES = dict(r='rare', c='common', f='frequent')
 
@@ -211,8 +226,8 @@ class LVIS(CocoObjects):
         """Return LVIS's grade."""
         grade = self.GRADES.get(category.get('frequency'))
         if grade is None:
-            raise InputError(f'{self.source}: the category {category["name"]} has the frequency {category.get("frequency")!r}; expected r, c or f. '
-                             'Is it LVIS v1?', 'annotations')
+            raise InputError(f'{self.source}: the category {category["name"]} has the frequency '
+                             f'{category.get("frequency")!r}; expected r, c or f. Is it LVIS v1?', 'annotations')
         return grade
 
 

@@ -13,26 +13,29 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
     """Put samples together.
 
     Args:
-        items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`, `set`
-            and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with `broken`, what is wrong
-            with them, are left out. None at all make an empty batch: a process has no sample in the last step of an epoch.
+        items: dicts as a dataset returns them: `image` a uint8 tensor [3, H, W] (see `PackImage`); `text`, `label`,
+            `set` and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with
+            `broken`, what is wrong with them, are left out. None at all make an empty batch: a process has no sample in
+            the last step of an epoch.
         with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
         Batch with images [B, 3, H, W]. `texts` is None where no sample has one ('' marks single samples without);
-        `labels` likewise (-1 marks single samples without). `captions` is there where a sample knows several. Where there is no
-        sample that is not broken, the batch is empty.
+        `labels` likewise (-1 marks single samples without). `captions` is there where a sample knows several. Where
+        there is no sample that is not broken, the batch is empty.
 
     Raises:
-        InputError: images that are no tensors, or images of different sizes.
+        InputError: images that are not tensors, or images of different sizes.
     """
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
     if not items:
-        return Batch(images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8), texts=[] if with_texts else None, sets=[], keys=[], broken=broken)
+        return Batch(images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8), texts=[] if with_texts else None, sets=[],
+                     keys=[], broken=broken)
     images = [item['image'] for item in items]
     if not all(isinstance(image, torch.Tensor) for image in images):
-        raise InputError(f'a batch needs images as tensors, got {type(images[0]).__name__}. End the pipeline with PackImage.')
+        raise InputError(f'a batch needs images as tensors, got {type(images[0]).__name__}. End the pipeline with '
+                         'PackImage.')
     shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
         raise InputError(f'the images of a batch differ in size: {", ".join(map(str, shapes))}. '
@@ -45,6 +48,6 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
         captions = [list(item.get('captions') or filter(None, [item.get('text')])) for item in items]
     return Batch(images=torch.stack(images), texts=texts if with_texts or any(texts) else None,
                  labels=labels if bool((labels >= 0).any()) else None,
-                 sets=None if None in sets else sets, keys=None if None in keys else keys, captions=captions, broken=broken,
-                 flaws=[flaw for item in items for flaw in item.get('flaws', ())] or None,
+                 sets=None if None in sets else sets, keys=None if None in keys else keys, captions=captions,
+                 broken=broken, flaws=[flaw for item in items for flaw in item.get('flaws', ())] or None,
                  regions=[item['regions'] for item in items] if all('regions' in item for item in items) else None)

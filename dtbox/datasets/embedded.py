@@ -23,7 +23,8 @@ def EmojiOrFolder(data_root: str | None = None, split: str = 'train', twemoji: d
     """
     name, cfg, kind = ('twemoji', twemoji, 'Twemoji') if data_root is None else ('folder', folder, 'ImageFolder')
     if cfg is None:
-        raise InputError(f'EmojiOrFolder with data_root={data_root!r} needs the argument `{name}`: the config of {kind} with its pipeline.')
+        raise InputError(f'EmojiOrFolder with data_root={data_root!r} needs the argument `{name}`: the config of '
+                         f'{kind} with its pipeline.')
     cfg = dict(dict(type=kind, split=split, seed=seed), **cfg)
     if data_root is not None:
         cfg.setdefault('data_root', data_root)

@@ -88,7 +88,8 @@ def family_of(key: str) -> str:
 
 def is_plain(key: str) -> bool:
     """Whether an emoji is a plain form of its family: no tone, gender, hair or direction chosen, no pair of people."""
-    return '-200d-'.join(_components(key)) == key.replace('-fe0f', '') and not set(key.split('-200d-')) & {'1f468', '1f469'}
+    return '-200d-'.join(_components(key)) == key.replace('-fe0f', '') and not set(key.split('-200d-')) & {'1f468',
+                                                                                                           '1f469'}
 
 
 def _components(key):

@@ -23,9 +23,10 @@ FOLDERS = ('flickr30k-images', 'flickr30k_images', 'Flicker8k_Dataset', 'Flickr8
 class Captions(ImageFiles):
     """Images with about five captions each, as the retrieval papers divide them (Karpathy and Li, arXiv 1412.2306).
 
-    `data_root` holds the images and either Karpathy's `dataset_*.json` (Flickr8k, Flickr30k, COCO), or the original token file
-    (`results_20130124.token`, `Flickr8k.token.txt`; Kaggle's `results.csv` or `captions.txt`) with a list of images for
-    each split (`Flickr_8k.testImages.txt`, or `test.txt` as Flickr30k Entities has them). Of COCO, `train` takes `restval` along.
+    `data_root` holds the images and either Karpathy's `dataset_*.json` (Flickr8k, Flickr30k, COCO), or the original
+    token file (`results_20130124.token`, `Flickr8k.token.txt`; Kaggle's `results.csv` or `captions.txt`) with a list of
+    images for each split (`Flickr_8k.testImages.txt`, or `test.txt` as Flickr30k Entities has them). Of COCO, `train`
+    takes `restval` along.
 
     Args:
         data_root: the folder.
@@ -43,7 +44,8 @@ class Captions(ImageFiles):
                  limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if split not in (*SPLITS, 'all'):
-            raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or all.', 'split')
+            raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or '
+                             'all.', 'split')
         root = data_folder(data_root, 'Captions', HOW)
         self.source = find(root, [annotations] if annotations else [*KARPATHY, *TOKENS], 'file of captions', HOW)
         if self.source.suffix == '.json':
@@ -73,11 +75,15 @@ def _karpathy(path, split):
         images = json.loads(path.read_text(encoding='utf-8'))['images']
         wanted = {'train', 'restval'} if split == 'train' else {split}
         chosen = [im for im in images if split == 'all' or im['split'] in wanted]
-        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [_tidy(s['raw']) for s in im['sentences']] for im in chosen}
+        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [_tidy(s['raw'])
+                                                                                   for s in im['sentences']]
+                for im in chosen}
     except (OSError, ValueError) as e:
-        raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.', 'annotations') from e
+        raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.',
+                         'annotations') from e
     except (KeyError, TypeError, AttributeError) as e:
-        raise InputError(f'{path} is not in Karpathy\'s form ({reason(e)}): expected `images`, each with filename, split and sentences with `raw`.',
+        raise InputError(f'{path} is not in Karpathy\'s form ({reason(e)}): expected `images`, each with filename, '
+                         'split and sentences with `raw`.',
                          'annotations') from e
 
 
@@ -87,9 +93,10 @@ def _tokens(path):
         content = path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f'{path} cannot be read ({reason(e)}).', 'annotations') from e
-    lines, found = content.splitlines(), {}
+    lines, captions_of = content.splitlines(), {}
     for i, line in enumerate(lines, 1):
-        if not line.strip() or i == 1 and line.replace(' ', '').lower() in ('image,caption', 'image_name|comment_number|comment'):
+        if not line.strip() or i == 1 and line.replace(' ', '').lower() in ('image,caption',
+                                                                            'image_name|comment_number|comment'):
             continue
         if '\t' in line:
             name, text = line.split('\t', 1)
@@ -99,23 +106,27 @@ def _tokens(path):
         elif ',' in line and path.name == 'captions.txt':
             name, text = next(csv.reader([line]))[:2]
         else:
-            raise InputError(f'{path}, line {i}: {line[:60]!r} is no caption; expected FILE#N, a tab and the caption.', 'annotations')
-        found.setdefault(name.strip(), []).append(_tidy(text))
-    return found
+            raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
+                             'caption.', 'annotations')
+        captions_of.setdefault(name.strip(), []).append(_tidy(text))
+    return captions_of
 
 
-def _of_split(found, root, split, source):
+def _of_split(captions_of, root, split, source):
     """Return the images of a split by its list."""
     if split == 'all':
-        return found
-    names = [pattern.format(split='dev' if split == 'val' and pattern.startswith('Flickr_8k') else split) for pattern in LISTS]
-    path = find(root, names, f'list of the images of `{split}` (which {source.name} does not tell; split=\'all\' takes everything)', HOW)
+        return captions_of
+    names = [pattern.format(split='dev' if split == 'val' and pattern.startswith('Flickr_8k') else split)
+             for pattern in LISTS]
+    path = find(root, names, f'list of the images of `{split}` (which {source.name} does not tell; split=\'all\' '
+                             'takes everything)', HOW)
     listed = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
     listed = [name if '.' in name else f'{name}.jpg' for name in listed]  # Entities lists the numbers alone
-    lost = [name for name in listed if name not in found]
+    lost = [name for name in listed if name not in captions_of]
     if lost:
-        raise InputError(f'{path} names {len(lost)} images that have no caption in {source.name}, such as {lost[0]}.', 'split')
-    return {name: found[name] for name in listed}
+        raise InputError(f'{path} names {len(lost)} images that have no caption in {source.name}, such as '
+                         f'{lost[0]}.', 'split')
+    return {name: captions_of[name] for name in listed}
 
 
 def _tidy(text):

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from dtbox.datasets.base import hash_share
+from dtbox.datasets.base import hash_fraction
 from dtbox.datasets.read import verify_image
 from dtbox.errors import InputError
 
@@ -61,13 +61,14 @@ def list_images(data_root: str | Path) -> list[ImageEntry]:
     return sorted(images)
 
 
-def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str], root: Path) -> list[ImageEntry]:
+def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str],
+           root: Path) -> list[ImageEntry]:
     """Return the images of a split: by folders, or by hash with at least one usable image on either side.
 
     Args:
         images: every `ImageEntry` of the folder.
         split: 'train' or 'heldout'.
-        holdout: share held out where folders do not divide them.
+        holdout: fraction held out where folders do not divide them.
         flaw: callable that says what is wrong with a `ImageEntry`, '' where nothing is.
         root: the folder, for messages.
 
@@ -76,7 +77,7 @@ def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[
     """
     if images[0].part:
         return [p for p in images if p.part == split]
-    drawn = sorted((hash_share('heldout', p.key), p) for p in images)
+    drawn = sorted((hash_fraction('heldout', p.key), p) for p in images)
     parts = dict(heldout=[p for d, p in drawn if d < holdout], train=[p for d, p in drawn if d >= holdout])
     for empty, full, order in (('heldout', 'train', 1), ('train', 'heldout', -1)):
         if any(not flaw(p) for p in parts[empty]):
@@ -85,8 +86,8 @@ def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[
         if not usable:  # nothing to divide: the caller names what is wrong with them
             return images
         if len(usable) == 1:
-            raise InputError(f'{root} holds one usable image ({usable[0].key}); a training and a held-out one are needed. '
-                             'Add images.')
+            raise InputError(f'{root} holds one usable image ({usable[0].key}); a training and a held-out one are '
+                             'needed. Add images.')
         moved = usable[::order][:1]
         parts[empty] = parts[empty] + moved
         parts[full] = [p for p in parts[full] if p not in moved]
@@ -101,7 +102,8 @@ def class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, 
         return (), {}
     folders = sorted({path[common] for path in paths.values()})
     index = {folder: i for i, folder in enumerate(folders)}
-    return tuple(' '.join(f.replace('_', ' ').split()) for f in folders), {key: index[p[common]] for key, p in paths.items()}
+    return tuple(' '.join(f.replace('_', ' ').split()) for f in folders), {key: index[p[common]]
+                                                                           for key, p in paths.items()}
 
 
 class Flaw:

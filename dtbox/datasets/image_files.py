@@ -14,7 +14,7 @@ from dtbox.errors import InputError
 
 
 class ImageFiles(PairDataset):
-    """Images by their paths; a subclass calls `fill` with what it has found.
+    """Images by their paths; a subclass calls `fill` with what it has sample.
 
     Args:
         pipeline, seed: as in `PairDataset`.
@@ -64,9 +64,9 @@ class ImageFiles(PairDataset):
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
-        found = dict(image=self.read(index), text='', label=-1 if self.labels is None else int(self.labels[index]), key=self.key(index),
-                     set=self.part)
-        return found if self.captions is None else dict(found, captions=self.captions[index])
+        sample = dict(image=self.read(index), text='', label=-1 if self.labels is None else int(self.labels[index]),
+                     key=self.key(index), set=self.part)
+        return sample if self.captions is None else dict(sample, captions=self.captions[index])
 
     def contents(self) -> Iterator[str]:
         """Yield the names of the images and their captions; sizes of a million files would take minutes to ask."""
@@ -84,10 +84,12 @@ def data_folder(data_root: str | Path | None, who: str, how: str) -> Path:
         how: sentence on where its data come from.
     """
     if not data_root or not isinstance(data_root, (str, os.PathLike)):
-        raise InputError(f'{who} needs `data_root`, the folder that holds the data; got {data_root!r}. {how}', 'data_root')
+        raise InputError(f'{who} needs `data_root`, the folder that holds the data; got {data_root!r}. '
+                         f'{how}', 'data_root')
     root = Path(data_root).expanduser()
     if not root.is_dir():
-        raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {how}', 'data_root')
+        raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. '
+                         f'{how}', 'data_root')
     return root
 
 

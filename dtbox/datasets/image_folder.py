@@ -24,20 +24,21 @@ SPLITS = ('train', 'heldout')
 class ImageFolder(PairDataset):
     """A folder of images, at any depth; images are PIL RGB of their own size.
 
-    Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder are taken as they are; otherwise a hash of each
-    image's relative path holds out a share, at least one image and never all.
+    Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder are taken as they are; otherwise a hash of
+    each image's relative path holds out a fraction, at least one image and never all.
 
-    Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt, metadata.jsonl);
-    a .txt file of the same name beside an image; class folders, when every image lies in one of at least two folders;
-    otherwise none, and `metainfo['texts']` is False. An image without a caption among others that have one gets ''.
-    Where texts come from class folders, these also give labels and `classes`.
+    Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
+    metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
+    least two folders; otherwise none, and `metainfo['texts']` is False. An image without a caption among others that
+    have one gets ''. Where texts come from class folders, these also give labels and `classes`.
 
     Args:
         data_root: the folder.
         split: 'train' or 'heldout'.
         pipeline, seed: as in `PairDataset`.
-        captions: None to look for texts, False to go without, or the path of a captions file (also relative to data_root).
-        holdout: share to hold out, in (0, 1), where the folder is not divided.
+        captions: None to look for texts, False to go without, or the path of a captions file (also relative to
+            data_root).
+        holdout: fraction to hold out, in (0, 1), where the folder is not divided.
         min_size: images whose shorter side has fewer pixels are skipped.
         check: decode every image of the split once at the start and skip broken ones; without, they fail when read.
         class_text: text made of a class name.
@@ -53,7 +54,7 @@ class ImageFolder(PairDataset):
         if split not in SPLITS:
             raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: train, heldout.')
         if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 < holdout < 1:
-            raise InputError(f'`holdout` is a share of the images, between 0 and 1; got {holdout!r}.')
+            raise InputError(f'`holdout` is a fraction of the images, between 0 and 1; got {holdout!r}.')
         if not isinstance(data_root, (str, os.PathLike)) or not os.fspath(data_root):
             raise InputError(f'`data_root` must be the folder that holds the images, got {data_root!r}.')
         self.data_root, self.split, self.class_text = Path(data_root).expanduser(), split, class_text
@@ -101,7 +102,8 @@ class ImageFolder(PairDataset):
         self.flaws = [f'{key}: {flaw}' for key, flaw in bad]
         if bad:
             names = ', '.join(f'{key} ({flaw})' for key, flaw in bad[:10]) + (', ...' if len(bad) > 10 else '')
-            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(images)} images: {names}',
+            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(images)} images: '
+                      f'{names}',
                       'current', level=logging.WARNING)
         good = [image for image, flaw in zip(images, flaws) if not flaw]
         if not good:
@@ -124,14 +126,16 @@ class ImageFolder(PairDataset):
             names = {p.key: _other_names(p, path) for p in images if not inside or p.part == self.split}
             matched, unused = match_captions(read_captions(path), names, path)
             if unused:
-                print_log(f'{path}: {unused} entries match no image in {self.data_root}', 'current', level=logging.WARNING)
+                print_log(f'{path}: {unused} entries match no image in {self.data_root}', 'current',
+                          level=logging.WARNING)
             return path.name, matched
         texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
         if texts:
             return '.txt files beside the images', texts
         self.classes, self._label_of = class_folders(images)
         if self.classes:
-            return 'class folders', {key: [self.class_text.format(self.classes[i])] for key, i in self._label_of.items()}
+            return 'class folders', {key: [self.class_text.format(self.classes[i])]
+                                     for key, i in self._label_of.items()}
         return '', {}
 
     def _report(self, mine):
@@ -142,7 +146,8 @@ class ImageFolder(PairDataset):
 
 
 def _other_names(image, captions_path):
-    """Return further names that a captions file may call an image by: seen from the split's folder, and from its own."""
+    """Return further names that a captions file may call an image by: seen from the split's folder, and from its
+    own."""
     names = [image.key.split('/', 1)[1]] if image.part else []
     try:
         names.append(image.path.resolve().relative_to(captions_path.parent.resolve()).as_posix())

@@ -1,4 +1,5 @@
-"""ImageNet-1k (ILSVRC 2012; Russakovsky et al., arXiv 1409.0575) with the standard order of classes and the names that CLIP uses for them."""
+"""ImageNet-1k (ILSVRC 2012; Russakovsky et al., arXiv 1409.0575) with the standard order of classes and the names that
+CLIP uses for them."""
 from __future__ import annotations
 
 import csv
@@ -11,24 +12,27 @@ from dtbox.datasets.image_files import ImageFiles, data_folder, find
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
-HOW = 'Get it from image-net.org (an account is needed); configs/_base_/datasets/README.md shows what the folder looks like.'
+HOW = ('Get it from image-net.org (an account is needed); '
+       'configs/_base_/datasets/README.md shows what the folder looks like.')
 SPLITS = ('train', 'val')
 DEVKIT = ('ILSVRC2012_devkit_t12/data', 'devkit/data', 'data')
 TRUTH, META, SOLUTION = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat', 'LOC_val_solution.csv'
 
 
 def wnids() -> list[str]:
-    """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has them)."""
+    """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has
+    them)."""
     import timm.data
     path = Path(timm.data.__file__).parent / '_info' / 'imagenet_synsets.txt'
-    found = path.read_text().split()
-    if len(found) != 1000 or found != sorted(found):
-        raise RuntimeError(f'{path} holds {len(found)} ids; expected 1,000 in order. Another version of timm?')
-    return found
+    ids = path.read_text().split()
+    if len(ids) != 1000 or ids != sorted(ids):
+        raise RuntimeError(f'{path} holds {len(ids)} ids; expected 1,000 in order. Another version of timm?')
+    return ids
 
 
 def class_names() -> list[str]:
-    """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of `wnids`."""
+    """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of
+    `wnids`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     return list(IMAGENET_CLASSNAMES)
 
@@ -37,21 +41,23 @@ def class_names() -> list[str]:
 class ImageNet(ImageFiles):
     """ImageNet-1k from its folders; keys are paths such as `n01440764/n01440764_10026.JPEG`.
 
-    `data_root` holds `train/` and `val/` (or Kaggle's `ILSVRC/Data/CLS-LOC/train`, ...). Images lie in folders named by WordNet ids;
-    those of `val` may lie flat beside each other, as they are published, if the devkit (`ILSVRC2012_devkit_t12/data` with
-    `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) or Kaggle's `LOC_val_solution.csv` lies in `data_root`. Labels are the
-    standard indices 0 to 999 also where only some classes are there.
+    `data_root` holds `train/` and `val/` (or Kaggle's `ILSVRC/Data/CLS-LOC/train`, ...). Images lie in folders named by
+    WordNet ids; those of `val` may lie flat beside each other, as they are published, if the devkit
+    (`ILSVRC2012_devkit_t12/data` with `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) or Kaggle's
+    `LOC_val_solution.csv` lies in `data_root`. Labels are the standard indices 0 to 999 also where only some classes
+    are there.
 
     Args:
         data_root: the folder.
         split: 'train' or 'val'.
         pipeline, seed, set, limit, broken: as in `ImageFiles`.
-        names: names of the 1,000 classes in the standard order: None for those of open_clip, a list, or the path of a file with one a line.
+        names: names of the 1,000 classes in the standard order: None for those of open_clip, a list, or the path of a
+            file with one a line.
         class_text: caption made of a class name, such as 'a photo of a {}'; None for none.
 
     Raises:
-        InputError: no such folder, no images, folders that are no classes, class names of another number, or truth that does not
-            fit the images.
+        InputError: no such folder, no images, folders that are not classes, class names of another number, or truth
+            that does not fit the images.
     """
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', pipeline: Sequence = (),
@@ -59,10 +65,12 @@ class ImageNet(ImageFiles):
                  names: Sequence[str] | str | None = None, class_text: str | None = None):
         super().__init__(pipeline, seed, split, set, limit, broken)
         if split not in SPLITS:
-            raise InputError(f'ImageNet has no split `{split}`.{closest(split, SPLITS)} It has: train, val (the test part has no labels).', 'split')
+            raise InputError(f'ImageNet has no split `{split}`.{closest(split, SPLITS)} It has: train, val (the test '
+                             'part has no labels).', 'split')
         root = data_folder(data_root, 'ImageNet', HOW)
         self.classes = tuple(_class_names(names))
-        folder = find(root, (split, f'Data/CLS-LOC/{split}', f'ILSVRC/Data/CLS-LOC/{split}'), f'folder of `{split}`', HOW)
+        folder = find(root, (split, f'Data/CLS-LOC/{split}', f'ILSVRC/Data/CLS-LOC/{split}'), f'folder of `{split}`',
+                      HOW)
         files, labels = _by_folder(folder) or _flat(folder, root)
         captions = None if class_text is None else [[class_text.format(self.classes[i])] for i in labels]
         self.fill(folder, files, captions, labels)
@@ -77,13 +85,15 @@ def _class_names(names):
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f'the class names in {names} cannot be read ({reason(e)}).', 'names') from e
     if len(names) != 1000:
-        raise InputError(f'{len(names)} class names came; expected 1,000, one for each class in the order of the WordNet ids.', 'names')
+        raise InputError(f'{len(names)} class names came; expected 1,000, one for each class in the order of the '
+                         'WordNet ids.', 'names')
     return names
 
 
 def _images(folder):
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith('.') and os.path.splitext(e.name)[1].lower() in SUFFIXES)
+        return sorted(e.name for e in entries if not e.name.startswith('.')
+                      and os.path.splitext(e.name)[1].lower() in SUFFIXES)
 
 
 def _by_folder(folder):
@@ -93,14 +103,15 @@ def _by_folder(folder):
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
     strange = [name for name in names if name not in number]
     if names and strange:
-        raise InputError(f'{folder} holds {len(strange)} folders that are no classes of ImageNet-1k, such as {strange[0]}; expected WordNet ids '
-                         'such as n01440764. For folders of other classes use ImageFolder.', 'data_root')
+        raise InputError(f'{folder} holds {len(strange)} folders that are not classes of ImageNet-1k, such as '
+                         f'{strange[0]}; expected WordNet samples such as n01440764. For folders of other classes use '
+                         'ImageFolder.', 'data_root')
     if not names:
         return None
-    found = [(f'{name}/{file}', number[name]) for name in names for file in _images(folder / name)]
-    if not found:
+    samples = [(f'{name}/{file}', number[name]) for name in names for file in _images(folder / name)]
+    if not samples:
         raise InputError(f'the class folders in {folder} hold no images. {HOW}', 'data_root')
-    return tuple(map(list, zip(*found)))
+    return tuple(map(list, zip(*samples)))
 
 
 def _flat(folder, root):
@@ -111,13 +122,13 @@ def _flat(folder, root):
     devkit = next((root / d for d in DEVKIT if (root / d / TRUTH).is_file()), None)
     table = next((p for p in (root / SOLUTION, root.parent / SOLUTION, folder.parent / SOLUTION) if p.is_file()), None)
     if devkit is None and table is None:
-        raise InputError(f'the images in {folder} lie in no class folders, and {root} has neither the devkit ({DEVKIT[0]}/{TRUTH}) nor '
-                         f'{SOLUTION} to tell their classes. {HOW}', 'data_root')
+        raise InputError(f'the images in {folder} lie in no class folders, and {root} has neither the devkit '
+                         f'({DEVKIT[0]}/{TRUTH}) nor {SOLUTION} to tell their classes. {HOW}', 'data_root')
     of = _from_devkit(devkit) if devkit else _from_kaggle(table)
     lost = [f for f in files if os.path.splitext(f)[0] not in of]
     if lost:
-        raise InputError(f'{len(lost)} of {len(files)} images in {folder} have no class in {devkit or table}, such as {lost[0]}; expected names '
-                         'such as ILSVRC2012_val_00000001.JPEG.', 'data_root')
+        raise InputError(f'{len(lost)} of {len(files)} images in {folder} have no class in {devkit or table}, such as '
+                         f'{lost[0]}; expected names such as ILSVRC2012_val_00000001.JPEG.', 'data_root')
     return files, [of[os.path.splitext(f)[0]] for f in files]
 
 
@@ -127,12 +138,13 @@ def _from_devkit(folder):
     number = {wnid: i for i, wnid in enumerate(wnids())}
     try:
         synsets = loadmat(folder / META, squeeze_me=True)['synsets']
-        label_of = {int(row['ILSVRC2012_ID']): number[str(row['WNID'])] for row in synsets if int(row['num_children']) == 0}
+        label_of = {int(row['ILSVRC2012_ID']): number[str(row['WNID'])] for row in synsets if int(row['num_children'])
+                    == 0}
         truth = [int(line) for line in (folder / TRUTH).read_text().split()]
         return {f'ILSVRC2012_val_{i:08d}': label_of[v] for i, v in enumerate(truth, 1)}
     except Exception as e:  # scipy raises anything for a spoilt file
-        raise InputError(f'the devkit in {folder} cannot be read ({reason(e)}); expected {META} with 1,000 synsets and {TRUTH} with a number a '
-                         'line.', 'data_root') from e
+        raise InputError(f'the devkit in {folder} cannot be read ({reason(e)}); expected {META} with 1,000 synsets '
+                         f'and {TRUTH} with a number a line.', 'data_root') from e
 
 
 def _from_kaggle(path):
@@ -141,5 +153,6 @@ def _from_kaggle(path):
         with open(path, newline='') as f:
             return {row['ImageId']: number[row['PredictionString'].split()[0]] for row in csv.DictReader(f)}
     except (OSError, KeyError, IndexError, AttributeError, csv.Error, UnicodeDecodeError) as e:
-        raise InputError(f'{path} cannot be read ({reason(e)}); expected the columns ImageId and PredictionString (a WordNet id and boxes).',
+        raise InputError(f'{path} cannot be read ({reason(e)}); expected the columns ImageId and PredictionString (a '
+                         'WordNet id and boxes).',
                          'data_root') from e

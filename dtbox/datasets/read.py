@@ -22,7 +22,7 @@ def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
 
     Args:
         source: path of an image, a PIL image, or a BytesIO with a file's content.
-        background: colour behind transparent pixels, three values in [0, 255].
+        background: colour under transparent pixels, three values in [0, 255].
 
     Returns:
         PIL image of mode RGB, of its own size.

@@ -1,4 +1,4 @@
-"""Samplers with a place: training batches that go on from any iteration, and evaluation without padding."""
+"""Samplers with a place: training batches that resume at any iteration, and evaluation without padding."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,10 +20,11 @@ class CursorBatchSampler:
         batch_size: samples per batch and rank.
         seed: of the order, >= 0.
         shuffle: False keeps the order of the dataset.
-        last: what becomes of samples that do not fill the last global batch of an epoch: 'drop' leaves them out, 'carry' lets that batch
-            go on with the next epoch's first samples, 'smaller' makes a smaller batch of them, in nearly equal parts for the ranks (a rank may get
-            none). With the latter two each epoch holds every sample exactly once.
-        rank, world: this process and the number of processes.
+        last: what becomes of samples that do not fill the last global batch of an epoch: 'drop' leaves them out,
+            'carry' lets that batch continue with the next epoch's first samples, 'smaller' makes a smaller batch of
+            them, in nearly equal parts for the ranks (a rank may get none). With the latter two each epoch holds every
+            sample exactly once.
+        rank, world: this rank and the number of ranks.
         cursor: iteration to start at. Set it (`sampler.cursor = i`) before iterating to resume.
         order: callable generator -> permutation of the indices [size]; None shuffles them all.
 
@@ -38,7 +39,7 @@ class CursorBatchSampler:
         _at_least(0, seed=seed, cursor=cursor)
         _check_rank(rank, world)
         if size < batch_size * world:
-            ranks = f' on each of {world} processes' if world > 1 else ''
+            ranks = f' on each of {world} ranks' if world > 1 else ''
             raise InputError(f'the dataset has {size} samples, fewer than one batch of {batch_size}{ranks}. '
                              f'Lower the batch size to at most {size // world}, or add data.')
         if last not in ('drop', 'carry', 'smaller'):
@@ -92,7 +93,7 @@ class EvalSampler:
 
     Args:
         size: number of samples of the dataset, >= 0.
-        rank, world: this process and the number of processes.
+        rank, world: this rank and the number of ranks.
     """
 
     def __init__(self, size: int, rank: int = 0, world: int = 1):
@@ -116,4 +117,4 @@ def _at_least(lowest, **values):
 
 def _check_rank(rank, world):
     if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or not 0 <= rank < world:
-        raise InputError(f'`rank` must be an int in [0, {world - 1}] for {world} processes, got {rank!r}.')
+        raise InputError(f'`rank` must be an int in [0, {world - 1}] for {world} ranks, got {rank!r}.')

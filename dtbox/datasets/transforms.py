@@ -24,17 +24,18 @@ class EmojiAugment:
 
     Args:
         size: side of the result in pixels.
-        shift: largest shift from the centre along each axis, as a share of `size`.
-        scale: range of the image's longer side, as a share of `size`.
+        shift: largest shift from the centre along each axis, as a fraction of `size`.
+        scale: range of the image's longer side, as a fraction of `size`.
         background: 'random', or a colour of three values in [0, 255].
-        gradient: share of random backgrounds that run softly from one colour to another.
-        plain: share of random backgrounds that are white, as in evaluation.
+        gradient: fraction of random backgrounds that run softly from one colour to another.
+        plain: fraction of random backgrounds that are white, as in evaluation.
     """
 
     def __init__(self, size: int, shift: float = 0.06, scale: Sequence[float] = (0.8, 1.05),
                  background: str | Sequence[int] = 'random', gradient: float = 0.25, plain: float = 0.2):
         self.size, self.scale = _side(size), _span(scale, 'scale')
-        self.shift, self.gradient, self.plain = _share(shift, 'shift'), _share(gradient, 'gradient'), _share(plain, 'plain')
+        self.shift, self.gradient, self.plain = _share(shift, 'shift'), _share(gradient, 'gradient'), _share(plain,
+                                                                                                             'plain')
         self.background = background if background == 'random' else _colour(background)
 
     def __call__(self, results):
@@ -89,19 +90,20 @@ class RandomResizedCrop:
 
     Args:
         size: side of the result in pixels.
-        scale: range of the part's area, as a share of the image's.
+        scale: range of the part's area, as a fraction of the image's.
         ratio: range of the part's width / height.
     """
 
     def __init__(self, size: int, scale: Sequence[float] = (0.9, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
         self.size, self.scale, self.ratio = _side(size), _span(scale, 'scale'), _span(ratio, 'ratio')
         if self.scale[1] > 1:
-            raise InputError(f'`scale` is a share of the image, at most 1; got {scale!r}.')
+            raise InputError(f'`scale` is a fraction of the image, at most 1; got {scale!r}.')
 
     def __call__(self, results):
         image = results['image']
         left, top, width, height = self._part(*image.size, results['rng'])
-        results['image'] = image.resize((self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        results['image'] = image.resize((self.size, self.size),
+                                        Image.Resampling.BICUBIC, (left, top, left + width, top + height))
         return results
 
     def _part(self, width, height, rng):
@@ -123,7 +125,8 @@ class ResizeCrop:
 
     Args:
         size: side of the result in pixels.
-        mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the image's proportions.
+        mode: 'short_side' resizes the shorter side to `size` and cuts the centre; 'squash' ignores the image's
+            proportions.
     """
 
     def __init__(self, size: int, mode: str = 'short_side'):
@@ -163,13 +166,14 @@ class RandomFlip:
 
 @TRANSFORMS.register_module()
 class PackImage:
-    """Turn the RGB image into a uint8 tensor [3, H, W]; masks of objects into bool [M, H, W], those that a crop has left nothing of left out."""
+    """Turn the RGB image into a uint8 tensor [3, H, W]; masks of objects into bool [M, H, W], those that a crop has
+    left nothing of left out."""
 
     def __call__(self, results):
         image = results['image']
         if image.mode != 'RGB':
-            raise InputError(f'PackImage expects an RGB image, got mode {image.mode}. Put EmojiAugment or EmojiPlace before '
-                             'it, or read the image with dtbox.datasets.read_image.')
+            raise InputError(f'PackImage expects an RGB image, got mode {image.mode}. Put EmojiAugment or EmojiPlace '
+                             'before it, or read the image with dtbox.datasets.read_image.')
         results['image'] = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         if 'masks' in results:
             self._pack_masks(results)
@@ -179,8 +183,8 @@ class PackImage:
         masks, regions, shape = results.pop('masks'), results['regions'], results['image'].shape[1:]
         masks = [np.asarray(mask) > 127 for mask in masks]
         if any(mask.shape != tuple(shape) for mask in masks):
-            raise InputError(f'the masks of {results.get("key")} do not fit their image behind the transforms: ResizeCrop resizes masks along, '
-                             'others do not.')
+            raise InputError(f'the masks of {results.get("key")} do not fit their image after the transforms: '
+                             'ResizeCrop resizes masks along, others do not.')
         kept = [i for i, mask in enumerate(masks) if mask.any()]
         taken = {f: [getattr(regions, f)[i] for i in kept] for f in ('categories', 'sizes', 'frequencies', 'ids')}
         results['regions'] = Regions(**taken, masks=torch.from_numpy(np.stack([masks[i] for i in kept])) if kept
@@ -223,5 +227,6 @@ def _span(value, name):
 def _colour(value):
     good = isinstance(value, (tuple, list)) and len(value) == 3
     if not good or not all(isinstance(v, int) and 0 <= v <= 255 for v in value):
-        raise InputError(f"a background must be three values in [0, 255] (or 'random' where it is drawn), got {value!r}.")
+        raise InputError("a background must be three values in [0, 255] (or 'random' where it is drawn), got "
+                         f"{value!r}.")
     return tuple(value)

@@ -17,14 +17,14 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from dtbox.datasets.base import PairDataset, hash_share, pick_caption
+from dtbox.datasets.base import PairDataset, hash_fraction, pick_caption
 from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
 from dtbox.datasets.read import read_rgba
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import DATASETS
 
-SPLITS = {'train': ('train',), 'concepts': ('concepts',), 'variants': ('variants',), 'heldout': ('concepts', 'variants'),
-          'all': ('train', 'concepts', 'variants')}
+SPLITS = {'train': ('train',), 'concepts': ('concepts',), 'variants': ('variants',),
+          'heldout': ('concepts', 'variants'), 'all': ('train', 'concepts', 'variants')}
 
 CONCEPTS_SHARE = 0.09
 """Share of the families that are held out whole."""
@@ -71,7 +71,8 @@ def load_pairs() -> tuple[Emoji, ...]:
     for key, (words, _) in found.items():
         for word in words:
             owners.setdefault(_plain_words(word), set()).add(key)
-    return tuple(Emoji(key, family_of(key), _captions(words, owners), path) for key, (words, path) in sorted(found.items()))
+    return tuple(Emoji(key, family_of(key), _captions(words, owners), path)
+                 for key, (words, path) in sorted(found.items()))
 
 
 @lru_cache(maxsize=1)
@@ -91,9 +92,9 @@ def split_of(emoji: Emoji) -> str:
     giant = emoji.family in GIANTS
     if emoji.family in AMBIGUOUS:
         return 'train'
-    if not giant and hash_share('concepts', emoji.family) < CONCEPTS_SHARE:
+    if not giant and hash_fraction('concepts', emoji.family) < CONCEPTS_SHARE:
         return 'concepts'
-    if not is_plain(emoji.key) and hash_share('variants', emoji.key) < (GIANTS_SHARE if giant else VARIANTS_SHARE):
+    if not is_plain(emoji.key) and hash_fraction('variants', emoji.key) < (GIANTS_SHARE if giant else VARIANTS_SHARE):
         return 'variants'
     return 'train'
 
@@ -142,8 +143,9 @@ class Twemoji(PairDataset):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the pair at `index` as in `PairDataset.sample`."""
         name, emoji = self.samples[index]
-        return dict(image=_read_emoji(emoji.path).copy(), text=pick_caption(emoji.captions, rng if self.aliases else None),
-                    label=self._labels[emoji.family], key=emoji.key, set=name)
+        return dict(image=_read_emoji(emoji.path).copy(),
+                    text=pick_caption(emoji.captions, rng if self.aliases else None), label=self._labels[emoji.family],
+                    key=emoji.key, set=name)
 
 
 @lru_cache(maxsize=None)

@@ -25,7 +25,8 @@ OPEN = 4
 class Video(PairDataset):
     """Frames of videos in their order; PIL RGB of their own size. Keys are CLIP/FRAME, such as `walk.mp4/000012`.
 
-    Files are read by mmcv's VideoReader (OpenCV). A folder that holds images is a clip, its frames in the order of their names.
+    Files are read by mmcv's VideoReader (OpenCV). A folder that holds images is a clip, its frames in the order of
+    their names.
 
     Args:
         data_root: a video file, a folder of frames, or a folder of such files and folders.
@@ -36,7 +37,8 @@ class Video(PairDataset):
         limit: take at most so many frames of a clip; None for all.
 
     Raises:
-        InputError: no videos there, or one that cannot be opened (with broken='skip' those are left out and named in `flaws`).
+        InputError: no videos there, or one that cannot be opened (with broken='skip' those are left out and named in
+            `flaws`).
     """
     has_texts = False
 
@@ -48,7 +50,8 @@ class Video(PairDataset):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
         if not data_root or not isinstance(data_root, (str, os.PathLike)):
-            raise InputError(f'Video needs `data_root`: a video file, a folder of frames, or a folder of those; got {data_root!r}.', 'data_root')
+            raise InputError('Video needs `data_root`: a video file, a folder of frames, or a folder of those; got '
+                             f'{data_root!r}.', 'data_root')
         root = Path(data_root).expanduser()
         if not root.exists():
             raise InputError(f'data_root {root} does not exist.', 'data_root')
@@ -118,7 +121,8 @@ def _clips(root):
 
 
 def _images(folder):
-    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')) if folder.is_dir() else []
+    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES
+                  and not p.name.startswith('.')) if folder.is_dir() else []
 
 
 def _frames(path):
@@ -127,7 +131,8 @@ def _frames(path):
         return _images(path)
     count = _open(path).frame_cnt
     if count < 1:
-        raise InputError(f'the video {path} tells of no frames: not a video, or cut short. Re-encode it, or give a folder of frames.')
+        raise InputError(f'the video {path} tells of no frames: not a video, or cut short. Re-encode it, or give a '
+                         'folder of frames.')
     return range(count)
 
 
@@ -135,6 +140,6 @@ def _open(path):
     import mmcv
     reader = mmcv.VideoReader(str(path))
     if not reader.opened or reader.get_frame(0) is None:
-        raise InputError(f'the video {path} cannot be decoded: no video, cut short, or of a codec that OpenCV does not know here. '
-                         'Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or give a folder of frames.')
+        raise InputError(f'the video {path} cannot be decoded: no video, cut short, or of a codec that OpenCV does '
+                         'not know here. Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or give a folder of frames.')
     return reader

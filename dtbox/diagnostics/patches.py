@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dtbox.datasets.base import hash_share
+from dtbox.datasets.base import hash_fraction
 
 LEVELS = 4
 """Levels of each channel of a quantised mean colour: 64 colours."""
@@ -99,7 +99,7 @@ def examples(codes, code, grid, keys, most):
     """
     used = codes == code
     counts = used.sum(1)
-    order = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], hash_share('atlas', str(keys[i]))))[:most]
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], hash_fraction('atlas', str(keys[i]))))[:most]
     found = []
     for i in order:
         plane = np.pad(used[i].reshape(grid).astype(np.int64), 1)

@@ -34,7 +34,7 @@ def test_captions_without_images_are_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize('content, says', [
-    ('{"images": [', 'are no valid JSON .*cut short'), ('[1, 2]', r"not in COCO's form: expected lists `images` and `annotations`, it has a list"),
+    ('{"images": [', 'are not valid JSON .*cut short'), ('[1, 2]', r"not in COCO's form: expected lists `images` and `annotations`, it has a list"),
     ('{"a": 1, "b": 2}', 'it has a, b'),
     ('{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}', 'entry 0 of `annotations` has image_id; expected'),
     ('{"images": [], "annotations": []}', 'names no images'),
@@ -93,7 +93,7 @@ def test_token_files(tmp_path, file, text):
     (lambda root: None, 'test', 'has no file of captions; looked for dataset_flickr30k.json'),
     (lambda root: (root / 'dataset.json').write_text('{"images": [{"a": 1}]}'), 'test', "not in Karpathy's form .*KeyError: 'split'"),
     (lambda root: (root / 'dataset.json').write_text('{'), 'test', 'cannot be read as JSON'),
-    (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is no caption; expected FILE#N, a tab"),
+    (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is not a caption; expected FILE#N, a tab"),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the images of `test`'),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the image a.jpg'),
     (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test', 'names 1 images that have no caption .*such as 9.jpg'),

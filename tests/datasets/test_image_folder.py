@@ -171,7 +171,7 @@ def test_bad_folders(tmp_path):
         ImageFolder(tmp_path, 'train')
     with pytest.raises(InputError, match='no split `test`. It has: train, heldout'):
         ImageFolder(tmp_path, 'test')
-    with pytest.raises(InputError, match='`holdout` is a share'):
+    with pytest.raises(InputError, match='`holdout` is a fraction'):
         ImageFolder(tmp_path, holdout=1.0)
     with pytest.raises(InputError, match="`data_root` must be the folder .* got ''"):
         ImageFolder('')

@@ -63,7 +63,7 @@ def test_broken_pictures(tmp_path):
 @pytest.mark.parametrize('make, says', [
     (lambda root: None, 'has no folder of `val`; looked for val, Data/CLS-LOC/val'),
     (lambda root: (root / 'val').mkdir(), 'neither class folders nor images'),
-    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folders that are no classes of ImageNet-1k, such as cats'),
+    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folders that are not classes of ImageNet-1k, such as cats'),
     (lambda root: (root / 'val' / WNIDS[0]).mkdir(parents=True), 'hold no images'),
     (lambda root: save(root / 'val' / 'ILSVRC2012_val_00000001.JPEG', 1), 'has neither the devkit .* nor LOC_val_solution.csv'),
     (lambda root: save(devkit(root) / 'val' / 'mine.JPEG', 1), '1 of 5 images .* have no class .*, such as mine.JPEG'),

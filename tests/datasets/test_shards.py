@@ -142,8 +142,8 @@ def test_what_is_whole_of_a_broken_shard(tmp_path, how, keys, flaw):
 
 
 @pytest.mark.parametrize('how, says', [
-    ('empty', r'empty\.tar is no tar file \(ReadError: empty file\); it has 0 bytes'), ('zeros', 'holds no whole sample: it is empty'),
-    ('text', 'is no tar file'), ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing', 'holds no whole sample')])
+    ('empty', r'empty\.tar is not a tar file \(ReadError: empty file\); it has 0 bytes'), ('zeros', 'holds no whole sample: it is empty'),
+    ('text', 'is not a tar file'), ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing', 'holds no whole sample')])
 def test_shards_that_hold_nothing(tmp_path, how, says):
     with pytest.raises(InputError, match=says):
         scan(broken_shard(tmp_path, how))
@@ -242,7 +242,7 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
     data = Shards(str(folder), PACK)
     assert len(data) == 3 + 3 + 3
     flaws = '\n'.join(data.flaws)
-    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is no tar file', 'have no image', 'wordless'):
+    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is not a tar file', 'have no image', 'wordless'):
         assert words in flaws
     batch = collate([data[i] for i in range(9)])
     assert len(batch) == 7 and len(batch.broken) == 2
@@ -251,9 +251,9 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
     strict.broken = 'error'
     with pytest.raises(BrokenSample, match='sample s-3/bad .* cannot be decoded'):
         strict[1]
-    with pytest.raises(InputError, match="s-1.tar: the file ends.*broken='skip' goes on without"):
+    with pytest.raises(InputError, match="s-1.tar: the file ends.*broken='skip' leaves it out"):
         Shards(str(folder), broken='error')
-    with pytest.raises(InputError, match='none of 1 shards can be used: the shard .*s-2.tar is no tar file'):
+    with pytest.raises(InputError, match='none of 1 shards can be used: the shard .*s-2.tar is not a tar file'):
         Shards(str(folder / 's-2.tar'))
     lost = collate([data[7], data[8]])
     assert len(lost) == 0 and len(lost.broken) == 2 and isinstance(lost.images, torch.Tensor)

@@ -94,7 +94,7 @@ def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path
     (tmp_path / 'shards' / 's-2.tar').write_text('no tar')
     found = measured(text_run, tmp_path, ['reconstruction'], 'cc12m', f'heldout={folder}')
     assert found['counts']['all'] == 5 and len(found['missing']) == 2 and 's-1/000003' in found['missing'][0]
-    assert 's-2.tar is no tar file' in found['missing'][1]  # its samples are missing, too, although nobody knows how many
+    assert 's-2.tar is not a tar file' in found['missing'][1]  # its samples are missing, too, although nobody knows how many
     assert 'INCOMPLETE: 2 samples, shards or masks could not be read' in capsys.readouterr().out
 
 

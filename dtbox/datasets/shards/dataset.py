@@ -1,4 +1,5 @@
-"""WebDataset shards as a data set of known size, read by position: exact epochs, exact resumption, on any number of ranks and workers."""
+"""WebDataset shards as a data set of known size, read by position: exact epochs, exact resumption, on any number of
+ranks and workers."""
 from __future__ import annotations
 
 import io
@@ -29,10 +30,11 @@ OPEN = 32
 class Shards(PairDataset):
     """Images with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
 
-    Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes twice or is lost in
-    an epoch, whatever the number of ranks and workers, and a run goes on from any iteration without reading what went before. An
-    epoch's order shuffles the shards, then the samples of `window` shards at a time, so that reading stays in few files (the
-    chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp) with what `text` and `label` name; keys are SHARD/KEY.
+    Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes
+    twice or is lost in an epoch, whatever the number of ranks and workers, and a run resumes at any iteration without
+    reading what went before. An epoch's order shuffles the shards, then the samples of `window` shards at a time, so
+    that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp)
+    with what `text` and `label` name; keys are SHARD/KEY.
 
     Broken shards (truncated, empty, not tar) and samples (no image, undecodable) are named in the log and left out with
     `broken='skip'`; what of a truncated shard is whole is used.
@@ -42,7 +44,8 @@ class Shards(PairDataset):
         pipeline, seed: as in `PairDataset`.
         split: 'train' (one of several captions is drawn) or 'heldout' (all are kept).
         set: name of the set; None takes the split's.
-        text: where captions are, first to last: 'txt' (a member, one caption) or 'json:KEY' (a string or a list in a JSON member); () for none.
+        text: where captions are, first to last: 'txt' (a member, one caption) or 'json:KEY' (a string or a list in a
+            JSON member); () for none.
         label: member with a class index, or None.
         classes: names of the classes by index, or None.
         window: shards whose samples are shuffled together.
@@ -67,7 +70,8 @@ class Shards(PairDataset):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
         if keep < window:
-            raise InputError(f'`keep` is {keep}, less than the window of {window} shards that are read by turns.', 'keep')
+            raise InputError(f'`keep` is {keep}, less than the window of {window} shards that are read by '
+                             'turns.', 'keep')
         self.split, self.part, self.window = split, set or split, window
         self.text, self.label = tuple([text] if isinstance(text, str) else text), label
         for source in self.text:
@@ -81,14 +85,14 @@ class Shards(PairDataset):
                   + (f'; {len(self.flaws)} flaws' if self.flaws else ''), 'current')
 
     def _count(self, limit):
-        """Index every shard, each rank its share, and find where the samples of each begin."""
+        """Index every shard, each rank its part, and find where the samples of each begin."""
         rank, world = distributed.get_rank(), distributed.get_world_size()
         if world > 1:
             for place in self.places[rank::world]:
                 try:
                     self._fresh(place)
                 except InputError:
-                    pass  # told by all ranks below
+                    pass  # all ranks report it below
             distributed.barrier()
         sizes, kept, kinds = [], [], set()
         for place in self.places:
@@ -117,7 +121,7 @@ class Shards(PairDataset):
 
     def _flaw(self, sentence):
         if self.broken == 'error':
-            raise InputError(f'{sentence} (broken=\'skip\' goes on without)')
+            raise InputError(f'{sentence} (broken=\'skip\' leaves it out)')
         self.flaws.append(sentence)
         if len(self.flaws) <= 10:
             print_log(f'Shards {self.part}: {sentence}', 'current', level=logging.WARNING)
@@ -125,12 +129,14 @@ class Shards(PairDataset):
     # ---- order and reading ------------------------------------------------------------------------------------
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of shards."""
+        """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of
+        shards."""
         starts = np.concatenate([[0], self.ends[:-1]])
         shards = rng.permutation(len(self.places))
         parts = []
         for i in range(0, len(shards), self.window):
-            members = np.concatenate([np.arange(starts[s], min(self.ends[s], self.size)) for s in shards[i:i + self.window]])
+            members = np.concatenate([np.arange(starts[s], min(self.ends[s], self.size))
+                                      for s in shards[i:i + self.window]])
             parts.append(rng.permutation(members))
         return np.concatenate(parts)
 
@@ -164,12 +170,14 @@ class Shards(PairDataset):
                 try:
                     content = json.loads(content).get(name)
                 except (ValueError, AttributeError) as e:
-                    raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON object ({e})') from e
+                    raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON '
+                                            f'object ({e})') from e
             else:
                 content = content.decode('utf-8', 'replace')
             texts = content if isinstance(content, list) else [content]
             if not all(t is None or isinstance(t, str) for t in texts):
-                raise BrokenSample(key, f'`{name}` of sample {key} in {self.places[shard]} is {content!r}; expected a text or a list of texts')
+                raise BrokenSample(key, f'`{name}` of sample {key} in {self.places[shard]} is {content!r}; expected a '
+                                        'text or a list of texts')
             texts = [tidy for t in texts if t and (tidy := ' '.join(t.split()))]
             if texts:
                 return texts
@@ -181,7 +189,8 @@ class Shards(PairDataset):
         text = self._bytes(shard, members[self.label]).decode('ascii', 'replace').strip()
         if not text.isdecimal() or self.classes and int(text) >= len(self.classes):
             most = f'from 0 to {len(self.classes) - 1}' if self.classes else '>= 0'
-            raise BrokenSample(key, f'sample {key} in {self.places[shard]} has the class {text[:20]!r}; expected an index {most}')
+            raise BrokenSample(key, f'sample {key} in {self.places[shard]} has the class {text[:20]!r}; expected an '
+                                    f'index {most}')
         return int(text)
 
     def _index(self, shard):
@@ -192,7 +201,8 @@ class Shards(PairDataset):
         offset, size = place
         content = os.pread(file.fileno(), size, offset)
         if len(content) < size:
-            raise InputError(f'the shard {self.places[shard]} has become shorter since it was indexed. Put it back, then start again.')
+            raise InputError(f'the shard {self.places[shard]} has become shorter since it was indexed. Put it back, '
+                             'then start again.')
         return content
 
     def __getstate__(self):

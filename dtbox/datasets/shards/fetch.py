@@ -1,4 +1,5 @@
-"""Shards that only a command can read: fetched once a machine into a folder, the ones unused longest removed when it grows."""
+"""Shards that only a command can read: fetched once a machine into a folder, the ones unused longest removed when it
+grows."""
 from __future__ import annotations
 
 import fcntl
@@ -57,7 +58,8 @@ class ShardCache:
                 raise InputError(f'the command of a shard, `{command}`, failed with code {done.returncode}'
                                  f'{f": {said[-1][:200]}" if said else ""}. Try it in a shell.')
             if not os.path.getsize(temporary):
-                raise InputError(f'the command of a shard, `{command}`, wrote nothing to its standard output. Try it in a shell.')
+                raise InputError(f'the command of a shard, `{command}`, wrote nothing to its standard output. Try it '
+                                 'in a shell.')
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):
@@ -65,15 +67,15 @@ class ShardCache:
 
     def _tidy(self, newest):
         """Remove the shards unused longest."""
-        found = []
+        shards = []
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
             if name.endswith('.tar') and path != newest:
                 try:
-                    found.append((os.path.getmtime(path), path))
+                    shards.append((os.path.getmtime(path), path))
                 except FileNotFoundError:
                     continue
-        for _, path in sorted(found)[:max(0, len(found) + 1 - self.keep)]:
+        for _, path in sorted(shards)[:max(0, len(shards) + 1 - self.keep)]:
             for gone in (path, f'{path}.lock'):
                 try:
                     os.remove(gone)

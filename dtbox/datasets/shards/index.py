@@ -1,4 +1,5 @@
-"""Where the samples of a shard lie: keys, and place and size of each member. Found once a shard by its headers alone, then kept in a cache."""
+"""Where the samples of a shard lie: keys, and place and size of each member. Found once a shard by its headers alone,
+then kept in a cache."""
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +18,7 @@ VERSION = 1
 PACKED = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstandard', b'\xfd7zX': 'xz', b'BZh': 'bzip2'}
 BLOCK = 512
 MOST = 20
-"""Flaws of a shard that are told one by one."""
+"""Flaws of a shard that are listed one by one."""
 
 
 @dataclass
@@ -45,7 +46,8 @@ class ShardIndex:
 
     def members(self, i: int) -> dict[str, tuple[int, int]]:
         """Return dict suffix -> (offset, size) of sample `i`."""
-        return {self.suffixes[self.kinds[m]]: (int(self.offsets[m]), int(self.sizes[m])) for m in range(self.starts[i], self.starts[i + 1])}
+        return {self.suffixes[self.kinds[m]]: (int(self.offsets[m]), int(self.sizes[m]))
+                for m in range(self.starts[i], self.starts[i + 1])}
 
     def only(self, suffixes: Sequence[str]) -> tuple[ShardIndex, list[str]]:
         """Return the index of the samples that have a member of one of `suffixes`, and the keys of the others."""
@@ -56,11 +58,13 @@ class ShardIndex:
         kept = np.repeat(has, np.diff(self.starts))
         starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[has])])
         without = self.keys[~has].tolist()
-        return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept], self.suffixes, self.flaws), without
+        return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept],
+                          self.suffixes, self.flaws), without
 
 
 def shard_index(path: str, cache: str | None = None) -> ShardIndex:
-    """Return the ShardIndex of a tar file, from the cache where the file is the same (place, size, time) as when it was put there.
+    """Return the ShardIndex of a tar file, from the cache where the file is the same (place, size, time) as when it was
+    put there.
 
     Args:
         path: of the tar file.
@@ -70,14 +74,14 @@ def shard_index(path: str, cache: str | None = None) -> ShardIndex:
         InputError: no whole sample can be read from the file.
     """
     kept = os.path.join(cache or cache_folder(), f'{_fingerprint(path)}.npz')
-    found = _read(kept)
-    if found is None:
-        found = scan(path)
+    index = _read(kept)
+    if index is None:
+        index = scan(path)
         try:
-            _write(found, kept)
+            _write(index, kept)
         except OSError:
             pass  # the cache only saves time
-    return found
+    return index
 
 
 def cache_folder() -> str:
@@ -102,12 +106,14 @@ def scan(path: str) -> ShardIndex:
             end = _collect(file, size, groups, seen, flaws)
             _check_end(file, size, end, flaws)
     except (tarfile.TarError, EOFError) as e:
-        raise InputError(f'the shard {path} is no tar file ({reason(e)}); it has {size:,} bytes. Fetch or write it again.') from e
+        raise InputError(f'the shard {path} is not a tar file ({reason(e)}); it has {size:,} bytes. Fetch or write it '
+                         'again.') from e
     except OSError as e:
         raise InputError(f'the shard {path} cannot be read ({e.strerror or e}).') from e
     if not groups:
         what = f': {flaws[0]}' if flaws else ': it is empty' if not size or end == 0 else ''
-        raise InputError(f'the shard {path} holds no whole sample{what}. Members are named KEY.jpg, KEY.txt, ...; fetch or write it again.')
+        raise InputError(f'the shard {path} holds no whole sample{what}. Members are named KEY.jpg, KEY.txt, ...; '
+                         'fetch or write it again.')
     suffixes = sorted({suffix for _, members in groups for suffix in members})
     number = {suffix: i for i, suffix in enumerate(suffixes)}
     rows = [(*place, number[suffix]) for _, members in groups for suffix, place in members.items()]
@@ -123,7 +129,8 @@ def _collect(file, size, groups, seen, flaws):
 
     def close():
         if members and key in seen:
-            flaws.append(f'the sample {key} comes again: members of one sample must follow one another; the later one is left out')
+            flaws.append(f'the sample {key} comes again: members of one sample must follow one another; the later one '
+                         'is left out')
         elif members:
             groups.append((key, members))
         seen.add(key)
@@ -148,7 +155,8 @@ def _collect(file, size, groups, seen, flaws):
         except tarfile.ReadError as e:
             if not groups:
                 raise
-            flaws.append(f'the file ends in the middle of the sample {key} ({e}): truncated; {len(groups)} samples before that are whole')
+            flaws.append(f'the file ends in the middle of the sample {key} ({e}): truncated; {len(groups)} samples '
+                         'before that are whole')
             return end
     close()
     return end
@@ -159,30 +167,36 @@ def _check_end(file, size, end, flaws):
     file.seek(end)
     block = file.read(BLOCK)
     if not any('truncated' in flaw for flaw in flaws) and (len(block) < BLOCK or block.strip(b'\0')):
-        flaws.append(f'the file ends after {size:,} bytes without the mark of its end: perhaps truncated between two samples')
+        flaws.append(f'the file ends after {size:,} bytes without the mark of its end: perhaps truncated between two '
+                     'samples')
 
 
 def _check_packing(path, head):
     kind = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
     if kind:
-        raise InputError(f'the shard {path} is compressed ({kind}), so that single samples cannot be found in it. Decompress it, or let a '
-                         f'command do it: pipe:{dict(gzip="gzip -dc", zstandard="zstd -dc", xz="xz -dc", bzip2="bzip2 -dc")[kind]} {path}')
+        raise InputError(f'the shard {path} is compressed ({kind}), so that single samples cannot be index in it. '
+                         'Decompress it, or let a command do it: '
+                         f'pipe:{dict(gzip="gzip -dc", zstandard="zstd -dc", xz="xz -dc", bzip2="bzip2 -dc")[kind]} '
+                         f'{path}')
 
 
 def _fingerprint(path):
     stat = os.stat(path)
-    return hashlib.sha256(f'{VERSION}\0{os.path.realpath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}'.encode()).hexdigest()[:32]
+    text = f'{VERSION}\0{os.path.realpath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}'
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _read(path):
     try:
         with np.load(path, allow_pickle=False) as f:
-            return ShardIndex(f['keys'], f['starts'], f['offsets'], f['sizes'], f['kinds'], f['suffixes'].tolist(), f['flaws'].tolist())
-    except Exception:  # not there, or spoilt: it is made anew
+            return ShardIndex(f['keys'], f['starts'], f['offsets'], f['sizes'], f['kinds'], f['suffixes'].tolist(),
+                              f['flaws'].tolist())
+    except Exception:  # not there, or spoilt: it is made again
         return None
 
 
 def _write(index, path):
     with replacing(path) as temporary:
-        np.savez(temporary, keys=index.keys, starts=index.starts, offsets=index.offsets, sizes=index.sizes, kinds=index.kinds,
-                 suffixes=np.array(index.suffixes, dtype=np.str_), flaws=np.array(index.flaws, dtype=np.str_))
+        np.savez(temporary, keys=index.keys, starts=index.starts, offsets=index.offsets, sizes=index.sizes,
+                 kinds=index.kinds, suffixes=np.array(index.suffixes, dtype=np.str_),
+                 flaws=np.array(index.flaws, dtype=np.str_))

@@ -33,23 +33,25 @@ def list_places(urls: str | Sequence[str]) -> list[Place]:
     """Return the `Place` of every shard that `urls` names, in that order; those of a folder or glob are sorted.
 
     Args:
-        urls: a string or a list of them. Each is a folder (its *.tar), a file, a glob (`data/cc12m-*.tar`), a brace range as in
-            WebDataset (`data/{0000..2175}.tar`), or `pipe:COMMAND` whose output is a shard (`pipe:aws s3 cp s3://bucket/{000..127}.tar -`);
-            `::` parts several in one string.
+        urls: a string or a list of them. Each is a folder (its *.tar), a file, a glob (`data/cc12m-*.tar`), a brace
+            range as in WebDataset (`data/{0000..2175}.tar`), or `pipe:COMMAND` whose output is a shard (`pipe:aws s3 cp
+            s3://bucket/{000..127}.tar -`); `::` parts several in one string.
 
     Raises:
         InputError: nothing there, a shard that is named twice, or an address that needs a pipe.
     """
     given = [urls] if isinstance(urls, (str, os.PathLike)) else urls
-    if not given or not isinstance(given, (list, tuple)) or not all(isinstance(u, (str, os.PathLike)) and os.fspath(u) for u in given):
-        raise InputError(f'the shards are {urls!r}; expected a pattern such as data/cc12m-{{0000..2175}}.tar, or a list of them.', 'urls')
-    found = [place for url in given for part in _parts(os.fspath(url)) for place in _expand(part)]
+    if not given or not isinstance(given, (list, tuple)) or not all(isinstance(u, (str, os.PathLike)) and os.fspath(u)
+                                                                    for u in given):
+        raise InputError(f'the shards are {urls!r}; expected a pattern such as data/cc12m-{{0000..2175}}.tar, or a '
+                         'list of them.', 'urls')
+    places = [place for url in given for part in _parts(os.fspath(url)) for place in _expand(part)]
     seen = set()
-    for place in found:
+    for place in places:
         if str(place) in seen:
             raise InputError(f'the shard {place} is named twice; every sample of it would come twice.', 'urls')
         seen.add(str(place))
-    return _named(found)
+    return _named(places)
 
 
 def _parts(url):
@@ -66,7 +68,8 @@ def _expand(url):
         if name.startswith(PIPE):
             yield Place(name='', command=name[len(PIPE):].strip())
         elif '://' in name:
-            raise InputError(f'{name} is no local file. Let a command read it: pipe:curl -sfL {name} (or pipe:aws s3 cp {name} -).', 'urls')
+            raise InputError(f'{name} is not a local file. Let a command read it: pipe:curl -sfL {name} (or pipe:aws '
+                             f's3 cp {name} -).', 'urls')
         else:
             yield from (Place(name='', path=path) for path in _files(os.path.expanduser(name)))
 
@@ -82,9 +85,11 @@ def _files(name):
     if glob.has_magic(name):
         paths = sorted(p for p in glob.glob(name, recursive=True) if os.path.isfile(p))
         if not paths:
-            raise InputError(f'no file matches {name}. Check the path; in a config a relative one starts where the command runs.', 'urls')
+            raise InputError(f'no file matches {name}. Check the path; in a config a relative one starts where the '
+                             'command runs.', 'urls')
         return paths
-    raise InputError(f'the shard {name} does not exist. Check the path and the range; a glob (*.tar) takes what is there.', 'urls')
+    raise InputError(f'the shard {name} does not exist. Check the path and the range; a glob (*.tar) takes what is '
+                     'there.', 'urls')
 
 
 def _named(places):

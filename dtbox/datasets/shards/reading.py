@@ -27,15 +27,15 @@ def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str]) -> Iterato
         (key, dict suffix -> bytes): the key is SHARD/KEY without suffixes, such as 'train-000/000017'.
 
     Raises:
-        InputError: a file that is no whole tar file, or a key that comes again.
+        InputError: a file that is not a whole tar file, or a key that comes again.
     """
     for path in map(Path, paths):
         seen = set()
         for name, parts in _samples(path, suffixes):
             key = f'{path.stem}/{name}'
             if key in seen:
-                raise InputError(f'shard {path} holds the sample {name} twice. Members of one sample must follow one another, '
-                                 'each suffix once; write the shard anew.')
+                raise InputError(f'shard {path} holds the sample {name} twice. Members of one sample must follow one '
+                                 'another, each suffix once; write the shard again.')
             seen.add(key)
             yield key, parts
 
