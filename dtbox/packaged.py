@@ -1,7 +1,7 @@
 """Folders that travel with dtbox: `configs`, `plugins` and `tools`.
 
-An installed package has them in `dtbox/.mim` (the convention of OpenMMLab's package manager). In a clone, and in an editable
-installation of one, they are the folders of the clone. This is the only module that knows where they are.
+An installed package has them in `dtbox/.mim` (the convention of OpenMMLab's package manager). In a clone, and in an
+editable installation of one, they are the folders of the clone. This is the only module that knows where they are.
 """
 from __future__ import annotations
 

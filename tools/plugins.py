@@ -1,4 +1,4 @@
-"""The same as `dtbox plugins`: python tools/plugins.py list, new KIND NAME, check NAME_OR_CONFIG"""
+"""The same as `dtbox plugins`: python tools/plugins.py list, new KIND NAME, or check NAME_OR_CONFIG"""
 from dtbox.cli.plugins import VERB
 
 main = VERB.main

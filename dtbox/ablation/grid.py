@@ -21,6 +21,7 @@ from mmengine.config import Config
 
 from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
 from dtbox.config import load_config, set_option
+from dtbox.config.find import find_config
 from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
 
@@ -81,7 +82,7 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
     """Read a grid and make its trials.
 
     Args:
-        path: config file of the grid.
+        path: config file of the grid, or its name.
         options: dotted key -> value set in every trial's recipe, after the grid's own overrides.
         plugins: plugins of every trial, beside those that the grid and the recipes name.
         seeds: in place of the grid's.
@@ -91,6 +92,7 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
         InputError: an unknown key, an axis key that is not in the recipe, a value of another kind than the one it replaces, no trials, or
             two trials that are the same.
     """
+    path = find_config(path, 'grid')
     cfg = _read(path)
     folder = os.path.dirname(os.path.abspath(path))
     axes = {name: read_axis(axis, f'axes.{name}') for name, axis in _table(cfg, 'axes').items()}
@@ -125,9 +127,6 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
 
 
 def _read(path):
-    if not os.path.isfile(path):
-        raise InputError(f'the grid {path} does not exist. Give a grid\'s config, such as configs/ablations/decoupling.py, or the folder of a '
-                         'grid that has been started.')
     try:
         cfg = Config.fromfile(path, format_python_code=False)._cfg_dict.to_dict()
     except Exception as e:  # a config is Python: whatever it may raise
@@ -135,7 +134,7 @@ def _read(path):
     cfg = {key: value for key, value in cfg.items() if not key.startswith('_')}
     for key in cfg:
         if key not in KEYS:
-            hint = ' It looks like a recipe: tools/train.py trains one.' if 'model' in cfg else ''
+            hint = ' It looks like a recipe: `dtbox train` trains one.' if 'model' in cfg else ''
             raise InputError(f'{path} sets `{key}`, which no grid has.{closest(key, KEYS)} A grid has: {", ".join(KEYS)}; '
                              f'a variable of your own begins with an underscore.{hint}', key)
     return cfg
@@ -167,6 +166,8 @@ def _variant(labels, axes, shared, recipes):
         raise InputError(f'the trial {_slug(labels)} has {"no recipe" if not base else f"the recipe {base!r}"}. Give the path of one as `base`, at '
                          'the top of the grid or in the variant.', 'base')
     place = os.path.normpath(os.path.join(shared['folder'], base))
+    if not os.path.exists(place) and not base.startswith('.'):
+        place = find_config(base, where='base')
     if place not in recipes:
         recipes[place] = load_config(place, plugins=shared['plugins'])
     cfg, applied = copy.deepcopy(recipes[place]), {}

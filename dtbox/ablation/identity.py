@@ -40,7 +40,7 @@ def _plain(value):
 def code_hash():
     """Return the hash of every .py file of the dtbox package."""
     root = Path(dtbox.__file__).parent
-    files = sorted(p for p in root.rglob('*.py'))
+    files = sorted(p for p in root.rglob('*.py') if '.mim' not in p.relative_to(root).parts)
     return digest(*(f'{p.relative_to(root).as_posix()}:{hashlib.sha256(p.read_bytes()).hexdigest()}' for p in files))
 
 

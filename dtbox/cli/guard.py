@@ -12,8 +12,8 @@ from dtbox.files import no_room
 def main_guard(main: Callable) -> Callable:
     """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
 
-    Exit codes: 2 for `InputError` and a full disk, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C. Any other
-    exception keeps its traceback.
+    Exit codes: 2 for `InputError` and a full disk, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
+    Any other exception keeps its traceback.
     """
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> object:
@@ -28,8 +28,8 @@ def main_guard(main: Callable) -> Callable:
         except OSError as e:
             if not no_room(e):
                 raise
-            leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run the command again '
-                  '(a run or grid resumes with --resume).', 2)
+            leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run '
+                  'the command again (a run or grid resumes with --resume).', 2)
         except KeyboardInterrupt:
             leave('interrupted.', 130)
     return guarded

@@ -17,8 +17,9 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def add_tiny_option(parser: argparse.ArgumentParser) -> None:
     """Add --tiny, for `read_config`."""
-    parser.add_argument('--tiny', action='store_true', help='apply the small values that the config names under `tiny`: the recipe runs '
-                                                            'in seconds, to try it before a long run')
+    parser.add_argument('--tiny', action='store_true',
+                        help='apply the small values that the config names under `tiny`: the recipe runs in seconds, '
+                             'to try it before a long run')
 
 
 def add_plugin_option(parser: argparse.ArgumentParser) -> None:
@@ -36,4 +37,5 @@ def read_options(args: argparse.Namespace) -> dict:
 def read_config(args: argparse.Namespace) -> Config:
     """Return the config of parsed arguments, plugins loaded first."""
     from dtbox.config import load_config
-    return load_config(args.config, read_options(args), args.plugin, getattr(args, 'data', None), getattr(args, 'tiny', False))
+    return load_config(args.config, read_options(args), args.plugin, getattr(args, 'data', None),
+                       getattr(args, 'tiny', False))

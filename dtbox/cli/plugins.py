@@ -23,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument('--dir', default='plugins', metavar='DIR', help='where to put the folder NAME (default: plugins)')
     add_plugin_option(new)
     check = commands.add_parser('check', help='run the contract of quantizers: exit code 0 if all holds, 1 if not')
-    check.add_argument('subject', metavar='NAME_OR_CONFIG', help='registered quantizer; or config file or run folder, for all quantizers '
-                                                                 'of its vocabularies')
+    check.add_argument('subject', metavar='NAME_OR_CONFIG',
+                       help='registered quantizer; or config file or run folder, for all quantizers of its '
+                            'vocabularies')
     add_config_options(check)
 
 
@@ -59,10 +60,12 @@ def quantizers_of(args: argparse.Namespace) -> list[tuple[str, dict]]:
     load_plugins(args.plugin)
     options = read_options(args)
     QUANTIZERS.import_from_location()
-    if args.subject in QUANTIZERS.module_dict or not (os.path.exists(args.subject) or args.subject.endswith('.py') or os.sep in args.subject):
+    is_path = os.path.exists(args.subject) or args.subject.endswith('.py') or os.sep in args.subject
+    if args.subject in QUANTIZERS.module_dict or not is_path:
         target = QUANTIZERS.get(args.subject)
         if not isinstance(getattr(target, 'example', None) or {}, dict):
-            raise InputError(f'the `example` of {args.subject} is {target.example!r}; expected a dict of constructor arguments.')
+            raise InputError(f'the `example` of {args.subject} is {target.example!r}; expected a dict of constructor '
+                             'arguments.')
         node = dict(quantizer={'type': args.subject, **(getattr(target, 'example', None) or {})})
         for key, value in options.items():
             set_option(node, f'quantizer.{key}', value)
@@ -72,22 +75,27 @@ def quantizers_of(args: argparse.Namespace) -> list[tuple[str, dict]]:
         except InputError as e:
             if getattr(target, 'example', None):
                 raise
-            raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, dim=8), or give a config, or '
-                             'the arguments: --cfg-options KEY=VALUE.') from e
+            raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, '
+                             'dim=8), or give a config, or the arguments: --cfg-options KEY=VALUE.') from e
         return [(args.subject, node['quantizer'])]
     if is_plugin(args.subject):
-        raise InputError(f'{args.subject} is a plugin, not a config. Name the quantizer and the plugin: check NAME --plugin {args.subject}')
+        raise InputError(f'{args.subject} is a plugin, not a config. Name the quantizer and the plugin: check NAME '
+                         f'--plugin {args.subject}')
     cfg = resolve(load_config(args.subject, options, args.plugin))
     vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
     if not vocabularies:
-        raise InputError(f'{args.subject} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to check.')
+        raise InputError(f'{args.subject} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to '
+                         'check.')
     found, shared = {}, cfg.model.tokenizer.get('quantizers') or {}
     for name, vocabulary in vocabularies.items():
         if not vocabulary.get('quantizer'):
             raise InputError('the vocabulary has no `quantizer`.', f'model.tokenizer.vocabularies.{name}')
-        quantizer = shared.get(vocabulary.quantizer, vocabulary.quantizer) if isinstance(vocabulary.quantizer, str) else vocabulary.quantizer
+        quantizer = vocabulary.quantizer
         if isinstance(quantizer, str):
-            raise InputError(f'`{quantizer}` is no quantizer of the tokenizer; `quantizers` has: {", ".join(shared) or "none"}.',
+            quantizer = shared.get(quantizer, quantizer)
+        if isinstance(quantizer, str):
+            raise InputError(f'`{quantizer}` is no quantizer of the tokenizer; `quantizers` has: '
+                             f'{", ".join(shared) or "none"}.',
                              f'model.tokenizer.vocabularies.{name}.quantizer')
         found.setdefault(repr(quantizer), (quantizer.to_dict(), []))[1].append(name)
     return [(f'{cfg["type"]} of {", ".join(names)}', cfg) for cfg, names in found.values()]
@@ -134,5 +142,5 @@ def run(args: argparse.Namespace) -> int:
 
 VERB = Verb(
     'plugins', 'List the registered parts, start a plugin, check a quantizer',
-    'list: a table. new: a folder with a plugin, its config, test and README; nothing is overwritten. check: a table of checks; exit '
-    'code 1 where one fails.', 'dtbox plugins new quantizer MyIdea', add_arguments, run)
+    'list: a table. new: a folder with a plugin, its config, test and README; nothing is overwritten. check: a table '
+    'of checks; exit code 1 where one fails.', 'dtbox plugins new quantizer MyIdea', add_arguments, run)

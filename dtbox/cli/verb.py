@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import Callable
 
 from dtbox.cli.guard import main_guard
+from dtbox.errors import InputError
+from dtbox.renames import OPTIONS
+
+EXAMPLE = 'Example: '
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Help text that keeps the paragraphs of a description."""
+    """Help text that keeps the paragraphs of a description, and an example on one line."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return '\n\n'.join(textwrap.fill(' '.join(part.split()), width, initial_indent=indent, subsequent_indent=indent)
+        return '\n\n'.join(part if part.startswith(EXAMPLE) else textwrap.fill(' '.join(part.split()), width)
                            for part in text.split('\n\n'))
 
 
@@ -43,22 +47,32 @@ class Verb:
         """Give a parser the arguments and the help of the verb; returns it."""
         parser.formatter_class = HelpFormatter
         parser.description = f'{self.summary}.{self.detail and " " + self.detail}\n\nOutput: {self.output}'
-        parser.epilog = f'Example: {self.example}'
+        parser.epilog = f'{EXAMPLE}{self.example}'
         self.add_arguments(parser)
         return parser
 
+    def parser(self) -> argparse.ArgumentParser:
+        """Return the parser of `dtbox NAME`."""
+        return self.fill_parser(argparse.ArgumentParser(f'dtbox {self.name}'))
+
+    def format_help(self) -> str:
+        """Return the text of `dtbox NAME --help`."""
+        return self.parser().format_help().rstrip()
+
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
         """Return the arguments of a command line without program and verb (default: that of the process)."""
-        words = sys.argv[1:] if argv is None else list(argv)
-        args = self.fill_parser(argparse.ArgumentParser(f'dtbox {self.name}')).parse_args(words)
+        words = sys.argv[1:] if argv is None else [str(word) for word in argv]
+        for word in words:
+            option = word.partition('=')[0]
+            if option in OPTIONS:
+                raise InputError(f'the option {option} is called {OPTIONS[option]} now.')
+        args = self.parser().parse_args(words)
         args.typed = words
         return args
 
     def main(self, argv: list[str] | None = None) -> None:
-        """Run the verb; leaves with its exit code where that is not 0, and prints errors of users in one sentence (see `main_guard`)."""
-        @main_guard
-        def parse_and_run(argv: list[str] | None = None) -> int | None:
-            return self.run(self.parse(argv))
-        code = parse_and_run(argv)
+        """Run the verb. It leaves with the exit code where that is not 0; errors of users are one sentence (see
+        `main_guard`)."""
+        code = main_guard(lambda argv: self.run(self.parse(argv)))(argv)
         if code:
             raise SystemExit(code)

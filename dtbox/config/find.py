@@ -7,22 +7,24 @@ import os
 from dtbox.errors import InputError, closest
 from dtbox.packaged import packaged_folder
 
-KINDS = {'recipes': '', 'recipes at paper scale': 'paper', 'grids': 'ablations', 'protocols': 'protocols',
+KINDS = {'recipe': '', 'paper': 'paper', 'grid': 'ablations', 'protocol': 'protocols',
          'data': os.path.join('_base_', 'datasets')}
-"""What a folder of configs holds -> its path below configs/, in the order in which a bare name is looked up."""
-
+"""Kind of config -> its folder below configs/, in the order in which a name is looked up."""
+NOUNS = {'grid': 'grid', 'protocol': 'protocol'}
+"""Kind of config -> what error messages call it, where that is not `config`."""
 START = 'configs/'
 
 
-def find_config(name: str | os.PathLike, where: str = '') -> str:
+def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '') -> str:
     """Return the path of a config file or run folder.
 
-    A path that exists is returned as it is. Any other name is looked up, with and without `.py`, in the current folder, in its
-    folder `configs`, and in the configs that travel with dtbox; in the last two also in the subfolders of `KINDS`. A path that begins
-    with `configs/` is looked up in the configs that travel with dtbox, too.
+    A path that exists is returned as it is. Any other name is looked up, with and without `.py`, in the current folder,
+    in its folder `configs`, and in the configs that travel with dtbox; in the last two also in the subfolders of
+    `KINDS`. A path that begins with `configs/` is looked up in the configs that travel with dtbox, too.
 
     Args:
         name: path or name.
+        kind: a key of `KINDS` whose folders come first; None for their usual order.
         where: option or config key that holds the name, for the error.
 
     Raises:
@@ -31,29 +33,30 @@ def find_config(name: str | os.PathLike, where: str = '') -> str:
     name = os.fspath(name)
     if os.path.isfile(name) or os.path.isfile(os.path.join(name, 'config.py')):
         return name
-    if not os.path.isabs(name) and not name.startswith(('.', os.sep)):
+    if not os.path.isabs(name) and not name.startswith('.'):
         file = name if name.endswith('.py') else f'{name}.py'
         below = file[len(START):] if file.startswith(START) else file
-        for path in [file, *(os.path.join(folder, below) for folder in _folders())]:
+        for path in [file, *(os.path.join(folder, below) for folder in _folders(kind))]:
             if os.path.isfile(path):
                 return path
     path = os.path.join(name, 'config.py') if os.path.isdir(name) else name
-    raise InputError(f'the config {path} does not exist.{_neighbours(path)}', where)
+    raise InputError(f'the {NOUNS.get(kind, "config")} {path} does not exist.{_hint(path, kind)}', where)
 
 
 def list_configs(kind: str | None = None) -> dict[str, str]:
-    """Return name -> path of the configs that `find_config` finds by name in the folders `configs`, the first of each name.
+    """Return name -> path of the configs in the folders `configs`, the first of each name.
 
     Args:
         kind: a key of `KINDS`; None for all.
     """
     configs = {}
-    for folder in _folders(kind):
-        below = next((sub for sub in KINDS.values() if sub and folder.endswith(os.sep + sub)), '')
-        for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            if file.endswith('.py'):
-                name = file[:-3] if below != 'paper' else f'paper/{file[:-3]}'
-                configs.setdefault(name, os.path.join(folder, file))
+    for at in KINDS if kind is None else [kind]:
+        for root in _roots():
+            folder = os.path.normpath(os.path.join(root, KINDS[at]))
+            for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+                if file.endswith('.py'):
+                    name = f'paper/{file[:-3]}' if at == 'paper' else file[:-3]
+                    configs.setdefault(name, os.path.join(folder, file))
     return configs
 
 
@@ -64,16 +67,20 @@ def read_summary(path: str) -> str:
     return text.partition('\n')[0]
 
 
-def _folders(kind: str | None = None) -> list[str]:
-    """Return the folders in which names are looked up, the current folder's own `configs` first."""
-    roots = ['configs', packaged_folder('configs')]
-    return [os.path.join(root, sub) if sub else root for root in roots if root
-            for at, sub in KINDS.items() if kind in (None, at)]
+def _roots() -> list[str]:
+    """Return the folders of configs: `configs` of the current folder, and that of dtbox."""
+    return [root for root in ('configs', packaged_folder('configs')) if root]
 
 
-def _neighbours(path: str) -> str:
-    """Return a hint: the closest config beside a path, or the closest name."""
+def _folders(kind: str | None) -> list[str]:
+    """Return the folders in which names are looked up, those of `kind` first."""
+    kinds = KINDS if kind is None else [kind, *(at for at in KINDS if at != kind)]
+    return [os.path.normpath(os.path.join(root, KINDS[at])) for at in kinds for root in _roots()]
+
+
+def _hint(path: str, kind: str | None) -> str:
+    """Return a hint for a path that does not exist: the closest config beside it, or the closest name."""
     folder = os.path.dirname(path) or '.'
     files = [os.path.join(folder, f) for f in os.listdir(folder) if f.endswith('.py')] if os.path.isdir(folder) else []
-    return closest(path, files) or closest(path, list_configs()) or \
+    return closest(path, files) or closest(path, list_configs(kind)) or \
         ' Give the path of a config file or of a run folder, or a name that `dtbox print-config --list` shows.'

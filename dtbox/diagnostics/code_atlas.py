@@ -114,7 +114,7 @@ def make_atlas(run, out, choice=Choice(), split='heldout', pictures=2000, seed=0
     """
     choice.check()
     if pictures < 1:
-        raise InputError(f'{pictures} pictures; expected at least 1.', '--pictures')
+        raise InputError(f'{pictures} pictures; expected at least 1.', '--images')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     streams = model.check_streams(choice.vocabularies)
     wanted = {name: choice.depths_of(name, model.streams[name].sizes) for name in streams}

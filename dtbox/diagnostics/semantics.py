@@ -46,7 +46,7 @@ def make_semantics(run, out, pictures=8, gallery=1000, grid=3, split='heldout', 
     Returns:
         dict, as in semantics.json.
     """
-    for name, value, least in (('pictures', pictures, 1), ('gallery', gallery, 2), ('grid', grid, 1)):
+    for name, value, least in (('images', pictures, 1), ('gallery', gallery, 2), ('grid', grid, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f'{value!r} came; expected an int >= {least}.', f'--{name}')
     model, dataset, batch_size = open_codes(run, split, options, plugins)

@@ -1,17 +1,22 @@
-"""tools/ablate.py: what it says to bad input, what a later --resume remembers, and its exit code."""
+"""dtbox ablate: what it says to bad input, what a later --resume remembers, and its exit code."""
 import os
 
 import pytest
 
 from dtbox.ablation import GridFolder, read_grid
-from tools.ablate import lacking, main, parse, place_of, with_kept
+from dtbox.ablation.closing import missing_score_lines
+from dtbox.ablation.start import find_grid, merge_settings
+from dtbox.cli.ablate import VERB
+from dtbox.cli.options import read_options
 
 
 def run(*argv):
     """Run the command line; returns its exit code."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(a) for a in argv])
-    return stopped.value.code
+    try:
+        VERB.main([str(a) for a in argv])
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
 
 
 @pytest.mark.parametrize('more, message', [
@@ -36,7 +41,7 @@ def test_a_grid_json_that_is_none(write_grid, tmp_path, text, message, capsys):
 
 
 def test_a_folder_stands_for_its_grid(write_grid, tmp_path, capsys, monkeypatch):
-    assert run(tmp_path) == 2 and 'no folder of a grid' in capsys.readouterr().err
+    assert run(tmp_path) == 2 and 'is not the folder of a grid' in capsys.readouterr().err
     path = write_grid()
     monkeypatch.chdir(os.path.dirname(path))
     folder = GridFolder(tmp_path / 'new')
@@ -45,7 +50,7 @@ def test_a_folder_stands_for_its_grid(write_grid, tmp_path, capsys, monkeypatch)
     assert folder.about()['config'] == 'small.py'
     monkeypatch.chdir('/')  # the grid is found from any place, and the folder may have been moved
     os.rename(folder.path, tmp_path / 'moved')
-    assert place_of(parse([str(tmp_path / 'moved')]))[:2] == (path, str(tmp_path / 'moved'))
+    assert find_grid(str(tmp_path / 'moved'))[:2] == (path, str(tmp_path / 'moved'))
     os.remove(path)
     assert run(tmp_path / 'moved', '--resume') == 2 and f'is no longer at {path}' in capsys.readouterr().err
 
@@ -61,8 +66,9 @@ def test_what_was_typed_at_the_start_is_remembered(write_grid, tmp_path, instant
     assert run(folder, '--no-report', '--resume') == 0 and engine.started == []  # the same trials: nothing is missing
 
     def kept(*argv):
-        args = parse([str(folder), *argv])
-        return with_kept(args, place_of(args)[2])
+        args = VERB.parse([str(folder), *argv])
+        about = find_grid(args.grid)[2] if args.resume else None
+        return merge_settings(read_options(args), args.plugin, args.seeds, args.threads, about)
     options = {'quantizer.size': 32, 'train_cfg.max_iters': 3}
     assert kept('--resume') == dict(options=options, plugins=[str(plugin)], seeds=[5, 6], threads=2)
     assert kept('--resume', '--seeds', '7', '--cfg-options', 'quantizer.size=16') == dict(
@@ -90,7 +96,7 @@ def test_an_interrupted_command_says_how_it_goes_on(write_grid, tmp_path, instan
     monkeypatch.setattr('tests.ablation.conftest.InstantTrial.poll', interrupted)
     monkeypatch.setattr('tests.ablation.conftest.InstantTrial.stop', lambda self: None)
     assert run(path, '--work-dir', folder, '--workers', 1, '--only', '*wide*') == 130
-    assert f"goes on with: python tools/ablate.py {path} --work-dir {folder} --workers 1 --only '*wide*' --resume\n" in capsys.readouterr().err
+    assert f"To resume the grid: dtbox ablate {path} --work-dir {folder} --workers 1 --only '*wide*' --resume\n" in capsys.readouterr().err
 
 
 def test_benchmark_of_workers(write_grid, instant, capsys):
@@ -115,6 +121,7 @@ def test_scores_that_are_not_there_are_said_to_be(write_grid):
     grid = read_grid(write_grid(("metrics = ['heldout/psnr']", "metrics = ['heldout/pnsr', 'heldout/ssim']")))
     rows = [{'trial': 'a', 'status': 'done', 'heldout/psnr': 1.0, 'heldout/ssim': 1.0},
             dict(trial='b', status='done'), dict(trial='c', status='failed')]
-    assert lacking(grid, rows) == ['b has no scores: its metrics.json is missing or cannot be read. To run it again, take its folder away.',
-                                   'No trial has the metric `heldout/pnsr` that the grid asks for. Did you mean `heldout/psnr` or `heldout/ssim`?']
-    assert lacking(grid, rows[2:]) == []
+    assert missing_score_lines(grid, rows) == [
+        'b has no scores: its metrics.json is missing or cannot be read. To run it again, take its folder away.',
+        'No trial has the metric `heldout/pnsr` that the grid asks for. Did you mean `heldout/psnr` or `heldout/ssim`?']
+    assert missing_score_lines(grid, rows[2:]) == []

@@ -13,7 +13,7 @@ from tools.diagnose import main
 
 def test_a_page_of_a_run_without_texts(tiny_run, tmp_path, capsys):
     out = tmp_path / 'page'
-    main(['semantics', str(tiny_run), '--out', str(out), '--pictures', '3', '--gallery', '8'])
+    main(['semantics', str(tiny_run), '--out', str(out), '--images', '3', '--gallery', '8'])
     found = json.load(open(out / 'semantics.json'))
     assert found['pictures'] == 8 and found['remarks'] == ['no words: the tokenizer has no head, no text tower, or no text tokenizer']
     assert set(found['shuffled']) == {'as they are', 'pixel codes shuffled'} and found['shuffled']['as they are'] > 0
@@ -60,7 +60,7 @@ def test_neighbours_by_hand(tmp_path):
     assert kind == 'a word of the caption' and same(0, 1) and not same(1, 3)
 
 
-@pytest.mark.parametrize('options, says', [(dict(pictures=0), '--pictures'), (dict(gallery=1), '--gallery'), (dict(grid=0), '--grid')])
+@pytest.mark.parametrize('options, says', [(dict(pictures=0), '--images'), (dict(gallery=1), '--gallery'), (dict(grid=0), '--grid')])
 def test_numbers_that_make_no_sense(tiny_run, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         make_semantics(str(tiny_run), str(tmp_path), **options)

@@ -11,9 +11,10 @@ from dtbox.sizing import scale
 from dtbox.sizing.communication import BUCKET, FIRST_BUCKET, Facts, Kind, Network, buckets, facts, kinds
 from dtbox.sizing.describe import Description, Part, describe, without_memory
 from dtbox.sizing.scale_check import SIZES, bytes_table, check, fitted, format_check
+from dtbox.sizing.scale_report import align_columns
 from dtbox.testing.rank_group import SHARED
 from tests.sizing import scale_worker
-from tools.scale import aligned, main
+from tools.scale import main
 
 RECIPE = 'configs/dualtoken_rq.py'
 
@@ -116,7 +117,7 @@ def test_fit_of_rings():
 def test_check_says_what_it_found():
     """Processes stand in for real ones: two take as long as one, and send for as long as the ring says."""
     result = check(scale_worker.Pretended, (RECIPE, [], []), 2, 3, worlds=(1, 2), rounds=1)
-    text = format_check(result, aligned)
+    text = format_check(result, align_columns)
     assert result.same and result.seconds[2] == [2.0] * 3 and 'Fitted ring of 2 processes: 1.00 GB/s, 100 us' in text
     assert re.search(r'\n2 +1,000\.0 +', text) and 'fastest 1,000, slowest 1,000' in text
     with pytest.raises(InputError, match='0 steps of 2 pictures'):

@@ -1,4 +1,4 @@
-"""tools/diagnose.py: what each diagnosis leaves, and one sentence for what cannot be asked."""
+"""dtbox diagnose: what each diagnosis leaves, and one sentence for what cannot be asked."""
 import json
 import re
 import shutil
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtbox.cli.diagnose import VERB
 from tests.tiny_run import write_photos
-from tools import diagnose
 
 PACKAGED = ['configs/dualtoken_rq.py', '--cfg-options', 'train_dataloader.batch_size=8', 'threads=1']
 
@@ -29,7 +29,7 @@ def lines_of(capsys):
 
 
 def test_conflict_of_a_checkpoint(tiny_run, tmp_path, capsys):
-    diagnose.main(['conflict', str(tiny_run), '--batches', '3', '--out', str(tmp_path / 'out')])
+    VERB.main(['conflict', str(tiny_run), '--batches', '3', '--out', str(tmp_path / 'out')])
     out, _ = lines_of(capsys)
     rows = [json.loads(line) for line in open(tmp_path / 'out' / 'conflict.jsonl')]
     assert [row['batch'] for row in rows] == [0, 1, 2] and rows[0]['layers'] == ['0', '1', '2', '3'] and -1 < rows[0]['cosine'][0] < 1
@@ -39,7 +39,7 @@ def test_conflict_of_a_checkpoint(tiny_run, tmp_path, capsys):
 
 def test_conflict_while_a_recipe_trains(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    diagnose.main(['conflict', str(tiny_config), '--iters', '3', '--every', '2', '--semantics', 'semantic_pooled', '--cfg-options',
+    VERB.main(['conflict', str(tiny_config), '--iters', '3', '--every', '2', '--semantics', 'semantic_pooled', '--cfg-options',
                    'val_dataloader=None', 'hooks=[]'])
     run = tmp_path / 'work_dirs' / 'diagnostics' / 'recipe_0_conflict'
     assert [json.loads(line)['iteration'] for line in open(run / 'conflict.jsonl')] == [0, 2]
@@ -50,7 +50,7 @@ def test_conflict_while_a_recipe_trains(tiny_config, tmp_path, monkeypatch):
 def test_layers_with_texts(told, tmp_path, capsys):
     """The packaged teacher on eight held-out pictures of our own: little to learn, but all of it there."""
     words = ['layers', *PACKAGED, f'data_root={told}', '--encoder', 'teacher', '--layers', '1', '8', '--iters', '3', '--out', str(tmp_path / 'out')]
-    diagnose.main(words)
+    VERB.main(words)
     out, err = lines_of(capsys)
     found = json.loads((tmp_path / 'out' / 'layers.json').read_text())
     assert [row['layer'] for row in found['layers']] == [1, 8] and found['settings']['encoder'] == 'teacher'
@@ -59,13 +59,13 @@ def test_layers_with_texts(told, tmp_path, capsys):
     assert any(line.startswith('Proposed: pixel layer ') for line in out) and any(line.startswith('probes: step 3 of 3') for line in err)
     assert (tmp_path / 'out' / 'layers.md').read_text().splitlines()[2] == out[2] and min(Image.open(tmp_path / 'out' / 'layers.png').size) > 400
     first = (tmp_path / 'out' / 'layers.json').read_text()
-    diagnose.main(words)  # the same again, beside it
+    VERB.main(words)  # the same again, beside it
     again = json.loads((tmp_path / 'out.1' / 'layers.json').read_text())
     assert (tmp_path / 'out' / 'layers.json').read_text() == first and again['layers'] == found['layers']
 
 
 def test_atlas(tiny_run, told, tmp_path, capsys):
-    diagnose.main(['atlas', str(tiny_run), '--cfg-options', f'data_root={told}', '--split', 'train', '--codes', '4', '--context', '1',
+    VERB.main(['atlas', str(tiny_run), '--cfg-options', f'data_root={told}', '--split', 'train', '--codes', '4', '--context', '1',
                    '--out', str(tmp_path / 'out')])
     out, _ = lines_of(capsys)
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
@@ -87,7 +87,7 @@ def test_atlas_of_chosen_codes_without_texts(tiny_run, tmp_path, capsys):
     photos = sorted((tiny_run.parent / 'photos' / 'val').iterdir())
     codes = tokenizer.encode([str(p) for p in photos])['semantic'][..., 1].numpy()
     used, unused = int(np.bincount(codes.ravel()).argmax()), next(c for c in range(64) if not (codes == c).any())
-    diagnose.main(['atlas', str(tiny_run), '--vocabulary', 'semantic', '--depth', '1', '--codes', f'{used},{unused}', '--out', str(tmp_path)])
+    VERB.main(['atlas', str(tiny_run), '--vocabulary', 'semantic', '--depth', '1', '--codes', f'{used},{unused}', '--out', str(tmp_path)])
     found = json.loads((tmp_path / 'atlas.json').read_text())
     page, = found['vocabularies']['semantic']
     assert [c['code'] for c in page['codes']] == [used, unused] and found['remarks'] == ['no information about words: the data has no texts']
@@ -107,7 +107,7 @@ WRONG = {
     'no number': (['atlas', 'RUN', '--codes', 'many'], r'--codes: `many` is neither a number of codes nor a list'),
     'no codes': (['atlas', 'RUN', '--codes', '0'], r'expected at least 1 code'),
     'words without texts': (['atlas', 'RUN', '--by', 'words'], r'--by: .*the data has no texts'),
-    'words too rare': (['atlas', 'RUN', '--by', 'words', '--pictures', '2', '--cfg-options', 'data_root=TOLD'], r'is in at least 3 pictures'),
+    'words too rare': (['atlas', 'RUN', '--by', 'words', '--images', '2', '--cfg-options', 'data_root=TOLD'], r'is in at least 3 pictures'),
     'unknown layer': (['layers', 'CONFIG', '--layers', '4'], r'--layers: there is no layer 4; the encoder has the layers 0 .* to 3'),
     'unknown encoder': (['layers', 'CONFIG', '--encoder', 'trunc'], r'--encoder: there is no encoder `trunc`. Did you mean `trunk`'),
     'no iterations': (['layers', 'CONFIG', '--iters', '0'], r'expected at least 1 iteration'),
@@ -126,7 +126,7 @@ def test_one_sentence(words, says, tiny_config, tiny_run, told, tmp_path, capsys
     monkeypatch.chdir(tmp_path)
     before = sorted(p.name for p in tiny_run.iterdir())
     with pytest.raises(SystemExit) as left:
-        diagnose.main([{'CONFIG': str(tiny_config), 'RUN': str(tiny_run)}.get(w, w).replace('TOLD', str(told)) for w in words])
+        VERB.main([{'CONFIG': str(tiny_config), 'RUN': str(tiny_run)}.get(w, w).replace('TOLD', str(told)) for w in words])
     lines = [line for line in capsys.readouterr().err.splitlines() if ' - mmengine - ' not in line and 'pictures encoded' not in line]
     assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and re.search(says, lines[0]), lines
     assert not list(tmp_path.iterdir()) and sorted(p.name for p in tiny_run.iterdir()) == before
@@ -138,6 +138,6 @@ def test_a_run_keeps_its_files(tiny_run, tmp_path):
     shutil.copytree(tiny_run, run)
     before = {p: p.read_bytes() for p in run.rglob('*') if p.is_file()}
     for _ in range(2):
-        diagnose.main(['atlas', str(run), '--depth', '0', '--codes', '2', '--vocabulary', 'pixel'])
+        VERB.main(['atlas', str(run), '--depth', '0', '--codes', '2', '--vocabulary', 'pixel'])
     assert {p: p.read_bytes() for p in before} == before
     assert sorted(p.name for p in (run / 'diagnostics').iterdir()) == ['atlas', 'atlas.1']

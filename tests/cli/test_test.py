@@ -1,33 +1,33 @@
-"""tools/test.py: the numbers that training wrote, and files that nothing overwrites."""
+"""dtbox test: the numbers that training wrote, and files that nothing overwrites."""
 import json
 import shutil
 
 import pytest
 
 from dtbox.apis.evaluation import evaluate_run, results_path, samples_path
+from dtbox.cli.test import VERB
 from dtbox.errors import InputError
 from dtbox.evaluation import read_samples
 from tests.tiny_run import write_config
-from tools.test import main
 
 
 def test_equals_what_training_wrote(tiny_run, tmp_path, capsys):
     shutil.copytree(tiny_run, tmp_path / 'run')
-    main([str(tmp_path / 'run')])
+    VERB.main([str(tmp_path / 'run')])
     shown = capsys.readouterr().out
     written, trained = (json.loads((tmp_path / 'run' / name).read_text()) for name in ('metrics.1.json', 'metrics.json'))
     about = written.pop('evaluation')
     again, before = (read_samples(tmp_path / 'run' / name) for name in ('samples.1.npz', 'samples.npz'))
     assert again.keys() == before.keys() and all((again[k] == before[k]).all() for k in ('keys', 'sets', 'psnr', 'token_cosine'))
     assert written == trained and written['counts']['all'] == 8 and written['iteration'] == 6
-    assert about['command'] == f'python tools/test.py {tmp_path}/run' and about['checkpoint'] == f'{tmp_path}/run/checkpoint.pth'
+    assert about['command'] == f'dtbox test {tmp_path}/run' and about['checkpoint'] == f'{tmp_path}/run/checkpoint.pth'
     for piece in (about['command'], about['checkpoint'], about['time'], 'iteration 6', 'PSNR [dB]', 'perplexity', 'metrics.1.json'):
         assert piece in shown
 
 
 def test_config_and_checkpoint(tiny_run, tiny_config, tmp_path, capsys):
     out = tmp_path / 'new' / 'scores.json'
-    main([str(tiny_config), str(tiny_run / 'checkpoint.pth'), '--out', str(out), '--cfg-options', 'val_evaluator=[dict(type="PSNR")]'])
+    VERB.main([str(tiny_config), str(tiny_run / 'checkpoint.pth'), '--out', str(out), '--cfg-options', 'val_evaluator=[dict(type="PSNR")]'])
     assert list(json.loads(out.read_text())['heldout']) == ['psnr', 'psnr/stderr']
     assert not (tiny_run / 'metrics.1.json').exists() and [p.name for p in out.parent.iterdir()] == ['scores.json']
 

@@ -1,13 +1,13 @@
-"""tools/check_data.py: what is there, what is broken, and a sheet."""
+"""dtbox check-data: what is there, what is broken, and a sheet."""
 import json
 import os
 
 import pytest
 from PIL import Image
 
+from dtbox.cli.check_data import VERB
 from tests.format_data import WNIDS, coco_objects, imagenet
 from tests.shard_data import write_set
-from tools.check_data import main
 
 DATA = 'configs/_base_/datasets/{}.py'
 
@@ -22,10 +22,10 @@ def checked(tmp_path, data, *options, words=(), code=None):
     out = str(tmp_path / 'out')
     call = [DATA.format(data), '--out', out, '--workers', '0', *words, '--cfg-options', *options]
     if code is None:
-        main(call)
+        VERB.main(call)
     else:
         with pytest.raises(SystemExit) as left:
-            main(call)
+            VERB.main(call)
         assert left.value.code == code
     return json.load(open(os.path.join(out, 'data.json'))) if code in (None, 1) else None, out
 

@@ -1,11 +1,11 @@
-"""tools/reconstruct.py: pictures side by side, one line each; what cannot be read is named and the rest goes on."""
+"""dtbox reconstruct: pictures side by side, one line each; what cannot be read is named and the rest goes on."""
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tools.reconstruct import main
+from dtbox.cli.reconstruct import VERB
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def images(tmp_path):
 
 def test_broken_images_are_reported_and_the_rest_goes_on(tiny_run, images, capsys):
     with pytest.raises(SystemExit) as left:
-        main([str(tiny_run), str(images / 'gone.jpg'), str(images / 'a' / 'cat.png'), str(images / 'b'), '--out', str(images / 'out')])
+        VERB.main([str(tiny_run), str(images / 'gone.jpg'), str(images / 'a' / 'cat.png'), str(images / 'b'), '--out', str(images / 'out')])
     out, err = capsys.readouterr()
     assert left.value.code == 2 and sorted(p.name for p in (images / 'out').iterdir()) == ['cat.1.png', 'cat.png']
     assert re.fullmatch(r'.*/a/cat.png -> .*/out/cat.png  PSNR \d+\.\d\d dB  pixel 16 tokens of 2 codes  192 bits \(0\.188 a pixel\)\n'
@@ -32,7 +32,7 @@ def test_broken_images_are_reported_and_the_rest_goes_on(tiny_run, images, capsy
 
 
 def test_picture_shows_both(tiny_run, images, capsys):
-    main([str(tiny_run), str(images / 'a'), '--out', str(images / 'out'), '--vocabularies', 'pixel', 'semantic'])
+    VERB.main([str(tiny_run), str(images / 'a'), '--out', str(images / 'out'), '--vocabularies', 'pixel', 'semantic'])
     assert 'pixel 16 tokens of 2 codes, semantic 16 tokens of 2 codes  384 bits' in capsys.readouterr().out
     picture = Image.open(images / 'out' / 'cat.png')
     assert picture.size == (2 * 192 + 6 + 40, 192 + 66)
@@ -45,7 +45,7 @@ def test_picture_shows_both(tiny_run, images, capsys):
     (['--checkpoint', 'gone.pth'], 'the checkpoint gone.pth does not exist')])
 def test_what_cannot_be_asked(tiny_run, images, capsys, words, says):
     with pytest.raises(SystemExit) as left:
-        main([str(tiny_run), str(images / 'a'), '--out', str(images / 'out'), *words])
+        VERB.main([str(tiny_run), str(images / 'a'), '--out', str(images / 'out'), *words])
     err = capsys.readouterr().err
     assert left.value.code == 2 and err.startswith('error: ') and says in err and not (images / 'out').exists()
 
@@ -53,5 +53,5 @@ def test_what_cannot_be_asked(tiny_run, images, capsys, words, says):
 def test_a_folder_without_images(tiny_run, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit):
-        main([str(tiny_run), str(tmp_path / 'empty'), '--out', str(tmp_path / 'out')])
+        VERB.main([str(tiny_run), str(tmp_path / 'empty'), '--out', str(tmp_path / 'out')])
     assert 'empty holds no images' in capsys.readouterr().err

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from dtbox.cli import print_config, test, train
 from dtbox.config import load_config, resolve
-from tools import benchmark_training, print_config, test, train
+from tools import benchmark_training
 
 WRONG = {
     'missing config': (train, ['gone.py'], r'the config gone\.py does not exist'),
@@ -35,7 +36,7 @@ WRONG = {
 def test_one_sentence(tool, words, says, tiny_config, tiny_run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        tool.main([{'CONFIG': str(tiny_config), 'RUN': str(tiny_run)}.get(w, w) for w in words])
+        getattr(tool, 'VERB', tool).main([{'CONFIG': str(tiny_config), 'RUN': str(tiny_run)}.get(w, w) for w in words])
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if ' - mmengine - ' not in line]  # log lines may come before it
     assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and re.search(says, lines[0]), err
@@ -49,7 +50,7 @@ def test_as_a_process(tmp_path):
 
 def test_printed_config_loads_again(tiny_config, tmp_path, capsys):
     for words in ([], ['--resolved']):
-        print_config.main([str(tiny_config), '--cfg-options', 'image_size=64', *words])
+        print_config.VERB.main([str(tiny_config), '--cfg-options', 'image_size=64', *words])
         text = capsys.readouterr().out
         assert ('${' in text) == (not words) and 'image_size = 64' in text
         (tmp_path / 'printed.py').write_text(text)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dtbox.cli.pack_zoo import VERB
 from dtbox.config import load_config
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
-from tools.pack_zoo import main
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +21,7 @@ def towers(cifar_shards, tmp_path_factory):
 
 
 def test_pack(towers, tmp_path):
-    main([str(towers), 'small', '--zoo', str(tmp_path), '--command', 'python tools/train.py X', '--config', 'X', '--note', 'One minute.',
+    VERB.main([str(towers), 'small', '--zoo', str(tmp_path), '--command', 'python tools/train.py X', '--config', 'X', '--note', 'One minute.',
           '--data', 'CIFAR-10.', '--limits', 'Ten classes only.'])
     packed, trained = load_file(tmp_path / 'small' / 'model.safetensors'), checkpoint.load(towers / 'checkpoint.pth')['state_dict']
     assert packed['text.words.weight'].dtype == torch.float16 and 'encoders.trunk.trunk.blocks.7.mlp.fc2.weight' in packed

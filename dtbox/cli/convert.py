@@ -1,0 +1,44 @@
+"""dtbox convert: turn published weights into a run folder."""
+from __future__ import annotations
+
+import argparse
+
+from dtbox.cli.verb import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a subcommand for each kind of published weights."""
+    kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
+    dualtoken = kinds.add_parser('dualtoken', help='DualToken (arXiv 2503.14324): a folder with config.json and one '
+                                                   '.pt')
+    dualtoken.add_argument('src', metavar='SRC', help='folder with config.json and one .pt')
+    vila = kinds.add_parser('vila_u', help='VILA-U (arXiv 2409.04429): the folder `vision_tower` of a release')
+    vila.add_argument('src', metavar='SRC', help='folder with config.json and weights')
+    gan = kinds.add_parser('vqgan', help='VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv '
+                                         '2406.06525): one file of weights')
+    gan.add_argument('src', metavar='SRC', help='.ckpt, .pt or .safetensors file')
+    for parser in (dualtoken, vila, gan):
+        parser.add_argument('dst', metavar='DST', help='run folder to write')
+    dualtoken.add_argument('--siglip', metavar='DIR',
+                           help='Hugging Face SigLIP folder (default: pretrained_model of the config)')
+    vila.add_argument('--siglip', metavar='NAME|DIR',
+                      help='published SigLIP or its local folder (default: pretrained_model of the config)')
+    gan.add_argument('--image-size', type=int, default=256,
+                     help='pixels, which the weights do not contain (default: 256)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert."""
+    from dtbox.converters import run_folder
+    if args.kind == 'vqgan':
+        count = run_folder.convert_vqgan(args.src, args.dst, args.image_size)
+    else:
+        convert = dict(dualtoken=run_folder.convert_dualtoken, vila_u=run_folder.convert_vila_u)[args.kind]
+        count = convert(args.src, args.dst, args.siglip)
+    print(f'{args.dst}: {count / 1e6:.2f} M parameters; open it with dtbox.load({args.dst!r})')
+
+
+VERB = Verb(
+    'convert', 'Turn published weights into a run folder that dtbox opens',
+    'The run folder DST with config.py and checkpoint.pth, and the number of parameters.',
+    'dtbox convert vqgan vqgan_imagenet_f16.ckpt work_dirs/vqgan_f16', add_arguments, run)

@@ -1,0 +1,50 @@
+"""dtbox describe: count a recipe before it runs."""
+from __future__ import annotations
+
+import argparse
+
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
+from dtbox.cli.verb import Verb
+from dtbox.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', metavar='CONFIG', help='config file or its name, or a run folder')
+    parser.add_argument('--gpus', type=int, default=8, metavar='N', help='number of GPUs (default: 8)')
+    add_machine_options(parser)
+    parser.add_argument('--batch', type=int, metavar='N', help='images a GPU (default: that of the config)')
+    add_tiny_option(parser)
+    add_config_options(parser)
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a GPU can do."""
+    parser.add_argument('--memory', type=float, default=80, metavar='GB', help='of a GPU (default: 80, an A100)')
+    parser.add_argument('--peak', type=float, default=312, metavar='TFLOPS',
+                        help='of a GPU in the type of training (default: 312, A100 in bfloat16)')
+    parser.add_argument('--utilisation', type=float, default=0.4,
+                        help='fraction of it that training reaches (default: 0.4)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the counts."""
+    if args.gpus < 1 or args.memory <= 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 or (args.batch or 1) < 1:
+        raise InputError('--gpus and --batch must be at least 1, --memory and --peak above 0, --utilisation in (0, 1].')
+    from dtbox.config import resolve
+    from dtbox.sizing.describe import describe
+    from dtbox.sizing.fit import fit, format_description, format_fit
+    cfg = resolve(read_config(args))
+    description = describe(cfg)
+    print(format_description(description))
+    batch = args.batch or (cfg.get('train_dataloader') or {}).get('batch_size', 1)
+    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+    result = fit(description, batch, args.gpus, args.memory * 1e9, args.peak * 1e12, args.utilisation, iterations)
+    print(format_fit(description, result, batch, args.gpus, args.peak, args.utilisation, iterations))
+
+
+VERB = Verb(
+    'describe', 'Count parameters, tokens, bits, FLOPs, memory and days of a recipe before it runs',
+    'Tables on the screen; nothing is written.',
+    'dtbox describe paper/dualtoken_so400m_384_rq8 --gpus 64', add_arguments, run,
+    detail='Builds nothing in memory and needs no weights.')

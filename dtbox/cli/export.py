@@ -1,0 +1,36 @@
+"""dtbox export: write a tokenizer for use elsewhere."""
+from __future__ import annotations
+
+import argparse
+
+from dtbox.cli.options import add_plugin_option
+from dtbox.cli.verb import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('run', metavar='RUN', help='run folder')
+    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
+                        help='checkpoint (default: that of the run folder)')
+    parser.add_argument('--to', choices=['pretrained', 'torch', 'onnx'], required=True, help='what to write')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write; nothing in it is overwritten')
+    add_plugin_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export."""
+    import dtbox
+    from dtbox.apis.export import export_to
+    tokenizer = dtbox.load(args.run, args.checkpoint, plugins=args.plugin)
+    if args.to == 'pretrained':
+        tokenizer.save_pretrained(args.out)
+        print(f'written to {args.out}; open it with dtbox.Tokenizer.from_pretrained({args.out!r})')
+    else:
+        print('\n'.join(f'written to {path}' for path in export_to(tokenizer, args.out, args.to)))
+
+
+VERB = Verb(
+    'export', "Write a run's tokenizer as one folder, or as torch.export or ONNX graphs",
+    'pretrained: config.json, model.safetensors and tokenizer.json, for dtbox.Tokenizer.from_pretrained. torch, onnx: '
+    'graphs of encoding and decoding with a free batch size.',
+    'dtbox export work_dirs/dualtoken_rq --to onnx --out exported', add_arguments, run)

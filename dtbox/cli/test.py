@@ -1,0 +1,85 @@
+"""dtbox test: evaluate a tokenizer."""
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+
+from dtbox.cli.options import add_config_options, read_options
+from dtbox.cli.verb import Verb
+from dtbox.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', metavar='CONFIG_OR_RUN', help='run folder, or a config file or its name')
+    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
+                        help='checkpoint (default: that of the run folder)')
+    parser.add_argument('--protocol', nargs='+', metavar='NAME',
+                        help="protocols instead of the config's own metrics: names of configs/protocols, or config "
+                             'files; `list` shows them')
+    parser.add_argument('--data', metavar='CONFIG', help='config of other held-out data, such as imagenet or '
+                                                         'configs/_base_/datasets/imagenet.py (with --protocol)')
+    parser.add_argument('--out', metavar='FILE',
+                        help='JSON file to write or replace (default: metrics.json beside the checkpoint, or '
+                             'protocols.json with --protocol; where that exists, metrics.1.json and so on); beside a '
+                             'metrics.json, the scores of single samples go to samples.npz')
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure by the config's own metrics or by protocols."""
+    if args.protocol == ['list']:
+        from dtbox.protocols.find import list_protocols
+        print('\n'.join(f'{name:<18} {summary}' for name, summary in list_protocols().items()))
+        return
+    if args.data and not args.protocol:
+        raise InputError('--data goes with --protocol: the metrics of the config are meant for its own data.', '--data')
+    if args.out:
+        from dtbox.apis.evaluation import results_path
+        results_path(None, args.out)
+    command = shlex.join(['dtbox', 'test', *args.typed])
+    (measure_by_protocols if args.protocol else measure_by_recipe)(args, command)
+
+
+def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
+    """Measure with the config's own metrics and data."""
+    from dtbox.apis.evaluation import measure_run, report, results_path, samples_path
+    from dtbox.evaluation import to_json, write_samples
+    from dtbox.files import unused_path
+    results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin)
+    results['evaluation']['command'] = command
+    print(report(results))
+    path = results_path(results['evaluation']['checkpoint'], args.out)
+    to_json(results, path)
+    beside = samples_path(path)
+    if beside is not None:
+        beside = beside if args.out else unused_path(beside)
+        write_samples(samples, beside)
+    print(f'\nwritten to {path}' + (f' and {beside}' if beside else ''))
+
+
+def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
+    """Measure by named protocols."""
+    from dtbox.apis.evaluation import results_path
+    from dtbox.apis.loading import open_config
+    from dtbox.evaluation import to_json
+    from dtbox.protocols import measure_protocols, report_protocols
+    from dtbox.protocols.find import load_protocols
+    protocols, rest = load_protocols(args.protocol, read_options(args))
+    _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
+    folder = os.path.join(os.path.dirname(checkpoint), 'protocols')
+    results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder)
+    results['evaluation']['command'] = command
+    print(report_protocols(results))
+    path = results_path(checkpoint, args.out, 'protocols.json')
+    to_json(results, path)
+    print(f'\nwritten to {path}')
+
+
+VERB = Verb(
+    'test', 'Evaluate a tokenizer with the metrics of its config or by named protocols',
+    'A table of scores. One JSON file: metrics.json (with samples.npz) or protocols.json beside the checkpoint, or '
+    'FILE.',
+    'dtbox test work_dirs/dualtoken_rq --protocol rfid_clean --data imagenet --cfg-options '
+    'data_root=PATH', add_arguments, run)

@@ -1,0 +1,67 @@
+"""dtbox train: train a tokenizer that a config describes."""
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
+from dtbox.cli.verb import Verb
+from dtbox.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', metavar='CONFIG',
+                        help='config file or its name, or a run folder to start from its config')
+    parser.add_argument('--data', metavar='CONFIG', help="config of other data than the recipe's, such as imagenet or "
+                                                         'configs/_base_/datasets/imagenet.py')
+    parser.add_argument('--work-dir', metavar='DIR', help='run folder (default: work_dirs/NAME of the config)')
+    parser.add_argument('--resume', action='store_true',
+                        help='resume the run in the run folder exactly where it stopped')
+    parser.add_argument('--seed', type=int, help='seed of weights, data order and augmentation')
+    parser.add_argument('--amp', action='store_true',
+                        help='bfloat16 autocast (codes, losses and statistics stay float32)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='how ranks are started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--accept-plugin-change', action='store_true',
+                        help='with --resume: resume although a plugin is missing or has changed since the checkpoint '
+                             'was written')
+    add_tiny_option(parser)
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train; after Ctrl-C, print the command that resumes."""
+    if args.accept_plugin_change and not args.resume:
+        raise InputError('--accept-plugin-change goes with --resume: a new run has no earlier plugins.')
+    cfg = read_config(args)
+    from dtbox.training.runner import Runner
+    if args.seed is not None:
+        cfg.seed = args.seed
+    if args.amp:
+        cfg.amp = 'bfloat16'
+    runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher,
+                                accept_plugin_change=args.accept_plugin_change)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        print(f'\n{describe_resume(runner.work_dir)}', file=sys.stderr)
+        raise
+
+
+def describe_resume(work_dir: str) -> str:
+    """Return what to type after an interruption."""
+    if os.path.isfile(os.path.join(work_dir, 'checkpoint.pth')):
+        return f'To resume the run from its last checkpoint: dtbox train {shlex.quote(work_dir)} --resume'
+    return f'{work_dir} has no checkpoint yet; the run would start anew.'
+
+
+VERB = Verb(
+    'train', 'Train a tokenizer that a config describes',
+    'A log on the screen. The run folder gets config.py, the log, checkpoint.pth, weights, plugins, images and '
+    'metrics.json; an existing run is never overwritten.',
+    'dtbox train dualtoken_rq --tiny', add_arguments, run,
+    detail='On several GPUs: torchrun --nproc_per_node 8 -m dtbox train CONFIG --launcher pytorch.')

@@ -1,0 +1,36 @@
+"""dtbox train-text-tokenizer: a word-level text tokenizer from training texts."""
+from __future__ import annotations
+
+import argparse
+
+from dtbox.cli.options import add_config_options, read_config
+from dtbox.cli.verb import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('config', metavar='CONFIG', help='config whose training texts are read')
+    parser.add_argument('out', metavar='OUT', help='path of the tokenizer.json to write')
+    parser.add_argument('--min-count', type=int, default=1, metavar='N',
+                        help='words seen less often become <unk> (default: 1)')
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train the text tokenizer."""
+    from dtbox.config import resolve
+    from dtbox.files import replacing
+    from dtbox.registry import DATASETS
+    from dtbox.texts.tokenizers import train_word_tokenizer
+    cfg = resolve(read_config(args))
+    dataset = DATASETS.build(cfg.train_dataloader.dataset, where='train_dataloader.dataset')
+    tokenizer = train_word_tokenizer(dataset.texts, args.min_count)
+    with replacing(args.out) as temporary:
+        tokenizer.save(temporary)
+    print(f'{args.out}: {tokenizer.get_vocab_size()} words from {len(dataset)} samples')
+
+
+VERB = Verb(
+    'train-text-tokenizer', "Train a word-level text tokenizer on the training texts of a config's data",
+    'The file OUT (tokenizer.json), and the number of words.',
+    'dtbox train-text-tokenizer siglip_tiny_twemoji tokenizer.json', add_arguments, run)
