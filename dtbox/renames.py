@@ -77,6 +77,11 @@ MODULES = {
     'dtbox.training.agreement': 'dtbox.distributed',
     'dtbox.evaluation.ranks': 'dtbox.distributed',
     'dtbox.quantizers.codebooks.sum_over_ranks': 'dtbox.distributed.sum_in_place',
+    'dtbox.cli.main_guard': 'dtbox.cli.guard.main_guard',
+    'dtbox.cli.read_config': 'dtbox.cli.options.read_config',
+    'dtbox.cli.add_config_options': 'dtbox.cli.options.add_config_options',
+    'dtbox.cli.add_plugin_option': 'dtbox.cli.options.add_plugin_option',
+    'dtbox.cli.add_tiny_option': 'dtbox.cli.options.add_tiny_option',
 }
 """Old dotted module, or function of one, -> new one. Modules below a package that moved follow it."""
 
@@ -85,7 +90,101 @@ NAMES = {
     'datasets': {'Pictures': 'EmojiOrFolder'},
     'hooks': {'Pictures': 'Images'},
 }
-"""Registry -> old registered name -> new one."""
+"""Registry, by its own name -> old registered name -> new one."""
 
-OPTIONS = {'--pictures': '--images'}
+ARGUMENTS = {
+}
+"""Registered name, or the name of the class -> old constructor argument -> new one."""
+
+KEYS = {
+}
+"""Old dotted path of a config key -> new one."""
+
+BUILT_IN_PLUGINS = {'lfq': 'quantizers/LFQ', 'bsq': 'quantizers/BSQ', 'ibq': 'quantizers/IBQ', 'simvq': 'quantizers/SimVQ',
+                    'mcq': 'quantizers/MCQ'}
+"""Plugin that came with dtbox -> registry and name of its part, which is built in now."""
+
+OPTIONS = {
+    '--pictures': '--images',
+}
 """Old option of a command line -> new one."""
+
+
+class Renamed(NamedTuple):
+    """What has become of an old name.
+
+    Attributes:
+        new: new name, or a sentence where there is none.
+        since: version of dtbox.
+    """
+    new: str
+    since: str
+
+    def tell(self, old: str, room: str = '') -> str:
+        """Return one sentence that names the new name; `room` says where the old one was looked up."""
+        if ' ' in self.new:
+            return f'`{old}` is gone since dtbox {self.since}. {self.new}'
+        place = f' of {room}' if room else ''
+        return f'`{old}`{place} is now called `{self.new}` (since dtbox {self.since}).'
+
+
+def find_module(name: str) -> Renamed | None:
+    """Return what has become of a module; modules below a package that has moved follow it."""
+    parts = name.split('.')
+    for count in range(len(parts), 0, -1):
+        moved = _read(MODULES, '.'.join(parts[:count]))
+        if moved is not None:
+            return Renamed('.'.join([moved.new, *parts[count:]]), moved.since)
+    return None
+
+
+def find_name(registry: str, name: str) -> Renamed | None:
+    """Return what has become of a registered name; `registry` is the registry's own name."""
+    return _read(NAMES.get(registry, {}), name)
+
+
+def find_argument(owner: str, name: str) -> Renamed | None:
+    """Return what has become of a constructor argument; `owner` is the name of the class."""
+    return _read(ARGUMENTS.get(owner, {}), name)
+
+
+def find_option(name: str) -> Renamed | None:
+    """Return what has become of an option of a command line, such as `--pictures`."""
+    return _read(OPTIONS, name)
+
+
+def find_key(path: str) -> Renamed | None:
+    """Return what has become of a config key, by its dotted path; keys below one that has moved follow it."""
+    parts = path.split('.')
+    for count in range(len(parts), 0, -1):
+        moved = _read(KEYS, '.'.join(parts[:count]))
+        if moved is not None:
+            return moved if ' ' in moved.new else Renamed('.'.join([moved.new, *parts[count:]]), moved.since)
+    return None
+
+
+def _read(table: dict, old: str) -> Renamed | None:
+    value = table.get(old)
+    if value is None:
+        return None
+    return Renamed(value, FIRST) if isinstance(value, str) else Renamed(*value)
+
+
+def list_rows() -> dict[str, list[str]]:
+    """Return the rows of the tables in `dtbox/CHANGELOG.md`: heading -> lines of Markdown."""
+    names = [(f'{registry}: ', table) for registry, table in NAMES.items()]
+    arguments = [(f'`{owner}`: ', table) for owner, table in ARGUMENTS.items()]
+    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments, 'Config keys': [('', KEYS)],
+              'Options of commands': [('', OPTIONS)], 'Plugins that are built in': [('', BUILT_IN_PLUGINS)]}
+    return {heading: [_row(owner, old, table) for owner, table in parts for old in table] for heading, parts in tables.items()}
+
+
+def _row(owner: str, old: str, table: dict) -> str:
+    moved = _read(table, old)
+    new = moved.new if ' ' in moved.new else f'`{moved.new}`'
+    return f'| {owner}`{old}` | {new} | {moved.since} |'
+
+
+if __name__ == '__main__':
+    for title, lines in list_rows().items():
+        print('\n'.join([f'### {title}', '', '| old | new | since |', '|---|---|---|', *lines, '']))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from dtbox.cli.main import VERBS, load_verb
+from dtbox.cli.verbs import VERBS, load_verb
 from dtbox.packaged import packaged_folder
 
 

@@ -132,8 +132,8 @@ def run_layers(args: argparse.Namespace, out: str, options: dict) -> None:
     from dtbox.diagnostics import layer_finder as layers
     result = layers.probe_layers(
         args.source, encoder=args.encoder, layers=args.layers, iters=args.iters, batch_size=args.batch_size,
-        within_db=args.within_db, within_points=args.within_points, seed=args.seed, options=options, plugins=args.plugin,
-        say=print_progress)
+        within_db=args.within_db, within_points=args.within_points, seed=args.seed, options=options,
+        plugins=args.plugin, say=print_progress)
     layers.leave(result, out)
     print(layers.format_table(result))
 

@@ -9,7 +9,7 @@ from typing import Callable
 
 from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
-from dtbox.renames import OPTIONS
+from dtbox.renames import find_option
 
 EXAMPLE = 'Example: '
 
@@ -64,8 +64,9 @@ class Verb:
         words = sys.argv[1:] if argv is None else [str(word) for word in argv]
         for word in words:
             option = word.partition('=')[0]
-            if option in OPTIONS:
-                raise InputError(f'the option {option} is called {OPTIONS[option]} now.')
+            renamed = find_option(option)
+            if renamed:
+                raise InputError(renamed.tell(option))
         args = self.parser().parse_args(words)
         args.typed = words
         return args

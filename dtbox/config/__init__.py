@@ -68,7 +68,7 @@ def load_config(path, options=None, plugins=(), data=None, tiny=False):
     if folder:
         use_own_tokenizer(cfg, folder)
     if data is not None:
-        replace_data(cfg, load_config(data), data)
+        replace_data(cfg, load_config(find_config(data, 'data', '--data')), data)
     if tiny and not cfg.get('tiny'):
         raise InputError(f'{path} has no dict `tiny` of small values. Give them with --cfg-options.', '--tiny')
     for key, value in {**(cfg.tiny if tiny else {}), **options}.items():

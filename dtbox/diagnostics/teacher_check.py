@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from dtbox.config import load_config, resolve, set_option
+from dtbox.config.find import find_config
 from dtbox.diagnostics.subjects import open_encoder
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, SetEvaluator
@@ -45,6 +46,7 @@ def check_teacher(config, data=None, encoder='teacher', options=None, plugins=()
     """
     begun, options, own = time.time(), dict(options or {}), {}
     if data is not None:
+        data = find_config(data, 'data', '--data')
         top = load_config(data)
         own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
     subject = open_encoder(config, encoder, options, plugins)

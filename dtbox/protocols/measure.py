@@ -12,6 +12,7 @@ from dtbox import __version__, distributed
 from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
 from dtbox.config import known_keys, load_config, resolve, set_option
+from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import format_table
 from dtbox.evaluation.loop import evaluate_all
@@ -93,6 +94,7 @@ def open_data(run, checkpoint, data, options, plugins):
     """Return (resolved config of a run with the held-out data to measure on, checkpoint path, `opened` and `data` of Subject)."""
     options, own = dict(options or {}), {}
     if data is not None:
+        data = find_config(data, 'data', '--data')
         top = load_config(data)
         own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
     cfg, path = open_config(run, checkpoint, options, plugins)

@@ -40,9 +40,8 @@ def arguments(grid, folder, *more):
 def ablate(*args):
     """Run the command line in this process, which has imported all that it needs; returns what it printed."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+    with contextlib.redirect_stdout(out):
         main(arguments(*args))
-    assert stopped.value.code == 0, out.getvalue()
     return out.getvalue()
 
 

@@ -44,8 +44,17 @@ def test_current_folder_goes_first(tmp_path, monkeypatch):
 def test_unknown_name_says_the_closest(name, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
-        find_config(name, '--data')
+        find_config(name, where='--data')
     assert says in str(error.value) and error.value.where == '--data'
+
+
+def test_kind_goes_first(tmp_path, monkeypatch):
+    """`video` is a protocol and a config of data."""
+    monkeypatch.chdir(tmp_path)
+    assert find_config('video', 'data') == os.path.join(CONFIGS, '_base_', 'datasets', 'video.py')
+    assert find_config('video', 'protocol') == find_config('video') == os.path.join(CONFIGS, 'protocols', 'video.py')
+    with pytest.raises(InputError, match='the grid decouplin does not exist. Did you mean `decoupling`'):
+        find_config('decouplin', 'grid')
 
 
 def test_bases_of_a_packaged_config_resolve(tmp_path, monkeypatch):
@@ -55,7 +64,7 @@ def test_bases_of_a_packaged_config_resolve(tmp_path, monkeypatch):
 
 def test_list_names_what_can_be_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert set(list_configs('grids')) == {f[:-3] for f in os.listdir(os.path.join(CONFIGS, 'ablations')) if f.endswith('.py')}
+    assert set(list_configs('grid')) == {f[:-3] for f in os.listdir(os.path.join(CONFIGS, 'ablations')) if f.endswith('.py')}
     configs = list_configs()
     assert {'dualtoken_rq', 'paper/vqgan_f16', 'decoupling', 'imagenet'} < set(configs)
     assert all(find_config(name) == path and read_summary(path) for name, path in configs.items())
