@@ -66,6 +66,6 @@ def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     if words.get('file') == WORDS:
         words['file'] = os.path.join(folder, WORDS)
-    state, source = load_published(os.path.join(folder, WEIGHTS))
+    state, source = load_published(os.path.join(folder, WEIGHTS), mapped=False)
     model = build_for_use(config['tokenizer'], state, source, device, dtype)
     return model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline'])

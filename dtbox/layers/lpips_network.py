@@ -12,7 +12,7 @@ import torch
 
 from dtbox.errors import InputError, closest, need_package
 from dtbox.layers.feature_distance import unit_distance
-from dtbox.weights.state_dicts import load_state
+from dtbox.weights.state_dicts import aligned, load_state
 
 URLS = dict(vgg='https://download.pytorch.org/models/vgg16-397923af.pth',
             alex='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
@@ -86,7 +86,7 @@ def build_network(net, weights, who='LPIPS'):
     if bad:
         raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors are missing '
                          f'or of another shape, such as {", ".join(bad[:3])}. Give the file that torchvision publishes ({URLS[net]}).')
-    network.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
+    network.load_state_dict({k: aligned(v.float()) for k, v in state.items()}, assign=True)
     return network.requires_grad_(False).eval()
 
 

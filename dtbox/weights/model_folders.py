@@ -1,6 +1,11 @@
 """Weights in a model's folder, as Hugging Face, open_clip and timm lay it out: one file, or shards with an index; and from the hub."""
+from __future__ import annotations
+
 import json
 import os
+from typing import Any, Callable
+
+import torch
 
 from dtbox.errors import InputError, reason
 from dtbox.weights.state_dicts import load_state
@@ -10,7 +15,7 @@ FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.
 """Names that a folder's weights have, the first one found is read."""
 
 
-def read_json(path):
+def read_json(path: str) -> Any:
     """Read a JSON file; `InputError` where it is missing or broken."""
     if not os.path.isfile(path):
         raise InputError(f'{path} does not exist.')
@@ -21,12 +26,13 @@ def read_json(path):
         raise InputError(f'{path} is no JSON file: {e}') from e
 
 
-def load_published(place, keep=None, hub=''):
+def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: str = '',
+                   mapped: bool = True) -> tuple[dict[str, torch.Tensor], str]:
     """Load weights from a file, a folder or the hub.
 
     Args:
         place: a file or `dtbox://` name (see `load_state`); a model's folder; or 'hub', to fetch the model `hub`.
-        keep: callable key -> bool; other tensors are not read where the format allows (safetensors).
+        keep, mapped: which keys to return, and whether their file may stay mapped, as in `load_state`.
         hub: Hugging Face's name of the model.
 
     Returns:
@@ -38,14 +44,14 @@ def load_published(place, keep=None, hub=''):
     if place == 'hub':
         place = fetch(hub)
     if not os.path.isdir(place):
-        return _kept(place, keep), place
+        return load_state(place, keep, mapped), place
     names = [n for n in FILES if os.path.isfile(os.path.join(place, n))]
     if not names:
         raise InputError(f'{place} holds no weights: expected one of {", ".join(FILES)}; there are: '
                          f'{", ".join(sorted(os.listdir(place))[:12]) or "no files"}.')
     path = os.path.join(place, names[0])
     if not path.endswith('.index.json'):
-        return _kept(path, keep), path
+        return load_state(path, keep, mapped), path
     table = read_json(path).get('weight_map')
     if not isinstance(table, dict):
         raise InputError(f'{path} has no `weight_map`; expected Hugging Face\'s index of shards.')
@@ -55,14 +61,14 @@ def load_published(place, keep=None, hub=''):
         raise InputError(f'{path} names shards that are not there: {", ".join(gone)}. Fetch them; the download may have been cut short.')
     state = {}
     for file in files:
-        state.update(_kept(os.path.join(place, file), keep))
+        state.update(load_state(os.path.join(place, file), keep, mapped))
     lost = [k for k in table if (keep is None or keep(k)) and k not in state]
     if lost:
         raise InputError(f'{len(lost)} tensors that {path} names are in none of its shards, such as {lost[0]}. Fetch the folder again.')
     return state, path
 
 
-def fetch(hub):
+def fetch(hub: str) -> str:
     """Fetch a model's folder from the Hugging Face hub, or find it in its cache; returns the local folder."""
     if not hub:
         raise InputError('which model to fetch is not known. Give its name, such as google/siglip2-base-patch16-256, or a local folder as `weights`.')
@@ -72,15 +78,3 @@ def fetch(hub):
     except Exception as e:
         raise InputError(f'{hub} cannot be fetched from the Hugging Face hub ({reason(e)}). Download its config.json, model.safetensors and '
                          'tokenizer.json elsewhere, and give their folder as `weights`.') from e
-
-
-def _kept(path, keep):
-    if path.endswith('.safetensors') and os.path.isfile(path) and keep is not None:
-        from safetensors import safe_open
-        try:
-            with safe_open(path, 'pt') as file:
-                return {key: file.get_tensor(key) for key in file.keys() if keep(key)}
-        except Exception as e:
-            raise InputError(f'the weights file {path} cannot be read ({reason(e)}). It may be half downloaded or not a weights file.') from e
-    state = load_state(path)
-    return state if keep is None else {k: v for k, v in state.items() if keep(k)}

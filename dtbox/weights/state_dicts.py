@@ -1,16 +1,23 @@
 """Weights from a file, the packaged zoo or a hub, into a module, with every key accounted for."""
+from __future__ import annotations
+
 import math
 import os
 from importlib import resources
+from typing import Callable, Iterable
 
 import torch
 
 from dtbox.errors import InputError, closest, reason
 
 ZOO = 'dtbox://'
+ALIGNMENT = 64
+"""Bytes to whose multiples torch's CPU allocator places tensors. Kernels sum in another order at other places, so the last bit differs."""
+CHUNK = 1 << 24
+"""Bytes that are copied from a mapped file before it is mapped anew: mapped pages count as memory of the process."""
 
 
-def zoo_path(uri):
+def zoo_path(uri: str) -> str:
     """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown name."""
     name, _, file = uri[len(ZOO):].partition('/')
     root = resources.files('dtbox').joinpath('zoo')
@@ -23,17 +30,20 @@ def zoo_path(uri):
     return str(path)
 
 
-def local_path(uri):
+def local_path(uri: str) -> str:
     """Turn a `dtbox://` name into a path; leave everything else as it is."""
     return zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
-def load_state(uri):
+def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
     """Load a state dict.
 
     Args:
         uri: `dtbox://NAME`, a .safetensors / .pt / .pth / .bin file, or anything MMEngine's CheckpointLoader knows
             (http://, open-mmlab://, ...). A checkpoint's `state_dict`, `model` or `module` entry is unwrapped.
+        keep: which keys to return; other tensors are not read where the format allows it (safetensors).
+        mapped: a safetensors file may stay mapped: right for weights that are copied into a module. False: every tensor has memory of its
+            own, and the whole takes little more memory than the weights: right for weights that a module keeps (`assign`).
 
     Returns:
         dict name -> tensor, on the CPU.
@@ -43,8 +53,7 @@ def load_state(uri):
         raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a dtbox:// name.')
     try:
         if path.endswith('.safetensors'):
-            from safetensors.torch import load_file
-            return load_file(path)
+            return read_safetensors(path, keep, mapped)
         if '://' in path:
             from mmengine.runner import CheckpointLoader
             state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
@@ -60,15 +69,42 @@ def load_state(uri):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
         raise InputError(f'{path} holds a {type(state).__name__}; expected weights: a dict of name -> tensor.')
+    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
+
+
+def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
+    """Read the tensors of a .safetensors file; `keep` and `mapped` are those of `load_state`."""
+    from safetensors import safe_open
+    with safe_open(path, 'pt') as file:
+        keys = [key for key in file.keys() if keep is None or keep(key)]
+        if mapped:
+            return {key: file.get_tensor(key) for key in keys}
+    state: dict[str, torch.Tensor] = {}
+    while len(state) < len(keys):
+        copied = 0
+        with safe_open(path, 'pt') as file:
+            for key in keys[len(state):]:
+                state[key] = file.get_tensor(key).clone()
+                copied += state[key].nbytes
+                if copied >= CHUNK:
+                    break
     return state
 
 
-def with_prefix(state, prefix):
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose memory begins at a multiple of `ALIGNMENT`: itself, or a copy.
+
+    Equal weights then give equal bits, whatever file they came from: tensors of a mapped file, and views, lie anywhere.
+    """
+    return tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
+
+
+def with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """Return the entries of `state` under `prefix`, without it."""
     return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
 
 
-def load_into(module, state, source, ignore=(), assign=False):
+def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: str, ignore: Iterable[str] = (), assign: bool = False) -> None:
     """Load `state` into `module`, exactly.
 
     Args:
@@ -76,7 +112,8 @@ def load_into(module, state, source, ignore=(), assign=False):
         state: dict name -> tensor.
         source: where it came from, for the message.
         ignore: prefixes of names that may be missing or left over.
-        assign: let the module have the tensors of `state` themselves, in its own types, instead of copying them; its own may be on the meta device.
+        assign: let the module have the tensors of `state` themselves, in its own types and in aligned memory, instead of copying
+            them; its own may be on the meta device.
 
     Raises:
         InputError: listing every key that is missing, left over or of the wrong shape.
@@ -91,10 +128,11 @@ def load_into(module, state, source, ignore=(), assign=False):
         raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
                          + _listing('left over', extra) + _listing('wrong shape', shapes)
                          + ' Check that the name, the sizes and the file belong together.')
-    module.load_state_dict({k: v.to(own[k].dtype) if assign else v for k, v in state.items() if k in own}, strict=False, assign=assign)
+    values = {k: aligned(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
+    module.load_state_dict(values, strict=False, assign=assign)
 
 
-def resize_positions(state, module):
+def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Fit learned position tables [1, N, D] to a module of another image size, bicubically (timm's `resample_abs_pos_embed`).
 
     Args:
@@ -129,7 +167,7 @@ def _load_zoo(filename, map_location=None, **_):
     return load_state(filename)
 
 
-def register_scheme():
+def register_scheme() -> None:
     """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
     from mmengine.runner import CheckpointLoader
     CheckpointLoader.register_scheme(prefixes=ZOO, loader=_load_zoo, force=True)

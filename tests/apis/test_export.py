@@ -7,6 +7,7 @@ import torch
 import dtbox
 from dtbox.apis.export import export_program, parts_of
 from dtbox.errors import InputError
+from dtbox.weights.state_dicts import ALIGNMENT
 from tools.export import main
 
 
@@ -47,6 +48,16 @@ def test_texts_travel_along(tmp_path):
     (tmp_path / 'run').rename(tmp_path / 'gone')
     second = dtbox.Tokenizer.from_pretrained(tmp_path / 'out')
     assert torch.equal(first.embed_text(['a red apple']), second.embed_text(['a red apple']))
+
+
+def test_every_opened_weight_is_aligned(converted, tmp_path):
+    """A run folder and a folder of `save_pretrained`, in either float type: equal weights give equal bits."""
+    tokenizer = dtbox.load(converted)
+    tokenizer.save_pretrained(tmp_path / 'out')
+    for opened in (tokenizer, dtbox.load(converted, dtype='bfloat16'), dtbox.Tokenizer.from_pretrained(tmp_path / 'out'),
+                   dtbox.Tokenizer.from_pretrained(tmp_path / 'out', dtype='bfloat16')):
+        state = opened.model.state_dict()
+        assert state and [name for name, value in state.items() if value.data_ptr() % ALIGNMENT] == []
 
 
 def test_folders_that_are_not_right(tok, tmp_path):

@@ -5,7 +5,7 @@ import torch.nn as nn
 from safetensors.torch import save_file
 
 from dtbox.errors import InputError
-from dtbox.weights.state_dicts import load_into, load_state, local_path, with_prefix, zoo_path
+from dtbox.weights.state_dicts import ALIGNMENT, load_into, load_state, local_path, with_prefix, zoo_path
 
 
 @pytest.fixture
@@ -108,3 +108,53 @@ def test_ignored_prefixes():
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     load_into(module, {'0.weight': torch.ones(2, 3), '0.bias': torch.ones(2), 'head.weight': torch.ones(1)}, 'x', ignore=('1.', 'head.'))
     assert module[0].bias.tolist() == [1., 1.]
+
+
+# ---- aligned memory --------------------------------------------------------------------------------------------------
+
+class Odd(nn.Module):
+    """Tensors of odd sizes, so that those of a file lie anywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 7), nn.Linear(5, 11, dtype=torch.bfloat16)
+        self.register_buffer('count', torch.tensor(3))
+        self.register_buffer('flags', torch.ones(13, dtype=torch.bool))
+
+
+def misaligned(state):
+    return [name for name, value in state.items() if value.data_ptr() % ALIGNMENT]
+
+
+@pytest.mark.parametrize('mapped', [True, False])
+def test_kept_weights_are_aligned(tmp_path, mapped):
+    """Kernels sum in another order where tensors lie at other alignments; two loads then differ in the last bit."""
+    torch.manual_seed(0)
+    saved = Odd()
+    save_file(saved.state_dict(), tmp_path / 'w.safetensors')
+    for _ in range(2):
+        state = load_state(str(tmp_path / 'w.safetensors'), mapped=mapped)
+        assert bool(misaligned(state)) == mapped, 'a mapped file has tensors anywhere: else this test says nothing'
+        with torch.device('meta'):
+            module = Odd()
+        load_into(module, state, 'w', assign=True)
+        assert misaligned(module.state_dict()) == []
+        assert all(torch.equal(value, saved.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_kept_views_are_aligned():
+    """A checkpoint may hold views of one tensor; they lie where they lie in it."""
+    whole, module = torch.arange(33.), Odd()
+    state = {**module.state_dict(), 'first.weight': whole[1:22].view(7, 3)}
+    assert misaligned(state) == ['first.weight']
+    load_into(module, state, 'w', assign=True)
+    assert misaligned(module.state_dict()) == [] and torch.equal(module.first.weight.flatten(), whole[1:22])
+
+
+def test_large_files_are_copied_in_parts(tmp_path, monkeypatch):
+    """The file is mapped anew after each part, and every tensor comes over once."""
+    monkeypatch.setattr('dtbox.weights.state_dicts.CHUNK', 100)
+    state = {f'w{i}': torch.full((9 + i,), float(i)) for i in range(12)}
+    save_file(state, tmp_path / 'w.safetensors')
+    loaded = load_state(str(tmp_path / 'w.safetensors'), keep=lambda key: key != 'w3', mapped=False)
+    assert set(loaded) == set(state) - {'w3'} and all(torch.equal(loaded[key], state[key]) for key in loaded)
