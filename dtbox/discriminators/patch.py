@@ -1,9 +1,13 @@
-"""DualToken's discriminator (arXiv 2503.14324): a patch discriminator (arXiv 1611.07004) of residual blocks with GroupNorm.
+"""DualToken's discriminator (arXiv 2503.14324): a patch discriminator (arXiv 1611.07004) of residual blocks with
+GroupNorm.
 
 Legend: B batch, C channels, H and W height and width in pixels.
 """
+from __future__ import annotations
+
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.layers.conv import conv3x3, group_norm
@@ -13,15 +17,16 @@ SLOPE = 0.2
 
 
 class _Block(nn.Module):
-    """norm, leaky relu, strided conv; plus the input, resized (bilinear) where the size changed, through a 1x1 convolution."""
+    """norm, leaky relu, strided conv; plus the input, resized (bilinear) where the size changed, through a 1x1
+    convolution."""
 
-    def __init__(self, in_channels, out_channels, stride):
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         self.norm1 = group_norm(in_channels)
         self.conv1 = conv3x3(in_channels, out_channels, stride)
         self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.leaky_relu(self.norm1(x), SLOPE))
         if h.shape[2:] != x.shape[2:]:
             x = F.interpolate(x, h.shape[2:], mode='bilinear', align_corners=False)
@@ -36,7 +41,7 @@ class PatchDiscriminator(nn.Module):
         width: channels after the first convolution, a multiple of 32; the blocks have 2, 4 and 8 times as many.
     """
 
-    def __init__(self, width=64):
+    def __init__(self, width: int = 64):
         super().__init__()
         self.main = nn.Sequential(
             conv3x3(3, width, stride=2),
@@ -49,7 +54,7 @@ class PatchDiscriminator(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0., .02)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1, 1] -> logits [B,1,ceil(H/8),ceil(W/8)], high for what looks real."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f'the discriminator got images of shape {list(images.shape)}; expected [B, 3, H, W].')

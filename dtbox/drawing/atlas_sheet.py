@@ -2,6 +2,8 @@
 
 Legend: h and w pixels of a patch with its surroundings.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Sequence
 
@@ -24,7 +26,7 @@ class Row:
     Attributes:
         title: first line beside it.
         lines: smaller lines below that.
-        patches: uint8 arrays [h,w,4], all of one size: RGB, and 0 in the last channel beyond the picture.
+        patches: uint8 arrays [h,w,4], all of one size: RGB, and 0 in the last channel beyond the image.
     """
     title: str
     lines: Sequence[str]
@@ -35,7 +37,7 @@ def _font(size):
     return ImageFont.load_default(size)
 
 
-def draw_patches(rows, path, title, note, cell, context):
+def draw_patches(rows: Sequence[Row], path: str, title: str, note: str, cell: tuple[int, int], context: int) -> None:
     """Draw a sheet.
 
     Args:
@@ -53,7 +55,8 @@ def draw_patches(rows, path, title, note, cell, context):
     height = max([tile[1]] + [24 + 17 * len(row.lines) for row in rows]) + GAP
     lines = _wrapped(note, 2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP - 2 * MARGIN)
     top = MARGIN + 34 + 20 * len(lines) + 8
-    sheet = Image.new('RGB', (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, top + height * len(rows) + MARGIN - GAP), 'white')
+    sheet = Image.new('RGB', (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, top + height * len(rows)
+                              + MARGIN - GAP), 'white')
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), title, INK, _font(21))
     for i, line in enumerate(lines):
@@ -91,37 +94,41 @@ def _paste(sheet, pen, patch, corner, tile, cell, zoom):
     pen.rectangle([box[0] - 3, box[1] - 3, box[2] + 3, box[3] + 3], outline=MARK, width=1)
 
 
-def draw_information(bars, path, title):
+def draw_information(bars: Sequence[tuple[str, int, dict]], path: str, title: str) -> None:
     """Draw a panel for each variable, a bar for each vocabulary and depth.
 
     Args:
-        bars: list of (vocabulary, depth, dict variable -> dict of `bits` and `shuffled`), those of a vocabulary one after the other.
+        bars: list of (vocabulary, depth, dict variable -> dict of `bits` and `shuffled`), those of a vocabulary one
+            after the other.
         path: PNG to write or replace.
         title: line at the top.
     """
-    about = list(dict.fromkeys(key for *_, found in bars for key in found))
+    about = list(dict.fromkeys(key for *_, values in bars for key in values))
     names = list(dict.fromkeys(name for name, *_ in bars))
     places = [i + 0.6 * names.index(name) for i, (name, *_) in enumerate(bars)]  # a gap between vocabularies
     with rules():
         figure, axes = canvas(1, len(about), (max(3.0, 1.0 + 0.4 * len(bars)), 3.0))
         for ax, key in zip(axes[0], about):
-            for at, (name, _, found) in zip(places, bars):
-                one, colour = found[key], COLOURS[names.index(name) % len(COLOURS)]
+            for at, (name, _, values) in zip(places, bars):
+                one, colour = values[key], COLOURS[names.index(name) % len(COLOURS)]
                 bits = max(one['bits'], 0)
                 ax.bar(at, bits, width=0.76, color=colour)
-                ax.bar(at, one['shuffled'], bottom=bits, width=0.76, color='#F2F2F2', edgecolor='#B0B0B0', hatch='////', linewidth=0.5)
+                ax.bar(at, one['shuffled'], bottom=bits, width=0.76, color='#F2F2F2', edgecolor='#B0B0B0',
+                       hatch='////', linewidth=0.5)
                 ax.text(at, bits, f'{one["bits"]:.2f}', ha='center', va='bottom', fontsize=7,
                         bbox=dict(facecolor='white', edgecolor='none', alpha=0.85, pad=0.4))
             ax.set_xticks(places, [str(depth) for _, depth, _ in bars])
             for name in names:
                 own = [at for at, (other, *_) in zip(places, bars) if other == name]
-                ax.annotate(name, (sum(own) / len(own), 0), xycoords=('data', 'axes fraction'), xytext=(0, -17), textcoords='offset points',
-                            ha='center', va='top', color=COLOURS[names.index(name) % len(COLOURS)])
+                ax.annotate(name, (sum(own) / len(own), 0), xycoords=('data', 'axes fraction'), xytext=(0, -17),
+                            textcoords='offset points', ha='center', va='top',
+                            color=COLOURS[names.index(name) % len(COLOURS)])
             ax.set_xlabel('depth', labelpad=15)
             ax.set_ylim(top=ax.get_ylim()[1] * 1.06)
             ax.grid(axis='x', visible=False)
             ax.set_ylabel('bits')
-            ax.set_title({'words': 'a word of the caption', 'colour': 'the colour of the patch', 'edges': 'the edges of the patch'}.get(key, key))
+            ax.set_title({'words': 'a word of the caption', 'colour': 'the colour of the patch',
+                          'edges': 'the edges of the patch'}.get(key, key))
         note = 'mutual information less the shuffled baseline (in colour, and the number), and that baseline (hatched)'
         figure.suptitle(f'{title}\n{note}', fontsize=10)
         save(figure, path)

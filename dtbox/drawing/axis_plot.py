@@ -1,4 +1,6 @@
 """Metrics along an axis of an experiment."""
+from __future__ import annotations
+
 import math
 import textwrap
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ class AxisPanel:
     Attributes:
         title: name of the metric.
         lower: whether less is better.
-        lines: (name, list of (place on the axis, seeds' values, mean, half or None)); a name looks the same in all panels.
+        lines: (name, list of (place on the axis, seeds' values, mean, half or None)); a name looks the same in all
+            panels.
         mean: (place, value) of the mean over lines, drawn black; empty where there is none.
     """
     title: str
@@ -30,8 +33,9 @@ class AxisPanel:
     mean: Sequence[Tuple[int, float]] = ()
 
 
-def draw_axis(panels, paths, axis, labels):
-    """Draw metrics along an axis: labels that are all numbers make an x axis with lines, others a list of rows with dots.
+def draw_axis(panels: Sequence[AxisPanel], paths: Sequence[str], axis: str, labels: Sequence[str]) -> None:
+    """Draw metrics along an axis: labels that are all numbers make an x axis with lines, others a list of rows with
+    dots.
 
     Args:
         panels: list of AxisPanel.
@@ -43,7 +47,8 @@ def draw_axis(panels, paths, axis, labels):
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     colours, many = colours_of(panels)
     with rules():
-        figure, axes = canvas(math.ceil(len(panels) / columns), columns, _size(labels, numbers, columns, 1 if many else len(colours)))
+        figure, axes = canvas(math.ceil(len(panels) / columns), columns,
+                              _size(labels, numbers, columns, 1 if many else len(colours)))
         for ax in list(axes.flat)[len(panels):]:
             ax.set_visible(False)
         handles = {}
@@ -59,13 +64,13 @@ def draw_axis(panels, paths, axis, labels):
         if len(handles) > 1:
             order = [name for name in (MEAN, *colours) if name in handles]
             longest = max(map(len, order))
-            figure.legend([handles[n] for n in order], order, loc='outside lower center', ncol=max(1, min(7, int(44 * columns / (longest + 6)))),
-                          frameon=False)
+            figure.legend([handles[n] for n in order], order, loc='outside lower center',
+                          ncol=max(1, min(7, int(44 * columns / (longest + 6)))), frameon=False)
         save_figure(figure, paths)
 
 
-def numbers_of(labels):
-    """Return the labels as numbers, or None where one is no finite number or there are fewer than two."""
+def numbers_of(labels: Sequence[str]) -> list[float] | None:
+    """Return the labels as numbers, or None where one is not a finite number or there are fewer than two."""
     try:
         values = [float(label) for label in labels]
     except ValueError:
@@ -73,8 +78,9 @@ def numbers_of(labels):
     return values if len(values) > 1 and len(set(values)) == len(values) and all(map(math.isfinite, values)) else None
 
 
-def colours_of(panels):
-    """Return (name of a line -> colour, the same in all panels; whether there are too many to tell apart, so that all are gray)."""
+def colours_of(panels: Sequence[AxisPanel]) -> tuple[dict[str, str], bool]:
+    """Return (name of a line -> colour, the same in all panels; whether there are too many to tell apart, so that all
+    are gray)."""
     names = list(dict.fromkeys(name for panel in panels for name, _ in panel.lines))
     known = [c for c in COLOURS if c != '#000000' or not any(panel.mean for panel in panels)]
     many = len(names) > len(known)
@@ -100,12 +106,12 @@ def _along(ax, panel, numbers, labels, colours, many):
     for name, places in panel.lines:
         places = sorted(places, key=lambda p: numbers[p[0]])
         x = [numbers[p[0]] for p in places]
-        ax.plot(x, [p[2] for p in places], color=colours[name], linewidth=0.7 if many else 1.3, alpha=0.5 if many else 1, marker='o',
-                markersize=3.5, label=None if many else name, zorder=2)
+        ax.plot(x, [p[2] for p in places], color=colours[name], linewidth=0.7 if many else 1.3, alpha=0.5 if many
+                else 1, marker='o', markersize=3.5, label=None if many else name, zorder=2)
         if not many:
             _bars(ax, [(numbers[p[0]], p[2], p[3]) for p in places if p[3] is not None], colours[name], False)
-            ax.scatter([numbers[p[0]] for p in places for _ in p[1]], [v for p in places for v in p[1]], s=7, color=colours[name], alpha=0.45,
-                       linewidths=0)
+            ax.scatter([numbers[p[0]] for p in places for _ in p[1]], [v for p in places for v in p[1]], s=7,
+                       color=colours[name], alpha=0.45, linewidths=0)
     if panel.mean:
         x, y = zip(*sorted((numbers[at], value) for at, value in panel.mean))
         ax.plot(x, y, color='#000000', linewidth=2.2, marker='o', markersize=3.5, label=MEAN, zorder=3)
@@ -128,15 +134,16 @@ def _listed(ax, panel, labels, colours, many):
     step = 0 if many else 0.7 / max(1, len(order))
     for name, places in panel.lines:
         y = [p[0] + step * (order.index(name) - (len(order) - 1) / 2) if step else p[0] for p in places]
-        ax.plot([p[2] for p in places], y, linestyle='none', marker='o', markersize=3 if many else 5, color=colours[name],
-                alpha=0.5 if many else 1, markeredgecolor='white', markeredgewidth=0.6, label=None if many else name, zorder=3)
+        ax.plot([p[2] for p in places], y, linestyle='none', marker='o', markersize=3 if many else 5,
+                color=colours[name], alpha=0.5 if many else 1, markeredgecolor='white', markeredgewidth=0.6, label=None
+                if many else name, zorder=3)
         if not many:
             _bars(ax, [(p[2], at, p[3]) for p, at in zip(places, y) if p[3] is not None], colours[name], True)
-            ax.scatter([v for p in places for v in p[1]], [at for p, at in zip(places, y) for _ in p[1]], s=7, color=colours[name], alpha=0.45,
-                       linewidths=0)
+            ax.scatter([v for p in places for v in p[1]], [at for p, at in zip(places, y) for _ in p[1]], s=7,
+                       color=colours[name], alpha=0.45, linewidths=0)
     if panel.mean:
-        ax.plot([value for _, value in panel.mean], [at for at, _ in panel.mean], linestyle='none', marker='|', markersize=14, markeredgewidth=1.8,
-                color='#000000', label=MEAN, zorder=2)
+        ax.plot([value for _, value in panel.mean], [at for at, _ in panel.mean], linestyle='none', marker='|',
+                markersize=14, markeredgewidth=1.8, color='#000000', label=MEAN, zorder=2)
     ax.set_yticks(range(len(labels)), [_broken(label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.locator_params(axis='x', nbins=5)
@@ -146,7 +153,8 @@ def _listed(ax, panel, labels, colours, many):
 def _bars(ax, bars, colour, sideways):
     if bars:
         x, y, half = zip(*bars)
-        ax.errorbar(x, y, **{'xerr' if sideways else 'yerr': half}, color=colour, alpha=0.5, linewidth=1.0, linestyle='none', zorder=2)
+        ax.errorbar(x, y, **{'xerr' if sideways else 'yerr': half}, color=colour, alpha=0.5, linewidth=1.0,
+                    linestyle='none', zorder=2)
 
 
 def _cut(panel, change):

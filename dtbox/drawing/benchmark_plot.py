@@ -1,16 +1,23 @@
-"""The benchmark of quantizers as a plot: how many times faster than each peer, and the share of the matrix-product rate."""
+"""The benchmark of quantizers as a plot: how many times faster than each peer, and the fraction of the matrix-product
+rate."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from dtbox.drawing.style import COLOURS, canvas, rules, save
 
 
-def draw_benchmark(results, path, title):
+def draw_benchmark(results: Sequence[dict], path: str, title: str) -> None:
     """Draw.
 
     Args:
-        results: dicts with `case` (label), `training`, `ratio` (peer -> times faster, or None) and `share_of_matmul` (or None), top first.
+        results: dicts with `case` (label), `training`, `ratio` (peer -> times faster, or None) and `share_of_matmul`
+            (or None), top first.
         path: PNG to write or replace.
         title: line at the top.
     """
-    parts = [(name, [r for r in results if r['training'] is training]) for training, name in ((False, 'evaluation'), (True, 'training step'))]
+    parts = [(name, [r for r in results if r['training'] is training])
+             for training, name in ((False, 'evaluation'), (True, 'training step'))]
     parts = [(name, rows) for name, rows in parts if rows]
     peers = list(dict.fromkeys(peer for r in results for peer in r['ratio']))
     with rules():
@@ -43,7 +50,7 @@ def _shares(ax, rows, name):
     _rows(ax, rows)
     ax.set_yticklabels([])
     ax.set_xlim(0, 110)
-    ax.set_title(f'{name}: share of the matrix-product rate')
+    ax.set_title(f'{name}: fraction of the matrix-product rate')
     ax.set_xlabel('%')
 
 

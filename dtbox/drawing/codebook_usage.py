@@ -1,7 +1,11 @@
-"""How often each code of a codebook is used: codes sorted by frequency, on a log scale, a panel for each vocabulary and depth.
+"""How often each code of a codebook is used: codes sorted by frequency, on a log scale, a panel for each vocabulary and
+depth.
 
 Legend: K codebook size.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -24,7 +28,7 @@ class Codebook:
         depth: counted from 0, or None where a token has one code.
         counts: how often each code that was seen was seen.
         size: number of codes K.
-        usage: share of the codes that were seen, in [0, 1].
+        usage: fraction of the codes that were seen, in [0, 1].
         perplexity: exp of the histogram's entropy.
         dead: number of codes never seen.
     """
@@ -37,7 +41,7 @@ class Codebook:
     dead: int
 
 
-def ranked(histogram, bins=BINS):
+def ranked(histogram: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
     """Sort the used part of a histogram for drawing.
 
     Args:
@@ -45,7 +49,8 @@ def ranked(histogram, bins=BINS):
         bins: steps at most.
 
     Returns:
-        (edges [M + 1], ranks from 0 to the number of codes in use; shares [M], mean share of all tokens that a code between two edges has).
+        (edges [M + 1], ranks from 0 to the number of codes in use; shares [M], mean fraction of all tokens that a code
+        between two edges has).
     """
     counts = np.asarray(histogram, dtype=np.float64)
     counts = np.sort(counts[counts > 0])[::-1]
@@ -53,7 +58,7 @@ def ranked(histogram, bins=BINS):
     return edges, np.add.reduceat(counts, edges[:-1]) / np.diff(edges) / counts.sum()
 
 
-def arranged(codebooks):
+def arranged(codebooks: Sequence[Codebook]) -> list[list[Codebook]]:
     """Return rows of panels, at most `COLUMNS` each: a vocabulary starts a row, unless none has more than one panel."""
     groups = {}
     for codebook in codebooks:
@@ -62,7 +67,7 @@ def arranged(codebooks):
     return [group[i:i + COLUMNS] for group in lists for i in range(0, len(group), COLUMNS)]
 
 
-def draw_codebooks(codebooks, path, title):
+def draw_codebooks(codebooks: Sequence[Codebook], path: str, title: str) -> None:
     """Draw a panel for each codebook.
 
     Args:
@@ -73,7 +78,8 @@ def draw_codebooks(codebooks, path, title):
     table = arranged(codebooks)
     columns = max(map(len, table))
     curves = [ranked(c.counts) for c in codebooks]
-    limits = min(min(s.min() for _, s in curves), *(1 / c.size for c in codebooks)) / 3, max(s.max() for _, s in curves) * 20
+    limits = min(min(s.min() for _, s in curves), *(1 / c.size for c in codebooks)) / 3, max(s.max()
+                                                                                             for _, s in curves) * 20
     with rules():
         figure, axes = canvas(len(table), columns, (3.0 if columns > 1 else 4.6, 2.35))
         for ax in axes.flat:
@@ -82,7 +88,7 @@ def draw_codebooks(codebooks, path, title):
             for column, codebook in enumerate(line):
                 _panel(axes[row][column], codebook, limits, COLOURS[_number(codebook, codebooks) % len(COLOURS)])
                 axes[row][column].tick_params(labelleft=column == 0)
-            axes[row][0].set_ylabel('share of the tokens')
+            axes[row][0].set_ylabel('fraction of the tokens')
         for column in range(columns):
             lowest = max(r for r, line in enumerate(table) if column < len(line))
             axes[lowest][column].set_xlabel('codes, most frequent first')
@@ -104,10 +110,12 @@ def _panel(ax, codebook, limits, colour):
     ax.stairs(shares, edges, baseline=None, color=colour, linewidth=1.3)
     ax.axhline(1 / size, color=GRAY, linewidth=0.9, linestyle=(0, (4, 3)))
     if codebook.dead:
-        ax.axvspan(size - codebook.dead, size, facecolor='#F2F2F2', edgecolor='#BDBDBD', hatch='////', linewidth=0, zorder=0.5)
+        ax.axvspan(size - codebook.dead, size, facecolor='#F2F2F2', edgecolor='#BDBDBD', hatch='////', linewidth=0,
+                   zorder=0.5)
     ax.set_xticks([0, size // 2, size], ['0', f'{size // 2:,}', f'{size:,}'])
     for label, side in zip(ax.get_xticklabels(), ('left', 'center', 'right')):
         label.set_horizontalalignment(side)
     ax.set_title(codebook.vocabulary if codebook.depth is None else f'{codebook.vocabulary}, depth {codebook.depth}')
-    ax.text(0.97, 0.95, f'{codebook.usage:.1%} used, {codebook.dead:,} dead\nperplexity {codebook.perplexity:,.1f}', transform=ax.transAxes,
+    ax.text(0.97, 0.95, f'{codebook.usage:.1%} used, {codebook.dead:,} dead\nperplexity '
+                        f'{codebook.perplexity:,.1f}', transform=ax.transAxes,
             ha='right', va='top', fontsize=8, bbox=dict(facecolor='white', edgecolor='none', alpha=0.85, pad=1.5))

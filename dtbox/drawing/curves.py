@@ -1,20 +1,25 @@
-"""The terms of a run over its iterations: small panels, terms of one family together, the learning rates in the last."""
+"""The terms of a run over its iterations: small panels, terms of one family together, the learning rates in the
+last."""
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 from dtbox.drawing.style import COLOURS, canvas, logarithmic, rules, save
 
 NOT_TERMS = ('iteration', 'seconds')
 
 
-def grouped(names):
+def grouped(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Sort logged names into panels.
 
     Args:
         names: logged names, learning rates end in `_lr`.
 
     Returns:
-        dict title of the panel -> dict name -> label: the total first, then terms in their order (those with the same first word together),
-        the learning rates last. Of `X_base_lr` and `X_lr` (MMEngine logs both where groups differ) the base is taken.
+        dict title of the panel -> dict name -> label: the total first, then terms in their order (those with the same
+        first word together), the learning rates last. Of `X_base_lr` and `X_lr` (MMEngine logs both where groups
+        differ) the base is taken.
     """
     terms = [n for n in names if n not in NOT_TERMS and not n.endswith('_lr')]
     rates = [n for n in names if n.endswith('_lr')]
@@ -34,7 +39,7 @@ def grouped(names):
     return panels
 
 
-def draw_curves(rows, path, title):
+def draw_curves(rows: Sequence[dict], path: str, title: str) -> None:
     """Draw the history of a run.
 
     Args:
@@ -64,18 +69,22 @@ def draw_curves(rows, path, title):
 def _panel(ax, name, members, rows):
     values = []
     for i, (key, label) in enumerate(members.items()):
-        points = [(row['iteration'], row[key]) for row in rows if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])]
+        points = [(row['iteration'], row[key]) for row in rows if isinstance(row.get(key), (int, float))
+                  and math.isfinite(row[key])]
         if not points:
             continue
         x, y = zip(*points)
         values += y
         style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[i // len(COLOURS) % 4]
-        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4 else None, markersize=3)
+        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4
+                else None, markersize=3)
     logarithmic(ax, name, values if name != 'learning rate' else [])
     if len(members) > 4:  # room for them above the curves
         low, high = ax.get_ylim()
-        ax.set_ylim(low, high + (high - low) * 0.14 * math.ceil(len(members) / 4) if ax.get_yscale() == 'linear' else high)
-        ax.legend(loc='upper center', ncol=4, fontsize=6, frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25,
-                  handlelength=1.2, columnspacing=0.8)
+        ax.set_ylim(low, high + (high - low) * 0.14 * math.ceil(len(members) / 4) if ax.get_yscale() == 'linear'
+                    else high)
+        ax.legend(loc='upper center', ncol=4, fontsize=6, frameon=True, framealpha=0.85, edgecolor='none',
+                  borderpad=0.2, labelspacing=0.25, handlelength=1.2, columnspacing=0.8)
     elif len(members) > 1:
-        ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25, handlelength=1.6)
+        ax.legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none', borderpad=0.2, labelspacing=0.25,
+                  handlelength=1.6)

@@ -2,6 +2,10 @@
 
 Legend: all in pixels, y upwards; a box is (left, bottom, right, top); B boxes, P points.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 RADII = np.array([9, 14, 20, 28, 38, 50, 66, 86, 110, 140, 180, 230, 300, 400.])
@@ -13,8 +17,10 @@ ANGLES = np.radians((35, -35, 145, -145, 0, 180, 65, -65, 115, -115, 90, -90))
 """Slanting first: bars of intervals lie straight through a point."""
 
 
-def place(points, sizes, bounds, obstacles=()):
-    """Choose a box for each label: the nearest free one that is clearly nearer to its own point than to others, else the nearest free one.
+def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], bounds: Sequence[float],
+          obstacles: Sequence = ()) -> list:
+    """Choose a box for each label: the nearest free one that is clearly nearer to its own point than to others, else
+    the nearest free one.
 
     Args:
         points: (x, y) that a label belongs to, most important first.
@@ -25,13 +31,17 @@ def place(points, sizes, bounds, obstacles=()):
     Returns:
         list of boxes, None where there is no free place in bounds.
     """
-    taken, found, points = np.reshape(np.asarray(obstacles, dtype=np.float64), (-1, 4)), [], np.asarray(points, dtype=np.float64)
+    taken, boxes_of_labels, points = (
+        np.reshape(np.asarray(obstacles, dtype=np.float64), (-1, 4)),
+        [],
+        np.asarray(points, dtype=np.float64),
+    )
     for point, size in zip(points, sizes):
         box = _choose(point, size, bounds, taken, points)
-        found.append(None if box is None else tuple(box.tolist()))
+        boxes_of_labels.append(None if box is None else tuple(box.tolist()))
         if box is not None:
             taken = np.vstack([taken, box])
-    return found
+    return boxes_of_labels
 
 
 def _choose(point, size, bounds, taken, points):
@@ -48,25 +58,26 @@ def _choose(point, size, bounds, taken, points):
     return first
 
 
-def belongs(point, boxes, points):
+def belongs(point: int, boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Say which of `boxes` [B, 4] are clearly nearer to their own point than to any other of `points`."""
     others = points[(points != point).any(axis=1)]
     return (distance(others, boxes) > CLEARLY * distance(np.asarray([point]), boxes)).all(axis=1)
 
 
-def overlap(boxes, others):
+def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Say which of `boxes` [B, 4] have area in common with which of `others` [P, 4]; returns [B, P]."""
     return ((boxes[:, None, :2] < others[None, :, 2:]) & (others[None, :, :2] < boxes[:, None, 2:])).all(axis=2)
 
 
-def distance(points, boxes):
+def distance(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return how far `points` [P, 2] are from `boxes` [B, 4], 0 inside, as [B, P]."""
     beside = np.maximum(boxes[:, None, :2] - points[None], points[None] - boxes[:, None, 2:])
     return np.hypot(*np.moveaxis(np.maximum(beside, 0), 2, 0))
 
 
 def _around(point, size):
-    """For each radius, the boxes whose nearest corner, or middle of an edge, lies in that distance of a point in the direction of each angle."""
+    """For each radius, the boxes whose nearest corner, or middle of an edge, lies in that distance of a point in the
+    direction of each angle."""
     directions = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
     shift = np.where(directions > 0.3, 0, np.where(directions < -0.3, 1, 0.5)) * size
     corners = point + RADII[:, None, None] * directions - shift

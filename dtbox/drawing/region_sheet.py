@@ -1,4 +1,8 @@
-"""Objects beside what became of them: the picture with its mask outlined, both cut to the object."""
+"""Objects beside what became of them: the image with its mask outlined, both cut to the object."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -10,7 +14,7 @@ MARGIN_SHARE = 0.35
 """How much of an object's size is shown around it."""
 
 
-def draw_worst(objects, path, title, columns=4):
+def draw_worst(objects: Sequence[tuple], path: str, title: str, columns: int = 4) -> None:
     """Draw objects: input and reconstruction side by side, the mask outlined, the caption below.
 
     Args:
@@ -26,12 +30,13 @@ def draw_worst(objects, path, title, columns=4):
     sheet = Image.new('RGB', (max(size[0], int(font(20).getlength(title)) + 2 * MARGIN), size[1]), 'white')
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
-    for i, (image, made, mask, caption) in enumerate(objects):
+    for i, (image, reconstruction, mask, caption) in enumerate(objects):
         left, top = MARGIN + i % columns * (pair + 3 * GAP), MARGIN + 34 + i // columns * (TILE + 34)
         box = _around(mask)
-        for k, pixels in enumerate((image, made)):
+        for k, pixels in enumerate((image, reconstruction)):
             corner = (left + k * (TILE + 2), top)
-            sheet.paste(Image.fromarray(_outlined(pixels, mask)).crop(box).resize((TILE, TILE), Image.Resampling.NEAREST), corner)
+            sheet.paste(Image.fromarray(_outlined(pixels, mask)).crop(box).resize((TILE, TILE),
+                                                                                  Image.Resampling.NEAREST), corner)
             pen.rectangle((corner[0] - 1, top - 1, corner[0] + TILE, top + TILE), outline=EDGE)
         pen.text((left, top + TILE + 4), caption, PALE, font(14))
     with replacing(path) as temporary:
@@ -39,7 +44,7 @@ def draw_worst(objects, path, title, columns=4):
 
 
 def _outlined(pixels, mask):
-    """Return a picture with the edge of a mask in red, outside of the object."""
+    """Return an image with the edge of a mask in red, outside of the object."""
     grown = mask.copy()
     grown[1:] |= mask[:-1]
     grown[:-1] |= mask[1:]
@@ -51,7 +56,8 @@ def _outlined(pixels, mask):
 
 
 def _around(mask):
-    """Return the square (left, top, right, bottom) around a mask, with some room, inside the picture where that is large enough."""
+    """Return the square (left, top, right, bottom) around a mask, with some room, inside the image where that is large
+    enough."""
     rows, columns = np.where(mask)
     height, width = mask.shape
     side = min(max(int((1 + 2 * MARGIN_SHARE) * max(np.ptp(rows), np.ptp(columns)) + 1), 16), height, width)

@@ -1,11 +1,15 @@
-"""Scores, time and memory over the size of pictures."""
+"""Scores, time and memory over the size of images."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from dtbox.drawing.style import COLOURS, canvas, rules, save
 
-PANELS = (('psnr', 'PSNR [dB]', False), ('ssim', 'SSIM', False), ('seconds', 'seconds per picture', True),
+PANELS = (('psnr', 'PSNR [dB]', False), ('ssim', 'SSIM', False), ('seconds', 'seconds per image', True),
           ('peak_mb', 'peak memory [MB]', False))
 
 
-def draw_resolution(rows, path, title):
+def draw_resolution(rows: Sequence[dict], path: str, title: str) -> None:
     """Draw a panel for each score, a line for each way.
 
     Args:
@@ -20,7 +24,7 @@ def draw_resolution(rows, path, title):
             for i, way in enumerate(dict.fromkeys(row['way'] for row in rows)):
                 points = [(row['size'], row[name]) for row in rows if row['way'] == way and row.get(name) is not None]
                 ax.plot(*zip(*points), color=COLOURS[i], marker='os'[i % 2], markersize=4, label=way)
-            ax.set_xlabel('side of the pictures [pixels]')
+            ax.set_xlabel('side of the images [pixels]')
             ax.set_title(label)
             ax.set_xticks(sorted({row['size'] for row in rows}))
             ax.tick_params(axis='x', rotation=45)

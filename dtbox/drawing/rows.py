@@ -1,4 +1,6 @@
-"""Rows of pictures with groups and captions: neighbours, regions with words, reconstructions side by side."""
+"""Rows of images with groups and captions: neighbours, regions with words, reconstructions side by side."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Sequence
 
@@ -12,7 +14,7 @@ from dtbox.files import replacing
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture.
+    """An image.
 
     Attributes:
         pixels: uint8 [h, w, 3].
@@ -24,7 +26,8 @@ class Tile:
     cells: Sequence = ()
 
 
-def draw_rows(columns, rows, path, title, note='', tile=112):
+def draw_rows(columns: Sequence[tuple[str, int]], rows: Sequence, path: str, title: str, note: str = '',
+              tile: int = 112) -> None:
     """Draw rows of tiles below the names of their groups.
 
     Args:
@@ -33,7 +36,7 @@ def draw_rows(columns, rows, path, title, note='', tile=112):
         path: PNG to write or replace.
         title: line at the top.
         note: smaller line below it.
-        tile: side of a picture in pixels; larger ones are made smaller.
+        tile: side of an image in pixels; larger ones are made smaller.
     """
     gap = 4 * GAP
     lefts, left = [], MARGIN
@@ -41,7 +44,8 @@ def draw_rows(columns, rows, path, title, note='', tile=112):
         lefts.append(left)
         left += max(count * (tile + GAP) - GAP, int(font(15).getlength(name))) + gap
     block, top = tile + 22, MARGIN + 34 + 24 * bool(note) + 26
-    width = max(left - gap + MARGIN, int(font(20).getlength(title)) + 2 * MARGIN, int(font(14).getlength(note)) + 2 * MARGIN)
+    width = max(left - gap + MARGIN, int(font(20).getlength(title)) + 2 * MARGIN, int(font(14).getlength(note)) + 2
+                * MARGIN)
     sheet = Image.new('RGB', (width, top + block * len(rows) + GAP), 'white')
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
@@ -59,10 +63,10 @@ def draw_rows(columns, rows, path, title, note='', tile=112):
 
 def _draw(sheet, pen, one, corner, tile):
     left, top = corner
-    picture = Image.fromarray(np.ascontiguousarray(one.pixels))
-    scale = tile / max(picture.size)
-    size = tuple(max(1, round(s * scale)) for s in picture.size)
-    sheet.paste(picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC), corner)
+    image = Image.fromarray(np.ascontiguousarray(one.pixels))
+    scale = tile / max(image.size)
+    size = tuple(max(1, round(s * scale)) for s in image.size)
+    sheet.paste(image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC), corner)
     pen.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=EDGE)
     for i, cells in enumerate(one.cells):
         for j, text in enumerate(cells):

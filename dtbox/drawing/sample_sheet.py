@@ -1,11 +1,17 @@
 """A sheet of samples with a line or two below each."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 from PIL import Image, ImageDraw
 
 from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, font
 from dtbox.files import replacing
 
 
-def draw_samples(samples, path, title, tile, columns=8):
+def draw_samples(samples: Sequence[tuple[np.ndarray, Sequence[str]]], path: str, title: str, tile: int,
+                 columns: int = 8) -> None:
     """Draw samples of any size, as large as fits their tile.
 
     Args:
@@ -18,25 +24,26 @@ def draw_samples(samples, path, title, tile, columns=8):
     columns, lines = min(columns, len(samples)), max(len(texts) for _, texts in samples)
     rows = -(-len(samples) // columns)
     block = tile + 18 * lines + 10
-    size = max(2 * MARGIN + columns * (tile + GAP) - GAP, int(font(20).getlength(title)) + 2 * MARGIN), MARGIN + 36 + rows * block
+    size = max(2 * MARGIN + columns * (tile + GAP) - GAP, int(font(20).getlength(title)) + 2
+               * MARGIN), MARGIN + 36 + rows * block
     sheet = Image.new('RGB', size, 'white')
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
     for i, (pixels, texts) in enumerate(samples):
         left, top = MARGIN + i % columns * (tile + GAP), MARGIN + 34 + i // columns * block
-        picture = Image.fromarray(pixels)
-        zoom = max(1, tile // max(picture.size))
-        picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
-        corner = left + (tile - picture.width) // 2, top + (tile - picture.height) // 2
-        sheet.paste(picture, corner)
-        pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + picture.width, corner[1] + picture.height), outline=EDGE)
+        image = Image.fromarray(pixels)
+        zoom = max(1, tile // max(image.size))
+        image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+        corner = left + (tile - image.width) // 2, top + (tile - image.height) // 2
+        sheet.paste(image, corner)
+        pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + image.width, corner[1] + image.height), outline=EDGE)
         for k, text in enumerate(texts):
             pen.text((left, top + tile + 3 + 18 * k), fitted(text, tile, 13), PALE if k else INK, font(13))
     with replacing(path) as temporary:
         sheet.save(temporary)
 
 
-def fitted(text, width, size):
+def fitted(text: str, width: int, size: int) -> str:
     """Return a text, cut with dots where it is wider than `width` pixels."""
     if font(size).getlength(text) <= width:
         return text

@@ -1,12 +1,17 @@
 """Steps on many GPUs as a plot: the efficiency, and what the seconds of a step go to."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
 
 
-def draw_scale(rows, path, title):
+def draw_scale(rows: Sequence[dict], path: str, title: str) -> None:
     """Draw.
 
     Args:
-        rows: dicts with `gpus`, `efficiency` (share), `compute`, `exposed` and `sent` (seconds of a step, `sent` including what is hidden).
+        rows: dicts with `gpus`, `efficiency` (fraction), `compute`, `exposed` and `sent` (seconds of a step, `sent`
+            including what is hidden).
         path: PNG to write or replace.
         title: lines at the top.
     """
@@ -31,8 +36,8 @@ def _efficiency(ax, rows):
     ax.plot([r['gpus'] for r in rows], values, color=COLOURS[0], marker='o', markersize=4)
     for r, value, before in zip(rows, values, [values[0], *values]):
         steep = before - value > 10  # beside the line, not on it
-        ax.annotate(f'{value:.1f}', (r['gpus'], value), xytext=(-6, -3) if steep else (0, 5), textcoords='offset points',
-                    ha='right' if steep else 'center', fontsize=7)
+        ax.annotate(f'{value:.1f}', (r['gpus'], value), xytext=(-6, -3) if steep else (0, 5),
+                    textcoords='offset points', ha='right' if steep else 'center', fontsize=7)
     ax.axhline(100, color=GRAY, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_ylim(0, 112)
     ax.set_title('efficiency against GPUs that send nothing [%]')
@@ -44,7 +49,8 @@ def _seconds(ax, rows):
              ('sending, all', [r['sent'] for r in rows], COLOURS[4], '^', (0, (4, 2))),
              ('sending, exposed', [r['exposed'] for r in rows], COLOURS[1], 'v', '-'))
     for label, values, colour, marker, style in lines:
-        ax.plot([r['gpus'] for r in rows], values, color=colour, marker=marker, markersize=4, linestyle=style, label=label)
+        ax.plot([r['gpus'] for r in rows], values, color=colour, marker=marker, markersize=4, linestyle=style,
+                label=label)
     ax.set_yscale('log')
     low, high = ax.get_ylim()
     ax.set_ylim(low, high * (high / low) ** 0.22)  # room for the legend

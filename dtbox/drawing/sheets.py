@@ -1,23 +1,26 @@
-"""Sheets of pictures: inputs above reconstructions, enlarged pixel by pixel so that small pictures can be judged.
+"""Sheets of images: inputs above reconstructions, enlarged pixel by pixel so that small images can be judged.
 
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3] (see `to_uint8`).
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from dtbox.files import replacing
 
 TILE = 192
-"""Pixels that an enlarged picture has at most; larger pictures are shown as they are."""
+"""Pixels that an enlarged image has at most; larger images are shown as they are."""
 
 WIDTH = 1760
 """Pixels that a sheet is wide at most, unless one column or a line of text needs more."""
 
 FULL = 0.25
-"""Absolute difference, as a share of the range, that is drawn white."""
+"""Absolute difference, as a fraction of the range, that is drawn white."""
 
 INK, PALE, EDGE = (20, 20, 20), (100, 100, 100), (215, 215, 215)
 GAP, MARGIN, LABELS = 6, 20, 120
@@ -25,12 +28,12 @@ GAP, MARGIN, LABELS = 6, 20, 120
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that belong together.
+    """Images that belong together.
 
     Attributes:
         title: line above them.
         inputs, reconstructions: uint8 [n, H, W, 3].
-        captions: n lines, each below its picture.
+        captions: n lines, each below its image.
     """
     title: str
     inputs: Any
@@ -38,33 +41,35 @@ class Group:
     captions: Sequence[str]
 
 
-def to_uint8(images):
+def to_uint8(images: torch.Tensor) -> np.ndarray:
     """Turn a tensor [n, 3, H, W] in [-1, 1] (clamped) into uint8 [n, H, W, 3]."""
     images = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
     return images.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
 
 
-def zoom_of(height, width, tile=TILE):
-    """Return how many times a picture is enlarged: as far as it stays within `tile` pixels."""
+def zoom_of(height: int, width: int, tile: int = TILE) -> int:
+    """Return how many times an image is enlarged: as far as it stays within `tile` pixels."""
     return max(1, tile // max(height, width))
 
 
-def difference(inputs, reconstructions):
-    """Return the absolute difference, averaged over channels, as gray uint8 [n, H, W, 3]: 0 black, `FULL` of the range and more white."""
+def difference(inputs: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Return the absolute difference, averaged over channels, as gray uint8 [n, H, W, 3]: 0 black, `FULL` of the range
+    and more white."""
     gap = np.abs(inputs.astype(np.float32) - reconstructions).mean(-1, keepdims=True) / 255
     return np.repeat((np.clip(gap / FULL, 0, 1) * 255).round().astype(np.uint8), 3, axis=-1)
 
 
-def draw_sheet(groups, path, title, note='', differences=False, tile=TILE):
-    """Draw groups of pictures: a row of inputs, a row of reconstructions below it.
+def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', differences: bool = False,
+               tile: int = TILE) -> None:
+    """Draw groups of images: a row of inputs, a row of reconstructions below it.
 
     Args:
-        groups: list of `Group`, all pictures of one size.
+        groups: list of `Group`, all images of one size.
         path: PNG to write or replace.
         title: line at the top.
         note: smaller line below it.
         differences: add a row with the absolute differences.
-        tile: pixels that an enlarged picture has at most.
+        tile: pixels that an enlarged image has at most.
     """
     height, width = groups[0].inputs.shape[1:3]
     zoom = zoom_of(height, width, tile)
@@ -73,9 +78,11 @@ def draw_sheet(groups, path, title, note='', differences=False, tile=TILE):
     if differences:
         note += f'{" " * bool(note)}Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the range or more.'
     names = ('input', 'reconstruction', 'difference')[:2 + differences]
-    blocks = [(g, start, min(start + columns, len(g.inputs))) for g in groups for start in range(0, len(g.inputs), columns)]
+    blocks = [(g, start, min(start + columns, len(g.inputs))) for g in groups
+              for start in range(0, len(g.inputs), columns)]
     block = len(names) * (tile[1] + GAP) + 30
-    size = (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, MARGIN + 36 + 28 * bool(note) + 38 * len(groups) + block * len(blocks))
+    size = (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, MARGIN + 36 + 28 * bool(note) + 38 * len(groups)
+            + block * len(blocks))
     size = (max(size[0], _needed(title, note, groups)), size[1])
     sheet = Image.new('RGB', size, 'white')
     pen = ImageDraw.Draw(sheet)
@@ -95,7 +102,7 @@ def draw_sheet(groups, path, title, note='', differences=False, tile=TILE):
     _save(sheet, path)
 
 
-def draw_pair(image, reconstruction, path, caption=''):
+def draw_pair(image: np.ndarray, reconstruction: np.ndarray, path: str, caption: str = '') -> None:
     """Draw one input beside its reconstruction.
 
     Args:
@@ -118,17 +125,17 @@ def draw_pair(image, reconstruction, path, caption=''):
 
 def _draw_block(sheet, pen, corner, rows, captions, tile):
     left, top = corner
-    for name, pictures in rows:
+    for name, images in rows:
         pen.text((left, top + tile[1] // 2), name, PALE, font(15), anchor='lm')
-        for i, picture in enumerate(pictures):
-            _paste(sheet, pen, picture, (left + LABELS + i * (tile[0] + GAP), top), tile)
+        for i, image in enumerate(images):
+            _paste(sheet, pen, image, (left + LABELS + i * (tile[0] + GAP), top), tile)
         top += tile[1] + GAP
     for i, caption in enumerate(captions):
         pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, font(15), anchor='mt')
 
 
 def _columns(count, width):
-    """How many of `count` pictures stand side by side: as many as fit, and no shorter last line than there must be."""
+    """How many of `count` images stand side by side: as many as fit, and no shorter last line than there must be."""
     most = max(1, (WIDTH - LABELS - 2 * MARGIN + GAP) // (width + GAP))
     lines = -(-count // most)
     return -(-count // lines)
@@ -141,13 +148,13 @@ def _needed(title, note, groups):
 
 
 def _paste(sheet, pen, pixels, corner, tile):
-    """Enlarge a picture and put it down, with a thin edge that shows where a white background ends."""
+    """Enlarge an image and put it down, with a thin edge that shows where a white background ends."""
     left, top = corner
     sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, Image.Resampling.NEAREST), corner)
     pen.rectangle((left - 1, top - 1, left + tile[0], top + tile[1]), outline=EDGE)
 
 
-def font(size):
+def font(size: int) -> ImageFont.FreeTypeFont:
     """Return the typeface of the sheets in a size in pixels."""
     return ImageFont.load_default(size)
 

@@ -1,10 +1,13 @@
-"""Strips of held-out pictures as a run leaves them, and contact sheets that put those of several runs together.
+"""Strips of held-out images as a run leaves them, and contact sheets that put those of several runs together.
 
 Legend: n images, H and W pixels; images are uint8 arrays [n, H, W, 3].
 """
+from __future__ import annotations
+
 import json
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
@@ -18,16 +21,18 @@ STRIP = 'dtbox strip'
 
 GAP, MARGIN = 4, 14
 MOST = 24_000_000
-"""Pixels of the pictures on a contact sheet, or so; larger pictures are made smaller, since a file of more takes long to write and to open."""
+"""Pixels of the images on a contact sheet, or so; larger images are made smaller, since a file of more takes long to
+write and to open."""
 
 
-def write_strip(inputs, reconstructions, path, names):
-    """Write pictures as they are, for programs that put them together anew: inputs in the top row, reconstructions in the bottom row, no margins.
+def write_strip(inputs: np.ndarray, reconstructions: np.ndarray, path: str, names: Sequence) -> None:
+    """Write images as they are, for programs that put them together again: inputs in the top row, reconstructions in
+    the bottom row, no margins.
 
     Args:
         inputs, reconstructions: uint8 [n, H, W, 3].
         path: PNG to write or replace.
-        names: n lists of text that tell the pictures apart (such as set and key), kept in the file.
+        names: n lists of text that tell the images apart (such as set and key), kept in the file.
     """
     rows = [np.concatenate(list(row), axis=1) for row in (inputs, reconstructions)]
     info = PngImagePlugin.PngInfo()
@@ -36,7 +41,7 @@ def write_strip(inputs, reconstructions, path, names):
         Image.fromarray(np.concatenate(rows)).save(temporary, format='PNG', pnginfo=info, optimize=True)
 
 
-def read_strip(path):
+def read_strip(path: str) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
     """Return (inputs, reconstructions, names) of a file of `write_strip`; names are tuples.
 
     Raises:
@@ -48,21 +53,23 @@ def read_strip(path):
             pixels = np.asarray(image.convert('RGB'))
         rows = [np.stack(np.split(row, len(names), axis=1)) for row in np.split(pixels, 2)]
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as e:
-        raise InputError(f'{path} is no strip of pictures with their reconstructions ({type(e).__name__}: {e}).') from e
+        raise InputError(f'{path} is not a strip of images with their reconstructions ({type(e).__name__}: '
+                         f'{e}).') from e
     return (*rows, names)
 
 
-def draw_contact_sheet(rows, path, title, tile=96):
-    """Draw rows of pictures, each with a label on its left.
+def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray]], path: str, title: str, tile: int = 96) -> None:
+    """Draw rows of images, each with a label on its left.
 
     Args:
         rows: list of (label, images), the same number of images of one size in each.
         path: PNG to write or replace.
         title: line at the top.
-        tile: pixels that an enlarged picture has at most; larger pictures are shown as they are, unless all of them have more than `MOST` pixels.
+        tile: pixels that an enlarged image has at most; larger images are shown as they are, unless all of them have
+            more than `MOST` pixels.
 
     Returns:
-        how many times the sides of the pictures were made smaller: 1 where they were not.
+        how many times the sides of the images were made smaller: 1 where they were not.
     """
     count, height, width = rows[0][1].shape[:3]
     shrink = math.ceil((len(rows) * count * height * width / MOST) ** 0.5)
@@ -78,11 +85,12 @@ def draw_contact_sheet(rows, path, title, tile=96):
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), title, INK, large)
     for r, ((_, images), label) in enumerate(zip(rows, lines)):
-        pen.multiline_text((MARGIN, top + (step[1] - GAP) // 2), '\n'.join(label), PALE if r == 0 else INK, face, anchor='lm', spacing=1)
+        pen.multiline_text((MARGIN, top + (step[1] - GAP) // 2), '\n'.join(label), PALE if r == 0 else INK, face,
+                           anchor='lm', spacing=1)
         for c, image in enumerate(images):
             left = MARGIN + room + c * step[0]
-            picture = Image.fromarray(np.ascontiguousarray(image)).reduce(shrink)
-            sheet.paste(picture.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top))
+            image = Image.fromarray(np.ascontiguousarray(image)).reduce(shrink)
+            sheet.paste(image.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (left, top))
             pen.rectangle((left - 1, top - 1, left + width * zoom, top + height * zoom), outline=EDGE)
         top += step[1]
     with replacing(path) as temporary:
@@ -93,16 +101,16 @@ def draw_contact_sheet(rows, path, title, tile=96):
 def _wrapped(label, face, width, most):
     """Break a label into at most `most` lines of `width` pixels; an ellipsis stands for what is left over."""
     pieces = re.split(r'(?<=[ _-])', label)
-    found = ['']
+    lines = ['']
     for piece in pieces:
-        if found[-1] and face.getlength(found[-1] + piece.rstrip()) > width:
-            found.append('')
-        found[-1] += piece
-    found = [line.strip() for line in found]
-    cut = len(found) > most
-    found = found[:most]
-    for i, line in enumerate(found):
+        if lines[-1] and face.getlength(lines[-1] + piece.rstrip()) > width:
+            lines.append('')
+        lines[-1] += piece
+    lines = [line.strip() for line in lines]
+    cut = len(lines) > most
+    lines = lines[:most]
+    for i, line in enumerate(lines):
         while len(line) > 1 and face.getlength(line) > width:
             line = line.rstrip('…')[:-1] + '…'
-        found[i] = line
-    return [*found[:-1], found[-1] + ' …'] if cut else found
+        lines[i] = line
+    return [*lines[:-1], lines[-1] + ' …'] if cut else lines

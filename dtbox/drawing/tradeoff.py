@@ -1,4 +1,6 @@
 """Variants in the plane of two metrics, with the Pareto front and labels that do not cover each other."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
@@ -32,7 +34,8 @@ class Point:
     front: bool = False
 
 
-def draw_tradeoff(points, paths, names, lower):
+def draw_tradeoff(points: Sequence[Point], paths: Sequence[str], names: tuple[str, str],
+                  lower: tuple[bool, bool]) -> list[str]:
     """Draw variants in the plane of two metrics, with the Pareto front.
 
     Args:
@@ -61,12 +64,15 @@ def _spread(ax, points, size):
     """Seeds, intervals and means of all points, in as few artists as there are markers."""
     seeds = [(xy, p.look.colour) for p in points if len(p.seeds) > 1 for xy in p.seeds]
     if seeds:
-        ax.scatter(*zip(*(xy for xy, _ in seeds)), s=7, c=[colour for _, colour in seeds], alpha=0.45, linewidths=0, zorder=2)
+        ax.scatter(*zip(*(xy for xy, _ in seeds)), s=7, c=[colour for _, colour in seeds], alpha=0.45, linewidths=0,
+                   zorder=2)
     for k, lines in ((0, ax.hlines), (1, ax.vlines)):
-        bars = [(p.mean[1 - k], p.mean[k] - p.half[k], p.mean[k] + p.half[k], p.look.colour) for p in points if p.half[k] is not None]
+        bars = [(p.mean[1 - k], p.mean[k] - p.half[k], p.mean[k] + p.half[k], p.look.colour) for p in points
+                if p.half[k] is not None]
         if bars:
             at, low, high, colours = zip(*bars)
-            lines(at, low, high, colors=list(colours), alpha=0.4, linewidth=0.9, zorder=2)  # two in a tuple would be a colour and its alpha
+            # two in a tuple would be a colour and its alpha
+            lines(at, low, high, colors=list(colours), alpha=0.4, linewidth=0.9, zorder=2)
     for marker in dict.fromkeys(p.look.marker for p in points):
         mine = [p for p in points if p.look.marker == marker]
         ax.scatter(*zip(*(p.mean for p in mine)), marker=marker, s=size ** 2, c=[p.look.colour for p in mine],
@@ -77,7 +83,8 @@ def _front(ax, front, lower):
     """The edge of what the front dominates: a step line through its points."""
     front = sorted((p.mean for p in front), key=lambda m: (-m[0] if lower[0] else m[0], m[1]))
     if len(front) > 1:
-        ax.step(*zip(*front), where='pre', color=GRAY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5, label='Pareto front')
+        ax.step(*zip(*front), where='pre', color=GRAY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5,
+                label='Pareto front')
 
 
 def _limits(ax, points):
@@ -101,9 +108,10 @@ def _label(figure, ax, points):
     points = sorted(points, key=lambda p: not p.front)
     at = ax.transData.transform([p.mean for p in points])
     size = 7 if len(points) <= KEYED else 6
-    halo = [withStroke(linewidth=1.8, foreground='white', alpha=0.85)] if any(h is not None for p in points for h in p.half) else None
-    texts = [ax.annotate(p.label, p.mean, xytext=(0, 0), textcoords='offset points', va='bottom', ha='left', fontsize=size,
-                         color=_ink(p.look.colour), zorder=5, path_effects=halo) for p in points]
+    halo = [withStroke(linewidth=1.8, foreground='white', alpha=0.85)] if any(h is not None for p in points
+                                                                              for h in p.half) else None
+    texts = [ax.annotate(p.label, p.mean, xytext=(0, 0), textcoords='offset points', va='bottom', ha='left',
+                         fontsize=size, color=_ink(p.look.colour), zorder=5, path_effects=halo) for p in points]
     sizes = [(box.width + 2, box.height + 1) for box in (t.get_window_extent(renderer) for t in texts)]
     edge = ax.get_window_extent(renderer)
     marks = [(x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at]

@@ -1,4 +1,7 @@
 """How the variants of an experiment look: colour, marker and line, the same in every plot."""
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtbox.drawing.style import COLOURS
@@ -17,8 +20,9 @@ class Look:
     line: object
 
 
-def looks(count):
-    """Return `count` looks: seven colours by four lines while that suffices, else colours of a scale in the order of the variants."""
+def looks(count: int) -> list[Look]:
+    """Return `count` looks: seven colours by four lines while that suffices, else colours of a scale in the order of
+    the variants."""
     if count <= TOLD_APART:
         n = len(COLOURS)
         return [Look(COLOURS[i % n], MARKERS[(i + i // n) % len(MARKERS)], LINES[i // n]) for i in range(count)]
@@ -28,8 +32,9 @@ def looks(count):
     return [Look(to_hex(scale(0.95 * i / (count - 1))), MARKERS[i % len(MARKERS)], '-') for i in range(count)]
 
 
-def visible(values, bars):
-    """Return the limits of an axis that shows every value, and as much of the intervals as does not push the values together.
+def visible(values: Sequence[float], bars: Sequence[float]) -> tuple[float, float]:
+    """Return the limits of an axis that shows every value, and as much of the intervals as does not push the values
+    together.
 
     Args:
         values: numbers.

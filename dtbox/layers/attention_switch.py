@@ -1,5 +1,9 @@
 """One switch for the attention of a whole model, what timm, open_clip and torch compute included."""
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -9,11 +13,11 @@ from dtbox.errors import InputError
 from dtbox.layers.attention import check_backend
 
 
-def switch_attention(module, name):
+def switch_attention(module: nn.Module, name: str) -> int:
     """Let every attention below a module be computed by a backend; weights and their names stay as they are.
 
-    Reaches dtbox's own projections and decoders, timm's `Attention`, `AttentionPoolLatent` and `EvaAttention`, and torch's `MultiheadAttention` as
-    open_clip uses it (self-attention, batch first or not).
+    Reaches dtbox's own projections and decoders, timm's `Attention`, `AttentionPoolLatent` and `EvaAttention`, and
+    torch's `MultiheadAttention` as open_clip uses it (self-attention, batch first or not).
 
     Args:
         module: nn.Module, changed in place.
@@ -28,7 +32,8 @@ def switch_attention(module, name):
     from timm.models.eva import EvaAttention
     from timm.models.vision_transformer import Attention, AttentionPoolLatent
     backend, count = check_backend(name), 0
-    ours = {Attention: TimmAttention(), AttentionPoolLatent: TimmPool(), EvaAttention: TimmEva(), nn.MultiheadAttention: TorchAttention()}
+    ours = {Attention: TimmAttention(), AttentionPoolLatent: TimmPool(), EvaAttention: TimmEva(),
+            nn.MultiheadAttention: TorchAttention()}
     for part in module.modules():
         if hasattr(part, 'attend') and callable(part.attend) and not isinstance(part.attend, nn.Module):
             part.attend = backend
@@ -42,7 +47,7 @@ def switch_attention(module, name):
 class _Forward:
     """A forward that calls `module.attend` in place of what the library calls."""
 
-    def bound(self, module):
+    def bound(self, module: nn.Module) -> Callable:
         """Return `forward` of one module."""
         return _Bound(self, module)
 
@@ -50,7 +55,7 @@ class _Forward:
 class _Bound:
     """A forward bound to its module; unlike a closure, it can be copied and pickled along with it."""
 
-    def __init__(self, rule, module):
+    def __init__(self, rule: Any, module: nn.Module):
         self.rule, self.module = rule, module
 
     def __call__(self, *args, **kwargs):
@@ -67,7 +72,9 @@ class TimmAttention(_Forward):
         b, n, _ = x.shape
         gate = m.gate(x).sigmoid() if getattr(m, 'gate', None) is not None else None
         q, k, v = m.qkv(x).reshape(b, n, 3, m.num_heads, m.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        x = m.norm(m.attend(m.q_norm(q), m.k_norm(k), v, causal=is_causal, bias=attn_mask).transpose(1, 2).reshape(b, n, -1))
+        x = m.norm(m.attend(m.q_norm(q), m.k_norm(k), v, causal=is_causal, bias=attn_mask).transpose(1, 2).reshape(b,
+                                                                                                                   n,
+                                                                                                                   -1))
         return m.proj_drop(m.proj(x if gate is None else x * gate))
 
 
@@ -102,7 +109,8 @@ class TimmEva(_Forward):
         q, k = m.q_norm(q), m.k_norm(k)
         if rope is not None:
             p, half = m.num_prefix_tokens, getattr(m, 'rotate_half', False)
-            q, k = (torch.cat([t[:, :, :p], apply_rot_embed_cat(t[:, :, p:], rope, half=half)], dim=2).type_as(v) for t in (q, k))
+            q, k = (torch.cat([t[:, :, :p], apply_rot_embed_cat(t[:, :, p:], rope, half=half)], dim=2).type_as(v)
+                    for t in (q, k))
         x = m.norm(m.attend(q, k, v, causal=is_causal, bias=attn_mask).transpose(1, 2).reshape(b, n, -1))
         return m.proj_drop(m.proj(x if gate is None else x * gate))
 
@@ -111,12 +119,15 @@ class TorchAttention(_Forward):
     """torch.nn.MultiheadAttention with packed projections and no key padding, as open_clip's blocks call it."""
 
     def __call__(self, m, query, key, value, need_weights=False, attn_mask=None, **kwargs):
-        wrong = [k for k, given in kwargs.items() if given not in (None, False, True) or k == 'key_padding_mask' and given is not None]
+        wrong = [k for k, given in kwargs.items() if given not in (None, False, True) or k == 'key_padding_mask'
+                 and given is not None]
         if need_weights or wrong or m.in_proj_weight is None or m.bias_k is not None:
-            raise InputError('this MultiheadAttention is called in a way that only PyTorch itself computes (weights, padding masks, extra keys); '
+            raise InputError('this MultiheadAttention is called in a way that only PyTorch itself computes (weights, '
+                             'padding masks, extra keys); '
                              "choose the attention backend 'sdpa'.", 'attention')
         parts = [F.linear(t, w, b) for t, w, b in zip((query, key, value), m.in_proj_weight.chunk(3),
-                                                      m.in_proj_bias.chunk(3) if m.in_proj_bias is not None else (None,) * 3)]
+                                                      m.in_proj_bias.chunk(3) if m.in_proj_bias is not None else (None,
+                                                      ) * 3)]
         first = m.batch_first
         q, k, v = ((t if first else t.transpose(0, 1)).unflatten(-1, (m.num_heads, -1)).transpose(1, 2) for t in parts)
         if attn_mask is not None and attn_mask.dtype == torch.bool:

@@ -1,10 +1,14 @@
-"""Convolution blocks of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941), as DualToken's decoder uses them.
+"""Convolution blocks of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941), as DualToken's decoder
+uses them.
 
-Legend: B batch, C channels, H and W height and width in pixels. GroupNorm has 32 groups and eps 1e-6 everywhere; there is no time embedding
-and no dropout. Parameter names are the published ones, so that checkpoints load without renaming.
+Legend: B batch, C channels, H and W height and width in pixels. GroupNorm has 32 groups and eps 1e-6 everywhere; there
+is no time embedding and no dropout. Parameter names are the published ones, so that checkpoints load without renaming.
 """
+from __future__ import annotations
+
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.layers.attention import sdpa
@@ -13,7 +17,7 @@ from dtbox.layers.recompute import run
 GROUPS = 32
 
 
-def group_norm(channels):
+def group_norm(channels: int) -> nn.GroupNorm:
     """Return GroupNorm(32, eps 1e-6) over `channels`; `InputError` where 32 does not divide them."""
     if channels < 1 or channels % GROUPS:
         low = max(channels // GROUPS, 1) * GROUPS
@@ -22,7 +26,7 @@ def group_norm(channels):
     return nn.GroupNorm(GROUPS, channels, eps=1e-6)
 
 
-def conv3x3(in_channels, out_channels, stride=1):
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """Return a 3x3 convolution, padding 1, with bias."""
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
 
@@ -36,7 +40,7 @@ class ResidualConv(nn.Module):
         first_kernel: size of the first convolution: 3, or 1 as in DualToken's post-quantization block.
     """
 
-    def __init__(self, in_channels, out_channels, first_kernel=3):
+    def __init__(self, in_channels: int, out_channels: int, first_kernel: int = 3):
         super().__init__()
         self.norm1 = group_norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2)
@@ -44,7 +48,7 @@ class ResidualConv(nn.Module):
         self.conv2 = conv3x3(out_channels, out_channels)
         self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B,C,H,W] -> [B,C',H,W]."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
@@ -58,7 +62,7 @@ class SpatialAttention(nn.Module):
         channels: C, a multiple of 32.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.norm = group_norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
@@ -67,7 +71,7 @@ class SpatialAttention(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
         self.attend = sdpa
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B,C,H,W] -> [B,C,H,W]."""
         h = self.norm(x)
         q, k, v = (f(h).flatten(2).transpose(1, 2).unsqueeze(1) for f in (self.q, self.k, self.v))
@@ -82,13 +86,13 @@ class Middle(nn.Module):
         channels: C, a multiple of 32.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.block_1 = ResidualConv(channels, channels)
         self.attn_1 = SpatialAttention(channels)
         self.block_2 = ResidualConv(channels, channels)
 
-    def forward(self, x, recompute=False):
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
         """x [B,C,H,W] -> [B,C,H,W]; `recompute` drops the activations and computes them again in the backward pass."""
         for part in (self.block_1, self.attn_1, self.block_2):
             x = run(part, x, recompute)
@@ -102,11 +106,11 @@ class Downsample(nn.Module):
         channels: C.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B,C,H,W], H and W even -> [B,C,H/2,W/2]."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
@@ -118,10 +122,10 @@ class Upsample(nn.Module):
         channels: C.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv = conv3x3(channels, channels)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B,C,H,W] -> [B,C,2H,2W]."""
         return self.conv(F.interpolate(x, scale_factor=2, mode='nearest'))

@@ -1,4 +1,6 @@
 """Gradient estimators: how the gradient of a quantized feature reaches the feature it came from."""
+from __future__ import annotations
+
 import torch.nn.functional as F
 
 from dtbox.registry import ESTIMATORS
@@ -15,16 +17,18 @@ class StraightThrough:
 
 @ESTIMATORS.register_module()
 class RotationTrick:
-    """Rotate and scale the gradient (arXiv 2410.06424, section 4.2): value q = (|q| / |z|) R z with R, |q| / |z| held constant.
+    """Rotate and scale the gradient (arXiv 2410.06424, section 4.2): value q = (|q| / |z|) R z with R, |q| / |z| held
+    constant.
 
-    R is the rotation from the direction of z to that of q, as two reflections (equation 4): R = I - 2 r r^T + 2 q^ z^^T, with r the
-    direction of z^ + q^. The angle between gradient and q is the one that arrives between gradient and z.
+    R is the rotation from the direction of z to that of q, as two reflections (equation 4): R = I - 2 r r^T + 2 q^
+    z^^T, with r the direction of z^ + q^. The angle between gradient and q is the one that arrives between gradient and
+    z.
 
     Args:
         eps: least length that a feature is divided by.
     """
 
-    def __init__(self, eps=1e-6):
+    def __init__(self, eps: float = 1e-6):
         self.eps = eps
 
     def __call__(self, z, quantized):

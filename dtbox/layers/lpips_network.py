@@ -1,14 +1,18 @@
 """LPIPS (arXiv 1801.03924): distance of deep features, weighted per channel as people judge.
 
-The package `lpips` brings the input scaling, the taps and the linear weights (v0.1); the trunk's ImageNet weights come from a file,
-because no internet is assumed.
+The package `lpips` brings the input scaling, the taps and the linear weights (v0.1); the trunk's ImageNet weights come
+from a file, because no internet is assumed.
 
-Deviation on purpose: where all channels of a position are zero, the package's gradient is NaN and ours is 0; values are equal.
+Deviation on purpose: where all channels of a position are zero, the package's gradient is NaN and ours is 0; values are
+equal.
 """
+from __future__ import annotations
+
 import os
 import warnings
 
 import torch
+from torch import Tensor, nn
 
 from dtbox.errors import InputError, closest, need_package
 from dtbox.layers.feature_distance import unit_distance
@@ -21,12 +25,12 @@ SMALLEST = dict(vgg=16, alex=31, squeeze=17)
 """Least image side in pixels that leaves a pixel to the deepest tap."""
 
 
-def unit(features, dim):
+def unit(features: Tensor, dim: int) -> Tensor:
     """Scale to length 1 along `dim`; an all-zero vector stays zero, with a zero gradient rather than NaN."""
     return features / (torch.linalg.vector_norm(features, dim=dim, keepdim=True) + 1e-10)
 
 
-def open_network(net, weights, who):
+def open_network(net: str, weights: str | None, who: str) -> nn.Module:
     """Build the frozen network from a file or a download.
 
     Args:
@@ -40,29 +44,30 @@ def open_network(net, weights, who):
     if net not in URLS:
         raise InputError(f'`net` is {net!r}.{closest(net, URLS)} Expected one of: {", ".join(URLS)}.', 'net')
     if not weights:
-        raise InputError(f'{who} needs `weights`: the path of torchvision\'s file {os.path.basename(URLS[net])} ({URLS[net]}), or "download" '
-                         'to fetch it once; a random network is never used in its place.', 'weights')
+        raise InputError(f'{who} needs `weights`: the path of torchvision\'s file {os.path.basename(URLS[net])} '
+                         f'({URLS[net]}), or "download" to fetch it once; a random network is never used in its '
+                         'place.', 'weights')
     return build_network(net, URLS[net] if weights == 'download' else str(weights), who)
 
 
-def lpips(network, made, images):
+def lpips(network: nn.Module, reconstructions: Tensor, images: Tensor) -> Tensor:
     """LPIPS of each image.
 
     Args:
         network: as `open_network` returns it.
-        made, images: [B,3,H,W] in [-1, 1]; gradients reach `made` only.
+        reconstructions, images: [B,3,H,W] in [-1, 1]; gradients reach `reconstructions` only.
 
     Returns:
         [B].
     """
     with torch.no_grad():
         wanted = list(network.net(network.scaling_layer(images)))
-    got = network.net(network.scaling_layer(made))
+    got = network.net(network.scaling_layer(reconstructions))
     # one by one, so that each tap of the images is freed once it has been compared
     return sum(unit_distance(a, wanted.pop(0), lin.model[-1].weight.flatten()) for lin, a in zip(network.lins, got))
 
 
-def build_network(net, weights, who='LPIPS'):
+def build_network(net: str, weights: str, who: str = 'LPIPS') -> nn.Module:
     """Build the frozen network.
 
     Args:
@@ -84,14 +89,16 @@ def build_network(net, weights, who='LPIPS'):
     state = {key: _find(key, trunk, linear, scaling) for key in own}
     bad = [k for k, v in own.items() if state[k] is None or state[k].shape != v.shape]
     if bad:
-        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors are missing '
-                         f'or of another shape, such as {", ".join(bad[:3])}. Give the file that torchvision publishes ({URLS[net]}).')
+        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors '
+                         f'are missing or of another shape, such as {", ".join(bad[:3])}. Give the file that '
+                         f'torchvision publishes ({URLS[net]}).')
     network.load_state_dict({k: aligned(v.float()) for k, v in state.items()}, assign=True)
     return network.requires_grad_(False).eval()
 
 
 def _find(key, trunk, linear, scaling):
-    """Return the tensor that belongs to `key` of an lpips.LPIPS (net.slice1.0.weight, lins.0.model.1.weight, lin0..., ...), or None."""
+    """Return the tensor that belongs to `key` of an lpips.LPIPS (net.slice1.0.weight, lins.0.model.1.weight, lin0...,
+    ...), or None."""
     room, rest = key.split('.', 1)
     if room == 'net':
         return trunk.get('features.' + rest.split('.', 1)[1])

@@ -1,13 +1,17 @@
 """Projections between the encoder's width and the code width.
 
-`AttentionProjection` is the module of UniTok (arXiv 2502.20321) as DualToken (arXiv 2503.14324) uses it: heads are averaged
-on the way down, concatenated and causal on the way up. `MLPProjection` and `LinearProjection` are the plain choices.
+`AttentionProjection` is the module of UniTok (arXiv 2502.20321) as DualToken (arXiv 2503.14324) uses it: heads are
+averaged on the way down, concatenated and causal on the way up. `MLPProjection` and `LinearProjection` are the plain
+choices.
 
 Legend: B batch, N tokens, H heads, W head width. All map [B, N, in_dim] to [B, N, out_dim].
 """
+from __future__ import annotations
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.registry import ATTENTION, PROJECTIONS
@@ -16,14 +20,14 @@ from dtbox.registry import ATTENTION, PROJECTIONS
 class GatedMLP(nn.Module):
     """norm -> gelu_tanh(w0) * w1 -> w2, hidden width 2 x dim (DualToken's projection MLP)."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.w0 = nn.Linear(dim, 2 * dim)
         self.w1 = nn.Linear(dim, 2 * dim)
         self.w2 = nn.Linear(2 * dim, dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, dim] -> [B, N, dim]."""
         x = self.norm(x)
         return self.w2(F.gelu(self.w0(x), approximate='tanh') * self.w1(x))
@@ -36,7 +40,7 @@ class ProjectionAttention(nn.Module):
     Up or equal they are concatenated.
     """
 
-    def __init__(self, in_dim, out_dim, heads, causal, backend):
+    def __init__(self, in_dim: int, out_dim: int, heads: int, causal: bool, backend: str):
         super().__init__()
         self.heads, self.causal, self.out_dim = heads, causal, out_dim
         self.down = in_dim > out_dim
@@ -47,7 +51,7 @@ class ProjectionAttention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(out_dim, out_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, in_dim] -> [B, N, out_dim]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv_bn3hw = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.heads, -1))
@@ -72,7 +76,8 @@ class AttentionProjection(nn.Module):
         attention: name of the attention backend.
     """
 
-    def __init__(self, in_dim, out_dim, heads=None, causal=None, attention='sdpa'):
+    def __init__(self, in_dim: int, out_dim: int, heads: int | None = None, causal: bool | None = None,
+                 attention: str = 'sdpa'):
         super().__init__()
         large, small = max(in_dim, out_dim), min(in_dim, out_dim)
         if large % small:
@@ -89,7 +94,7 @@ class AttentionProjection(nn.Module):
         self.norm2 = nn.LayerNorm(out_dim)
         self.mlp = GatedMLP(out_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, in_dim] -> [B, N, out_dim]."""
         y = self.proj(self.norm3(x)) + self.attn(self.norm1(x))
         return y + self.mlp(self.norm2(y))
@@ -104,14 +109,14 @@ class MLPProjection(nn.Module):
         hidden: inner width; None takes the larger of the two.
     """
 
-    def __init__(self, in_dim, out_dim, hidden=None):
+    def __init__(self, in_dim: int, out_dim: int, hidden: int | None = None):
         super().__init__()
         hidden = hidden or max(in_dim, out_dim)
         self.norm = nn.LayerNorm(in_dim)
         self.fc1 = nn.Linear(in_dim, hidden)
         self.fc2 = nn.Linear(hidden, out_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, in_dim] -> [B, N, out_dim]."""
         return self.fc2(F.gelu(self.fc1(self.norm(x))))
 
@@ -125,12 +130,12 @@ class LinearProjection(nn.Module):
         norm: whether the input is layer-normalised first.
     """
 
-    def __init__(self, in_dim, out_dim, norm=True):
+    def __init__(self, in_dim: int, out_dim: int, norm: bool = True):
         super().__init__()
         self.norm = nn.LayerNorm(in_dim) if norm else nn.Identity()
         self.fc = nn.Linear(in_dim, out_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, in_dim] -> [B, N, out_dim]."""
         return self.fc(self.norm(x))
 
@@ -143,12 +148,12 @@ class NoProjection(nn.Module):
         in_dim, out_dim: widths, which must be equal.
     """
 
-    def __init__(self, in_dim, out_dim):
+    def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
         if in_dim != out_dim:
             raise InputError(f'NoProjection keeps the width, but it is asked to map {in_dim} to {out_dim} channels. '
                              f'Set the quantizer\'s dim to {in_dim}, or choose another projection.')
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B, N, dim] -> the same."""
         return x

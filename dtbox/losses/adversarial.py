@@ -1,13 +1,17 @@
-"""The adversarial terms and when and how strongly they act (hinge: arXiv 1705.02894; adaptive weight: VQGAN, arXiv 2012.09841).
+"""The adversarial terms and when and how strongly they act (hinge: arXiv 1705.02894; adaptive weight: VQGAN, arXiv
+2012.09841).
 
 DualToken (arXiv 2503.14324) uses a leaky hinge: logits beyond the margin still get 1 % of the gradient.
 """
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError, closest
@@ -15,28 +19,28 @@ from dtbox.losses.base import full
 from dtbox.registry import LOSSES
 
 
-def hinge(real, fake, slope=0.):
-    """0.5 * (mean f(1 - real) + mean f(1 + fake)), f a leaky ReLU.
+def hinge(real: Tensor, reconstruction: Tensor, slope: float = 0.) -> Tensor:
+    """0.5 * (mean f(1 - real) + mean f(1 + reconstruction)), f a leaky ReLU.
 
     Args:
-        real, fake: logits of any shape for real and for made images.
+        real, reconstruction: logits of any shape for images and for reconstructions.
         slope: of f below zero; 0 is the plain hinge.
     """
-    real, fake = full(real), full(fake)
-    return .5 * (F.leaky_relu(1 - real, slope).mean() + F.leaky_relu(1 + fake, slope).mean())
+    real, reconstruction = full(real), full(reconstruction)
+    return .5 * (F.leaky_relu(1 - real, slope).mean() + F.leaky_relu(1 + reconstruction, slope).mean())
 
 
-def leaky_hinge(real, fake):
+def leaky_hinge(real: Tensor, reconstruction: Tensor) -> Tensor:
     """Hinge with slope 0.01."""
-    return hinge(real, fake, slope=.01)
+    return hinge(real, reconstruction, slope=.01)
 
 
-def generator_term(fake):
-    """- mean of the logits for made images."""
-    return -full(fake).mean()
+def generator_term(reconstruction: Tensor) -> Tensor:
+    """- mean of the logits for reconstructions."""
+    return -full(reconstruction).mean()
 
 
-def adaptive_weight(nll_grad, gen_grad, low=.3, high=10.):
+def adaptive_weight(nll_grad: Tensor, gen_grad: Tensor, low: float = .3, high: float = 10.) -> Tensor:
     """clamp(|nll_grad| / (|gen_grad| + 1e-4), low, high), detached.
 
     Args:
@@ -66,10 +70,10 @@ class AdversarialLoss:
         against: criterion terms whose unweighted sum the adaptive weight compares with.
         discriminator_weight: factor of the discriminator's own term.
         later: None, or (iteration, factor): the discriminator's factor from that iteration on.
-        ramp: iterations from `start` on in which the generator's factor rises from 0 to `weight`, in equal steps (UniTok, arXiv 2502.20321); 0 sets
-            it at once.
-        per_rank: compare the gradients of each process by themselves (the published DualToken); otherwise their means over all processes, so that
-            the weight is that of one process with the global batch.
+        ramp: iterations from `start` on in which the generator's factor rises from 0 to `weight`, in equal steps
+            (UniTok, arXiv 2502.20321); 0 sets it at once.
+        per_rank: compare the gradients of each rank by themselves (the published DualToken); otherwise their means over
+            all ranks, so that the weight is that of one rank with the global batch.
     """
     kind: str = 'leaky_hinge'
     weight: float = .75
@@ -83,54 +87,58 @@ class AdversarialLoss:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: {", ".join(KINDS)}.')
+            raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: '
+                             f'{", ".join(KINDS)}.')
         if not math.isfinite(self.weight) or self.weight < 0 or self.start < 0:
-            raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or more.')
+            raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or '
+                             'more.')
         if self.ramp < 0:
             raise InputError(f'`ramp` is {self.ramp}; expected a number of iterations, 0 or more.')
         if self.adaptive is not None and not (len(self.adaptive) == 2 and 0 <= self.adaptive[0] <= self.adaptive[1]):
-            raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= high, or None.')
+            raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= '
+                             'high, or None.')
         if self.later is not None and len(self.later) != 2:
             raise InputError(f'`later` is {self.later!r}; expected (iteration, factor), or None.')
         if isinstance(self.against, str):
             object.__setattr__(self, 'against', (self.against,))
 
-    def active(self, iteration):
+    def active(self, iteration: int) -> bool:
         """Whether the discriminator takes part in `iteration` (from 0)."""
         return iteration >= self.start
 
-    def discriminator_factor(self, iteration):
+    def discriminator_factor(self, iteration: int) -> float:
         """Return the factor of the discriminator's term in `iteration`."""
         return self.later[1] if self.later and iteration >= self.later[0] else self.discriminator_weight
 
-    def generator_factor(self, iteration):
+    def generator_factor(self, iteration: int) -> float:
         """Return the factor of the generator's term in `iteration`."""
         return self.weight * (min(1.0, (iteration - self.start + 1) / self.ramp) if self.ramp else 1.0)
 
-    def discriminator_terms(self, real, fake, iteration):
+    def discriminator_terms(self, real: Tensor, reconstruction: Tensor, iteration: int) -> tuple[Tensor,
+                                                                                                 dict[str, Tensor]]:
         """Return what the discriminator minimises, and what to log.
 
         Args:
-            real, fake: logits for real and for made images, any shape.
+            real, reconstruction: logits for images and for reconstructions, any shape.
             iteration: counted from 0.
 
         Returns:
             (weighted scalar, dict with `discriminator` (not weighted), `logits_real`, `logits_fake` (means)).
         """
-        term = KINDS[self.kind](real, fake)
-        logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(fake).mean())
+        term = KINDS[self.kind](real, reconstruction)
+        logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(reconstruction).mean())
         return self.discriminator_factor(iteration) * term, {k: v.detach() for k, v in logs.items()}
 
-    def balance(self, nll, generator, share=1.0):
+    def balance(self, nll: Tensor, generator: Tensor, batch_weight: float = 1.0) -> Tensor:
         """Return the adaptive weight, a detached scalar (see `adaptive_weight`).
 
         Args:
             nll: gradient of the unweighted sum of the terms `against` at the decoder's last weight.
             generator: gradient of the generator's term there, of the same shape.
-            share: weight of this process's gradients among all (samples * processes / samples of all).
+            batch_weight: weight of the gradients of this rank among all ranks (samples * ranks / samples of all ranks).
         """
         if not self.per_rank and distributed.get_world_size() > 1:
-            both = torch.stack([full(nll), full(generator)]) * share
+            both = torch.stack([full(nll), full(generator)]) * batch_weight
             distributed.average_in_place(both)
             nll, generator = both.unbind(0)
         return adaptive_weight(nll, generator, *self.adaptive)

@@ -1,12 +1,19 @@
-"""The loss contract: what a tokenizer found -> named raw scalar terms. Weights are the criterion's business, not a loss's."""
+"""The loss contract: TokenizerOutput -> named raw scalar terms. Weights are the criterion's business, not a loss's."""
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError
+from dtbox.structures import Batch, TokenizerOutput
 
 
-def lookup(outputs, path):
-    """Return the field `path` (dotted, dict keys included) of a TokenizerOutput, or None where it is missing or None."""
+def lookup(outputs: TokenizerOutput, path: str) -> Any:
+    """Return the field `path` (dotted, dict keys included) of a TokenizerOutput, or None where it is missing or
+    None."""
     for part in path.split('.'):
         outputs = outputs.get(part) if isinstance(outputs, dict) else getattr(outputs, part, None)
         if outputs is None:
@@ -14,7 +21,7 @@ def lookup(outputs, path):
     return outputs
 
 
-def need(outputs, path, reader):
+def need(outputs: TokenizerOutput, path: str, reader: str) -> Any:
     """Return the field `path` of `outputs`; `InputError` where it is missing.
 
     Args:
@@ -32,16 +39,16 @@ def need(outputs, path, reader):
                      '(a head, a text tower, a teacher, a vocabulary of that name), or take the term out.')
 
 
-def full(tensor):
+def full(tensor: Tensor) -> Tensor:
     """Return `tensor` in float32 at least: half precision is widened, everything else stays the same object."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def same_shape(a, b, names, reader):
+def same_shape(a: Tensor, b: Tensor, names: tuple[str, str], reader: str) -> None:
     """Raise `InputError` unless tensors `a` and `b`, called `names`, have equal shapes."""
     if a.shape != b.shape:
-        raise InputError(f'{reader} compares `{names[0]}` {list(a.shape)} with `{names[1]}` {list(b.shape)}; their shapes must be equal. '
-                         'Check the sizes of the parts that make them.')
+        raise InputError(f'{reader} compares `{names[0]}` {list(a.shape)} with `{names[1]}` {list(b.shape)}; their '
+                         'shapes must be equal. Check the sizes of the parts that make them.')
 
 
 class Loss(nn.Module):
@@ -49,7 +56,8 @@ class Loss(nn.Module):
 
     Attributes:
         requires: dotted names of the TokenizerOutput fields that it reads.
-        names: terms it will return, or None where they follow from the tokenizer. No name contains "loss": MMEngine adds up whatever does.
+        names: terms it will return, or None where they follow from the tokenizer. No name contains "loss": MMEngine
+            adds up whatever does.
     """
     requires = ()
     names = None
@@ -57,7 +65,7 @@ class Loss(nn.Module):
     def __init__(self):
         super().__init__()  # a signature of its own: nn.Module's would hide a wrong argument from the registry's check
 
-    def forward(self, outputs, batch):
+    def forward(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the terms, in float32 under any autocast.
 
         Args:
@@ -70,18 +78,18 @@ class Loss(nn.Module):
         with torch.autocast(outputs.images.device.type, enabled=False):
             return self.terms(outputs, batch)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """As `forward`; autocast is off."""
         raise NotImplementedError
 
-    def bind(self, teacher):
+    def bind(self, teacher: Any) -> None:
         """Hand over the frozen teacher; a loss that asks it nothing ignores it."""
 
-    def read(self, outputs, path):
+    def read(self, outputs: TokenizerOutput, path: str) -> Tensor:
         """Return the tensor under `path` in float32; `InputError` where it is missing."""
         return full(need(outputs, path, type(self).__name__))
 
-    def read_pair(self, outputs, first, second):
+    def read_pair(self, outputs: TokenizerOutput, first: str, second: str) -> tuple[Tensor, Tensor]:
         """Return two tensors of equal shape in float32; `InputError` where one is missing or the shapes differ."""
         a, b = self.read(outputs, first), self.read(outputs, second)
         same_shape(a, b, (first, second), type(self).__name__)

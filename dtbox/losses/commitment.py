@@ -1,18 +1,26 @@
 """The quantizers' own terms, handed on under the names of their vocabularies."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
 from dtbox.losses.base import Loss, full, need
 from dtbox.registry import LOSSES
+from dtbox.structures import Batch, TokenizerOutput
 
 
 @LOSSES.register_module()
 class CommitmentLoss(Loss):
-    """Commitment of the encoder to its codes (VQ-VAE, arXiv 1711.00937), one term per vocabulary: `commitment_pixel`, ...
+    """Commitment of the encoder to its codes (VQ-VAE, arXiv 1711.00937), one term per vocabulary: `commitment_pixel`,
+    ...
 
     Args:
         vocabularies: names of those to take; None takes all whose quantizer has such a term (FSQ has none).
         kind: which of a quantizer's terms to hand on; the name in front of the vocabulary's.
     """
 
-    def __init__(self, vocabularies=None, kind='commitment'):
+    def __init__(self, vocabularies: Sequence[str] | None = None, kind: str = 'commitment'):
         super().__init__()
         if isinstance(vocabularies, str):
             vocabularies = (vocabularies,)
@@ -23,7 +31,7 @@ class CommitmentLoss(Loss):
             self.names = tuple(f'{kind}_{v}' for v in self.vocabularies)
             self.requires = tuple(f'losses.{v}.{kind}' for v in self.vocabularies)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         if self.vocabularies is not None:
             return {name: self.read(outputs, path) for name, path in zip(self.names, self.requires)}
@@ -32,7 +40,8 @@ class CommitmentLoss(Loss):
 
 @LOSSES.register_module()
 class QuantizerLoss(Loss):
-    """Every term that the quantizers report, at the weights that they give them among themselves: `commitment_pixel`, `codebook_pixel`, ...
+    """Every term that the quantizers report, at the weights that they give them among themselves: `commitment_pixel`,
+    `codebook_pixel`, ...
 
     What a recipe takes when its quantizer is to be swapped: a quantizer with an entropy term brings it along.
 
@@ -40,12 +49,13 @@ class QuantizerLoss(Loss):
         vocabularies: names of those to take; None takes all.
     """
 
-    def __init__(self, vocabularies=None):
+    def __init__(self, vocabularies: Sequence[str] | None = None):
         super().__init__()
         self.vocabularies = (vocabularies,) if isinstance(vocabularies, str) else vocabularies
         self.requires = ('losses',) if self.vocabularies is None else tuple(f'losses.{v}' for v in self.vocabularies)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         names = outputs.losses if self.vocabularies is None else self.vocabularies
-        return {f'{kind}_{v}': full(value) for v in names for kind, value in need(outputs, f'losses.{v}', 'QuantizerLoss').items()}
+        return {f'{kind}_{v}': full(value) for v in names
+                for kind, value in need(outputs, f'losses.{v}', 'QuantizerLoss').items()}

@@ -1,31 +1,39 @@
-"""Losses for image-text pairs: sigmoid (SigLIP, arXiv 2303.15343, equation 1) and softmax (CLIP, arXiv 2103.00020, figure 3).
+"""Losses for image-text pairs: sigmoid (SigLIP, arXiv 2303.15343, equation 1) and softmax (CLIP, arXiv 2103.00020,
+figure 3).
 
-Pairs are formed over the batches of all processes: each compares its own images (texts) with everybody's texts (images), and gradients reach
-those of the others, so that n processes equal one with the global batch (open_clip's `local_loss` with `gather_with_grad`). Equal texts are pairs
-of each other's images, unless `duplicates=False`.
+Pairs are formed over the batches of all ranks: each compares its own images (texts) with everybody's texts (images),
+and gradients reach those of the others, so that n ranks equal one with the global batch (open_clip's `local_loss` with
+`gather_with_grad`). Equal texts are pairs of each other's images, unless `duplicates=False`.
 
-Legend: B samples of this process, G of all processes.
+Legend: B samples of this rank, G of all ranks.
 """
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.losses.base import Loss
 from dtbox.losses.gather_embeddings import gather_embeddings
 from dtbox.registry import LOSSES
+from dtbox.structures import Batch, TokenizerOutput
 
 
-def same_text(own, all_texts, device):
-    """Return [B,G] bool: which of all texts equal which of a process's own."""
+def same_text(own: Sequence[str], all_texts: Sequence[str], device: torch.device) -> Tensor:
+    """Return [B,G] bool: which of all texts equal which of the texts of this rank."""
     index = {t: i for i, t in enumerate(dict.fromkeys(all_texts))}
-    rows, columns = (torch.tensor([index[t] for t in texts], dtype=torch.int64, device=device) for texts in (own, all_texts))
+    rows, columns = (torch.tensor([index[t] for t in texts], dtype=torch.int64, device=device)
+                     for texts in (own, all_texts))
     return rows[:, None] == columns[None]
 
 
-def compared(loss, outputs, batch):
-    """Return the cosines of this process's images with all texts and of its texts with all images, both [B,G], and which are pairs [B,G] bool."""
+def compared(loss: Loss, outputs: TokenizerOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the cosines of the images of this rank with all texts and of its texts with all images, both [B,G], and
+    which are pairs [B,G] bool."""
     name = type(loss).__name__
     if batch.texts is None:
         raise InputError(f'{name} needs a text for each image, and this batch has none. '
@@ -39,13 +47,15 @@ def compared(loss, outputs, batch):
     if loss.duplicates:
         pairs = same_text(texts, words, image.device)
     else:
-        pairs = torch.arange(own, device=image.device)[:, None] + first == torch.arange(len(words), device=image.device)[None]
+        pairs = torch.arange(own, device=image.device)[:, None] + first == torch.arange(len(words),
+                                                                                        device=image.device)[None]
     return image @ all_texts.T, text @ images.T, pairs
 
 
 @LOSSES.register_module()
 class SigmoidContrastiveLoss(Loss):
-    """-1/B sum_ij log sigmoid(y_ij * (exp(scale) * cos_ij + bias)), y = 1 for pairs and -1 for the rest (term `contrastive`).
+    """-1/B sum_ij log sigmoid(y_ij * (exp(scale) * cos_ij + bias)), y = 1 for pairs and -1 for the rest (term
+    `contrastive`).
 
     Args:
         duplicates: a text that is equal to an image's own text is its pair too, instead of a negative.
@@ -53,11 +63,11 @@ class SigmoidContrastiveLoss(Loss):
     requires = ('pooled', 'text_pooled', 'logit_scale', 'logit_bias')
     names = ('contrastive',)
 
-    def __init__(self, duplicates=True):
+    def __init__(self, duplicates: bool = True):
         super().__init__()
         self.duplicates = duplicates
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         cosines, _, pairs = compared(self, outputs, batch)
         scale, bias = (self.read(outputs, k).reshape(()) for k in ('logit_scale', 'logit_bias'))
@@ -67,7 +77,8 @@ class SigmoidContrastiveLoss(Loss):
 
 @LOSSES.register_module()
 class SoftmaxContrastiveLoss(Loss):
-    """Mean of both directions' cross-entropy of exp(scale) * cos (CLIP, arXiv 2103.00020; InfoNCE; term `contrastive`). The bias is not used.
+    """Mean of both directions' cross-entropy of exp(scale) * cos (CLIP, arXiv 2103.00020; InfoNCE; term `contrastive`).
+    The bias is not used.
 
     An image with several pairs, equal texts, has them as equally likely targets (UniCL, arXiv 2204.03610).
 
@@ -78,15 +89,20 @@ class SoftmaxContrastiveLoss(Loss):
     requires = ('pooled', 'text_pooled', 'logit_scale')
     names = ('contrastive',)
 
-    def __init__(self, duplicates=True, max_scale=100.0):
+    def __init__(self, duplicates: bool = True, max_scale: float = 100.0):
         super().__init__()
         if not max_scale > 0:
             raise InputError(f'`max_scale` is {max_scale!r}; expected a positive number.')
         self.duplicates, self.limit = duplicates, math.log(max_scale)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         *cosines, pairs = compared(self, outputs, batch)
         scale = self.read(outputs, 'logit_scale').reshape(()).clamp(max=self.limit).exp()
-        targets = pairs.to(scale.dtype) / pairs.sum(1, keepdim=True)  # being a pair is mutual: the same for images and for texts
-        return {'contrastive': sum(F.cross_entropy(scale * c, targets, reduction='sum') for c in cosines) / 2 / max(1, len(targets))}
+        # being a pair is mutual: the same for images and for texts
+        targets = pairs.to(scale.dtype) / pairs.sum(1, keepdim=True)
+        return {
+            'contrastive': sum(F.cross_entropy(scale * c, targets, reduction='sum') for c in cosines)
+            / 2
+            / max(1, len(targets))
+        }

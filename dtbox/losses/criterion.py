@@ -1,8 +1,11 @@
 """The one place where terms are weighed, summed and named."""
+from __future__ import annotations
+
 import contextlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Dict
+from typing import Any, Dict
 
 import torch
 import torch.nn as nn
@@ -11,6 +14,7 @@ from torch import Tensor
 from dtbox.errors import Diverged, InputError, closest
 from dtbox.losses.base import Loss, full, need
 from dtbox.registry import LOSSES
+from dtbox.structures import Batch, TokenizerOutput
 
 
 class NonFiniteLoss(Diverged):
@@ -20,15 +24,16 @@ class NonFiniteLoss(Diverged):
         terms: dict name -> value of the terms that are.
     """
 
-    def __init__(self, terms):
+    def __init__(self, terms: dict[str, float]):
         self.terms = terms
         listing = ', '.join(f'`{k}` is {v}' for k, v in terms.items())
-        super().__init__(f'{listing}. A lower learning rate or gradient clipping may help; so may a look at the last batch.')
+        super().__init__(f'{listing}. A lower learning rate or gradient clipping may help; so may a look at the last '
+                         'batch.')
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the criterion found.
+    """The terms of a step, as the criterion computes them.
 
     Attributes:
         total: scalar to minimise: the sum of `weighted`.
@@ -42,7 +47,7 @@ class Terms:
     owners: Dict[str, str] = field(default_factory=dict)
 
 
-def check_finite(terms):
+def check_finite(terms: Any) -> None:
     """Raise `NonFiniteLoss`, which names them, where terms are NaN or infinite.
 
     Args:
@@ -73,14 +78,15 @@ class Criterion(nn.Module):
     """Named losses with their weights.
 
     Args:
-        losses: dict name -> dict(type=..., weight=..., the loss's arguments), or None for an entry that a child config takes out.
-            `weight` (1 where it is missing) is a number for all terms of the loss, or a dict term -> number; 0 means: log only.
+        losses: dict name -> dict(type=..., weight=..., the loss's arguments), or None for an entry that a child config
+            takes out. `weight` (1 where it is missing) is a number for all terms of the loss, or a dict term -> number;
+            0 means: log only.
 
     Attributes:
         weights: dict name -> the entry's weight.
     """
 
-    def __init__(self, losses):
+    def __init__(self, losses: Mapping[str, dict | None]):
         super().__init__()
         if not isinstance(losses, dict):
             raise InputError(f'the criterion is {losses!r}; expected a dict name -> dict(type=..., weight=...).')
@@ -91,7 +97,8 @@ class Criterion(nn.Module):
                 with _at(name):
                     self._add(name, entry)
         if not self.weights:
-            raise InputError('the criterion has no losses; expected at least one entry name -> dict(type=..., weight=...).')
+            raise InputError('the criterion has no losses; expected at least one entry name -> dict(type=..., '
+                             'weight=...).')
         owners = {}
         for name, loss in self.losses.items():
             with _at(name):
@@ -101,16 +108,18 @@ class Criterion(nn.Module):
         if not isinstance(entry, dict):
             raise InputError(f'expected a dict with `type` and `weight`, got {entry!r}.')
         if not isinstance(name, str) or not name or '.' in name or hasattr(nn.ModuleDict, name):
-            raise InputError(f'{name!r} cannot be the name of a loss (no string, empty, with a dot, or reserved); choose another.')
+            raise InputError(f'{name!r} cannot be the name of a loss (no string, empty, with a dot, or reserved); '
+                             'choose another.')
         entry = dict(entry)
         weight = entry.pop('weight', 1.)
         for value in weight.values() if isinstance(weight, dict) else (weight,):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f'{weight!r} is no weight; expected a finite number, or a dict term -> number.', 'weight')
+                raise InputError(f'{weight!r} is not a weight; expected a finite number, or a dict term -> '
+                                 'number.', 'weight')
         loss = LOSSES.build(entry)
         if not isinstance(loss, Loss):
-            raise InputError(f'`{type(loss).__name__}` is no term of the criterion. An adversarial loss has its own place in the config; '
-                             'all others derive from dtbox.losses.base.Loss.')
+            raise InputError(f'`{type(loss).__name__}` is not a term of the criterion. An adversarial loss has its '
+                             'own place in the config; all others derive from dtbox.losses.base.Loss.')
         self.losses[name], self.weights[name] = loss, weight
 
     def _check(self, name, loss, owners):
@@ -122,14 +131,14 @@ class Criterion(nn.Module):
 
     def _claim(self, owners, term, name):
         if 'loss' in term.lower() or term == 'total':
-            raise InputError(f'the term `{term}` is called "total" or contains "loss", which MMEngine would add to the total '
-                             'a second time. Rename it.')
+            raise InputError(f'the term `{term}` is called "total" or contains "loss", which MMEngine would add to '
+                             'the total a second time. Rename it.')
         if term in owners:
-            raise InputError(f'the term `{term}` comes from `{owners[term]}` and from `{name}`; expected one loss per term. '
-                             'Take one out, or name its term otherwise.')
+            raise InputError(f'the term `{term}` comes from `{owners[term]}` and from `{name}`; expected one loss per '
+                             'term. Take one out, or name its term otherwise.')
         owners[term] = name
 
-    def weight(self, name, term):
+    def weight(self, name: str, term: str) -> float:
         """Return the weight of a term of the loss `name`."""
         weight = self.weights[name]
         if not isinstance(weight, dict):
@@ -143,20 +152,21 @@ class Criterion(nn.Module):
         weight = self.weights[name]
         for term in weight if isinstance(weight, dict) else ():
             if term not in terms:
-                raise InputError(f'`{term}` is no term of this loss.{closest(term, terms)} It has: {", ".join(terms) or "none"}.', 'weight')
+                raise InputError(f'`{term}` is not a term of this loss.{closest(term, terms)} It has: '
+                                 f'{", ".join(terms) or "none"}.', 'weight')
 
     @property
-    def requires(self):
+    def requires(self) -> list[str]:
         """Sorted dotted names of all the TokenizerOutput fields that the losses read."""
         return sorted({path for loss in self.losses.values() for path in loss.requires})
 
-    def bind(self, teacher):
+    def bind(self, teacher: Any) -> None:
         """Hand the frozen teacher to the losses that ask it something."""
         for name, loss in self.losses.items():
             with _at(name):
                 loss.bind(teacher)
 
-    def forward(self, outputs, batch):
+    def forward(self, outputs: TokenizerOutput, batch: Batch) -> Terms:
         """Compute, weigh and sum.
 
         Args:
@@ -191,10 +201,11 @@ class Criterion(nn.Module):
         self._no_leftover(name, terms)
         for term, value in terms.items():
             if not isinstance(value, Tensor) or value.numel() != 1:
-                raise InputError(f'the term `{term}` is {getattr(value, "shape", type(value).__name__)}; expected a scalar tensor.')
+                raise InputError(f'the term `{term}` is {getattr(value, "shape", type(value).__name__)}; expected a '
+                                 'scalar tensor.')
         return {term: full(value.reshape(())) for term, value in terms.items()}
 
     @staticmethod
-    def check_finite(terms):
+    def check_finite(terms: Any) -> None:
         """As the function of this module."""
         check_finite(terms)

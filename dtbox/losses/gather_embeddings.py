@@ -1,21 +1,25 @@
 """Embeddings of all ranks, with gradients that return to the rank of each."""
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox import distributed
 
 
 class _Gather(torch.autograd.Function):
-    """[M,D], the same M on every rank -> [M * ranks, D]; backward sums the gradients of all ranks with respect to these rows."""
+    """[M,D], the same M on every rank -> [M * ranks, D]; backward sums the gradients of all ranks with respect to these
+    rows."""
 
     @staticmethod
-    def forward(ctx, rows):
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         return torch.cat(distributed.gather_tensor(rows))
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous()
         distributed.sum_in_place(gradient)
         return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]

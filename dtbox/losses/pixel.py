@@ -1,6 +1,11 @@
 """Pixel losses: mean over all elements of the difference between reconstruction and input, both in [-1, 1]."""
+from __future__ import annotations
+
+from torch import Tensor
+
 from dtbox.losses.base import Loss
 from dtbox.registry import LOSSES
+from dtbox.structures import Batch, TokenizerOutput
 
 
 @LOSSES.register_module()
@@ -9,10 +14,10 @@ class L1Loss(Loss):
     requires = ('reconstructions', 'images')
     names = ('l1',)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
-        made, images = self.read_pair(outputs, *self.requires)
-        return {'l1': (made - images).abs().mean()}
+        reconstructions, images = self.read_pair(outputs, *self.requires)
+        return {'l1': (reconstructions - images).abs().mean()}
 
 
 @LOSSES.register_module()
@@ -21,7 +26,7 @@ class L2Loss(Loss):
     requires = ('reconstructions', 'images')
     names = ('l2',)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
-        made, images = self.read_pair(outputs, *self.requires)
-        return {'l2': (made - images).square().mean()}
+        reconstructions, images = self.read_pair(outputs, *self.requires)
+        return {'l2': (reconstructions - images).square().mean()}

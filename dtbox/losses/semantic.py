@@ -1,14 +1,19 @@
-"""Distillation of a frozen teacher's tokens and pooled output (DualToken, arXiv 2503.14324): mean squared error - mean cosine."""
+"""Distillation of a frozen teacher's tokens and pooled output (DualToken, arXiv 2503.14324): mean squared error - mean
+cosine."""
+from __future__ import annotations
+
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.losses.base import Loss
 from dtbox.registry import LOSSES
+from dtbox.structures import Batch, TokenizerOutput
 
 EPS = 1e-8
 """Floor of the norms under the cosine."""
 
 
-def distillation(student, teacher, mse=1., cosine=1.):
+def distillation(student: Tensor, teacher: Tensor, mse: float = 1., cosine: float = 1.) -> Tensor:
     """mse * mean((s - t)^2) - cosine * mean(cos(s, t)); cosine along the last axis.
 
     Args:
@@ -35,13 +40,14 @@ class SemanticLoss(Loss):
         name: name of the term.
     """
 
-    def __init__(self, vocabulary='semantic', mse=1., cosine=1., name='semantic_tokens'):
+    def __init__(self, vocabulary: str = 'semantic', mse: float = 1., cosine: float = 1.,
+                 name: str = 'semantic_tokens'):
         super().__init__()
         self.mse, self.cosine = mse, cosine
         self.requires = (f'features.{vocabulary}', 'teacher.tokens')
         self.names = (name,)
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         return {self.names[0]: distillation(*self.read_pair(outputs, *self.requires), self.mse, self.cosine)}
 
@@ -57,10 +63,10 @@ class PooledLoss(Loss):
     requires = ('pooled', 'teacher.pooled')
     names = ('semantic_pooled',)
 
-    def __init__(self, mse=1., cosine=1.):
+    def __init__(self, mse: float = 1., cosine: float = 1.):
         super().__init__()
         self.mse, self.cosine = mse, cosine
 
-    def terms(self, outputs, batch):
+    def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         return {'semantic_pooled': distillation(*self.read_pair(outputs, *self.requires), self.mse, self.cosine)}

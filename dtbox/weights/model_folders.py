@@ -1,4 +1,5 @@
-"""Weights in a model's folder, as Hugging Face, open_clip and timm lay it out: one file, or shards with an index; and from the hub."""
+"""Weights in a model's folder, as Hugging Face, open_clip and timm lay it out: one file, or shards with an index; and
+from the hub."""
 from __future__ import annotations
 
 import json
@@ -10,9 +11,9 @@ import torch
 from dtbox.errors import InputError, reason
 from dtbox.weights.state_dicts import load_state
 
-FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'open_clip_pytorch_model.bin',
-         'pytorch_model.bin.index.json')
-"""Names that a folder's weights have, the first one found is read."""
+FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin',
+         'open_clip_pytorch_model.bin', 'pytorch_model.bin.index.json')
+"""Names that a folder's weights have, the first one that exists is read."""
 
 
 def read_json(path: str) -> Any:
@@ -23,7 +24,7 @@ def read_json(path: str) -> Any:
         with open(path, encoding='utf-8') as f:
             return json.load(f)
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise InputError(f'{path} is no JSON file: {e}') from e
+        raise InputError(f'{path} is not a JSON file: {e}') from e
 
 
 def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: str = '',
@@ -39,7 +40,8 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
         (dict name -> tensor, the path that they came from).
 
     Raises:
-        InputError: a folder without weights, shards that are missing, files that cannot be read, a hub that cannot be reached.
+        InputError: a folder without weights, shards that are missing, files that cannot be read, a hub that cannot be
+            reached.
     """
     if place == 'hub':
         place = fetch(hub)
@@ -58,23 +60,26 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
     files = sorted({file for key, file in table.items() if keep is None or keep(key)})
     gone = [f for f in files if not os.path.isfile(os.path.join(place, f))]
     if gone:
-        raise InputError(f'{path} names shards that are not there: {", ".join(gone)}. Fetch them; the download may have been cut short.')
+        raise InputError(f'{path} names shards that are not there: {", ".join(gone)}. Fetch them; the download may '
+                         'have been cut short.')
     state = {}
     for file in files:
         state.update(load_state(os.path.join(place, file), keep, mapped))
     lost = [k for k in table if (keep is None or keep(k)) and k not in state]
     if lost:
-        raise InputError(f'{len(lost)} tensors that {path} names are in none of its shards, such as {lost[0]}. Fetch the folder again.')
+        raise InputError(f'{len(lost)} tensors that {path} names are in none of its shards, such as {lost[0]}. Fetch '
+                         'the folder again.')
     return state, path
 
 
 def fetch(hub: str) -> str:
     """Fetch a model's folder from the Hugging Face hub, or find it in its cache; returns the local folder."""
     if not hub:
-        raise InputError('which model to fetch is not known. Give its name, such as google/siglip2-base-patch16-256, or a local folder as `weights`.')
+        raise InputError('which model to fetch is not known. Give its name, such as google/siglip2-base-patch16-256, '
+                         'or a local folder as `weights`.')
     try:
         from huggingface_hub import snapshot_download
         return snapshot_download(hub, allow_patterns=['*.json', '*.safetensors', '*.model'])
     except Exception as e:
-        raise InputError(f'{hub} cannot be fetched from the Hugging Face hub ({reason(e)}). Download its config.json, model.safetensors and '
-                         'tokenizer.json elsewhere, and give their folder as `weights`.') from e
+        raise InputError(f'{hub} cannot be fetched from the Hugging Face hub ({reason(e)}). Download its config.json, '
+                         'model.safetensors and tokenizer.json elsewhere, and give their folder as `weights`.') from e

@@ -1,5 +1,10 @@
 """Published state dicts to ours: rules that name their sources, so that every key is accounted for."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 
@@ -12,41 +17,41 @@ class Renaming:
         source: what to call it in messages.
     """
 
-    def __init__(self, state, source):
+    def __init__(self, state: Mapping[str, Tensor], source: str):
         self.state, self.source = state, source
         self.target, self.missing, self.used = {}, [], set()
 
-    def take(self, *names):
+    def take(self, *names: str) -> list[Tensor] | None:
         """Return the source tensors of those names in float32; None, and a note, where one is missing."""
         self.used.update(names)
         gone = [n for n in names if n not in self.state]
         self.missing += [n for n in gone if n not in self.missing]
         return None if gone else [self.state[n].float() for n in names]
 
-    def copy(self, target, source, view=None):
+    def copy(self, target: str, source: str, view: Callable[[Tensor], Tensor] | None = None) -> None:
         """target <- source, reshaped by `view` (a function) where given."""
-        found = self.take(source)
-        if found:
-            self.target[target] = view(found[0]) if view else found[0]
+        tensors = self.take(source)
+        if tensors:
+            self.target[target] = view(tensors[0]) if view else tensors[0]
 
-    def both(self, target, source):
+    def both(self, target: str, source: str) -> None:
         """Copy `.weight` and `.bias`."""
         for part in ('weight', 'bias'):
             self.copy(f'{target}.{part}', f'{source}.{part}')
 
-    def stack(self, target, sources):
+    def stack(self, target: str, sources: Sequence[str]) -> None:
         """target.weight and .bias <- the sources' rows one below the other."""
         for part in ('weight', 'bias'):
-            found = self.take(*(f'{s}.{part}' for s in sources))
-            if found:
-                self.target[f'{target}.{part}'] = torch.cat(found)
+            tensors = self.take(*(f'{s}.{part}' for s in sources))
+            if tensors:
+                self.target[f'{target}.{part}'] = torch.cat(tensors)
 
-    def tree(self, target, source):
+    def tree(self, target: str, source: str) -> None:
         """Copy everything under a prefix, name for name."""
         for name in [n for n in self.state if n.startswith(source)]:
             self.copy(target + name[len(source):], name)
 
-    def finish(self, ignore=()):
+    def finish(self, ignore: Sequence[str] = ()) -> dict[str, Tensor]:
         """Return the target state dict.
 
         Args:

@@ -146,7 +146,7 @@ def balances(rank, world):
     torch.manual_seed(4)
     gradients = [part(torch.randn(8, 6), (3, 8), rank, world) for _ in range(2)]
     losses = [AdversarialLoss(adaptive=(0.0, 1e4), per_rank=alone) for alone in (False, True)]
-    return [float(loss.balance(*(g.mean(0) for g in gradients), share=len(gradients[0]) * world / 8)) for loss in losses]
+    return [float(loss.balance(*(g.mean(0) for g in gradients), batch_weight=len(gradients[0]) * world / 8)) for loss in losses]
 
 
 GAN_SPLITS = {1: [(8,)] * 3, 2: [(4, 8), (3, 8), (8, 8)], 4: [(2, 4, 6, 8), (1, 3, 4, 8), (0, 1, 1, 8)]}

@@ -120,7 +120,7 @@ def test_strips_come_back(tmp_path):
     Image.open(tmp_path / 's.png').save(tmp_path / 'bare.png')
     (tmp_path / 'text.png').write_text('no picture')
     for name in ('bare.png', 'text.png', 'none.png'):
-        with pytest.raises(InputError, match='is no strip'):
+        with pytest.raises(InputError, match='is not a strip'):
             strips.read_strip(tmp_path / name)
 
 

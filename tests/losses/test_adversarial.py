@@ -61,7 +61,7 @@ def test_adaptive_weight_by_hand():
 def test_balance_by_hand():
     nll, gen = torch.tensor([3., 4.]), torch.tensor([0., -1.])
     assert AdversarialLoss().balance(nll, gen).item() == pytest.approx(5 / 1.0001)
-    assert AdversarialLoss(adaptive=(.1, 2.)).balance(nll, gen, share=.5).item() == 2.
+    assert AdversarialLoss(adaptive=(.1, 2.)).balance(nll, gen, batch_weight=.5).item() == 2.
 
 
 def test_ramp():
