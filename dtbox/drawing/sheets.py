@@ -76,7 +76,8 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
     tile = (width * zoom, height * zoom)
     columns = _columns(max(len(g.inputs) for g in groups), tile[0])
     if differences:
-        note += f'{" " * bool(note)}Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the range or more.'
+        note += (f'{" " * bool(note)}Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the '
+                 'range or more.')
     names = ('input', 'reconstruction', 'difference')[:2 + differences]
     blocks = [(g, start, min(start + columns, len(g.inputs))) for g in groups
               for start in range(0, len(g.inputs), columns)]

@@ -53,7 +53,9 @@ def graded(name: str, lower: bool, width: int) -> str:
     """Return a metric's name, broken at `width` characters, and which way is better: in words, since a PDF embeds a
     second font for arrows."""
     better = '(less is better)' if lower else '(more is better)'
-    return f'{name}\n{better}' if len(name) <= width < len(name) + len(better) + 1 else textwrap.fill(f'{name} {better}', width)
+    if len(name) <= width < len(name) + len(better) + 1:
+        return f'{name}\n{better}'
+    return textwrap.fill(f'{name} {better}', width)
 
 
 def save_figure(figure: Figure, paths: Sequence[str], dpi: int = 160) -> None:

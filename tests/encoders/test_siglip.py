@@ -146,7 +146,7 @@ def test_published_variants_are_known():
 
 @pytest.mark.parametrize('name, says', [
     ('google/siglip2-so400m-patch14-256', 'no SigLIP 2 `so400m-patch14-256`.*Did you mean'),
-    ('google/clip-vit-base', 'is neither a SigLIP model nor a folder'), ('no/such/folder', 'is no SigLIP model and no folder')])
+    ('google/clip-vit-base', 'is neither a SigLIP model nor a folder'), ('no/such/folder', 'is neither a SigLIP model nor a folder')])
 def test_unknown_names(name, says):
     with pytest.raises(InputError, match=says):
         ENCODERS.build(dict(type='SigLIP', name=name))

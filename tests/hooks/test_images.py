@@ -61,7 +61,7 @@ def test_strip_of_held_out_images(tiny_run, tiny_config):
         assert (inputs[i] == picture[3::6, 3::6]).all()
     for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
         assert (made[i] == picture[3::6, 3::6]).all()
-    with pytest.raises(InputError, match='is no strip'):
+    with pytest.raises(InputError, match='is not a strip'):
         strips.read_strip(tiny_run / 'reconstructions.png')
 
 
