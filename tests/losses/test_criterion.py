@@ -50,7 +50,7 @@ def test_terms_without_any_value_sum_to_zero(outputs, batch):
     (dict(a=dict(type='L2Loss', weight='5')), "a.weight: '5' is not a weight"),
     (dict(a=dict(type='L2Loss', weight=True)), 'a.weight: True is not a weight'),
     (dict(a=dict(type='L2Loss', weight=float('nan'))), 'a.weight: nan is not a weight'),
-    (dict(a=dict(type='L2Loss', weight=dict(l1=1.))), r'a.weight: there is not a weight for the term `l2`. Given: l1'),
+    (dict(a=dict(type='L2Loss', weight=dict(l1=1.))), r'a.weight: there is no weight for the term `l2`. Given: l1'),
     (dict(a=dict(type='L2Loss', weight=dict(l2=1., l1=1.))), 'a.weight: `l1` is not a term of this loss'),
     (dict(a=dict(type='SemanticLoss', name='sem_loss')), 'a: the term `sem_loss` .* contains "loss"'),
     (dict(a=dict(type='AdversarialLoss')), 'a: `AdversarialLoss` is not a term of the criterion'),
@@ -73,7 +73,7 @@ def test_names_known_only_at_the_call_are_checked_there(outputs, batch):
     both = dict(a=dict(type='CommitmentLoss'), b=dict(type='CommitmentLoss', vocabularies=['pixel']))
     with pytest.raises(InputError, match='b: the term `commitment_pixel` comes from `a` and from `b`'):
         Criterion(both)(outputs, batch)
-    with pytest.raises(InputError, match='c.weight: there is not a weight for the term `commitment_semantic`'):
+    with pytest.raises(InputError, match='c.weight: there is no weight for the term `commitment_semantic`'):
         Criterion(dict(c=dict(type='CommitmentLoss', weight=dict(commitment_pixel=1.))))(outputs, batch)
     with pytest.raises(InputError, match='c.weight: `commitment_text` is not a term of this loss'):
         Criterion(dict(c=dict(type='CommitmentLoss', weight=dict(commitment_text=1.))))(outputs, batch)
