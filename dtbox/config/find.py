@@ -5,14 +5,13 @@ import ast
 import os
 
 from dtbox.errors import InputError, closest
-from dtbox.packaged import packaged_folder
+from dtbox.packaged import packaged_folder, packaged_path
 
 KINDS = {'recipe': '', 'paper': 'paper', 'grid': 'ablations', 'protocol': 'protocols',
          'data': os.path.join('_base_', 'datasets')}
 """Kind of config -> its folder below configs/, in the order in which a name is looked up."""
 NOUNS = {'grid': 'grid', 'protocol': 'protocol'}
 """Kind of config -> what error messages call it, where that is not `config`."""
-START = 'configs/'
 
 
 def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '') -> str:
@@ -20,7 +19,8 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
 
     A path that exists is returned as it is. Any other name is looked up, with and without `.py`, in the current folder,
     in its folder `configs`, and in the configs that travel with dtbox; in the last two also in the subfolders of
-    `KINDS`. A path that begins with `configs/` is looked up in the configs that travel with dtbox, too.
+    `KINDS`. A path as in a clone, such as `configs/vqgan.py` or `plugins/product_rq/config.py`, is found in the folders
+    that travel with dtbox, too.
 
     Args:
         name: path or name.
@@ -35,9 +35,8 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
         return name
     if not os.path.isabs(name) and not name.startswith('.'):
         file = name if name.endswith('.py') else f'{name}.py'
-        below = file[len(START):] if file.startswith(START) else file
-        for path in [file, *(os.path.join(folder, below) for folder in _folders(kind))]:
-            if os.path.isfile(path):
+        for path in [file, *(os.path.join(folder, file) for folder in _folders(kind)), packaged_path(file)]:
+            if path and os.path.isfile(path):
                 return path
     path = os.path.join(name, 'config.py') if os.path.isdir(name) else name
     raise InputError(f'the {NOUNS.get(kind, "config")} {path} does not exist.{_hint(path, kind)}', where)

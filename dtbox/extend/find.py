@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from dtbox.errors import InputError
+from dtbox.packaged import packaged_path
 
 RECIPE = re.compile(rb'^_base_ *=', re.MULTILINE)
 SKIP_FOLDERS = ('__pycache__', 'tests', 'results', 'work_dirs')
@@ -42,7 +43,8 @@ def find(name, near=None):
     Args:
         name: folder (its __init__.py, or else NAME.py), .py file, or dotted module name.
         near: config file that names it: a relative path is tried from its folder, from every folder above that, and then from the
-            current directory. None tries the current directory alone.
+            current directory. None tries the current directory alone. Last, the plugins that travel with dtbox are tried, by their
+            name (`product_rq`) or path (`plugins/product_rq`).
     """
     name = os.fspath(name)
     if not name:
@@ -84,7 +86,8 @@ def _candidates(name, near):
         folders.append(os.path.dirname(os.path.abspath(near)))
         while os.path.dirname(folders[-1]) != folders[-1]:
             folders.append(os.path.dirname(folders[-1]))
-    return [os.path.join(folder, name) for folder in [*folders, os.getcwd()]]
+    packaged = packaged_path(name) or packaged_path(f'plugins/{name}')
+    return [*(os.path.join(folder, name) for folder in [*folders, os.getcwd()]), *([packaged] if packaged else [])]
 
 
 def _where(name, near):

@@ -2,6 +2,8 @@
 import os
 import sys
 
+from dtbox.packaged import IMPORT_ROOT
+
 
 def command(folder):
     """Return the command line of a trial's process, to be started by this one."""
@@ -15,11 +17,9 @@ def environment(threads, device=None):
         threads: CPU threads.
         device: what CUDA_VISIBLE_DEVICES is to be, or None to leave it.
     """
-    import dtbox
     env = dict(os.environ)
     env.update({name: str(threads) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMEXPR_NUM_THREADS')})
-    root = os.path.dirname(os.path.dirname(os.path.abspath(dtbox.__file__)))
-    env['PYTHONPATH'] = os.pathsep.join(p for p in (root, os.environ.get('PYTHONPATH')) if p)
+    env['PYTHONPATH'] = os.pathsep.join(p for p in (IMPORT_ROOT, os.environ.get('PYTHONPATH')) if p)
     if device is not None:
         env['CUDA_VISIBLE_DEVICES'] = device
     return env

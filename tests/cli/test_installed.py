@@ -1,0 +1,83 @@
+"""A wheel in a fresh environment and an empty folder, far from any clone: the command works, configs and plugins are there."""
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from dtbox.packaged import IMPORT_ROOT
+
+pytestmark = pytest.mark.slow
+SOURCES = ('setup.py', 'README.md', 'LICENSE', 'MANIFEST.in', 'dtbox', 'configs', 'plugins', 'tools')
+
+
+def run(*command, cwd, **env):
+    """Run a command; returns its output and fails with it."""
+    clean = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME') and not k.startswith('PYTEST')}
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd, timeout=500,
+                          env={**clean, 'OMP_NUM_THREADS': '1', **env})
+    assert done.returncode == 0, f'{command}\n{done.stdout}\n{done.stderr}'
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def dtbox(tmp_path_factory):
+    """Function that runs the installed `dtbox WORDS` in an empty folder; its attribute `folder` is that folder."""
+    place = tmp_path_factory.mktemp('installed')
+    source, venv, folder = place / 'source', place / 'venv', place / 'empty'
+    source.mkdir(), folder.mkdir()
+    for name in SOURCES:
+        path = Path(IMPORT_ROOT) / name
+        ignore = shutil.ignore_patterns('results', '__pycache__', '*.pyc')
+        shutil.copytree(path, source / name, ignore=ignore) if path.is_dir() else shutil.copy(path, source / name)
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '-q']
+    run(*pip, 'wheel', source, '--no-deps', '--no-build-isolation', '-w', place, cwd=place)
+    run(sys.executable, '-m', 'venv', '--without-pip', venv, cwd=place)
+    site = Path(run(venv / 'bin' / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=place).strip())
+    run(*pip, '--python', venv / 'bin' / 'python', 'install', '--no-deps', '--no-index', next(place.glob('*.whl')), cwd=place)
+    others = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), os.path.dirname(os.path.dirname(pytest.__file__))}
+    (site / 'others.pth').write_text('\n'.join(sorted(others)) + '\n')
+
+    def call(*words):
+        return run(venv / 'bin' / 'dtbox', *words, cwd=folder)
+    call.folder, call.python, call.package = folder, venv / 'bin' / 'python', site / 'dtbox'
+    return call
+
+
+def test_package_is_the_installed_one(dtbox):
+    """No file of the clone is in use, and the wheel holds code and READMEs without results and tests."""
+    out = run(dtbox.python, '-c', 'import dtbox; print(dtbox.__file__)', cwd=dtbox.folder)
+    assert Path(out.strip()).parent == dtbox.package
+    files = [path.relative_to(dtbox.package / '.mim') for path in (dtbox.package / '.mim').rglob('*') if path.is_file()]
+    assert {path.parts[0] for path in files} == {'configs', 'plugins', 'tools'}
+    assert all(path.suffix in ('.py', '.md', '.pyc') and 'results' not in path.parts for path in files)
+
+
+def test_train_then_test(dtbox):
+    dtbox('train', 'dualtoken_rq', '--tiny')
+    run_folder = dtbox.folder / 'work_dirs' / 'dualtoken_rq'
+    assert (run_folder / 'checkpoint.pth').is_file()
+    out = dtbox('test', 'work_dirs/dualtoken_rq')
+    assert 'written to work_dirs/dualtoken_rq/metrics.1.json' in out and (run_folder / 'metrics.1.json').is_file()
+
+
+def test_configs_by_name(dtbox):
+    assert 'trials; nothing was started.' in dtbox('ablate', 'decoupling', '--dry-run')
+    assert 'rfid_clean' in dtbox('test', 'RUN', '--protocol', 'list')
+    listed = dtbox('print-config', '--list')
+    assert all(name in listed for name in ('dualtoken_rq', 'paper/vqgan_f16', 'decoupling', 'imagenet'))
+    assert 'image_size = 256' in dtbox('print-config', 'paper/vqgan_f16')
+    assert 'quantizer = ' in dtbox('print-config', 'configs/vqgan.py')
+
+
+def test_plugins(dtbox):
+    """Parts are listed, a packaged plugin is found by its name, and a new plugin passes its own test."""
+    assert 'FSQ' in dtbox('plugins', 'list') and 'ProductRQ' in dtbox('plugins', 'list', '--plugin', 'product_rq')
+    dtbox('plugins', 'new', 'quantizer', 'MyIdea')
+    plugin = dtbox.folder / 'plugins' / 'MyIdea'
+    run(dtbox.python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', plugin, cwd=dtbox.folder)
+    dtbox('print-config', plugin / 'config.py')
+    dtbox('plugins', 'check', 'MyIdea', '--plugin', plugin)
