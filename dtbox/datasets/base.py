@@ -36,7 +36,11 @@ class PairDataset(Dataset):
         pipeline: transforms (configs or callables), applied in order to the sample's dict.
         seed: of the augmentation, >= 0.
         broken: what a `BrokenSample` does: 'error' stops, 'skip' leaves it out of its batch, named and counted.
+
+    Attributes:
+        example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
+    example = None
 
     size = 0
     split = 'train'

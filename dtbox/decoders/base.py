@@ -32,7 +32,9 @@ class Decoder(nn.Module):
 
     Attributes:
         latent: rows and columns after the resize.
+        example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
+    example = None
 
     def __init__(self, in_dim, grid, image_size, latent_size=None):
         super().__init__()

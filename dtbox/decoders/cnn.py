@@ -81,6 +81,8 @@ class CNNDecoder(Decoder):
         post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U); None: nothing, D is C.
         checkpointing: recompute activations in the backward pass: less memory, about a third more time.
     """
+    example = dict(in_dim=32, grid=(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1, latent_channels=32,
+                   attention_resolutions=(4,))
 
     def __init__(self, in_dim, grid, image_size, channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2, latent_channels=1024,
                  attention_resolutions=(24,), latent_size=None, post_quant=True, checkpointing=False):

@@ -49,6 +49,7 @@ class ViTDecoder(Decoder):
         latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
         checkpointing: recompute activations of the blocks in the backward pass.
     """
+    example = dict(in_dim=16, grid=(4, 4), image_size=(16, 16), width=32, depth=1, heads=2, refine_channels=8)
 
     def __init__(self, in_dim, grid, image_size, width=128, depth=4, heads=4, mlp_ratio=4., refine_channels=16, latent_size=None,
                  checkpointing=False):
@@ -118,6 +119,7 @@ class LightCNNDecoder(Decoder):
         latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
         checkpointing: recompute activations in the backward pass.
     """
+    example = dict(in_dim=16, grid=(4, 4), image_size=(16, 16), width=32, blocks=1)
 
     def __init__(self, in_dim, grid, image_size, width=128, blocks=2, channels=None, latent_size=None, checkpointing=False):
         super().__init__(in_dim, grid, image_size, latent_size)

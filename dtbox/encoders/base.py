@@ -35,7 +35,9 @@ class Encoder(nn.Module):
         num_prefix_tokens: tokens in front of the patch tokens; they travel inside `run`, taps never show them.
         image_size: (height, width) in pixels.
         pooled_dim: width of `pool`'s output, or None where the trunk has no pool of its own.
+        example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
+    example = None
     depth = 0
     num_prefix_tokens = 0
     image_size = (0, 0)

@@ -55,6 +55,7 @@ class CNNEncoder(Encoder):
         prefix: of the encoder's keys in that file ('encoder.' in taming-transformers).
         checkpointing: recompute activations in the backward pass.
     """
+    example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16, attention_resolutions=(16,))
 
     def __init__(self, image_size, channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2, latent_channels=256, attention_resolutions=(16,),
                  stem=1, weights=None, prefix='', checkpointing=False):

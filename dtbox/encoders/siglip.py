@@ -27,6 +27,8 @@ class SigLIP(StagedTimm):
     Raises:
         InputError: an unknown name; from `init_weights`, weights that do not match, with their keys.
     """
+    example = dict(name='google/siglip-base-patch16-224', image_size=32,
+                   vision=dict(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64))
 
     def __init__(self, name, image_size=None, weights=None, prefix='', resample=False, checkpoint=False, vision=None):
         sizes = sizes_of(name)
@@ -34,7 +36,8 @@ class SigLIP(StagedTimm):
         if wrong:
             raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: {", ".join(sizes.vision)}.')
         config = {**sizes.vision, **(vision or {})}
-        super().__init__(build_timm('vit_base_patch16_siglip_224', image_size or config['image_size'], timm_arguments(config)), checkpoint)
+        super().__init__(build_timm('vit_base_patch16_siglip_224', config['image_size'] if image_size is None else image_size,
+                                    timm_arguments(config)), checkpoint)
         self.name, self.hub, self.prefix, self.resample = name, sizes.hub, prefix, resample
         self.weights = name if weights is None and sizes.hub == '' else weights
 

@@ -83,6 +83,7 @@ class TimmViT(StagedTimm):
         checkpoint: recompute blocks in the backward pass.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
     """
+    example = dict(name='vit_base_patch16_siglip_224', image_size=32, model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 
     def __init__(self, name, image_size, weights=None, prefix='', resample=False, checkpoint=False, model_args=None):
         super().__init__(build_timm(name, image_size, model_args or {}), checkpoint)

@@ -12,7 +12,9 @@ class Head(nn.Module):
     Attributes:
         reads: None where the head reads the trunk after its last block, or the name of the vocabulary it reads.
         pooled_dim: width E of what comes out.
+        example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
+    example = None
     reads = None
     pooled_dim = 0
 
@@ -61,6 +63,7 @@ class MeanPool(Head):
         reads: vocabulary whose features are pooled; None pools the trunk's patch tokens.
         encoder: name of the encoder; filled in where there is one.
     """
+    example = dict(out_dim=8)
 
     def __init__(self, in_dim, out_dim, reads=None, encoder='trunk'):
         super().__init__()

@@ -58,7 +58,9 @@ class Loss(nn.Module):
         requires: dotted names of the TokenizerOutput fields that it reads.
         names: terms it will return, or None where they follow from the tokenizer. No name contains "loss": MMEngine
             adds up whatever does.
+        example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
+    example = None
     requires = ()
     names = None
 

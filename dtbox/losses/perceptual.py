@@ -33,6 +33,7 @@ class FeaturePerceptualLoss(Loss):
         layers: layers of the teacher to compare (1-based; shallow ones keep colour and edges): one, a list, or a dict
             layer -> weight.
     """
+    example = dict(layers=[1, 2])
     requires = ('reconstructions', 'images')
     names = ('feature_perceptual',)
 

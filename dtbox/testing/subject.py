@@ -1,106 +1,95 @@
-"""What the checks share: the quantizer under test, its data, one way to train it, and comparisons that say what differs.
+"""What all checks share: the part under test, built afresh for every check, and comparisons that say what differs."""
+from __future__ import annotations
 
-Legend: B batch, N tokens, C code width, Q codes per token.
-"""
 import copy
+from typing import Any, NoReturn, Sequence
 
 import torch
+import torch.nn as nn
+from torch import Tensor
 
+from dtbox.errors import InputError
 from dtbox.extend import load_plugins
-from dtbox.registry import QUANTIZERS
-from dtbox.testing.rank_group import SHARED
+from dtbox.registry import Slot
+from dtbox.testing.rank_group import SHARED, Ranks
 
 
 class Broken(AssertionError):
-    """The quantizer does not do what the contract asks; the message says what it does instead."""
+    """The part does not do what the contract asks; the message says what it does instead."""
 
 
 class DoesNotApply(Exception):
-    """The contract asks nothing of this quantizer here; the message says why."""
+    """The contract asks nothing of this part here; the message says why."""
 
 
-def require(condition, message):
+def require(condition: Any, message: str) -> None:
     """Raise `Broken` unless the condition holds."""
     if not condition:
         raise Broken(message)
 
 
 class Subject:
-    """A quantizer under test. Every instance is built afresh, so that no check sees another's traces.
+    """A part under test. Every instance is built afresh, so that no check sees another's traces.
 
     Args:
-        cfg: config of the quantizer; with `type` alone, the arguments are those of the class's `example`.
+        cfg: config of the part; with `type` alone, the arguments are those of the class's `example`.
         plugins: the plugins that register it.
-        ranks: the `Ranks` that the check of two processes runs on; None takes those that this process shares.
-    """
+        ranks: the `Ranks` that checks of two ranks run on; None takes those that this process shares.
 
-    def __init__(self, cfg, plugins=(), ranks=None):
+    Attributes:
+        registry: where the parts of this kind are registered.
+        base: the class that such parts derive from.
+        defaults: arguments that other parts fill in, for `example` and config alike.
+    """
+    registry: Slot
+    base: type
+    defaults: dict = {}
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
         self.cfg, self.plugins = cfg, [plugins] if isinstance(plugins, str) else list(plugins)
         self.ranks = SHARED if ranks is None else ranks
         load_plugins(self.plugins)
         if set(self.cfg) == {'type'}:
-            self.cfg = {**(getattr(QUANTIZERS.get(self.cfg['type']), 'example', None) or {}), **self.cfg}
-        example = self.build()
-        self.dim, self.sizes = example.dim, example.codebook_sizes
-        self.depth = len(example.codebook_sizes)
-        self.updates_in_forward = getattr(example, 'updates_in_forward', False)
+            self.cfg = {**(getattr(self.find(self.cfg['type']), 'example', None) or {}), **self.cfg}
+        part = self.build()
+        if not isinstance(part, self.base):
+            raise InputError(f'`{type(part).__name__}` does not derive from {self.base.__module__}.{self.base.__name__}, so '
+                             'the contract of these parts is not meant for it.')
 
-    def build(self, seed=1):
-        """Return a new instance, in training; the same seed gives the same one."""
+    def find(self, kind: str | type) -> Any:
+        """Return the class or function that `type` of a config names."""
+        return self.registry.get(kind) if isinstance(kind, str) else kind
+
+    def build(self, seed: int = 1, **changes: Any) -> Any:
+        """Return a new instance, in training; the same seed gives the same one.
+
+        Args:
+            seed: of the global random state.
+            changes: arguments that differ from the config's.
+        """
         torch.manual_seed(seed)
-        return QUANTIZERS.build(copy.deepcopy(self.cfg)).train()
-
-    def trained(self, steps=3):
-        """Return an instance that has trained for a few steps."""
-        quantizer = self.build()
-        for seed in range(steps):
-            train_step(quantizer, self.z(seed=seed), seed)
-        return quantizer
-
-    def z(self, b=4, n=9, seed=0, scale=1.0):
-        """Return features [B,N,C]."""
-        return torch.randn(b, n, self.dim, generator=torch.Generator().manual_seed(1000 + seed)) * scale
-
-    def collects_only(self):
-        """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward."""
-        if self.updates_in_forward:
-            raise DoesNotApply('the quantizer updates its state inside the forward (`updates_in_forward`).')
+        part = self.registry.build({**copy.deepcopy(self.cfg), **changes}, **self.defaults)
+        return part.train() if isinstance(part, nn.Module) else part
 
 
-def objective(out, z):
-    """Return the scalar that the checks train with: the quantizer's own terms and the reconstruction of its input."""
-    return (out.features - z).pow(2).mean() + sum(out.losses.values())
+def generator(seed: int) -> torch.Generator:
+    """Return a random generator for data, apart from the seeds of parts."""
+    return torch.Generator().manual_seed(1000 + seed)
 
 
-def train_step(quantizer, z, seed, lr=0.05):
-    """Make one training step, commit included; returns the QuantizerOutput."""
-    torch.manual_seed(seed)
-    quantizer.zero_grad(set_to_none=True)
-    out = quantizer(z)
-    loss = objective(out, z)
-    if loss.requires_grad:
-        loss.backward()
-        with torch.no_grad():
-            for p in quantizer.parameters():
-                if p.grad is not None:
-                    p.sub_(p.grad, alpha=lr)
-    quantizer.commit()
-    return out
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a module's state dict."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def state_of(quantizer):
-    """Return a copy of a quantizer's state dict."""
-    return {name: value.detach().clone() for name, value in quantizer.state_dict().items()}
-
-
-def same(a, b, tolerance=0.0):
+def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
     """Whether two tensors have one shape and one value, within the tolerance; NaN equals nothing."""
     if a.shape != b.shape:
         return False
     return bool((a == b).all()) if tolerance == 0 else bool(((a.double() - b.double()).abs() <= tolerance).all())
 
 
-def apart(a, b):
+def describe_difference(a: Tensor, b: Tensor) -> str:
     """Say how far two tensors are from each other."""
     if a.shape != b.shape:
         return f'the shapes are {list(a.shape)} and {list(b.shape)}'
@@ -111,15 +100,44 @@ def apart(a, b):
     return f'{int((distance != 0).sum())} of {distance.numel()} values differ, by {distance.max().item():.3g} at most'
 
 
-def require_same(a, b, what, tolerance=0.0):
+def require_same(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
     """Raise `Broken` unless two tensors are the same within the tolerance."""
     if not same(a, b, tolerance):
-        raise Broken(f'{what}: {apart(a, b)}.')
+        raise Broken(f'{what}: {describe_difference(a, b)}.')
 
 
-def require_state(quantizer, state, what, tolerance=0.0):
-    """Raise `Broken`, naming the entries, unless a quantizer's state is the given one within the tolerance."""
-    own = state_of(quantizer)
+def require_state(module: nn.Module, state: dict[str, Tensor], what: str, tolerance: float = 0.0) -> None:
+    """Raise `Broken`, naming the entries, unless a module's state is the given one within the tolerance."""
+    own = state_of(module)
     require(own.keys() == state.keys(), f'{what}: the entries {sorted(own.keys() ^ state.keys())} are in one state dict only.')
-    wrong = [f'`{name}` ({apart(own[name], value)})' for name, value in state.items() if not same(own[name], value, tolerance)]
+    wrong = [f'`{name}` ({describe_difference(own[name], value)})' for name, value in state.items()
+             if not same(own[name], value, tolerance)]
     require(not wrong, f'{what}: the state differs in {", ".join(wrong)}.')
+
+
+def require_refused(call: Any, value: Any, what: str) -> None:
+    """Raise `Broken` unless `call(value)` raises `InputError`."""
+    try:
+        call(value)
+    except InputError:
+        return
+    except Exception as e:
+        fail(f'{what} end in {type(e).__name__} ({e}), not in an InputError.')
+    fail(f'{what} are accepted, without an InputError.')
+
+
+def fail(message: str) -> NoReturn:
+    """Raise `Broken`."""
+    raise Broken(message)
+
+
+def require_gradient(gradient: Tensor | None, where: str) -> None:
+    """Raise `Broken` unless a gradient is there, finite, and not zero everywhere."""
+    if gradient is None or not gradient.any() or not gradient.isfinite().all():
+        fail(f'the gradient at {where} is {"missing" if gradient is None else "zero, NaN or infinite"}.')
+
+
+def idle_parameters(module: nn.Module) -> list[str]:
+    """Return the names of trainable parameters whose gradient is missing, zero, NaN or infinite."""
+    return [name for name, p in module.named_parameters()
+            if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())]

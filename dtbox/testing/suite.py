@@ -1,27 +1,18 @@
-"""The contract of quantizers as a list of checks, and three ways to run it: a report, one assertion, one pytest test a check."""
+"""Three ways to run the contract of a part: a report, one assertion, one pytest test a check."""
+from __future__ import annotations
+
 import time
 import traceback
 from dataclasses import dataclass
+from typing import Callable, Sequence
 
 import torch
 
-from dtbox.errors import InputError, closest
-from dtbox.registry import QUANTIZERS
-from dtbox.testing import gradient_checks as gradients
-from dtbox.testing import input_checks as inputs
-from dtbox.testing import output_checks as outputs
-from dtbox.testing import state_checks as training
+from dtbox.extend import load_plugins
+from dtbox.testing.contract import Contract
+from dtbox.testing.contracts import CONTRACTS, find_kind, get_contract
+from dtbox.testing.rank_group import Ranks
 from dtbox.testing.subject import Broken, DoesNotApply, Subject
-
-CHECKS = {check.__name__: check for check in (
-    outputs.sizes, outputs.shapes, outputs.dtypes, outputs.decode_equals_forward, outputs.code_range, outputs.codes_stand_alone, outputs.autocast,
-    outputs.losses, outputs.copies, outputs.settles,
-    inputs.empty_batches, inputs.refuses_non_finite, inputs.refuses_wrong_shapes, inputs.refuses_wrong_codes,
-    gradients.gradient_reaches_input, gradients.straight_through, gradients.parameters_get_gradient, gradients.encode_builds_no_graph,
-    gradients.checkpointing,
-    training.evaluation_leaves_state, training.forward_leaves_state, training.skipped_step, training.reproducible, training.state_dict,
-    training.accumulation, training.memory, training.two_ranks)}
-"""Name -> check: a function of a `Subject` that raises `Broken` or `DoesNotApply`; its docstring says what the contract asks."""
 
 
 @dataclass(frozen=True)
@@ -40,87 +31,96 @@ class CheckResult:
     seconds: float
 
 
-def choose(only=None, skip=()):
-    """Return the names of the checks to run, in order; `InputError` for a name that is none."""
-    for name in [*(only or ()), *skip]:
-        if name not in CHECKS:
-            raise InputError(f'`{name}` is no check.{closest(name, CHECKS)} Checks: {", ".join(CHECKS)}.')
-    return [name for name in CHECKS if (only is None or name in only) and name not in skip]
-
-
-def run_check(name, subject):
-    """Run one check, whatever it raises, without moving the global random state: CheckResult."""
+def run_check(contract: Contract, name: str, subject: Subject) -> CheckResult:
+    """Run one check, whatever it raises, without moving the global random state."""
     begin, status, detail = time.perf_counter(), 'holds', ''
     with torch.random.fork_rng(devices=[]):
         try:
-            CHECKS[name](subject)
+            contract.checks[name](subject)
         except DoesNotApply as e:
             status, detail = 'does not apply', str(e)
         except Broken as e:
             status, detail = 'fails', str(e)
         except Exception as e:
-            status, detail = 'fails', f'raised {type(e).__name__}: {e}{place(e)}'
+            status, detail = 'fails', f'raised {type(e).__name__}: {e}{_find_place(e)}'
     if status == 'fails':
-        detail = f'{shortened(detail)} Asked: {" ".join(CHECKS[name].__doc__.split())}'
+        detail = f'{_shorten(detail)} Asked: {" ".join(contract.checks[name].__doc__.split())}'
     return CheckResult(name, status, detail, time.perf_counter() - begin)
 
 
-def shortened(text, most=400):
+def _shorten(text: str, most: int = 400) -> str:
     """Return a text on one line, cut where it is long."""
     text = ' '.join(text.split())
     return text if len(text) <= most else f'{text[:most]} ...'
 
 
-def place(error):
+def _find_place(error: Exception) -> str:
     """Return where, outside of dtbox and torch, an exception came from: ' (FILE:LINE)', or ''."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ('/torch/', '/dtbox/', '<'))]
+    frames = [f for f in traceback.extract_tb(error.__traceback__)
+              if not any(part in f.filename for part in ('/torch/', '/dtbox/', '<'))]
     return f' ({frames[-1].filename}:{frames[-1].lineno}).' if frames else '.'
 
 
-def run_checks(cfg, plugins=(), only=None, skip=(), ranks=None):
-    """Run the contract's checks on a quantizer.
+def run_checks(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None, skip: Sequence[str] = (),
+               ranks: Ranks | None = None, kind: str | None = None) -> list[CheckResult]:
+    """Run the contract's checks on a part.
 
     Args:
-        cfg: config of the quantizer: dict with `type` and small arguments, or `type` alone for those of its `example`.
+        cfg: config of the part: dict with `type` and small arguments, or `type` alone for those of its `example`.
         plugins: the plugins that register it.
         only: names of the checks to run; None runs all.
         skip: names of checks to leave out.
-        ranks: the `Ranks` for the check of two processes; None takes two that this process starts once and keeps.
+        ranks: the `Ranks` for checks of two ranks; None takes two that this process starts once and keeps.
+        kind: of the part, such as 'encoder'; None finds it by the registry that has the name.
 
     Returns:
-        list of CheckResult, in the order of `CHECKS`.
+        list of CheckResult, in the order of the contract.
 
     Raises:
-        InputError: the quantizer cannot be built, or a check's name is wrong.
+        InputError: the part cannot be built, or the name of a check or of the kind is wrong.
     """
-    names = choose(only, skip)
+    contract = _find_contract(cfg, plugins, kind)
+    names = contract.choose(only, skip)
     with torch.random.fork_rng(devices=[]):
-        subject = Subject(cfg, plugins, ranks)
-    return [run_check(name, subject) for name in names]
+        subject = contract.subject(cfg, plugins, ranks)
+    return [run_check(contract, name, subject) for name in names]
 
 
-def check_quantizer(cfg, plugins=(), only=None, skip=(), ranks=None):
+def _find_contract(cfg: dict, plugins: str | Sequence[str], kind: str | None) -> Contract:
+    load_plugins(plugins)
+    return get_contract(find_kind(cfg['type']) if kind is None else kind)
+
+
+def check_part(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None, skip: Sequence[str] = (),
+               ranks: Ranks | None = None, kind: str | None = None) -> None:
     """Raise an AssertionError that lists every check which fails, with what is wrong. Arguments as of `run_checks`."""
-    failed = [r for r in run_checks(cfg, plugins, only, skip, ranks) if r.status == 'fails']
+    failed = [r for r in run_checks(cfg, plugins, only, skip, ranks, kind) if r.status == 'fails']
     if failed:
-        raise AssertionError(f'{cfg} breaks {len(failed)} of the contract\'s checks:\n' + '\n'.join(f'  {r.name}: {r.detail}' for r in failed))
+        lines = '\n'.join(f'  {r.name}: {r.detail}' for r in failed)
+        raise AssertionError(f'{cfg} breaks {len(failed)} of the contract\'s checks:\n{lines}')
 
 
-def quantizer_checks(cfg, plugins=(), only=None, skip=(), ranks=None):
-    """Return a pytest test with one case a check; assign it to a name that begins with `test`. Arguments as of `run_checks`."""
+def part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None,
+                skip: Sequence[str] = (), ranks: Ranks | None = None) -> Callable:
+    """Return a pytest test with one case a check; assign it to a name that begins with `test`.
+
+    Args:
+        kind: of the part, such as 'encoder'.
+        cfg, plugins, only, skip, ranks: as of `run_checks`.
+    """
     import pytest
+    contract = get_contract(kind)
 
-    @pytest.mark.parametrize('name', choose(only, skip))
-    def test(name):
+    @pytest.mark.parametrize('name', contract.choose(only, skip))
+    def test(name: str) -> None:
         with torch.random.fork_rng(devices=[]):
             try:
-                CHECKS[name](Subject(cfg, plugins, ranks))
+                contract.checks[name](contract.subject(cfg, plugins, ranks))
             except DoesNotApply as e:
                 pytest.skip(str(e))
     return test
 
 
-def examples():
-    """Return name -> config of every registered quantizer that has an `example`: the arguments of a small instance."""
-    QUANTIZERS.import_from_location()
-    return {name: dict(type=name, **cls.example) for name, cls in sorted(QUANTIZERS.module_dict.items()) if getattr(cls, 'example', None)}
+def examples(kind: str = 'quantizer') -> dict[str, dict]:
+    """Return name -> config of every registered part of a kind that has an `example`: the arguments of a small instance."""
+    return CONTRACTS[kind].examples()

@@ -12,7 +12,7 @@ from dtbox.cli import plugins
 from dtbox.config import load_config
 from dtbox.extend import catalog
 from dtbox.registry import ALL, QUANTIZERS
-from dtbox.testing import CHECKS
+from dtbox.testing import CONTRACTS
 from tests.plugins_kit import HEAD, SIGN, install, write
 from tests.plugins_kit import clean as clean  # noqa: F401
 
@@ -106,7 +106,7 @@ def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     skipped = int(re.search(r'(\d+) skipped', done.stdout).group(1))
-    assert int(re.search(r'(\d+) passed', done.stdout).group(1)) == len(CHECKS) - 2 - skipped + 1 and skipped == 1
+    assert int(re.search(r'(\d+) passed', done.stdout).group(1)) == len(CONTRACTS['quantizer'].checks) - 2 - skipped + 1 and skipped == 1
     (tmp_path / 'deep').rename(tmp_path / 'moved')
     config = tmp_path / 'moved/plugins/MyIdea/config.py'
     cfg = load_config(config)

@@ -7,7 +7,7 @@ import torch.nn as nn
 from dtbox.quantizers.base import in_backward
 from dtbox.quantizers.vq import VQ
 from dtbox.structures import QuantizerOutput
-from dtbox.testing import CHECKS, run_checks
+from dtbox.testing import CONTRACTS, run_checks
 
 ARGS = dict(size=16, dim=4, codebook=dict(type='EMACodebook', decay=0.9))
 BROKEN = {}
@@ -255,7 +255,7 @@ class HoardsGraphs(VQ):
         return out
 
 
-@pytest.mark.parametrize('check', CHECKS)
+@pytest.mark.parametrize('check', CONTRACTS['quantizer'].checks)
 def test_one_fault_fails_one_check(check):
     slow = {'settles'} - {check}  # 200 steps, for the fault of its own only
     failed = {r.name: r.detail for r in run_checks(dict(type=BROKEN[check], **ARGS), skip=slow) if r.status == 'fails'}

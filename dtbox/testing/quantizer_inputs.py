@@ -1,25 +1,16 @@
-"""Checks of unusual and of wrong inputs.
+"""Quantizers: checks of unusual and of wrong inputs.
 
 Legend: B batch, N tokens, C code width, Q codes per token.
 """
+from __future__ import annotations
+
 import torch
 
-from dtbox.errors import InputError
-from dtbox.testing.subject import require, state_of
+from dtbox.testing.quantizer_subject import QuantizerSubject
+from dtbox.testing.subject import require, require_refused, state_of
 
 
-def require_refused(call, value, what):
-    """Raise `Broken` unless `call(value)` raises `InputError`."""
-    try:
-        call(value)
-    except InputError:
-        return
-    except Exception as e:
-        require(False, f'{what} end in {type(e).__name__} ({e}), not in an InputError.')
-    require(False, f'{what} are accepted, without an InputError.')
-
-
-def empty_batches(subject):
+def empty_batches(subject: QuantizerSubject) -> None:
     """A batch without images or tokens, and a single token, pass through training, `commit` and evaluation."""
     quantizer = subject.trained()
     for b, n in ((0, 9), (2, 0), (0, 0), (1, 1)):
@@ -27,13 +18,13 @@ def empty_batches(subject):
         quantizer.train()(z)
         quantizer.commit()
         codes = quantizer.eval().encode(z)
-        for what, found in (('forward', quantizer(z).features), ('decode', quantizer.decode(codes))):
-            require(found.shape == z.shape, f'{what} gives features of shape {list(found.shape)} for {list(z.shape)}.')
+        for what, features in (('forward', quantizer(z).features), ('decode', quantizer.decode(codes))):
+            require(features.shape == z.shape, f'{what} gives features of shape {list(features.shape)} for {list(z.shape)}.')
         broken = [name for name, value in state_of(quantizer).items() if not value.isfinite().all()]
         require(not broken, f'after [{b}, {n}, {subject.dim}] and `commit`, {broken} hold NaN or infinite values.')
 
 
-def refuses_non_finite(subject):
+def refuses_non_finite(subject: QuantizerSubject) -> None:
     """Features with NaN or infinite values are an InputError: no code is nearest to them."""
     for value in (float('nan'), float('inf'), -float('inf')):
         z = subject.z()
@@ -44,7 +35,7 @@ def refuses_non_finite(subject):
                 require_refused(getattr(quantizer, name), z, f'features with {value} in {name}')
 
 
-def refuses_wrong_shapes(subject):
+def refuses_wrong_shapes(subject: QuantizerSubject) -> None:
     """Features that are not [B,N,C] are an InputError."""
     quantizer, c = subject.build(), subject.dim
     for shape in ((2, 9, c + 1), (2, 9, 2 * c), (9, c), (2, 3, 3, c)):
@@ -52,8 +43,8 @@ def refuses_wrong_shapes(subject):
             require_refused(getattr(quantizer, name), torch.zeros(shape), f'features of shape {list(shape)} in {name}')
 
 
-def refuses_wrong_codes(subject):
-    """`decode` refuses codes out of range, codes that are no integers, and another number of codes per token."""
+def refuses_wrong_codes(subject: QuantizerSubject) -> None:
+    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token."""
     quantizer = subject.build()
     good = torch.zeros(2, 9, subject.depth, dtype=torch.int64)
     for depth, size in enumerate(subject.sizes):
@@ -62,5 +53,6 @@ def refuses_wrong_codes(subject):
             codes[1, 4, depth] = value
             require_refused(quantizer.decode, codes, f'codes of {value} at depth {depth}, whose codebook has {size} codes,')
     require_refused(quantizer.decode, good.float(), 'codes in float32')
-    require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1), f'{subject.depth + 1} codes per token instead of {subject.depth}')
-    require_refused(quantizer.decode, good[..., :-1], f'{subject.depth - 1} codes per token instead of {subject.depth}')
+    depth = subject.depth
+    require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1), f'{depth + 1} codes per token instead of {depth}')
+    require_refused(quantizer.decode, good[..., :-1], f'{depth - 1} codes per token instead of {depth}')

@@ -1,40 +1,56 @@
-"""Checks of the gradient.
+"""Quantizers: checks of the gradient.
 
 Legend: B batch, N tokens, C code width.
 """
+from __future__ import annotations
+
+from typing import Callable
+
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dtbox.layers.estimators import StraightThrough
-from dtbox.testing.subject import DoesNotApply, objective, require, require_same, require_state, state_of
+from dtbox.quantizers.base import Quantizer
+from dtbox.testing.quantizer_subject import QuantizerSubject, objective
+from dtbox.testing.subject import (
+    DoesNotApply,
+    idle_parameters,
+    require,
+    require_gradient,
+    require_same,
+    require_state,
+    state_of,
+)
 
 
-def gradient_reaches_input(subject):
+def gradient_reaches_input(subject: QuantizerSubject) -> None:
     """The features alone carry a finite gradient to z, and not just zeros."""
     quantizer, z = subject.trained(), subject.z().requires_grad_(True)
     features = quantizer(z).features
     require(features.requires_grad, 'no gradient can pass through the features.')
     (features * torch.randn_like(features)).sum().backward()
-    require(z.grad is not None and z.grad.isfinite().all() and z.grad.any(),
-            f'the gradient at z is {"missing" if z.grad is None else "zero, NaN or infinite"}.')
+    require_gradient(z.grad, 'z')
     quantizer.discard()
 
 
-def straight_through(subject):
+def straight_through(subject: QuantizerSubject) -> None:
     """With straight-through gradients, those of the features are the numerical ones of `smooth(z)`: what there is before the rounding."""
     quantizer = subject.trained()
     estimator, smooth = getattr(quantizer, 'estimator', None), quantizer.smooth
     if smooth is None or estimator is not None and not isinstance(estimator, StraightThrough):
-        raise DoesNotApply(f'the gradient is no straight-through one (`smooth` is None, or the estimator {type(estimator).__name__}).')
+        raise DoesNotApply('the gradient is not a straight-through one (`smooth` is None, or the estimator '
+                           f'{type(estimator).__name__}).')
     z = subject.z(2, 3, scale=0.5).requires_grad_(True)
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
     (quantizer(z).features * weights).sum().backward()
     quantizer.discard()
     want = numerical(lambda x: smooth(x).double().mul(weights).sum(), z.detach())
-    require_same(z.grad, want, 'gradient of the features and numerical gradient of the smooth path', 2e-3 * max(1.0, want.abs().max().item()))
+    tolerance = 2e-3 * max(1.0, want.abs().max().item())
+    require_same(z.grad, want, 'gradient of the features and numerical gradient of the smooth path', tolerance)
 
 
-def numerical(f, z, step=0.03):
+def numerical(f: Callable[[Tensor], Tensor], z: Tensor, step: float = 0.03) -> Tensor:
     """Return the gradient of a scalar function of z by the central five-point rule (error of order step^4; float32 is enough)."""
     gradient = torch.zeros_like(z)
     with torch.no_grad():
@@ -46,7 +62,7 @@ def numerical(f, z, step=0.03):
     return gradient
 
 
-def parameters_get_gradient(subject):
+def parameters_get_gradient(subject: QuantizerSubject) -> None:
     """Every trainable parameter gets a finite gradient from features and losses."""
     quantizer = subject.build()
     if not any(p.requires_grad for p in quantizer.parameters()):
@@ -55,27 +71,27 @@ def parameters_get_gradient(subject):
     out = quantizer(z)
     require(objective(out, z).requires_grad, 'features and losses carry no gradient to the parameters.')
     objective(out, z).backward()
-    idle = [n for n, p in quantizer.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())]
+    idle = idle_parameters(quantizer)
     require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
     quantizer.discard()
 
 
-def encode_builds_no_graph(subject):
+def encode_builds_no_graph(subject: QuantizerSubject) -> None:
     """`encode` keeps nothing for a backward pass."""
-    quantizer, z, kept = subject.build(), subject.z().requires_grad_(True), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(1), lambda t: t):
+    quantizer, z, saved = subject.build(), subject.z().requires_grad_(True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(1), lambda t: t):
         quantizer.encode(z)
-    require(not kept, f'encode saves {len(kept)} tensors for a backward pass; it should run under `torch.no_grad()`.')
+    require(not saved, f'encode saves {len(saved)} tensors for a backward pass; it should run under `torch.no_grad()`.')
 
 
-def checkpointing(subject):
+def checkpointing(subject: QuantizerSubject) -> None:
     """A forward that activation checkpointing runs twice counts once: gradients, and the state after `commit`, are those of one run."""
     subject.collects_only()
 
-    def run(wrapper):
+    def run(wrapper: Callable) -> tuple[Quantizer, list[Tensor]]:
         quantizer, z = subject.build(), subject.z().requires_grad_(True)
 
-        def loss(x):
+        def loss(x: Tensor) -> Tensor:
             return objective(quantizer(x), x)
         torch.manual_seed(0)
         wrapper(loss, z).backward()
@@ -84,9 +100,9 @@ def checkpointing(subject):
         return quantizer, grads
     want, gradients = run(lambda f, z: f(z))
     for reentrant in (False, True):
-        found, others = run(lambda f, z: checkpoint(f, z, use_reentrant=reentrant))
+        again, others = run(lambda f, z: checkpoint(f, z, use_reentrant=reentrant))
         what = f'with use_reentrant={reentrant}'
         require(len(others) == len(gradients), f'{what}, {len(others)} of {len(gradients)} gradients arrive.')
         for a, b in zip(others, gradients):
             require_same(a, b, f'gradients {what}', 1e-6)
-        require_state(found, state_of(want), f'commit {what}')
+        require_state(again, state_of(want), f'commit {what}')

@@ -1,17 +1,22 @@
-"""Checks of the state: what changes it, and when.
+"""Quantizers: checks of the state: what changes it, and when.
 
 Legend: B batch, N tokens.
 """
+from __future__ import annotations
+
 import gc
 
 import torch
+from torch import Tensor
 
 from dtbox.extend import load_plugins
+from dtbox.quantizers.base import Quantizer
+from dtbox.testing.quantizer_subject import QuantizerSubject, train_step
 from dtbox.testing.rank_group import RankError
-from dtbox.testing.subject import Subject, require, require_same, require_state, same, state_of, train_step
+from dtbox.testing.subject import require, require_same, require_state, same, state_of
 
 
-def evaluation_leaves_state(subject):
+def evaluation_leaves_state(subject: QuantizerSubject) -> None:
     """Forward in evaluation, and encode and decode in either mode, change nothing, nor do they leave anything for `commit`."""
     quantizer, z = subject.trained(), subject.z(seed=7)
     before = state_of(quantizer)
@@ -24,7 +29,7 @@ def evaluation_leaves_state(subject):
     require_state(quantizer, before, 'commit after evaluation alone')
 
 
-def forward_leaves_state(subject):
+def forward_leaves_state(subject: QuantizerSubject) -> None:
     """A training forward and its backward change nothing before `commit`."""
     subject.collects_only()
     quantizer, z = subject.trained(), subject.z(seed=7).requires_grad_(True)
@@ -36,7 +41,7 @@ def forward_leaves_state(subject):
     require_state(quantizer, before, 'a backward pass')
 
 
-def skipped_step(subject):
+def skipped_step(subject: QuantizerSubject) -> None:
     """After `discard` the step has not been: the state is untouched, and the next step is as if it were the first."""
     subject.collects_only()
     found, want = subject.trained(), subject.trained()
@@ -51,7 +56,7 @@ def skipped_step(subject):
     require_state(found, state_of(want), 'the step after a skipped one')
 
 
-def reproducible(subject):
+def reproducible(subject: QuantizerSubject) -> None:
     """Under one seed, two instances train alike: the same outputs and the same state after five steps."""
     outs, states = [], []
     for _ in range(2):
@@ -64,7 +69,7 @@ def reproducible(subject):
     require_state(quantizer, states[0], 'two instances of one seed')
 
 
-def state_dict(subject):
+def state_dict(subject: QuantizerSubject) -> None:
     """The state dict holds all there is: an instance of another seed that loads it gives the same codes and trains on alike."""
     quantizer, twin, z = subject.trained(), subject.build(seed=99), subject.z(seed=7)
     twin.load_state_dict(state_of(quantizer), strict=True)
@@ -77,7 +82,7 @@ def state_dict(subject):
     require_state(twin, state_of(quantizer), 'training on after loading')
 
 
-def accumulation(subject):
+def accumulation(subject: QuantizerSubject) -> None:
     """Micro-batches collected one after the other, then one `commit`, make the state of the whole batch, within 1e-5."""
     subject.collects_only()
     for parts in ((1, 4, 1), (2, 0, 4), (1, 1, 1, 1, 1, 1)):
@@ -92,7 +97,7 @@ def accumulation(subject):
         require_state(many, state_of(one), f'micro-batches of {", ".join(map(str, parts))} images', 1e-5)
 
 
-def live_bytes():
+def live_bytes() -> int:
     """Return the bytes of all storages that tensors made since `gc.freeze` hold, those kept for a backward pass among them."""
     gc.collect()
     storages = {}
@@ -103,9 +108,9 @@ def live_bytes():
     return sum(storages.values())
 
 
-def memory(subject):
+def memory(subject: QuantizerSubject) -> None:
     """Steps leave nothing behind: 60 of them hold no more tensors than 20, whether they end in `commit` or in `discard`."""
-    def steps(quantizer, end, count):
+    def steps(quantizer: Quantizer, end: str, count: int) -> None:
         for seed in range(count):
             z = subject.z(seed=seed).requires_grad_(True)
             # what a graph keeps is invisible to Python; boxed, it is not
@@ -133,15 +138,15 @@ SPLITS = ((3, 8), (4, 8), (8, 8), (0, 8))
 """Of eight images, where the part of rank 0 and that of rank 1 end; in the last two steps one of them has none."""
 
 
-def own_part(values, ends, rank, world):
-    """Return what is a rank's own of `values`; all of it in one process."""
+def own_part(values: Tensor, ends: tuple[int, int], rank: int, world: int) -> Tensor:
+    """Return what is a rank's own of `values`; all of it where there is one rank."""
     return values if world == 1 else values[0 if rank == 0 else ends[0]:ends[rank]]
 
 
-def commits(rank, world, cfg, plugins):
+def commits(rank: int, world: int, cfg: dict, plugins: list[str]) -> list[dict[str, Tensor]]:
     """Four commits on a rank's part of the data, in micro-batches, and one when no rank has any: list of states."""
     load_plugins(plugins)
-    subject, states = Subject(cfg), []
+    subject, states = QuantizerSubject(cfg), []
     quantizer = subject.build()
     for step, ends in enumerate(SPLITS):
         torch.manual_seed(step)
@@ -153,15 +158,16 @@ def commits(rank, world, cfg, plugins):
     return [*states, state_of(quantizer)]
 
 
-def two_ranks(subject):
-    """Two processes with uneven parts of the data have the codebooks of one process with all of it, within 1e-5."""
+def two_ranks(subject: QuantizerSubject) -> None:
+    """Two ranks with uneven parts of the data have the codebooks of one rank with all of it, within 1e-5."""
     subject.collects_only()
     alone = commits(0, 1, subject.cfg, subject.plugins)
     try:
         ranks = subject.ranks.run(commits, subject.cfg, subject.plugins)
     except RankError as e:
-        require(False, f'the ranks did not come through: {e}')
+        require(False, f'the ranks failed: {e}')
     for rank, states in enumerate(ranks):
         for step, (state, want) in enumerate(zip(states, alone)):
-            wrong = [f'`{n}` by {(state[n].double() - v.double()).abs().max().item():.3g}' for n, v in want.items() if not same(state[n], v, 1e-5)]
-            require(not wrong, f'after commit {step + 1}, rank {rank} differs from one process in {", ".join(wrong)}.')
+            wrong = [f'`{n}` by {(state[n].double() - v.double()).abs().max().item():.3g}'
+                     for n, v in want.items() if not same(state[n], v, 1e-5)]
+            require(not wrong, f'after commit {step + 1}, rank {rank} differs from one rank with all data in {", ".join(wrong)}.')

@@ -1,16 +1,19 @@
-"""Checks of what a quantizer returns.
+"""Quantizers: checks of what a quantizer returns.
 
 Legend: B batch, N tokens, C code width, Q codes per token.
 """
+from __future__ import annotations
+
 import copy
 
 import torch
 
 from dtbox.structures import QuantizerOutput
-from dtbox.testing.subject import require, require_same, require_state, state_of, train_step
+from dtbox.testing.quantizer_subject import QuantizerSubject, train_step
+from dtbox.testing.subject import require, require_same, require_state, state_of
 
 
-def sizes(subject):
+def sizes(subject: QuantizerSubject) -> None:
     """`dim` is the width C of the features, `codebook_sizes` a list of Q positive integers, Q the number of codes per token."""
     quantizer = subject.build()
     for value in [quantizer.dim, *quantizer.codebook_sizes]:
@@ -20,7 +23,7 @@ def sizes(subject):
     require(depth == len(quantizer.codebook_sizes), f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {depth} codes per token.')
 
 
-def shapes(subject):
+def shapes(subject: QuantizerSubject) -> None:
     """Features come back as [B,N,C], codes as int64 [B,N,Q], for any B and N, in training and in evaluation."""
     for training in (True, False):
         quantizer = subject.build().train(training)
@@ -37,7 +40,7 @@ def shapes(subject):
         quantizer.discard()
 
 
-def dtypes(subject):
+def dtypes(subject: QuantizerSubject) -> None:
     """Features come back in the type that came in; the codes, and what `commit` learns, are those of the same values in float32."""
     quantizer = subject.trained().eval()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
@@ -54,7 +57,7 @@ def dtypes(subject):
     require_state(half, state_of(full), 'commit of bfloat16 features and of the same values in float32', 1e-5)
 
 
-def autocast(subject):
+def autocast(subject: QuantizerSubject) -> None:
     """Codes are found and statistics kept in float32: bfloat16 autocast changes neither codes nor what `commit` writes."""
     quantizer, z = subject.trained().eval(), subject.z(8, 256)
     want = quantizer(z).codes
@@ -73,7 +76,7 @@ def autocast(subject):
     require_state(quantizer, states[0], 'commit with and without autocast', 1e-5)
 
 
-def decode_equals_forward(subject):
+def decode_equals_forward(subject: QuantizerSubject) -> None:
     """`encode(z)` are the codes of evaluation's forward, and `decode` of them its features, within 1e-5."""
     for quantizer in (subject.build().eval(), subject.trained().eval()):
         z = subject.z(8, 16)
@@ -82,7 +85,7 @@ def decode_equals_forward(subject):
         require_same(quantizer.decode(codes), out.features, 'features of decode(encode(z)) and of forward', 1e-5)
 
 
-def code_range(subject):
+def code_range(subject: QuantizerSubject) -> None:
     """Codes lie in the range of their codebook, however large or small the features."""
     quantizer = subject.trained()
     for scale in (0.0, 1e-3, 1.0, 1e3):
@@ -95,7 +98,7 @@ def code_range(subject):
     quantizer.discard()
 
 
-def codes_stand_alone(subject):
+def codes_stand_alone(subject: QuantizerSubject) -> None:
     """The codes of a token depend on that token alone: not on its place, its neighbours, the rest of the batch, or the mode."""
     quantizer, z = subject.trained().eval(), subject.z(4, 64)
     codes, order = quantizer.encode(z), torch.randperm(64, generator=torch.Generator().manual_seed(0))
@@ -107,7 +110,7 @@ def codes_stand_alone(subject):
     require_same(quantizer.train().encode(z), codes, 'codes of encode in training and in evaluation')
 
 
-def settles(subject):
+def settles(subject: QuantizerSubject) -> None:
     """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4."""
     subject.collects_only()
     quantizer, z = subject.build(), subject.z(2, 9)
@@ -121,7 +124,7 @@ def settles(subject):
     require_same(training.features, evaluation.features, 'features of training and of evaluation, after 200 steps', 1e-4)
 
 
-def losses(subject):
+def losses(subject: QuantizerSubject) -> None:
     """Every term of `losses` is a finite float32 scalar, under autocast and for an empty batch too."""
     quantizer = subject.build()
     for shape in ((4, 9), (1, 1), (0, 9), (2, 0)):
@@ -135,7 +138,7 @@ def losses(subject):
     quantizer.discard()
 
 
-def copies(subject):
+def copies(subject: QuantizerSubject) -> None:
     """A deep copy, taken in the middle of training, gives the same codes and trains without touching the original; so does `.double()`."""
     quantizer, z = subject.trained(), subject.z()
     quantizer(z.clone().requires_grad_(True))

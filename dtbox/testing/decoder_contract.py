@@ -1,0 +1,211 @@
+"""The contract of decoders (see `dtbox.decoders.base`).
+
+Legend: B batch, N tokens in row-major order, D feature width, H and W pixels.
+"""
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from dtbox.decoders.base import Decoder, pair
+from dtbox.errors import InputError
+from dtbox.registry import DECODERS
+from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.rank_group import Ranks
+from dtbox.testing.subject import (
+    DoesNotApply,
+    Subject,
+    generator,
+    idle_parameters,
+    require,
+    require_gradient,
+    require_refused,
+    require_same,
+    require_state,
+    state_of,
+)
+
+TOLERANCE = 1e-4
+"""Largest difference between an image decoded alone and in a batch."""
+
+
+class DecoderSubject(Subject):
+    """A decoder under test.
+
+    Attributes:
+        dim: feature width D.
+        grid: (rows, columns) of the tokens.
+        size: (H, W).
+    """
+    registry, base = DECODERS, Decoder
+    defaults = dict(in_dim=16, grid=(4, 4), image_size=(32, 32))
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+        super().__init__(cfg, plugins, ranks)
+        example = self.build()
+        self.dim, self.grid, self.size = example.in_dim, example.grid, example.image_size
+
+    def features(self, b: int = 3, seed: int = 0) -> Tensor:
+        """Return features [B,N,D]."""
+        return torch.randn(b, self.grid[0] * self.grid[1], self.dim, generator=generator(seed))
+
+
+def images(subject: DecoderSubject) -> None:
+    """Features [B,N,D] become finite float images [B,3,H,W], for any B, in training and in evaluation."""
+    for training in (True, False):
+        decoder = subject.build().train(training)
+        for b in (1, 3):
+            out = decoder(subject.features(b))
+            require(out.shape == (b, 3, *subject.size) and out.dtype == torch.float32, f'features of {b} images give {out.dtype} '
+                    f'{list(out.shape)}; expected float32 {[b, 3, *subject.size]}.')
+            require(out.isfinite().all(), 'the images have NaN or infinite values.')
+
+
+def other_layouts(subject: DecoderSubject) -> None:
+    """A grid twice as wide gives images twice as wide; where the decoder takes no such sizes, its constructor says so."""
+    grid, size = _widen(subject.grid), _widen(subject.size)
+    latent = subject.cfg.get('latent_size')
+    changes = dict(latent_size=_widen(pair(latent, 'latent_size'))) if latent else {}
+    try:
+        decoder = subject.build(grid=grid, image_size=size, **changes)
+    except InputError as e:
+        raise DoesNotApply(f'the decoder refuses a grid of {grid}: {e.message}') from e
+    out = decoder(torch.randn(2, grid[0] * grid[1], subject.dim, generator=generator(0)))
+    require(out.shape == (2, 3, *size), f'a grid of {grid} gives images {list(out.shape)}; expected {[2, 3, *size]}.')
+
+
+def _widen(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0], 2 * size[1]
+
+
+def rows_and_columns(subject: DecoderSubject) -> None:
+    """Tokens lie row by row: the last token of the first row changes the upper right more than the lower left."""
+    decoder, (height, width) = subject.build().eval(), subject.size
+    difference = torch.zeros(height, width)
+    for seed in range(4):
+        features = subject.features(1, seed)
+        changed = features.clone()
+        changed[:, subject.grid[1] - 1] += 0.1
+        difference += (decoder(changed) - decoder(features)).abs().sum(1)[0].detach()
+    right, left = difference[:height // 2, width // 2:].mean(), difference[height // 2:, :width // 2].mean()
+    require(min(subject.grid) < 2 or right > left, f'the last token of the first row changes the upper right quarter by {right:.3g} in the '
+            f'mean and the lower left one by {left:.3g}. Are rows and columns exchanged?')
+
+
+def last_layer(subject: DecoderSubject) -> None:
+    """`last_layer` is a trainable parameter of the decoder that gets a gradient from the images, and that they depend on."""
+    decoder, features = subject.build(), subject.features()
+    weight = decoder.last_layer
+    require(any(weight is p for p in decoder.parameters()), '`last_layer` is not a parameter of the decoder.')
+    before = decoder(features)
+    (before * torch.randn(before.shape, generator=generator(1))).sum().backward()
+    require_gradient(weight.grad, '`last_layer`')
+    with torch.no_grad():
+        weight.add_(1)
+    require(not torch.equal(decoder(features), before), 'the images do not depend on `last_layer`.')
+
+
+def gradients(subject: DecoderSubject) -> None:
+    """The images alone carry finite gradients, not just zeros, to the features and to every trainable parameter."""
+    decoder, features = subject.build(), subject.features().requires_grad_(True)
+    out = decoder(features)
+    (out * torch.randn(out.shape, generator=generator(1))).sum().backward()
+    require_gradient(features.grad, 'the features')
+    idle = idle_parameters(decoder)
+    require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
+
+
+def stands_alone(subject: DecoderSubject) -> None:
+    """In evaluation an image does not depend on the rest of the batch, and two passes give the same."""
+    decoder, features = subject.build().eval(), subject.features(4)
+    out = decoder(features)
+    require_same(decoder(features), out, 'images of the same features, twice')
+    require_same(decoder(features[2:3]), out[2:3], 'an image alone and in a batch', TOLERANCE)
+    require_same(decoder(features.flip(0)).flip(0), out, 'images in another order', TOLERANCE)
+
+
+def not_clamped(subject: DecoderSubject) -> None:
+    """Images are not clamped: a pixel outside of [-1, 1] still has a gradient."""
+    decoder = subject.build()
+    with torch.no_grad():
+        decoder.last_layer.mul_(1e3)
+    features = subject.features().requires_grad_(True)
+    out = decoder(features)
+    far = out.abs() > 1
+    require(far.any(), 'with a last layer a thousand times larger, no pixel leaves [-1, 1]: are the images clamped?')
+    out[far].sum().backward()
+    require_gradient(features.grad, 'the features, from pixels outside of [-1, 1]')
+
+
+def recompute(subject: DecoderSubject) -> None:
+    """With `checkpointing` or `recompute`, where the constructor takes it, images and gradients are the same."""
+    names = [n for n in inspect.signature(type(subject.build())).parameters if n in ('checkpointing', 'recompute')]
+    if not names:
+        raise DoesNotApply('the constructor takes no `recompute`.')
+    runs = []
+    for value in (False, True):
+        decoder, features = subject.build(**{names[0]: value}), subject.features().requires_grad_(True)
+        torch.manual_seed(0)
+        out = decoder(features)
+        out.pow(2).sum().backward()
+        runs.append((out, features.grad, decoder.last_layer.grad))
+    for what, a, b in zip(('images', 'gradients at the features', 'gradients at `last_layer`'), *runs):
+        require_same(a, b, f'{what} with and without recomputation', 1e-5 * max(1.0, a.abs().max().item()))
+
+
+def forward_leaves_state(subject: DecoderSubject) -> None:
+    """A pass in evaluation changes nothing."""
+    decoder = subject.build().eval()
+    before = state_of(decoder)
+    decoder(subject.features())
+    require_state(decoder, before, 'a pass in evaluation')
+
+
+def state_dict(subject: DecoderSubject) -> None:
+    """The state dict holds all there is: an instance of another seed that loads it gives the same images; so does a copy."""
+    decoder, twin, features = subject.build(), subject.build(seed=99), subject.features()
+    twin.load_state_dict(state_of(decoder), strict=True)
+    want = decoder.eval()(features)
+    require_same(twin.eval()(features), want, 'images after loading', 1e-6)
+    require_same(copy.deepcopy(decoder)(features), want, 'images of a deep copy', 1e-6)
+    require_state(subject.build(seed=5), state_of(subject.build(seed=5)), 'two instances of one seed')
+
+
+def autocast(subject: DecoderSubject) -> None:
+    """A training pass under bfloat16 autocast has finite images of the same size, and finite gradients."""
+    decoder = subject.build()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = decoder(subject.features())
+    require(out.shape == (3, 3, *subject.size) and out.isfinite().all(), f'images under autocast are {list(out.shape)}; expected '
+            f'{[3, 3, *subject.size]}, all finite.')
+    out.float().pow(2).mean().backward()
+    wrong = [name for name, p in decoder.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    require(not wrong, f'NaN or infinite gradients under autocast at {", ".join(wrong)}.')
+
+
+def refuses_wrong_features(subject: DecoderSubject) -> None:
+    """Features of another width, another number of tokens, or without a batch are an InputError."""
+    decoder, n, d = subject.build(), subject.grid[0] * subject.grid[1], subject.dim
+    for shape in ((1, n, d + 1), (1, n + 1, d), (1, n - 1, d), (n, d), (1, d, *subject.grid)):
+        require_refused(decoder, torch.zeros(shape), f'features of shape {list(shape)}')
+
+
+def refuses_wrong_sizes(subject: DecoderSubject) -> None:
+    """Sizes that are not positive are an InputError, and so are image sizes that the decoder cannot give."""
+    for changes in (dict(in_dim=0), dict(grid=(0, 4)), dict(image_size=0), dict(grid=4.5)):
+        require_refused(lambda changes: subject.build(**changes), changes, f'the sizes {changes}')
+    odd = (subject.size[0] + 1, subject.size[1])
+    try:
+        out = subject.build(image_size=odd)(subject.features(1))
+    except InputError:
+        return
+    require(out.shape[2:] == odd, f'`image_size` {odd} is accepted, and the images have {list(out.shape[2:])} pixels.')
+
+
+DECODER = Contract('decoder', 'decoders', DecoderSubject, by_name(
+    images, other_layouts, rows_and_columns, last_layer, gradients, stands_alone, not_clamped, recompute, forward_leaves_state,
+    state_dict, autocast, refuses_wrong_features, refuses_wrong_sizes))

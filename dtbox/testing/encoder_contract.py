@@ -1,0 +1,230 @@
+"""The contract of encoders (see `dtbox.encoders.base`).
+
+Legend: B batch, P prefix tokens, N patch tokens, D width, H and W pixels, E width of the pool.
+"""
+from __future__ import annotations
+
+import copy
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from dtbox.encoders.base import Encoder
+from dtbox.errors import InputError
+from dtbox.registry import ENCODERS
+from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.rank_group import Ranks
+from dtbox.testing.subject import (
+    DoesNotApply,
+    Subject,
+    fail,
+    generator,
+    idle_parameters,
+    require,
+    require_gradient,
+    require_refused,
+    require_same,
+    require_state,
+    state_of,
+)
+
+TOLERANCE = 1e-4
+"""Largest difference between an image alone and in a batch, whose products may be summed in another order."""
+
+
+class EncoderSubject(Subject):
+    """An encoder under test.
+
+    Attributes:
+        depth: number of blocks.
+        prefix: number of prefix tokens P.
+        size: (H, W).
+    """
+    registry, base = ENCODERS, Encoder
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+        super().__init__(cfg, plugins, ranks)
+        example = self.build()
+        self.depth, self.prefix, self.size = example.depth, example.num_prefix_tokens, tuple(example.image_size)
+
+    def images(self, b: int = 3, seed: int = 0) -> Tensor:
+        """Return images [B,3,H,W] in [-1, 1]."""
+        return torch.rand(b, 3, *self.size, generator=generator(seed)) * 2 - 1
+
+
+def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+    """Return tokens [B,P+N,D] after the last block and the patch tokens of every layer, 0 included."""
+    return encoder.run(encoder.embed(images), 0, encoder.depth, range(encoder.depth + 1))
+
+
+def sizes(subject: EncoderSubject) -> None:
+    """`depth`, `num_prefix_tokens`, `image_size`, `width(l)` and `grid(l)` are whole numbers, and the tokens have these sizes."""
+    encoder = subject.build().eval()
+    numbers = dict(depth=encoder.depth, num_prefix_tokens=encoder.num_prefix_tokens, image_height=subject.size[0],
+                   image_width=subject.size[1])
+    for name, value in numbers.items():
+        require(type(value) is int and value >= (name != 'num_prefix_tokens'), f'`{name}` is {value!r}; expected a whole number.')
+    tokens, taps = run_whole(encoder, subject.images(2))
+    for layer in range(encoder.depth + 1):
+        (rows, columns), width = encoder.grid(layer), encoder.width(layer)
+        require(taps[layer].shape == (2, rows * columns, width), f'layer {layer} has patch tokens {list(taps[layer].shape)}; `grid` '
+                f'and `width` say {[2, rows * columns, width]}.')
+    last = taps[encoder.depth].shape[1]
+    require(tokens.shape[1] == last + subject.prefix, f'after the last block there are {tokens.shape[1]} tokens; expected '
+            f'{subject.prefix} prefix tokens and {last} patch tokens.')
+
+
+def staged_run(subject: EncoderSubject) -> None:
+    """A run in stages, one block at a time or two halves, gives the tokens and taps of one run."""
+    encoder, images = subject.build().eval(), subject.images()
+    whole, taps = run_whole(encoder, images)
+    for stops in (range(1, encoder.depth + 1), (encoder.depth // 2, encoder.depth)):
+        tokens, start = encoder.embed(images), 0
+        for stop in stops:
+            tokens, staged = encoder.run(tokens, start, stop, [stop])
+            start = stop
+            require(list(staged) == [stop], f'run(tokens, {start}, {stop}, [{stop}]) returns taps of {list(staged)}.')
+            require_same(staged[stop], taps[stop], f'patch tokens of layer {stop} of a run in stages and of one run', 1e-6)
+        require_same(tokens, whole, 'tokens of a run in stages and of one run', 1e-6)
+
+
+def taps_are_raw(subject: EncoderSubject) -> None:
+    """A tap is the raw output of its block without the prefix tokens; only taps that are asked for come back."""
+    encoder, images = subject.build().eval(), subject.images()
+    _, taps = run_whole(encoder, images)
+    embedded = encoder.embed(images)
+    require_same(taps[0], embedded[:, subject.prefix:], 'tap 0 and the patch tokens of the embedding')
+    for layer in range(1, encoder.depth + 1):
+        tokens, none = encoder.run(embedded, 0, layer)
+        require(none == {}, f'run without taps returns those of {list(none)}.')
+        require_same(taps[layer], tokens[:, subject.prefix:], f'tap {layer} and the patch tokens after block {layer}', 1e-6)
+
+
+def prefix_tokens(subject: EncoderSubject) -> None:
+    """`patches` drops the prefix tokens, `with_patches` puts others behind them; what is put there reaches the next block."""
+    encoder, images = subject.build().eval(), subject.images()
+    tokens = encoder.embed(images)
+    patches = encoder.patches(tokens)
+    require_same(encoder.with_patches(tokens, patches), tokens, 'tokens with their own patch tokens put back')
+    changed = encoder.with_patches(tokens, patches + 1)
+    require_same(changed[:, :subject.prefix], tokens[:, :subject.prefix], 'prefix tokens after `with_patches`')
+    require_same(encoder.patches(changed), patches + 1, 'patch tokens after `with_patches`')
+    before, after = (encoder.run(t, 0, 1, [1])[1][1] for t in (tokens, changed))
+    require(not torch.equal(before, after), 'other patch tokens at layer 0 do not change layer 1.')
+
+
+def stands_alone(subject: EncoderSubject) -> None:
+    """In evaluation an image's tokens do not depend on the rest of the batch, and two passes give the same."""
+    encoder, images = subject.build().eval(), subject.images(4)
+    tokens, _ = run_whole(encoder, images)
+    require_same(run_whole(encoder, images)[0], tokens, 'tokens of the same images, twice')
+    require_same(run_whole(encoder, images[2:3])[0], tokens[2:3], 'tokens of an image alone and in a batch', TOLERANCE)
+    require_same(run_whole(encoder, images.flip(0))[0].flip(0), tokens, 'tokens of images in another order', TOLERANCE)
+
+
+def pools(subject: EncoderSubject) -> None:
+    """`pool` gives finite [B, pooled_dim], the same for an image alone; `pooled_dim` None means that there is no pool."""
+    encoder = subject.build().eval()
+    if encoder.pooled_dim is None:
+        raise DoesNotApply('the encoder has no pool (`pooled_dim` is None).')
+    tokens, _ = run_whole(encoder, subject.images(4))
+    pooled = encoder.pool(tokens)
+    require(pooled.shape == (4, encoder.pooled_dim), f'`pool` gives {list(pooled.shape)}; expected {[4, encoder.pooled_dim]}.')
+    require(pooled.isfinite().all(), '`pool` gives NaN or infinite values.')
+    require_same(encoder.pool(tokens[1:2]), pooled[1:2], 'pooled output of an image alone and in a batch', TOLERANCE)
+
+
+def pools_regions(subject: EncoderSubject) -> None:
+    """The region that is the whole image pools like the image; no region gives no row; prefix tokens are an InputError."""
+    encoder = subject.build().eval()
+    if encoder.pooled_dim is None:
+        raise DoesNotApply('the encoder has no pool (`pooled_dim` is None).')
+    tokens, _ = run_whole(encoder, subject.images(2))
+    masks = [torch.ones(1, *subject.size, dtype=torch.bool), torch.zeros(0, *subject.size, dtype=torch.bool)]
+    try:
+        first, second = encoder.pool_regions(tokens, masks)
+    except InputError as e:
+        raise DoesNotApply(f'the encoder does not pool regions: {e.message}') from e
+    require_same(first, encoder.pool(tokens[:1]), 'the whole image as a region and `pool`', TOLERANCE)
+    require(len(second) == 0, f'an image without regions gives {len(second)} rows.')
+
+
+def gradients(subject: EncoderSubject) -> None:
+    """Gradients reach the images and the parameters: finite everywhere, not zero at the images and in every block."""
+    encoder, images = subject.build(), subject.images().requires_grad_(True)
+    tokens, taps = run_whole(encoder, images)
+    weights = torch.randn(tokens.shape, generator=generator(1))
+    total = (tokens * weights).sum() + sum(tap.pow(2).mean() for tap in taps.values())
+    if encoder.pooled_dim is not None:
+        total = total + encoder.pool(tokens).pow(2).sum()
+    total.backward()
+    require_gradient(images.grad, 'the images')
+    wrong = [name for name, p in encoder.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    require(not wrong, f'NaN or infinite gradients at {", ".join(wrong)}.')
+    trainable = [name for name, p in encoder.named_parameters() if p.requires_grad]
+    idle = idle_parameters(encoder)
+    require(not trainable or len(idle) <= len(trainable) // 4, f'no gradient, or zeros, at {len(idle)} of {len(trainable)} '
+            f'parameters: {", ".join(idle[:5])}. Freeze or drop what is not used.')
+
+
+def forward_leaves_state(subject: EncoderSubject) -> None:
+    """A pass in evaluation changes nothing, whatever it taps; a pass in training changes no parameter."""
+    encoder, images = subject.build().eval(), subject.images()
+    before = state_of(encoder)
+    run_whole(encoder, images)
+    require_state(encoder, before, 'a pass in evaluation')
+    run_whole(encoder.train(), images)
+    for name, p in encoder.named_parameters():
+        require_same(p, before[name], f'parameter `{name}` after a pass in training')
+
+
+def state_dict(subject: EncoderSubject) -> None:
+    """The state dict holds all there is: an instance of another seed that loads it gives the same tokens; so does a copy."""
+    encoder, twin, images = subject.build(), subject.build(seed=99), subject.images()
+    twin.load_state_dict(state_of(encoder), strict=True)
+    want, _ = run_whole(encoder.eval(), images)
+    require_same(run_whole(twin.eval(), images)[0], want, 'tokens after loading', 1e-6)
+    require_same(run_whole(copy.deepcopy(encoder), images)[0], want, 'tokens of a deep copy', 1e-6)
+
+
+def reproducible(subject: EncoderSubject) -> None:
+    """Under one seed, two instances have the same weights."""
+    require_state(subject.build(seed=5), state_of(subject.build(seed=5)), 'two instances of one seed')
+
+
+def autocast(subject: EncoderSubject) -> None:
+    """A training pass under bfloat16 autocast, backward included, has finite tokens of the same shape, and finite gradients."""
+    encoder, images = subject.build(), subject.images()
+    shape = run_whole(encoder, images)[0].shape
+    with torch.autocast('cpu', torch.bfloat16):
+        tokens, _ = run_whole(encoder, images)
+    require(tokens.shape == shape and tokens.isfinite().all(), f'tokens under autocast are {list(tokens.shape)} '
+            f'{"with" if tokens.isfinite().all() else "without finite"} values; expected {list(shape)}, all finite.')
+    tokens.float().pow(2).mean().backward()
+    wrong = [name for name, p in encoder.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    require(not wrong, f'NaN or infinite gradients under autocast at {", ".join(wrong)}.')
+
+
+def refuses_wrong_images(subject: EncoderSubject) -> None:
+    """`check_images` refuses other sizes, channels, whole numbers and empty batches; the constructor refuses sizes below 1."""
+    encoder, (height, width) = subject.build(), subject.size
+    wrong = {'images of another height': torch.zeros(1, 3, height + 1, width), 'images of another width': torch.zeros(1, 3, height, 2 * width),
+             'images of one channel': torch.zeros(1, 1, height, width), 'an image without batch': torch.zeros(3, height, width),
+             'images in uint8': torch.zeros(1, 3, height, width, dtype=torch.uint8), 'no images': torch.zeros(0, 3, height, width)}
+    for what, images in wrong.items():
+        require_refused(encoder.check_images, images, what)
+    if 'image_size' in subject.cfg:
+        for size in (0, -height, (height, 0)):
+            try:
+                subject.build(image_size=size)
+            except InputError:
+                continue
+            except Exception as e:
+                fail(f'`image_size` {size} ends in {type(e).__name__} ({e}), not in an InputError.')
+            fail(f'`image_size` {size} is accepted, without an InputError.')
+
+
+ENCODER = Contract('encoder', 'encoders', EncoderSubject, by_name(
+    sizes, staged_run, taps_are_raw, prefix_tokens, stands_alone, pools, pools_regions, gradients, forward_leaves_state,
+    state_dict, reproducible, autocast, refuses_wrong_images))

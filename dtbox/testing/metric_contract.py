@@ -1,0 +1,260 @@
+"""The contract of metrics (see `dtbox.evaluation.base`).
+
+Legend: n images, N tokens, Q codes per token, D feature width, E width of embeddings, S pixels.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.evaluation.probes import Bank
+from dtbox.extend import load_plugins
+from dtbox.registry import METRICS
+from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
+from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.rank_group import RankError, Ranks
+from dtbox.testing.subject import DoesNotApply, Subject, fail, generator, require
+
+COUNT, N, D, E, S, CLASSES = 12, 16, 6, 8, 32, 4
+SIZES = dict(pixel=(2, [16, 16]), semantic=(1, [8]))
+"""Vocabulary -> (Q, sizes of its codebooks)."""
+TOLERANCE = 1e-6
+"""Largest relative difference between one batch and several."""
+
+
+class MetricSubject(Subject):
+    """A metric under test: twelve images with everything that a metric may read, and a context."""
+    registry, base = METRICS, Metric
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+        super().__init__(cfg, plugins, ranks)
+        names = [name for name in (*self.build().requires, *self.build().uses) if name.startswith(('features.', 'codes.'))]
+        self.vocabularies = list(dict.fromkeys([*(name.split('.')[1] for name in names), *SIZES]))
+        self.batch, self.outputs = self._make()
+
+    def build(self, seed: int = 1, **changes: Any) -> Metric:
+        """Return a new metric that knows the context."""
+        metric = super().build(seed, **changes)
+        if isinstance(metric, Metric):
+            metric.setup(make_context())
+        return metric
+
+    def _make(self) -> tuple[Batch, TokenizerOutput]:
+        rng = generator(0)
+        images = torch.rand(COUNT, 3, S, S, generator=rng) * 2 - 1
+        text, tokens = torch.randn(COUNT, E, generator=rng), torch.randn(COUNT, N, D, generator=rng)
+        sizes = {name: SIZES.get(name, SIZES['pixel']) for name in self.vocabularies}
+        codes = {name: torch.stack([torch.randint(0, k, (COUNT, N), generator=rng) for k in ks], -1) for name, (_, ks) in sizes.items()}
+        outputs = TokenizerOutput(
+            images=images, reconstructions=images + 0.2 * torch.randn(images.shape, generator=rng), codes=codes,
+            features={name: tokens + 0.3 * torch.randn(tokens.shape, generator=rng) for name in self.vocabularies},
+            losses={name: dict(commitment=torch.tensor(0.1)) for name in self.vocabularies},
+            pooled=text + 0.8 * torch.randn(text.shape, generator=rng), text_pooled=text, logit_scale=torch.tensor(2.0),
+            logit_bias=torch.tensor(0.0), last=torch.randn(COUNT, N, E, generator=rng),
+            teacher=TeacherOutput(tokens=tokens, pooled=text + 0.5 * torch.randn(text.shape, generator=rng),
+                                  last=torch.randn(COUNT, N, E, generator=rng)))
+        batch = Batch(
+            images=(images * 127.5 + 127.5).byte(), texts=[f'text {i}' for i in range(COUNT)],
+            labels=torch.randint(0, CLASSES, (COUNT,), generator=rng), sets=['set'] * COUNT,
+            keys=[f'clip{i // 6}/{i % 6}' for i in range(COUNT)], regions=[make_regions(i) for i in range(COUNT)])
+        return batch, outputs
+
+    def part(self, start: int, stop: int) -> tuple[Batch, TokenizerOutput]:
+        """Return images start .. stop - 1."""
+        index = torch.arange(start, stop)
+        return take(self.batch, index, COUNT), take(self.outputs, index, COUNT)
+
+    def measure(self, *ends: int, metric: Metric | None = None) -> Metric:
+        """Return a metric that saw all images, in batches that end at `ends`."""
+        metric, start = metric or self.build(), 0
+        for stop in ends:
+            metric.process(*self.part(start, stop))
+            start = stop
+        return metric
+
+    def measured(self) -> Metric:
+        """Return a metric that saw all images at once; leaves the check where it measured nothing."""
+        metric = self.measure(COUNT)
+        if not metric.state.get('pictures'):
+            raise DoesNotApply(f'nothing could be measured here: {metric.skipped}.')
+        return metric
+
+
+def make_context() -> EvalContext:
+    """Return an EvalContext that has everything."""
+    bank = Bank({side: torch.randn(40, E, generator=generator(i)) for i, side in enumerate(('teacher', 'tokens'))},
+                torch.arange(40) % CLASSES)
+    return EvalContext(
+        classes=[f'class {i}' for i in range(CLASSES)], embed_text=embed_text, teacher=embed_images,
+        vocabularies=dict(SIZES), pool_regions=dict(teacher=pool_masks, tokens=pool_masks), bank=lambda: bank)
+
+
+def make_regions(i: int) -> Regions:
+    """Return the regions of image i: one or two, with masks [M,S,S]."""
+    count = 1 + i % 2
+    masks = torch.zeros(count, S, S, dtype=torch.bool)
+    masks[0, :S // 2, :S // 2], masks[-1, S // 2:, S // 2:] = True, True
+    return Regions(categories=[(i + m) % CLASSES for m in range(count)], sizes=['small', 'large'][:count],
+                   frequencies=['rare', 'common'][:count], ids=[f'{i}-{m}' for m in range(count)], masks=masks)
+
+
+def embed_text(texts: list[str]) -> Tensor:
+    """Return unit vectors [T, E] that depend on the texts alone."""
+    return F.normalize(torch.stack([torch.randn(E, generator=generator(sum(map(ord, text)))) for text in texts]), dim=1)
+
+
+def embed_images(images: Tensor) -> Tensor:
+    """images [B,3,H,W] -> [B, E]."""
+    return F.adaptive_avg_pool2d(images, 2).flatten(1)[:, :E] * 3
+
+
+def pool_masks(last: Tensor, masks: list[Tensor]) -> list[Tensor]:
+    """last [B,N,E], masks of B images -> B tensors [M,E]: the mean token, weighted by what the mask covers."""
+    weights = [F.adaptive_avg_pool2d(m.float()[:, None], (4, 4)).flatten(1) for m in masks]
+    return [w @ rows / w.sum(1, keepdim=True) for w, rows in zip(weights, last)]
+
+
+def require_values(found: dict[str, float], want: dict[str, float], what: str) -> None:
+    """Raise `Broken` unless two dicts of values are equal within `TOLERANCE`, NaN being equal to NaN."""
+    require(found.keys() == want.keys(), f'{what}: the values {sorted(found.keys() ^ want.keys())} are on one side only.')
+    wrong = [f'`{name}` is {found[name]!r} and {value!r}' for name, value in want.items()
+             if not (math.isclose(found[name], value, rel_tol=TOLERANCE, abs_tol=1e-9) or found[name] != found[name] and value != value)]
+    require(not wrong, f'{what}: {", ".join(wrong)}.')
+
+
+def values(subject: MetricSubject) -> None:
+    """`compute` returns name -> number; names are words joined by `/`, with the prefix in front where there is one."""
+    metric = subject.measured()
+    computed = metric.compute()
+    require(computed, '`compute` returns nothing, and `skipped` says: ' + (metric.skipped or 'nothing') + '.')
+    for name, value in computed.items():
+        require(isinstance(name, str) and name and ' ' not in name, f'a value is called {name!r}; expected words joined by `/`.')
+        require(type(value) is float and not math.isinf(value), f'`{name}` is {value!r}; expected a finite number.')
+    require_values(metric.compute(), computed, '`compute` twice')
+    try:
+        prefixed = subject.build(prefix='mine')
+    except Exception as e:
+        fail(f'the constructor does not take `prefix`, which tells two metrics of one class apart: {e}')
+    subject.measure(COUNT, metric=prefixed)
+    require_values(prefixed.compute(), {f'mine/{name}': value for name, value in computed.items()}, 'values with the prefix `mine`')
+
+
+def streaming(subject: MetricSubject) -> None:
+    """Several batches, one of a single image among them, give what one batch gives."""
+    want = subject.measured().compute()
+    for ends in ((5, 6, 12), tuple(range(1, COUNT + 1))):
+        require_values(subject.measure(*ends).compute(), want, f'{len(ends)} batches and one')
+
+
+def merge(subject: MetricSubject) -> None:
+    """Two metrics that saw a part each, merged, give what one gives (where `merges` says that sets add up)."""
+    want = subject.measured().compute()
+    first, second = subject.measure(5), subject.build()
+    if not first.merges:
+        raise DoesNotApply('sums of several sets make no sense as one (`merges` is False).')
+    second.process(*subject.part(5, COUNT))
+    require_values(first.merge(second).compute(), want, 'two metrics merged and one')
+
+
+def fresh(subject: MetricSubject) -> None:
+    """`fresh` is an empty copy of its own, `reset` forgets: neither remembers what was seen."""
+    want, metric = subject.measured().compute(), subject.measure(COUNT)
+    other = metric.fresh()
+    require(not other.state and not other.compute(), 'a fresh copy knows sums.')
+    require_values(subject.measure(COUNT, metric=other).compute(), want, 'a fresh copy that saw the same')
+    require_values(metric.compute(), want, 'a metric after its fresh copy saw images')
+    metric.reset()
+    require(not metric.compute(), f'after `reset` the metric still has {sorted(metric.compute())}.')
+    require_values(subject.measure(COUNT, metric=metric).compute(), want, 'a metric after `reset`')
+
+
+def missing_parts(subject: MetricSubject) -> None:
+    """Without one of what it `requires` the metric raises nothing, has no values, and says why in `skipped`."""
+    metric = subject.measured()
+    for name in metric.requires:
+        batch, outputs, context = subject.batch, subject.outputs, metric.context
+        head, _, rest = name.partition('.')
+        if head == 'batch':
+            batch = without(batch, rest)
+        elif head == 'context':
+            context = without(context, rest)
+        else:
+            outputs = without(outputs, name)
+        lacking = subject.build()
+        lacking.setup(context)
+        try:
+            lacking.process(batch, outputs)
+            computed = lacking.compute()
+        except Exception as e:
+            fail(f'without `{name}` the metric raises {type(e).__name__}: {e}')
+        require(not computed, f'without `{name}`, which it requires, the metric has the values {sorted(computed)}.')
+        require(lacking.skipped, f'without `{name}` there are no values, and `skipped` does not say why.')
+
+
+def without(thing: Any, path: str) -> Any:
+    """Return a dataclass with the field under `path` emptied."""
+    name, _, rest = path.partition('.')
+    value = getattr(thing, name)
+    if rest:
+        value = {k: v for k, v in value.items() if k != rest} if isinstance(value, dict) else without(value, rest)
+    else:
+        value = {} if isinstance(value, dict) else None
+    return type(thing)(**{**{f.name: getattr(thing, f.name) for f in fields(thing)}, name: value})
+
+
+def samples(subject: MetricSubject) -> None:
+    """What is kept of single samples has one number for each image, the same in one batch and in several."""
+    metric, parts = subject.measured(), subject.measure(5, 6, 12)
+    metric.sync(), parts.sync()
+    kept, again = metric.samples(), parts.samples()
+    require(kept.keys() == again.keys(), f'samples {sorted(kept.keys() ^ again.keys())} are there in one batch or in several only.')
+    for name, numbers in kept.items():
+        require(len(numbers) == COUNT, f'`{name}` is kept {len(numbers)} times for {COUNT} images.')
+        require(torch.allclose(torch.as_tensor(numbers), torch.as_tensor(again[name]), rtol=1e-5, atol=1e-7, equal_nan=True),
+                f'`{name}` of single samples differs between one batch and several.')
+
+
+def no_gradient(subject: MetricSubject) -> None:
+    """Outputs that ask for a gradient are measured without one, and are not changed."""
+    outputs = subject.outputs
+    asking = outputs.replace(reconstructions=outputs.reconstructions.clone().requires_grad_(True),
+                             pooled=outputs.pooled.clone().requires_grad_(True))
+    metric = subject.build()
+    metric.process(subject.batch, asking)
+    wrong = [name for name, value in metric.state.items() if value.requires_grad]
+    require(not wrong, f'the sums {", ".join(wrong)} carry a graph.')
+    for name in ('reconstructions', 'pooled'):
+        require(torch.equal(getattr(asking, name), getattr(outputs, name)), f'`{name}` is another after the metric saw it.')
+
+
+def measure_part(rank: int, world: int, cfg: dict, plugins: list[str], ends: tuple[int, ...]) -> tuple[dict, str]:
+    """Return values and `skipped` of a rank that saw the images up to its entry of `ends`, from that of the rank before on."""
+    load_plugins(plugins)
+    subject = MetricSubject(cfg)
+    metric, start, stop = subject.build(), 0 if rank == 0 else ends[rank - 1], ends[rank]
+    for first in range(start, stop, 4):
+        metric.process(*subject.part(first, min(first + 4, stop)))
+    metric.sync()
+    return metric.compute(), metric.skipped
+
+
+def two_ranks(subject: MetricSubject) -> None:
+    """Two ranks with parts of unlike size, one of them without any, have the values of one rank with all images."""
+    want = subject.measured().compute()
+    for ends in ((5, COUNT), (0, COUNT)):
+        try:
+            ranks = subject.ranks.run(measure_part, subject.cfg, subject.plugins, ends)
+        except RankError as e:
+            fail(f'with {ends[0]} and {COUNT - ends[0]} images the ranks failed: {e}')
+        for rank, (found, _) in enumerate(ranks):
+            require_values(found, want, f'rank {rank}, with {ends[0]} and {COUNT - ends[0]} images on the ranks, and one rank')
+
+
+METRIC = Contract('metric', 'metrics', MetricSubject, by_name(
+    values, streaming, merge, fresh, missing_parts, samples, no_gradient, two_ranks))

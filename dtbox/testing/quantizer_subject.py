@@ -1,0 +1,72 @@
+"""The quantizer under test, its data, and one way to train it.
+
+Legend: B batch, N tokens, C code width, Q codes per token.
+"""
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from dtbox.quantizers.base import Quantizer
+from dtbox.registry import QUANTIZERS
+from dtbox.structures import QuantizerOutput
+from dtbox.testing.rank_group import Ranks
+from dtbox.testing.subject import DoesNotApply, Subject, generator
+
+
+class QuantizerSubject(Subject):
+    """A quantizer under test.
+
+    Attributes:
+        dim: code width C.
+        sizes: sizes of the Q codebooks.
+        depth: Q.
+        updates_in_forward: see `Quantizer`.
+    """
+    registry, base = QUANTIZERS, Quantizer
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+        super().__init__(cfg, plugins, ranks)
+        example = self.build()
+        self.dim, self.sizes = example.dim, example.codebook_sizes
+        self.depth = len(example.codebook_sizes)
+        self.updates_in_forward = example.updates_in_forward
+
+    def trained(self, steps: int = 3) -> Quantizer:
+        """Return an instance that has trained for a few steps."""
+        quantizer = self.build()
+        for seed in range(steps):
+            train_step(quantizer, self.z(seed=seed), seed)
+        return quantizer
+
+    def z(self, b: int = 4, n: int = 9, seed: int = 0, scale: float = 1.0) -> Tensor:
+        """Return features [B,N,C]."""
+        return torch.randn(b, n, self.dim, generator=generator(seed)) * scale
+
+    def collects_only(self) -> None:
+        """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward."""
+        if self.updates_in_forward:
+            raise DoesNotApply('the quantizer updates its state inside the forward (`updates_in_forward`).')
+
+
+def objective(out: QuantizerOutput, z: Tensor) -> Tensor:
+    """Return the scalar that the checks train with: the quantizer's own terms and the reconstruction of its input."""
+    return (out.features - z).pow(2).mean() + sum(out.losses.values())
+
+
+def train_step(quantizer: Quantizer, z: Tensor, seed: int, lr: float = 0.05) -> QuantizerOutput:
+    """Make one training step, commit included; returns the QuantizerOutput."""
+    torch.manual_seed(seed)
+    quantizer.zero_grad(set_to_none=True)
+    out = quantizer(z)
+    loss = objective(out, z)
+    if loss.requires_grad:
+        loss.backward()
+        with torch.no_grad():
+            for p in quantizer.parameters():
+                if p.grad is not None:
+                    p.sub_(p.grad, alpha=lr)
+    quantizer.commit()
+    return out

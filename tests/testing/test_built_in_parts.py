@@ -1,0 +1,153 @@
+"""Every built-in encoder, decoder, loss, metric, dataset and head keeps the contract of its kind."""
+import json
+
+import pytest
+import torch
+
+from dtbox.registry import ALL
+from dtbox.testing import CONTRACTS, check_part, run_checks
+from tests import format_data, shard_data
+from tests.tiny_run import write_photos
+
+TIMM = dict(embed_dim=32, depth=2, num_heads=2)
+ENCODERS = {
+    'TimmViT': dict(type='TimmViT'), 'SigLIP': dict(type='SigLIP'), 'CNNEncoder': dict(type='CNNEncoder'),
+    'TimmViT with a class token': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=48, model_args=TIMM),
+    'TimmViT with registers': dict(type='TimmViT', name='vit_small_patch14_reg4_dinov2', image_size=42, model_args=TIMM),
+    'TimmViT with rotary positions': dict(type='TimmViT', name='vit_small_patch16_dinov3', image_size=48, model_args=TIMM),
+    'TimmViT of wide images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=(32, 64), model_args=TIMM),
+    'CNNEncoder of wide images': dict(type='CNNEncoder', image_size=(16, 32), channels=32, multipliers=(1, 1), blocks=1, latent_channels=8),
+    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
+DECODERS = {
+    'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'), 'LightCNNDecoder': dict(type='LightCNNDecoder'),
+    'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, grid=(3, 3), image_size=16, channels=32, multipliers=(1, 1, 1),
+                                        blocks=1, latent_channels=32, attention_resolutions=(), latent_size=4),
+    'CNNDecoder with a plain convolution': dict(type='CNNDecoder', in_dim=8, image_size=16, channels=32, multipliers=(1, 1, 1), blocks=1,
+                                                latent_channels=32, post_quant=False)}
+LOSSES = {name: dict(type=name) for name in ('L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss',
+                                             'SigmoidContrastiveLoss', 'SoftmaxContrastiveLoss', 'FeaturePerceptualLoss')}
+LOSSES.update({'CommitmentLoss of one vocabulary': dict(type='CommitmentLoss', vocabularies='pixel', kind='entropy'),
+               'QuantizerLoss of one vocabulary': dict(type='QuantizerLoss', vocabularies=['semantic']),
+               'LPIPSLoss': dict(type='LPIPSLoss', net='squeeze', weights='SQUEEZE')})
+METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine', 'FrechetDistance', 'Retrieval', 'ZeroShot', 'CodeUsage',
+                                              'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange', 'FID')}
+METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
+HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'), 'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}
+AUGMENT = [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'), dict(type='PackImage')]
+DATASETS = {
+    'Twemoji': dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size=32), dict(type='PackImage')]),
+    'CIFAR10': dict(type='CIFAR10', pipeline=AUGMENT), 'ImageFolder': dict(type='ImageFolder', pipeline=AUGMENT),
+    'ImageNet': dict(type='ImageNet', split='val'), 'CocoCaptions': dict(type='CocoCaptions', split='val'),
+    'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'), 'Captions': dict(type='Captions', split='all'),
+    'Shards': dict(type='Shards'), 'Video': dict(type='Video'),
+    'Pictures': dict(type='Pictures', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
+ELSEWHERE = {'losses': {'AdversarialLoss'}}
+"""What is registered but is not such a part."""
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_clip(tmp_path_factory):
+    """A tiny open_clip model called `dtbox-contract`."""
+    import open_clip
+    folder = tmp_path_factory.mktemp('open_clip')
+    vision = dict(image_size=32, layers=2, width=32, head_width=16, patch_size=8)
+    text = dict(context_length=8, vocab_size=40, width=32, heads=2, layers=1)
+    (folder / 'dtbox-contract.json').write_text(json.dumps(dict(embed_dim=16, vision_cfg=vision, text_cfg=text)))
+    open_clip.add_model_config(folder)
+
+
+@pytest.fixture(scope='module')
+def squeeze(tmp_path_factory):
+    """Random weights of LPIPS's smallest trunk, in torchvision's layout."""
+    from torchvision.models import squeezenet1_1
+    path = tmp_path_factory.mktemp('squeeze') / 'squeezenet.pth'
+    torch.save(squeezenet1_1(weights=None).state_dict(), path)
+    return str(path)
+
+
+@pytest.mark.parametrize('room, table', [('encoders', ENCODERS), ('decoders', DECODERS), ('losses', LOSSES), ('metrics', METRICS),
+                                         ('datasets', DATASETS), ('heads', HEADS)])
+def test_every_part_is_here(room, table):
+    """A new built-in part comes into the table of its kind."""
+    ALL[room].import_from_location()
+    registered = {name for name, part in ALL[room].module_dict.items() if part.__module__.startswith('dtbox.')}
+    assert registered - ELSEWHERE.get(room, set()) == {cfg['type'] for cfg in table.values()}
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+def test_encoders(name):
+    check_part(ENCODERS[name])
+
+
+@pytest.mark.parametrize('name', DECODERS)
+def test_decoders(name):
+    check_part(DECODERS[name])
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_heads(name):
+    check_part(HEADS[name])
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_losses(name, request):
+    cfg = LOSSES[name]
+    check_part(cfg if cfg.get('weights') is None else {**cfg, 'weights': request.getfixturevalue('squeeze')})
+
+
+class FewFeatures:
+    """A network of few features in the place of Inception."""
+
+    def __call__(self, images):
+        features = torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)
+        return features @ torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize('name', METRICS)
+def test_metrics(name, request, monkeypatch):
+    cfg, skip = METRICS[name], []
+    if name == 'FID':  # ranks would not know the network
+        monkeypatch.setattr('dtbox.evaluation.fid.open_inception', lambda *args: FewFeatures())
+        skip = ['two_ranks']
+    check_part(cfg if cfg.get('weights') is None else {**cfg, 'weights': request.getfixturevalue('squeeze')}, skip=skip)
+
+
+def write_data(name, folder, request):
+    """Write data for a dataset; returns the arguments that name it."""
+    if name == 'CIFAR10':
+        return dict(data_root=str(request.getfixturevalue('cifar_shards')))
+    if name == 'ImageFolder':
+        write_photos(folder, train=6, heldout=2)
+    elif name == 'ImageNet':
+        format_data.imagenet(folder)
+    elif name == 'CocoCaptions':
+        format_data.coco_captions(folder)
+    elif name in ('CocoObjects', 'LVIS'):
+        format_data.coco_objects(folder, lvis=name == 'LVIS')
+    elif name == 'Captions':
+        format_data.karpathy(folder)
+    elif name == 'Shards':
+        return dict(urls=f'{shard_data.write_set(folder, [3, 2])}/s-{{0..1}}.tar')
+    elif name == 'Video':
+        format_data.frame_folder(folder / 'clip')
+    return dict(data_root=str(folder)) if name not in ('Twemoji', 'Pictures') else {}
+
+
+@pytest.mark.parametrize('name', DATASETS)
+def test_datasets(name, tmp_path, request):
+    check_part({**DATASETS[name], **write_data(name, tmp_path, request)})
+
+
+def test_every_check_says_what_it_asks():
+    """The docstring of a check is part of the report where it fails."""
+    assert all(check.__doc__ for contract in CONTRACTS.values() for check in contract.checks.values())
+
+
+def test_what_applies():
+    """Only these checks leave these parts out."""
+    def left_out(cfg):
+        return {r.name for r in run_checks(cfg, skip=['two_ranks'] if cfg['type'] in METRICS else []) if r.status == 'does not apply'}
+    assert left_out(ENCODERS['TimmViT']) == left_out(DECODERS['ViTDecoder']) == left_out(HEADS['MeanPool']) == left_out(LOSSES['L1Loss']) == set()
+    assert left_out(ENCODERS['CNNEncoder']) == {'pools', 'pools_regions'}
+    assert left_out(ENCODERS['TimmViT with a class token']) == {'pools_regions'}
+    assert left_out(METRICS['PSNR']) == set() and left_out(METRICS['Retrieval']) == {'merge'}
