@@ -24,8 +24,8 @@ from dtbox.testing.subject import DoesNotApply, Subject, fail, generator, requir
 COUNT, N, D, E, S, CLASSES = 12, 16, 6, 8, 32, 4
 SIZES = dict(pixel=(2, [16, 16]), semantic=(1, [8]))
 """Vocabulary -> (Q, sizes of its codebooks)."""
-TOLERANCE = 1e-6
-"""Largest relative difference between one batch and several."""
+TOLERANCE = 1e-4
+"""Largest relative difference between one batch and several: networks sum other batches in another order, in float32."""
 
 
 class MetricSubject(Subject):
