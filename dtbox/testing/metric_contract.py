@@ -81,7 +81,8 @@ class MetricSubject(Subject):
     def measured(self) -> Metric:
         """Return a metric that saw all images at once; leaves the check where it measured nothing."""
         metric = self.measure(COUNT)
-        if not metric.state.get('pictures'):
+        if not metric.compute():
+            require(metric.skipped, 'there are no values, and `skipped` does not say why.')
             raise DoesNotApply(f'nothing could be measured here: {metric.skipped}.')
         return metric
 
@@ -132,7 +133,6 @@ def values(subject: MetricSubject) -> None:
     """`compute` returns name -> number; names are words joined by `/`, with the prefix in front where there is one."""
     metric = subject.measured()
     computed = metric.compute()
-    require(computed, '`compute` returns nothing, and `skipped` says: ' + (metric.skipped or 'nothing') + '.')
     for name, value in computed.items():
         require(isinstance(name, str) and name and ' ' not in name, f'a value is called {name!r}; expected words joined by `/`.')
         require(type(value) is float and not math.isinf(value), f'`{name}` is {value!r}; expected a finite number.')

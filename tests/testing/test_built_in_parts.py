@@ -41,7 +41,7 @@ DATASETS = {
     'ImageNet': dict(type='ImageNet', split='val'), 'CocoCaptions': dict(type='CocoCaptions', split='val'),
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'), 'Captions': dict(type='Captions', split='all'),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'),
-    'Pictures': dict(type='Pictures', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
+    'EmojiOrFolder': dict(type='EmojiOrFolder', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
 ELSEWHERE = {'losses': {'AdversarialLoss'}}
 """What is registered but is not such a part."""
 
@@ -131,7 +131,7 @@ def write_data(name, folder, request):
         return dict(urls=f'{shard_data.write_set(folder, [3, 2])}/s-{{0..1}}.tar')
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if name not in ('Twemoji', 'Pictures') else {}
+    return dict(data_root=str(folder)) if name not in ('Twemoji', 'EmojiOrFolder') else {}
 
 
 @pytest.mark.parametrize('name', DATASETS)
