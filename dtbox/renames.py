@@ -74,6 +74,9 @@ MODULES = {
     'dtbox.report.disk': 'dtbox.report.run_files',
     'dtbox.report.make': 'dtbox.report.assembly',
     'dtbox.training.model': 'dtbox.training.tokenizer_task',
+    'dtbox.training.teacher_cache': 'dtbox.training.teacher.cache',
+    'dtbox.training.sharing': 'dtbox.training.teacher.trunk_sharing',
+    'dtbox.training.objective': 'dtbox.training.tokenizer_objective',
     'dtbox.training.agreement': 'dtbox.distributed',
     'dtbox.evaluation.ranks': 'dtbox.distributed',
     'dtbox.quantizers.codebooks.sum_over_ranks': 'dtbox.distributed.sum_in_place',
@@ -93,10 +96,12 @@ NAMES = {
 """Registry, by its own name -> old registered name -> new one."""
 
 ARGUMENTS = {
+    'Teacher': {'share': 'trunk_sharing'},
 }
 """Registered name, or the name of the class -> old constructor argument -> new one."""
 
 KEYS = {
+    'model.teacher.share': 'model.teacher.trunk_sharing',
 }
 """Old dotted path of a config key -> new one."""
 

@@ -8,7 +8,7 @@ _base_ = ['./dualtoken_so400m_384_rq8.py']
 
 max_iters = 390630  # 10 epochs (older scripts)
 model = dict(
-    teacher=dict(share=True),  # the 26 frozen blocks run once, in bfloat16 for the teacher, too, and are in memory once
+    teacher=dict(trunk_sharing=True),  # the 26 frozen blocks run once, in bfloat16 for the teacher, too, and are in memory once
     losses=dict(semantic=None, pooled=dict(weight=5.0)),  # release: 5 Spool + 5 Lq + 5 Lrec + Lp, no GAN
     discriminator=None, adversarial=None)
 optim_wrapper = dict(
@@ -20,4 +20,4 @@ optim_wrapper = dict(
 param_scheduler = dict(generator=dict(warmup=100000), discriminator=None)  # older scripts
 hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_pooled')), dict(type='CodebookHealth', interval=100),
          dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]  # no discriminator to watch
-tiny = {'model.teacher.share': 'auto'}  # random weights: student and teacher differ
+tiny = {'model.teacher.trunk_sharing': 'auto'}  # random weights: student and teacher differ

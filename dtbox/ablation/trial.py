@@ -55,7 +55,7 @@ def run(folder, record):
         if hashes[part] != record['hashes'][part]:
             raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the grid was started')
     runner.train()
-    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.core.tokenizer), identity=identity(hashes), peak_mb=peak_megabytes())
+    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.task.tokenizer), identity=identity(hashes), peak_mb=peak_megabytes())
 
 
 def attempt(folder):

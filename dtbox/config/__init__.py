@@ -28,7 +28,7 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 UNTYPED = {
     'train_dataloader': ('dataset', 'batch_size', 'global_batch_size', 'num_workers', 'last'),
     'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
-    'train_cfg': ('max_iters', 'val_interval', 'tolerate'), 'model.teacher': ('encoder', 'layer', 'share', 'cache', 'cache_dtype'),
+    'train_cfg': ('max_iters', 'val_interval', 'tolerate'), 'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 

@@ -12,7 +12,7 @@ from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
 from dtbox.files import write_atomic
 from dtbox.hooks.conflict import FILE, format_summary, leave
-from dtbox.hooks.gradient_meter import Sides, blocks_of, measure
+from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner
@@ -72,7 +72,8 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
     sides = Sides(**names)
     parts = build_parts(cfg, int(cfg.get('seed', 0)))
     model = parts['model']
-    sides.check(model)
+    probe = model.gradient_probe()
+    sides.check(probe)
     if path is None:
         load_initial_weights(model, cfg)
     else:
@@ -81,9 +82,9 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
         load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
         load_teacher(model, state, path)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
-    blocks, rows = blocks_of(model), []
+    blocks, rows = probe.find_blocks(), []
     for number, batch in zip(range(batches), parts['train']):
-        row, terms = measure(model, batch, blocks, sides)
+        row, terms = measure(probe, batch, blocks, sides)
         rows.append(dict(batch=number, **row))
         together = 'none' if row['together'] is None else f'{row["together"]:+.3f}'
         say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')

@@ -160,7 +160,7 @@ def work(contender, stage, lpips, cache, steps, batch):
     for side in optim_cfg.values() if direct else ():
         side['optimizer']['fused'] = False
     model = MODELS.build(model_cfg)
-    optim = build_optim_wrappers(model.modules_to_train(), optim_cfg)
+    optim = build_optim_wrappers(model.parts, optim_cfg)
     model.teacher.encoder.load_state_dict(model.tokenizer.encoders['trunk'].state_dict())
     model.train()
     images = torch.randint(0, 256, (batch, 3, 256, 256), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

@@ -59,6 +59,11 @@ class CodebookHealth(Hook):
         self.counts, self.restarted, self.handles, self.since = {}, {}, [], 0
         self.low, self.fallen, self.recent = set(), set(), {}  # vocabularies that were warned of; places that collapsed; place -> last usages
 
+    def check(self, task):
+        """Raise `InputError` for a task without codebooks; asked before the run folder is touched."""
+        if not task.quantizers():
+            raise InputError('the task has no codebooks to watch. Take the hook out.')
+
     def before_train(self, runner):
         """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
         self.path, self.since = os.path.join(runner.work_dir, FILE), runner.iter_done
@@ -180,8 +185,8 @@ def check_range(quantizer, codes):
 
 
 def quantizers(runner):
-    """Return [(vocabulary, quantizer)] of a runner's tokenizer; one that vocabularies share comes once, under its own name."""
-    return [(name, stream.quantizer) for name, stream in runner.core.tokenizer.streams.items()]
+    """Return [(name, quantizer)] of a runner's task."""
+    return list(runner.task.quantizers().items())
 
 
 def books(quantizer):

@@ -15,7 +15,7 @@ from dtbox import distributed
 from dtbox.drawing.conflict_plot import draw_conflict, why_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
-from dtbox.hooks.gradient_meter import SIDES, Sides, blocks_of, measure
+from dtbox.hooks.gradient_meter import SIDES, Sides, measure
 from dtbox.hooks.log import read_history
 from dtbox.registry import HOOKS
 
@@ -52,17 +52,18 @@ class GradientConflict(Hook):
             raise InputError(f'`interval` is {interval!r}; expected a whole number of at least 1.', 'interval')
         self.interval, self.sides = interval, Sides(reconstruction, semantics)
 
-    def check(self, model):
-        """Raise `InputError` where a model has nothing to compare; asked before the run folder is touched."""
-        self.sides.check(model)
+    def check(self, task):
+        """Raise `InputError` where a task has nothing to compare; asked before the run folder is touched."""
+        self.sides.check(task.gradient_probe())
 
     def before_train(self, runner):
         """Find the blocks; forget lines that a resumed run will write again."""
-        self.check(runner.core)
-        if any(hasattr(p, 'full_tensor') for p in runner.core.tokenizer.parameters()):
+        self.check(runner.task)
+        if any(hasattr(p, 'full_tensor') for part in runner.task.parts.values() for p in part.parameters()):
             raise InputError('gradients of single blocks cannot be measured where FSDP2 has sharded them. Take the hook GradientConflict out, or '
                              'leave model_wrapper_cfg out (DDP).', 'hooks')
-        self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), blocks_of(runner.core), {}
+        self.probe = runner.task.gradient_probe()
+        self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), self.probe.find_blocks(), {}
         if distributed.get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] < runner.iter_done]
             with open(self.path, 'w') as f:
@@ -72,7 +73,7 @@ class GradientConflict(Hook):
         """Measure where it is due."""
         if runner.iter_done % self.interval:
             return
-        row, self.terms = measure(runner.core, data_batch, self.blocks, self.sides)
+        row, self.terms = measure(self.probe, data_batch, self.blocks, self.sides)
         if distributed.get_rank() != 0:
             return
         with open(self.path, 'a') as f:

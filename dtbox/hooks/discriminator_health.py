@@ -6,7 +6,6 @@ from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.registry import HOOKS
 
-TERMS = ('discriminator', 'logits_real', 'logits_fake')
 ADVICE = dict(
     won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, a later '
         'model.adversarial.start, or a smaller model.adversarial.weight.',
@@ -43,16 +42,18 @@ class DiscriminatorHealth(Hook):
                 raise InputError(f'`{name}` is {value!r}; expected a number of 0 or more.', name)
         self.interval, self.limits, self.patience, self.stop = interval, dict(won=won, collapsed=apart), patience, stop
         self.sums, self.count, self.rows = None, 0, dict(won=0, collapsed=0)
+        self.terms = ()
 
-    def check(self, model):
-        """Raise `InputError` for a model without discriminator; asked before the run folder is touched."""
-        if model.discriminator is None:
+    def check(self, task):
+        """Raise `InputError` for a task without discriminator; asked before the run folder is touched."""
+        self.terms = tuple(task.discriminator_terms())
+        if not self.terms:
             raise InputError('the recipe has no discriminator to watch. Take the hook out, or add model.discriminator and model.adversarial.')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Add up, and judge where it is due."""
-        if outputs and all(name in outputs for name in TERMS):
-            values = torch.stack([outputs[name].detach().float().reshape(()) for name in TERMS])
+        if outputs and all(name in outputs for name in self.terms):
+            values = torch.stack([outputs[name].detach().float().reshape(()) for name in self.terms])
             self.sums, self.count = values if self.sums is None else self.sums + values, self.count + 1
         if runner.iter_done % self.interval or self.sums is None:
             return

@@ -2,8 +2,9 @@
 
 Legend: g_R, g_S gradients of the weighted reconstruction and semantic terms at the parameters of one block, joined to one vector.
 """
-import contextlib
-import random
+from __future__ import annotations
+
+from typing import Any, ContextManager, Mapping, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,30 @@ from dtbox.errors import InputError, closest
 SIDES = ('reconstruction', 'semantics')
 SEMANTIC = ('teacher.', 'text_pooled')
 """What a semantic term requires of the TokenizerOutput (beginnings of names)."""
+
+
+class GradientProbe(Protocol):
+    """What a task answers to be measured (see `Task.gradient_probe`)."""
+
+    @property
+    def losses(self) -> Mapping[str, Any]:
+        """Name -> loss, with its `names` (of its terms, None where they are not known) and `requires`."""
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """Name of a loss -> weight, or dict term -> weight."""
+
+    def check(self) -> None:
+        """Raise `InputError` where no gradients can be in conflict."""
+
+    def find_blocks(self) -> list[tuple[str, list[torch.nn.Parameter]]]:
+        """Return (layer, its trainable parameters), in order."""
+
+    def compute_terms(self, batch: Any) -> Any:
+        """Run a Batch up to the Terms of the criterion, with the graph."""
+
+    def untouched(self) -> ContextManager[None]:
+        """Run a block with gradient, and leave no trace of it in the task."""
 
 
 class Sides:
@@ -38,21 +63,25 @@ class Sides:
         natural = natural_side(loss)
         return natural if natural and self.named[natural] is None else None
 
-    def check(self, model):
-        """Raise `InputError` where a TokenizerTask cannot have both sides, or none of its encoders is trained."""
-        criterion, tokenizer = model.criterion, model.tokenizer
-        if tokenizer.decoder is None:
-            raise InputError('the recipe has no decoder, so nothing that reconstruction could pull at; its encoder serves one aim only.')
-        if not any(p.requires_grad for p in tokenizer.encoders.parameters()):
-            raise InputError('all parameters of the encoders are frozen; there are no gradients that could be in conflict.')
-        weights = {name: w if isinstance(w, dict) else {None: w} for name, w in criterion.weights.items()}
-        fixed = {term: loss for loss in criterion.losses.values() for term in loss.names or ()}
-        open_ended = [loss for loss in criterion.losses.values() if loss.names is None]
+    def check(self, probe):
+        """Raise `InputError` where a GradientProbe cannot have both sides, or has no gradients that could be in conflict.
+
+        Args:
+            probe: what `Task.gradient_probe` returns; None is refused.
+        """
+        if probe is None:
+            raise InputError('the task has no terms of reconstruction and semantics whose gradients could be in conflict. Take the hook '
+                             'out.')
+        probe.check()
+        losses = probe.losses
+        weights = {name: w if isinstance(w, dict) else {None: w} for name, w in probe.weights.items()}
+        fixed = {term: loss for loss in losses.values() for term in loss.names or ()}
+        open_ended = [loss for loss in losses.values() if loss.names is None]
         for side, names in self.named.items():
             wrong = [name for name in names or () if name not in fixed and not open_ended]
             if wrong:
                 raise InputError(f'the criterion has no term `{wrong[0]}`.{closest(wrong[0], fixed)} It has: {", ".join(fixed)}.', side)
-            active = {name: loss for name, loss in criterion.losses.items() if any(weights[name].values())}
+            active = {name: loss for name, loss in losses.items() if any(weights[name].values())}
             if names is None and not any(natural_side(loss) == side for loss in active.values()):
                 listing = ', '.join(f'{name} ({type(loss).__name__})' for name, loss in active.items())
                 raise InputError(f'the criterion has no term of {side}, so there is nothing to compare. It has: {listing or "none"}. Take a '
@@ -89,74 +118,21 @@ def natural_side(loss):
     return SIDES[1] if any(name.startswith(SEMANTIC) for name in loss.requires) else None
 
 
-@contextlib.contextmanager
-def untouched(core):
-    """Run a block with gradient on a TokenizerTask and leave no trace of it.
-
-    Modes, buffers and random states are put back; quantizers are in evaluation mode, in which they collect nothing; the tokenizer is called
-    without DistributedDataParallel, which would wait for a backward pass.
-    """
-    tokenizer, entry = core.tokenizer, core.entry
-    modules = [*tokenizer.modules(), *core.criterion.modules()]
-    modes = [(module, module.training) for module in modules]
-    buffers = [(module, name, buffer, buffer.clone()) for module in modules for name, buffer in module._buffers.items() if buffer is not None]
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices), torch.enable_grad():
-            object.__setattr__(core, 'entry', tokenizer)
-            for vocabulary in tokenizer.vocabularies.values():
-                vocabulary.quantizer.eval()
-            yield
-    finally:
-        object.__setattr__(core, 'entry', entry)
-        for module, mode in modes:
-            module.training = mode
-        with torch.no_grad():
-            for module, name, buffer, kept in buffers:
-                module._buffers[name] = buffer
-                buffer.copy_(kept)
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
-def blocks_of(core):
-    """Return [(layer, its trainable parameters)] of a TokenizerTask's encoders, the embedding first.
-
-    A block consists of the parameters that a pass through it alone depends on, so no encoder needs to name them.
-    """
-    found, encoders = [], core.tokenizer.encoders
-    with untouched(core):
-        for name, encoder in encoders.items():
-            encoder.eval()
-            own = [p for p in encoder.parameters() if p.requires_grad]
-            tokens = encoder.embed(torch.zeros(1, 3, *encoder.image_size, device=core.iteration.device))
-            for layer in range(encoder.depth + 1):
-                if layer:
-                    tokens, _ = encoder.run(tokens.detach(), layer - 1, layer)
-                reached = torch.autograd.grad(tokens.sum(), own, allow_unused=True) if own and tokens.requires_grad else [None] * len(own)
-                found.append((f'{name}:{layer}' if len(encoders) > 1 else str(layer), [p for p, g in zip(own, reached) if g is not None]))
-    return found
-
-
-def measure(core, batch, blocks, sides):
+def measure(probe, batch, blocks, sides):
     """Measure the conflict on one batch, at the weights as they are.
 
     Args:
-        core: TokenizerTask in training mode.
+        probe: GradientProbe of a task in training mode.
         batch: Batch as the data loader gives it.
-        blocks: as `blocks_of` returns them.
+        blocks: as `GradientProbe.find_blocks` returns them.
         sides: Sides.
 
     Returns:
         (dict of `layers`, `cosine`, `reconstruction`, `semantics`, `together`, see GradientConflict; dict side or 'neither' -> names of terms).
     """
     parameters = list({id(p): p for _, group in blocks for p in group}.values())
-    with untouched(core):
-        batch = core.prepare(batch)
-        with core.autocast():
-            terms = core.criterion(core.losses_inputs(batch), batch)
-        parts = sides.split(terms, core.criterion.losses)
+    with probe.untouched():
+        parts = sides.split(probe.compute_terms(batch), probe.losses)
         found = {}
         for side in SIDES:
             found[side] = dict(zip(map(id, parameters), gradients(sum(parts[side].values()), parameters)))

@@ -50,7 +50,7 @@ class Images(Hook):
     def before_train(self, runner):
         """Find out whether there is something to reconstruct."""
         self.failed, self.batch = {}, None
-        self.reason = 'the recipe has no decoder' if runner.core.tokenizer.decoder is None \
+        self.reason = 'the task reconstructs no images' if not runner.task.reconstructs \
             else 'there are no held-out images' if runner.val_loop is None else ''
         if self.reason and distributed.get_rank() == 0:
             runner.logger.info(f'No pictures of reconstructions: {self.reason}.')
@@ -143,18 +143,18 @@ def undisturbed(model):
 
 def reconstruct(runner, batch):
     """Run a Batch through the model of a runner; return its images and reconstructions as a `Group` for each set."""
-    core = runner.core
-    with undisturbed(core), core.autocast():
-        images = core.prepare(batch).images
-        made = core.tokenizer(images).reconstructions
-    scores = psnr(to_unit(images), to_unit(made)).cpu()
-    images, made = to_uint8(images), to_uint8(made)
+    task = runner.task
+    with undisturbed(task), task.autocast():
+        images = task.prepare(batch).images
+        reconstructions = task.reconstruct(images)
+    scores = psnr(to_unit(images), to_unit(reconstructions)).cpu()
+    images, reconstructions = to_uint8(images), to_uint8(reconstructions)
     names = batch.sets or ['held-out images'] * len(batch)
     groups = []
     for name in dict.fromkeys(names):
         index = [i for i, n in enumerate(names) if n == name]
         mean = float(scores[index].mean())
-        groups.append(Group(f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB', images[index], made[index],
+        groups.append(Group(f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB', images[index], reconstructions[index],
                             [f'{scores[i]:.1f} dB' for i in index]))
     return groups
 
@@ -175,7 +175,7 @@ def draw_usage(runner, path):
     usage = evaluator.find('CodeUsage') if evaluator is not None else None
     histograms = usage.histograms() if usage is not None else {}
     if not histograms:
-        if len(runner.core.tokenizer.vocabularies):
+        if runner.task.quantizers():
             runner.logger.info('No picture of the codebooks: CodeUsage is not among the metrics, or there are no held-out images.')
         return
     panels = []

@@ -47,7 +47,7 @@ class Log(Hook):
         """Add up, and write a line when one is due."""
         for name, value in outputs.items():
             value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
-            self.sums[name] = self.sums.get(name, 0) + value.float() * runner.core.share
+            self.sums[name] = self.sums.get(name, 0) + value.float() * runner.task.batch_weight
             self.counts[name] = self.counts.get(name, 0) + 1  # a term may begin in the middle of an interval
         done = runner.iter_done
         if self.bar is not None:

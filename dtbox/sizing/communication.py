@@ -13,7 +13,7 @@ from typing import Callable, Tuple
 from dtbox.errors import InputError
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import LOSSES
-from dtbox.training.parallel import blocks_in
+from dtbox.training.parallel import find_blocks
 
 MIB = 2 ** 20
 FIRST_BUCKET, BUCKET = MIB, 25 * MIB
@@ -119,7 +119,7 @@ def facts(model, adversarial=None):
         loss = LOSSES.build(dict(adversarial), where='model.adversarial')
         found.adaptive = loss.adaptive is not None and not loss.per_rank
         found.last_layer = tokenizer.decoder.last_layer.numel()
-    running = model._running(model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)
+    running = model.choose_vocabularies(model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)
     streams = {tokenizer.stream_of(name).name for name in running}
     for name, stream in tokenizer.streams.items():
         for book in (m for m in stream.quantizer.modules() if isinstance(m, Codebook) and m.collects):
@@ -136,7 +136,7 @@ def _trained(module):
 def _shards(tokenizer):
     """Return the (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides a tokenizer."""
     trunks = [*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])]
-    parts = [block for trunk in trunks for block in blocks_in(trunk)]
+    parts = [block for trunk in trunks for block in find_blocks(trunk)]
     whole, sizes = (_count(tokenizer), _trained(tokenizer)), [(_count(part), _trained(part)) for part in parts]
     decoder = (_count(tokenizer.decoder), _trained(tokenizer.decoder)) if tokenizer.decoder is not None else (0, 0)
     return sizes, [decoder, tuple(whole[i] - sum(s[i] for s in sizes) - decoder[i] for i in (0, 1))]

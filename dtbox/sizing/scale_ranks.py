@@ -115,9 +115,9 @@ def train(rank, world, source, batch, steps):
     counted, has = Counted(), replace(facts(model, cfg.model.get('adversarial')), batch=batch, world=world)
     if world > 1:
         DDP().wrap(model, parts['optim'])
-        model.entry.register_comm_hook(None, counted.hook('gradients of the tokenizer'))
+        model.wrapped_tokenizer.register_comm_hook(None, counted.hook('gradients of the tokenizer'))
         if model.discriminator is not None:
-            model.critic.register_comm_hook(None, counted.hook('gradients of the discriminator'))
+            model.wrapped_discriminator.register_comm_hook(None, counted.hook('gradients of the discriminator'))
     model.train()
     books = [m for m in model.tokenizer.modules() if hasattr(m, 'restarts') and hasattr(m, 'dim')]
     batches, found = [one for one, _ in zip(parts['train'], range(4))], Trained([], [], [], has)

@@ -14,10 +14,10 @@ import torch
 from dtbox.config import resolve
 from dtbox.errors import InputError
 from dtbox.hooks.log import quiet_console
-from dtbox.training import objective as objectives
 from dtbox.training.build import build_parts
 from dtbox.training.loops import TrainLoop
 from dtbox.training.runner import Runner
+from dtbox.training.tokenizer_objective import compute_adversarial_objective
 
 
 class BareLoop:
@@ -45,10 +45,10 @@ class BareLoop:
         batch = model.prepare(next(self.batches))
         active = adversarial is not None and adversarial.active(self.iteration)
         with model.autocast():
-            outputs = model.losses_inputs(batch)
+            outputs = model.run_losses_inputs(batch)
             if active:
-                total = objectives.adversarial(model.criterion, adversarial, model.discriminator, outputs, batch,
-                                               model.tokenizer.decoder.last_layer, self.iteration).scalar
+                total = compute_adversarial_objective(model.criterion, adversarial, model.discriminator, outputs, batch,
+                                                      model.tokenizer.decoder.last_layer, self.iteration).scalar
             else:
                 total = model.criterion(outputs, batch).total
         self._update('generator', total)
@@ -172,7 +172,7 @@ def measure(cfg, iterations, size=1):
 def alternate(cfg, blocks, size, folder):
     """Run both loops in turn, the Runner's in a run folder `folder`; returns the AlternatingLoop."""
     runner = Runner.from_config(cfg, work_dir=folder)
-    bare = BareLoop(resolve(cfg), runner.core.iteration.device)
+    bare = BareLoop(resolve(cfg), runner.task.device)
     runner._train_loop = loop = AlternatingLoop(runner, runner.train_dataloader, bare, blocks, size)
     runner.train()
     return loop

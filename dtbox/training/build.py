@@ -9,6 +9,7 @@ from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS, MODELS
 from dtbox.training.optim import build_optim_wrappers
+from dtbox.training.task import Task
 
 
 def build_parts(cfg, seed, training=True):
@@ -24,12 +25,27 @@ def build_parts(cfg, seed, training=True):
     """
     check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
     torch.manual_seed(seed)
-    drop = () if training else ('losses', 'discriminator', 'adversarial')
-    model = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
+    model = build_task(cfg, training)
     train = train_dataloader(cfg.train_dataloader, seed) if training else None
-    optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper) if training else None
+    optim = build_optim_wrappers(model.parts, cfg.optim_wrapper, model.optional_parts) if training else None
     return dict(model=model, train=train, optim=optim, metrics=list(cfg.get('val_evaluator') or []),
                 val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
+
+
+def build_task(cfg, training=True):
+    """Build the Task of a resolved config's `model`; for evaluation alone (not `training`) without what only training needs.
+
+    Raises:
+        InputError: what `model` names is not a Task.
+    """
+    drop = ()
+    if not training:
+        kind = cfg.model.get('type')
+        drop = getattr(MODELS.get(kind) if isinstance(kind, str) else kind, 'training_only', ())
+    task = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
+    if not isinstance(task, Task):
+        raise InputError(f'`{type(task).__name__}` is not a Task, which the Runner trains. Derive it from dtbox.training.task.Task.', 'model')
+    return task
 
 
 def check_required(cfg, keys):
@@ -88,12 +104,12 @@ def _check_loader(cfg, where, more=()):
         raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)
 
 
-def schedulers(cfg, optim):
-    """Return the schedulers' config as dict optimizer name -> list, counted in iterations."""
+def schedulers(cfg, optim, optional=()):
+    """Return the schedulers' config as dict optimizer name -> list, counted in iterations; without those of `optional` parts that are absent."""
     if not cfg:
         return None
     table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
-    table = {name: group for name, group in table.items() if group is not None}  # one that a child config takes out
+    table = {name: group for name, group in table.items() if group is not None and (name in optim or name not in optional)}
     for name in table:
         if name not in optim:
             raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')

@@ -1,10 +1,14 @@
 """A running average of the weights (Polyak averaging; as EMA in GANs and diffusion models, arXiv 1806.04498), evaluated and kept in checkpoints."""
+from __future__ import annotations
+
 import contextlib
+from typing import Callable, Iterator, Mapping
 
 import torch
+from torch import Tensor, nn
 
 from dtbox.errors import InputError
-from dtbox.training.parallel import local
+from dtbox.training.parallel import get_local
 
 
 class WeightEMA:
@@ -16,36 +20,38 @@ class WeightEMA:
         decay: d in the long run, in (0, 1).
     """
 
-    def __init__(self, decay=0.9999):
+    def __init__(self, decay: float = 0.9999) -> None:
         if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay < 1:
             raise InputError(f'`decay` is {decay!r}; expected a number between 0 and 1, such as 0.9999.', 'ema.decay')
-        self.decay, self.steps, self.weights, self.module = float(decay), 0, {}, None
+        self.decay, self.steps = float(decay), 0
+        self.weights: dict[str, Tensor] = {}
+        self.module: nn.Module | None = None
 
-    def attach(self, module):
+    def attach(self, module: nn.Module) -> None:
         """Begin from the weights of a module as they are."""
         self.module = module
         self.weights = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad and p.is_floating_point()}
 
     @torch.no_grad()
-    def update(self):
-        """Take the weights of now into the average."""
+    def update(self) -> None:
+        """Take the present weights into the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         table = dict(self.module.named_parameters())
         for name, average in self.weights.items():
-            local(average).lerp_(local(table[name].detach()), 1 - decay)
+            get_local(average).lerp_(get_local(table[name].detach()), 1 - decay)
         self.steps += 1
 
     @torch.no_grad()
-    def _swap(self):
+    def _swap(self) -> None:
         table = dict(self.module.named_parameters())
         for name, average in self.weights.items():
-            a, b = local(average), local(table[name].detach())
-            kept = b.clone()
+            a, b = get_local(average), get_local(table[name].detach())
+            weights = b.clone()
             b.copy_(a)
-            a.copy_(kept)
+            a.copy_(weights)
 
     @contextlib.contextmanager
-    def applied(self):
+    def applied(self) -> Iterator[None]:
         """Within the block the module has the averaged weights."""
         self._swap()
         try:
@@ -54,8 +60,8 @@ class WeightEMA:
             self._swap()
 
     @torch.no_grad()
-    def load(self, raw, steps, shard):
-        """Go on: the module has the averaged weights, `raw` (name -> tensor) are those that train.
+    def load(self, raw: Mapping[str, Tensor], steps: int, shard: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Resume: the module has the averaged weights, `raw` (name -> tensor) are those that train.
 
         Args:
             raw, steps: as a checkpoint has them.

@@ -55,7 +55,7 @@ class TrainLoop(BaseLoop):
         """Train from the current iteration to `max_iters`, then evaluate."""
         runner = self.runner
         runner.call_hook('before_train')
-        runner.model.train()
+        runner.task.train()
         self.dataloader.batch_sampler.cursor = self._iter
         batches = iter(self.dataloader)
         for name, count in runner.backward_passes.items():  # accumulation goes on in step; MMEngine counts iterations, skipped ones too
@@ -63,26 +63,27 @@ class TrainLoop(BaseLoop):
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
             self.run_iter(next(batches))
-            if runner.model.stop_agreed and not runner.accumulating:
+            if runner.task.stop_agreed and not runner.accumulating:
                 runner.stop_now()
             due = self.val_interval and self._iter % self.val_interval == 0 and self._iter < self._max_iters
             if due and runner.val_loop is not None:
                 runner.val_loop.run()
-                runner.model.train()
+                runner.task.train()
         runner.call_hook('after_train_epoch')
         if runner.val_loop is not None:
             runner.val_loop.run()
         runner.call_hook('after_train')
-        return runner.model
+        return runner.task
 
     def run_iter(self, batch):
         """Run one iteration."""
+        task = self.runner.task
         self._tell_broken(batch)
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
         try:
-            outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            outputs = task.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
             self.skips.in_a_row = 0
-            if self.runner.ema is not None and self.runner.optim_wrapper['generator'].should_update():  # that is: it has just stepped
+            if self.runner.ema is not None and self.runner.optim_wrapper[task.main_part].should_update():  # that is: it has just stepped
                 self.runner.ema.update()
         except Diverged as e:
             outputs = self._skip(batch, e)
@@ -107,7 +108,7 @@ class TrainLoop(BaseLoop):
             runner.roll_back(kept)
         else:
             runner.logger.warning(f'iteration {self._iter + 1} is skipped ({skips.in_a_row} in a row, {skips.count} in all): {error}')
-        runner.model.iteration.fill_(self._iter + 1)
+        runner.task.iteration.fill_(self._iter + 1)
         return {}
 
     def _tell_broken(self, batch):
@@ -159,7 +160,7 @@ class ValLoop(BaseLoop):
             self.runner.call_hook('before_val')
             self.runner.call_hook('before_val_epoch')
             self.evaluator = self.make_evaluator()
-            self.results = evaluate(self.runner.model, self.dataloader, self.evaluator)
+            self.results = evaluate(self.runner.task, self.dataloader, self.evaluator)
             self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
             self.runner.call_hook('after_val')
         return self.results

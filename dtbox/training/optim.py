@@ -1,11 +1,11 @@
-"""Optimizers from a config: one for the generator, one for the discriminator, in MMEngine's OptimWrapperDict.
+"""Optimizers from a config: one for each part of a task, in MMEngine's OptimWrapperDict.
 
     optim_wrapper = dict(
         generator=dict(optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), weight_decay=0.05),
                        freeze=['text.*'], groups={'encoders.*': dict(lr_mult=0.5)}, clip_grad=dict(max_norm=1.0)),
         discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 
-Names are patterns (shell style) on the parameter's name in the tokenizer or discriminator. A pattern that matches nothing is an
+Names are patterns (shell style) on the parameter's name in its part. A pattern that matches nothing is an
 error. Weight decay is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, which takes a third of the time on CPUs, is the
 default where there is one (`fused=False` for the plain one).
 """
@@ -23,17 +23,18 @@ FORMS = {'fused', 'foreach', 'capturable', 'differentiable'}
 KEYS = ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')
 
 
-def build_optim_wrappers(modules, cfg):
+def build_optim_wrappers(modules, cfg, optional=()):
     """Build an OptimWrapperDict.
 
     Args:
-        modules: dict name -> module ('generator': the tokenizer, 'discriminator' where there is one).
+        modules: dict name of a part -> module.
         cfg: dict name -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts), or None for one that a child config takes out.
+        optional: names of parts that may be absent; their optimizers are then left out.
 
     Returns:
         OptimWrapperDict with the names of `modules`. Frozen parameters get requires_grad=False.
     """
-    cfg = {name: one for name, one in cfg.items() if one is not None}
+    cfg = {name: one for name, one in cfg.items() if one is not None and (name in modules or name not in optional)}
     for name in modules:
         if name not in cfg:
             raise InputError(f'the model has a {name}, but `optim_wrapper` has no optimizer for it. It has: {", ".join(cfg)}.',

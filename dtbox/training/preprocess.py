@@ -1,5 +1,8 @@
 """What happens to a batch on its way to the model: the device, and uint8 pixels to [-1, 1]."""
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Sequence
 
 import torch
 
@@ -7,11 +10,11 @@ from dtbox.errors import InputError
 from dtbox.structures import Batch
 
 
-def prepare(batch, device):
-    """Move a Batch to `device` and map uint8 images [B,3,H,W] to float in [-1, 1] (x / 127.5 - 1).
+def prepare(batch: Batch, device: torch.device | str) -> Batch:
+    """Move a Batch to `device`, and map uint8 images [B,3,H,W] to float in [-1, 1] (x / 127.5 - 1).
 
     Args:
-        batch: Batch, images uint8, or float that is already in [-1, 1].
+        batch: images uint8, or float that is already in [-1, 1].
         device: torch device.
     """
     images = batch.images.to(device, non_blocking=True)
@@ -23,6 +26,6 @@ def prepare(batch, device):
     return replace(batch, images=images, labels=labels)
 
 
-def placeholder(size):
-    """Return a Batch of one grey picture (height, width), for a process that has no sample in a step of all."""
+def make_placeholder(size: Sequence[int]) -> Batch:
+    """Return a Batch of one grey image (height, width), for a rank that has no sample in a step of all ranks."""
     return Batch(images=torch.zeros(1, 3, *size), texts=['?'], keys=[''], placeholder=True)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from mmengine.hooks import Hook
 from mmengine.registry import VISBACKENDS
 
-from dtbox import distributed
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import HOOKS, SCHEDULES
 from dtbox.training.build import build_parts, schedulers
@@ -22,31 +21,24 @@ class Built(NamedTuple):
         parts: as `build_parts` returns it.
         hooks: hooks, in the order of the config.
         schedules: dict optimizer name -> list of schedules, or None.
-        remark: what to say about the iterations, or None.
+        remarks: sentences to log as warnings.
     """
     parts: dict
     hooks: list
     schedules: dict
-    remark: str
+    remarks: list
 
 
 def build_run(cfg, seed):
     """Build all that a training run needs from a resolved config; weights are not loaded and nothing on disk changes."""
     parts = build_parts(cfg, seed)
-    remark = check_iterations(cfg)
-    check_last(cfg, parts['model'])
+    check_iterations(cfg)
+    remarks = parts['model'].check_run(cfg)
     check_backends(cfg.get('vis_backends'))
     hooks = build_hooks(cfg.get('hooks'))
     check_hooks(hooks, parts['model'])
-    return Built(parts, list(hooks.values()), build_schedules(schedulers(cfg.get('param_scheduler'), parts['optim']), parts['optim']), remark)
-
-
-def check_last(cfg, model):
-    """Raise `InputError` where a process without samples in the last step of an epoch would leave the others waiting in a quantizer."""
-    inside = [name for name, stream in model.tokenizer.streams.items() if getattr(stream.quantizer, 'updates_in_forward', False)]
-    if cfg.train_dataloader.get('last') == 'smaller' and inside and distributed.get_world_size() > 1:
-        raise InputError(f'the quantizer of `{inside[0]}` sums over processes in its forward pass (official=True), which a process without samples '
-                         'does not run. Take last=\'drop\' or \'carry\', or leave `official` out.', 'train_dataloader.last')
+    table = schedulers(cfg.get('param_scheduler'), parts['optim'], parts['model'].optional_parts)
+    return Built(parts, list(hooks.values()), build_schedules(table, parts['optim']), remarks)
 
 
 def build_hooks(cfg: dict | list | None) -> dict[str, Hook]:
@@ -80,14 +72,10 @@ def build_schedules(table, optim):
 
 
 def check_iterations(cfg):
-    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number; return what to say about its consequences, or None."""
+    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number."""
     count = cfg.train_cfg.get('max_iters')
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InputError(f'`max_iters` is {count!r}; expected a whole number of at least 1.', 'train_cfg.max_iters')
-    start = (cfg.model.get('adversarial') or {}).get('start', 0)
-    if isinstance(start, int) and start >= count:
-        return f'The discriminator would begin at iteration {start} (model.adversarial.start), but the run ends at {count}: it trains without.'
-    return None
 
 
 def check_backends(backends):

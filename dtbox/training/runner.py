@@ -22,9 +22,10 @@ from dtbox.training import checkpoint as checkpoints
 from dtbox.training import start as beginning
 from dtbox.training.launch import lost, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
-from dtbox.training.parallel import as_sharded, gathered, load_optimizer
+from dtbox.training.parallel import gather_shards, load_optimizer, shard_as
 from dtbox.training.ready import build_run
 from dtbox.training.schedules import StepSchedules
+from dtbox.training.task import Task
 from dtbox.weights.state_dicts import register_scheme
 
 register_scheme()
@@ -70,7 +71,7 @@ class Runner(MMRunner):
         configured = (cfg.get('train_dataloader') or {}).get('batch_size')
         if resume:
             beginning.keep_global_batch(cfg, work_dir)
-        parts, hooks, schedules, remark = build_run(cfg, seed)
+        parts, hooks, schedules, remarks = build_run(cfg, seed)
         beginning.check_same_run(cfg, plugins, len(parts['train'].dataset))
         started = beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         ema = beginning.build_ema(cfg.get('ema'))
@@ -88,7 +89,7 @@ class Runner(MMRunner):
         runner.source_config, runner.val_parts, runner.plugins, runner.configured_batch = source, parts, plugins, configured
         if ema is not None:
             runner.ema = ema
-            ema.attach(runner.core.tokenizer)
+            ema.attach(runner.task.averaged)
         for handler in runner.logger.handlers:  # MMEngine's own start-up lines are of no use to anybody
             handler.setLevel('WARNING' if distributed.get_rank() else 'INFO')
         runner.logger.setLevel('INFO')
@@ -97,7 +98,7 @@ class Runner(MMRunner):
             runner.logger.info(f'{work_dir} held an earlier run; it is now {moved}.')
         if started:
             runner.logger.info(started)
-        if remark:
+        for remark in remarks:
             runner.logger.warning(remark)
         if not resume:
             runner.dump_config()
@@ -125,7 +126,7 @@ class Runner(MMRunner):
     @contextlib.contextmanager
     def _signals(self):
         def stop(number, frame):
-            self.core.stop_wanted = True
+            self.task.stop_wanted = True
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -158,7 +159,7 @@ class Runner(MMRunner):
             self.logger.info(f'Plugin {plugin_record.describe(record)}')
 
     def dump_config(self):
-        """Write the config, bases merged and references kept, as config.py of the run folder; plugins.json; and the text tokenizer."""
+        """Write the config, bases merged and references kept, as config.py of the run folder; plugins.json; and the files of the task."""
         source = getattr(self, 'source_config', None)
         if source is None or distributed.get_rank() != 0:
             return
@@ -167,14 +168,17 @@ class Runner(MMRunner):
         if named:  # those that were loaded from Python, too
             source = Config({**source._cfg_dict.to_dict(), 'plugins': named}, format_python_code=False)
         dump_config(source, os.path.join(self.work_dir, 'config.py'), header=f'Written by dtbox {__version__}; bases merged.')
-        tokenizer = getattr(self.core.tokenizer.text, 'tokenizer', None)
-        if tokenizer is not None:
-            tokenizer.save(os.path.join(self.work_dir, 'tokenizer.json'))
+        self.task.save_files(self.work_dir)
 
     @property
-    def core(self):
-        """The TokenizerTask itself."""
+    def task(self) -> Task:
+        """What is trained."""
         return self.model
+
+    @property
+    def core(self) -> None:
+        """The old name of `task`."""
+        raise AttributeError('`runner.core` is now called `runner.task` (since dtbox 0.2.0).')
 
     def wrap_model(self, model_wrapper_cfg, model):
         """Return the model, which is on its device and wrapped already (see `start.place_model`)."""
@@ -202,13 +206,13 @@ class Runner(MMRunner):
         """Return everything that an exact continuation needs; a collective where there are several ranks."""
         averaged = {}
         if self.ema is not None:
-            raw = {n: p.detach() for n, p in self.core.tokenizer.named_parameters() if n in self.ema.weights}
-            averaged = dict(ema=dict(raw={n: v.clone() for n, v in gathered(raw).items()}, steps=self.ema.steps))
+            raw = {n: p.detach() for n, p in self.task.averaged.named_parameters() if n in self.ema.weights}
+            averaged = dict(ema=dict(raw={n: v.clone() for n, v in gather_shards(raw).items()}, steps=self.ema.steps))
         with self.averaged():
-            state = gathered(self.core.state_dict())
+            state = gather_shards(self.task.state_dict())
             state = {k: v.clone() for k, v in state.items()} if averaged else state
         return dict(
-            meta=self.checkpoint_meta(), state_dict=state, **averaged, optimizer=gathered(self.optim_wrapper.state_dict()),
+            meta=self.checkpoint_meta(), state_dict=state, **averaged, optimizer=gather_shards(self.optim_wrapper.state_dict()),
             param_schedulers={n: [s.state_dict() for s in group] for n, group in (self.param_schedulers or {}).items()},
             iteration=self.iter_done, backward_passes={n: o._inner_count for n, o in self.optim_wrapper.items()},
             random=checkpoints.gathered_random_states())
@@ -220,7 +224,7 @@ class Runner(MMRunner):
     @property
     def iter_done(self):
         """Iterations that are finished, the one whose hooks are running included."""
-        return int(self.core.iteration)
+        return int(self.task.iteration)
 
     @property
     def accumulating(self):
@@ -228,12 +232,11 @@ class Runner(MMRunner):
         return not all(optim.should_update() for optim in self.optim_wrapper.values())
 
     def checkpoint_meta(self):
-        """Return what a reader wants to know before loading: versions, seed, data, teacher, plugins."""
-        teacher = self.core.teacher
+        """Return what a reader wants to know before loading: versions, seed, data, what the task adds, plugins."""
         return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=distributed.get_world_size(),
                     batch_size=self._train_dataloader.batch_sampler.batch_size, configured_batch=self.configured_batch,
                     samples=len(self._train_dataloader.dataset),
-                    teacher=teacher.digest() if teacher is not None else None, plugins=list(self.plugins))
+                    **self.task.checkpoint_meta(), plugins=list(self.plugins))
 
     def save(self, name=checkpoints.NAME):
         """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
@@ -264,9 +267,9 @@ class Runner(MMRunner):
             words = ('with', 'without') if 'ema' in state else ('without', 'with')
             raise InputError(f'{path} was written {words[0]} an average of the weights, and this run is {words[1]} one. Restore `ema` of the config, '
                              'or start a new run with `load_from`.', 'ema')
-        beginning.load_model(self.core, state, path)
+        beginning.load_model(self.task, state, path)
         if self.ema is not None:
-            self.ema.load(state['ema']['raw'], state['ema']['steps'], as_sharded)
+            self.ema.load(state['ema']['raw'], state['ema']['steps'], shard_as)
         for name, saved in state['optimizer'].items():
             load_optimizer(self.optim_wrapper[name].optimizer, saved)
         for name, group in (self.param_schedulers or {}).items():
@@ -279,7 +282,8 @@ class Runner(MMRunner):
             raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from its weights.')
         meta, mine = state['meta'], self.checkpoint_meta()
         meta, mine = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (meta, mine))
-        for key, what in (('samples', 'training samples'), ('batch', 'samples a batch'), ('seed', 'as the seed'), ('teacher', 'as the teacher')):
+        fixed = dict(samples='training samples', batch='samples a batch', seed='as the seed', **self.task.fixed_meta)
+        for key, what in fixed.items():
             if meta.get(key) != mine[key]:
                 raise InputError(f'{path} was trained with {meta.get(key)} {what}, this run has {mine[key]}; it would not continue the '
                                  'same run. Restore the setting, or start a new run with `load_from`.')

@@ -41,12 +41,12 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
 
 class StepSchedules(Hook):
-    """Step the schedules after each iteration; the discriminator's counts its own steps and waits until it takes part."""
+    """Step the schedules of a part after each iteration in which the task says that it has stepped."""
     priority = 'LOW'
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Step what took a step."""
         for name, group in (runner.param_schedulers or {}).items():
-            if name != 'discriminator' or 'discriminator' in outputs:
+            if runner.task.has_stepped(name, outputs):
                 for schedule in group:
                     schedule.step()

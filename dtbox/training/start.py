@@ -14,12 +14,11 @@ from dtbox.memory import keep_freed_memory
 from dtbox.registry import WRAPPERS, check_arguments
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import divided
-from dtbox.training.compiling import compile_parts
+from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
-from dtbox.training.parallel import scattered
+from dtbox.training.parallel import shard_state
 from dtbox.weights.state_dicts import load_into
 
-CRITIC = 'discriminator.'
 LOCK = '.running'
 """File of a run folder that is locked while a run trains in it."""
 
@@ -61,13 +60,13 @@ def build_ema(cfg):
 
 
 def place_model(model, optim, cfg):
-    """Move a TokenizerTask to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
+    """Move a Task to its device, compile it (`compile`), and let several processes share it (`model_wrapper_cfg`; DDP by default)."""
     if torch.cuda.is_available():
         model.to(torch.device('cuda', torch.cuda.current_device()))
     else:
         keep_freed_memory()
     if cfg.get('compile'):
-        compile_parts(model, cfg.compile)
+        compile_task(model, cfg.compile)
     WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg').wrap(model, optim)
 
 
@@ -90,19 +89,18 @@ def load_initial_weights(model, cfg, resumed=None):
         what to say about `load_from`, or None.
     """
     if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
-        if model.teacher is not None:
-            model.teacher.init_weights()
+        model.init_frozen_weights()
         return None
     model.init_weights()
     return start_from(model, cfg.load_from) if cfg.get('load_from') else None
 
 
 def start_from(model, path):
-    """Let a new run of a TokenizerTask start from the weights of another (the stage before) or of a converted checkpoint: the tokenizer's, all
-    of them, and the discriminator's where both have one. Iterations are counted from 0.
+    """Let a new run start from the weights of another (the stage before) or of a converted checkpoint: all of them, but for those that the task
+    may do without (see `Task.choose_start`). Iterations are counted from 0.
 
     Args:
-        model: TokenizerTask.
+        model: Task.
         path: checkpoint or run folder.
 
     Returns:
@@ -114,19 +112,14 @@ def start_from(model, path):
     checkpoint = checkpoints.load(path)
     own, state = model.state_dict(), {k: v for k, v in checkpoint['state_dict'].items() if k != 'iteration'}
     said = f'Starting from {path}' + (f', iteration {checkpoint["iteration"]}' if 'iteration' in checkpoint else '')
-    known = [any(k.startswith(CRITIC) for k in keys) for keys in (own, state)]
-    if known == [True, False]:
-        said += '; it has no discriminator, a new one is trained'
-    elif known == [False, True]:
-        said += '; its discriminator is left out'
-    skipped = ('iteration',) if known[0] == known[1] else ('iteration', CRITIC)
-    load_into(model, scattered(state, own), f'the checkpoint {path}', ignore=skipped)
-    return said + '.'
+    skipped, remark = model.choose_start(list(state))
+    load_into(model, shard_state(state, own), f'the checkpoint {path}', ignore=('iteration', *skipped))
+    return f'{said}; {remark}.' if remark else f'{said}.'
 
 
 def load_model(model, state, path):
-    """Load a checkpoint's weights into a TokenizerTask; `InputError` lists the keys that do not match."""
-    load_into(model, scattered(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
+    """Load a checkpoint's weights into a Task; `InputError` lists the keys that do not match."""
+    load_into(model, shard_state(state['state_dict'], model.state_dict()), f'the checkpoint {path}')
 
 
 def plugin_records(cfg, run=None, accept=False):

@@ -18,7 +18,7 @@ def one_step(stage, direct, lpips):
     model = MODELS.build(model_cfg)
     for side in optim_cfg.values():  # a step in the direction of the gradient, not of its sign
         side['optimizer'] = dict(type='SGD', lr=0.01)
-    optim = build_optim_wrappers(model.modules_to_train(), optim_cfg)
+    optim = build_optim_wrappers(model.parts, optim_cfg)
     model.teacher.encoder.load_state_dict(model.tokenizer.encoders['trunk'].state_dict())
     model.train()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1

@@ -82,7 +82,7 @@ def test_training_steps(two):
                  'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
         assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
     assert 'NaN or infinite' in alone['refused'] and 'NaN or infinite' in ranks[1]['refused']
-    assert 'the forward pass of another process is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
+    assert 'the forward pass of another rank is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
     logs = [rank['logs'] for rank in ranks]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)
 
@@ -98,7 +98,7 @@ def check_adversarial(ranks, one):
         close(rank['before'], one['before'], 0.0)
         close(rank['state'], one['state'])
     assert 'NaN or infinite' in one['refused'] and 'NaN or infinite' in ranks[-1]['refused']
-    assert {rank['refused'] for rank in ranks[:-1]} == {'the forward pass of another process is not finite; its message says where.'}
+    assert {rank['refused'] for rank in ranks[:-1]} == {'the forward pass of another rank is not finite; its message says where.'}
     for step, (_, want) in enumerate(one['logs']):
         found = [rank['logs'][step] for rank in ranks]
         assert sum(share for share, _ in found) == pytest.approx(len(ranks))

@@ -10,7 +10,7 @@ from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
 from dtbox.training.optim import build_optim_wrappers
-from dtbox.training.parallel import DDP, FSDP2, gathered
+from dtbox.training.parallel import DDP, FSDP2, gather_shards
 
 BOOK = dict(type='EMACodebook', decay=0.9)
 QUANTIZED = {
@@ -129,7 +129,7 @@ def training(rank, world):
     """
     model = small_model(losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
                                     tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss')))
-    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
+    optim = build_optim_wrappers(model.parts, dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
     DDP().wrap(model, optim)
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -167,7 +167,7 @@ def adversarial(rank, world, fsdp=False):
         losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
                     pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)))
     sgd = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=1.0))
-    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=sgd, discriminator=sgd))
+    optim = build_optim_wrappers(model.parts, dict(generator=sgd, discriminator=sgd))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     (FSDP2() if fsdp else DDP()).wrap(model, optim)
     model.train()
@@ -178,8 +178,8 @@ def adversarial(rank, world, fsdp=False):
         if step == 1:
             refused = broken_step(model, optim, images[own], rank == world - 1, texts[own])
         logs = model.train_step(Batch(images=images[own], texts=texts[own]), optim)
-        rows.append((model.share, {k: float(v) for k, v in logs.items()}))
-    return dict(before=before, state=gathered(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows, refused=refused)
+        rows.append((model.batch_weight, {k: float(v) for k, v in logs.items()}))
+    return dict(before=before, state=gather_shards(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows, refused=refused)
 
 
 def broken_step(model, optim, images, broken, texts=None):

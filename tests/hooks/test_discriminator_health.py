@@ -15,6 +15,7 @@ class Feed:
 
     def __init__(self, **options):
         self.hook, self.iter_done, self.said = DiscriminatorHealth(interval=2, patience=2, **options), 0, []
+        self.hook.check(SimpleNamespace(discriminator_terms=lambda: ('discriminator', 'logits_real', 'logits_fake')))
         self.logger = SimpleNamespace(warning=self.said.append)
 
     def __call__(self, hinge, real, fake, count=2):
@@ -49,7 +50,7 @@ def test_real_trainings(zeroed, kind, tiny_config, tmp_path):
         'hooks': [dict(type='DiscriminatorHealth', interval=2, patience=2, won=0.2, stop=True)]})
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     if zeroed:
-        for parameter in runner.core.discriminator.parameters():
+        for parameter in runner.task.discriminator.parameters():
             parameter.data.zero_()
     with pytest.raises(Diverged, match=f'the discriminator has {kind}'):
         runner.train()

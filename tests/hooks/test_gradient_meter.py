@@ -1,4 +1,5 @@
 """The conflict of gradients: cosines by hand, which term is whose, and a run that stays the same bit for bit."""
+import contextlib
 import json
 import random
 from types import SimpleNamespace
@@ -14,13 +15,14 @@ from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.hooks import conflict
 from dtbox.hooks.conflict import GradientConflict, format_summary, summarise
-from dtbox.hooks.gradient_meter import Sides, blocks_of, measure
+from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 from dtbox.training import checkpoint
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner
+from dtbox.training.tokenizer_probe import TokenizerProbe
 from tests.training.test_resume import same
 
 HOOKS = [dict(type='Log', interval=2), dict(type='Checkpoint', interval=6)]
@@ -57,7 +59,7 @@ class Along(Loss):
         return {self.names[0]: (value.mean((0, 1)) * self.direction).sum()}
 
 
-class Core:
+class Task:
     """As much of a TokenizerTask as is asked: layer 1 feeds the reconstruction, layer 2 the pooled output."""
 
     def __init__(self, **losses):
@@ -66,7 +68,7 @@ class Core:
         self.tokenizer.encoders, self.tokenizer.vocabularies = nn.ModuleDict(dict(trunk=encoder)), nn.ModuleDict()
         self.tokenizer.decoder = nn.Identity()
         self.criterion = Criterion(losses)
-        self.entry, self.iteration = self.tokenizer, torch.zeros(())
+        self.device = torch.device('cpu')
 
     def prepare(self, batch):
         return batch
@@ -74,7 +76,10 @@ class Core:
     def autocast(self):
         return torch.autocast('cpu', enabled=False)
 
-    def losses_inputs(self, batch):
+    def unwrapped(self):
+        return contextlib.nullcontext()
+
+    def run_losses_inputs(self, batch):
         encoder = self.tokenizer.encoders['trunk']
         tokens, tapped = encoder.run(encoder.embed(batch.images), 0, 2, {1})
         return TokenizerOutput(batch.images, reconstructions=tapped[1], pooled=tokens, teacher=TeacherOutput(pooled=tokens.detach()))
@@ -88,40 +93,41 @@ def entry(name, field, direction, weight):
 
 
 def both(**weights):
-    return Core(pixels=entry('l2', 'reconstructions', [1., 0.], weights.get('l2', 2.)),
-                text=entry('cosine', 'teacher.pooled', [-3., 4.], weights.get('cosine', .5)))
+    return TokenizerProbe(Task(pixels=entry('l2', 'reconstructions', [1., 0.], weights.get('l2', 2.)),
+                               text=entry('cosine', 'teacher.pooled', [-3., 4.], weights.get('cosine', .5))))
 
 
 def test_cosines_by_hand():
     """g_R = 2 (1, 0) at block 1 and nothing at block 2; g_S = (-3, 4) / 2 at both: cosine -3 / 5."""
-    core = both()
-    row, terms = measure(core, BATCH, blocks_of(core), Sides())
+    probe = both()
+    row, terms = measure(probe, BATCH, probe.find_blocks(), Sides())
     assert row == dict(layers=['0', '1', '2'], cosine=[None, pytest.approx(-.6), None], reconstruction=[None, 2., None],
                        semantics=[None, 2.5, 2.5], together=pytest.approx(-.6))
     assert terms == dict(reconstruction=['l2'], semantics=['cosine'], neither=[])
-    assert all(p.grad is None for p in core.tokenizer.parameters())
+    assert all(p.grad is None for p in probe.task.tokenizer.parameters())
 
 
 def test_several_terms_and_shared_layers():
     """Layers that both reach count together by their joined vectors: <(1,0,1,0), (-3,4,-3,4)> / (sqrt 2 * sqrt 50) = -.6."""
-    core = both()
-    core.losses_inputs = lambda batch: (lambda o: o.replace(reconstructions=o.pooled))(Core.losses_inputs(core, batch))
-    row, _ = measure(core, BATCH, blocks_of(core), Sides())
+    probe = both()
+    probe.task.run_losses_inputs = lambda batch: (lambda o: o.replace(reconstructions=o.pooled))(Task.run_losses_inputs(probe.task, batch))
+    row, _ = measure(probe, BATCH, probe.find_blocks(), Sides())
     assert row['cosine'] == [None, pytest.approx(-.6), pytest.approx(-.6)] and row['together'] == pytest.approx(-.6)
-    core.criterion.losses['text'].direction = torch.zeros(2)
-    row, _ = measure(core, BATCH, blocks_of(core), Sides())
+    probe.task.criterion.losses['text'].direction = torch.zeros(2)
+    row, _ = measure(probe, BATCH, probe.find_blocks(), Sides())
     assert row['semantics'] == [None, 0., 0.] and row['cosine'] == [None] * 3 and row['together'] is None
     assert summarise([dict(iteration=0, **row)], {})['layers']['1']['blank'] == 'no gradient of semantics'
 
 
 def test_blocks_are_what_a_pass_depends_on():
-    core = both()
-    encoder = core.tokenizer.encoders['trunk']
-    assert [(name, [id(p) for p in group]) for name, group in blocks_of(core)] == [('0', []), ('1', [id(encoder.first)]), ('2', [id(encoder.second)])]
+    probe = both()
+    encoder = probe.task.tokenizer.encoders['trunk']
+    blocks = [(name, [id(p) for p in group]) for name, group in probe.find_blocks()]
+    assert blocks == [('0', []), ('1', [id(encoder.first)]), ('2', [id(encoder.second)])]
     encoder.first.requires_grad_(False)
-    assert [len(group) for _, group in blocks_of(core)] == [0, 0, 1]
-    core.tokenizer.encoders['other'] = Plane()
-    assert [name for name, _ in blocks_of(core)] == ['trunk:0', 'trunk:1', 'trunk:2', 'other:0', 'other:1', 'other:2']
+    assert [len(group) for _, group in probe.find_blocks()] == [0, 0, 1]
+    probe.task.tokenizer.encoders['other'] = Plane()
+    assert [name for name, _ in probe.find_blocks()] == ['trunk:0', 'trunk:1', 'trunk:2', 'other:0', 'other:1', 'other:2']
 
 
 def test_summary_says_what_is_blank():
@@ -137,10 +143,10 @@ def test_summary_says_what_is_blank():
 # ---- which term is whose ------------------------------------------------------------------------------------------
 
 def test_names_instead_of_the_rule():
-    core = both()
+    probe = both()
     sides = Sides(reconstruction='cosine', semantics=['l2'])
-    sides.check(core)
-    assert measure(core, BATCH, blocks_of(core), sides)[1] == dict(reconstruction=['cosine'], semantics=['l2'], neither=[])
+    sides.check(probe)
+    assert measure(probe, BATCH, probe.find_blocks(), sides)[1] == dict(reconstruction=['cosine'], semantics=['l2'], neither=[])
 
 
 @pytest.mark.parametrize('make, sides, says', [
@@ -153,9 +159,9 @@ def test_what_cannot_be_compared(make, sides, says):
 
 
 def test_a_term_of_weight_zero_is_refused_when_it_comes():
-    core = Core(pixels=entry('l2', 'reconstructions', [1., 0.], 1.), text=entry('cosine', 'teacher.pooled', [1., 1.], 0))
+    probe = TokenizerProbe(Task(pixels=entry('l2', 'reconstructions', [1., 0.], 1.), text=entry('cosine', 'teacher.pooled', [1., 1.], 0)))
     with pytest.raises(InputError, match='`cosine` has the weight 0'):
-        measure(core, BATCH, blocks_of(core), Sides(semantics='cosine'))
+        measure(probe, BATCH, probe.find_blocks(), Sides(semantics='cosine'))
 
 
 @pytest.mark.parametrize('options, says', [
@@ -253,7 +259,8 @@ def test_a_measurement_leaves_no_trace(tiny_config):
     model.tokenizer.decoder = Restless(model.tokenizer.decoder)
     model.tokenizer.decoder.inner.eval()
     batch = next(iter(parts['train']))
-    blocks = blocks_of(model)
+    probe = model.gradient_probe()
+    blocks = probe.find_blocks()
     model.tokenizer(model.prepare(batch).images)  # something is collected already
     pending = {n: [v for v, _ in vocabulary.quantizer.codebooks[0].pending] for n, vocabulary in model.tokenizer.vocabularies.items()}
     for p in model.tokenizer.parameters():
@@ -263,10 +270,10 @@ def test_a_measurement_leaves_no_trace(tiny_config):
         return dict(state={k: v.clone() for k, v in model.state_dict().items()}, random=checkpoint.plain(checkpoint.random_state()),
                     modes=[m.training for m in model.modules()], gradients=[p.grad.clone() for p in model.tokenizer.parameters()])
     before, calls = everything(), model.tokenizer.decoder.calls
-    row, _ = measure(model, batch, blocks, Sides())
-    again, _ = measure(model, batch, blocks, Sides())
+    row, _ = measure(probe, batch, blocks, Sides())
+    again, _ = measure(probe, batch, blocks, Sides())
     same(before, everything())
-    assert row == again and model.tokenizer.decoder.calls is calls and model.entry is model.tokenizer
+    assert row == again and model.tokenizer.decoder.calls is calls and model.wrapped_tokenizer is model.tokenizer
     for name, vocabulary in model.tokenizer.vocabularies.items():
         kept = vocabulary.quantizer.codebooks[0].pending
         assert len(kept) == 1 and kept[0][0] is pending[name][0]
@@ -279,7 +286,8 @@ def test_reentrant_checkpointing_is_named(tiny_config):
     plain = block.forward
     block.forward = lambda x: torch.utils.checkpoint.checkpoint(plain, x, use_reentrant=True) if x.requires_grad else plain(x)
     with pytest.raises(InputError, match='use_reentrant=False'):
-        measure(model, next(iter(parts['train'])), blocks_of(model), Sides())
+        probe = model.gradient_probe()
+        measure(probe, next(iter(parts['train'])), probe.find_blocks(), Sides())
 
 
 # ---- several ranks ------------------------------------------------------------------------------------------------
@@ -297,15 +305,16 @@ def two_ranks(rank, world):
                        vocabularies=dict(codes=dict(taps=2, quantizer=dict(type='FSQ', levels=[3] * 8)))),
         losses=dict(pixels=dict(type='L2Loss'), tokens=dict(type='SemanticLoss', vocabulary='codes'))))
     settings = dict(optimizer=dict(type='SGD', lr=0.1), freeze=['*attn_pool*', '*trunk.norm.*'])
-    optim = build_optim_wrappers(model.modules_to_train(), dict(generator=settings))
+    optim = build_optim_wrappers(model.parts, dict(generator=settings))
     if world > 1:
         model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
     model.train()
-    blocks, rows = blocks_of(model), []
+    probe = model.gradient_probe()
+    blocks, rows = probe.find_blocks(), []
     for step in range(2):
         images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
         batch = Batch(images=part(images, (4, 8), rank, world))
-        rows.append(measure(model, batch, blocks, Sides())[0])
+        rows.append(measure(probe, batch, blocks, Sides())[0])
         model.train_step(batch, optim)
     return dict(rows=rows, state=dict(model.state_dict()))
 
@@ -322,7 +331,7 @@ def test_ranks_measure_the_global_batch():
 
 def test_visualizer_gets_the_numbers(tmp_path):
     shown = []
-    runner = SimpleNamespace(core=both(), iter_done=0, work_dir=str(tmp_path),
+    runner = SimpleNamespace(task=SimpleNamespace(parts={}, gradient_probe=both), iter_done=0, work_dir=str(tmp_path),
                              visualizer=SimpleNamespace(add_scalars=lambda values, step: shown.append((step, values))))
     hook = GradientConflict(interval=5)
     hook.before_train(runner)

@@ -97,16 +97,15 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
 def runner(tmp_path):
     """Something that looks like a Runner to the hook."""
     logger = logging.getLogger('pictures-test')
-    tokenizer = types.SimpleNamespace(decoder=None, vocabularies={})
-    core = types.SimpleNamespace(tokenizer=tokenizer)
+    task = types.SimpleNamespace(reconstructs=False, quantizers=dict)
     visualizer = types.SimpleNamespace(_vis_backends={})
-    return types.SimpleNamespace(core=core, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path), logger=logger)
+    return types.SimpleNamespace(task=task, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path), logger=logger)
 
 
-@pytest.mark.parametrize('decoder, says', [(None, 'the recipe has no decoder'), (object(), 'there are no held-out images')])
-def test_nothing_to_reconstruct(tmp_path, caplog, decoder, says):
+@pytest.mark.parametrize('reconstructs, says', [(False, 'the task reconstructs no images'), (True, 'there are no held-out images')])
+def test_nothing_to_reconstruct(tmp_path, caplog, reconstructs, says):
     fake, hook = runner(tmp_path), Images(1)
-    fake.core.tokenizer.decoder = decoder
+    fake.task.reconstructs = reconstructs
     with caplog.at_level(logging.INFO):
         hook.before_train(fake)
         hook.after_train_iter(fake, 2)

@@ -16,11 +16,11 @@ from dtbox.registry import MODELS
 from dtbox.structures import Batch
 from dtbox.testing.rank_group import SHARED
 from dtbox.training import checkpoint
-from dtbox.training.compiling import compile_parts
+from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.runner import Runner
-from dtbox.training.teacher_cache import TeacherCache
+from dtbox.training.teacher.cache import TeacherCache
 
 QUIET = {'val_dataloader': None, 'hooks': [dict(type='Log', interval=2), dict(type='Checkpoint', interval=2)]}
 FREEZE = ['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[01].*']
@@ -56,7 +56,7 @@ def test_average_of_the_weights(tiny_config, tmp_path):
     runner = run(tiny_config, tmp_path / 'whole', **options)
     whole = checkpoint.load(tmp_path / 'whole')
     name = 'decoder.conv_out.weight'
-    assert torch.equal(whole['ema']['raw'][name], runner.core.tokenizer.state_dict()[name])
+    assert torch.equal(whole['ema']['raw'][name], runner.task.tokenizer.state_dict()[name])
     assert not torch.equal(whole['ema']['raw'][name], whole['state_dict'][f'tokenizer.{name}']) and whole['ema']['steps'] == 4
     run(tiny_config, tmp_path / 'cut', **{**options, 'train_cfg.max_iters': 2})
     run(tiny_config, tmp_path / 'cut', True, **options)
@@ -73,7 +73,7 @@ def model_of(config, **options):
     cfg = resolve(load_config(config, {'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None, **options}))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model, where='model')
-    optim = build_optim_wrappers(model.modules_to_train(), cfg.optim_wrapper)
+    optim = build_optim_wrappers(model.parts, cfg.optim_wrapper)
     model.init_weights()
     model.train()
     return model, optim
@@ -93,7 +93,7 @@ def test_a_teacher_that_shares_the_frozen_trunk(tiny_config):
     frozen = {'optim_wrapper.generator.freeze': FREEZE}
     counts = {}
     for share in ('auto', False):
-        model, optim = model_of(tiny_config, **frozen, **{'model.teacher': dict(encoder='${encoder}', layer=2, share=share)})
+        model, optim = model_of(tiny_config, **frozen, **{'model.teacher': dict(encoder='${encoder}', layer=2, trunk_sharing=share)})
         seen = []
         images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         model.train_step(Batch(images=images), optim)
@@ -104,19 +104,20 @@ def test_a_teacher_that_shares_the_frozen_trunk(tiny_config):
         counts[share] = len(seen), {k: float(v) for k, v in logs.items()}, model
     assert counts['auto'][1] == counts[False][1]
     assert (counts['auto'][0], counts[False][0]) == (4, 6)  # three of the student's, and the last of the teacher's own
-    assert counts['auto'][2].shared == ('trunk', 2) and counts[False][2].shared == 'unknown'
+    assert counts['auto'][2].teacher.shared_trunk == ('trunk', 2)
+    assert counts[False][2].teacher.shared_trunk == 'unknown'
     model = counts['auto'][2]
     pairs = zip(model.teacher.encoder.trunk.blocks, model.tokenizer.encoders['trunk'].trunk.blocks)
     assert [a.mlp.fc1.weight.data_ptr() == b.mlp.fc1.weight.data_ptr() for a, b in pairs] == [True, True, False]
 
 
 def test_a_teacher_that_cannot_share(tiny_config):
-    share = {'model.teacher': dict(encoder='${encoder}', layer=2, share=True)}
-    with pytest.raises(InputError, match=r'model\.teacher\.share: `share` is True, but no layer'):
+    share = {'model.teacher': dict(encoder='${encoder}', layer=2, trunk_sharing=True)}
+    with pytest.raises(InputError, match=r'model\.teacher\.trunk_sharing: `trunk_sharing` is True, but no layer'):
         steps(tiny_config, **share)
-    assert steps(tiny_config)[1].shared is None  # nothing is frozen
-    with pytest.raises(InputError, match="`share` is 'yes'"):
-        steps(tiny_config, **{'model.teacher': dict(encoder='${encoder}', layer=2, share='yes')})
+    assert steps(tiny_config)[1].teacher.shared_trunk is None  # nothing is frozen
+    with pytest.raises(InputError, match="`trunk_sharing` is 'yes'"):
+        steps(tiny_config, **{'model.teacher': dict(encoder='${encoder}', layer=2, trunk_sharing='yes')})
 
 
 def test_a_teacher_that_remembers(tiny_config, tmp_path, monkeypatch):
@@ -152,13 +153,13 @@ def test_compiled_parts(tiny_config, monkeypatch):
     want = steps(tiny_config)[0]
     model, optim = model_of(tiny_config)
     names = list(model.state_dict())
-    assert compile_parts(model, dict(backend='aot_eager')) == 7  # three blocks each of trunk and teacher, and the decoder
+    assert compile_task(model, dict(backend='aot_eager')) == 7  # three blocks each of trunk and teacher, and the decoder
     for i in range(2):
         images = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
         logs = model.train_step(Batch(images=images), optim)
     assert {k: float(v) for k, v in logs.items()} == pytest.approx(want, abs=1e-4) and list(model.state_dict()) == names
     with pytest.raises(InputError, match='compile: torch.compile does not work here'):
-        compile_parts(model, dict(backend='no_such_backend'))
+        compile_task(model, dict(backend='no_such_backend'))
 
 
 def test_a_compiled_run(tiny_config, tmp_path):

@@ -79,13 +79,13 @@ def train(name, root, run, resume=False, kill_at=None, threads=None):
     if threads:  # sums depend on it
         torch.set_num_threads(threads)
     runner = Runner.from_config(config(name, root), work_dir=str(run), resume=resume)
-    step = runner.core.train_step
+    step = runner.task.train_step
 
     def killed(*args, **kwargs):
-        if int(runner.core.iteration) == kill_at:
+        if int(runner.task.iteration) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(*args, **kwargs)
-    runner.core.train_step = killed
+    runner.task.train_step = killed
     runner.train()
 
 
@@ -135,11 +135,11 @@ def test_stage_after_stage(folder):
         runner, logs = stage(name, folder, before)
         said = ' '.join(path.read_text() for path in logs)
         assert f'Starting from {before}, iteration 4' in said and (says is None or says in said)
-        state, own = checkpoint.load(before)['state_dict'], runner.core.state_dict()
+        state, own = checkpoint.load(before)['state_dict'], runner.task.state_dict()
         for key, value in state.items():
             if key in own and key != 'iteration':
                 assert torch.equal(own[key], value), key
-        assert int(runner.core.iteration) == 0 and any(k.startswith('tokenizer.') for k in state)
+        assert int(runner.task.iteration) == 0 and any(k.startswith('tokenizer.') for k in state)
         runner.train()
         before = (folder / f'after_{name}').rename(folder / f'{name}_{len(list(folder.iterdir()))}')
 
@@ -152,7 +152,7 @@ def test_a_converted_checkpoint_starts_a_run(folder, tmp_path):
     state = {k: v for k, v in checkpoint.load(source)['state_dict'].items() if k.startswith('tokenizer.')}
     checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'converted.pth'))
     runner, _ = stage(ONE, folder, tmp_path / 'converted.pth')
-    assert torch.equal(runner.core.state_dict()['tokenizer.decoder.decoder.conv_out.weight'], state['tokenizer.decoder.decoder.conv_out.weight'])
+    assert torch.equal(runner.task.state_dict()['tokenizer.decoder.decoder.conv_out.weight'], state['tokenizer.decoder.decoder.conv_out.weight'])
     state.pop('tokenizer.decoder.decoder.conv_out.weight')
     checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'less.pth'))
     cfg = config(ONE, folder)

@@ -1,0 +1,86 @@
+"""What a TokenizerTask is asked before a run: its losses, whether its quantizers fit the run, what compiles alone, how FSDP2 divides it."""
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+from torch import nn
+
+from dtbox import distributed
+from dtbox.errors import InputError
+from dtbox.losses.criterion import Criterion
+from dtbox.structures import TokenizerOutput
+from dtbox.training.parallel import find_blocks
+from dtbox.training.task import ShardPlan
+
+METHODS = ('encode', 'features', 'decode', 'pool_image', 'pool_text', 'pool_regions')
+"""Methods of a tokenizer that need its whole weights as `forward` does."""
+
+
+def build_criterion(losses: Mapping | None) -> Criterion | None:
+    """Build the Criterion of `losses`, or None."""
+    try:
+        return Criterion(losses) if losses is not None else None
+    except InputError as e:
+        raise e.within('losses') from e.__cause__
+
+
+def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> None:
+    """Raise `InputError` where a rank without samples would leave the other ranks waiting in a quantizer.
+
+    Args:
+        quantizers: vocabulary -> quantizer.
+        last: what the sampler does with the last batch of an epoch.
+    """
+    official = [name for name, quantizer in quantizers.items() if getattr(quantizer, 'updates_in_forward', False)]
+    if last == 'smaller' and official and distributed.get_world_size() > 1:
+        raise InputError(f'the quantizer of `{official[0]}` sums over ranks in its forward pass (official=True), which a rank '
+                         'without samples does not run. Take last=\'drop\' or \'carry\', or leave `official` out.',
+                         'train_dataloader.last')
+
+
+def check_discriminator_start(start: int, end: int) -> list[str]:
+    """Return a remark where a discriminator that begins at iteration `start` never trains in a run of `end` iterations."""
+    if start < end:
+        return []
+    return [f'The discriminator would begin at iteration {start} (model.adversarial.start), but the run ends at {end}: '
+            'it trains without.']
+
+
+def list_trunks(tokenizer: nn.Module) -> list[nn.Module]:
+    """Return the encoders and the text tower of a VisualTokenizer."""
+    return [*tokenizer.encoders.values(), *([] if tokenizer.text is None else [tokenizer.text])]
+
+
+def list_modules_to_compile(task: nn.Module) -> list[nn.Module]:
+    """Return the modules of a TokenizerTask that compile each by itself: the blocks of encoders, text tower and teacher, the decoder, the
+    discriminator, and the networks of losses."""
+    tokenizer = task.tokenizer
+    trunks = list_trunks(tokenizer) + ([] if task.teacher is None else [task.teacher.encoder])
+    modules = [block for trunk in trunks for block in find_blocks(trunk)]
+    modules += [part for part in (tokenizer.decoder, task.discriminator) if part is not None]
+    for loss in task.criterion.losses.values():
+        modules += [getattr(network, 'net', network) for network in getattr(loss, '_network', ())]
+    return modules
+
+
+def plan_shards(tokenizer: nn.Module, lists: Sequence[str]) -> ShardPlan:
+    """Return how FSDP2 divides a VisualTokenizer: blocks of encoders and text tower one at a time, the decoder and all else as one.
+
+    Args:
+        tokenizer: from now on its passes let features that are not finite through until `raise_postponed`.
+        lists: names of lists of blocks in encoders and text tower.
+
+    Raises:
+        InputError: a codebook is a parameter, which would be divided, too; every rank needs whole codebooks.
+    """
+    for name, stream in tokenizer.streams.items():
+        learned = [n for n, _ in stream.quantizer.named_parameters()]
+        if learned:
+            raise InputError(f'the codebook of `{name}` is learned by gradient ({learned[0]}), which FSDP2 would shard; '
+                             'codebooks have to be whole on every rank. Take EMACodebook, or leave model_wrapper_cfg out (DDP).',
+                             'model_wrapper_cfg')
+    tokenizer.postpone()  # a rank that left a forward pass would leave the others waiting for its part of the next block
+    # the decoder stays whole: its last weight is asked for after the forward pass
+    return ShardPlan(blocks=[block for trunk in list_trunks(tokenizer) for block in find_blocks(trunk, lists)],
+                     wholes=[] if tokenizer.decoder is None else [tokenizer.decoder],
+                     methods=[(tokenizer, name) for name in METHODS], outputs=[TokenizerOutput])
