@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from dtbox.errors import InputError
-from dtbox.training.parallel import get_local
+from dtbox.training.parallel import get_local, reshard
 
 
 class WeightEMA:
     """The average of a module's trainable weights: a <- d a + (1 - d) w after every optimizer step, d = min(decay, (1 + n) / (10 + n)) in step n.
 
-    Frozen weights are their own average; buffers, codebooks above all, are used as they are.
+    Frozen weights are their own average; buffers are used as they are.
 
     Args:
         decay: d in the long run, in (0, 1).
@@ -43,6 +43,7 @@ class WeightEMA:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        reshard(self.module)
         table = dict(self.module.named_parameters())
         for name, average in self.weights.items():
             a, b = get_local(average), get_local(table[name].detach())

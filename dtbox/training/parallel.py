@@ -161,6 +161,13 @@ def gather_shards(value: Any) -> Any:
     return value
 
 
+def reshard(module: nn.Module) -> None:
+    """Let a sharded module hold shards alone again; a pass without backward pass leaves whole weights behind."""
+    for part in module.modules():
+        if hasattr(part, 'reshard'):
+            part.reshard()
+
+
 def shard_state(state: Mapping[str, Any], like: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return a state dict with tensors sharded as those of the same name in `like` are; a collective where there are any."""
     return {name: shard_as(value, like[name]) if name in like else value for name, value in state.items()}

@@ -9,7 +9,7 @@ from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
-from dtbox.training import objective
+from dtbox.training.tokenizer_objective import compute_adversarial_objective
 
 
 @LOSSES.register_module(force=True)
@@ -63,7 +63,7 @@ def test_equals_a_direct_implementation(changes):
     model, critic, batch, criterion, loss = setting(**changes)
     total, weight, term, want = direct(model, critic, batch, criterion, loss)
     outputs = model(batch.images)
-    found = objective.adversarial(criterion, loss, critic, outputs, batch, model.last.weight, 1)
+    found = compute_adversarial_objective(criterion, loss, critic, outputs, batch, model.last.weight, 1)
     found.scalar.backward()
     assert found.logs['total'].item() == pytest.approx(total.item(), rel=1e-6)
     assert found.logs['adaptive_weight'].item() == pytest.approx(float(weight), rel=1e-5)
@@ -79,7 +79,7 @@ def test_each_critic_is_differentiated_once():
     model, critic, batch, criterion, loss = setting()
     seen = []
     critic.main[0].register_full_backward_hook(lambda *_: seen.append(1))
-    found = objective.adversarial(criterion, loss, critic, model(batch.images), batch, model.last.weight, 1)
+    found = compute_adversarial_objective(criterion, loss, critic, model(batch.images), batch, model.last.weight, 1)
     found.scalar.backward()
     once, seen[:] = len(seen), []
     direct(model, critic, batch, criterion, loss)
@@ -91,4 +91,4 @@ def test_terms_that_cannot_be_compared_with():
     for against, weight, says in (('lpips', 1.0, 'the criterion does not have.*It has: l2'), ('l2', 0.0, 'no gradient at the reconstructions')):
         criterion = Criterion(dict(pixels=dict(type='L2Loss', weight=weight)))
         with pytest.raises(InputError, match=f'`{against}`, which .*{says}'):
-            objective.adversarial(criterion, AdversarialLoss(against=against), critic, model(batch.images), batch, model.last.weight, 0)
+            compute_adversarial_objective(criterion, AdversarialLoss(against=against), critic, model(batch.images), batch, model.last.weight, 0)
