@@ -239,7 +239,7 @@ def test_what_ranks_cannot_do(tiny_config, tmp_path):
     odd = {'train_dataloader.global_batch_size': 5}
     said = SHARED.run(sharded, str(tiny_config), str(tmp_path / 'b'), 2, False, odd)
     assert all('of 5 cannot be divided among 2 processes. Start 1 or 5 of them' in s for s in said)
-    with pytest.raises(InputError, match='shards a model over processes, and there is one only'):
+    with pytest.raises(InputError, match='shards a model over ranks, and there is one only'):
         run(tiny_config, tmp_path / 'c', **{'model_wrapper_cfg': dict(type='FSDP2')})
     with pytest.raises(InputError, match='compile: torch.compile does not work here'):
         run(tiny_config, tmp_path / 'c', compile=dict(backend='no_such_backend'))
