@@ -44,7 +44,7 @@ def gather_objects(value: T) -> list[T]:
     """Return every rank's `value`, by rank. Plain types only: they are pickled."""
     if not is_initialized():
         return [value]
-    values = [None] * dist.get_world_size()
+    values = [value] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
 

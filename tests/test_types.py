@@ -1,0 +1,34 @@
+"""Types that users see: dtbox ships them (`py.typed`), and mypy agrees with them."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_mypy(*arguments):
+    """Run mypy from the repository, whose `.mypy.ini` says what is checked; returns (exit code, its lines)."""
+    pytest.importorskip('mypy')
+    done = subprocess.run([sys.executable, '-m', 'mypy', *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    """Folder of what mypy has read, for the tests of this module."""
+    return str(tmp_path_factory.mktemp('mypy'))
+
+
+def test_mypy(cache):
+    code, lines = run_mypy('--cache-dir', cache)
+    assert code == 0, lines
+
+
+def test_users_see_types(cache, tmp_path):
+    """A user's script that calls dtbox wrongly is told so: the annotations reach it."""
+    assert (ROOT / 'dtbox' / 'py.typed').is_file() and "'py.typed'" in (ROOT / 'setup.py').read_text()
+    (tmp_path / 'script.py').write_text('from dtbox.processes import end_with_parent\nend_with_parent("7")\n')
+    code, lines = run_mypy('--cache-dir', cache, str(tmp_path / 'script.py'))
+    assert code == 1 and 'script.py:2: error: Argument 1 to "end_with_parent" has incompatible type "str"' in lines
