@@ -67,7 +67,8 @@ def test_metrics_of_protocols(two):
     assert alone['heldout']['frame_pairs'] == 9
     for found, missing, samples in two(worker.protocol_metrics):
         assert found['counts'] == alone['counts'] and found['skipped'] == alone['skipped'] and missing == lost == 1
-        assert found['heldout'] == pytest.approx(alone['heldout'], abs=1e-6) and samples == pytest.approx(frames)
+        # rfid is in the hundreds, of float32 features from batches of other sizes: the relative tolerance is for it
+        assert found['heldout'] == pytest.approx(alone['heldout'], rel=1e-6, abs=1e-6) and samples == pytest.approx(frames)
 
 
 def test_training_steps(two):

@@ -120,10 +120,11 @@ def test_streamed_statistics_are_those_of_all_features(tmp_path):
     made = (real * 0.8 + 0.1).clamp(-1, 1)
     found = measured(small_fid(), (real[:7], made[:7]), (real[7:], made[7:])).compute()['rfid']
     features = [Small()(x).double() for x in (images, ((made + 1) * 127.5).round().to(torch.uint8))]
-    assert found == pytest.approx(frechet_distance(*(v for f in features for v in (f.mean(0), f.T.cov()))), rel=1e-9) and found > 1
+    # the sums are float64, but the features are float32 from batches of another size: each differs by about 1e-7 of itself
+    assert found == pytest.approx(frechet_distance(*(v for f in features for v in (f.mean(0), f.T.cov()))), rel=1e-6) and found > 1
     np.savez(tmp_path / 'ref.npz', mu=features[0].mean(0).numpy(), sigma=features[0].T.cov().numpy())
     metric = small_fid(against='statistics', reference=str(tmp_path / 'ref.npz'))
-    assert measured(metric, (real, made)).compute()['rfid'] == pytest.approx(found, rel=1e-9)
+    assert measured(metric, (real, made)).compute()['rfid'] == pytest.approx(found, rel=1e-6)
 
 
 def test_pictures_are_written_as_the_protocol_says():
