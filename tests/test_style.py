@@ -18,10 +18,10 @@ CODE = ('dtbox', 'tools', 'plugins')
 COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
 MOST = {
     'lines over 120 columns': 2950,
-    'modules over 250 lines': 9,
-    'functions over 60 lines': 0,
-    'assignments of more than two packed targets': 190,
-    'test names of 60 characters or more': 13,
+    'modules over 250 lines': 15,
+    'functions over 60 lines': 3,
+    'assignments of more than two packed targets': 200,
+    'test names of 60 characters or more': 20,
 }
 LEAST_ANNOTATED = 0.10
 """Fraction of the public signatures that are fully annotated; it goes up to 0.98."""
