@@ -54,7 +54,7 @@ def test_recipe(path, tiny):
     with torch.no_grad():
         batch = model.prepare(next(iter(parts['val'])))
         evaluator.update(batch, model.predict(batch))
-    assert evaluator.results()['counts']['all'] == len(batch)
+    assert evaluator.results().counts['all'] == len(batch)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)

@@ -91,7 +91,7 @@ def test_default_work_dir(tmp_path, path, name):
 
 EXTRAS = '''
 from mmengine.hooks import Hook
-from dtbox.evaluation import Metric
+from dtbox.evaluation import Metric, MetricInfo
 from dtbox.datasets.image_folder import ImageFolder
 from dtbox.losses.base import Loss
 from dtbox.registry import DATASETS, HOOKS, LOSSES, METRICS
@@ -109,13 +109,14 @@ class Witness(Hook):
 @METRICS.register_module()
 class Brightness(Metric):
     """Mean of the reconstructions."""
+    info = [MetricInfo('brightness', 'brightness', format='.3f')]
     requires = ('reconstructions',)
 
     def update(self, batch, outputs):
         self.add('sum', outputs.reconstructions.mean((1, 2, 3)).double().sum())
 
     def values(self):
-        return dict(brightness=self.state['sum'].item() / self.state['pictures'].item())
+        return dict(brightness=self.state['sum'].item() / self.count)
 
 
 @LOSSES.register_module()

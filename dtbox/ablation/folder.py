@@ -7,12 +7,13 @@ import platform
 import re
 import time
 
-from dtbox.ablation.grid import TAKEN
+from dtbox.ablation.columns import FACTS, FIRST, TAKEN
 from dtbox.ablation.machine import cores, processor
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
 from dtbox.errors import InputError
-from dtbox.evaluation.stamps import stamp_of
+from dtbox.evaluation.info import Infos
+from dtbox.evaluation.results import Results
 from dtbox.files import move_aside, write_atomic
 from dtbox.locks import Locked, wait_until_free
 
@@ -22,7 +23,6 @@ LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written (see `dtbox.files.replacing`)."""
 CHANGES = ('config_hash', 'plugin_hash', 'data_hash')
 """Hashes by which a result is no longer that of a trial."""
-FACTS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel')
 
 
 class GridFolder:
@@ -30,10 +30,13 @@ class GridFolder:
 
     Args:
         path: the folder; made when it is first written to.
+
+    Attributes:
+        infos: what the metrics of the trials are, as far as `rows` has met them.
     """
 
     def __init__(self, path):
-        self.path = os.path.normpath(path)
+        self.path, self.infos = os.path.normpath(path), Infos()
 
     def file(self, name):
         """Return the path of a file or folder in here."""
@@ -211,7 +214,7 @@ class GridFolder:
             hashes: name of a trial -> its hashes as they are now; None compares with nothing.
             running: names of the trials that are running.
         """
-        rows = []
+        rows, infos = [], {}
         for trial in grid.trials:
             record = read_record(self.trial(trial))
             status = record.get('status', 'missing')
@@ -222,24 +225,30 @@ class GridFolder:
             row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status=status,
                        reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
                        overrides=json.dumps({'recipe': os.path.basename(trial.base), **trial.overrides}, default=repr),
-                       **{fact: record.get(fact) for fact in FACTS}, threads=grid.threads, **record.get('hashes', {}),
+                       **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads, **record.get('hashes', {}),
                        identity=record.get('identity'))
             if status == 'done':
-                row.update(_metrics(os.path.join(self.trial(trial), 'metrics.json')))
+                results = _results(os.path.join(self.trial(trial), 'metrics.json'))
+                row.update(results.row())
+                infos.update(dict.fromkeys(results.infos))
             rows.append(row)
+        self.infos = Infos(infos)
         return rows
 
     def write_table(self, grid, hashes=None, running=()):
         """Write results.csv; returns its rows (see `rows`)."""
         rows = self.rows(grid, hashes, running)
         axes = list(grid.axes)
-        columns = [*TAKEN[:4], *axes, *TAKEN[4:]]
+        columns = [*FIRST, *axes, *TAKEN[len(FIRST):]]
         columns += sorted({key for row in rows for key in row} - set(columns))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
         writer.writeheader()
         writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
         write_atomic(self.file('results.csv'), text.getvalue())
+        about, infos = self.about(), [info.to_dict() for info in self.infos.infos]
+        if about and infos and about.get('infos') != infos:  # the report describes the metrics by them, also where trials are gone
+            write_atomic(self.file('grid.json'), json.dumps(dict(about, infos=infos), indent=1) + '\n')
         return rows
 
 
@@ -263,15 +272,9 @@ def _useful_seconds(folder, record):
     return round(record.get('seconds_before', 0) + max(0.0, os.path.getmtime(path) - record['begun']), 2)
 
 
-def _metrics(path):
-    """Return SET/METRIC -> number of a metrics.json, and under `protocol` by what hashes of metrics and data the numbers compare."""
+def _results(path):
+    """Return the Results of a trial, empty ones where they are missing or cannot be read."""
     try:
-        with open(path, encoding='utf-8') as f:
-            results = json.load(f)
-    except (OSError, ValueError):
-        return {}
-    stamp = stamp_of('', results.get('protocols'))
-    skip = ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
-    return {**({'protocol': '-'.join(stamp)} if stamp else {}),
-            **{f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in skip
-               for name, value in values.items() if isinstance(value, (int, float))}}
+        return Results.read(path) or Results({})
+    except InputError:
+        return Results({})

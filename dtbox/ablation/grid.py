@@ -20,15 +20,13 @@ from dataclasses import dataclass, field
 from mmengine.config import Config
 
 from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
+from dtbox.ablation.columns import TAKEN
 from dtbox.config import load_config, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
-TAKEN = ('trial', 'folder', 'status', 'reason', 'seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits',
-         'bits_per_pixel', 'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity', 'protocol')
-"""Columns of the table that every trial has; an axis cannot be called like one of them."""
 LONGEST = 200
 """Characters of a trial's name: file systems take 255, and an earlier attempt gets a number behind it."""
 

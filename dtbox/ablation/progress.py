@@ -1,4 +1,6 @@
 """How far a grid is: a line an event, and on a terminal a live table below."""
+from __future__ import annotations
+
 import heapq
 import os
 import re
@@ -6,7 +8,9 @@ import time
 from dataclasses import dataclass
 from statistics import mean
 
+from dtbox.ablation.grid import Grid
 from dtbox.ablation.summary import best_so_far
+from dtbox.evaluation.info import Infos
 
 LEFT = re.compile(r'\[[0-9]+/[0-9]+\] left ([0-9]+):([0-9]+):([0-9]+).*')
 """What the Log hook writes."""
@@ -67,9 +71,9 @@ class Progress:
         """Write a line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def show_best(self, grid, rows):
-        """Take the best of the table's rows as the best so far."""
-        self.best = best_so_far(grid, rows)
+    def show_best(self, grid: Grid, rows: list[dict], infos: Infos | None = None) -> None:
+        """Take the best of the table's rows as the best so far; `infos` say which way is better."""
+        self.best = best_so_far(grid, rows, infos)
 
     def started(self, trial, folder, record):
         """Note a trial that has begun, with its folder and record."""

@@ -145,7 +145,7 @@ class Work:
         self.grid, self.folder, self.engine, self.progress, self.hashes = grid, folder, engine, progress, hashes
         self.busy, self.asleep, self.running, self.named = 0.0, 0.0, {}, not grid.metrics
         self.rows, self.due, self.behind = folder.write_table(grid, hashes), 0.0, False
-        progress.show_best(grid, self.rows)
+        progress.show_best(grid, self.rows, folder.infos)
 
     def run(self, todo):
         """Run a list of Planned; returns those that the hours of the budget did not suffice for."""
@@ -188,7 +188,7 @@ class Work:
             self.busy += seconds
             how = ('timeout', f'it took longer than {most:g} minutes') if late else how_it_ended(code, one.handle.why)
             record = self.folder.end(one.planned.trial, one.record, seconds, *how)
-            self.progress.show_best(self.grid, self._table())
+            self.progress.show_best(self.grid, self._table(), self.folder.infos)
             self.progress.finished(one.planned.trial, record)
             self._check_names(one.planned.trial, record)
             if record.get('stale'):

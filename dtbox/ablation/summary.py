@@ -1,55 +1,64 @@
-"""The scores of a grid in a few lines, while it runs and at its end. The tables of a paper are the report's business."""
+"""The scores of a grid in a few lines, while it runs and at its end. The report makes the tables of a paper."""
+from __future__ import annotations
+
 import math
 import statistics
+from collections.abc import Iterable
 
-from dtbox.evaluation.table import lower_is_better
+from dtbox.ablation.grid import Grid
+from dtbox.evaluation.info import Infos, headlines
+from dtbox.evaluation.names import is_stderr
+
+FEW = 4
+"""Values that are shown where the grid names none."""
 
 
-def headline(grid, rows):
-    """Return the columns to show: those that the grid names, else the first few that are there."""
-    there = {key for row in rows for key in row if '/' in key}
+def headline(grid: Grid, rows: list[dict], infos: Infos | None = None) -> list[str]:
+    """Return the columns SET/METRIC to show: those that the grid names, else the first few that there are."""
+    infos, present = infos or Infos(), sorted({key for row in rows for key in row if '/' in key})
     if grid.metrics:
-        return [m for m in grid.metrics if m in there]
-    usual = ('all/psnr', 'all/token_cosine', 'all/pooled_cosine', 'test/zeroshot_top1/tokens')
-    return [m for m in usual if m in there] or sorted(there)[:3]
+        return [m for m in grid.metrics if m in present]
+    present = [m for m in present if not is_stderr(m)]
+    return headlines(present, infos)[:FEW] or sorted(present, key=lambda m: infos.describe(m).sort_key)[:FEW]
 
 
-def by_variant(grid, rows):
-    """Return labels (tuple) -> list of the rows that are done, over the seeds."""
+def by_variant(grid: Grid, rows: list[dict]) -> dict[tuple, list[dict]]:
+    """Return labels -> list of the rows that are done, over the seeds."""
     table = {}
     for row in rows:
-        found = table.setdefault(tuple(row[axis] for axis in grid.axes), [])
+        finished = table.setdefault(tuple(row[axis] for axis in grid.axes), [])
         if row['status'] == 'done':
-            found.append(row)
+            finished.append(row)
     return table
 
 
-def best_so_far(grid, rows):
-    """Return the best variant by the first metric as text, '' where there is none yet."""
-    columns = headline(grid, rows)
-    if not columns:
+def best_so_far(grid: Grid, rows: list[dict], infos: Infos | None = None) -> str:
+    """Return the best variant by the first metric that has a direction, as text; '' where there is none yet."""
+    infos = infos or Infos()
+    ranked = [m for m in headline(grid, rows, infos) if infos.describe(m).lower is not None]
+    if not ranked:
         return ''
-    metric = columns[0]
-    means = {labels: statistics.mean(values) for labels, found in by_variant(grid, rows).items() if (values := _values(found, metric))}
+    metric = ranked[0]
+    means = {labels: statistics.mean(values) for labels, finished in by_variant(grid, rows).items() if (values := _values(finished, metric))}
     if not means:
         return ''
-    labels = (min if lower_is_better(metric.partition('/')[2]) else max)(means, key=means.get)
+    labels = (min if infos.describe(metric).lower else max)(means, key=means.get)
     return f'{", ".join(labels)} ({metric} {means[labels]:.4g})'
 
 
-def summary(grid, rows):
-    """Return the means over seeds as lines of a table: variants x the metrics that the grid names."""
-    columns = headline(grid, rows)
+def summary(grid: Grid, rows: list[dict], infos: Infos | None = None) -> list[str]:
+    """Return the means over seeds as lines of a table: a row for each variant, a column for each metric of `headline`."""
+    columns = headline(grid, rows, infos)
     names = {labels: ', '.join(labels) for labels in by_variant(grid, rows)}
     width = max([len(n) for n in names.values()] + [8]) + 2
     lines = [' ' * width + f'{"n":>4}' + ''.join(f'{c[-22:]:>24}' for c in columns)]
-    for labels, found in by_variant(grid, rows).items():
-        cells = [_cell(_values(found, c)) for c in columns]
-        lines.append(f'{names[labels]:<{width}}{len(found):>4}' + ''.join(f'{c:>24}' for c in cells))
+    for labels, finished in by_variant(grid, rows).items():
+        cells = [_cell(_values(finished, c)) for c in columns]
+        lines.append(f'{names[labels]:<{width}}{len(finished):>4}' + ''.join(f'{c:>24}' for c in cells))
     return lines
 
 
-def _values(rows, metric):
+def _values(rows: Iterable[dict], metric: str) -> list[float]:
     values = [row.get(metric) for row in rows]
     return [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
 

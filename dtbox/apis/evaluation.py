@@ -1,6 +1,7 @@
 """Evaluate a run on its held-out sets, as training does at its end."""
 import os
 import time
+from dataclasses import replace
 
 import torch
 from mmengine.config import Config
@@ -32,9 +33,8 @@ def measure_run(run, checkpoint=None, options=None, plugins=()):
         plugins: plugins that the config does not name, or has at a place where they no longer are.
 
     Returns:
-        tuple: dict of what training writes to metrics.json (set -> metric -> value, `skipped`, `counts`, `iteration`), and `evaluation`: dict
-        of config, checkpoint, time, seconds, device, versions and plugins of this evaluation; and the arrays that training writes to
-        samples.npz (see `dtbox.evaluation.samples`).
+        tuple: Results, whose `evaluation` names config, checkpoint, time, seconds, device, versions and plugins; and the arrays that training
+        writes to samples.npz (see `dtbox.evaluation.samples`).
 
     Raises:
         InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or metrics.
@@ -42,12 +42,12 @@ def measure_run(run, checkpoint=None, options=None, plugins=()):
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     cfg, path = open_config(run, checkpoint, options, plugins)
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
-    evaluator = SetEvaluator(list(cfg.val_evaluator))
+    evaluator = SetEvaluator(cfg.val_evaluator)
     model, state = open_model(cfg, path)
     results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
                  dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
-    return dict(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
+    return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
 
 
 def open_model(cfg, path, resize=False):
@@ -98,8 +98,8 @@ def load_teacher(model, state, path):
 
 def report(results):
     """Return the results of `evaluate_run` as text: what was measured, when and how, and the table."""
-    about = results['evaluation']
-    done = '' if results.get('iteration') is None else f', iteration {results["iteration"]}'
+    about = results.evaluation
+    done = '' if results.iteration is None else f', iteration {results.iteration}'
     lines = [f'checkpoint  {about["checkpoint"]}{done}', f'config      {about["config"]}',
              f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
     if about.get('command'):

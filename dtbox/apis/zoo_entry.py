@@ -7,7 +7,7 @@ from typing import Sequence
 from dtbox.apis.loading import open_config
 from dtbox.evaluation import SetEvaluator
 from dtbox.evaluation.loop import evaluate
-from dtbox.evaluation.table import format_table, to_json
+from dtbox.evaluation.table import format_table
 from dtbox.files import replacing, write_atomic
 from dtbox.training import checkpoint
 from dtbox.training.build import build_parts
@@ -58,7 +58,7 @@ def pack_zoo_entry(run: str, name: str, zoo: str, card: dict, plugins: Sequence[
     with replacing(os.path.join(folder, 'model.safetensors')) as temporary:
         save_file(packed, temporary)
     parts['model'].tokenizer.text.tokenizer.save(os.path.join(folder, 'tokenizer.json'))
-    to_json(results, os.path.join(folder, 'scores.json'))
+    results.write(os.path.join(folder, 'scores.json'))
     table = format_table(results)
     card = dict(card, note=card['note'] and f'\n  {card["note"]}')
     write_atomic(os.path.join(folder, 'README.md'), CARD.format(

@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> None:
 def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     """Measure with the config's own metrics and data."""
     from dtbox.apis.evaluation import measure_run, report, results_path, samples_path
-    from dtbox.evaluation import to_json, write_samples
+    from dtbox.evaluation import write_samples
     from dtbox.files import unused_path
     results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin)
-    results['evaluation']['command'] = command
+    results.evaluation['command'] = command
     print(report(results))
-    path = results_path(results['evaluation']['checkpoint'], args.out)
-    to_json(results, path)
+    path = results_path(results.evaluation['checkpoint'], args.out)
+    results.write(path)
     beside = samples_path(path)
     if beside is not None:
         beside = beside if args.out else unused_path(beside)
@@ -63,17 +63,16 @@ def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
     """Measure by named protocols."""
     from dtbox.apis.evaluation import results_path
     from dtbox.apis.loading import open_config
-    from dtbox.evaluation import to_json
     from dtbox.protocols import measure_protocols, report_protocols
     from dtbox.protocols.find import load_protocols
     protocols, rest = load_protocols(args.protocol, read_options(args))
     _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
     folder = os.path.join(os.path.dirname(checkpoint), 'protocols')
     results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder)
-    results['evaluation']['command'] = command
+    results.evaluation['command'] = command
     print(report_protocols(results))
     path = results_path(checkpoint, args.out, 'protocols.json')
-    to_json(results, path)
+    results.write(path)
     print(f'\nwritten to {path}')
 
 

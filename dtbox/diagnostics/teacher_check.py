@@ -39,7 +39,7 @@ def check_teacher(config, data=None, encoder='teacher', options=None, plugins=()
         say: called with lines of text.
 
     Returns:
-        dict: `scores` (set -> metric -> value), `published` (list of (name, percent)), `settings`, `remarks`.
+        dict: `scores` (Results), `published` (list of (name, percent)), `settings`, `remarks`.
 
     Raises:
         InputError: no text tower, no such encoder, no data.
@@ -75,8 +75,8 @@ def check_teacher(config, data=None, encoder='teacher', options=None, plugins=()
                 if seen % 6400 < len(batch):
                     say(f'{seen:,} pictures')
     results = evaluator.results()
-    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part) for label, why in results['skipped'].items()}
-    results['skipped'] = {label: why for label, why in left.items() if why}
+    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part) for label, why in results.skipped.items()}
+    results = replace(results, skipped={label: why for label, why in left.items() if why})
     name = getattr(subject.encoder, 'name', '')
     settings = dict(
         encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)), image_size=list(subject.encoder.image_size),
@@ -129,8 +129,8 @@ def remarks(settings, limit, results, classes):
         found.append('SigLIP squashes pictures to a square; here their centres are cut out, as DualToken does (resize=squash for the other)')
     if limit is not None and settings['pictures'] >= limit:
         found.append(f'on the first {settings["pictures"]:,} pictures only')
-    for values in results.values():
-        for metric, value in values.items() if isinstance(values, dict) else ():
+    for values in results.sets.values():
+        for metric, value in values.items():
             if metric == 'zeroshot_top1/teacher' and value < 1.5 / max(classes, 1):
                 found.append('zero-shot top-1 is at chance: weights, texts and classes do not belong together')
     return found
@@ -141,15 +141,13 @@ def report(found):
     s = found['settings']
     lines = [f'encoder     {s["encoder"]}: {s["model"] or "?"}, weights {s["weights"]}', f'pictures    {s["pictures"]:,} of {s["data"]} at '
              f'{s["image_size"][0]} x {s["image_size"][1]}, resized by {s["resize"]}', f'activation  {s["activation"]}', '']
-    for part, values in found['scores'].items():
-        if part in ('all', 'skipped', 'counts', 'missing') or not isinstance(values, dict):
-            continue
-        for metric, value in values.items():
+    for part in found['scores'].held_out:
+        for metric, value in found['scores'].sets[part].items():
             name = metric.removesuffix('/teacher')
             beside = ''.join(f'   published {n}: {v:.1f} %' for n, v in found['published']) if name == 'zeroshot_top1' else ''
             lines.append(f'{part:<12}{name:<16}{100 * value:6.2f} %{beside}')
     lines += [f'Note: {remark}.' for remark in found['remarks']]
-    lines += [f'Not measured: {label}: {why}.' for label, why in found['scores'].get('skipped', {}).items()]
-    if found['scores'].get('missing'):
-        lines.append(f'INCOMPLETE: {len(found["scores"]["missing"])} pictures could not be read, such as {found["scores"]["missing"][0]}')
+    lines += [f'Not measured: {label}: {why}.' for label, why in found['scores'].skipped.items()]
+    if found['scores'].missing:
+        lines.append(f'INCOMPLETE: {len(found["scores"].missing)} images could not be read, such as {found["scores"].missing[0]}')
     return '\n'.join(lines)

@@ -22,13 +22,13 @@ class AxisPanel:
 
     Attributes:
         title: name of the metric.
-        lower: whether less is better.
+        lower: whether less is better, or None where neither is.
         lines: (name, list of (place on the axis, seeds' values, mean, half or None)); a name looks the same in all
             panels.
         mean: (place, value) of the mean over lines, drawn black; empty where there is none.
     """
     title: str
-    lower: bool
+    lower: Optional[bool]
     lines: Sequence[Tuple[str, Sequence[Tuple[int, Sequence[float], float, Optional[float]]]]]
     mean: Sequence[Tuple[int, float]] = ()
 

@@ -1,34 +1,33 @@
 """Scores, time and memory over the size of images."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dtbox.drawing.style import COLOURS, canvas, rules, save
 
-PANELS = (('psnr', 'PSNR [dB]', False), ('ssim', 'SSIM', False), ('seconds', 'seconds per image', True),
-          ('peak_mb', 'peak memory [MB]', False))
+LOGARITHMIC = ('seconds',)
+"""Values that grow with the area: their axis is logarithmic."""
 
 
-def draw_resolution(rows: Sequence[dict], path: str, title: str) -> None:
+def draw_resolution(rows: list[dict], headings: dict[str, str], path: str, title: str) -> None:
     """Draw a panel for each score, a line for each way.
 
     Args:
-        rows: list of dicts with `size`, `way` and scores.
+        rows: dicts with `size`, `way` and scores.
+        headings: score -> title of its panel.
         path: PNG to write or replace.
         title: line at the top.
     """
-    panels = [p for p in PANELS if any(row.get(p[0]) is not None for row in rows)]
+    panels = {name: heading for name, heading in headings.items() if any(row.get(name) is not None for row in rows)}
     with rules():
         figure, axes = canvas(1, len(panels), (2.9, 2.6))
-        for ax, (name, label, log) in zip(axes[0], panels):
+        for ax, (name, heading) in zip(axes[0], panels.items()):
             for i, way in enumerate(dict.fromkeys(row['way'] for row in rows)):
                 points = [(row['size'], row[name]) for row in rows if row['way'] == way and row.get(name) is not None]
                 ax.plot(*zip(*points), color=COLOURS[i], marker='os'[i % 2], markersize=4, label=way)
             ax.set_xlabel('side of the images [pixels]')
-            ax.set_title(label)
+            ax.set_title(heading)
             ax.set_xticks(sorted({row['size'] for row in rows}))
             ax.tick_params(axis='x', rotation=45)
-            if log:
+            if name in LOGARITHMIC:
                 ax.set_yscale('log')
         axes[0, 0].legend(loc='best', frameon=True, framealpha=0.85, edgecolor='none')
         figure.suptitle(title, fontsize=10)

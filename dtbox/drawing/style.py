@@ -49,9 +49,17 @@ def rules() -> AbstractContextManager:
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES, 'backend': 'agg'})
 
 
-def graded(name: str, lower: bool, width: int) -> str:
+def graded(name: str, lower: bool | None, width: int) -> str:
     """Return a metric's name, broken at `width` characters, and which way is better: in words, since a PDF embeds a
-    second font for arrows."""
+    second font for arrows.
+
+    Args:
+        name: of the metric.
+        lower: whether less is better, or None where neither is.
+        width: characters of a line.
+    """
+    if lower is None:
+        return textwrap.fill(name, width)
     better = '(less is better)' if lower else '(more is better)'
     if len(name) <= width < len(name) + len(better) + 1:
         return f'{name}\n{better}'

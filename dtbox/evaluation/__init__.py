@@ -11,15 +11,18 @@ from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
 from dtbox.evaluation.frame_change import FrameChange
 from dtbox.evaluation.frechet_distance import FrechetDistance
+from dtbox.evaluation.info import Infos, MetricInfo
+from dtbox.evaluation.json_files import to_json
 from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.evaluation.probes import KNN, Bank, LinearProbe
 from dtbox.evaluation.region_metrics import RegionError, RegionZeroShot
+from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
-from dtbox.evaluation.table import format_table, to_json
+from dtbox.evaluation.table import format_table
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric', 'PSNR',
-           'RegionError', 'RegionZeroShot', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples',
-           'to_json', 'write_samples']
+__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric',
+           'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot',
+           'format_table', 'read_samples', 'to_json', 'write_samples']

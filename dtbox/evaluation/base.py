@@ -6,6 +6,8 @@ numbers. What is missing (no texts, no decoder, no teacher) is no error: the met
 A metric also fits MMEngine's Evaluator: give `val_step` a list of one TokenizerOutput to return. MMEngine's sampler pads the last
 batch of a rank with repeated samples unless `round_up=False`, and sums cannot take them out again.
 """
+from __future__ import annotations
+
 import copy
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from mmengine.logging import print_log
 
 from dtbox import distributed
 from dtbox.errors import InputError
+from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.samples import SampleScores
 
 REASONS = {
@@ -34,6 +37,9 @@ REASONS = {
     'batch.regions': 'the data has no regions (masks of objects)',
 }
 """Why a metric is absent, by the name of what it misses."""
+HOW = ("Write in the class, with `from dtbox.evaluation import MetricInfo`: info = [MetricInfo('my_score', 'my score', unit='dB', format='.2f', "
+       "direction='higher', group='reconstruction')]")
+"""How a metric describes itself, for messages."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Metric:
         prefix: put in front of the names of the values (`prefix/psnr`), to tell two metrics of one class apart.
 
     Attributes:
+        info: list of MetricInfo: what its values are. Tables, reports and grids know nothing else of a metric.
         requires: dotted names of what it cannot do without: fields of TokenizerOutput (`teacher.tokens`, `features.semantic`), of
             the Batch (`batch.texts`) and of the EvalContext (`context.classes`).
         uses: dotted names of what else it reads where it is there.
@@ -72,9 +79,15 @@ class Metric:
         reasons: why pictures were left out -> how many.
         scores: SampleScores, what `keep` noted of single samples.
     """
+    info = ()
     requires = ()
     uses = ()
     merges = True
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if not isinstance(cls.info, (list, tuple)) or not all(isinstance(info, MetricInfo) for info in cls.info):
+            raise InputError(f'`info` of the metric {cls.__name__} is {cls.info!r}; expected a list of MetricInfo. {HOW}')
 
     def __init__(self, prefix=''):
         self.prefix = prefix
@@ -86,6 +99,21 @@ class Metric:
     def label(self):
         """Name of the metric itself, for messages."""
         return f'{self.prefix}/{type(self).__name__}' if self.prefix else type(self).__name__
+
+    @property
+    def count(self) -> int:
+        """Number of images that were measured so far."""
+        return int(self.state.get('images', 0))
+
+    def infos(self) -> list[MetricInfo]:
+        """Return the infos of its values as they are named, its prefix with them.
+
+        Raises:
+            InputError: the class has no `info`.
+        """
+        if not self.info:
+            raise InputError(f'the metric {type(self).__name__} does not say what its values are: it has no `info`. {HOW}')
+        return [info.prefixed(self.prefix) for info in self.info]
 
     def setup(self, context):
         """Take the EvalContext before a pass; computes nothing that may turn out not to be needed."""
@@ -124,7 +152,7 @@ class Metric:
         if reason is not True:
             self.leave_out(reason, len(outputs.images))
         else:
-            self.add('pictures', torch.tensor(len(outputs.images)))
+            self.add('images', torch.tensor(len(outputs.images)))
             self.update(data_batch, outputs)
         self.scores.pass_over(len(outputs.images))
 
@@ -187,7 +215,7 @@ class Metric:
 
     def compute(self):
         """Return name -> float; empty where nothing could be measured (`skipped` says why)."""
-        if not self.state.get('pictures'):
+        if not self.state.get('images'):
             return {}
         return {f'{self.prefix}/{k}' if self.prefix else k: float(v) for k, v in self.values().items()}
 
@@ -202,7 +230,7 @@ class Metric:
     @property
     def skipped(self):
         """Why values are missing or pictures were left out, as one sentence; '' where all was measured. Ask after `compute`."""
-        if not self.state.get('pictures'):
+        if not self.state.get('images'):
             return '; '.join(sorted(self.reasons))
         return '; '.join(f'{reason} ({n} pictures)' for reason, n in sorted(self.reasons.items()))
 

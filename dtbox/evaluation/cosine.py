@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from dtbox.evaluation.base import REASONS, Metric
+from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 
 BLOCK = 16
@@ -20,6 +21,10 @@ class TokenCosine(Metric):
         vocabulary: name of the vocabulary that is trained towards the teacher.
         prefix: see Metric.
     """
+
+    info = [MetricInfo('token_cosine', 'token cosine', '', '.4f', 'higher', 'semantics', order=5, headline=2),
+            MetricInfo('token_mse', 'token squared error', '', '.4g', 'lower', 'semantics', order=6),
+            MetricInfo('pooled_cosine', 'pooled cosine', '', '.4f', 'higher', 'semantics', order=7, headline=3)]
 
     def __init__(self, vocabulary='semantic', prefix=''):
         super().__init__(prefix)

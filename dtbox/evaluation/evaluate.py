@@ -1,55 +1,75 @@
 """SetEvaluator: one pass over a dataloader that carries every held-out set, one column of scores for each.
 
-Knows batches and outputs only; who runs the model calls `setup` once a pass, `update` for every batch and `results` at the end.
+It knows batches and outputs only; whoever runs the model calls `setup` once a pass, `update` for every batch and `results` at the end.
 """
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from dtbox import distributed
 from dtbox.errors import InputError
 from dtbox.evaluation import samples
-from dtbox.evaluation.base import Metric
+from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.evaluation.info import Infos
+from dtbox.evaluation.names import ALL
+from dtbox.evaluation.results import RESERVED, Results
 from dtbox.evaluation.stamps import settings_hash
 from dtbox.registry import METRICS
-from dtbox.structures import take
-
-RESERVED = ('all', 'skipped', 'counts', 'missing', 'protocols', 'evaluation')
+from dtbox.structures import Batch, TokenizerOutput, take
 
 
 class SetEvaluator:
     """Keep a copy of each metric for each set, and make the column `all` by merging them.
 
     Args:
-        metrics: configs of METRICS or Metric objects.
+        metrics: configs of METRICS or Metric objects: a list, or a dict by name, in which None removes one.
         unnamed: set of samples whose batch names none.
 
     Attributes:
         hash: of the metrics and their settings (see `dtbox.evaluation.stamps`).
         reads: dotted names of everything that the metrics require or use (see Metric); the rest need not be computed.
         columns: set -> list of metrics, after `results` with `all` among them; for plots, see `find`.
+
+    Raises:
+        InputError: something else than a Metric, one without `info`, or two that would use the same names.
     """
 
-    def __init__(self, metrics, unnamed='heldout'):
-        self.prototypes = [METRICS.build(m, where=f'metrics[{i}]') for i, m in enumerate(metrics)]
-        for i, metric in enumerate(self.prototypes):
+    def __init__(self, metrics: list | dict, unnamed: str = 'heldout'):
+        metrics = list_metrics(metrics)
+        self.prototypes = [METRICS.build(metric, where=where) for where, metric in metrics]
+        infos = []
+        for i, (metric, (where, _)) in enumerate(zip(self.prototypes, metrics)):
             if not isinstance(metric, Metric):
-                raise InputError(f'`{type(metric).__name__}` is no dtbox Metric: it cannot be kept per set.', f'metrics[{i}]')
+                raise InputError(f'`{type(metric).__name__}` is not a dtbox Metric: it cannot be kept per set.', where)
             if metric.label in [m.label for m in self.prototypes[:i]]:
-                raise InputError(f'{metric.label} is there twice and both would use the same names. Give one a `prefix`.', f'metrics[{i}]')
-        self.unnamed, self.hash = _checked(unnamed), settings_hash(metrics)
+                raise InputError(f'{metric.label} is there twice and both would use the same names. Give one a `prefix`.', where)
+            try:
+                infos += metric.infos()
+            except InputError as e:
+                raise e.within(where) from e.__cause__
+        self.unnamed, self.hash, self._infos = _checked(unnamed), settings_hash([metric for _, metric in metrics]), Infos(infos)
         self.reads = frozenset(name for m in self.prototypes for name in (*m.requires, *m.uses))
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget what was seen, keep the context."""
-        self.columns, self.keys, self.lost, self._results = {}, {}, [], None
+        self.columns: dict[str, list[Metric]] = {}
+        self.keys: dict[str, list[str | None]] = {}
+        self.lost: list[str] = []
+        self._results: Results | None = None
 
-    def setup(self, context):
+    def setup(self, context: EvalContext) -> None:
         """Start a pass: hand the EvalContext to every metric and forget the pass before."""
         self.reset()
         for metric in self.prototypes:
             metric.setup(context)
 
-    def update(self, batch, outputs):
+    def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
         """Add a batch.
 
         Args:
@@ -71,39 +91,36 @@ class SetEvaluator:
         for name, index in members.items():
             index = torch.tensor(index)
             whole = len(index) == size
-            part, found = (batch, outputs) if whole else (take(batch, index, size), take(outputs, index, size))
+            part, own = (batch, outputs) if whole else (take(batch, index, size), take(outputs, index, size))
             for metric in self._column(name):
-                metric.process(part, found)
+                metric.process(part, own)
             self.keys.setdefault(name, []).extend(part.keys or [None] * len(index))
 
-    def lose(self, sentences):
+    def lose(self, sentences: Iterable[str]) -> None:
         """Note samples that could not be read: sentences that name them."""
         self.lost.extend(sentences)
 
-    def results(self):
+    def results(self) -> Results:
         """Sum over ranks and compute; every rank calls it, every rank gets the same.
 
         Returns:
-            dict: set -> name -> float for each set; the same for `all`, from the metrics that merge; `skipped`, metric -> why values
-            are missing or pictures were left out; `counts`, pictures of each set and of all; and where samples could not be read, `missing`,
-            list of sentences that name them: the scores are those of an incomplete set.
+            Results of each set, and of `all` from the metrics that merge, without iteration and protocols.
         """
-        if self._results is not None:
-            return self._results
-        keys = {}
-        for part in distributed.gather_objects(self.keys):
-            for name, found in part.items():
-                keys.setdefault(name, []).extend(found)
-        self.keys = dict(sorted(keys.items()))
-        counts = {name: len(found) for name, found in self.keys.items()}
-        results, skipped = {}, {m.label: {} for m in self.prototypes}
+        if self._results is None:
+            self._results = self._computed()
+        return self._results
+
+    def _computed(self):
+        self.keys = _gathered(self.keys)
+        counts = {name: len(keys) for name, keys in self.keys.items()}
+        sets, skipped = {}, {m.label: {} for m in self.prototypes}
         merged, total = [m.fresh() for m in self.prototypes if m.merges], {}
         for name in counts:
-            results[name] = {}
+            sets[name] = {}
             for metric in self._column(name):
                 metric.sync()
                 values = metric.compute()
-                results[name].update(values)
+                sets[name].update(values)
                 total.update(values if metric.merges else {})
                 skipped[metric.label][name] = metric.skipped
             members = [m for m in self._column(name) if m.merges]
@@ -112,22 +129,25 @@ class SetEvaluator:
                 continue
             for whole, metric in zip(merged, members):
                 whole.merge(metric)
-        self.columns['all'] = merged
-        results['all'] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
-        results['skipped'] = {label: why for label, sets in skipped.items() if (why := _why(sets))}
-        results['counts'] = {**counts, 'all': sum(counts.values())}
-        lost = sorted(sentence for part in distributed.gather_objects(self.lost) for sentence in part)
-        if lost:
-            results['missing'] = lost
-        self._results = results
-        return results
+        self.columns[ALL] = merged
+        sets[ALL] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
+        self._check_described(sets)
+        return Results(
+            sets, counts={**counts, ALL: sum(counts.values())}, skipped={label: why for label, whys in skipped.items() if (why := _why(whys))},
+            missing=sorted(sentence for part in distributed.gather_objects(self.lost) for sentence in part), infos=self._infos.infos)
 
-    def samples(self):
+    def _check_described(self, sets):
+        unknown = [name for name in dict.fromkeys(k for values in sets.values() for k in values) if not self._infos.knows(name)]
+        if unknown and distributed.get_rank() == 0:
+            print_log(f'no `info` of a metric describes {", ".join(unknown)}: tables show these values by their names, and nothing ranks them.',
+                      logger='current', level='WARNING')
+
+    def samples(self) -> dict[str, np.ndarray]:
         """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the same, after `results`."""
         self.results()
         return samples.table(self.columns, self.keys)
 
-    def find(self, kind, name='all'):
+    def find(self, kind: type | str, name: str = ALL) -> Metric | None:
         """Return the metric of class `kind` (a class or its name) of the set `name`, or None; ask after `results`."""
         for metric in self.columns.get(name, []):
             if kind in (type(metric), type(metric).__name__):
@@ -138,6 +158,33 @@ class SetEvaluator:
         if name not in self.columns:
             self.columns[_checked(name)] = [m.fresh() for m in self.prototypes]
         return self.columns[name]
+
+
+FORM = 'a dict of metrics by name, such as dict(psnr=dict(type=\'PSNR\'))'
+
+
+def list_metrics(metrics: list | dict) -> list[tuple[str, Any]]:
+    """Return (place in the config, metric) pairs of a list of metrics, or of a dict name -> metric, in which None removes one.
+
+    Raises:
+        InputError: neither a list nor a dict of metrics.
+    """
+    if isinstance(metrics, dict):
+        if 'type' in metrics:
+            raise InputError(f'got one metric, {dict(metrics)!r}; expected {FORM}.', 'metrics')
+        return [(f'metrics.{name}', metric) for name, metric in metrics.items() if metric is not None]
+    if not isinstance(metrics, (list, tuple)):
+        raise InputError(f'got {metrics!r}; expected {FORM}, or a list.', 'metrics')
+    return [(f'metrics[{i}]', metric) for i, metric in enumerate(metrics)]
+
+
+def _gathered(keys):
+    """Keys of each set over all ranks, sets sorted."""
+    whole = {}
+    for part in distributed.gather_objects(keys):
+        for name, own in part.items():
+            whole.setdefault(name, []).extend(own)
+    return dict(sorted(whole.items()))
 
 
 def _checked(name):

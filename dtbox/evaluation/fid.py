@@ -9,6 +9,7 @@ from dtbox.errors import InputError, reason
 from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.functional import frechet_distance
 from dtbox.evaluation.inception import FILES, open_inception
+from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 
 WRITTEN = ('png', 'jpeg')
@@ -30,6 +31,7 @@ class FID(Moments):
         reference: that file, .npz with `mu` and `sigma` (ADM's reference batches, such as VIRTUAL_imagenet256_labeled.npz).
         prefix: see Metric.
     """
+    info = [MetricInfo('rfid', 'rFID', '', '.4g', 'lower', 'reconstruction', order=21)]
     requires = ('reconstructions',)
 
     def __init__(self, library='clean-fid', weights=None, written='png', size=None, against='pictures', reference=None, prefix=''):

@@ -4,6 +4,7 @@ import torch
 from dtbox import distributed
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import psnr, to_unit
+from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 
 
@@ -19,6 +20,12 @@ class FrameChange(Metric):
     Keys are CLIP/FRAME with the number of the frame, as `Video` gives them, in order. Pairs across the parts of two ranks count too; a
     frame whose forerunner could not be read makes none.
     """
+    info = [MetricInfo('video_psnr', 'PSNR of frames', 'dB', '.2f', 'higher', 'reconstruction', order=30),
+            MetricInfo('flicker', 'flicker', '', '.4f', 'lower', 'reconstruction', order=31),
+            MetricInfo('change/source', 'change of the source', '', '.4f'),
+            MetricInfo('change/made', 'change of reconstruction', '', '.4f'),
+            MetricInfo('churn/{vocabulary}', 'codes changed', '', '.1%', 'lower', 'codes', order=4),
+            MetricInfo('frame_pairs', 'pairs of frames', '', '.0f')]
     requires = ('reconstructions', 'batch.keys')
     uses = ('codes',)
     merges = False
@@ -70,7 +77,7 @@ class FrameChange(Metric):
         super().sync()
 
     def values(self):
-        values = dict(video_psnr=self.state['psnr'] / self.state['pictures'])
+        values = dict(video_psnr=self.state['psnr'] / self.state['images'])
         if 'pairs' in self.state:
             n = self.state['pairs']
             values.update({'change/source': self.state['source'] / n, 'change/made': self.state['made'] / n, 'flicker': self.state['flicker'] / n,

@@ -8,6 +8,7 @@ import torch
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import frechet_distance
+from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 
 
@@ -29,7 +30,7 @@ class Moments(Metric):
 
     def enough(self):
         """Return the number of pictures; 0, with a reason, where they are too few."""
-        n = int(self.state['pictures'].item())
+        n = self.count
         if n < 2:
             self.reasons['a Frechet distance needs at least two pictures'] = n
             return 0
@@ -42,6 +43,7 @@ class FrechetDistance(Moments):
 
     The teacher sees the pictures and the reconstructions clamped to [-1, 1]. Needs two pictures.
     """
+    info = [MetricInfo('frechet_teacher', 'Frechet, teacher space', '', '.4g', 'lower', 'reconstruction', order=4)]
     requires = ('reconstructions', 'context.teacher')
     uses = ('teacher.pooled',)
 

@@ -8,10 +8,11 @@ import torch
 
 from dtbox import distributed
 from dtbox.evaluation.evaluate import SetEvaluator
-from dtbox.evaluation.stamps import RECIPE, data_hash
+from dtbox.evaluation.results import RECIPE, Results
+from dtbox.evaluation.stamps import data_hash
 
 
-def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator) -> dict:
+def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator) -> Results:
     """Run a model over a dataloader and an evaluator.
 
     Args:
@@ -20,15 +21,16 @@ def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator) -> dict:
         evaluator: takes every batch with its outputs.
 
     Returns:
-        dict set -> dict metric -> float. Samples that could not be read are not in it, but named under `missing`; `protocols` says by what
-        hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
+        Results. Samples that could not be read are not in the scores, but named under `missing`; `protocols` says by what hashes of metrics and
+        data the numbers compare (see `dtbox.evaluation.stamps`).
     """
     return evaluate_all(model, dataloader, {RECIPE: evaluator})[RECIPE]
 
 
 @torch.no_grad()
-def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEvaluator], bank: Callable | None = None) -> dict[str, dict]:
-    """Run a model once over a dataloader and several evaluators; returns name -> results as of `evaluate`.
+def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEvaluator],
+                 bank: Callable | None = None) -> dict[str, Results]:
+    """Run a model once over a dataloader and several evaluators; returns name -> Results.
 
     Args:
         model, dataloader: as for `evaluate`.
@@ -52,13 +54,7 @@ def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEval
                 for evaluator in evaluators.values():
                     evaluator.update(batch, outputs)
         data = data_hash(dataloader.dataset)
-        return {name: dict(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
+        return {name: replace(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
                 for name, evaluator in evaluators.items()}
     finally:
         model.train(training)
-
-
-def flat(results: dict) -> dict[str, float]:
-    """dict set -> dict metric -> value, as one dict 'set/metric' -> number."""
-    return {f'{part}/{name}': value for part, values in results.items() if isinstance(values, dict) and part not in ('skipped', 'protocols')
-            for name, value in values.items() if isinstance(value, (int, float))}

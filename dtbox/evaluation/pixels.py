@@ -2,6 +2,7 @@
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
+from dtbox.evaluation.info import MetricInfo
 from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
 from dtbox.registry import METRICS
 
@@ -9,7 +10,11 @@ from dtbox.registry import METRICS
 class PerImage(Metric):
     """Mean over images of one number per image, and its standard error `NAME/stderr` from two images on."""
     requires = ('reconstructions',)
-    name = ''
+
+    @property
+    def name(self) -> str:
+        """Name of the value: that of its one info."""
+        return self.info[0].name
 
     def score(self, outputs):
         """Return [B], one number per image."""
@@ -22,7 +27,7 @@ class PerImage(Metric):
         self.keep(self.name, score)
 
     def values(self):
-        n, total, squares = (self.state[k].item() for k in ('pictures', 'sum', 'squares'))
+        n, total, squares = (self.state[k].item() for k in ('images', 'sum', 'squares'))
         values = {self.name: total / n}
         if n > 1:
             variance = max(0.0, squares - total * total / n) / (n - 1)
@@ -33,7 +38,7 @@ class PerImage(Metric):
 @METRICS.register_module()
 class PSNR(PerImage):
     """Peak signal-to-noise ratio in dB of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.psnr`."""
-    name = 'psnr'
+    info = [MetricInfo('psnr', 'PSNR', 'dB', '.2f', 'higher', 'reconstruction', order=1, headline=1)]
 
     def score(self, outputs):
         return psnr(to_unit(outputs.reconstructions), to_unit(outputs.images))
@@ -42,7 +47,7 @@ class PSNR(PerImage):
 @METRICS.register_module()
 class SSIM(PerImage):
     """Structural similarity of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.ssim`."""
-    name = 'ssim'
+    info = [MetricInfo('ssim', 'SSIM', '', '.4f', 'higher', 'reconstruction', order=2, headline=4)]
 
     def available(self, outputs, batch):
         if min(outputs.images.shape[-2:]) < 11:
@@ -56,7 +61,7 @@ class SSIM(PerImage):
 @METRICS.register_module()
 class L1(PerImage):
     """Mean absolute error in units of [-1, 1]; reconstructions as they are, not clamped."""
-    name = 'l1'
+    info = [MetricInfo('l1', 'L1 in [-1, 1]', '', '.4f', 'lower', 'reconstruction', order=3)]
 
     def score(self, outputs):
         return absolute_error(outputs.reconstructions, outputs.images)
@@ -73,7 +78,7 @@ class LPIPS(PerImage):
         weights: path of torchvision's weights of that trunk, or 'download'.
         prefix: see Metric.
     """
-    name = 'lpips'
+    info = [MetricInfo('lpips', 'LPIPS', '', '.4g', 'lower', 'reconstruction', order=20)]
 
     def __init__(self, net='alex', weights=None, prefix=''):
         self.net, self.weights, self.shared = net, weights, {}

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from dtbox import distributed
 from dtbox.errors import InputError, need_package
 from dtbox.evaluation.base import Metric
-from dtbox.evaluation.retrieval import SIDES, side_embeddings
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.names import SIDES
+from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.registry import METRICS
 
 
@@ -32,7 +34,11 @@ class Probe(Metric):
     requires = ('batch.labels', 'context.bank')
     uses = ('pooled', 'teacher.pooled')
     merges = False
-    name = ''
+
+    @property
+    def name(self) -> str:
+        """Name of the value without its side: that of its one info."""
+        return self.info[0].name
 
     def reset(self):
         super().reset()
@@ -81,7 +87,7 @@ class KNN(Probe):
         block: queries at a time.
         prefix: see Metric.
     """
-    name = 'knn_top1'
+    info = [MetricInfo('knn_top1', 'k-NN top-1', '', '.1%', 'higher', 'semantics', order=12)]
 
     def __init__(self, k=20, temperature=0.07, block=512, prefix=''):
         if isinstance(k, bool) or not isinstance(k, int) or k < 1 or not temperature > 0:
@@ -108,7 +114,7 @@ class LinearProbe(Probe):
         most_iters: iterations of L-BFGS at most.
         prefix: see Metric.
     """
-    name = 'linear_top1'
+    info = [MetricInfo('linear_top1', 'linear probe top-1', '', '.1%', 'higher', 'semantics', order=13)]
 
     def __init__(self, c=0.316, most_iters=1000, prefix=''):
         self.c, self.most_iters = c, most_iters

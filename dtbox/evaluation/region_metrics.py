@@ -10,7 +10,8 @@ from dtbox import distributed
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import to_unit
 from dtbox.evaluation.functional.ranking import TIE
-from dtbox.evaluation.retrieval import SIDES
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.names import SIDES
 from dtbox.evaluation.zeroshot import class_vectors
 from dtbox.registry import METRICS
 
@@ -30,6 +31,9 @@ class RegionError(Metric):
     PSNR is that of the squared error inside a mask, of reconstructions clamped, in [0, 1], averaged over objects; L1 the absolute error in units
     of [-1, 1]. `region_count/GROUP` says over how many.
     """
+    info = [MetricInfo('region_psnr/{group}', 'PSNR', 'dB', '.2f', 'higher', 'reconstruction', order=40),
+            MetricInfo('region_l1/{group}', 'L1', '', '.4f', 'lower', 'reconstruction', order=41),
+            MetricInfo('region_count/{group}', 'masks', '', ',.0f')]
     requires = ('reconstructions', 'batch.regions')
     merges = False
 
@@ -96,6 +100,7 @@ class RegionZeroShot(Metric):
         templates: sentences with `{}` for the name, or the name of a set of templates (see ZeroShot).
         prefix: see Metric.
     """
+    info = [MetricInfo('region_top1/{group}', 'category top-1', '', '.1%', 'higher', 'semantics', order=14)]
     requires = ('batch.regions', 'context.classes', 'context.embed_text', 'context.pool_regions')
     uses = ('last', 'teacher.last')
     merges = False

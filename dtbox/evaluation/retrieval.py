@@ -12,9 +12,10 @@ from dtbox.errors import InputError
 from dtbox.evaluation.base import REASONS, Metric
 from dtbox.evaluation.functional import match_pairs, places, recall_at
 from dtbox.evaluation.functional.ranking import TIE
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.names import SIDES
 from dtbox.registry import METRICS
 
-SIDES = ('teacher', 'tokens')
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two pictures for one
 
 
@@ -39,6 +40,9 @@ class Retrieval(Metric):
         block: texts embedded at a time.
         prefix: see Metric.
     """
+    info = [MetricInfo('t2i_r{k}', 'text to image R@{k}', '', '.1%', 'higher', 'semantics', order=8, headline=5, samples='t2i/{side}<{k}'),
+            MetricInfo('i2t_r{k}', 'image to text R@{k}', '', '.1%', 'higher', 'semantics', order=9, headline=6, samples='i2t/{side}<{k}'),
+            MetricInfo('kept', 'mean R@1 kept by tokens', '', '.1%', 'higher', 'semantics', order=10, side='tokens')]
     requires = ('batch.texts',)
     uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text', 'batch.captions')
     merges = False

@@ -1,201 +1,113 @@
-"""Results for the eye, one plain-text table, and for programs, one JSON file."""
-import json
-import math
-import os
-import re
-import tempfile
+"""Results as one plain-text table."""
+from __future__ import annotations
+
 import textwrap
 
-from dtbox.errors import InputError
+from dtbox.evaluation.info import Described, Infos
+from dtbox.evaluation.names import ALL, STDERR, read_name
+from dtbox.evaluation.results import Results
 
-_LABEL, _COLUMN, _SETS = 26, 24, 3  # 26 + 3 * 24 = 98 characters
-_NUMBERS = {
-    'psnr': ('PSNR [dB]', '.2f'),
-    'ssim': ('SSIM', '.4f'),
-    'l1': ('L1 in [-1, 1]', '.4f'),
-    'frechet_teacher': ('Frechet, teacher space', '.4g'),
-    'token_cosine': ('token cosine', '.4f'),
-    'token_mse': ('token squared error', '.4g'),
-    'pooled_cosine': ('pooled cosine', '.4f'),
-    'usage': ('used', '.1%'),
-    'perplexity': ('perplexity', '.1f'),
-    'dead': ('dead', '.0f'),
-    'kept': ('mean R@1 kept by tokens', '.1%'),
-    'video_psnr': ('PSNR of frames [dB]', '.2f'),
-    'frame_pairs': ('pairs of frames', '.0f'),
-    'change/source': ('change of the source', '.4f'),
-    'change/made': ('change of what is made', '.4f'),
-    'flicker': ('flicker', '.4f'),
-}
-_GROUPS = {
-    'region_psnr': ('PSNR [dB], {}', '.2f'), 'region_l1': ('L1, {}', '.4f'), 'region_count': ('masks, {}', '.0f'),
-    'region_top1': ('category top-1, {}', '.1%'), 'churn': ('codes changed, {}', '.1%'),
-    'psnr': ('PSNR [dB], {}', '.2f'), 'ssim': ('SSIM, {}', '.4f'), 'seconds': ('seconds, {}', '.3g'), 'peak_mb': ('peak memory [MB], {}', ',.0f')}
-"""Names before a slash: what stands behind it is a part of the pictures, a vocabulary, a size."""
-_FAMILIES = {'t2i_r': 'text to image R@', 'i2t_r': 'image to text R@', 'zeroshot_top': 'zero-shot top-', 'knn_top': 'k-NN top-',
-             'linear_top': 'linear probe top-'}
-_CODES = {'usage': 'codes in use', 'perplexity': 'perplexity', 'dead': 'dead codes'}
-_USE = tuple(_CODES)
-_LESS = {'l1', 'l2', 'mse', 'rmse', 'mae', 'error', 'loss', 'nll', 'distance', 'frechet', 'fid', 'rfid', 'kid', 'lpips', 'dists'}
+WIDTH = 98
+"""Characters of a line."""
+_LABEL, _COLUMN, _SETS, _CODES = 26, 24, 3, 12  # 26 + 3 * 24 = 98 characters
 
 
-def format_table(results):
-    """Return the results as text of at most 99 characters a line.
+def format_table(results: Results) -> str:
+    """Return results as text of at most 98 characters a line.
 
-    Args:
-        results: what `SetEvaluator.results` returned (or the JSON of it). Rows are values, columns are sets, at most three side by
-            side; teacher and tokens stand next to each other; code usage follows for all pictures, by vocabulary and depth.
+    Rows are values, columns are sets, at most three side by side. Teacher and tokens stand next to each other; the values of codebooks follow
+    for all images, by vocabulary and depth.
     """
-    counts = results.get('counts', {})
-    sets = [k for k in counts or results if k not in ('skipped', 'counts', 'missing', 'protocols', 'evaluation', 'iteration', 'all')]
-    if len(sets) != 1 and 'all' in results:
-        sets.append('all')
+    sets = [name for name in results.counts or results.sets if name != ALL]
+    if len(sets) != 1 and ALL in results.sets:
+        sets.append(ALL)
+    codes = _by_depth(results)
     blocks = []
     for i in range(0, len(sets), _SETS):
-        blocks += _score_block({name: results[name] for name in sets[i:i + _SETS]}, counts)
-    usage = results.get('all') or (results[sets[0]] if sets else {})
-    blocks += _usage_block(usage, 'all pictures' if results.get('all') else sets[0] if sets else '')
-    if results.get('skipped'):
-        blocks += ['not measured', *(line for k, v in results['skipped'].items() for line in _wrap(f'{k}: {v}')), '']
-    if results.get('missing'):
-        lost = results['missing']
+        blocks += _score_block({name: results.sets[name] for name in sets[i:i + _SETS]}, results, codes)
+    values = results.sets.get(ALL) or (results.sets[sets[0]] if sets else {})
+    blocks += _code_block(values, 'all images' if results.sets.get(ALL) else sets[0] if sets else '', results.described, codes)
+    if results.skipped:
+        blocks += ['not measured', *(line for k, v in results.skipped.items() for line in _wrap(f'{k}: {v}')), '']
+    if results.missing:
+        lost = results.missing
         blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read', *(line for s in lost[:5] for line in _wrap(s)),
                    *([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
     return '\n'.join(line.rstrip() for line in blocks).rstrip('\n')
 
 
-def to_json(results, path):
-    """Write results as JSON: plain types, NaN and infinity as null, never half a file.
-
-    Args:
-        results: nested dicts and lists of numbers, tensors or arrays of one number, strings.
-        path: file to write or replace; its folder is made.
-
-    Raises:
-        InputError: when the path is a folder or cannot be written.
-    """
-    path = os.path.abspath(os.fspath(path))
-    if os.path.isdir(path):
-        raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as {os.path.join(path, "metrics.json")}.')
-    text = json.dumps(_plain(results), indent=2, allow_nan=False) + '\n'
-    temporary = None
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f'.{os.path.basename(path)}.')
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(temporary, path)
-    except OSError as e:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise InputError(f'cannot write results to {path}: {e.strerror or e}. Check the folder and its permissions.') from e
+def _by_depth(results):
+    """Names of the infos of which some value is that of a depth: they have a block of their own."""
+    names = dict.fromkeys(name for values in results.sets.values() for name in values)
+    return {results.described.describe(n, has_set=False).info.name for n in names if read_name(n, has_set=False).depth is not None}
 
 
-def _score_block(columns, counts):
-    names = list(dict.fromkeys(k for values in columns.values() for k in values))
-    rows = list(dict.fromkeys(k.rpartition('/')[0] if _sided(k) else k for k in names
-                              if not _usage(k) and not k.endswith('/stderr')))
-    double = [k for k in rows if k not in names or k == 'kept']
-    single = [k for k in rows if k not in double]
-    lines = [' ' * _LABEL + ''.join(f'{name[-_COLUMN + 2:]:>{_COLUMN}}' for name in columns)]
-    if counts:
-        lines.append(f'{"pictures":<{_LABEL}}' + ''.join(f'{counts.get(name, 0):>{_COLUMN}}' for name in columns))
-    for key in single:
-        cells = (_number(key, values.get(key), values.get(f'{key}/stderr')) for values in columns.values())
-        lines.append(_label(key) + ''.join(f'{cell:>{_COLUMN}}' for cell in cells))
-    if double:
+def _score_block(columns, results, codes):
+    infos = results.described
+    names = {name: d for values in columns.values() for name in values if (d := infos.describe(name, has_set=False)).info.name not in codes}
+    rows = {}  # key -> what describes it, whether it has two sides
+    for name, described in names.items():
+        if not described.name.is_stderr:
+            double = bool(described.name.side or described.info.side)
+            rows[described.name.key] = infos.describe(described.name.key, has_set=False), double or rows.get(described.name.key, (0, False))[1]
+    width = max([_LABEL, *(min(len(d.label) + 1, WIDTH - _COLUMN * len(columns)) for d, _ in rows.values())])
+    lines = [' ' * width + ''.join(f'{name[-_COLUMN + 2:]:>{_COLUMN}}' for name in columns)]
+    if results.counts:
+        lines.append(f'{"images":<{width}}' + ''.join(f'{results.counts.get(name, 0):>{_COLUMN}}' for name in columns))
+    for key, (described, double) in rows.items():
+        if not double:
+            cells = (_number(described, values.get(key), values.get(f'{key}{STDERR}')) for values in columns.values())
+            lines.append(_label(described, width) + ''.join(f'{cell:>{_COLUMN}}' for cell in cells))
+    if any(double for _, double in rows.values()):
         half = _COLUMN // 2
-        lines += ['', ' ' * _LABEL + f'{"teacher":>{half}}{"tokens":>{half}}' * len(columns)]
-        for key in double:
-            sides = ('', key) if key == 'kept' else (f'{key}/teacher', f'{key}/tokens')
-            cells = (_number(key, values.get(k)) if k else '' for values in columns.values() for k in sides)
-            lines.append(_label(key) + ''.join(f'{cell:>{half}}' for cell in cells))
+        lines += ['', ' ' * width + f'{"teacher":>{half}}{"tokens":>{half}}' * len(columns)]
+        for key, (described, double) in rows.items():
+            if double:
+                cells = (cell for values in columns.values() for cell in _sides(described, key, values))
+                lines.append(_label(described, width) + ''.join(f'{cell:>{half}}' for cell in cells))
     return [*lines, '']
 
 
-def _usage_block(values, title):
-    rows = [k.partition('/')[2] for k in values if k.startswith('usage/')]
-    if not rows:
+def _sides(described, key, values):
+    """The cells of teacher and tokens; a value without sides stands alone in the column of the side that its info names."""
+    for side in ('teacher', 'tokens'):
+        if described.info.side:
+            yield _number(described, values.get(key)) if side == described.info.side else ''
+        else:
+            yield _number(described, values.get(f'{key}/{side}'))
+
+
+def _code_block(values, title, infos: Infos, codes):
+    """A row for each vocabulary and depth, a column for each info of `codes`; a single depth says the same as its vocabulary."""
+    described = {name: infos.describe(name, has_set=False) for name in values}
+    described = {name: d for name, d in described.items() if d.info.name in codes}
+    if not described:
         return []
-    lines = [f'{f"codes of {title}"[:_LABEL]:<{_LABEL}}{"used":>12}{"perplexity":>12}{"dead":>12}']
-    for row in rows:
-        name, _, depth = row.rpartition('/depth')
-        if name and f'usage/{name}/depth1' not in values:
-            continue  # a single depth says the same as the vocabulary
-        label = f'  depth {depth}' if name else row
-        cells = (_number(k, values.get(f'{k}/{row}')) for k in _USE)
-        lines.append(f'{label[:_LABEL - 1]:<{_LABEL}}' + ''.join(f'{cell:>12}' for cell in cells))
+    columns = list(dict.fromkeys(d.info for d in described.values()))
+    cells = {(tuple(d.fields.values()), d.name.depth, d.info): _number(d, values[name]) for name, d in described.items()}
+    depths = {}
+    for where, depth, _ in cells:
+        depths.setdefault(where, set()).add(depth)
+    lines = [f'{f"codes of {title}"[:_LABEL]:<{_LABEL}}' + ''.join(f'{c.label[:_CODES]:>{_CODES}}' for c in columns)]
+    for where, depth in dict.fromkeys((where, depth) for where, depth, _ in cells):
+        if depth is not None and len(depths[where] - {None}) < 2:
+            continue
+        label = ' '.join(where) if depth is None else f'  depth {depth}'
+        numbers = (cells.get((where, depth, info), '-') for info in columns)
+        lines.append(f'{label[:_LABEL - 1]:<{_LABEL}}' + ''.join(f'{cell:>{_CODES}}' for cell in numbers))
     return [*lines, '']
 
 
-def _sided(key):
-    return key.rpartition('/')[2] in ('teacher', 'tokens')
+def _label(described, width):
+    return f'{described.label[:width - 1]:<{width}}'
 
 
-def _usage(key):
-    return key.split('/')[0] in _USE and '/' in key
-
-
-def _family(key):
-    return next((f for f in _FAMILIES if key.startswith(f) and key[len(f):].isdigit()), None)
-
-
-def label_of(metric):
-    """Return a metric's name for people: 't2i_r1/tokens' -> 'text to image R@1, tokens'; one that is not known stays as it is."""
-    key, _, side = metric.rpartition('/') if _sided(metric) else (metric, '', '')
-    if _usage(key):
-        what, _, where = key.partition('/')
-        name, _, depth = where.rpartition('/depth')
-        return f'{_CODES[what]}, {f"{name} depth {depth}" if name else where}'
-    return _text(key) + (f', {side}' if side else '')
-
-
-def format_of(metric):
-    """Return the format specification in which a metric is shown: 'psnr' -> '.2f', 't2i_r1/tokens' -> '.1%'."""
-    key = metric.rpartition('/')[0] if _sided(metric) else metric.split('/')[0] if _usage(metric) else metric
-    if key in _NUMBERS or _family(key):
-        return '.1%' if _family(key) else _NUMBERS[key][1]
-    return _GROUPS.get(key.partition('/')[0], ('', '.4g'))[1] if '/' in key else '.4g'
-
-
-def lower_is_better(metric):
-    """Whether less of a metric is better: errors, distances, counts of unused codes, by the words of its name."""
-    words = re.split(r'[/_]', metric.lower())
-    return words[0] == 'dead' if words[0] in _USE else not _LESS.isdisjoint(words)
-
-
-def _text(key):
-    family, (group, _, part) = _family(key), key.partition('/')
-    if part and group in _GROUPS and key not in _NUMBERS:
-        return _GROUPS[group][0].format(part.replace('/', ' '))
-    return _NUMBERS[key][0] if key in _NUMBERS else _FAMILIES[family] + key[len(family):] if family else key
-
-
-def _label(key):
-    return f'{_text(key)[:_LABEL - 1]:<{_LABEL}}'
-
-
-def _number(key, value, stderr=None):
+def _number(described: Described, value, stderr=None):
     if value is None:
         return '-'
-    spec = format_of(key)
+    spec = described.info.format
     return format(value, spec) + (f' ± {format(stderr, spec)}' if stderr is not None else '')
 
 
 def _wrap(text, width=94):
     return textwrap.wrap(text, width, initial_indent='  ', subsequent_indent='    ')
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if hasattr(value, 'item'):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ import torch
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import code_usage, count_codes
+from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 
 
@@ -14,6 +15,9 @@ class CodeUsage(Metric):
     Pooled means one histogram over the codes of all depths, as for a residual quantizer with a shared table; depths of different sizes
     are counted by id in the largest. See `functional.code_usage`. Sizes come from the context.
     """
+    info = [MetricInfo('usage/{vocabulary}', 'codes in use', '', '.1%', 'higher', 'codes', order=1, headline=8),
+            MetricInfo('perplexity/{vocabulary}', 'perplexity', '', '.1f', 'none', 'codes', order=2),
+            MetricInfo('dead/{vocabulary}', 'dead codes', '', '.0f', 'none', 'codes', order=3)]
     requires = ('codes', 'context.vocabularies')
 
     def update(self, batch, outputs):

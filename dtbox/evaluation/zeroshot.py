@@ -6,7 +6,9 @@ from dtbox.errors import InputError
 from dtbox.evaluation.base import REASONS, Metric
 from dtbox.evaluation.functional import topk_places
 from dtbox.evaluation.functional.ranking import TIE
-from dtbox.evaluation.retrieval import SIDES, side_embeddings
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.names import SIDES
+from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.registry import METRICS
 
 
@@ -23,6 +25,8 @@ class ZeroShot(Metric):
         block: texts embedded at a time.
         prefix: see Metric.
     """
+    info = [MetricInfo('zeroshot_top1', 'zero-shot top-1', '', '.1%', 'higher', 'semantics', order=11, headline=7, samples='zeroshot/{side}'),
+            MetricInfo('zeroshot_top{k}', 'zero-shot top-{k}', '', '.1%', 'higher', 'semantics', order=11)]
     requires = ('batch.labels', 'context.classes', 'context.embed_text')
     uses = ('pooled', 'teacher.pooled')
     merges = False

@@ -184,8 +184,8 @@ def draw_usage(runner, path):
             found = code_usage(histogram)
             panels.append(Codebook(name, depth if len(depths) > 1 else None, seen_counts(histogram).numpy(), len(histogram),
                                    found['usage'], found['perplexity'], int(found['dead'])))
-    pictures = evaluator.results()['counts']['all']
-    draw_codebooks(panels, path, f'{_name(runner)}: use of the codes on {pictures:,} held-out images')
+    images = evaluator.results().counts['all']
+    draw_codebooks(panels, path, f'{_name(runner)}: use of the codes on {images:,} held-out images')
 
 
 def draw_history(runner, path):

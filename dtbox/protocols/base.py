@@ -1,9 +1,11 @@
 """What protocols share: their config, their hash, and the pass over the held-out pictures that most of them need."""
+from __future__ import annotations
+
 import os
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.evaluation import SetEvaluator
+from dtbox.evaluation import MetricInfo, SetEvaluator
 from dtbox.evaluation.stamps import digest, plain
 from dtbox.registry import PROTOCOLS
 
@@ -17,12 +19,18 @@ class Protocol:
     Attributes:
         name: of the protocol, from its file.
         hash: of its config, resolved; files count by their content.
+        info: list of MetricInfo of the values that `finish` adds.
         needs_training: whether a metric learns from the training pictures.
     """
     name, hash = '', ''
+    info: list[MetricInfo] = []
 
     def __init__(self, metrics=()):
         self.metrics = list(metrics)
+
+    def infos(self) -> list[MetricInfo]:
+        """Return the infos of the values that `finish` adds to the results."""
+        return list(self.info)
 
     @property
     def needs_training(self):
@@ -36,12 +44,12 @@ class Protocol:
         return evaluator
 
     def finish(self, subject, evaluator, results, folder):
-        """Do what comes after the common pass: change `results`, leave files in `folder` (which is made when something is written).
+        """Do what comes after the common pass: add to the sets of `results`, leave files in `folder` (which is made when something is written).
 
         Args:
             subject: Subject (see `dtbox.protocols.measure`).
             evaluator: the SetEvaluator of the pass.
-            results: dict of this protocol, as of `evaluate`.
+            results: Results of this protocol.
             folder: for files.
 
         Returns:

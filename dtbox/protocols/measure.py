@@ -2,7 +2,7 @@
 import copy
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Callable, Optional
 
@@ -16,9 +16,11 @@ from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import format_table
 from dtbox.evaluation.loop import evaluate_all
+from dtbox.evaluation.names import ALL
 from dtbox.evaluation.probes import Bank
+from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import side_embeddings
-from dtbox.evaluation.stamps import called, data_hash, split_name
+from dtbox.evaluation.stamps import data_hash
 from dtbox.extend.record import records
 from dtbox.training.build import check_required, val_dataloader
 
@@ -60,7 +62,7 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
         say: called with lines of text.
 
     Returns:
-        dict: set -> METRIC@PROTOCOL -> value; `counts`, `skipped`, `missing`, `protocols` (see `dtbox.evaluation.stamps`) and `evaluation`.
+        Results whose values are called METRIC@PROTOCOL.
 
     Raises:
         InputError: as `measure_run`; two protocols of one name; data without what every protocol needs.
@@ -75,19 +77,19 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
     evaluators = {p.name: p.evaluator() for p in protocols}
     bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
-    found = evaluate_all(model, subject.loader, passing, bank) if passing else {}
+    results = evaluate_all(model, subject.loader, passing, bank) if passing else {}
     for p in protocols:
-        found.setdefault(p.name, dict(all={}, skipped={}, counts={}, protocols={p.name: dict(hash=p.hash, data=data_hash(subject.loader.dataset))}))
+        stamp = dict(hash=p.hash, data=data_hash(subject.loader.dataset))
+        results.setdefault(p.name, Results({ALL: {}}, protocols={p.name: stamp}))
+        results[p.name] = replace(results[p.name], infos=(*results[p.name].infos, *p.infos()))
     for protocol in protocols:
         place = os.path.join(folder or '.', protocol.name)
-        for line in protocol.finish(subject, evaluators[protocol.name], found[protocol.name], place):
+        for line in protocol.finish(subject, evaluators[protocol.name], results[protocol.name], place):
             say(line)
-    results = joined(found)
-    results['evaluation'] = dict(
+    about = dict(
         config=str(run), checkpoint=path, data=str(data) if data else None, time=date, seconds=round(time.time() - start, 1),
         device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
-    results['iteration'] = state.get('iteration')
-    return results
+    return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
 
 
 def open_data(run, checkpoint, data, options, plugins):
@@ -113,44 +115,13 @@ def open_data(run, checkpoint, data, options, plugins):
     return cfg, path, opened, sized
 
 
-def joined(found):
-    """Return the results of several protocols as one: metrics called METRIC@PROTOCOL."""
-    results = dict(skipped={}, protocols={}, counts=max((part['counts'] for part in found.values()), key=lambda c: (len(c), c.get('all', 0))))
-    for name, part in found.items():
-        for own, stamp in part['protocols'].items():
-            results['protocols'][own] = dict(stamp, counts=part['counts'])  # a protocol may see fewer pictures than another
-        if part.get('missing'):
-            results['missing'] = sorted({*results.get('missing', ()), *part['missing']})
-        results['skipped'].update({f'{label}@{name}': why for label, why in part['skipped'].items()})
-        for key, values in part.items():
-            if key in ('skipped', 'counts', 'missing', 'protocols'):
-                continue
-            results.setdefault(key, {}).update({called(metric, name): value for metric, value in values.items()})
-    return results
-
-
-def seen_by(results, name):
-    """Return the results of one protocol out of `joined` ones, its metrics by their plain names."""
-    view = dict(counts=results['protocols'][name].get('counts', results.get('counts', {})))
-    for key, values in results.items():
-        if key in ('evaluation', 'iteration', 'protocols', 'counts'):
-            continue
-        if key == 'skipped':
-            view[key] = {label[:-len(name) - 1]: why for label, why in values.items() if label.endswith(f'@{name}')}
-        elif isinstance(values, dict):
-            view[key] = {plain: v for k, v in values.items() for plain, protocol in [split_name(k)] if protocol == name}
-        else:
-            view[key] = values
-    return view
-
-
 def report_protocols(results):
     """Return the results of `measure_protocols` as text: a table for each protocol."""
-    about = results['evaluation']
+    about = results.evaluation
     lines = [f'checkpoint  {about["checkpoint"]}', f'data        {about["data"] or "that of the run"}',
              f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
-    for name, stamp in results['protocols'].items():
-        lines += ['', f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})', '', format_table(seen_by(results, name))]
+    for name, stamp in results.protocols.items():
+        lines += ['', f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})', '', format_table(results.of_protocol(name))]
     return '\n'.join(lines)
 
 

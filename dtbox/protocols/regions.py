@@ -1,18 +1,20 @@
 """Where in a picture a tokenizer fails, by the masks of objects: table and pictures of the worst ones (COCO, LVIS)."""
+from __future__ import annotations
+
 import os
 
 import numpy as np
 
 from dtbox.drawing.region_sheet import draw_worst
 from dtbox.drawing.sheets import to_uint8
+from dtbox.evaluation.info import GROUPS as EVERY_GROUP
+from dtbox.evaluation.info import Infos
 from dtbox.files import write_atomic
 from dtbox.protocols.base import Protocol
 from dtbox.registry import PROTOCOLS
 
 GROUPS = ('objects', 'small', 'medium', 'large', 'rare', 'common', 'frequent', 'background')
-COLUMNS = (('region_count', 'objects', ',.0f', 1), ('region_psnr', 'PSNR [dB]', '.2f', 1), ('region_l1', 'L1 in [-1, 1]', '.4f', 1),
-           ('region_top1/{}/tokens', 'zero-shot top-1, tokens [%]', '.1f', 100),
-           ('region_top1/{}/teacher', 'zero-shot top-1, teacher [%]', '.1f', 100))
+"""Rows of the table."""
 
 
 @PROTOCOLS.register_module()
@@ -31,10 +33,10 @@ class RegionScores(Protocol):
     def finish(self, subject, evaluator, results, folder):
         """See Protocol."""
         lines, names = [], subject.loader.dataset.metainfo.get('classes') or ()
-        for part, values in results.items():
-            if part in ('all', 'skipped', 'counts', 'missing', 'protocols') or not values:
+        for part in results.held_out:
+            if not results.sets[part]:
                 continue
-            table = region_table(values)
+            table = region_table(results.sets[part], results.described)
             write_atomic(os.path.join(folder, f'regions_{part}.md'), table + '\n')
             lines += ['', *table.splitlines(), '', f'written to {os.path.join(folder, f"regions_{part}.md")}']
             worst = [w for metric in evaluator.columns[part] for w in getattr(metric, 'worst', ())][:self.worst]
@@ -51,12 +53,25 @@ def _caption(worst, names):
     return f'{name}, {worst["size"]}, {-10 * np.log10(worst["mse"] + 1e-8):.1f} dB'
 
 
-def region_table(values):
-    """Return the values of region metrics as Markdown: a row a group, a column a score."""
-    def cell(column, group, spec, scale):
-        name = column.format(group) if '{}' in column else f'{column}/{group}'
-        return format(scale * values[name], spec) if name in values else '–'
-    columns = [c for c in COLUMNS if any((c[0].format(g) if '{}' in c[0] else f'{c[0]}/{g}') in values for g in GROUPS)]
-    groups = [g for g in GROUPS if f'region_count/{g}' in values or f'region_top1/{g}/tokens' in values]
-    lines = ['| inside | ' + ' | '.join(title for _, title, *_ in columns) + ' |', '|---|' + '---:|' * len(columns)]
-    return '\n'.join(lines + [f'| {g} | ' + ' | '.join(cell(c, g, spec, scale) for c, _, spec, scale in columns) + ' |' for g in groups])
+def region_table(values: dict[str, float], infos: Infos) -> str:
+    """Return the values of region metrics as Markdown: a row a group, a column a score; numbers of masks first, tokens before the teacher.
+
+    Args:
+        values: plain name -> number; those that are not of a group are left out.
+        infos: describe them.
+    """
+    cells, columns = {}, {}
+    for name, value in values.items():
+        described = infos.describe(name, has_set=False)
+        if 'group' in described.fields and value is not None:
+            info, side = described.info, described.name.side
+            columns[info, side] = info.direction != 'none', EVERY_GROUP.index(info.group), info.order, side != 'tokens'
+            spec = info.format.replace('%', 'f')
+            cells[described.fields['group'], info, side] = format(described.factor * value, spec)
+    columns = sorted(columns, key=columns.get)
+    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '') for info, side in columns]
+    lines = ['| inside | ' + ' | '.join(titles) + ' |', '|---|' + '---:|' * len(columns)]
+    for group in GROUPS:
+        if any((group, *column) in cells for column in columns):
+            lines.append(f'| {group} | ' + ' | '.join(cells.get((group, *column), '–') for column in columns) + ' |')
+    return '\n'.join(lines)

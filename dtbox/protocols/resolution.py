@@ -1,6 +1,10 @@
 """What resolution costs: one model over pictures of several sizes, by resized position tables and by tiles; table and plot."""
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
@@ -11,7 +15,9 @@ from dtbox.apis.tiles import reconstruct_tiled
 from dtbox.datasets import EvalSampler
 from dtbox.drawing.resolution_plot import draw_resolution
 from dtbox.errors import InputError
-from dtbox.evaluation import SetEvaluator
+from dtbox.evaluation import Infos, MetricInfo, SetEvaluator
+from dtbox.evaluation.names import ALL, is_stderr
+from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.files import write_atomic
 from dtbox.memory import Peak
 from dtbox.protocols.base import Protocol
@@ -20,6 +26,11 @@ from dtbox.structures import TokenizerOutput
 from dtbox.training.build import val_dataloader
 
 WAYS = ('resize', 'tiles')
+
+
+def by_size(infos: Iterable[MetricInfo]) -> list[MetricInfo]:
+    """Return the infos of values of each way and size: `psnr` -> `psnr/{way}/{size}`."""
+    return [replace(info, name=f'{info.name}/{{way}}/{{size}}', headline=0) for info in infos]
 
 
 @PROTOCOLS.register_module()
@@ -39,12 +50,20 @@ class Resolution(Protocol):
         batch: pictures at a time.
     """
 
+    info = [MetricInfo('seconds/{way}/{size}', 'seconds per image', '', '.3g', 'lower', 'cost', order=1),
+            MetricInfo('peak_mb/{way}/{size}', 'peak memory', 'MB', ',.0f', 'lower', 'cost', order=2)]
+    info += by_size(info for metric in (PSNR, SSIM, L1, LPIPS) for info in metric.info)
+
     def __init__(self, metrics=(), sizes=(256, 384, 512, 768, 1024), ways=WAYS, overlap=0.25, limit=200, batch=4):
         super().__init__(())
         self.about, self.sizes, self.ways, self.overlap, self.limit, self.batch = list(metrics), list(sizes), list(ways), overlap, limit, batch
         unknown = [w for w in self.ways if w not in WAYS]
         if unknown or not self.ways or not self.sizes:
             raise InputError(f'`ways` is {ways!r} and `sizes` {sizes!r}; expected some of {", ".join(WAYS)}, and at least one size.', 'ways')
+
+    def infos(self) -> list[MetricInfo]:
+        """See Protocol; those of its own metrics by size count before the built-in ones."""
+        return [*by_size(info for metric in SetEvaluator(self.about).prototypes for info in metric.infos()), *self.info]
 
     def finish(self, subject, evaluator, results, folder):
         """See Protocol."""
@@ -55,15 +74,16 @@ class Resolution(Protocol):
                 if way == 'tiles' and size < max(own):
                     continue
                 rows.append(dict(size=size, way=way, **self._measure(subject, cfg, size, way)))
-        table = resolution_table(rows)
+        table = resolution_table(rows, Infos(self.infos()))
         for row in rows:
             for name, value in row.items():
-                if name not in ('size', 'way', 'pictures') and value is not None:
-                    results.setdefault('all', {})[f'{name}/{row["way"]}/{row["size"]}'] = value
-        results['counts'] = {'all': rows[0]['pictures'] if rows else 0}
+                if name not in ('size', 'way', 'images') and value is not None:
+                    results.sets[ALL][f'{name}/{row["way"]}/{row["size"]}'] = value
+        results.counts[ALL] = rows[0]['images'] if rows else 0
         if distributed.get_rank() == 0:
             write_atomic(os.path.join(folder, 'resolution.md'), table + '\n')
-            draw_resolution(rows, os.path.join(folder, 'resolution.png'), f'One model of {own[0]} pixels at other sizes')
+            headings = {name: info.heading for name, info in columns_of(rows, Infos(self.infos())).items()}
+            draw_resolution(rows, headings, os.path.join(folder, 'resolution.png'), f'One model of {own[0]} pixels at other sizes')
         return ['', *table.splitlines(), '', f'written to {os.path.join(folder, "resolution.md")} and resolution.png']
 
     def _config(self, subject, size):
@@ -100,8 +120,8 @@ class Resolution(Protocol):
                 seconds += time.perf_counter() - begun
                 seen += len(batch)
                 scores.update(batch, TokenizerOutput(images=batch.images, reconstructions=made))
-        found, counts = scores.results()['all'], scores.results()['counts']
-        return dict(pictures=counts['all'], **{k: v for k, v in found.items() if not k.endswith('/stderr')}, seconds=seconds / max(seen, 1),
+        found = scores.results()
+        return dict(images=found.counts[ALL], **{k: v for k, v in found.sets[ALL].items() if not is_stderr(k)}, seconds=seconds / max(seen, 1),
                     peak_mb=peak.megabytes)
 
 
@@ -111,13 +131,17 @@ def _reconstructor(tokenizer):
     return run
 
 
-def resolution_table(rows):
-    """Return the rows as Markdown."""
-    names = [k for k in rows[0] if k not in ('size', 'way')] if rows else []
-    titles = dict(psnr='PSNR [dB]', ssim='SSIM', l1='L1', seconds='seconds per picture', peak_mb='peak memory [MB]')
-    spec = dict(psnr='.2f', ssim='.4f', l1='.4f', seconds='.3f', peak_mb=',.0f', pictures=',.0f')
-    lines = ['| size | by | ' + ' | '.join(titles.get(n, n) for n in names) + ' |', '|---:|---|' + '---:|' * len(names)]
+def columns_of(rows: list[dict], infos: Infos) -> dict[str, MetricInfo]:
+    """Return the scores and costs of rows and what describes each: name -> MetricInfo."""
+    names = [name for name in (rows[0] if rows else ()) if name not in ('size', 'way', 'images')]
+    return {name: infos.describe(f'{name}/{rows[0]["way"]}/{rows[0]["size"]}', has_set=False).info for name in names}
+
+
+def resolution_table(rows: list[dict], infos: Infos) -> str:
+    """Return the rows as Markdown: size, way, number of images, and each score and cost as its info says."""
+    columns = columns_of(rows, infos)
+    lines = ['| size | by | images | ' + ' | '.join(info.heading for info in columns.values()) + ' |', '|---:|---|---:|' + '---:|' * len(columns)]
     for row in rows:
-        cells = ['–' if row.get(n) is None else format(row[n], spec.get(n, '.4g')) for n in names]
-        lines.append(f'| {row["size"]} | {row["way"]} | ' + ' | '.join(cells) + ' |')
+        cells = ['–' if row.get(name) is None else format(row[name], info.format) for name, info in columns.items()]
+        lines.append(f'| {row["size"]} | {row["way"]} | {row["images"]:,} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)

@@ -80,8 +80,8 @@ def assemble(experiment, folder):
     places = {part: os.path.join(folder, part) for part in ('tables', 'figures')}
     for place in places.values():
         os.makedirs(place)
-    present, samples = experiment.metrics, pairs.Samples()
-    asked, absent = names.headline(experiment.asked, present, experiment.sets)
+    samples = pairs.Samples(experiment.infos)
+    asked, absent = names.headline(experiment)
     first = asked[:names.MOST]
     parts = dict(
         scores=scores.score_table(experiment, asked, 'scores', 'Scores') if asked else None,

@@ -1,13 +1,18 @@
 """Trials, and what is known of them all."""
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Optional
+
+from dtbox.ablation.columns import FACTS
+from dtbox.evaluation.info import Described, Infos
+from dtbox.evaluation.names import ALL, split_set
 
 NUMBERED, LONGEST = 14, 32
 """Variants, and characters of a name, from which on (more than so many) plots label variants with numbers."""
-NUMBERS = ('iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads')
-"""Facts of a trial."""
-HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
+
+
+_FACTS = Infos(FACTS.values())
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Trial:
         reason: why it is not done, or ''.
         variant: labels of the axes.
         seed: of weights, data order and augmentation.
-        facts: name -> number, what is known of `NUMBERS`.
-        hashes: name -> text, what is known of `HASHES`.
+        facts: name -> number, what is known of the FACTS of `dtbox.ablation.columns`.
+        hashes: name -> text, what is known of the HASHES there.
         metrics: SET/METRIC -> number, what was measured.
         settings: recipe and overrides: what sets its variant apart, as far as it is known.
         stamps: SET/METRIC -> what hashes of metric settings and data its number was measured with, where that is known.
@@ -56,6 +61,7 @@ class Experiment:
         about: grid.json, or what stands in for it.
         asked: headline metrics that were asked for.
         reference: labels of the reference variant, or None where nobody named one.
+        infos: what the metrics are.
     """
     title: str
     description: str
@@ -63,7 +69,12 @@ class Experiment:
     trials: list
     about: dict
     asked: list
-    reference: Optional[tuple]
+    reference: tuple | None
+    infos: Infos = field(default_factory=Infos)
+
+    def describe(self, name: str) -> Described:
+        """Return what describes a metric SET/METRIC, or a fact."""
+        return _FACTS.describe(name, has_set=False) if name in FACTS else self.infos.describe(name)
 
     @cached_property
     def variants(self):
@@ -108,7 +119,7 @@ class Experiment:
     @cached_property
     def sets(self):
         """Names of the held-out sets, `all` apart."""
-        return list(dict.fromkeys(m.partition('/')[0] for t in self.trials for m in t.metrics if not m.startswith('all/')))
+        return list(dict.fromkeys(part for t in self.trials for m in t.metrics if (part := split_set(m)[0]) != ALL))
 
     @cached_property
     def metrics(self):

@@ -12,7 +12,8 @@ from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.drawing.variant_style import TOLD_APART, looks
 from dtbox.errors import InputError
-from dtbox.report.metric_names import factor_of, kind_of, label, lower_is_better, slug
+from dtbox.evaluation.info import GROUPS
+from dtbox.report.metric_names import label, slug
 from dtbox.report.run_files import rows_of
 from dtbox.report.score_tables import means
 from dtbox.report.statistics import mean_of, pareto
@@ -47,10 +48,11 @@ class Figure:
 
 
 def tradeoffs(experiment, metrics, folder):
-    """Draw every pair of the headline metrics, reconstruction against semantics first; returns the Figures."""
-    order = {'reconstruction': 0, 'semantics': 1, 'codes': 2, 'other': 3}
-    pairs = [tuple(sorted(pair, key=lambda m: order[kind_of(m)])) for pair in itertools.combinations(metrics, 2)]
-    first = [p for p in pairs if {kind_of(p[0]), kind_of(p[1])} == {'reconstruction', 'semantics'}]
+    """Draw every pair of the headline metrics that have a direction, reconstruction against semantics first; returns the Figures."""
+    group = {m: experiment.describe(m).info.group for m in metrics}
+    metrics = [m for m in metrics if experiment.describe(m).lower is not None]
+    pairs = [tuple(sorted(pair, key=lambda m: GROUPS.index(group[m]))) for pair in itertools.combinations(metrics, 2)]
+    first = [p for p in pairs if {group[p[0]], group[p[1]]} == {'reconstruction', 'semantics'}]
     figures = []
     for pair in [*first, *(p for p in pairs if p not in first)]:
         figure = _tradeoff(experiment, pair, folder, 'tradeoff' if pair in first or not first else 'other tradeoff')
@@ -60,15 +62,16 @@ def tradeoffs(experiment, metrics, folder):
 
 def _tradeoff(experiment, pair, folder, kind):
     """One pair: points for the seeds that have both metrics; None where fewer than two variants have."""
-    found, names = {}, [label(m, experiment.sets) for m in pair]
+    described = [experiment.describe(m) for m in pair]
+    found, names = {}, [label(d, experiment.sets) for d in described]
     for variant in experiment.variants:
-        seeds = [tuple(t.metrics[m] * factor_of(m) for m in pair) for t in experiment.of(variant).values()
+        seeds = [tuple(t.metrics[m] * d.factor for m, d in zip(pair, described)) for t in experiment.of(variant).values()
                  if all(m in t.metrics for m in pair)]
         if seeds:
             found[variant] = seeds, [mean_of(values) for values in zip(*seeds)]
     if len(found) < 2:
         return None
-    lower = [lower_is_better(m) for m in pair]
+    lower = [d.lower for d in described]
     front = pareto([[m.value for m in both] for _, both in found.values()], lower)
     look = dict(zip(experiment.variants, looks(len(experiment.variants))))
     points = [Point(experiment.short(v), look[v], seeds, tuple(m.value for m in both), tuple(m.half for m in both), on)
@@ -105,7 +108,8 @@ def axis_figures(experiment, metrics, folder):
 
 def _panel(experiment, metric, number, labels):
     """A metric along axis `number`: a line for each combination of the other axes, and the mean of those that have the most labels."""
-    groups, factor = {}, factor_of(metric)
+    described = experiment.describe(metric)
+    groups, factor = {}, described.factor
     for variant, mean in means(experiment, metric).items():
         if mean is not None:
             seeds = [factor * t.metrics[metric] for t in experiment.of(variant).values() if metric in t.metrics]
@@ -115,7 +119,7 @@ def _panel(experiment, metric, number, labels):
     whole = [places for places in groups.values() if len(places) == max(map(len, groups.values()))]
     alike = len(whole) > 1 and len({tuple(sorted(p)) for p in whole}) == 1
     middle = [(at, float(np.mean([p[at][1] for p in whole]))) for at in sorted(whole[0])] if alike else ()
-    return AxisPanel(label(metric, experiment.sets), lower_is_better(metric), lines, middle)
+    return AxisPanel(label(described, experiment.sets), described.lower, lines, middle)
 
 
 def curve_figures(experiment, folder):

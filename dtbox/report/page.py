@@ -10,9 +10,8 @@ from html import escape
 from PIL import Image
 
 from dtbox import __version__
-from dtbox.evaluation.table import label_of
+from dtbox.evaluation.names import is_stderr
 from dtbox.report.figures import Figure
-from dtbox.report.metric_names import is_spread, kind_of, order_of, part_of
 from dtbox.report.run_files import last_lines
 
 LARGE = 4_000_000
@@ -116,8 +115,9 @@ def warnings_of(experiment, absent, paired):
         found.append(f'No finished trial: {"; ".join(empty)}.')
     if absent:
         found.append(f'Asked for, but measured nowhere: {", ".join(absent)}.')
-    scores = sorted((m for m in experiment.metrics if kind_of(m) != 'codes' and not is_spread(m)), key=order_of)  # vocabularies may differ
-    lacking = list(dict.fromkeys(label_of(part_of(m)[1]) for m in scores if any(m not in t.metrics for t in done)))
+    scores = [m for m in experiment.metrics if experiment.describe(m).info.group != 'codes' and not is_stderr(m)]  # vocabularies may differ
+    scores.sort(key=lambda m: experiment.describe(m).sort_key)
+    lacking = list(dict.fromkeys(experiment.describe(m).label for m in scores if any(m not in t.metrics for t in done)))
     if lacking:
         found.append(f'Not measured in every trial (a dash): {"; ".join(lacking[:6])}{f" and {len(lacking) - 6} more" if lacking[6:] else ""}.')
     for kind, what in (('code_hash', 'were made by different versions of the code'), ('data_hash', 'saw different data')):

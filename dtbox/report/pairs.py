@@ -1,34 +1,36 @@
 """Differences to the reference variant, paired over the same held-out pictures and the same seeds (samples.npz of the runs)."""
+from __future__ import annotations
+
 import os
-import re
 
 import numpy as np
 
 from dtbox.errors import InputError
+from dtbox.evaluation.info import Described, Infos, headlines
+from dtbox.evaluation.names import ALL
 from dtbox.evaluation.samples import FILE, read_samples
-from dtbox.report.metric_names import part_of
 from dtbox.report.statistics import paired
-
-RANKED = re.compile(r'(.*/)?(t2i|i2t)_r(\d+)/(teacher|tokens)')
-CLASSED = re.compile(r'(.*/)?zeroshot_top1/(teacher|tokens)')
 
 
 class Samples:
     """Scores of single pictures of trials, read once each.
 
+    Args:
+        infos: what the metrics are.
+
     Attributes:
         troubles: sentences on files that could not be read.
     """
 
-    def __init__(self):
-        self._files, self._series, self.troubles = {}, {}, []
+    def __init__(self, infos: Infos | None = None):
+        self.infos, self._files, self._series, self.troubles = infos or Infos(), {}, {}, []
 
     def of(self, trial, metric):
         """Return (keys, values) of a trial and a metric (SET/METRIC): its pictures or queries, sorted, and the score of each (0 or 1 for a
         hit); None where there are none. What was not measured is left out; the mean of `values` is the metric's number in metrics.json."""
         place = trial.folder, metric
         if place not in self._series:
-            self._series[place] = _series(self._arrays(trial), metric)
+            self._series[place] = _series(self._arrays(trial), self.infos.describe(metric))
         return self._series[place]
 
     def _arrays(self, trial):
@@ -43,22 +45,16 @@ class Samples:
         return self._files[trial.folder]
 
 
-def _series(arrays, metric):
-    part, name = part_of(metric)
-    ranked, classed = RANKED.fullmatch(name), CLASSED.fullmatch(name)
-    group, score = '', name
-    if ranked:
-        group = f'{ranked.group(1) or ""}{ranked.group(2)}/'
-        score = f'{group}{ranked.group(4)}'
-    elif classed:
-        score = f'{classed.group(1) or ""}zeroshot/{classed.group(2)}'
-    if score not in arrays or score.endswith(('keys', 'sets')):
+def _series(arrays, described: Described):
+    score, most = described.samples
+    group = f'{score.rpartition("/")[0]}/' if f'{score.rpartition("/")[0]}/keys' in arrays else ''
+    if described.name.protocol or score not in arrays or score.endswith(('keys', 'sets')):  # samples.npz holds the recipe's own scores
         return None
     values, keys, sets = arrays[score], arrays[f'{group}keys'], arrays[f'{group}sets']
-    here = np.isfinite(values) & ((sets == part) | (part == 'all'))
+    here = np.isfinite(values) & ((sets == described.name.set) | (described.name.set == ALL))
     if not here.any():
         return None
-    values = values[here] < int(ranked.group(3)) if ranked else values[here]
+    values = values[here] if most is None else values[here] < most
     names = np.char.add(np.char.add(sets[here], '\x1f'), keys[here])
     unique, inverse = np.unique(names, return_inverse=True)
     if len(unique) == len(names):  # sorted already where each picture is there once, but not by promise
@@ -68,13 +64,13 @@ def _series(arrays, metric):
 
 def columns(experiment, headline):
     """Return the metrics to compare picture by picture: the usual ones that the trials have, then what else of the headline ones can be."""
-    names = ['t2i_r1/tokens', 'i2t_r1/tokens', 'zeroshot_top1/tokens']
-    usual = ['all/psnr', 'all/token_cosine', 'all/pooled_cosine', *(f'{part}/{name}' for part in experiment.sets for name in names)]
-    found = [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
+    usual = headlines(experiment.metrics, experiment.infos, len(experiment.sets))
+    usual.sort(key=lambda m: [ALL, *experiment.sets].index(experiment.describe(m).name.set))
+    chosen = [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
     if len(experiment.sets) == 1:  # where there is one set, `all` is the same under another name
-        twins = {m.partition('/')[2] for m in found if not m.startswith('all/')}
-        found = [m for m in found if not m.startswith('all/') or m.partition('/')[2] not in twins]
-    return found
+        twins = {(n.plain, n.protocol) for m in chosen if (n := experiment.describe(m).name).set != ALL}
+        chosen = [m for m in chosen if (n := experiment.describe(m).name).set != ALL or (n.plain, n.protocol) not in twins]
+    return chosen
 
 
 def compare(experiment, samples, variant, metric):

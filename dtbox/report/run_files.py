@@ -1,53 +1,35 @@
 """The files of a run, as they lie on disk; what is cut short or missing is left out."""
+from __future__ import annotations
+
 import ast
 import glob
 import json
-import math
 import os
 import re
 
-from dtbox.errors import InputError
-from dtbox.evaluation.stamps import stamp_of
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.names import split_set
+from dtbox.evaluation.results import Results
 
 
-def read_json(path):
-    """Return a JSON file as a dict; {} where it is not there."""
-    if not os.path.isfile(path):
-        return {}
-    try:
-        with open(path, encoding='utf-8') as f:
-            found = json.load(f)
-    except (OSError, ValueError) as e:
-        raise InputError(f'{path} cannot be read ({e}).') from e
-    if not isinstance(found, dict):
-        raise InputError(f'{path} holds {type(found).__name__}; expected a JSON object.')
-    return found
-
-
-def flat_metrics(results):
-    """Return SET/METRIC -> number of a metrics.json."""
-    return {f'{part}/{name}': float(value) for part, values in results.items()
-            if isinstance(values, dict) and part not in ('skipped', 'counts', 'missing', 'protocols', 'evaluation')
-            for name, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)}
-
-
-def with_protocols(folder, results):
-    """Return (SET/METRIC -> number, SET/METRIC -> stamp) of a run: of its metrics.json and of what protocols have left beside it.
+def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str, str], list[MetricInfo]]:
+    """Read what a run has measured: its metrics.json, and protocols.json, protocols.1.json, ... beside it; of these a later one counts for more.
 
     Args:
         folder: of the run.
-        results: its metrics.json.
 
-    Of protocols.json, protocols.1.json, ... a later one counts for more.
+    Returns:
+        (results of metrics.json or None, SET/METRIC -> number, SET/METRIC -> stamp or '', infos).
     """
     files = [f for f in os.listdir(folder) if re.fullmatch(r'protocols(\.\d+)?\.json', f)]
     files.sort(key=lambda f: int((re.search(r'\d+', f) or ['0'])[0]))
-    metrics, stamps = {}, {}
-    for found in (results, *(read_json(os.path.join(folder, f)) for f in files)):
-        for name, value in flat_metrics(found).items():
-            metrics[name], stamp = value, stamp_of(name.partition('/')[2], found.get('protocols'))
-            stamps[name] = '-'.join(stamp) if stamp else ''
-    return metrics, stamps
+    own, *others = [Results.read(os.path.join(folder, f)) for f in ('metrics.json', *files)]
+    metrics, stamps, infos = {}, {}, []
+    for results in filter(None, (own, *others)):
+        metrics.update(results.flat())
+        stamps.update({name: results.stamp(split_set(name)[1]) for name in results.flat()})
+        infos += results.infos
+    return own, metrics, stamps, infos
 
 
 def settings_of(path):

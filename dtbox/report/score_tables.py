@@ -1,14 +1,16 @@
 """The tables of a report: scores, facts, paired differences, every metric of each set, every trial."""
-from dtbox.report import metric_names as names
+from dtbox.ablation.columns import FACTS, HASHES
+from dtbox.evaluation.names import ALL, is_stderr, split_set
 from dtbox.report import pairs
-from dtbox.report.experiment import HASHES
-from dtbox.report.metric_names import FACTS, kind_of, label, lower_is_better, shown
+from dtbox.report.metric_names import label, shown, slug
 from dtbox.report.statistics import mean_of
 from dtbox.report.tables import Cell, Column, Table
 
 INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
 BEST = '↑ more is better, ↓ less is better; bold: the best mean of a column, which need not be separable from the next.'
 PICTURES = 'Shares of hits also depend on which pictures are held out, which no interval over seeds shows: compare them by paired differences.'
+
+UNGRADED = 'A column without an arrow has no better direction (such as perplexity, which depends on the size of the codebook): none is the best.'
 
 
 def means(experiment, metric):
@@ -19,28 +21,28 @@ def means(experiment, metric):
 
 def score_table(experiment, metrics, name, title):
     """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
-    found = {m: means(experiment, m) for m in metrics}
+    found, described = {m: means(experiment, m) for m in metrics}, {m: experiment.describe(m) for m in metrics}
     rows, gaps, several = [], False, False
     for variant in experiment.variants:
         count = len(experiment.of(variant))
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
         for metric in metrics:
             mean = found[metric][variant]
-            text = shown(metric, mean and mean.value, mean and mean.half)
+            text = shown(described[metric], mean and mean.value, mean and mean.half)
             several = several or bool(mean and mean.half is not None)
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
             gaps = gaps or (mean.count if mean else 0) < count
-            row.append(Cell(text, mean is not None and _best(mean.value, found[metric], metric),
+            row.append(Cell(text, mean is not None and _best(mean.value, found[metric], described[metric]),
                             raw=(mean.value, mean.half, mean.count) if mean else ()))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
-    columns += [Column(_graded(m, experiment.sets), (m, f'{m} ±', f'{m} n')) for m in metrics]
+    columns += [Column(_graded(d, experiment.sets), (m, f'{m} ±', f'{m} n')) for m, d in described.items()]
     notes = [INTERVAL if several else 'One seed each: no intervals.', BEST]
-    if any(kind_of(m) == 'semantics' and names.is_share(m) for m in metrics):
+    if any(d.info.group == 'semantics' and d.is_fraction for d in described.values()):
         notes.append(PICTURES)
-    if not all(map(names.is_graded, metrics)):
-        notes.append('Perplexity and the number of dead codes depend on the size of the codebook, so none is the best.')
+    if any(d.lower is None for d in described.values()):
+        notes.append(UNGRADED)
     if gaps:
         notes.append('–: not measured; (n 2): measured in two seeds only.')
     return Table(name, title, columns, rows, notes)
@@ -54,13 +56,13 @@ def fact_table(experiment):
     found = {f: means(experiment, f) for f in facts}
     rows = []
     for variant in experiment.variants:
-        cells = [Cell(shown(f, m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
+        cells = [Cell(shown(experiment.describe(f), m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
         rows.append([_name(experiment, variant), *cells])
     notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.' if experiment.about else
              'Means over seeds; the time is that of the training alone.']
     if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
         notes.append('The trials had different numbers of threads: their times do not compare.')
-    columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(FACTS[f][0], (f,)) for f in facts)]
+    columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(label(experiment.describe(f)), (f,)) for f in facts)]
     return Table('facts', 'Time, memory and size', columns, rows, notes)
 
 
@@ -82,21 +84,21 @@ def paired_table(experiment, samples, metrics):
             d = found[variant, metric]
             seeds |= {d.seeds} if d else set()
             gaps = gaps or d is None or d.seeds < shared
-            row.append(_difference(d, metric, shared))
+            row.append(_difference(d, experiment.describe(metric), shared))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
-    columns += [Column(label(m, experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
+    columns += [Column(label(experiment.describe(m), experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
     return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, seeds, gaps))
 
 
-def _difference(d, metric, shared):
+def _difference(d, described, shared):
     """The cell of a `Difference`; `shared` seeds could have gone into it."""
     if d is None:
         return Cell('–')
-    better = (d.value < 0) == lower_is_better(metric) if d.sure and d.seeds > 1 else None
+    better = (d.value < 0) == described.lower if d.sure and d.seeds > 1 and described.lower is not None else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
-    text = shown(metric, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
+    text = shown(described, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
     return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
 
 
@@ -117,15 +119,16 @@ def _paired_notes(found, seeds, gaps):
 
 def detail_tables(experiment):
     """Return tables of every metric, a table for each set and one for the use of the codes."""
-    metrics = sorted((m for m in experiment.metrics if not names.is_spread(m)), key=names.order_of)
+    metrics = sorted((m for m in experiment.metrics if not is_stderr(m)), key=lambda m: experiment.describe(m).sort_key)
     tables = []
-    for part in ['all', *experiment.sets]:
-        scores = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) != 'codes']
-        codes = [m for m in metrics if names.part_of(m)[0] == part and kind_of(m) == 'codes']
+    for part in [ALL, *experiment.sets]:
+        mine = [m for m in metrics if split_set(m)[0] == part]
+        scores = [m for m in mine if experiment.describe(m).info.group != 'codes']
+        codes = [m for m in mine if experiment.describe(m).info.group == 'codes']
         if scores:
-            tables.append(score_table(experiment, scores, f'scores_{names.slug(part)}', f'Every score, {_set(part)}'))
+            tables.append(score_table(experiment, scores, f'scores_{slug(part)}', f'Every score, {_set(part)}'))
         if codes:
-            tables.append(score_table(experiment, codes, f'codes_{names.slug(part)}', f'Use of the codes, {_set(part)}'))
+            tables.append(score_table(experiment, codes, f'codes_{slug(part)}', f'Use of the codes, {_set(part)}'))
     return tables
 
 
@@ -134,26 +137,27 @@ def trial_table(experiment):
     rows = []
     for t in experiment.trials:
         seconds = t.facts.get('seconds')
-        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown('seconds', seconds), raw=(seconds,))]
+        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown(experiment.describe('seconds'), seconds), raw=(seconds,))]
         rows.append([*cells, *(Cell(t.hashes.get(h, '–'), raw=(t.hashes.get(h),)) for h in HASHES)])
     columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True), Column('time [s]', ('seconds',))]
     return Table('trials', 'Every trial', [*columns, *(Column(h.replace('_', ' '), (h,), words=True) for h in HASHES)], rows)
 
 
 def _set(part):
-    return 'all held-out pictures' if part == 'all' else f'held-out set {part}'
+    return 'all held-out pictures' if part == ALL else f'held-out set {part}'
 
 
 def _name(experiment, variant):
     return Cell(experiment.full(variant), raw=(experiment.name(variant),))
 
 
-def _graded(metric, sets):
-    return f'{label(metric, sets)}\u00a0{"↓" if lower_is_better(metric) else "↑"}' if names.is_graded(metric) else label(metric, sets)
+def _graded(described, sets):
+    arrow = {True: '\u00a0↓', False: '\u00a0↑', None: ''}[described.lower]
+    return label(described, sets) + arrow
 
 
-def _best(value, column, metric):
+def _best(value, column, described):
     values = [m.value for m in column.values() if m is not None]
-    if len(set(values)) < 2 or not names.is_graded(metric):
+    if len(set(values)) < 2 or described.lower is None:
         return False
-    return value == (min(values) if lower_is_better(metric) else max(values))
+    return value == (min(values) if described.lower else max(values))

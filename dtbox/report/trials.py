@@ -6,14 +6,15 @@ import math
 import os
 import re
 
+from dtbox.ablation.columns import FACTS, FIRST, HASHES
 from dtbox.errors import InputError, closest
-from dtbox.report.experiment import HASHES, NUMBERS, Experiment, Trial
-from dtbox.report.metric_names import is_spread, order_of
-from dtbox.report.run_files import read_json, seconds_of, settings_of, with_protocols
+from dtbox.evaluation.info import Infos, MetricInfo
+from dtbox.evaluation.json_files import read_json
+from dtbox.evaluation.names import is_stderr
+from dtbox.report.experiment import Experiment, Trial
+from dtbox.report.run_files import results_of, seconds_of, settings_of
 
 ANEW = 'Run the grid again with --resume to have it written anew.'
-BEFORE = ('trial', 'folder', 'status', 'reason')
-"""First columns of results.csv; the axes follow, then `seed`. Columns with a slash in their name (SET/METRIC) are metrics."""
 UNTOLD = {'killed': 'it has not said how it ended: it was killed, or is still running', 'running': 'it is running',
           'outdated': 'its config, data or plugins have changed since it ran; --resume runs it again'}
 SEED = re.compile(r'[-_]+seed(\d+)$')
@@ -55,9 +56,10 @@ def read(folders, metrics=(), reference=None, mixed=False):
                          f'--reference NAME, one of {_some(known, "; ")}.')
     for metric in metrics:
         if found.metrics and metric not in found.metrics:
-            there = sorted((m for m in found.metrics if not is_spread(m)), key=order_of)
+            there = sorted((m for m in found.metrics if not is_stderr(m)), key=lambda m: found.describe(m).sort_key)
             raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, there)} There are: {_some(there, ", ")}.')
-    return Experiment(found.title, found.description, found.axes, found.trials, found.about, list(metrics) or found.asked, chosen)
+    return Experiment(found.title, found.description, found.axes, found.trials, found.about, list(metrics) or found.asked, chosen,
+                      found.infos)
 
 
 def _some(names, between, most=20):
@@ -81,7 +83,7 @@ def read_grid(folder):
     if lacking:
         raise InputError(f'{path} has no column {", ".join(lacking)}; expected the table that a grid leaves.')
     about = _about(os.path.join(folder, 'grid.json'))
-    axes = list(about.get('axes') or [c for c in columns[:columns.index('seed')] if c not in BEFORE])
+    axes = list(about.get('axes') or [c for c in columns[:columns.index('seed')] if c not in FIRST])
     absent = [axis for axis in axes if axis not in columns]
     if absent:
         raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of different grids.')
@@ -95,13 +97,21 @@ def read_grid(folder):
     if reference is not None:
         reference = tuple(str(reference.get(axis)) for axis in axes)
     return Experiment(about.get('title') or about.get('name') or os.path.basename(os.path.abspath(folder)), about.get('description') or '', labels,
-                      trials, about, list(about.get('metrics') or []), reference)
+                      trials, about, list(about.get('metrics') or []), reference, _infos(about, folder))
+
+
+def _infos(about, folder):
+    """Return the Infos that a grid has noted of its metrics."""
+    try:
+        return Infos(MetricInfo.from_dict(info) for info in about.get('infos') or ())
+    except (KeyError, TypeError) as e:
+        raise InputError(f'{os.path.join(folder, "grid.json")}: `infos` cannot be read ({type(e).__name__}: {e}). {ANEW}') from e
 
 
 def _about(path):
     """Return grid.json; what the report reads of it has the types that a grid writes."""
     about = read_json(path)
-    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str)
+    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str, infos=list)
     for key, kind in kinds.items():
         if about.get(key) is not None and not isinstance(about[key], kind):
             raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. {ANEW}')
@@ -122,7 +132,7 @@ def _row(row, number, folder, axes, metrics, path):
     seed = value('seed', int)
     if seed is None:
         raise InputError(f'{path}, line {number} has no seed.')
-    numbers = {c: v for c in NUMBERS if (v := value(c)) is not None}
+    numbers = {c: v for c in FACTS if (v := value(c)) is not None}
     reason = row.get('reason') or UNTOLD.get(row['status'], '')
     measured = {c: v for c in metrics if (v := value(c)) is not None}
     return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], reason,
@@ -139,21 +149,21 @@ def _settings(text):
 
 def read_runs(folders):
     """Return the Experiment of run folders: the variant is the folder's name without a trailing -seedN, the seed that of its config.py."""
-    trials = []
+    trials, infos = [], {}
     for folder in folders:
-        scores, config = os.path.join(folder, 'metrics.json'), os.path.join(folder, 'config.py')
-        if not os.path.isfile(scores) and not os.path.isfile(config):
+        config = os.path.join(folder, 'config.py')
+        if not os.path.isfile(os.path.join(folder, 'metrics.json')) and not os.path.isfile(config):
             raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no metrics.json, no config.py).')
-        name, results = os.path.basename(os.path.abspath(folder)), read_json(scores)
+        name, (results, measured, stamps, own) = os.path.basename(os.path.abspath(folder)), results_of(folder)
+        infos.update(dict.fromkeys(own))
         settings, ending = settings_of(config), SEED.search(name)
         seed = settings.get('seed', int(ending.group(1)) if ending else 0)
-        facts = {'iterations': results.get('iteration'), 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
+        facts = {'iterations': results and results.iteration, 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
         status = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
         facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
-        measured, stamps = with_protocols(folder, results)
         trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, measured, {}, stamps))
     title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
-    return Experiment(title, '', {'run': list(dict.fromkeys(t.variant[0] for t in trials))}, trials, {}, [], None)
+    return Experiment(title, '', {'run': list(dict.fromkeys(t.variant[0] for t in trials))}, trials, {}, [], None, Infos(infos))
 
 
 def _check_protocols(experiment, metrics=()):

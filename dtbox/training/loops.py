@@ -10,7 +10,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
-from dtbox.evaluation.loop import evaluate, flat
+from dtbox.evaluation.loop import evaluate
 from dtbox.training.checkpoint import NAME
 
 
@@ -161,6 +161,6 @@ class ValLoop(BaseLoop):
             self.runner.call_hook('before_val_epoch')
             self.evaluator = self.make_evaluator()
             self.results = evaluate(self.runner.task, self.dataloader, self.evaluator)
-            self.runner.call_hook('after_val_epoch', metrics=flat(self.results))
+            self.runner.call_hook('after_val_epoch', metrics=self.results.flat())
             self.runner.call_hook('after_val')
         return self.results

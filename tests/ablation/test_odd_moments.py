@@ -320,7 +320,7 @@ def test_the_table_is_not_written_more_often_than_it_is_worth(grid, out, monkeyp
             return self.now
 
     class Folder:
-        written = 0
+        written, infos = 0, None
 
         def write_table(self, grid, hashes, running=()):
             self.written += 1

@@ -6,6 +6,7 @@ import pytest
 
 from dtbox.diagnostics.teacher_check import PUBLISHED, check_teacher, remarks, report
 from dtbox.errors import InputError
+from dtbox.evaluation import Results
 from tests.format_data import imagenet
 from tools.teacher_check import main
 
@@ -26,7 +27,7 @@ def test_scores_are_those_of_the_evaluation(cifar_shards, tmp_path, capsys):
     parts = build_parts(resolve(load_config(CONFIG, dict(data_root=str(cifar_shards)))), 0, training=False)
     parts['model'].init_weights()
     whole = evaluate(parts['model'], parts['val'], SetEvaluator([dict(type='ZeroShot', templates=['a photo of a {}'])]))
-    assert found['scores']['test']['zeroshot_top1/teacher'] == whole['test']['zeroshot_top1/teacher']
+    assert found['scores']['test']['zeroshot_top1/teacher'] == whole.sets['test']['zeroshot_top1/teacher']
 
 
 def test_published_values_stand_beside_imagenet_only(tmp_path):
@@ -44,8 +45,8 @@ def test_what_may_be_wrong_is_said(cifar_shards):
     text = ' '.join(exact['remarks'])
     assert 'SigLIP was trained with the tanh form of GELU' in text and 'SigLIP squashes' in text and 'on the first ' in text
     settings = dict(model='x', activation='', resize='', pictures=9)
-    assert 'at chance' in remarks(settings, None, dict(val={'zeroshot_top1/teacher': 0.1}), 10)[0]
-    assert remarks(settings, None, dict(val={'zeroshot_top1/teacher': 0.3}), 10) == []
+    assert 'at chance' in remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.1})), 10)[0]
+    assert remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.3})), 10) == []
 
 
 def test_configs_without_texts_or_teacher(tiny_config, cifar_shards):

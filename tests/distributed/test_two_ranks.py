@@ -53,22 +53,23 @@ def test_adaptive_weights(two):
 
 def test_metrics(two):
     alone = worker.metrics(0, 1)
-    assert {len(alone[name]) > 3 for name in ('concepts', 'variants', 'all')} == {True} and alone['counts'] == dict(concepts=5, variants=6, all=11)
+    assert {len(alone.sets[name]) > 3 for name in ('concepts', 'variants', 'all')} == {True} and alone.counts == dict(concepts=5, variants=6, all=11)
     for found in two(worker.metrics):
-        assert found.keys() == alone.keys() and found['skipped'] == alone['skipped'] and found['counts'] == alone['counts']
+        assert found.sets.keys() == alone.sets.keys() and found.skipped == alone.skipped and found.counts == alone.counts
         for name in ('concepts', 'variants', 'all'):
-            assert found[name] == pytest.approx(alone[name], abs=1e-9)
+            assert found.sets[name] == pytest.approx(alone.sets[name], abs=1e-9)
 
 
 def test_metrics_of_protocols(two):
     """Frechet statistics, captions, neighbours, masks, and pairs of frames across the two parts."""
     alone, lost, frames = worker.protocol_metrics(0, 1)
-    assert {'rfid', 't2i_r1/tokens', 'knn_top1/tokens', 'region_psnr/large', 'flicker'} <= set(alone['heldout'])
-    assert alone['heldout']['frame_pairs'] == 9
+    assert {'rfid', 't2i_r1/tokens', 'knn_top1/tokens', 'region_psnr/large', 'flicker'} <= set(alone.sets['heldout'])
+    assert alone.sets['heldout']['frame_pairs'] == 9
     for found, missing, samples in two(worker.protocol_metrics):
-        assert found['counts'] == alone['counts'] and found['skipped'] == alone['skipped'] and missing == lost == 1
+        assert found.counts == alone.counts and found.skipped == alone.skipped and missing == lost == 1
         # rfid is in the hundreds, of float32 features from batches of other sizes: the relative tolerance is for it
-        assert found['heldout'] == pytest.approx(alone['heldout'], rel=1e-6, abs=1e-6) and samples == pytest.approx(frames)
+        assert found.sets['heldout'] == pytest.approx(alone.sets['heldout'], rel=1e-6, abs=1e-6)
+        assert samples == pytest.approx(frames)
 
 
 def test_training_steps(two):

@@ -2,6 +2,8 @@
 
 Imported by fresh processes, so nothing of pytest here.
 """
+from dataclasses import replace
+
 import torch
 
 from dtbox.errors import Diverged
@@ -107,7 +109,7 @@ def protocol_metrics(rank, world):
     for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
         evaluator.update(take(batch, index, 11), take(outputs, index, 11))
     evaluator.lose([f'lost on rank {rank}'] if rank == world - 1 else [])
-    return {k: v for k, v in evaluator.results().items() if k != 'missing'}, len(evaluator.results()['missing']), evaluator.samples()['video_psnr']
+    return replace(evaluator.results(), missing=[]), len(evaluator.results().missing), evaluator.samples()['video_psnr']
 
 
 def small_model(parts=None, **rest):

@@ -53,14 +53,14 @@ def test_means_are_the_scores(make, context):
     for name in ('concepts', 'variants'):
         mine = samples['sets'] == name
         for score in PICTURES:
-            assert samples[score][mine].mean() == pytest.approx(results[name][score], abs=1e-12)
+            assert samples[score][mine].mean() == pytest.approx(results.sets[name][score], abs=1e-12)
         for side in ('teacher', 'tokens'):
-            assert samples[f'zeroshot/{side}'][mine].mean() == pytest.approx(results[name][f'zeroshot_top1/{side}'])
+            assert samples[f'zeroshot/{side}'][mine].mean() == pytest.approx(results.sets[name][f'zeroshot_top1/{side}'])
             for way in ('t2i', 'i2t'):
                 place = samples[f'{way}/{side}'][samples[f'{way}/sets'] == name]
-                assert [(place < k).mean() for k in (1, 5)] == pytest.approx([results[name][f'{way}_r{k}/{side}'] for k in (1, 5)])
+                assert [(place < k).mean() for k in (1, 5)] == pytest.approx([results.sets[name][f'{way}_r{k}/{side}'] for k in (1, 5)])
     for score in PICTURES:
-        assert samples[score].mean() == pytest.approx(results['all'][score], abs=1e-12)
+        assert samples[score].mean() == pytest.approx(results.sets['all'][score], abs=1e-12)
 
 
 @pytest.mark.parametrize('first', [range(0), [0, 4, 9], range(11)])

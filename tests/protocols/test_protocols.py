@@ -10,8 +10,7 @@ from PIL import Image
 from dtbox.apis.tiles import reconstruct_tiled, starts
 from dtbox.config import load_config
 from dtbox.errors import InputError
-from dtbox.evaluation.stamps import called, split_name, stamp_of
-from dtbox.protocols.measure import seen_by
+from dtbox.evaluation.results import Results
 from tests.format_data import coco_captions, coco_objects, colour_video, frame_folder, imagenet, karpathy
 from tests.shard_data import write_set
 from tools.test import main
@@ -64,14 +63,13 @@ def test_imagenet(text_run, tmp_path, capsys):
 def test_stamps_tell_settings_and_data_apart(text_run, tmp_path):
     def stamp(root, *options):
         found = measured(text_run, tmp_path, ['codes'], 'imagenet', f'data_root={root}', *options)
-        return stamp_of('usage@codes/pixel', found['protocols'])
+        return tuple(Results.from_dict(found).stamp('usage@codes/pixel').split('-'))
     one, two = imagenet(tmp_path / 'one', 1), imagenet(tmp_path / 'two', 2)
     first = stamp(one)
     assert stamp(one) == first and stamp(two)[0] == first[0] and stamp(two)[1] != first[1]
     assert stamp(one, 'resize=squash')[1] != first[1]
     other = stamp(one, 'protocol.metrics=[dict(type="CodeUsage")]')
     assert other[0] != first[0] and other[1] == first[1]
-    assert called('a/b/c', 'P') == 'a@P/b/c' and split_name('a@P/b/c') == ('a/b/c', 'P') and split_name('psnr/stderr') == ('psnr/stderr', '')
 
 
 @pytest.mark.parametrize('data, make, counts', [
@@ -109,7 +107,8 @@ def test_objects(text_run, tmp_path, protocol, data, lvis, capsys):
     assert any('annotation 6' in line for line in found['missing'])
     folder = os.path.join(text_run, 'protocols', protocol)
     table = open(os.path.join(folder, 'regions_val.md')).read()
-    assert table.startswith('| inside | objects | PSNR [dB]') and '| background |' in table and table.strip() in capsys.readouterr().out
+    assert table.startswith('| inside | masks | PSNR [dB] | L1 | category top-1, tokens [%] | category top-1, teacher [%] |\n')
+    assert '| background |' in table and table.strip() in capsys.readouterr().out
     assert Image.open(os.path.join(folder, 'worst_objects_val.png')).width > 400
 
 
@@ -139,7 +138,7 @@ def test_resolution(text_run, tmp_path):
     found = measured(text_run, tmp_path, ['codes', 'resolution'], 'imagenet', f'data_root={root}', 'protocol.sizes=64,96', 'protocol.limit=2')
     scores = found['all']
     assert {name: stamp['counts']['all'] for name, stamp in found['protocols'].items()} == dict(codes=4, resolution=2) and found['counts']['all'] == 4
-    assert seen_by(found, 'codes')['counts'] == {'val': 4, 'all': 4}
+    assert Results.from_dict(found).of_protocol('codes').counts == {'val': 4, 'all': 4}
     assert scores['psnr@resolution/resize/64'] == pytest.approx(scores['psnr@resolution/tiles/64'], abs=1e-3)
     assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb') for way in ('resize', 'tiles')} <= set(scores)
     folder = os.path.join(text_run, 'protocols', 'resolution')

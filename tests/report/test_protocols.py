@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from dtbox.ablation.folder import _metrics
 from dtbox.errors import InputError
-from dtbox.report.metric_names import kind_of, label, lower_is_better
+from dtbox.evaluation.results import Results
+from dtbox.report.metric_names import label
 from dtbox.report.trials import read
 from tests.report.synthetic import edit_rows, write_grid
 
@@ -54,9 +54,8 @@ def test_results_of_protocols_are_read_beside_metrics(tmp_path):
         read([a, b])
     found = read([a, b], metrics=['all/psnr'])
     assert found.trials[1].metrics['val/psnr@reconstruction'] == 31 and found.trials[0].metrics['val/psnr@reconstruction'] == 30
-    assert label('val/psnr@reconstruction') == 'PSNR [dB] (reconstruction) (val)'
-    assert label('val/zeroshot_top1@zeroshot/tokens') == 'zero-shot top-1, tokens (zeroshot) (val) [%]'
-    assert lower_is_better('val/rfid@rfid_clean') and kind_of('val/rfid@rfid_clean') == 'reconstruction'
+    assert label(found.describe('val/psnr@reconstruction')) == 'PSNR [dB] (reconstruction) (val)'
+    assert label(found.describe('val/zeroshot_top1@zeroshot/tokens')) == 'zero-shot top-1, tokens (zeroshot) (val) [%]'
 
 
 def test_grids(tmp_path):
@@ -82,4 +81,4 @@ def test_grids(tmp_path):
 
 def test_the_row_of_a_trial_bears_the_stamp(tmp_path):
     folder = run_folder(tmp_path / 'a', 20.0, stamp())
-    assert _metrics(os.path.join(folder, 'metrics.json')) == {'protocol': 's-d', 'all/psnr': 20.0}
+    assert Results.read(os.path.join(folder, 'metrics.json')).row() == {'protocol': 's-d', 'all/psnr': 20.0}

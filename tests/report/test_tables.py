@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from dtbox.evaluation import Infos
 from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.pairs import Samples
@@ -99,8 +100,9 @@ def test_tables_of_a_grid(grid):
 
 
 @pytest.mark.parametrize('metric, value, better', [('all/psnr', 1.0, True), ('all/l1', 1.0, False), ('all/ssim', -1.0, False),
-                                                   ('all/l1', 0.05, None)])
+                                                   ('all/l1', 0.05, None), ('all/mine', 1.0, None), ('a/flicker', 1.0, False)])
 def test_better_is_less_for_errors(metric, value, better):
-    assert scores._difference(Difference(value, 0.1, 1, 9), metric, 1).better is None  # one seed says nothing of others
-    assert scores._difference(Difference(value, 0.1, 2, 9), metric, 3).text.endswith('(n 2)')
-    assert scores._difference(Difference(value, 0.1, 2, 9), metric, 2).better is better
+    described = Infos().describe(metric)
+    assert scores._difference(Difference(value, 0.1, 1, 9), described, 1).better is None  # one seed says nothing of others
+    assert scores._difference(Difference(value, 0.1, 2, 9), described, 3).text.endswith('(n 2)')
+    assert scores._difference(Difference(value, 0.1, 2, 9), described, 2).better is better

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from dtbox.ablation.columns import FACTS
 from dtbox.errors import InputError
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.metric_names import FACTS, factor_of, headline, kind_of, label, lower_is_better, order_of, shown
+from dtbox.report.metric_names import headline, label, shown
 from dtbox.report.run_files import last_lines, rows_of
 from dtbox.report.trials import read
 
@@ -168,18 +169,16 @@ def test_last_lines(grid, tmp_path):
     assert last_lines(tmp_path) == ['a line'] and rows_of(tmp_path / 'none.jsonl') == []
 
 
-def test_what_metrics_mean():
-    less = ['all/l1', 'a/frechet_teacher', 'a/token_mse', 'all/dead/pixel/depth0', 'a/rfid', 'a/small/LPIPS']
-    more = ['all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'all/usage/l1', 'a/mine']
-    assert all(map(lower_is_better, less)) and not any(map(lower_is_better, more))
-    assert [kind_of(m) for m in ('a/psnr', 'a/kept', 'a/dead/x', 'a/mine')] == ['reconstruction', 'semantics', 'codes', 'other']
-    assert label('all/psnr', ['a', 'b']) == 'PSNR [dB]' and label('a/psnr', ['a', 'b']) == 'PSNR [dB] (a)' and label('a/psnr', ['a']) == 'PSNR [dB]'
-    assert label('a/i2t_r5/tokens', ['a', 'b']) == 'image to text R@5, tokens (a) [%]' and label('seconds') == 'time [s]'
-    assert label('all/kept', share='points') == 'mean R@1 kept by tokens [points]'
-    assert [factor_of(m) for m in ('a/kept', 'a/psnr', 'bits')] == [100, 1, 1]
-    names = ['a/usage/x/depth1', 'a/dead/x', 'a/usage/x', 'a/t2i_r10/tokens', 'a/mine', 'a/t2i_r5/tokens', 'a/ssim', 'a/psnr']
-    assert sorted(names, key=order_of) == ['a/psnr', 'a/ssim', 'a/t2i_r5/tokens', 'a/t2i_r10/tokens', 'a/mine', 'a/usage/x', 'a/dead/x',
-                                           'a/usage/x/depth1']
+EMPTY = Experiment('', '', {}, [], {}, [], None)
+
+
+def test_labels_name_the_set_where_there_are_several():
+    describe = EMPTY.describe
+    assert label(describe('all/psnr'), ['a', 'b']) == label(describe('a/psnr'), ['a']) == 'PSNR [dB]'
+    assert label(describe('a/psnr'), ['a', 'b']) == 'PSNR [dB] (a)'
+    assert label(describe('a/i2t_r5/tokens'), ['a', 'b']) == 'image to text R@5, tokens (a) [%]'
+    assert label(describe('all/kept'), percent='points') == 'mean R@1 kept by tokens [points]'
+    assert label(describe('seconds')) == 'time [s]' and describe('seconds').lower and describe('bits').lower is None
 
 
 @pytest.mark.parametrize('metric, value, half, text', [
@@ -187,18 +186,25 @@ def test_what_metrics_mean():
     ('seconds', 1234.5, None, '1,234'), ('a/mine', 0.384, 0.0034212, '0.3840 ± 0.0034'), ('a/mine', 0.23, 3.853e-17, '0.2300 ± 0.0000'),
     ('a/mine', 123456.0, 12.3, '123456 ± 12'), ('a/mine', 1.5e-7, 2e-8, '1.500e−07 ± 2.000e−08'), ('a/mine', 0.0, 0.0, '0.000 ± 0.000')])
 def test_numbers_for_people(metric, value, half, text):
-    assert shown(metric, value, half) == text
+    assert shown(EMPTY.describe(metric), value, half) == text
 
 
 def test_a_difference_shows_the_digits_of_its_interval():
-    assert shown('a/mine', 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
-    assert shown('a/mine', 0.012341, None, '+', difference=True) == '+0.01234' and shown('all/psnr', 0.5, 1.0, '+', True) == '+0.50 ± 1.00'
+    mine, psnr = EMPTY.describe('a/mine'), EMPTY.describe('all/psnr')
+    assert shown(mine, 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
+    assert shown(mine, 0.012341, None, '+', difference=True) == '+0.01234' and shown(psnr, 0.5, 1.0, '+', True) == '+0.50 ± 1.00'
+
+
+def headline_of(asked, present):
+    """Headline of an experiment whose one trial has measured `present`."""
+    trial = Trial('t', 't', 'done', '', ('t',), 0, metrics=dict.fromkeys(present, 1.0))
+    return headline(Experiment('', '', {}, [trial], {}, asked, None))
 
 
 def test_headline_metrics():
     present = ['a/psnr', 'a/psnr/stderr', 'a/t2i_r1/tokens', 'all/psnr', 'all/ssim', 'all/token_cosine', 'all/usage/x', 'all/usage/x/depth0', 'b/l1']
-    assert headline([], present, ['a', 'b']) == (['all/psnr', 'all/token_cosine', 'all/ssim', 'a/t2i_r1/tokens', 'all/usage/x', 'a/psnr'], [])
+    assert headline_of([], present) == (['all/psnr', 'all/token_cosine', 'all/ssim', 'a/t2i_r1/tokens', 'all/usage/x', 'a/psnr'], [])
     many = [f'{part}/{m}' for part in ('all', 'a', 'b') for m in ('t2i_r1/tokens', 'i2t_r1/tokens', 'pooled_cosine', 'token_cosine', 'psnr')]
-    assert headline([], many, ['a', 'b'])[0][:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
-    assert headline(['all/ssim', 'all/none'], present, ['a']) == (['all/ssim'], ['all/none'])
-    assert headline([], ['all/mine'], []) == (['all/mine'], [])
+    assert headline_of([], many)[0][:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
+    assert headline_of(['all/ssim', 'all/none'], present) == (['all/ssim'], ['all/none'])
+    assert headline_of([], ['all/mine']) == (['all/mine'], [])
