@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.evaluation.info import Infos
 from dtbox.evaluation.probes import Bank
 from dtbox.extend import load_plugins
 from dtbox.registry import METRICS
@@ -145,6 +146,14 @@ def values(subject: MetricSubject) -> None:
     require_values(prefixed.compute(), {f'mine/{name}': value for name, value in computed.items()}, 'values with the prefix `mine`')
 
 
+def description(subject: MetricSubject) -> None:
+    """`info` describes every value: tables, reports and grids know its label, format and direction."""
+    metric = subject.build(prefix='mine')
+    infos = Infos(metric.infos())
+    for name in subject.measure(COUNT, metric=metric).compute():
+        require(infos.knows(name), f'no MetricInfo of `info` describes the value `{name.removeprefix("mine/")}`.')
+
+
 def streaming(subject: MetricSubject) -> None:
     """Several batches, one of a single image among them, give what one batch gives."""
     want = subject.measured().compute()
@@ -257,4 +266,4 @@ def two_ranks(subject: MetricSubject) -> None:
 
 
 METRIC = Contract('metric', 'metrics', MetricSubject, by_name(
-    values, streaming, merge, fresh, missing_parts, samples, no_gradient, two_ranks))
+    values, description, streaming, merge, fresh, missing_parts, samples, no_gradient, two_ranks))

@@ -16,6 +16,12 @@ class SpacesInNames(PSNR):
         return {f'my {name}': value for name, value in super().values().items()}
 
 
+@breaks('description')
+class DescribesAnother(PSNR):
+    def values(self):
+        return dict(super().values(), brightness=1.0)
+
+
 @breaks('streaming')
 class MeanOfBatches(PSNR):
     """Every batch counts the same, whatever its size."""

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox.datasets.base import PairDataset
-from dtbox.evaluation import Metric
+from dtbox.evaluation import Metric, MetricInfo
 from dtbox.registry import DATASETS, HOOKS, METRICS, MODELS
 from dtbox.structures import Batch
 from dtbox.training.parallel import sync_gradients
@@ -101,6 +101,7 @@ class RandomImages(PairDataset):
 @METRICS.register_module()
 class Accuracy(Metric):
     """Share of right classes."""
+    info = [MetricInfo('accuracy', 'accuracy', format='.1%', direction='higher')]
     requires = ('logits', 'batch.labels')
 
     def update(self, batch: Batch, outputs: Predictions) -> None:
@@ -109,7 +110,7 @@ class Accuracy(Metric):
 
     def values(self) -> dict[str, float]:
         """Return the share."""
-        return dict(accuracy=self.state['right'].item() / self.state['pictures'].item())
+        return dict(accuracy=self.state['right'].item() / self.count)
 
 
 @HOOKS.register_module()
