@@ -16,14 +16,13 @@ model = dict(
     discriminator=None, adversarial=None)
 
 train_dataloader = dict(dataset=dict(
-    _delete_=True, type='CIFAR10', data_root='${data_root}', split='train', download='${download}',
+    type='CIFAR10', data_root='${data_root}', split='train', download='${download}',
     pipeline=[dict(type='RandomResizedCrop', size='${image_size}', scale=(0.8, 1.0)), dict(type='RandomFlip'), dict(type='PackImage')]))
 # the first 200 of each class: enough for scores to a percent, and a fifth of the time
 val_dataloader = dict(dataset=dict(
-    _delete_=True, type='CIFAR10', data_root='${data_root}', split='heldout', download='${download}', limit=2000,
+    type='CIFAR10', data_root='${data_root}', split='heldout', download='${download}', limit=2000,
     pipeline=[dict(type='ResizeCrop', size='${image_size}'), dict(type='PackImage')]))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='TokenCosine'),
-                 dict(type='ZeroShot', templates=['a photo of a {}'], ks=(1,)), dict(type='CodeUsage')]
+val_evaluator = dict(
+    l1=None, frechet=None, retrieval=None, zeroshot=dict(templates=['a photo of a {}'], ks=(1,)))
 
 optim_wrapper = dict(discriminator=None)
-tiny = {'_delete_': True, 'batch_size': 4, 'max_iters': 2}

@@ -7,4 +7,4 @@ Two busy CPU cores, 4 minutes, 1.6 GB: PSNR 20.66 dB, SSIM 0.673, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(_delete_=True, type='FSQ', levels=[4, 4, 4, 4, 4, 4, 4, 4])
+quantizer = dict(type='FSQ', levels=[4, 4, 4, 4, 4, 4, 4, 4])

@@ -7,4 +7,4 @@ Two busy CPU cores, 5 minutes, 1.6 GB: PSNR 20.29 dB, SSIM 0.666, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(_delete_=True, type='VQ', size=1024, dim=16)
+quantizer = dict(type='VQ', size=1024, dim=16)

@@ -10,15 +10,15 @@ Two busy CPU cores, 8 minutes, 1.5 GB: PSNR 19.99 dB, SSIM 0.639, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(_delete_=True, type='BSQ', dim=32)
+quantizer = dict(type='BSQ', dim=32)
 
 model = dict(
     tokenizer=dict(
-        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', reinject=7)),
+        vocabularies=dict(
+            pixel=None, semantic=None,
+            unified=dict(taps=7, quantizer='${quantizer}', reinject=7)),
         decoder=dict(reads=['unified'])),
     losses=dict(semantic=None, pooled=None, quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
 
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
-                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
-hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=100)]
+val_evaluator = dict(token_cosine=dict(vocabulary='unified'))
+hooks = dict(log=dict(show=('l2', 'contrastive')))

@@ -7,4 +7,4 @@ Two busy CPU cores, 4 minutes, 1.4 GB: PSNR 21.58 dB, SSIM 0.698.
 """
 _base_ = ['./vqgan.py']
 
-quantizer = dict(_delete_=True, type='RQ', size=1024, dim=32, depth=4)
+quantizer = dict(type='RQ', size=1024, dim=32, depth=4)

@@ -30,14 +30,18 @@ model = dict(
 
 train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='RandomResizedCrop', size='${image_size}', scale=(0.7, 1.0)), dict(type='RandomFlip'), dict(type='PackImage')]))
-val_evaluator = [dict(type='ZeroShot', templates=['a photo of a {}'], ks=(1,))]
+val_evaluator = dict(
+    zeroshot=dict(type='ZeroShot', templates=['a photo of a {}'], ks=(1,)))
 
 optim_wrapper = dict(generator=dict(
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0),
     freeze=['text.words.*', 'text.positions', 'text.blocks.*', 'text.norm.*', 'text.proj.*'], groups={'text.logit_*': dict(lr_mult=2)}))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}', val_interval=1000)
-hooks = [dict(type='Log', interval=50, show=('contrastive',)), dict(type='Checkpoint', interval=250), dict(type='Results'),
-         dict(type='Images', interval=0)]
+hooks = dict(
+    log=dict(type='Log', interval=50, show=('contrastive',)),
+    checkpoint=dict(type='Checkpoint', interval=250),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=0))
 seed = 0
-tiny = {'batch_size': 4, 'max_iters': 2}
+tiny = dict(batch_size=4, max_iters=2)

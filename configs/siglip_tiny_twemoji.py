@@ -27,7 +27,9 @@ model = dict(
 # mostly white backgrounds, as in evaluation: colourful ones are what the towers would otherwise learn first
 train_dataloader = dict(dataset=dict(twemoji=dict(aliases=True, pipeline=[
     dict(type='EmojiAugment', size='${image_size}', plain=0.8), dict(type='PackImage')])))
-val_evaluator = [dict(type='Retrieval'), dict(type='ZeroShot')]
+val_evaluator = dict(
+    retrieval=dict(type='Retrieval'),
+    zeroshot=dict(type='ZeroShot'))
 
 optim_wrapper = dict(generator=dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0),
@@ -35,7 +37,10 @@ optim_wrapper = dict(generator=dict(
     groups={'text.logit_*': dict(lr_mult=10)}))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}', val_interval=300)
-hooks = [dict(type='Log', interval=20, show=('contrastive',)), dict(type='Checkpoint', interval=100), dict(type='Results'),
-         dict(type='Images', interval=0)]
+hooks = dict(
+    log=dict(type='Log', interval=20, show=('contrastive',)),
+    checkpoint=dict(type='Checkpoint', interval=100),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=0))
 seed = 0
-tiny = {'batch_size': 4, 'max_iters': 2}
+tiny = dict(batch_size=4, max_iters=2)

@@ -10,7 +10,7 @@ Two busy CPU cores, 6 minutes, 1.7 GB: PSNR 17.41 dB, SSIM 0.468, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(_delete_=True, type='JointVQ', size=1024, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
+quantizer = dict(type='JointVQ', size=1024, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
 
 model = dict(tokenizer=dict(
     encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,), stem=2)),
@@ -19,4 +19,4 @@ model = dict(tokenizer=dict(
         pixel=dict(taps='cnn:4', quantizer='joint', projection=dict(type='LinearProjection', norm=False)),
         semantic=dict(taps='trunk:7', quantizer='joint'))))
 
-optim_wrapper = dict(generator=dict(groups=dict(_delete_=True, **{'encoders.trunk.*': dict(lr_mult=0.3)})))
+optim_wrapper = dict(generator=dict(groups={'encoders.*': None, 'encoders.trunk.*': dict(lr_mult=0.3)}))

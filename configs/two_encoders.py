@@ -15,4 +15,4 @@ model = dict(tokenizer=dict(
         pixel=dict(taps='cnn:4', projection=dict(type='LinearProjection', norm=False)),
         semantic=dict(taps='trunk:7'))))
 
-optim_wrapper = dict(generator=dict(groups=dict(_delete_=True, **{'encoders.trunk.*': dict(lr_mult=0.3)})))
+optim_wrapper = dict(generator=dict(groups={'encoders.*': None, 'encoders.trunk.*': dict(lr_mult=0.3)}))

@@ -14,11 +14,11 @@ quantizer = dict(dim=128)
 
 model = dict(
     tokenizer=dict(
-        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
+        vocabularies=dict(
+            pixel=None, semantic=None,
+            unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
         decoder=dict(reads=['unified'])),
     losses=dict(semantic=None, pooled=None, contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))
 
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
-                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
-hooks = [dict(type='Log', interval=20, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=100), dict(type='Results'), dict(type='Images', interval=100)]
+val_evaluator = dict(token_cosine=dict(vocabulary='unified'))
+hooks = dict(log=dict(show=('l2', 'contrastive')))

@@ -13,9 +13,10 @@ quantizer = dict(dim=128)
 
 model = dict(
     tokenizer=dict(
-        vocabularies=dict(_delete_=True, unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
+        vocabularies=dict(
+            pixel=None, semantic=None,
+            unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
         decoder=dict(reads=['unified'])),
     losses=dict(semantic=dict(vocabulary='unified')))
 
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'),
-                 dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'), dict(type='ZeroShot'), dict(type='CodeUsage')]
+val_evaluator = dict(token_cosine=dict(vocabulary='unified'))

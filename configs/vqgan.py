@@ -36,14 +36,23 @@ model = dict(
 
 train_dataloader = dict(dataset=dict(twemoji=dict(pipeline=[
     dict(type='EmojiAugment', size='${image_size}', plain=0.6), dict(type='PackImage')])))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='FrechetDistance'), dict(type='CodeUsage')]
+val_evaluator = dict(
+    psnr=dict(type='PSNR'),
+    ssim=dict(type='SSIM'),
+    l1=dict(type='L1'),
+    frechet=dict(type='FrechetDistance'),
+    code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(
     generator=dict(optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=1e-4), clip_grad=dict(max_norm=1.0)),
     discriminator=dict(optimizer=dict(type='Adam', lr=1e-4, betas=(0.5, 0.9))))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
-hooks = [dict(type='Log', interval=20, show=('l2',)), dict(type='CodebookHealth', interval=20), dict(type='Checkpoint', interval=100),
-         dict(type='Results'), dict(type='Images', interval=100)]
+hooks = dict(
+    log=dict(type='Log', interval=20, show=('l2',)),
+    codebook_health=dict(type='CodebookHealth', interval=20),
+    checkpoint=dict(type='Checkpoint', interval=100),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=100))
 seed = 0
-tiny = {'batch_size': 4, 'max_iters': 2, 'model.adversarial.start': 1}
+tiny = dict(batch_size=4, max_iters=2, model=dict(adversarial=dict(start=1)))

@@ -132,8 +132,9 @@ class Darkness(Loss):
 class OtherFolder(ImageFolder):
     """A folder of pictures."""
 '''
-OPTIONS = {'train_cfg.max_iters': 2, 'hooks': [dict(type='Checkpoint', interval=1), dict(type='Results'), dict(type='Witness')],
-           'val_evaluator': [dict(type='PSNR'), dict(type='Brightness')], 'quantizer': dict(type='Signs', dim=8),
+OPTIONS = {'train_cfg.max_iters': 2,
+           'hooks': dict(log=None, images=None, checkpoint=dict(interval=1), witness=dict(type='Witness')),
+           'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR'), brightness=dict(type='Brightness')), 'quantizer': dict(type='Signs', dim=8),
            'model.losses.darkness': dict(type='Darkness'), 'train_dataloader.dataset.type': 'OtherFolder'}
 
 
@@ -258,7 +259,7 @@ def test_resuming_with_a_changed_plugin(copy, made, tiny_config, capsys, clean):
 
 
 def test_resuming_without_the_plugin(copy, tiny_config, capsys):
-    options = ['train_cfg.max_iters=3', 'hooks=[]', 'val_evaluator=[]', 'val_dataloader=None']
+    options = ['train_cfg.max_iters=3', 'hooks=None', 'val_evaluator=None', 'val_dataloader=None']
     error = fails(train, [str(tiny_config), '--work-dir', str(copy / 'run'), '--resume', '--cfg-options', *options], capsys)
     assert re.search(r'checkpoint\.pth was trained with the plugin mine, version 2\.0, hash \w{16}, which this run does not load\. It was /\S+/mine; '
                      r'give it with --plugin.*--accept-plugin-change', error)
@@ -283,8 +284,9 @@ def test_installed_packages_are_recorded_where_they_are_used(clean, tiny_config,
     install(tmp_path, 'signs-pkg', {'signs': 'signs_pkg'})
     install(tmp_path, 'unused-pkg', {'heads': 'unused_pkg'})
     monkeypatch.syspath_prepend(tmp_path)
-    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': [dict(type='Checkpoint', interval=1)],
-               'val_dataloader': None, 'val_evaluator': []}
+    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1,
+               'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=1)),
+               'val_dataloader': None, 'val_evaluator': None}
     Runner.from_config(load_config(tiny_config, options), work_dir=str(tmp_path / 'run')).train()
     record, = json.loads((tmp_path / 'run' / 'plugins.json').read_text())
     assert (record['kind'], record['name'], record['package'], record['version']) == ('installed', 'signs_pkg', 'signs-pkg', '3.1')
@@ -302,7 +304,7 @@ def test_installed_packages_are_recorded_where_they_are_used(clean, tiny_config,
 def test_plugins_loaded_from_python_are_named_by_the_run(clean, tiny_config, tmp_path):
     dtbox.extend.load_plugins(write(tmp_path / 'signs.py', SIGN.format(name='Signs')))
     dtbox.extend.load_plugins(write(tmp_path / 'unused.py', HEAD.format(name='Unused')))
-    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': [], 'val_dataloader': None, 'val_evaluator': []}
+    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': None, 'val_dataloader': None, 'val_evaluator': None}
     Runner.from_config(load_config(tiny_config, options), work_dir=str(tmp_path / 'run'))
     assert f"plugins = ['{tmp_path}/signs.py']" in (tmp_path / 'run' / 'config.py').read_text()
 

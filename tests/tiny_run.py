@@ -27,14 +27,16 @@ train_dataloader = dict(batch_size=4, dataset=dict(
 val_dataloader = dict(batch_size=4, dataset=dict(
     type='ImageFolder', data_root='${{data_root}}', split='heldout',
     pipeline=[dict(type='ResizeCrop', size='${{image_size}}'), dict(type='PackImage')]))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='FrechetDistance'), dict(type='TokenCosine'), dict(type='Retrieval'),
-                 dict(type='CodeUsage')]
+val_evaluator = dict(
+    psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), frechet=dict(type='FrechetDistance'), token_cosine=dict(type='TokenCosine'),
+    retrieval=dict(type='Retrieval'), code_usage=dict(type='CodeUsage'))
 optim_wrapper = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0)),
                      discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total=6))
 train_cfg = dict(max_iters=6)
-hooks = [dict(type='Log', interval=2), dict(type='Checkpoint', interval=6), dict(type='Results'),
-         dict(type='Images', interval=3, count=4, per_set=6)]
+hooks = dict(
+    log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=6), results=dict(type='Results'),
+    images=dict(type='Images', interval=3, count=4, per_set=6))
 seed = 0
 '''
 

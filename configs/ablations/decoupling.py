@@ -22,11 +22,11 @@ _behind = 'encoders.trunk.trunk.'  # blocks count from 0: [2-6] are the layers 3
 
 
 def _one_deep(quantizer):
-    return {_V: dict(semantic=dict(taps=7, quantizer=quantizer, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic']}
+    return {_V: dict(pixel=None, semantic=dict(quantizer=quantizer)), 'model.tokenizer.decoder.reads': ['semantic']}
 
 
 def _one_shallow(quantizer):  # what it re-injects takes the place of what the layers 3 to 7 give: those stay as they are
-    return {_V: dict(semantic=dict(taps=_shallow, quantizer=quantizer, reinject=7)), 'model.tokenizer.decoder.reads': ['semantic'],
+    return {_V: dict(pixel=None, semantic=dict(taps=_shallow, quantizer=quantizer)), 'model.tokenizer.decoder.reads': ['semantic'],
             _FREEZE: ['text.*', _behind + 'blocks.[2-6].*']}
 
 
@@ -34,9 +34,9 @@ axes = dict(codebooks=dict(variants=dict(
     one_deep=_one_deep(_one), one_shallow=_one_shallow(_one),
     two_same_layer={_V + '.pixel.taps': 7},
     two_hierarchical={},
-    pixel_alone={_V: dict(pixel=dict(taps=_shallow, quantizer='${quantizer}')), _L + '.semantic': None, _L + '.pooled': None,
+    pixel_alone={_V + '.semantic': None, _L + '.semantic': None, _L + '.pooled': None,
                  'model.tokenizer.head': None, _FREEZE: ['text.*', _behind + 'blocks.[2-7].*', _behind + 'norm.*', _behind + 'attn_pool.*']},
-    semantic_alone={_V: dict(semantic=dict(taps=7, quantizer='${quantizer}', reinject=7)), _L + '.pixels': None, _L + '.perceptual': None,
+    semantic_alone={_V + '.pixel': None, _L + '.pixels': None, _L + '.perceptual': None,
                     'model.tokenizer.decoder': None},
     one_deep_40=_one_deep(_half), one_shallow_40=_one_shallow(_half))))
 seeds = [0, 1, 2]

@@ -46,7 +46,12 @@ model = dict(
     # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the first epoch; weight in 0.3..10
     adversarial=dict(type='AdversarialLoss', kind='leaky_hinge', start='${gan_start}', weight=0.75, adaptive=(0.3, 10.0),
                      against=('l2', 'lpips'), discriminator_weight=1.0, later=(39063, 0.75)))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='TokenCosine'), dict(type='CodeUsage')]
+val_evaluator = dict(
+    psnr=dict(type='PSNR'),
+    ssim=dict(type='SSIM'),
+    l1=dict(type='L1'),
+    token_cosine=dict(type='TokenCosine'),
+    code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(
     generator=dict(optimizer=dict(type='AdamW', lr=7.2e-5, betas=(0.5, 0.9), eps=1e-8, weight_decay=1e-4)),  # release: no decay on vectors
@@ -57,11 +62,15 @@ param_scheduler = dict(
     discriminator=dict(type='WarmupCosineLR', total=781260, warmup=19532, floor=4e-5 / 7.2e-5, zero=True))
 train_cfg = dict(max_iters='${max_iters}', val_interval=39063, tolerate=10)
 amp = 'bfloat16'  # release: amp_bf16
-hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=100),
-         dict(type='DiscriminatorHealth', interval=100), dict(type='Checkpoint', interval=2000), dict(type='Results'),
-         dict(type='Images', interval=10000)]
+hooks = dict(
+    log=dict(type='Log', interval=100, show=('l2', 'semantic_tokens')),
+    codebook_health=dict(type='CodebookHealth', interval=100),
+    discriminator_health=dict(type='DiscriminatorHealth', interval=100),
+    checkpoint=dict(type='Checkpoint', interval=2000),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=10000))
 seed = 0
-tiny = {'siglip': None, 'encoder.vision': dict(hidden_size=64, intermediate_size=96, num_attention_heads=4), 'batch_size': 2, 'max_iters': 2,
-        'quantizer.size': 32, 'quantizer.depth': 2, 'num_workers': 0, 'amp': None, 'gan_start': 1,
-        'image_size': 112, 'model.tokenizer.decoder.latent_size': (7, 7), 'model.tokenizer.decoder.channels': 32,
-        'model.tokenizer.decoder.latent_channels': 32, 'model.tokenizer.decoder.blocks': 1}
+tiny = dict(
+    siglip=None, encoder=dict(vision=dict(hidden_size=64, intermediate_size=96, num_attention_heads=4)),
+    batch_size=2, max_iters=2, num_workers=0, amp=None, gan_start=1, image_size=112, quantizer=dict(size=32, depth=2),
+    model=dict(tokenizer=dict(decoder=dict(latent_size=(7, 7), channels=32, latent_channels=32, blocks=1))))

@@ -18,6 +18,5 @@ optim_wrapper = dict(
                 'encoders.trunk.trunk.blocks.1[0-9].*', 'encoders.trunk.trunk.blocks.2[0-5].*']),  # release: embeddings and blocks 1 to 26
     discriminator=None)
 param_scheduler = dict(generator=dict(warmup=100000), discriminator=None)  # older scripts
-hooks = [dict(type='Log', interval=100, show=('l2', 'semantic_pooled')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]  # no discriminator to watch
-tiny = {'model.teacher.trunk_sharing': 'auto'}  # random weights: student and teacher differ
+hooks = dict(log=dict(show=('l2', 'semantic_pooled')), discriminator_health=None)
+tiny = dict(model=dict(teacher=dict(trunk_sharing='auto')))  # random weights: student and teacher differ

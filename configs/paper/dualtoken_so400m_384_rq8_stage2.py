@@ -18,5 +18,4 @@ optim_wrapper = dict(
                            'vocabularies.pixel.*', 'decoder.*']),  # release: embeddings, blocks 1 to 4, pixel projections, decoder
     discriminator=None)
 param_scheduler = dict(discriminator=None)
-hooks = [dict(type='Log', interval=100, show=('semantic_tokens', 'semantic_pooled')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]  # no discriminator to watch
+hooks = dict(log=dict(show=('semantic_tokens', 'semantic_pooled')), discriminator_health=None)

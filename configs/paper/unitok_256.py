@@ -38,7 +38,12 @@ model = dict(
     adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', ramp=75000, weight=0.4,  # release: ramp 0.03 epochs
                      adaptive=(0.015, 1e4),
                      against=('l2', 'lpips')))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='Retrieval'), dict(type='CodeUsage')]
+val_evaluator = dict(
+    psnr=dict(type='PSNR'),
+    ssim=dict(type='SSIM'),
+    l1=dict(type='L1'),
+    retrieval=dict(type='Retrieval'),
+    code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(
     # release: lr 5e-4, weight decay 0.02, clip 10; ViTamin's own norm and the sigmoid loss's bias are not used
@@ -48,12 +53,16 @@ optim_wrapper = dict(
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.01, floor=0.1))  # release
 train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)
 amp = 'bfloat16'
-hooks = [dict(type='Log', interval=100, show=('l2', 'contrastive')), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=2000), dict(type='Results'), dict(type='Images', interval=10000)]
+hooks = dict(
+    log=dict(type='Log', interval=100, show=('l2', 'contrastive')),
+    codebook_health=dict(type='CodebookHealth', interval=100),
+    checkpoint=dict(type='Checkpoint', interval=2000),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=10000))
 seed = 0
-tiny = {'model.tokenizer.encoders.trunk.name': 'vitamin_small_224', 'model.tokenizer.encoders.trunk.model_args': dict(pos_embed='none', depth=2),
-        'model.tokenizer.vocabularies.unified.taps': 2, 'model.tokenizer.decoder.width': 64, 'model.tokenizer.decoder.depth': 1,
-        'model.tokenizer.decoder.heads': 4, 'model.tokenizer.decoder.refine_channels': 16, 'quantizer.size': 32, 'batch_size': 2, 'max_iters': 2,
-        'model.tokenizer.head.out_dim': 64, 'model.tokenizer.text.embed_dim': 64,
-        'model.tokenizer.text.text_cfg': dict(width=64, heads=4, layers=1),
-        'image_size': 64, 'num_workers': 0, 'amp': None, 'gan_start': 1}
+tiny = dict(
+    batch_size=2, max_iters=2, num_workers=0, amp=None, gan_start=1, image_size=64, quantizer=dict(size=32),
+    model=dict(tokenizer=dict(
+        encoders=dict(trunk=dict(name='vitamin_small_224', model_args=dict(drop_path_rate=0.0, depth=2))),
+        vocabularies=dict(unified=dict(taps=2)), decoder=dict(width=64, depth=1, heads=4, refine_channels=16),
+        head=dict(out_dim=64), text=dict(embed_dim=64, text_cfg=dict(width=64, heads=4, layers=1)))))

@@ -12,13 +12,16 @@ encoder = dict(name='google/siglip-so400m-patch14-384')
 quantizer = dict(dim=1152, depth=16)  # paper: the width of the trunk, depth 16 at 384 pixels
 model = dict(
     tokenizer=dict(
-        vocabularies=dict(_delete_=True, unified=dict(taps=26, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=26)),
+        vocabularies=dict(
+            pixel=None, semantic=None,
+            unified=dict(taps=26, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=26)),
         decoder=dict(reads=['unified'], post_quant=False),
         text=dict(type='SigLIPText', name='google/siglip-so400m-patch14-384', weights='${siglip}')),
     losses=dict(semantic=None, pooled=None, contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0), quantizers=dict(weight=1.0),
                 pixels=dict(weight=1.0)))
 optim_wrapper = dict(generator=dict(freeze=['text.tower.*']))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='TokenCosine', vocabulary='unified'), dict(type='Retrieval'),
-                 dict(type='CodeUsage')]
-tiny = {'quantizer.dim': 64, 'model.tokenizer.text.tokenizer': dict(type='OpenCLIPTokenizer', context_length=64),
-        'model.tokenizer.text.text': dict(hidden_size=64, intermediate_size=96, num_attention_heads=4, num_hidden_layers=1, vocab_size=49408)}
+val_evaluator = dict(token_cosine=dict(vocabulary='unified'), retrieval=dict(type='Retrieval'))
+tiny = dict(
+    quantizer=dict(dim=64), model=dict(tokenizer=dict(text=dict(
+        tokenizer=dict(type='OpenCLIPTokenizer', context_length=64),
+        text=dict(hidden_size=64, intermediate_size=96, num_attention_heads=4, num_hidden_layers=1, vocab_size=49408)))))

@@ -31,14 +31,23 @@ model = dict(
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
     discriminator=dict(type='PatchDiscriminator', width=64),
     adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.8, adaptive=(0.0, 1e4), against=('l1', 'lpips')))
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='CodeUsage')]
+val_evaluator = dict(
+    psnr=dict(type='PSNR'),
+    ssim=dict(type='SSIM'),
+    l1=dict(type='L1'),
+    code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(  # 4.5e-6 for each picture of a batch of 96
     generator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))),
     discriminator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))))
 train_cfg = dict(max_iters='${max_iters}', val_interval=50000, tolerate=10)
-hooks = [dict(type='Log', interval=100, show=('l1',)), dict(type='CodebookHealth', interval=100),
-         dict(type='Checkpoint', interval=5000), dict(type='Results'), dict(type='Images', interval=10000)]
+hooks = dict(
+    log=dict(type='Log', interval=100, show=('l1',)),
+    codebook_health=dict(type='CodebookHealth', interval=100),
+    checkpoint=dict(type='Checkpoint', interval=5000),
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=10000))
 seed = 0
-tiny = {'image_size': 64, 'model.tokenizer.encoders.cnn.channels': 32, 'model.tokenizer.decoder.channels': 32, 'quantizer.size': 32, 'batch_size': 2,
-        'max_iters': 2, 'num_workers': 0, 'gan_start': 1}
+tiny = dict(
+    batch_size=2, max_iters=2, num_workers=0, gan_start=1, image_size=64, quantizer=dict(size=32),
+    model=dict(tokenizer=dict(encoders=dict(cnn=dict(channels=32)), decoder=dict(channels=32))))

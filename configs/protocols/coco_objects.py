@@ -2,4 +2,6 @@
 
 Data: --data configs/_base_/datasets/coco_objects.py. Leaves a table and a picture of the worst objects.
 """
-protocol = dict(type='RegionScores', metrics=[dict(type='RegionError'), dict(type='RegionZeroShot', templates=['a photo of a {}'])])
+protocol = dict(type='RegionScores', metrics=dict(
+    region_error=dict(type='RegionError'),
+    region_zeroshot=dict(type='RegionZeroShot', templates=['a photo of a {}'])))

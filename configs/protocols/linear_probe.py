@@ -2,4 +2,4 @@
 
 Needs scikit-learn (the extra `probe`).
 """
-protocol = dict(type='Scores', metrics=[dict(type='LinearProbe', c=0.316)])
+protocol = dict(type='Scores', metrics=dict(linear_probe=dict(type='LinearProbe', c=0.316)))

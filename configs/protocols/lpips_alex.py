@@ -3,4 +3,4 @@
 Weights: --cfg-options lpips_alex=PATH of torchvision's alexnet-owt-7be5be79.pth, or lpips_alex=download.
 """
 lpips_alex = None
-protocol = dict(type='Scores', metrics=[dict(type='LPIPS', net='alex', weights='${lpips_alex}')])
+protocol = dict(type='Scores', metrics=dict(lpips=dict(type='LPIPS', net='alex', weights='${lpips_alex}')))

@@ -3,4 +3,4 @@
 Weights: --cfg-options lpips_vgg=PATH of torchvision's vgg16-397923af.pth, or lpips_vgg=download.
 """
 lpips_vgg = None
-protocol = dict(type='Scores', metrics=[dict(type='LPIPS', net='vgg', weights='${lpips_vgg}')])
+protocol = dict(type='Scores', metrics=dict(lpips=dict(type='LPIPS', net='vgg', weights='${lpips_vgg}')))

@@ -2,4 +2,4 @@
 
 As DualToken's evaluation has them (arXiv 2503.14324): PSNR as pyiqa, SSIM as pytorch-msssim.
 """
-protocol = dict(type='Scores', metrics=[dict(type='PSNR'), dict(type='SSIM'), dict(type='L1')])
+protocol = dict(type='Scores', metrics=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), l1=dict(type='L1')))

@@ -2,4 +2,5 @@
 
 Data: the run's own, or --data; the first 200 pictures. Sizes: --cfg-options protocol.sizes=256,512.
 """
-protocol = dict(type='Resolution', metrics=[dict(type='PSNR'), dict(type='SSIM')], sizes=(256, 384, 512, 768, 1024), limit=200)
+protocol = dict(type='Resolution', metrics=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM')),
+                sizes=(256, 384, 512, 768, 1024), limit=200)

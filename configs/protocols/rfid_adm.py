@@ -6,5 +6,4 @@ Weights: as `rfid_fidelity`. Statistics: --cfg-options adm=PATH of VIRTUAL_image
 _base_ = ['./rfid_fidelity.py']
 
 adm = None
-protocol = dict(metrics=[dict(type='FID', library='torch-fidelity', weights='${inception_fidelity}', size=256, against='statistics',
-                            reference='${adm}')])
+protocol = dict(metrics=dict(fid=dict(size=256, against='statistics', reference='${adm}')))

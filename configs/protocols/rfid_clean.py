@@ -3,4 +3,4 @@
 Weights: --cfg-options inception_clean=PATH of NVIDIA's inception-2015-12-05.pt, or inception_clean=download.
 """
 inception_clean = None
-protocol = dict(type='Scores', metrics=[dict(type='FID', library='clean-fid', weights='${inception_clean}')])
+protocol = dict(type='Scores', metrics=dict(fid=dict(type='FID', library='clean-fid', weights='${inception_clean}')))

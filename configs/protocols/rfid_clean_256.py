@@ -4,4 +4,4 @@ Weights: as `rfid_clean`.
 """
 _base_ = ['./rfid_clean.py']
 
-protocol = dict(metrics=[dict(type='FID', library='clean-fid', weights='${inception_clean}', size=256)])
+protocol = dict(metrics=dict(fid=dict(size=256)))

@@ -4,4 +4,4 @@ Weights: as `rfid_clean`.
 """
 _base_ = ['./rfid_clean.py']
 
-protocol = dict(metrics=[dict(type='FID', library='clean-fid', weights='${inception_clean}', written='jpeg')])
+protocol = dict(metrics=dict(fid=dict(written='jpeg')))

@@ -3,4 +3,4 @@
 Weights: --cfg-options inception_fidelity=PATH of weights-inception-2015-12-05-6726825d.pth, or inception_fidelity=download.
 """
 inception_fidelity = None
-protocol = dict(type='Scores', metrics=[dict(type='FID', library='torch-fidelity', weights='${inception_fidelity}')])
+protocol = dict(type='Scores', metrics=dict(fid=dict(type='FID', library='torch-fidelity', weights='${inception_fidelity}')))

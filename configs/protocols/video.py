@@ -2,4 +2,4 @@
 
 Data: --data configs/_base_/datasets/video.py.
 """
-protocol = dict(type='VideoScores', metrics=[dict(type='FrameChange'), dict(type='SSIM')])
+protocol = dict(type='VideoScores', metrics=dict(frame_change=dict(type='FrameChange'), ssim=dict(type='SSIM')))

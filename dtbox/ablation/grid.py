@@ -22,6 +22,7 @@ from mmengine.config import Config
 from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
 from dtbox.ablation.columns import TAKEN
 from dtbox.config import load_config, set_option
+from dtbox.config.files import read_config
 from dtbox.config.find import find_config
 from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
@@ -125,10 +126,7 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
 
 
 def _read(path):
-    try:
-        cfg = Config.fromfile(path, format_python_code=False)._cfg_dict.to_dict()
-    except Exception as e:  # a config is Python: whatever it may raise
-        raise InputError(f'the grid {path} cannot be read: {type(e).__name__}: {e}') from e
+    cfg = read_config(path, strict=False)
     cfg = {key: value for key, value in cfg.items() if not key.startswith('_')}
     for key in cfg:
         if key not in KEYS:

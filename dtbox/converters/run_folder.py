@@ -111,7 +111,8 @@ def write(dst, cfg, tokenizer, words, made_from):
         model=dict(type='TokenizerTask', tokenizer=dict(cfg, image_size=size)),
         val_dataloader=dict(batch_size=16, dataset=dict(type='ImageFolder', data_root='${data_root}', split='heldout', pipeline=[
             dict(type='ResizeCrop', size=size), dict(type='PackImage')])),
-        val_evaluator=[dict(type=t) for t in ('PSNR', 'SSIM', 'L1', 'Retrieval', 'ZeroShot', 'CodeUsage')])
+        val_evaluator=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), l1=dict(type='L1'), retrieval=dict(type='Retrieval'),
+                           zeroshot=dict(type='ZeroShot'), code_usage=dict(type='CodeUsage')))
     dump_config(Config(recipe, format_python_code=False), os.path.join(dst, 'config.py'),
                 header=f'Converted by dtbox {__version__} from {os.path.basename(os.path.normpath(made_from))}.')
     state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}

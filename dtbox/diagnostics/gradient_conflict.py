@@ -47,7 +47,8 @@ def train_with_meter(source, out, interval=20, iters=None, options=None, plugins
     if iters is not None:
         set_iterations(cfg, iters)
     hook = dict(type='GradientConflict', interval=interval, **{k: v for k, v in names.items() if v is not None})
-    cfg.hooks = [h for h in cfg.get('hooks') or [] if h.get('type') != 'GradientConflict'] + [hook]
+    others = {name: other for name, other in (cfg.get('hooks') or {}).items() if (other or {}).get('type') != 'GradientConflict'}
+    cfg.hooks = dict(others, gradient_conflict=hook)
     Runner.from_config(cfg, work_dir=out).train()
 
 

@@ -141,7 +141,7 @@ def score(probes, features, loader, cfg):
     classes = None
     if features.text is not None and any(label >= 0 for label in labels):
         names = list(loader.dataset.metainfo.get('classes') or ())
-        templates = next((m.get('templates') for m in cfg.get('val_evaluator') or [] if m.get('type') == 'ZeroShot'), None) or ('{}',)
+        templates = next((m.get('templates') for m in (cfg.get('val_evaluator') or {}).values() if m.get('type') == 'ZeroShot'), None) or ('{}',)
         templates = [templates] if isinstance(templates, str) else templates
         parts = [torch.stack([features.embed([t.replace('{}', name) for name in names[i:i + 256]]) for t in templates]).mean(0)
                  for i in range(0, len(names), 256)]

@@ -14,7 +14,7 @@ class Protocol:
     """A way to measure.
 
     Args:
-        metrics: configs of METRICS that are measured in the common pass.
+        metrics: configs of METRICS by name, or a list of them, that are measured in the common pass.
 
     Attributes:
         name: of the protocol, from its file.
@@ -26,7 +26,7 @@ class Protocol:
     info: list[MetricInfo] = []
 
     def __init__(self, metrics=()):
-        self.metrics = list(metrics)
+        self.metrics = dict(metrics) if isinstance(metrics, dict) else list(metrics)
 
     def infos(self) -> list[MetricInfo]:
         """Return the infos of the values that `finish` adds to the results."""
@@ -77,5 +77,8 @@ def load_protocol(path, options=None):
     if not isinstance(cfg.get('protocol'), dict):
         raise InputError(f'{path} is no protocol: expected `protocol = dict(type=...)`, it has {", ".join(cfg) or "nothing"}.')
     protocol = PROTOCOLS.build(cfg['protocol'], where='protocol')
-    protocol.name, protocol.hash = os.path.splitext(os.path.basename(str(path)))[0], digest(plain(cfg['protocol']))
+    settings = dict(cfg['protocol'])
+    if isinstance(settings.get('metrics'), dict):  # names are the config's; what is measured does not depend on them
+        settings['metrics'] = list(settings['metrics'].values())
+    protocol.name, protocol.hash = os.path.splitext(os.path.basename(str(path)))[0], digest(plain(settings))
     return protocol

@@ -28,7 +28,7 @@ def build_parts(cfg, seed, training=True):
     model = build_task(cfg, training)
     train = train_dataloader(cfg.train_dataloader, seed) if training else None
     optim = build_optim_wrappers(model.parts, cfg.optim_wrapper, model.optional_parts) if training else None
-    return dict(model=model, train=train, optim=optim, metrics=cfg.get('val_evaluator') or [],
+    return dict(model=model, train=train, optim=optim, metrics=dict(cfg.get('val_evaluator') or {}),
                 val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
 
 

@@ -24,7 +24,7 @@ class Built(NamedTuple):
         remarks: sentences to log as warnings.
     """
     parts: dict
-    hooks: list
+    hooks: dict
     schedules: dict
     remarks: list
 
@@ -41,17 +41,15 @@ def build_run(cfg, seed):
     return Built(parts, list(hooks.values()), build_schedules(table, parts['optim']), remarks)
 
 
-def build_hooks(cfg: dict | list | None) -> dict[str, Hook]:
+def build_hooks(cfg: dict | None) -> dict[str, Hook]:
     """Build the hooks of a config.
 
     Args:
-        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out; or, in configs before 0.2.0, a list.
+        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out.
 
     Returns:
         name -> hook, in the order of the config.
     """
-    if isinstance(cfg, (list, tuple)):
-        cfg = {str(i): hook for i, hook in enumerate(cfg)}
     return {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
 
 

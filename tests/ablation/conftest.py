@@ -37,12 +37,12 @@ train_dataloader = dict(batch_size=4, dataset=dict(
 val_dataloader = dict(batch_size=4, dataset=dict(
     type='ImageFolder', data_root='${{data_root}}', split='heldout',
     pipeline=[dict(type='ResizeCrop', size='${{image_size}}'), dict(type='PackImage')]))
-val_evaluator = [dict(type='PSNR'), dict(type='CodeUsage')]
+val_evaluator = dict(psnr=dict(type='PSNR'), code_usage=dict(type='CodeUsage'))
 optim_wrapper = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0)),
                      discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total=6))
 train_cfg = dict(max_iters=6)
-hooks = [dict(type='Log', interval=1), dict(type='Checkpoint', interval=1), dict(type='Results')]
+hooks = dict(log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=1), results=dict(type='Results'))
 seed = 0
 '''
 """A process that trains this starts in half the time: no timm, no matplotlib; every iteration leaves a checkpoint and a line."""

@@ -12,8 +12,8 @@ from dtbox.training.runner import Runner
 OPTIONS = {
     'model.tokenizer.quantizers': dict(joint=dict(type='JointVQ', size=64, members=dict(semantic=16, pixel=8))),
     'model.tokenizer.vocabularies.pixel.quantizer': 'joint', 'model.tokenizer.vocabularies.semantic.quantizer': 'joint',
-    'hooks': [dict(type='CodebookHealth', interval=2), dict(type='Checkpoint', interval=4), dict(type='Results'),
-              dict(type='Images', interval=0, count=2, per_set=2)],
+    'hooks': dict(log=None, codebook_health=dict(type='CodebookHealth', interval=2), checkpoint=dict(interval=4),
+                  images=dict(interval=0, count=2, per_set=2)),
     'train_cfg.max_iters': 4}
 
 

@@ -40,7 +40,7 @@ def test_conflict_of_a_checkpoint(tiny_run, tmp_path, capsys):
 def test_conflict_while_a_recipe_trains(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     VERB.main(['conflict', str(tiny_config), '--iters', '3', '--every', '2', '--semantics', 'semantic_pooled', '--cfg-options',
-                   'val_dataloader=None', 'hooks=[]'])
+                   'val_dataloader=None', 'hooks=None'])
     run = tmp_path / 'work_dirs' / 'diagnostics' / 'recipe_0_conflict'
     assert [json.loads(line)['iteration'] for line in open(run / 'conflict.jsonl')] == [0, 2]
     assert json.loads((run / 'conflict.json').read_text())['terms']['semantics'] == ['semantic_pooled']
@@ -113,7 +113,7 @@ WRONG = {
     'no iterations': (['layers', 'CONFIG', '--iters', '0'], r'expected at least 1 iteration'),
     'no held-out data': (['layers', 'CONFIG', '--cfg-options', 'val_dataloader=None'], r'the config has no `val_dataloader`'),
     'one side only': (['conflict', 'CONFIG', '--cfg-options', 'model.losses.semantic=None', 'model.losses.pooled=None'],
-                      r'hooks\.4\.semantics: the criterion has no term of semantics'),
+                      r'hooks\.gradient_conflict\.semantics: the criterion has no term of semantics'),
     'unknown term': (['conflict', 'RUN', '--reconstruction', 'l22'], r'reconstruction: the criterion has no term `l22`. Did you mean `l2`'),
     'negative iterations': (['conflict', 'CONFIG', '--iters', '-1'], r'--iters: -1 iterations; expected 0 or more'),
     'no batches': (['conflict', 'RUN', '--batches', '0'], r'--batches: 0 batches; expected at least 1'),

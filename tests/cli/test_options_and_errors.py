@@ -31,7 +31,7 @@ def test_options_reach_the_config(tmp_path):
     ('{6: 1.0, 4: 0.6}', {6: 1.0, 4: 0.6}), ('${size}', '${size}'), ('dict(a', None)])
 def test_values_are_literals(text, value):
     if text in ('[1,[2,x]]', 'dict(a'):
-        with pytest.raises(InputError, match='no Python literal'):
+        with pytest.raises(InputError, match='is not a Python literal'):
             parse_options([f'k={text}'])
     else:
         found = parse_options([f'k={text}'])['k']

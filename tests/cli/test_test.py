@@ -27,7 +27,8 @@ def test_equals_what_training_wrote(tiny_run, tmp_path, capsys):
 
 def test_config_and_checkpoint(tiny_run, tiny_config, tmp_path, capsys):
     out = tmp_path / 'new' / 'scores.json'
-    VERB.main([str(tiny_config), str(tiny_run / 'checkpoint.pth'), '--out', str(out), '--cfg-options', 'val_evaluator=[dict(type="PSNR")]'])
+    VERB.main([str(tiny_config), str(tiny_run / 'checkpoint.pth'), '--out', str(out), '--cfg-options',
+               'val_evaluator=dict(_delete_=True, psnr=dict(type="PSNR"))'])
     assert list(json.loads(out.read_text())['heldout']) == ['psnr', 'psnr/stderr']
     assert not (tiny_run / 'metrics.1.json').exists() and [p.name for p in out.parent.iterdir()] == ['scores.json']
 

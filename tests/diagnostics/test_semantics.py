@@ -29,7 +29,8 @@ def emoji_run(tmp_path_factory):
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
     folder = tmp_path_factory.mktemp('semantics') / 'run'
-    options = {'batch_size': 16, 'max_iters': 2, 'val_evaluator': [dict(type='PSNR')], 'hooks': [dict(type='Checkpoint', interval=2)],
+    options = {'batch_size': 16, 'max_iters': 2, 'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR')),
+               'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2)),
                'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None}
     runner = Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(folder))
     runner.val_parts = {}  # its scores are of no interest

@@ -131,7 +131,8 @@ def test_arguments(args, says):
 
 def test_in_a_run(tiny_config, tmp_path):
     from dtbox.config import load_config
-    cfg = load_config(tiny_config, {'hooks': [dict(type='CodebookHealth', interval=2), dict(type='Checkpoint', interval=6)]})
+    cfg = load_config(tiny_config, {'hooks': dict(_delete_=True, codebook_health=dict(type='CodebookHealth', interval=2),
+                                                  checkpoint=dict(type='Checkpoint', interval=6))})
     Runner.from_config(cfg, work_dir=str(tmp_path / 'run')).train()
     rows = read(tmp_path / 'run')
     assert [r['iteration'] for r in rows] == [2, 4, 6] and 0 < rows[-1]['usage_semantic_1'] <= 1

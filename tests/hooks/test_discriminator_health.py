@@ -47,7 +47,7 @@ def test_real_trainings(zeroed, kind, tiny_config, tmp_path):
     cfg = load_config(tiny_config, {
         'train_cfg.max_iters': 60, 'val_dataloader': None, 'model.adversarial.start': 0, 'optim_wrapper.generator.optimizer.lr': 1e-6,
         'optim_wrapper.discriminator.optimizer.lr': 1e-9 if zeroed else 3e-3,
-        'hooks': [dict(type='DiscriminatorHealth', interval=2, patience=2, won=0.2, stop=True)]})
+        'hooks': dict(_delete_=True, discriminator_health=dict(type='DiscriminatorHealth', interval=2, patience=2, won=0.2, stop=True))})
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     if zeroed:
         for parameter in runner.task.discriminator.parameters():
@@ -61,6 +61,6 @@ def test_what_it_refuses(tiny_config, tmp_path):
         with pytest.raises(InputError, match=says):
             DiscriminatorHealth(**options)
     cfg = load_config(tiny_config, {'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None,
-                                    'hooks': [dict(type='DiscriminatorHealth')]})
-    with pytest.raises(InputError, match='hooks.0: the recipe has no discriminator'):
+                                    'hooks': dict(_delete_=True, discriminator_health=dict(type='DiscriminatorHealth'))})
+    with pytest.raises(InputError, match='hooks.discriminator_health: the recipe has no discriminator'):
         Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))

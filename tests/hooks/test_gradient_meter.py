@@ -25,7 +25,7 @@ from dtbox.training.runner import Runner
 from dtbox.training.tokenizer_probe import TokenizerProbe
 from tests.training.test_resume import same
 
-HOOKS = [dict(type='Log', interval=2), dict(type='Checkpoint', interval=6)]
+HOOKS = dict(log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=6))
 METER = dict(type='GradientConflict', interval=2)
 
 
@@ -166,12 +166,12 @@ def test_a_term_of_weight_zero_is_refused_when_it_comes():
 
 @pytest.mark.parametrize('options, says', [
     ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'model.discriminator': None, 'model.adversarial': None,
-      'optim_wrapper.discriminator': None}, 'hooks.0: the recipe has no decoder'),
-    ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.0.semantics: the criterion has no term of semantics'),
-    ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.0: all parameters of the encoders are frozen')])
+      'optim_wrapper.discriminator': None}, 'hooks.meter: the recipe has no decoder'),
+    ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.meter.semantics: the criterion has no term of semantics'),
+    ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.meter: all parameters of the encoders are frozen')])
 def test_refused_before_the_folder_is_touched(tiny_config, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
-        Runner.from_config(load_config(tiny_config, {**options, 'hooks': [METER]}), work_dir=str(tmp_path / 'run'))
+        Runner.from_config(load_config(tiny_config, {**options, 'hooks': dict(_delete_=True, meter=METER)}), work_dir=str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
@@ -184,7 +184,7 @@ def test_arguments(args, says):
 # ---- nothing changes ----------------------------------------------------------------------------------------------
 
 def train(config, folder, hooks, resume=False, stop=None, **options):
-    cfg = load_config(config, {'hooks': hooks, 'val_dataloader': None, **{k.replace('__', '.'): v for k, v in options.items()}})
+    cfg = load_config(config, {'hooks': dict(hooks, _delete_=True), 'val_dataloader': None, **{k.replace('__', '.'): v for k, v in options.items()}})
     runner = Runner.from_config(cfg, work_dir=str(folder), resume=resume)
     if stop:
         runner.register_hook(SimpleStop(stop))
@@ -206,8 +206,8 @@ def test_a_run_stays_the_same_bit_for_bit(tiny_config, tmp_path):
     args = dict(embed_dim=32, depth=3, num_heads=2, patch_size=8, proj_drop_rate=.1)
     options = dict(amp='bfloat16', encoder__checkpoint=True, encoder__model_args=args)
     health = dict(type='CodebookHealth', interval=2, warn=0)
-    without = train(tiny_config, tmp_path / 'without', [*HOOKS, health], **options)
-    found = train(tiny_config, tmp_path / 'with', [*HOOKS, health, METER], **options)
+    without = train(tiny_config, tmp_path / 'without', dict(HOOKS, health=health), **options)
+    found = train(tiny_config, tmp_path / 'with', dict(HOOKS, health=health, meter=METER), **options)
     same(without, found)
     for file in ('history.jsonl', 'codebooks.jsonl'):
         rows = [[json.loads(line) for line in open(tmp_path / run / file)] for run in ('with', 'without')]
@@ -225,7 +225,7 @@ def test_a_run_stays_the_same_bit_for_bit(tiny_config, tmp_path):
 
 
 def test_resumed_lines_are_not_doubled(tiny_config, tmp_path):
-    hooks, short = [dict(type='Checkpoint', interval=2), METER], dict(train_cfg__max_iters=4)
+    hooks, short = dict(checkpoint=dict(type='Checkpoint', interval=2), meter=METER), dict(train_cfg__max_iters=4)
     whole = train(tiny_config, tmp_path / 'whole', hooks, **short)
     train(tiny_config, tmp_path / 'cut', hooks, stop=2, **short)
     with open(tmp_path / 'cut' / 'conflict.jsonl', 'a') as f:

@@ -76,7 +76,8 @@ def same(a, b):
 
 
 def test_pictures_change_nothing(tiny_run, tiny_config, tmp_path):
-    train(tiny_config, tmp_path / 'run', hooks=[dict(type='Checkpoint', interval=6)], val_evaluator=[dict(type='PSNR')])
+    train(tiny_config, tmp_path / 'run', hooks=dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=6)),
+          val_evaluator=dict(_delete_=True, psnr=dict(type='PSNR')))
     with_pictures, without = checkpoint.load(tiny_run), checkpoint.load(tmp_path / 'run')
     for part in ('state_dict', 'optimizer', 'random', 'iteration'):
         assert same(with_pictures[part], without[part]), part

@@ -24,7 +24,7 @@ def text_run(tmp_path_factory):
     from dtbox.training.runner import Runner
     folder = tmp_path_factory.mktemp('protocols') / 'run'
     options = {'batch_size': 4, 'max_iters': 2, 'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None,
-               'val_dataloader': None, 'val_evaluator': None, 'hooks': [dict(type='Checkpoint', interval=2)]}
+               'val_dataloader': None, 'val_evaluator': None, 'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2))}
     Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(folder)).train()
     return str(folder)
 
@@ -68,7 +68,7 @@ def test_stamps_tell_settings_and_data_apart(text_run, tmp_path):
     first = stamp(one)
     assert stamp(one) == first and stamp(two)[0] == first[0] and stamp(two)[1] != first[1]
     assert stamp(one, 'resize=squash')[1] != first[1]
-    other = stamp(one, 'protocol.metrics=[dict(type="CodeUsage")]')
+    other = stamp(one, 'protocol.metrics=dict(_delete_=True, code_usage=dict(type="CodeUsage"))')
     assert other[0] != first[0] and other[1] == first[1]
 
 

@@ -22,7 +22,7 @@ from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.runner import Runner
 from dtbox.training.teacher.cache import TeacherCache
 
-QUIET = {'val_dataloader': None, 'hooks': [dict(type='Log', interval=2), dict(type='Checkpoint', interval=2)]}
+QUIET = {'val_dataloader': None, 'hooks': dict(_delete_=True, log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=2))}
 FREEZE = ['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[01].*']
 
 
@@ -232,7 +232,7 @@ def test_fused_steps_of_shards(tiny_config, tmp_path):
 def test_what_ranks_cannot_do(tiny_config, tmp_path):
     learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook')}
     assert all('is learned by gradient' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
-    meter = {'model_wrapper_cfg': dict(type='FSDP2'), 'hooks': [dict(type='GradientConflict')]}
+    meter = {'model_wrapper_cfg': dict(type='FSDP2'), 'hooks': dict(_delete_=True, gradient_conflict=dict(type='GradientConflict'))}
     assert all('cannot be measured where FSDP2' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'm'), 2, False, meter))
     published = {'train_dataloader.last': 'smaller', 'quantizer.official': True, 'quantizer.variant': 'rq'}
     assert all("Take last='drop' or 'carry'" in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'o'), 2, False, published))
@@ -305,7 +305,7 @@ def launch(config, folder, *options):
 
 
 def test_a_signal_to_one_rank_stops_all_with_their_state_saved(tiny_config, tmp_path):
-    children = launch(tiny_config, tmp_path / 'run', 'hooks.1.interval=5')
+    children = launch(tiny_config, tmp_path / 'run', 'hooks.checkpoint.interval=5')
     children[1].send_signal(signal.SIGTERM)
     said = [child.communicate(timeout=60)[1] for child in children]
     assert [child.returncode for child in children] == [143, 143], said
@@ -314,7 +314,7 @@ def test_a_signal_to_one_rank_stops_all_with_their_state_saved(tiny_config, tmp_
 
 
 def test_a_killed_rank_stops_the_other(tiny_config, tmp_path):
-    children = launch(tiny_config, tmp_path / 'run', 'hooks.1.interval=5')
+    children = launch(tiny_config, tmp_path / 'run', 'hooks.checkpoint.interval=5')
     children[0].kill()
     said = children[1].communicate(timeout=60)[1]
     children[0].communicate()

@@ -6,7 +6,7 @@ from dtbox.training.benchmark import Costs, alternate
 
 
 def test_both_loops_train_the_same_model(tiny_config, tmp_path):
-    cfg = load_config(tiny_config, {'param_scheduler': None, 'hooks': []})
+    cfg = load_config(tiny_config, {'param_scheduler': None, 'hooks': None})
     loop = alternate(cfg, blocks=2, size=2, folder=str(tmp_path / 'run'))
     mine, bare = loop.runner.model, loop.bare.model
     assert int(mine.iteration) == loop.bare.iteration == 6 and len(loop.times['dtbox']) == len(loop.times['bare']) == 2

@@ -45,7 +45,8 @@ CONFIG = '''
 _base_ = {base!r}
 plugins = [{plugin!r}]
 train_cfg = dict(max_iters={iterations})
-hooks = [dict(type='Log', interval=1), dict(type='Checkpoint', interval=3), dict(type='KeysSeen', folder={seen!r})]
+hooks = dict(_delete_=True, log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=3),
+             keys_seen=dict(type='KeysSeen', folder={seen!r}))
 '''
 
 

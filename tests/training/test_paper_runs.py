@@ -52,9 +52,11 @@ def config(name, root):
         set_option(cfg, 'shards', str(root / 'shards')), set_option(cfg, 'heldout', str(root / 'shards'))
     if cfg.model.losses.get('perceptual'):
         set_option(cfg, 'lpips', str(root / 'squeeze.pth')), set_option(cfg, 'model.losses.perceptual.net', 'squeeze')
-    watch = [dict(type='DiscriminatorHealth', interval=2)] if cfg.model.get('discriminator') else []
-    hooks = [dict(type='Log', interval=2), dict(type='CodebookHealth', interval=2), *watch, dict(type='Checkpoint', interval=2), dict(type='Results')]
-    for key, value in {'hooks': hooks, 'max_iters': 4, 'train_cfg.val_interval': 4}.items():
+    watch = dict(discriminator_health=dict(type='DiscriminatorHealth')) if cfg.model.get('discriminator') else {}
+    set_option(cfg, 'hooks', dict(images=None, **watch))
+    for name in ('log', 'codebook_health', 'checkpoint', *watch):
+        set_option(cfg, f'hooks.{name}.interval', 2)
+    for key, value in {'max_iters': 4, 'train_cfg.val_interval': 4}.items():
         set_option(cfg, key, value)
     if 'siglip' in cfg:
         set_option(cfg, 'siglip', towers(cfg, root / f'{path.partition("_stage")[0]}.pth'))

@@ -25,7 +25,7 @@ def files(folder):
     ({'train_cfg.max_iters': 0}, r'train_cfg\.max_iters: `max_iters` is 0'), ({'train_cfg.max_iters': 'abc'}, "`max_iters` is 'abc'"),
     ({'encoder.weights': 'dtbox://nope'}, 'no weights named `nope`'), ({'load_from': 'gone.pth'}, 'gone.pth'),
     ({'vis_backends': [dict(type='TensorbordVisBackend')]}, r'vis_backends\.0: .*Did you mean `TensorboardVisBackend`'),
-    ({'hooks': [dict(type='Log', intervall=1)]}, 'Did you mean `interval`')])
+    ({'hooks': dict(_delete_=True, log=dict(type='Log', intervall=1))}, 'Did you mean `interval`')])
 def test_a_start_that_fails_moves_nothing(options, says, tiny_config, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / 'run')
     before = files(run)
@@ -138,7 +138,7 @@ def test_on_a_terminal(tiny_config, tmp_path):
 
 def test_evaluation_after_autocast(tiny_config, tmp_path):
     """What bfloat16 made is measured in float32, the teacher's view of it included."""
-    cfg = load_config(tiny_config, {'train_cfg.max_iters': 1, 'amp': 'bfloat16', 'hooks': [dict(type='Results')]})
+    cfg = load_config(tiny_config, {'train_cfg.max_iters': 1, 'amp': 'bfloat16', 'hooks': dict(_delete_=True, results=dict(type='Results'))})
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     runner.train()
     assert runner.val_loop.results['all']['frechet_teacher'] > 0 and runner.val_loop.results['all']['psnr'] > 3

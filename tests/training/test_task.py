@@ -21,7 +21,7 @@ plugins = [{str(PLUGIN)!r}]
 model = dict(type='LinearTask', classes=4, size=8)
 train_dataloader = dict(batch_size=4, dataset=dict(type='RandomImages', count=26))
 val_dataloader = dict(batch_size=5, dataset=dict(type='RandomImages', count=11, split='heldout'))
-val_evaluator = [dict(type='Accuracy')]
+val_evaluator = dict(accuracy=dict(type='Accuracy'))
 optim_wrapper = dict(classifier=dict(optimizer=dict(type='AdamW', lr=0.01)))
 param_scheduler = dict(classifier=dict(type='WarmupCosineLR', total=16))
 train_cfg = dict(max_iters=16)

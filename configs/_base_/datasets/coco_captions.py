@@ -1,5 +1,7 @@
-"""COCO 2017 captions, about five a picture: 118,287 training and 5,000 validation pictures. Set data_root=PATH; see README.md here."""
-_base_ = ['./imagenet.py']
+"""COCO 2017 captions, about five an image: 118,287 training and 5,000 validation images. Set data_root=PATH; see README.md here."""
+_base_ = ['./imagenet.py']  # batch sizes and pipelines; a data set of another type replaces the one there
 
-train_dataloader = dict(dataset=dict(type='CocoCaptions'))
-val_dataloader = dict(dataset=dict(type='CocoCaptions'))
+train_dataloader = dict(dataset=dict(
+    type='CocoCaptions', data_root='${data_root}', split='train', pipeline='${train_pipeline}'))
+val_dataloader = dict(dataset=dict(
+    type='CocoCaptions', data_root='${data_root}', split='val', broken='skip', pipeline='${val_pipeline}'))

@@ -5,8 +5,7 @@ batch_size = 32
 num_workers = 4
 resize = 'short_side'  # cuts off what lies beyond the central square; 'squash' keeps all objects
 
+val_pipeline = [dict(type='ResizeCrop', size='${image_size}', mode='${resize}'), dict(type='PackImage')]
 val_dataloader = dict(
     batch_size='${batch_size}', num_workers='${num_workers}',
-    dataset=dict(
-        type='CocoObjects', data_root='${data_root}', split='val', broken='skip',
-        pipeline=[dict(type='ResizeCrop', size='${image_size}', mode='${resize}'), dict(type='PackImage')]))
+    dataset=dict(type='CocoObjects', data_root='${data_root}', split='val', broken='skip', pipeline='${val_pipeline}'))

@@ -1,5 +1,7 @@
-"""Flickr30k (or Flickr8k, or COCO in Karpathy's division) with five captions a picture. Set data_root=PATH; see README.md here."""
-_base_ = ['./imagenet.py']
+"""Flickr30k (or Flickr8k, or COCO in Karpathy's division) with five captions an image. Set data_root=PATH; see README.md here."""
+_base_ = ['./imagenet.py']  # batch sizes and pipelines; a data set of another type replaces the one there
 
-train_dataloader = dict(dataset=dict(type='Captions'))
-val_dataloader = dict(dataset=dict(type='Captions', split='test'))
+train_dataloader = dict(dataset=dict(
+    type='Captions', data_root='${data_root}', split='train', pipeline='${train_pipeline}'))
+val_dataloader = dict(dataset=dict(
+    type='Captions', data_root='${data_root}', split='test', broken='skip', pipeline='${val_pipeline}'))

@@ -5,5 +5,4 @@ batch_size = 16
 max_iters = 320
 threads = 1
 val_dataloader = dict(batch_size=64)
-hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=80), dict(type='Results'), dict(type='Images', interval=0)]
+hooks = dict(checkpoint=dict(interval=80), images=dict(interval=0))

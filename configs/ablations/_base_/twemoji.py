@@ -11,6 +11,4 @@ threads = 1
 model = dict(discriminator=None, adversarial=None)
 optim_wrapper = dict(discriminator=None)
 val_dataloader = dict(batch_size=64)
-hooks = [dict(type='Log', interval=20, show=('l2', 'semantic_tokens')), dict(type='CodebookHealth', interval=20),
-         dict(type='Checkpoint', interval=80), dict(type='Results'), dict(type='Images', interval=0)]
-tiny = {'batch_size': 4, 'max_iters': 2}
+hooks = dict(checkpoint=dict(interval=80), images=dict(interval=0))

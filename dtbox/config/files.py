@@ -1,0 +1,84 @@
+"""Config files: one file's own values, and a file merged with its bases."""
+from __future__ import annotations
+
+import os
+import types
+from typing import Any
+
+import mmengine
+
+from dtbox.config.checks import check_change, refuse_old_forms
+from dtbox.config.find import find_config
+from dtbox.config.merge import merge
+from dtbox.config.references import references
+from dtbox.errors import InputError
+from dtbox.extend import Plugin, as_list, load_named
+
+BASES = '_base_'
+
+
+def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None = None, strict: bool = True) -> dict[str, Any]:
+    """Return the values of a config file, merged with those of its bases; references stay.
+
+    Args:
+        path: config file.
+        given: plugins of the command line, for those that have moved; see `load_named`.
+        named: gets the plugins that the file and its bases name, which are loaded, the lowest base's first; None loads none.
+        strict: refuse keys that neither the base nor a constructor knows.
+
+    Raises:
+        InputError: a file that cannot be read, an unknown key, or a form of an earlier version.
+    """
+    own, bases = read_file(path)
+    file, below, inherited = os.path.basename(path), {}, []
+    for base in bases:
+        values = read_config(find_base(base, path), given, named, strict)
+        inherited += as_list(values.get('plugins'))
+        below = merge(below, values)
+    if named is not None:
+        named += load_named([name for name in as_list(own.get('plugins')) if name not in inherited], path, given)
+    refuse_old_forms(own, file)
+    if not bases:
+        return merge({}, own)
+
+    def check(change: dict, base: dict, at: str) -> None:
+        check_change(change, base, at, file, references(own))
+    if strict:
+        check(own, below, '')
+    return merge(below, own, check if strict else None)
+
+
+def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the values that a file sets itself, and the bases that it names.
+
+    A .py file is run; functions, modules and names that begin with two underscores are left out. JSON and YAML are read, too.
+    """
+    try:
+        if os.path.splitext(path)[1] in ('.json', '.yaml', '.yml'):
+            values = mmengine.load(path)
+        else:
+            with open(path, encoding='utf-8') as file:
+                code = compile(file.read(), path, 'exec')
+            values: dict[str, Any] = {'__file__': os.path.abspath(path), '__name__': 'config'}
+            exec(code, values)
+    except Exception as e:  # a config is Python: whatever it may raise
+        raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
+    values = {key: value for key, value in values.items()
+              if not key.startswith('__') and not isinstance(value, (types.FunctionType, types.ModuleType))}
+    bases = values.pop(BASES, [])
+    if not isinstance(bases, (str, list, tuple)) or not all(isinstance(base, str) for base in bases):
+        raise InputError(f'`{BASES}` of {path} is {bases!r}; expected a path, a name, or a list of them.', BASES)
+    return values, [bases] if isinstance(bases, str) else list(bases)
+
+
+def find_base(base: str, path: str) -> str:
+    """Return the path of a base of the config file `path`: relative to that file, or else by name as `find_config` does."""
+    beside = os.path.normpath(os.path.join(os.path.dirname(path), base))
+    if os.path.isfile(beside):
+        return beside
+    try:
+        if base.startswith('.'):
+            raise InputError(f'{beside} does not exist.')
+        return find_config(base)
+    except InputError as e:
+        raise InputError(f'the config {path} cannot be read: its base `{base}` is missing; {e.message}', BASES) from e

@@ -1,0 +1,73 @@
+"""Which keys the dicts of a config may have: by the constructor of their `type`, or by their place."""
+from __future__ import annotations
+
+import inspect
+
+from dtbox.registry import ALL
+
+TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg',
+       'hooks', 'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root',
+       'image_size', 'model_wrapper_cfg', 'ema', 'compile', 'rank_timeout')
+"""Top-level keys that a child config may add; other names have to stand in its base, or be referred to as `'${name}'`."""
+
+TABLES = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups', 'hooks', 'val_evaluator', 'metrics')
+"""Dicts of parts by name: a child config or an override may add parts, change them, and remove them with None."""
+
+TYPED = ('losses', 'encoders', 'hooks', 'val_evaluator', 'metrics')
+"""Those of the tables whose parts need a `type`."""
+
+BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
+"""Keys that stand beside a constructor's arguments, by the config key of the part (or of the table of parts)."""
+
+UNTYPED = {
+    'train_dataloader': ('dataset', 'batch_size', 'global_batch_size', 'num_workers', 'last'),
+    'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
+    'train_cfg': ('max_iters', 'val_interval', 'tolerate'),
+    'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype'),
+    'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
+"""Keys of the dicts that have no `type`, by path; `*` stands for one name."""
+
+
+def is_table(path: str) -> bool:
+    """Return whether the dict at a dotted path holds parts by name."""
+    return path.rpartition('.')[2] in TABLES
+
+
+def implied_type(path: str) -> str | None:
+    """Return the `type` that a dict at a dotted path has where it names none, or None."""
+    names = path.split('.')
+    if len(names) > 1 and names[-2] == 'vocabularies':
+        return 'Vocabulary'
+    return 'VisualTokenizer' if names in (['tokenizer'], ['model', 'tokenizer']) else None
+
+
+def known_keys(node: dict, path: str) -> set[str]:
+    """Return the keys that a config dict may have by its `type`; an empty set where that cannot be told.
+
+    Args:
+        node: the dict.
+        path: its dotted path; '' is the top level.
+    """
+    if path == '':
+        return set(TOP)
+    names = path.split('.')
+    kind = node.get('type', implied_type(path))
+    if kind is None:
+        return next((set(keys) for at, keys in UNTYPED.items() if _fits(names, at.split('.'))), set())
+    parameters = _parameters(kind)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return set()
+    return {'type', *parameters, *(key for name in names[-2:] for key in BESIDE.get(name, ()))}
+
+
+def _parameters(kind: object) -> dict | None:
+    """Return the parameters of a registered part by its name, or None where none has that name."""
+    for registry in ALL.values():
+        target = registry._candidates().get(kind) if isinstance(kind, str) else None
+        if target is not None:
+            return dict(inspect.signature(target).parameters)
+    return None
+
+
+def _fits(names: list[str], pattern: list[str]) -> bool:
+    return len(names) == len(pattern) and all(p in ('*', n) for n, p in zip(names, pattern))

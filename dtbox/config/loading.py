@@ -1,0 +1,115 @@
+"""`load_config`: everything that stands between a config file and the Config of a run."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+from dtbox.config.checks import check_change
+from dtbox.config.files import read_config
+from dtbox.config.find import find_config
+from dtbox.config.merge import merge
+from dtbox.config.options import set_option
+from dtbox.config.references import references
+from dtbox.errors import InputError
+from dtbox.extend import as_list, load_plugins
+
+
+def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
+                data: str | None = None, tiny: bool = False) -> Config:
+    """Read a config file with its bases, load its plugins, apply overrides, and check every key.
+
+    Args:
+        path: config file, a run folder (its config.py), or a name that `find_config` knows.
+        options: dict of dotted key -> value, as `--cfg-options` gives.
+        plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that
+            the config names by a place where it no longer is.
+        data: another config (see configs/_base_/datasets) whose data the recipe reads instead of its own; see `replace_data`.
+        tiny: merge the config's dict `tiny`, small values with which the recipe runs in seconds, before `options`.
+
+    Returns:
+        mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases, of the
+        options and of the argument, each by absolute path or module name.
+    """
+    options = dict(options or {})
+    given = load_plugins(plugins) + load_plugins(options.pop('plugins', None))
+    path = find_config(path)
+    folder = path if os.path.isdir(path) else None
+    if folder:
+        path = os.path.join(path, 'config.py')
+    named = []
+    values = read_config(path, given, named)
+    if named or given:
+        values['plugins'] = list(dict.fromkeys(plugin.source for plugin in named + given))
+    elif values.get('plugins'):  # those of a run folder, all of them built in by now
+        values.pop('plugins')
+    cfg = Config(values, filename=path, format_python_code=False)
+    if folder:
+        use_own_tokenizer(cfg, folder)
+    if data is not None:
+        replace_data(cfg, load_config(find_config(data, 'data', '--data')), data)
+    if tiny:
+        cfg = shrink(cfg)
+    for key, value in options.items():
+        set_option(cfg, key, value)
+    return cfg
+
+
+def shrink(cfg: Config) -> Config:
+    """Return a config with its dict `tiny` merged into it.
+
+    What `tiny` changes in a part that the recipe has removed (None) is left out.
+
+    Raises:
+        InputError: no `tiny`, or a key that does not exist.
+    """
+    plain = cfg._cfg_dict.to_dict()
+    small = plain.get('tiny')
+    if not small:
+        raise InputError(f'{cfg.filename} has no dict `tiny` of small values. Give them with --cfg-options.', '--tiny')
+
+    def check(change: dict, base: dict, at: str) -> None:
+        check_change(change, base, at, '`tiny`', references(small))
+    check(small, plain, '')
+    return Config(merge(plain, small, check, skip_absent=True), filename=cfg.filename, format_python_code=False)
+
+
+def replace_data(cfg: Config, other: Config, source: str) -> None:
+    """Let a recipe read the data of another config: its dataloaders and the variables that these refer to.
+
+    `image_size` and `batch_size` stay the recipe's, where it has them.
+
+    Args:
+        cfg: Config, changed in place.
+        other: Config with `train_dataloader`.
+        source: where `other` comes from, for errors.
+
+    Raises:
+        InputError: a config without `train_dataloader`.
+    """
+    loaders = [name for name in ('train_dataloader', 'val_dataloader') if other.get(name) is not None]
+    if 'train_dataloader' not in loaders:
+        raise InputError(f'{source} has no `train_dataloader`, so there is nothing to train on. Give a config such as '
+                         'configs/_base_/datasets/imagenet.py.', '--data')
+    plain = other._cfg_dict.to_dict()
+    wanted = references({name: plain[name] for name in loaders})
+    while more := references([plain.get(name) for name in wanted]) - wanted:
+        wanted |= more
+    for name in sorted(wanted):  # the same order on every rank
+        if name in plain and not (name in ('image_size', 'batch_size') and name in cfg):
+            cfg[name] = plain[name]
+    for name in ('train_dataloader', 'val_dataloader'):
+        cfg[name] = plain.get(name)
+    plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
+    if plugins:
+        cfg.plugins = plugins
+
+
+def use_own_tokenizer(cfg: Config, folder: str) -> None:
+    """Let a config read the tokenizer.json that its run folder keeps, where there is one."""
+    file = os.path.join(folder, 'tokenizer.json')
+    text = (cfg.get('model') or {}).get('tokenizer', {}).get('text') or {}
+    if os.path.isfile(file) and text.get('tokenizer', {}).get('file'):
+        text['tokenizer']['file'] = os.path.abspath(file)
