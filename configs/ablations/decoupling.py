@@ -14,7 +14,8 @@ aim reaches alone with that depth: `pixel_alone` and `semantic_alone`.
 base = '_base_/twemoji.py'
 title = 'One codebook or two, and on which layers?'
 
-_V, _L, _FREEZE = 'model.tokenizer.vocabularies', 'model.losses', 'optim_wrapper.generator.freeze'
+_V, _L = 'model.tokenizer.vocabularies', 'model.losses'
+_FREEZE = 'optim_wrapper.generator.freeze'
 _one = dict(type='RQ', size=1024, dim=16, depth=8)
 _half = dict(type='RQ', size=1024, dim=16, depth=4)
 _shallow = {2: 1.0, 1: 0.6}

@@ -30,7 +30,8 @@ def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None 
         InputError: a file that cannot be read, an unknown key, or a form of an earlier version.
     """
     own, bases = read_file(path)
-    file, below, inherited = os.path.basename(path), {}, []
+    file = os.path.basename(path)
+    below, inherited = {}, []
     for base in bases:
         values = read_config(find_base(base, path), given, named, strict)
         inherited += as_list(values.get('plugins'))

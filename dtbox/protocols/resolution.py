@@ -56,7 +56,9 @@ class Resolution(Protocol):
 
     def __init__(self, metrics=(), sizes=(256, 384, 512, 768, 1024), ways=WAYS, overlap=0.25, limit=200, batch=4):
         super().__init__(())
-        self.about, self.sizes, self.ways, self.overlap, self.limit, self.batch = metrics, list(sizes), list(ways), overlap, limit, batch
+        self.about, self.overlap = metrics, overlap
+        self.limit, self.batch = limit, batch
+        self.sizes, self.ways = list(sizes), list(ways)
         unknown = [w for w in self.ways if w not in WAYS]
         if unknown or not self.ways or not self.sizes:
             raise InputError(f'`ways` is {ways!r} and `sizes` {sizes!r}; expected some of {", ".join(WAYS)}, and at least one size.', 'ways')
