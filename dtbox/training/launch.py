@@ -1,33 +1,37 @@
-"""Joining the processes of a run: torchrun and Slurm, with GPUs or without; what is said when one is missing or goes."""
+"""How the ranks of a run join each other: torchrun and Slurm, with GPUs or without; what a run says when a rank is missing or lost."""
+from __future__ import annotations
+
 import os
 import re
 import subprocess
 from datetime import timedelta
+from typing import Mapping
 
 import torch
 import torch.distributed as dist
 
 from dtbox import distributed
 from dtbox.errors import InputError, RankLost, reason
+from dtbox.processes import end_with_parent
 
 TIMEOUT = 1800
-"""Seconds that processes wait for one another, at the start and in every collective."""
-LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed', 'connection refused', 'recv failed',
-        'remote process exited', 'watchdog', 'heartbeat', 'nccl communicator was aborted')
-"""What backends say when another process is gone."""
+"""Seconds that ranks wait for each other, at the start and in every collective."""
+LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed', 'connection refused',
+        'recv failed', 'remote process exited', 'watchdog', 'heartbeat', 'nccl communicator was aborted')
+"""What backends say when another rank is gone."""
 
 
-def start_ranks(launcher, timeout=None):
+def start_ranks(launcher: str, timeout: float | None = None) -> None:
     """Join the process group that a launcher has started; nothing to do for 'none'.
 
-    Ranks with a GPU each talk over NCCL, without GPUs over gloo.
+    Ranks with a GPU each talk over NCCL, without GPUs over gloo. Ranks of torchrun end when torchrun ends, also when it is killed.
 
     Args:
         launcher: 'none'; 'pytorch' (torchrun); 'slurm' (srun); 'mpi', left to MMEngine.
         timeout: seconds to wait for the others (`rank_timeout` of the config); None is TIMEOUT.
 
     Raises:
-        InputError: not started by that launcher, or processes that have not come in time.
+        InputError: not started by that launcher, or ranks that have not come in time.
     """
     if launcher == 'none' or distributed.is_initialized():
         return
@@ -35,44 +39,55 @@ def start_ranks(launcher, timeout=None):
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
         raise InputError(f'`rank_timeout` is {timeout!r}; expected a number of seconds.', 'rank_timeout')
     if launcher == 'mpi':
-        if not torch.cuda.is_available():
-            raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and --launcher '
-                             'pytorch.', '--launcher')
-        from mmengine.dist import init_dist
-        init_dist('mpi', backend='nccl', timeout=int(timeout))
+        _start_mpi(timeout)
         return
     if launcher == 'slurm':
-        os.environ.update(slurm_environment(os.environ))
+        os.environ.update(read_slurm_environment(os.environ))
     elif 'RANK' not in os.environ:
         raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not set. Start it as: '
                          'torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.', '--launcher')
+    if 'TORCHELASTIC_RUN_ID' in os.environ:  # started by torchrun itself, not by a shell that may end before its ranks
+        end_with_parent()
+    _join_group(timeout)
+
+
+def _start_mpi(timeout: float) -> None:
+    if not torch.cuda.is_available():
+        raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and '
+                         '--launcher pytorch.', '--launcher')
+    from mmengine.dist import init_dist
+    init_dist('mpi', backend='nccl', timeout=int(timeout))
+
+
+def _join_group(timeout: float) -> None:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     local = int(os.environ.get('LOCAL_RANK', 0))
     if gpus:
         if local >= gpus:
-            raise InputError(f'this is process {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one process a GPU '
+            raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one rank a GPU '
                              '(--nproc_per_node, --ntasks-per-node).', '--launcher')
         torch.cuda.set_device(local)
     try:
         dist.init_process_group('nccl' if gpus else 'gloo', timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as e:  # DistStoreError and DistNetworkError are RuntimeErrors
-        raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} processes at '
-                         f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came ({joined(e)}). Start the missing ones, '
-                         'with the same address, port and number; firewalls between nodes may be in the way.', '--launcher') from e
+        raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} ranks at '
+                         f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came ({count_joined(e)}). Start '
+                         'the missing ones, with the same address, port and number; firewalls between nodes may be in the way.',
+                         '--launcher') from e
 
 
-def joined(error):
-    """Return how many came, where an error of PyTorch's store tells; its first line otherwise."""
-    found = re.search(r'(\d+)/(\d+) clients joined', str(error))
-    return f'{found[1]} of {found[2]} did' if found else reason(error)
+def count_joined(error: Exception) -> str:
+    """Return how many ranks came, where an error of PyTorch's store tells; its first line otherwise."""
+    counts = re.search(r'(\d+)/(\d+) clients joined', str(error))
+    return f'{counts[1]} of {counts[2]} did' if counts else reason(error)
 
 
-def slurm_environment(env):
+def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a process that srun has started.
 
     Args:
-        env: environment variables. MASTER_ADDR and MASTER_PORT are kept where they are set; otherwise the first node of the job, and a port that
-            follows from the job's number.
+        env: environment variables. MASTER_ADDR and MASTER_PORT are kept where they are set; otherwise the first node of the job, and a port
+            that follows from the job's number.
 
     Raises:
         InputError: not a process of srun, or the node list cannot be read.
@@ -82,28 +97,29 @@ def slurm_environment(env):
         names = f'{", ".join(missing)} {"are" if missing[1:] else "is"}'
         raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: srun '
                          '--ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher slurm.', '--launcher')
-    address = env.get('MASTER_ADDR') or first_node(env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or '')
+    address = env.get('MASTER_ADDR') or find_first_node(env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or '')
     port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)
-    return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'], MASTER_ADDR=address, MASTER_PORT=port)
+    return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'], MASTER_ADDR=address,
+                MASTER_PORT=port)
 
 
-def first_node(nodes):
+def find_first_node(nodes: str) -> str:
     """Return the first host of a Slurm node list such as `gpu[003-006,010]`, by scontrol where it is there."""
     try:
         done = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
         return done.stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
-        found = re.match(r'([^\[,]+)(?:\[(\d+))?', nodes)
-        if not found:
+        match = re.match(r'([^\[,]+)(?:\[(\d+))?', nodes)
+        if not match:
             raise InputError(f'the node list {nodes!r} of Slurm names no host. Set MASTER_ADDR and MASTER_PORT.', '--launcher') from None
-        return found[1] + (found[2] or '')
+        return match[1] + (match[2] or '')
 
 
-def lost(error):
+def explain_lost_rank(error: BaseException) -> RankLost | None:
     """Return the RankLost that an exception of a backend stands for, or None where it is something else."""
     text = str(error).lower()
     if not distributed.is_initialized() or not isinstance(error, RuntimeError):
         return None
     if isinstance(error, dist.DistError) or any(words in text for words in LOST):
-        return RankLost(f'another process of this run has ended or does not answer; what it said itself tells why ({reason(error, 120)}).')
+        return RankLost(f'another rank of this run has ended or does not answer; its own message tells why ({reason(error, 120)}).')
     return None

@@ -20,7 +20,7 @@ from dtbox.extend import record as plugin_record
 from dtbox.locks import Locked
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training import start as beginning
-from dtbox.training.launch import lost, start_ranks
+from dtbox.training.launch import explain_lost_rank, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.parallel import gather_shards, load_optimizer, shard_as
 from dtbox.training.ready import build_run
@@ -118,7 +118,7 @@ class Runner(MMRunner):
             try:
                 return super().train()
             except RuntimeError as e:
-                gone = lost(e)
+                gone = explain_lost_rank(e)
                 if gone is None:
                     raise
                 raise gone from e

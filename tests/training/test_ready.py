@@ -2,7 +2,6 @@
 import os
 import pty
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -11,7 +10,6 @@ import pytest
 import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
-from dtbox.training.launch import first_node, lost, slurm_environment, start_ranks
 from dtbox.training.ready import build_hooks
 from dtbox.training.runner import Runner
 
@@ -67,42 +65,6 @@ def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
     Runner.from_config(load_config(tiny_config, {'model.adversarial.start': 6}), work_dir=str(tmp_path / 'run'))
     log, = (tmp_path / 'run').rglob('*.log')
     assert 'would begin at iteration 6' in log.read_text() and 'ends at 6' in log.read_text()
-
-
-def test_launchers_say_what_they_need(monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(InputError, match='torchrun --nproc_per_node'):
-        start_ranks('pytorch')
-    with pytest.raises(InputError, match='there is none here'):
-        start_ranks('mpi')
-    monkeypatch.delenv('SLURM_PROCID', raising=False)
-    with pytest.raises(InputError, match='SLURM_PROCID.* not set. Start it as: srun'):
-        start_ranks('slurm')
-    with pytest.raises(InputError, match='`rank_timeout` is 0'):
-        start_ranks('pytorch', 0)
-
-
-def test_slurm():
-    env = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_JOB_ID='1234567', SLURM_JOB_NODELIST='gpu[003-006,010]')
-    found = slurm_environment(env)
-    assert found == dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='gpu003', MASTER_PORT='34567')
-    assert slurm_environment(dict(env, MASTER_ADDR='10.0.0.1', MASTER_PORT='99'))['MASTER_ADDR'] == '10.0.0.1'
-    assert first_node('one,two') == 'one' and first_node('login') == 'login'
-    with pytest.raises(InputError, match='Set MASTER_ADDR'):
-        first_node('')
-
-
-def test_a_missing_rank(monkeypatch):
-    """Nobody else comes: the error counts who did."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    for name, value in dict(RANK=0, WORLD_SIZE=2, LOCAL_RANK=0, MASTER_ADDR='127.0.0.1', MASTER_PORT=port).items():
-        monkeypatch.setenv(name, str(value))
-    with pytest.raises(InputError, match='rank 0 waited 2 seconds for 2 processes .*1 of 2 did.*Start the missing ones'):
-        start_ranks('pytorch', 2)
-    assert lost(RuntimeError('Connection closed by peer')) is None, 'not in a distributed run'
 
 
 def test_torchrun(tiny_config, tmp_path):

@@ -1,0 +1,90 @@
+"""Ranks join by torchrun's and Slurm's variables, say what is missing, and end with torchrun."""
+import os
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+from dtbox.errors import InputError
+from dtbox.training.launch import explain_lost_rank, find_first_node, read_slurm_environment, start_ranks
+from tests.child_processes import is_running, start_child
+
+RANK = '''
+import os, sys, time
+from dtbox.training.launch import start_ranks
+start_ranks('pytorch', 60)
+with open(sys.argv[1] + '.part', 'w') as file:
+    file.write(str(os.getpid()))
+os.rename(sys.argv[1] + '.part', sys.argv[1])
+while True:
+    time.sleep(0.01)
+'''
+
+
+def test_launchers_say_what_they_need(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(InputError, match='torchrun --nproc_per_node'):
+        start_ranks('pytorch')
+    with pytest.raises(InputError, match='there is none here'):
+        start_ranks('mpi')
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
+    with pytest.raises(InputError, match='SLURM_PROCID.* not set. Start it as: srun'):
+        start_ranks('slurm')
+    with pytest.raises(InputError, match='`rank_timeout` is 0'):
+        start_ranks('pytorch', 0)
+
+
+def test_slurm():
+    """The first node of the list is the address, and the port follows from the job's number: 20000 + 1234567 % 20000."""
+    env = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_JOB_ID='1234567', SLURM_JOB_NODELIST='gpu[003-006,010]')
+    assert read_slurm_environment(env) == dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='gpu003', MASTER_PORT='34567')
+    assert read_slurm_environment(dict(env, MASTER_ADDR='10.0.0.1', MASTER_PORT='99'))['MASTER_ADDR'] == '10.0.0.1'
+
+
+@pytest.mark.parametrize('nodes, first', [('one,two', 'one'), ('login', 'login'), ('gpu[003-006,010]', 'gpu003')])
+def test_first_node(nodes, first):
+    assert find_first_node(nodes) == first
+
+
+def test_no_node():
+    with pytest.raises(InputError, match='Set MASTER_ADDR'):
+        find_first_node('')
+
+
+def test_a_missing_rank(monkeypatch):
+    """Nobody else comes: the error counts who did."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in dict(RANK=0, WORLD_SIZE=2, LOCAL_RANK=0, MASTER_ADDR='127.0.0.1', MASTER_PORT=port).items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match='rank 0 waited 2 seconds for 2 ranks .*1 of 2 did.*Start the missing ones'):
+        start_ranks('pytorch', 2)
+
+
+def test_no_rank_is_lost_without_a_group():
+    assert explain_lost_rank(RuntimeError('Connection closed by peer')) is None
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='looks at /proc')
+def test_ranks_end_with_a_killed_torchrun(tmp_path):
+    """torchrun is killed with SIGKILL, which it cannot pass on."""
+    (tmp_path / 'rank.py').write_text(RANK)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '1', str(tmp_path / 'rank.py'),
+               str(tmp_path / 'pid')]
+    with start_child(command, env=dict(os.environ, GLOO_SOCKET_IFNAME='lo', PYTHONPATH=os.pathsep.join(sys.path))) as torchrun:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / 'pid').exists() and time.monotonic() < deadline and torchrun.poll() is None:
+            time.sleep(0.05)
+        torchrun.kill()
+    rank = int((tmp_path / 'pid').read_text())
+    deadline = time.monotonic() + 10
+    while is_running(rank) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    alive = is_running(rank)
+    if alive:
+        os.kill(rank, signal.SIGKILL)
+    assert not alive
