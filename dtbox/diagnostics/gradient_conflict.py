@@ -73,7 +73,7 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
     sides = Sides(**names)
     parts = build_parts(cfg, int(cfg.get('seed', 0)))
     model = parts['model']
-    probe = model.gradient_probe()
+    probe = model.make_gradient_probe()
     sides.check(probe)
     if path is None:
         load_initial_weights(model, cfg)

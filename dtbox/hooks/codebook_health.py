@@ -61,7 +61,7 @@ class CodebookHealth(Hook):
 
     def check(self, task):
         """Raise `InputError` for a task without codebooks; asked before the run folder is touched."""
-        if not task.quantizers():
+        if not task.quantizers:
             raise InputError('the task has no codebooks to watch. Take the hook out.')
 
     def before_train(self, runner):
@@ -186,7 +186,7 @@ def check_range(quantizer, codes):
 
 def quantizers(runner):
     """Return [(name, quantizer)] of a runner's task."""
-    return list(runner.task.quantizers().items())
+    return list(runner.task.quantizers.items())
 
 
 def books(quantizer):

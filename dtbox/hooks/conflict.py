@@ -54,7 +54,7 @@ class GradientConflict(Hook):
 
     def check(self, task):
         """Raise `InputError` where a task has nothing to compare; asked before the run folder is touched."""
-        self.sides.check(task.gradient_probe())
+        self.sides.check(task.make_gradient_probe())
 
     def before_train(self, runner):
         """Find the blocks; forget lines that a resumed run will write again."""
@@ -62,7 +62,7 @@ class GradientConflict(Hook):
         if any(hasattr(p, 'full_tensor') for part in runner.task.parts.values() for p in part.parameters()):
             raise InputError('gradients of single blocks cannot be measured where FSDP2 has sharded them. Take the hook GradientConflict out, or '
                              'leave model_wrapper_cfg out (DDP).', 'hooks')
-        self.probe = runner.task.gradient_probe()
+        self.probe = runner.task.make_gradient_probe()
         self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), self.probe.find_blocks(), {}
         if distributed.get_rank() == 0:
             rows = [r for r in read_history(self.path) if r['iteration'] < runner.iter_done]

@@ -46,7 +46,7 @@ class DiscriminatorHealth(Hook):
 
     def check(self, task):
         """Raise `InputError` for a task without discriminator; asked before the run folder is touched."""
-        self.terms = tuple(task.discriminator_terms())
+        self.terms = tuple(task.discriminator_terms)
         if not self.terms:
             raise InputError('the recipe has no discriminator to watch. Take the hook out, or add model.discriminator and model.adversarial.')
 

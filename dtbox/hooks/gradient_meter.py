@@ -18,7 +18,7 @@ SEMANTIC = ('teacher.', 'text_pooled')
 
 
 class GradientProbe(Protocol):
-    """What a task answers to be measured (see `Task.gradient_probe`)."""
+    """What a task answers to be measured (see `Task.make_gradient_probe`)."""
 
     @property
     def losses(self) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ class Sides:
         """Raise `InputError` where a GradientProbe cannot have both sides, or has no gradients that could be in conflict.
 
         Args:
-            probe: what `Task.gradient_probe` returns; None is refused.
+            probe: what `Task.make_gradient_probe` returns; None is refused.
         """
         if probe is None:
             raise InputError('the task has no terms of reconstruction and semantics whose gradients could be in conflict. Take the hook '

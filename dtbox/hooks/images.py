@@ -175,7 +175,7 @@ def draw_usage(runner, path):
     usage = evaluator.find('CodeUsage') if evaluator is not None else None
     histograms = usage.histograms() if usage is not None else {}
     if not histograms:
-        if runner.task.quantizers():
+        if runner.task.quantizers:
             runner.logger.info('No picture of the codebooks: CodeUsage is not among the metrics, or there are no held-out images.')
         return
     panels = []

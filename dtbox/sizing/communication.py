@@ -14,6 +14,7 @@ from dtbox.errors import InputError
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import LOSSES
 from dtbox.training.parallel import find_blocks
+from dtbox.training.tokenizer_setup import choose_vocabularies
 
 MIB = 2 ** 20
 FIRST_BUCKET, BUCKET = MIB, 25 * MIB
@@ -119,7 +120,7 @@ def facts(model, adversarial=None):
         loss = LOSSES.build(dict(adversarial), where='model.adversarial')
         found.adaptive = loss.adaptive is not None and not loss.per_rank
         found.last_layer = tokenizer.decoder.last_layer.numel()
-    running = model.choose_vocabularies(model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)
+    running = choose_vocabularies(tokenizer, model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)
     streams = {tokenizer.stream_of(name).name for name in running}
     for name, stream in tokenizer.streams.items():
         for book in (m for m in stream.quantizer.modules() if isinstance(m, Codebook) and m.collects):

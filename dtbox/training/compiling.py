@@ -1,4 +1,4 @@
-"""torch.compile as a switch: the parts where the time goes are compiled, one block at a time, so that blocks alike are compiled once."""
+"""torch.compile as a switch. Each block is compiled by itself, so that equal blocks are compiled once."""
 from __future__ import annotations
 
 from typing import Any, Mapping
@@ -25,10 +25,10 @@ def compile_task(task: nn.Module, options: bool | Mapping[str, Any]) -> int:
         InputError: what compiling needs (a C++ compiler on CPUs, Triton on GPUs) does not work here.
     """
     import torch._functorch.config
-    torch._functorch.config.donated_buffer = False  # a step may go backward through a graph twice: some objectives keep a part of it
+    torch._functorch.config.donated_buffer = False  # some objectives go backward through a part of the graph twice
     options = {} if options is True else dict(options)
     _try(options, task.device)
-    modules = task.modules_to_compile()
+    modules = task.modules_to_compile
     for module in modules:
         module.compile(**options)
     return len(modules)
@@ -39,5 +39,6 @@ def _try(options: Mapping[str, Any], device: torch.device) -> None:
     try:
         torch.compile(lambda x: (x * 2 + 1).relu(), **options)(torch.ones(8, device=device))
     except Exception as e:
-        raise InputError(f'torch.compile does not work here ({reason(e)}). On CPUs it needs a C++ compiler (g++), on GPUs Triton; install '
-                         'it, choose another backend (compile=dict(backend=...)), or leave `compile` out.', 'compile') from e
+        raise InputError(f'torch.compile does not work here ({reason(e)}). On CPUs it needs a C++ compiler (g++), on '
+                         'GPUs Triton; install it, choose another backend (compile=dict(backend=...)), or leave '
+                         '`compile` out.', 'compile') from e

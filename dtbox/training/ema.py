@@ -1,4 +1,4 @@
-"""A running average of the weights (Polyak averaging; as EMA in GANs and diffusion models, arXiv 1806.04498), evaluated and kept in checkpoints."""
+"""A running average of the weights, evaluated and kept in checkpoints (EMA of GANs, arXiv 1806.04498)."""
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +12,9 @@ from dtbox.training.parallel import get_local, reshard
 
 
 class WeightEMA:
-    """The average of a module's trainable weights: a <- d a + (1 - d) w after every optimizer step, d = min(decay, (1 + n) / (10 + n)) in step n.
+    """The average of a module's trainable weights.
+
+    After optimizer step n, a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)).
 
     Frozen weights are their own average; buffers are used as they are.
 
@@ -30,7 +32,8 @@ class WeightEMA:
     def attach(self, module: nn.Module) -> None:
         """Begin from the weights of a module as they are."""
         self.module = module
-        self.weights = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad and p.is_floating_point()}
+        trained = {n: p for n, p in module.named_parameters() if p.requires_grad and p.is_floating_point()}
+        self.weights = {n: p.detach().clone() for n, p in trained.items()}
 
     @torch.no_grad()
     def update(self) -> None:

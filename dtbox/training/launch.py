@@ -1,4 +1,4 @@
-"""How the ranks of a run join each other: torchrun and Slurm, with GPUs or without; what a run says when a rank is missing or lost."""
+"""How the ranks of a run join each other: torchrun and Slurm, with GPUs or without; missing and lost ranks."""
 from __future__ import annotations
 
 import os
@@ -16,15 +16,17 @@ from dtbox.processes import end_with_parent
 
 TIMEOUT = 1800
 """Seconds that ranks wait for each other, at the start and in every collective."""
-LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed', 'connection refused',
-        'recv failed', 'remote process exited', 'watchdog', 'heartbeat', 'nccl communicator was aborted')
+LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed',
+        'connection refused', 'recv failed', 'remote process exited', 'watchdog', 'heartbeat',
+        'nccl communicator was aborted')
 """What backends say when another rank is gone."""
 
 
 def start_ranks(launcher: str, timeout: float | None = None) -> None:
     """Join the process group that a launcher has started; nothing to do for 'none'.
 
-    Ranks with a GPU each talk over NCCL, without GPUs over gloo. Ranks of torchrun end when torchrun ends, also when it is killed.
+    Ranks with a GPU each talk over NCCL, without GPUs over gloo. Ranks of torchrun end when torchrun ends, also when it
+    is killed.
 
     Args:
         launcher: 'none'; 'pytorch' (torchrun); 'slurm' (srun); 'mpi', left to MMEngine.
@@ -44,8 +46,9 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
     if launcher == 'slurm':
         os.environ.update(read_slurm_environment(os.environ))
     elif 'RANK' not in os.environ:
-        raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not set. Start it as: '
-                         'torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.', '--launcher')
+        raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not '
+                         'set. Start it as: torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.',
+                         '--launcher')
     if 'TORCHELASTIC_RUN_ID' in os.environ:  # started by torchrun itself, not by a shell that may end before its ranks
         end_with_parent()
     _join_group(timeout)
@@ -53,8 +56,8 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
 
 def _start_mpi(timeout: float) -> None:
     if not torch.cuda.is_available():
-        raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with torchrun and '
-                         '--launcher pytorch.', '--launcher')
+        raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with '
+                         'torchrun and --launcher pytorch.', '--launcher')
     from mmengine.dist import init_dist
     init_dist('mpi', backend='nccl', timeout=int(timeout))
 
@@ -64,15 +67,16 @@ def _join_group(timeout: float) -> None:
     local = int(os.environ.get('LOCAL_RANK', 0))
     if gpus:
         if local >= gpus:
-            raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one rank a GPU '
-                             '(--nproc_per_node, --ntasks-per-node).', '--launcher')
+            raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one '
+                             'rank a GPU (--nproc_per_node, --ntasks-per-node).', '--launcher')
         torch.cuda.set_device(local)
     try:
         dist.init_process_group('nccl' if gpus else 'gloo', timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as e:  # DistStoreError and DistNetworkError are RuntimeErrors
-        raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} ranks at '
-                         f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came ({count_joined(e)}). Start '
-                         'the missing ones, with the same address, port and number; firewalls between nodes may be in the way.',
+        raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} '
+                         f'ranks at {os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came '
+                         f'({count_joined(e)}). Start the missing ones, with the same address, port and number; '
+                         'firewalls between nodes may be in the way.',
                          '--launcher') from e
 
 
@@ -86,8 +90,8 @@ def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of a process that srun has started.
 
     Args:
-        env: environment variables. MASTER_ADDR and MASTER_PORT are kept where they are set; otherwise the first node of the job, and a port
-            that follows from the job's number.
+        env: environment variables. MASTER_ADDR and MASTER_PORT are kept where they are set; otherwise the first node of
+            the job, and a port that follows from the job's number.
 
     Raises:
         InputError: not a process of srun, or the node list cannot be read.
@@ -95,12 +99,14 @@ def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
     missing = [k for k in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_JOB_ID') if k not in env]
     if missing:
         names = f'{", ".join(missing)} {"are" if missing[1:] else "is"}'
-        raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: srun '
-                         '--ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher slurm.', '--launcher')
-    address = env.get('MASTER_ADDR') or find_first_node(env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or '')
+        raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: '
+                         'srun --ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher '
+                         'slurm.', '--launcher')
+    nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or ''
+    address = env.get('MASTER_ADDR') or find_first_node(nodes)
     port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)
-    return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'], MASTER_ADDR=address,
-                MASTER_PORT=port)
+    return dict(RANK=env['SLURM_PROCID'], WORLD_SIZE=env['SLURM_NTASKS'], LOCAL_RANK=env['SLURM_LOCALID'],
+                MASTER_ADDR=address, MASTER_PORT=port)
 
 
 def find_first_node(nodes: str) -> str:
@@ -111,7 +117,8 @@ def find_first_node(nodes: str) -> str:
     except (OSError, subprocess.CalledProcessError, IndexError):
         match = re.match(r'([^\[,]+)(?:\[(\d+))?', nodes)
         if not match:
-            raise InputError(f'the node list {nodes!r} of Slurm names no host. Set MASTER_ADDR and MASTER_PORT.', '--launcher') from None
+            raise InputError(f'the node list {nodes!r} of Slurm names no host. Set MASTER_ADDR and MASTER_PORT.',
+                             '--launcher') from None
         return match[1] + (match[2] or '')
 
 
@@ -121,5 +128,6 @@ def explain_lost_rank(error: BaseException) -> RankLost | None:
     if not distributed.is_initialized() or not isinstance(error, RuntimeError):
         return None
     if isinstance(error, dist.DistError) or any(words in text for words in LOST):
-        return RankLost(f'another rank of this run has ended or does not answer; its own message tells why ({reason(error, 120)}).')
+        return RankLost('another rank of this run has ended or does not answer; its own message tells why '
+                        f'({reason(error, 120)}).')
     return None

@@ -5,59 +5,71 @@
                        freeze=['text.*'], groups={'encoders.*': dict(lr_mult=0.5)}, clip_grad=dict(max_norm=1.0)),
         discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 
-Names are patterns (shell style) on the parameter's name in its part. A pattern that matches nothing is an
-error. Weight decay is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, which takes a third of the time on CPUs, is the
-default where there is one (`fused=False` for the plain one).
+Patterns (shell style) match the parameter's name in its part. A pattern that matches nothing is an error. Weight decay
+is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, which takes a third of the time on CPUs,
+is the default where there is one (`fused=False` for the plain one).
 """
+from __future__ import annotations
+
 import fnmatch
 import inspect
 import warnings
+from typing import Any, Iterable, Mapping, Sequence
 
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import nn
 
 from dtbox.errors import InputError, closest
 
 FORMS = {'fused', 'foreach', 'capturable', 'differentiable'}
 """Arguments that choose how PyTorch computes a step."""
 KEYS = ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')
+"""What the entry of a part may hold."""
 
 
-def build_optim_wrappers(modules, cfg, optional=()):
-    """Build an OptimWrapperDict.
+def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
+                         optional: Sequence[str] = ()) -> OptimWrapperDict:
+    """Build the optimizers of a task.
 
     Args:
-        modules: dict name of a part -> module.
-        cfg: dict name -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts), or None for one that a child config takes out.
+        parts: name -> module.
+        cfg: name of a part -> dict(optimizer, freeze, groups, clip_grad, accumulative_counts), or None for one that a
+            child config takes out.
         optional: names of parts that may be absent; their optimizers are then left out.
 
     Returns:
-        OptimWrapperDict with the names of `modules`. Frozen parameters get requires_grad=False.
+        OptimWrapperDict with the names of `parts`. Frozen parameters get requires_grad=False.
+
+    Raises:
+        InputError: a part without optimizer, an optimizer for a part that the task does not have, or an entry that
+            cannot be built.
     """
-    cfg = {name: one for name, one in cfg.items() if one is not None and (name in modules or name not in optional)}
-    for name in modules:
+    cfg = {name: one for name, one in cfg.items() if one is not None and (name in parts or name not in optional)}
+    for name in parts:
         if name not in cfg:
-            raise InputError(f'the model has a {name}, but `optim_wrapper` has no optimizer for it. It has: {", ".join(cfg)}.',
+            raise InputError(f'the model has a {name}, but `optim_wrapper` has no optimizer for it. It has: '
+                             f'{", ".join(cfg)}.',
                              'optim_wrapper')
     for name in cfg:
-        if name not in modules:
-            raise InputError(f'there is an optimizer for `{name}`, which the model does not have.{closest(name, modules)} '
-                             f'It has: {", ".join(modules)}.', 'optim_wrapper')
+        if name not in parts:
+            raise InputError(f'there is an optimizer for `{name}`, which the model does not '
+                             f'have.{closest(name, parts)} It has: {", ".join(parts)}.', 'optim_wrapper')
     try:
-        return OptimWrapperDict(**{name: _build_one(name, modules[name], cfg[name]) for name in modules})
+        return OptimWrapperDict(**{name: _build_one(name, parts[name], cfg[name]) for name in parts})
     except InputError as e:
         raise e.within('optim_wrapper') from e.__cause__
 
 
-def _build_one(where, module, cfg):
+def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWrapper:
     for key in cfg:
         if key not in KEYS:
             raise InputError(f'there is no key `{key}`.{closest(key, KEYS)} There are: {", ".join(KEYS)}.', where)
     names = [n for n, _ in module.named_parameters()]
-    frozen = _matched(cfg.get('freeze') or [], names, f'{where}.freeze')
+    frozen = _match(cfg.get('freeze') or [], names, f'{where}.freeze')
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    groups = _groups(module, cfg, where)
+    groups = _make_groups(module, cfg, where)
     args = dict(cfg['optimizer'])
     kind = args.pop('type')
     target = getattr(torch.optim, kind, None) if isinstance(kind, str) else kind
@@ -70,27 +82,28 @@ def _build_one(where, module, cfg):
         optimizer = target(groups, **args)
     except (TypeError, ValueError) as e:
         raise InputError(f'{kind} cannot be made with {args}: {e}', f'{where}.optimizer') from e
-    return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'), accumulative_counts=cfg.get('accumulative_counts', 1))
+    return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'),
+                        accumulative_counts=cfg.get('accumulative_counts', 1))
 
 
-def _matched(patterns, names, where):
+def _match(patterns: Iterable[str], names: Sequence[str], where: str) -> set[str]:
     """Return the names that any pattern matches; `InputError` for a pattern that matches none."""
-    found = set()
+    matches = set()
     for pattern in patterns:
         hits = fnmatch.filter(names, pattern)
         if not hits:
             raise InputError(f'the pattern `{pattern}` matches no parameter. Names begin with: '
                              f'{", ".join(sorted({n.split(".")[0] + "." for n in names}))}', where)
-        found.update(hits)
-    return found
+        matches.update(hits)
+    return matches
 
 
-def _groups(module, cfg, where):
+def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Return the parameter groups: by pattern, and by whether they decay."""
     settings = cfg.get('groups') or {}
     names = [n for n, p in module.named_parameters() if p.requires_grad]
     for pattern in settings:
-        _matched([pattern], names, f'{where}.groups')
+        _match([pattern], names, f'{where}.groups')
     lr, decay = cfg['optimizer'].get('lr'), cfg['optimizer'].get('weight_decay', 0.0)
     groups = {}
     for name, parameter in module.named_parameters():
@@ -105,5 +118,5 @@ def _groups(module, cfg, where):
     return [dict(params=p, lr=r, weight_decay=d) for (r, d), p in groups.items()]
 
 
-# gradients of the last layer are taken with autograd.grad on purpose
+# a step that takes gradients of single weights with autograd.grad looks to PyTorch as if the optimizer came late
 warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')

@@ -1,7 +1,8 @@
-"""How several ranks share one model: copies whose gradients are averaged (DDP), or shards of weights, gradients and optimizer state (FSDP2).
+"""How several ranks share one model: copies whose gradients are averaged (DDP), or shards of weights, gradients and
+optimizer state (FSDP2).
 
-`model_wrapper_cfg = dict(type='FSDP2')` chooses; DDP is the default. Checkpoints are the same whichever is chosen: whole tensors, in the
-model's own names, so that a run may be resumed under another wrapper or in one process.
+`model_wrapper_cfg = dict(type='FSDP2')` chooses; DDP is the default. Checkpoints are the same whichever is chosen:
+whole tensors, in the model's own names, so that a run may be resumed under another wrapper or in one process.
 """
 from __future__ import annotations
 
@@ -25,8 +26,25 @@ BLOCKS = ('blocks', 'resblocks', 'layers')
 
 def find_blocks(part: nn.Module, names: Sequence[str] = BLOCKS) -> list[nn.Module]:
     """Return the blocks of a network: the members of its lists of these names."""
-    return [block for name, module in part.named_modules()
-            if isinstance(module, (nn.ModuleList, nn.Sequential)) and name.rpartition('.')[2] in names for block in module]
+    lists = [module for name, module in part.named_modules()
+             if isinstance(module, (nn.ModuleList, nn.Sequential)) and name.rpartition('.')[2] in names]
+    return [block for blocks in lists for block in blocks]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardPlan:
+    """How FSDP2 divides a task; what is not named here is gathered with its part, as one.
+
+    Attributes:
+        blocks: modules that are gathered one at a time, in the order in which they run.
+        wholes: modules that are gathered as one and stay whole until the backward pass.
+        methods: (module, name of a method) that needs whole weights as `forward` does.
+        outputs: dataclasses that parts return, with tensors inside.
+    """
+    blocks: Sequence[nn.Module] = ()
+    wholes: Sequence[nn.Module] = ()
+    methods: Sequence[tuple[nn.Module, str]] = ()
+    outputs: Sequence[type] = ()
 
 
 @WRAPPERS.register_module()
@@ -34,7 +52,8 @@ class DDP:
     """torch.nn.parallel.DistributedDataParallel around each part of a task.
 
     Args:
-        bucket_cap_mb: megabytes of gradients that travel at once; None takes PyTorch's 25, with a first bucket of 1, which leaves early.
+        bucket_cap_mb: megabytes of gradients that travel at once; None takes PyTorch's 25, with a first bucket of 1,
+            which leaves early.
         static_graph: let PyTorch remember the order of gradients of the first step; not with losses that begin later.
     """
 
@@ -55,14 +74,15 @@ class DDP:
 
 @WRAPPERS.register_module()
 class FSDP2:
-    """PyTorch's `fully_shard` (per-parameter sharding, arXiv 2304.11277 and PyTorch's FSDP2 notes) of the parts of a task, each with its own
-    optimizer.
+    """PyTorch's `fully_shard` (per-parameter sharding, arXiv 2304.11277 and PyTorch's FSDP2 notes) of the parts of a
+    task, each with its own optimizer.
 
-    Each rank holds 1/n of weights, gradients and moments. Blocks are gathered one at a time, all else as one (see `Task.plan_shards`).
-    Buffers, and networks outside the parts, are whole on every rank.
+    Each rank holds 1/n of weights, gradients and moments. Blocks are gathered one at a time, all else as one (see
+    `Task.plan_shards`). Buffers, and networks outside the parts, are whole on every rank.
 
     Args:
-        reshard_after_forward: free a block's whole weights after its forward pass, and gather them again for the backward pass.
+        reshard_after_forward: free a block's whole weights after its forward pass, and gather them again for the
+            backward pass.
         blocks: names of the lists of blocks in networks.
 
     Raises:
@@ -75,8 +95,8 @@ class FSDP2:
     def wrap(self, task: nn.Module, optimizers: OptimWrapperDict) -> None:
         """Shard the parts of a Task in place, and let its optimizers have the shards."""
         if not distributed.is_initialized():
-            raise InputError('FSDP2 shards a model over ranks, and there is one only. Start several with torchrun and --launcher pytorch, '
-                             'or leave model_wrapper_cfg out.', 'model_wrapper_cfg')
+            raise InputError('FSDP2 shards a model over ranks, and there is one only. Start several with torchrun and '
+                             '--launcher pytorch, or leave model_wrapper_cfg out.', 'model_wrapper_cfg')
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
         plan = task.plan_shards(self.blocks)
@@ -97,7 +117,7 @@ class FSDP2:
 
 
 def _average_scalars(module: nn.Module) -> set[nn.Parameter]:
-    """Return a module's parameters without dimensions, which cannot be sharded; their gradients are averaged as they come."""
+    """Return the parameters without dimensions, which cannot be sharded; their gradients are averaged as they come."""
     def average(parameter: nn.Parameter) -> None:
         distributed.average_in_place(parameter.grad)
     scalars = {p for p in module.parameters() if p.ndim == 0}
@@ -122,7 +142,7 @@ def _hand_over(wrapper: OptimWrapper, before: Mapping[str, Tensor], after: Mappi
 
 
 def clip_grad_norm(parameters: Sequence[Tensor], max_norm: float, norm_type: float = 2.0) -> Tensor:
-    """Clip the norm of all gradients together, some of them sharded, as `torch.nn.utils.clip_grad_norm_`; returns the norm before."""
+    """Clip the norm of all gradients, some of them sharded, as `torch.nn.utils.clip_grad_norm_`."""
     sides = [[p for p in parameters if is_sharded(p) == sharded] for sharded in (True, False)]
     norms = [torch.nn.utils.get_total_norm([p.grad for p in side], norm_type) for side in sides if side]
     total = torch.linalg.vector_norm(torch.stack([gather_shards(n) for n in norms]), norm_type)
@@ -151,7 +171,7 @@ def is_sharded(tensor: Any) -> bool:
 
 
 def gather_shards(value: Any) -> Any:
-    """Return a structure of dicts and lists with whole tensors in the place of sharded ones; a collective where there are any."""
+    """Return dicts and lists with whole tensors in the place of sharded ones; a collective where there are any."""
     if is_sharded(value):
         return value.full_tensor()
     if isinstance(value, dict):
@@ -169,7 +189,7 @@ def reshard(module: nn.Module) -> None:
 
 
 def shard_state(state: Mapping[str, Any], like: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return a state dict with tensors sharded as those of the same name in `like` are; a collective where there are any."""
+    """Return a state dict with tensors sharded as those of the same name in `like`; a collective where any are."""
     return {name: shard_as(value, like[name]) if name in like else value for name, value in state.items()}
 
 
@@ -184,7 +204,8 @@ def shard_as(value: Any, like: Tensor) -> Any:
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load whole moments into an optimizer whose parameters may be sharded."""
     parameters = [p for group in optimizer.param_groups for p in group['params']]
-    own = {index: {k: shard_as(v, parameters[int(index)]) for k, v in moments.items()} for index, moments in state['state'].items()}
+    own = {index: {k: shard_as(v, parameters[int(index)]) for k, v in moments.items()}
+           for index, moments in state['state'].items()}
     optimizer.load_state_dict({**state, 'state': own})
 
 
@@ -195,7 +216,12 @@ def get_local(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def sync_gradients(module: nn.Module, now: bool) -> Iterator[None]:
-    """Sum a wrapped module's gradients over ranks in a backward pass within the block, or (`now` False, as gradients accumulate) leave them."""
+    """Sum the gradients of a wrapped module over ranks in the backward pass of the block.
+
+    Args:
+        module: DistributedDataParallel, or a module that FSDP2 shards; others are left alone.
+        now: False while gradients accumulate; they then stay those of this rank.
+    """
     if now:
         yield
     elif hasattr(module, 'no_sync'):

@@ -236,7 +236,7 @@ class Runner(MMRunner):
         return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(self._seed or 0), world_size=distributed.get_world_size(),
                     batch_size=self._train_dataloader.batch_sampler.batch_size, configured_batch=self.configured_batch,
                     samples=len(self._train_dataloader.dataset),
-                    **self.task.checkpoint_meta(), plugins=list(self.plugins))
+                    **self.task.checkpoint_meta, plugins=list(self.plugins))
 
     def save(self, name=checkpoints.NAME):
         """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""

@@ -1,7 +1,11 @@
 """Learning-rate schedules counted in iterations."""
+from __future__ import annotations
+
 import math
+from typing import Any, Mapping
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
@@ -11,32 +15,37 @@ from dtbox.registry import SCHEDULES
 
 @SCHEDULES.register_module()
 class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
-    """Linear warm-up base * (k + 1) / warmup, then a cosine to base * floor at the last iteration (open_clip's schedule).
+    """Linear warm-up base * (k + 1) / warmup, then a cosine to base * floor at the last iteration (open_clip's
+    schedule).
 
     Args:
         optimizer: filled in by the Runner.
         total: iterations of the run.
-        warmup: iterations of the warm-up; below 1 a share of `total`.
-        floor: final learning rate as a share of the base.
+        warmup: iterations of the warm-up; below 1 a fraction of `total`.
+        floor: final learning rate as a fraction of the base.
         zero: begin the warm-up at 0 instead, base * k / warmup (DualToken's discriminator).
+        last_step, by_epoch, verbose: as MMEngine's schedules have them.
     """
 
-    def __init__(self, optimizer, total, warmup=0.05, floor=0.0, zero=False, last_step=-1, by_epoch=False, verbose=False):
+    def __init__(self, optimizer: OptimWrapper, total: int, warmup: float = 0.05, floor: float = 0.0,
+                 zero: bool = False, last_step: int = -1, by_epoch: bool = False, verbose: bool = False) -> None:
         if total < 1 or warmup < 0 or not 0 <= floor <= 1:
-            raise InputError(f'expected total >= 1, warmup >= 0 and floor in [0, 1]; got total={total}, warmup={warmup}, floor={floor}.',
+            raise InputError(f'expected total >= 1, warmup >= 0 and floor in [0, 1]; got total={total}, '
+                             f'warmup={warmup}, floor={floor}.',
                              'param_scheduler')
         self.total, self.floor, self.zero = int(total), floor, bool(zero)
         self.warmup = int(warmup if warmup >= 1 else round(warmup * total))
-        super().__init__(optimizer, begin=0, end=self.total + 1, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
+        super().__init__(optimizer, begin=0, end=self.total + 1, last_step=last_step, by_epoch=by_epoch,
+                         verbose=verbose)
 
-    def factor(self, step):
-        """Return the learning rate of iteration `step` (from 0) as a share of the base."""
+    def factor(self, step: int) -> float:
+        """Return the learning rate of iteration `step` (from 0) as a fraction of the base."""
         if step < self.warmup:
             return (step + (not self.zero)) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _get_value(self):
+    def _get_value(self) -> list[float]:
         return [base * self.factor(self.last_step) for base in self.base_values]
 
 
@@ -44,7 +53,8 @@ class StepSchedules(Hook):
     """Step the schedules of a part after each iteration in which the task says that it has stepped."""
     priority = 'LOW'
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
+                         outputs: Mapping[str, Any] | None = None) -> None:
         """Step what took a step."""
         for name, group in (runner.param_schedulers or {}).items():
             if runner.task.has_stepped(name, outputs):

@@ -1,4 +1,4 @@
-"""What a training step checks, on all ranks together: a rank that raised alone would leave the others waiting forever."""
+"""What a training step checks on all ranks together; a rank that raised alone would leave the others waiting."""
 from __future__ import annotations
 
 import contextlib
@@ -17,7 +17,8 @@ def agree(what: str, detail: str, discard: Callable[[], None] | None = None) -> 
     """Raise `Diverged` on every rank where the block raises `Diverged` or `NotFinite` on one.
 
     Args:
-        what, detail: for the message of the other ranks: what is not finite, and what the message of the failing rank says.
+        what, detail: for the message of the other ranks: what is not finite, and what the message of the failing rank
+            says.
         discard: called first, to forget what the step has collected.
     """
     failed = None
@@ -30,11 +31,13 @@ def agree(what: str, detail: str, discard: Callable[[], None] | None = None) -> 
             discard()
         if isinstance(failed, Diverged):
             raise failed
-        raise Diverged(str(failed or f'the {what} of another rank is not finite; its message says {detail}.')) from failed
+        message = failed or f'the {what} of another rank is not finite; its message says {detail}.'
+        raise Diverged(str(message)) from failed
 
 
 def check_gradients(part: nn.Module, discard: Callable[[], None] | None = None) -> None:
-    """Raise `Diverged` on every rank where a gradient is NaN or infinite on one. Finite gradients whose norm overflows are fine.
+    """Raise `Diverged` on every rank where a gradient is NaN or infinite on one. Finite gradients whose norm overflows
+    are fine.
 
     Args:
         part: module after its backward pass.
@@ -44,7 +47,8 @@ def check_gradients(part: nn.Module, discard: Callable[[], None] | None = None) 
     with agree('gradient', 'which', discard):
         if not gradients or torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
             return
-        names = [n for n, p in part.named_parameters() if p.grad is not None and not torch.isfinite(get_local(p.grad)).all()]
+        names = [n for n, p in part.named_parameters()
+                 if p.grad is not None and not torch.isfinite(get_local(p.grad)).all()]
         if names:
             raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.')
 
@@ -60,4 +64,5 @@ def check_trained(part: nn.Module, name: str) -> None:
     if idle:
         more = f', and {len(idle) - 8} more' if len(idle) > 8 else ''
         raise InputError(f'{len(idle)} trainable parameters get no gradient: {", ".join(idle[:8])}{more}. Freeze them '
-                         f'(optim_wrapper.{name}.freeze), or add the loss that should train them.', f'optim_wrapper.{name}')
+                         f'(optim_wrapper.{name}.freeze), or add the loss that should train them.',
+                         f'optim_wrapper.{name}')

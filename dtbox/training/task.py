@@ -1,14 +1,13 @@
 """Task: what the Runner trains. The only thing that Runner, loops, checkpoints, wrappers and hooks know about a model.
 
-A task owns its parts (each with an optimizer), its training step, what evaluation sees, and what a checkpoint holds beside weights. A subclass
-registers under MODELS and writes `parts`, `step` and `predict`; all else has a default. `TokenizerTask` is the task of a visual tokenizer;
-`tests/training/linear_task.py` is the smallest one. (open_clip's `TrainingTask` has the same role.)
+A task owns its parts (each with an optimizer), its training step, what evaluation sees, and what a checkpoint holds
+beside weights. A subclass registers under MODELS and writes `parts`, `step` and `predict`; all else has a default.
+`TokenizerTask` is the task of a visual tokenizer, `tests/training/linear_task.py` a tiny one (open_clip: `TrainingTask`).
 """
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, Callable, ContextManager, Iterator, Mapping, Sequence
 
 import torch
@@ -20,28 +19,12 @@ from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch
-from dtbox.training.parallel import find_blocks
+from dtbox.training.parallel import ShardPlan, find_blocks
 from dtbox.training.preprocess import prepare
 from dtbox.training.step_checks import check_gradients, check_trained
 
 AMP = {None: None, 'bfloat16': torch.bfloat16}
 """Value of `amp` -> dtype of autocast."""
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """How FSDP2 divides a task; what is not named here is gathered with its part, as one.
-
-    Attributes:
-        blocks: modules that are gathered one at a time, in the order in which they run.
-        wholes: modules that are gathered as one and stay whole until the backward pass.
-        methods: (module, name of a method) that needs whole weights as `forward` does.
-        outputs: dataclasses that parts return, with tensors inside.
-    """
-    blocks: Sequence[nn.Module] = ()
-    wholes: Sequence[nn.Module] = ()
-    methods: Sequence[tuple[nn.Module, str]] = ()
-    outputs: Sequence[type] = ()
 
 
 class Task(BaseModel):
@@ -52,8 +35,8 @@ class Task(BaseModel):
 
     Attributes:
         iteration: buffer, int64 scalar: iterations done.
-        batch_weight: weight of the mean over this rank's samples in the present step; the mean over ranks of weighted means is that over
-            samples. 0.0 for a rank without samples.
+        batch_weight: weight of the mean over this rank's samples in the present step; the mean over ranks of weighted
+            means is that over samples. 0.0 for a rank without samples.
         stop_wanted: set on one rank when a signal has come; the next step sets `stop_agreed` on all.
     """
     training_only: Sequence[str] = ()
@@ -77,7 +60,7 @@ class Task(BaseModel):
     @property
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
-        """Name of the optimizer -> the module that it trains. The first is the main part: the average of the weights follows it."""
+        """Name of the optimizer -> the module that it trains. The first is the main part, whose weights EMA averages."""
 
     @abstractmethod
     def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
@@ -93,12 +76,12 @@ class Task(BaseModel):
 
     @abstractmethod
     def predict(self, batch: Batch) -> Any:
-        """Return what metrics read of a prepared Batch: a frozen dataclass with at least `images`. Runs without gradient."""
+        """Return what metrics read of a prepared Batch: a frozen dataclass with at least `images`; without gradient."""
 
     # ---- one iteration ------------------------------------------------------------------------------------------
 
     def train_step(self, data: Batch, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
-        """Run one iteration, see `step`. Ranks may have different numbers of samples, also none: each sample weighs the same.
+        """Run one iteration, see `step`. Ranks may have different numbers of samples, also none.
 
         Raises:
             Diverged: on every rank, where a value that must be finite is not on one of them; nothing has been updated.
@@ -106,15 +89,16 @@ class Task(BaseModel):
         total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), self.stop_wanted)
         if not total:
             why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
-            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend the data '
-                             '(python tools/check_data.py CONFIG names what is broken).')
+            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend '
+                             'the data (python tools/check_data.py CONFIG names what is broken).')
         logs = self.step(data if len(data) else self.make_placeholder(), optim_wrapper)
         self.iteration += 1
         return logs
 
     def make_placeholder(self) -> Batch:
         """Return a Batch of one sample for a rank that has none in a step of all; its weight is 0."""
-        raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.', 'train_dataloader.last')
+        raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
+                         'train_dataloader.last')
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a Batch to the device of this task, and uint8 images to [-1, 1]."""
@@ -125,7 +109,7 @@ class Task(BaseModel):
         return torch.autocast(self.device.type, dtype=self.amp or torch.bfloat16, enabled=self.amp is not None)
 
     def update(self, name: str, optimizer: OptimWrapper) -> bool:
-        """Step the optimizer of a part after its backward pass; return whether it has stepped (gradients may still accumulate).
+        """Step the optimizer of a part after its backward pass; return False where gradients still accumulate.
 
         Raises:
             Diverged: a gradient is not finite; the gradients are gone.
@@ -148,28 +132,29 @@ class Task(BaseModel):
     def discard(self) -> None:
         """Forget what a step that is skipped has collected; nothing by default."""
 
-    # ---- device, compiling, several ranks -----------------------------------------------------------------------
+    # ---- the run: device, several ranks, checkpoints, evaluation ------------------------------------------------
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.iteration.device
 
+    @property
     def modules_to_compile(self) -> list[nn.Module]:
-        """Return the modules that `compile` compiles, each by itself."""
+        """The modules that `compile` compiles, each by itself."""
         return list(self.parts.values())
 
     def wrap(self, wrapper: Callable[[nn.Module], nn.Module]) -> None:
         """Let `wrapper` (DistributedDataParallel) stand between the step and each part."""
         self._wrapped = {name: wrapper(part) for name, part in self.parts.items()}
 
-    def wrapped(self, name: str) -> nn.Module:
+    def get_wrapped(self, name: str) -> nn.Module:
         """Return a part as a step calls it: wrapped where the run has several ranks."""
         return self._wrapped[name] if name in self._wrapped else self.parts[name]
 
     @contextlib.contextmanager
     def unwrapped(self) -> Iterator[None]:
-        """Within the block, let `wrapped` return the bare parts."""
+        """Within the block, let `get_wrapped` return the bare parts."""
         kept, self._wrapped = self._wrapped, {}
         try:
             yield
@@ -177,26 +162,15 @@ class Task(BaseModel):
             self._wrapped = kept
 
     def plan_shards(self, lists: Sequence[str]) -> ShardPlan:
-        """Return how FSDP2 divides this task, and prepare for it.
-
-        Args:
-            lists: names of lists of blocks in networks.
+        """Return how FSDP2 divides this task; `lists` are names of lists of blocks in networks.
 
         Raises:
             InputError: it cannot be divided.
         """
         return ShardPlan(blocks=[block for part in self.parts.values() for block in find_blocks(part, lists)])
 
-    # ---- the run ------------------------------------------------------------------------------------------------
-
     def check_run(self, cfg: Mapping) -> list[str]:
-        """Check the task against the config of a run, before anything is written.
-
-        Args:
-            cfg: resolved Config.
-
-        Returns:
-            sentences to log as warnings.
+        """Check the task against the resolved config of a run, before anything is written; return warnings to log.
 
         Raises:
             InputError: what cannot work.
@@ -217,16 +191,15 @@ class Task(BaseModel):
         """The module whose weights EMA averages. Its parameter names stand in checkpoints."""
         return self.parts[self.main_part]
 
-    # ---- weights and checkpoints --------------------------------------------------------------------------------
-
     def init_weights(self) -> None:
         """Load the weights that parts name in their configs; nothing by default."""
 
     def init_frozen_weights(self) -> None:
-        """Load the weights that no checkpoint holds, all that a resumed run needs before its checkpoint; nothing by default."""
+        """Load the weights that no checkpoint holds: all that a resumed run loads before its checkpoint."""
 
+    @property
     def checkpoint_meta(self) -> dict[str, Any]:
-        """Return plain values that a checkpoint holds about this task; see `fixed_meta`."""
+        """Plain values that a checkpoint holds about this task; see `fixed_meta`."""
         return {}
 
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
@@ -243,28 +216,28 @@ class Task(BaseModel):
     def save_files(self, folder: str) -> None:
         """Write what belongs beside the checkpoint into the run folder; nothing by default."""
 
-    # ---- evaluation ---------------------------------------------------------------------------------------------
-
     def eval_context(self, dataset: Any) -> EvalContext:
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
         return EvalContext(classes=list(getattr(dataset, 'metainfo', {}).get('classes') or ()) or None)
 
     def forward(self, data: Batch, mode: str = 'predict') -> Any:
-        """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry; training goes through `train_step`)."""
+        """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry)."""
         return self.predict(self.prepare(data))
 
     # ---- what hooks ask for; a task that has nothing of the kind keeps the default -----------------------------------
 
+    @property
     def quantizers(self) -> dict[str, nn.Module]:
         """Name -> quantizer whose codes and codebooks are watched."""
         return {}
 
+    @property
     def discriminator_terms(self) -> Sequence[str]:
-        """Return the names of the logged terms of a discriminator: its loss, mean logits of real and of reconstructed images."""
+        """Names of a discriminator's logged terms: loss, mean logits of images and of reconstructions."""
         return ()
 
-    def gradient_probe(self) -> Any:
-        """Return what `dtbox.hooks.gradient_meter` measures (a GradientProbe), or None."""
+    def make_gradient_probe(self) -> Any:
+        """Return the GradientProbe that `dtbox.hooks.gradient_meter` measures, or None."""
         return None
 
     @property

@@ -1,9 +1,10 @@
 """The objective of a step: one scalar to go backward from, whose gradient is that of the weighted sum of all terms.
 
-With a discriminator the adaptive weight (VQGAN, arXiv 2012.09841, equation 7) compares two gradients at the decoder's last weight before
-the sum is known. A direct implementation goes backward through the perceptual network and through the discriminator twice: for that
-comparison, and for the sum. Here the terms are computed on reconstructions that are cut off from the model, each is differentiated once
-there, and one pass goes on through the model with the sum of those gradients.
+With a discriminator the adaptive weight (VQGAN, arXiv 2012.09841, equation 7) compares two gradients at the decoder's
+last weight before the sum is known. A direct implementation goes backward through the perceptual network and through
+the discriminator twice: for that comparison, and for the sum. Here the terms are computed on reconstructions that are
+cut off from the model, each is differentiated once there, and one pass goes on through the model with the sum of those
+gradients.
 """
 from __future__ import annotations
 
@@ -38,8 +39,9 @@ def compute_objective(criterion: Criterion, outputs: TokenizerOutput, batch: Bat
     return Objective(terms.total, {**_detach(terms.raw), 'total': terms.total.detach()})
 
 
-def compute_adversarial_objective(criterion: Criterion, loss: AdversarialLoss, discriminator: nn.Module, outputs: TokenizerOutput,
-                                  batch: Batch, last_layer: Tensor, iteration: int, batch_weight: float = 1.0) -> Objective:
+def compute_adversarial_objective(criterion: Criterion, loss: AdversarialLoss, discriminator: nn.Module,
+                                  outputs: TokenizerOutput, batch: Batch, last_layer: Tensor, iteration: int,
+                                  batch_weight: float = 1.0) -> Objective:
     """Return the Objective of a step with discriminator.
 
     Args:
@@ -92,18 +94,20 @@ def _differentiate_generator(discriminator: nn.Module, cut: Tensor) -> tuple[Ten
 
 def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Tensor], pull: Tensor, terms: Terms,
                               reconstructions: Tensor, last_layer: Tensor) -> list[Tensor]:
-    """Return the gradients at the last weight: of the terms that the adaptive weight compares with, and of the generator's term."""
+    """Return the gradients at the last weight: of the terms to compare with, and of the generator's term."""
     for name in loss.against:
         if name not in terms.raw:
             raise InputError(f'the adaptive weight compares with the term `{name}`, which the criterion does not have.'
                              f'{closest(name, terms.raw)} It has: {", ".join(terms.raw) or "none"}. Set `against`, or '
                              '`adaptive=None`.', 'model.adversarial')
         if name not in gradients:
-            raise InputError(f'the adaptive weight compares with the term `{name}`, which has no gradient at the reconstructions '
-                             '(its weight is 0, or it does not read them). Set `against`, or `adaptive=None`.', 'model.adversarial')
+            raise InputError(f'the adaptive weight compares with the term `{name}`, which has no gradient at the '
+                             'reconstructions (its weight is 0, or it does not read them). Set `against`, or '
+                             '`adaptive=None`.', 'model.adversarial')
     reference = sum(gradients[name] for name in loss.against)
     ends = (reference, pull)
-    return [torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0] for g in ends]
+    return [torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0]
+            for g in ends]
 
 
 def _detach(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

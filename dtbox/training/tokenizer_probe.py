@@ -1,4 +1,4 @@
-"""What the hook GradientConflict measures of a TokenizerTask (a GradientProbe of `dtbox.hooks.gradient_meter`), without a trace in the task."""
+"""What the hook GradientConflict measures of a TokenizerTask: a GradientProbe of `dtbox.hooks.gradient_meter`."""
 from __future__ import annotations
 
 import contextlib
@@ -39,9 +39,11 @@ class TokenizerProbe:
         """Raise `InputError` where no two gradients can meet: without decoder, or with frozen encoders."""
         tokenizer = self.task.tokenizer
         if tokenizer.decoder is None:
-            raise InputError('the recipe has no decoder, so nothing that reconstruction could pull at; its encoder serves one aim only.')
+            raise InputError('the recipe has no decoder, so nothing that reconstruction could pull at; its encoder '
+                             'serves one aim only.')
         if not any(p.requires_grad for p in tokenizer.encoders.parameters()):
-            raise InputError('all parameters of the encoders are frozen; there are no gradients that could be in conflict.')
+            raise InputError('all parameters of the encoders are frozen; there are no gradients that could be in '
+                             'conflict.')
 
     def compute_terms(self, batch: Batch) -> Terms:
         """Run a Batch, as the data loader gives it, up to the weighted terms; call it within `untouched`."""
@@ -74,8 +76,8 @@ class TokenizerProbe:
     def untouched(self) -> Iterator[None]:
         """Run a block with gradient, and leave no trace of it.
 
-        Modes, buffers and random states are put back. Quantizers are in evaluation mode, in which they collect nothing. The tokenizer is called
-        without DistributedDataParallel, which would wait for a backward pass.
+        Modes, buffers and random states are put back. Quantizers are in evaluation mode, in which they collect nothing.
+        The tokenizer is called without DistributedDataParallel, which would wait for a backward pass.
         """
         tokenizer = self.task.tokenizer
         modules = [*tokenizer.modules(), *self.task.criterion.modules()]

@@ -1,4 +1,4 @@
-"""What a TokenizerTask is asked before a run: its losses, whether its quantizers fit the run, what compiles alone, how FSDP2 divides it."""
+"""What a TokenizerTask answers before a run: losses, checks, modules that compile alone, how FSDP2 divides it."""
 from __future__ import annotations
 
 from typing import Mapping, Sequence
@@ -7,10 +7,10 @@ from torch import nn
 
 from dtbox import distributed
 from dtbox.errors import InputError
+from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.losses.criterion import Criterion
 from dtbox.structures import TokenizerOutput
-from dtbox.training.parallel import find_blocks
-from dtbox.training.task import ShardPlan
+from dtbox.training.parallel import ShardPlan, find_blocks
 
 METHODS = ('encode', 'features', 'decode', 'pool_image', 'pool_text', 'pool_regions')
 """Methods of a tokenizer that need its whole weights as `forward` does."""
@@ -33,17 +33,36 @@ def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> N
     """
     official = [name for name, quantizer in quantizers.items() if getattr(quantizer, 'updates_in_forward', False)]
     if last == 'smaller' and official and distributed.get_world_size() > 1:
-        raise InputError(f'the quantizer of `{official[0]}` sums over ranks in its forward pass (official=True), which a rank '
-                         'without samples does not run. Take last=\'drop\' or \'carry\', or leave `official` out.',
+        raise InputError(f'the quantizer of `{official[0]}` sums over ranks in its forward pass (official=True), which '
+                         'a rank without samples does not run. Take last=\'drop\' or \'carry\', or leave `official` '
+                         'out.',
                          'train_dataloader.last')
 
 
-def check_discriminator_start(start: int, end: int) -> list[str]:
-    """Return a remark where a discriminator that begins at iteration `start` never trains in a run of `end` iterations."""
-    if start < end:
+def check_discriminator_start(loss: AdversarialLoss | None, end: int) -> list[str]:
+    """Return a remark where the discriminator of an adversarial loss begins after the `end` iterations of a run."""
+    if loss is None or loss.start < end:
         return []
-    return [f'The discriminator would begin at iteration {start} (model.adversarial.start), but the run ends at {end}: '
+    return [f'The discriminator would begin at iteration {loss.start} (model.adversarial.start), but the run ends at {end}: '
             'it trains without.']
+
+
+def choose_vocabularies(tokenizer: nn.Module, requires: Sequence[str]) -> list[str]:
+    """Return the vocabularies that a training step runs: all but those that are frozen and that no loss names.
+
+    Args:
+        tokenizer: VisualTokenizer.
+        requires: as `Criterion.requires`.
+    """
+    named = {name.split('.')[1] for name in requires if name.startswith(('features.', 'losses.'))}
+
+    def is_frozen(vocabulary: nn.Module) -> bool:
+        own = [p.requires_grad for p in vocabulary.parameters()]
+        return bool(own) and not any(own)
+
+    def is_named(name: str) -> bool:
+        return 'losses' in requires or bool({name, tokenizer.stream_of(name).name} & named)
+    return [name for name, vocabulary in tokenizer.vocabularies.items() if is_named(name) or not is_frozen(vocabulary)]
 
 
 def list_trunks(tokenizer: nn.Module) -> list[nn.Module]:
@@ -52,8 +71,8 @@ def list_trunks(tokenizer: nn.Module) -> list[nn.Module]:
 
 
 def list_modules_to_compile(task: nn.Module) -> list[nn.Module]:
-    """Return the modules of a TokenizerTask that compile each by itself: the blocks of encoders, text tower and teacher, the decoder, the
-    discriminator, and the networks of losses."""
+    """Return the modules of a TokenizerTask that compile each by itself: the blocks of encoders, text tower and
+    teacher, the decoder, the discriminator, and the networks of losses."""
     tokenizer = task.tokenizer
     trunks = list_trunks(tokenizer) + ([] if task.teacher is None else [task.teacher.encoder])
     modules = [block for trunk in trunks for block in find_blocks(trunk)]
@@ -64,7 +83,8 @@ def list_modules_to_compile(task: nn.Module) -> list[nn.Module]:
 
 
 def plan_shards(tokenizer: nn.Module, lists: Sequence[str]) -> ShardPlan:
-    """Return how FSDP2 divides a VisualTokenizer: blocks of encoders and text tower one at a time, the decoder and all else as one.
+    """Return how FSDP2 divides a VisualTokenizer: blocks of encoders and text tower one at a time, the decoder and all
+    else as one.
 
     Args:
         tokenizer: from now on its passes let features that are not finite through until `raise_postponed`.
@@ -76,10 +96,12 @@ def plan_shards(tokenizer: nn.Module, lists: Sequence[str]) -> ShardPlan:
     for name, stream in tokenizer.streams.items():
         learned = [n for n, _ in stream.quantizer.named_parameters()]
         if learned:
-            raise InputError(f'the codebook of `{name}` is learned by gradient ({learned[0]}), which FSDP2 would shard; '
-                             'codebooks have to be whole on every rank. Take EMACodebook, or leave model_wrapper_cfg out (DDP).',
+            raise InputError(f'the codebook of `{name}` is learned by gradient ({learned[0]}), which FSDP2 would '
+                             'shard; codebooks have to be whole on every rank. Take EMACodebook, or leave '
+                             'model_wrapper_cfg out (DDP).',
                              'model_wrapper_cfg')
-    tokenizer.postpone()  # a rank that left a forward pass would leave the others waiting for its part of the next block
+    # a rank that left a forward pass would leave the others waiting for its part of the next block
+    tokenizer.postpone()
     # the decoder stays whole: its last weight is asked for after the forward pass
     return ShardPlan(blocks=[block for trunk in list_trunks(tokenizer) for block in find_blocks(trunk, lists)],
                      wholes=[] if tokenizer.decoder is None else [tokenizer.decoder],

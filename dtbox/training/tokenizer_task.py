@@ -1,7 +1,8 @@
 """TokenizerTask: a visual tokenizer in training, with its losses, teacher and discriminator.
 
-The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step: forward, losses,
-generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv 2503.14324).
+The tokenizer's `forward` is the only entry of a step, so that DistributedDataParallel sees it. Order of a step:
+forward, losses, generator update, codebook commit, discriminator update on the same reconstructions (DualToken, arXiv
+2503.14324).
 """
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.structures import Batch, TokenizerOutput
-from dtbox.training import tokenizer_setup
-from dtbox.training.parallel import sync_gradients
+from dtbox.training import tokenizer_evaluation, tokenizer_setup
+from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.preprocess import make_placeholder
 from dtbox.training.step_checks import agree
-from dtbox.training.task import ShardPlan, Task
+from dtbox.training.task import Task
 from dtbox.training.teacher import Student, build_teacher
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
 from dtbox.training.tokenizer_probe import TokenizerProbe
@@ -55,7 +56,8 @@ class TokenizerTask(Task):
         self.discriminator = DISCRIMINATORS.build(discriminator, where='discriminator') if discriminator else None
         if (discriminator is None) != (adversarial is None):
             raise InputError('a discriminator and an adversarial loss come together; got '
-                             f'discriminator={discriminator is not None}, adversarial={adversarial is not None}.', 'adversarial')
+                             f'discriminator={discriminator is not None}, adversarial={adversarial is not None}.',
+                             'adversarial')
         self.adversarial = LOSSES.build(adversarial, where='adversarial') if adversarial else None
         # the weights of teacher and criterion are frozen; they are in no state dict
         object.__setattr__(self, 'teacher', build_teacher(teacher, self.tokenizer, self.criterion))
@@ -78,21 +80,20 @@ class TokenizerTask(Task):
     @property
     def wrapped_tokenizer(self) -> nn.Module:
         """The tokenizer as a step calls it."""
-        return self.wrapped('generator')
+        return self.get_wrapped('generator')
 
     @property
     def wrapped_discriminator(self) -> nn.Module:
         """The discriminator as a step calls it."""
-        return self.wrapped('discriminator')
+        return self.get_wrapped('discriminator')
 
     # ---- training -----------------------------------------------------------------------------------------------
 
     def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Update tokenizer, codebooks, and the discriminator once it takes part; see `Task.step`.
 
-        Raises:
-            Diverged: on every rank, where a term (NonFiniteLoss), features on their way into a quantizer, or gradients are NaN or
-                infinite on one. Nothing has been updated (a term of the discriminator comes after the generator's update).
+        Terms, features into quantizers and gradients must be finite; those of the discriminator come after the update
+        of the generator.
         """
         batch, generator = self.prepare(data), optimizers['generator']
         active = self.adversarial is not None and self.adversarial.active(int(self.iteration))
@@ -107,15 +108,15 @@ class TokenizerTask(Task):
         return logs
 
     def _compute_objective(self, batch: Batch, active: bool, pixels: Tensor) -> tuple[Objective, Tensor | None]:
-        """Return the Objective of a step and the reconstructions, detached; `Diverged` on every rank unless it is finite on all."""
+        """Return the Objective and the detached reconstructions; `Diverged` on all ranks unless it is finite on all."""
         with self.autocast():
             with agree('forward pass', 'where', self.discard), self.tokenizer.collecting(self.batch_weight > 0):
                 outputs = self.run_losses_inputs(batch, pixels)
                 self.tokenizer.raise_postponed()
             if active:  # the adaptive weight compares gradients over ranks: all ranks come here, or none
                 last = self.tokenizer.decoder.last_layer
-                objective = compute_adversarial_objective(self.criterion, self.adversarial, self.discriminator, outputs, batch, last,
-                                                          int(self.iteration), self.batch_weight)
+                objective = compute_adversarial_objective(self.criterion, self.adversarial, self.discriminator, outputs,
+                                                          batch, last, int(self.iteration), self.batch_weight)
             else:
                 objective = compute_objective(self.criterion, outputs, batch)
         with agree('loss', 'which term', self.discard):
@@ -127,7 +128,8 @@ class TokenizerTask(Task):
 
         Args:
             batch: prepared Batch.
-            pixels: its images as the data gave them, by which a teacher's cache knows them; None takes those of the batch.
+            pixels: its images as the data gave them, by which a teacher's cache knows them; None takes those of the
+                batch.
         """
         requires = self.criterion.requires
         ids = None
@@ -137,31 +139,16 @@ class TokenizerTask(Task):
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')
             ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
-        vocabularies = self.choose_vocabularies(requires)
+        names = tokenizer_setup.choose_vocabularies(self.tokenizer, requires)
 
         def run(layers: Sequence[tuple[str, int]]) -> TokenizerOutput:
-            return self.wrapped_tokenizer(batch.images, ids, reconstruct, vocabularies, layers)
+            return self.wrapped_tokenizer(batch.images, ids, reconstruct, names, layers)
         if not any(name.startswith('teacher.') for name in requires):
             return run([])
         return self.teacher.observe(batch.images, Student(self.tokenizer, run, exact=self.amp is None), pixels)
 
-    def choose_vocabularies(self, requires: Sequence[str]) -> list[str]:
-        """Return the vocabularies that a step runs: all but those that are frozen and that no loss names, whose codebooks stay.
-
-        Args:
-            requires: as `Criterion.requires`.
-        """
-        named = {name.split('.')[1] for name in requires if name.startswith(('features.', 'losses.'))}
-
-        def is_frozen(vocabulary: nn.Module) -> bool:
-            own = [p.requires_grad for p in vocabulary.parameters()]
-            return bool(own) and not any(own)
-
-        def is_named(name: str) -> bool:
-            return 'losses' in requires or bool({name, self.tokenizer.stream_of(name).name} & named)
-        return [n for n, vocabulary in self.tokenizer.vocabularies.items() if is_named(n) or not is_frozen(vocabulary)]
-
-    def _train_discriminator(self, images: Tensor, reconstructions: Tensor, optimizer: OptimWrapper) -> dict[str, Tensor]:
+    def _train_discriminator(self, images: Tensor, reconstructions: Tensor,
+                             optimizer: OptimWrapper) -> dict[str, Tensor]:
         """Update the discriminator on images and detached reconstructions [B,3,H,W]; return its terms."""
         with sync_gradients(self.wrapped_discriminator, optimizer.should_sync()):
             with self.autocast():
@@ -181,44 +168,43 @@ class TokenizerTask(Task):
         """Return a Batch of one grey image."""
         return make_placeholder(self.tokenizer.image_size)
 
-    # ---- the run ------------------------------------------------------------------------------------------------
+    # ---- the run and its checkpoints ----------------------------------------------------------------------------
 
     def check_run(self, cfg: Mapping) -> list[str]:
-        """Check that quantizers allow ranks without samples, and that the discriminator begins in time; see `Task.check_run`."""
-        tokenizer_setup.check_quantizers(self.quantizers(), cfg['train_dataloader'].get('last'))
-        start = 0 if self.adversarial is None else self.adversarial.start
-        return tokenizer_setup.check_discriminator_start(start, cfg['train_cfg']['max_iters'])
+        """Check that quantizers allow ranks without samples, and that the discriminator begins in time."""
+        tokenizer_setup.check_quantizers(self.quantizers, cfg['train_dataloader'].get('last'))
+        return tokenizer_setup.check_discriminator_start(self.adversarial, cfg['train_cfg']['max_iters'])
 
     def has_stepped(self, name: str, logs: Mapping[str, Tensor]) -> bool:
         """Return whether a part has stepped: the discriminator does once it takes part."""
         return name != 'discriminator' or 'discriminator' in logs
 
+    @property
     def modules_to_compile(self) -> list[nn.Module]:
-        """Return the blocks of encoders, text tower and teacher, the decoder, the discriminator, and the networks of losses."""
+        """Blocks of encoders, text tower and teacher, decoder, discriminator, and networks of losses."""
         return tokenizer_setup.list_modules_to_compile(self)
 
     def plan_shards(self, lists: Sequence[str]) -> ShardPlan:
         """Return how FSDP2 divides the tokenizer."""
         return tokenizer_setup.plan_shards(self.tokenizer, lists)
 
-    # ---- weights and checkpoints --------------------------------------------------------------------------------
-
     def init_weights(self) -> None:
         """Load the weights that encoders, text tower and teacher name in their configs."""
-        for name, part in (('tokenizer', self.tokenizer), ('teacher', self.teacher)):
-            if part is not None:
-                try:
-                    part.init_weights()
-                except InputError as e:
-                    raise e.within(f'model.{name}') from e.__cause__
+        for name in ('tokenizer', 'teacher'):
+            try:
+                if getattr(self, name) is not None:
+                    getattr(self, name).init_weights()
+            except InputError as e:
+                raise e.within(f'model.{name}') from e.__cause__
 
     def init_frozen_weights(self) -> None:
         """Load the teacher's weights."""
         if self.teacher is not None:
             self.teacher.init_weights()
 
+    @property
     def checkpoint_meta(self) -> dict[str, Any]:
-        """Return the hash of the teacher's weights."""
+        """The hash of the teacher's weights."""
         return dict(teacher=self.teacher.digest() if self.teacher is not None else None)
 
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
@@ -226,7 +212,8 @@ class TokenizerTask(Task):
         mine, theirs = self.discriminator is not None, any(key.startswith(DISCRIMINATOR) for key in given)
         if mine == theirs:
             return (), ''
-        return (DISCRIMINATOR,), 'it has no discriminator, a new one is trained' if mine else 'its discriminator is left out'
+        return (DISCRIMINATOR,), ('it has no discriminator, a new one is trained' if mine else
+                                  'its discriminator is left out')
 
     def save_files(self, folder: str) -> None:
         """Write the text tokenizer."""
@@ -239,36 +226,23 @@ class TokenizerTask(Task):
     @torch.no_grad()
     def predict(self, batch: Batch) -> TokenizerOutput:
         """Return everything that metrics read of a prepared Batch."""
-        text = self.tokenizer.text
-        # where images have several captions, the metric that reads them embeds them all
-        alone = batch.texts is not None and batch.captions is None
-        ids = text.ids([t or '?' for t in batch.texts]) if alone and text is not None and text.tokenizer else None
-        with self.autocast():
-            outputs = to_float32(self.tokenizer(batch.images, ids))
-        if self.teacher is not None:
-            outputs = outputs.replace(teacher=self.teacher(batch.images))
-        return outputs
+        return tokenizer_evaluation.predict(self, batch)
 
     def eval_context(self, dataset: Any) -> EvalContext:
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
-        tokenizer, teacher = self.tokenizer, self.teacher
-        can_read = tokenizer.text is not None and tokenizer.text.tokenizer is not None
-        return EvalContext(
-            classes=super().eval_context(dataset).classes, embed_text=tokenizer.embed_text if can_read else None,
-            teacher=teacher.pooled if teacher is not None else None,
-            vocabularies={name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()},
-            pool_regions=dict(tokens=tokenizer.pool_regions if tokenizer.head is not None else None,
-                              teacher=teacher.pool_regions if teacher is not None else None))
+        return tokenizer_evaluation.make_eval_context(self, super().eval_context(dataset).classes)
 
+    @property
     def quantizers(self) -> dict[str, nn.Module]:
         """Vocabulary -> quantizer; one that vocabularies share comes once, under its own name."""
         return {name: stream.quantizer for name, stream in self.tokenizer.streams.items()}
 
+    @property
     def discriminator_terms(self) -> Sequence[str]:
-        """Return the names of the discriminator's terms; none without a discriminator."""
+        """Names of the discriminator's terms; none without a discriminator."""
         return () if self.discriminator is None else ('discriminator', 'logits_real', 'logits_fake')
 
-    def gradient_probe(self) -> TokenizerProbe:
+    def make_gradient_probe(self) -> TokenizerProbe:
         """Return what measures the gradients of reconstruction and semantics."""
         return TokenizerProbe(self)
 
@@ -280,11 +254,3 @@ class TokenizerTask(Task):
     def reconstruct(self, images: Tensor) -> Tensor:
         """Return reconstructions [B,3,H,W] of images [B,3,H,W] in [-1,1], not clamped."""
         return self.tokenizer(images).reconstructions
-
-
-def to_float32(outputs: TokenizerOutput) -> TokenizerOutput:
-    """Return a TokenizerOutput in float32, as metrics and the teacher read it, whatever an autocast made of it."""
-    def convert(value: Any) -> Any:
-        return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
-    changes = {name: convert(getattr(outputs, name)) for name in ('reconstructions', 'pooled', 'last', 'text_pooled')}
-    return outputs.replace(features={name: convert(value) for name, value in outputs.features.items()}, **changes)

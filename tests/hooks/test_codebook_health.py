@@ -21,7 +21,7 @@ class Scalars(list):
 
 def runner_of(folder, **quantizers):
     runner = SimpleNamespace(work_dir=str(folder), iter_done=0, max_iters=100, logger=logging.getLogger('health'), visualizer=Scalars())
-    runner.task = SimpleNamespace(quantizers=lambda: quantizers)
+    runner.task = SimpleNamespace(quantizers=quantizers)
     return runner
 
 

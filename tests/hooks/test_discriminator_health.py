@@ -15,7 +15,7 @@ class Feed:
 
     def __init__(self, **options):
         self.hook, self.iter_done, self.said = DiscriminatorHealth(interval=2, patience=2, **options), 0, []
-        self.hook.check(SimpleNamespace(discriminator_terms=lambda: ('discriminator', 'logits_real', 'logits_fake')))
+        self.hook.check(SimpleNamespace(discriminator_terms=('discriminator', 'logits_real', 'logits_fake')))
         self.logger = SimpleNamespace(warning=self.said.append)
 
     def __call__(self, hinge, real, fake, count=2):

@@ -259,7 +259,7 @@ def test_a_measurement_leaves_no_trace(tiny_config):
     model.tokenizer.decoder = Restless(model.tokenizer.decoder)
     model.tokenizer.decoder.inner.eval()
     batch = next(iter(parts['train']))
-    probe = model.gradient_probe()
+    probe = model.make_gradient_probe()
     blocks = probe.find_blocks()
     model.tokenizer(model.prepare(batch).images)  # something is collected already
     pending = {n: [v for v, _ in vocabulary.quantizer.codebooks[0].pending] for n, vocabulary in model.tokenizer.vocabularies.items()}
@@ -286,7 +286,7 @@ def test_reentrant_checkpointing_is_named(tiny_config):
     plain = block.forward
     block.forward = lambda x: torch.utils.checkpoint.checkpoint(plain, x, use_reentrant=True) if x.requires_grad else plain(x)
     with pytest.raises(InputError, match='use_reentrant=False'):
-        probe = model.gradient_probe()
+        probe = model.make_gradient_probe()
         measure(probe, next(iter(parts['train'])), probe.find_blocks(), Sides())
 
 
@@ -309,7 +309,7 @@ def two_ranks(rank, world):
     if world > 1:
         model.wrap(lambda m: torch.nn.parallel.DistributedDataParallel(m, broadcast_buffers=False))
     model.train()
-    probe = model.gradient_probe()
+    probe = model.make_gradient_probe()
     blocks, rows = probe.find_blocks(), []
     for step in range(2):
         images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
@@ -331,7 +331,7 @@ def test_ranks_measure_the_global_batch():
 
 def test_visualizer_gets_the_numbers(tmp_path):
     shown = []
-    runner = SimpleNamespace(task=SimpleNamespace(parts={}, gradient_probe=both), iter_done=0, work_dir=str(tmp_path),
+    runner = SimpleNamespace(task=SimpleNamespace(parts={}, make_gradient_probe=both), iter_done=0, work_dir=str(tmp_path),
                              visualizer=SimpleNamespace(add_scalars=lambda values, step: shown.append((step, values))))
     hook = GradientConflict(interval=5)
     hook.before_train(runner)

@@ -98,7 +98,7 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
 def runner(tmp_path):
     """Something that looks like a Runner to the hook."""
     logger = logging.getLogger('pictures-test')
-    task = types.SimpleNamespace(reconstructs=False, quantizers=dict)
+    task = types.SimpleNamespace(reconstructs=False, quantizers={})
     visualizer = types.SimpleNamespace(_vis_backends={})
     return types.SimpleNamespace(task=task, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path), logger=logger)
 

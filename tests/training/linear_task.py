@@ -1,4 +1,7 @@
-"""The smallest task: a linear classifier of generated images, with its data set and its metric, as a plugin brings them. No dtbox module knows it."""
+"""The smallest task: a linear classifier of generated images, with its data and its metric, as a plugin brings them.
+
+No module of dtbox knows it.
+"""
 from __future__ import annotations
 
 import os
@@ -53,9 +56,9 @@ class LinearTask(Task):
     def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Minimise the cross entropy."""
         batch, optimizer = self.prepare(data), optimizers['classifier']
-        with sync_gradients(self.wrapped('classifier'), optimizer.should_sync()):
+        with sync_gradients(self.get_wrapped('classifier'), optimizer.should_sync()):
             with self.autocast():
-                logits = self.wrapped('classifier')(batch.images)
+                logits = self.get_wrapped('classifier')(batch.images)
             labels = torch.zeros(1, dtype=torch.int64) if batch.labels is None else batch.labels
             total = F.cross_entropy(logits.float(), labels)
             optimizer.backward(optimizer.scale_loss(self.batch_weight * total))

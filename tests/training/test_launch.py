@@ -38,9 +38,11 @@ def test_launchers_say_what_they_need(monkeypatch):
 
 
 def test_slurm():
-    """The first node of the list is the address, and the port follows from the job's number: 20000 + 1234567 % 20000."""
-    env = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_JOB_ID='1234567', SLURM_JOB_NODELIST='gpu[003-006,010]')
-    assert read_slurm_environment(env) == dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='gpu003', MASTER_PORT='34567')
+    """The first node is the address, and the port follows from the job's number: 20000 + 1234567 % 20000."""
+    env = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_JOB_ID='1234567',
+               SLURM_JOB_NODELIST='gpu[003-006,010]')
+    assert read_slurm_environment(env) == dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='gpu003',
+                                               MASTER_PORT='34567')
     assert read_slurm_environment(dict(env, MASTER_ADDR='10.0.0.1', MASTER_PORT='99'))['MASTER_ADDR'] == '10.0.0.1'
 
 
@@ -73,9 +75,10 @@ def test_no_rank_is_lost_without_a_group():
 def test_ranks_end_with_a_killed_torchrun(tmp_path):
     """torchrun is killed with SIGKILL, which it cannot pass on."""
     (tmp_path / 'rank.py').write_text(RANK)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '1', str(tmp_path / 'rank.py'),
-               str(tmp_path / 'pid')]
-    with start_child(command, env=dict(os.environ, GLOO_SOCKET_IFNAME='lo', PYTHONPATH=os.pathsep.join(sys.path))) as torchrun:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '1',
+               str(tmp_path / 'rank.py'), str(tmp_path / 'pid')]
+    env = dict(os.environ, GLOO_SOCKET_IFNAME='lo', PYTHONPATH=os.pathsep.join(sys.path))
+    with start_child(command, env=env) as torchrun:
         deadline = time.monotonic() + 90
         while not (tmp_path / 'pid').exists() and time.monotonic() < deadline and torchrun.poll() is None:
             time.sleep(0.05)

@@ -26,8 +26,8 @@ optim_wrapper = dict(classifier=dict(optimizer=dict(type='AdamW', lr=0.01)))
 param_scheduler = dict(classifier=dict(type='WarmupCosineLR', total=16))
 train_cfg = dict(max_iters=16)
 ema = dict(decay=0.5)
-hooks = dict(log=dict(type='Log', interval=4), checkpoint=dict(type='Checkpoint', interval=4), results=dict(type='Results'),
-             images=dict(type='Images', interval=0), kill=dict(type='KillAt', at=0))
+hooks = dict(log=dict(type='Log', interval=4), checkpoint=dict(type='Checkpoint', interval=4),
+             results=dict(type='Results'), images=dict(type='Images', interval=0), kill=dict(type='KillAt', at=0))
 seed = 0
 '''
 
@@ -62,7 +62,8 @@ def test_it_learns_and_is_evaluated(whole):
     """Right above three of four held-out images, and what a run leaves is there; images of reconstructions are not."""
     assert read_scores(whole)['accuracy'] > 0.75
     names = {p.name for p in whole.iterdir()}
-    assert {'checkpoint.pth', 'config.py', 'history.jsonl', 'metrics.json', 'losses.png'} <= names and 'reconstructions.png' not in names
+    assert {'checkpoint.pth', 'config.py', 'history.jsonl', 'metrics.json', 'losses.png'} <= names
+    assert 'reconstructions.png' not in names
     assert 'the task reconstructs no images' in next(whole.rglob('*.log')).read_text()
 
 
@@ -76,9 +77,10 @@ def test_its_checkpoint(whole):
 
 
 def test_killed_and_resumed_bit_for_bit(whole, config, tmp_path):
-    """SIGKILL after iteration 10, two iterations after a checkpoint; dropout, noise of the data and the average continue."""
+    """SIGKILL after iteration 10, two iterations after a checkpoint; dropout, noise of the data and EMA continue."""
     folder = tmp_path / 'run'
-    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(folder), '--cfg-options', 'hooks.kill.at=10']
+    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(folder),
+               '--cfg-options', 'hooks.kill.at=10']
     done = run_child(command)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert checkpoint.load(folder)['iteration'] == 8
@@ -96,7 +98,8 @@ def train_on_ranks(rank, world, config, folder, options):
 @pytest.mark.parametrize('wrapper', [None, dict(type='FSDP2')])
 def test_two_ranks(config, tmp_path, wrapper):
     """Halves of each batch, unequal ones at the end of an epoch (26 = 6 x 4 + 2 samples): the run of one rank."""
-    options = dict(model__dropout=0.0, train_dataloader__last='smaller', optim_wrapper__classifier__optimizer=dict(type='SGD', lr=0.1))
+    options = dict(model__dropout=0.0, train_dataloader__last='smaller',
+                   optim_wrapper__classifier__optimizer=dict(type='SGD', lr=0.1))
     train(config, tmp_path / 'one', **options)
     shared = dict(options, train_dataloader__batch_size=2, model_wrapper_cfg=wrapper)
     SHARED.run(train_on_ranks, str(config), str(tmp_path / 'two'), shared)
@@ -120,10 +123,12 @@ def test_start_from_another_run(whole, config, tmp_path):
     ({'optim_wrapper.decoder2': dict(optimizer=dict(type='SGD', lr=0.1))},
      'optim_wrapper: there is an optimizer for `decoder2`, which the model does not have. It has: classifier.'),
     ({'optim_wrapper.clasifier': dict(optimizer=dict(type='SGD', lr=0.1))}, 'Did you mean `classifier`?'),
-    ({'param_scheduler.clasifier': dict(type='WarmupCosineLR', total=16)}, 'which has no optimizer. Did you mean `classifier`?'),
+    ({'param_scheduler.clasifier': dict(type='WarmupCosineLR', total=16)},
+     'which has no optimizer. Did you mean `classifier`?'),
     ({'hooks.books': dict(type='CodebookHealth')}, 'hooks.books: the task has no codebooks to watch'),
     ({'hooks.gan': dict(type='DiscriminatorHealth')}, 'hooks.gan: the recipe has no discriminator to watch'),
-    ({'hooks.pull': dict(type='GradientConflict')}, 'hooks.pull: the task has no terms of reconstruction and semantics'),
+    ({'hooks.pull': dict(type='GradientConflict')}, 'hooks.pull: the task has no terms of reconstruction and '
+                                                    'semantics'),
     ({'model': dict(type='ImgDataPreprocessor')}, 'model: `ImgDataPreprocessor` is not a Task')])
 def test_parts_that_the_task_does_not_have(config, tmp_path, options, says):
     """The start is refused before anything is written."""

@@ -1,8 +1,9 @@
-"""The output of a frozen teacher, kept on disk: for images that come again just as they were, such as in a second run with the same seed, the trials
-of a grid, or data without augmentation.
+"""The output of a frozen teacher, kept on disk: for images that come again just as they were, such as in a second run
+with the same seed, the trials of a grid, or data without augmentation.
 
-Images are known by their content, so nothing stale is ever read. A folder TEACHER/ holds, for each process that wrote, a file of records of equal
-size and a file of their keys (SHA-1). A record counts once its key is whole, so that a killed process leaves no half of one.
+Images are known by their content, so nothing stale is ever read. A folder TEACHER/ holds, for each process that wrote,
+a file of records of equal size and a file of their keys (SHA-1). A record counts once its key is whole, so that a
+killed process leaves no half of one.
 """
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ class TeacherCache:
 
     def _write_shapes(self, computed: TeacherOutput) -> None:
         """Write down the shapes of a record."""
-        self.shapes = dict(tokens=computed.tokens.shape[1:], pooled=None if computed.pooled is None else computed.pooled.shape[1:])
+        pooled = computed.pooled
+        self.shapes = dict(tokens=computed.tokens.shape[1:], pooled=None if pooled is None else pooled.shape[1:])
         plain = {name: None if shape is None else list(shape) for name, shape in self.shapes.items()}
         write_atomic(os.path.join(self.folder, 'shapes.json'), json.dumps(plain) + '\n')
 
@@ -123,8 +125,8 @@ class TeacherCache:
             f.seek(at * size)
             raw = f.read(size)
         if len(raw) != size:
-            raise InputError(f'{stem}.data is shorter than its keys say. Remove the folder {self.folder}; the teacher computes again what '
-                             'was in it.')
+            raise InputError(f'{stem}.data is shorter than its keys say. Remove the folder {self.folder}; the teacher '
+                             'computes again what was in it.')
         return torch.from_numpy(np.frombuffer(raw, dtype=np.uint8).copy()).view(self.dtype)
 
     def _write(self, rows: Sequence[tuple[bytes, Tensor]]) -> None:
@@ -142,8 +144,8 @@ class TeacherCache:
             if not no_room(e):
                 raise
             self.full = True  # records after a torn one would not stand where their keys say
-            warnings.warn(f'no space is left in {self.folder} for the output of the teacher; nothing more is kept there, and the run '
-                          'continues.', stacklevel=2)
+            warnings.warn(f'no space is left in {self.folder} for the output of the teacher; nothing more is kept '
+                          'there, and the run continues.', stacklevel=2)
 
     def _append(self, key: bytes, row: Tensor) -> None:
         with open(f'{self.own}.data', 'ab') as f:

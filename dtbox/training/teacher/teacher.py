@@ -1,7 +1,7 @@
 """The frozen teacher: an encoder that says what the semantic tokens and the pooled embedding should be.
 
-It lives outside state dict, optimizer and weight EMA; a checkpoint names it by the hash of its weights. Shapes: B batch, N visual tokens,
-P prefix tokens, D encoder width, E width of the pooled output, M regions.
+It lives outside state dict, optimizer and weight EMA; a checkpoint names it by the hash of its weights. Shapes: B
+batch, N visual tokens, P prefix tokens, D encoder width, E width of the pooled output, M regions.
 """
 from __future__ import annotations
 
@@ -43,25 +43,29 @@ class Teacher(nn.Module):
         encoder: encoder config, with `weights`.
         layer: 1-based layer whose raw output the tokens are.
         image_size: filled in from the tokenizer.
-        trunk_sharing: take the output of the first blocks from the student where these are frozen and equal to the teacher's own, as found
-            in the first step. 'auto': in float32 only, where the result is the same bit for bit. True: under autocast, too, whose rounding
-            the shared blocks then have; an error where nothing can be shared. False: never.
-        cache: folder that keeps the teacher's output on disk, by the content of the images (see `TeacherCache`); None keeps nothing.
+        trunk_sharing: take the output of the first blocks from the student where these are frozen and equal to the
+            teacher's own, as found in the first step. 'auto': in float32 only, where the result is the same bit for
+            bit. True: under autocast, too, whose rounding the shared blocks then have; an error where nothing can be
+            shared. False: never.
+        cache: folder that keeps the teacher's output on disk, by the content of the images (see `TeacherCache`); None
+            keeps nothing.
         cache_dtype: 'float32' or 'bfloat16', of what the cache keeps.
 
     Attributes:
-        shared_trunk: (encoder, last layer that student and teacher share), None where they share nothing, 'unknown' before the first step.
+        shared_trunk: (encoder, last layer that student and teacher share), None where they share nothing, 'unknown'
+            before the first step.
     """
 
-    def __init__(self, encoder: Mapping, layer: int, image_size: Sequence[int] | None = None, trunk_sharing: bool | str = 'auto',
-                 cache: str | None = None, cache_dtype: str = 'float32') -> None:
+    def __init__(self, encoder: Mapping, layer: int, image_size: Sequence[int] | None = None,
+                 trunk_sharing: bool | str = 'auto', cache: str | None = None, cache_dtype: str = 'float32') -> None:
         super().__init__()
         check_trunk_sharing(trunk_sharing)
         self.trunk_sharing, self.cache = trunk_sharing, TeacherCache(cache, cache_dtype) if cache else None
         self.shared_trunk: tuple[str, int] | str | None = 'unknown'
         self.encoder = ENCODERS.build(encoder, where='encoder', image_size=image_size)
         if not 0 <= layer <= self.encoder.depth:
-            raise InputError(f'the teacher\'s layer is {layer}, but its encoder has {self.encoder.depth} blocks.', 'layer')
+            raise InputError(f'the teacher\'s layer is {layer}, but its encoder has {self.encoder.depth} blocks.',
+                             'layer')
         self.layer = layer
         self.requires_grad_(False).eval()
         self._hash = None
@@ -79,7 +83,8 @@ class Teacher(nn.Module):
     # ---- in a training step -------------------------------------------------------------------------------------
 
     def observe(self, images: Tensor, student: Student, pixels: Tensor | None = None) -> TokenizerOutput:
-        """Run the student, and the teacher on the same images as far as it is neither cached nor in the student's trunk.
+        """Run the student, and the teacher on the same images as far as it is neither cached nor in the student's
+        trunk.
 
         Args:
             images: [B,3,H,W] in [-1,1].
@@ -117,7 +122,8 @@ class Teacher(nn.Module):
 
         Args:
             images: [B,3,H,W] in [-1,1].
-            start: None, or (layer, dict layer -> tokens [B,N,D] of that layer and of wanted layers before it), to start after that layer.
+            start: None, or (layer, dict layer -> tokens [B,N,D] of that layer and of wanted layers before it), to start
+                after that layer.
         """
         encoder = self.encoder
         with torch.autocast(images.device.type, enabled=False):
@@ -142,10 +148,11 @@ class Teacher(nn.Module):
         return self.encoder.pool_regions(last.float(), masks)
 
     def taps(self, images: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
-        """Return layer -> patch tokens [B,N,D] of images [B,3,H,W]; gradients reach the images. Runs no further than needed.
+        """Return layer -> patch tokens [B,N,D] of images [B,3,H,W]; gradients reach the images. Runs no further than
+        needed.
 
-        Without gradient and for the very images of the last `forward`, the answer is what that pass found; layers that are asked for in this
-        way are kept from then on.
+        Without gradient and for the very images of the last `forward`, the answer is what that pass found; layers that
+        are asked for in this way are kept from then on.
         """
         if not torch.is_grad_enabled():
             self._wanted = self._wanted | set(layers)

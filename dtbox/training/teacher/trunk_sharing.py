@@ -1,4 +1,4 @@
-"""A teacher shares the student's trunk as far as that is frozen and equal: those blocks run once, and their weights are in memory once."""
+"""A teacher shares the student's trunk as far as it is frozen and equal: those blocks run once, on one set of weights."""
 from __future__ import annotations
 
 from typing import NoReturn
@@ -21,8 +21,8 @@ def find_shared_trunk(teacher: Encoder, tokenizer: nn.Module, images: Tensor) ->
         images: [B,3,H,W] in [-1,1], on which the two are compared.
 
     Returns:
-        (name of the student's encoder, last layer that both share), or None where they share nothing. A trunk that FSDP2 has sharded is
-        never shared.
+        (name of the student's encoder, last layer that both share), or None where they share nothing. A trunk that
+        FSDP2 has sharded is never shared.
     """
     if any(is_sharded(p) for p in tokenizer.encoders.parameters()):
         return None
@@ -75,6 +75,6 @@ def check_trunk_sharing(value: bool | str) -> None:
 
 def refuse_trunk_sharing(where: str) -> NoReturn:
     """Raise the `InputError` of a teacher that must share a trunk and cannot; `where` is the config key."""
-    raise InputError('`trunk_sharing` is True, but no layer of the student is frozen and equal to the teacher\'s. Freeze the embedding and '
-                     'the first blocks (optim_wrapper.generator.freeze), start both from the same weights, do without FSDP2, or leave '
-                     '`trunk_sharing` out.', where)
+    raise InputError('`trunk_sharing` is True, but no layer of the student is frozen and equal to the teacher\'s. '
+                     'Freeze the embedding and the first blocks (optim_wrapper.generator.freeze), start both from the '
+                     'same weights, do without FSDP2, or leave `trunk_sharing` out.', where)
