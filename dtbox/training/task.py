@@ -2,7 +2,7 @@
 
 A task owns its parts (each with an optimizer), its training step, what evaluation sees, and what a checkpoint holds
 beside weights. A subclass registers under MODELS and writes `parts`, `step` and `predict`; all else has a default.
-`TokenizerTask` is the task of a visual tokenizer, `tests/training/linear_task.py` a tiny one (open_clip: `TrainingTask`).
+`TokenizerTask` is the task of a visual tokenizer, `tests/training/linear_task.py` a tiny one.
 """
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Task(BaseModel):
     @property
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
-        """Name of the optimizer -> the module that it trains. The first is the main part, whose weights EMA averages."""
+        """Name of the optimizer -> the module that it trains. EMA averages the first, the main part."""
 
     @abstractmethod
     def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:

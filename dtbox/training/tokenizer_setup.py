@@ -43,8 +43,8 @@ def check_discriminator_start(loss: AdversarialLoss | None, end: int) -> list[st
     """Return a remark where the discriminator of an adversarial loss begins after the `end` iterations of a run."""
     if loss is None or loss.start < end:
         return []
-    return [f'The discriminator would begin at iteration {loss.start} (model.adversarial.start), but the run ends at {end}: '
-            'it trains without.']
+    return [f'The discriminator would begin at iteration {loss.start} (model.adversarial.start), but the run ends at '
+            f'{end}: it trains without.']
 
 
 def choose_vocabularies(tokenizer: nn.Module, requires: Sequence[str]) -> list[str]:
