@@ -33,7 +33,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             raise InputError(f'expected total >= 1, warmup >= 0 and floor in [0, 1]; got total={total}, '
                              f'warmup={warmup}, floor={floor}.',
                              'param_scheduler')
-        self.total, self.floor, self.zero = int(total), floor, bool(zero)
+        self.total, self.floor = int(total), floor
+        self.zero = bool(zero)
         self.warmup = int(warmup if warmup >= 1 else round(warmup * total))
         super().__init__(optimizer, begin=0, end=self.total + 1, last_step=last_step, by_epoch=by_epoch,
                          verbose=verbose)

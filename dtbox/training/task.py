@@ -52,7 +52,8 @@ class Task(BaseModel):
             raise InputError(f'`amp` is {amp!r}; expected None or \'bfloat16\'.', 'amp')
         self.amp = AMP[amp]
         self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
-        self.batch_weight, self.stop_wanted, self.stop_agreed = 1.0, False, False
+        self.batch_weight = 1.0
+        self.stop_wanted = self.stop_agreed = False
         self._checked, self._wrapped = set(), {}
 
     # ---- what a subclass writes ---------------------------------------------------------------------------------

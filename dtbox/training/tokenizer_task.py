@@ -77,15 +77,9 @@ class TokenizerTask(Task):
             parts['discriminator'] = self.discriminator
         return parts
 
-    @property
-    def wrapped_tokenizer(self) -> nn.Module:
-        """The tokenizer as a step calls it."""
-        return self.get_wrapped('generator')
-
-    @property
-    def wrapped_discriminator(self) -> nn.Module:
-        """The discriminator as a step calls it."""
-        return self.get_wrapped('discriminator')
+    wrapped_tokenizer = property(lambda self: self.get_wrapped('generator'), doc='The tokenizer as a step calls it.')
+    wrapped_discriminator = property(lambda self: self.get_wrapped('discriminator'),
+                                     doc='The discriminator as a step calls it.')
 
     # ---- training -----------------------------------------------------------------------------------------------
 

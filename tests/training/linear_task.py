@@ -89,7 +89,7 @@ class RandomImages(PairDataset):
 
     def __init__(self, count: int, classes: int = 4, size: int = 8, split: str = 'train', seed: int = 0) -> None:
         super().__init__(seed=seed)
-        self.size, self.split, self.side = count, split, size
+        self.size, self.split = count, split
         self.classes = tuple(f'class {i}' for i in range(classes))
         self.means = np.random.default_rng(0).uniform(64, 192, (classes, 3, size, size))
 

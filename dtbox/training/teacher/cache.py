@@ -46,10 +46,12 @@ class TeacherCache:
             raise InputError(f'`cache_dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.', 'cache_dtype')
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise InputError(f'{folder} is a file; expected a folder for the output of the teacher.', 'cache')
-        self.root, self.name, self.dtype = str(folder), dtype, DTYPES[dtype]
+        self.root, self.name = str(folder), dtype
+        self.dtype = DTYPES[dtype]
         self.folder, self.shapes = None, None
-        self.places, self.seen, self.looked = {}, {}, 0.0
-        self.own, self.full = None, False
+        self.places, self.seen = {}, {}
+        self.own, self.looked = None, 0.0
+        self.full = False
         self.hits, self.misses = 0, 0
 
     def __call__(self, teacher: Callable[[Tensor], TeacherOutput], images: Tensor, pixels: Tensor) -> TeacherOutput:

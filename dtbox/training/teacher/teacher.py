@@ -68,8 +68,8 @@ class Teacher(nn.Module):
                              'layer')
         self.layer = layer
         self.requires_grad_(False).eval()
-        self._hash = None
-        self._wanted, self._images, self._tapped = {layer}, None, {}
+        self._hash, self._images = None, None
+        self._wanted, self._tapped = {layer}, {}
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode, whatever the model around it does."""
