@@ -1,22 +1,30 @@
 """The parts of a grid's config: axes, seeds, filters, budget, and values of the right kind."""
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+
 from dtbox.config import REFERENCE, resolve
 from dtbox.errors import InputError, closest
 
 BUDGET = ('hours', 'trials', 'trial_minutes')
-ELSEWHERE = {'seed': '`seeds` of the grid, or --seeds', 'threads': '`threads` of the grid, or --threads', 'work_dir': '--work-dir',
-             'plugins': '`plugins` of the grid, or --plugin'}
+ELSEWHERE = {'seed': '`seeds` of the grid, or --seeds', 'threads': '`threads` of the grid, or --threads',
+             'work_dir': '--work-dir', 'plugins': '`plugins` of the grid, or --plugin'}
 """Keys of a recipe that no override may set, and what sets them for a grid."""
 
 
-def read_axis(axis, where):
+def read_axis(axis: Any, where: str) -> dict[str, dict]:
     """Return label -> dict of overrides."""
     if not isinstance(axis, dict) or set(axis) not in ({'variants'}, {'key', 'values'}):
-        raise InputError(f'got {axis!r}; an axis is dict(key=\'dotted.key\', values=[...]) or dict(variants=dict(label={{...}})).', where)
+        raise InputError(f'got {axis!r}; an axis is dict(key=\'dotted.key\', values=[...]) or '
+                         f'dict(variants=dict(label={{...}})).', where)
     if 'variants' in axis:
         variants = axis['variants']
         if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
             raise InputError(f'`variants` is {variants!r}; expected at least one label={{dotted key: value}}.', where)
-        return {label: read_overrides(overrides, f'{where}.{label}') for label, overrides in _labelled(variants, where).items()}
+        return {label: read_overrides(overrides, f'{where}.{label}')
+                for label, overrides in _labelled(variants, where).items()}
     values = axis['values']
     if not isinstance(values, (list, tuple, dict)) or not values:
         raise InputError(f'`values` is {values!r}; expected a list of at least one value, or dict(label=value).', where)
@@ -27,7 +35,8 @@ def read_axis(axis, where):
         values = list(zip(map(str, values), values))
         if len(dict(values)) < len(values):
             raise InputError(f'a value stands there twice: {", ".join(label for label, _ in values)}.', where)
-    return {label: read_overrides({axis['key']: value}, where) for label, value in _labelled(dict(values), where).items()}
+    return {label: read_overrides({axis['key']: value}, where)
+            for label, value in _labelled(dict(values), where).items()}
 
 
 def _labelled(table, where):
@@ -38,29 +47,32 @@ def _labelled(table, where):
     return named
 
 
-def read_overrides(overrides, where):
+def read_overrides(overrides: Any, where: str) -> dict[str, Any]:
     """Return a dict dotted key -> value whose keys are words, and none that a grid sets otherwise."""
     for key in overrides:
         if not isinstance(key, str) or not key:
-            raise InputError(f'the key {key!r} is no word; expected a dotted key of the recipe, such as \'quantizer.depth\'.', where)
+            raise InputError(f'the key {key!r} is not a word; expected a dotted key of the recipe, such as '
+                             '\'quantizer.depth\'.', where)
         if key in ELSEWHERE:
             raise InputError(f'`{key}` of a trial is set by {ELSEWHERE[key]}.', where)
     return dict(overrides)
 
 
-def read_seeds(seeds):
+def read_seeds(seeds: Any) -> list[int]:
     """Return the seeds as a list."""
-    ok = isinstance(seeds, (list, tuple)) and seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
+    ok = isinstance(seeds, (list, tuple)) and seeds and all(type(s) is int and s >= 0
+                                                            for s in seeds) and len(set(seeds)) == len(seeds)
     if not ok:
         raise InputError(f'`seeds` is {seeds!r}; expected a list of different whole numbers of at least 0.', 'seeds')
     return list(seeds)
 
 
-def read_budget(budget):
+def read_budget(budget: Any) -> dict[str, float]:
     """Return dict of the limits of BUDGET that are set."""
     budget = {} if budget is None else budget
     if not isinstance(budget, dict):
-        raise InputError(f'`budget` is {budget!r}; expected dict({"=, ".join(BUDGET)}=), each of which may be left out.', 'budget')
+        raise InputError(f'`budget` is {budget!r}; expected dict({"=, ".join(BUDGET)}=), each of which may be left '
+                         'out.', 'budget')
     for key, value in budget.items():
         if key not in BUDGET:
             raise InputError(f'`budget` has no `{key}`.{closest(key, BUDGET)} It has: {", ".join(BUDGET)}.', 'budget')
@@ -69,12 +81,13 @@ def read_budget(budget):
     return budget
 
 
-def read_reference(reference, axes):
+def read_reference(reference: Any, axes: dict[str, dict]) -> dict[str, str] | None:
     """Return dict axis -> label of the variant that others are compared with, or None."""
     if reference is None:
         return None
     if not isinstance(reference, dict) or set(reference) != set(axes):
-        raise InputError(f'`reference` is {reference!r}; expected one label for each axis: {", ".join(axes)}.', 'reference')
+        raise InputError(f'`reference` is {reference!r}; expected one label for each axis: '
+                         f'{", ".join(axes)}.', 'reference')
     return {axis: _label(label, axis, axes, 'reference') for axis, label in reference.items()}
 
 
@@ -82,11 +95,12 @@ def _label(label, axis, axes, where):
     if axis not in axes:
         raise InputError(f'there is no axis `{axis}`.{closest(axis, axes)} There are: {", ".join(axes)}.', where)
     if str(label) not in axes[axis]:
-        raise InputError(f'the axis `{axis}` has no `{label}`.{closest(label, axes[axis])} It has: {", ".join(axes[axis])}.', where)
+        raise InputError(f'the axis `{axis}` has no `{label}`.{closest(label, axes[axis])} It has: '
+                         f'{", ".join(axes[axis])}.', where)
     return str(label)
 
 
-def read_rules(rules, axes, where):
+def read_rules(rules: Any, axes: dict[str, dict], where: str) -> list[dict[str, set[str]]]:
     """Return a list of dict axis -> set of labels."""
     if isinstance(rules, dict):
         rules = [rules]
@@ -96,20 +110,21 @@ def read_rules(rules, axes, where):
              for axis, value in rule.items()} for rule in rules or []]
 
 
-def read_metrics(metrics):
+def read_metrics(metrics: Any) -> list[str]:
     """Return the headline metrics as a list."""
     if not isinstance(metrics or [], (list, tuple)) or not all(isinstance(m, str) for m in metrics or []):
         raise InputError(f'`metrics` is {metrics!r}; expected a list of SET/METRIC, such as [\'all/psnr\'].', 'metrics')
     return list(metrics or [])
 
 
-def matches(labels, rules):
+def matches(labels: dict[str, str], rules: list[dict[str, set[str]]]) -> bool:
     """Whether labels (dict axis -> label) fit any of the rules of `read_rules`."""
     return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
 
 
-def check_kind(cfg, key, value):
-    """Raise `InputError` where a plain value would take the place of a plain value of another kind (a word for a number, ...).
+def check_kind(cfg: Config, key: str, value: Any) -> None:
+    """Raise `InputError` where a plain value would take the place of a plain value of another kind (a word for a
+    number, ...).
 
     Lists and dicts are left to the parts that read them: a tap, for one, may be a number, a list or a dict.
 

@@ -1,4 +1,4 @@
-"""What is said at the end of a grid: its scores, the states of its trials, and scores that are missing."""
+"""The end of a grid: its scores, the states of its trials, and scores that are missing."""
 from __future__ import annotations
 
 import os

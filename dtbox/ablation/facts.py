@@ -1,11 +1,14 @@
 """What a trial's row says beside its metrics: size, tokens and bits of a tokenizer, memory of the process."""
+from __future__ import annotations
+
 import math
 import sys
+from typing import Any
 
 import torch
 
 
-def tokenizer_facts(tokenizer):
+def tokenizer_facts(tokenizer: Any) -> dict[str, float]:
     """Return the size of a tokenizer and of what it makes of an image.
 
     A quantizer that several vocabularies share is counted once.
@@ -14,8 +17,8 @@ def tokenizer_facts(tokenizer):
         tokenizer: VisualTokenizer.
 
     Returns:
-        dict: `parameters` (of the whole tokenizer, text tower included), `tokens` (codes per image, over all vocabularies and depths), `bits`
-        per image (each code log2 of its codebook's size) and `bits_per_pixel`.
+        dict: `parameters` (of the whole tokenizer, text tower included), `tokens` (codes per image, over all
+        vocabularies and depths), `bits` per image (each code log2 of its codebook's size) and `bits_per_pixel`.
     """
     tokens, bits, seen = 0, 0.0, set()
     for vocabulary in tokenizer.vocabularies.values():
@@ -30,8 +33,9 @@ def tokenizer_facts(tokenizer):
                 bits_per_pixel=round(bits / (height * width), 6))
 
 
-def peak_megabytes():
-    """Return the most memory that this process held, in MB (10^6 bytes): of the GPU where there is one, else resident."""
+def peak_megabytes() -> float:
+    """Return the most memory that this process held, in MB (10^6 bytes): of the GPU where there is one, else
+    resident."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     try:  # Linux's ru_maxrss begins with what the process that started this one held

@@ -1,4 +1,7 @@
-"""The folder of a grid: grid.json, results.csv, and trials/NAME/, each trial a run folder with trial.json and log.txt beside."""
+"""The folder of a grid: grid.json, results.csv, and trials/NAME/, each trial a run folder with trial.json and log.txt
+beside."""
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -6,6 +9,8 @@ import os
 import platform
 import re
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dtbox.ablation.columns import FACTS, FIRST, TAKEN
 from dtbox.ablation.machine import cores, processor
@@ -16,6 +21,9 @@ from dtbox.evaluation.info import Infos
 from dtbox.evaluation.results import Results
 from dtbox.files import move_aside, write_atomic
 from dtbox.locks import Locked, wait_until_free
+
+if TYPE_CHECKING:
+    from dtbox.ablation.grid import Grid, Trial
 
 FORMAT = 1
 CHECKPOINT = 'checkpoint.pth'
@@ -35,18 +43,18 @@ class GridFolder:
         infos: what the metrics of the trials are, as far as `rows` has met them.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path, self.infos = os.path.normpath(path), Infos()
 
-    def file(self, name):
+    def file(self, name: str) -> str:
         """Return the path of a file or folder in here."""
         return os.path.join(self.path, name)
 
-    def trial(self, trial):
+    def trial(self, trial: Trial) -> str:
         """Return the folder of a Trial."""
         return self.file(os.path.join('trials', trial.name))
 
-    def about(self):
+    def about(self) -> dict:
         """Return grid.json as a dict; {} where there is none."""
         path = self.file('grid.json')
         try:
@@ -59,25 +67,28 @@ class GridFolder:
         if not isinstance(about, dict) or not isinstance(about.get('format'), int):
             raise InputError(f'{path} was not written by dtbox. Give another folder: --work-dir DIR.')
         if about['format'] > FORMAT:
-            raise InputError(f'{path} has format {about["format"]}; this version of dtbox knows up to {FORMAT}. Install a newer dtbox.')
+            raise InputError(f'{path} has format {about["format"]}; this version of dtbox knows up to {FORMAT}. '
+                             'Install a newer dtbox.')
         return about
 
-    def check(self, grid, resume):
+    def check(self, grid: Grid, resume: bool) -> None:
         """Raise `InputError` unless a grid may run here: the folder is new, or holds this grid and `resume` is set."""
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise InputError(f'{self.path} is a file. Give a folder that is new or holds this grid: --work-dir DIR.')
         about = self.about() if os.path.isdir(self.path) else {}
         if not about:
             if self._others():
-                raise InputError(f'{self.path} holds files, but no grid (no grid.json). Give another folder: --work-dir DIR.')
+                raise InputError(f'{self.path} holds files, but no grid (no grid.json). Give another folder: '
+                                 '--work-dir DIR.')
             return
         if about['name'] != grid.name or set(about['axes']) != set(grid.axes):
-            raise InputError(f'{self.path} holds the results of another grid: `{about["name"]}` with the axes {", ".join(about["axes"])}; this '
-                             f'one is `{grid.name}` with {", ".join(grid.axes)}. Give another folder: --work-dir DIR.')
+            raise InputError(f'{self.path} holds the results of another grid: `{about["name"]}` with the axes '
+                             f'{", ".join(about["axes"])}; this one is `{grid.name}` with {", ".join(grid.axes)}. '
+                             'Give another folder: --work-dir DIR.')
         if not resume:
             done = sum(read_record(self.trial(trial)).get('status') == 'done' for trial in grid.trials)
-            raise InputError(f'{self.path} holds this grid already, with {done} finished trial{"s" * (done != 1)}. Continue it with --resume, or '
-                             'start anew in another folder: --work-dir DIR.')
+            raise InputError(f'{self.path} holds this grid already, with {done} finished trial{"s" * (done != 1)}. '
+                             'Continue it with --resume, or start again in another folder: --work-dir DIR.')
 
     def _others(self):
         """Return what lies in the folder beside that which a start that was killed at once leaves."""
@@ -86,12 +97,12 @@ class GridFolder:
             found.discard('trials')
         return {name for name in found - {'.lock'} if not LEFTOVER.fullmatch(name)}
 
-    def lock(self):
+    def lock(self) -> Locked:
         """Return the lock of this grid, to hold while it runs."""
         os.makedirs(self.file('trials'), exist_ok=True)
         return Locked(self.file('.lock'), 'the grid')
 
-    def wait_until_free(self, trials, seconds=10):
+    def wait_until_free(self, trials: Sequence[Trial], seconds: float = 10) -> None:
         """Wait for what a grid that was killed has left running; raise `InputError` where it does not end.
 
         Args:
@@ -100,25 +111,28 @@ class GridFolder:
         """
         for trial in trials:
             if pid := wait_until_free(os.path.join(self.trial(trial), '.lock'), seconds):
-                raise InputError(f'the trial {trial.name} is still running in another process (pid {pid}). Wait for it, or stop it.')
+                raise InputError(f'the trial {trial.name} is still running in another process (pid {pid}). Wait for '
+                                 'it, or stop it.')
 
-    def sweep(self):
+    def sweep(self) -> None:
         """Take away unfinished copies of grid.json and results.csv that a killed process left."""
         sweep(self.path)
 
-    def write_about(self, grid, **more):
+    def write_about(self, grid: Grid, **more: Any) -> None:
         """Write grid.json, `more` with it; what else an earlier start has put there stays."""
         import torch
 
         import dtbox
         about = dict(self.about())
         about.update(
-            format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path, place=os.path.abspath(grid.path),
-            axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference, threads=grid.threads,
-            started=about.get('started') or time.strftime('%Y-%m-%d %H:%M:%S'),
+            format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path,
+            place=os.path.abspath(grid.path), axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics,
+            reference=grid.reference, threads=grid.threads, started=about.get('started')
+            or time.strftime('%Y-%m-%d %H:%M:%S'),
             machine=dict(processor=processor(), cores=cores(), system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
-            versions=dict(dtbox=dtbox.__version__, torch=str(torch.__version__), python=platform.python_version()), **more)
+            versions=dict(dtbox=dtbox.__version__, torch=str(torch.__version__), python=platform.python_version()),
+            **more)
         if 'command' in more:  # what was typed first says what the grid is; a later --resume does not
             about['command'] = about.setdefault('commands', [more['command']])[0]
             if about['commands'][-1] != more['command']:
@@ -127,12 +141,12 @@ class GridFolder:
 
     # ---- trials -----------------------------------------------------------------------------------------------
 
-    def state(self, trial, hashes):
+    def state(self, trial: Trial, hashes: dict[str, str]) -> tuple[str, dict]:
         """Say what is to be done with a trial.
 
         Returns:
-            (what, record): 'keep' a result, 'restore' one that was set aside when something changed that has changed back, 'continue' from a
-            checkpoint, 'redo' what failed or has changed, or run what is 'new'.
+            (what, record): 'keep' a result, 'restore' one that was set aside when something changed that has changed
+            back, 'continue' from a checkpoint, 'redo' what failed or has changed, or run what is 'new'.
         """
         what, record = self._state(trial, hashes)
         if what == 'redo' and (aside := self._aside(trial, hashes)):
@@ -149,7 +163,7 @@ class GridFolder:
             number += 1
         return None
 
-    def restore(self, trial, hashes):
+    def restore(self, trial: Trial, hashes: dict[str, str]) -> None:
         """Let a result that was set aside change places with what is there now."""
         aside, folder = self._aside(trial, hashes), self.trial(trial)
         spare = f'{aside}.swap'
@@ -168,8 +182,9 @@ class GridFolder:
         same = record['hashes']['code_hash'] == hashes['code_hash']
         return ('continue' if same and not failed(record) else 'redo'), record
 
-    def begin(self, trial, hashes, what):
-        """Make a trial's folder ready to run, and return its record; an earlier attempt that cannot be continued is kept as NAME.1."""
+    def begin(self, trial: Trial, hashes: dict[str, str], what: str) -> dict:
+        """Make a trial's folder ready to run, and return its record; an earlier attempt that cannot be continued is
+        kept as NAME.1."""
         folder = self.trial(trial)
         if what == 'continue':
             sweep(folder)
@@ -181,13 +196,14 @@ class GridFolder:
             move_aside(folder)
             os.makedirs(folder, exist_ok=True)
             dump_config(trial.config, os.path.join(folder, 'config.py'))
-            record = dict(trial=trial.name, labels=trial.labels, seed=trial.seed, overrides={k: repr(v) for k, v in trial.overrides.items()},
+            record = dict(trial=trial.name, labels=trial.labels, seed=trial.seed,
+                          overrides={k: repr(v) for k, v in trial.overrides.items()},
                           recipe=os.path.basename(trial.base), hashes=hashes, attempts=0)
         record.update(status='started', reason='', begun=time.time(), attempts=record['attempts'] + 1)
         write_record(folder, record)
         return record
 
-    def end(self, trial, begun, seconds, status, reason):
+    def end(self, trial: Trial, begun: dict, seconds: float, status: str, reason: str) -> dict:
         """Note how a trial's process ended, where it did not do so itself; returns its record.
 
         Args:
@@ -204,10 +220,12 @@ class GridFolder:
 
     # ---- the table --------------------------------------------------------------------------------------------
 
-    def rows(self, grid, hashes=None, running=()):
+    def rows(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
+             running: Sequence[str] = ()) -> list[dict]:
         """Return a dict for every trial of the grid, in its order: its labels, facts, hashes and metrics.
 
-        The status is 'missing' where it has not run, and 'outdated', without metrics, where its result is that of another config, plugin or data.
+        The status is 'missing' where it has not run, and 'outdated', without metrics, where its result is that of
+        another config, plugin or data.
 
         Args:
             grid: Grid.
@@ -225,8 +243,8 @@ class GridFolder:
             row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status=status,
                        reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
                        overrides=json.dumps({'recipe': os.path.basename(trial.base), **trial.overrides}, default=repr),
-                       **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads, **record.get('hashes', {}),
-                       identity=record.get('identity'))
+                       **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads,
+                       **record.get('hashes', {}), identity=record.get('identity'))
             if status == 'done':
                 results = _results(os.path.join(self.trial(trial), 'metrics.json'))
                 row.update(results.row())
@@ -235,7 +253,8 @@ class GridFolder:
         self.infos = Infos(infos)
         return rows
 
-    def write_table(self, grid, hashes=None, running=()):
+    def write_table(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
+                    running: Sequence[str] = ()) -> list[dict]:
         """Write results.csv; returns its rows (see `rows`)."""
         rows = self.rows(grid, hashes, running)
         axes = list(grid.axes)
@@ -244,20 +263,22 @@ class GridFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
         writer.writeheader()
-        writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()}
+                         for row in rows)
         write_atomic(self.file('results.csv'), text.getvalue())
         about, infos = self.about(), [info.to_dict() for info in self.infos.infos]
-        if about and infos and about.get('infos') != infos:  # the report describes the metrics by them, also where trials are gone
+        # the report describes the metrics by them, also where trials are gone
+        if about and infos and about.get('infos') != infos:
             write_atomic(self.file('grid.json'), json.dumps(dict(about, infos=infos), indent=1) + '\n')
         return rows
 
 
-def failed(record):
-    """Whether an attempt is not worth going on from: it failed, and not because something changed before it could go on."""
+def failed(record: dict) -> bool:
+    """Whether an attempt is not worth resuming: it failed, and not because something changed before it could resume."""
     return record['status'] == 'failed' and not (record.get('stale') and record.get('seconds_before'))
 
 
-def sweep(folder):
+def sweep(folder: str) -> None:
     """Take away files that a process was killed over; each is the unfinished copy of another one."""
     for name in os.listdir(folder):
         if LEFTOVER.fullmatch(name):
@@ -265,7 +286,7 @@ def sweep(folder):
 
 
 def _useful_seconds(folder, record):
-    """Return how long the attempts took up to the last checkpoint, which is where the next one goes on."""
+    """Return how long the attempts took up to the last checkpoint, which is where the next one resumes."""
     path = os.path.join(folder, CHECKPOINT)
     if not os.path.isfile(path):
         return 0.0

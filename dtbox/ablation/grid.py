@@ -6,16 +6,21 @@
         codebooks=dict(variants=dict(                            # named variants with several overrides each
             one={'model.tokenizer.decoder.reads': ['semantic']},
             vqgan={'base': '../vqgan.py'})),                     # or another recipe
-        lr=dict(key='optim_wrapper.generator.optimizer.lr', values=[1e-3, 2e-3]))   # one key and its values, or dict(label=value)
+        lr=dict(key='optim_wrapper.generator.optimizer.lr', values=[1e-3, 2e-3]))   # one key and its values, or
+        dict(label=value)
     seeds = [0, 1, 2]
     exclude = [dict(codebooks='one', lr=2e-3)]                   # trials to leave out; `include` keeps those alone
     budget = dict(hours=1.5, trial_minutes=10)
 """
+from __future__ import annotations
+
 import copy
 import itertools
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmengine.config import Config
 
@@ -27,9 +32,10 @@ from dtbox.config.find import find_config
 from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
 
-KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title', 'threads', 'plugins')
+KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title',
+        'threads', 'plugins')
 LONGEST = 200
-"""Characters of a trial's name: file systems take 255, and an earlier attempt gets a number behind it."""
+"""Characters of a trial's name: file systems take 255, and an earlier attempt gets a number after it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Grid:
     trials: list
 
 
-def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
+def read_grid(path: str, options: dict[str, Any] | None = None, plugins: Sequence[str] = (),
+              seeds: Sequence[int] | None = None, threads: int | None = None) -> Grid:
     """Read a grid and make its trials.
 
     Args:
@@ -88,25 +95,28 @@ def read_grid(path, options=None, plugins=(), seeds=None, threads=None):
         threads: CPU threads of a trial, in place of the grid's (default 1).
 
     Raises:
-        InputError: an unknown key, an axis key that is not in the recipe, a value of another kind than the one it replaces, no trials, or
-            two trials that are the same.
+        InputError: an unknown key, an axis key that is not in the recipe, a value of another kind than the one it
+            replaces, no trials, or two trials that are the same.
     """
     path = find_config(path, 'grid')
     cfg = _read(path)
     folder = os.path.dirname(os.path.abspath(path))
     axes = {name: read_axis(axis, f'axes.{name}') for name, axis in _table(cfg, 'axes').items()}
     if not axes:
-        raise InputError(f'{path} has no `axes`. A grid needs at least one: axes=dict(lr=dict(key=\'...\', values=[...])).', 'axes')
+        raise InputError(f'{path} has no `axes`. A grid needs at least one: axes=dict(lr=dict(key=\'...\', '
+                         'values=[...])).', 'axes')
     for name in axes:
         if name in TAKEN or not re.fullmatch(r'[A-Za-z_]\w*', str(name)):
-            raise InputError(f'an axis cannot be called `{name}`: take a plain word that is none of {", ".join(TAKEN)}.', 'axes')
+            raise InputError(f'an axis cannot be called `{name}`: take a plain word that is none of '
+                             f'{", ".join(TAKEN)}.', 'axes')
     seeds = read_seeds(cfg.get('seeds', [0]) if seeds is None else seeds)
     threads = cfg.get('threads', 1) if threads is None else threads
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f'`threads` is {threads!r}; expected how many CPU threads a trial uses, 1 or more.', 'threads')
-    shared = dict(overrides=read_overrides(_table(cfg, 'overrides'), 'overrides'), options=read_overrides(options or {}, '--cfg-options'),
-                  threads=threads, folder=folder, base=cfg.get('base'),
-                  plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)), *plugins])
+    shared = dict(overrides=read_overrides(_table(cfg, 'overrides'), 'overrides'),
+                  options=read_overrides(options or {}, '--cfg-options'), threads=threads, folder=folder,
+                  base=cfg.get('base'), plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)),
+                                                 *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
     trials, recipes = [], {}
     for labels in itertools.product(*axes.values()):
@@ -131,8 +141,8 @@ def _read(path):
     for key in cfg:
         if key not in KEYS:
             hint = ' It looks like a recipe: `dtbox train` trains one.' if 'model' in cfg else ''
-            raise InputError(f'{path} sets `{key}`, which no grid has.{closest(key, KEYS)} A grid has: {", ".join(KEYS)}; '
-                             f'a variable of your own begins with an underscore.{hint}', key)
+            raise InputError(f'{path} sets `{key}`, which no grid has.{closest(key, KEYS)} A grid has: '
+                             f'{", ".join(KEYS)}; a variable of your own begins with an underscore.{hint}', key)
     return cfg
 
 
@@ -159,8 +169,8 @@ def _variant(labels, axes, shared, recipes):
         base = overrides.pop('base', base)
         chosen += [(key, value, f'axes.{axis}.{label}') for key, value in overrides.items()]
     if not base or not isinstance(base, str):
-        raise InputError(f'the trial {_slug(labels)} has {"no recipe" if not base else f"the recipe {base!r}"}. Give the path of one as `base`, at '
-                         'the top of the grid or in the variant.', 'base')
+        raise InputError(f'the trial {_slug(labels)} has {"no recipe" if not base else f"the recipe {base!r}"}. Give '
+                         'the path of one as `base`, at the top of the grid or in the variant.', 'base')
     place = os.path.normpath(os.path.join(shared['folder'], base))
     if not os.path.exists(place) and not base.startswith('.'):
         place = find_config(base, where='base')
@@ -184,7 +194,8 @@ def _seeded(variant, labels, seed):
     base, applied, cfg = variant
     cfg = copy.deepcopy(cfg)
     cfg.seed = seed
-    return Trial(name=f'{_slug(labels)}__seed{seed}', labels=labels, seed=seed, overrides=applied, base=base, config=cfg)
+    return Trial(name=f'{_slug(labels)}__seed{seed}', labels=labels, seed=seed, overrides=applied, base=base,
+                 config=cfg)
 
 
 def _slug(labels):
@@ -196,12 +207,15 @@ def _check_collisions(trials):
     names, hashes = {}, {}
     for trial in trials:
         if len(trial.name) > LONGEST:
-            raise InputError(f'the trial {trial.name[:40]}... would have a name of {len(trial.name)} characters; at most {LONGEST} make a folder. '
-                             'Give its values shorter names: values=dict(label=value).', 'axes')
-        for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, config_hash(trial.config), 'are the same run')):
+            raise InputError(f'the trial {trial.name[:40]}... would have a name of {len(trial.name)} characters; at '
+                             f'most {LONGEST} make a folder. Give its values shorter names: '
+                             'values=dict(label=value).', 'axes')
+        for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, config_hash(trial.config),
+                                                                                     'are the same run')):
             other = table.setdefault(key, trial)
             if other is not trial:
-                raise InputError(f'the trials {_say(other)} and {_say(trial)} {what}. Give their values other names, or take one out.', 'axes')
+                raise InputError(f'the trials {_say(other)} and {_say(trial)} {what}. Give their values other names, '
+                                 'or take one out.', 'axes')
 
 
 def _say(trial):

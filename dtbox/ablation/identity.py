@@ -1,9 +1,15 @@
-"""When two trials are the same: the hash of the resolved config, of dtbox's code, of the plugins and of the data and weights."""
+"""When two trials are the same: the hash of the resolved config, of dtbox's code, of the plugins and of the data and
+weights."""
+from __future__ import annotations
+
 import functools
 import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 import dtbox
 from dtbox.config import resolve
@@ -15,7 +21,7 @@ PLACES = ('work_dir', 'tiny', 'plugins')
 PARTS = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
 
 
-def digest(*lines):
+def digest(*lines: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of some strings."""
     h = hashlib.sha256()
     for line in lines:
@@ -23,7 +29,7 @@ def digest(*lines):
     return h.hexdigest()[:16]
 
 
-def config_hash(cfg):
+def config_hash(cfg: Config) -> str:
     """Return the hash of a config, references resolved; the order of keys does not count."""
     plain = resolve(cfg)._cfg_dict.to_dict()
     return digest(json.dumps(_plain({k: v for k, v in plain.items() if k not in PLACES}), sort_keys=True))
@@ -37,33 +43,35 @@ def _plain(value):
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
-def code_hash():
+def code_hash() -> str:
     """Return the hash of every .py file of the dtbox package."""
     root = Path(dtbox.__file__).parent
     files = sorted(p for p in root.rglob('*.py') if '.mim' not in p.relative_to(root).parts)
     return digest(*(f'{p.relative_to(root).as_posix()}:{hashlib.sha256(p.read_bytes()).hexdigest()}' for p in files))
 
 
-def plugin_hash(cfg):
+def plugin_hash(cfg: Config) -> str:
     """Return the hash of the plugins that a run of a config computes with (see `needed`), '' where there are none."""
     found = needed(resolve(cfg))
     return digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
 
 
-def data_hash(cfg, train, heldout):
+def data_hash(cfg: Config, train: Any, heldout: Any) -> str:
     """Return the hash of a run's data sets and of the files (weights, tokenizers) that its config names.
 
     Args:
         cfg: Config.
         train, heldout: data sets with a `fingerprint()`, or None.
     """
-    sets = [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout)) if dataset is not None]
+    sets = [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout))
+            if dataset is not None]
     files = [f'{key}:{_file_hash(*_stamp(path))}' for key, path in sorted(_files(resolve(cfg)._cfg_dict.to_dict()))]
     return digest(*sets, *files)
 
 
 def _files(node, path=''):
-    """Yield (dotted key, path) of every file that a config names; those of the top level are references' targets and come once."""
+    """Yield (dotted key, path) of every file that a config names; those of the top level are references' targets and
+    come once."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _files(value, f'{path}.{key}' if path else str(key))
@@ -88,6 +96,6 @@ def _file_hash(path, size, changed):
     return h.hexdigest()
 
 
-def identity(hashes):
+def identity(hashes: dict[str, str]) -> str:
     """Return the one hash that stands for all four: dict with the keys of PARTS -> 16 hex digits."""
     return digest(*(hashes[part] for part in PARTS))

@@ -1,9 +1,11 @@
 """The machine that a grid runs on: its processor, and how many cores are ours."""
+from __future__ import annotations
+
 import os
 import platform
 
 
-def processor():
+def processor() -> str:
     """Return the name of the CPU."""
     try:
         with open('/proc/cpuinfo') as f:
@@ -12,8 +14,9 @@ def processor():
         return platform.processor() or 'unknown'
 
 
-def cores(quota='/sys/fs/cgroup/cpu.max'):
-    """Return how many CPU cores this process may use: by its affinity, and by the quota of the container that it runs in.
+def cores(quota: str = '/sys/fs/cgroup/cpu.max') -> int:
+    """Return how many CPU cores this process may use: by its affinity, and by the quota of the container that it runs
+    in.
 
     Args:
         quota: file of the container's quota.

@@ -1,43 +1,29 @@
 """What a start of a grid is to do: every variant is checked, and every trial kept, continued, run again or run."""
+from __future__ import annotations
+
 import fnmatch
 import os
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 
 from dtbox.ablation.folder import CHANGES, failed
-from dtbox.ablation.grid import Trial
+from dtbox.ablation.grid import Grid, Trial
 from dtbox.ablation.identity import code_hash, config_hash, data_hash, plugin_hash
+from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import clock
 from dtbox.config import resolve
 from dtbox.errors import InputError, closest, reason
 
-WORDS = {'keep': 'has a result', 'new': 'to run', 'continue': 'goes on where it was cut short', 'redo': 'to run again',
+if TYPE_CHECKING:
+    from dtbox.ablation.folder import GridFolder
+
+WORDS = {'keep': 'has a result', 'new': 'to run', 'continue': 'resumes where it was cut short', 'redo': 'to run again',
          'restore': 'has a result, in a folder that was set aside'}
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A trial and what is to be done with it.
-
-    Attributes:
-        trial: Trial.
-        what: keep, restore, continue, redo or new (see GridFolder.state).
-        record: of its last attempt, {} where there is none.
-        hashes: dict part -> hash, as they are now.
-    """
-    trial: Trial
-    what: str
-    record: dict
-    hashes: dict
-
-    @property
-    def outdated(self):
-        """Whether it had a result, which no longer counts."""
-        return self.what == 'redo' and self.record.get('status') in ('done', 'diverged')
-
-
-def make_plan(grid, folder, only=None, accept_code_change=False):
+def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
+              accept_code_change: bool = False) -> list[Planned]:
     """Check that every variant can be built, and say what is to be done with every trial.
 
     Raises:
@@ -45,19 +31,22 @@ def make_plan(grid, folder, only=None, accept_code_change=False):
     """
     if only and not any(wanted(t, only) for t in grid.trials):
         raise InputError(f'`{only}` matches no trial.{closest(only, [t.name for t in grid.trials])} The trials are: '
-                         f'{", ".join(t.name for t in grid.trials[:12])}{", ..." if len(grid.trials) > 12 else ""}.', '--only')
+                         f'{", ".join(t.name for t in grid.trials[:12])}{", ..." if len(grid.trials) > 12 else ""}.',
+                         '--only')
     code, data, plan = code_hash(), {}, []
     for trial in grid.trials:
         variant = tuple(trial.labels.values())
         if variant not in data:
             data[variant] = check_variant(trial)
-        hashes = dict(config_hash=config_hash(trial.config), code_hash=code, plugin_hash=plugin_hash(trial.config), data_hash=data[variant])
+        hashes = dict(config_hash=config_hash(trial.config), code_hash=code, plugin_hash=plugin_hash(trial.config),
+                      data_hash=data[variant])
         plan.append(Planned(trial, *folder.state(trial, hashes), hashes))
     refuse_other_code(plan, folder, accept_code_change)
     return plan
 
 
-def look_again(plan, grid, folder, resume, accept_code_change=False):
+def look_again(plan: list[Planned], grid: Grid, folder: GridFolder, resume: bool,
+               accept_code_change: bool = False) -> list[Planned]:
     """Return a plan as it is now that the folder is locked: until then another process may have run trials of it.
 
     Raises:
@@ -69,18 +58,20 @@ def look_again(plan, grid, folder, resume, accept_code_change=False):
     return plan
 
 
-def refuse_other_code(plan, folder, accept):
+def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> None:
     """Raise `InputError` where trials have run with other code than this, unless that is accepted."""
-    other = [p for p in plan if p.record and not failed(p.record) and p.record['hashes']['code_hash'] != p.hashes['code_hash']]
+    other = [p for p in plan if p.record and not failed(p.record) and p.record['hashes']['code_hash']
+             != p.hashes['code_hash']]
     if other and not accept:
         hashes = other[0].record['hashes']['code_hash'], other[0].hashes['code_hash']
-        raise InputError(f'dtbox has changed since {len(other)} trial{"s" * (len(other) > 1)} of {folder.path} ran (code {hashes[0]}, now '
-                         f'{hashes[1]}): {", ".join(p.trial.name for p in other[:5])}{", ..." if len(other) > 5 else ""}. Restore that code, start '
-                         'anew in another folder (--work-dir DIR), or keep these results as they are, each with its hash: --resume '
-                         '--accept-code-change.')
+        raise InputError(f'dtbox has changed since {len(other)} trial{"s" * (len(other) > 1)} of {folder.path} ran '
+                         f'(code {hashes[0]}, now {hashes[1]}): '
+                         f'{", ".join(p.trial.name for p in other[:5])}{", ..." if len(other) > 5 else ""}. Restore '
+                         'that code, start again in another folder (--work-dir DIR), or keep these results as they '
+                         'are, each with its hash: --resume --accept-code-change.')
 
 
-def check_variant(trial):
+def check_variant(trial: Trial) -> str:
     """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash."""
     from dtbox.training.ready import build_run
     logger = MMLogger.get_current_instance()
@@ -91,19 +82,20 @@ def check_variant(trial):
     except InputError as e:
         raise InputError(f'{e.message} (trial {trial.name}, recipe {os.path.basename(trial.base)})', e.where) from e
     except Exception as e:
-        raise InputError(f'the trial {trial.name} (recipe {os.path.basename(trial.base)}) cannot be built with {trial.overrides}: {reason(e)}') from e
+        raise InputError(f'the trial {trial.name} (recipe {os.path.basename(trial.base)}) cannot be built with '
+                         f'{trial.overrides}: {reason(e)}') from e
     finally:
         logger.setLevel(level)
     heldout = built.parts['val']
     return data_hash(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None else None)
 
 
-def wanted(trial, only):
+def wanted(trial: Trial, only: str | None) -> bool:
     """Whether a trial is among those that a pattern asks for; without a pattern all are."""
     return not only or fnmatch.fnmatch(trial.name, only) or fnmatch.fnmatch(trial.name, f'*{only}*')
 
 
-def plan_lines(plan):
+def plan_lines(plan: list[Planned]) -> list[str]:
     """Return a plan as lines for a dry run."""
     return [f'{p.trial.name}: {WORDS[p.what]}{_because(p)}' for p in plan]
 

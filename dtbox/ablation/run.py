@@ -1,18 +1,24 @@
 """Run a grid: start its trials as workers become free, note how each ends, keep the table up to date."""
+from __future__ import annotations
+
 import errno
 import os
 import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.folder import GridFolder
-from dtbox.ablation.plan import Planned, look_again, make_plan, wanted
+from dtbox.ablation.plan import look_again, make_plan, wanted
+from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import Progress
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from dtbox.ablation.grid import Grid
 
 POLL = 0.1
 """Seconds between two looks at the running trials."""
@@ -21,8 +27,9 @@ SHARE = 0.01
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 
 
-def run_grid(grid, folder, engine='local', workers=None, address=None, resume=False, only=None, accept_code_change=False, dry_run=False,
-             about=None, console=None):
+def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None = None, address: str | None = None,
+             resume: bool = False, only: str | None = None, accept_code_change: bool = False, dry_run: bool = False,
+             about: dict | None = None, console: Any = None) -> tuple[list[Planned], list[dict] | None]:
     """Run the trials of a grid that have no result yet.
 
     Args:
@@ -40,7 +47,8 @@ def run_grid(grid, folder, engine='local', workers=None, address=None, resume=Fa
         (plan, rows): list of Planned; rows of the table (see GridFolder.rows), None for a dry run.
 
     Raises:
-        InputError: as `make_plan` and `make_engine`; a folder of another grid; a disk that is full; code that changes meanwhile.
+        InputError: as `make_plan` and `make_engine`; a folder of another grid; a disk that is full; code that changes
+            meanwhile.
     """
     begun = time.monotonic()
     folder = GridFolder(folder)
@@ -57,7 +65,8 @@ def run_grid(grid, folder, engine='local', workers=None, address=None, resume=Fa
                 remarks = [engine.remark, _outdated(todo)]
                 if resume and not folder.about():
                     remarks.append(f'{folder.path} holds nothing yet: the grid starts from the beginning.')
-                return plan, _run_locked(grid, folder, engine, plan, todo, about or {}, filter(None, remarks), console, begun)
+                return plan, _run_locked(grid, folder, engine, plan, todo, about or {}, filter(None, remarks), console,
+                                         begun)
         finally:
             engine.close()
 
@@ -74,8 +83,8 @@ def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun
         work = Work(grid, folder, engine, progress, {p.trial.name: p.hashes for p in plan})
         left = [*work.run(todo[:most]), *todo[most:]]
         if left:
-            progress.say(f'{len(left)} trials were not started: the budget ({", ".join(f"{k}={v}" for k, v in grid.budget.items())}) is used up. '
-                         '--resume goes on.')
+            progress.say(f'{len(left)} trials were not started: the budget '
+                         f'({", ".join(f"{k}={v}" for k, v in grid.budget.items())}) is used up. --resume continues.')
         rows = folder.write_table(grid, work.hashes)
     seconds = time.monotonic() - begun
     folder.write_about(grid, workers=engine.workers, **about, seconds=round(earlier + seconds, 1),
@@ -83,7 +92,7 @@ def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun
     return rows
 
 
-def restored(plan, folder):
+def restored(plan: list[Planned], folder: GridFolder) -> list[Planned]:
     """Bring results that were set aside back to their places; returns the plan with them."""
     for p in plan:
         if p.what == 'restore':
@@ -93,8 +102,12 @@ def restored(plan, folder):
 
 def _outdated(todo):
     count = sum(p.outdated for p in todo)
-    return count and f'{count} trial{"s" * (count > 1)} with a result run again, since config, data or plugins have changed; the earlier ' \
-                     f'folder{"s are" if count > 1 else " is"} kept as NAME.1.'
+    return (
+        count
+        and f'{count} trial{"s" * (count > 1)} with a result run again, since config, data or plugins have changed; '
+            'the earlier '
+        f'folder{"s are" if count > 1 else " is"} kept as NAME.1.'
+    )
 
 
 @contextmanager
@@ -103,8 +116,9 @@ def _disk(path):
     try:
         yield
     except OSError as e:
-        what = f'cannot write to {path}' if e.errno in DISK else f'the grid in {path} cannot go on'
-        raise InputError(f'{what}: {e.strerror or e}. The trials that finished are kept; mend that, then continue with --resume.') from e
+        what = f'cannot write to {path}' if e.errno in DISK else f'the grid in {path} cannot continue'
+        raise InputError(f'{what}: {e.strerror or e}. The trials that finished are kept; mend that, then continue '
+                         'with --resume.') from e
 
 
 @dataclass
@@ -122,7 +136,7 @@ class Running:
     record: dict
     begun: Optional[float] = None
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Return how long it has been running."""
         if self.begun is None and self.handle.has_begun():
             self.begun = time.monotonic()
@@ -141,13 +155,14 @@ class Work:
         asleep: seconds in which there was nothing to do but wait for them.
     """
 
-    def __init__(self, grid, folder, engine, progress, hashes):
+    def __init__(self, grid: Grid, folder: GridFolder, engine: Any, progress: Progress,
+                 hashes: dict[str, dict[str, str]]):
         self.grid, self.folder, self.engine, self.progress, self.hashes = grid, folder, engine, progress, hashes
         self.busy, self.asleep, self.running, self.named = 0.0, 0.0, {}, not grid.metrics
         self.rows, self.due, self.behind = folder.write_table(grid, hashes), 0.0, False
         progress.show_best(grid, self.rows, folder.infos)
 
-    def run(self, todo):
+    def run(self, todo: list[Planned]) -> list[Planned]:
         """Run a list of Planned; returns those that the hours of the budget did not suffice for."""
         waiting, end = list(todo), time.monotonic() + self.grid.budget.get('hours', float('inf')) * 3600
         with _stopping_signals():
@@ -192,8 +207,9 @@ class Work:
             self.progress.finished(one.planned.trial, record)
             self._check_names(one.planned.trial, record)
             if record.get('stale'):
-                raise InputError(f'{record["reason"]}: it changed while the grid ran, which was stopped. Keep dtbox, plugins and data as they are '
-                                 'while a grid runs (a clone of its own helps), then continue with --resume.')
+                raise InputError(f'{record["reason"]}: it changed while the grid ran, which was stopped. Keep dtbox, '
+                                 'plugins and data as they are while a grid runs (a clone of its own helps), then '
+                                 'continue with --resume.')
             if code == NO_ROOM:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -205,11 +221,12 @@ class Work:
         there = [k for row in self.folder.rows(self.grid) if row['trial'] == trial.name for k in row if '/' in k]
         for name in self.grid.metrics:
             if name not in there:
-                self.progress.say(f'`{name}`, one of the metrics of the grid, is not among those of {trial.name}.{closest(name, there)}')
+                self.progress.say(f'`{name}`, one of the metrics of the grid, is not among those of '
+                                  f'{trial.name}.{closest(name, there)}')
 
     def _table(self):
-        """Write the table and return its rows; those of the last time where trials are so many and short that it would cost their time: then it
-        is written a little later."""
+        """Write the table and return its rows; those of the last time where trials are so many and short that it would
+        cost their time: then it is written a little later."""
         before = time.monotonic()
         self.behind = before < self.due
         if not self.behind:
@@ -226,7 +243,7 @@ class Work:
         self.folder.write_table(self.grid, self.hashes)
 
 
-def how_it_ended(code, why=''):
+def how_it_ended(code: int, why: str = '') -> tuple[str, str]:
     """Return (status, reason) for the exit code of a trial's process that could not say it itself.
 
     Args:
@@ -238,7 +255,8 @@ def how_it_ended(code, why=''):
     if code < 0 or code > 128:
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
-        return 'killed', why or f'its process was ended by {name}' + (' (out of memory?)' if number == signal.SIGKILL else '')
+        return 'killed', why or f'its process was ended by {name}' + (' (out of memory?)' if number == signal.SIGKILL
+                                                                      else '')
     return 'failed', why or f'its process ended with exit code {code}; see log.txt'
 
 

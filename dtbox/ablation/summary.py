@@ -22,7 +22,7 @@ def headline(grid: Grid, rows: list[dict], infos: Infos | None = None) -> list[s
     return headlines(present, infos)[:FEW] or sorted(present, key=lambda m: infos.describe(m).sort_key)[:FEW]
 
 
-def by_variant(grid: Grid, rows: list[dict]) -> dict[tuple, list[dict]]:
+def by_variant(grid: Grid, rows: list[dict]) -> dict[tuple[str, ...], list[dict]]:
     """Return labels -> list of the rows that are done, over the seeds."""
     table = {}
     for row in rows:
@@ -39,7 +39,8 @@ def best_so_far(grid: Grid, rows: list[dict], infos: Infos | None = None) -> str
     if not ranked:
         return ''
     metric = ranked[0]
-    means = {labels: statistics.mean(values) for labels, finished in by_variant(grid, rows).items() if (values := _values(finished, metric))}
+    means = {labels: statistics.mean(values) for labels, finished in by_variant(grid, rows).items()
+             if (values := _values(finished, metric))}
     if not means:
         return ''
     labels = (min if infos.describe(metric).lower else max)(means, key=means.get)
@@ -47,7 +48,8 @@ def best_so_far(grid: Grid, rows: list[dict], infos: Infos | None = None) -> str
 
 
 def summary(grid: Grid, rows: list[dict], infos: Infos | None = None) -> list[str]:
-    """Return the means over seeds as lines of a table: a row for each variant, a column for each metric of `headline`."""
+    """Return the means over seeds as lines of a table: a row for each variant, a column for each metric of
+    `headline`."""
     columns = headline(grid, rows, infos)
     names = {labels: ', '.join(labels) for labels in by_variant(grid, rows)}
     width = max([len(n) for n in names.values()] + [8]) + 2

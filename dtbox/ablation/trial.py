@@ -1,8 +1,10 @@
 """What the process of one trial runs: python -m dtbox.ablation.trial FOLDER [PID of the grid]
 
-The folder holds config.py and trial.json. A trial that was cut short goes on from its last checkpoint. What came of it is in trial.json:
-`status` done, failed or diverged, `reason`, and the facts of its row.
+The folder holds config.py and trial.json. A trial that was cut short resumes from its last checkpoint. What came of it
+is in trial.json: `status` done, failed or diverged, `reason`, and the facts of its row.
 """
+from __future__ import annotations
+
 import time
 
 BEGUN = time.monotonic()
@@ -19,14 +21,14 @@ from dtbox.processes import end_with_parent  # noqa: E402
 
 RECORD = 'trial.json'
 NO_ROOM = 74
-"""Exit code of a trial whose disk is full: its record says nothing, and it can go on from its last checkpoint."""
+"""Exit code of a trial whose disk is full: its record says nothing, and it can resume from its last checkpoint."""
 
 
 class Stale(RuntimeError):
     """Code, data or plugins have changed since the grid was started."""
 
 
-def read_record(folder):
+def read_record(folder: str) -> dict:
     """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole."""
     try:
         with open(os.path.join(folder, RECORD), encoding='utf-8') as f:
@@ -36,12 +38,12 @@ def read_record(folder):
     return record if isinstance(record, dict) and {'status', 'hashes'} <= set(record) else {}
 
 
-def write_record(folder, record):
+def write_record(folder: str, record: dict) -> None:
     """Write trial.json in one step."""
     write_atomic(os.path.join(folder, RECORD), json.dumps(record, indent=1) + '\n')
 
 
-def run(folder, record):
+def run(folder: str, record: dict) -> dict:
     """Train and evaluate; returns the facts of the row. Raises whatever goes wrong."""
     from dtbox.ablation.facts import peak_megabytes, tokenizer_facts
     from dtbox.ablation.identity import PARTS, code_hash, config_hash, data_hash, identity, plugin_hash
@@ -50,16 +52,20 @@ def run(folder, record):
     cfg = load_config(os.path.join(folder, 'config.py'))
     hashes = dict(config_hash=config_hash(cfg), code_hash=code_hash(), plugin_hash=plugin_hash(cfg))
     runner = Runner.from_config(cfg, work_dir=folder, resume=True)
-    hashes['data_hash'] = data_hash(cfg, runner.train_dataloader.dataset, runner.val_parts['val'] and runner.val_parts['val'].dataset)
+    hashes['data_hash'] = data_hash(cfg, runner.train_dataloader.dataset, runner.val_parts['val']
+                                    and runner.val_parts['val'].dataset)
     for part in PARTS:
         if hashes[part] != record['hashes'][part]:
-            raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the grid was started')
+            raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the '
+                        'grid was started')
     runner.train()
-    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.task.tokenizer), identity=identity(hashes), peak_mb=peak_megabytes())
+    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.task.tokenizer), identity=identity(hashes),
+                peak_mb=peak_megabytes())
 
 
-def attempt(folder):
-    """Run a trial; returns its record with what came of it. Raises nothing but what keeps a record from being written."""
+def attempt(folder: str) -> dict:
+    """Run a trial; returns its record with what came of it. Raises nothing but what keeps a record from being
+    written."""
     from dtbox.errors import Diverged, InputError
     record = read_record(folder)
     try:
@@ -78,8 +84,9 @@ def attempt(folder):
     return record
 
 
-def main(folder, parent=None):
-    """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged, NO_ROOM where the disk is full."""
+def main(folder: str, parent: str | int | None = None) -> int:
+    """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged, NO_ROOM where the disk is
+    full."""
     end_with_parent(parent)
     try:
         with Locked(os.path.join(folder, '.lock'), 'this trial'):

@@ -197,7 +197,7 @@ def test_what_else_the_system_refuses(grid, out, instant, monkeypatch):
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     instant()
     monkeypatch.setattr(conftest.InstantEngine, 'start', no_processes)
-    with pytest.raises(InputError, match='the grid in .*out cannot go on: Resource temporarily unavailable'):
+    with pytest.raises(InputError, match='the grid in .*out cannot continue: Resource temporarily unavailable'):
         run_grid(grid, out)
     with pytest.raises(InputError, match='cannot write to .*small.py/out: Not a directory'):
         run_grid(grid, os.path.join(grid.path, 'out'))

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from dtbox.ablation import progress as shown
-from dtbox.ablation.progress import Progress, told
+from dtbox.ablation.progress import Progress, read_progress
 from dtbox.ablation.summary import best_so_far
 
 LINE = '11/25 22:16:40 - mmengine - INFO - [20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  semantic_pooled -0.1222  total 9\n'
@@ -81,7 +81,7 @@ def test_a_resumed_trial_needs_less(make, clock):
     progress.start('a_0', seconds_before=80)
     clock.now += 5
     assert progress.left() == 15
-    assert progress.console.file.getvalue() == 'started  a_0 (goes on from its checkpoint)\n'
+    assert progress.console.file.getvalue() == 'started  a_0 (resumes from its checkpoint)\n'
 
 
 def test_before_the_first_has_finished_its_log_tells(make, clock, tmp_path):
@@ -112,11 +112,11 @@ def test_lines_and_a_narrow_terminal(make, clock, tmp_path):
 
 def test_what_a_log_tells(tmp_path):
     path = str(tmp_path / 'log.txt')
-    assert told(path) == ('starting', None)
+    assert read_progress(path) == ('starting', None)
     with open(path, 'w') as f:
         f.write(LINE * 100 + 'a line without\n')
-    assert told(path) == ('[20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  s', 3789.0)
-    assert told(path, before=os.path.getsize(path)) == ('starting', None)
+    assert read_progress(path) == ('[20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  s', 3789.0)
+    assert read_progress(path, before=os.path.getsize(path)) == ('starting', None)
 
 
 def test_the_best_is_the_least_where_less_is_better():

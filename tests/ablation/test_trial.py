@@ -65,7 +65,7 @@ def test_failed_by_an_error_and_by_what_has_changed(begin, capsys, monkeypatch):
 
 
 def test_a_full_disk(begin, monkeypatch, capsys):
-    """Nothing is noted, so that the trial goes on from its last checkpoint; its exit code tells the grid."""
+    """Nothing is noted, so that the trial resumes from its last checkpoint; its exit code tells the grid."""
     folder = begin({'train_cfg.max_iters': 2})
 
     def full(*_):

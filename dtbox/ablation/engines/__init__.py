@@ -1,13 +1,22 @@
 """Engines start trials: `local` as processes of this machine, `ray` as the same processes on a Ray cluster.
 
-An engine has `workers`, the number of trials at a time, `remark`, what to tell the user about them, `start(folder) -> handle` and `close()`. A
-handle has `poll() -> exit code or None` (negative: killed by that signal), `why`, the reason where the code does not tell it, `has_begun()`, False
-while it waits for its turn, and `stop()`.
+An engine has `workers`, the number of trials at a time, `remark`, what to tell the user about them, `start(folder) ->
+handle` and `close()`. A handle has `poll() -> exit code or None` (negative: killed by that signal), `why`, the reason
+where the code does not tell it, `has_begun()`, False while it waits for its turn, and `stop()`.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from dtbox.errors import InputError
 
+if TYPE_CHECKING:
+    from dtbox.ablation.engines.local import LocalEngine
+    from dtbox.ablation.engines.ray import RayEngine
 
-def make_engine(name, threads, workers=None, address=None):
+
+def make_engine(name: str, threads: int, workers: int | None = None,
+                address: str | None = None) -> LocalEngine | RayEngine:
     """Return an engine by name.
 
     Args:

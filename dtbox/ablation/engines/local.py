@@ -1,6 +1,9 @@
 """Trials as processes of this machine, sharing its cores and GPUs."""
+from __future__ import annotations
+
 import os
 import subprocess
+from collections.abc import Callable
 
 from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.machine import cores
@@ -17,16 +20,17 @@ class LocalEngine:
         remark: what to tell the user about the workers, or ''.
     """
 
-    def __init__(self, threads, workers=None):
+    def __init__(self, threads: int, workers: int | None = None):
         self.threads, self.gpus = threads, visible_gpus()
         fitting = len(self.gpus) or max(1, cores() // threads)
         self.workers = workers or fitting
         self.free = list(range(self.workers))
         self.remark = ''
         if not self.gpus and self.workers * threads > cores():
-            self.remark = f'{self.workers} workers of {threads} thread(s) share {cores()} cores: they will slow one another down.'
+            self.remark = (f'{self.workers} workers of {threads} thread(s) use {cores()} cores: they slow one another '
+                           'down.')
 
-    def start(self, folder):
+    def start(self, folder: str) -> LocalTrial:
         """Start the trial of a folder; its output goes to log.txt there."""
         slot = self.free.pop(0)
         device = self.gpus[slot % len(self.gpus)] if self.gpus else None
@@ -35,7 +39,7 @@ class LocalEngine:
                                        env=environment(self.threads, device))
         return LocalTrial(process, lambda: self.free.append(slot))
 
-    def close(self):
+    def close(self) -> None:
         """Nothing to put away."""
 
 
@@ -48,10 +52,10 @@ class LocalTrial:
     """
     why = ''
 
-    def __init__(self, process, release):
+    def __init__(self, process: subprocess.Popen, release: Callable[[], None]):
         self.process, self.release = process, release
 
-    def poll(self):
+    def poll(self) -> int | None:
         """Return the exit code, or None while it runs."""
         code = self.process.poll()
         if code is not None and self.release:
@@ -59,11 +63,11 @@ class LocalTrial:
             self.release = None
         return code
 
-    def has_begun(self):
+    def has_begun(self) -> bool:
         """True: nothing stands between this machine and its processes."""
         return True
 
-    def stop(self):
+    def stop(self) -> None:
         """Stop it and wait until it is gone."""
         self.process.terminate()
         try:
@@ -74,7 +78,7 @@ class LocalTrial:
         self.poll()
 
 
-def visible_gpus():
+def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
     if not torch.cuda.is_available():

@@ -1,8 +1,12 @@
-"""Trials on a Ray cluster: the same processes, scheduled by their CPUs and GPUs. The grid's folder must be on a file system that all nodes share."""
+"""Trials on a Ray cluster: the same processes, scheduled by their CPUs and GPUs. The grid's folder must be on a file
+system that all nodes share."""
+from __future__ import annotations
+
 import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.trial import NO_ROOM
@@ -16,15 +20,16 @@ class RayEngine:
     Args:
         threads: CPU threads of a trial; with GPUs in the cluster a trial also takes one of them.
         workers: trials at a time; None takes as many as the cluster's resources allow.
-        address: of the cluster ('HOST:PORT', 'ray://HOST:PORT', 'auto' for the one on this machine, 'local' to start one here); None takes
-            RAY_ADDRESS, or 'local'.
+        address: of the cluster ('HOST:PORT', 'ray://HOST:PORT', 'auto' for the one on this machine, 'local' to start
+            one here); None takes RAY_ADDRESS, or 'local'.
     """
 
-    def __init__(self, threads, workers=None, address=None):
+    def __init__(self, threads: int, workers: int | None = None, address: str | None = None):
         self.ray = need_package('ray', 'ray', '`--engine ray`')
         self.threads, self.remark = threads, ''
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # Ray would report to its makers
-        address = address or os.environ.get('RAY_ADDRESS') or 'local'  # without an address Ray would take any cluster that it finds here
+        # without an address Ray would take any cluster that it finds here
+        address = address or os.environ.get('RAY_ADDRESS') or 'local'
         mine = address == 'local'
         self.owned = not self.ray.is_initialized()
         if mine:  # it needs not give way to others, as Ray's workers do by default
@@ -32,32 +37,38 @@ class RayEngine:
         try:
             knock(address)
             if self.owned:
-                self.ray.init(address=address, include_dashboard=False if mine else None, log_to_driver=False, logging_level='error')
+                self.ray.init(address=address, include_dashboard=False if mine else None, log_to_driver=False,
+                              logging_level='error')
         except Exception as e:  # ConnectionError, RuntimeError, ValueError, by version and address
-            place = 'Ray cannot be started on this machine' if mine else f'the Ray cluster at {address} cannot be reached'
-            raise InputError(f'{place} ({reason(e)}). Check --address and that `ray status` answers there, or use --engine local.', '--engine') from e
+            place = f'the Ray cluster at {address} cannot be reached'
+            place = 'Ray cannot be started on this machine' if mine else place
+            raise InputError(f'{place} ({reason(e)}). Check --address and that `ray status` answers there, or use '
+                             '--engine local.', '--engine') from e
         resources = self.ray.cluster_resources()
         self.gpus = 1 if resources.get('GPU', 0) >= 1 else 0
         fitting = int(resources.get('GPU', 0) if self.gpus else resources.get('CPU', 0) // threads)
         if fitting < 1:
             self.close()
-            raise InputError(f'the Ray cluster has {resources.get("CPU", 0):g} CPUs, fewer than the {threads} threads of one trial.', '--engine')
+            raise InputError(f'the Ray cluster has {resources.get("CPU", 0):g} CPUs, fewer than the {threads} threads '
+                             'of one trial.', '--engine')
         self.workers = workers or fitting
         self.remote = self.ray.remote(run_process).options(num_cpus=threads, num_gpus=self.gpus, max_retries=0)
 
-    def start(self, folder):
+    def start(self, folder: str) -> RayTrial:
         """Hand the trial of a folder to the cluster; its output goes to log.txt there."""
         before = log_size(folder)
-        return RayTrial(self.ray, self.remote.remote(os.path.abspath(folder), os.getcwd(), self.threads), folder, before)
+        return RayTrial(self.ray, self.remote.remote(os.path.abspath(folder), os.getcwd(), self.threads), folder,
+                        before)
 
-    def close(self):
+    def close(self) -> None:
         """Leave the cluster, or stop the one that was started here."""
         if self.owned:
             self.ray.shutdown()
 
 
-def last_started():
-    """Return the address of the cluster that was last started on this machine, as Ray notes it for `auto`, '' where there is none."""
+def last_started() -> str:
+    """Return the address of the cluster that was last started on this machine, as Ray notes it for `auto`, '' where
+    there is none."""
     folder = os.environ.get('RAY_TMPDIR') or sys.platform.startswith('linux') and os.environ.get('TMPDIR') or '/tmp'
     try:
         with open(os.path.join(folder, 'ray', 'ray_current_cluster')) as f:
@@ -66,8 +77,9 @@ def last_started():
         return ''
 
 
-def knock(address, seconds=10):
-    """Raise OSError where nothing listens at an address; Ray itself would try for minutes or for ever, and may end the process."""
+def knock(address: str, seconds: float = 10) -> None:
+    """Raise OSError where nothing listens at an address; Ray itself would try for minutes or for ever, and may end the
+    process."""
     host, _, port = (last_started() if address == 'auto' else address).rpartition('://')[2].rpartition(':')
     if host and port.isdigit():
         socket.create_connection((host, int(port)), seconds).close()
@@ -83,10 +95,10 @@ class RayTrial:
         before: size of its log before the task was handed over.
     """
 
-    def __init__(self, ray, ref, folder, before):
+    def __init__(self, ray: Any, ref: Any, folder: str, before: int):
         self.ray, self.ref, self.folder, self.before, self.why = ray, ref, folder, before, ''
 
-    def poll(self):
+    def poll(self) -> int | None:
         """Return the exit code, or None while it runs or waits."""
         ready, _ = self.ray.wait([self.ref], timeout=0)
         if not ready:
@@ -100,17 +112,17 @@ class RayTrial:
             self.why = reason(e)
             return -9
 
-    def has_begun(self):
+    def has_begun(self) -> bool:
         """Whether a node has started it: others may use the cluster, too."""
         return log_size(self.folder) > self.before
 
-    def stop(self):
+    def stop(self) -> None:
         """Stop it; the kernel ends its process together with the worker."""
         self.ray.cancel(self.ref, force=True)
         self.ray.wait([self.ref], timeout=10)
 
 
-def log_size(folder):
+def log_size(folder: str) -> int:
     """Return the bytes of a trial's log, 0 where there is none."""
     try:
         return os.path.getsize(os.path.join(folder, 'log.txt'))
@@ -118,10 +130,11 @@ def log_size(folder):
         return 0
 
 
-def run_process(folder, cwd, threads):
+def run_process(folder: str, cwd: str, threads: int) -> int:
     """Run a trial's process on a node and return its exit code; Ray sets CUDA_VISIBLE_DEVICES."""
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f'{folder} is not there on this node: the grid\'s folder must be on a file system that all nodes share')
+        raise FileNotFoundError(f'{folder} is not there on this node: the grid\'s folder must be on a file system '
+                                'that all nodes share')
     with open(os.path.join(folder, 'log.txt'), 'ab', buffering=0) as log:
         log.write(f'on {socket.gethostname()}\n'.encode())
         return subprocess.run(command(folder), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
