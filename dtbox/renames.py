@@ -97,6 +97,9 @@ NAMES = {
 
 ARGUMENTS = {
     'Teacher': {'share': 'trunk_sharing'},
+    **{name: {'checkpoint': 'recompute'} for name in ('TimmViT', 'SigLIP', 'OpenCLIPTower')},
+    'CNNEncoder': {'checkpointing': 'recompute'},
+    **{name: {'checkpointing': 'recompute', 'grid': 'layout'} for name in ('CNNDecoder', 'ViTDecoder', 'LightCNNDecoder')},
 }
 """Registered name, or the name of the class -> old constructor argument -> new one."""
 

@@ -20,7 +20,7 @@ num_workers = 8
 gan_start = 19532  # half an epoch (release)
 max_iters = 781260  # 20 epochs of 39,063 steps: 10 M samples each (release)
 
-encoder = dict(type='SigLIP', name='google/siglip2-so400m-patch14-384', weights='${siglip}', checkpoint=True)  # release: encoder blocks checkpointed
+encoder = dict(type='SigLIP', name='google/siglip2-so400m-patch14-384', weights='${siglip}', recompute=True)  # release: encoder blocks checkpointed
 quantizer = dict(type='RQ', size=16384, dim=32, depth=8,  # release: vq_pix, vq_sem: n_embed, embed_dim, code_shape
                  codebook=dict(type='EMACodebook', decay=0.99, restart=1.0))  # release: decay, restart_unused_codes
 
@@ -33,7 +33,7 @@ model = dict(
             pixel=dict(taps={6: 1.0, 4: 0.6}, quantizer='${quantizer}'),  # release: layer_recon 6, layer_shortcut 4, weight_shortcut 0.6
             semantic=dict(taps=26, quantizer='${quantizer}', reinject=26)),  # release: layer_sem 26 of 27
         decoder=dict(type='CNNDecoder', reads=['pixel'], channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2, latent_channels=1024,
-                     attention_resolutions=(24,), latent_size=(24, 24), checkpointing=True),  # release: ddconfig, decoder_latent_shape
+                     attention_resolutions=(24,), latent_size=(24, 24), recompute=True),  # release: ddconfig, decoder_latent_shape
         head=dict(type='TrunkPool')),
     teacher=dict(encoder='${encoder}', layer=26),  # paper, section 3; release: hidden_states[-2]
     losses=dict(

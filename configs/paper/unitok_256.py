@@ -20,7 +20,7 @@ model = dict(
     type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
-        encoders=dict(trunk=dict(type='TimmViT', name='vitamin_large_256', checkpoint=True,
+        encoders=dict(trunk=dict(type='TimmViT', name='vitamin_large_256', recompute=True,
                                  model_args=dict(pos_embed='none', drop_path_rate=0.1))),  # release: positions removed, drop path 0.1
         vocabularies=dict(unified=dict(taps=31, quantizer='${quantizer}',
                                        projection=dict(type='AttentionProjection', causal=False))),  # release: 16 heads, full attention

@@ -1,14 +1,20 @@
-"""Pictures of any size through a tokenizer of one size: overlapping tiles, blended where they overlap.
+"""Images of any size through a tokenizer of one size: overlapping tiles, blended where they overlap.
 
-Legend: S side of the model's images, H x W pixels of the picture.
+Legend: B batch, H and W pixels of the images.
 """
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 
 
-def starts(length, tile, overlap):
-    """Return where tiles begin along an axis: the first at 0, the last at `length - tile`, evenly spread, overlapping by at least `overlap`.
+def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
+    """Return where tiles begin along an axis: evenly spread from 0 to `length - tile`, overlapping by at least
+    `overlap`.
 
     Args:
         length, tile, overlap: pixels; `overlap` less than `tile`.
@@ -19,42 +25,46 @@ def starts(length, tile, overlap):
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
-def reconstruct_tiled(images, model, size, overlap=0.25, batch=16):
-    """Reconstruct pictures of any size.
+def reconstruct_tiled(images: Tensor, model: Callable[[Tensor], Tensor], size: Sequence[int], overlap: float = 0.25,
+                      batch: int = 16) -> Tensor:
+    """Reconstruct images of any size.
 
     Args:
         images: [B,3,H,W] in [-1,1], H and W at least the model's.
         model: callable [b,3,h,w] -> reconstructions [b,3,h,w].
         size: (height, width) of the model's images.
-        overlap: share of a tile, in [0, 1), by which neighbours overlap at least; their seam is a linear blend as wide as the overlap.
+        overlap: least fraction of a tile, in [0, 1), by which neighbours overlap; they are blended linearly there.
         batch: tiles at a time.
 
     Returns:
         [B,3,H,W].
     """
     if not 0 <= overlap < 1:
-        raise InputError(f'`overlap` is {overlap!r}; expected a share in [0, 1).', 'overlap')
+        raise InputError(f'`overlap` is {overlap!r}; expected a fraction in [0, 1).', 'overlap')
     height, width = images.shape[-2:]
     if height < size[0] or width < size[1]:
-        raise InputError(f'the pictures have {height} x {width} pixels, fewer than a tile of {size[0]} x {size[1]}. Enlarge them.')
-    rows, columns = (starts(n, s, int(overlap * s)) for n, s in zip((height, width), size))
+        raise InputError(f'the images have {height} x {width} pixels, fewer than a tile of {size[0]} x {size[1]}. '
+                         'Enlarge them.')
+    rows, columns = (place_tiles(n, s, int(overlap * s)) for n, s in zip((height, width), size))
     places = [(t, left) for t in rows for left in columns]
     total, weights = torch.zeros_like(images), images.new_zeros(1, 1, height, width)
     tiles = [images[:, :, t:t + size[0], left:left + size[1]] for t, left in places]
-    made = [part for group in torch.cat(tiles).split(batch) for part in model(group).split(1)]
+    done = [part for group in torch.cat(tiles).split(batch) for part in model(group).split(1)]
     for k, (t, left) in enumerate(places):
-        window = (_ramp(size[0], rows, t)[:, None] * _ramp(size[1], columns, left)[None]).to(images)
+        window = (weigh_tile(size[0], rows, t)[:, None] * weigh_tile(size[1], columns, left)[None]).to(images)
         area = (..., slice(t, t + size[0]), slice(left, left + size[1]))
-        total[area] += torch.cat(made[k * len(images):(k + 1) * len(images)]) * window
+        total[area] += torch.cat(done[k * len(images):(k + 1) * len(images)]) * window
         weights[area] += window
     return total / weights
 
 
-def _ramp(length, places, at):
-    """Weights of a tile along an axis: 1, falling linearly to almost 0 where a neighbour overlaps."""
+def weigh_tile(length: int, places: Sequence[int], at: int) -> Tensor:
+    """Return the weights [length] of a tile along an axis: 1, falling linearly to almost 0 where a neighbour
+    overlaps."""
     ramp = torch.ones(length)
     i = places.index(at)
-    for other, side in ((places[i - 1] if i else None, 'low'), (places[i + 1] if i + 1 < len(places) else None, 'high')):
+    for other, side in ((places[i - 1] if i else None, 'low'),
+                        (places[i + 1] if i + 1 < len(places) else None, 'high')):
         if other is None:
             continue
         shared = length - abs(at - other)

@@ -1,29 +1,37 @@
-"""The CNN decoder of DualToken (arXiv 2503.14324), of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941).
+"""The CNN decoder of DualToken (arXiv 2503.14324), of the family of VQGAN (2012.09841) and RQ-VAE (2203.01941).
 
-Features are laid out on a grid, resized to the latent size, widened by the post-quantization block and decoded level by level. Parameter
-names under `post_quant_conv` and `decoder` are the published ones.
+Features are laid out on a grid, resized to the latent size, widened by the post-quantization block and decoded level by
+level. Parameter names under `post_quant_conv` and `decoder` are the published ones.
 
 Legend: B batch, N tokens, D feature width, C latent channels, h and w latent rows and columns, H and W pixels.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
+from dtbox.layout import Grid
 from dtbox.registry import DECODERS
 
 
 class _Level(nn.Module):
-    """Residual blocks of one resolution, each followed by attention where asked for, then the upsampling to the next."""
+    """Residual blocks of one resolution, each followed by attention where asked for, then the upsampling to the
+    next."""
 
-    def __init__(self, in_channels, out_channels, blocks, attention, upsample):
+    def __init__(self, in_channels: int, out_channels: int, blocks: int, attention: bool, upsample: bool) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResidualConv(in_channels if j == 0 else out_channels, out_channels) for j in range(blocks))
+        self.block = nn.ModuleList(ResidualConv(in_channels if j == 0 else out_channels, out_channels)
+                                   for j in range(blocks))
         self.attn = nn.ModuleList(SpatialAttention(out_channels) for _ in range(blocks if attention else 0))
         self.upsample = Upsample(out_channels) if upsample else None
 
-    def forward(self, x, recompute=False):
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
         for j, block in enumerate(self.block):
             x = run(block, x, recompute)
             if len(self.attn):
@@ -43,7 +51,8 @@ class CNNStack(nn.Module):
         recompute: drop activations and compute them again in the backward pass.
     """
 
-    def __init__(self, in_channels, channels, multipliers, blocks, attention, recompute=False):
+    def __init__(self, in_channels: int, channels: int, multipliers: Sequence[int], blocks: int,
+                 attention: Sequence[bool], recompute: bool = False) -> None:
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.recompute = recompute
@@ -55,7 +64,7 @@ class CNNStack(nn.Module):
         self.norm_out = group_norm(widths[0])
         self.conv_out = conv3x3(widths[0], 3)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x [B,C,h,w] -> images [B,3,H,W]."""
         recompute = self.recompute and self.training
         x = self.mid(self.conv_in(x), recompute)
@@ -70,7 +79,7 @@ class CNNDecoder(Decoder):
 
     Args:
         in_dim: feature width D, a multiple of 32 with the post-quantization block.
-        grid: token grid (h, w).
+        layout: where the tokens lie, a Grid.
         image_size: (H, W) in pixels, or one number; must be latent size * 2^(levels - 1).
         channels: base width, a multiple of 32.
         multipliers: width of each level over `channels`, full resolution first; its length is the number of levels.
@@ -78,32 +87,37 @@ class CNNDecoder(Decoder):
         latent_channels: C, channels that enter the decoder.
         attention_resolutions: rows of the feature maps that get attention, in pixels.
         latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
-        post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U); None: nothing, D is C.
-        checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U); None: nothing, D
+            is C.
+        recompute: drop activations and compute them again in the backward pass: less memory, about a third more time.
     """
-    example = dict(in_dim=32, grid=(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1, latent_channels=32,
+    example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1, latent_channels=32,
                    attention_resolutions=(4,))
 
-    def __init__(self, in_dim, grid, image_size, channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2, latent_channels=1024,
-                 attention_resolutions=(24,), latent_size=None, post_quant=True, checkpointing=False):
-        super().__init__(in_dim, grid, image_size, latent_size)
+    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: int = 128,
+                 multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: int = 2, latent_channels: int = 1024,
+                 attention_resolutions: Sequence[int] = (24,), latent_size: int | Sequence[int] | None = None,
+                 post_quant: bool | None = True, recompute: bool = False) -> None:
+        super().__init__(in_dim, layout, image_size, latent_size)
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
         self.check_scale(len(multipliers) - 1, f'`multipliers` has {len(multipliers)} levels')
         rows = [self.image_size[0] >> i for i in range(len(multipliers))]
         if post_quant is None and in_dim != latent_channels:
-            raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of {latent_channels}; make them agree.',
+            raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of '
+                             f'{latent_channels}; make them agree.',
                              'post_quant')
-        self.post_quant_conv = (nn.Identity() if post_quant is None else ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
+        self.post_quant_conv = (nn.Identity() if post_quant is None
+                                else ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
                                 else nn.Conv2d(in_dim, latent_channels, 1))
-        self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, [r in attention_resolutions for r in rows],
-                                recompute=checkpointing)
+        attention = [r in attention_resolutions for r in rows]
+        self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, attention, recompute)
 
     @property
-    def last_layer(self):
+    def last_layer(self) -> nn.Parameter:
         """Weight of the final convolution."""
         return self.decoder.conv_out.weight
 
-    def forward(self, features):
+    def forward(self, features: Tensor) -> Tensor:
         """features [B,N,D] -> images [B,3,H,W], not clamped."""
         return self.decoder(self.post_quant_conv(self.to_map(features)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dtbox.diagnostics import information, patches
 from dtbox.drawing.atlas_sheet import Row, draw_patches
+from dtbox.layout import need_grid
 
 PATCHES = 10
 """Patches in a row of a sheet."""
@@ -48,7 +49,7 @@ class Page:
 
     def __init__(self, stream, depth, seen, seed):
         self.name, self.depth, self.depths, self.size = stream.name, depth, len(stream.sizes), stream.sizes[depth]
-        self.grid, self.seen = tuple(stream.first.grid), seen
+        self.grid, self.seen = need_grid(stream.layout.token_layout, 'the code atlas').map_shape, seen
         self.codes = seen.codes[self.name][..., depth]
         used, counts = np.unique(self.codes, return_counts=True)
         self.counts = dict(zip(used.tolist(), counts.tolist()))

@@ -21,6 +21,7 @@ from dtbox.drawing.atlas_sheet import draw_information
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
+from dtbox.layout import need_grid
 from dtbox.training.preprocess import prepare
 
 ABOUT = ('words', 'colour', 'edges')
@@ -32,7 +33,7 @@ LARGEST = 2 ** 31 - 1
 def look(model, dataset, streams, pictures, batch_size, say):
     """Encode pictures, evenly spaced over the dataset: Seen."""
     positions = patches.evenly(len(dataset), pictures)
-    grids = {name: tuple(model.streams[name].first.grid) for name in streams}
+    grids = {name: need_grid(model.streams[name].layout.token_layout, 'the code atlas').map_shape for name in streams}
     codes, texts, keys = {name: [] for name in streams}, [], []
     colours, edges = ({grid: [] for grid in grids.values()} for _ in range(2))
     device = next(model.parameters()).device

@@ -12,6 +12,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from dtbox.errors import InputError
+from dtbox.layout import Grid
 from dtbox.registry import DECODERS
 
 WIDTH, HEADS, REFINE = 128, 4, 4
@@ -67,8 +68,9 @@ class Probes(nn.Module):
         self.standardise = Standardise(width)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            self.decoder = DECODERS.build(dict(type='ViTDecoder', in_dim=width, grid=grid, image_size=image_size, width=WIDTH, depth=1, heads=HEADS,
-                                               mlp_ratio=2., refine_channels=REFINE, latent_size=latent_size(grid, image_size)))
+            self.decoder = DECODERS.build(dict(
+                type='ViTDecoder', in_dim=width, layout=Grid(*grid), image_size=image_size, width=WIDTH, depth=1, heads=HEADS,
+                mlp_ratio=2., refine_channels=REFINE, latent_size=latent_size(grid, image_size)))
             self.pool = _Pool(width, text_width) if text_width else None
 
     def forward(self, x):

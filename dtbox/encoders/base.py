@@ -1,69 +1,76 @@
 """The encoder contract: images to tokens, in stages.
 
-Legend: B batch, P prefix tokens (class, registers), N patch tokens, D width. Layers are 1-based: layer l is the raw output
-of block l, without a norm; layer 0 is the embedding.
+Legend: B batch, P prefix tokens (class, registers), N patch tokens, D width. Layers are 1-based: layer l is the raw
+output of block l, without a norm; layer 0 is the embedding.
 """
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
+
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.layers.region_pooling import pool_regions
+from dtbox.layout import Grid, TokenLayout, need_grid
 
 
-def as_pair(size):
-    """Return (height, width) of an int or a pair; `InputError` unless both are positive whole numbers."""
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (list, tuple)) else ()
-    if len(pair) != 2 or not all(type(v) is int and v > 0 for v in pair):
-        raise InputError(f'`image_size` is {size!r}; expected a positive number of pixels, or (height, width).')
-    return pair
-
-
-def check_grid(image_size, grid):
+def check_grid(image_size: Sequence[int], grid: Sequence[int]) -> None:
     """Raise `InputError` where images of that (height, width) hold no whole patch."""
     if not all(grid):
-        raise InputError(f'images of {image_size[0]} x {image_size[1]} pixels are smaller than one patch. Use larger images or a smaller patch.')
+        raise InputError(f'images of {image_size[0]} x {image_size[1]} pixels are smaller than one patch. Use larger '
+                         'images or a smaller patch.')
 
 
 class Encoder(nn.Module):
     """Base class of encoders.
 
-    A subclass sets `depth`, `num_prefix_tokens`, `image_size` and `pooled_dim`, and implements `width`, `grid`, `embed`,
-    `blocks_between` (what `run` walks over) and `pool`.
+    A subclass sets `depth`, `num_prefix_tokens`, `image_size` and `pooled_dim`, and implements `width`, `grid` (or
+    `layout`, where its tokens do not lie on a grid), `embed`, `step` and `pool`.
 
     Attributes:
         depth: number of blocks.
-        num_prefix_tokens: tokens in front of the patch tokens; they travel inside `run`, taps never show them.
+        num_prefix_tokens: tokens before the patch tokens; they travel inside `run`, taps never show them.
         image_size: (height, width) in pixels.
         pooled_dim: width of `pool`'s output, or None where the trunk has no pool of its own.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
-    example = None
-    depth = 0
-    num_prefix_tokens = 0
-    image_size = (0, 0)
-    pooled_dim = None
+    example: ClassVar[dict[str, Any] | None] = None
+    depth: int = 0
+    num_prefix_tokens: int = 0
+    image_size: tuple[int, int] = (0, 0)
+    pooled_dim: int | None = None
 
-    def width(self, layer):
+    def width(self, layer: int) -> int:
         """Return the channels D of `layer`."""
         raise NotImplementedError
 
-    def grid(self, layer):
+    def grid(self, layer: int) -> tuple[int, int]:
         """Return the token grid (rows, columns) of `layer` for this encoder's image size."""
         raise NotImplementedError
 
-    def embed(self, images):
+    def layout(self, layer: int) -> TokenLayout:
+        """Return where the patch tokens of `layer` lie: on its grid, unless a subclass says otherwise.
+
+        An encoder that ends in latent tokens returns a `Sequence` there, one that gives several resolutions `Scales`.
+        """
+        return Grid(*self.grid(layer))
+
+    def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D] (layer 0)."""
         raise NotImplementedError
 
-    def step(self, tokens, layer):
+    def step(self, tokens: Tensor, layer: int) -> Tensor:
         """Run block `layer` (1-based): tokens [B,P+N,D] -> [B,P+N,D]."""
         raise NotImplementedError
 
-    def pool(self, tokens):
+    def pool(self, tokens: Tensor) -> Tensor:
         """Apply the trunk's own final norm and pool: tokens [B,P+N,D] after the last block -> [B, pooled_dim]."""
         raise NotImplementedError
 
-    def pool_regions(self, last, masks):
+    def pool_regions(self, last: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
         """Pool single regions by the trunk's own pool (see `dtbox.layers.region_pooling`).
 
         Args:
@@ -71,20 +78,23 @@ class Encoder(nn.Module):
             masks: B tensors bool [M,H,W] of the size of the images.
 
         Returns:
-            list of B tensors [M,E].
+            B tensors [M,E].
 
         Raises:
-            InputError: the pool reads a class token, which says nothing of a part of the picture.
+            InputError: the pool reads a class token, which describes the whole image; tokens that do not lie on a grid.
         """
         if self.num_prefix_tokens:
-            raise InputError('the pool of this encoder reads prefix tokens (a class token), which know the whole picture; single regions cannot '
-                             'be pooled. It takes an attention or average pool without class token.')
-        return pool_regions(last, masks, self.grid(self.depth), self.pool)
+            raise InputError('the pool of this encoder reads prefix tokens (a class token), which describe the whole '
+                             'image; it cannot pool single regions. Use an encoder with an attention or average pool '
+                             'and no class token.')
+        grid = need_grid(self.layout(self.depth), 'pooling of regions').map_shape
+        return pool_regions(last, masks, grid, self.pool)
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Load the weights that the config names; nothing where it names none."""
 
-    def run(self, tokens, start, stop, taps=()):
+    def run(self, tokens: Tensor, start: int, stop: int,
+            taps: Collection[int] = ()) -> tuple[Tensor, dict[int, Tensor]]:
         """Run blocks start+1 .. stop.
 
         Args:
@@ -94,7 +104,7 @@ class Encoder(nn.Module):
             taps: layers in [start, stop] whose patch tokens are wanted.
 
         Returns:
-            (tokens after block `stop` [B,P+N,D], dict layer -> patch tokens [B,N,D]).
+            tokens after block `stop` [B,P+N,D], and layer -> patch tokens [B,N,D].
         """
         tapped = {}
         if start in taps:
@@ -105,21 +115,21 @@ class Encoder(nn.Module):
                 tapped[layer] = self.patches(tokens)
         return tokens, tapped
 
-    def patches(self, tokens):
+    def patches(self, tokens: Tensor) -> Tensor:
         """Drop the prefix tokens: [B,P+N,D] -> [B,N,D]."""
         return tokens[:, self.num_prefix_tokens:]
 
-    def with_patches(self, tokens, patches):
-        """Put `patches` [B,N,D] in the place of the patch tokens of `tokens` [B,P+N,D]."""
+    def with_patches(self, tokens: Tensor, patches: Tensor) -> Tensor:
+        """Replace the patch tokens of `tokens` [B,P+N,D] by `patches` [B,N,D]."""
         patches = patches.to(tokens.dtype)
         return torch.cat([tokens[:, :self.num_prefix_tokens], patches], 1) if self.num_prefix_tokens else patches
 
-    def check_images(self, images):
+    def check_images(self, images: Tensor) -> None:
         """Raise `InputError` unless `images` is a non-empty float tensor [B,3,H,W] of this encoder's size."""
         want = f'a float tensor [B, 3, {self.image_size[0]}, {self.image_size[1]}] in [-1, 1]'
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != tuple(self.image_size):
-            raise InputError(f'images have the shape {list(images.shape)}; expected {want}. Resize them to the model\'s size, or '
-                             'hand in PIL images or paths, which are prepared for you.')
+            raise InputError(f'images have the shape {list(images.shape)}; expected {want}. Resize them to the '
+                             'model\'s size, or hand in PIL images or paths, which are prepared for you.')
         if not images.is_floating_point():
             raise InputError(f'images are {images.dtype}; expected {want}. Divide uint8 by 127.5 and subtract 1.')
         if images.shape[0] == 0:  # len() would fix the size of an exported graph

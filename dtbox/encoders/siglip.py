@@ -1,5 +1,11 @@
-"""The image tower of any published SigLIP, with the activation and epsilon that it was trained with, from whichever layout its weights have."""
-from dtbox.encoders.timm_vit import StagedTimm, build_timm, resampled
+"""The image tower of any published SigLIP, with the activation and epsilon of its training, from any layout of
+weights."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dtbox.encoders.timm_vit import StagedTimm, build_timm, fit_sizes
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
 from dtbox.weights.model_folders import load_published
@@ -11,18 +17,19 @@ from dtbox.weights.state_dicts import load_into, with_prefix
 class SigLIP(StagedTimm):
     """SigLIP's (arXiv 2303.15343) or SigLIP 2's (arXiv 2502.14786) vision transformer with its attention pool.
 
-    Patch 14 at 384 pixels makes 27 x 27 tokens; the last 6 rows and columns of pixels are not seen, as in the original.
+    Patch 14 at 384 pixels gives 27 x 27 tokens; the last 6 rows and columns of pixels are not used, as in the original.
 
     Args:
         name: Hugging Face's, timm's or open_clip's name (`google/siglip2-so400m-patch14-384`, `ViT-L-16-SigLIP2-384`,
             `vit_base_patch16_siglip_256`), or a local folder with Hugging Face's config.json.
         image_size: pixels; None takes that of the name.
-        weights: None (random, or those of the folder that `name` is); 'hub', to fetch them; a local folder (Hugging Face, open_clip, timm); a
-            file of such a folder; a `dtbox://` name.
+        weights: None (random, or those of the folder that `name` is); 'hub', to fetch them; a local folder (Hugging
+            Face, open_clip, timm); a file of such a folder; a `dtbox://` name.
         prefix: take only the file's keys under this prefix.
         resample: fit patch kernels and positions to another image or patch size (see TimmViT).
-        checkpoint: recompute blocks in the backward pass.
-        vision: entries of Hugging Face's `vision_config` that differ (num_hidden_layers, ...), for small models of the same shape.
+        recompute: drop the activations of blocks and compute them again in the backward pass.
+        vision: entries of Hugging Face's `vision_config` that differ (num_hidden_layers, ...), for small models of the
+            same shape.
 
     Raises:
         InputError: an unknown name; from `init_weights`, weights that do not match, with their keys.
@@ -30,18 +37,22 @@ class SigLIP(StagedTimm):
     example = dict(name='google/siglip-base-patch16-224', image_size=32,
                    vision=dict(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64))
 
-    def __init__(self, name, image_size=None, weights=None, prefix='', resample=False, checkpoint=False, vision=None):
+    def __init__(self, name: str, image_size: int | Sequence[int] | None = None, weights: str | None = None,
+                 prefix: str = '', resample: bool = False, recompute: bool = False,
+                 vision: dict[str, Any] | None = None) -> None:
         sizes = sizes_of(name)
         wrong = set(vision or {}) - set(sizes.vision)
         if wrong:
-            raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: {", ".join(sizes.vision)}.')
+            raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: '
+                             f'{", ".join(sizes.vision)}.')
         config = {**sizes.vision, **(vision or {})}
-        super().__init__(build_timm('vit_base_patch16_siglip_224', config['image_size'] if image_size is None else image_size,
-                                    timm_arguments(config)), checkpoint)
+        size = config['image_size'] if image_size is None else image_size
+        trunk = build_timm('vit_base_patch16_siglip_224', size, timm_arguments(config))
+        super().__init__(trunk, recompute)
         self.name, self.hub, self.prefix, self.resample = name, sizes.hub, prefix, resample
         self.weights = name if weights is None and sizes.hub == '' else weights
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Load `weights` into the trunk; `InputError` lists every key that does not match."""
         if self.weights is None:
             return
@@ -51,4 +62,4 @@ class SigLIP(StagedTimm):
         else:
             state, source = load_published(self.weights, vision_keys, self.hub)
         state = vision_state(state, self.depth, source)
-        load_into(self.trunk, resampled(state, self.trunk) if self.resample else state, source)
+        load_into(self.trunk, fit_sizes(state, self.trunk) if self.resample else state, source)

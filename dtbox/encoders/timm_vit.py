@@ -1,10 +1,22 @@
-"""Any timm vision transformer as a staged encoder: `VisionTransformer` models (ViT, DeiT, SigLIP, CLIP, DINOv2, MAE) and
-`Eva` models (EVA-02, DINOv3, Perception Encoder)."""
+"""Any timm vision transformer as a staged encoder.
+
+`VisionTransformer` models are ViT, DeiT, SigLIP, CLIP, DINOv2, MAE; `Eva` models EVA-02, DINOv3, Perception Encoder.
+
+Legend: B batch, P prefix tokens, N patch tokens, D width.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
+import torch.nn as nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from dtbox.encoders.base import Encoder, as_pair, check_grid
+from dtbox.encoders.base import Encoder, check_grid
 from dtbox.errors import InputError, closest
+from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
 from dtbox.weights.state_dicts import load_into, load_state, with_prefix
 
@@ -14,48 +26,50 @@ class StagedTimm(Encoder):
 
     Args:
         trunk: a timm VisionTransformer or Eva.
-        checkpoint: recompute each block in the backward pass (activation checkpointing).
+        recompute: drop the activations of blocks and compute them again in the backward pass.
     """
 
-    def __init__(self, trunk, checkpoint=False):
+    def __init__(self, trunk: nn.Module, recompute: bool = False) -> None:
         super().__init__()
         from timm.models.eva import Eva
         from timm.models.vision_transformer import VisionTransformer
         if not isinstance(trunk, (VisionTransformer, Eva)):
-            raise InputError(f'{type(trunk).__name__} is no plain vision transformer; expected a timm VisionTransformer or Eva '
-                             '(names that begin with vit_, deit, eva). Choose another model name.')
-        self.trunk, self.checkpoint = trunk, checkpoint
+            raise InputError(f'{type(trunk).__name__} is not a plain vision transformer; expected a timm '
+                             'VisionTransformer or Eva (names that begin with vit_, deit, eva). Choose another model '
+                             'name.')
+        self.trunk, self.recompute = trunk, recompute
         self.rotary = isinstance(trunk, Eva)
         self.depth, self.num_prefix_tokens = len(trunk.blocks), trunk.num_prefix_tokens
-        self.image_size, self._grid = as_pair(trunk.patch_embed.img_size), tuple(trunk.patch_embed.grid_size)
+        self.image_size = read_pair(trunk.patch_embed.img_size, 'image_size')
+        self._grid = tuple(trunk.patch_embed.grid_size)
         check_grid(self.image_size, self._grid)
         self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
 
-    def width(self, layer):
+    def width(self, layer: int) -> int:
         """Return the channels D, the same at every layer."""
         return self.trunk.embed_dim
 
-    def grid(self, layer):
+    def grid(self, layer: int) -> tuple[int, int]:
         """Return the token grid (rows, columns), the same at every layer."""
         return self._grid
 
-    def embed(self, images):
+    def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D]; pixels beyond the last whole patch are not seen."""
         tokens = self.trunk._pos_embed(self.trunk.patch_embed(images))
         return self.trunk.norm_pre(tokens[0] if self.rotary else tokens)
 
-    def step(self, tokens, layer):
+    def step(self, tokens: Tensor, layer: int) -> Tensor:
         """Run block `layer` (1-based)."""
         block = self.trunk.blocks[layer - 1]
         call = block
         if self.rotary:
             rope = self._rope(layer)
-            def call(x): return block(x, rope=rope)
-        if self.checkpoint and torch.is_grad_enabled() and self.training:
+            def call(x: Tensor) -> Tensor: return block(x, rope=rope)
+        if self.recompute and torch.is_grad_enabled() and self.training:
             return checkpoint(call, tokens, use_reentrant=False)
         return call(tokens)
 
-    def _rope(self, layer):
+    def _rope(self, layer: int) -> Any:
         module = self.trunk.rope
         if module is None:
             return None
@@ -63,7 +77,7 @@ class StagedTimm(Encoder):
         rope = module.get_embed() if cached else module.get_embed(shape=self._grid)
         return rope[layer - 1] if getattr(self.trunk, 'rope_mixed', False) else rope
 
-    def pool(self, tokens):
+    def pool(self, tokens: Tensor) -> Tensor:
         """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
         return self.trunk.forward_head(self.trunk.norm(tokens))
 
@@ -78,18 +92,21 @@ class TimmViT(StagedTimm):
         weights: None; a local .safetensors / .pt file or `dtbox://` name in timm's key names; or 'timm', timm's own
             pretrained weights for that name (downloaded, cached by timm's hub client).
         prefix: take only the file's keys under this prefix.
-        resample: take `weights` of another patch or image size too: the kernels of the patches by the pseudo-inverse of their resizing
-            (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm. Without it they are an error.
-        checkpoint: recompute blocks in the backward pass.
+        resample: take `weights` of another patch or image size too: the kernels of the patches by the pseudo-inverse of
+            their resizing (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm.
+            Without it they are an error.
+        recompute: drop the activations of blocks and compute them again in the backward pass.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
     """
     example = dict(name='vit_base_patch16_siglip_224', image_size=32, model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 
-    def __init__(self, name, image_size, weights=None, prefix='', resample=False, checkpoint=False, model_args=None):
-        super().__init__(build_timm(name, image_size, model_args or {}), checkpoint)
-        self.name, self.weights, self.prefix, self.resample, self.model_args = name, weights, prefix, resample, dict(model_args or {})
+    def __init__(self, name: str, image_size: int | Sequence[int], weights: str | None = None, prefix: str = '',
+                 resample: bool = False, recompute: bool = False, model_args: dict[str, Any] | None = None) -> None:
+        super().__init__(build_timm(name, image_size, model_args or {}), recompute)
+        self.name, self.weights, self.prefix, self.resample = name, weights, prefix, resample
+        self.model_args = dict(model_args or {})
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Load `weights` into the trunk; `InputError` lists every key that does not match."""
         if self.weights is None:
             return
@@ -99,24 +116,26 @@ class TimmViT(StagedTimm):
             state = load_state(self.weights)
         state = with_prefix(state, self.prefix)
         if self.resample:
-            state = resampled(state, self.trunk)
+            state = fit_sizes(state, self.trunk)
         try:
             load_into(self.trunk, state, self.weights)
         except InputError as e:
             if 'wrong shape: pos_embed' in e.message or 'patch_embed.proj.weight: ' in e.message:
-                raise InputError(f'{e.message} Weights of another patch or image size can be fitted: resample=True.', e.where) from e
+                raise InputError(f'{e.message} Weights of another patch or image size can be fitted: resample=True.',
+                                 e.where) from e
             raise
 
 
-def resampled(state, trunk):
+def fit_sizes(state: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
     """Fit patch kernels and learned positions to the sizes of a timm transformer.
 
     Args:
-        state: dict name -> tensor, in timm's names; positions of a square grid.
+        state: name -> tensor, in timm's names; positions of a square grid.
         trunk: timm VisionTransformer or Eva.
 
     Returns:
-        the dict, with `patch_embed.proj.weight` [D,3,P,P] and `pos_embed` [1,P+N,D] of the trunk's sizes; all else as it was.
+        the same, with `patch_embed.proj.weight` [D,3,P,P] and `pos_embed` [1,P+N,D] of the trunk's sizes; everything
+        else unchanged.
     """
     from timm.layers import resample_abs_pos_embed, resample_patch_embed
     state, own = dict(state), trunk.state_dict()
@@ -129,14 +148,17 @@ def resampled(state, trunk):
     return state
 
 
-def build_timm(name, image_size, model_args, pretrained=False):
+def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str, Any],
+               pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
     import timm
     if not timm.is_model(name):
-        raise InputError(f'timm knows no model `{name}`.{closest(name, timm.list_models())} See timm.list_models("vit_*").')
-    size = as_pair(image_size)
+        raise InputError(f'timm does not have a model `{name}`.{closest(name, timm.list_models())} See '
+                         'timm.list_models("vit_*").')
+    size = read_pair(image_size, 'image_size')
     args = dict(num_classes=0, **model_args)
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
     except (TypeError, AssertionError, ValueError) as e:
-        raise InputError(f'timm cannot build `{name}` for images of {size[0]} x {size[1]} with {model_args}: {e}') from e
+        raise InputError(f'timm cannot build `{name}` for images of {size[0]} x {size[1]} with {model_args}: '
+                         f'{e}') from e

@@ -1,8 +1,18 @@
-"""Heads: the trunk's own pool, or a mean over tokens with a norm and a linear layer."""
+"""Heads: the trunk's own pool, or a mean over tokens with a norm and a linear layer.
+
+Legend: B batch, P prefix tokens, N tokens, D width, E joint width, M regions of an image.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.layers.region_pooling import pool_regions
+from dtbox.layout import need_grid
 from dtbox.registry import HEADS
 
 
@@ -14,16 +24,17 @@ class Head(nn.Module):
         pooled_dim: width E of what comes out.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
-    example = None
-    reads = None
-    pooled_dim = 0
+    example: ClassVar[dict[str, Any] | None] = None
+    reads: str | None = None
+    pooled_dim: int = 0
 
-    def forward(self, tokens, encoder):
+    def forward(self, tokens: Tensor, encoder: nn.Module) -> Tensor:
         """tokens [B,P+N,D] (trunk) or features [B,N,D] (vocabulary) -> [B,E], not normalised."""
         raise NotImplementedError
 
-    def pool_regions(self, tokens, masks, encoder, grid=None):
-        """Pool single regions: what `forward` takes and B masks bool [M,H,W] -> list of B tensors [M,E].
+    def pool_regions(self, tokens: Tensor, masks: Sequence[Tensor], encoder: nn.Module,
+                     grid: tuple[int, int] | None = None) -> list[Tensor]:
+        """Pool single regions: what `forward` takes and B masks bool [M,H,W] -> B tensors [M,E].
 
         Args:
             tokens, encoder: as for `forward`.
@@ -35,20 +46,21 @@ class Head(nn.Module):
 
 @HEADS.register_module()
 class TrunkPool(Head):
-    """The trunk's own final norm and pool (SigLIP's attention pool, CLIP's class token, ...); it has no weights of its own.
+    """The trunk's own final norm and pool (SigLIP's attention pool, CLIP's class token, ...); it has no weights of its
+    own.
 
     Args:
         encoder: name of the encoder whose pool it is; filled in where there is one encoder.
         pooled_dim: width that the encoder's pool gives; filled in by the tokenizer.
     """
 
-    def __init__(self, encoder='trunk', pooled_dim=None):
+    def __init__(self, encoder: str = 'trunk', pooled_dim: int | None = None) -> None:
         super().__init__()
         if not pooled_dim:
             raise InputError(f'TrunkPool reads the pool of encoder `{encoder}`, which has none. Choose MeanPool.')
         self.encoder, self.pooled_dim = encoder, pooled_dim
 
-    def forward(self, tokens, encoder):
+    def forward(self, tokens: Tensor, encoder: nn.Module) -> Tensor:
         """tokens [B,P+N,D] after the last block -> [B,E]."""
         return encoder.pool(tokens)
 
@@ -65,18 +77,20 @@ class MeanPool(Head):
     """
     example = dict(out_dim=8)
 
-    def __init__(self, in_dim, out_dim, reads=None, encoder='trunk'):
+    def __init__(self, in_dim: int, out_dim: int, reads: str | None = None, encoder: str = 'trunk') -> None:
         super().__init__()
         self.reads, self.encoder, self.pooled_dim = reads, encoder, out_dim
         self.norm = nn.LayerNorm(in_dim, eps=1e-6)
         self.fc = nn.Linear(in_dim, out_dim)
 
-    def forward(self, tokens, encoder):
+    def forward(self, tokens: Tensor, encoder: nn.Module) -> Tensor:
         """tokens -> [B,E]."""
         tokens = tokens if self.reads else encoder.patches(tokens)
         return self.fc(self.norm(tokens.mean(1)))
 
-    def pool_regions(self, tokens, masks, encoder, grid=None):
+    def pool_regions(self, tokens: Tensor, masks: Sequence[Tensor], encoder: nn.Module,
+                     grid: tuple[int, int] | None = None) -> list[Tensor]:
         """See Head."""
         tokens = tokens if self.reads else encoder.patches(tokens)
-        return pool_regions(tokens, masks, grid or encoder.grid(encoder.depth), lambda part: self.fc(self.norm(part.mean(1))))
+        grid = grid or need_grid(encoder.layout(encoder.depth), 'pooling of regions').map_shape
+        return pool_regions(tokens, masks, grid, lambda part: self.fc(self.norm(part.mean(1))))

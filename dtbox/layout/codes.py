@@ -84,7 +84,7 @@ class CodeLayout:
             value = codes[stream.name]
             stream.check(value)
             ids[stream.name] = value + torch.tensor(offsets[stream.name], device=value.device)
-        return join_ids(ids, {stream.name: stream.layout for stream in streams}, order)
+        return join_ids(ids, {stream.name: stream.token_layout for stream in streams}, order)
 
     def from_flat_ids(self, ids: Tensor, names: Optional[Iterable[str]] = None,
                       order: CodeOrder = STREAMS) -> dict[str, Tensor]:
@@ -105,7 +105,7 @@ class CodeLayout:
         if ids.ndim != 2 or ids.shape[1] != length:
             raise InputError(f'ids have the shape {list(ids.shape)}; expected [B, {length}] for '
                              f'{", ".join(stream.name for stream in streams)}.')
-        codes = split_ids(ids, {stream.name: stream.layout for stream in streams},
+        codes = split_ids(ids, {stream.name: stream.token_layout for stream in streams},
                           {stream.name: len(stream.sizes) for stream in streams}, order)
         for stream in streams:
             codes[stream.name] = codes[stream.name] - torch.tensor(self.offsets[stream.name], device=ids.device)

@@ -39,13 +39,13 @@ class StreamLayout:
 
     Attributes:
         name: of the stream.
-        layout: where its N tokens lie.
+        token_layout: where its N tokens lie.
         codebooks: size K of the quantizer's codebook at each depth; empty for a continuous stream, which has no codes.
         depths: (first, stop) depth of the quantizer that the stream holds; None holds all.
         groups: bits of each group that a code is cut into, highest bits first; None keeps codes whole.
     """
     name: str
-    layout: TokenLayout
+    token_layout: TokenLayout
     codebooks: tuple[int, ...]
     depths: Optional[tuple[int, int]] = None
     groups: Optional[tuple[int, ...]] = None
@@ -82,7 +82,7 @@ class StreamLayout:
     @property
     def tokens(self) -> int:
         """Tokens N of an image."""
-        return self.layout.tokens
+        return self.token_layout.tokens
 
     @property
     def has_codes(self) -> bool:
@@ -106,7 +106,7 @@ class StreamLayout:
         self.need_codes()
         if codes.ndim != 3 or codes.shape[1] != self.tokens:
             want = f'[B, {self.tokens}, {len(self.sizes)}]'
-            raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.layout}.')
+            raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.token_layout}.')
         check_codes(codes, self.sizes)
 
     def extract(self, codes: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class StreamLayout:
     def to_dict(self) -> dict[str, Any]:
         """Return the stream as a plain dict, as JSON writes it."""
         lists = {k: list(v) for k in ('codebooks', 'depths', 'groups') if (v := getattr(self, k)) is not None}
-        return dict(name=self.name, layout=self.layout.to_dict(), **lists)
+        return dict(name=self.name, token_layout=self.token_layout.to_dict(), **lists)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> StreamLayout:
@@ -139,4 +139,4 @@ class StreamLayout:
         if not isinstance(values, Mapping) or not set(known[:3]) <= set(values) <= set(known):
             raise InputError(f'a stream of codes is {values!r}; expected a dict with the keys {", ".join(known[:3])}, '
                              f'and perhaps {", ".join(known[3:])}.')
-        return StreamLayout(**{**values, 'layout': TokenLayout.from_dict(values['layout'])})
+        return StreamLayout(**{**values, 'token_layout': TokenLayout.from_dict(values['token_layout'])})

@@ -78,7 +78,8 @@ class Scales(TokenLayout):
         object.__setattr__(self, 'sizes', tuple(tuple(pair) for pair in pairs))
 
     def __str__(self) -> str:
-        return f'{self.tokens} tokens of the scales {", ".join(f"{rows} x {columns}" for rows, columns in self.sizes)}'
+        sizes = ', '.join(f'{rows} x {columns}' for rows, columns in self.sizes)
+        return f'pyramid of {self.tokens} tokens ({sizes})'
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -104,7 +105,7 @@ class Video(TokenLayout):
             check_count(getattr(self, field.name), field.name)
 
     def __str__(self) -> str:
-        return f'{self.tokens} tokens of {self.frames} frames of {self.rows} x {self.columns}'
+        return f'video of {self.tokens} tokens ({self.frames} frames of {self.rows} x {self.columns})'
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,7 @@ import torch.nn as nn
 
 from dtbox.errors import InputError, NotFinite
 from dtbox.layers.recompute import in_backward  # noqa: F401  quantizers ask it before they collect
+from dtbox.layout import TokenLayout, check_codes
 
 
 class Quantizer(nn.Module):
@@ -43,6 +44,17 @@ class Quantizer(nn.Module):
         """codes [B,N,Q] -> features [B,N,C], equal to `forward(z).features` of evaluation."""
         raise NotImplementedError
 
+    def set_layout(self, layout: TokenLayout) -> TokenLayout:
+        """Take the layout of the features, return that of the codes; called once, when the vocabulary is built.
+
+        Most quantizers code every token by itself, so the two are the same. One that codes several scales checks that
+        they end at the grid, keeps what it needs of `layout`, and returns `Scales`.
+
+        Raises:
+            InputError: features that lie otherwise than this quantizer needs.
+        """
+        return layout
+
     def smooth(self, z):
         """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is quantized.
 
@@ -71,16 +83,7 @@ class Quantizer(nn.Module):
 
     def check_codes(self, codes):
         """Raise `InputError` unless `codes` are [..., Q] integers in the range of each codebook."""
-        sizes = self.codebook_sizes
-        if codes.is_floating_point() or codes.ndim < 1 or codes.shape[-1] != len(sizes):
-            raise InputError(f'codes are {codes.dtype} {list(codes.shape)}; expected int64 [B, N, {len(sizes)}].')
-        if torch.compiler.is_exporting() or not codes.numel():
-            return
-        low, high = codes.flatten(0, -2).amin(0).tolist(), codes.flatten(0, -2).amax(0).tolist()
-        for depth, size in enumerate(sizes):
-            if low[depth] < 0 or high[depth] >= size:
-                raise InputError(f'codes at depth {depth} reach from {low[depth]} to {high[depth]}; its codebook has codes 0 to {size - 1}. '
-                                 'They may come from another tokenizer.')
+        check_codes(codes, self.codebook_sizes)
 
 
 def check_sizes(**values):

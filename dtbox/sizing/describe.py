@@ -210,7 +210,7 @@ def _lpips(net, size, missing):
 
 def _part(module):
     own = list(module.parameters())
-    recomputed = any(getattr(m, 'checkpoint', False) is True or getattr(m, 'recompute', False) is True for m in module.modules())
+    recomputed = any(getattr(m, 'recompute', False) is True for m in module.modules())
     trained = sum(p.numel() for p in own if p.requires_grad)
     return Part(sum(p.numel() for p in own), trained, 0.0, recomputed and trained > 0)
 

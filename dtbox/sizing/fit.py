@@ -27,7 +27,7 @@ def fit(found, batch, gpus, memory, peak, utilisation, iterations=None):
         way = (f'At most {most} pictures a GPU fit' if most else
                f'Not even one picture fits: weights, gradients and optimizer take {found.state_bytes() / GB:,.1f} GB')
         raise InputError(f'{batch} pictures a GPU need {need / GB:,.1f} GB, and a GPU has {memory / GB:,.1f} GB. {way}; lower batch_size, recompute '
-                         'activations (checkpoint=True of the encoder, checkpointing=True of the decoder), or shard the state (FSDP).')
+                         'activations (recompute=True of encoder and decoder), or shard the state (FSDP).')
     seconds = batch * found.step_flops() / (peak * utilisation)
     return dict(memory=need, step_seconds=seconds, images_per_second=gpus * batch / seconds,
                 days=None if iterations is None else iterations * seconds / 86400)

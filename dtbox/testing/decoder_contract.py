@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from dtbox.decoders.base import Decoder, pair
+from dtbox.decoders.base import Decoder
 from dtbox.errors import InputError
+from dtbox.layers.sizes import read_pair
+from dtbox.layout import Grid, Sequence, need_grid
 from dtbox.registry import DECODERS
 from dtbox.testing.contract import Contract, by_name
 from dtbox.testing.rank_group import Ranks
@@ -42,12 +44,13 @@ class DecoderSubject(Subject):
         size: (H, W).
     """
     registry, base = DECODERS, Decoder
-    defaults = dict(in_dim=16, grid=(4, 4), image_size=(32, 32))
+    defaults = dict(in_dim=16, layout=Grid(4, 4), image_size=(32, 32))
 
-    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+    def __init__(self, cfg: dict, plugins: str | Iterable[str] = (), ranks: Ranks | None = None):
         super().__init__(cfg, plugins, ranks)
         example = self.build()
-        self.dim, self.grid, self.size = example.in_dim, example.grid, example.image_size
+        self.dim, self.size = example.in_dim, example.image_size
+        self.grid = need_grid(example.layout, 'the contract of decoders').map_shape
 
     def features(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return features [B,N,D]."""
@@ -69,9 +72,9 @@ def other_layouts(subject: DecoderSubject) -> None:
     """A grid twice as wide gives images twice as wide; where the decoder takes no such sizes, its constructor says so."""
     grid, size = _widen(subject.grid), _widen(subject.size)
     latent = subject.cfg.get('latent_size')
-    changes = dict(latent_size=_widen(pair(latent, 'latent_size'))) if latent else {}
+    changes = dict(latent_size=_widen(read_pair(latent, 'latent_size'))) if latent else {}
     try:
-        decoder = subject.build(grid=grid, image_size=size, **changes)
+        decoder = subject.build(layout=Grid(*grid), image_size=size, **changes)
     except InputError as e:
         raise DoesNotApply(f'the decoder refuses a grid of {grid}: {e.message}') from e
     out = decoder(torch.randn(2, grid[0] * grid[1], subject.dim, generator=generator(0)))
@@ -142,13 +145,12 @@ def not_clamped(subject: DecoderSubject) -> None:
 
 
 def recompute(subject: DecoderSubject) -> None:
-    """With `checkpointing` or `recompute`, where the constructor takes it, images and gradients are the same."""
-    names = [n for n in inspect.signature(type(subject.build())).parameters if n in ('checkpointing', 'recompute')]
-    if not names:
+    """With `recompute`, where the constructor takes it, images and gradients are the same."""
+    if 'recompute' not in inspect.signature(type(subject.build())).parameters:
         raise DoesNotApply('the constructor takes no `recompute`.')
     runs = []
     for value in (False, True):
-        decoder, features = subject.build(**{names[0]: value}), subject.features().requires_grad_(True)
+        decoder, features = subject.build(recompute=value), subject.features().requires_grad_(True)
         torch.manual_seed(0)
         out = decoder(features)
         out.pow(2).sum().backward()
@@ -195,8 +197,8 @@ def refuses_wrong_features(subject: DecoderSubject) -> None:
 
 
 def refuses_wrong_sizes(subject: DecoderSubject) -> None:
-    """Sizes that are not positive are an InputError, and so are image sizes that the decoder cannot give."""
-    for changes in (dict(in_dim=0), dict(grid=(0, 4)), dict(image_size=0), dict(grid=4.5)):
+    """Sizes that are not positive, other layouts, and image sizes that the decoder cannot give are an InputError."""
+    for changes in (dict(in_dim=0), dict(image_size=0), dict(layout=Sequence(16)), dict(layout=(4, 4))):
         require_refused(lambda changes: subject.build(**changes), changes, f'the sizes {changes}')
     odd = (subject.size[0] + 1, subject.size[1])
     try:

@@ -2,35 +2,49 @@
 
 Legend: B batch, P prefix tokens, N patch tokens, D encoder width.
 """
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
+from dtbox.structures import VocabularyOutput
+from dtbox.tokenizers.streams import Stream
+from dtbox.tokenizers.vocabulary import Tap
 
 
-def plan(encoders, streams):
+def plan_stops(encoders: Mapping[str, Encoder],
+               streams: Mapping[str, Stream]) -> tuple[dict[str, set[int]], dict[Tap, str]]:
     """Return encoder -> layers at which a pass stops, and (encoder, layer) -> vocabulary that re-injects there.
 
     Args:
-        encoders: dict name -> encoder.
-        streams: dict name -> Stream.
+        encoders: name -> encoder.
+        streams: name -> Stream.
 
     Raises:
-        InputError: two vocabularies re-inject after one layer, or vocabularies wait for one another.
+        InputError: two vocabularies re-inject after one layer, or vocabularies wait for each other.
     """
-    stops, reinjections = {name: set() for name in encoders}, {}
+    stops: dict[str, set[int]] = {name: set() for name in encoders}
+    reinjections: dict[Tap, str] = {}
     for name, vocabulary in ((n, v) for stream in streams.values() for n, v in stream.vocabularies.items()):
         for encoder, layer in vocabulary.taps:
             stops[encoder].add(layer)
         if vocabulary.reinject:
             if vocabulary.reinject in reinjections:
-                raise InputError(f'vocabularies `{reinjections[vocabulary.reinject]}` and `{name}` both re-inject after layer '
-                                 f'{vocabulary.reinject[1]}; only one can.', f'vocabularies.{name}.reinject')
+                raise InputError(f'vocabularies `{reinjections[vocabulary.reinject]}` and `{name}` both re-inject '
+                                 f'after layer {vocabulary.reinject[1]}; only one can.',
+                                 f'vocabularies.{name}.reinject')
             reinjections[vocabulary.reinject] = name
             stops[vocabulary.reinject[0]].add(vocabulary.reinject[1])
-    _check_order(streams, reinjections)
+    check_order(streams, reinjections)
     return stops, reinjections
 
 
-def _check_order(streams, reinjections):
-    """Raise `InputError` where streams wait for one another, or for themselves: each taps a layer behind the other's re-injection."""
+def check_order(streams: Mapping[str, Stream], reinjections: Mapping[Tap, str]) -> None:
+    """Raise `InputError` where streams wait for each other: each taps a layer after the other's re-injection."""
     owner = {name: stream.name for stream in streams.values() for name in stream.vocabularies}
     waits = {name: {owner[other] for (encoder, layer), other in reinjections.items()
                     if any(e == encoder and at > layer for v in stream.vocabularies.values() for e, at in v.taps)}
@@ -40,34 +54,48 @@ def _check_order(streams, reinjections):
             del waits[name]
     if waits:
         names = [name for stream in waits for name in streams[stream].vocabularies]
-        raise InputError(f'the vocabularies {", ".join(names)} wait for one another: each taps a layer behind the one after which another '
-                         're-injects. Let one of them tap or re-inject elsewhere.', 'vocabularies')
+        raise InputError(f'the vocabularies {", ".join(names)} wait for each other: each taps a layer after the one at '
+                         'which another re-injects. Let one of them tap or re-inject elsewhere.', 'vocabularies')
+
+
+class Staged(Protocol):
+    """What a pass asks of a tokenizer; `VisualTokenizer` has it."""
+    encoders: Mapping[str, Encoder]
+    stops: Mapping[str, set[int]]
+    reinjections: Mapping[Tap, str]
+
+    def stream_of(self, vocabulary: str) -> Stream:
+        """Return the stream that holds the codes of a vocabulary."""
 
 
 class Pass:
     """One pass of images through the encoders, as far as it is asked to go.
 
-    Layers are run, vocabularies quantized and features re-injected when something that needs them is first asked for.
+    Layers run, vocabularies are quantized and features re-injected when something that needs them is first asked for.
 
     Args:
         tokenizer: VisualTokenizer.
         images: [B,3,H,W] in [-1,1].
         collect: let quantizers in training collect what they see; otherwise a pass leaves no trace.
-        layers: (encoder, layer) pairs that will be tapped beside those of the vocabularies.
+        layers: (encoder, layer) pairs that will be tapped in addition to those of the vocabularies.
     """
 
-    def __init__(self, tokenizer, images, collect=False, layers=()):
+    def __init__(self, tokenizer: Staged, images: Tensor, collect: bool = False,
+                 layers: Iterable[Tap] = ()) -> None:
         self.tokenizer, self.images, self.collect, self.also = tokenizer, images, collect, set(layers)
-        self.tokens, self.layer, self.tapped, self.outputs = {}, {}, {}, {}
+        self.tokens: dict[str, Tensor] = {}
+        self.layer: dict[str, int] = {}
+        self.tapped: dict[Tap, Tensor] = {}
+        self.outputs: dict[str, VocabularyOutput] = {}
 
-    def tap(self, name, layer):
+    def tap(self, name: str, layer: int) -> Tensor:
         """Return the patch tokens [B,N,D] of a layer, as they were before any re-injection there."""
         if (name, layer) not in self.tapped:
             self._advance(name, layer)
         return self.tapped[name, layer]
 
-    def vocabulary(self, name):
-        """Return the VocabularyOutput of a vocabulary."""
+    def vocabulary(self, name: str) -> VocabularyOutput:
+        """Return the output of a vocabulary."""
         if name not in self.outputs:
             stream = self.tokenizer.stream_of(name)
             tapped = self.taps(stream)
@@ -79,23 +107,23 @@ class Pass:
                 stream.quantizer.train(learning)
         return self.outputs[name]
 
-    def taps(self, stream):
-        """Return dict vocabulary -> its tapped layers (list of [B,N,D]), for the vocabularies of a Stream."""
+    def taps(self, stream: Stream) -> dict[str, list[Tensor]]:
+        """Return vocabulary -> its tapped layers ([B,N,D] each), for the vocabularies of a stream."""
         return {name: [self.tap(*t) for t in vocabulary.taps] for name, vocabulary in stream.vocabularies.items()}
 
-    def codes(self, stream):
-        """Return the codes [B,N,Q] of a Stream, without its features where nothing has asked for them."""
+    def codes(self, stream: Stream) -> Tensor:
+        """Return the codes [B,N,Q] of a stream, without its features where nothing has asked for them."""
         tapped, done = self.taps(stream), self.outputs.get(next(iter(stream.vocabularies)))
         return done.codes if done else stream.encode(tapped)
 
-    def last(self, name):
-        """Return the tokens [B,P+N,D] behind the last block, re-injection included."""
+    def last(self, name: str) -> Tensor:
+        """Return the tokens [B,P+N,D] after the last block, re-injection included."""
         depth = self.tokenizer.encoders[name].depth
         self._advance(name, depth)
         self._reinject(name, depth)
         return self.tokens[name]
 
-    def _advance(self, name, target):
+    def _advance(self, name: str, target: int) -> None:
         encoder = self.tokenizer.encoders[name]
         if name not in self.tokens:
             self.tokens[name], self.layer[name] = encoder.embed(self.images), 0
@@ -110,7 +138,7 @@ class Pass:
             self.layer[name] = stop
             self.tapped.update({(name, layer): t for layer, t in tapped.items()})
 
-    def _reinject(self, name, layer):
+    def _reinject(self, name: str, layer: int) -> None:
         vocabulary = self.tokenizer.reinjections.get((name, layer))
         if vocabulary is not None:
             features = self.vocabulary(vocabulary).features

@@ -1,16 +1,24 @@
-"""Streams of codes: what one quantizer gives, for the one vocabulary that it belongs to or for all that share it.
+"""Streams of codes: what one quantizer gives, for its own vocabulary or for all vocabularies that share it.
 
-A vocabulary names a quantizer of the tokenizer (`quantizer='joint'`, in `quantizers=dict(joint=dict(type='JointVQ', ...))`) to share it
-with others. Their features are quantized together, and what comes out is one index with one name: that of the quantizer.
+A vocabulary names a quantizer of the tokenizer (`quantizer='joint'`, in `quantizers=dict(joint=dict(type='JointVQ',
+...))`) to share it with others. Their features are quantized together; the result is one index, named as the quantizer.
 
 Legend: B batch, N tokens, C code width, Q codes per token, K codebook size.
 """
-import math
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
+import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError, closest
-from dtbox.tokenizers.vocabulary import Share, build_quantizer, quantized
+from dtbox.layout import CodeLayout, StreamLayout
+from dtbox.structures import VocabularyOutput
+from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, quantize
+from dtbox.tokenizers.vocabulary import Vocabulary
 
 
 class Stream:
@@ -18,121 +26,192 @@ class Stream:
 
     Args:
         name: of the vocabulary, or of the quantizer that several share.
-        vocabularies: dict name -> Vocabulary, those that it serves, in the order of their channels.
+        vocabularies: name -> Vocabulary, those that it serves, in the order of their channels.
     """
 
-    def __init__(self, name, vocabularies):
+    def __init__(self, name: str, vocabularies: dict[str, Vocabulary]) -> None:
         self.name, self.vocabularies = name, vocabularies
 
     @property
-    def first(self):
+    def first(self) -> Vocabulary:
         """The first of its vocabularies; all of them have the same codes."""
         return next(iter(self.vocabularies.values()))
 
     @property
-    def quantizer(self):
+    def quantizer(self) -> nn.Module:
         """The quantizer."""
         return self.first.quantizer
 
     @property
-    def tokens(self):
+    def layout(self) -> StreamLayout:
+        """Where its tokens lie, and the sizes of its codebooks; a continuous stream has none."""
+        return StreamLayout(self.name, self.first.layout, tuple(int(size) for size in self.quantizer.codebook_sizes))
+
+    @property
+    def tokens(self) -> int:
         """Tokens N of an image."""
-        return math.prod(self.first.grid)
+        return self.layout.tokens
 
     @property
-    def sizes(self):
+    def sizes(self) -> list[int]:
         """Codebook sizes, a list of Q."""
-        return list(self.quantizer.codebook_sizes)
+        return list(self.layout.sizes)
 
     @property
-    def bits(self):
+    def bits(self) -> float:
         """Bits of an image: N times the sum of log2 K."""
-        return self.tokens * sum(map(math.log2, self.sizes))
+        return self.layout.bits
 
-    def check(self, codes):
-        """Raise `InputError` unless `codes` are [B,N,Q] of this grid, each in the range of its codebook."""
-        self.first.check_shape(codes)
-        self.quantizer.check_codes(codes)
+    def check(self, codes: Tensor) -> None:
+        """Raise `InputError` unless `codes` are [B,N,Q] of this layout, each in the range of its codebook."""
+        self.layout.check(codes)
 
-    def _joined(self, tapped):
-        """dict vocabulary -> tapped layers -> features of all of them side by side [B,N,C]."""
+    def _join(self, tapped: Mapping[str, Sequence[Tensor]]) -> Tensor:
+        """Vocabulary -> tapped layers -> features of all of them side by side [B,N,C]."""
         parts = [vocabulary.combine(tapped[name]) for name, vocabulary in self.vocabularies.items()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def forward(self, tapped):
-        """dict vocabulary -> tapped layers (list of [B,N,D]) -> dict vocabulary -> VocabularyOutput; the quantizer runs once."""
+    def forward(self, tapped: Mapping[str, Sequence[Tensor]]) -> dict[str, VocabularyOutput]:
+        """Vocabulary -> tapped layers ([B,N,D] each) -> VocabularyOutput of each; the quantizer runs once."""
         if len(self.vocabularies) == 1:
             return {name: vocabulary(tapped[name]) for name, vocabulary in self.vocabularies.items()}
-        out = quantized(self.quantizer, self._joined(tapped))
+        out = quantize(self.quantizer, self._join(tapped))
         return {name: vocabulary.finish(out) for name, vocabulary in self.vocabularies.items()}
 
-    def encode(self, tapped):
-        """dict vocabulary -> tapped layers -> codes [B,N,Q] int64, without gradient."""
-        return self.quantizer.encode(self._joined(tapped))
+    def encode(self, tapped: Mapping[str, Sequence[Tensor]]) -> Tensor:
+        """Vocabulary -> tapped layers -> codes [B,N,Q] int64, without gradient."""
+        return self.quantizer.encode(self._join(tapped))
 
 
-def build_shared(quantizers, vocabularies):
+class Streams(dict):
+    """The streams of a tokenizer, name -> Stream, in the order of its vocabularies."""
+
+    @property
+    def layout(self) -> CodeLayout:
+        """Where the tokens of each stream lie, sizes of codebooks, flat ids."""
+        return CodeLayout(tuple(stream.layout for stream in self.values()))
+
+    def find(self, vocabulary: str) -> Stream:
+        """Return the stream that holds the codes of a vocabulary."""
+        return self.get(vocabulary) or next(s for s in self.values() if vocabulary in s.vocabularies)
+
+    def resolve(self, names: str | Iterable[str] | None = None) -> list[str]:
+        """Return the names of the streams that hold these vocabularies, each once.
+
+        Args:
+            names: vocabularies or streams, or one of them; None for all streams.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        known = [name for stream in self.values() for name in stream.vocabularies]
+        names = list(self) if names is None else [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if name not in self and name not in known:
+                raise InputError(f'there is no vocabulary `{name}`.{closest(name, known)} This tokenizer has: '
+                                 f'{", ".join(known) or "none"}.')
+        return list(dict.fromkeys(self.find(name).name for name in names))
+
+    def check_names(self, codes: Iterable[str]) -> None:
+        """Raise `InputError` unless codes go by the names of streams."""
+        for name in codes:
+            stream, = self.resolve([name])
+            if stream != name:
+                raise InputError(f'codes of `{name}` came; it shares a quantizer, and its codes go by that name: '
+                                 f'`{stream}`.')
+
+    def postpone(self) -> None:
+        """From now on, passes continue where features into a quantizer are not finite; `raise_postponed` tells
+        later."""
+        for stream in self.values():
+            stream.quantizer.postponed = []
+
+    def raise_postponed(self) -> None:
+        """Raise the first `NotFinite` that was postponed, and forget them all."""
+        errors = [e for stream in self.values() for e in getattr(stream.quantizer, 'postponed', None) or ()]
+        if errors:
+            self.postpone()
+            raise errors[0]
+
+    @contextlib.contextmanager
+    def collecting(self, wanted: bool) -> Iterator[None]:
+        """Within the block, training forwards collect for the codebooks, or (`wanted` False) leave no trace in them."""
+        learning = [s.quantizer for s in self.values() if s.quantizer.training and not wanted]
+        for quantizer in learning:
+            quantizer.train(False)
+        try:
+            yield
+        finally:
+            for quantizer in learning:
+                quantizer.train(True)
+
+
+def build_shared(quantizers: Mapping[str, dict],
+                 vocabularies: Mapping[str, dict]) -> tuple[dict[str, nn.Module], dict[str, SharedQuantizer]]:
     """Build the quantizers that vocabularies share.
 
     Args:
-        quantizers: dict name -> quantizer config.
-        vocabularies: dict name -> vocabulary config.
+        quantizers: name -> quantizer config.
+        vocabularies: name -> vocabulary config.
 
     Returns:
-        dict quantizer -> built quantizer, dict vocabulary -> Share, for the vocabularies whose `quantizer` is a name.
+        quantizer -> built quantizer, and vocabulary -> SharedQuantizer for those whose `quantizer` is a name.
 
     Raises:
-        InputError: a name that is no quantizer of the tokenizer or that a vocabulary has too; a quantizer that cannot be shared, or whose
-            members are not the vocabularies that name it.
+        InputError: a name that is not a quantizer of the tokenizer, or that a vocabulary also has; a quantizer that
+            cannot be shared, or whose members are not the vocabularies that name it.
     """
-    asked = {}
+    asked: dict[str, list[str]] = {}
     for name, cfg in vocabularies.items():
-        if isinstance(cfg.get('quantizer'), str):
-            if cfg['quantizer'] not in quantizers:
-                raise InputError(f'`{cfg["quantizer"]}` is no quantizer of the tokenizer.{closest(cfg["quantizer"], quantizers)} `quantizers` has: '
-                                 f'{", ".join(quantizers) or "none"}. Add it there, or give the vocabulary one of its own: dict(type=...).',
-                                 f'vocabularies.{name}.quantizer')
-            asked.setdefault(cfg['quantizer'], []).append(name)
-    built, shares = {}, {}
+        wanted = cfg.get('quantizer')
+        if isinstance(wanted, str):
+            if wanted not in quantizers:
+                raise InputError(f'`{wanted}` is not a quantizer of the tokenizer.{closest(wanted, quantizers)} '
+                                 f'`quantizers` has: {", ".join(quantizers) or "none"}. Add it there, or give the '
+                                 'vocabulary its own: dict(type=...).', f'vocabularies.{name}.quantizer')
+            asked.setdefault(wanted, []).append(name)
+    built, shared = {}, {}
     for name, cfg in quantizers.items():
         where = f'quantizers.{name}'
         if name in vocabularies:
-            raise InputError(f'a vocabulary is called `{name}`, too, and the codes go by both names. Rename one.', where)
+            raise InputError(f'a vocabulary is also called `{name}`, and the codes go by both names. Rename one.',
+                             where)
         built[name] = build_quantizer(cfg, where)
         members = getattr(built[name], 'members', None)
         if members is None:
-            raise InputError(f'{type(built[name]).__name__} has no `members`; it quantizes the features of one vocabulary alone. '
-                             'Take one that can be shared, such as JointVQ.', where)
+            raise InputError(f'{type(built[name]).__name__} has no `members`; it quantizes the features of one '
+                             'vocabulary alone. Take one that can be shared, such as JointVQ.', where)
         if set(members) != set(asked.get(name, ())):
-            raise InputError(f'its members are {", ".join(members)}, but the vocabularies with quantizer=\'{name}\' are '
-                             f'{", ".join(asked.get(name, ())) or "none"}. Make them agree.', f'{where}.members')
+            raise InputError(f'its members are {", ".join(members)}, but the vocabularies with quantizer=\'{name}\' '
+                             f'are {", ".join(asked.get(name, ())) or "none"}. Make them agree.', f'{where}.members')
         start = 0
         for member, width in members.items():
-            shares[member] = Share(built[name], slice(start, start + width))
+            shared[member] = SharedQuantizer(built[name], slice(start, start + width))
             start += width
-    return built, shares
+    return built, shared
 
 
-def streams_of(vocabularies, shared):
-    """Return dict name -> Stream: one for each vocabulary with a quantizer of its own, one for each shared quantizer, in the vocabularies' order.
+def build_streams(vocabularies: Mapping[str, Vocabulary], shared: Mapping[str, nn.Module]) -> Streams:
+    """Return the streams: one for each vocabulary with its own quantizer, one for each shared quantizer, in order.
 
     Args:
-        vocabularies: dict name -> Vocabulary.
-        shared: dict quantizer -> the quantizer that several vocabularies share.
+        vocabularies: name -> Vocabulary.
+        shared: name -> the quantizer that several vocabularies share.
 
     Raises:
-        InputError: vocabularies of different token grids share a quantizer.
+        InputError: vocabularies of different token layouts share a quantizer.
     """
     names = {id(quantizer): name for name, quantizer in shared.items()}
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for name, vocabulary in vocabularies.items():
         groups.setdefault(names.get(id(vocabulary.quantizer), name), []).append(name)
-    found = {}
+    streams = Streams()
     for name, members in groups.items():
         members = list(shared[name].members) if name in shared else members
-        found[name] = Stream(name, {member: vocabularies[member] for member in members})
-        grids = {member: vocabularies[member].grid for member in members}
-        if len(set(grids.values())) > 1:
-            raise InputError(f'the vocabularies that share `{name}` have the token grids {grids}; one index needs one grid. Tap layers of one grid.',
-                             f'quantizers.{name}')
-    return found
+        streams[name] = Stream(name, {member: vocabularies[member] for member in members})
+        layouts = {member: vocabularies[member].feature_layout for member in members}
+        if len(set(layouts.values())) > 1:
+            told = ', '.join(f'{member} a {layout}' for member, layout in layouts.items())
+            raise InputError(f'the vocabularies that share `{name}` have different token layouts: {told}. One index '
+                             'needs one layout. Tap layers of one layout.', f'quantizers.{name}')
+    return streams

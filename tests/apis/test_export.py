@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dtbox
-from dtbox.apis.export import export_program, parts_of
+from dtbox.apis.export import export_program, list_parts
 from dtbox.errors import InputError
 from dtbox.weights.state_dicts import ALIGNMENT
 from tools.export import main
@@ -117,7 +117,7 @@ def test_an_onnx_that_is_not_there(tiny_run, tmp_path, monkeypatch, capsys):
 
 
 def test_a_part_that_looks_at_values(tok):
-    part = parts_of(tok)['encode']
+    part = list_parts(tok)['encode']
     part.model.encode, whole = (lambda x: {'pixel': x if x.sum() > 0 else -x}), part.model.encode
     try:
         with pytest.raises(InputError, match='encode cannot be exported: .*is_exporting'):

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 import dtbox
+from dtbox.layout import CodeLayout, CodeOrder
 
 
 @pytest.fixture
@@ -162,6 +163,36 @@ def test_flat_ids_by_hand(tok):
     assert ids[0, :8].tolist() == [5, 70, 135, 200, 63, 64, 191, 192] and ids[0, -4:].tolist() == [257, 322, 387, 511]
     back = tok.from_flat_ids(ids)
     assert list(back) == ['pixel', 'semantic'] and all(torch.equal(back[n], codes[n]) for n in codes)
+
+
+def test_flat_ids_of_the_golden_codes(tok, images, golden):
+    """Ids of the first three tokens of each vocabulary as they were when models were first trained on them."""
+    ids = tok.flat_ids(tok.encode(images))
+    assert ids[0, :12].tolist() == [24, 98, 129, 231, 56, 70, 182, 226, 4, 77, 182, 242]
+    assert ids[0, 100:112].tolist() == [312, 378, 391, 507, 256, 355, 441, 510, 264, 354, 398, 483]
+    assert ids.sum() == 102598
+    codes = torch.cat([golden['outputs'][name].reshape(2, 25, 4) for name in ('code_pix', 'code_sem')], 1)
+    offsets = torch.tensor([[0, 64, 128, 192]] * 25 + [[256, 320, 384, 448]] * 25)
+    assert torch.equal(ids, (codes + offsets).flatten(1))
+
+
+def test_layout(tok):
+    """What a dataset of codes or a language model needs to know of a tokenizer, as JSON writes it."""
+    grid = dict(type='Grid', rows=5, columns=5)
+    assert tok.layout.to_dict() == dict(streams=[dict(name=name, token_layout=grid, codebooks=[64] * 4)
+                                                 for name in ('pixel', 'semantic')])
+    assert CodeLayout.from_dict(tok.layout.to_dict()) == tok.layout == tok.model.layout
+
+
+def test_flat_ids_in_another_order(tok, images):
+    """At each token semantic codes before pixel codes; the ids are the same, at other places."""
+    codes = tok.encode(images)
+    order = CodeOrder('token', ('semantic', 'pixel'))
+    ids = tok.flat_ids(codes, order)
+    plain = tok.flat_ids(codes)
+    assert ids[0, :8].tolist() == [*plain[0, 100:104].tolist(), *plain[0, :4].tolist()]
+    back = tok.from_flat_ids(ids, order=order)
+    assert all(torch.equal(back[n], codes[n]) for n in codes)
 
 
 @pytest.mark.parametrize('names', [None, ['pixel'], ['semantic'], ['semantic', 'pixel']])

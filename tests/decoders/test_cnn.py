@@ -6,10 +6,11 @@ import torch
 
 from dtbox.decoders.cnn import CNNDecoder
 from dtbox.errors import InputError
+from dtbox.layout import Grid, Sequence
 from dtbox.registry import DECODERS
 
 DATA = Path(__file__).parents[1] / 'data'
-TINY = dict(in_dim=32, grid=(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1, latent_channels=32,
+TINY = dict(in_dim=32, layout=Grid(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1, latent_channels=32,
             attention_resolutions=(4,))
 
 
@@ -20,7 +21,7 @@ def golden():
 
 @pytest.fixture(scope='module')
 def decoder(golden):
-    decoder = CNNDecoder(in_dim=64, grid=(5, 5), image_size=32, channels=32, multipliers=(1, 1, 1, 2), blocks=2, latent_channels=32,
+    decoder = CNNDecoder(in_dim=64, layout=Grid(5, 5), image_size=32, channels=32, multipliers=(1, 1, 1, 2), blocks=2, latent_channels=32,
                          attention_resolutions=(4,), latent_size=(4, 4))
     state = {k: v.float() for k, v in golden['state_dict'].items() if k.startswith(('post_quant_conv.', 'decoder.'))}
     decoder.load_state_dict(state, strict=True)
@@ -58,7 +59,7 @@ def test_equal_grids_are_not_interpolated():
 
 def test_published_384_model_has_the_published_size():
     with torch.device('meta'):
-        decoder = CNNDecoder(in_dim=1152, grid=(27, 27), image_size=384, latent_size=24)
+        decoder = CNNDecoder(in_dim=1152, layout=Grid(27, 27), image_size=384, latent_size=24)
 
     def millions(module):
         return round(sum(p.numel() for p in module.parameters()) / 1e6, 3)
@@ -66,15 +67,17 @@ def test_published_384_model_has_the_published_size():
 
 
 def test_registered_rectangular_and_with_a_plain_convolution():
-    decoder = DECODERS.build(dict(type='CNNDecoder', **{**TINY, 'image_size': (16, 32)}, post_quant=False), grid=(9, 9), latent_size=(4, 8))
-    assert decoder.grid == (4, 4) and decoder.post_quant_conv.weight.shape == (32, 32, 1, 1)
+    decoder = DECODERS.build(dict(type='CNNDecoder', **{**TINY, 'image_size': (16, 32)}, post_quant=False),
+                             layout=Grid(9, 9), latent_size=(4, 8))
+    assert decoder.layout == Grid(4, 4)
+    assert decoder.post_quant_conv.weight.shape == (32, 32, 1, 1)
     assert decoder(torch.randn(2, 16, 32)).shape == (2, 3, 16, 32)
 
 
-def test_checkpointing_changes_no_gradient():
+def test_recomputing_changes_no_gradient():
     torch.manual_seed(0)
     plain = CNNDecoder(**TINY)
-    spare = CNNDecoder(**TINY, checkpointing=True)
+    spare = CNNDecoder(**TINY, recompute=True)
     spare.load_state_dict(plain.state_dict())
     tokens = torch.randn(2, 16, 32)
     for decoder in (plain, spare):
@@ -87,8 +90,10 @@ def test_checkpointing_changes_no_gradient():
 @pytest.mark.parametrize('change, message', [
     (dict(image_size=24), r'`image_size` \(16, 16\), or `latent_size` \(6, 6\)'),
     (dict(image_size=18), r'makes images of \(16, 16\), but `image_size` is \(18, 18\). What fits: `image_size` \(16, 16\), or another'),
-    (dict(image_size=0), 'positive whole number'),
-    (dict(grid=4.5), '`grid` is 4.5'),
+    (dict(image_size=0), '`image_size` is 0; expected a positive number of pixels'),
+    (dict(latent_size=4.5), '`latent_size` is 4.5; expected a positive number of cells'),
+    (dict(layout=(4, 4)), r'^layout: `layout` is \(4, 4\); CNNDecoder takes a Grid'),
+    (dict(layout=Sequence(16)), r'`layout` is Sequence\(length=16\); CNNDecoder takes a Grid'),
     (dict(in_dim=None), '`in_dim` is None'),
     (dict(in_dim=40), 'multiple of 32'),
     (dict(channels=24), 'multiple of 32'),
@@ -101,5 +106,5 @@ def test_sizes_that_do_not_fit_are_refused_when_built(change, message):
 
 @pytest.mark.parametrize('shape', [(2, 15, 32), (2, 16, 31), (16, 32)])
 def test_features_of_another_tokenizer_are_refused(shape):
-    with pytest.raises(InputError, match=r'expects \[B, 16, 32\]'):
+    with pytest.raises(InputError, match=r'expects \[B, 16, 32\] for the 4 x 4 token grid'):
         CNNDecoder(**TINY)(torch.randn(shape))

@@ -105,10 +105,10 @@ def test_published_256_model_has_the_published_size():
     assert encoder.grid(encoder.depth) == (16, 16) and sum(p.numel() for p in encoder.parameters()) == 29_298_176
 
 
-def test_checkpointing_changes_no_gradient():
+def test_recomputing_changes_no_gradient():
     grads = []
-    for checkpointing in (False, True):
-        encoder = build(checkpointing=checkpointing).train()
+    for recompute in (False, True):
+        encoder = build(recompute=recompute).train()
         encoder.run(encoder.embed(images(encoder)), 0, encoder.depth)[0].square().mean().backward()
         grads.append([p.grad for p in encoder.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads))
@@ -136,7 +136,7 @@ def test_in_a_tokenizer():
     out = model(torch.zeros(2, 3, 16, 16))
     assert out.codes['pixel'].shape == (2, 16, 1) and out.reconstructions.shape == (2, 3, 16, 16)
     cfg['vocabularies']['pixel'] = dict(taps=[4, 1], quantizer=quantizer, projection=dict(type='LinearProjection'))
-    with pytest.raises(InputError, match='different token grids'):
+    with pytest.raises(InputError, match='different token layouts'):
         TOKENIZERS.build(cfg)
 
 

@@ -47,9 +47,9 @@ def test_statistics_of_the_model(tiny_clip):
 def test_statistics_by_default():
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    from dtbox.encoders.open_clip_tower import statistics
-    assert statistics('ViT-B-16-SigLIP2-256') == (HALF, HALF)
-    assert statistics('ViT-B-32') == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+    from dtbox.encoders.open_clip_tower import get_statistics
+    assert get_statistics('ViT-B-16-SigLIP2-256') == (HALF, HALF)
+    assert get_statistics('ViT-B-32') == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
 
 def test_image_size(tiny_clip):
@@ -65,7 +65,7 @@ def test_image_size(tiny_clip):
 def test_parameters_are_there_once(tiny_clip):
     """The stages share the tower's modules: no second name for them, also after a change of mode and type."""
     for name in tiny_clip:
-        encoder = tower(name, image_size=32, checkpoint=True)
+        encoder = tower(name, image_size=32, recompute=True)
         assert all(k.startswith('visual.') for k in encoder.state_dict())
         assert encoder.eval().stages.training is False and encoder.train().stages.training is True
         assert next(encoder.to(torch.bfloat16).parameters()).dtype == torch.bfloat16
@@ -73,8 +73,8 @@ def test_parameters_are_there_once(tiny_clip):
 
 
 @pytest.mark.parametrize('name, size, says', [
-    ('ViT-B-33', None, r'open_clip knows no model `ViT-B-33`\. Did you mean `ViT-B-32`'),
-    ('dtbox-resnet', None, 'is a ModifiedResNet, no transformer'), ('dtbox-own', 4, 'smaller than one patch'),
+    ('ViT-B-33', None, r'open_clip does not have a model `ViT-B-33`\. Did you mean `ViT-B-32`'),
+    ('dtbox-resnet', None, 'is a ModifiedResNet, not a transformer'), ('dtbox-own', 4, 'smaller than one patch'),
     ('dtbox-timm', 8, 'smaller than one patch'),
     ('dtbox-own', -3, '`image_size` is -3')])
 def test_what_cannot_be_built(tiny_clip, name, size, says):

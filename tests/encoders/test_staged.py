@@ -85,10 +85,10 @@ def test_images_need_not_be_square_nor_whole_patches(build):
 
 
 @pytest.mark.parametrize('family', ['vit', 'eva02', 'open_clip', 'open_clip on timm'])
-def test_activation_checkpointing_changes_no_gradient(build, family):
+def test_recomputing_changes_no_gradient(build, family):
     grads, recomputed = [], []
-    for checkpoint in (False, True):
-        encoder = build(family, checkpoint=checkpoint).train()
+    for recompute in (False, True):
+        encoder = build(family, recompute=recompute).train()
         model = whole(encoder)
         model = model.trunk if hasattr(model, 'trunk') else model
         block = model.blocks[0] if hasattr(model, 'blocks') else model.transformer.resblocks[0]

@@ -59,8 +59,8 @@ def test_weights_of_another_size(tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [
-    (dict(name='vit_tny_patch16_224'), r'timm knows no model `vit_tny_patch16_224`\. Did you mean `vit_tiny_patch16_224`'),
-    (dict(name='mobilevit_xxs', model_args=None), r'ByobNet is no plain vision transformer'),
+    (dict(name='vit_tny_patch16_224'), r'timm does not have a model `vit_tny_patch16_224`\. Did you mean `vit_tiny_patch16_224`'),
+    (dict(name='mobilevit_xxs', model_args=None), r'ByobNet is not a plain vision transformer'),
     (dict(name='resnet18', model_args=None), r'timm cannot build `resnet18`'),
     (dict(model_args=dict(SMALL, num_heads=5)), r'timm cannot build `vit_tiny_patch16_224` for images of 32 x 32 with'),
     (dict(model_args=dict(wings=2)), r'timm cannot build .*wings'),

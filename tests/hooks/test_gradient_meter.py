@@ -204,7 +204,7 @@ class SimpleStop(conflict.Hook):
 def test_a_run_stays_the_same_bit_for_bit(tiny_config, tmp_path):
     """With GAN, dropout, amp, activation checkpointing and the health of the codebooks; and what the hook leaves behind."""
     args = dict(embed_dim=32, depth=3, num_heads=2, patch_size=8, proj_drop_rate=.1)
-    options = dict(amp='bfloat16', encoder__checkpoint=True, encoder__model_args=args)
+    options = dict(amp='bfloat16', encoder__recompute=True, encoder__model_args=args)
     health = dict(type='CodebookHealth', interval=2, warn=0)
     without = train(tiny_config, tmp_path / 'without', dict(HOOKS, health=health), **options)
     found = train(tiny_config, tmp_path / 'with', dict(HOOKS, health=health, meter=METER), **options)

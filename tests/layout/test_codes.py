@@ -173,7 +173,7 @@ def test_62_bits():
     (dict(codebooks=(8.0,)), 'expected a list of whole numbers')])
 def test_parts_that_cannot_be(change, says):
     with pytest.raises(InputError, match=says):
-        StreamLayout(**{**dict(name='a', layout=Sequence(1), codebooks=(8, 8)), **change})
+        StreamLayout(**{**dict(name='a', token_layout=Sequence(1), codebooks=(8, 8)), **change})
 
 
 def test_parts_of_a_stream_that_is_not_there():
@@ -205,7 +205,7 @@ def test_to_json_and_back():
     layout = CodeLayout((StreamLayout('a', Scales([1, 2]), (8, 8), (0, 1), (1, 2)), PIXEL,
                          StreamLayout('c', Sequence(2), ())))
     assert CodeLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
-    assert PIXEL.to_dict() == dict(name='pixel', layout=dict(type='Grid', rows=1, columns=2), codebooks=[4, 3])
+    assert PIXEL.to_dict() == dict(name='pixel', token_layout=dict(type='Grid', rows=1, columns=2), codebooks=[4, 3])
     for order in (CodeOrder(), CodeOrder('token', ('a', 'b'))):
         assert CodeOrder.from_dict(json.loads(json.dumps(order.to_dict()))) == order
 
@@ -214,8 +214,8 @@ def test_to_json_and_back():
     (CodeLayout.from_dict, [], 'a layout of codes is'),
     (CodeLayout.from_dict, dict(streams=[], more=1), 'expected a dict with the list `streams`'),
     (CodeLayout.from_dict, dict(streams=[dict(name='a')]),
-     r'^streams\.0: a stream of codes is .*name, layout, codebooks, and perhaps depths, groups'),
-    (CodeLayout.from_dict, dict(streams=[dict(name='a', layout=dict(type='Grit'), codebooks=[])]),
+     r'^streams\.0: a stream of codes is .*name, token_layout, codebooks, and perhaps depths, groups'),
+    (CodeLayout.from_dict, dict(streams=[dict(name='a', token_layout=dict(type='Grit'), codebooks=[])]),
      r'^streams\.0.*Did you mean `Grid`'),
     (CodeOrder.from_dict, dict(By='token'), 'an order of codes is')])
 def test_dicts_that_are_not_a_layout_of_codes(read, values, says):

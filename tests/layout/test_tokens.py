@@ -14,8 +14,8 @@ ALL = [GRID, SEQUENCE, SCALES, VIDEO]
 
 @pytest.mark.parametrize('layout, tokens, slices, text', [
     (GRID, 6, [(0, 6)], '2 x 3 token grid'), (SEQUENCE, 5, [(0, 5)], 'sequence of 5 tokens'),
-    (SCALES, 11, [(0, 1), (1, 5), (5, 11)], '11 tokens of the scales 1 x 1, 2 x 2, 2 x 3'),
-    (VIDEO, 6, [(0, 3), (3, 6)], '6 tokens of 2 frames of 1 x 3')])
+    (SCALES, 11, [(0, 1), (1, 5), (5, 11)], 'pyramid of 11 tokens (1 x 1, 2 x 2, 2 x 3)'),
+    (VIDEO, 6, [(0, 3), (3, 6)], 'video of 6 tokens (2 frames of 1 x 3)')])
 def test_counts_slices_and_text(layout, tokens, slices, text):
     assert layout.tokens == tokens
     assert [(part.start, part.stop) for part in layout.slices] == slices

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dtbox.apis.tiles import reconstruct_tiled, starts
+from dtbox.apis.tiles import place_tiles, reconstruct_tiled
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.evaluation.results import Results
@@ -150,7 +150,7 @@ def test_resolution(text_run, tmp_path):
 
 @pytest.mark.parametrize('length, tile, overlap', [(64, 64, 16), (96, 64, 16), (100, 64, 0), (1024, 256, 64), (65, 64, 60), (257, 256, 0)])
 def test_tiles_cover_everything_and_overlap(length, tile, overlap):
-    places = starts(length, tile, overlap)
+    places = place_tiles(length, tile, overlap)
     assert places[0] == 0 and places[-1] == length - tile
     assert all(b - a <= tile - overlap and b > a for a, b in zip(places, places[1:]))
 
@@ -164,7 +164,7 @@ def test_tiled_reconstruction_is_seamless():
     assert steps.max() < 0.002 and made[0, 0, 0, -1] > made[0, 0, 0, 0]
     with pytest.raises(InputError, match='fewer than a tile'):
         reconstruct_tiled(images, lambda x: x, (64, 64))
-    with pytest.raises(InputError, match='expected a share'):
+    with pytest.raises(InputError, match='expected a fraction'):
         reconstruct_tiled(images, lambda x: x, (32, 32), overlap=1.0)
 
 

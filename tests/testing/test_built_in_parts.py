@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from dtbox.layout import Grid
 from dtbox.registry import ALL
 from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
@@ -20,8 +21,8 @@ ENCODERS = {
     'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
 DECODERS = {
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'), 'LightCNNDecoder': dict(type='LightCNNDecoder'),
-    'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, grid=(3, 3), image_size=16, channels=32, multipliers=(1, 1, 1),
-                                        blocks=1, latent_channels=32, attention_resolutions=(), latent_size=4),
+    'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
+                                        multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(), latent_size=4),
     'CNNDecoder with a plain convolution': dict(type='CNNDecoder', in_dim=8, image_size=16, channels=32, multipliers=(1, 1, 1), blocks=1,
                                                 latent_channels=32, post_quant=False)}
 LOSSES = {name: dict(type=name) for name in ('L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss',

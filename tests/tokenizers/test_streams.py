@@ -105,7 +105,7 @@ def test_gradients_reach_both_sides(model, images):
 
 
 def test_a_stream_that_waits_for_itself():
-    with pytest.raises(InputError, match='the vocabularies semantic, pixel wait for one another'):
+    with pytest.raises(InputError, match='the vocabularies semantic, pixel wait for each other'):
         build(quantizers=dict(joint=JOINT), vocabularies=dict(
             semantic=dict(taps=2, quantizer='joint', reinject=2), pixel=dict(taps=4, quantizer='joint')))
     build(quantizers=dict(joint=JOINT), vocabularies=dict(
@@ -113,14 +113,14 @@ def test_a_stream_that_waits_for_itself():
 
 
 @pytest.mark.parametrize('changes, says', [
-    (dict(quantizers=None), r'^model\.vocabularies\.pixel\.quantizer: `joint` is no quantizer of the tokenizer\. `quantizers` has: none'),
+    (dict(quantizers=None), r'^model\.vocabularies\.pixel\.quantizer: `joint` is not a quantizer of the tokenizer\. `quantizers` has: none'),
     (dict(quantizers=dict(jiont=JOINT)), r'Did you mean `jiont`'),
     (dict(quantizers=dict(joint=RQ)), r'^model\.quantizers\.joint: RQ has no `members`'),
     (dict(quantizers=dict(joint=dict(JOINT, members=dict(pixel=4), weights=None))), r'^model\.quantizers\.joint\.members: its members are pixel, '
      r'but the vocabularies with quantizer=\'joint\' are pixel, semantic'),
     (dict(quantizers=dict(joint=JOINT, spare=JOINT)), r"^model\.quantizers\.spare\.members: .* quantizer='spare' are none"),
-    (dict(quantizers=dict(joint=JOINT, other=JOINT)), r'^model\.quantizers\.other: a vocabulary is called `other`, too'),
-    (dict(encoders=dict(a=PLAIN, b=dict(PLAIN, model_args=dict(PLAIN['model_args'], patch_size=8)))), r'^model\.quantizers\.joint: .* token grids'),
+    (dict(quantizers=dict(joint=JOINT, other=JOINT)), r'^model\.quantizers\.other: a vocabulary is also called `other`'),
+    (dict(encoders=dict(a=PLAIN, b=dict(PLAIN, model_args=dict(PLAIN['model_args'], patch_size=8)))), r'^model\.quantizers\.joint: the vocabularies that share `joint` have different token layouts: semantic a 4 x 4 token grid, pixel a 2 x 2 token grid'),
     (dict(quantizers=dict(joint=dict(JOINT, sise=3))), r'^model\.quantizers\.joint: .*Did you mean `size`')])
 def test_what_cannot_be_built(changes, says):
     with pytest.raises(InputError, match=says):

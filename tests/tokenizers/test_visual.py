@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from dtbox.errors import InputError
+from dtbox.layout import Grid
 from dtbox.registry import TOKENIZERS
 from dtbox.tokenizers.visual import Pass
 from tests.tokenizers.conftest import MODEL, PLAIN, PREFIXED, RQ, blocks_run, build, dualtoken, vocabulary
@@ -121,7 +122,7 @@ def test_two_vocabularies_cannot_replace_one_layer():
 
 def test_vocabularies_that_wait_for_one_another():
     two = dict(a=PLAIN, b=PLAIN)
-    with pytest.raises(InputError, match='the vocabularies x, y wait for one another'):
+    with pytest.raises(InputError, match='the vocabularies x, y wait for each other'):
         TOKENIZERS.build(dualtoken(encoders=two, head=None, decoder=None, vocabularies=dict(
             x=vocabulary(['a:2', 'b:4'], reinject=2), y=vocabulary(['b:2', 'a:4'], reinject=2), z=vocabulary('a:1'))))
     build(encoders=two, head=None, decoder=None, vocabularies=dict(
@@ -271,7 +272,7 @@ def test_images_need_not_be_square():
     model = build(image_size=(16, 24), decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32))
     images = torch.zeros(1, 3, 16, 24)
     out = model(images)
-    assert model.vocabularies['pixel'].grid == (4, 6) and out.codes['pixel'].shape == (1, 24, 2) and out.reconstructions.shape == images.shape
+    assert model.vocabularies['pixel'].layout == Grid(4, 6) and out.codes['pixel'].shape == (1, 24, 2) and out.reconstructions.shape == images.shape
 
 
 def test_commit_and_discard_reach_every_codebook(images):

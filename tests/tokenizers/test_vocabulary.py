@@ -4,6 +4,7 @@ import torch
 
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
+from dtbox.layout import Grid
 from dtbox.registry import VOCABULARIES
 from dtbox.tokenizers.vocabulary import parse_taps
 
@@ -97,7 +98,7 @@ def test_sizes_follow_from_encoder_and_quantizer():
     voc = build(['b:1', 'a:2'], TWO, post_projection=dict(type='MLPProjection', hidden=3))
     assert [(p.fc.in_features, p.fc.out_features) for p in voc.projections] == [(6, 2), (4, 2)]
     assert (voc.post_projection.fc1.in_features, voc.post_projection.fc1.out_features, voc.post_projection.fc2.out_features) == (2, 3, 6)
-    assert voc.out_dim == 6 and voc.grid == (2, 2)
+    assert voc.out_dim == 6 and voc.layout == voc.feature_layout == Grid(2, 2)
     assert type(build(1, projection=dict(type='AttentionProjection')).post_projection).__name__ == 'AttentionProjection'
 
 
@@ -126,13 +127,13 @@ def test_reinjection(layer):
 
 @pytest.mark.parametrize('taps, encoders, layer, says', [
     (2, ONE, 0, 'cannot re-inject after layer 0'), (2, ONE, 5, 'encoder `trunk` has 4 blocks'),
-    (2, ONE, 1, r'taps its layers \[2\], which must not lie behind'),
+    (2, ONE, 1, r'taps its layers \[2\], which must not lie after'),
     (['a:1', 'b:5'], TWO, 5, 'encoder `a` has 4 blocks')])
 def test_reinjection_that_does_not_fit(taps, encoders, layer, says):
     with pytest.raises(InputError, match=r'^v\.reinject: .*' + says):
         build(taps, encoders, reinject=layer)
 
 
-def test_grids_must_agree():
-    with pytest.raises(InputError, match=r'^v\.taps: the taps have different token grids \[\(2, 2\), \(4, 4\)\]'):
+def test_layouts_must_agree():
+    with pytest.raises(InputError, match='^v.taps: the taps have different token layouts: a:1 a 2 x 2 token grid, b:1 a 4 x 4 token grid'):
         build(['a:1', 'b:1'], dict(a=Fake(), b=Fake(grid=(4, 4))))

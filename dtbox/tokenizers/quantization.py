@@ -1,0 +1,60 @@
+"""The quantizer of a vocabulary: built and checked, or shared with other vocabularies.
+
+Legend: B batch, N tokens, C code width.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from dtbox.errors import InputError, NotFinite
+from dtbox.registry import QUANTIZERS
+from dtbox.structures import QuantizerOutput
+
+CONTRACT = ('dim', 'codebook_sizes', 'forward', 'encode', 'decode', 'commit', 'discard', 'init_weights', 'set_layout')
+"""What a quantizer has; `dtbox.quantizers.base.Quantizer` explains each."""
+
+
+@dataclass(frozen=True)
+class SharedQuantizer:
+    """The part of a quantizer that belongs to one of the vocabularies that share it.
+
+    Attributes:
+        quantizer: the quantizer.
+        channels: which of its channels are this vocabulary's.
+    """
+    quantizer: nn.Module
+    channels: slice
+
+
+def build_quantizer(cfg: dict, where: str) -> nn.Module:
+    """Build a quantizer from its config; `InputError` where the part does not have what the contract asks for."""
+    quantizer = QUANTIZERS.build(cfg, where=where)
+    missing = [name for name in CONTRACT if not hasattr(quantizer, name)]
+    if missing or not isinstance(quantizer, nn.Module):
+        raise InputError(f'{type(quantizer).__name__} is not a quantizer: it lacks '
+                         f'{", ".join(missing) or "torch.nn.Module"}. Derive it from '
+                         'dtbox.quantizers.base.Quantizer.', where)
+    return quantizer
+
+
+def quantize(quantizer: nn.Module, z: Tensor) -> QuantizerOutput:
+    """z [B,N,C] -> QuantizerOutput; `InputError` where the quantizer returns anything else.
+
+    Where the quantizer has a list `postponed`, a `NotFinite` is appended to it and zeros are quantized instead: a rank
+    that shares its blocks with others has to finish the pass (see `VisualTokenizer.raise_postponed`).
+    """
+    try:
+        out = quantizer(z)
+    except NotFinite as e:
+        if getattr(quantizer, 'postponed', None) is None:
+            raise
+        quantizer.postponed.append(e)
+        out = quantizer(torch.zeros_like(z))
+    if not isinstance(out, QuantizerOutput):
+        raise InputError(f'{type(quantizer).__name__} returned a {type(out).__name__}; expected a '
+                         'QuantizerOutput(features, codes, losses).', 'quantizer')
+    return out
