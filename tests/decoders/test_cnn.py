@@ -10,7 +10,8 @@ from dtbox.layout import Grid, Sequence
 from dtbox.registry import DECODERS
 
 DATA = Path(__file__).parents[1] / 'data'
-TINY = dict(in_dim=32, layout=Grid(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1, latent_channels=32,
+TINY = dict(in_dim=32, layout=Grid(4, 4), image_size=16, channels=32, multipliers=(1, 1, 2), blocks=1,
+            latent_channels=32,
             attention_resolutions=(4,))
 
 
@@ -21,7 +22,8 @@ def golden():
 
 @pytest.fixture(scope='module')
 def decoder(golden):
-    decoder = CNNDecoder(in_dim=64, layout=Grid(5, 5), image_size=32, channels=32, multipliers=(1, 1, 1, 2), blocks=2, latent_channels=32,
+    decoder = CNNDecoder(in_dim=64, layout=Grid(5, 5), image_size=32, channels=32, multipliers=(1, 1, 1, 2), blocks=2,
+                         latent_channels=32,
                          attention_resolutions=(4,), latent_size=(4, 4))
     state = {k: v.float() for k, v in golden['state_dict'].items() if k.startswith(('post_quant_conv.', 'decoder.'))}
     decoder.load_state_dict(state, strict=True)
@@ -30,7 +32,8 @@ def decoder(golden):
 
 def test_every_stage_matches_the_golden_data(decoder, golden):
     seen = {}
-    inner = dict(post_quant_conv=decoder.post_quant_conv, decoder_conv_in=decoder.decoder.conv_in, decoder_mid=decoder.decoder.mid,
+    inner = dict(post_quant_conv=decoder.post_quant_conv, decoder_conv_in=decoder.decoder.conv_in,
+                 decoder_mid=decoder.decoder.mid,
                  decoder_norm_out=decoder.decoder.norm_out)
     hooks = [m.register_forward_hook(lambda _m, _i, out, k=k: seen.__setitem__(k, out)) for k, m in inner.items()]
     tokens = golden['intermediates']['postquant_pix']
@@ -89,7 +92,8 @@ def test_recomputing_changes_no_gradient():
 
 @pytest.mark.parametrize('change, message', [
     (dict(image_size=24), r'`image_size` \(16, 16\), or `latent_size` \(6, 6\)'),
-    (dict(image_size=18), r'makes images of \(16, 16\), but `image_size` is \(18, 18\). What fits: `image_size` \(16, 16\), or another'),
+    (dict(image_size=18), r'makes images of \(16, 16\), but `image_size` is \(18, 18\). What fits: `image_size` \(16, '
+                          r'16\), or another'),
     (dict(image_size=0), '`image_size` is 0; expected a positive number of pixels'),
     (dict(latent_size=4.5), '`latent_size` is 4.5; expected a positive number of cells'),
     (dict(layout=(4, 4)), r'^layout: `layout` is \(4, 4\); CNNDecoder takes a Grid'),

@@ -24,8 +24,10 @@ def tiny_clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp('open_clip')
     text = dict(context_length=8, vocab_size=40, width=32, heads=2, layers=2)
     own = dict(image_size=32, layers=3, width=32, head_width=16, patch_size=8)
-    timm = dict(image_size=160, timm_model_name='test_vit', timm_model_pretrained=False, timm_pool='token', timm_proj='linear')
-    for name, vision in (('dtbox-own', own), ('dtbox-timm', timm), ('dtbox-resnet', dict(own, layers=[1, 1, 1, 1], image_size=64))):
+    timm = dict(image_size=160, timm_model_name='test_vit', timm_model_pretrained=False, timm_pool='token',
+                timm_proj='linear')
+    for name, vision in (('dtbox-own', own), ('dtbox-timm', timm),
+                         ('dtbox-resnet', dict(own, layers=[1, 1, 1, 1], image_size=64))):
         (folder / f'{name}.json').write_text(json.dumps(dict(embed_dim=16, vision_cfg=vision, text_cfg=text)))
     open_clip.add_model_config(folder)
     return 'dtbox-own', 'dtbox-timm'
@@ -39,7 +41,8 @@ def build(tiny_clip):
             name, size, model_args = TIMM[family]
             cfg = dict(type='TimmViT', name=name, image_size=size, model_args=model_args)
         else:
-            cfg = dict(type='OpenCLIPTower', mean=(0.5,) * 3, std=(0.5,) * 3, name=dict(zip(('open_clip', 'open_clip on timm'), tiny_clip))[family])
+            cfg = dict(type='OpenCLIPTower', mean=(0.5,) * 3, std=(0.5,) * 3,
+                       name=dict(zip(('open_clip', 'open_clip on timm'), tiny_clip))[family])
         encoder = ENCODERS.build({**cfg, **args})
         torch.manual_seed(1)
         for parameter in encoder.parameters():

@@ -1,4 +1,5 @@
-"""The CNN encoder against VQGAN's forward, written out from the published parameter names; its stages, and what it refuses."""
+"""The CNN encoder against VQGAN's forward, written out from the published parameter names; its stages, and what it
+refuses."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,8 @@ def test_resuming_in_the_middle():
         straight, tapped = encoder.run(encoder.embed(images(encoder)), 0, 4, {1, 2})
         halfway, first = encoder.run(encoder.embed(images(encoder)), 0, 2, {1, 2})
         end, second = encoder.run(halfway, 2, 4, {2})
-    assert torch.allclose(end, straight, atol=1e-5) and torch.equal(second[2], tapped[2]) and torch.equal(first[1], tapped[1])
+    assert torch.allclose(end, straight, atol=1e-5) and torch.equal(second[2], tapped[2]) and torch.equal(first[1],
+                                                                                                          tapped[1])
 
 
 @pytest.mark.parametrize('stem, kernel, rows', [(1, 3, 16), (2, 4, 8), (4, 8, 4)])
@@ -143,8 +145,10 @@ def test_in_a_tokenizer():
 @pytest.mark.parametrize('changes, says', [
     (dict(image_size=18), r'divide the image by 4, .* What fits: `image_size` \(16, 16\)'),
     (dict(stem=4, image_size=24), 'stem of stride 4 divide the image by 16'),
-    (dict(stem=3), 'one of the strides 1, 2, 4'), (dict(channels=24), 'multiple of 32'), (dict(multipliers=()), '`multipliers` is'),
-    (dict(blocks=0), '`blocks` is 0'), (dict(latent_channels=2.5), '`latent_channels` is 2.5'), (dict(image_size='16'), '`image_size` is')])
+    (dict(stem=3), 'one of the strides 1, 2, 4'), (dict(channels=24), 'multiple of 32'),
+    (dict(multipliers=()), '`multipliers` is'),
+    (dict(blocks=0), '`blocks` is 0'), (dict(latent_channels=2.5), '`latent_channels` is 2.5'),
+    (dict(image_size='16'), '`image_size` is')])
 def test_what_cannot_be_built(changes, says):
     with pytest.raises(InputError, match=says):
         build(**changes)

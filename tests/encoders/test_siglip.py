@@ -18,7 +18,8 @@ def folder(golden, tmp_path_factory):
     """A tiny SigLIP as Hugging Face lays it out: config.json, model.safetensors."""
     root = tmp_path_factory.mktemp('siglip')
     _, siglip = write_published(root, golden)
-    state = {k.removeprefix('siglip_model.'): v.contiguous() for k, v in golden['state_dict'].items() if k.startswith('siglip_model.')}
+    state = {k.removeprefix('siglip_model.'): v.contiguous() for k, v in golden['state_dict'].items()
+             if k.startswith('siglip_model.')}
     save_file(state, siglip / 'model.safetensors')
     return siglip
 
@@ -118,7 +119,8 @@ def test_sizes_are_those_of_timm_and_open_clip(hub, model, clip):
             k: v for k, v in open_clip.get_model_config(clip)['text_cfg'].items() if k != 'proj_bias'}), False)
     assert shapes(own.trunk.state_dict()) == shapes(other.state_dict())
     found, want = shapes(tower.state_dict()), shapes(theirs.state_dict())
-    assert {k: v for k, v in found.items() if 'text_projection' not in k} == {k: v for k, v in want.items() if 'text_projection' not in k}
+    assert {k: v for k, v in found.items() if 'text_projection' not in k} == {k: v for k, v in want.items()
+                                                                              if 'text_projection' not in k}
     assert found['text_projection.weight'] == (own.width(1), own.width(1))
     assert {type(m).__name__ for m in own.modules() if 'GELU' in type(m).__name__} == {'GELUTanh'}
 
@@ -127,7 +129,8 @@ def test_patch_14_at_384_sees_27_rows():
     """6 pixels at the edges are not seen; 378 pixels, as timm and open_clip name it, make the same tokens."""
     assert sizes_of('ViT-SO400M-14-SigLIP2-378').hub == 'google/siglip2-so400m-patch14-384'
     with torch.device('meta'):
-        encoder = ENCODERS.build(dict(type='SigLIP', name='siglip2-so400m-patch14-384', vision=dict(num_hidden_layers=2)))
+        encoder = ENCODERS.build(dict(type='SigLIP', name='siglip2-so400m-patch14-384',
+                                      vision=dict(num_hidden_layers=2)))
     assert encoder.grid(1) == (27, 27) and encoder.depth == 2 and encoder.image_size == (384, 384)
     images = torch.randn(1, 3, 384, 384)
     small = ENCODERS.build(dict(type='SigLIP', name='siglip2-so400m-patch14-384', vision=dict(
@@ -146,7 +149,8 @@ def test_published_variants_are_known():
 
 @pytest.mark.parametrize('name, says', [
     ('google/siglip2-so400m-patch14-256', 'no SigLIP 2 `so400m-patch14-256`.*Did you mean'),
-    ('google/clip-vit-base', 'is neither a SigLIP model nor a folder'), ('no/such/folder', 'is neither a SigLIP model nor a folder')])
+    ('google/clip-vit-base', 'is neither a SigLIP model nor a folder'),
+    ('no/such/folder', 'is neither a SigLIP model nor a folder')])
 def test_unknown_names(name, says):
     with pytest.raises(InputError, match=says):
         ENCODERS.build(dict(type='SigLIP', name=name))
@@ -155,9 +159,13 @@ def test_unknown_names(name, says):
 # ---- what does not fit -----------------------------------------------------------------------------------------------
 
 def test_weights_that_do_not_fit(folder, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r'model.safetensors does not match VisionTransformer.*wrong shape: .*patch_embed.proj.weight'):
+    with pytest.raises(InputError,
+                       match=r'model.safetensors does not match VisionTransformer.*wrong shape: '
+                             r'.*patch_embed.proj.weight'):
         vision('siglip2-base-patch16-224', weights=str(folder), vision=dict(num_hidden_layers=6))
-    with pytest.raises(InputError, match='does not have the keys that its config promises. 16 missing: vision_model.encoder.layers.6'):
+    with pytest.raises(InputError,
+                       match='does not have the keys that its config promises. 16 missing: '
+                             'vision_model.encoder.layers.6'):
         vision(folder, vision=dict(num_hidden_layers=7))
     with pytest.raises(InputError, match='32 left over: vision_model.encoder.layers.4'):
         vision(folder, vision=dict(num_hidden_layers=4))
@@ -185,7 +193,8 @@ def test_folders_that_miss_something(folder, tmp_path):
 def test_the_hub_that_cannot_be_reached(monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
-    with pytest.raises(InputError, match='google/siglip2-base-patch16-256 cannot be fetched .* give their folder as `weights`'):
+    with pytest.raises(InputError,
+                       match='google/siglip2-base-patch16-256 cannot be fetched .* give their folder as `weights`'):
         vision('ViT-B-16-SigLIP2-256', weights='hub', vision=dict(num_hidden_layers=1))
 
 
@@ -196,7 +205,8 @@ def test_the_folder_brings_its_tokenizer(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     train_word_tokenizer(['a photo of a cat']).save(str(tmp_path / 'tokenizer.json'))
-    with pytest.raises(InputError, match='has no token `</s>` to pad with'):  # SigLIP's own, where the folder does not say
+    # SigLIP's own, where the folder does not say
+    with pytest.raises(InputError, match='has no token `</s>` to pad with'):
         text(tmp_path)
     (tmp_path / 'tokenizer_config.json').write_text(json.dumps(dict(pad_token='<pad>')))
     tower = text(tmp_path)

@@ -39,7 +39,8 @@ def test_layers_are_raw_outputs_of_blocks(build, family):
     model = whole(encoder)
     model = model.trunk if hasattr(model, 'trunk') else model
     blocks = model.blocks if hasattr(model, 'blocks') else model.transformer.resblocks
-    handles = [b.register_forward_hook(lambda m, args, out, i=i: found.update({i + 1: out, **({0: args[0]} if i == 0 else {})}))
+    handles = [b.register_forward_hook(lambda m, args, out, i=i: found.update({i + 1: out,
+                                                                               **({0: args[0]} if i == 0 else {})}))
                for i, b in enumerate(blocks)]
     with torch.no_grad():
         whole(encoder)(x)
@@ -105,12 +106,14 @@ def test_recomputing_changes_no_gradient(build, family):
     assert recomputed == [1, 2]
     assert grads[0].keys() == grads[1].keys()
     for name, grad in grads[0].items():
-        assert (grad is None) == (grads[1][name] is None) and (grad is None or torch.allclose(grad, grads[1][name], atol=1e-6)), name
+        assert (grad is None) == (grads[1][name] is None) and (grad is None
+                                                               or torch.allclose(grad, grads[1][name], atol=1e-6)), name
 
 
 def test_contract_of_the_base_class():
     encoder = Encoder()
-    for call in (lambda: encoder.width(1), lambda: encoder.grid(1), lambda: encoder.embed(None), lambda: encoder.step(None, 1),
+    for call in (lambda: encoder.width(1), lambda: encoder.grid(1), lambda: encoder.embed(None),
+                 lambda: encoder.step(None, 1),
                  lambda: encoder.pool(None)):
         with pytest.raises(NotImplementedError):
             call()
@@ -118,9 +121,12 @@ def test_contract_of_the_base_class():
 
 
 @pytest.mark.parametrize('shape, dtype, says', [
-    ((2, 3, 48, 40), torch.float32, r'the shape \[2, 3, 48, 40\]; expected a float tensor \[B, 3, 48, 48\] in \[-1, 1\]'),
-    ((2, 1, 48, 48), torch.float32, r'the shape \[2, 1, 48, 48\]'), ((3, 48, 48), torch.float32, r'the shape \[3, 48, 48\]'),
-    ((2, 3, 48, 48), torch.uint8, r'torch\.uint8; expected .*Divide uint8 by 127\.5'), ((0, 3, 48, 48), torch.float32, 'the batch is empty')])
+    ((2, 3, 48, 40), torch.float32,
+     r'the shape \[2, 3, 48, 40\]; expected a float tensor \[B, 3, 48, 48\] in \[-1, 1\]'),
+    ((2, 1, 48, 48), torch.float32, r'the shape \[2, 1, 48, 48\]'),
+    ((3, 48, 48), torch.float32, r'the shape \[3, 48, 48\]'),
+    ((2, 3, 48, 48), torch.uint8, r'torch\.uint8; expected .*Divide uint8 by 127\.5'),
+    ((0, 3, 48, 48), torch.float32, 'the batch is empty')])
 def test_images_that_do_not_fit(build, shape, dtype, says):
     with pytest.raises(InputError, match=says):
         build('vit').check_images(torch.zeros(shape, dtype=dtype))

@@ -9,7 +9,8 @@ from tests.encoders.conftest import SMALL
 
 
 def vit(**args):
-    return ENCODERS.build(dict(dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=32, model_args=SMALL), **args))
+    return ENCODERS.build(dict(dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=32, model_args=SMALL),
+                               **args))
 
 
 @pytest.mark.parametrize('suffix, prefix', [('safetensors', ''), ('pt', ''), ('pt', 'encoders.trunk.trunk.')])
@@ -50,8 +51,10 @@ def test_weights_of_another_size(tmp_path):
     # larger kernels see in a flat picture what the smaller ones saw (FlexiViT)
     seen = [e.trunk.patch_embed(torch.full((1, 3, *e.image_size), 0.7))[0, 0] for e in (source, encoder)]
     torch.testing.assert_close(*seen, atol=1e-4, rtol=1e-3)
-    assert torch.equal(encoder.trunk.pos_embed[:, 0], source.trunk.pos_embed[:, 0]) and encoder.trunk.pos_embed.shape == (1, 37, 32)
-    torch.testing.assert_close(encoder.trunk.pos_embed[0, 1:].mean(0), source.trunk.pos_embed[0, 1:].mean(0), atol=0.02, rtol=0)
+    assert torch.equal(encoder.trunk.pos_embed[:, 0],
+                       source.trunk.pos_embed[:, 0]) and encoder.trunk.pos_embed.shape == (1, 37, 32)
+    torch.testing.assert_close(encoder.trunk.pos_embed[0, 1:].mean(0), source.trunk.pos_embed[0, 1:].mean(0), atol=0.02,
+                               rtol=0)
     assert torch.equal(encoder.trunk.blocks[2].mlp.fc1.weight, source.trunk.blocks[2].mlp.fc1.weight)
     same = vit(weights=path, resample=True, model_args=dict(SMALL, patch_size=8))
     same.init_weights()
@@ -59,7 +62,8 @@ def test_weights_of_another_size(tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [
-    (dict(name='vit_tny_patch16_224'), r'timm does not have a model `vit_tny_patch16_224`\. Did you mean `vit_tiny_patch16_224`'),
+    (dict(name='vit_tny_patch16_224'),
+     r'timm does not have a model `vit_tny_patch16_224`\. Did you mean `vit_tiny_patch16_224`'),
     (dict(name='mobilevit_xxs', model_args=None), r'ByobNet is not a plain vision transformer'),
     (dict(name='resnet18', model_args=None), r'timm cannot build `resnet18`'),
     (dict(model_args=dict(SMALL, num_heads=5)), r'timm cannot build `vit_tiny_patch16_224` for images of 32 x 32 with'),

@@ -16,7 +16,8 @@ def vocabulary(taps, **args):
 
 
 def dualtoken(**changes):
-    """Config of a DualToken in small: pixel codes from layers 2 and 1, semantic codes from layer 3, which they replace."""
+    """Config of a DualToken in small: pixel codes from layers 2 and 1, semantic codes from layer 3, which they
+    replace."""
     cfg = dict(type='VisualTokenizer', image_size=16, encoders=dict(trunk=PLAIN), head=dict(type='TrunkPool'),
                vocabularies=dict(pixel=vocabulary({2: 1.0, 1: 0.6}), semantic=vocabulary(3, reinject=3)),
                decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32, blocks=1))

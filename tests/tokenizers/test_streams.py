@@ -18,7 +18,8 @@ TWO = dict(a=PLAIN, b=PLAIN)
 
 def parts(**changes):
     """Two encoders whose vocabularies share a quantizer, and a third vocabulary of its own."""
-    vocabularies = dict(pixel=dict(taps='b:2', quantizer='joint'), other=vocabulary('a:1'), semantic=dict(taps='a:3', quantizer='joint', reinject=3))
+    vocabularies = dict(pixel=dict(taps='b:2', quantizer='joint'), other=vocabulary('a:1'),
+                        semantic=dict(taps='a:3', quantizer='joint', reinject=3))
     return dict(dict(encoders=TWO, quantizers=dict(joint=JOINT), vocabularies=vocabularies), **changes)
 
 
@@ -36,7 +37,8 @@ def test_one_index_by_hand(model, images):
         out = model(images)
         h4 = a.trunk.blocks[3](voc['semantic'].post_projection(want.features[..., :8]))
     assert semantic.shape[-1] == 8 and pixel.shape[-1] == 4 and list(model.streams) == ['joint', 'other']
-    assert list(out.codes) == ['joint', 'other'] and torch.equal(out.codes['joint'], want.codes) and out.codes['joint'].shape == (2, 16, 1)
+    assert list(out.codes) == ['joint', 'other'] and torch.equal(out.codes['joint'],
+                                                                 want.codes) and out.codes['joint'].shape == (2, 16, 1)
     assert torch.allclose(out.features['pixel'], voc['pixel'].post_projection(want.features[..., 8:]), atol=1e-6)
     assert torch.allclose(out.features['semantic'], voc['semantic'].post_projection(want.features[..., :8]), atol=1e-6)
     assert torch.allclose(out.pooled, a.pool(h4), atol=1e-5) and sorted(out.losses) == ['joint', 'other']
@@ -44,8 +46,10 @@ def test_one_index_by_hand(model, images):
 
 
 @pytest.mark.parametrize('names, streams, blocks', [
-    (None, ['joint', 'other'], ([1, 2, 3], [1, 2])), (['pixel'], ['joint'], ([1, 2, 3], [1, 2])), ('other', ['other'], ([1], [])),
-    (['semantic', 'other', 'pixel'], ['joint', 'other'], ([1, 2, 3], [1, 2])), (['other', 'joint'], ['other', 'joint'], ([1, 2, 3], [1, 2]))])
+    (None, ['joint', 'other'], ([1, 2, 3], [1, 2])), (['pixel'], ['joint'], ([1, 2, 3], [1, 2])),
+    ('other', ['other'], ([1], [])),
+    (['semantic', 'other', 'pixel'], ['joint', 'other'], ([1, 2, 3], [1, 2])),
+    (['other', 'joint'], ['other', 'joint'], ([1, 2, 3], [1, 2]))])
 def test_encode(model, images, names, streams, blocks):
     a, b = blocks_run(model, 'a'), blocks_run(model, 'b')
     codes = model.encode(images, names)
@@ -57,15 +61,20 @@ def test_encode(model, images, names, streams, blocks):
 def test_codes_and_back(model, images):
     out, codes = model(images), model.encode(images, 'pixel')
     features = model.features(codes)
-    assert list(features) == ['semantic', 'pixel'] and all(torch.allclose(f, out.features[n], atol=1e-5) for n, f in features.items())
+    assert list(features) == ['semantic', 'pixel'] and all(torch.allclose(f, out.features[n], atol=1e-5)
+                                                           for n, f in features.items())
     assert torch.allclose(model.decode(codes), out.reconstructions, atol=1e-5)
     for call in (model.features, model.decode, Tokenizer(model, []).flat_ids):
-        with pytest.raises(InputError, match='codes of `pixel` came; .* go by that name: `joint`|needs the codes of joint; missing: joint'):
+        with pytest.raises(InputError,
+                           match='codes of `pixel` came; .* go by that name: `joint`|needs the codes of joint; '
+                                 'missing: joint'):
             call({'pixel': codes['joint']})
 
 
 def test_counted_once(model, images):
-    assert model.budget() == Budget(32, 48, 16 * (3 + 2 * 3)) and model.budget('semantic') == model.budget(['pixel', 'joint']) == Budget(16, 16, 48.)
+    assert model.budget() == Budget(32, 48,
+                                    16 * (3 + 2 * 3)) and model.budget('semantic') == model.budget(['pixel',
+                                                                                                    'joint']) == Budget(16, 16, 48.)
     assert build().budget() == Budget(32, 64, 4 * 16 * math.log2(8))
     tok = Tokenizer(model, [])
     assert tok.offsets == dict(joint=[0], other=[8, 16]) and tok.flat_size == 24 and tok.streams == ['joint', 'other']
@@ -101,7 +110,8 @@ def test_gradients_reach_both_sides(model, images):
     out = model(images)
     (out.reconstructions.sum() + out.pooled.sum()).backward()
     for name in ('pixel', 'semantic'):
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vocabularies[name].projections.parameters() if p.ndim > 1)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0
+                   for p in model.vocabularies[name].projections.parameters() if p.ndim > 1)
 
 
 def test_a_stream_that_waits_for_itself():
@@ -113,14 +123,20 @@ def test_a_stream_that_waits_for_itself():
 
 
 @pytest.mark.parametrize('changes, says', [
-    (dict(quantizers=None), r'^model\.vocabularies\.pixel\.quantizer: `joint` is not a quantizer of the tokenizer\. `quantizers` has: none'),
+    (dict(quantizers=None), r'^model\.vocabularies\.pixel\.quantizer: `joint` is not a quantizer of the tokenizer\. '
+                            r'`quantizers` has: none'),
     (dict(quantizers=dict(jiont=JOINT)), r'Did you mean `jiont`'),
     (dict(quantizers=dict(joint=RQ)), r'^model\.quantizers\.joint: RQ has no `members`'),
-    (dict(quantizers=dict(joint=dict(JOINT, members=dict(pixel=4), weights=None))), r'^model\.quantizers\.joint\.members: its members are pixel, '
+    (dict(quantizers=dict(joint=dict(JOINT, members=dict(pixel=4), weights=None))),
+     r'^model\.quantizers\.joint\.members: its members are pixel, '
      r'but the vocabularies with quantizer=\'joint\' are pixel, semantic'),
-    (dict(quantizers=dict(joint=JOINT, spare=JOINT)), r"^model\.quantizers\.spare\.members: .* quantizer='spare' are none"),
-    (dict(quantizers=dict(joint=JOINT, other=JOINT)), r'^model\.quantizers\.other: a vocabulary is also called `other`'),
-    (dict(encoders=dict(a=PLAIN, b=dict(PLAIN, model_args=dict(PLAIN['model_args'], patch_size=8)))), r'^model\.quantizers\.joint: the vocabularies that share `joint` have different token layouts: semantic a 4 x 4 token grid, pixel a 2 x 2 token grid'),
+    (dict(quantizers=dict(joint=JOINT, spare=JOINT)),
+     r"^model\.quantizers\.spare\.members: .* quantizer='spare' are none"),
+    (dict(quantizers=dict(joint=JOINT, other=JOINT)),
+     r'^model\.quantizers\.other: a vocabulary is also called `other`'),
+    (dict(encoders=dict(a=PLAIN, b=dict(PLAIN, model_args=dict(PLAIN['model_args'], patch_size=8)))),
+     r'^model\.quantizers\.joint: the vocabularies that share `joint` have different token layouts: semantic a 4 x 4 '
+     r'token grid, pixel a 2 x 2 token grid'),
     (dict(quantizers=dict(joint=dict(JOINT, sise=3))), r'^model\.quantizers\.joint: .*Did you mean `size`')])
 def test_what_cannot_be_built(changes, says):
     with pytest.raises(InputError, match=says):

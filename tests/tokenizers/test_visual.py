@@ -18,8 +18,10 @@ def count_calls(module):
 # ---- work that was not asked for is not done -----------------------------------------------------------------
 
 @pytest.mark.parametrize('ask, blocks', [
-    (lambda m, x: m.encode(x, ['pixel']), [1, 2]), (lambda m, x: m.encode(x, 'pixel'), [1, 2]), (lambda m, x: m.encode(x, ['semantic']), [1, 2, 3]),
-    (lambda m, x: m.encode(x), [1, 2, 3]), (lambda m, x: m.encode(x, ['semantic', 'pixel']), [1, 2, 3]), (lambda m, x: m.encode(x, []), []),
+    (lambda m, x: m.encode(x, ['pixel']), [1, 2]), (lambda m, x: m.encode(x, 'pixel'), [1, 2]),
+    (lambda m, x: m.encode(x, ['semantic']), [1, 2, 3]),
+    (lambda m, x: m.encode(x), [1, 2, 3]), (lambda m, x: m.encode(x, ['semantic', 'pixel']), [1, 2, 3]),
+    (lambda m, x: m.encode(x, []), []),
     (lambda m, x: m.embed_image(x), [1, 2, 3, 4]), (lambda m, x: m(x), [1, 2, 3, 4])])
 def test_blocks_that_run(images, ask, blocks):
     model = build()
@@ -49,7 +51,8 @@ def test_without_a_head_the_last_block_rests(images):
 
 @pytest.mark.parametrize('encoder', [PLAIN, PREFIXED])
 def test_reinjection_by_hand(images, encoder):
-    """A tap at layer 3 reads what was there before, layer 4 and the head what replaced it; prefix tokens stay as they were."""
+    """A tap at layer 3 reads what was there before, layer 4 and the head what replaced it; prefix tokens stay as they
+    were."""
     model = build(encoders=dict(trunk=encoder), vocabularies=dict(
         after=vocabulary(4), semantic=vocabulary(3, reinject=3), same=vocabulary(3)), decoder=None)
     trunk, voc = model.encoders['trunk'], model.vocabularies
@@ -61,10 +64,12 @@ def test_reinjection_by_hand(images, encoder):
         untouched = trunk.trunk.blocks[3](h3)
         out = model(images)
     assert trunk.num_prefix_tokens == (5 if encoder is PREFIXED else 0) and replaced.shape == h3.shape
-    assert torch.equal(out.codes['semantic'], semantic.codes) and torch.equal(out.features['semantic'], semantic.features)
+    assert torch.equal(out.codes['semantic'], semantic.codes) and torch.equal(out.features['semantic'],
+                                                                              semantic.features)
     assert torch.allclose(out.features['same'], voc['same']([tapped[3]]).features, atol=1e-6)
     after = voc['after']([trunk.patches(h4)])
-    assert torch.equal(out.codes['after'], after.codes) and torch.allclose(out.features['after'], after.features, atol=1e-5)
+    assert torch.equal(out.codes['after'], after.codes) and torch.allclose(out.features['after'], after.features,
+                                                                           atol=1e-5)
     assert torch.allclose(out.pooled, trunk.pool(h4), atol=1e-5)
     assert not torch.allclose(trunk.pool(untouched), out.pooled, atol=1e-3)
 
@@ -116,8 +121,11 @@ def test_features_reinjected_are_those_of_the_codes(images):
 
 
 def test_two_vocabularies_cannot_replace_one_layer():
-    with pytest.raises(InputError, match=r'^model\.vocabularies\.semantic\.reinject: .*`pixel` and `semantic` both re-inject after layer 3'):
-        TOKENIZERS.build(dualtoken(vocabularies=dict(pixel=vocabulary(2, reinject=3), semantic=vocabulary(3, reinject=3))), where='model')
+    with pytest.raises(InputError,
+                       match=r'^model\.vocabularies\.semantic\.reinject: .*`pixel` and `semantic` both re-inject after '
+                             r'layer 3'):
+        TOKENIZERS.build(dualtoken(vocabularies=dict(pixel=vocabulary(2, reinject=3),
+                                                     semantic=vocabulary(3, reinject=3))), where='model')
 
 
 def test_vocabularies_that_wait_for_one_another():
@@ -175,7 +183,8 @@ def test_decoder_reads_all_by_default_and_one_by_name(images):
     assert build(decoder=dict(type='LightCNNDecoder', width=32)).reads == ['pixel', 'semantic']
     model = build(decoder=dict(type='LightCNNDecoder', reads='semantic', width=32))
     out = model(images)
-    assert model.reads == ['semantic'] and torch.allclose(model.decode({'semantic': out.codes['semantic']}), out.reconstructions, atol=1e-5)
+    assert model.reads == ['semantic'] and torch.allclose(model.decode({'semantic': out.codes['semantic']}),
+                                                          out.reconstructions, atol=1e-5)
 
 
 @pytest.mark.parametrize('encoder', [PLAIN, PREFIXED])
@@ -190,18 +199,21 @@ def test_mean_pool_on_a_vocabulary(images, reads, encoder):
     if not reads:
         trunk, run = model.encoders['trunk'], Pass(model, images)
         tokens = trunk.patches(run.last('trunk'))
-    assert torch.allclose(model.head.fc(model.head.norm(tokens.mean(1))), pooled, atol=1e-5) and torch.allclose(out.pooled, pooled, atol=1e-5)
+    assert torch.allclose(model.head.fc(model.head.norm(tokens.mean(1))), pooled,
+                          atol=1e-5) and torch.allclose(out.pooled, pooled, atol=1e-5)
     assert torch.allclose(model.embed_image(images).norm(dim=1), torch.ones(2))
 
 
-TEXT = dict(type='OpenCLIPText', embed_dim=32, text_cfg=dict(context_length=4, vocab_size=6, width=32, heads=2, layers=1))
+TEXT = dict(type='OpenCLIPText', embed_dim=32,
+            text_cfg=dict(context_length=4, vocab_size=6, width=32, heads=2, layers=1))
 
 
 def test_text_tower(images):
     model = build(text=TEXT)
     ids = torch.tensor([[1, 2, 3, 0], [5, 0, 0, 0], [1, 0, 0, 0]])
     out = model(images, ids)
-    assert out.text_pooled.shape == (3, 32) and out.logit_scale is model.text.logit_scale and out.logit_bias is model.text.logit_bias
+    assert out.text_pooled.shape == (3,
+                                     32) and out.logit_scale is model.text.logit_scale and out.logit_bias is model.text.logit_bias
     assert torch.allclose(model.embed_text(ids), out.text_pooled / out.text_pooled.norm(dim=1, keepdim=True), atol=1e-6)
     alone = model(images)
     assert alone.text_pooled is None and alone.logit_scale is None
@@ -224,9 +236,11 @@ def test_everything_that_a_pass_found(images):
 @pytest.mark.parametrize('call, says', [
     (lambda m, x: m.decode({}), 'has no decoder'), (lambda m, x: m.pool_image(x), 'has no head'),
     (lambda m, x: m.embed_text(['a']), 'has no text tower'),
-    (lambda m, x: m.encode(x, ['pixle']), r'there is no vocabulary `pixle`\. Did you mean `pixel`\? This tokenizer has: pixel, semantic'),
+    (lambda m, x: m.encode(x, ['pixle']),
+     r'there is no vocabulary `pixle`\. Did you mean `pixel`\? This tokenizer has: pixel, semantic'),
     (lambda m, x: m.features({'colour': None}), 'there is no vocabulary `colour`'),
-    (lambda m, x: m.features({'pixel': torch.zeros(2, 15, 2).long()}), r'\[2, 15, 2\]; expected \[B, 16, 2\] for the 4 x 4 token grid'),
+    (lambda m, x: m.features({'pixel': torch.zeros(2, 15, 2).long()}),
+     r'\[2, 15, 2\]; expected \[B, 16, 2\] for the 4 x 4 token grid'),
     (lambda m, x: m.features({'pixel': torch.zeros(16, 2).long()}), r'\[16, 2\]; expected'),
     (lambda m, x: m.features({'pixel': torch.full((2, 16, 2), 8)}), 'codes at depth 0 reach from 8 to 8'),
     (lambda m, x: m(x[:0]), 'the batch is empty'), (lambda m, x: m.encode(x[..., :15]), r'\[2, 3, 16, 15\]; expected')])
@@ -243,18 +257,24 @@ def test_decoding_needs_the_codes_it_reads(images):
 
 @pytest.mark.parametrize('changes, says', [
     (dict(encoders={}), r'^model\.encoders: a tokenizer needs at least one'),
-    (dict(encoders=dict(trunk=dict(type='TimVit'))), r'^model\.encoders\.trunk: `TimVit` is not registered under encoders\. Did you mean `TimmViT`'),
-    (dict(encoders=dict(trunk=dict(PLAIN, image_size=32))), r'^model\.encoders\.trunk\.image_size: this encoder takes images of \(32, 32\)'),
-    (dict(image_size='16'), r"^model: `image_size` is '16'"), (dict(image_size=3), r'^model\.encoders\.trunk: images of 3 x 3 pixels'),
-    (dict(image_size=24, decoder=dict(type='LightCNNDecoder', reads=['pixel'], image_size=16, width=32)), r'^model\.decoder: '),
-    (dict(decoder=dict(type='LightCNNDecoder', reads=['pixl'])), r'^model\.decoder\.reads: the decoder reads `pixl`.*Did you mean `pixel`'),
+    (dict(encoders=dict(trunk=dict(type='TimVit'))),
+     r'^model\.encoders\.trunk: `TimVit` is not registered under encoders\. Did you mean `TimmViT`'),
+    (dict(encoders=dict(trunk=dict(PLAIN, image_size=32))),
+     r'^model\.encoders\.trunk\.image_size: this encoder takes images of \(32, 32\)'),
+    (dict(image_size='16'), r"^model: `image_size` is '16'"),
+    (dict(image_size=3), r'^model\.encoders\.trunk: images of 3 x 3 pixels'),
+    (dict(image_size=24, decoder=dict(type='LightCNNDecoder', reads=['pixel'], image_size=16, width=32)),
+     r'^model\.decoder: '),
+    (dict(decoder=dict(type='LightCNNDecoder', reads=['pixl'])),
+     r'^model\.decoder\.reads: the decoder reads `pixl`.*Did you mean `pixel`'),
     (dict(decoder=dict(type='LightCNNDecoder', reads=[])), r'^model\.decoder\.reads: the decoder needs vocabularies'),
     (dict(head=dict(type='TrunkPool', encoder='tronk')), r'^model\.head\.encoder: .*Did you mean `trunk`'),
     (dict(head=dict(type='MeanPool', out_dim=3, reads='semantics')), r'^model\.head\.reads: .*Did you mean `semantic`'),
     (dict(head=dict(type='MeanPool')), r'^model\.head: `MeanPool` needs the argument `out_dim`'),
     (dict(text=dict(TEXT, embed_dim=16)), r'^model\.head: the head gives embeddings of width 32, the text tower of 16'),
     (dict(vocabularies=dict(pixel=vocabulary(5))), r'^model\.vocabularies\.pixel\.taps: tap `5` is beyond'),
-    (dict(vocabularies=dict(pixel=vocabulary(1, quantizer=dict(RQ, sise=3)))), r'^model\.vocabularies\.pixel\.quantizer: .*Did you mean `size`')])
+    (dict(vocabularies=dict(pixel=vocabulary(1, quantizer=dict(RQ, sise=3)))),
+     r'^model\.vocabularies\.pixel\.quantizer: .*Did you mean `size`')])
 def test_what_cannot_be_built(changes, says):
     with pytest.raises(InputError, match=says):
         TOKENIZERS.build(dualtoken(**changes), where='model')
@@ -272,7 +292,8 @@ def test_images_need_not_be_square():
     model = build(image_size=(16, 24), decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32))
     images = torch.zeros(1, 3, 16, 24)
     out = model(images)
-    assert model.vocabularies['pixel'].layout == Grid(4, 6) and out.codes['pixel'].shape == (1, 24, 2) and out.reconstructions.shape == images.shape
+    assert model.vocabularies['pixel'].layout == Grid(4, 6) and out.codes['pixel'].shape == (1, 24,
+                                                                                             2) and out.reconstructions.shape == images.shape
 
 
 def test_commit_and_discard_reach_every_codebook(images):

@@ -39,7 +39,8 @@ def build(taps, encoders=ONE, **args):
 
 @pytest.mark.parametrize('taps, encoders, parsed', [
     (3, ONE, [(('trunk', 3), 1.0)]), ('3', ONE, [(('trunk', 3), 1.0)]), ('trunk:0', ONE, [(('trunk', 0), 1.0)]),
-    ({4: 1.0, 2: 0.6}, ONE, [(('trunk', 4), 1.0), (('trunk', 2), 0.6)]), ([1, 'trunk:2'], ONE, [(('trunk', 1), 1.0), (('trunk', 2), 1.0)]),
+    ({4: 1.0, 2: 0.6}, ONE, [(('trunk', 4), 1.0), (('trunk', 2), 0.6)]),
+    ([1, 'trunk:2'], ONE, [(('trunk', 1), 1.0), (('trunk', 2), 1.0)]),
     ({'b:6': 2, 'a:4': -1}, TWO, [(('b', 6), 2.0), (('a', 4), -1.0)])])
 def test_taps(taps, encoders, parsed):
     assert parse_taps(taps, encoders) == parsed
@@ -47,8 +48,10 @@ def test_taps(taps, encoders, parsed):
 
 @pytest.mark.parametrize('taps, encoders, says', [
     (5, ONE, r'tap `5` is beyond the last layer: encoder `trunk` has 4 blocks\. Choose a layer from 0 to 4'),
-    ('a:5', TWO, r'encoder `a` has 4 blocks'), (3, TWO, r'tap `3` names no encoder; with the encoders a, b write `name:layer`'),
-    (-1, ONE, 'tap `-1` is not `layer` or `encoder:layer`'), ('c:1', TWO, 'the encoders are a, b'), ('deep', ONE, 'tap `deep` is not'),
+    ('a:5', TWO, r'encoder `a` has 4 blocks'),
+    (3, TWO, r'tap `3` names no encoder; with the encoders a, b write `name:layer`'),
+    (-1, ONE, 'tap `-1` is not `layer` or `encoder:layer`'), ('c:1', TWO, 'the encoders are a, b'),
+    ('deep', ONE, 'tap `deep` is not'),
     ([], ONE, 'at least one tap'), ({}, ONE, 'at least one tap'), ([1, 'trunk:1'], ONE, 'tapped twice')])
 def test_taps_that_are_none(taps, encoders, says):
     with pytest.raises(InputError, match=r'^v\.taps: .*' + says):
@@ -75,12 +78,14 @@ def test_learned_soft_split():
     assert voc.combine(taps).flatten().tolist() == pytest.approx([0.75 * 0.04 + 0.25 * 0.08] * 8)
     voc(taps).features.sum().backward()
     grad = voc.tap_logits.grad
-    assert grad.abs().min() > 0 and grad.sum().item() == pytest.approx(0, abs=1e-6)  # a softmax moves shares, not their sum
+    # a softmax moves shares, not their sum
+    assert grad.abs().min() > 0 and grad.sum().item() == pytest.approx(0, abs=1e-6)
     assert 'tap_logits' in voc.state_dict()
 
 
 def test_learned_weights_begin_positive():
-    with pytest.raises(InputError, match=r'^v\.taps: a learned soft split starts from positive weights; got \[1\.0, 0\.0\]'):
+    with pytest.raises(InputError,
+                       match=r'^v\.taps: a learned soft split starts from positive weights; got \[1\.0, 0\.0\]'):
         build({4: 1.0, 2: 0}, learn=True)
 
 
@@ -97,7 +102,8 @@ def test_shared_projection():
 def test_sizes_follow_from_encoder_and_quantizer():
     voc = build(['b:1', 'a:2'], TWO, post_projection=dict(type='MLPProjection', hidden=3))
     assert [(p.fc.in_features, p.fc.out_features) for p in voc.projections] == [(6, 2), (4, 2)]
-    assert (voc.post_projection.fc1.in_features, voc.post_projection.fc1.out_features, voc.post_projection.fc2.out_features) == (2, 3, 6)
+    assert (voc.post_projection.fc1.in_features, voc.post_projection.fc1.out_features,
+            voc.post_projection.fc2.out_features) == (2, 3, 6)
     assert voc.out_dim == 6 and voc.layout == voc.feature_layout == Grid(2, 2)
     assert type(build(1, projection=dict(type='AttentionProjection')).post_projection).__name__ == 'AttentionProjection'
 
@@ -107,7 +113,8 @@ def test_forward_encode_and_features_agree():
     taps = [torch.randn(3, 4, 4), torch.randn(3, 4, 4)]
     out = voc(taps)
     assert torch.equal(voc.encode(taps), out.codes) and torch.allclose(voc.features(out.codes), out.features, atol=1e-6)
-    assert out.quantized.shape == (3, 4, 2) and out.features.shape == (3, 4, 4) and torch.allclose(voc.post_projection(out.quantized), out.features)
+    assert out.quantized.shape == (3, 4, 2) and out.features.shape == (3, 4,
+                                                                       4) and torch.allclose(voc.post_projection(out.quantized), out.features)
     assert not voc.encode([t.requires_grad_(True) for t in taps]).requires_grad
 
 
@@ -135,5 +142,7 @@ def test_reinjection_that_does_not_fit(taps, encoders, layer, says):
 
 
 def test_layouts_must_agree():
-    with pytest.raises(InputError, match='^v.taps: the taps have different token layouts: a:1 a 2 x 2 token grid, b:1 a 4 x 4 token grid'):
+    with pytest.raises(InputError,
+                       match='^v.taps: the taps have different token layouts: a:1 a 2 x 2 token grid, b:1 a 4 x 4 '
+                             'token grid'):
         build(['a:1', 'b:1'], dict(a=Fake(), b=Fake(grid=(4, 4))))
