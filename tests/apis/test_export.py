@@ -30,7 +30,8 @@ def test_pretrained(converted, tmp_path):
     second = dtbox.Tokenizer.from_pretrained(tmp_path / 'out')
     x = images(first, 3)
     codes = first.encode(x)
-    assert all(torch.equal(codes[n], c) for n, c in second.encode(x).items()) and torch.equal(first.decode(codes), second.decode(codes))
+    assert all(torch.equal(codes[n], c) for n, c in second.encode(x).items())
+    assert torch.equal(first.decode(codes), second.decode(codes))
     assert torch.equal(first.embed_image(x), second.embed_image(x))
     second.save_pretrained(tmp_path / 'again')
     third = dtbox.Tokenizer.from_pretrained(tmp_path / 'again', dtype='bfloat16')
@@ -100,7 +101,8 @@ def test_onnx(tiny_run, tok, tmp_path):
     pytest.importorskip('onnxscript')
     main([str(tiny_run), '--to', 'onnx', '--out', str(tmp_path)])
     encode, decode = (onnxruntime.InferenceSession(str(tmp_path / f'{name}.onnx')) for name in ('encode', 'decode'))
-    assert [i.name for i in encode.get_inputs()] == ['images'] and [o.name for o in encode.get_outputs()] == ['codes_pixel', 'codes_semantic']
+    assert [i.name for i in encode.get_inputs()] == ['images']
+    assert [o.name for o in encode.get_outputs()] == ['codes_pixel', 'codes_semantic']
     for count in (1, 5):
         codes = tok.encode(images(tok, count))
         same(codes, encode.run(None, dict(images=images(tok, count).numpy())), tok)

@@ -37,7 +37,8 @@ def test_half_precision_keeps_the_codebooks(converted, tok, golden, dtype):
     half = dtbox.load(converted, dtype=dtype)
     for name, vocabulary in half.model.vocabularies.items():
         own, want = vocabulary.quantizer.state_dict(), tok.model.vocabularies[name].quantizer.state_dict()
-        assert own.keys() == want.keys() and all(v.dtype == want[k].dtype and torch.equal(v, want[k]) for k, v in own.items())
+        assert own.keys() == want.keys()
+        assert all(v.dtype == want[k].dtype and torch.equal(v, want[k]) for k, v in own.items())
     assert half.dtype == torch.bfloat16 and {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     images = golden['inputs']['images']
     codes, want = half.encode(images), tok.encode(images)
@@ -84,7 +85,8 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['ResizeCrop', 'PackImage']
     cfg.val_dataloader.dataset = dict(type='EmojiOrFolder', folder=dict(pipeline=[dict(type='PackImage')]), twemoji=dict(pipeline=[]))
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['PackImage']
-    assert eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48)) and eval_pipeline({}, (32, 32))[0]['size'] == 32
+    assert eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48))
+    assert eval_pipeline({}, (32, 32))[0]['size'] == 32
     tok = dtbox.load(write_run(tmp_path / 'bare'))
     assert tok.prepare(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16) and len(tok.pipeline) == 2
 

@@ -27,9 +27,12 @@ def run(tiny_config, tmp_path_factory):
 
 def test_what_the_run_says(run):
     scores = json.loads((run / 'metrics.json').read_text())['all']
-    assert {'usage/joint', 'perplexity/joint'} <= scores.keys() and not {'usage/pixel', 'usage/semantic'} & scores.keys()
+    assert {'usage/joint', 'perplexity/joint'} <= scores.keys()
+    assert not {'usage/pixel', 'usage/semantic'} & scores.keys()
     rows = [json.loads(line) for line in (run / 'codebooks.jsonl').read_text().splitlines()]
-    assert len(rows) == 2 and {'usage_joint', 'restarts_joint', 'spread_joint'} <= rows[0].keys() and 'usage_pixel' not in rows[0]
+    assert len(rows) == 2
+    assert {'usage_joint', 'restarts_joint', 'spread_joint'} <= rows[0].keys()
+    assert 'usage_pixel' not in rows[0]
     assert (run / 'codebooks.png').is_file() and (run / 'reconstructions.png').is_file()
 
 

@@ -27,7 +27,8 @@ def test_range_and_crop(tok):
     wide.paste((255, 0, 0), (0, 0, 16, 32))  # outside the middle
     x = tok.prepare(wide)
     assert x.shape == (1, 3, 32, 32) and x.dtype == torch.float32
-    assert x[0, :, 5, 5].tolist() == pytest.approx([-1, 127 / 127.5 - 1, 1]) and torch.equal(x, x[..., 5:6, 5:6].expand_as(x))
+    assert x[0, :, 5, 5].tolist() == pytest.approx([-1, 127 / 127.5 - 1, 1])
+    assert torch.equal(x, x[..., 5:6, 5:6].expand_as(x))
 
 
 def test_tensors_pictures_paths_and_lists(tok, picture, tmp_path):
@@ -103,12 +104,15 @@ def test_images_that_are_none(tok, given, says):
 
 def test_encode_decode_features(tok, images, golden):
     codes = tok.encode(images)
-    assert {n: c.shape for n, c in codes.items()} == dict(pixel=(2, 25, 4), semantic=(2, 25, 4)) and codes['pixel'].dtype == torch.int64
-    assert list(tok.encode(images, ['semantic'])) == ['semantic'] and torch.equal(tok.encode(images, 'pixel')['pixel'], codes['pixel'])
+    assert {n: c.shape for n, c in codes.items()} == dict(pixel=(2, 25, 4), semantic=(2, 25, 4))
+    assert codes['pixel'].dtype == torch.int64
+    assert list(tok.encode(images, ['semantic'])) == ['semantic']
+    assert torch.equal(tok.encode(images, 'pixel')['pixel'], codes['pixel'])
     features = tok.features(codes)
     with torch.no_grad():
         whole = tok.model(images)
-    assert all(torch.allclose(features[n], whole.features[n], atol=1e-5) for n in codes) and features['pixel'].shape == (2, 25, 64)
+    assert all(torch.allclose(features[n], whole.features[n], atol=1e-5) for n in codes)
+    assert features['pixel'].shape == (2, 25, 64)
     assert list(tok.features({'semantic': codes['semantic']})) == ['semantic']
     made = tok.decode({'pixel': codes['pixel']}, clamp=False)
     assert torch.allclose(made, whole.reconstructions, atol=1e-5) and torch.equal(tok.decode(codes), made.clamp(-1, 1))
@@ -120,7 +124,9 @@ def test_clamp(converted):
     bright.model.decoder.last_layer.mul_(1000)
     codes = {'pixel': torch.arange(100).view(1, 25, 4) % 64}
     free = bright.decode(codes, clamp=False)
-    assert free.abs().max() > 1 and bright.decode(codes).abs().max() == 1 and torch.equal(bright.decode(codes), free.clamp(-1, 1))
+    assert free.abs().max() > 1
+    assert bright.decode(codes).abs().max() == 1
+    assert torch.equal(bright.decode(codes), free.clamp(-1, 1))
 
 
 @pytest.mark.parametrize('convert', [lambda c: c.int(), lambda c: c.to(torch.uint8), lambda c: c.numpy().astype(np.uint16), lambda c: c.tolist()])
@@ -238,7 +244,8 @@ def test_embeddings_are_normalised(tok, images, golden):
 def test_texts(reader):
     want = reader.embed_text(torch.tensor([[2, 3] + [0] * 6, [2] + [0] * 7]))
     assert torch.allclose(reader.embed_text(['Red fox!', 'red']), want, atol=1e-6)
-    assert torch.allclose(reader.embed_text('red fox'), want[:1], atol=1e-6) and torch.allclose(reader.embed_text(('red',)), want[1:], atol=1e-6)
+    assert torch.allclose(reader.embed_text('red fox'), want[:1], atol=1e-6)
+    assert torch.allclose(reader.embed_text(('red',)), want[1:], atol=1e-6)
     long = 'red ' * 9
     with pytest.warns(UserWarning, match='has 9 tokens, but the text tower reads at most 8'):
         assert torch.allclose(reader.embed_text(long, truncate=True), reader.embed_text('red ' * 8), atol=1e-6)

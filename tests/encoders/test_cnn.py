@@ -87,8 +87,9 @@ def test_resuming_in_the_middle():
         straight, tapped = encoder.run(encoder.embed(images(encoder)), 0, 4, {1, 2})
         halfway, first = encoder.run(encoder.embed(images(encoder)), 0, 2, {1, 2})
         end, second = encoder.run(halfway, 2, 4, {2})
-    assert torch.allclose(end, straight, atol=1e-5) and torch.equal(second[2], tapped[2]) and torch.equal(first[1],
-                                                                                                          tapped[1])
+    assert torch.allclose(end, straight, atol=1e-5)
+    assert torch.equal(second[2], tapped[2])
+    assert torch.equal(first[1], tapped[1])
 
 
 @pytest.mark.parametrize('stem, kernel, rows', [(1, 3, 16), (2, 4, 8), (4, 8, 4)])

@@ -54,9 +54,9 @@ def test_statistics_by_default():
 
 def test_image_size(tiny_clip):
     encoder = tower(tiny_clip[0], image_size=(16, 40))
-    assert encoder.grid(1) == (2, 5) and encoder.image_size == (16,
-                                                                40) and encoder.embed(torch.zeros(1, 3, 16,
-                                                                                                  40)).shape == (1, 11, 32)
+    assert encoder.grid(1) == (2, 5)
+    assert encoder.image_size == (16, 40)
+    assert encoder.embed(torch.zeros(1, 3, 16, 40)).shape == (1, 11, 32)
     assert tower(tiny_clip[0]).image_size == (32, 32) and tower(tiny_clip[1]).image_size == (160, 160)
     encoder = tower(tiny_clip[1], image_size=(32, 48))  # a timm trunk follows too
     assert encoder.grid(1) == (2, 3) and encoder.image_size == (32, 48)

@@ -144,7 +144,8 @@ def test_published_variants_are_known():
     for version, names in VARIANTS.items():
         for name in names:
             assert sizes_of(f'siglip{"2" if version == 2 else ""}-{name}').version == version
-    assert sizes_of('siglip2-base-patch32-256').vision['patch_size'] == 32 and sizes_of('ViT-B-16-SigLIP').vision['image_size'] == 224
+    assert sizes_of('siglip2-base-patch32-256').vision['patch_size'] == 32
+    assert sizes_of('ViT-B-16-SigLIP').vision['image_size'] == 224
 
 
 @pytest.mark.parametrize('name, says', [

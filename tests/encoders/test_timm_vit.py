@@ -51,8 +51,8 @@ def test_weights_of_another_size(tmp_path):
     # larger kernels see in a flat picture what the smaller ones saw (FlexiViT)
     seen = [e.trunk.patch_embed(torch.full((1, 3, *e.image_size), 0.7))[0, 0] for e in (source, encoder)]
     torch.testing.assert_close(*seen, atol=1e-4, rtol=1e-3)
-    assert torch.equal(encoder.trunk.pos_embed[:, 0],
-                       source.trunk.pos_embed[:, 0]) and encoder.trunk.pos_embed.shape == (1, 37, 32)
+    assert torch.equal(encoder.trunk.pos_embed[:, 0], source.trunk.pos_embed[:, 0])
+    assert encoder.trunk.pos_embed.shape == (1, 37, 32)
     torch.testing.assert_close(encoder.trunk.pos_embed[0, 1:].mean(0), source.trunk.pos_embed[0, 1:].mean(0), atol=0.02,
                                rtol=0)
     assert torch.equal(encoder.trunk.blocks[2].mlp.fc1.weight, source.trunk.blocks[2].mlp.fc1.weight)

@@ -80,7 +80,10 @@ def test_files_that_are_none(tmp_path, words):
 def test_zoo_file():
     tokenizer = TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))
     ids = tokenizer(['Red Heart', 'red heart'])
-    assert torch.equal(ids[0], ids[1]) and ids[0, 0] != tokenizer.pad_id and ids[0, -1] == tokenizer.pad_id and ids.max() < tokenizer.vocab_size
+    assert torch.equal(ids[0], ids[1])
+    assert ids[0, 0] != tokenizer.pad_id
+    assert ids[0, -1] == tokenizer.pad_id
+    assert ids.max() < tokenizer.vocab_size
 
 
 def test_words_by_falling_count():

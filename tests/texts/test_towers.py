@@ -23,14 +23,19 @@ def file_tokenizer(words, length=4):
 def test_by_sizes(cfg):
     text = tower(text_cfg=cfg)
     out = text(torch.tensor([[2, 3, 0, 0], [2, 3, 0, 0], [5, 0, 0, 0]]))
-    assert out.shape == (3, 16) == (3, text.pooled_dim) and torch.equal(out[0], out[1]) and not torch.allclose(out[0], out[2])
-    assert text.logit_scale.item() == pytest.approx(2.302585) and text.logit_bias.item() == -10 and text.logit_scale.requires_grad
+    assert out.shape == (3, 16) == (3, text.pooled_dim)
+    assert torch.equal(out[0], out[1])
+    assert not torch.allclose(out[0], out[2])
+    assert text.logit_scale.item() == pytest.approx(2.302585)
+    assert text.logit_bias.item() == -10
+    assert text.logit_scale.requires_grad
 
 
 def test_sizes_follow_from_the_tokenizer(words):
     text = tower(text_cfg=dict(width=32, heads=2, layers=1), tokenizer=file_tokenizer(words, 5))
     assert (text.tower.vocab_size, text.tower.context_length) == (6, 5)
-    assert torch.equal(text.ids(['red fox']), torch.tensor([[2, 3, 0, 0, 0]])) and torch.equal(text.ids('red fox'), text.ids(['red fox']))
+    assert torch.equal(text.ids(['red fox']), torch.tensor([[2, 3, 0, 0, 0]]))
+    assert torch.equal(text.ids('red fox'), text.ids(['red fox']))
     assert text(text.ids(('red', 'fox'))).shape == (2, 16)
 
 

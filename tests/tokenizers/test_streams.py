@@ -37,8 +37,9 @@ def test_one_index_by_hand(model, images):
         out = model(images)
         h4 = a.trunk.blocks[3](voc['semantic'].post_projection(want.features[..., :8]))
     assert semantic.shape[-1] == 8 and pixel.shape[-1] == 4 and list(model.streams) == ['joint', 'other']
-    assert list(out.codes) == ['joint', 'other'] and torch.equal(out.codes['joint'],
-                                                                 want.codes) and out.codes['joint'].shape == (2, 16, 1)
+    assert list(out.codes) == ['joint', 'other']
+    assert torch.equal(out.codes['joint'], want.codes)
+    assert out.codes['joint'].shape == (2, 16, 1)
     assert torch.allclose(out.features['pixel'], voc['pixel'].post_projection(want.features[..., 8:]), atol=1e-6)
     assert torch.allclose(out.features['semantic'], voc['semantic'].post_projection(want.features[..., :8]), atol=1e-6)
     assert torch.allclose(out.pooled, a.pool(h4), atol=1e-5) and sorted(out.losses) == ['joint', 'other']
@@ -61,8 +62,8 @@ def test_encode(model, images, names, streams, blocks):
 def test_codes_and_back(model, images):
     out, codes = model(images), model.encode(images, 'pixel')
     features = model.features(codes)
-    assert list(features) == ['semantic', 'pixel'] and all(torch.allclose(f, out.features[n], atol=1e-5)
-                                                           for n, f in features.items())
+    assert list(features) == ['semantic', 'pixel']
+    assert all(torch.allclose(f, out.features[n], atol=1e-5) for n, f in features.items())
     assert torch.allclose(model.decode(codes), out.reconstructions, atol=1e-5)
     for call in (model.features, model.decode, Tokenizer(model, []).flat_ids):
         with pytest.raises(InputError,
@@ -72,9 +73,8 @@ def test_codes_and_back(model, images):
 
 
 def test_counted_once(model, images):
-    assert model.budget() == Budget(32, 48,
-                                    16 * (3 + 2 * 3)) and model.budget('semantic') == model.budget(['pixel',
-                                                                                                    'joint']) == Budget(16, 16, 48.)
+    assert model.budget() == Budget(32, 48, 16 * (3 + 2 * 3))
+    assert model.budget('semantic') == model.budget(['pixel', 'joint']) == Budget(16, 16, 48.)
     assert build().budget() == Budget(32, 64, 4 * 16 * math.log2(8))
     tok = Tokenizer(model, [])
     assert tok.offsets == dict(joint=[0], other=[8, 16]) and tok.flat_size == 24 and tok.streams == ['joint', 'other']

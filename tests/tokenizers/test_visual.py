@@ -64,12 +64,12 @@ def test_reinjection_by_hand(images, encoder):
         untouched = trunk.trunk.blocks[3](h3)
         out = model(images)
     assert trunk.num_prefix_tokens == (5 if encoder is PREFIXED else 0) and replaced.shape == h3.shape
-    assert torch.equal(out.codes['semantic'], semantic.codes) and torch.equal(out.features['semantic'],
-                                                                              semantic.features)
+    assert torch.equal(out.codes['semantic'], semantic.codes)
+    assert torch.equal(out.features['semantic'], semantic.features)
     assert torch.allclose(out.features['same'], voc['same']([tapped[3]]).features, atol=1e-6)
     after = voc['after']([trunk.patches(h4)])
-    assert torch.equal(out.codes['after'], after.codes) and torch.allclose(out.features['after'], after.features,
-                                                                           atol=1e-5)
+    assert torch.equal(out.codes['after'], after.codes)
+    assert torch.allclose(out.features['after'], after.features, atol=1e-5)
     assert torch.allclose(out.pooled, trunk.pool(h4), atol=1e-5)
     assert not torch.allclose(trunk.pool(untouched), out.pooled, atol=1e-3)
 
@@ -183,8 +183,8 @@ def test_decoder_reads_all_by_default_and_one_by_name(images):
     assert build(decoder=dict(type='LightCNNDecoder', width=32)).reads == ['pixel', 'semantic']
     model = build(decoder=dict(type='LightCNNDecoder', reads='semantic', width=32))
     out = model(images)
-    assert model.reads == ['semantic'] and torch.allclose(model.decode({'semantic': out.codes['semantic']}),
-                                                          out.reconstructions, atol=1e-5)
+    assert model.reads == ['semantic']
+    assert torch.allclose(model.decode({'semantic': out.codes['semantic']}), out.reconstructions, atol=1e-5)
 
 
 @pytest.mark.parametrize('encoder', [PLAIN, PREFIXED])
@@ -199,8 +199,8 @@ def test_mean_pool_on_a_vocabulary(images, reads, encoder):
     if not reads:
         trunk, run = model.encoders['trunk'], Pass(model, images)
         tokens = trunk.patches(run.last('trunk'))
-    assert torch.allclose(model.head.fc(model.head.norm(tokens.mean(1))), pooled,
-                          atol=1e-5) and torch.allclose(out.pooled, pooled, atol=1e-5)
+    assert torch.allclose(model.head.fc(model.head.norm(tokens.mean(1))), pooled, atol=1e-5)
+    assert torch.allclose(out.pooled, pooled, atol=1e-5)
     assert torch.allclose(model.embed_image(images).norm(dim=1), torch.ones(2))
 
 
@@ -212,8 +212,9 @@ def test_text_tower(images):
     model = build(text=TEXT)
     ids = torch.tensor([[1, 2, 3, 0], [5, 0, 0, 0], [1, 0, 0, 0]])
     out = model(images, ids)
-    assert out.text_pooled.shape == (3,
-                                     32) and out.logit_scale is model.text.logit_scale and out.logit_bias is model.text.logit_bias
+    assert out.text_pooled.shape == (3, 32)
+    assert out.logit_scale is model.text.logit_scale
+    assert out.logit_bias is model.text.logit_bias
     assert torch.allclose(model.embed_text(ids), out.text_pooled / out.text_pooled.norm(dim=1, keepdim=True), atol=1e-6)
     alone = model(images)
     assert alone.text_pooled is None and alone.logit_scale is None
@@ -292,8 +293,9 @@ def test_images_need_not_be_square():
     model = build(image_size=(16, 24), decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32))
     images = torch.zeros(1, 3, 16, 24)
     out = model(images)
-    assert model.vocabularies['pixel'].layout == Grid(4, 6) and out.codes['pixel'].shape == (1, 24,
-                                                                                             2) and out.reconstructions.shape == images.shape
+    assert model.vocabularies['pixel'].layout == Grid(4, 6)
+    assert out.codes['pixel'].shape == (1, 24, 2)
+    assert out.reconstructions.shape == images.shape
 
 
 def test_commit_and_discard_reach_every_codebook(images):

@@ -113,8 +113,9 @@ def test_forward_encode_and_features_agree():
     taps = [torch.randn(3, 4, 4), torch.randn(3, 4, 4)]
     out = voc(taps)
     assert torch.equal(voc.encode(taps), out.codes) and torch.allclose(voc.features(out.codes), out.features, atol=1e-6)
-    assert out.quantized.shape == (3, 4, 2) and out.features.shape == (3, 4,
-                                                                       4) and torch.allclose(voc.post_projection(out.quantized), out.features)
+    assert out.quantized.shape == (3, 4, 2)
+    assert out.features.shape == (3, 4, 4)
+    assert torch.allclose(voc.post_projection(out.quantized), out.features)
     assert not voc.encode([t.requires_grad_(True) for t in taps]).requires_grad
 
 
