@@ -25,7 +25,7 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, float]:
         if id(vocabulary.quantizer) in seen:
             continue
         seen.add(id(vocabulary.quantizer))
-        count, sizes = vocabulary.grid[0] * vocabulary.grid[1], vocabulary.quantizer.codebook_sizes
+        count, sizes = vocabulary.layout.tokens, vocabulary.quantizer.codebook_sizes
         tokens += count * len(sizes)
         bits += count * sum(math.log2(size) for size in sizes)
     height, width = tokenizer.image_size

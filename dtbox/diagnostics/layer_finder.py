@@ -41,7 +41,7 @@ def chosen_layers(encoder, layers, remarks):
         raise InputError(f'there is no layer {wrong[0]}; the encoder has the layers 0 (its embedding) to {encoder.depth}.', '--layers')
     if layers:
         return sorted(set(layers))
-    sizes = {layer: encoder.grid(layer)[0] * encoder.grid(layer)[1] for layer in range(encoder.depth + 1)}
+    sizes = {layer: encoder.layout(layer).tokens for layer in range(encoder.depth + 1)}
     kept = [layer for layer, size in sizes.items() if size <= MOST_TOKENS]
     gone = [f'{layer} ({size:,} tokens)' for layer, size in sizes.items() if layer not in kept]
     if not kept:
@@ -161,14 +161,14 @@ def assemble(subject, scores, settings):
         semantic = None
     if semantic is not None and first.zeroshot is None:
         subject.remarks.append('no zero-shot classification: the data has no classes')
-    if len({np.prod(encoder.grid(layer)) for layer in scores}) > 1:
+    if len({encoder.layout(layer).tokens for layer in scores}) > 1:
         subject.remarks.append('the layers differ in their number of tokens: more tokens reconstruct more easily')
     pair = propose(pixel, semantic)
     if pair.remark:
         subject.remarks.append(pair.remark)
     rows = []
     for layer, one in scores.items():
-        row = dict(layer=layer, tokens=int(np.prod(encoder.grid(layer))), width=encoder.width(layer), **one.row())
+        row = dict(layer=layer, tokens=encoder.layout(layer).tokens, width=encoder.width(layer), **one.row())
         row.update(psnr_loss=pixel[layer].loss, psnr_loss_ci95=pixel[layer].half, good_for_pixels=pixel[layer].good)
         if semantic is not None:
             row.update(r1=semantic[layer].score, r1_loss=semantic[layer].loss, r1_loss_ci95=semantic[layer].half,

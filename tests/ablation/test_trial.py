@@ -15,6 +15,7 @@ from dtbox.ablation.facts import tokenizer_facts
 from dtbox.ablation.identity import code_hash, config_hash, plugin_hash
 from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
+from dtbox.layout import Grid
 
 
 @pytest.fixture
@@ -94,8 +95,9 @@ def test_a_trial_runs_once_at_a_time(begin):
 
 def test_a_shared_quantizer_counts_once():
     shared, own = SimpleNamespace(codebook_sizes=[64, 64]), SimpleNamespace(codebook_sizes=[16])
-    vocabularies = dict(a=SimpleNamespace(grid=(4, 2), quantizer=shared), b=SimpleNamespace(grid=(4, 2), quantizer=shared),
-                        c=SimpleNamespace(grid=(2, 2), quantizer=own))
+    vocabularies = dict(a=SimpleNamespace(layout=Grid(4, 2), quantizer=shared),
+                        b=SimpleNamespace(layout=Grid(4, 2), quantizer=shared),
+                        c=SimpleNamespace(layout=Grid(2, 2), quantizer=own))
     tokenizer = SimpleNamespace(vocabularies=vocabularies, image_size=(16, 8), parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
     assert tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0, bits_per_pixel=112 / 128)
 

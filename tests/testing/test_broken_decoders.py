@@ -58,8 +58,8 @@ class Clamps(LightCNNDecoder):
 
 @breaks('recompute')
 class RecomputesOtherwise(LightCNNDecoder):
-    def __init__(self, in_dim, grid, image_size, width=32, blocks=1, checkpointing=False):
-        super().__init__(in_dim, grid, image_size, width, blocks, checkpointing=checkpointing)
+    def __init__(self, in_dim, layout, image_size, width=32, blocks=1, recompute=False):
+        super().__init__(in_dim, layout, image_size, width, blocks, recompute=recompute)
 
     def forward(self, features):
         return super().forward(features) + float(self.recompute)
@@ -96,10 +96,10 @@ class OverflowsInHalf(LightCNNDecoder):
 @breaks('refuses_wrong_features')
 class TakesAnyFeatures(LightCNNDecoder):
     def to_map(self, features):
-        wanted = self.grid[0] * self.grid[1] * self.in_dim
+        wanted = self.layout.tokens * self.in_dim
         flat = features.reshape(-1)
         flat = torch.cat([flat, flat.new_zeros(-len(flat) % wanted)])
-        return flat.view(-1, self.in_dim, *self.grid)
+        return flat.view(-1, self.in_dim, *self.layout.map_shape)
 
 
 @breaks('refuses_wrong_sizes')
