@@ -9,6 +9,7 @@ from dtbox.diagnostics.layer_probes import Probes, Standardise, contrastive, lat
 from dtbox.diagnostics.layer_scores import LayerScores
 from dtbox.diagnostics.output_folder import result_folder
 from dtbox.errors import InputError
+from dtbox.layout import Grid
 from dtbox.evaluation import EvalContext, Retrieval, ZeroShot
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -140,8 +141,8 @@ def test_large_layers_are_left_out_and_said(monkeypatch):
     class Pyramid:
         depth = 2
 
-        def grid(self, layer):
-            return ((64, 64), (32, 32), (16, 16))[layer]
+        def layout(self, layer):
+            return (Grid(64, 64), Grid(32, 32), Grid(16, 16))[layer]
     remarks = []
     assert layers.chosen_layers(Pyramid(), None, remarks) == [1, 2]
     assert remarks == ['left out for their size: 0 (4,096 tokens); name them with --layers']
