@@ -9,8 +9,8 @@ from dtbox.diagnostics.layer_probes import Probes, Standardise, contrastive, lat
 from dtbox.diagnostics.layer_scores import LayerScores
 from dtbox.diagnostics.output_folder import result_folder
 from dtbox.errors import InputError
-from dtbox.layout import Grid
 from dtbox.evaluation import EvalContext, Retrieval, ZeroShot
+from dtbox.layout import Grid
 from dtbox.structures import Batch, TokenizerOutput
 
 # ---- the rule -----------------------------------------------------------------------------------------------------
