@@ -11,6 +11,8 @@ from typing import NamedTuple
 FIRST = '0.2.0'
 """Version of the entries that name none."""
 
+BENCHMARKS = 'Benchmarks are scripts in tools/benchmarks/.'
+
 MODULES = {
     'dtbox.config_text': 'dtbox.config.text',
     'dtbox.plugins': 'dtbox.extend',
@@ -80,13 +82,20 @@ MODULES = {
     'dtbox.training.agreement': 'dtbox.distributed',
     'dtbox.evaluation.ranks': 'dtbox.distributed',
     'dtbox.quantizers.codebooks.sum_over_ranks': 'dtbox.distributed.sum_in_place',
+    'dtbox.diagnostics.data_benchmark': BENCHMARKS,
+    'dtbox.diagnostics.evaluation_benchmark': BENCHMARKS,
+    'dtbox.diagnostics.inference_benchmark': BENCHMARKS,
+    'dtbox.diagnostics.quantizer_benchmark': BENCHMARKS,
+    'dtbox.diagnostics.step_benchmark': BENCHMARKS,
+    'dtbox.training.benchmark': BENCHMARKS,
     'dtbox.cli.main_guard': 'dtbox.cli.guard.main_guard',
     'dtbox.cli.read_config': 'dtbox.cli.options.read_config',
     'dtbox.cli.add_config_options': 'dtbox.cli.options.add_config_options',
     'dtbox.cli.add_plugin_option': 'dtbox.cli.options.add_plugin_option',
     'dtbox.cli.add_tiny_option': 'dtbox.cli.options.add_tiny_option',
 }
-"""Old dotted module, or function of one, -> new one. Modules below a package that moved follow it."""
+"""Old dotted module, or function of one -> new one, or a sentence where there is none. Modules below a package that moved
+follow it."""
 
 NAMES = {
     'models': {'TokenizerTraining': 'TokenizerTask'},

@@ -99,24 +99,6 @@ def test_an_interrupted_command_says_how_it_goes_on(write_grid, tmp_path, instan
     assert f"To resume the grid: dtbox ablate {path} --work-dir {folder} --workers 1 --only '*wide*' --resume\n" in capsys.readouterr().err
 
 
-def test_benchmark_of_workers(write_grid, instant, capsys):
-    from tools.benchmark_grid import main as benchmark
-
-    def code(*argv):
-        with pytest.raises(SystemExit) as stopped:
-            benchmark([write_grid(), *argv])
-        return stopped.value.code, capsys.readouterr().err
-    engine = instant(workers=2)
-    benchmark([write_grid(), '--cores', '2', '--only', '*seed0', '--rounds', '2'])
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(':')[0] for line in lines if 'worker(s)' in line] == ['2 worker(s) x 1 thread(s)', '1 worker(s) x 2 thread(s)'] * 2
-    assert lines[-1].startswith('2 workers of one thread are ') and len(engine.started) == 16
-    assert code('--cores', '1') == (2, 'error: --cores: 1 leaves nothing to share; give 2 or more.\n')
-    assert code('--rounds', '0') == (2, 'error: --rounds: 0 rounds; expected at least 1.\n')
-    status, said = code('--cores', '2', '--only', '1__wide__seed0')
-    assert status == 2 and '1 trials of' in said and 'at least two' in said
-
-
 def test_scores_that_are_not_there_are_said_to_be(write_grid):
     grid = read_grid(write_grid(("metrics = ['heldout/psnr']", "metrics = ['heldout/pnsr', 'heldout/ssim']")))
     rows = [{'trial': 'a', 'status': 'done', 'heldout/psnr': 1.0, 'heldout/ssim': 1.0},

@@ -7,7 +7,6 @@ import pytest
 
 from dtbox.cli import print_config, test, train
 from dtbox.config import load_config, resolve
-from tools import benchmark_training
 
 WRONG = {
     'missing config': (train, ['gone.py'], r'the config gone\.py does not exist'),
@@ -28,7 +27,6 @@ WRONG = {
     'missing data': (train, ['CONFIG', '--cfg-options', 'data_root=/gone'], r'data_root /gone does not exist'),
     'results into a folder': (test, ['RUN', '--out', '.'], r'cannot write results to \.: it is a folder'),
     'missing plugin': (test, ['RUN', '--plugin', 'gone.py'], r'the plugin gone\.py does not exist'),
-    'too few iterations': (benchmark_training, ['CONFIG', '--iters', '3', '--block', '10'], r'3 iterations do not fill one block of 10'),
 }
 
 
@@ -56,11 +54,3 @@ def test_printed_config_loads_again(tiny_config, tmp_path, capsys):
         (tmp_path / 'printed.py').write_text(text)
         again, expected = (resolve(load_config(*args)) for args in ((tmp_path / 'printed.py',), (tiny_config, {'image_size': 64})))
         assert again._cfg_dict.to_dict() == expected._cfg_dict.to_dict()
-
-
-def test_benchmark_prints_the_ratio(tiny_config, capsys):
-    benchmark_training.main([str(tiny_config), '--iters', '5', '--block', '2'])
-    shown = capsys.readouterr().out
-    milliseconds = r' +\d+\.\d\d ms an iteration\n'
-    assert re.search(rf'Runner with hooks{milliseconds}bare loop{milliseconds}ratio +\d\.\d{{3}} \+- \d\.\d{{3}}\n', shown)
-    assert 'means of 2 blocks of 2 iterations each, in turn; the discriminator took part in 4 of 4' in shown

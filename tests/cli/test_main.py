@@ -1,5 +1,6 @@
 """The command itself: list of verbs, help, version, unknown verbs, and how quickly it starts."""
 import os
+import re
 import subprocess
 import sys
 
@@ -90,3 +91,16 @@ def test_every_tool_is_three_lines_over_its_verb():
             lines = [line for line in f.read().splitlines() if line and not line.startswith('"""')]
         assert lines == [f'from dtbox.cli.{name.replace("-", "_")} import VERB', 'main = VERB.main', "if __name__ == '__main__':",
                          '    main()']
+
+
+def test_readme_of_the_tools():
+    """Its table has every verb in the order of the list, with an example that the verb's parser takes; every benchmark is in its table."""
+    with open(os.path.join(TOOLS, 'README.md'), encoding='utf-8') as f:
+        text = f.read()
+    rows = re.findall(r'^\| `([a-z-]+)` \|.*\| `(dtbox [^`]*)` \|$', text, re.M)
+    assert [name for name, _ in rows] == list(VERBS)
+    for name, example in rows:
+        words = example.split()
+        assert words[:2] == ['dtbox', name] and load_verb(name).parse(words[2:])
+    benchmarks = {file for file in os.listdir(os.path.join(TOOLS, 'benchmarks')) if file.endswith('.py')}
+    assert set(re.findall(r'(?:benchmarks/|`)(\w+\.py)', text)) == benchmarks

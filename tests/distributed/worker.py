@@ -85,9 +85,9 @@ def metrics(rank, world):
 
 def protocol_metrics(rank, world):
     """Evaluate 11 frames of two clips by the metrics of protocols: captions, classes, masks; rank 0 has three of them. Returns the results."""
-    from dtbox.diagnostics import evaluation_benchmark  # noqa: F401  registers a FID without Inception
     from dtbox.evaluation import Bank, EvalContext
     from dtbox.structures import Regions
+    from tools.benchmarks import evaluation  # noqa: F401  registers a FID without Inception
     g = torch.Generator().manual_seed(0)
     images, pooled = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1, torch.randn(11, 5, generator=g)
     masks = torch.rand(11, 2, 12, 12, generator=g) > 0.5

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from dtbox.config import load_config, resolve
-from dtbox.diagnostics.inference_benchmark import make_run, measure_use
-from tools.benchmark_inference import main, show_loading
+from tools.benchmarks.inference import main, make_run, measure_use, show_loading
 
 
 @pytest.fixture

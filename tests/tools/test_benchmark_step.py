@@ -2,18 +2,17 @@
 import pytest
 import torch
 
-from dtbox.diagnostics.step_benchmark import Baseline, recipe
 from dtbox.registry import MODELS
 from dtbox.structures import Batch
 from dtbox.training.optim import build_optim_wrappers
-from tools.benchmark_step import main, show
+from tools.benchmarks.step import Baseline, build_recipe, main, show
 
 SMALL = dict(net='squeeze', size=64, codes=64, vision=dict(hidden_size=64, intermediate_size=96, num_attention_heads=2, image_size=64))
 
 
 def one_step(stage, direct, lpips):
     torch.manual_seed(0)
-    model_cfg, optim_cfg = recipe(stage, lpips, **SMALL)
+    model_cfg, optim_cfg = build_recipe(stage, lpips, **SMALL)
     model_cfg['tokenizer']['decoder'].update(channels=32, latent_channels=32, blocks=1, attention_resolutions=(4,))
     model = MODELS.build(model_cfg)
     for side in optim_cfg.values():  # a step in the direction of the gradient, not of its sign

@@ -1,16 +1,24 @@
 """What MMEngine's wrapping costs: the Runner's loop against a bare PyTorch loop of the same model and data.
 
-Both train a model of their own, made by the same parts from the same seed, on data loaded in the same way. Blocks of iterations take
-turns, so that a machine that slows down slows down both.
+    python tools/benchmarks/training.py CONFIG [--iters N]
+
+Both train a model of their own, built from the same parts with the same seed, on data loaded in the same way. Blocks of
+iterations take turns, so that a machine that slows down slows down both.
 """
+from __future__ import annotations
+
+import argparse
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import List
+from typing import Callable
 
 import torch
+from mmengine.config import Config
 
+from dtbox.cli.guard import main_guard
+from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.config import resolve
 from dtbox.errors import InputError
 from dtbox.hooks.log import quiet_console
@@ -28,7 +36,7 @@ class BareLoop:
         device: torch device.
     """
 
-    def __init__(self, cfg, device):
+    def __init__(self, cfg: Config, device: torch.device) -> None:
         parts = build_parts(cfg, int(cfg.get('seed', 0)))
         self.model, self.device = parts['model'].to(device), device
         self.model.init_weights()
@@ -39,7 +47,7 @@ class BareLoop:
             raise InputError('the benchmark compares whole steps; leave accumulative_counts at 1.', 'optim_wrapper')
         self.batches, self.iteration = iter(parts['train']), 0
 
-    def step(self):
+    def step(self) -> None:
         """Run one iteration."""
         model, adversarial = self.model, self.model.adversarial
         batch = model.prepare(next(self.batches))
@@ -56,12 +64,12 @@ class BareLoop:
         if active:
             with model.autocast():
                 both = torch.cat([outputs.reconstructions.detach(), batch.images])
-                fake, real = model.discriminator(both).chunk(2)
-                total = adversarial.discriminator_terms(real, fake, self.iteration)[0]
+                on_reconstructions, on_images = model.discriminator(both).chunk(2)
+                total = adversarial.discriminator_terms(on_images, on_reconstructions, self.iteration)[0]
             self._update('discriminator', total)
         self.iteration += 1
 
-    def _update(self, name, total):
+    def _update(self, name: str, total: torch.Tensor) -> None:
         optimizer = self.optimizers[name]
         total.backward()
         if self.clips[name]:
@@ -71,7 +79,8 @@ class BareLoop:
 
 
 class AlternatingLoop(TrainLoop):
-    """Runs blocks of the Runner's iterations, hooks included, and of a bare loop's in turn; a first block of each warms up.
+    """Runs blocks of the Runner's iterations, hooks included, and of a bare loop's in turn; a first block of each warms
+    up.
 
     Args:
         runner, dataloader: as MMEngine gives them.
@@ -83,12 +92,12 @@ class AlternatingLoop(TrainLoop):
         times: seconds of each block, by 'dtbox' and 'bare'.
     """
 
-    def __init__(self, runner, dataloader, bare, blocks, size):
-        super().__init__(runner, dataloader, max_iters=(blocks + 1) * size + 1)  # hooks do their last things in the last iteration
+    def __init__(self, runner: Runner, dataloader: object, bare: BareLoop, blocks: int, size: int) -> None:
+        super().__init__(runner, dataloader, max_iters=(blocks + 1) * size + 1)  # in the last iteration hooks do more
         self.bare, self.blocks, self.size = bare, blocks, size
         self.times = dict(dtbox=[], bare=[])
 
-    def run(self):
+    def run(self) -> torch.nn.Module:
         """Take turns."""
         runner = self.runner
         runner.call_hook('before_train')
@@ -98,13 +107,13 @@ class AlternatingLoop(TrainLoop):
         runner.call_hook('before_train_epoch')
         sides = dict(dtbox=lambda: self.run_iter(next(batches)), bare=self.bare.step)
         for block in range(-1, self.blocks):
-            for name in sorted(sides, reverse=block % 2 == 0):  # who comes first changes, too
-                seconds = self._timed(sides[name])
+            for name in sorted(sides, reverse=block % 2 == 0):  # the order alternates, too
+                seconds = self._time(sides[name])
                 if block >= 0:
                     self.times[name].append(seconds)
         return runner.model
 
-    def _timed(self, step):
+    def _time(self, step: Callable) -> float:
         _wait(self.bare.device)
         start = time.perf_counter()
         for _ in range(self.size):
@@ -115,30 +124,30 @@ class AlternatingLoop(TrainLoop):
 
 @dataclass(frozen=True)
 class Costs:
-    """What the benchmark found.
+    """Results of the benchmark.
 
     Attributes:
         dtbox, bare: milliseconds an iteration, one number for each block.
         size: iterations of a block.
         adversarial: iterations of the timed ones of each side in which the discriminator took part.
     """
-    dtbox: List[float]
-    bare: List[float]
+    dtbox: list[float]
+    bare: list[float]
     size: int
     adversarial: int
 
     @property
-    def ratio(self):
+    def ratio(self) -> float:
         """All time with the Runner over all time without: work that hooks do now and then counts in full."""
         return sum(self.dtbox) / sum(self.bare)
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Standard error of the ratio, from the spread of neighbouring pairs; NaN for a single pair."""
         ratios = [a / b for a, b in zip(self.dtbox, self.bare)]
         return statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float('nan')
 
-    def __str__(self):
+    def __str__(self) -> str:
         count = len(self.bare)
         return (f'Runner with hooks  {statistics.mean(self.dtbox):8.2f} ms an iteration\n'
                 f'bare loop          {statistics.mean(self.bare):8.2f} ms an iteration\n'
@@ -147,7 +156,7 @@ class Costs:
                 f'{self.adversarial} of {count * self.size}')
 
 
-def measure(cfg, iterations, size=1):
+def measure(cfg: Config, iterations: int, size: int = 1) -> Costs:
     """Time the Runner's loop against a bare one.
 
     Args:
@@ -169,7 +178,7 @@ def measure(cfg, iterations, size=1):
     return Costs(per['dtbox'], per['bare'], size, active)
 
 
-def alternate(cfg, blocks, size, folder):
+def alternate(cfg: Config, blocks: int, size: int, folder: str) -> AlternatingLoop:
     """Run both loops in turn, the Runner's in a run folder `folder`; returns the AlternatingLoop."""
     runner = Runner.from_config(cfg, work_dir=folder)
     bare = BareLoop(resolve(cfg), runner.task.device)
@@ -178,6 +187,27 @@ def alternate(cfg, blocks, size, folder):
     return loop
 
 
-def _wait(device):
+def _wait(device: torch.device) -> None:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description='Print what the Runner and its hooks cost over a bare loop. Use an idle machine; set '
+                    'model.adversarial.start=0 to time steps with a discriminator.')
+    parser.add_argument('config', metavar='CONFIG', help='config file or its name, or a run folder')
+    parser.add_argument('--iters', type=int, default=100, metavar='N', help='timed iterations of each loop (default: '
+                                                                            '100)')
+    parser.add_argument('--block', type=int, default=1, metavar='N',
+                        help='iterations that one loop runs before the other has its turn (default: 1)')
+    add_tiny_option(parser)
+    add_config_options(parser)
+    args = parser.parse_args(argv)
+    print(measure(read_config(args), args.iters, args.block))
+
+
+if __name__ == '__main__':
+    main()
