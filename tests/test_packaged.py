@@ -56,12 +56,15 @@ def test_site_packages_without_folders(wheel):
 
 
 def test_paths_that_are_not_there():
-    assert packaged_path('configs/gone.py') is None and packaged_path('dtbox/cli') is None and packaged_path('configs') is None
+    assert packaged_path('configs/gone.py') is None
+    assert packaged_path('dtbox/cli') is None
+    assert packaged_path('configs') is None
 
 
 def test_no_other_module_climbs_to_the_repository():
     """Only `dtbox/packaged.py` knows where the folders are."""
     files = [*Path(IMPORT_ROOT, 'dtbox').rglob('*.py'), *Path(IMPORT_ROOT, 'tools').rglob('*.py')]
-    bad = [f'{path}:{number}' for path in files for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1)
+    bad = [f'{path}:{number}' for path in files for number,
+           line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1)
            if CLIMBS.search(line) and path.name != 'packaged.py']
     assert len(files) > 200 and not bad, bad

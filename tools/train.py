@@ -1,4 +1,4 @@
-"""The same as `dtbox train`: python tools/train.py CONFIG [--data CONFIG] [--work-dir DIR] [--resume] [--cfg-options KEY=VALUE ...]"""
+"""The same as `dtbox train`: python tools/train.py CONFIG [--work-dir DIR] [--resume] [--cfg-options KEY=VALUE ...]"""
 from dtbox.cli.train import VERB
 
 main = VERB.main

@@ -33,7 +33,8 @@ def load_protocols(names: list[str], options: dict) -> tuple[list[Protocol], dic
     Raises:
         InputError: an unknown name, or an option that is meant for protocols and fits none of them.
     """
-    paths, taken, protocols = [find_protocol(name) for name in names], set(), []
+    paths = [find_protocol(name) for name in names]
+    taken, protocols = set(), []
     for path in paths:
         own = {key: value for key, value in options.items()
                if _names_variable(path, key) and (len(paths) == 1 or _takes(path, key, value))}

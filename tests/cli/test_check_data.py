@@ -33,7 +33,9 @@ def checked(tmp_path, data, *options, words=(), code=None):
 def test_what_is_there(tmp_path, capsys):
     found, out = checked(tmp_path, 'imagenet', f'data_root={imagenet(tmp_path / "data")}')
     for part in ('train', 'heldout'):
-        assert found[part]['samples'] == found[part]['read'] == 12 and found[part]['sizes']['median'] == [40, 30] and found[part]['broken'] == []
+        assert found[part]['samples'] == found[part]['read'] == 12
+        assert found[part]['sizes']['median'] == [40, 30]
+        assert found[part]['broken'] == []
         assert found[part]['classes'] == dict(names=1000, seen=4, fewest=3, most=3, without=0)
         assert Image.open(os.path.join(out, f'{part}.png')).width > 1000
     said = capsys.readouterr().out
@@ -46,13 +48,18 @@ def test_what_is_broken_is_named(tmp_path, capsys):
     path = root / 'val' / WNIDS[1] / f'{WNIDS[1]}_0.JPEG'
     path.write_bytes(path.read_bytes()[:100])
     found, _ = checked(tmp_path, 'imagenet', f'data_root={root}', code=1)
-    assert found['train']['broken'] == [] and len(found['heldout']['broken']) == 1 and f'{WNIDS[1]}_0.JPEG' in found['heldout']['broken'][0]
+    assert found['train']['broken'] == []
+    assert len(found['heldout']['broken']) == 1
+    assert f'{WNIDS[1]}_0.JPEG' in found['heldout']['broken'][0]
     assert 'broken: 1' in capsys.readouterr().out
 
 
 def test_some_of_many_and_parts_that_are_not_given(tmp_path, capsys):
     found, _ = checked(tmp_path, 'cc12m', f'shards={write_set(tmp_path / "s", [30, 30])}', words=('--limit', '10'))
-    assert found['train']['samples'] == 60 and found['train']['read'] == 10 and found['train']['captions']['mean'] == 1 and 'heldout' not in found
+    assert found['train']['samples'] == 60
+    assert found['train']['read'] == 10
+    assert found['train']['captions']['mean'] == 1
+    assert 'heldout' not in found
     assert 'heldout: not given (urls is None)' in capsys.readouterr().out
 
 
@@ -63,7 +70,8 @@ def test_masks_and_workers(tmp_path):
 
 
 @pytest.mark.parametrize('data, options, words, says', [
-    ('imagenet', ['resize=squash'], (), 'has no data to check.*data_root=PATH'), ('imagenet', ['data_root=no/such'], (), 'does not exist'),
+    ('imagenet', ['resize=squash'], (), 'has no data to check.*data_root=PATH'),
+    ('imagenet', ['data_root=no/such'], (), 'does not exist'),
     ('imagenet', ['data_root=.'], ('--limit', '0'), '--limit: 0 is too small')])
 def test_what_cannot_be_checked(tmp_path, capsys, data, options, words, says):
     import re

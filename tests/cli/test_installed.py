@@ -1,4 +1,4 @@
-"""A wheel in a fresh environment and an empty folder, far from any clone: the command works, configs and plugins are there."""
+"""A wheel in a fresh environment, in an empty folder far from any clone: command, configs and plugins work."""
 import os
 import shutil
 import subprocess
@@ -16,7 +16,8 @@ SOURCES = ('setup.py', 'README.md', 'LICENSE', 'MANIFEST.in', 'dtbox', 'configs'
 
 def run(*command, cwd, **env):
     """Run a command; returns its output and fails with it."""
-    clean = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME') and not k.startswith('PYTEST')}
+    clean = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME')
+             and not k.startswith('PYTEST')}
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=cwd, timeout=500,
                           env={**clean, 'OMP_NUM_THREADS': '1', **env})
     assert done.returncode == 0, f'{command}\n{done.stdout}\n{done.stderr}'
@@ -27,7 +28,8 @@ def run(*command, cwd, **env):
 def dtbox(tmp_path_factory):
     """Function that runs the installed `dtbox WORDS` in an empty folder; its attribute `folder` is that folder."""
     place = tmp_path_factory.mktemp('installed')
-    source, venv, folder = place / 'source', place / 'venv', place / 'empty'
+    source, venv = place / 'source', place / 'venv'
+    folder = place / 'empty'
     source.mkdir(), folder.mkdir()
     for name in SOURCES:
         path = Path(IMPORT_ROOT) / name
@@ -36,14 +38,18 @@ def dtbox(tmp_path_factory):
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '-q']
     run(*pip, 'wheel', source, '--no-deps', '--no-build-isolation', '-w', place, cwd=place)
     run(sys.executable, '-m', 'venv', '--without-pip', venv, cwd=place)
-    site = Path(run(venv / 'bin' / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=place).strip())
-    run(*pip, '--python', venv / 'bin' / 'python', 'install', '--no-deps', '--no-index', next(place.glob('*.whl')), cwd=place)
-    others = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), os.path.dirname(os.path.dirname(pytest.__file__))}
+    site = Path(run(venv / 'bin' / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))',
+                    cwd=place).strip())
+    run(*pip, '--python', venv / 'bin' / 'python', 'install', '--no-deps', '--no-index', next(place.glob('*.whl')),
+        cwd=place)
+    others = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib'),
+              os.path.dirname(os.path.dirname(pytest.__file__))}
     (site / 'others.pth').write_text('\n'.join(sorted(others)) + '\n')
 
     def call(*words):
         return run(venv / 'bin' / 'dtbox', *words, cwd=folder)
-    call.folder, call.python, call.package = folder, venv / 'bin' / 'python', site / 'dtbox'
+    call.folder, call.package = folder, site / 'dtbox'
+    call.python = venv / 'bin' / 'python'
     return call
 
 

@@ -79,8 +79,11 @@ def test_start_from_another_folder(command, tmp_path):
     """`python -m dtbox` and a file of tools/, started in an empty folder: help, and a sentence for a missing config."""
     env = dict(os.environ, PYTHONPATH=os.path.dirname(TOOLS))
     words = [] if command[0].endswith('.py') else ['train']
-    done = subprocess.run([sys.executable, *command, *words, 'gone'], capture_output=True, text=True, cwd=tmp_path, env=env)
-    assert done.returncode == 2 and done.stderr.startswith('error: the config gone does not exist.') and not os.listdir(tmp_path)
+    done = subprocess.run([sys.executable, *command, *words, 'gone'], capture_output=True, text=True, cwd=tmp_path,
+                          env=env)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: the config gone does not exist.')
+    assert not os.listdir(tmp_path)
 
 
 def test_every_tool_is_three_lines_over_its_verb():
@@ -89,12 +92,13 @@ def test_every_tool_is_three_lines_over_its_verb():
         file = 'convert_checkpoint' if name == 'convert' else name.replace('-', '_')
         with open(os.path.join(TOOLS, f'{file}.py'), encoding='utf-8') as f:
             lines = [line for line in f.read().splitlines() if line and not line.startswith('"""')]
-        assert lines == [f'from dtbox.cli.{name.replace("-", "_")} import VERB', 'main = VERB.main', "if __name__ == '__main__':",
+        assert lines == [f'from dtbox.cli.{name.replace("-", "_")} import VERB', 'main = VERB.main',
+                         "if __name__ == '__main__':",
                          '    main()']
 
 
 def test_readme_of_the_tools():
-    """Its table has every verb in the order of the list, with an example that the verb's parser takes; every benchmark is in its table."""
+    """The tables have every verb, with an example that the verb's parser takes, and every benchmark."""
     with open(os.path.join(TOOLS, 'README.md'), encoding='utf-8') as f:
         text = f.read()
     rows = re.findall(r'^\| `([a-z-]+)` \|.*\| `(dtbox [^`]*)` \|$', text, re.M)

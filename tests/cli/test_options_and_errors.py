@@ -19,13 +19,15 @@ def parse(*words):
 
 def test_options_reach_the_config(tmp_path):
     (tmp_path / 'c.py').write_text("a = dict(b=1, c=[1])\nd = 'x'\n")
-    cfg = read_config(parse(str(tmp_path / 'c.py'), '--cfg-options', 'a.b=2.5', 'a.c=[3,4]', 'd=None', '--cfg-options', 'a.c=(1,)'))
+    cfg = read_config(parse(str(tmp_path / 'c.py'), '--cfg-options', 'a.b=2.5', 'a.c=[3,4]', 'd=None', '--cfg-options',
+                            'a.c=(1,)'))
     assert cfg.a.b == 2.5 and cfg.a.c == (1,) and cfg.d is None
     assert read_config(parse(str(tmp_path / 'c.py'))).a.b == 1  # nothing is left of earlier options
 
 
 @pytest.mark.parametrize('text, value', [
-    ('1', 1), ('1e-3', 1e-3), ('-2', -2), ('true', True), ('False', False), ('null', None), ("'1'", '1'), ('plain words', 'plain words'), ('', ''),
+    ('1', 1), ('1e-3', 1e-3), ('-2', -2), ('true', True), ('False', False), ('null', None), ("'1'", '1'),
+    ('plain words', 'plain words'), ('', ''),
     ('a=b', 'a=b'), ('x,y', ['x', 'y']), ('1,2', [1, 2]), ('(1,2)', (1, 2)), ('[1,[2,x]]', None),
     ("dict(type='X', n=[1, 2], m=dict(k=(1,)))", dict(type='X', n=[1, 2], m=dict(k=(1,)))),
     ('{6: 1.0, 4: 0.6}', {6: 1.0, 4: 0.6}), ('${size}', '${size}'), ('dict(a', None)])
@@ -51,8 +53,10 @@ def test_options_that_are_none(pair):
 
 
 @pytest.mark.parametrize('error, code, line', [
-    (InputError('too big.', 'model.size'), 2, 'error: model.size: too big.\n'), (Diverged('`l2` is nan.'), 1, 'stopped: `l2` is nan.\n'),
-    (OSError(errno.ENOSPC, 'No space left on device', 'a/b.pth'), 2, 'error: no space is left on the disk for a/b.pth. Make room and run the '
+    (InputError('too big.', 'model.size'), 2, 'error: model.size: too big.\n'),
+    (Diverged('`l2` is nan.'), 1, 'stopped: `l2` is nan.\n'),
+    (OSError(errno.ENOSPC, 'No space left on device', 'a/b.pth'), 2,
+     'error: no space is left on the disk for a/b.pth. Make room and run the '
      'command again (a run or grid resumes with --resume).\n'),
     (KeyboardInterrupt(), 130, 'interrupted.\n')])
 def test_errors_are_one_sentence(error, code, line, capsys):

@@ -21,14 +21,21 @@ def towers(cifar_shards, tmp_path_factory):
 
 
 def test_pack(towers, tmp_path):
-    VERB.main([str(towers), 'small', '--zoo', str(tmp_path), '--command', 'python tools/train.py X', '--config', 'X', '--note', 'One minute.',
+    VERB.main([str(towers), 'small', '--zoo', str(tmp_path), '--command', 'python tools/train.py X', '--config', 'X',
+               '--note', 'One minute.',
           '--data', 'CIFAR-10.', '--limits', 'Ten classes only.'])
-    packed, trained = load_file(tmp_path / 'small' / 'model.safetensors'), checkpoint.load(towers / 'checkpoint.pth')['state_dict']
-    assert packed['text.words.weight'].dtype == torch.float16 and 'encoders.trunk.trunk.blocks.7.mlp.fc2.weight' in packed
+    packed = load_file(tmp_path / 'small' / 'model.safetensors')
+    trained = checkpoint.load(towers / 'checkpoint.pth')['state_dict']
+    assert packed['text.words.weight'].dtype == torch.float16
+    assert 'encoders.trunk.trunk.blocks.7.mlp.fc2.weight' in packed
     assert all(torch.equal(value, trained[f'tokenizer.{key}'].half()) for key, value in packed.items())
-    assert json.loads((tmp_path / 'small' / 'tokenizer.json').read_text()) == json.loads((towers / 'tokenizer.json').read_text())
+    words = [json.loads((folder / 'tokenizer.json').read_text()) for folder in (tmp_path / 'small', towers)]
+    assert words[0] == words[1]
     scores = json.loads((tmp_path / 'small' / 'scores.json').read_text())
     assert scores['counts']['test'] == 10 and 0 <= scores['test']['zeroshot_top1/tokens'] <= 1
     card = (tmp_path / 'small' / 'README.md').read_text()
-    assert 'dtbox://small' in card and '`python tools/train.py X`' in card and '\n  One minute.\n' in card and 'Data: CIFAR-10.\n' in card
+    assert 'dtbox://small' in card
+    assert '`python tools/train.py X`' in card
+    assert '\n  One minute.\n' in card
+    assert 'Data: CIFAR-10.\n' in card
     assert 'Ten classes only.' in card and 'zero-shot top-1' in card and 'emoji' not in card

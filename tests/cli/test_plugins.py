@@ -58,7 +58,8 @@ def test_list_names_every_part_in_the_width_of_the_terminal(capsys, monkeypatch,
         columns = [re.split(r' {2,}', line) for line in lines if not line.startswith(' ')]
         assert columns[0][:4] == ['name', 'room', 'from', 'paper']
         found = {(c[0], c[1]) for c in columns[1:]}
-        assert found == {(n, room) for room, registry in ALL.items() for n in registry.module_dict} | {('Elsewhere', 'mmengine vis_backend')}
+        assert found == {(n, room) for room, registry in ALL.items()
+                         for n in registry.module_dict} | {('Elsewhere', 'mmengine vis_backend')}
         assert ['Signs', 'quantizers', 'mine.py', '0000.11111'] in [c[:4] for c in columns]
         assert ['FSQ', 'quantizers', 'dtbox', '2309.15505'] in [c[:4] for c in columns]
         starts = {line.index('dtbox') for line in lines if re.match(r'\w+ +quantizers +dtbox', line)}
@@ -68,7 +69,8 @@ def test_list_names_every_part_in_the_width_of_the_terminal(capsys, monkeypatch,
 
 def test_list_of_one_room_and_of_the_plugins_of_a_config(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv('COLUMNS', '140')
-    write(tmp_path / 'mine' / 'mine.py', HEAD.format(name='Mine').replace('    """A head from outside."""', '    size = 1'))
+    write(tmp_path / 'mine' / 'mine.py', HEAD.format(name='Mine').replace('    """A head from outside."""',
+                                                                          '    size = 1'))
     config = write(tmp_path / 'c.py', 'plugins = ["mine"]\n')
     write(tmp_path / 'shop.py', HEAD.format(name='Bought'))
     install(tmp_path, 'head-shop', {'heads': 'shop'})
@@ -84,8 +86,10 @@ def test_list_of_one_room_and_of_the_plugins_of_a_config(capsys, monkeypatch, tm
 
 @pytest.mark.parametrize('text, first, ids', [
     ('One bit. And more.', 'One bit.', ()), ('No end', 'No end', ()), (None, '', ()),
-    ('Over\n    two lines (FSQ, arXiv 2309.15505), e.g. this. Next.', 'Over two lines (FSQ, arXiv 2309.15505), e.g. this.', ('2309.15505',)),
-    ('First.\n\nSee https://arxiv.org/abs/1711.00937, arXiv:2203.01941 and arXiv\n2203.01941; 1234.5678 is none.', 'First.',
+    ('Over\n    two lines (FSQ, arXiv 2309.15505), e.g. this. Next.',
+     'Over two lines (FSQ, arXiv 2309.15505), e.g. this.', ('2309.15505',)),
+    ('First.\n\nSee https://arxiv.org/abs/1711.00937, arXiv:2203.01941 and arXiv\n2203.01941; 1234.5678 is none.',
+     'First.',
      ('1711.00937', '2203.01941'))])
 def test_what_docstrings_say(text, first, ids):
     assert catalog.sentence(text) == first and catalog.papers(text) == ids
@@ -99,14 +103,17 @@ def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', 'deep/plugins')
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file() and p.parent != tmp_path}
-    assert code == 0 and files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
+    assert code == 0
+    assert files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
     assert all(f in out for f in files)
     assert 'YOUR IDEA' in (tmp_path / 'deep/plugins/MyIdea/__init__.py').read_text()
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'deep/plugins/MyIdea', '-k', 'not two_ranks and not checkpointing'],
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'deep/plugins/MyIdea', '-k',
+                           'not two_ranks and not checkpointing'],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     skipped = int(re.search(r'(\d+) skipped', done.stdout).group(1))
-    assert int(re.search(r'(\d+) passed', done.stdout).group(1)) == len(CONTRACTS['quantizer'].checks) - 2 - skipped + 1 and skipped == 1
+    assert int(re.search(r'(\d+) passed', done.stdout).group(1)) == len(CONTRACTS['quantizer'].checks) - 2 - skipped + 1
+    assert skipped == 1
     (tmp_path / 'deep').rename(tmp_path / 'moved')
     config = tmp_path / 'moved/plugins/MyIdea/config.py'
     cfg = load_config(config)
@@ -120,20 +127,23 @@ def test_new_is_clean_code(capsys, tmp_path):
     call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', tmp_path)
     for file in tmp_path.rglob('*.py'):
         compile(file.read_text(), str(file), 'exec')
-        assert max(map(len, file.read_text().splitlines())) <= 150 and '{' not in re.sub(r"f'.*?'", '', file.read_text())
+        assert max(map(len, file.read_text().splitlines())) <= 150
+        assert '{' not in re.sub(r"f'.*?'", '', file.read_text())
 
 
 @pytest.mark.parametrize('name, says', [
     ('my-idea', r'`my-idea` cannot be the name of a class'), ('class', r'`class` cannot'),
     ('_hidden', r'`_hidden` cannot'), ('2fast', r'`2fast` cannot'),
-    ('../up', r'cannot be'), ('FSQ', r'the quantizer `FSQ` exists already'), ('fsq', r'the quantizer `FSQ` exists already'),
+    ('../up', r'cannot be'), ('FSQ', r'the quantizer `FSQ` exists already'),
+    ('fsq', r'the quantizer `FSQ` exists already'),
     ('Signs', r'the quantizer `Signs` exists already'), ('Here', r'Here exists already; nothing in it was changed')])
 def test_new_refuses(capsys, tmp_path, name, says):
     plugin = write(tmp_path / 'mine.py', SIGN.format(name='Signs'))
     write(tmp_path / 'plugins' / 'Here' / 'precious.txt', 'mine')
     code, out, err = call(capsys, 'new', 'quantizer', name, '--dir', tmp_path / 'plugins', '--plugin', plugin)
     assert code == 2 and re.search(says, err) and out == ''
-    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob('*')) if p.is_file()] == ['mine.py', 'plugins/Here/precious.txt']
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob('*'))
+            if p.is_file()] == ['mine.py', 'plugins/Here/precious.txt']
 
 
 def test_new_into_a_file(capsys, tmp_path):
@@ -167,17 +177,22 @@ def test_check_of_what_breaks_the_contract(capsys, few, monkeypatch, tmp_path):
 def test_check_of_a_config(capsys, few, tiny_config, tmp_path):
     plugin = write(tmp_path / 'mine.py', SIGN.format(name='Signs'))
     code, out, _ = call(capsys, 'check', tiny_config)
-    assert code == 0 and [cfg for cfg, _ in few] == [dict(type='RQ', size=64, dim=8, depth=2)] and 'RQ of pixel, semantic: dict(' in out
+    assert code == 0
+    assert [cfg for cfg, _ in few] == [dict(type='RQ', size=64, dim=8, depth=2)]
+    assert 'RQ of pixel, semantic: dict(' in out
     code, out, _ = call(capsys, 'check', tiny_config, '--plugin', plugin, '--cfg-options',
                         "model.tokenizer.vocabularies.pixel.quantizer=dict(type='Signs', dim=4)")
-    assert code == 0 and few[1:] == [(dict(type='Signs', dim=4), [str(plugin)]), (dict(type='RQ', size=64, dim=8, depth=2), [str(plugin)])]
+    assert code == 0
+    assert few[1:] == [(dict(type='Signs', dim=4), [str(plugin)]),
+                       (dict(type='RQ', size=64, dim=8, depth=2), [str(plugin)])]
     assert 'Signs of pixel:' in out and 'RQ of semantic:' in out
 
 
 def test_check_of_a_config_whose_vocabularies_share_a_quantizer(capsys, few, tiny_config):
     joint = dict(type='JointVQ', size=8, members=dict(pixel=4, semantic=4))
     share = [f'model.tokenizer.vocabularies.{name}.quantizer=joint' for name in ('pixel', 'semantic')]
-    code, out, _ = call(capsys, 'check', tiny_config, '--cfg-options', f'model.tokenizer.quantizers={dict(joint=joint)}', *share)
+    code, out, _ = call(capsys, 'check', tiny_config, '--cfg-options',
+                        f'model.tokenizer.quantizers={dict(joint=joint)}', *share)
     assert code == 0 and [cfg for cfg, _ in few] == [joint] and 'JointVQ of pixel, semantic: dict(' in out
     code, _, err = call(capsys, 'check', tiny_config, '--cfg-options', *share)
     assert code == 2 and '`joint` is no quantizer of the tokenizer; `quantizers` has: none' in err
@@ -197,11 +212,15 @@ def without_example(folder):
 @pytest.mark.parametrize('words, says', [
     (['Sign', '--plugin', 'PLUGIN'], r'`Sign` is not registered under quantizers\. Did you mean `Signs`'),
     (['gone.py'], r'the config gone\.py does not exist'), (['gone/run'], r'the config gone/run does not exist'),
-    (['Signs', '--plugin', 'PLUGIN'], r'`Signs` needs the argument `dim`.* has no `example`: add one, such as .*--cfg-options KEY=VALUE'),
-    (['Signs', '--plugin', 'PLUGIN', '--cfg-options', 'dmi=3'], r'quantizer\.dmi: there is no such key .*Did you mean `dim`'),
+    (['Signs', '--plugin', 'PLUGIN'], r'`Signs` needs the argument `dim`.* has no `example`: add one, such as '
+     r'.*--cfg-options KEY=VALUE'),
+    (['Signs', '--plugin', 'PLUGIN', '--cfg-options', 'dmi=3'],
+     r'quantizer\.dmi: there is no such key .*Did you mean `dim`'),
     (['CONFIG', '--cfg-options', 'quantizer.sise=3'], r'Did you mean `size`'),
-    (['CONFIG', '--cfg-options', 'model.tokenizer.vocabularies.pixel.quantizer=None'], r'vocabularies\.pixel: the vocabulary has no `quantizer`'),
-    (['PLAIN'], r'has no `model\.tokenizer\.vocabularies`'), (['PLUGIN', '--plugin', 'gone.py'], r'the plugin gone\.py does not exist')])
+    (['CONFIG', '--cfg-options', 'model.tokenizer.vocabularies.pixel.quantizer=None'],
+     r'vocabularies\.pixel: the vocabulary has no `quantizer`'),
+    (['PLAIN'], r'has no `model\.tokenizer\.vocabularies`'),
+    (['PLUGIN', '--plugin', 'gone.py'], r'the plugin gone\.py does not exist')])
 def test_check_refuses(capsys, few, tiny_config, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     table = dict(CONFIG=tiny_config, PLUGIN=without_example(tmp_path), PLAIN=write(tmp_path / 'plain.py', 'seed = 1\n'))
@@ -218,7 +237,8 @@ def test_plugins_of_this_repository_load_together():
     """Their names do not collide, with dtbox's or with each other's; in a process that has none of them yet."""
     root = Path(__file__).parents[2]
     folders = sorted(str(p.parent) for p in root.glob('plugins/*/test_*.py'))
-    done = subprocess.run([sys.executable, '-c', f'from dtbox.extend import load_plugins; print([len(p.parts) for p in load_plugins({folders})])'],
+    done = subprocess.run([sys.executable, '-c', 'from dtbox.extend import load_plugins; print([len(p.parts) for p in '
+                           f'load_plugins({folders})])'],
                           capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     assert len(folders) >= 3 and done.stdout.strip() == str([1] * len(folders))

@@ -22,10 +22,12 @@ def images(tmp_path):
 
 def test_broken_images_are_reported_and_the_rest_goes_on(tiny_run, images, capsys):
     with pytest.raises(SystemExit) as left:
-        VERB.main([str(tiny_run), str(images / 'gone.jpg'), str(images / 'a' / 'cat.png'), str(images / 'b'), '--out', str(images / 'out')])
+        VERB.main([str(tiny_run), str(images / 'gone.jpg'), str(images / 'a' / 'cat.png'), str(images / 'b'), '--out',
+                   str(images / 'out')])
     out, err = capsys.readouterr()
     assert left.value.code == 2 and sorted(p.name for p in (images / 'out').iterdir()) == ['cat.1.png', 'cat.png']
-    assert re.fullmatch(r'.*/a/cat.png -> .*/out/cat.png  PSNR \d+\.\d\d dB  pixel 16 tokens of 2 codes  192 bits \(0\.188 a pixel\)\n'
+    assert re.fullmatch(r'.*/a/cat.png -> .*/out/cat.png  PSNR \d+\.\d\d dB  pixel 16 tokens of 2 codes  192 bits '
+                        r'\(0\.188 a pixel\)\n'
                         r'.*/b/cat.png -> .*/out/cat.1.png  PSNR .*\n', out)
     assert re.fullmatch(r'error: .*gone.jpg does not exist.*\nerror: .*broken.png cannot be decoded.*\n'
                         r'2 could not be reconstructed.\n', err)

@@ -12,8 +12,10 @@ CONFIGS = packaged_folder('configs')
 
 
 @pytest.mark.parametrize('name, path', [
-    ('dualtoken_rq', 'dualtoken_rq.py'), ('dualtoken_rq.py', 'dualtoken_rq.py'), ('paper/vqgan_f16', 'paper/vqgan_f16.py'),
-    ('vqgan_f16', 'paper/vqgan_f16.py'), ('decoupling', 'ablations/decoupling.py'), ('imagenet', '_base_/datasets/imagenet.py'),
+    ('dualtoken_rq', 'dualtoken_rq.py'), ('dualtoken_rq.py', 'dualtoken_rq.py'),
+    ('paper/vqgan_f16', 'paper/vqgan_f16.py'),
+    ('vqgan_f16', 'paper/vqgan_f16.py'), ('decoupling', 'ablations/decoupling.py'),
+    ('imagenet', '_base_/datasets/imagenet.py'),
     ('configs/dualtoken_rq.py', 'dualtoken_rq.py'), ('configs/ablations/decoupling.py', 'ablations/decoupling.py')])
 def test_name_far_from_any_clone(name, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -28,7 +30,8 @@ def test_current_folder_goes_first(tmp_path, monkeypatch):
         with open(path, 'w') as file:
             file.write('"""Mine."""\nseed = 5\n')
         assert find_config(path) == path
-    assert find_config('decoupling') == 'configs/ablations/decoupling.py' and find_config('dualtoken_rq') == 'dualtoken_rq.py'
+    assert find_config('decoupling') == 'configs/ablations/decoupling.py'
+    assert find_config('dualtoken_rq') == 'dualtoken_rq.py'
     os.remove('dualtoken_rq.py')
     assert find_config('dualtoken_rq') == 'configs/dualtoken_rq.py' and load_config('dualtoken_rq').seed == 5
     os.mkdir('vqgan')  # a folder without config.py is not a run
@@ -64,7 +67,8 @@ def test_bases_of_a_packaged_config_resolve(tmp_path, monkeypatch):
 
 def test_list_names_what_can_be_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert set(list_configs('grid')) == {f[:-3] for f in os.listdir(os.path.join(CONFIGS, 'ablations')) if f.endswith('.py')}
+    assert set(list_configs('grid')) == {f[:-3] for f in os.listdir(os.path.join(CONFIGS, 'ablations'))
+                                         if f.endswith('.py')}
     configs = list_configs()
     assert {'dualtoken_rq', 'paper/vqgan_f16', 'decoupling', 'imagenet'} < set(configs)
     assert all(find_config(name) == path and read_summary(path) for name, path in configs.items())

@@ -1,4 +1,4 @@
-"""The direct implementation that the benchmark measures against is the same training: terms and weights after a step."""
+"""The direct implementation of the benchmark trains as dtbox does: the same terms and weights after a step."""
 import pytest
 import torch
 
@@ -7,7 +7,8 @@ from dtbox.structures import Batch
 from dtbox.training.optim import build_optim_wrappers
 from tools.benchmarks.step import Baseline, build_recipe, main, show
 
-SMALL = dict(net='squeeze', size=64, codes=64, vision=dict(hidden_size=64, intermediate_size=96, num_attention_heads=2, image_size=64))
+SMALL = dict(net='squeeze', size=64, codes=64,
+             vision=dict(hidden_size=64, intermediate_size=96, num_attention_heads=2, image_size=64))
 
 
 def one_step(stage, direct, lpips):
@@ -21,7 +22,8 @@ def one_step(stage, direct, lpips):
     model.teacher.encoder.load_state_dict(model.tokenizer.encoders['trunk'].state_dict())
     model.train()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    terms = Baseline(model, optim, stage, text=False).step(images) if direct else model.train_step(Batch(images=images), optim)
+    baseline = Baseline(model, optim, stage, text=False)
+    terms = baseline.step(images) if direct else model.train_step(Batch(images=images), optim)
     return {k: float(v) for k, v in terms.items()}, model.state_dict()
 
 
@@ -41,6 +43,7 @@ def test_what_it_prints(capsys):
     rows = dict(baseline=[dict(seconds=[2.0, 4.0], megabytes=1000.0, first=dict(l2=1.0))],
                 dtbox=[dict(seconds=[1.5], megabytes=700.0, first=dict(l2=1.25))])
     show(1, rows)
-    assert '1.50 s (0.50 x)       700 MB (0.70 x)  losses of the first step differ by at most 2.5e-01' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert '1.50 s (0.50 x)       700 MB (0.70 x)  losses of the first step differ by at most 2.5e-01' in out
     with pytest.raises(SystemExit):
         main(['--rounds', '0'])

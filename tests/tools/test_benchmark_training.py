@@ -28,7 +28,8 @@ def test_benchmark_prints_the_ratio(tiny_config, capsys):
     main([str(tiny_config), '--iters', '5', '--block', '2'])
     shown = capsys.readouterr().out
     milliseconds = r' +\d+\.\d\d ms an iteration\n'
-    assert re.search(rf'Runner with hooks{milliseconds}bare loop{milliseconds}ratio +\d\.\d{{3}} \+- \d\.\d{{3}}\n', shown)
+    assert re.search(rf'Runner with hooks{milliseconds}bare loop{milliseconds}ratio +\d\.\d{{3}} \+- \d\.\d{{3}}\n',
+                     shown)
     assert 'means of 2 blocks of 2 iterations each, in turn; the discriminator took part in 4 of 4' in shown
 
 

@@ -66,13 +66,16 @@ class Baseline:
     """
 
     def __init__(self, model: torch.nn.Module, optim: object, stage: int, text: bool = True) -> None:
-        self.model, self.optim, self.stage = model, optim, stage
+        self.model, self.optim = model, optim
+        self.stage = stage
         self.text = TEXTS.build(dict(type='SigLIPText', name=VISION)).requires_grad_(False) if text else None
 
     def quantize(self, quantizer: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residual quantization of x [B,N,C] by a shared table, statistics by one-hot: (features, commitment)."""
         book = quantizer.codebooks[0]
-        table, residual, total, loss, pairs = book.weight, x.detach().clone(), torch.zeros_like(x), 0.0, []
+        table, residual = book.weight, x.detach().clone()
+        total, loss = torch.zeros_like(x), 0.0
+        pairs = []
         for _ in range(len(quantizer.codebook_sizes)):
             flat = residual.reshape(-1, x.shape[-1])
             distances = flat.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * flat @ table.T

@@ -21,7 +21,10 @@ from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 
 METRICS_OF = [dict(type='PSNR'), dict(type='SSIM'), dict(type='L1'), dict(type='TokenCosine'), dict(type='CodeUsage'),
               dict(type='ZeroShot', templates=['a photo of a {}'], ks=(1, 5))]
-WIDTH, CLASSES, TOKENS, DEPTH, SIZE = 768, 1000, 256, 8, 16384
+WIDTH, CLASSES = 768, 1000
+TOKENS, DEPTH = 256, 8
+SIZE = 16384
+"""Codes of a codebook."""
 
 
 @METRICS.register_module()

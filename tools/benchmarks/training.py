@@ -94,7 +94,8 @@ class AlternatingLoop(TrainLoop):
 
     def __init__(self, runner: Runner, dataloader: object, bare: BareLoop, blocks: int, size: int) -> None:
         super().__init__(runner, dataloader, max_iters=(blocks + 1) * size + 1)  # in the last iteration hooks do more
-        self.bare, self.blocks, self.size = bare, blocks, size
+        self.bare, self.blocks = bare, blocks
+        self.size = size
         self.times = dict(dtbox=[], bare=[])
 
     def run(self) -> torch.nn.Module:
