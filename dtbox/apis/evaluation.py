@@ -1,15 +1,20 @@
 """Evaluate a run on its held-out sets, as training does at its end."""
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.apis.loading import open_config
 from dtbox.errors import InputError
-from dtbox.evaluation import SetEvaluator, format_table
+from dtbox.evaluation import Results, SetEvaluator, format_table
+from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import records, warn_changes
 from dtbox.files import unused_path
@@ -18,12 +23,13 @@ from dtbox.training.build import build_parts, check_required, val_dataloader
 from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
 
 
-def evaluate_run(run, checkpoint=None, options=None, plugins=()):
+def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None, plugins: Sequence[str] = ()) -> Results:
     """Measure a trained tokenizer; returns the first of the two that `measure_run` returns."""
     return measure_run(run, checkpoint, options, plugins)[0]
 
 
-def measure_run(run, checkpoint=None, options=None, plugins=()):
+def measure_run(run: str, checkpoint: str | None = None, options: dict | None = None, plugins: Sequence[str] = (),
+                dump: str | None = None) -> tuple[Results, dict[str, np.ndarray]]:
     """Measure a trained tokenizer with the metrics and the held-out data of its config.
 
     Args:
@@ -31,20 +37,23 @@ def measure_run(run, checkpoint=None, options=None, plugins=()):
         checkpoint: checkpoint file or run folder; None takes the run folder's checkpoint.pth.
         options: dict of dotted config key -> value to override (`data_root`, ...).
         plugins: plugins that the config does not name, or has at a place where they no longer are.
+        dump: new folder for the images that metrics measure, as their networks get them (see `dtbox.evaluation.dump`).
 
     Returns:
         tuple: Results, whose `evaluation` names config, checkpoint, time, seconds, device, versions and plugins; and the arrays that training
         writes to samples.npz (see `dtbox.evaluation.samples`).
 
     Raises:
-        InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or metrics.
+        InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or
+            metrics, or a folder for images that is not empty.
     """
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     cfg, path = open_config(run, checkpoint, options, plugins)
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
     evaluator = SetEvaluator(cfg.val_evaluator)
+    check_dump(dump, evaluator.prototypes)
     model, state = open_model(cfg, path)
-    results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator)
+    results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator, dump)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
                  dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
     return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()

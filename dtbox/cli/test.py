@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='JSON file to write or replace (default: metrics.json beside the checkpoint, or '
                              'protocols.json with --protocol; where that exists, metrics.1.json and so on); beside a '
                              'metrics.json, the scores of single samples go to samples.npz')
+    parser.add_argument('--dump', metavar='DIR',
+                        help='new folder for the images that FID measures: source and reconstruction, the very bytes '
+                             'that Inception gets')
     add_config_options(parser)
 
 
@@ -47,7 +50,7 @@ def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     from dtbox.apis.evaluation import measure_run, report, results_path, samples_path
     from dtbox.evaluation import write_samples
     from dtbox.files import unused_path
-    results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin)
+    results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin, args.dump)
     results.evaluation['command'] = command
     print(report(results))
     path = results_path(results.evaluation['checkpoint'], args.out)
@@ -56,7 +59,7 @@ def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     if beside is not None:
         beside = beside if args.out else unused_path(beside)
         write_samples(samples, beside)
-    print(f'\nwritten to {path}' + (f' and {beside}' if beside else ''))
+    print(f'\nwritten to {path}' + (f' and {beside}' if beside else '') + _dumped(args))
 
 
 def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
@@ -68,12 +71,17 @@ def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
     protocols, rest = load_protocols(args.protocol, read_options(args))
     _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
     folder = os.path.join(os.path.dirname(checkpoint), 'protocols')
-    results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder)
+    results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder,
+                                dump=args.dump)
     results.evaluation['command'] = command
     print(report_protocols(results))
     path = results_path(checkpoint, args.out, 'protocols.json')
     results.write(path)
-    print(f'\nwritten to {path}')
+    print(f'\nwritten to {path}{_dumped(args)}')
+
+
+def _dumped(args: argparse.Namespace) -> str:
+    return f'; the images that Inception got, to {args.dump}' if args.dump else ''
 
 
 VERB = Verb(

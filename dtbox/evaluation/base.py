@@ -54,6 +54,7 @@ class EvalContext:
         pool_regions: side (`tokens`, `teacher`) -> callable (last tokens of the side [B, P + N, D], B masks bool [M, H, W]) -> list of B
             embeddings [M, E], or None.
         bank: callable without arguments -> Bank of the training pictures, embedded once when a metric first asks.
+        dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`); None writes none.
     """
     classes: Optional[List[str]] = None
     embed_text: Optional[Callable] = None
@@ -61,6 +62,7 @@ class EvalContext:
     vocabularies: Dict[str, Tuple[int, List[int]]] = field(default_factory=dict)
     pool_regions: Dict[str, Optional[Callable]] = field(default_factory=dict)
     bank: Optional[Callable] = None
+    dump: Optional[str] = None
 
 
 class Metric:
@@ -74,6 +76,7 @@ class Metric:
         requires: dotted names of what it cannot do without: fields of TokenizerOutput (`teacher.tokens`, `features.semantic`), of
             the Batch (`batch.texts`) and of the EvalContext (`context.classes`).
         uses: dotted names of what else it reads where it is there.
+        dumps: whether it writes the images that it measures, where the context names a folder for them.
         merges: whether the sums of several sets make sense as one (the column `all`).
         state: name -> float64 sums; additive.
         reasons: why pictures were left out -> how many.
@@ -83,6 +86,7 @@ class Metric:
     requires = ()
     uses = ()
     merges = True
+    dumps = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

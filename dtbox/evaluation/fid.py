@@ -1,16 +1,21 @@
 """rFID: Frechet Inception distance of pictures and their reconstructions (Heusel et al., arXiv 1706.08500), by the rules of a library."""
+from __future__ import annotations
+
 import io
+import os
 
 import numpy as np
 import torch
 from PIL import Image
 
 from dtbox.errors import InputError, reason
+from dtbox.evaluation.dump import ImageDump
 from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.functional import frechet_distance
 from dtbox.evaluation.inception import FILES, open_inception
 from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
+from dtbox.structures import Batch, TokenizerOutput
 
 WRITTEN = ('png', 'jpeg')
 
@@ -27,20 +32,22 @@ class FID(Moments):
         written: how pictures are turned to bytes: 'png' rounds to the nearest of 256 levels; 'jpeg' is DualToken's way: truncated to
             levels, then through OpenCV's JPEG at its default quality of 95, pictures and reconstructions alike.
         size: resize both to this side first (Pillow, bicubic, antialiased), such as 256 for a model of 384; None keeps the model's.
-        against: 'pictures', or 'statistics' that come from a file.
+        against: 'images', or 'statistics' that come from a file.
         reference: that file, .npz with `mu` and `sigma` (ADM's reference batches, such as VIRTUAL_imagenet256_labeled.npz).
         prefix: see Metric.
     """
     info = [MetricInfo('rfid', 'rFID', '', '.4g', 'lower', 'reconstruction', order=21)]
     requires = ('reconstructions',)
+    dumps = True
 
-    def __init__(self, library='clean-fid', weights=None, written='png', size=None, against='pictures', reference=None, prefix=''):
+    def __init__(self, library='clean-fid', weights=None, written='png', size=None, against='images', reference=None, prefix=''):
         if library not in FILES:
             raise InputError(f'`library` is {library!r}; expected one of {", ".join(FILES)}.', 'library')
         if written not in WRITTEN:
             raise InputError(f'`written` is {written!r}; expected one of {", ".join(WRITTEN)}.', 'written')
-        if against not in ('pictures', 'statistics') or (reference and against == 'pictures'):
-            raise InputError(f"`against` is {against!r} with reference={reference!r}; expected 'pictures', or 'statistics' and their file.",
+        if against not in ('images', 'statistics') or (reference and against == 'images'):
+            now = " 'pictures' is now called 'images'." if against == 'pictures' else ''
+            raise InputError(f"`against` is {against!r} with reference={reference!r}; expected 'images', or 'statistics' and their file.{now}",
                              'against')
         self.against = against
         self.library, self.weights, self.written, self.size, self.reference = library, weights, written, size, reference
@@ -49,7 +56,9 @@ class FID(Moments):
 
     def setup(self, context):
         super().setup(context)
-        self.shared = {}  # of the copies for each set: the network, or why there is none
+        self.shared = {}  # of the copies for each set: the network, or why there is none; where images are written
+        if context.dump:
+            self.shared['dump'] = ImageDump(os.path.join(context.dump, self.label))
 
     def available(self, outputs, batch):
         if 'network' not in self.shared and 'lacks' not in self.shared:
@@ -59,6 +68,13 @@ class FID(Moments):
             except InputError as e:
                 self.shared['lacks'] = str(e).rstrip('.')
         return self.shared.get('lacks') or super().available(outputs, batch)
+
+    def process(self, data_batch: Batch, outputs: TokenizerOutput | list[TokenizerOutput]) -> None:
+        """See Metric. Images are written also where the network is missing."""
+        only, = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+        if 'dump' in self.shared and only.reconstructions is not None:
+            self.shared['dump'].write(data_batch.sets, data_batch.keys, self.bytes(only.images), self.bytes(only.reconstructions))
+        super().process(data_batch, outputs)
 
     def update(self, batch, outputs):
         size = len(outputs.images)

@@ -1,6 +1,7 @@
 """The evaluation pass: a model runs once over a dataloader of held-out sets, for one or several evaluators."""
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any, Callable, Iterable
 
@@ -12,37 +13,39 @@ from dtbox.evaluation.results import RECIPE, Results
 from dtbox.evaluation.stamps import data_hash
 
 
-def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator) -> Results:
+def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator, dump: str | None = None) -> Results:
     """Run a model over a dataloader and an evaluator.
 
     Args:
         model: what is trained; it has `eval_context(dataset)`, `prepare(batch)` and `predict(batch)`.
         dataloader: of Batch, each sample once over all ranks.
         evaluator: takes every batch with its outputs.
+        dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`).
 
     Returns:
         Results. Samples that could not be read are not in the scores, but named under `missing`; `protocols` says by what hashes of metrics and
         data the numbers compare (see `dtbox.evaluation.stamps`).
     """
-    return evaluate_all(model, dataloader, {RECIPE: evaluator})[RECIPE]
+    return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump)[RECIPE]
 
 
 @torch.no_grad()
 def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEvaluator],
-                 bank: Callable | None = None) -> dict[str, Results]:
+                 bank: Callable | None = None, dump: str | None = None) -> dict[str, Results]:
     """Run a model once over a dataloader and several evaluators; returns name -> Results.
 
     Args:
         model, dataloader: as for `evaluate`.
         evaluators: name of the protocol -> SetEvaluator.
         bank: see EvalContext.
+        dump: folder for the images that metrics measure; each evaluator but the recipe's own gets a folder of its name in it.
     """
     training = model.training
     model.eval()
     try:
         context = replace(model.eval_context(dataloader.dataset), bank=bank)
-        for evaluator in evaluators.values():
-            evaluator.setup(context)
+        for name, evaluator in evaluators.items():
+            evaluator.setup(replace(context, dump=dump and os.path.join(dump, '' if name == RECIPE else name)))
             if distributed.get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
                 evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
         for batch in dataloader:

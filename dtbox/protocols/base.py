@@ -6,6 +6,7 @@ import os
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.evaluation import MetricInfo, SetEvaluator
+from dtbox.evaluation.evaluate import list_metrics
 from dtbox.evaluation.stamps import digest, plain
 from dtbox.registry import PROTOCOLS
 
@@ -14,7 +15,7 @@ class Protocol:
     """A way to measure.
 
     Args:
-        metrics: configs of METRICS by name, or a list of them, that are measured in the common pass.
+        metrics: configs of METRICS that are measured in the common pass: a list, or a dict by name.
 
     Attributes:
         name: of the protocol, from its file.
@@ -26,7 +27,7 @@ class Protocol:
     info: list[MetricInfo] = []
 
     def __init__(self, metrics=()):
-        self.metrics = dict(metrics) if isinstance(metrics, dict) else list(metrics)
+        self.metrics = metrics
 
     def infos(self) -> list[MetricInfo]:
         """Return the infos of the values that `finish` adds to the results."""
@@ -77,8 +78,8 @@ def load_protocol(path, options=None):
     if not isinstance(cfg.get('protocol'), dict):
         raise InputError(f'{path} is no protocol: expected `protocol = dict(type=...)`, it has {", ".join(cfg) or "nothing"}.')
     protocol = PROTOCOLS.build(cfg['protocol'], where='protocol')
-    settings = dict(cfg['protocol'])
-    if isinstance(settings.get('metrics'), dict):  # names are the config's; what is measured does not depend on them
-        settings['metrics'] = list(settings['metrics'].values())
-    protocol.name, protocol.hash = os.path.splitext(os.path.basename(str(path)))[0], digest(plain(settings))
+    protocol.name, settings = os.path.splitext(os.path.basename(str(path)))[0], dict(cfg['protocol'])
+    if 'metrics' in settings:  # by name or as a list: the same metrics have the same hash
+        settings['metrics'] = [metric for _, metric in list_metrics(settings['metrics'])]
+    protocol.hash = digest(plain(settings))
     return protocol

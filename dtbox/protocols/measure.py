@@ -15,6 +15,7 @@ from dtbox.config import known_keys, load_config, resolve, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import format_table
+from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.probes import Bank
@@ -47,7 +48,7 @@ class Subject:
     data: Optional[Callable] = None
 
 
-def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, plugins=(), folder=None, say=print):
+def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, plugins=(), folder=None, say=print, dump=None):
     """Measure a trained tokenizer.
 
     Args:
@@ -60,6 +61,7 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
         plugins: plugins that the config does not name.
         folder: for the files that protocols leave, each in a folder of its name.
         say: called with lines of text.
+        dump: new folder for the images that metrics measure, as their networks get them (see `dtbox.evaluation.dump`).
 
     Returns:
         Results whose values are called METRIC@PROTOCOL.
@@ -72,12 +74,13 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
     if not protocols or len(set(names)) < len(names):
         raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.', '--protocol')
     cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
+    evaluators = {p.name: p.evaluator() for p in protocols}
+    check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_model(cfg, path)
     subject = Subject(model, cfg, state, path, val_dataloader(cfg.val_dataloader), opened, sized)
-    evaluators = {p.name: p.evaluator() for p in protocols}
     bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
-    results = evaluate_all(model, subject.loader, passing, bank) if passing else {}
+    results = evaluate_all(model, subject.loader, passing, bank, dump) if passing else {}
     for p in protocols:
         stamp = dict(hash=p.hash, data=data_hash(subject.loader.dataset))
         results.setdefault(p.name, Results({ALL: {}}, protocols={p.name: stamp}))

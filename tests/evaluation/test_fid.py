@@ -9,6 +9,7 @@ from PIL import Image
 
 from dtbox.errors import InputError
 from dtbox.evaluation import FID, LPIPS, EvalContext
+from dtbox.evaluation.dump import check_dump, read_dump
 from dtbox.evaluation.fid import read_statistics
 from dtbox.evaluation.functional import frechet_distance, ssim
 from dtbox.evaluation.inception import open_inception
@@ -145,6 +146,44 @@ def test_pictures_are_written_as_the_protocol_says():
     assert np.array_equal(small[0].permute(1, 2, 0).numpy(), np.asarray(wanted))
 
 
+@pytest.mark.parametrize('options', [{}, dict(written='jpeg'), dict(size=24), dict(against='statistics')])
+def test_the_dump_holds_what_the_network_got(options, tmp_path):
+    """Images that are read again give the very features: bit for bit those that went into the statistics."""
+    if 'against' in options:
+        np.savez(tmp_path / 'ref.npz', mu=np.zeros(5), sigma=np.eye(5))
+        options = dict(options, reference=str(tmp_path / 'ref.npz'))
+    _, real = pictures(5)
+    made, metric = (real * 0.8 + 0.1).clamp(-1, 1), small_fid(prefix='mine', **options)
+    metric.setup(EvalContext(dump=str(tmp_path / 'dump')))
+    features = []
+    network = metric.shared['network']
+    metric.shared['network'] = lambda images: features.append(network(images)) or features[-1]
+    for start, stop, part in ((0, 2, 'a'), (2, 5, 'b')):
+        batch = Batch(images=real[start:stop], sets=[part] * (stop - start), keys=[f'clip/{i}' for i in range(start, stop)])
+        metric.process(batch, [TokenizerOutput(images=real[start:stop], reconstructions=made[start:stop])])
+    folder = tmp_path / 'dump' / 'mine' / 'FID'
+    assert sorted(os.listdir(folder / 'b' / 'source')) == [f'{i:05d}_clip-{i + 2}.png' for i in range(3)]
+    for part in ('b', 'a'):
+        again = [network(read_dump(folder / part / side)) for side in ('source', 'reconstruction')]
+        assert torch.equal(features.pop(), again[1]) and ('against' in options or torch.equal(features.pop(), again[0]))
+    assert not features
+
+
+def test_a_dump_needs_no_weights_and_a_new_folder(tmp_path):
+    _, real = pictures(2)
+    metric = FID()
+    metric.setup(EvalContext(dump=str(tmp_path / 'dump')))
+    metric.process(Batch(images=real), TokenizerOutput(images=real, reconstructions=real))
+    assert torch.equal(*(read_dump(tmp_path / 'dump' / 'FID' / 'heldout' / side) for side in ('source', 'reconstruction')))
+    assert metric.compute() == {} and 'are not given' in metric.skipped
+    check_dump(str(tmp_path / 'new'), [metric])
+    check_dump(None, [])
+    with pytest.raises(InputError, match='is not a new or empty folder'):
+        check_dump(str(tmp_path / 'dump'), [metric])
+    with pytest.raises(InputError, match='none of the metrics writes the images'):
+        check_dump(str(tmp_path / 'new'), [LPIPS()])
+
+
 @pytest.mark.parametrize('library, file', [('clean-fid', 'inception-2015-12-05.pt'), ('torch-fidelity', 'weights-inception-2015-12-05')])
 def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
     _, real = pictures(3)
@@ -156,7 +195,7 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(reference='a.npz'), "`against` is 'pictures' with reference='a.npz'"),
+    (dict(reference='a.npz'), "`against` is 'images' with reference='a.npz'"), (dict(against='pictures'), "is now called 'images'"),
     (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
 def test_options(options, says):
     with pytest.raises(InputError, match=says):

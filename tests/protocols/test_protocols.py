@@ -11,6 +11,7 @@ from dtbox.apis.tiles import place_tiles, reconstruct_tiled
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.evaluation.results import Results
+from dtbox.protocols import load_protocol
 from tests.format_data import coco_captions, coco_objects, colour_video, frame_folder, imagenet, karpathy
 from tests.shard_data import write_set
 from tools.test import main
@@ -58,6 +59,31 @@ def test_imagenet(text_run, tmp_path, capsys):
     assert len({p['data'] for p in found['protocols'].values()}) == 1 and len({p['hash'] for p in found['protocols'].values()}) == 7
     said = capsys.readouterr().out
     assert 'protocol zeroshot (settings ' in said and 'not measured' in said and 'embedding 12 training pictures' in said
+
+
+def test_images_of_each_protocol_are_dumped(text_run, tmp_path, capsys):
+    """Source and reconstruction lie in a folder for each protocol and set, also where the weights of Inception are missing."""
+    root, out = imagenet(tmp_path / 'imagenet', 1), tmp_path / 'dump'
+    words = [text_run, '--protocol', 'rfid_clean', 'rfid_clean_256', '--data', DATA.format('imagenet'), '--out', str(tmp_path / 'out.json'),
+             '--dump', str(out), '--cfg-options', 'num_workers=0', f'data_root={root}']
+    main(words)
+    count = json.loads((tmp_path / 'out.json').read_text())['counts']['val']
+    for protocol, size in (('rfid_clean', 64), ('rfid_clean_256', 256)):
+        for side in ('source', 'reconstruction'):
+            files = sorted((out / protocol / 'FID' / 'val' / side).iterdir())
+            assert len(files) == count and Image.open(files[0]).size == (size, size)
+    assert f'Inception got, to {out}' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f'{out} is not a new or empty folder' in capsys.readouterr().err
+
+
+def test_metrics_by_name_have_the_hash_of_the_list(tmp_path):
+    forms = dict(listed="[dict(type='PSNR'), dict(type='L1')]", named="dict(psnr=dict(type='PSNR'), ssim=None, l1=dict(type='L1'))")
+    for name, metrics in forms.items():
+        (tmp_path / f'{name}.py').write_text(f"protocol = dict(type='Scores', metrics={metrics})\n")
+    listed, named = (load_protocol(str(tmp_path / f'{name}.py')) for name in ('listed', 'named'))
+    assert listed.hash == named.hash and [m.label for m in named.evaluator().prototypes] == ['PSNR', 'L1']
 
 
 def test_stamps_tell_settings_and_data_apart(text_run, tmp_path):
