@@ -23,10 +23,14 @@ class InputError(ValueError):
         """Return the same error, seen from one level further out in the config."""
         if not prefix:
             return self
-        return InputError(self.message, f'{prefix}.{self.where}' if self.where else prefix)
+        return type(self)(self.message, f'{prefix}.{self.where}' if self.where else prefix)
 
     def __str__(self):
         return f'{self.where}: {self.message}' if self.where else self.message
+
+
+class RenamedError(InputError):
+    """A name of an earlier version of dtbox; the message says the new one."""
 
 
 class NotFinite(InputError):

@@ -1,6 +1,9 @@
 """Writing files so that a reader never sees half of one, and keeping what a user had."""
+from __future__ import annotations
+
 import contextlib
 import errno
+import json
 import os
 import tempfile
 
@@ -43,6 +46,32 @@ def write_atomic(path, text):
     with replacing(path) as temporary:
         with open(temporary, 'w', encoding='utf-8') as f:
             f.write(text)
+
+
+def read_rows(path: str) -> list[dict]:
+    """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are left out."""
+    rows = []
+    if os.path.isfile(path):
+        with open(path, encoding='utf-8', errors='replace') as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
+                    rows.append(row)
+    return rows
+
+
+def write_rows(path: str, rows: list[dict]) -> None:
+    """Write rows as a .jsonl file in one step."""
+    write_atomic(path, ''.join(json.dumps(row) + '\n' for row in rows))
+
+
+def append_row(path: str, row: dict) -> None:
+    """Append a row to a .jsonl file."""
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write(json.dumps(row) + '\n')
 
 
 def unused_path(path):

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS as MM_MODELS
 from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_name
 
 PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
@@ -43,7 +43,7 @@ def check_arguments(target, args, name):
         if key not in known:
             moved = find_argument(getattr(target, '__name__', ''), key)
             if moved is not None:
-                raise InputError(f'{name} takes no argument `{key}`: {moved.tell(key)}')
+                raise RenamedError(f'{name} takes no argument `{key}`: {moved.tell(key)}')
             raise InputError(f'{name} takes no argument `{key}`.{closest(key, known)} It takes: {", ".join(known)}.')
     missing = [k for k in known if parameters[k].default is inspect.Parameter.empty and k not in args]
     if missing:
@@ -80,7 +80,7 @@ class Slot(Registry):
             return found[key]
         moved = find_name(self.name, key)
         if moved is not None:
-            raise InputError(f'{moved.tell(key, self.name)} Write type={moved.new!r}.')
+            raise RenamedError(f'{moved.tell(key, self.name)} Write type={moved.new!r}.')
         own = sorted(self.module_dict)
         raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
                          f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`, or by --plugin.')

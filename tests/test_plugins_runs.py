@@ -13,9 +13,9 @@ from dtbox.errors import InputError
 from dtbox.extend import LOADED
 from dtbox.extend.record import pairs
 from dtbox.registry import HEADS, HOOKS, QUANTIZERS
+from dtbox.runs import choose_run_folder
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
-from dtbox.training.start import default_work_dir
 from tests.plugins_kit import HEAD, SIGN, install, without_plugins, write
 from tests.plugins_kit import clean as clean  # noqa: F401
 from tools import print_config, reconstruct, test, train
@@ -83,8 +83,8 @@ def test_a_moved_plugin_is_given_anew(clean, tmp_path):
 
 
 @pytest.mark.parametrize('path, name', [('plugins/mine/config.py', 'mine'), ('configs/mine.py', 'mine')])
-def test_default_work_dir(tmp_path, path, name):
-    assert default_work_dir(load_config(write(tmp_path / path, 'seed = 1\n'))) == f'work_dirs/{name}'
+def test_folder_of_a_new_run(tmp_path, path, name):
+    assert choose_run_folder(load_config(write(tmp_path / path, 'seed = 1\n')).filename).path == f'work_dirs/{name}'
 
 
 # ---- runs ---------------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from dtbox.evaluation.info import Infos
 from dtbox.evaluation.results import Results
 from dtbox.files import move_aside, write_atomic
 from dtbox.locks import Locked, wait_until_free
+from dtbox.runs import RunFolder
 
 if TYPE_CHECKING:
     from dtbox.ablation.grid import Grid, Trial
 
 FORMAT = 1
-CHECKPOINT = 'checkpoint.pth'
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written (see `dtbox.files.replacing`)."""
 CHANGES = ('config_hash', 'plugin_hash', 'data_hash')
@@ -110,7 +110,7 @@ class GridFolder:
             seconds: to wait.
         """
         for trial in trials:
-            if pid := wait_until_free(os.path.join(self.trial(trial), '.lock'), seconds):
+            if pid := wait_until_free(RunFolder(self.trial(trial)).trial_lock, seconds):
                 raise InputError(f'the trial {trial.name} is still running in another process (pid {pid}). Wait for '
                                  'it, or stop it.')
 
@@ -195,7 +195,9 @@ class GridFolder:
         else:
             move_aside(folder)
             os.makedirs(folder, exist_ok=True)
-            dump_config(trial.config, os.path.join(folder, 'config.py'))
+            run = RunFolder(folder)
+            dump_config(trial.config, run.config)
+            run.write_origin()
             record = dict(trial=trial.name, labels=trial.labels, seed=trial.seed,
                           overrides={k: repr(v) for k, v in trial.overrides.items()},
                           recipe=os.path.basename(trial.base), hashes=hashes, attempts=0)
@@ -246,7 +248,7 @@ class GridFolder:
                        **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads,
                        **record.get('hashes', {}), identity=record.get('identity'))
             if status == 'done':
-                results = _results(os.path.join(self.trial(trial), 'metrics.json'))
+                results = _results(RunFolder(self.trial(trial)).metrics)
                 row.update(results.row())
                 infos.update(dict.fromkeys(results.infos))
             rows.append(row)
@@ -287,7 +289,7 @@ def sweep(folder: str) -> None:
 
 def _useful_seconds(folder, record):
     """Return how long the attempts took up to the last checkpoint, which is where the next one resumes."""
-    path = os.path.join(folder, CHECKPOINT)
+    path = RunFolder(folder).checkpoint
     if not os.path.isfile(path):
         return 0.0
     return round(record.get('seconds_before', 0) + max(0.0, os.path.getmtime(path) - record['begun']), 2)

@@ -13,6 +13,7 @@ from dtbox.ablation.grid import Grid, Trial
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.summary import best_so_far
 from dtbox.evaluation.info import Infos
+from dtbox.runs import RunFolder
 
 LEFT = re.compile(r'\[[0-9]+/[0-9]+\] left ([0-9]+):([0-9]+):([0-9]+).*')
 """What the Log hook writes."""
@@ -79,7 +80,7 @@ class Progress:
 
     def started(self, trial: Trial, folder: str, record: dict) -> None:
         """Note a trial that has begun, with its folder and record."""
-        log = os.path.join(folder, 'log.txt')
+        log = RunFolder(folder).console
         before = os.path.getsize(log) if os.path.isfile(log) else 0
         self.waiting.remove(trial)
         self.running[trial.name] = Shown(variant(trial), time.monotonic() - record.get('seconds_before', 0), log,

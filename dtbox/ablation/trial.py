@@ -18,8 +18,8 @@ import traceback  # noqa: E402
 from dtbox.files import no_room, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
+from dtbox.runs import RunFolder  # noqa: E402
 
-RECORD = 'trial.json'
 NO_ROOM = 74
 """Exit code of a trial whose disk is full: its record says nothing, and it can resume from its last checkpoint."""
 
@@ -31,7 +31,7 @@ class Stale(RuntimeError):
 def read_record(folder: str) -> dict:
     """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole."""
     try:
-        with open(os.path.join(folder, RECORD), encoding='utf-8') as f:
+        with open(RunFolder(folder).record, encoding='utf-8') as f:
             record = json.load(f)
     except (OSError, ValueError):
         return {}
@@ -40,7 +40,7 @@ def read_record(folder: str) -> dict:
 
 def write_record(folder: str, record: dict) -> None:
     """Write trial.json in one step."""
-    write_atomic(os.path.join(folder, RECORD), json.dumps(record, indent=1) + '\n')
+    write_atomic(RunFolder(folder).record, json.dumps(record, indent=1) + '\n')
 
 
 def run(folder: str, record: dict) -> dict:
@@ -49,7 +49,7 @@ def run(folder: str, record: dict) -> dict:
     from dtbox.ablation.identity import PARTS, code_hash, config_hash, data_hash, identity, plugin_hash
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
-    cfg = load_config(os.path.join(folder, 'config.py'))
+    cfg = load_config(RunFolder(folder).config)
     hashes = dict(config_hash=config_hash(cfg), code_hash=code_hash(), plugin_hash=plugin_hash(cfg))
     runner = Runner.from_config(cfg, work_dir=folder, resume=True)
     hashes['data_hash'] = data_hash(cfg, runner.train_dataloader.dataset, runner.val_parts['val']
@@ -89,7 +89,7 @@ def main(folder: str, parent: str | int | None = None) -> int:
     full."""
     end_with_parent(parent)
     try:
-        with Locked(os.path.join(folder, '.lock'), 'this trial'):
+        with Locked(RunFolder(folder).trial_lock, 'this trial'):
             record = attempt(folder)
             write_record(folder, record)
     except Exception as e:

@@ -18,6 +18,7 @@ from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import records, warn_changes
 from dtbox.files import unused_path
+from dtbox.runs import RunFolder, name_samples
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts, check_required, val_dataloader
 from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
@@ -116,24 +117,23 @@ def report(results):
     return '\n'.join([*lines, '', format_table(results)])
 
 
-def results_path(checkpoint, out=None, name='metrics.json'):
-    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or `name`), or the first free of
-    metrics.1.json, metrics.2.json, ...
+def results_path(checkpoint, out=None, protocols=False):
+    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or protocols.json), or the first
+    free of metrics.1.json, metrics.2.json, ...
 
     Raises:
         InputError: `out` is a folder.
     """
     if out is None:
-        return unused_path(os.path.join(os.path.dirname(checkpoint), name))
+        run = RunFolder(os.path.dirname(checkpoint))
+        return unused_path(run.protocols if protocols else run.metrics)
     if os.path.isdir(out):
-        raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {os.path.join(out, "metrics.json")}.')
+        raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {RunFolder(out).metrics}.')
     return out
 
 
 def samples_path(path):
     """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json, samples.1.npz beside
     metrics.1.json; None where the file has another name."""
-    folder, name = os.path.split(path)
-    stem, suffix = os.path.splitext(name)
-    known = suffix == '.json' and (stem == 'metrics' or stem.startswith('metrics.'))
-    return os.path.join(folder, f'samples{stem[len("metrics"):]}.npz') if known else None
+    return name_samples(path)
+

@@ -6,6 +6,7 @@ from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
+from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
 from dtbox.training import checkpoint as checkpoints
 from dtbox.weights.state_dicts import with_prefix
 
@@ -43,18 +44,17 @@ def open_config(run, checkpoint=None, options=None, plugins=()):
         raise InputError(f'the run {run} does not exist. Give a run folder, or a config file with a checkpoint.')
     if os.path.isdir(run) and checkpoint is None:
         checkpoint = run
-    if os.path.isfile(run) and checkpoint is None and run.endswith(('.pth', '.pt', '.safetensors')):
-        folder = os.path.dirname(run) or '.'
-        if not os.path.isfile(os.path.join(folder, 'config.py')):
+    if os.path.isfile(run) and checkpoint is None and run.endswith(CHECKPOINT_SUFFIXES):
+        if not find_run_of(run).has_config():
             raise InputError(f'{run} is a checkpoint, with no config.py beside it. Give the config first and the checkpoint second.')
-        run, checkpoint = folder, run
+        run, checkpoint = find_run_of(run).path, run
     if checkpoint is None:
         raise InputError(f'{run} is a config; say also which checkpoint to open.')
     checkpoint = str(checkpoint)
     if os.path.isdir(checkpoint):
-        checkpoint = os.path.join(checkpoint, checkpoints.NAME)
+        checkpoint = RunFolder(checkpoint).checkpoint
     cfg = load_config(run, options, plugins)
-    use_own_tokenizer(cfg, os.path.dirname(checkpoint) or '.')
+    use_own_tokenizer(cfg, find_run_of(checkpoint).path)
     cfg = resolve(cfg)
     if not (cfg.get('model') or {}).get('tokenizer'):
         raise InputError(f'{run} has no `model.tokenizer`; it is no tokenizer\'s config.')

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
+from dtbox.runs import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
 def describe_resume(work_dir: str) -> str:
     """Return what to type after an interruption."""
-    if os.path.isfile(os.path.join(work_dir, 'checkpoint.pth')):
+    if RunFolder(work_dir).has_checkpoint():
         return f'To resume the run from its last checkpoint: dtbox train {shlex.quote(work_dir)} --resume'
     return f'{work_dir} has no checkpoint yet; the run would start anew.'
 

@@ -6,6 +6,7 @@ import os
 
 from dtbox.errors import InputError, closest
 from dtbox.packaged import packaged_folder, packaged_path
+from dtbox.runs import RunFolder
 
 KINDS = {'recipe': '', 'paper': 'paper', 'grid': 'ablations', 'protocol': 'protocols',
          'data': os.path.join('_base_', 'datasets')}
@@ -31,14 +32,14 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
         InputError: nothing of that name.
     """
     name = os.fspath(name)
-    if os.path.isfile(name) or os.path.isfile(os.path.join(name, 'config.py')):
+    if os.path.isfile(name) or RunFolder(name).has_config():
         return name
     if not os.path.isabs(name) and not name.startswith('.'):
         file = name if name.endswith('.py') else f'{name}.py'
         for path in [file, *(os.path.join(folder, file) for folder in _folders(kind)), packaged_path(file)]:
             if path and os.path.isfile(path):
                 return path
-    path = os.path.join(name, 'config.py') if os.path.isdir(name) else name
+    path = RunFolder(name).config if os.path.isdir(name) else name
     raise InputError(f'the {NOUNS.get(kind, "config")} {path} does not exist.{_hint(path, kind)}', where)
 
 

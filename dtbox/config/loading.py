@@ -15,6 +15,7 @@ from dtbox.config.options import set_option
 from dtbox.config.references import references
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
+from dtbox.runs import RunFolder
 
 
 def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
@@ -38,7 +39,9 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
     path = find_config(path)
     folder = path if os.path.isdir(path) else None
     if folder:
-        path = os.path.join(path, 'config.py')
+        run = RunFolder(folder)
+        run.check_format()
+        path = run.config
     named = []
     values = read_config(path, given, named)
     if named or given:
@@ -109,7 +112,7 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
 
 def use_own_tokenizer(cfg: Config, folder: str) -> None:
     """Let a config read the tokenizer.json that its run folder keeps, where there is one."""
-    file = os.path.join(folder, 'tokenizer.json')
+    file = RunFolder(folder).text_tokenizer
     text = (cfg.get('model') or {}).get('tokenizer', {}).get('text') or {}
     if os.path.isfile(file) and text.get('tokenizer', {}).get('file'):
         text['tokenizer']['file'] = os.path.abspath(file)

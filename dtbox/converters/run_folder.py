@@ -9,6 +9,7 @@ from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, vila_u, vqgan
 from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
+from dtbox.runs import RunFolder
 from dtbox.weights.siglip_names import sizes_of, sizes_of_folder
 from dtbox.weights.state_dicts import load_into
 
@@ -101,10 +102,11 @@ def _build(dst, cfg, state, words, source):
 def write(dst, cfg, tokenizer, words, made_from):
     """Write config.py, checkpoint.pth and the text tokenizer."""
     from dtbox.training import checkpoint
+    run = RunFolder(dst)
     os.makedirs(dst, exist_ok=True)
     if words:
-        shutil.copyfile(words, os.path.join(dst, 'tokenizer.json'))
-        cfg['text']['tokenizer']['file'] = 'tokenizer.json'
+        shutil.copyfile(words, run.text_tokenizer)
+        cfg['text']['tokenizer']['file'] = os.path.basename(run.text_tokenizer)
     size = '${image_size}'
     recipe = dict(
         image_size=cfg.pop('image_size'), data_root=None,
@@ -113,7 +115,8 @@ def write(dst, cfg, tokenizer, words, made_from):
             dict(type='ResizeCrop', size=size), dict(type='PackImage')])),
         val_evaluator=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), l1=dict(type='L1'), retrieval=dict(type='Retrieval'),
                            zeroshot=dict(type='ZeroShot'), code_usage=dict(type='CodeUsage')))
-    dump_config(Config(recipe, format_python_code=False), os.path.join(dst, 'config.py'),
+    dump_config(Config(recipe, format_python_code=False), run.config,
                 header=f'Converted by dtbox {__version__} from {os.path.basename(os.path.normpath(made_from))}.')
     state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}
-    checkpoint.save(dict(meta=dict(dtbox=__version__, converted=True), state_dict=state), os.path.join(dst, checkpoint.NAME))
+    checkpoint.save(dict(meta=dict(dtbox=__version__, converted=True), state_dict=state), run.checkpoint)
+    run.write_origin()

@@ -1,5 +1,4 @@
 """The conflict meter from outside: train a recipe with it, or measure a trained checkpoint on batches of its training data."""
-import json
 import os
 
 import torch
@@ -10,9 +9,10 @@ from dtbox.config import REFERENCE, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
-from dtbox.files import write_atomic
-from dtbox.hooks.conflict import FILE, format_summary, leave
+from dtbox.files import write_rows
+from dtbox.hooks.conflict import format_summary, leave
 from dtbox.hooks.gradient_meter import Sides, measure
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner
@@ -89,7 +89,7 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
         rows.append(dict(batch=number, **row))
         together = 'none' if row['together'] is None else f'{row["together"]:+.3f}'
         say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')
-    write_atomic(os.path.join(out, FILE), ''.join(json.dumps(row) + '\n' for row in rows))
+    write_rows(RunFolder(out).conflict_history, rows)
     name = os.path.basename(os.path.normpath(str(source)))
     summary = leave(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
     say(f'\n{format_summary(summary)}')

@@ -2,12 +2,12 @@
 import os
 
 from dtbox.errors import InputError
-from dtbox.training import checkpoint as checkpoints
+from dtbox.runs import RunFolder, name_run
 
 
 def is_run(path):
     """Whether `path` is a run folder with a checkpoint."""
-    return os.path.isfile(os.path.join(str(path), checkpoints.NAME))
+    return RunFolder(path).has_checkpoint()
 
 
 def result_folder(source, kind, out=None):
@@ -26,11 +26,9 @@ def result_folder(source, kind, out=None):
     """
     source = os.path.normpath(str(source))
     if out is None and os.path.isdir(source):
-        out = os.path.join(source, 'diagnostics', kind)
+        out = os.path.join(RunFolder(source).diagnostics, kind)
     elif out is None:
-        folder, file = os.path.split(os.path.abspath(source))
-        name = os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0]
-        out = os.path.join('work_dirs', 'diagnostics', f'{name}_{kind}')
+        out = os.path.join('work_dirs', 'diagnostics', f'{name_run(source)}_{kind}')
     if os.path.exists(out) and not os.path.isdir(out):
         raise InputError(f'the output folder {out} is a file. Name a folder that is new or empty.', '--out')
     number, free = 0, os.path.normpath(out)

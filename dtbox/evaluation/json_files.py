@@ -8,6 +8,7 @@ import tempfile
 from typing import Any
 
 from dtbox.errors import InputError, reason
+from dtbox.runs import RunFolder
 
 
 def to_json(values: Any, path: str | os.PathLike) -> None:
@@ -22,7 +23,7 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
     """
     path = os.path.abspath(os.fspath(path))
     if os.path.isdir(path):
-        raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as {os.path.join(path, "metrics.json")}.')
+        raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as {RunFolder(path).metrics}.')
     text = json.dumps(_plain(values), indent=2, allow_nan=False) + '\n'
     temporary = None
     try:

@@ -15,8 +15,6 @@ import numpy as np
 from dtbox.errors import InputError
 from dtbox.files import replacing
 
-FILE = 'samples.npz'
-
 LONGEST = 80
 """Characters of a key at most: longer captions end with a hash of the whole."""
 

@@ -8,8 +8,7 @@ from typing import Iterable, Mapping
 
 from dtbox.errors import InputError
 from dtbox.renames import BUILT_IN_PLUGINS, FIRST
-
-RECORD = 'plugins.json'
+from dtbox.runs import RunFolder
 
 
 def refuse_built_in(name: str, given: str | os.PathLike, config: str | None = None) -> None:
@@ -43,7 +42,7 @@ def recorded_as_built_in(name: str, folder: str) -> bool:
         name: the plugin's name.
         folder: the run folder.
     """
-    path = os.path.join(folder, RECORD)
+    path = RunFolder(folder).plugins
     if name not in BUILT_IN_PLUGINS or not os.path.isfile(path):
         return False
     with open(path, encoding='utf-8') as f:

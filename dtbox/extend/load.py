@@ -10,10 +10,11 @@ import traceback
 from importlib import metadata
 
 from dtbox.errors import InputError, reason
-from dtbox.extend.built_in import RECORD, recorded_as_built_in, refuse_built_in
+from dtbox.extend.built_in import recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, content_hash, find
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
+from dtbox.runs import RunFolder
 
 GROUP = 'dtbox.plugins'
 _installed = []
@@ -67,7 +68,7 @@ def load_named(names, config, given=()):
         list of Plugin.
     """
     folder, plugins = os.path.dirname(os.path.abspath(config)), []
-    run = os.path.isfile(os.path.join(folder, RECORD))
+    run = os.path.isfile(RunFolder(folder).plugins)
     for name in as_list(names):
         if recorded_as_built_in(_name(name), folder):
             continue

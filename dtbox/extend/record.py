@@ -5,11 +5,12 @@ import sys
 import warnings
 
 from dtbox.errors import InputError
-from dtbox.extend.built_in import RECORD, without_built_in
+from dtbox.extend.built_in import without_built_in
 from dtbox.extend.load import as_list
 from dtbox.extend.plugin import LOADED, parts_of
 from dtbox.files import write_atomic
 from dtbox.registry import ALL
+from dtbox.runs import RunFolder
 
 
 def used(cfg):
@@ -73,7 +74,7 @@ def records(cfg, earlier=()):
 
 def write(folder, found):
     """Write plugins.json of a run folder, or remove the one that is there where there are no plugins."""
-    path = os.path.join(folder, RECORD)
+    path = RunFolder(folder).plugins
     if found:
         write_atomic(path, json.dumps(found, indent=1) + '\n')
     elif os.path.exists(path):

@@ -2,6 +2,7 @@
 from mmengine.hooks import Hook
 
 from dtbox.registry import HOOKS
+from dtbox.runs import RunFolder
 
 
 @HOOKS.register_module()
@@ -30,7 +31,7 @@ class Checkpoint(Hook):
         if runner.accumulating and not last:
             return
         if self.copy_due:
-            runner.save(f'checkpoint_{done}.pth')
+            runner.save(RunFolder(runner.work_dir).checkpoint_copy(done))
         if self.due:
             runner.save()
         self.due = self.copy_due = False

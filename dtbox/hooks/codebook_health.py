@@ -3,9 +3,7 @@
 Legend: B batch, N tokens, Q codes per token, K codebook size.
 """
 import hashlib
-import json
 import math
-import os
 import statistics
 from collections import deque
 
@@ -16,12 +14,11 @@ from dtbox import distributed
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
-from dtbox.hooks.log import read_history
+from dtbox.files import append_row, read_rows, write_rows
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
+from dtbox.runs import RunFolder
 
-FILE = 'codebooks.jsonl'
-PICTURE = 'codebook_health.png'
 RECENT = 5
 """Intervals whose median tells what usage was."""
 
@@ -66,15 +63,14 @@ class CodebookHealth(Hook):
 
     def before_train(self, runner):
         """Listen to the quantizers; forget lines behind the checkpoint that a run resumes from."""
-        self.path, self.since = os.path.join(runner.work_dir, FILE), runner.iter_done
+        self.path, self.since = RunFolder(runner.work_dir).codebook_history, runner.iter_done
         self.counts, self.restarted = {}, {n: restarts(q) for n, q in quantizers(runner)}
         self.handles = [q.register_forward_hook(self._listener(n)) for n, q in quantizers(runner)]
         if distributed.get_rank() == 0:
-            rows = [r for r in read_history(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
+            rows = [r for r in read_rows(self.path) if r['iteration'] <= runner.iter_done] if runner.iter_done else []
             for key, usage in ((k, v) for row in rows for k, v in row.items() if k.startswith('usage_')):
                 self.recent.setdefault(key, deque(maxlen=RECENT)).append(usage)
-            with open(self.path, 'w') as f:
-                f.writelines(json.dumps(r) + '\n' for r in rows)
+            write_rows(self.path, rows)
 
     def _listener(self, name):
         def listen(module, args, output):
@@ -99,8 +95,7 @@ class CodebookHealth(Hook):
             self._warn_of_collapse(runner, name, quantizer, counts, row)
         self.counts, self.since = {}, done
         if distributed.get_rank() == 0:
-            with open(self.path, 'a') as f:
-                f.write(json.dumps(row) + '\n')
+            append_row(self.path, row)
             runner.visualizer.add_scalars({f'codebooks/{k}': v for k, v in row.items() if k != 'iteration'}, step=done)
 
     def _describe(self, row, name, quantizer, counts):
@@ -156,11 +151,11 @@ class CodebookHealth(Hook):
         """Stop listening; draw the curves."""
         for handle in self.handles:
             handle.remove()
-        rows = read_history(self.path) if distributed.get_rank() == 0 else []
+        rows = read_rows(self.path) if distributed.get_rank() == 0 else []
         rows = [{k: v for k, v in row.items() if not k.startswith('dead_')} for row in rows]  # that is usage once more
         if rows and len(rows[0]) > 1:
-            name = os.path.basename(os.path.abspath(runner.work_dir))
-            draw_curves(rows, os.path.join(runner.work_dir, PICTURE), f'{name}: codes of the training batches, by vocabulary and depth')
+            run = RunFolder(runner.work_dir)
+            draw_curves(rows, run.codebook_history_plot, f'{run.name}: codes of the training batches, by vocabulary and depth')
 
 
 def places(name, counts):

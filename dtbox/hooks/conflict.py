@@ -5,8 +5,6 @@ first order, a step against the other (Du et al., arXiv 1812.02224; Yu et al., "
 
 Legend: g_R, g_S gradients of the weighted reconstruction and semantic terms at the parameters of one block, joined to one vector.
 """
-import json
-import os
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -15,11 +13,10 @@ from dtbox import distributed
 from dtbox.drawing.conflict_plot import draw_conflict, why_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
+from dtbox.files import append_row, read_rows, write_rows
 from dtbox.hooks.gradient_meter import SIDES, Sides, measure
-from dtbox.hooks.log import read_history
 from dtbox.registry import HOOKS
-
-FILE, SUMMARY, PICTURE = 'conflict.jsonl', 'conflict.json', 'conflict.png'
+from dtbox.runs import RunFolder
 
 
 @HOOKS.register_module()
@@ -63,11 +60,9 @@ class GradientConflict(Hook):
             raise InputError('gradients of single blocks cannot be measured where FSDP2 has sharded them. Take the hook GradientConflict out, or '
                              'leave model_wrapper_cfg out (DDP).', 'hooks')
         self.probe = runner.task.make_gradient_probe()
-        self.path, self.blocks, self.terms = os.path.join(runner.work_dir, FILE), self.probe.find_blocks(), {}
+        self.path, self.blocks, self.terms = RunFolder(runner.work_dir).conflict_history, self.probe.find_blocks(), {}
         if distributed.get_rank() == 0:
-            rows = [r for r in read_history(self.path) if r['iteration'] < runner.iter_done]
-            with open(self.path, 'w') as f:
-                f.writelines(json.dumps(r) + '\n' for r in rows)
+            write_rows(self.path, [r for r in read_rows(self.path) if r['iteration'] < runner.iter_done])
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         """Measure where it is due."""
@@ -76,24 +71,23 @@ class GradientConflict(Hook):
         row, self.terms = measure(self.probe, data_batch, self.blocks, self.sides)
         if distributed.get_rank() != 0:
             return
-        with open(self.path, 'a') as f:
-            f.write(json.dumps(dict(iteration=runner.iter_done, **row)) + '\n')
+        append_row(self.path, dict(iteration=runner.iter_done, **row))
         numbers = {f'{key}_{layer}': value for key in ('cosine', *SIDES) for layer, value in zip(row['layers'], row[key]) if value is not None}
         runner.visualizer.add_scalars({f'conflict/{k}': v for k, v in numbers.items()}, step=runner.iter_done)
 
     def after_train(self, runner):
         """Write the summary and draw."""
-        rows = read_history(self.path) if distributed.get_rank() == 0 else []
+        rows = read_rows(self.path) if distributed.get_rank() == 0 else []
         if rows:
-            leave(rows, self.terms, runner.work_dir, f'{os.path.basename(os.path.abspath(runner.work_dir))}: gradients while it trains')
+            leave(rows, self.terms, runner.work_dir, f'{RunFolder(runner.work_dir).name}: gradients while it trains')
             runner.logger.info(f'Conflict of the gradients, means over {len(rows)} iterations:\n{format_summary(summarise(rows, self.terms))}')
 
 
 def leave(rows, terms, folder, title, unit='iteration'):
     """Write conflict.json and conflict.png of the rows of a conflict.jsonl into a folder; `unit` is what the rows count."""
-    summary = summarise(rows, terms)
-    to_json(summary, os.path.join(folder, SUMMARY))
-    draw_conflict(rows, os.path.join(folder, PICTURE), title, terms, unit)
+    run, summary = RunFolder(folder), summarise(rows, terms)
+    to_json(summary, run.conflict)
+    draw_conflict(rows, run.conflict_plot, title, terms, unit)
     return summary
 
 

@@ -16,8 +16,9 @@ from dtbox.drawing.strips import write_strip
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.image_quality import to_unit
-from dtbox.hooks.log import read_history
+from dtbox.files import read_rows
 from dtbox.registry import HOOKS
+from dtbox.runs import RunFolder
 
 STRIP = 16
 """Images in heldout.png, spread over the held-out sets; fewer where there are fewer."""
@@ -27,7 +28,7 @@ STRIP = 16
 class Images(Hook):
     """Draw into the run folder.
 
-    While the run goes `pictures/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final
+    While the run goes `images/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final
     evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics), `losses.png`, and `heldout.png`: `STRIP` held-out
     images above their reconstructions, pixel by pixel, from which reports put sheets of several runs together. A recipe without decoder or
     vocabularies gets the rest. Drawing changes neither weights nor random states. A picture that fails is logged, and the run
@@ -59,7 +60,7 @@ class Images(Hook):
         """Draw a sheet where one is due."""
         done = runner.iter_done
         if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
-            self._try(runner, f'pictures/iter_{done:06d}.png', self._draw_some)
+            self._try(runner, RunFolder(runner.work_dir).image_sheet(done), self._draw_some)
 
     def after_train(self, runner):
         """Draw what shows the whole run.
@@ -69,18 +70,19 @@ class Images(Hook):
         """
         if distributed.get_rank() != 0:
             return
+        run = RunFolder(runner.work_dir)
         if not self.reason:
-            self._try(runner, 'reconstructions.png', self._draw_many)
-            self._try(runner, 'heldout.png', write_heldout)
-        self._try(runner, 'codebooks.png', draw_usage)
-        self._try(runner, 'losses.png', draw_history)
+            self._try(runner, run.reconstructions, self._draw_many)
+            self._try(runner, run.heldout_strip, write_heldout)
+        self._try(runner, run.codebooks_plot, draw_usage)
+        self._try(runner, run.losses_plot, draw_history)
         if self.failed:
             listing = '; '.join(f'{name} ({type(e).__name__}: {e})' for name, e in self.failed.items())
             raise RuntimeError(f'the run in {runner.work_dir} is complete, but pictures could not be drawn: '
                                f'{listing}.') from next(iter(self.failed.values()))
 
-    def _try(self, runner, name, draw):
-        path = os.path.join(runner.work_dir, name)
+    def _try(self, runner, path, draw):
+        name = os.path.relpath(path, runner.work_dir)
         try:
             draw(runner, path)
             if runner.visualizer._vis_backends and os.path.isfile(path):
@@ -190,7 +192,7 @@ def draw_usage(runner, path):
 
 def draw_history(runner, path):
     """Draw losses.png from history.jsonl; nothing where that is empty."""
-    rows = read_history(os.path.join(runner.work_dir, 'history.jsonl'))
+    rows = read_rows(RunFolder(runner.work_dir).history)
     if rows:
         draw_curves(rows, path, f'{_name(runner)}: loss terms before their weights; the total is their weighted sum')
 
@@ -203,4 +205,4 @@ def read_png(path):
 
 
 def _name(runner):
-    return os.path.basename(os.path.abspath(runner.work_dir))
+    return RunFolder(runner.work_dir).name

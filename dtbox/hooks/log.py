@@ -1,5 +1,4 @@
 """What a run says while it goes: a progress bar on a terminal, plain lines in the log file, scalars in history.jsonl."""
-import json
 import os
 import sys
 import time
@@ -8,8 +7,9 @@ import torch
 from mmengine.hooks import Hook
 
 from dtbox import distributed
-from dtbox.files import write_atomic
+from dtbox.files import append_row, read_rows, write_rows
 from dtbox.registry import HOOKS
+from dtbox.runs import RunFolder
 
 
 @HOOKS.register_module()
@@ -33,11 +33,10 @@ class Log(Hook):
     def before_train(self, runner):
         """Start the clock; forget history behind the checkpoint that a run resumes from."""
         self.start, self.first = time.time(), runner.iter_done
-        self.path = os.path.join(runner.work_dir, 'history.jsonl')
+        self.path = RunFolder(runner.work_dir).history
         if distributed.get_rank() != 0:
             return
-        rows = [r for r in read_history(self.path) if r['iteration'] <= self.first] if self.first else []
-        write_atomic(self.path, ''.join(json.dumps(r) + '\n' for r in rows))
+        write_rows(self.path, [r for r in read_rows(self.path) if r['iteration'] <= self.first] if self.first else [])
         if sys.stderr.isatty():
             from tqdm import tqdm
             self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **bar_width())
@@ -73,8 +72,7 @@ class Log(Hook):
         elapsed = time.time() - self.start
         left = elapsed / max(1, done - self.first) * (runner.max_iters - done)
         row = dict(iteration=done, seconds=round(elapsed, 2), **means, **{k.replace('.', '_'): v for k, v in rates.items()})
-        with open(self.path, 'a') as f:
-            f.write(json.dumps(row) + '\n')
+        append_row(self.path, row)
         runner.visualizer.add_scalars({f'train/{k}': v for k, v in row.items() if k not in ('iteration', 'seconds')}, step=done)
         if self.bar is not None:
             self.bar.set_postfix({k: f'{means[k]:.3g}' for k in self.show if k in means})
@@ -97,18 +95,6 @@ class Log(Hook):
 def bar_width():
     """Return tqdm's arguments for a bar that follows the terminal's width, or has 100 columns where the terminal does not know its own."""
     return dict(dynamic_ncols=True) if os.get_terminal_size(sys.stderr.fileno()).columns else dict(ncols=100, nrows=20)
-
-
-def read_history(path):
-    """Return the rows of a history.jsonl as dicts; a line that was cut short by a kill is left out."""
-    rows = []
-    if os.path.isfile(path):
-        for line in open(path):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return rows
 
 
 def quiet_console(logger, quiet=True):

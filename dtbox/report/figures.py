@@ -13,10 +13,11 @@ from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.drawing.variant_style import TOLD_APART, looks
 from dtbox.errors import InputError
 from dtbox.evaluation.info import GROUPS
+from dtbox.files import read_rows
 from dtbox.report.metric_names import label, slug
-from dtbox.report.run_files import rows_of
 from dtbox.report.score_tables import means
 from dtbox.report.statistics import mean_of, pareto
+from dtbox.runs import RunFolder
 
 PANELS = 12
 """Panels of a figure of curves at most."""
@@ -127,8 +128,8 @@ def curve_figures(experiment, folder):
     histories, books = {}, {}
     for variant in experiment.variants:
         trials = list(experiment.of(variant).values())
-        histories[variant] = _series([rows_of(os.path.join(t.folder, 'history.jsonl')) for t in trials])
-        books[variant] = _series([_health(row) for row in rows_of(os.path.join(t.folder, 'codebooks.jsonl'))] for t in trials)
+        histories[variant] = _series([read_rows(RunFolder(t.folder).history) for t in trials])
+        books[variant] = _series([_health(row) for row in read_rows(RunFolder(t.folder).codebook_history)] for t in trials)
     names = list(dict.fromkeys(name for terms in histories.values() for name in terms))
     terms = [n for n in names if n not in ('seconds', 'adaptive_weight', 'logits_real', 'logits_fake') and not n.endswith('_lr')]
     terms.sort(key=lambda n: (n != 'total', -sum(n in t for t in histories.values())))
@@ -189,7 +190,7 @@ def contact_sheet(experiment, folder):
     """
     strips, troubles, inputs, first = {}, [], None, None
     for variant in experiment.variants:
-        for path in (os.path.join(trial.folder, 'heldout.png') for trial in experiment.of(variant).values()):
+        for path in (RunFolder(trial.folder).heldout_strip for trial in experiment.of(variant).values()):
             if variant in strips or not os.path.isfile(path):
                 continue
             try:

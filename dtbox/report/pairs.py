@@ -8,8 +8,9 @@ import numpy as np
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Described, Infos, headlines
 from dtbox.evaluation.names import ALL
-from dtbox.evaluation.samples import FILE, read_samples
+from dtbox.evaluation.samples import read_samples
 from dtbox.report.statistics import paired
+from dtbox.runs import RunFolder
 
 
 class Samples:
@@ -35,7 +36,7 @@ class Samples:
 
     def _arrays(self, trial):
         if trial.folder not in self._files:
-            path = os.path.join(trial.folder, FILE)
+            path = RunFolder(trial.folder).samples
             self._files[trial.folder] = {}
             if os.path.isfile(path):
                 try:

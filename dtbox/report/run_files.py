@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import ast
-import glob
-import json
 import os
 import re
 
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import split_set
 from dtbox.evaluation.results import Results
+from dtbox.files import read_rows
+from dtbox.runs import RunFolder
 
 
 def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str, str], list[MetricInfo]]:
@@ -21,9 +21,8 @@ def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str,
     Returns:
         (results of metrics.json or None, SET/METRIC -> number, SET/METRIC -> stamp or '', infos).
     """
-    files = [f for f in os.listdir(folder) if re.fullmatch(r'protocols(\.\d+)?\.json', f)]
-    files.sort(key=lambda f: int((re.search(r'\d+', f) or ['0'])[0]))
-    own, *others = [Results.read(os.path.join(folder, f)) for f in ('metrics.json', *files)]
+    run = RunFolder(folder)
+    own, *others = map(Results.read, (run.metrics, *run.list_protocols()))
     metrics, stamps, infos = {}, {}, []
     for results in filter(None, (own, *others)):
         metrics.update(results.flat())
@@ -43,32 +42,15 @@ def settings_of(path):
             and isinstance(node.value, ast.Constant) and type(node.value.value) in (int, float)}
 
 
-def rows_of(path):
-    """Return the rows of a .jsonl file that has `iteration` in each; lines that are cut short are left out."""
-    rows = []
-    if os.path.isfile(path):
-        with open(path, encoding='utf-8', errors='replace') as f:
-            for line in f:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
-                    rows.append(row)
-    return rows
-
-
 def seconds_of(folder):
     """Return how long a run has trained, by its history.jsonl, or None."""
-    rows = rows_of(os.path.join(folder, 'history.jsonl'))
+    rows = read_rows(RunFolder(folder).history)
     return rows[-1].get('seconds') if rows else None
 
 
 def last_lines(folder, count=15, most=32768):
     """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no log."""
-    logs = [os.path.join(folder, 'log.txt')]
-    logs += sorted(glob.glob(os.path.join(glob.escape(folder), '*', '*.log')), reverse=True)
-    path = next((p for p in logs if os.path.isfile(p) and os.path.getsize(p)), None)
+    path = next((p for p in RunFolder(folder).list_consoles() if os.path.getsize(p)), None)
     if path is None:
         return []
     with open(path, 'rb') as f:

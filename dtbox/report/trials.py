@@ -13,6 +13,7 @@ from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.run_files import results_of, seconds_of, settings_of
+from dtbox.runs import RunFolder
 
 ANEW = 'Run the grid again with --resume to have it written anew.'
 UNTOLD = {'killed': 'it has not said how it ended: it was killed, or is still running', 'running': 'it is running',
@@ -151,12 +152,13 @@ def read_runs(folders):
     """Return the Experiment of run folders: the variant is the folder's name without a trailing -seedN, the seed that of its config.py."""
     trials, infos = [], {}
     for folder in folders:
-        config = os.path.join(folder, 'config.py')
-        if not os.path.isfile(os.path.join(folder, 'metrics.json')) and not os.path.isfile(config):
+        run = RunFolder(folder)
+        if not os.path.isfile(run.metrics) and not run.has_config():
             raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no metrics.json, no config.py).')
-        name, (results, measured, stamps, own) = os.path.basename(os.path.abspath(folder)), results_of(folder)
+        run.check_format()
+        name, (results, measured, stamps, own) = run.name, results_of(folder)
         infos.update(dict.fromkeys(own))
-        settings, ending = settings_of(config), SEED.search(name)
+        settings, ending = settings_of(run.config), SEED.search(name)
         seed = settings.get('seed', int(ending.group(1)) if ending else 0)
         facts = {'iterations': results and results.iteration, 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
         status = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')

@@ -1,7 +1,7 @@
 """Checkpoints: whole or not at all, tensors and plain types only, read with `weights_only=True`.
 
-Content: `format` (int), `meta` (plain), `state_dict` (tokenizer.*, discriminator.*), and to resume: `optimizer`,
-`param_schedulers`, `iteration`, `random` (a state per rank), `logs`.
+Content: `format` (int, see `dtbox.runs`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` (tokenizer.*,
+discriminator.*), and to resume: `optimizer`, `param_schedulers`, `iteration`, `random` (a state per rank), `logs`.
 """
 import os
 import random
@@ -12,9 +12,7 @@ import torch
 from dtbox import distributed
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
-
-FORMAT = 1
-NAME = 'checkpoint.pth'
+from dtbox.runs import FORMAT, Origin, RunFolder, check_format
 
 
 def save(checkpoint, path):
@@ -35,7 +33,7 @@ def load(path, mmap=False):
     """
     path = str(path)
     if os.path.isdir(path):
-        path = os.path.join(path, NAME)
+        path = RunFolder(path).checkpoint
     if not os.path.isfile(path):
         raise InputError(f'the checkpoint {path} does not exist. Give a checkpoint.pth or a run folder that holds one.')
     try:
@@ -47,8 +45,7 @@ def load(path, mmap=False):
         found = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f'{path} is no checkpoint of dtbox: expected the keys format and state_dict, found {found}. '
                          'tools/convert_checkpoint.py reads published ones.')
-    if checkpoint['format'] > FORMAT:
-        raise InputError(f'{path} has format {checkpoint["format"]}; this version of dtbox reads up to {FORMAT}. Install a newer dtbox.')
+    check_format(f'the checkpoint {path}', Origin(checkpoint['format'], (checkpoint.get('meta') or {}).get('dtbox', '')))
     return checkpoint
 
 

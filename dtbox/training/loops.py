@@ -11,7 +11,7 @@ from mmengine.runner.base_loop import BaseLoop
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.loop import evaluate
-from dtbox.training.checkpoint import NAME
+from dtbox.runs import RunFolder
 
 
 class TrainLoop(BaseLoop):
@@ -93,8 +93,8 @@ class TrainLoop(BaseLoop):
     def _skip(self, batch, error):
         """Skip an iteration that diverged, roll back, or stop; returns its outputs for the hooks: none."""
         runner, skips = self.runner, self.skips
-        kept = os.path.join(runner.work_dir, NAME)
-        whole = os.path.isfile(kept)
+        run = RunFolder(runner.work_dir)
+        kept, whole = run.checkpoint, run.has_checkpoint()
         if skips.tolerate:
             skips.keep(runner.work_dir, self._iter, batch)
         skips.in_a_row, skips.count = skips.in_a_row + 1, skips.count + 1
@@ -136,10 +136,10 @@ class Skips:
     def keep(self, folder, iteration, batch):
         """Write a batch that diverged to nonfinite/, the first ones of a run."""
         if self.count < self.KEPT:
-            place = os.path.join(folder, 'nonfinite')
-            os.makedirs(place, exist_ok=True)
+            run = RunFolder(folder)
+            os.makedirs(run.nonfinite, exist_ok=True)
             torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts),
-                       os.path.join(place, f'iteration_{iteration + 1:08d}_rank_{distributed.get_rank()}.pt'))
+                       run.nonfinite_batch(iteration + 1, distributed.get_rank()))
 
 
 class ValLoop(BaseLoop):

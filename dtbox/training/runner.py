@@ -17,7 +17,7 @@ from dtbox.errors import InputError, Stopped
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import as_list
 from dtbox.extend import record as plugin_record
-from dtbox.locks import Locked
+from dtbox.runs import RunFolder, choose_run_folder, find_run_of
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training import start as beginning
 from dtbox.training.launch import explain_lost_rank, start_ranks
@@ -65,18 +65,19 @@ class Runner(MMRunner):
             handler.setLevel('WARNING')
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
-        work_dir = work_dir or cfg.get('work_dir') or beginning.default_work_dir(source)
+        work_dir = work_dir or cfg.get('work_dir') or choose_run_folder(source.filename).path
         plugins = beginning.plugin_records(cfg, work_dir if resume else None, accept_plugin_change)
         seed = int(cfg.get('seed', 0))
         configured = (cfg.get('train_dataloader') or {}).get('batch_size')
         if resume:
             beginning.keep_global_batch(cfg, work_dir)
-        parts, hooks, schedules, remarks = build_run(cfg, seed)
+        with find_run_of(source.filename or 'run.py').explain_old_names():
+            parts, hooks, schedules, remarks = build_run(cfg, seed)
         beginning.check_same_run(cfg, plugins, len(parts['train'].dataset))
         started = beginning.load_initial_weights(parts['model'], cfg, work_dir if resume else None)
         ema = beginning.build_ema(cfg.get('ema'))
         beginning.place_model(parts['model'], parts['optim'], cfg)
-        moved = beginning.prepare_folder(work_dir, resume)  # the first thing that changes anything on disk
+        moved = RunFolder(work_dir).prepare(resume)  # the first thing that changes anything on disk
         runner = cls(
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
             optim_wrapper=parts['optim'], param_scheduler=schedules,
@@ -113,8 +114,7 @@ class Runner(MMRunner):
             Stopped: a signal came to one of the processes; all have stopped.
             RankLost: another process has gone.
         """
-        alone = Locked(os.path.join(self.work_dir, beginning.LOCK), 'the run') if distributed.get_rank() == 0 else contextlib.nullcontext()
-        with alone, self._signals():
+        with RunFolder(self.work_dir).hold(), self._signals():
             try:
                 return super().train()
             except RuntimeError as e:
@@ -167,7 +167,9 @@ class Runner(MMRunner):
         named = list(dict.fromkeys([*as_list(source.get('plugins')), *(p['source'] for p in self.plugins if p['kind'] != 'installed')]))
         if named:  # those that were loaded from Python, too
             source = Config({**source._cfg_dict.to_dict(), 'plugins': named}, format_python_code=False)
-        dump_config(source, os.path.join(self.work_dir, 'config.py'), header=f'Written by dtbox {__version__}; bases merged.')
+        run = RunFolder(self.work_dir)
+        run.write_origin()
+        dump_config(source, run.config, header=f'Written by dtbox {__version__}; bases merged.')
         self.task.save_files(self.work_dir)
 
     @property
@@ -238,10 +240,9 @@ class Runner(MMRunner):
                     samples=len(self._train_dataloader.dataset),
                     **self.task.checkpoint_meta, plugins=list(self.plugins))
 
-    def save(self, name=checkpoints.NAME):
-        """Write a checkpoint into the run folder; an older one of that name stays until the new one is whole."""
-        state = self.checkpoint_state()
-        path = os.path.join(self.work_dir, name)
+    def save(self, path=None):
+        """Write a checkpoint to `path` (None: that of the run folder); an older one there stays until the new one is whole."""
+        state, path = self.checkpoint_state(), path or RunFolder(self.work_dir).checkpoint
         distributed.run_on_first_rank(lambda: checkpoints.save(state, path))  # a full disk ends all ranks, and none waits
 
     def load_or_resume(self):
@@ -249,7 +250,7 @@ class Runner(MMRunner):
         if self._has_loaded:
             return
         if self._resume:
-            path = os.path.join(self.work_dir, checkpoints.NAME)
+            path = RunFolder(self.work_dir).checkpoint
             if os.path.isfile(path):
                 self.resume_run(checkpoints.load(path), path)
             else:

@@ -8,19 +8,15 @@ from dtbox import __version__, distributed
 from dtbox.config.text import format_config
 from dtbox.errors import InputError
 from dtbox.extend import record as plugin_record
-from dtbox.files import move_aside
-from dtbox.locks import wait_until_free
 from dtbox.memory import keep_freed_memory
 from dtbox.registry import WRAPPERS, check_arguments
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import divided
 from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
 from dtbox.weights.state_dicts import load_into
-
-LOCK = '.running'
-"""File of a run folder that is locked while a run trains in it."""
 
 
 def check_same_run(cfg, plugins, samples):
@@ -73,7 +69,7 @@ def place_model(model, optim, cfg):
 def keep_global_batch(cfg, work_dir):
     """Resuming on another number of processes, let each have its part of the batch that the run in `work_dir` is trained with; also where it has been
     resumed so before, and the config still says what it said at first."""
-    path = os.path.join(work_dir, checkpoints.NAME)
+    path = RunFolder(work_dir).checkpoint
     if not os.path.isfile(path):
         return
     meta, world, loader = checkpoints.load(path, mmap=True).get('meta') or {}, distributed.get_world_size(), cfg.get('train_dataloader') or {}
@@ -88,7 +84,7 @@ def load_initial_weights(model, cfg, resumed=None):
     Returns:
         what to say about `load_from`, or None.
     """
-    if resumed and os.path.isfile(os.path.join(resumed, checkpoints.NAME)):
+    if resumed and RunFolder(resumed).has_checkpoint():
         model.init_frozen_weights()
         return None
     model.init_weights()
@@ -124,7 +120,7 @@ def load_model(model, state, path):
 
 def plugin_records(cfg, run=None, accept=False):
     """Return the records of a config's plugins; `InputError` where those of the run folder `run` differ, unless `accept`."""
-    path = os.path.join(run or '', checkpoints.NAME)
+    path = RunFolder(run or '').checkpoint
     earlier = []
     if run is not None and os.path.isfile(path):
         earlier = (checkpoints.load(path, mmap=True).get('meta') or {}).get('plugins') or []
@@ -134,37 +130,7 @@ def plugin_records(cfg, run=None, accept=False):
     return found
 
 
-def default_work_dir(cfg):
-    """Return work_dirs/NAME for a config file NAME.py or NAME/config.py, and the run folder itself for its config.py."""
-    folder, file = os.path.split(os.path.abspath(cfg.filename or 'run.py'))
-    if file == 'config.py' and os.path.isfile(os.path.join(folder, checkpoints.NAME)):
-        return folder
-    return os.path.join('work_dirs', os.path.basename(folder) if file == 'config.py' else os.path.splitext(file)[0])
-
-
 def experiment_name(work_dir):
     """Return a name for MMEngine's registry of runs: unique, since a process may make several."""
     import uuid
     return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
-
-
-def prepare_folder(work_dir, resume):
-    """Make the run folder. A folder that is there is resumed on request, and else moved to NAME.1; returns where to.
-
-    Only rank 0 touches the disk; the others wait, and raise what it raises.
-
-    Raises:
-        InputError: the folder is a file, or another run uses it.
-    """
-    return distributed.run_on_first_rank(lambda: _make_folder(work_dir, resume))
-
-
-def _make_folder(work_dir, resume):
-    other = wait_until_free(os.path.join(work_dir, LOCK))
-    if other:
-        raise InputError(f'another run (pid {other}) uses the folder {work_dir}. Wait for it or stop it, or give another --work-dir.')
-    if os.path.exists(work_dir) and not os.path.isdir(work_dir):
-        raise InputError(f'the work dir {work_dir} is a file. Give a folder that is new or holds a run.')
-    moved = None if resume else move_aside(work_dir)
-    os.makedirs(work_dir, exist_ok=True)
-    return moved

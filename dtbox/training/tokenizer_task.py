@@ -6,7 +6,6 @@ forward, losses, generator update, codebook commit, discriminator update on the 
 """
 from __future__ import annotations
 
-import os
 from typing import Any, Callable, Mapping, Sequence
 
 import torch
@@ -17,6 +16,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
+from dtbox.runs import RunFolder
 from dtbox.structures import Batch, TokenizerOutput
 from dtbox.training import tokenizer_evaluation, tokenizer_setup
 from dtbox.training.parallel import ShardPlan, sync_gradients
@@ -213,7 +213,7 @@ class TokenizerTask(Task):
         """Write the text tokenizer."""
         texts = getattr(self.tokenizer.text, 'tokenizer', None)
         if texts is not None:
-            texts.save(os.path.join(folder, 'tokenizer.json'))
+            texts.save(RunFolder(folder).text_tokenizer)
 
     # ---- evaluation, and what hooks ask for -----------------------------------------------------------------------
 

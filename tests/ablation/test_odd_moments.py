@@ -128,7 +128,7 @@ def test_what_a_kill_left_half_written_is_swept(grid, out, instant):
         open(os.path.join(folder, name), 'w').close()
     instant()
     run_grid(grid, out, resume=True)
-    assert set(os.listdir(folder)) == {'.lock', 'checkpoint.pth', 'config.py', 'metrics.json', 'trial.json'}
+    assert set(os.listdir(folder)) == {'.lock', 'checkpoint.pth', 'config.py', 'metrics.json', 'run.json', 'trial.json'}
 
 
 def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkeypatch):

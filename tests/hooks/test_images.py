@@ -28,9 +28,9 @@ def row(path, number, count):
 
 
 def test_what_a_run_leaves(tiny_run):
-    assert sorted(p.name for p in (tiny_run / 'pictures').iterdir()) == ['iter_000003.png', 'iter_000006.png']
+    assert sorted(p.name for p in (tiny_run / 'images').iterdir()) == ['iter_000003.png', 'iter_000006.png']
     for name in ('iter_000003.png', 'iter_000006.png'):
-        assert Image.open(tiny_run / 'pictures' / name).width == 2 * 20 + 120 + 4 * 198 - 6
+        assert Image.open(tiny_run / 'images' / name).width == 2 * 20 + 120 + 4 * 198 - 6
     sheet = Image.open(tiny_run / 'reconstructions.png')
     assert sheet.size == (2 * 20 + 120 + 6 * 134 - 6, 20 + 36 + 28 + 38 + 3 * 134 + 30)  # six images of 4 x 32 pixels, three rows
     for name in ('codebooks.png', 'losses.png'):
@@ -38,13 +38,13 @@ def test_what_a_run_leaves(tiny_run):
 
 
 def test_same_images_each_time(tiny_run):
-    early, late = (tiny_run / 'pictures' / f'iter_{n:06d}.png' for n in (3, 6))
+    early, late = (tiny_run / 'images' / f'iter_{n:06d}.png' for n in (3, 6))
     assert all((a == b).all() for a, b in zip(row(early, 0, 4), row(late, 0, 4)))
     assert not any((a == b).all() for a, b in zip(row(early, 1, 4), row(late, 1, 4)))
 
 
 def test_inputs_are_the_held_out_images(tiny_run, tiny_config):
-    for i, shown in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000003.png', 0, 4)):  # 4 of 8, evenly spaced
+    for i, shown in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000003.png', 0, 4)):  # 4 of 8, evenly spaced
         photo = Image.open(tiny_config.parent / 'photos' / 'val' / f'photo_{i:02d}.png')
         small = np.asarray(Image.fromarray(shown).resize((32, 32), Image.Resampling.NEAREST)).astype(float)
         whole = np.asarray(photo.resize((38, 32)).crop((3, 0, 35, 32))).astype(float)
@@ -57,9 +57,9 @@ def test_strip_of_held_out_images(tiny_run, tiny_config):
     assert names == [('heldout', f'val/photo_{i:02d}.png') for i in range(8)]
 
     assert np.abs(inputs.astype(int) - made).mean() > 1
-    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000003.png', 0, 4)):
+    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000003.png', 0, 4)):
         assert (inputs[i] == picture[3::6, 3::6]).all()
-    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'pictures' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
+    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
         assert (made[i] == picture[3::6, 3::6]).all()
     with pytest.raises(InputError, match='is not a strip'):
         strips.read_strip(tiny_run / 'reconstructions.png')
@@ -87,7 +87,7 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
     def broken(*args, **kwargs):
         raise OSError('no font')
     monkeypatch.setattr(pictures, 'draw_sheet', broken)
-    with pytest.raises(RuntimeError, match=r'is complete, but .*: pictures/iter_000003.png \(OSError: no font\); .*reconstructions.png'):
+    with pytest.raises(RuntimeError, match=r'is complete, but .*: images/iter_000003.png \(OSError: no font\); .*reconstructions.png'):
         train(tiny_config, tmp_path / 'run')
     left = {p.name for p in Path(tmp_path / 'run').iterdir()}
     assert {'checkpoint.pth', 'metrics.json', 'samples.npz', 'heldout.png', 'codebooks.png', 'losses.png'} <= left

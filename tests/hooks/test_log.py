@@ -1,7 +1,7 @@
 """What history.jsonl says."""
 import pytest
 
-from dtbox.hooks.log import read_history
+from dtbox.files import read_rows
 from tests.tiny_run import train
 
 
@@ -10,7 +10,7 @@ def test_terms_that_begin_within_an_interval(tiny_run, tiny_config, tmp_path):
     train(tiny_config, tmp_path / 'each', hooks=hooks, val_dataloader=None, model__adversarial__start=3)
     hooks = dict(_delete_=True, log=dict(type='Log', interval=5))
     train(tiny_config, tmp_path / 'five', hooks=hooks, val_dataloader=None, model__adversarial__start=3)
-    each, five = read_history(tmp_path / 'each' / 'history.jsonl'), read_history(tmp_path / 'five' / 'history.jsonl')
+    each, five = read_rows(tmp_path / 'each' / 'history.jsonl'), read_rows(tmp_path / 'five' / 'history.jsonl')
     assert [r['iteration'] for r in each] == [1, 2, 3, 4, 5, 6] and [r['iteration'] for r in five] == [5, 6]
     for name in ('l2', 'discriminator', 'total'):
         values = [r[name] for r in each[:5] if name in r]
@@ -18,5 +18,5 @@ def test_terms_that_begin_within_an_interval(tiny_run, tiny_config, tmp_path):
 
 
 def test_learning_rate_is_that_of_the_iteration(tiny_run):
-    rows = read_history(tiny_run / 'history.jsonl')
+    rows = read_rows(tiny_run / 'history.jsonl')
     assert [r['generator_lr'] for r in rows] == pytest.approx([9.3301e-4, 5e-4, 6.699e-5], rel=1e-4)  # cosine of 6, iterations 1, 3 and 5

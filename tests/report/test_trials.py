@@ -8,9 +8,10 @@ import pytest
 
 from dtbox.ablation.columns import FACTS
 from dtbox.errors import InputError
+from dtbox.files import read_rows
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.metric_names import headline, label, shown
-from dtbox.report.run_files import last_lines, rows_of
+from dtbox.report.run_files import last_lines
 from dtbox.report.trials import read
 
 
@@ -166,7 +167,7 @@ def test_last_lines(grid, tmp_path):
     (tmp_path / 'log.txt').unlink()
     (tmp_path / '2025').mkdir()
     (tmp_path / '2025' / '2025.log').write_text('a line\n')
-    assert last_lines(tmp_path) == ['a line'] and rows_of(tmp_path / 'none.jsonl') == []
+    assert last_lines(tmp_path) == ['a line'] and read_rows(tmp_path / 'none.jsonl') == []
 
 
 EMPTY = Experiment('', '', {}, [], {}, [], None)

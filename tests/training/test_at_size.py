@@ -11,7 +11,7 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.hooks.log import read_history
+from dtbox.files import read_rows
 from dtbox.registry import MODELS
 from dtbox.structures import Batch
 from dtbox.testing.rank_group import SHARED
@@ -167,7 +167,7 @@ def test_a_compiled_run(tiny_config, tmp_path):
     rows = []
     for name, options in (('plain', {}), ('compiled', dict(compile=dict(backend='aot_eager')))):
         run(tiny_config, tmp_path / name, **options)
-        rows.append([{k: v for k, v in row.items() if k != 'seconds'} for row in read_history(tmp_path / name / 'history.jsonl')])
+        rows.append([{k: v for k, v in row.items() if k != 'seconds'} for row in read_rows(tmp_path / name / 'history.jsonl')])
     for plain, compiled in zip(*rows, strict=True):
         assert compiled == pytest.approx(plain, rel=1e-3, abs=1e-3)
     assert 'adaptive_weight' in rows[1][-1]

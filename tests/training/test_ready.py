@@ -114,4 +114,4 @@ def test_scores_and_pictures_reach_the_backends(tiny_config, tmp_path):
     folder, = {p.parent for p in (tmp_path / 'run').rglob('events.*')}
     events = EventAccumulator(str(folder)).Reload()
     tags = events.Tags()
-    assert {'train/l2', 'all/psnr'} <= set(tags['scalars']) and {'pictures', 'reconstructions', 'losses'} <= set(tags['images'])
+    assert {'train/l2', 'all/psnr'} <= set(tags['scalars']) and {'images', 'reconstructions', 'losses'} <= set(tags['images'])

@@ -90,7 +90,7 @@ def test_an_earlier_run_is_moved_aside(whole, tmp_path):
 
 def test_a_folder_that_another_run_uses_is_refused(whole, tmp_path, monkeypatch):
     from dtbox.locks import Locked, wait_until_free
-    monkeypatch.setattr('dtbox.training.start.wait_until_free', lambda path: wait_until_free(path, 0.2))
+    monkeypatch.setattr('dtbox.runs.wait_until_free', lambda path: wait_until_free(path, 0.2))
     folder = tmp_path / 'run'
     train(folder, max_iters=1)
     with Locked(str(folder / '.running'), 'the run'):

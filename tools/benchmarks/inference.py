@@ -23,6 +23,7 @@ from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.memory import Peak
 from dtbox.registry import TOKENIZERS
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ import torch
 import dtbox, dtbox.apis.loading, dtbox.registry
 import timm, open_clip
 from dtbox.memory import Peak, resident_megabytes
+from dtbox.runs import RunFolder
 what, path, size = sys.argv[1:]
 def read():
-    with open(path + '/checkpoint.pth', 'rb', buffering=0) as f:
+    with open(RunFolder(path).checkpoint, 'rb', buffering=0) as f:
         data, done = bytearray(int(size)), 0
         view = memoryview(data)
         while done < len(view):
@@ -66,12 +68,14 @@ def make_run(source: Config, cfg: Config, folder: str) -> int:
     Returns:
         bytes of its checkpoint.
     """
+    run = RunFolder(folder)
     os.makedirs(folder)
     tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
-    dump_config(source, os.path.join(folder, 'config.py'), header='Random weights, for a benchmark.')
-    path = os.path.join(folder, checkpoint.NAME)
-    checkpoint.save(dict(meta={}, state_dict={f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}), path)
-    return os.path.getsize(path)
+    dump_config(source, run.config, header='Random weights, for a benchmark.')
+    state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}
+    checkpoint.save(dict(meta={}, state_dict=state), run.checkpoint)
+    run.write_origin()
+    return os.path.getsize(run.checkpoint)
 
 
 def measure_loading(folder: str, rounds: int = 3) -> dict[str, list[dict]]:
@@ -81,7 +85,7 @@ def measure_loading(folder: str, rounds: int = 3) -> dict[str, list[dict]]:
     Returns:
         dict: `load` and `read`, lists of dict(seconds, megabytes).
     """
-    size = os.path.getsize(os.path.join(folder, checkpoint.NAME))
+    size = os.path.getsize(RunFolder(folder).checkpoint)
     results = dict(read=[], load=[])
     for _ in range(rounds):
         for what in results:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.machine import cores
+from dtbox.runs import RunFolder
 
 
 class LocalEngine:
@@ -34,7 +35,7 @@ class LocalEngine:
         """Start the trial of a folder; its output goes to log.txt there."""
         slot = self.free.pop(0)
         device = self.gpus[slot % len(self.gpus)] if self.gpus else None
-        with open(os.path.join(folder, 'log.txt'), 'ab') as log:
+        with open(RunFolder(folder).console, 'ab') as log:
             process = subprocess.Popen(command(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                        env=environment(self.threads, device))
         return LocalTrial(process, lambda: self.free.append(slot))

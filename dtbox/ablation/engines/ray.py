@@ -12,6 +12,7 @@ from dtbox.ablation.engines.process import command, environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import no_room
+from dtbox.runs import RunFolder
 
 
 class RayEngine:
@@ -125,7 +126,7 @@ class RayTrial:
 def log_size(folder: str) -> int:
     """Return the bytes of a trial's log, 0 where there is none."""
     try:
-        return os.path.getsize(os.path.join(folder, 'log.txt'))
+        return os.path.getsize(RunFolder(folder).console)
     except FileNotFoundError:
         return 0
 
@@ -135,7 +136,7 @@ def run_process(folder: str, cwd: str, threads: int) -> int:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'{folder} is not there on this node: the grid\'s folder must be on a file system '
                                 'that all nodes share')
-    with open(os.path.join(folder, 'log.txt'), 'ab', buffering=0) as log:
+    with open(RunFolder(folder).console, 'ab', buffering=0) as log:
         log.write(f'on {socket.gethostname()}\n'.encode())
         return subprocess.run(command(folder), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                               env=environment(threads)).returncode

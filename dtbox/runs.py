@@ -1,0 +1,282 @@
+"""The folder of a run: the names of its files, who wrote it and in which format, and how a run takes it for itself.
+
+No other module spells these names (`tests/test_runs.py` holds this). `FORMAT` counts the layouts of run folders and checkpoints:
+
+- 1 (dtbox 0.1): `pictures/` holds the images drawn during training; the folder says nothing of its format.
+- 2 (dtbox 0.2): `run.json` says which version of dtbox wrote the folder, and in which format; `images/` in place of `pictures/`.
+"""
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import re
+from typing import ContextManager, NamedTuple
+
+from dtbox import __version__
+from dtbox.errors import InputError, RenamedError
+from dtbox.files import move_aside, write_atomic
+from dtbox.locks import Locked, wait_until_free
+
+FORMAT = 2
+"""Format of the run folders and checkpoints that this version writes."""
+OLDEST = 1
+"""Oldest format that this version reads."""
+CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors')
+"""How the names of checkpoint files end."""
+
+_RUNS = 'work_dirs'
+_IMAGES, _OLD_IMAGES = 'images', 'pictures'
+_HEADER = re.compile(r'(?:Written|Converted) by dtbox (\S+?)[;.]? ')
+_PROTOCOLS = re.compile(r'protocols(?:\.(\d+))?\.json')
+
+
+class Origin(NamedTuple):
+    """Who wrote a run folder or a checkpoint.
+
+    Attributes:
+        format: number of the format.
+        version: version of dtbox, or '' where that is not known.
+    """
+    format: int
+    version: str
+
+    def tell_writer(self) -> str:
+        """Return the version of dtbox in words."""
+        return f'dtbox {self.version}' if self.version else 'an earlier version of dtbox'
+
+
+class RunFolder:
+    """The files of a run: paths, whether they are there or not. Nothing is read or written before a method is called.
+
+    Args:
+        path: of the folder, which need not exist.
+
+    Attributes:
+        config: the config, bases merged.
+        checkpoint: weights, and all else that an exact continuation needs.
+        about: version of dtbox and format of the folder (from format 2 on).
+        plugins: records of the plugins that the run uses.
+        text_tokenizer: the text tokenizer that the run was trained with.
+        metrics: scores of the last evaluation.
+        samples: scores of single held-out images.
+        protocols: scores by named protocols; a second measurement goes to protocols.1.json and so on.
+        protocol_outputs: folder for tables and figures of protocols.
+        history: loss terms and learning rates, a JSON object a line.
+        codebook_history: use of the codes during training, a JSON object a line.
+        conflict_history, conflict: angles between gradients during training, a JSON object a line, and their summary.
+        losses_plot, codebooks_plot, codebook_history_plot, conflict_plot: figures.
+        reconstructions: held-out images and their reconstructions, as a figure.
+        heldout_strip: held-out images above their reconstructions, pixel by pixel.
+        nonfinite: folder of the batches whose loss was NaN or infinite.
+        running_lock: locked while a run trains in the folder.
+        record, console, trial_lock: of a trial of a grid: how it went, what its process printed, and its lock.
+        diagnostics: folder for diagnoses of the run.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
+        self.config = self.file('config.py')
+        self.checkpoint = self.file('checkpoint.pth')
+        self.about = self.file('run.json')
+        self.plugins = self.file('plugins.json')
+        self.text_tokenizer = self.file('tokenizer.json')
+        self.metrics = self.file('metrics.json')
+        self.samples = self.file('samples.npz')
+        self.protocols = self.file('protocols.json')
+        self.protocol_outputs = self.file('protocols')
+        self.history = self.file('history.jsonl')
+        self.codebook_history = self.file('codebooks.jsonl')
+        self.conflict_history = self.file('conflict.jsonl')
+        self.conflict = self.file('conflict.json')
+        self.losses_plot = self.file('losses.png')
+        self.codebooks_plot = self.file('codebooks.png')
+        self.codebook_history_plot = self.file('codebook_health.png')
+        self.conflict_plot = self.file('conflict.png')
+        self.reconstructions = self.file('reconstructions.png')
+        self.heldout_strip = self.file('heldout.png')
+        self.nonfinite = self.file('nonfinite')
+        self.running_lock = self.file('.running')
+        self.record = self.file('trial.json')
+        self.console = self.file('log.txt')
+        self.trial_lock = self.file('.lock')
+        self.diagnostics = self.file('diagnostics')
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __repr__(self) -> str:
+        return f'RunFolder({self.path!r})'
+
+    def file(self, name: str) -> str:
+        """Return the path of a file or folder in here."""
+        return os.path.join(self.path, name)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return os.path.basename(os.path.abspath(self.path))
+
+    @property
+    def images(self) -> str:
+        """Folder of the images drawn during training; that of format 1 where it has not been renamed."""
+        old = self.file(_OLD_IMAGES)
+        return old if os.path.isdir(old) and not os.path.isdir(self.file(_IMAGES)) else self.file(_IMAGES)
+
+    def image_sheet(self, iteration: int) -> str:
+        """Return the path of the reconstructions drawn after `iteration` iterations."""
+        return os.path.join(self.images, f'iter_{iteration:06d}.png')
+
+    def checkpoint_copy(self, iteration: int) -> str:
+        """Return the path of the checkpoint that is kept of `iteration`."""
+        return self.file(f'checkpoint_{iteration}.pth')
+
+    def nonfinite_batch(self, iteration: int, rank: int) -> str:
+        """Return the path of a rank's batch of `iteration` (from 1) whose loss was NaN or infinite."""
+        return os.path.join(self.nonfinite, f'iteration_{iteration:08d}_rank_{rank}.pt')
+
+    def has_config(self) -> bool:
+        """Return whether the folder holds a config."""
+        return os.path.isfile(self.config)
+
+    def has_checkpoint(self) -> bool:
+        """Return whether the folder holds a checkpoint."""
+        return os.path.isfile(self.checkpoint)
+
+    def list_protocols(self) -> list[str]:
+        """Return the paths of all results by protocols, the latest last."""
+        numbers = {name: int(match[1] or 0) for name in os.listdir(self.path) if (match := _PROTOCOLS.fullmatch(name))}
+        return [self.file(name) for name in sorted(numbers, key=numbers.get)]
+
+    def list_consoles(self) -> list[str]:
+        """Return the paths of what the run printed or logged, the most telling first: the console of a trial, then logs, the latest first."""
+        logs = glob.glob(os.path.join(glob.escape(self.path), '*', '*.log'))
+        return [path for path in (self.console, *sorted(logs, reverse=True)) if os.path.isfile(path)]
+
+    # ---- who wrote it -----------------------------------------------------------------------------------------------
+
+    def read_origin(self) -> Origin:
+        """Return who wrote the folder.
+
+        Raises:
+            InputError: run.json was not written by dtbox.
+        """
+        try:
+            with open(self.about, encoding='utf-8') as file:
+                about = json.load(file)
+            return Origin(int(about['format']), str(about['dtbox']))
+        except FileNotFoundError:
+            return Origin(1, self._read_version())
+        except (OSError, ValueError, TypeError, KeyError) as e:
+            raise InputError(f'{self.about} was not written by dtbox, or is cut short ({e}). Expected {{"format": {FORMAT}, '
+                             f'"dtbox": "{__version__}"}} with the version that wrote the folder.') from e
+
+    def _read_version(self) -> str:
+        """Return the version in the first line of config.py, where format 1 has it; '' where it is not told."""
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(self.config, encoding='utf-8') as file:
+            match = _HEADER.search(file.readline())
+            return match[1] if match else ''
+        return ''
+
+    def write_origin(self) -> None:
+        """Say in run.json that this version of dtbox wrote the folder; what is of an older format takes its new name."""
+        if self.images == self.file(_OLD_IMAGES):
+            os.rename(self.images, self.file(_IMAGES))
+        write_atomic(self.about, json.dumps(dict(format=FORMAT, dtbox=__version__)) + '\n')
+
+    def check_format(self) -> None:
+        """Raise `InputError` where this version of dtbox does not read the format of the folder."""
+        check_format(f'the run folder {self.path}', self.read_origin())
+
+    @contextlib.contextmanager
+    def explain_old_names(self):
+        """Add to an error about a renamed part within the block which version of dtbox wrote the folder, and what to do."""
+        try:
+            yield self
+        except RenamedError as e:
+            if not os.path.isfile(self.about) and not self.has_checkpoint():  # a config of its own, not that of a run
+                raise
+            writer = self.read_origin().tell_writer()
+            raise RenamedError(f'{e.message} {writer} wrote the run folder {self.path}: write the new name into {self.config}, or open the '
+                               'folder with that version.', e.where) from e
+
+    # ---- a run takes it ---------------------------------------------------------------------------------------------
+
+    def prepare(self, resume: bool) -> str | None:
+        """Make the folder ready for a run. All ranks call this; only rank 0 touches the disk.
+
+        Args:
+            resume: continue the run in the folder; otherwise an earlier run is moved to NAME.1, NAME.2, ...
+
+        Returns:
+            where an earlier run was moved to, or None.
+
+        Raises:
+            InputError: on every rank: the folder is a file, another run uses it, or it is of a format that cannot be read.
+        """
+        from dtbox import distributed  # brings torch, which command lines that only print do without
+        return distributed.run_on_first_rank(lambda: self._prepare(resume))
+
+    def _prepare(self, resume: bool) -> str | None:
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
+        other = wait_until_free(self.running_lock)
+        if other:
+            raise InputError(f'another run (pid {other}) uses the folder {self.path}. Wait for it or stop it, or give another --work-dir.')
+        if resume:
+            self.check_format()
+        moved = None if resume else move_aside(self.path)
+        os.makedirs(self.path, exist_ok=True)
+        return moved
+
+    def hold(self) -> ContextManager:
+        """Return a context in which no other run trains in the folder; rank 0 holds the lock for all ranks."""
+        from dtbox import distributed
+        return Locked(self.running_lock, 'the run') if distributed.get_rank() == 0 else contextlib.nullcontext()
+
+
+def check_format(what: str, origin: Origin) -> None:
+    """Raise `InputError` unless this version of dtbox reads a format.
+
+    Args:
+        what: was written, for the message.
+        origin: by whom, in which format.
+    """
+    if origin.format > FORMAT:
+        raise InputError(f'{what} was written by dtbox {origin.version or "of a later version"} in format {origin.format}; dtbox {__version__} '
+                         f'reads formats {OLDEST} to {FORMAT}. Install dtbox {origin.version or "of that version"} or newer.')
+    if origin.format < OLDEST:
+        raise InputError(f'{what} was written by {origin.tell_writer()} in format {origin.format}; dtbox {__version__} reads formats {OLDEST} '
+                         f'to {FORMAT}. Open it with {origin.tell_writer()}.')
+
+
+def choose_run_folder(config: str | None) -> RunFolder:
+    """Return the folder of a new run of a config file: work_dirs/NAME for NAME.py or NAME/config.py, and the run folder itself for its config."""
+    config = os.path.abspath(config or 'run.py')
+    run = find_run_of(config)
+    return run if config == run.config and run.has_checkpoint() else RunFolder(os.path.join(_RUNS, name_run(config)))
+
+
+def name_run(config: str) -> str:
+    """Return NAME for a config file NAME.py or NAME/config.py."""
+    run = find_run_of(os.path.abspath(config))
+    file = os.path.basename(config)
+    return run.name if file == os.path.basename(run.config) else os.path.splitext(file)[0]
+
+
+def find_run_of(file: str) -> RunFolder:
+    """Return the folder in which a file of a run lies."""
+    return RunFolder(os.path.dirname(file) or '.')
+
+
+def name_samples(metrics: str) -> str | None:
+    """Return the path of the scores of single images beside the results at `metrics`: samples.1.npz beside metrics.1.json; None where the
+    file has another name."""
+    run = find_run_of(metrics)
+    stem, suffix = os.path.splitext(os.path.basename(run.metrics))
+    match = re.fullmatch(rf'{stem}(\..+)?{suffix}', os.path.basename(metrics))
+    if match is None:
+        return None
+    start, end = os.path.splitext(run.samples)
+    return os.path.join(os.path.dirname(metrics), f'{os.path.basename(start)}{match[1] or ""}{end}')
