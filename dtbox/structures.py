@@ -1,9 +1,12 @@
 """What travels between rooms: frozen dataclasses with the same fields in training and in evaluation.
 
-Shapes: B batch, N visual tokens, D encoder width, C code width, Q codes per token, E joint image-text width, L text length.
+Shapes: B batch, N visual tokens, D encoder width, C code width, Q codes per token, E joint image-text width, L text
+length.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from torch import Tensor
 
@@ -14,12 +17,13 @@ class QuantizerOutput:
 
     Attributes:
         features: quantized features [B, N, C]; gradients reach the input through them.
-        codes: [B, N, Q] int64.
-        losses: named scalar terms (`commitment`, ...).
+        codes: [B, N, Q] int64, N of their own layout (see `Quantizer.set_layout`); None where the quantizer has no
+            codes.
+        losses: name -> scalar term (`commitment`, ...).
     """
     features: Tensor
-    codes: Tensor
-    losses: Dict[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,22 +33,22 @@ class VocabularyOutput:
     Attributes:
         features: after the post-projection [B, N, D].
         quantized: before it [B, N, C].
-        codes: [B, N, Q] int64.
-        losses: named scalar terms of the quantizer.
+        codes: [B, N, Q] int64; None where the quantizer has no codes.
+        losses: name -> scalar term of the quantizer.
     """
     features: Tensor
     quantized: Tensor
-    codes: Tensor
-    losses: Dict[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the codes of one image take.
+    """The size of the codes of one image.
 
     Attributes:
-        tokens: token places, N of each stream of codes.
-        codes: codes, N times Q of each.
+        tokens: tokens, the sum of N over the streams of codes.
+        codes: codes, the sum of N times Q.
         bits: sum over the codes of log2 of their codebook's size.
     """
     tokens: int
@@ -54,71 +58,73 @@ class Budget:
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the frozen teacher says of the same images.
+    """The output of the frozen teacher for the same images.
 
     Attributes:
-        tokens: raw output of the asked layer [B, N, D], or None where no layer was asked for.
+        tokens: raw output of the layer that was asked for [B, N, D]; None where no layer was.
         pooled: pooled output [B, E], not normalised.
-        last: tokens behind the last block [B, P + N, D], which were pooled.
+        last: tokens after the last block [B, P + N, D], which were pooled.
     """
-    tokens: Optional[Tensor] = None
-    pooled: Optional[Tensor] = None
-    last: Optional[Tensor] = None
+    tokens: Tensor | None = None
+    pooled: Tensor | None = None
+    last: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class TokenizerOutput:
-    """Everything that a pass through a tokenizer found; what was not asked for is None or missing.
+    """Everything that a pass through a tokenizer computed; what was not asked for is None or missing.
 
     Attributes:
         images: the input [B, 3, H, W] in [-1, 1].
         reconstructions: [B, 3, H, W], nominally in [-1, 1], not clamped.
-        codes: vocabulary -> [B, N, Q] int64; vocabularies that share a quantizer have one entry, under its name.
+        codes: stream -> [B, N, Q] int64; a stream is a vocabulary, or the quantizer that several vocabularies share.
         features: vocabulary -> [B, N, D], after the post-projection.
-        losses: named as `codes` -> named scalar terms of the quantizer.
+        losses: stream -> name -> scalar term of the quantizer.
         pooled: output of the head [B, E], not normalised.
-        last: tokens that the head read: those of the trunk behind its last block [B, P + N, D], or features of a vocabulary [B, N, D].
+        last: tokens that the head read: those of the trunk after its last block [B, P + N, D], or features of a
+            vocabulary [B, N, D].
         text_pooled: output of the text tower [B, E], not normalised, for the texts of the batch.
         logit_scale, logit_bias: scalars of the contrastive head, logits = exp(scale) * cos + bias.
         teacher: a TeacherOutput, where a teacher ran.
-        layers: (encoder, layer) -> patch tokens [B, N, D] as they came out of that block, of the layers that were asked for.
+        layers: (encoder, layer) -> patch tokens [B, N, D] as that block returned them, of the layers that were asked
+        for.
     """
     images: Tensor
-    reconstructions: Optional[Tensor] = None
-    codes: Dict[str, Tensor] = field(default_factory=dict)
-    features: Dict[str, Tensor] = field(default_factory=dict)
-    losses: Dict[str, Dict[str, Tensor]] = field(default_factory=dict)
-    pooled: Optional[Tensor] = None
-    last: Optional[Tensor] = None
-    text_pooled: Optional[Tensor] = None
-    logit_scale: Optional[Tensor] = None
-    logit_bias: Optional[Tensor] = None
-    teacher: Optional[TeacherOutput] = None
-    layers: Dict[Any, Tensor] = field(default_factory=dict)
+    reconstructions: Tensor | None = None
+    codes: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    pooled: Tensor | None = None
+    last: Tensor | None = None
+    text_pooled: Tensor | None = None
+    logit_scale: Tensor | None = None
+    logit_bias: Tensor | None = None
+    teacher: TeacherOutput | None = None
+    layers: dict[Any, Tensor] = field(default_factory=dict)
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> TokenizerOutput:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Objects of one picture.
+    """Objects of one image.
 
     Attributes:
         categories: M class indices.
-        sizes: M of 'small', 'medium', 'large', by the area in the original picture.
+        sizes: M of 'small', 'medium', 'large', by the area in the original image.
         frequencies: M of 'rare', 'common', 'frequent', or ''.
-        ids: M names that tell them apart.
-        masks: [M, H, W] bool on the pixels of the batch, once the pipeline has made them.
+        ids: M names, all different.
+        masks: [M, H, W] bool on the pixels of the batch; None before the pipeline has computed them.
     """
-    categories: List[int]
-    sizes: List[str]
-    frequencies: List[str]
-    ids: List[str]
-    masks: Optional[Tensor] = None
+    categories: list[int]
+    sizes: list[str]
+    frequencies: list[str]
+    ids: list[str]
+    masks: Tensor | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.categories)
 
 
@@ -127,37 +133,38 @@ class Batch:
     """A batch on its way to the model.
 
     Attributes:
-        images: [B, 3, H, W]; uint8 from a dataset, float in [-1, 1] behind the data preprocessor.
+        images: [B, 3, H, W]; uint8 from a dataset, float in [-1, 1] after the data preprocessor.
         texts: B captions, or None where the data has none.
         labels: [B] int64 class indices, or None; -1 marks a sample without class.
         sets: B names of the held-out set that each sample belongs to (evaluation), or None.
-        keys: B names that tell the samples apart.
-        captions: B lists of all captions of a picture, where the data has several; `texts` holds one of each.
+        keys: B names, all different.
+        captions: B lists of all captions of an image, where the data has several; `texts` holds one of each.
         regions: B Regions, or None.
-        broken: sentences on samples that could not be read and are not in the batch, or None.
-        flaws: sentences on what of the samples in the batch was left out (masks), or None.
-        placeholder: whether this is a picture in the place of none, of a process that has no sample in a step of all; it counts for nothing.
+        broken: a sentence for each sample that could not be read and is not in the batch, or None.
+        flaws: a sentence for each part of a sample that was left out (masks), or None.
+        placeholder: whether the image stands for none: a rank without samples takes part in a step that all ranks make.
+            It has no weight in any loss or score.
     """
     images: Tensor
-    texts: Optional[List[str]] = None
-    labels: Optional[Tensor] = None
-    sets: Optional[List[str]] = None
-    keys: Optional[List[str]] = None
-    captions: Optional[List[List[str]]] = None
-    regions: Optional[List[Regions]] = None
-    broken: Optional[List[str]] = None
-    flaws: Optional[List[str]] = None
+    texts: list[str] | None = None
+    labels: Tensor | None = None
+    sets: list[str] | None = None
+    keys: list[str] | None = None
+    captions: list[list[str]] | None = None
+    regions: list[Regions] | None = None
+    broken: list[str] | None = None
+    flaws: list[str] | None = None
     placeholder: bool = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
 
-def take(value: Any, index: Tensor, size: int):
+def take(value: Any, index: Tensor, size: int) -> Any:
     """Select samples of a batch from a nested structure.
 
     Tensors whose first dimension is `size` and lists of that length are indexed; dataclasses and dicts are walked;
-    everything else (scalars, None) is passed on as it is.
+    everything else (scalars, None) is returned as it is.
 
     Args:
         value: structure to select from.

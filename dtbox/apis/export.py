@@ -39,8 +39,7 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Codes [B,N,Q] of the streams that the decoder reads, in the order of `inputs` -> images [B,3,H,W], not
-    clamped."""
+    """Codes [B,N,Q] of the streams that the decoder reads, in the order of `inputs` -> images [B,3,H,W]."""
 
     def __init__(self, model: VisualTokenizer) -> None:
         super().__init__()

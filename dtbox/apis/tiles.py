@@ -13,11 +13,12 @@ from dtbox.errors import InputError
 
 
 def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
-    """Return where tiles begin along an axis: evenly spread from 0 to `length - tile`, overlapping by at least
-    `overlap`.
+    """Return where tiles begin along an axis: evenly spread from 0 to `length - tile`.
 
     Args:
-        length, tile, overlap: pixels; `overlap` less than `tile`.
+        length: of the axis, in pixels.
+        tile: length of a tile.
+        overlap: pixels by which neighbours overlap at least, less than `tile`.
     """
     if length <= tile:
         return [0]
@@ -59,8 +60,7 @@ def reconstruct_tiled(images: Tensor, model: Callable[[Tensor], Tensor], size: S
 
 
 def weigh_tile(length: int, places: Sequence[int], at: int) -> Tensor:
-    """Return the weights [length] of a tile along an axis: 1, falling linearly to almost 0 where a neighbour
-    overlaps."""
+    """Return the weights [length] of a tile along an axis: 1, and a linear ramp where a neighbour overlaps."""
     ramp = torch.ones(length)
     i = places.index(at)
     for other, side in ((places[i - 1] if i else None, 'low'),

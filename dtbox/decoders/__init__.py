@@ -1,3 +1,2 @@
-"""Features of one or more vocabularies to images. `base.py` is the contract, `cnn.py` the published decoder, `light.py`
-two for the CPU."""
+"""Features of vocabularies to images. README.md says what each file holds."""
 from dtbox.decoders import cnn, light  # noqa: F401

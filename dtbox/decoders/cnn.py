@@ -21,8 +21,7 @@ from dtbox.registry import DECODERS
 
 
 class _Level(nn.Module):
-    """Residual blocks of one resolution, each followed by attention where asked for, then the upsampling to the
-    next."""
+    """Residual blocks of one resolution, each followed by attention where asked for, then the upsampling."""
 
     def __init__(self, in_channels: int, out_channels: int, blocks: int, attention: bool, upsample: bool) -> None:
         super().__init__()
@@ -91,7 +90,8 @@ class CNNDecoder(Decoder):
             is C.
         recompute: drop activations and compute them again in the backward pass: less memory, about a third more time.
     """
-    example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1, latent_channels=32,
+    example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1,
+                   latent_channels=32,
                    attention_resolutions=(4,))
 
     def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: int = 128,

@@ -101,8 +101,7 @@ class ViTDecoder(Decoder):
 
 
 class _DepthToSpace(nn.Module):
-    """3x3 convolution to four times the channels, each 2x2 pixels of the next resolution; then a thin residual
-    convolution."""
+    """3x3 convolution to 2x2 pixels for each pixel, then a thin residual convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

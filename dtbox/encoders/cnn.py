@@ -64,7 +64,8 @@ class CNNEncoder(Encoder):
         prefix: of the encoder's keys in that file ('encoder.' in taming-transformers).
         recompute: drop activations and compute them again in the backward pass.
     """
-    example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16, attention_resolutions=(16,))
+    example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16,
+                   attention_resolutions=(16,))
 
     def __init__(self, image_size: int | Sequence[int], channels: int = 128,
                  multipliers: Sequence[int] = (1, 1, 2, 2, 4), blocks: int = 2, latent_channels: int = 256,

@@ -1,5 +1,4 @@
-"""The image tower of any published SigLIP, with the activation and epsilon of its training, from any layout of
-weights."""
+"""The image tower of any published SigLIP, with the activation and epsilon that it was trained with."""
 from __future__ import annotations
 
 from collections.abc import Sequence

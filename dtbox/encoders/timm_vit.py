@@ -98,7 +98,8 @@ class TimmViT(StagedTimm):
         recompute: drop the activations of blocks and compute them again in the backward pass.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
     """
-    example = dict(name='vit_base_patch16_siglip_224', image_size=32, model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
+    example = dict(name='vit_base_patch16_siglip_224', image_size=32,
+                   model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 
     def __init__(self, name: str, image_size: int | Sequence[int], weights: str | None = None, prefix: str = '',
                  resample: bool = False, recompute: bool = False, model_args: dict[str, Any] | None = None) -> None:

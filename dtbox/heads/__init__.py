@@ -1,2 +1,2 @@
-"""Tokens to one embedding [B, E] per image. A head gets the encoder and its tokens after the last block."""
+"""Tokens to one embedding [B, E] per image. README.md says what each file holds."""
 from dtbox.heads import pools  # noqa: F401

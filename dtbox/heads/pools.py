@@ -46,8 +46,7 @@ class Head(nn.Module):
 
 @HEADS.register_module()
 class TrunkPool(Head):
-    """The trunk's own final norm and pool (SigLIP's attention pool, CLIP's class token, ...); it has no weights of its
-    own.
+    """The trunk's own final norm and pool (SigLIP's attention pool, CLIP's class token, ...), without further weights.
 
     Args:
         encoder: name of the encoder whose pool it is; filled in where there is one encoder.

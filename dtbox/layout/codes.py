@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class CodeLayout:
         """Number of flat ids: the sum of all sizes over streams and depths."""
         return sum(sum(stream.sizes) for stream in self.streams)
 
-    def count_ids(self, names: Optional[Iterable[str]] = None) -> int:
+    def count_ids(self, names: Iterable[str] | None = None) -> int:
         """Return the number L of flat ids of an image, for some streams or all."""
         return sum(stream.tokens * len(stream.sizes) for stream in self._pick(names))
 
@@ -86,7 +86,7 @@ class CodeLayout:
             ids[stream.name] = value + torch.tensor(offsets[stream.name], device=value.device)
         return join_ids(ids, {stream.name: stream.token_layout for stream in streams}, order)
 
-    def from_flat_ids(self, ids: Tensor, names: Optional[Iterable[str]] = None,
+    def from_flat_ids(self, ids: Tensor, names: Iterable[str] | None = None,
                       order: CodeOrder = STREAMS) -> dict[str, Tensor]:
         """Ids [B, L] as `flat_ids` gives them -> dict stream -> codes [B, N, Q].
 
@@ -112,7 +112,7 @@ class CodeLayout:
             stream.check(codes[stream.name])
         return codes
 
-    def _pick(self, names: Optional[Iterable[str]]) -> list[StreamLayout]:
+    def _pick(self, names: Iterable[str] | None) -> list[StreamLayout]:
         """Streams of these names (None for all), in the order of the layout."""
         wanted = self.names if names is None else [self.stream(name).name for name in names]
         return [stream for stream in self.streams if stream.name in wanted]
@@ -121,8 +121,8 @@ class CodeLayout:
         """Return the layout of some streams alone. Its flat ids start at 0."""
         return CodeLayout(tuple(self._pick(names)))
 
-    def restrict(self, depths: Optional[Mapping[str, tuple[int, int]]] = None,
-                 groups: Optional[Mapping[str, tuple[int, ...]]] = None) -> CodeLayout:
+    def restrict(self, depths: Mapping[str, tuple[int, int]] | None = None,
+                 groups: Mapping[str, tuple[int, ...]] | None = None) -> CodeLayout:
         """Return a layout whose streams hold a range of depths, or codes cut into groups of bits; its ids start at 0.
 
         Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class CodeOrder:
         streams: names of the streams, first to last; None takes the order of the layout.
     """
     by: str = 'stream'
-    streams: Optional[tuple[str, ...]] = None
+    streams: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.by not in ALTERNATIONS:

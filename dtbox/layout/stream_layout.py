@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,8 +47,8 @@ class StreamLayout:
     name: str
     token_layout: TokenLayout
     codebooks: tuple[int, ...]
-    depths: Optional[tuple[int, int]] = None
-    groups: Optional[tuple[int, ...]] = None
+    depths: tuple[int, int] | None = None
+    groups: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in ('codebooks', 'depths', 'groups'):

@@ -1,10 +1,15 @@
 """A small text tower that learns fast from few pairs: a transformer encoder, and the mean over the words.
 
-SigLIP reads the last position, mostly padding, which has to learn first to gather the words; with a few thousand pairs the
-mean over the words is much quicker.
+SigLIP reads the last position, mostly padding, which first has to learn to gather the words; with a few thousand pairs
+the mean over the words learns much faster.
+
+Legend: T texts, L ids of a text, E joint width.
 """
+from __future__ import annotations
+
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
@@ -26,32 +31,36 @@ class MeanPoolText(TextTower):
         logit_scale, logit_bias: initial values.
     """
 
-    def __init__(self, embed_dim, width, depth, heads, tokenizer, weights=None, prefix='', logit_scale=2.3025851, logit_bias=-10.0):
+    def __init__(self, embed_dim: int, width: int, depth: int, heads: int, tokenizer: dict, weights: str | None = None,
+                 prefix: str = '', logit_scale: float = 2.3025851, logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)
-        self.weights, self.prefix, self.pooled_dim, self.pad_id = weights, prefix, embed_dim, self.tokenizer.pad_id
+        self.weights, self.prefix = weights, prefix
+        self.pooled_dim, self.pad_id = embed_dim, self.tokenizer.pad_id
         self.words = nn.Embedding(self.tokenizer.vocab_size, width)
         self.positions = nn.Parameter(torch.zeros(self.tokenizer.context_length, width))
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation='gelu', batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation='gelu', batch_first=True,
+                                           norm_first=True)
         self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.proj = nn.Linear(width, embed_dim)
         nn.init.normal_(self.words.weight, std=0.5)
         nn.init.normal_(self.positions, std=0.02)
 
-    def limits(self):
+    def limits(self) -> tuple[int, int]:
         """Return (longest text in tokens, number of token ids)."""
         return len(self.positions), self.words.num_embeddings
 
-    def forward(self, ids):
+    def forward(self, ids: Tensor) -> Tensor:
         """ids [T, L] int64 -> [T, E], not normalised."""
         padding = ids == self.pad_id
-        padding = padding & ~padding.all(1, keepdim=True)  # a text of padding alone still needs something to attend to
+        # a text of padding alone still needs something to attend to
+        padding = padding & ~padding.all(1, keepdim=True)
         x = self.words(ids) + self.positions[:ids.shape[1]]
         x = self.norm(self.blocks(x, src_key_padding_mask=padding))
         keep = (~padding).to(x.dtype)[..., None]
         return self.proj((x * keep).sum(1) / keep.sum(1))
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Load `weights` into this tower, scale and bias included."""
         if self.weights is not None:
             load_into(self, with_prefix(load_state(self.weights), self.prefix), self.weights)

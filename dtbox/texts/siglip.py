@@ -1,5 +1,8 @@
 """The text tower of any published SigLIP, with its tokenizer from a local file."""
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import torch
 
@@ -16,35 +19,40 @@ PADS = {1: '</s>', 2: '<pad>'}
 
 @TEXTS.register_module()
 class SigLIPText(OpenCLIPText):
-    """SigLIP's (arXiv 2303.15343) or SigLIP 2's (arXiv 2502.14786) text transformer: no mask, padding attends, the last of 64 positions is the text.
+    """SigLIP's (arXiv 2303.15343) or SigLIP 2's (arXiv 2502.14786) text transformer.
+
+    It has no mask: padding attends, too, and the last of 64 positions is the embedding of the text.
 
     Args:
         name: as in the encoder `SigLIP`.
         weights: as there; also scale and bias of the logits are read.
-        tokenizer: config of the tokenizer; None takes the tokenizer.json of a local folder that `weights` or `name` is, where there is one.
+        tokenizer: config of the tokenizer; None takes the tokenizer.json of a local folder that `weights` or `name` is,
+            where there is one.
         text: entries of Hugging Face's `text_config` that differ, for small models of the same shape.
 
     Raises:
         InputError: an unknown name; from `init_weights`, weights that do not match, with their keys.
     """
 
-    def __init__(self, name, weights=None, tokenizer=None, text=None):
+    def __init__(self, name: str, weights: str | None = None, tokenizer: dict | None = None,
+                 text: dict[str, Any] | None = None) -> None:
         sizes = sizes_of(name)
         wrong = set(text or {}) - set(sizes.text)
         if wrong:
-            raise InputError(f'`text` has {", ".join(sorted(wrong))}; expected entries of a text_config: {", ".join(sizes.text)}.')
+            raise InputError(f'`text` has {", ".join(sorted(wrong))}; expected entries of a text_config: '
+                             f'{", ".join(sizes.text)}.')
         config = {**sizes.text, **(text or {})}
         weights = name if weights is None and sizes.hub == '' else weights
         words = os.path.join(weights or '', 'tokenizer.json')
         if tokenizer is None and weights and os.path.isfile(words):
             tokenizer = dict(type='FileTokenizer', file=words, context_length=config['max_position_embeddings'],
-                             pad=padding(weights) or PADS[sizes.version])
-        super().__init__(embed_dim=config.get('projection_size') or config['hidden_size'], text_cfg=text_arguments(config), tokenizer=tokenizer,
-                         weights=weights)
+                             pad=read_padding(weights) or PADS[sizes.version])
+        super().__init__(embed_dim=config.get('projection_size') or config['hidden_size'],
+                         text_cfg=text_arguments(config), tokenizer=tokenizer, weights=weights)
         self.name, self.hub, self.layers = name, sizes.hub, config['num_hidden_layers']
 
-    def init_weights(self):
-        """Load `weights` into the tower, and scale and bias where they are there."""
+    def init_weights(self) -> None:
+        """Load `weights` into the tower, and scale and bias where the file has them."""
         if self.weights is None:
             return
         state, source = load_published(self.weights, text_keys, self.hub)
@@ -55,7 +63,7 @@ class SigLIPText(OpenCLIPText):
                 getattr(self, key).copy_(value)
 
 
-def padding(folder):
+def read_padding(folder: str) -> str | None:
     """Return the padding token that a folder's tokenizer_config.json names, or None."""
     path = os.path.join(folder, 'tokenizer_config.json')
     pad = read_json(path).get('pad_token') if os.path.isfile(path) else None

@@ -1,22 +1,32 @@
 """Text tokenizers: strings to token ids [T, L], from local files.
 
-`FileTokenizer` reads a Hugging Face `tokenizer.json` (the small word-level one of the zoo, or SigLIP's); `OpenCLIPTokenizer`
-is the BPE that open_clip packages.
+`FileTokenizer` reads a Hugging Face `tokenizer.json` (the small word-level one of the zoo, or SigLIP's);
+`OpenCLIPTokenizer` is the BPE that open_clip packages.
+
+Legend: T texts, L ids of a text.
 """
+from __future__ import annotations
+
 import os
 import re
 import warnings
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
 from dtbox.weights.state_dicts import local_path
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
-def canonicalize(text):
-    """Lower-case, underscores to spaces, punctuation removed, white space collapsed (SigLIP's rule)."""
+
+def canonicalize(text: str) -> str:
+    """Lower the case, turn underscores into spaces, remove punctuation, collapse white space (SigLIP's rule)."""
     text = re.sub(r'[^\w\s]', '', text.replace('_', ' ').lower())
     return re.sub(r'\s+', ' ', text).strip()
 
@@ -28,30 +38,30 @@ class TextTokenizer:
         context_length: number of ids L per text.
         vocab_size: number of ids.
         file: path of the file that defines it, or None; a run folder keeps a copy.
-        warned: whether it has said that it cuts texts.
+        warned: whether it has warned that it cuts texts.
     """
-    context_length = 0
-    vocab_size = 0
-    file = None
-    warned = False
+    context_length: int = 0
+    vocab_size: int = 0
+    file: str | None = None
+    warned: bool = False
 
-    def ids(self, text):
-        """Return the ids of one text, as long as they come."""
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of one text, of any length."""
         raise NotImplementedError
 
-    def pack(self, ids):
-        """Pad or cut a list of ids to `context_length`."""
+    def pack(self, ids: list[int]) -> list[int]:
+        """Pad or cut ids to `context_length`."""
         raise NotImplementedError
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the file that defines it, where there is one."""
 
-    def __call__(self, texts, truncate=True):
+    def __call__(self, texts: Sequence[str], truncate: bool = True) -> Tensor:
         """Tokenize.
 
         Args:
-            texts: list of strings.
-            truncate: cut texts that are too long (with one warning); False makes them an `InputError`.
+            texts: strings.
+            truncate: cut texts that are too long (with one warning); False raises an `InputError`.
 
         Returns:
             [T, L] int64.
@@ -69,7 +79,7 @@ class TextTokenizer:
                 if not truncate:
                     raise InputError(message + ' Shorten it, or pass truncate=True to have it cut.')
                 if not self.warned:
-                    warnings.warn(message + ' It is cut, and so are others like it.', stacklevel=2)
+                    warnings.warn(message + ' It is cut, as are others that are too long.', stacklevel=2)
                     self.warned = True
             rows.append(self.pack(ids))
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
@@ -86,7 +96,7 @@ class FileTokenizer(TextTokenizer):
         clean: canonicalise the text first (lower case, no punctuation), as SigLIP does.
     """
 
-    def __init__(self, file, context_length=64, pad='<pad>', clean=True):
+    def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
         from tokenizers import Tokenizer
         self.file = local_path(file)
         if not os.path.isfile(self.file):
@@ -94,7 +104,7 @@ class FileTokenizer(TextTokenizer):
         try:
             self.tokenizer = Tokenizer.from_file(self.file)
         except Exception as e:
-            raise InputError(f'{file} is no tokenizer.json that the `tokenizers` package can read: {e}') from e
+            raise InputError(f'{file} is not a tokenizer.json that the `tokenizers` package can read: {e}') from e
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.context_length, self.clean = context_length, clean
@@ -104,17 +114,17 @@ class FileTokenizer(TextTokenizer):
         if self.pad_id is None:
             raise InputError(f'{file} has no token `{pad}` to pad with; set `pad` to its padding token.')
 
-    def ids(self, text):
+    def ids(self, text: str) -> list[int]:
         """Return the ids of one text."""
         return self.tokenizer.encode(canonicalize(text) if self.clean else text).ids
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write tokenizer.json."""
         with replacing(path) as temporary:
             self.tokenizer.save(temporary)
 
-    def pack(self, ids):
-        """Pad at the end, or cut, to `context_length`; a text that ends with a special token (end of text) still does."""
+    def pack(self, ids: list[int]) -> list[int]:
+        """Pad at the end, or cut, to `context_length`; a special token (end of text) at the end stays there."""
         if len(ids) > self.context_length and ids[-1] in self.special:
             return ids[:self.context_length - 1] + ids[-1:]
         return (ids + [self.pad_id] * self.context_length)[:self.context_length]
@@ -128,31 +138,28 @@ class OpenCLIPTokenizer(TextTokenizer):
         context_length: ids per text; a longer text keeps its end token.
     """
 
-    def __init__(self, context_length=77):
+    def __init__(self, context_length: int = 77) -> None:
         from open_clip.tokenizer import SimpleTokenizer
         self.tokenizer = SimpleTokenizer(context_length=context_length)
         self.context_length, self.vocab_size = context_length, self.tokenizer.vocab_size
 
-    def ids(self, text):
+    def ids(self, text: str) -> list[int]:
         """Return the ids of one text, with start and end token."""
         return [self.tokenizer.sot_token_id, *self.tokenizer.encode(text), self.tokenizer.eot_token_id]
 
-    def pack(self, ids):
+    def pack(self, ids: list[int]) -> list[int]:
         """Pad with zeros, or cut and end with the end token."""
         if len(ids) > self.context_length:
             return ids[:self.context_length - 1] + [self.tokenizer.eot_token_id]
         return ids + [0] * (self.context_length - len(ids))
 
 
-def train_word_tokenizer(texts, min_count=1):
-    """Make a word-level tokenizer from texts.
+def train_word_tokenizer(texts: Collection[str], min_count: int = 1) -> Tokenizer:
+    """Make a word-level tokenizer from texts: <pad> = 0, <unk> = 1, then the words by falling count.
 
     Args:
         texts: strings; they are canonicalised.
         min_count: words seen less often become <unk>.
-
-    Returns:
-        tokenizers.Tokenizer with <pad> = 0, <unk> = 1 and the words by falling count.
     """
     from collections import Counter
 

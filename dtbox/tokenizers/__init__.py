@@ -1,4 +1,3 @@
-"""The composition: `visual.py` runs the parts, `vocabulary.py` is one named vocabulary; README.md says what the others
-do."""
+"""The composition of parts to a tokenizer. README.md says what each file holds."""
 from dtbox.tokenizers import visual, vocabulary  # noqa: F401
 from dtbox.tokenizers.visual import VisualTokenizer  # noqa: F401

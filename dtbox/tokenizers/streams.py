@@ -121,8 +121,7 @@ class Streams(dict):
                                  f'`{stream}`.')
 
     def postpone(self) -> None:
-        """From now on, passes continue where features into a quantizer are not finite; `raise_postponed` tells
-        later."""
+        """From now on, passes continue where features are not finite; `raise_postponed` raises the error later."""
         for stream in self.values():
             stream.quantizer.postponed = []
 

@@ -212,7 +212,7 @@ class VisualTokenizer(nn.Module):
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
     def decode(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """Stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; other streams than the decoder reads are
+        """Stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; streams that the decoder does not read are
         ignored."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')

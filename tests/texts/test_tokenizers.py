@@ -71,7 +71,7 @@ def test_files_that_are_none(tmp_path, words):
     with pytest.raises(InputError, match=r'gone\.json does not exist'):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=str(tmp_path / 'gone.json')))
     (tmp_path / 'bad.json').write_text('{}')
-    with pytest.raises(InputError, match=r'bad\.json is no tokenizer\.json'):
+    with pytest.raises(InputError, match=r'bad\.json is not a tokenizer\.json'):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=str(tmp_path / 'bad.json')))
     with pytest.raises(InputError, match=r'has no token `\[PAD\]` to pad with'):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=words, pad='[PAD]'))

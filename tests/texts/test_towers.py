@@ -51,7 +51,7 @@ def test_spare_ids_are_fine(words):
 
 
 @pytest.mark.parametrize('ids, says', [
-    (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower knows 0 to 5'), (torch.tensor([[-1, 0]]), 'reach from -1 to 0'),
+    (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower has the ids 0 to 5'), (torch.tensor([[-1, 0]]), 'reach from -1 to 0'),
     (torch.zeros(1, 5).long(), r'torch\.int64 \[1, 5\]; expected int64 \[T, 4\]'), (torch.zeros(4).long(), r'\[4\]; expected'),
     (torch.zeros(1, 4), r'token ids are torch\.float32')])
 def test_ids_are_checked(ids, says):
@@ -72,7 +72,7 @@ def test_strings_without_tokenizer():
 @pytest.mark.parametrize('args, says', [
     (dict(text_cfg=None), 'needs `name`, or `embed_dim` and `text_cfg`'), (dict(embed_dim=None), 'needs `name`'),
     (dict(text_cfg=dict(CFG, widht=3)), r'^text_cfg: open_clip\'s text config takes no `widht`\. Did you mean `width`'),
-    (dict(name='ViT-B-33', text_cfg=None), r'open_clip knows no model `ViT-B-33`\. Did you mean'),
+    (dict(name='ViT-B-33', text_cfg=None), r'open_clip does not have a model `ViT-B-33`\. Did you mean'),
     (dict(text_cfg=dict(CFG, hf_model_name='bert')), 'Hugging Face model, which is not supported')])
 def test_what_cannot_be_built(args, says):
     with pytest.raises(InputError, match=says):
