@@ -1,7 +1,8 @@
 """Streams of codes: what one quantizer gives, for its own vocabulary or for all vocabularies that share it.
 
-A vocabulary names a quantizer of the tokenizer (`quantizer='joint'`, in `quantizers=dict(joint=dict(type='JointVQ',
-...))`) to share it with others. Their features are quantized together; the result is one index, named as the quantizer.
+Vocabularies share a quantizer of the tokenizer by its name: `quantizer='joint'` in each, and
+`quantizers=dict(joint=dict(type='JointVQ', ...))`. Their features are quantized together; the result is one index,
+named as the quantizer.
 
 Legend: B batch, N tokens, C code width, Q codes per token, K codebook size.
 """
@@ -119,6 +120,11 @@ class Streams(dict):
             if stream != name:
                 raise InputError(f'codes of `{name}` came; it shares a quantizer, and its codes go by that name: '
                                  f'`{stream}`.')
+
+    def need_codes(self, names: Iterable[str]) -> None:
+        """Raise `InputError` where one of these streams is continuous."""
+        for name in names:
+            self[name].layout.need_codes()
 
     def postpone(self) -> None:
         """From now on, passes continue where features are not finite; `raise_postponed` raises the error later."""

@@ -88,12 +88,11 @@ class VisualTokenizer(nn.Module):
         for name, stream in self.streams.items():
             parts.append((f'quantizers.{name}' if name in self.quantizers else f'vocabularies.{name}.quantizer',
                           stream.quantizer))
-        for name, part in parts:
-            if part is not None:
-                try:
-                    part.init_weights()
-                except InputError as e:
-                    raise e.within(name) from e.__cause__
+        for name, part in ((name, part) for name, part in parts if part is not None):
+            try:
+                part.init_weights()
+            except InputError as e:
+                raise e.within(name) from e.__cause__
 
     # ---- a whole pass: the only entry of training ------------------------------------------------------------------
 
@@ -189,15 +188,12 @@ class VisualTokenizer(nn.Module):
     def encode(self, images: Tensor, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
         """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q]; runs no block after the last one needed.
 
-        Args:
-            images: see above.
-            vocabularies: names; None for all that have codes.
+        `vocabularies` are names; None stands for all that have codes.
         """
         names = self.check_streams(vocabularies)
         if vocabularies is None:
             names = [name for name in names if self.streams[name].layout.has_codes] or names
-        for name in names:
-            self.streams[name].layout.need_codes()
+        self.streams.need_codes(names)
         self.check_images(images)
         run = Pass(self, images)
         return {name: run.codes(self.streams[name]) for name in names}
@@ -205,8 +201,7 @@ class VisualTokenizer(nn.Module):
     def features(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Stream -> codes [B,N,Q] -> vocabulary -> features [B,N,D], for all vocabularies of these streams."""
         self.streams.check_names(codes)
-        for name in codes:
-            self.streams[name].layout.need_codes()
+        self.streams.need_codes(codes)
         dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
         return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
@@ -217,8 +212,7 @@ class VisualTokenizer(nn.Module):
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)
-        for name in reads:
-            self.streams[name].layout.need_codes()
+        self.streams.need_codes(reads)
         missing = [n for n in reads if n not in codes]
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
@@ -235,10 +229,8 @@ class VisualTokenizer(nn.Module):
     @torch.no_grad()
     def pool_regions(self, last: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
         """Pool single regions by the head: `last` of a TokenizerOutput, B masks [M,H,W] -> B tensors [M,E]."""
-        grid = None
-        if self.head.reads:
-            layout = need_grid(self.vocabularies[self.head.reads].feature_layout, 'pooling of regions')
-            grid = layout.map_shape
+        read = self.vocabularies[self.head.reads] if self.head.reads else None
+        grid = need_grid(read.feature_layout, 'pooling of regions').map_shape if read else None
         return self.head.pool_regions(last, masks, self.encoders[self.head.encoder], grid)
 
     def pool_text(self, texts: str | Sequence[str] | Tensor, truncate: bool = True) -> Tensor:
