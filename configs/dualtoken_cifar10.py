@@ -11,18 +11,17 @@ download = False
 image_size = 32
 max_iters = 350
 encoder = dict(model_args=dict(patch_size=4), weights='dtbox://siglip-tiny-cifar10')
-model = dict(
-    tokenizer=dict(text=dict(weights='dtbox://siglip-tiny-cifar10', tokenizer=dict(file='dtbox://siglip-tiny-cifar10/tokenizer.json'))),
-    discriminator=None, adversarial=None)
+gan = None
+model = dict(tokenizer=dict(text=dict(
+    weights='dtbox://siglip-tiny-cifar10', tokenizer=dict(file='dtbox://siglip-tiny-cifar10/tokenizer.json'))))
 
 train_dataloader = dict(dataset=dict(
     type='CIFAR10', data_root='${data_root}', split='train', download='${download}',
-    pipeline=[dict(type='RandomResizedCrop', size='${image_size}', scale=(0.8, 1.0)), dict(type='RandomFlip'), dict(type='PackImage')]))
+    pipeline=[dict(type='RandomResizedCrop', size='${image_size}', scale=(0.8, 1.0)), dict(type='RandomFlip'),
+              dict(type='PackImage')]))
 # the first 200 of each class: enough for scores to a percent, and a fifth of the time
 val_dataloader = dict(dataset=dict(
     type='CIFAR10', data_root='${data_root}', split='heldout', download='${download}', limit=2000,
     pipeline=[dict(type='ResizeCrop', size='${image_size}'), dict(type='PackImage')]))
 val_evaluator = dict(
     l1=None, frechet=None, retrieval=None, zeroshot=dict(templates=['a photo of a {}'], ks=(1,)))
-
-optim_wrapper = dict(discriminator=None)

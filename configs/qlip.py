@@ -8,17 +8,9 @@ perceptual features and discriminator of `dualtoken_rq.py`.
 Command: python tools/train.py configs/qlip.py
 Two busy CPU cores, 8 minutes, 1.5 GB: PSNR 19.99 dB, SSIM 0.639, token cosine 0.490, 89.7 % of the teacher's R@1 on `variants` kept.
 """
-_base_ = ['./dualtoken_rq.py']
+_base_ = ['./_base_/unified.py']
 
 quantizer = dict(type='BSQ', dim=32)
-
 model = dict(
-    tokenizer=dict(
-        vocabularies=dict(
-            pixel=None, semantic=None,
-            unified=dict(taps=7, quantizer='${quantizer}', reinject=7)),
-        decoder=dict(reads=['unified'])),
-    losses=dict(semantic=None, pooled=None, quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
-
-val_evaluator = dict(token_cosine=dict(vocabulary='unified'))
-hooks = dict(log=dict(show=('l2', 'contrastive')))
+    tokenizer=dict(vocabularies=dict(unified=dict(taps=7, quantizer='${quantizer}', reinject=7))),
+    losses=dict(quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))

@@ -8,15 +8,10 @@ post-projection and the trunk's last block; decoder, perceptual features and dis
 Command: python tools/train.py configs/tokenflow.py
 Two busy CPU cores, 6 minutes, 1.7 GB: PSNR 17.41 dB, SSIM 0.468, token cosine 0.945, 91.1 % of the teacher's R@1 on `variants` kept.
 """
-_base_ = ['./dualtoken_rq.py']
+_base_ = ['./two_encoders.py']
 
-quantizer = dict(type='JointVQ', size=1024, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
-
+quantizer = dict(
+    type='JointVQ', size=1024, members=dict(semantic=32, pixel=8), weights=dict(semantic=1.0, pixel=1.0))
 model = dict(tokenizer=dict(
-    encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,), stem=2)),
     quantizers=dict(joint='${quantizer}'),
-    vocabularies=dict(
-        pixel=dict(taps='cnn:4', quantizer='joint', projection=dict(type='LinearProjection', norm=False)),
-        semantic=dict(taps='trunk:7', quantizer='joint'))))
-
-optim_wrapper = dict(generator=dict(groups={'encoders.*': None, 'encoders.trunk.*': dict(lr_mult=0.3)}))
+    vocabularies=dict(pixel=dict(quantizer='joint'), semantic=dict(quantizer='joint', reinject=7))))

@@ -9,21 +9,18 @@ The text tower moves: retrieval and zero-shot of `teacher` pair the frozen image
 Command: python tools/train.py configs/unitok.py
 Two busy CPU cores, 5 minutes, 1.5 GB: PSNR 20.46 dB, SSIM 0.662, R@1 on `variants` 68.0 % (text to image) and 67.7 %.
 """
-_base_ = ['./dualtoken_rq.py']
+_base_ = ['./_base_/unified.py']
 
 quantizer = dict(type='MCQ', size=1024, dim=32, parts=4)
-
 model = dict(
     tokenizer=dict(
-        vocabularies=dict(
-            pixel=None, semantic=None,
-            unified=dict(taps=8, quantizer='${quantizer}', projection=dict(type='AttentionProjection', causal=False))),
-        decoder=dict(reads=['unified']),
+        vocabularies=dict(unified=dict(
+            taps=8, quantizer='${quantizer}', projection=dict(type='AttentionProjection', causal=False))),
         head=dict(type='MeanPool', reads='unified', out_dim=128)),
-    losses=dict(semantic=None, pooled=None, quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
+    losses=dict(quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
 
+# the trunk's own norm and pool are not used, nor is the bias of the sigmoid loss; the text tower learns along
+optim_wrapper = dict(generator=dict(
+    freeze=['encoders.trunk.trunk.norm.*', 'encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
+    groups={'text.*': dict(lr_mult=0.3)}))
 val_evaluator = dict(token_cosine=None)
-# the trunk's own norm and pool are not used, nor is the bias of the sigmoid loss
-optim_wrapper = dict(generator=dict(freeze=['encoders.trunk.trunk.norm.*', 'encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
-                                    groups={'text.*': dict(lr_mult=0.3)}))
-hooks = dict(log=dict(show=('l2', 'contrastive')))

@@ -8,17 +8,10 @@ The paper's losses at the end of the trunk are not public; the sigmoid loss is t
 Command: python tools/train.py configs/vila_u.py
 Two busy CPU cores, 3 minutes, 1.5 GB: PSNR 21.54 dB, SSIM 0.706, token cosine 0.895, 93.8 % of the teacher's R@1 on `variants` kept.
 """
-_base_ = ['./dualtoken_rq.py']
+_base_ = ['./_base_/unified.py']
 
-quantizer = dict(dim=128)
-
+quantizer = dict(type='RQ', size=1024, dim=128, depth=4)  # at the width of the trunk
 model = dict(
-    tokenizer=dict(
-        vocabularies=dict(
-            pixel=None, semantic=None,
-            unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
-        decoder=dict(reads=['unified'])),
-    losses=dict(semantic=None, pooled=None, contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))
-
-val_evaluator = dict(token_cosine=dict(vocabulary='unified'))
-hooks = dict(log=dict(show=('l2', 'contrastive')))
+    tokenizer=dict(vocabularies=dict(
+        unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7))),
+    losses=dict(contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))

@@ -9,8 +9,7 @@ Two busy CPU cores, 4 minutes, 1.6 GB: PSNR 20.98 dB, SSIM 0.679, token cosine 0
 """
 _base_ = ['./dualtoken_rq.py']
 
-quantizer = dict(dim=128)
-
+quantizer = dict(dim=128)  # at the width of the trunk
 model = dict(
     tokenizer=dict(
         vocabularies=dict(
@@ -18,5 +17,4 @@ model = dict(
             unified=dict(taps=7, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=7)),
         decoder=dict(reads=['unified'])),
     losses=dict(semantic=dict(vocabulary='unified')))
-
 val_evaluator = dict(token_cosine=dict(vocabulary='unified'))

@@ -97,6 +97,9 @@ MODULES = {
 """Old dotted module, or function of one -> new one, or a sentence where there is none. Modules below a package that moved
 follow it."""
 
+GAN = ('The GAN is one switch: gan=dict(discriminator=..., adversarial=...) at the top and model=dict(gan=\'${gan}\'); '
+       'gan=None trains without.')
+
 NAMES = {
     'models': {'TokenizerTraining': 'TokenizerTask'},
     'datasets': {'Pictures': 'EmojiOrFolder'},
@@ -113,6 +116,8 @@ ARGUMENTS = {
 """Registered name, or the name of the class -> old constructor argument -> new one."""
 
 KEYS = {
+    'model.discriminator': GAN,
+    'model.adversarial': GAN,
     'model.teacher.share': 'model.teacher.trunk_sharing',
 }
 """Old dotted path of a config key -> new one."""

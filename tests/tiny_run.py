@@ -19,8 +19,9 @@ model = dict(
     teacher=dict(encoder='${{encoder}}', layer=2),
     losses=dict(semantic=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'), commitment=dict(type='CommitmentLoss'),
                 pixels=dict(type='L2Loss', weight=5.0)),
-    discriminator=dict(type='PatchDiscriminator', width=32),
-    adversarial=dict(type='AdversarialLoss', start=2, against=('l2',)))
+    gan='${{gan}}')
+gan = dict(discriminator=dict(type='PatchDiscriminator', width=32),
+           adversarial=dict(type='AdversarialLoss', start=2, against=('l2',)))
 train_dataloader = dict(batch_size=4, dataset=dict(
     type='ImageFolder', data_root='${{data_root}}', split='train',
     pipeline=[dict(type='RandomResizedCrop', size='${{image_size}}'), dict(type='PackImage')]))

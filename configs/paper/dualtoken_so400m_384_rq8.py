@@ -42,10 +42,14 @@ model = dict(
         quantizers=dict(type='QuantizerLoss', weight=5.0),
         pixels=dict(type='L2Loss', weight=5.0),
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
+    gan='${gan}')
+gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),
-    # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the first epoch; weight in 0.3..10
-    adversarial=dict(type='AdversarialLoss', kind='leaky_hinge', start='${gan_start}', weight=0.75, adaptive=(0.3, 10.0),
-                     against=('l2', 'lpips'), discriminator_weight=1.0, later=(39063, 0.75)))
+    # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the first epoch;
+    # adaptive weight in 0.3..10
+    adversarial=dict(
+        type='AdversarialLoss', kind='leaky_hinge', start='${gan_start}', weight=0.75, adaptive=(0.3, 10.0), against=('l2', 'lpips'),
+        discriminator_weight=1.0, later=(39063, 0.75)))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),

@@ -9,14 +9,13 @@ _base_ = ['./dualtoken_so400m_384_rq8.py']
 max_iters = 390630  # 10 epochs (older scripts)
 model = dict(
     teacher=dict(trunk_sharing=True),  # the 26 frozen blocks run once, in bfloat16 for the teacher, too, and are in memory once
-    losses=dict(semantic=None, pooled=dict(weight=5.0)),  # release: 5 Spool + 5 Lq + 5 Lrec + Lp, no GAN
-    discriminator=None, adversarial=None)
+    losses=dict(semantic=None, pooled=dict(weight=5.0)))  # release: 5 Spool + 5 Lq + 5 Lrec + Lp, no GAN
+gan = None
 optim_wrapper = dict(
     generator=dict(
         optimizer=dict(lr=1e-4, betas=(0.9, 0.98)),  # older scripts
         freeze=['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[0-9].*',
-                'encoders.trunk.trunk.blocks.1[0-9].*', 'encoders.trunk.trunk.blocks.2[0-5].*']),  # release: embeddings and blocks 1 to 26
-    discriminator=None)
-param_scheduler = dict(generator=dict(warmup=100000), discriminator=None)  # older scripts
-hooks = dict(log=dict(show=('l2', 'semantic_pooled')), discriminator_health=None)
+                'encoders.trunk.trunk.blocks.1[0-9].*', 'encoders.trunk.trunk.blocks.2[0-5].*']))  # release: embeddings and blocks 1 to 26
+param_scheduler = dict(generator=dict(warmup=100000))  # older scripts
+hooks = dict(log=dict(show=('l2', 'semantic_pooled')))
 tiny = dict(model=dict(teacher=dict(trunk_sharing='auto')))  # random weights: student and teacher differ

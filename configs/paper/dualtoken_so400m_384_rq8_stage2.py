@@ -11,11 +11,9 @@ _base_ = ['./dualtoken_so400m_384_rq8.py']
 load_from = None
 model = dict(
     losses=dict(semantic=dict(mse=0.0, weight=1.0), pooled=dict(weight=5.0), quantizers=dict(vocabularies=['semantic']), pixels=None,
-                perceptual=None),
-    discriminator=None, adversarial=None)
+                perceptual=None))
+gan = None
 optim_wrapper = dict(
     generator=dict(freeze=['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[0-3].*',
-                           'vocabularies.pixel.*', 'decoder.*']),  # release: embeddings, blocks 1 to 4, pixel projections, decoder
-    discriminator=None)
-param_scheduler = dict(discriminator=None)
-hooks = dict(log=dict(show=('semantic_tokens', 'semantic_pooled')), discriminator_health=None)
+                           'vocabularies.pixel.*', 'decoder.*']),)  # release: embeddings, blocks 1 to 4, pixel projections, decoder
+hooks = dict(log=dict(show=('semantic_tokens', 'semantic_pooled')))

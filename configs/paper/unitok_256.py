@@ -34,10 +34,12 @@ model = dict(
         quantizers=dict(type='QuantizerLoss', weight=1.0),
         l1=dict(type='L1Loss', weight=0.2), pixels=dict(type='L2Loss', weight=1.0),
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
+    gan='${gan}')
+gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),
-    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', ramp=75000, weight=0.4,  # release: ramp 0.03 epochs
-                     adaptive=(0.015, 1e4),
-                     against=('l2', 'lpips')))
+    adversarial=dict(
+        type='AdversarialLoss', kind='hinge', start='${gan_start}', ramp=75000, weight=0.4,  # release: ramp 0.03 epochs
+        adaptive=(0.015, 1e4), against=('l2', 'lpips')))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),

@@ -29,8 +29,11 @@ model = dict(
         quantizers=dict(type='QuantizerLoss', weight=1.0),
         pixels=dict(type='L1Loss', weight=1.0),
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
+    gan='${gan}')
+gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),
-    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.8, adaptive=(0.0, 1e4), against=('l1', 'lpips')))
+    adversarial=dict(
+        type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.8, adaptive=(0.0, 1e4), against=('l1', 'lpips')))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),

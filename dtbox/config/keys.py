@@ -24,6 +24,7 @@ UNTYPED = {
     'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
     'train_cfg': ('max_iters', 'val_interval', 'tolerate'),
     'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype'),
+    'gan': ('discriminator', 'adversarial'), 'model.gan': ('discriminator', 'adversarial'),
     'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 

@@ -8,7 +8,7 @@ from dtbox.registry import HOOKS
 
 ADVICE = dict(
     won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, a later '
-        'model.adversarial.start, or a smaller model.adversarial.weight.',
+        'gan.adversarial.start, or a smaller gan.adversarial.weight.',
     collapsed='it tells nothing apart. Try a higher rate of optim_wrapper.discriminator, or gradient clipping for it; where its weights are gone, '
               'resume from an earlier checkpoint.')
 
@@ -32,6 +32,8 @@ class DiscriminatorHealth(Hook):
         Diverged: with `stop`, on every process.
     """
     priority = 'LOW'  # before Checkpoint
+    part = 'discriminator'
+    """Part of the task that this hook watches: where a recipe leaves an optional part out, its hook is left out, too."""
 
     def __init__(self, interval=100, won=0.05, apart=0.01, patience=3, stop=False):
         for name, value in dict(interval=interval, patience=patience).items():
@@ -48,7 +50,7 @@ class DiscriminatorHealth(Hook):
         """Raise `InputError` for a task without discriminator; asked before the run folder is touched."""
         self.terms = tuple(task.discriminator_terms)
         if not self.terms:
-            raise InputError('the recipe has no discriminator to watch. Take the hook out, or add model.discriminator and model.adversarial.')
+            raise InputError('the recipe has no discriminator to watch. Take the hook out, or add `gan` to the model.')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Add up, and judge where it is due."""

@@ -117,7 +117,7 @@ def facts(model, adversarial=None):
     if model.criterion is not None:
         found.pairs = [2 * tokenizer.text.pooled_dim for loss in model.criterion.losses.values() if 'logit_scale' in loss.requires]
     if adversarial:
-        loss = LOSSES.build(dict(adversarial), where='model.adversarial')
+        loss = LOSSES.build(dict(adversarial), where='model.gan.adversarial')
         found.adaptive = loss.adaptive is not None and not loss.per_rank
         found.last_layer = tokenizer.decoder.last_layer.numel()
     running = choose_vocabularies(tokenizer, model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)

@@ -119,8 +119,9 @@ def without_memory(cfg):
     model_cfg = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model)
     lpips = [name for name, loss in (model_cfg.get('losses') or {}).items() if loss and loss.get('type') == 'LPIPSLoss']
     nets = [model_cfg['losses'].pop(name).get('net', 'vgg') for name in lpips]
-    if nets and model_cfg.get('adversarial'):
-        model_cfg['adversarial'] = dict(model_cfg['adversarial'], adaptive=None)
+    if nets and model_cfg.get('gan'):
+        gan = model_cfg['gan']
+        model_cfg['gan'] = dict(gan, adversarial=dict(gan['adversarial'], adaptive=None))
     with torch.device('meta'):
         try:
             model = MODELS.build(model_cfg, where='model')

@@ -178,7 +178,7 @@ def scale(cfg, setting):
     """
     for gpus in setting.counts:
         setting.network.levels(gpus), setting.share(gpus)
-    has, found = facts(without_memory(cfg)[0], cfg.model.get('adversarial')), describe(cfg)
+    has, found = facts(without_memory(cfg)[0], (cfg.model.get('gan') or {}).get('adversarial')), describe(cfg)
     shares = {name: flops / found.step_flops() for name, flops in windows(found).items()}
     rows = []
     for gpus in setting.counts:

@@ -112,7 +112,7 @@ def train(rank, world, source, batch, steps):
     parts = build_parts(cfg, 0)
     model = parts['model']
     model.init_weights()
-    counted, has = Counted(), replace(facts(model, cfg.model.get('adversarial')), batch=batch, world=world)
+    counted, has = Counted(), replace(facts(model, (cfg.model.get('gan') or {}).get('adversarial')), batch=batch, world=world)
     if world > 1:
         DDP().wrap(model, parts['optim'])
         model.wrapped_tokenizer.register_comm_hook(None, counted.hook('gradients of the tokenizer'))
@@ -142,8 +142,8 @@ def configured(source, batch):
     config, options, plugins = source
     cfg = resolve(load_config(config, parse_options(options), plugins))
     cfg.train_dataloader.update(batch_size=batch, num_workers=0)
-    if cfg.model.get('adversarial'):
-        cfg.model.adversarial.update(start=0)
+    if cfg.model.get('gan'):
+        cfg.model.gan.adversarial.update(start=0)
     return cfg
 
 

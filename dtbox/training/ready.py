@@ -1,7 +1,7 @@
 """What can go wrong with a run is found before its folder is touched: ranks, parts, iterations, visualizer backends."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Collection, NamedTuple
 
 from mmengine.hooks import Hook
 from mmengine.registry import VISBACKENDS
@@ -35,22 +35,25 @@ def build_run(cfg, seed):
     check_iterations(cfg)
     remarks = parts['model'].check_run(cfg)
     check_backends(cfg.get('vis_backends'))
-    hooks = build_hooks(cfg.get('hooks'))
+    hooks = build_hooks(cfg.get('hooks'), absent=set(parts['model'].optional_parts) - set(parts['model'].parts))
     check_hooks(hooks, parts['model'])
     table = schedulers(cfg.get('param_scheduler'), parts['optim'], parts['model'].optional_parts)
     return Built(parts, list(hooks.values()), build_schedules(table, parts['optim']), remarks)
 
 
-def build_hooks(cfg: dict | None) -> dict[str, Hook]:
+def build_hooks(cfg: dict | None, absent: Collection[str] = ()) -> dict[str, Hook]:
     """Build the hooks of a config.
 
     Args:
         cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out.
+        absent: optional parts of the task that this config leaves out. Hooks that watch one (`part` of their class) are left
+            out, too.
 
     Returns:
         name -> hook, in the order of the config.
     """
-    return {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
+    hooks = {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
+    return {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
 
 
 def check_hooks(hooks: dict[str, Hook], model: Any) -> None:

@@ -99,11 +99,11 @@ def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Ten
         if name not in terms.raw:
             raise InputError(f'the adaptive weight compares with the term `{name}`, which the criterion does not have.'
                              f'{closest(name, terms.raw)} It has: {", ".join(terms.raw) or "none"}. Set `against`, or '
-                             '`adaptive=None`.', 'model.adversarial')
+                             '`adaptive=None`.', 'model.gan.adversarial')
         if name not in gradients:
             raise InputError(f'the adaptive weight compares with the term `{name}`, which has no gradient at the '
                              'reconstructions (its weight is 0, or it does not read them). Set `against`, or '
-                             '`adaptive=None`.', 'model.adversarial')
+                             '`adaptive=None`.', 'model.gan.adversarial')
     reference = sum(gradients[name] for name in loss.against)
     ends = (reference, pull)
     return [torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0]

@@ -1,7 +1,7 @@
 """What a TokenizerTask answers before a run: losses, checks, modules that compile alone, how FSDP2 divides it."""
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from torch import nn
 
@@ -39,11 +39,25 @@ def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> N
                          'train_dataloader.last')
 
 
+def check_gan(gan: Mapping | None) -> dict[str, Any]:
+    """Return the configs of a GAN: `discriminator` and `adversarial`, or {} where there is none.
+
+    Raises:
+        InputError: one of the two is missing, or something else is there.
+    """
+    if gan is None:
+        return {}
+    if not isinstance(gan, Mapping) or {key for key in gan if gan[key] is not None} != {'discriminator', 'adversarial'}:
+        raise InputError(f'`gan` is {gan!r}; expected dict(discriminator=..., adversarial=...), or None to train without.',
+                         'gan')
+    return dict(gan)
+
+
 def check_discriminator_start(loss: AdversarialLoss | None, end: int) -> list[str]:
     """Return a remark where the discriminator of an adversarial loss begins after the `end` iterations of a run."""
     if loss is None or loss.start < end:
         return []
-    return [f'The discriminator would begin at iteration {loss.start} (model.adversarial.start), but the run ends at '
+    return [f'The discriminator would begin at iteration {loss.start} (gan.adversarial.start), but the run ends at '
             f'{end}: it trains without.']
 
 

@@ -39,26 +39,21 @@ class TokenizerTask(Task):
         tokenizer: config of the VisualTokenizer.
         losses: dict name -> loss config with `weight`; None for a model that only evaluates.
         teacher: dict(encoder=..., layer=..., and what else Teacher takes), or None.
-        discriminator: discriminator config, or None.
-        adversarial: config of the adversarial loss; needed with a discriminator.
+        gan: dict(discriminator=..., adversarial=...), configs of the discriminator and of the adversarial loss; None trains without.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
     """
-    training_only = ('losses', 'discriminator', 'adversarial')
+    training_only = ('losses', 'gan')
     optional_parts = ('discriminator',)
     fixed_meta = {'teacher': 'as the teacher'}
 
     def __init__(self, tokenizer: Mapping, losses: Mapping | None = None, teacher: Mapping | None = None,
-                 discriminator: Mapping | None = None, adversarial: Mapping | None = None,
-                 amp: str | None = None) -> None:
+                 gan: Mapping | None = None, amp: str | None = None) -> None:
         super().__init__(amp)
         self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
         object.__setattr__(self, 'criterion', tokenizer_setup.build_criterion(losses))
-        self.discriminator = DISCRIMINATORS.build(discriminator, where='discriminator') if discriminator else None
-        if (discriminator is None) != (adversarial is None):
-            raise InputError('a discriminator and an adversarial loss come together; got '
-                             f'discriminator={discriminator is not None}, adversarial={adversarial is not None}.',
-                             'adversarial')
-        self.adversarial = LOSSES.build(adversarial, where='adversarial') if adversarial else None
+        gan = tokenizer_setup.check_gan(gan)
+        self.discriminator = DISCRIMINATORS.build(gan['discriminator'], where='gan.discriminator') if gan else None
+        self.adversarial = LOSSES.build(gan['adversarial'], where='gan.adversarial') if gan else None
         # the weights of teacher and criterion are frozen; they are in no state dict
         object.__setattr__(self, 'teacher', build_teacher(teacher, self.tokenizer, self.criterion))
 

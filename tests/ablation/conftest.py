@@ -29,8 +29,9 @@ model = dict(
         vocabularies=dict(pixel=dict(taps=3, quantizer='${{quantizer}}')),
         decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32, blocks=1)),
     losses=dict(quantizers=dict(type='QuantizerLoss', weight=1.0), pixels=dict(type='L2Loss', weight=5.0)),
-    discriminator=dict(type='PatchDiscriminator', width=32),
-    adversarial=dict(type='AdversarialLoss', start=2, against=('l2',)))
+    gan='${{gan}}')
+gan = dict(discriminator=dict(type='PatchDiscriminator', width=32),
+           adversarial=dict(type='AdversarialLoss', start=2, against=('l2',)))
 train_dataloader = dict(batch_size=4, dataset=dict(
     type='ImageFolder', data_root='${{data_root}}', split='train',
     pipeline=[dict(type='RandomResizedCrop', size='${{image_size}}'), dict(type='PackImage')]))

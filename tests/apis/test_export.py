@@ -41,7 +41,7 @@ def test_pretrained(converted, tmp_path):
 def test_texts_travel_along(tmp_path):
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
-    options = {'batch_size': 4, 'max_iters': 1, 'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None,
+    options = {'batch_size': 4, 'max_iters': 1, 'gan': None,
                'val_dataloader': None, 'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=1))}
     Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(tmp_path / 'run')).train()
     first = dtbox.load(tmp_path / 'run')

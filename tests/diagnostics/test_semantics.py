@@ -31,7 +31,7 @@ def emoji_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp('semantics') / 'run'
     options = {'batch_size': 16, 'max_iters': 2, 'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR')),
                'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2)),
-               'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None}
+               'gan': None}
     runner = Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(folder))
     runner.val_parts = {}  # its scores are of no interest
     runner.train()

@@ -164,8 +164,8 @@ def adversarial(rank, world, fsdp=False):
     text = dict(type='MeanPoolText', embed_dim=32, width=32, depth=1, heads=2,
                 tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))
     model = small_model(
-        dict(text=text), discriminator=dict(type='PatchDiscriminator', width=32),
-        adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4)),
+        dict(text=text), gan=dict(discriminator=dict(type='PatchDiscriminator', width=32),
+                                  adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4))),
         losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
                     pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)))
     sgd = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=1.0))

@@ -165,8 +165,7 @@ def test_a_term_of_weight_zero_is_refused_when_it_comes():
 
 
 @pytest.mark.parametrize('options, says', [
-    ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'model.discriminator': None, 'model.adversarial': None,
-      'optim_wrapper.discriminator': None}, 'hooks.meter: the recipe has no decoder'),
+    ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'gan': None}, 'hooks.meter: the recipe has no decoder'),
     ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.meter.semantics: the criterion has no term of semantics'),
     ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.meter: all parameters of the encoders are frozen')])
 def test_refused_before_the_folder_is_touched(tiny_config, tmp_path, options, says):

@@ -7,9 +7,9 @@ from tests.tiny_run import train
 
 def test_terms_that_begin_within_an_interval(tiny_run, tiny_config, tmp_path):
     hooks = dict(_delete_=True, log=dict(type='Log', interval=1))
-    train(tiny_config, tmp_path / 'each', hooks=hooks, val_dataloader=None, model__adversarial__start=3)
+    train(tiny_config, tmp_path / 'each', hooks=hooks, val_dataloader=None, gan__adversarial__start=3)
     hooks = dict(_delete_=True, log=dict(type='Log', interval=5))
-    train(tiny_config, tmp_path / 'five', hooks=hooks, val_dataloader=None, model__adversarial__start=3)
+    train(tiny_config, tmp_path / 'five', hooks=hooks, val_dataloader=None, gan__adversarial__start=3)
     each, five = read_rows(tmp_path / 'each' / 'history.jsonl'), read_rows(tmp_path / 'five' / 'history.jsonl')
     assert [r['iteration'] for r in each] == [1, 2, 3, 4, 5, 6] and [r['iteration'] for r in five] == [5, 6]
     for name in ('l2', 'discriminator', 'total'):

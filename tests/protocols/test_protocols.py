@@ -25,7 +25,7 @@ def text_run(tmp_path_factory):
     """A run folder of the main recipe: two steps from the packaged weights, so that texts mean something."""
     from dtbox.training.runner import Runner
     folder = tmp_path_factory.mktemp('protocols') / 'run'
-    options = {'batch_size': 4, 'max_iters': 2, 'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None,
+    options = {'batch_size': 4, 'max_iters': 2, 'gan': None,
                'val_dataloader': None, 'val_evaluator': None, 'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2))}
     Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(folder)).train()
     return str(folder)

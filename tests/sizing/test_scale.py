@@ -61,7 +61,7 @@ def test_rows_by_hand():
 def test_facts_of_recipes():
     """Trained numbers as `describe` counts them; tables by hand; a frozen vocabulary tells the others, and nothing more."""
     cfg = resolve(load_config(RECIPE))
-    found, has = describe(cfg), facts(without_memory(cfg)[0], cfg.model.adversarial)
+    found, has = describe(cfg), facts(without_memory(cfg)[0], cfg.model.gan.adversarial)
     inside = [p for name, p in found.parts.items() if name not in scale.OUTSIDE]
     assert has.tokenizer == sum(p.trained for p in inside) and has.critic == found.parts['discriminator'].parameters
     assert sum(n for n, _ in has.blocks + has.rest) == sum(p.parameters for p in inside) and len(has.blocks) == 8 + 2
@@ -69,9 +69,9 @@ def test_facts_of_recipes():
     assert has.updates == has.restarts == [(1024, 16)] * 2 and (has.gathers, has.official, has.adaptive) == (2, [], True)
     assert has.last_layer == 432 and has.discriminator == found.parts['discriminator'].parameters
     assert {k.name: sum(k.sizes(has)) for k in kinds()}['codebook statistics'] == 2 * 4 * 1024 * 17
-    cfg.model.adversarial.per_rank = True
+    cfg.model.gan.adversarial.per_rank = True
     cfg.model.tokenizer.vocabularies.pixel.quantizer = dict(cfg.quantizer, official=True, variant='rq')
-    has = facts(without_memory(cfg)[0], cfg.model.adversarial)
+    has = facts(without_memory(cfg)[0], cfg.model.gan.adversarial)
     assert has.official == has.broadcasts == [(1024, 16)] * 4 and has.updates == [(1024, 16)] and not has.adaptive
     cfg = resolve(load_config('configs/dualtoken_fsq.py'))
     assert facts(without_memory(cfg)[0]).gathers == 0

@@ -70,7 +70,7 @@ def test_average_of_the_weights(tiny_config, tmp_path):
 
 
 def model_of(config, **options):
-    cfg = resolve(load_config(config, {'model.discriminator': None, 'model.adversarial': None, 'optim_wrapper.discriminator': None, **options}))
+    cfg = resolve(load_config(config, {'gan': None, **options}))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model, where='model')
     optim = build_optim_wrappers(model.parts, cfg.optim_wrapper)
@@ -220,7 +220,7 @@ def fused(rank, world, config, folder, options):
 def test_fused_steps_of_shards(tiny_config, tmp_path):
     """Fused Adam on shards: the step of one process."""
     adam = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3) for side in ('generator', 'discriminator')}
-    options = {'train_cfg.max_iters': 1, 'model.adversarial.start': 0, **adam}
+    options = {'train_cfg.max_iters': 1, 'gan.adversarial.start': 0, **adam}
     sharded = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2, **options}
     assert SHARED.run(fused, str(tiny_config), str(tmp_path / 'ranks'), sharded)[0] == dict(generator=['True'], discriminator=['True'])
     run(tiny_config, tmp_path / 'one', **options)

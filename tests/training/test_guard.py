@@ -9,8 +9,7 @@ from dtbox.errors import Diverged, InputError
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 
-OPTIONS = {'train_cfg.max_iters': 8, 'train_cfg.tolerate': 2, 'val_dataloader': None, 'model.discriminator': None, 'model.adversarial': None,
-           'optim_wrapper.discriminator': None,
+OPTIONS = {'train_cfg.max_iters': 8, 'train_cfg.tolerate': 2, 'val_dataloader': None, 'gan': None,
            'hooks': dict(_delete_=True, log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=2))}
 
 

@@ -52,7 +52,7 @@ def config(name, root):
         set_option(cfg, 'shards', str(root / 'shards')), set_option(cfg, 'heldout', str(root / 'shards'))
     if cfg.model.losses.get('perceptual'):
         set_option(cfg, 'lpips', str(root / 'squeeze.pth')), set_option(cfg, 'model.losses.perceptual.net', 'squeeze')
-    watch = dict(discriminator_health=dict(type='DiscriminatorHealth')) if cfg.model.get('discriminator') else {}
+    watch = dict(discriminator_health=dict(type='DiscriminatorHealth')) if cfg.get('gan') else {}
     set_option(cfg, 'hooks', dict(images=None, **watch))
     for name in ('log', 'codebook_health', 'checkpoint', *watch):
         set_option(cfg, f'hooks.{name}.interval', 2)

@@ -62,7 +62,7 @@ def test_a_missing_backend_package_is_named(tiny_config, tmp_path, monkeypatch):
 
 
 def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
-    Runner.from_config(load_config(tiny_config, {'model.adversarial.start': 6}), work_dir=str(tmp_path / 'run'))
+    Runner.from_config(load_config(tiny_config, {'gan.adversarial.start': 6}), work_dir=str(tmp_path / 'run'))
     log, = (tmp_path / 'run').rglob('*.log')
     assert 'would begin at iteration 6' in log.read_text() and 'ends at 6' in log.read_text()
 

@@ -16,7 +16,7 @@ from dtbox.errors import Stopped
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 
-OPTIONS = {'batch_size': 4, 'max_iters': 6, 'val_dataloader': None, 'model.adversarial.start': 2,
+OPTIONS = {'batch_size': 4, 'max_iters': 6, 'val_dataloader': None, 'gan.adversarial.start': 2,
            'hooks': dict(_delete_=True, log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=2))}
 
 
@@ -157,7 +157,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_state(tmp_path):
 def test_killed_process_resumes(whole, tmp_path):
     """SIGKILL at a random moment, then `--resume` on the command line: the same end."""
     folder = tmp_path / 'run'
-    options = ['batch_size=4', 'max_iters=6', 'val_dataloader=None', 'model.adversarial.start=2', 'hooks.log.interval=2',
+    options = ['batch_size=4', 'max_iters=6', 'val_dataloader=None', 'gan.adversarial.start=2', 'hooks.log.interval=2',
                'hooks.checkpoint.interval=2']
     command = [sys.executable, 'tools/train.py', 'configs/dualtoken_rq.py', '--work-dir', str(folder), '--cfg-options', *options]
     env = dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS=str(torch.get_num_threads()))
@@ -175,7 +175,7 @@ def test_killed_process_resumes(whole, tmp_path):
 
 def test_checkpoints_wait_for_accumulated_gradients(tmp_path):
     """Due after iterations 2 and 5, written after 3 and 6, as gradients of three make an update; also for a signal, and in step with skipped ones."""
-    options = {'max_iters': 9, 'optim_wrapper.generator.accumulative_counts': 3, 'train_cfg.tolerate': 2, 'model.adversarial.start': 100,
+    options = {'max_iters': 9, 'optim_wrapper.generator.accumulative_counts': 3, 'train_cfg.tolerate': 2, 'gan.adversarial.start': 100,
                'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=5, keep_every=2))}
     whole = train(tmp_path / 'whole', **options)
     assert sorted(p.name for p in (tmp_path / 'whole').glob('checkpoint*')) == [f'checkpoint{n}.pth' for n in ('', '_3', '_6', '_9')]

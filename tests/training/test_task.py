@@ -144,9 +144,16 @@ def test_parts_that_the_task_does_not_have(config, tmp_path, options, says):
     assert says in str(caught.value) and not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('gan', [dict(discriminator=None), dict(adversarial=None), 3])
+def test_half_a_gan(gan, tiny_config, tmp_path):
+    """Discriminator and adversarial loss come together."""
+    with pytest.raises(InputError, match=r'^model\.gan: `gan` is .*expected dict\(discriminator=\.\.\., adversarial=\.\.\.\), or None'):
+        Runner.from_config(load_config(tiny_config, {'gan': gan}), work_dir=str(tmp_path / 'run'))
+
+
 def test_optimizer_of_an_absent_part(tiny_config, tmp_path):
     """A discriminator that the recipe leaves out takes its optimizer and its schedule along."""
-    cfg = load_config(tiny_config, {'model.discriminator': None, 'model.adversarial': None})
+    cfg = load_config(tiny_config, {'gan': None})
     cfg.param_scheduler.discriminator = dict(type='WarmupCosineLR', total=6)
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     assert list(runner.optim_wrapper.keys()) == ['generator'] and list(runner.param_schedulers) == ['generator']

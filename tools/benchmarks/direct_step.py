@@ -44,8 +44,8 @@ def build_recipe(stage: int, lpips: str, cache: str | None = None, net: str = 'v
         type='TokenizerTask', teacher=teacher, losses=losses,
         tokenizer=dict(image_size=size, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
                        vocabularies=vocabularies, decoder=decoder),
-        discriminator=dict(type='PatchDiscriminator', width=64) if stage else None,
-        adversarial=dict(type='AdversarialLoss', against=('l2', 'lpips')) if stage else None)
+        gan=dict(discriminator=dict(type='PatchDiscriminator', width=64),
+                 adversarial=dict(type='AdversarialLoss', against=('l2', 'lpips'))) if stage else None)
     blocks = ['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed',
               'encoders.trunk.trunk.blocks.[0-9].*', 'encoders.trunk.trunk.blocks.10.*']
     adam = dict(type='AdamW', lr=7.2e-5, betas=(0.5, 0.9), weight_decay=1e-4)

@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         description='Print what the Runner and its hooks cost over a bare loop. Use an idle machine; set '
-                    'model.adversarial.start=0 to time steps with a discriminator.')
+                    'gan.adversarial.start=0 to time steps with a discriminator.')
     parser.add_argument('config', metavar='CONFIG', help='config file or its name, or a run folder')
     parser.add_argument('--iters', type=int, default=100, metavar='N', help='timed iterations of each loop (default: '
                                                                             '100)')

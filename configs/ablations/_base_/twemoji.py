@@ -8,7 +8,6 @@ _base_ = ['../../dualtoken_rq.py']
 batch_size = 16
 max_iters = 320
 threads = 1
-model = dict(discriminator=None, adversarial=None)
-optim_wrapper = dict(discriminator=None)
+gan = None
 val_dataloader = dict(batch_size=64)
 hooks = dict(checkpoint=dict(interval=80), images=dict(interval=0))
