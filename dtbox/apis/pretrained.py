@@ -55,7 +55,7 @@ def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
         InputError: a missing or broken file, another kind of model, weights that do not match.
     """
     if not os.path.isdir(folder):
-        raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or tools/export.py wrote.')
+        raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
     config = read_json(os.path.join(folder, CONFIG))
     if config.get('model_type') != 'dtbox':
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')

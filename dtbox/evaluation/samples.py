@@ -1,10 +1,11 @@
 """Scores of single samples, for comparisons that pair two runs picture by picture: `samples.npz` of a run folder.
 
-The file (numpy, no pickle) holds a row for each held-out picture, sorted by set and key, so that it does not depend on the number of
-ranks: `keys` and `sets` (text), and one float64 array a score (`psnr`, `ssim`, `l1`, `token_cosine`, `token_mse`, `pooled_cosine`;
-`zeroshot/SIDE`, 1.0 where the right class comes first), NaN where a picture was not measured. Queries of retrieval are no pictures one to
-one and have rows of their own: `t2i/keys` (the captions), `i2t/keys` (the pictures), `t2i/sets`, `i2t/sets`, and `t2i/SIDE`, `i2t/SIDE`, the place
-of the best right answer, counted from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. The means over a set are its numbers in
+The file (numpy, no pickle) holds a row for each held-out picture, sorted by set and key, so that it does not depend on
+the number of ranks: `keys` and `sets` (text), and one float64 array a score (`psnr`, `ssim`, `l1`, `token_cosine`,
+`token_mse`, `pooled_cosine`; `zeroshot/SIDE`, 1.0 where the right class comes first), NaN where a picture was not
+measured. Queries of retrieval are no pictures one to one and have rows of their own: `t2i/keys` (the captions),
+`i2t/keys` (the pictures), `t2i/sets`, `i2t/sets`, and `t2i/SIDE`, `i2t/SIDE`, the place of the best right answer,
+counted from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. The means over a set are its numbers in
 metrics.json.
 """
 import hashlib
@@ -71,7 +72,8 @@ def table(columns, keys):
     Returns:
         dict name -> array, as the file holds it (see the module).
     """
-    keys = {part: [f'sample {i}' if key is None else _short(key) for i, key in enumerate(names)] for part, names in keys.items()}
+    keys = {part: [f'sample {i}' if key is None else _short(key) for i, key in enumerate(names)]
+            for part, names in keys.items()}
     scores = {part: {k: v for metric in columns[part] for k, v in metric.samples().items()} for part in keys}
     found = _rows('', keys, scores)
     queries = {part: {k: v for metric in columns[part] for k, v in metric.queries().items()} for part in keys}
@@ -86,7 +88,8 @@ def _rows(prefix, keys, scores):
     """Rows of all sets, sorted by set and key: arrays `keys`, `sets` and each score."""
     pairs = [(part, key) for part in keys for key in keys[part]]
     order = sorted(range(len(pairs)), key=pairs.__getitem__)
-    found = {f'{prefix}{name}': np.array([pairs[i][at] for i in order], dtype=np.str_) for name, at in (('keys', 1), ('sets', 0))}
+    found = {f'{prefix}{name}': np.array([pairs[i][at] for i in order], dtype=np.str_)
+             for name, at in (('keys', 1), ('sets', 0))}
     for name in dict.fromkeys(name for part in scores.values() for name in part):
         whole = [scores[part].get(name, np.full(len(keys[part]), np.nan)) for part in keys]
         found[f'{prefix}{name}'] = np.concatenate(whole).astype(np.float64)[order]
@@ -111,16 +114,18 @@ def read_samples(path):
         InputError: no such file, another file, or arrays that do not fit together.
     """
     if not os.path.isfile(path):
-        raise InputError(f'there are no scores of single samples at {path}. Evaluate the run again: python tools/test.py RUN')
+        raise InputError(f'there are no scores of single samples at {path}. Evaluate the run again: dtbox test RUN')
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as e:  # a bad byte makes numpy, zipfile and zlib raise anything
-        raise InputError(f'{path} cannot be read ({type(e).__name__}: {e}). Evaluate the run again: python tools/test.py RUN') from e
+        raise InputError(f'{path} cannot be read ({type(e).__name__}: {e}). Evaluate the run again: dtbox test '
+                         'RUN') from e
     for name, values in arrays.items():
-        group = f'{name.rpartition("/")[0]}/' if name.startswith(('t2i/', 'i2t/')) or '/t2i/' in name or '/i2t/' in name else ''
+        group = f'{name.rpartition("/")[0]}/' if name.startswith(('t2i/',
+                                                                  'i2t/')) or '/t2i/' in name or '/i2t/' in name else ''
         rows = arrays.get(f'{group}keys')
         if rows is None or f'{group}sets' not in arrays or values.shape != rows.shape or values.ndim != 1:
-            raise InputError(f'{path}: `{name}` of the shape {list(values.shape)} does not go with the keys and sets of that file. '
-                             'Evaluate the run again: python tools/test.py RUN')
+            raise InputError(f'{path}: `{name}` of the shape {list(values.shape)} does not go with the keys and sets '
+                             'of that file. Evaluate the run again: dtbox test RUN')
     return arrays

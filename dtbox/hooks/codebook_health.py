@@ -176,7 +176,7 @@ def check_range(quantizer, codes):
             return
         found = f'codes from {min(low)} to {max(high)}'
     raise InputError(f'{type(quantizer).__name__} gave {found}; its `codebook_sizes` are {list(sizes)}. '
-                     'Run `python tools/plugins.py check` on it.')
+                     'Run `dtbox plugins check` on it.')
 
 
 def quantizers(runner):

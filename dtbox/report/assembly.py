@@ -66,7 +66,7 @@ def build(folders, out=None, metrics=(), reference=None, mixed=False):
 def _command(folders, out, metrics, reference, mixed=False):
     """Return the command that makes this report."""
     given = None if [out] == [os.path.join(os.path.abspath(f), 'report') for f in folders] else out
-    parts = ['python', 'tools/report.py', *folders, *(['--out', given] if given else []), *(['--metrics', *metrics] if metrics else []),
+    parts = ['dtbox', 'report', *folders, *(['--out', given] if given else []), *(['--metrics', *metrics] if metrics else []),
              *(['--reference', reference] if reference is not None else []), *(['--mixed-protocols'] if mixed else [])]
     return shlex.join(parts)
 

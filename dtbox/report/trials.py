@@ -180,7 +180,7 @@ def _check_protocols(experiment, metrics=()):
             settings = [stamp.partition('-')[0] for stamp in (first, second)]
             what = 'settings' if settings[0] != settings[1] else 'data'
             raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other {what}: {first} and {second}) '
-                             'and do not belong in one column. Measure both alike (python tools/test.py RUN --protocol NAME --data CONFIG), '
+                             'and do not belong in one column. Measure both alike (dtbox test RUN --protocol NAME --data CONFIG), '
                              'choose other metrics with --metrics, or mix them knowingly with --mixed-protocols.')
 
 

@@ -47,7 +47,7 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
         os.environ.update(read_slurm_environment(os.environ))
     elif 'RANK' not in os.environ:
         raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not '
-                         'set. Start it as: torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch.',
+                         'set. Start it as: torchrun --nproc_per_node N -m dtbox train CONFIG --launcher pytorch.',
                          '--launcher')
     if 'TORCHELASTIC_RUN_ID' in os.environ:  # started by torchrun itself, not by a shell that may end before its ranks
         end_with_parent()
@@ -100,7 +100,7 @@ def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
     if missing:
         names = f'{", ".join(missing)} {"are" if missing[1:] else "is"}'
         raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: '
-                         'srun --ntasks-per-node GPUS --gpus-per-node GPUS python tools/train.py CONFIG --launcher '
+                         'srun --ntasks-per-node GPUS --gpus-per-node GPUS python -m dtbox train CONFIG --launcher '
                          'slurm.', '--launcher')
     nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or ''
     address = env.get('MASTER_ADDR') or find_first_node(nodes)

@@ -91,7 +91,7 @@ class Task(BaseModel):
         if not total:
             why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
             raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend '
-                             'the data (python tools/check_data.py CONFIG names what is broken).')
+                             'the data (dtbox check-data CONFIG names what is broken).')
         logs = self.step(data if len(data) else self.make_placeholder(), optim_wrapper)
         self.iteration += 1
         return logs

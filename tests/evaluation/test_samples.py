@@ -117,7 +117,7 @@ def test_file(make, context, tmp_path):
     write_samples(samples, path)
     equal(read_samples(path), samples)
     assert [p.name for p in path.parent.iterdir()] == ['samples.npz']
-    with pytest.raises(InputError, match='tools/test.py'):
+    with pytest.raises(InputError, match='dtbox test RUN'):
         read_samples(tmp_path / 'nothing.npz')
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match='cannot be read'):

@@ -81,7 +81,7 @@ def test_page_says_what_is_there(page, grid):
                   'python tools/ablate.py configs/ablations/made_up.py', 'cores 2', '1 h 02 min', 'c0dec0dec0dec0de', 'Dorfman, Berbaum and Metz',
                   'On the Pareto front: 0.001, one;', 'mean over those combinations of the other axes',
                   'recipe = made_up.py model.lr = 0.01 model.codebooks = one',
-                  f'python tools/report.py {grid} --out {page.parent} Report made'):
+                  f'dtbox report {grid} --out {page.parent} Report made'):
         assert piece in text, piece
     assert 'line 5 ' not in text
 
