@@ -44,7 +44,7 @@ def load(path, mmap=False):
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'format' not in checkpoint:
         found = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f'{path} is no checkpoint of dtbox: expected the keys format and state_dict, found {found}. '
-                         'tools/convert_checkpoint.py reads published ones.')
+                         '`dtbox convert` reads published ones.')
     check_format(f'the checkpoint {path}', Origin(checkpoint['format'], (checkpoint.get('meta') or {}).get('dtbox', '')))
     return checkpoint
 
