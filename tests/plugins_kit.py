@@ -66,7 +66,8 @@ def install(folder, package, entries, version='3.1'):
     """Make `folder`, once it is on sys.path, look as if a package with these entry points were installed."""
     info = folder / f'{package.replace("-", "_")}-{version}.dist-info'
     write(info / 'METADATA', f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n')
-    write(info / 'entry_points.txt', '[dtbox.plugins]\n' + ''.join(f'{name} = {value}\n' for name, value in entries.items()))
+    lines = ''.join(f'{name} = {value}\n' for name, value in entries.items())
+    write(info / 'entry_points.txt', f'[dtbox.plugins]\n{lines}')
 
 
 def forget_plugins():
@@ -77,7 +78,8 @@ def forget_plugins():
 
 @contextlib.contextmanager
 def without_plugins():
-    """Registries without plugins inside the block, everything put back after it; gives a function that makes them so again."""
+    """Registries without plugins inside the block, everything put back after it; gives a function that makes them so
+    again."""
     registries = {r for registry in ALL.values() for r in (registry, registry.parent) if r is not None}
     for registry in registries:
         registry.import_from_location()
@@ -93,7 +95,8 @@ def without_plugins():
             registry.module_dict.update(parts)
         new = set(sys.modules) - modules
         files = {name: getattr(sys.modules[name], '__dict__', {}).get('__file__') for name in new}
-        tops = {name.split('.')[0] for name, file in files.items() if file and not file.startswith((sys.prefix, sys.base_prefix, ROOT))}
+        tops = {name.split('.')[0] for name, file in files.items() if file
+                and not file.startswith((sys.prefix, sys.base_prefix, ROOT))}
         for name in new:
             if name.startswith('dtbox_plugin_') or name.split('.')[0] in tops:
                 del sys.modules[name]

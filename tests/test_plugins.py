@@ -18,7 +18,8 @@ pytestmark = pytest.mark.usefixtures('clean')
 
 
 @pytest.mark.parametrize('file, given', [
-    ('mine.py', 'mine.py'), ('mine/__init__.py', 'mine'), ('mine/mine.py', 'mine/'), ('mine/__init__.py', 'mine/__init__.py'),
+    ('mine.py', 'mine.py'), ('mine/__init__.py', 'mine'), ('mine/mine.py', 'mine/'),
+    ('mine/__init__.py', 'mine/__init__.py'),
     ('my-plugin/my-plugin.py', 'my-plugin'), ('mine/mine.py', './mine')])
 def test_files_and_folders(tmp_path, monkeypatch, file, given):
     monkeypatch.chdir(tmp_path)
@@ -61,7 +62,8 @@ def test_modules(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path / 'lone_plugin.py', HEAD.format(name='Lone'))
     write(tmp_path / 'my_pkg' / '__init__.py', '__version__ = "7"\n')
-    write(tmp_path / 'my_pkg' / 'parts' / 'head.py', HEAD.format(name='Inner').replace('__version__', 'version'))  # `parts` is a namespace
+    write(tmp_path / 'my_pkg' / 'parts' / 'head.py',
+          HEAD.format(name='Inner').replace('__version__', 'version'))  # `parts` is a namespace
     write(tmp_path / 'my_pkg' / 'real' / '__init__.py', HEAD.format(name='Real').replace('__version__', 'version'))
     lone, inner, real = plugins.load_plugins(['lone_plugin', 'my_pkg.parts.head', 'my_pkg.real'])
     assert (lone.kind, lone.path, lone.source) == ('module', str(tmp_path / 'lone_plugin.py'), 'lone_plugin')
@@ -93,8 +95,10 @@ from {module} import {base}
 class New({base}):
     """New."""
 ''' for room, module, base in (
-    ('encoders', 'dtbox.encoders.base', 'Encoder'), ('decoders', 'dtbox.decoders.base', 'Decoder'), ('losses', 'dtbox.losses.base', 'Loss'),
-    ('metrics', 'dtbox.evaluation', 'Metric'), ('datasets', 'dtbox.datasets.base', 'PairDataset'), ('hooks', 'mmengine.hooks', 'Hook'),
+    ('encoders', 'dtbox.encoders.base', 'Encoder'), ('decoders', 'dtbox.decoders.base', 'Decoder'),
+    ('losses', 'dtbox.losses.base', 'Loss'),
+    ('metrics', 'dtbox.evaluation', 'Metric'), ('datasets', 'dtbox.datasets.base', 'PairDataset'),
+    ('hooks', 'mmengine.hooks', 'Hook'),
     ('discriminators', 'torch.nn', 'Module'), ('heads', 'torch.nn', 'Module'), ('projections', 'torch.nn', 'Module'),
     ('texts', 'torch.nn', 'Module'), ('transforms', 'builtins', 'object'), ('schedules', 'builtins', 'object'))})
 
@@ -106,13 +110,17 @@ def test_every_kind_of_part(tmp_path, room):
 
 
 @pytest.mark.parametrize('make, given, says', [
-    ({}, 'gone.py', r'gone\.py does not exist \(tried from the current directory /\S+\)\. Give a folder'), ({}, 'gone/x', r'gone/x does not exist'),
-    ({}, '/gone/x', r'/gone/x does not exist\. Give'), ({}, 'my-gone', r'my-gone does not exist'), ({}, '', r"is named ''"),
+    ({}, 'gone.py', r'gone\.py does not exist \(tried from the current directory /\S+\)\. Give a folder'),
+    ({}, 'gone/x', r'gone/x does not exist'),
+    ({}, '/gone/x', r'/gone/x does not exist\. Give'), ({}, 'my-gone', r'my-gone does not exist'),
+    ({}, '', r"is named ''"),
     ({'empty/notes.txt': ''}, './empty', r'folder /\S+empty has neither __init__\.py nor empty\.py'),
     ({'x/notes.txt': ''}, 'x/notes.txt', r'notes\.txt is no \.py file'),
-    ({}, 'no_such_module', r'no_such_module is neither a module .*no `no_such_module`.*PYTHONPATH.* nor a folder \(tried from'),
+    ({}, 'no_such_module', r'no_such_module is neither a module .*no `no_such_module`.*PYTHONPATH.* nor a folder '
+     r'\(tried from'),
     ({}, 'json.gone.x', r'there is no `json\.gone`'), ({}, 'sys', r'sys is a module without a file'),
-    ({'bad.py': 'x = 1\n\n1 / 0\n'}, 'bad.py', r'bad \(/\S+/bad\.py:3\) cannot be imported: ZeroDivisionError: division'),
+    ({'bad.py': 'x = 1\n\n1 / 0\n'}, 'bad.py',
+     r'bad \(/\S+/bad\.py:3\) cannot be imported: ZeroDivisionError: division'),
     ({'bad.py': 'x = 1\ndef f(:\n'}, 'bad.py', r'bad \(/\S+/bad\.py:2\) cannot be imported: SyntaxError'),
     ({'bad/__init__.py': 'from . import part', 'bad/part.py': '\nimport gone_module'}, './bad',
      r"bad \(/\S+/bad/part\.py:2\) cannot be imported: ModuleNotFoundError: No module named 'gone_module'"),
@@ -183,21 +191,27 @@ for room in ('dtbox.heads.new', 'mmengine.new', __name__):
 ''')
     with pytest.raises(InputError, match='bad.py:5.*ZeroDivisionError'):
         plugins.load_plugins(path)
-    assert {name for name in HEADS.module_dict if name.startswith('From ')} == {'From dtbox.heads.new', 'From mmengine.new'}
+    assert {name for name in HEADS.module_dict if name.startswith('From ')} == {'From dtbox.heads.new',
+                                                                                'From mmengine.new'}
 
 
 @pytest.mark.parametrize('code, says', [
-    ('QUANTIZERS.register_module(name="FSQ", module=dict)', r'mine \(\S+mine\.py:4\) registers `FSQ` under quantizers, a name that dtbox '
+    ('QUANTIZERS.register_module(name="FSQ", module=dict)',
+     r'mine \(\S+mine\.py:4\) registers `FSQ` under quantizers, a name that dtbox '
                                                             r'\(dtbox\.quantizers\.fsq\) has taken\. Give it another'),
     ('QUANTIZERS.register_module(name="FSQ", module=dict, force=True)', r'registers `FSQ` under quantizers'),
     ('LOSSES.register_module(name="L2Loss", module=dict)', r'registers `L2Loss` under losses, a name that dtbox '),
-    ('HOOKS.register_module(name="EMAHook", module=dict)', r'registers `EMAHook` under hooks, a name that mmengine \(mmengine\.hooks'),
-    ('MM_HOOKS.register_module(name="Log", module=dict)', r'registers `Log` under hook, a name that dtbox \(dtbox\.hooks\.log\)'),
+    ('HOOKS.register_module(name="EMAHook", module=dict)',
+     r'registers `EMAHook` under hooks, a name that mmengine \(mmengine\.hooks'),
+    ('MM_HOOKS.register_module(name="Log", module=dict)',
+     r'registers `Log` under hook, a name that dtbox \(dtbox\.hooks\.log\)'),
     ('HEADS.register_module(name=["Fine", "Mine"], module=dict)', None),
-    ('HEADS.register_module(name="Mine", module=dict)\nHEADS.register_module(name="Mine", module=dict)', r'`Mine` under heads, .* the plugin mine')])
+    ('HEADS.register_module(name="Mine", module=dict)\nHEADS.register_module(name="Mine", module=dict)',
+     r'`Mine` under heads, .* the plugin mine')])
 def test_names_that_are_taken(tmp_path, code, says):
     fsq, heads = QUANTIZERS.get('FSQ'), dict(HEADS.module_dict)
-    path = write(tmp_path / 'mine.py', f'from mmengine.registry import HOOKS as MM_HOOKS\nfrom dtbox.registry import *\n\n{code}\n')
+    path = write(tmp_path / 'mine.py', 'from mmengine.registry import HOOKS as MM_HOOKS\nfrom dtbox.registry import '
+                 f'*\n\n{code}\n')
     if says is None:
         plugins.load_plugins(path)
         assert HEADS.get('Mine') is HEADS.get('Fine') is dict
@@ -209,9 +223,12 @@ def test_names_that_are_taken(tmp_path, code, says):
 
 def test_names_of_a_room_that_nobody_has_asked_yet(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    write(tmp_path / 'animals.py', 'from dtbox.registry import Slot\nANIMALS = Slot("animals", scope="dtbox", locations=["animals_room"])\n')
-    write(tmp_path / 'animals_room.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", module=dict)\n')
-    path = write(tmp_path / 'mine.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", module=list)\n')
+    write(tmp_path / 'animals.py', 'from dtbox.registry import Slot\nANIMALS = Slot("animals", scope="dtbox", '
+          'locations=["animals_room"])\n')
+    write(tmp_path / 'animals_room.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", '
+          'module=dict)\n')
+    path = write(tmp_path / 'mine.py', 'from animals import ANIMALS\nANIMALS.register_module(name="Cow", '
+                 'module=list)\n')
     with pytest.raises(InputError, match=r'mine\.py:2\) registers `Cow` under animals'):
         plugins.load_plugins(path)
 
@@ -221,18 +238,301 @@ def test_two_plugins_of_one_basename(tmp_path):
         write(tmp_path / folder / 'mine.py', HEAD.format(name=name))
     a, b = plugins.load_plugins([tmp_path / 'a' / 'mine.py', tmp_path / 'b' / 'mine.py'])
     assert a.name == b.name and {'One', 'Two'} <= set(HEADS.module_dict)
-    with pytest.raises(InputError, match=r'mine \(\S+/c/mine\.py:7\) registers `One` under heads, a name that the plugin mine \(\S+/a/mine\.py\)'):
+    with pytest.raises(InputError, match=r'mine \(\S+/c/mine\.py:7\) registers `One` under heads, a name that the '
+                       r'plugin mine \(\S+/a/mine\.py\)'):
         plugins.load_plugins(tmp_path / 'c' / 'mine.py')
     assert plugins.origin(HEADS, 'One') is a and len(plugins.LOADED) == 2
 
 
 def test_a_plugin_may_load_another(tmp_path):
-    write(tmp_path / 'other.py', f'from dtbox.extend import load_plugins\nload_plugins({str(tmp_path / "mine.py")!r})\n' + HEAD.format(name='Other'))
-    write(tmp_path / 'mine.py', f'from dtbox.extend import load_plugins\nload_plugins({str(tmp_path / "other.py")!r})\n' + HEAD.format(name='Mine')
+    write(tmp_path / 'other.py', 'from dtbox.extend import '
+          f'load_plugins\nload_plugins({str(tmp_path / "mine.py")!r})\n' + HEAD.format(name='Other'))
+    write(tmp_path / 'mine.py', 'from dtbox.extend import '
+          f'load_plugins\nload_plugins({str(tmp_path / "other.py")!r})\n' + HEAD.format(name='Mine')
           + '\n\n1 / FACTOR\n')
     with pytest.raises(InputError, match='NameError'):
         plugins.load_plugins(tmp_path / 'mine.py')
-    assert 'Other' in HEADS.module_dict and 'Mine' not in HEADS.module_dict and [p.name for p in plugins.LOADED.values()] == ['other']
+    assert 'Other' in HEADS.module_dict and 'Mine' not in HEADS.module_dict and [p.name
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+                                                                                 for p in plugins.LOADED.values()] == ['other']
 
 
 # ---- installed packages -------------------------------------------------------------------------------------------

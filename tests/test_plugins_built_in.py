@@ -1,4 +1,5 @@
-"""Plugins whose part became built in: configs get an error that says so, and runs trained with them still open and resume."""
+"""Plugins whose part became built in: configs get an error that says so, and runs trained with them still open and
+resume."""
 import json
 import re
 import shutil
@@ -31,13 +32,15 @@ def test_the_part_is_there(name):
 @pytest.mark.parametrize('given', ['plugins/bsq', 'bsq', './plugins/bsq/__init__.py', '/old/clone/plugins/bsq'])
 def test_a_config_that_names_one(tmp_path, given):
     config = write(tmp_path / 'mine.py', f'plugins = [{given!r}]\n')
-    with pytest.raises(InputError, match=re.escape(f'the plugin {given} is built in since dtbox 0.2.0: `BSQ` needs no plugin. '
+    with pytest.raises(InputError, match=re.escape(f'the plugin {given} is built in since dtbox 0.2.0: `BSQ` needs no '
+                                                   'plugin. '
                                                    f'Remove it from `plugins` of {config}.')):
         load_config(config)
 
 
 def test_an_option_that_names_one():
-    with pytest.raises(InputError, match=r'the plugin plugins/lfq is built in .* `LFQ` needs no plugin\. Remove it from --plugin'):
+    with pytest.raises(InputError, match=r'the plugin plugins/lfq is built in .* `LFQ` needs no plugin\. Remove it '
+                       r'from --plugin'):
         load_plugins(['plugins/lfq'])
 
 
@@ -47,7 +50,8 @@ def trained(tiny_config, tmp_path_factory):
     run = tmp_path_factory.mktemp('old') / 'run'
     options = ["quantizer=dict(type='LFQ', dim=8)", 'train_cfg.max_iters=1', 'val_dataloader=None', 'val_evaluator=None']
     train.main([str(tiny_config), '--work-dir', str(run), '--cfg-options', *options])
-    record = dict(name='lfq', version=None, hash='0123456789abcdef', kind='folder', source='/old/clone/plugins/lfq', package=None,
+    record = dict(name='lfq', version=None, hash='0123456789abcdef', kind='folder', source='/old/clone/plugins/lfq',
+                  package=None,
                   parts=['quantizers/LFQ'])
     return run, record
 

@@ -23,7 +23,8 @@ from tools import print_config, reconstruct, test, train
 # ---- configs ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('given, cwd', [('mine', 'elsewhere'), ('plugins/mine.py', 'elsewhere'), ('../plugins/mine.py', 'elsewhere'),
+@pytest.mark.parametrize('given, cwd', [('mine', 'elsewhere'), ('plugins/mine.py', 'elsewhere'),
+                                        ('../plugins/mine.py', 'elsewhere'),
                                         ('mine.py', 'root/plugins'), ('ABSOLUTE', 'elsewhere')])
 def test_paths_are_those_of_the_config_file(clean, tmp_path, monkeypatch, given, cwd):
     path = write(tmp_path / 'root' / 'plugins' / 'mine.py', HEAD.format(name='Mine'))
@@ -32,7 +33,8 @@ def test_paths_are_those_of_the_config_file(clean, tmp_path, monkeypatch, given,
     if given == 'mine':
         path = write(tmp_path / 'root' / 'mine' / 'mine.py', HEAD.format(name='Mine')).parent
     monkeypatch.chdir(tmp_path / cwd)
-    config = write(tmp_path / 'root' / 'configs' / 'deep' / 'c.py', f'plugins = [{given.replace("ABSOLUTE", str(path))!r}]\nseed = 1\n')
+    config = write(tmp_path / 'root' / 'configs' / 'deep' / 'c.py',
+                   f'plugins = [{given.replace("ABSOLUTE", str(path))!r}]\nseed = 1\n')
     if given == '../plugins/mine.py':
         config = write(tmp_path / 'root' / 'configs' / 'c.py', config.read_text())
     assert load_config(config).plugins == [str(path)] and 'Mine' in HEADS.module_dict and 'Wrong' not in HEADS.module_dict
@@ -46,8 +48,10 @@ def test_plugins_of_bases_options_and_arguments_add_up(clean, tmp_path, monkeypa
     heir = write(tmp_path / 'child' / 'heir.py', '_base_ = ["../base/c.py"]\nseed = 2\n')
     monkeypatch.chdir(tmp_path / 'here')
     assert load_config(heir).plugins == [str(tmp_path / 'base' / 'ofbase.py')]
-    cfg = load_config(config, {'plugins': ['ofoption.py'], 'seed': 3}, plugins=['ofargument.py', tmp_path / 'child' / 'ofchild.py'])
-    assert [p.rpartition('/')[2] for p in cfg.plugins] == ['ofbase.py', 'ofchild.py', 'ofargument.py', 'ofoption.py'] and cfg.seed == 3
+    cfg = load_config(config, {'plugins': ['ofoption.py'], 'seed': 3},
+                      plugins=['ofargument.py', tmp_path / 'child' / 'ofchild.py'])
+    assert [p.rpartition('/')[2] for p in cfg.plugins] == ['ofbase.py', 'ofchild.py', 'ofargument.py',
+                                                           'ofoption.py'] and cfg.seed == 3
     assert {'OfBase', 'OfChild', 'OfOption', 'OfArgument'} <= set(HEADS.module_dict)
     assert 'plugins' not in load_config(write(tmp_path / 'plain.py', 'seed = 1\n'))
 
@@ -65,7 +69,8 @@ def test_a_printed_config_finds_its_plugin_from_anywhere(clean, tmp_path, monkey
     assert 'Mine' in HEADS.module_dict
 
 
-@pytest.mark.parametrize('given, says', [('gone.py', r'the plugin gone\.py does not exist \(tried from \S+, every folder above it, and the current '
+@pytest.mark.parametrize('given, says', [('gone.py', r'the plugin gone\.py does not exist \(tried from \S+, every '
+                                          r'folder above it, and the current '
                                                      r'directory \S+\)\. .* It is named in \S+c\.py; if it has moved, '
                 r'give its new place \(under the same name\): --plugin'),
                                          ('gone_pkg.x', r'is neither a module .* It is named in \S+c\.py')])
@@ -132,17 +137,17 @@ class Darkness(Loss):
 class OtherFolder(ImageFolder):
     """A folder of pictures."""
 '''
-OPTIONS = {'train_cfg.max_iters': 2,
+OPTIONS = {'train_cfg.max_iters': 2, 'quantizer': dict(type='Signs', dim=8),
            'hooks': dict(log=None, images=None, checkpoint=dict(interval=1), witness=dict(type='Witness')),
-           'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR'), brightness=dict(type='Brightness')), 'quantizer': dict(type='Signs', dim=8),
+           'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR'), brightness=dict(type='Brightness')),
            'model.losses.darkness': dict(type='Darkness'), 'train_dataloader.dataset.type': 'OtherFolder'}
 
 
 def words(tiny_config, plugin, run, *more, iters=2):
     """Return the command line of a tiny run with a plugin that has parts of every kind."""
     options = {**OPTIONS, 'train_cfg.max_iters': iters}
-    return [str(tiny_config), '--work-dir', str(run), '--plugin', str(plugin), *more, '--cfg-options', *(f'{k}={v!r}' if not isinstance(v, str) else
-                                                                                                     f'{k}={v}' for k, v in options.items())]
+    pairs = [f'{k}={v}' if isinstance(v, str) else f'{k}={v!r}' for k, v in options.items()]
+    return [str(tiny_config), '--work-dir', str(run), '--plugin', str(plugin), *more, '--cfg-options', *pairs]
 
 
 @pytest.fixture(scope='module')
@@ -183,7 +188,8 @@ def test_what_is_recorded(made):
     folder, _ = made
     record, = json.loads((folder / 'run' / 'plugins.json').read_text())
     assert checkpoint.load(folder / 'run')['meta']['plugins'] == [record]
-    assert record.pop('parts') == ['quantizers/Signs', 'losses/Darkness', 'datasets/OtherFolder', 'metrics/Brightness', 'hooks/Witness']
+    assert record.pop('parts') == ['quantizers/Signs', 'losses/Darkness', 'datasets/OtherFolder', 'metrics/Brightness',
+                                   'hooks/Witness']
     assert re.fullmatch('[0-9a-f]{16}', record.pop('hash'))
     assert record == dict(name='mine', version='2.0', kind='folder', source=f'{folder}/mine', package=None)
 
@@ -213,7 +219,8 @@ def test_load_from_a_new_place(copy, made):
 
 def test_a_place_that_is_given_goes_before_the_recorded_one(copy, made):
     change(copy)
-    with pytest.warns(UserWarning, match=r'the plugin mine \(\S+/mine\) has changed since .*checkpoint\.pth was written: it was version 2\.0, hash '
+    with pytest.warns(UserWarning, match=r'the plugin mine \(\S+/mine\) has changed since .*checkpoint\.pth was '
+                      r'written: it was version 2\.0, hash '
                                          r'\w{16}, it is version 2\.0, hash \w{16}\. Results may differ'):
         dtbox.load(copy / 'run', plugins=copy / 'mine')
     assert [p.path for p in LOADED.values()] == [str(copy / 'mine')]
@@ -245,14 +252,604 @@ def test_resuming_with_a_changed_plugin(copy, made, tiny_config, capsys, clean):
     old = json.loads(before['plugins.json'])[0]['hash']
     error = fails(train, words(tiny_config, copy / 'mine', copy / 'run', '--resume', iters=3), capsys)
     new, = (p.hash for p in LOADED.values())
-    assert re.search(rf'the plugin mine \(\S+/mine\) has changed .* it was version 2\.0, hash {old}, it is version 2\.0, hash {new}\. .*'
+    assert re.search(rf'the plugin mine \(\S+/mine\) has changed .* it was version 2\.0, hash {old}, it is version '
+                     rf'2\.0, hash {new}\. .*'
                      r'--accept-plugin-change', error) and new != old
     assert before == {f: (copy / 'run' / f).read_bytes() for f in before}  # nothing of the run is touched
     clean()
     train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', '--accept-plugin-change', iters=3))
     state = checkpoint.load(copy / 'run')
-    assert state['iteration'] == 3 and (state['meta']['plugins'][0]['hash'], state['meta']['plugins'][0]['before']) == (new, [old])
-    assert f'Plugin mine, version 2.0, hash {new}, was {old}, from {copy}/mine\n' in ''.join(p.read_text() for p in (copy / 'run').rglob('*.log'))
+    assert state['iteration'] == 3 and (state['meta']['plugins'][0]['hash'],
+                                        state['meta']['plugins'][0]['before']) == (new, [old])
+    assert f'Plugin mine, version 2.0, hash {new}, was {old}, from {copy}/mine\n' in ''.join(p.read_text()
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+                                                                                             for p in (copy / 'run').rglob('*.log'))
     clean()
     train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', iters=4))  # what was accepted is the state of things
     assert checkpoint.load(copy / 'run')['meta']['plugins'][0]['before'] == [old]

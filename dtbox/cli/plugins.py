@@ -1,4 +1,4 @@
-"""dtbox plugins: what parts there are, a plugin to start from, and the contract of quantizers."""
+"""dtbox plugins: what parts there are, a plugin to start from, and the contract of a kind of part."""
 from __future__ import annotations
 
 import argparse
@@ -9,6 +9,9 @@ from dtbox.cli.table import format_table, screen_width
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
 
+KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head')
+"""Kinds of parts that have a contract and a scaffold."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands list, new and check."""
@@ -18,14 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument('--room', metavar='NAME', help='one room alone, such as quantizers or losses')
     add_plugin_option(shown)
     new = commands.add_parser('new', help='write a plugin that works, to start from')
-    new.add_argument('kind', choices=['quantizer'])
+    new.add_argument('kind', choices=KINDS, help=f'kind of part: {", ".join(KINDS)}', metavar='KIND')
     new.add_argument('name', metavar='NAME', help='of the class, the registered part and the folder')
     new.add_argument('--dir', default='plugins', metavar='DIR', help='where to put the folder NAME (default: plugins)')
     add_plugin_option(new)
-    check = commands.add_parser('check', help='run the contract of quantizers: exit code 0 if all holds, 1 if not')
+    check = commands.add_parser('check', help='run the contract of a kind of part: exit code 0 if all holds, 1 if not')
     check.add_argument('subject', metavar='NAME_OR_CONFIG',
-                       help='registered quantizer; or config file or run folder, for all quantizers of its '
-                            'vocabularies')
+                       help='registered part; or config or run folder, for all its parts of the kind --kind')
+    check.add_argument('--kind', choices=KINDS, metavar='KIND',
+                       help='kind of part, where a name stands in several registries (default of a config: quantizer)')
     add_config_options(check)
 
 
@@ -41,64 +45,72 @@ def list_parts(args: argparse.Namespace) -> None:
     print(format_table(('name', 'room', 'from', 'paper', 'what it is'), rows, screen_width()))
 
 
-def new_plugin(args: argparse.Namespace) -> None:
+def write_plugin(args: argparse.Namespace) -> None:
     """Write a plugin to start from."""
     from dtbox.config.find import find_config
     from dtbox.extend import load_plugins
-    from dtbox.testing.scaffold import new_quantizer
+    from dtbox.testing.scaffold import RECIPES, new_plugin
     load_plugins(args.plugin)
-    path, files = new_quantizer(args.name, args.dir, find_config('dualtoken_rq'))
+    path, files = new_plugin(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
     print('\n'.join(files) + f'\n\nThe idea goes into {files[0]}. Then:\n  pytest {path}\n'
           f'  dtbox plugins check {args.name} --plugin {path}\n  dtbox train {os.path.join(path, "config.py")}')
 
 
-def quantizers_of(args: argparse.Namespace) -> list[tuple[str, dict]]:
-    """Return (title, config) of the quantizers to check, each distinct one once."""
-    from dtbox.config import load_config, resolve, set_option
+def list_subjects(args: argparse.Namespace) -> tuple[str, list[tuple[str, dict]]]:
+    """Return the kind of the parts to check, and (title, config) of each distinct one."""
+    from dtbox.config import load_config, resolve
     from dtbox.extend import load_plugins
-    from dtbox.registry import QUANTIZERS, check_arguments
+    from dtbox.registry import ALL
+    from dtbox.testing import CONTRACTS, config_parts
+    from dtbox.testing.contracts import find_kind
     load_plugins(args.plugin)
-    options = read_options(args)
-    QUANTIZERS.import_from_location()
-    is_path = os.path.exists(args.subject) or args.subject.endswith('.py') or os.sep in args.subject
-    if args.subject in QUANTIZERS.module_dict or not is_path:
-        target = QUANTIZERS.get(args.subject)
-        if not isinstance(getattr(target, 'example', None) or {}, dict):
-            raise InputError(f'the `example` of {args.subject} is {target.example!r}; expected a dict of constructor '
-                             'arguments.')
-        node = dict(quantizer={'type': args.subject, **(getattr(target, 'example', None) or {})})
-        for key, value in options.items():
-            set_option(node, f'quantizer.{key}', value)
-        arguments = {k: v for k, v in node['quantizer'].items() if k != 'type'}
-        try:
-            check_arguments(target, arguments, f'`{args.subject}`')
-        except InputError as e:
-            if getattr(target, 'example', None):
-                raise
-            raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, '
-                             'dim=8), or give a config, or the arguments: --cfg-options KEY=VALUE.') from e
-        return [(args.subject, node['quantizer'])]
+    rooms = [contract.room for contract in CONTRACTS.values() if args.kind in (None, contract.kind)]
+    for room in rooms:
+        ALL[room].import_from_location()
+    if not is_config(args.subject) or any(args.subject in ALL[room].module_dict for room in rooms):
+        kind = args.kind or find_kind(args.subject)
+        return kind, [(args.subject, read_example(args.subject, kind, read_options(args)))]
     if is_plugin(args.subject):
-        raise InputError(f'{args.subject} is a plugin, not a config. Name the quantizer and the plugin: check NAME '
-                         f'--plugin {args.subject}')
-    cfg = resolve(load_config(args.subject, options, args.plugin))
-    vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
-    if not vocabularies:
-        raise InputError(f'{args.subject} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to '
-                         'check.')
-    found, shared = {}, cfg.model.tokenizer.get('quantizers') or {}
-    for name, vocabulary in vocabularies.items():
-        if not vocabulary.get('quantizer'):
-            raise InputError('the vocabulary has no `quantizer`.', f'model.tokenizer.vocabularies.{name}')
-        quantizer = vocabulary.quantizer
-        if isinstance(quantizer, str):
-            quantizer = shared.get(quantizer, quantizer)
-        if isinstance(quantizer, str):
-            raise InputError(f'`{quantizer}` is no quantizer of the tokenizer; `quantizers` has: '
-                             f'{", ".join(shared) or "none"}.',
-                             f'model.tokenizer.vocabularies.{name}.quantizer')
-        found.setdefault(repr(quantizer), (quantizer.to_dict(), []))[1].append(name)
-    return [(f'{cfg["type"]} of {", ".join(names)}', cfg) for cfg, names in found.values()]
+        raise InputError(f'{args.subject} is a plugin, not a config. Name the part and the plugin: check NAME --plugin '
+                         f'{args.subject}')
+    cfg, kind = resolve(load_config(args.subject, read_options(args), args.plugin)), args.kind or 'quantizer'
+    parts = config_parts.list_parts(cfg, kind, args.subject)
+    return kind, [(f'{part["type"]} of {where}', part) for where, part in parts]
+
+
+def read_example(name: str, kind: str, options: dict) -> dict:
+    """Return the config of a registered part: the arguments of its `example`, changed by options.
+
+    Raises:
+        InputError: the name is not registered, or arguments are missing or wrong.
+    """
+    from dtbox.config import set_option
+    from dtbox.registry import ALL, check_arguments
+    from dtbox.testing import CONTRACTS
+    contract = CONTRACTS[kind]
+    target = ALL[contract.room].get(name)
+    example = getattr(target, 'example', None)
+    if not isinstance(example or {}, dict):
+        raise InputError(f'the `example` of {name} is {example!r}; expected a dict of constructor arguments.')
+    node = {kind: {'type': name, **(example or {})}}
+    for key, value in options.items():
+        set_option(node, f'{kind}.{key}', value)
+    arguments = {k: v for k, v in node[kind].items() if k != 'type'}
+    try:
+        check_arguments(target, contract.subject.complete(target, arguments), f'`{name}`')
+    except InputError as e:
+        if example:
+            raise
+        raise InputError(f'{e.message} The class has no `example`: add one, such as example = dict(size=64, dim=8), or '
+                         'give a '
+                         'config, or the arguments: --cfg-options KEY=VALUE.') from e
+    return node[kind]
+
+
+def is_config(name: str) -> bool:
+    """Whether an argument is the path of a config, run folder or plugin, or the name of a config."""
+    from dtbox.config.find import list_configs
+    return name.endswith('.py') or os.sep in name or os.path.exists(name) or name in list_configs()
 
 
 def is_plugin(path: str) -> bool:
@@ -117,13 +129,14 @@ def check(args: argparse.Namespace) -> int:
     from dtbox.extend import LOADED
     from dtbox.testing import run_checks
     failed = 0
-    for title, cfg in quantizers_of(args):
+    kind, subjects = list_subjects(args)
+    for title, cfg in subjects:
         plugins = [p.source for p in LOADED.values() if p.kind != 'installed']
         try:
-            results = run_checks(cfg, plugins=plugins)
+            results = run_checks(cfg, plugins=plugins, kind=kind)
         except InputError as e:
             raise e.within(f'{args.subject}: {title}') from e.__cause__
-        print(f'{title}: {format_config(dict(quantizer=cfg)).partition("= ")[2]}')
+        print(f'{title}: {format_config({kind: cfg}).partition("= ")[2]}')
         rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]
         print(format_table(('check', 'status', 'time', 'detail'), rows, screen_width()))
         count = {status: sum(r.status == status for r in results) for status in ('holds', 'fails', 'does not apply')}
@@ -136,11 +149,11 @@ def run(args: argparse.Namespace) -> int:
     """Run a subcommand; returns the exit code."""
     if args.command == 'check':
         return 1 if check(args) else 0
-    (list_parts if args.command == 'list' else new_plugin)(args)
+    (list_parts if args.command == 'list' else write_plugin)(args)
     return 0
 
 
 VERB = Verb(
-    'plugins', 'List the registered parts, start a plugin, check a quantizer',
+    'plugins', 'List the registered parts, start a plugin, check a part',
     'list: a table. new: a folder with a plugin, its config, test and README; nothing is overwritten. check: a table '
     'of checks; exit code 1 where one fails.', 'dtbox plugins new quantizer MyIdea', add_arguments, run)

@@ -1,4 +1,5 @@
-"""Plugins whose part became built in: a config that names one gets an error that says so; a run trained with one still opens."""
+"""Plugins whose part became built in: a config that names one gets an error that says so; a run trained with one still
+opens."""
 from __future__ import annotations
 
 import json
@@ -21,7 +22,8 @@ def refuse_built_in(name: str, given: str | os.PathLike, config: str | None = No
     """
     part = BUILT_IN_PLUGINS.get(name)
     if part is not None:
-        raise InputError(f'the plugin {given} is built in since dtbox {FIRST}: `{part.rpartition("/")[2]}` needs no plugin. '
+        raise InputError(f'the plugin {given} is built in since dtbox {FIRST}: `{part.rpartition("/")[2]}` needs no '
+                         'plugin. '
                          f'Remove it from {f"`plugins` of {config}" if config else "--plugin (`plugins=` in Python)"}.')
 
 
@@ -49,6 +51,7 @@ def recorded_as_built_in(name: str, folder: str) -> bool:
         if not any(record['name'] == name and is_built_in(record) for record in json.load(f)):
             return False
     part = BUILT_IN_PLUGINS[name].rpartition('/')[2]
-    logging.getLogger('dtbox').warning(f'{folder} was trained with the plugin {name}; its part `{part}` is built in since '
+    logging.getLogger('dtbox').warning(f'{folder} was trained with the plugin {name}; its part `{part}` is built in '
+                                       'since '
                                        f'dtbox {FIRST} and is used instead.')
     return True

@@ -33,7 +33,8 @@ class Part:
 
 
 def catalog(room=None):
-    """Return all Parts, or those of one room, by room and name; plugins have to be loaded before, but for installed packages.
+    """Return all Parts, or those of one room, by room and name; plugins have to be loaded before, but for installed
+    packages.
 
     Raises:
         InputError: there is no such room.
@@ -47,7 +48,8 @@ def catalog(room=None):
         parts += [_part(ALL[key], name, key) for name in sorted(ALL[key].module_dict, key=str.lower)]
     known = set(ALL.values())
     if room is None:  # what plugins gave to MMEngine's own registries
-        parts += [_part(r, name, f'mmengine {r.name}') for plugin in LOADED.values() for r, name in plugin.parts if r not in known]
+        parts += [_part(r, name, f'mmengine {r.name}') for plugin in LOADED.values()
+                  for r, name in plugin.parts if r not in known]
     return parts
 
 

@@ -12,7 +12,8 @@ from dtbox.packaged import packaged_path
 RECIPE = re.compile(rb'^_base_ *=', re.MULTILINE)
 SKIP_FOLDERS = ('__pycache__', 'tests', 'results', 'work_dirs')
 SKIP_FILES = ('test_', 'conftest.py', 'README', 'LICENSE')
-"""What a plugin's parts do not depend on, beside hidden files, *.pyc, *.md and *.egg-info; files by how their names start."""
+"""What a plugin's parts do not depend on, beside hidden files, *.pyc, *.md and *.egg-info; files by how their names
+start."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ def find(name, near=None):
 
     Args:
         name: folder (its __init__.py, or else NAME.py), .py file, or dotted module name.
-        near: config file that names it: a relative path is tried from its folder, from every folder above that, and then from the
-            current directory. None tries the current directory alone. Last, the plugins that travel with dtbox are tried, by their
-            name (`product_rq`) or path (`plugins/product_rq`).
+        near: config file that names it: a relative path is tried from its folder, from every folder above that, and
+            then from the current directory. None tries the current directory alone. Last, the plugins that travel with
+            dtbox are tried, by their name (`product_rq`) or path (`plugins/product_rq`).
     """
     name = os.fspath(name)
     if not name:
@@ -62,7 +63,8 @@ def find(name, near=None):
             empty = empty or path
         elif os.path.isfile(path) and suffix == '.py':
             folder = os.path.dirname(path)
-            if stem == '__init__' or (stem == os.path.basename(folder) and not os.path.isfile(os.path.join(folder, '__init__.py'))):
+            if stem == '__init__' or (stem == os.path.basename(folder)
+                                      and not os.path.isfile(os.path.join(folder, '__init__.py'))):
                 return Place(os.path.basename(folder), 'folder', path, folder, folder)
             return Place(stem, 'file', path, path, path)
         elif os.path.isfile(path) and _is_path(name):
@@ -70,12 +72,14 @@ def find(name, near=None):
     if empty and _is_path(name):
         raise InputError(f'the plugin folder {empty} has neither __init__.py nor {os.path.basename(empty)}.py.')
     if _is_path(name):
-        raise Missing(f'the plugin {name} does not exist{_where(name, near)}. Give a folder, a .py file or a module name.')
+        raise Missing(f'the plugin {name} does not exist{_where(name, near)}. Give a folder, a .py file or a module '
+                      'name.')
     return _module(name, near)
 
 
 def _is_path(name):
-    return os.sep in name or name.endswith('.py') or name.startswith(('.', '~')) or not all(p.isidentifier() for p in name.split('.'))
+    return os.sep in name or name.endswith('.py') or name.startswith(('.', '~')) or not all(p.isidentifier()
+                                                                                            for p in name.split('.'))
 
 
 def _candidates(name, near):
@@ -105,14 +109,16 @@ def _module(name, near):
         if i:
             file, below = _member(below, parts[i])
         if file is None and below is None:
-            raise Missing(f'the plugin {name} is neither a module that can be imported (there is no `{".".join(parts[:i + 1])}`; is the folder '
+            raise Missing(f'the plugin {name} is neither a module that can be imported (there is no '
+                          f'`{".".join(parts[:i + 1])}`; is the folder '
                           f'that holds it on PYTHONPATH?) nor a folder{_where(name, near)}.')
         if file is None:  # a namespace: what lies below it need not belong together
             root = None
         elif root is None:
             root = os.path.dirname(file) if below else file
     if file is None:
-        raise InputError(f'the plugin {name} is a module without a file, which registers nothing. Name the module that does.')
+        raise InputError(f'the plugin {name} is a module without a file, which registers nothing. Name the module that '
+                         'does.')
     return Place(name, 'module', os.path.realpath(file), os.path.realpath(root), name)
 
 
@@ -144,7 +150,8 @@ def content_hash(root):
     """Return 16 hex digits that change with the code and the data of a plugin.
 
     Args:
-        root: a file, or a folder: all in it but tests, recipes (.py that set `_base_`), results, documents, and what Python or a run leaves.
+        root: a file, or a folder: all in it but tests, recipes (.py that set `_base_`), results, documents, and what
+            Python or a run leaves.
     """
     digest = hashlib.sha256()
     for name, path in [('', root)] if os.path.isfile(root) else sorted(_files(root)):

@@ -24,7 +24,8 @@ def load_plugins(names, near=None):
     """Load plugins, once each per process; those of installed packages come along.
 
     Args:
-        names: a list, or one: paths of a folder (its __init__.py, or else NAME.py) or of a .py file, or dotted module names.
+        names: a list, or one: paths of a folder (its __init__.py, or else NAME.py) or of a .py file, or dotted module
+            names.
         near: config file that names them; see `find`.
 
     Returns:
@@ -50,7 +51,8 @@ def as_list(names):
     """Return the value of `plugins` as a list: None is none, and one name is a list of one."""
     if isinstance(names, (str, os.PathLike)):
         return [names]
-    if names is not None and not (isinstance(names, (list, tuple)) and all(isinstance(n, (str, os.PathLike)) for n in names)):
+    if names is not None and not (isinstance(names, (list, tuple))
+                                  and all(isinstance(n, (str, os.PathLike)) for n in names)):
         raise InputError(f'`plugins` is {names!r}; expected a list of paths and module names.', 'plugins')
     return list(names or ())
 
@@ -61,8 +63,8 @@ def load_named(names, config, given=()):
     Args:
         names: value of `plugins`.
         config: path of the config file.
-        given: Plugins named on the command line. One of the same name stands for a plugin that is not found, and for any that the
-            config of a run folder names by its old place.
+        given: Plugins named on the command line. One of the same name stands for a plugin that is not found, and for
+            any that the config of a run folder names by its old place.
 
     Returns:
         list of Plugin.
@@ -92,7 +94,8 @@ def _name(given):
 def load_installed():
     """Load the plugins of installed packages: entry points of the group `dtbox.plugins`, once per process.
 
-    An entry point names a module (`my_pkg.parts`), or a function in it that is called without arguments (`my_pkg.parts:register`).
+    An entry point names a module (`my_pkg.parts`), or a function in it that is called without arguments
+    (`my_pkg.parts:register`).
 
     Returns:
         whether any was loaded by this call.
@@ -125,7 +128,8 @@ def _load_entry(dist, entry):
             return False
         _load(place, package, dist.version, attribute.split('[')[0].strip())
     except InputError as e:
-        raise InputError(f'the entry point `{entry.name} = {entry.value}` of the installed package {package} is broken: {e.message} '
+        raise InputError(f'the entry point `{entry.name} = {entry.value}` of the installed package {package} is '
+                         f'broken: {e.message} '
                          'Repair the package, or uninstall it.') from e
     return True
 
@@ -142,7 +146,8 @@ def _load(place, package=None, version=None, attribute=''):
     for active in ACTIVE:
         if active.entry == place.entry:  # it names itself, or two name each other
             return active
-    plugin = Plugin(place.name, 'installed' if package else place.kind, place.root, place.source, content_hash(place.root), place.entry,
+    plugin = Plugin(place.name, 'installed' if package else place.kind, place.root, place.source,
+                    content_hash(place.root), place.entry,
                     package=package)
     module = next((m for m in list(sys.modules.values()) if _is_file(m, place.entry)), None)
     name = module.__name__ if module else place.name if place.kind == 'module' else _alias(place)
@@ -178,7 +183,8 @@ def _alias(place):
 
 
 def _execute(name, place):
-    """Import a file under a name of its own; the file of a folder becomes a package, so that it can import its neighbours."""
+    """Import a file under a name of its own; the file of a folder becomes a package, so that it can import its
+    neighbours."""
     folder = [place.root] if place.kind == 'folder' else None
     spec = importlib.util.spec_from_file_location(name, place.entry, submodule_search_locations=folder)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -20,12 +20,13 @@ def used(cfg):
         cfg: resolved Config, as `dtbox.config.load_config` completes it.
     """
     sources, types = set(as_list(cfg.get('plugins'))), set(_types(cfg))
-    return [p for p in LOADED.values() if p.source in sources or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+    return [p for p in LOADED.values() if p.source in sources
+            or types & {part.rpartition('/')[2] for part in parts_of(p)}]
 
 
 def needed(cfg):
-    """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which another such plugin imports,
-    or which registers nothing and so acts by being loaded.
+    """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which
+    another such plugin imports, or which registers nothing and so acts by being loaded.
 
     Args:
         cfg: resolved Config, as `dtbox.config.load_config` completes it.
@@ -39,8 +40,10 @@ def needed(cfg):
 
 def _imports(plugin, other):
     """Whether a name in one of a plugin's modules comes from another plugin."""
-    values = (value for module in plugin.modules if module in sys.modules for value in vars(sys.modules[module]).values())
-    return any(getattr(value, '__module__', None) in other.modules or getattr(value, '__name__', None) in other.modules for value in values)
+    values = (value for module in plugin.modules if module in sys.modules
+              for value in vars(sys.modules[module]).values())
+    return any(getattr(value, '__module__', None) in other.modules or getattr(value, '__name__', None) in other.modules
+               for value in values)
 
 
 def _types(node):
@@ -62,7 +65,8 @@ def records(cfg, earlier=()):
     """
     found = []
     for plugin in used(cfg):
-        record = dict(name=plugin.name, version=plugin.version, hash=plugin.hash, kind=plugin.kind, source=plugin.source, package=plugin.package,
+        record = dict(name=plugin.name, version=plugin.version, hash=plugin.hash, kind=plugin.kind,
+                      source=plugin.source, package=plugin.package,
                       parts=parts_of(plugin))
         found.append(record)
     for old, new in pairs(earlier, found):
@@ -82,7 +86,8 @@ def write(folder, found):
 
 
 def pairs(recorded, current):
-    """Return list of (recorded, its current counterpart or None): first those of equal content, then those of equal name."""
+    """Return list of (recorded, its current counterpart or None): first those of equal content, then those of equal
+    name."""
     left, table = list(current), {}
     for keys in (('hash',), ('name',)):
         for i, old in enumerate(recorded):
@@ -94,7 +99,8 @@ def pairs(recorded, current):
 
 
 def refuse_changes(recorded, current, path):
-    """Raise `InputError` where a run cannot be continued as it was, because one of its plugins is missing or has changed.
+    """Raise `InputError` where a run cannot be continued as it was, because one of its plugins is missing or has
+    changed.
 
     Args:
         recorded: records in the checkpoint.
@@ -104,14 +110,17 @@ def refuse_changes(recorded, current, path):
     end = 'Restore it, or accept that the rest of the run differs: --accept-plugin-change.'
     for old, new in pairs(without_built_in(recorded), current):
         if new is None:
-            raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. {_how(old)} {end}')
+            raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. '
+                             f'{_how(old)} {end}')
         if new['hash'] != old['hash']:
-            raise InputError(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was {_title(old, "")}, '
+            raise InputError(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was '
+                             f'{_title(old, "")}, '
                              f'it is {_title(new, "")}. {end}')
 
 
 def warn_changes(recorded, cfg, path):
-    """Compare plugins before an evaluation: warn of those that have changed; `InputError` where a missing one's parts are needed.
+    """Compare plugins before an evaluation: warn of those that have changed; `InputError` where a missing one's parts
+    are needed.
 
     Args:
         recorded: records in the checkpoint.
@@ -124,10 +133,12 @@ def warn_changes(recorded, cfg, path):
             gone = [part for part in old['parts'] if part.rpartition('/')[2] in types and not _registered(part)]
             message = f'{path} was trained with the plugin {_title(old)}, which is not loaded.'
             if gone:
-                raise InputError(f'{message} The config uses its part{"s" * (len(gone) > 1)} {", ".join(gone)}. {_how(old)}')
+                raise InputError(f'{message} The config uses its part{"s" * (len(gone) > 1)} {", ".join(gone)}. '
+                                 f'{_how(old)}')
             warnings.warn(message, stacklevel=3)
         elif new['hash'] != old['hash']:
-            warnings.warn(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was {_title(old, "")}, '
+            warnings.warn(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was '
+                          f'{_title(old, "")}, '
                           f'it is {_title(new, "")}. Results may differ.', stacklevel=3)
 
 
@@ -143,7 +154,8 @@ def describe(record):
 
 
 def _title(record, name=None):
-    words = [record['name'] if name is None else name, f'version {record["version"]}' if record['version'] else '', f'hash {record["hash"]}']
+    words = [record['name'] if name is None else name, f'version {record["version"]}' if record['version'] else '',
+             f'hash {record["hash"]}']
     return ', '.join(w for w in words if w)
 
 

@@ -1,7 +1,8 @@
 """What a plugin registers while it is imported: no name twice, and nothing left of a plugin that fails.
 
-MMEngine registers through one method of `Registry`. While a plugin is imported that method is exchanged for one that looks at who
-calls: parts of dtbox and MMEngine, imported on the way, pass; the plugin's are checked and noted, in whichever registry.
+MMEngine registers through one method of `Registry`. While a plugin is imported that method is exchanged for one that
+looks at who calls: parts of dtbox and MMEngine, imported on the way, pass; the plugin's are checked and noted, in
+whichever registry.
 """
 import contextlib
 import sys
@@ -22,7 +23,8 @@ class Taken(InputError):
 
 @contextlib.contextmanager
 def watch(plugin):
-    """Note in `plugin.parts` and `plugin.modules` what is registered inside the block; take all of it back when the block raises.
+    """Note in `plugin.parts` and `plugin.modules` what is registered inside the block; take all of it back when the
+    block raises.
 
     Args:
         plugin: object with `name`, `parts` (list of (registry, name)), `modules` (set of module names).
@@ -49,7 +51,8 @@ def watch(plugin):
 
 def _register(self, module, module_name=None, force=False):
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get('__name__') in ('mmengine.registry.registry', 'dtbox.registry'):
+    while frame.f_back is not None and frame.f_globals.get('__name__') in ('mmengine.registry.registry',
+                                                                           'dtbox.registry'):
         frame = frame.f_back
     by = frame.f_globals.get('__name__', '')
     if by.split('.')[0] in FRAMEWORK:
@@ -60,15 +63,18 @@ def _register(self, module, module_name=None, force=False):
         for registry in _related(self):
             registry.import_from_location()
             if name in registry.module_dict:
-                raise Taken(f'the plugin {plugin.name} ({frame.f_code.co_filename}:{frame.f_lineno}) registers `{name}` under {self.name}, '
-                            f'a name that {_owner(registry, name)} has taken. Give it another: register_module(name=...); or load one of the two.')
+                raise Taken(f'the plugin {plugin.name} ({frame.f_code.co_filename}:{frame.f_lineno}) registers '
+                            f'`{name}` under {self.name}, '
+                            f'a name that {_owner(registry, name)} has taken. Give it another: '
+                            'register_module(name=...); or load one of the two.')
     ORIGINAL(self, module, module_name)
     plugin.parts += [(self, name) for name in names]
     plugin.modules.add(by)
 
 
 def _related(registry):
-    """Return the registries in which a lookup could meet a name of this one: its own, those above, and dtbox's below."""
+    """Return the registries in which a lookup could meet a name of this one: its own, those above, and dtbox's below.
+    """
     above = [registry]
     while above[-1].parent is not None:
         above.append(above[-1].parent)

@@ -22,7 +22,8 @@ class Quantizer(nn.Module):
     Attributes:
         dim: code width C.
         codebook_sizes: list of Q codebook sizes.
-        members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies of these names.
+        members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies
+            of these names.
         example: constructor arguments of a small instance, for the contract suite and the listing.
         updates_in_forward: the named exception to the rule above: a training forward rewrites the codebook.
     """
@@ -56,14 +57,16 @@ class Quantizer(nn.Module):
         return layout
 
     def smooth(self, z):
-        """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is quantized.
+        """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is
+        quantized.
 
         A subclass whose gradient is no straight-through one sets `smooth = None`.
         """
         return z
 
     def init_weights(self):
-        """Load what the config names (a codebook of another checkpoint); called once before training, never when a run is opened."""
+        """Load what the config names (a codebook of another checkpoint); called once before training, never when a run
+        is opened."""
 
     def commit(self):
         """Update the codebook from what was collected since the last call."""
@@ -74,12 +77,14 @@ class Quantizer(nn.Module):
     def check(self, z):
         """Raise `InputError` unless z is a finite [B,N,C]."""
         if z.ndim != 3 or z.shape[-1] != self.dim:
-            raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, {self.dim}].')
+            raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, '
+                             f'{self.dim}].')
         if torch.compiler.is_exporting():  # what follows looks at numbers, which an exported graph has not
             return
         # one cheap sum tells nearly always; only where it is not finite is every value looked at
         if not math.isfinite(z.detach().sum()) and not torch.isfinite(z).all():
-            raise NotFinite(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to them.')
+            raise NotFinite(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to '
+                            'them.')
 
     def check_codes(self, codes):
         """Raise `InputError` unless `codes` are [..., Q] integers in the range of each codebook."""

@@ -1,11 +1,12 @@
-"""What the quantizers of signs (LFQ, BSQ) share: sign codes, and the entropies of independent bits without a table of all codes.
+"""What the quantizers of signs (LFQ, BSQ) share: sign codes, and the entropies of independent bits without a table of
+all codes.
 
-The entropies are exact without the distribution of every token over all codes. The bits of one token are independent, so its
-entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first half of the bits
-and those of the second half, [M, 2^(g/2)] each. vector-quantize-pytorch makes tables [M, 2^C] instead (4 GB each for 16,384
-tokens and 16 bits), and clamps probabilities at 1e-5 inside the logarithm, which is more than most of 100,000 codes have; here
-nothing is clamped. The batch is that of one rank: a collective inside the forward would hang ranks with different numbers of
-micro-batches. The package averages over ranks.
+The entropies are exact without the distribution of every token over all codes. The bits of one token are independent,
+so its entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first
+half of the bits and those of the second half, [M, 2^(g/2)] each. vector-quantize-pytorch makes tables [M, 2^C] instead
+(4 GB each for 16,384 tokens and 16 bits), and clamps probabilities at 1e-5 inside the logarithm, which is more than
+most of 100,000 codes have; here nothing is clamped. The batch is that of one rank: a collective inside the forward
+would hang ranks with different numbers of micro-batches. The package averages over ranks.
 
 Legend: B batch, N tokens, C code width (bits), M = B N samples, g bits of a group.
 """
@@ -37,7 +38,7 @@ class SignCodes(nn.Module):
     def __init__(self, bits: int):
         super().__init__()
         self.register_buffer('bits', 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
-        # a product with half of the powers of two numbers the signs; 24 channels at a time, which float32 adds up exactly
+        # a product with half of the powers of two numbers the signs; float32 adds up 24 channels at a time exactly
         place, part = torch.arange(bits - 1, -1, -1), torch.arange(-(-bits // EXACT_BITS))
         halves = torch.where(place[:, None] // EXACT_BITS == part, 2.0 ** (place[:, None] % EXACT_BITS - 1), 0.0)
         self.register_buffer('halves', halves, persistent=False)
@@ -72,7 +73,8 @@ def check_binary(dim: int, group: int, temperature: float, weights: tuple[float,
     check_sizes(dim=dim, group=group)
     if not fewest <= dim <= MOST_BITS or group > MOST_GROUP:
         alone = ' (one channel alone has no direction to learn)' if fewest > 1 else ''
-        raise InputError(f'`dim` is {dim} and `group` {group}; expected {fewest}{alone} to {MOST_BITS} bits, which an int64 '
+        raise InputError(f'`dim` is {dim} and `group` {group}; expected {fewest}{alone} to {MOST_BITS} bits, which an '
+                         'int64 '
                          f'can number, and at most {MOST_GROUP} a group.')
     if not temperature > 0 or min(weights) < 0:
         raise InputError(f'`temperature` is {temperature}, the weights are {", ".join(map(str, weights))}; '
@@ -80,7 +82,8 @@ def check_binary(dim: int, group: int, temperature: float, weights: tuple[float,
 
 
 def entropy_term(logits: Tensor, group: int, diversity: float) -> Tensor:
-    """Return entropy of a sample - `diversity` * entropy over the batch, in nats (MAGVIT-v2, arXiv 2310.05737, equation 5).
+    """Return entropy of a sample - `diversity` * entropy over the batch, in nats (MAGVIT-v2, arXiv 2310.05737, equation
+    5).
 
     Args:
         logits: log-odds of the bits [M, C].
@@ -91,7 +94,8 @@ def entropy_term(logits: Tensor, group: int, diversity: float) -> Tensor:
 
 
 def sample_entropy(logits: Tensor) -> Tensor:
-    """Return the mean entropy of independent bits, log-odds [M, C] -> scalar, in nats; exact: the entropies of bits add up."""
+    """Return the mean entropy of independent bits, log-odds [M, C] -> scalar, in nats; exact: the entropies of bits add
+    up."""
     size = logits.abs()
     return (F.softplus(-size) + size * torch.sigmoid(-size)).sum() / max(1, len(logits))
 

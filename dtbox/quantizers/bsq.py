@@ -1,13 +1,15 @@
-"""Binary spherical quantization (BSQ, arXiv 2406.07548): the corner of the hypercube nearest to the direction of a token.
+"""Binary spherical quantization (BSQ, arXiv 2406.07548): the corner of the hypercube nearest to the direction of a
+token.
 
-A token is put on the unit sphere, and its signs, divided by sqrt(C), are the feature: the nearest corner of the cube inscribed
-in the sphere. 2^C codes without a table; the error is bounded, and lengths play no role.
+A token is put on the unit sphere, and its signs, divided by sqrt(C), are the feature: the nearest corner of the cube
+inscribed in the sphere. 2^C codes without a table; the error is bounded, and lengths play no role.
 
 Deviations from the paper:
-- The temperature is that of a softmax of -|u - c|^2 / temperature, as in LFQ; the paper's tau, which multiplies u . c, is
-  2 / temperature.
-- Within a group of 9 bits the distribution over the batch is exact; groups are taken as independent. `group=1` is the paper's
-  formula, every bit by itself; `group=dim` is exact (up to 24 bits) and equals `LFQ(spherical=True)` of vector-quantize-pytorch.
+- The temperature is that of a softmax of -|u - c|^2 / temperature, as in LFQ; the paper's tau, which multiplies u . c,
+  is 2 / temperature.
+- Within a group of 9 bits the distribution over the batch is exact; groups are taken as independent. `group=1` is the
+  paper's formula, every bit by itself; `group=dim` is exact (up to 24 bits) and equals `LFQ(spherical=True)` of
+  vector-quantize-pytorch.
 - No table of the soft codes is made; see `binary.py`.
 - The first channel is the highest bit, as in the published code and the package.
 
@@ -32,11 +34,12 @@ class BSQ(Quantizer):
     Args:
         dim: code width C, the number of bits; 2^C codes.
         commitment_weight: of the term `commitment` = mean (u - q)^2, u = z / |z|, q = sign(u) / sqrt(C).
-        entropy_weight: of the term `entropy` of training: entropy of a sample's code - diversity * entropy over the batch,
-            in nats.
+        entropy_weight: of the term `entropy` of training: entropy of a sample's code - diversity * entropy over the
+            batch, in nats.
         diversity: see `entropy_weight`.
         temperature: of the soft code, a softmax of -|u - c|^2 / temperature over all codes c.
-        group: most bits whose joint distribution over the batch is taken; 1 takes all bits as independent, as the paper does.
+        group: most bits whose joint distribution over the batch is taken; 1 takes all bits as independent, as the paper
+            does.
         estimator: config of the gradient estimator of the sign.
     """
     example = dict(dim=4, group=3)
@@ -52,7 +55,8 @@ class BSQ(Quantizer):
         self.sign_codes = SignCodes(dim)
 
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize z [B,N,C]; features have length 1; terms `commitment` and, in training, `entropy`, at their weights."""
+        """Quantize z [B,N,C]; features have length 1; terms `commitment` and, in training, `entropy`, at their weights.
+        """
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = z.float()

@@ -1,7 +1,8 @@
-"""Finite scalar quantization (FSQ, arXiv 2309.15505): each channel is bounded and rounded to a few levels; the codebook is
-the grid, so there is nothing to learn and nothing to collapse.
+"""Finite scalar quantization (FSQ, arXiv 2309.15505): each channel is bounded and rounded to a few levels; the codebook
+is the grid, so there is nothing to learn and nothing to collapse.
 
-Deviation: the shift of even level counts uses atanh, the inverse of the bounding tanh, where the paper's listing has tan.
+Deviation: the shift of even level counts uses atanh, the inverse of the bounding tanh, where the paper's listing has
+tan.
 """
 import math
 
@@ -29,7 +30,8 @@ class FSQ(Quantizer):
         if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
             raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
         if math.prod(levels) >= 2 ** 63:
-            raise InputError(f'`levels` {levels} make {math.prod(levels)} codes, more than an int64 can number. Take fewer channels or levels.')
+            raise InputError(f'`levels` {levels} make {math.prod(levels)} codes, more than an int64 can number. Take '
+                             'fewer channels or levels.')
         self.dim, self.estimator = len(levels), ESTIMATORS.build(estimator, where='estimator')
         sizes = torch.tensor(levels, dtype=torch.int64)
         self.codebook_sizes = [math.prod(levels)]
@@ -42,7 +44,8 @@ class FSQ(Quantizer):
         basis = torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0)
         self.register_buffer('basis', basis, persistent=False)
         # codes as one product of whole numbers, in the narrowest float type that holds them all exactly
-        self.exact = torch.float32 if math.prod(levels) <= 2 ** 24 else torch.float64 if math.prod(levels) <= 2 ** 53 else None
+        codes = math.prod(levels)
+        self.exact = torch.float32 if codes <= 2 ** 24 else torch.float64 if codes <= 2 ** 53 else None
         self.zero = sum(math.prod(levels[:i]) * (n // 2) for i, n in enumerate(levels))
 
     def _bound(self, z):

@@ -1,12 +1,13 @@
-"""Index backpropagation quantization (IBQ, arXiv 2412.02692, section 3): the straight-through estimator on the one-hot code.
+"""Index backpropagation quantization (IBQ, arXiv 2412.02692, section 3): the straight-through estimator on the one-hot
+code.
 
-The code is the row with the highest dot product. Forward the one-hot of the best row, backward the softmax over all rows: the
-choice of the code is differentiable, so that every code gets a gradient at every step, not the chosen ones alone, and large
-tables stay in use.
+The code is the row with the highest dot product. Forward the one-hot of the best row, backward the softmax over all
+rows: the choice of the code is differentiable, so that every code gets a gradient at every step, not the chosen ones
+alone, and large tables stay in use.
 
 Deviations from the paper:
-- The scores [N, K] exist for a block of rows at a time (8 MB) and are computed again in the backward pass. Values and gradients
-  are those of the one-hot matrices.
+- The scores [N, K] exist for a block of rows at a time (8 MB) and are computed again in the backward pass. Values and
+  gradients are those of the one-hot matrices.
 - The feature is exactly the row, not the row plus the rounding of (hard - soft + soft).
 - The paper does not fix the weight of the entropy; 0.05 is a choice made here.
 - The batch of the entropy is that of one rank.
@@ -32,7 +33,8 @@ ENTRIES = 1 << 21
 
 @QUANTIZERS.register_module()
 class IBQ(Quantizer):
-    """Index backpropagation quantizer (arXiv 2412.02692): the code of the highest dot product, its gradient that of a softmax.
+    """Index backpropagation quantizer (arXiv 2412.02692): the code of the highest dot product, its gradient that of a
+    softmax.
 
     Terms of the double quantization loss, with h the row of the code and q the same with the gradient of the softmax:
     `index` = mean (z - q)^2, `commitment` = mean (z - sg(h))^2, `codebook` = codebook_weight mean (sg(z) - h)^2.
@@ -41,8 +43,8 @@ class IBQ(Quantizer):
         size: codebook size K.
         dim: code width C.
         codebook_weight: beta of the paper.
-        entropy_weight: of the term `entropy` of training: mean entropy of a sample's softmax - entropy of their mean over the
-            batch, in nats.
+        entropy_weight: of the term `entropy` of training: mean entropy of a sample's softmax - entropy of their mean
+            over the batch, in nats.
         temperature: of the softmax in `entropy`.
     """
     example = dict(size=32, dim=4)
@@ -74,11 +76,13 @@ class IBQ(Quantizer):
         return QuantizerOutput(features.to(z.dtype), codes[..., None], losses)
 
     def _blocks(self, z: Tensor, table: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """z [M, C], table [K, C] -> codes [M], softmax-weighted rows [M, C] (None without gradient), entropy (None in evaluation)."""
+        """z [M, C], table [K, C] -> codes [M], softmax-weighted rows [M, C] (None without gradient), entropy (None in
+        evaluation)."""
         gradient, with_entropy = torch.is_grad_enabled(), self.training and self.entropy_weight > 0
         blocks = []
         for part in z.split(max(1, ENTRIES // len(table))):
-            blocks.append(checkpoint(self._block, part, table, with_entropy, use_reentrant=False, preserve_rng_state=False)
+            blocks.append(checkpoint(self._block, part, table, with_entropy, use_reentrant=False,
+                                     preserve_rng_state=False)
                           if gradient else self._block(part, table, with_entropy))
         codes, expected, sample, mean = zip(*blocks)
         entropy = None
@@ -88,7 +92,8 @@ class IBQ(Quantizer):
         return torch.cat(codes), torch.cat(expected) if gradient else None, entropy
 
     def _block(self, z: Tensor, table: Tensor, with_entropy: bool) -> tuple:
-        """z [m, C] -> codes [m], softmax-weighted rows [m, C], summed entropy of the samples, summed probabilities [K]."""
+        """z [m, C] -> codes [m], softmax-weighted rows [m, C], summed entropy of the samples, summed probabilities [K].
+        """
         scores = z @ table.t()
         expected = scores.softmax(1) @ table.detach() if torch.is_grad_enabled() else None
         if not with_entropy:

@@ -1,10 +1,12 @@
-"""One index for several features (TokenFlow, arXiv 2412.03069): the code whose rows are nearest to all of them together.
+"""One index for several features (TokenFlow, arXiv 2412.03069): the code whose rows are nearest to all of them
+together.
 
-i* = argmin_i sum_m w_m |u_m - e_m,i|^2, where u_m is the L2-normalised feature of member m and e_m,i its row of code i, normalised too. The
-weighted sum is one squared distance between the members' features side by side, each scaled by sqrt(w_m), so that the exact search,
-the codebooks and their starts and restarts are those of plain vector quantization.
+i* = argmin_i sum_m w_m |u_m - e_m,i|^2, where u_m is the L2-normalised feature of member m and e_m,i its row of code i,
+normalised too. The weighted sum is one squared distance between the members' features side by side, each scaled by
+sqrt(w_m), so that the exact search, the codebooks and their starts and restarts are those of plain vector quantization.
 
-Deviations: one scale instead of TokenFlow's pyramid of them (MSVQ), and any codebook that the registry knows, EMA by default.
+Deviations: one scale instead of TokenFlow's pyramid of them (MSVQ), and any codebook that the registry knows, EMA by
+default.
 
 Legend: B batch, N tokens, C code width (of all members together), M members, K codebook size.
 """
@@ -22,7 +24,8 @@ from dtbox.structures import QuantizerOutput
 class JointVQ(Quantizer):
     """Vector quantizer of several features by one index, found by their joint distance (TokenFlow, arXiv 2412.03069).
 
-    As a tokenizer's shared quantizer (`quantizers=dict(joint=dict(type='JointVQ', ...))`) its members are the vocabularies that name it.
+    As a tokenizer's shared quantizer (`quantizers=dict(joint=dict(type='JointVQ', ...))`) its members are the
+    vocabularies that name it.
 
     Args:
         size: codebook size K, the same for all members: they share the index.
@@ -33,22 +36,27 @@ class JointVQ(Quantizer):
     """
     example = dict(size=32, members=dict(semantic=4, pixel=3), weights=dict(pixel=0.5))
 
-    def __init__(self, size, members, weights=None, codebook=dict(type='EMACodebook'), estimator=dict(type='StraightThrough')):
+    def __init__(self, size, members, weights=None, codebook=dict(type='EMACodebook'),
+                 estimator=dict(type='StraightThrough')):
         super().__init__()
         if not isinstance(members, dict) or not members:
             raise InputError(f'`members` is {members!r}; expected a dict name -> width.', 'members')
         check_sizes(size=size, **{f'members.{name}': width for name, width in members.items()})
         if min(members.values()) < 2:
-            raise InputError(f'`members` is {members}; expected at least 2 channels each, since one alone has no direction to compare.', 'members')
+            raise InputError(f'`members` is {members}; expected at least 2 channels each, since one alone has no '
+                             'direction to compare.', 'members')
         weights = dict(weights or {})
-        wrong = [name for name, w in weights.items() if name not in members or isinstance(w, bool) or not isinstance(w, (int, float)) or not w > 0]
+        wrong = [name for name, w in weights.items() if name not in members or isinstance(w, bool)
+                 or not isinstance(w, (int, float)) or not w > 0]
         if wrong:
-            raise InputError(f'`weights` is {weights}; expected a positive number for members, which are {", ".join(members)}.', 'weights')
+            raise InputError(f'`weights` is {weights}; expected a positive number for members, which are '
+                             f'{", ".join(members)}.', 'weights')
         self.members, self.widths = dict(members), list(members.values())
         self.dim, self.codebook_sizes = sum(self.widths), [size]
         self.codebook = CODEBOOKS.build(codebook, where='codebook', size=size, dim=self.dim)
         if self.codebook.cosine:
-            raise InputError('`cosine` would normalise the members\' rows together; JointVQ normalises each by itself. Leave it off.', 'codebook')
+            raise InputError('`cosine` would normalise the members\' rows together; JointVQ normalises each by itself. '
+                             'Leave it off.', 'codebook')
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         scale = [weights.get(name, 1.0) ** 0.5 for name, width in members.items() for _ in range(width)]
         self.register_buffer('scale', torch.tensor(scale), persistent=False)
@@ -63,7 +71,8 @@ class JointVQ(Quantizer):
         return search((values.detach() * self.scale).flatten(0, 1)).view(values.shape[:2])
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput; features of length 1 in every part; `commitment` = mean (u - sg(e))^2, and the codebook's terms."""
+        """z [B,N,C] -> QuantizerOutput; features of length 1 in every part; `commitment` = mean (u - sg(e))^2, and the
+        codebook's terms."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = self.smooth(z.float())

@@ -1,13 +1,14 @@
-"""Lookup-free quantization (LFQ, MAGVIT-v2, arXiv 2310.05737, section 3.1): the code of a token is the signs of its channels.
+"""Lookup-free quantization (LFQ, MAGVIT-v2, arXiv 2310.05737, section 3.1): the code of a token is the signs of its
+channels.
 
-C channels are C bits and 2^C codes, without a table and without a search. An entropy term makes the choice of each token sure
-and the choices of a batch diverse.
+C channels are C bits and 2^C codes, without a table and without a search. An entropy term makes the choice of each
+token sure and the choices of a batch diverse.
 
 Deviations from the paper:
-- The first channel is the highest bit, as in vector-quantize-pytorch (`LFQ`), whose codes, features and terms these are;
-  equation 4 makes it the lowest.
-- More than `group` bits (18) are cut into equal groups taken as independent, as BSQ (arXiv 2406.07548) does. This bounds memory
-  at 2^group.
+- The first channel is the highest bit, as in vector-quantize-pytorch (`LFQ`), whose codes, features and terms these
+  are; equation 4 makes it the lowest.
+- More than `group` bits (18) are cut into equal groups taken as independent, as BSQ (arXiv 2406.07548) does. This
+  bounds memory at 2^group.
 - Entropies are exact and without a clamp; see `binary.py`.
 
 Legend: B batch, N tokens, C code width (bits), M = B N samples.
@@ -30,12 +31,12 @@ class LFQ(Quantizer):
     Args:
         dim: code width C, the number of bits; 2^C codes.
         commitment_weight: of the term `commitment` = mean (z - sign(z))^2.
-        entropy_weight: of the term `entropy` of training (equation 5): entropy of a sample's code - diversity * entropy over
-            the batch, in nats.
+        entropy_weight: of the term `entropy` of training (equation 5): entropy of a sample's code - diversity * entropy
+            over the batch, in nats.
         diversity: see `entropy_weight`.
         temperature: of the soft code, a softmax of -|z - c|^2 / temperature over all codes c.
-        group: most bits whose joint distribution over the batch is taken; more are cut into equal groups, whose entropies
-            are added.
+        group: most bits whose joint distribution over the batch is taken; more are cut into equal groups, whose
+            entropies are added.
         estimator: config of the gradient estimator of the sign.
     """
     example = dict(dim=4)
@@ -51,7 +52,8 @@ class LFQ(Quantizer):
         self.sign_codes = SignCodes(dim)
 
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize z [B,N,C]; features are -1 or 1; terms `commitment` and, in training, `entropy`, at their weights."""
+        """Quantize z [B,N,C]; features are -1 or 1; terms `commitment` and, in training, `entropy`, at their weights.
+        """
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = z.float()

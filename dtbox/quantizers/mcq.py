@@ -1,21 +1,23 @@
 """Multi-codebook quantization (MCQ, UniTok, arXiv 2502.20321): each chunk of channels has a codebook of its own.
 
-Each chunk takes the nearest direction of its codebook. Eight codebooks of 4,096 codes make 4096^8 combinations at the cost of
-eight small searches, and small tables stay in use.
+Each chunk takes the nearest direction of its codebook. Eight codebooks of 4,096 codes make 4096^8 combinations at the
+cost of eight small searches, and small tables stay in use.
 
 As in UniTok and its published code: chunks and rows are L2-normalised, features are unit rows, straight-through to the
-normalised chunk, tables learn by gradient from uniform +-c^-0.5 / 36, without averages and restarts. The terms have UniTok's
-ratio 0.25 : 1, scaled so that `commitment` has the weight 1.
+normalised chunk, tables learn by gradient from uniform +-c^-0.5 / 36, without averages and restarts. The terms have
+UniTok's ratio 0.25 : 1, scaled so that `commitment` has the weight 1.
 
 Deviations:
-- `size` counts the codes of one sub-codebook, where UniTok's configuration counts those of all together (32768 = 8 x 4096).
+- `size` counts the codes of one sub-codebook, where UniTok's configuration counts those of all together (32768 = 8 x
+  4096).
 - The scores of the entropy exist for a block of rows at a time.
 
-Tables that learn otherwise (averages, restarts, k-means starts) are `ProductRQ` with `depth=1` in `plugins/product_rq`. Codes
-and features equal those of `VectorQuantize(heads=Q, separate_codebook_per_head=True, use_cosine_sim=True)` of
+Tables that learn otherwise (averages, restarts, k-means starts) are `ProductRQ` with `depth=1` in `plugins/product_rq`.
+Codes and features equal those of `VectorQuantize(heads=Q, separate_codebook_per_head=True, use_cosine_sim=True)` of
 vector-quantize-pytorch.
 
-Legend: B batch, N tokens, C code width, Q chunks, c = C / Q channels of a chunk, K codes of a sub-codebook, m rows of a block.
+Legend: B batch, N tokens, C code width, Q chunks, c = C / Q channels of a chunk, K codes of a sub-codebook, m rows of a
+block.
 """
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ ENTRIES = 1 << 21
 
 @QUANTIZERS.register_module()
 class MCQ(Quantizer):
-    """Multi-codebook quantizer (UniTok, arXiv 2502.20321): one code per chunk of channels, the direction nearest to the chunk's.
+    """Multi-codebook quantizer (UniTok, arXiv 2502.20321): one code per chunk of channels, the direction nearest to the
+    chunk's.
 
     Chunks and rows are L2-normalised; the features are the unit rows of all chunks, side by side.
 
@@ -47,8 +50,8 @@ class MCQ(Quantizer):
         parts: chunks Q (8).
         codebook_weight: of the term `codebook` = mean (sg(f) - q)^2, which trains the tables, beside `commitment` =
             mean (f - sg(q))^2, whose weight is 1 (UniTok: 1 and 0.25, that is 4).
-        entropy_weight: of the term `entropy` of training: mean entropy of a chunk's softmax - entropy of their mean over the
-            batch, averaged over the chunks (UniTok: 0).
+        entropy_weight: of the term `entropy` of training: mean entropy of a chunk's softmax - entropy of their mean
+            over the batch, averaged over the chunks (UniTok: 0).
         temperature: of the softmax of -|f - q|^2 / temperature in `entropy`.
         estimator: config of the gradient estimator.
     """
@@ -59,11 +62,15 @@ class MCQ(Quantizer):
         super().__init__()
         check_sizes(size=size, dim=dim, parts=parts)
         if dim % parts or dim == parts:
-            raise InputError(f'`dim` is {dim} and `parts` {parts}; expected chunks of one width of at least 2 channels, since '
-                             'one channel alone has no direction to learn. Choose `parts` that divides `dim` and is smaller.')
+            raise InputError(f'`dim` is {dim} and `parts` {parts}; expected chunks of one width of at least 2 '
+                             'channels, since '
+                             'one channel alone has no direction to learn. Choose `parts` that divides `dim` and is '
+                             'smaller.')
         if not codebook_weight > 0 or entropy_weight < 0 or not temperature > 0:
-            raise InputError(f'`codebook_weight` is {codebook_weight}, `entropy_weight` {entropy_weight}, `temperature` '
-                             f'{temperature}; expected a positive weight, since the tables learn by it, at least 0, and a '
+            raise InputError(f'`codebook_weight` is {codebook_weight}, `entropy_weight` {entropy_weight}, '
+                             '`temperature` '
+                             f'{temperature}; expected a positive weight, since the tables learn by it, at least 0, '
+                             'and a '
                              'positive temperature.')
         self.dim, self.parts, self.codebook_sizes = dim, parts, [size] * parts
         self.codebook_weight, self.entropy_weight, self.temperature = codebook_weight, entropy_weight, temperature
@@ -80,7 +87,8 @@ class MCQ(Quantizer):
         return F.normalize(z.unflatten(-1, (self.parts, -1)), dim=-1).flatten(-2)
 
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize z [B,N,C], with the terms `commitment`, `codebook` and, in training where it has a weight, `entropy`."""
+        """Quantize z [B,N,C], with the terms `commitment`, `codebook` and, in training where it has a weight,
+        `entropy`."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values, table = self.smooth(z.float()), self.table()

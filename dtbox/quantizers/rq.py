@@ -28,7 +28,8 @@ class RQ(Quantizer):
         codebook: config of the table and how it learns; size and dim are filled in.
         estimator: config of the gradient estimator.
         official: update as the published code does (DualToken, arXiv 2503.14324), inside the forward.
-        variant: with `official`, 'rq' (table rewritten after every depth) or 'rq_ema' (once a forward, from the final residuals).
+        variant: with `official`, 'rq' (table rewritten after every depth) or 'rq_ema' (once a forward, from the final
+            residuals).
     """
     example = dict(size=32, dim=4, depth=3)
 
@@ -37,16 +38,20 @@ class RQ(Quantizer):
         super().__init__()
         check_sizes(depth=depth)
         if official and (variant not in rq_official.VARIANTS or not shared):
-            raise InputError(f'`official=True` needs a shared codebook and `variant` one of {", ".join(rq_official.VARIANTS)}; got '
+            raise InputError('`official=True` needs a shared codebook and `variant` one of '
+                             f'{", ".join(rq_official.VARIANTS)}; got '
                              f'shared={shared}, variant={variant!r}.')
         if variant and not official:
-            raise InputError(f'`variant={variant!r}` has a meaning with `official=True` only. Set that, or leave the variant out.')
+            raise InputError(f'`variant={variant!r}` has a meaning with `official=True` only. Set that, or leave the '
+                             'variant out.')
         self.codebooks = nn.ModuleList(CODEBOOKS.build(codebook, where='codebook', size=size, dim=dim, seed=d, delay=d)
                                        for d in range(1 if shared else depth))
         if any(book.cosine for book in self.codebooks):
-            raise InputError('`cosine` compares directions, but a residual has a length that matters. Leave it off, or take VQ.', 'codebook')
+            raise InputError('`cosine` compares directions, but a residual has a length that matters. Leave it off, or '
+                             'take VQ.', 'codebook')
         if official and type(self.codebooks[0]) is not EMACodebook:
-            raise InputError(f'`official=True` rewrites an EMACodebook; got {type(self.codebooks[0]).__name__}.', 'codebook')
+            raise InputError(f'`official=True` rewrites an EMACodebook; got {type(self.codebooks[0]).__name__}.',
+                             'codebook')
         self.updates_in_forward = official
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
@@ -57,7 +62,8 @@ class RQ(Quantizer):
         return self.codebooks[0 if self.shared else depth]
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial sums; and the tables'."""
+        """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial
+        sums; and the tables'."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             values = z.float()
@@ -67,7 +73,8 @@ class RQ(Quantizer):
                 rq_official.update_after_forward(self.book(0), residual_q[-1], codes_q)
             elif update and self.variant is None:
                 self._collect(residual_q, codes_q)
-            losses = dict(commitment=sum(mean_square(values - a) for a in partial_q) / self.depth, **self._table_losses(values, codes_q))
+            losses = dict(commitment=sum(mean_square(values - a) for a in partial_q) / self.depth,
+                          **self._table_losses(values, codes_q))
             features = self.estimator(values, partial_q[-1])
         return QuantizerOutput(features.to(z.dtype), torch.stack(codes_q, -1), losses)
 

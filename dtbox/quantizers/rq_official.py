@@ -1,12 +1,12 @@
 """The codebook updates of the published DualToken quantizers, to match its training exactly.
 
-They rewrite the table inside a training forward, on purpose, and so break the contract that only `commit()` changes state:
-not for activation checkpointing, gradient accumulation or skipped steps. Two variants:
+They rewrite the table inside a training forward, on purpose, and so break the contract that only `commit()` changes
+state: not for activation checkpointing, gradient accumulation or skipped steps. Two variants:
 
-- `rq` (pixel): after each depth, from that depth's residuals; the looked-up row is still the old one, the next depth already
-  searches the new table. The effective decay per step is decay^Q.
-- `rq_ema` (semantic): once after all depths; every depth's code is credited with the *final* residual, an oversight of the
-  published code that its training nevertheless contains.
+- `rq` (pixel): after each depth, from that depth's residuals; the looked-up row is still the old one, the next depth
+  already searches the new table. The effective decay per step is decay^Q.
+- `rq_ema` (semantic): once after all depths; every depth's code is credited with the *final* residual, an oversight of
+  the published code that its training nevertheless contains.
 """
 import torch
 

@@ -1,12 +1,13 @@
-"""Exact nearest-code search, in blocks that stay in cache, so that no more than a block of the distance matrix ever exists.
+"""Exact nearest-code search, in blocks that stay in cache, so that no more than a block of the distance matrix ever
+exists.
 
-argmin_k |z - E_k|^2 = argmax_k (z . E_k - |E_k|^2 / 2): the half-norms are one more channel of a single matrix product, [z, 1]
-with [E, -|E|^2 / 2]. Ties go to the first index, as argmin does.
+argmin_k |z - E_k|^2 = argmax_k (z . E_k - |E_k|^2 / 2): the half-norms are one more channel of a single matrix product,
+[z, 1] with [E, -|E|^2 / 2]. Ties go to the first index, as argmin does.
 
-On the CPU the codes of a tile are laid out in groups: column i * G + g of the tile holds member i of group g, so that the best score of
-every group is a vectorised maximum over the members. Only the winning group is then looked into, member by member. That is two to three
-times faster than an argmax over all scores, and it is exact: groups are runs of neighbouring codes, so the first best group
-and the first best member in it are the first best code.
+On the CPU the codes of a tile are laid out in groups: column i * G + g of the tile holds member i of group g, so that
+the best score of every group is a vectorised maximum over the members. Only the winning group is then looked into,
+member by member. That is two to three times faster than an argmax over all scores, and it is exact: groups are runs of
+neighbouring codes, so the first best group and the first best member in it are the first best code.
 
 Legend: M vectors, K codes, C code width, T codes of a tile, G groups of a tile, I members of a group.
 """
@@ -26,7 +27,8 @@ DEVICE_ENTRIES = 1 << 26
 
 
 class CodeSearch:
-    """A codebook prepared for search: worth keeping while the codebook does not change, as over the depths of a residual quantizer.
+    """A codebook prepared for search: worth keeping while the codebook does not change, as over the depths of a
+    residual quantizer.
 
     Args:
         codebook: [K, C]; searched in float32. Copied.
@@ -64,7 +66,8 @@ class CodeSearch:
         widest = max(table.shape[1] for _, table, _ in self.tiles)
         rows = max(16, torch.get_num_threads() * ENTRIES // widest)
         if self.memory is None or self.memory.numel() < min(rows, len(z)) * widest:
-            self.memory = z.new_empty(min(rows, len(z)) * widest)  # kept for the next call: fresh pages cost more than they look
+            # kept for the next call: fresh pages cost more than they look
+            self.memory = z.new_empty(min(rows, len(z)) * widest)
         for start in range(0, len(z), rows):
             part, best, winner = z[start:start + rows], None, None
             for first, table, groups in self.tiles:
@@ -98,7 +101,8 @@ def nearest_codes(z, codebook):
 
 
 def _grouped(rows):
-    """Rows [k, C + 1] -> a tile's table [C + 1, I * G] and its number of groups; padded with rows that no vector is near to."""
+    """Rows [k, C + 1] -> a tile's table [C + 1, I * G] and its number of groups; padded with rows that no vector is
+    near to."""
     groups = -(-len(rows) // MEMBERS)
     missing = groups * MEMBERS - len(rows)
     if missing:

@@ -1,11 +1,13 @@
 """SimVQ (arXiv 2411.02038, section 3): a frozen random table times one learned matrix, against codebook collapse.
 
-What is searched and looked up is the table times the matrix. A gradient at one code moves the matrix, and with it every code, so
-that none falls out of use. Nothing is collected and `commit` has nothing to do: the optimizer does all the learning.
+What is searched and looked up is the table times the matrix. A gradient at one code moves the matrix, and with it every
+code, so that none falls out of use. Nothing is collected and `commit` has nothing to do: the optimizer does all the
+learning.
 
 - The terms have the paper's ratio 0.25 : 1, scaled so that `commitment` has the weight 1.
-- The gradient is the straight-through one of the paper; `SimVQ` of vector-quantize-pytorch takes the rotation trick by default,
-  here `estimator=dict(type='RotationTrick')`. With `rotation_trick=False` codes, features, losses and gradients are the package's.
+- The gradient is the straight-through one of the paper; `SimVQ` of vector-quantize-pytorch takes the rotation trick by
+  default, here `estimator=dict(type='RotationTrick')`. With `rotation_trick=False` codes, features, losses and
+  gradients are the package's.
 - The matrix has no bias, as in the package.
 
 Legend: B batch, N tokens, C code width, K codebook size.
@@ -44,7 +46,8 @@ class SimVQ(Quantizer):
         latent_dim = dim if latent_dim is None else latent_dim
         check_sizes(size=size, dim=dim, latent_dim=latent_dim)
         if not codebook_weight > 0:
-            raise InputError(f'`codebook_weight` is {codebook_weight!r}; the matrix learns by this term alone, so it has to '
+            raise InputError(f'`codebook_weight` is {codebook_weight!r}; the matrix learns by this term alone, so it '
+                             'has to '
                              'be positive.')
         self.dim, self.codebook_sizes, self.codebook_weight = dim, [size], codebook_weight
         self.register_buffer('frozen', torch.randn(size, latent_dim) * latent_dim ** -0.5)

@@ -33,7 +33,8 @@ class VQ(Quantizer):
             if self.training and not in_backward():
                 self.codebook.collect(values.detach()[None], codes[None])
             quantized = self.codebook.lookup(codes)
-            losses = dict(commitment=mean_square(values - quantized.detach()), **self.codebook.losses(values, quantized))
+            losses = dict(commitment=mean_square(values - quantized.detach()),
+                          **self.codebook.losses(values, quantized))
             features = self.estimator(values, quantized.detach())
         return QuantizerOutput(features.to(z.dtype), codes[..., None], losses)
 

@@ -3,9 +3,9 @@
     from dtbox.testing import loss_checks
     test_contract = loss_checks(dict(type='MyLoss'), plugins=['plugins/mine'])
 
-There is one contract for each kind of part: encoder, quantizer, decoder, loss, metric, dataset, head. `KIND_contract.py` holds
-its checks, a function each; `suite.py` runs them, `subject.py` is what they share, `rank_group.py` the ranks of checks that
-need two; `scaffold.py` writes a plugin to start from.
+There is one contract for each kind of part: encoder, quantizer, decoder, loss, metric, dataset, head.
+`KIND_contract.py` holds its checks, a function each; `suite.py` runs them, `subject.py` is what they share,
+`rank_group.py` the ranks of checks that need two; `scaffold.py` writes a plugin to start from.
 """
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from dtbox.testing.contracts import CONTRACTS
 from dtbox.testing.rank_group import RankError, Ranks
 from dtbox.testing.suite import CheckResult, check_part, examples, part_checks, run_checks
 
-__all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks', 'decoder_checks',
-           'encoder_checks', 'examples', 'head_checks', 'loss_checks', 'metric_checks', 'quantizer_checks', 'run_checks']
+__all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks',
+           'decoder_checks',
+           'encoder_checks', 'examples', 'head_checks', 'loss_checks', 'metric_checks', 'quantizer_checks',
+           'run_checks']
 
 Names = Sequence[str]
 

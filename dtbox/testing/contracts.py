@@ -22,7 +22,8 @@ CONTRACTS = {contract.kind: contract for contract in (ENCODER, QUANTIZER, DECODE
 def get_contract(kind: str) -> Contract:
     """Return the contract of a kind of part; `InputError` for a kind that has none."""
     if kind not in CONTRACTS:
-        raise InputError(f'there is no contract for the kind `{kind}`.{closest(kind, CONTRACTS)} Kinds: {", ".join(CONTRACTS)}.')
+        raise InputError(f'there is no contract for the kind `{kind}`.{closest(kind, CONTRACTS)} Kinds: '
+                         f'{", ".join(CONTRACTS)}.')
     return CONTRACTS[kind]
 
 
@@ -48,8 +49,10 @@ def find_kind(name: str | type) -> str:
     if kinds:
         raise InputError(f'`{name}` is a {" and a ".join(kinds)}. Say which: --kind {kinds[0]} (`kind=` in Python).')
     known = sorted({known for contract in CONTRACTS.values() for known in _names(contract)})
-    raise InputError(f'`{name}` is not registered as a part of these kinds: {", ".join(CONTRACTS)}.{closest(str(name), known)} '
-                     '`dtbox plugins list` shows what is. A plugin that brings it must be named by --plugin (`plugins=` in '
+    raise InputError(f'`{name}` is not registered as a part of these kinds: '
+                     f'{", ".join(CONTRACTS)}.{closest(str(name), known)} '
+                     '`dtbox plugins list` shows what is. A plugin that brings it must be named by --plugin '
+                     '(`plugins=` in '
                      'Python).')
 
 

@@ -93,7 +93,8 @@ def items(subject: DatasetSubject) -> None:
             require(name in sample, f'sample {index} has no `{name}`; it has {", ".join(sample)}.')
             value = sample[name]
             fits = isinstance(value, kind) or name == 'label' and isinstance(value, np.integer)
-            require(fits and not isinstance(value, bool), f'`{name}` of sample {index} is a {type(value).__name__}; expected {kind.__name__}.')
+            require(fits and not isinstance(value, bool),
+                    f'`{name}` of sample {index} is a {type(value).__name__}; expected {kind.__name__}.')
         mode = sample['image'].mode
         require(mode in ('RGB', 'RGBA'), f'the image of sample {index} has the mode {mode}; expected RGB.')
 
@@ -105,17 +106,20 @@ def batches(subject: DatasetSubject) -> None:
     for index, item in zip(subject.some, found):
         image = item.get('image')
         require(isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3,
-                f'item {index} has the image {getattr(image, "dtype", type(image).__name__)} {list(getattr(image, "shape", ()))}; expected '
+                f'item {index} has the image {getattr(image, "dtype", type(image).__name__)} '
+                f'{list(getattr(image, "shape", ()))}; expected '
                 'uint8 [3, H, W]. End the pipeline with PackImage.')
     try:
         batch = collate(found)
     except Exception as e:
         fail(f'`collate` raises {type(e).__name__}: {e}')
-    require(len(batch) == len(found) and batch.keys is not None and batch.sets is not None, 'the batch lacks keys or sets.')
+    require(len(batch) == len(found) and batch.keys is not None and batch.sets is not None,
+            'the batch lacks keys or sets.')
 
 
 def seeded(subject: DatasetSubject) -> None:
-    """An item depends on seed, epoch and index alone: not on what was read before, on the instance, or on global random states."""
+    """An item depends on seed, epoch and index alone: not on what was read before, on the instance, or on global random
+    states."""
     dataset = subject.build()
     for epoch in (0, 3):
         places = [epoch * len(dataset) + i for i in subject.some]
@@ -154,18 +158,22 @@ def pickles(subject: DatasetSubject) -> None:
 
 
 def metainfo(subject: DatasetSubject) -> None:
-    """`metainfo` has `classes` (a tuple of names) and `texts` (whether samples have texts); labels and texts agree with it."""
+    """`metainfo` has `classes` (a tuple of names) and `texts` (whether samples have texts); labels and texts agree with
+    it."""
     dataset = subject.build()
     info = dataset.metainfo
     require({'classes', 'texts'} <= set(info), f'`metainfo` has {sorted(info)}; expected classes and texts.')
     classes = info['classes']
-    require(isinstance(classes, tuple) and all(isinstance(c, str) for c in classes), f'`classes` is {classes!r}; expected a tuple of names.')
+    require(isinstance(classes, tuple) and all(isinstance(c, str) for c in classes),
+            f'`classes` is {classes!r}; expected a tuple of names.')
     require(type(info['texts']) is bool, f'`texts` of metainfo is {info["texts"]!r}; expected True or False.')
     for index in subject.some:
         item = dataset[index]
         label = int(item.get('label', -1))
-        require(-1 <= label and (not classes or label < len(classes)), f'item {index} has the label {label}; there are {len(classes)} classes.')
-        require(info['texts'] or not item.get('text'), f'item {index} has the text {item.get("text")!r}, but `metainfo` says that there are none.')
+        require(-1 <= label and (not classes or label < len(classes)),
+                f'item {index} has the label {label}; there are {len(classes)} classes.')
+        require(info['texts'] or not item.get('text'),
+                f'item {index} has the text {item.get("text")!r}, but `metainfo` says that there are none.')
 
 
 def keys(subject: DatasetSubject) -> None:
@@ -178,7 +186,8 @@ def keys(subject: DatasetSubject) -> None:
         require(later == key, f'sample {index} is called {key!r} in the first epoch and {later!r} in the third.')
     listed = getattr(dataset, 'keys', None)
     if listed is not None:
-        require([listed[i] for i in subject.some] == found, '`keys` lists the samples in another order than they are read in.')
+        require([listed[i] for i in subject.some] == found,
+                '`keys` lists the samples in another order than they are read in.')
 
 
 def fingerprint(subject: DatasetSubject) -> None:
@@ -186,7 +195,8 @@ def fingerprint(subject: DatasetSubject) -> None:
     one, other = subject.build(), subject.build()
     other.set_seed(9)
     text = one.fingerprint()
-    require(isinstance(text, str) and len(text) == 16 and not set(text) - set('0123456789abcdef'), f'`fingerprint` is {text!r}; expected 16 '
+    require(isinstance(text, str) and len(text) == 16 and not set(text) - set('0123456789abcdef'),
+            f'`fingerprint` is {text!r}; expected 16 '
             'hex digits.')
     require(text == other.fingerprint(), 'two instances have different fingerprints.')
 

@@ -63,13 +63,15 @@ def images(subject: DecoderSubject) -> None:
         decoder = subject.build().train(training)
         for b in (1, 3):
             out = decoder(subject.features(b))
-            require(out.shape == (b, 3, *subject.size) and out.dtype == torch.float32, f'features of {b} images give {out.dtype} '
+            require(out.shape == (b, 3, *subject.size) and out.dtype == torch.float32,
+                    f'features of {b} images give {out.dtype} '
                     f'{list(out.shape)}; expected float32 {[b, 3, *subject.size]}.')
             require(out.isfinite().all(), 'the images have NaN or infinite values.')
 
 
 def other_layouts(subject: DecoderSubject) -> None:
-    """A grid twice as wide gives images twice as wide; where the decoder takes no such sizes, its constructor says so."""
+    """A grid twice as wide gives images twice as wide; where the decoder takes no such sizes, its constructor says so.
+    """
     grid, size = _widen(subject.grid), _widen(subject.size)
     latent = subject.cfg.get('latent_size')
     changes = dict(latent_size=_widen(read_pair(latent, 'latent_size'))) if latent else {}
@@ -95,12 +97,14 @@ def rows_and_columns(subject: DecoderSubject) -> None:
         changed[:, subject.grid[1] - 1] += 0.1
         difference += (decoder(changed) - decoder(features)).abs().sum(1)[0].detach()
     right, left = difference[:height // 2, width // 2:].mean(), difference[height // 2:, :width // 2].mean()
-    require(min(subject.grid) < 2 or right > left, f'the last token of the first row changes the upper right quarter by {right:.3g} in the '
+    require(min(subject.grid) < 2 or right > left,
+            f'the last token of the first row changes the upper right quarter by {right:.3g} in the '
             f'mean and the lower left one by {left:.3g}. Are rows and columns exchanged?')
 
 
 def last_layer(subject: DecoderSubject) -> None:
-    """`last_layer` is a trainable parameter of the decoder that gets a gradient from the images, and that they depend on."""
+    """`last_layer` is a trainable parameter of the decoder that gets a gradient from the images, and that they depend
+    on."""
     decoder, features = subject.build(), subject.features()
     weight = decoder.last_layer
     require(any(weight is p for p in decoder.parameters()), '`last_layer` is not a parameter of the decoder.')
@@ -168,7 +172,8 @@ def forward_leaves_state(subject: DecoderSubject) -> None:
 
 
 def state_dict(subject: DecoderSubject) -> None:
-    """The state dict holds all there is: an instance of another seed that loads it gives the same images; so does a copy."""
+    """The state dict holds all there is: an instance of another seed that loads it gives the same images; so does a
+    copy."""
     decoder, twin, features = subject.build(), subject.build(seed=99), subject.features()
     twin.load_state_dict(state_of(decoder), strict=True)
     want = decoder.eval()(features)
@@ -182,7 +187,8 @@ def autocast(subject: DecoderSubject) -> None:
     decoder = subject.build()
     with torch.autocast('cpu', torch.bfloat16):
         out = decoder(subject.features())
-    require(out.shape == (3, 3, *subject.size) and out.isfinite().all(), f'images under autocast are {list(out.shape)}; expected '
+    require(out.shape == (3, 3, *subject.size) and out.isfinite().all(),
+            f'images under autocast are {list(out.shape)}; expected '
             f'{[3, 3, *subject.size]}, all finite.')
     out.float().pow(2).mean().backward()
     wrong = [name for name, p in decoder.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
@@ -209,5 +215,6 @@ def refuses_wrong_sizes(subject: DecoderSubject) -> None:
 
 
 DECODER = Contract('decoder', 'decoders', DecoderSubject, by_name(
-    images, other_layouts, rows_and_columns, last_layer, gradients, stands_alone, not_clamped, recompute, forward_leaves_state,
+    images, other_layouts, rows_and_columns, last_layer, gradients, stands_alone, not_clamped, recompute,
+    forward_leaves_state,
     state_dict, autocast, refuses_wrong_features, refuses_wrong_sizes))

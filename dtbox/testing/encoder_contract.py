@@ -59,19 +59,23 @@ def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tenso
 
 
 def sizes(subject: EncoderSubject) -> None:
-    """`depth`, `num_prefix_tokens`, `image_size`, `width(l)` and `grid(l)` are whole numbers, and the tokens have these sizes."""
+    """`depth`, `num_prefix_tokens`, `image_size`, `width(l)` and `grid(l)` are whole numbers, and the tokens have these
+    sizes."""
     encoder = subject.build().eval()
     numbers = dict(depth=encoder.depth, num_prefix_tokens=encoder.num_prefix_tokens, image_height=subject.size[0],
                    image_width=subject.size[1])
     for name, value in numbers.items():
-        require(type(value) is int and value >= (name != 'num_prefix_tokens'), f'`{name}` is {value!r}; expected a whole number.')
+        require(type(value) is int and value >= (name != 'num_prefix_tokens'),
+                f'`{name}` is {value!r}; expected a whole number.')
     tokens, taps = run_whole(encoder, subject.images(2))
     for layer in range(encoder.depth + 1):
         (rows, columns), width = encoder.grid(layer), encoder.width(layer)
-        require(taps[layer].shape == (2, rows * columns, width), f'layer {layer} has patch tokens {list(taps[layer].shape)}; `grid` '
+        require(taps[layer].shape == (2, rows * columns, width),
+                f'layer {layer} has patch tokens {list(taps[layer].shape)}; `grid` '
                 f'and `width` say {[2, rows * columns, width]}.')
     last = taps[encoder.depth].shape[1]
-    require(tokens.shape[1] == last + subject.prefix, f'after the last block there are {tokens.shape[1]} tokens; expected '
+    require(tokens.shape[1] == last + subject.prefix,
+            f'after the last block there are {tokens.shape[1]} tokens; expected '
             f'{subject.prefix} prefix tokens and {last} patch tokens.')
 
 
@@ -85,7 +89,8 @@ def staged_run(subject: EncoderSubject) -> None:
             tokens, staged = encoder.run(tokens, start, stop, [stop])
             start = stop
             require(list(staged) == [stop], f'run(tokens, {start}, {stop}, [{stop}]) returns taps of {list(staged)}.')
-            require_same(staged[stop], taps[stop], f'patch tokens of layer {stop} of a run in stages and of one run', 1e-6)
+            require_same(staged[stop], taps[stop], f'patch tokens of layer {stop} of a run in stages and of one run',
+                         1e-6)
         require_same(tokens, whole, 'tokens of a run in stages and of one run', 1e-6)
 
 
@@ -98,11 +103,13 @@ def taps_are_raw(subject: EncoderSubject) -> None:
     for layer in range(1, encoder.depth + 1):
         tokens, none = encoder.run(embedded, 0, layer)
         require(none == {}, f'run without taps returns those of {list(none)}.')
-        require_same(taps[layer], tokens[:, subject.prefix:], f'tap {layer} and the patch tokens after block {layer}', 1e-6)
+        require_same(taps[layer], tokens[:, subject.prefix:], f'tap {layer} and the patch tokens after block {layer}',
+                     1e-6)
 
 
 def prefix_tokens(subject: EncoderSubject) -> None:
-    """`patches` drops the prefix tokens, `with_patches` puts others behind them; what is put there reaches the next block."""
+    """`patches` drops the prefix tokens, `with_patches` puts others behind them; what is put there reaches the next
+    block."""
     encoder, images = subject.build().eval(), subject.images()
     tokens = encoder.embed(images)
     patches = encoder.patches(tokens)
@@ -124,19 +131,22 @@ def stands_alone(subject: EncoderSubject) -> None:
 
 
 def pools(subject: EncoderSubject) -> None:
-    """`pool` gives finite [B, pooled_dim], the same for an image alone; `pooled_dim` None means that there is no pool."""
+    """`pool` gives finite [B, pooled_dim], the same for an image alone; `pooled_dim` None means that there is no pool.
+    """
     encoder = subject.build().eval()
     if encoder.pooled_dim is None:
         raise DoesNotApply('the encoder has no pool (`pooled_dim` is None).')
     tokens, _ = run_whole(encoder, subject.images(4))
     pooled = encoder.pool(tokens)
-    require(pooled.shape == (4, encoder.pooled_dim), f'`pool` gives {list(pooled.shape)}; expected {[4, encoder.pooled_dim]}.')
+    require(pooled.shape == (4, encoder.pooled_dim),
+            f'`pool` gives {list(pooled.shape)}; expected {[4, encoder.pooled_dim]}.')
     require(pooled.isfinite().all(), '`pool` gives NaN or infinite values.')
     require_same(encoder.pool(tokens[1:2]), pooled[1:2], 'pooled output of an image alone and in a batch', TOLERANCE)
 
 
 def pools_regions(subject: EncoderSubject) -> None:
-    """The region that is the whole image pools like the image; no region gives no row; prefix tokens are an InputError."""
+    """The region that is the whole image pools like the image; no region gives no row; prefix tokens are an InputError.
+    """
     encoder = subject.build().eval()
     if encoder.pooled_dim is None:
         raise DoesNotApply('the encoder has no pool (`pooled_dim` is None).')
@@ -164,7 +174,8 @@ def gradients(subject: EncoderSubject) -> None:
     require(not wrong, f'NaN or infinite gradients at {", ".join(wrong)}.')
     trainable = [name for name, p in encoder.named_parameters() if p.requires_grad]
     idle = idle_parameters(encoder)
-    require(not trainable or len(idle) <= len(trainable) // 4, f'no gradient, or zeros, at {len(idle)} of {len(trainable)} '
+    require(not trainable or len(idle) <= len(trainable) // 4,
+            f'no gradient, or zeros, at {len(idle)} of {len(trainable)} '
             f'parameters: {", ".join(idle[:5])}. Freeze or drop what is not used.')
 
 
@@ -180,7 +191,8 @@ def forward_leaves_state(subject: EncoderSubject) -> None:
 
 
 def state_dict(subject: EncoderSubject) -> None:
-    """The state dict holds all there is: an instance of another seed that loads it gives the same tokens; so does a copy."""
+    """The state dict holds all there is: an instance of another seed that loads it gives the same tokens; so does a
+    copy."""
     encoder, twin, images = subject.build(), subject.build(seed=99), subject.images()
     twin.load_state_dict(state_of(encoder), strict=True)
     want, _ = run_whole(encoder.eval(), images)
@@ -194,7 +206,8 @@ def reproducible(subject: EncoderSubject) -> None:
 
 
 def autocast(subject: EncoderSubject) -> None:
-    """A training pass under bfloat16 autocast, backward included, has finite tokens of the same shape, and finite gradients."""
+    """A training pass under bfloat16 autocast, backward included, has finite tokens of the same shape, and finite
+    gradients."""
     encoder, images = subject.build(), subject.images()
     shape = run_whole(encoder, images)[0].shape
     with torch.autocast('cpu', torch.bfloat16):
@@ -207,11 +220,15 @@ def autocast(subject: EncoderSubject) -> None:
 
 
 def refuses_wrong_images(subject: EncoderSubject) -> None:
-    """`check_images` refuses other sizes, channels, whole numbers and empty batches; the constructor refuses sizes below 1."""
+    """`check_images` refuses other sizes, channels, whole numbers and empty batches; the constructor refuses sizes
+    below 1."""
     encoder, (height, width) = subject.build(), subject.size
-    wrong = {'images of another height': torch.zeros(1, 3, height + 1, width), 'images of another width': torch.zeros(1, 3, height, 2 * width),
-             'images of one channel': torch.zeros(1, 1, height, width), 'an image without batch': torch.zeros(3, height, width),
-             'images in uint8': torch.zeros(1, 3, height, width, dtype=torch.uint8), 'no images': torch.zeros(0, 3, height, width)}
+    wrong = {'images of another height': torch.zeros(1, 3, height + 1, width),
+             'images of another width': torch.zeros(1, 3, height, 2 * width),
+             'images of one channel': torch.zeros(1, 1, height, width),
+             'an image without batch': torch.zeros(3, height, width),
+             'images in uint8': torch.zeros(1, 3, height, width, dtype=torch.uint8),
+             'no images': torch.zeros(0, 3, height, width)}
     for what, images in wrong.items():
         require_refused(encoder.check_images, images, what)
     if 'image_size' in subject.cfg:

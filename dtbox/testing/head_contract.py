@@ -68,12 +68,14 @@ class HeadSubject(Subject):
 
 def shape(subject: HeadSubject) -> None:
     """The output is a finite [B, pooled_dim], in training and in evaluation."""
-    require(type(subject.width) is int and subject.width > 0, f'`pooled_dim` is {subject.width!r}; expected the width of the output.')
+    require(type(subject.width) is int and subject.width > 0,
+            f'`pooled_dim` is {subject.width!r}; expected the width of the output.')
     for training in (True, False):
         head = subject.build().train(training)
         for b in (1, 4):
             out = head(subject.tokens(b), subject.trunk)
-            require(out.shape == (b, subject.width), f'{b} images give {list(out.shape)}; expected {[b, subject.width]}.')
+            require(out.shape == (b, subject.width),
+                    f'{b} images give {list(out.shape)}; expected {[b, subject.width]}.')
             require(out.isfinite().all(), 'the embedding has NaN or infinite values.')
 
 
@@ -87,7 +89,8 @@ def stands_alone(subject: HeadSubject) -> None:
 
 
 def gradients(subject: HeadSubject) -> None:
-    """The embedding carries finite gradients, not just zeros, to the tokens and to every trainable parameter of the head."""
+    """The embedding carries finite gradients, not just zeros, to the tokens and to every trainable parameter of the
+    head."""
     head, tokens = subject.build(), subject.tokens().requires_grad_(True)
     out = head(tokens, subject.trunk)
     (out * torch.randn(out.shape, generator=generator(1))).sum().backward()
@@ -105,8 +108,10 @@ def regions(subject: HeadSubject) -> None:
         pooled = head.pool_regions(tokens, masks, subject.trunk, (4, 4))
     except InputError as e:
         raise DoesNotApply(f'the head does not pool regions: {e.message}') from e
-    require([len(rows) for rows in pooled] == [2, 0, 1], f'images of 2, 0 and 1 regions give {[len(rows) for rows in pooled]} rows.')
-    require_same(pooled[0][:1], head(tokens[:1], subject.trunk), 'the whole image as a region and as an image', TOLERANCE)
+    require([len(rows) for rows in pooled] == [2, 0, 1],
+            f'images of 2, 0 and 1 regions give {[len(rows) for rows in pooled]} rows.')
+    require_same(pooled[0][:1], head(tokens[:1], subject.trunk), 'the whole image as a region and as an image',
+                 TOLERANCE)
     require(not torch.equal(pooled[0][0], pooled[0][1]), 'a quarter of the image pools like the whole image.')
     alone, = head.pool_regions(tokens[2:], masks[2:], subject.trunk, (4, 4))
     require_same(alone, pooled[2], 'a region alone and in a batch', TOLERANCE)
@@ -128,7 +133,8 @@ def trunk_stays_outside(subject: HeadSubject) -> None:
     head = subject.build()
     before = set(state_of(head))
     head(subject.tokens(), subject.trunk)
-    require(set(state_of(head)) == before, f'after a pass the state holds {sorted(set(state_of(head)) - before)[:3]} as well.')
+    require(set(state_of(head)) == before, f'after a pass the state holds {sorted(set(state_of(head)) - before)[:3]} '
+            'as well.')
 
 
 def autocast(subject: HeadSubject) -> None:
@@ -136,7 +142,8 @@ def autocast(subject: HeadSubject) -> None:
     head = subject.build()
     with torch.autocast('cpu', torch.bfloat16):
         out = head(subject.tokens(), subject.trunk)
-    require(out.shape == (3, subject.width) and out.isfinite().all(), f'under autocast the embedding is {list(out.shape)}; '
+    require(out.shape == (3, subject.width) and out.isfinite().all(),
+            f'under autocast the embedding is {list(out.shape)}; '
             f'expected {[3, subject.width]}, all finite.')
 
 

@@ -1,132 +1,32 @@
-"""The contract of metrics (see `dtbox.evaluation.base`).
-
-Legend: n images, N tokens, Q codes per token, D feature width, E width of embeddings, S pixels.
-"""
+"""The contract of metrics (see `dtbox.evaluation.base`)."""
 from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
-from dtbox.evaluation.probes import Bank
 from dtbox.extend import load_plugins
-from dtbox.registry import METRICS
-from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
 from dtbox.testing.contract import Contract, by_name
-from dtbox.testing.rank_group import RankError, Ranks
-from dtbox.testing.subject import DoesNotApply, Subject, fail, generator, require
+from dtbox.testing.metric_subject import COUNT, MetricSubject
+from dtbox.testing.rank_group import RankError
+from dtbox.testing.subject import DoesNotApply, fail, require
 
-COUNT, N, D, E, S, CLASSES = 12, 16, 6, 8, 32, 4
-SIZES = dict(pixel=(2, [16, 16]), semantic=(1, [8]))
-"""Vocabulary -> (Q, sizes of its codebooks)."""
 TOLERANCE = 1e-4
-"""Largest relative difference between one batch and several: networks sum other batches in another order, in float32."""
-
-
-class MetricSubject(Subject):
-    """A metric under test: twelve images with everything that a metric may read, and a context."""
-    registry, base = METRICS, Metric
-
-    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
-        super().__init__(cfg, plugins, ranks)
-        names = [name for name in (*self.build().requires, *self.build().uses) if name.startswith(('features.', 'codes.'))]
-        self.vocabularies = list(dict.fromkeys([*(name.split('.')[1] for name in names), *SIZES]))
-        self.batch, self.outputs = self._make()
-
-    def build(self, seed: int = 1, **changes: Any) -> Metric:
-        """Return a new metric that knows the context."""
-        metric = super().build(seed, **changes)
-        if isinstance(metric, Metric):
-            metric.setup(make_context())
-        return metric
-
-    def _make(self) -> tuple[Batch, TokenizerOutput]:
-        rng = generator(0)
-        images = torch.rand(COUNT, 3, S, S, generator=rng) * 2 - 1
-        text, tokens = torch.randn(COUNT, E, generator=rng), torch.randn(COUNT, N, D, generator=rng)
-        sizes = {name: SIZES.get(name, SIZES['pixel']) for name in self.vocabularies}
-        codes = {name: torch.stack([torch.randint(0, k, (COUNT, N), generator=rng) for k in ks], -1) for name, (_, ks) in sizes.items()}
-        outputs = TokenizerOutput(
-            images=images, reconstructions=images + 0.2 * torch.randn(images.shape, generator=rng), codes=codes,
-            features={name: tokens + 0.3 * torch.randn(tokens.shape, generator=rng) for name in self.vocabularies},
-            losses={name: dict(commitment=torch.tensor(0.1)) for name in self.vocabularies},
-            pooled=text + 0.8 * torch.randn(text.shape, generator=rng), text_pooled=text, logit_scale=torch.tensor(2.0),
-            logit_bias=torch.tensor(0.0), last=torch.randn(COUNT, N, E, generator=rng),
-            teacher=TeacherOutput(tokens=tokens, pooled=text + 0.5 * torch.randn(text.shape, generator=rng),
-                                  last=torch.randn(COUNT, N, E, generator=rng)))
-        batch = Batch(
-            images=(images * 127.5 + 127.5).byte(), texts=[f'text {i}' for i in range(COUNT)],
-            labels=torch.randint(0, CLASSES, (COUNT,), generator=rng), sets=['set'] * COUNT,
-            keys=[f'clip{i // 6}/{i % 6}' for i in range(COUNT)], regions=[make_regions(i) for i in range(COUNT)])
-        return batch, outputs
-
-    def part(self, start: int, stop: int) -> tuple[Batch, TokenizerOutput]:
-        """Return images start .. stop - 1."""
-        index = torch.arange(start, stop)
-        return take(self.batch, index, COUNT), take(self.outputs, index, COUNT)
-
-    def measure(self, *ends: int, metric: Metric | None = None) -> Metric:
-        """Return a metric that saw all images, in batches that end at `ends`."""
-        metric, start = metric or self.build(), 0
-        for stop in ends:
-            metric.process(*self.part(start, stop))
-            start = stop
-        return metric
-
-    def measured(self) -> Metric:
-        """Return a metric that saw all images at once; leaves the check where it measured nothing."""
-        metric = self.measure(COUNT)
-        if not metric.compute():
-            require(metric.skipped, 'there are no values, and `skipped` does not say why.')
-            raise DoesNotApply(f'nothing could be measured here: {metric.skipped}.')
-        return metric
-
-
-def make_context() -> EvalContext:
-    """Return an EvalContext that has everything."""
-    bank = Bank({side: torch.randn(40, E, generator=generator(i)) for i, side in enumerate(('teacher', 'tokens'))},
-                torch.arange(40) % CLASSES)
-    return EvalContext(
-        classes=[f'class {i}' for i in range(CLASSES)], embed_text=embed_text, teacher=embed_images,
-        vocabularies=dict(SIZES), pool_regions=dict(teacher=pool_masks, tokens=pool_masks), bank=lambda: bank)
-
-
-def make_regions(i: int) -> Regions:
-    """Return the regions of image i: one or two, with masks [M,S,S]."""
-    count = 1 + i % 2
-    masks = torch.zeros(count, S, S, dtype=torch.bool)
-    masks[0, :S // 2, :S // 2], masks[-1, S // 2:, S // 2:] = True, True
-    return Regions(categories=[(i + m) % CLASSES for m in range(count)], sizes=['small', 'large'][:count],
-                   frequencies=['rare', 'common'][:count], ids=[f'{i}-{m}' for m in range(count)], masks=masks)
-
-
-def embed_text(texts: list[str]) -> Tensor:
-    """Return unit vectors [T, E] that depend on the texts alone."""
-    return F.normalize(torch.stack([torch.randn(E, generator=generator(sum(map(ord, text)))) for text in texts]), dim=1)
-
-
-def embed_images(images: Tensor) -> Tensor:
-    """images [B,3,H,W] -> [B, E]."""
-    return F.adaptive_avg_pool2d(images, 2).flatten(1)[:, :E] * 3
-
-
-def pool_masks(last: Tensor, masks: list[Tensor]) -> list[Tensor]:
-    """last [B,N,E], masks of B images -> B tensors [M,E]: the mean token, weighted by what the mask covers."""
-    weights = [F.adaptive_avg_pool2d(m.float()[:, None], (4, 4)).flatten(1) for m in masks]
-    return [w @ rows / w.sum(1, keepdim=True) for w, rows in zip(weights, last)]
+"""Largest relative difference between one batch and several: networks sum other batches in another order, in float32.
+"""
 
 
 def require_values(found: dict[str, float], want: dict[str, float], what: str) -> None:
     """Raise `Broken` unless two dicts of values are equal within `TOLERANCE`, NaN being equal to NaN."""
-    require(found.keys() == want.keys(), f'{what}: the values {sorted(found.keys() ^ want.keys())} are on one side only.')
+    require(found.keys() == want.keys(), f'{what}: the values {sorted(found.keys() ^ want.keys())} are on one side '
+            'only.')
     wrong = [f'`{name}` is {found[name]!r} and {value!r}' for name, value in want.items()
-             if not (math.isclose(found[name], value, rel_tol=TOLERANCE, abs_tol=1e-9) or found[name] != found[name] and value != value)]
+             if not math.isclose(found[name], value, rel_tol=TOLERANCE, abs_tol=1e-9)
+             and not (math.isnan(found[name]) and math.isnan(value))]
     require(not wrong, f'{what}: {", ".join(wrong)}.')
 
 
@@ -135,7 +35,8 @@ def values(subject: MetricSubject) -> None:
     metric = subject.measured()
     computed = metric.compute()
     for name, value in computed.items():
-        require(isinstance(name, str) and name and ' ' not in name, f'a value is called {name!r}; expected words joined by `/`.')
+        require(isinstance(name, str) and name and ' ' not in name,
+                f'a value is called {name!r}; expected words joined by `/`.')
         require(type(value) is float and not math.isinf(value), f'`{name}` is {value!r}; expected a finite number.')
     require_values(metric.compute(), computed, '`compute` twice')
     try:
@@ -143,13 +44,17 @@ def values(subject: MetricSubject) -> None:
     except Exception as e:
         fail(f'the constructor does not take `prefix`, which tells two metrics of one class apart: {e}')
     subject.measure(COUNT, metric=prefixed)
-    require_values(prefixed.compute(), {f'mine/{name}': value for name, value in computed.items()}, 'values with the prefix `mine`')
+    require_values(prefixed.compute(), {f'mine/{name}': value for name, value in computed.items()},
+                   'values with the prefix `mine`')
 
 
 def description(subject: MetricSubject) -> None:
     """`info` describes every value: tables, reports and grids know its label, format and direction."""
     metric = subject.build(prefix='mine')
-    infos = Infos(metric.infos())
+    try:
+        infos = Infos(metric.infos())
+    except InputError as e:
+        fail(e.message)
     for name in subject.measure(COUNT, metric=metric).compute():
         require(infos.knows(name), f'no MetricInfo of `info` describes the value `{name.removeprefix("mine/")}`.')
 
@@ -222,10 +127,12 @@ def samples(subject: MetricSubject) -> None:
     metric, parts = subject.measured(), subject.measure(5, 6, 12)
     metric.sync(), parts.sync()
     kept, again = metric.samples(), parts.samples()
-    require(kept.keys() == again.keys(), f'samples {sorted(kept.keys() ^ again.keys())} are there in one batch or in several only.')
+    require(kept.keys() == again.keys(), f'samples {sorted(kept.keys() ^ again.keys())} are there in one batch or in '
+            'several only.')
     for name, numbers in kept.items():
         require(len(numbers) == COUNT, f'`{name}` is kept {len(numbers)} times for {COUNT} images.')
-        require(torch.allclose(torch.as_tensor(numbers), torch.as_tensor(again[name]), rtol=1e-5, atol=1e-7, equal_nan=True),
+        require(torch.allclose(torch.as_tensor(numbers), torch.as_tensor(again[name]), rtol=1e-5, atol=1e-7,
+                               equal_nan=True),
                 f'`{name}` of single samples differs between one batch and several.')
 
 
@@ -239,11 +146,13 @@ def no_gradient(subject: MetricSubject) -> None:
     wrong = [name for name, value in metric.state.items() if value.requires_grad]
     require(not wrong, f'the sums {", ".join(wrong)} carry a graph.')
     for name in ('reconstructions', 'pooled'):
-        require(torch.equal(getattr(asking, name), getattr(outputs, name)), f'`{name}` is another after the metric saw it.')
+        require(torch.equal(getattr(asking, name), getattr(outputs, name)),
+                f'`{name}` is another after the metric saw it.')
 
 
 def measure_part(rank: int, world: int, cfg: dict, plugins: list[str], ends: tuple[int, ...]) -> tuple[dict, str]:
-    """Return values and `skipped` of a rank that saw the images up to its entry of `ends`, from that of the rank before on."""
+    """Return values and `skipped` of a rank that saw the images up to its entry of `ends`, from that of the rank before
+    on."""
     load_plugins(plugins)
     subject = MetricSubject(cfg)
     metric, start, stop = subject.build(), 0 if rank == 0 else ends[rank - 1], ends[rank]
@@ -262,7 +171,8 @@ def two_ranks(subject: MetricSubject) -> None:
         except RankError as e:
             fail(f'with {ends[0]} and {COUNT - ends[0]} images the ranks failed: {e}')
         for rank, (found, _) in enumerate(ranks):
-            require_values(found, want, f'rank {rank}, with {ends[0]} and {COUNT - ends[0]} images on the ranks, and one rank')
+            require_values(found, want, f'rank {rank}, with {ends[0]} and {COUNT - ends[0]} images on the ranks, and '
+                           'one rank')
 
 
 METRIC = Contract('metric', 'metrics', MetricSubject, by_name(

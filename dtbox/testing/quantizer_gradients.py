@@ -35,7 +35,8 @@ def gradient_reaches_input(subject: QuantizerSubject) -> None:
 
 
 def straight_through(subject: QuantizerSubject) -> None:
-    """With straight-through gradients, those of the features are the numerical ones of `smooth(z)`: what there is before the rounding."""
+    """With straight-through gradients, those of the features are the numerical ones of `smooth(z)`: what there is
+    before the rounding."""
     quantizer = subject.trained()
     estimator, smooth = getattr(quantizer, 'estimator', None), quantizer.smooth
     if smooth is None or estimator is not None and not isinstance(estimator, StraightThrough):
@@ -51,7 +52,8 @@ def straight_through(subject: QuantizerSubject) -> None:
 
 
 def numerical(f: Callable[[Tensor], Tensor], z: Tensor, step: float = 0.03) -> Tensor:
-    """Return the gradient of a scalar function of z by the central five-point rule (error of order step^4; float32 is enough)."""
+    """Return the gradient of a scalar function of z by the central five-point rule (error of order step^4; float32 is
+    enough)."""
     gradient = torch.zeros_like(z)
     with torch.no_grad():
         for i in range(z.numel()):
@@ -85,7 +87,8 @@ def encode_builds_no_graph(subject: QuantizerSubject) -> None:
 
 
 def checkpointing(subject: QuantizerSubject) -> None:
-    """A forward that activation checkpointing runs twice counts once: gradients, and the state after `commit`, are those of one run."""
+    """A forward that activation checkpointing runs twice counts once: gradients, and the state after `commit`, are
+    those of one run."""
     subject.collects_only()
 
     def run(wrapper: Callable) -> tuple[Quantizer, list[Tensor]]:

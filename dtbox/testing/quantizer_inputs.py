@@ -19,7 +19,8 @@ def empty_batches(subject: QuantizerSubject) -> None:
         quantizer.commit()
         codes = quantizer.eval().encode(z)
         for what, features in (('forward', quantizer(z).features), ('decode', quantizer.decode(codes))):
-            require(features.shape == z.shape, f'{what} gives features of shape {list(features.shape)} for {list(z.shape)}.')
+            require(features.shape == z.shape,
+                    f'{what} gives features of shape {list(features.shape)} for {list(z.shape)}.')
         broken = [name for name, value in state_of(quantizer).items() if not value.isfinite().all()]
         require(not broken, f'after [{b}, {n}, {subject.dim}] and `commit`, {broken} hold NaN or infinite values.')
 
@@ -51,8 +52,10 @@ def refuses_wrong_codes(subject: QuantizerSubject) -> None:
         for value in (-1, size):
             codes = good.clone()
             codes[1, 4, depth] = value
-            require_refused(quantizer.decode, codes, f'codes of {value} at depth {depth}, whose codebook has {size} codes,')
+            require_refused(quantizer.decode, codes,
+                            f'codes of {value} at depth {depth}, whose codebook has {size} codes,')
     require_refused(quantizer.decode, good.float(), 'codes in float32')
     depth = subject.depth
-    require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1), f'{depth + 1} codes per token instead of {depth}')
+    require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1),
+                    f'{depth + 1} codes per token instead of {depth}')
     require_refused(quantizer.decode, good[..., :-1], f'{depth - 1} codes per token instead of {depth}')

@@ -14,13 +14,16 @@ from dtbox.testing.subject import require, require_same, require_state, state_of
 
 
 def sizes(subject: QuantizerSubject) -> None:
-    """`dim` is the width C of the features, `codebook_sizes` a list of Q positive integers, Q the number of codes per token."""
+    """`dim` is the width C of the features, `codebook_sizes` a list of Q positive integers, Q the number of codes per
+    token."""
     quantizer = subject.build()
     for value in [quantizer.dim, *quantizer.codebook_sizes]:
-        require(type(value) is int and value > 0, f'`dim` is {quantizer.dim!r} and `codebook_sizes` {quantizer.codebook_sizes!r}; '
+        require(type(value) is int and value > 0,
+                f'`dim` is {quantizer.dim!r} and `codebook_sizes` {quantizer.codebook_sizes!r}; '
                 'expected positive integers.')
     depth = quantizer.encode(subject.z()).shape[-1]
-    require(depth == len(quantizer.codebook_sizes), f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {depth} codes per token.')
+    require(depth == len(quantizer.codebook_sizes),
+            f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {depth} codes per token.')
 
 
 def shapes(subject: QuantizerSubject) -> None:
@@ -36,12 +39,14 @@ def shapes(subject: QuantizerSubject) -> None:
                         f'{what} of [{b}, {n}, {subject.dim}] gives codes {found.dtype} {list(found.shape)}; '
                         f'expected int64 [{b}, {n}, {subject.depth}].')
             for what, found in (('forward', out.features), ('decode', quantizer.decode(codes))):
-                require(found.shape == z.shape, f'{what} gives features of shape {list(found.shape)}; expected {list(z.shape)}.')
+                require(found.shape == z.shape,
+                        f'{what} gives features of shape {list(found.shape)}; expected {list(z.shape)}.')
         quantizer.discard()
 
 
 def dtypes(subject: QuantizerSubject) -> None:
-    """Features come back in the type that came in; the codes, and what `commit` learns, are those of the same values in float32."""
+    """Features come back in the type that came in; the codes, and what `commit` learns, are those of the same values in
+    float32."""
     quantizer = subject.trained().eval()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         z = subject.z(8, 64).to(dtype)
@@ -58,7 +63,8 @@ def dtypes(subject: QuantizerSubject) -> None:
 
 
 def autocast(subject: QuantizerSubject) -> None:
-    """Codes are found and statistics kept in float32: bfloat16 autocast changes neither codes nor what `commit` writes."""
+    """Codes are found and statistics kept in float32: bfloat16 autocast changes neither codes nor what `commit` writes.
+    """
     quantizer, z = subject.trained().eval(), subject.z(8, 256)
     want = quantizer(z).codes
     with torch.autocast('cpu', torch.bfloat16):
@@ -99,19 +105,23 @@ def code_range(subject: QuantizerSubject) -> None:
 
 
 def codes_stand_alone(subject: QuantizerSubject) -> None:
-    """The codes of a token depend on that token alone: not on its place, its neighbours, the rest of the batch, or the mode."""
+    """The codes of a token depend on that token alone: not on its place, its neighbours, the rest of the batch, or the
+    mode."""
     quantizer, z = subject.trained().eval(), subject.z(4, 64)
     codes, order = quantizer.encode(z), torch.randperm(64, generator=torch.Generator().manual_seed(0))
     require_same(quantizer.encode(z), codes, 'codes of the same features, encoded twice')
     require_same(quantizer.encode(z[:, order]), codes[:, order], 'codes of tokens in another order')
-    require_same(quantizer.encode(z.reshape(256, 1, -1)).view(codes.shape), codes, 'codes of tokens as images of their own')
+    require_same(quantizer.encode(z.reshape(256, 1, -1)).view(codes.shape), codes,
+                 'codes of tokens as images of their own')
     require_same(quantizer.encode(z[2:3, 4:5]), codes[2:3, 4:5], 'codes of a token encoded by itself')
-    require_same(quantizer.encode(torch.cat([z[:1], 7 * z[1:]]))[:1], codes[:1], 'codes of an image beside other images')
+    require_same(quantizer.encode(torch.cat([z[:1], 7 * z[1:]]))[:1], codes[:1],
+                 'codes of an image beside other images')
     require_same(quantizer.train().encode(z), codes, 'codes of encode in training and in evaluation')
 
 
 def settles(subject: QuantizerSubject) -> None:
-    """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4."""
+    """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4.
+    """
     subject.collects_only()
     quantizer, z = subject.build(), subject.z(2, 9)
     for seed in range(200):
@@ -121,7 +131,8 @@ def settles(subject: QuantizerSubject) -> None:
     quantizer.discard()
     evaluation = quantizer.eval()(z)
     require_same(training.codes, evaluation.codes, 'codes of training and of evaluation, after 200 steps')
-    require_same(training.features, evaluation.features, 'features of training and of evaluation, after 200 steps', 1e-4)
+    require_same(training.features, evaluation.features, 'features of training and of evaluation, after 200 steps',
+                 1e-4)
 
 
 def losses(subject: QuantizerSubject) -> None:
@@ -133,13 +144,16 @@ def losses(subject: QuantizerSubject) -> None:
                 with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
                     terms = quantizer.train(training)(subject.z(*shape).to(dtype)).losses
                 for name, value in terms.items():
-                    require(isinstance(value, torch.Tensor) and value.shape == () and value.dtype == torch.float32 and bool(value.isfinite()),
-                            f'`{name}` is {value!r} for {dtype} [{shape[0]}, {shape[1]}, {subject.dim}]; expected a finite float32 scalar.')
+                    require(isinstance(value, torch.Tensor) and value.shape == () and value.dtype == torch.float32
+                            and bool(value.isfinite()),
+                            f'`{name}` is {value!r} for {dtype} [{shape[0]}, {shape[1]}, {subject.dim}]; expected a '
+                            'finite float32 scalar.')
     quantizer.discard()
 
 
 def copies(subject: QuantizerSubject) -> None:
-    """A deep copy, taken in the middle of training, gives the same codes and trains without touching the original; so does `.double()`."""
+    """A deep copy, taken in the middle of training, gives the same codes and trains without touching the original; so
+    does `.double()`."""
     quantizer, z = subject.trained(), subject.z()
     quantizer(z.clone().requires_grad_(True))
     before, codes = state_of(quantizer), quantizer.encode(z)

@@ -17,7 +17,8 @@ from dtbox.testing.subject import require, require_same, require_state, same, st
 
 
 def evaluation_leaves_state(subject: QuantizerSubject) -> None:
-    """Forward in evaluation, and encode and decode in either mode, change nothing, nor do they leave anything for `commit`."""
+    """Forward in evaluation, and encode and decode in either mode, change nothing, nor do they leave anything for
+    `commit`."""
     quantizer, z = subject.trained(), subject.z(seed=7)
     before = state_of(quantizer)
     quantizer.decode(quantizer.encode(z))
@@ -70,7 +71,8 @@ def reproducible(subject: QuantizerSubject) -> None:
 
 
 def state_dict(subject: QuantizerSubject) -> None:
-    """The state dict holds all there is: an instance of another seed that loads it gives the same codes and trains on alike."""
+    """The state dict holds all there is: an instance of another seed that loads it gives the same codes and trains on
+    alike."""
     quantizer, twin, z = subject.trained(), subject.build(seed=99), subject.z(seed=7)
     twin.load_state_dict(state_of(quantizer), strict=True)
     outs = [q.eval()(z) for q in (quantizer, twin)]
@@ -83,7 +85,8 @@ def state_dict(subject: QuantizerSubject) -> None:
 
 
 def accumulation(subject: QuantizerSubject) -> None:
-    """Micro-batches collected one after the other, then one `commit`, make the state of the whole batch, within 1e-5."""
+    """Micro-batches collected one after the other, then one `commit`, make the state of the whole batch, within 1e-5.
+    """
     subject.collects_only()
     for parts in ((1, 4, 1), (2, 0, 4), (1, 1, 1, 1, 1, 1)):
         one, many = subject.build(), subject.build()
@@ -98,7 +101,8 @@ def accumulation(subject: QuantizerSubject) -> None:
 
 
 def live_bytes() -> int:
-    """Return the bytes of all storages that tensors made since `gc.freeze` hold, those kept for a backward pass among them."""
+    """Return the bytes of all storages that tensors made since `gc.freeze` hold, those kept for a backward pass among
+    them."""
     gc.collect()
     storages = {}
     for thing in gc.get_objects():
@@ -109,7 +113,8 @@ def live_bytes() -> int:
 
 
 def memory(subject: QuantizerSubject) -> None:
-    """Steps leave nothing behind: 60 of them hold no more tensors than 20, whether they end in `commit` or in `discard`."""
+    """Steps leave nothing behind: 60 of them hold no more tensors than 20, whether they end in `commit` or in
+    `discard`."""
     def steps(quantizer: Quantizer, end: str, count: int) -> None:
         for seed in range(count):
             z = subject.z(seed=seed).requires_grad_(True)
@@ -130,7 +135,8 @@ def memory(subject: QuantizerSubject) -> None:
         finally:
             if not already:
                 gc.unfreeze()
-        require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and {after} after 60. '
+        require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and '
+                f'{after} after 60. '
                 f'What a forward collects must be gone then: does `{end}` of the quantizer call that of its codebook?')
 
 
@@ -170,4 +176,5 @@ def two_ranks(subject: QuantizerSubject) -> None:
         for step, (state, want) in enumerate(zip(states, alone)):
             wrong = [f'`{n}` by {(state[n].double() - v.double()).abs().max().item():.3g}'
                      for n, v in want.items() if not same(state[n], v, 1e-5)]
-            require(not wrong, f'after commit {step + 1}, rank {rank} differs from one rank with all data in {", ".join(wrong)}.')
+            require(not wrong, f'after commit {step + 1}, rank {rank} differs from one rank with all data in '
+                    f'{", ".join(wrong)}.')

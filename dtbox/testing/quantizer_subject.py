@@ -46,7 +46,8 @@ class QuantizerSubject(Subject):
         return torch.randn(b, n, self.dim, generator=generator(seed)) * scale
 
     def collects_only(self) -> None:
-        """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward."""
+        """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward.
+        """
         if self.updates_in_forward:
             raise DoesNotApply('the quantizer updates its state inside the forward (`updates_in_forward`).')
 

@@ -1,8 +1,9 @@
 """A group of ranks that stays alive for many jobs.
 
-The ranks form one gloo group (found through a file), made once: groups made and ended for each job would race each other. A rank that
-raises, dies or does not answer ends the job with a `RankError`, and all ranks with it: nobody knows what the others still wait for.
-The next job starts new ranks. Ranks end with the process that started them, also when it is killed.
+The ranks form one gloo group (found through a file), made once: groups made and ended for each job would race each
+other. A rank that raises, dies or does not answer ends the job with a `RankError`, and all ranks with it: nobody knows
+what the others still wait for. The next job starts new ranks. Ranks end with the process that started them, also when
+it is killed.
 """
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ class Ranks:
         for rank in range(self.world):
             pipe, far = context.Pipe()
             store = os.path.join(self.folder.name, 'group')
-            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, store, far, os.getpid()), daemon=True)
+            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, store, far, os.getpid()),
+                                      daemon=True)
             process.start()
             far.close()
             self.processes.append(process), self.pipes.append(pipe)
@@ -92,7 +94,8 @@ class Ranks:
             missing = [r for r in range(self.world) if r not in answers]
             if not wait([self.pipes[r] for r in missing], max(0.0, deadline - time.monotonic())):
                 said = ' '.join(text for fine, text in answers.values() if not fine)
-                raise RankError(said or f'of {self.world} ranks, {missing} did not answer within {self.timeout:g} seconds.')
+                raise RankError(said or f'of {self.world} ranks, {missing} did not answer within {self.timeout:g} '
+                                'seconds.')
             for rank in missing:
                 if self.pipes[rank].poll():
                     answers[rank] = self._answer(rank)
@@ -105,7 +108,8 @@ class Ranks:
             return pickle.loads(self.pipes[rank].recv_bytes())
         except (EOFError, ConnectionError):
             self.processes[rank].join(5)
-            raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (Ranks import the script that starts them: it has '
+            raise RankError(f'rank {rank} died with exit code {self.processes[rank].exitcode}. (Ranks import the '
+                            'script that starts them: it has '
                             'to be a file, and to start them under `if __name__ == \'__main__\':`.)') from None
 
     def close(self) -> None:
@@ -141,7 +145,8 @@ def _serve(rank, world, timeout, file, pipe, parent):
     torch.set_num_threads(1)
     if os.path.isdir('/sys/class/net/lo'):  # a machine whose own name leads nowhere has this at least
         os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo')
-    dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world, timeout=timedelta(seconds=timeout))
+    dist.init_process_group('gloo', init_method=f'file://{file}', rank=rank, world_size=world,
+                            timeout=timedelta(seconds=timeout))
     while True:
         try:
             folder, path, job = pipe.recv()
@@ -159,4 +164,5 @@ def _do(rank, world, job):
         return pickle.dumps((True, function(rank, world, *args)))
     except Exception as e:
         place = traceback.extract_tb(e.__traceback__)[-1]
-        return pickle.dumps((False, f'rank {rank} raised {type(e).__name__} in {os.path.basename(place.filename)}:{place.lineno}: {e}'))
+        return pickle.dumps((False, f'rank {rank} raised {type(e).__name__} in '
+                             f'{os.path.basename(place.filename)}:{place.lineno}: {e}'))

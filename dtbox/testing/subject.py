@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any, NoReturn, Sequence
 
 import torch
@@ -53,12 +54,22 @@ class Subject:
             self.cfg = {**(getattr(self.find(self.cfg['type']), 'example', None) or {}), **self.cfg}
         part = self.build()
         if not isinstance(part, self.base):
-            raise InputError(f'`{type(part).__name__}` does not derive from {self.base.__module__}.{self.base.__name__}, so '
+            raise InputError(f'`{type(part).__name__}` does not derive from '
+                             f'{self.base.__module__}.{self.base.__name__}, so '
                              'the contract of these parts is not meant for it.')
 
     def find(self, kind: str | type) -> Any:
         """Return the class or function that `type` of a config names."""
         return self.registry.get(kind) if isinstance(kind, str) else kind
+
+    @classmethod
+    def complete(cls, target: Any, arguments: dict) -> dict:
+        """Return the arguments of a class or function, with those that other parts fill in where it takes them."""
+        try:
+            parameters = inspect.signature(target).parameters
+        except (TypeError, ValueError):
+            return arguments
+        return {**{k: v for k, v in cls.defaults.items() if k in parameters}, **arguments}
 
     def build(self, seed: int = 1, **changes: Any) -> Any:
         """Return a new instance, in training; the same seed gives the same one.
@@ -109,7 +120,8 @@ def require_same(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> Non
 def require_state(module: nn.Module, state: dict[str, Tensor], what: str, tolerance: float = 0.0) -> None:
     """Raise `Broken`, naming the entries, unless a module's state is the given one within the tolerance."""
     own = state_of(module)
-    require(own.keys() == state.keys(), f'{what}: the entries {sorted(own.keys() ^ state.keys())} are in one state dict only.')
+    require(own.keys() == state.keys(), f'{what}: the entries {sorted(own.keys() ^ state.keys())} are in one state '
+            'dict only.')
     wrong = [f'`{name}` ({describe_difference(own[name], value)})' for name, value in state.items()
              if not same(own[name], value, tolerance)]
     require(not wrong, f'{what}: the state differs in {", ".join(wrong)}.')

@@ -61,7 +61,8 @@ def _find_place(error: Exception) -> str:
     return f' ({frames[-1].filename}:{frames[-1].lineno}).' if frames else '.'
 
 
-def run_checks(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None, skip: Sequence[str] = (),
+def run_checks(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None,
+               skip: Sequence[str] = (),
                ranks: Ranks | None = None, kind: str | None = None) -> list[CheckResult]:
     """Run the contract's checks on a part.
 
@@ -91,7 +92,8 @@ def _find_contract(cfg: dict, plugins: str | Sequence[str], kind: str | None) ->
     return get_contract(find_kind(cfg['type']) if kind is None else kind)
 
 
-def check_part(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None, skip: Sequence[str] = (),
+def check_part(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None,
+               skip: Sequence[str] = (),
                ranks: Ranks | None = None, kind: str | None = None) -> None:
     """Raise an AssertionError that lists every check which fails, with what is wrong. Arguments as of `run_checks`."""
     failed = [r for r in run_checks(cfg, plugins, only, skip, ranks, kind) if r.status == 'fails']
@@ -122,5 +124,6 @@ def part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: S
 
 
 def examples(kind: str = 'quantizer') -> dict[str, dict]:
-    """Return name -> config of every registered part of a kind that has an `example`: the arguments of a small instance."""
+    """Return name -> config of every registered part of a kind that has an `example`: the arguments of a small
+    instance."""
     return CONTRACTS[kind].examples()

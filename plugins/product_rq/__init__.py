@@ -1,4 +1,5 @@
-"""Product (grouped) residual quantization (GRVQ, HiFi-Codec, arXiv 2305.02765): groups of channels, each with a residual quantizer of its own.
+"""Product (grouped) residual quantization (GRVQ, HiFi-Codec, arXiv 2305.02765): groups of channels, each with a
+residual quantizer of its own.
 
 Legend: B batch, N tokens, C code width, G groups, D depth, Q = G D codes per token.
 """
@@ -13,9 +14,11 @@ from dtbox.structures import QuantizerOutput
 
 @QUANTIZERS.register_module()
 class ProductRQ(Quantizer):
-    """Product residual quantizer (GRVQ, HiFi-Codec, arXiv 2305.02765): the channels are split into groups, each quantized by an RQ.
+    """Product residual quantizer (GRVQ, HiFi-Codec, arXiv 2305.02765): the channels are split into groups, each
+    quantized by an RQ.
 
-    With `depth=1` it is product quantization. The codes of a token are those of the first group, depth by depth, then those of the next.
+    With `depth=1` it is product quantization. The codes of a token are those of the first group, depth by depth, then
+    those of the next.
 
     Args:
         size: codebook size.
@@ -28,12 +31,14 @@ class ProductRQ(Quantizer):
     """
     example = dict(size=16, dim=4, groups=2, depth=2)
 
-    def __init__(self, size, dim, groups, depth, shared=True, codebook=dict(type='EMACodebook'), estimator=dict(type='StraightThrough')):
+    def __init__(self, size, dim, groups, depth, shared=True, codebook=dict(type='EMACodebook'),
+                 estimator=dict(type='StraightThrough')):
         super().__init__()
         check_sizes(size=size, dim=dim, groups=groups, depth=depth)
         if dim % groups:
             raise InputError(f'{dim} channels do not divide into {groups} groups. Choose `groups` that divides `dim`.')
-        part = dict(type='RQ', size=size, dim=dim // groups, depth=depth, shared=shared, codebook=codebook, estimator=estimator)
+        part = dict(type='RQ', size=size, dim=dim // groups, depth=depth, shared=shared, codebook=codebook,
+                    estimator=estimator)
         self.groups = nn.ModuleList(QUANTIZERS.build(dict(part)) for _ in range(groups))
         self.dim, self.codebook_sizes = dim, [size] * depth * groups
 
@@ -47,7 +52,8 @@ class ProductRQ(Quantizer):
         self.check(z)
         outs = [group(part) for group, part in zip(self.groups, z.chunk(len(self.groups), -1))]
         losses = {name: sum(out.losses[name] for out in outs) / len(outs) for name in outs[0].losses}
-        return QuantizerOutput(torch.cat([out.features for out in outs], -1), torch.cat([out.codes for out in outs], -1), losses)
+        return QuantizerOutput(torch.cat([out.features for out in outs], -1),
+                               torch.cat([out.codes for out in outs], -1), losses)
 
     @torch.no_grad()
     def encode(self, z):
@@ -58,7 +64,8 @@ class ProductRQ(Quantizer):
     def decode(self, codes):
         """codes [B,N,Q] -> features [B,N,C]."""
         self.check_codes(codes)
-        return torch.cat([group.decode(part) for group, part in zip(self.groups, codes.chunk(len(self.groups), -1))], -1)
+        return torch.cat([group.decode(part) for group, part in zip(self.groups, codes.chunk(len(self.groups), -1))],
+                         -1)
 
     def smooth(self, z):
         """z [B,N,C] -> what is quantized."""

@@ -1,4 +1,5 @@
-"""DualToken with product residual quantization: 2 groups of 8 channels, 2 depths, 1,024 codes: four codes a token as in `dualtoken_rq.py`.
+"""DualToken with product residual quantization: 2 groups of 8 channels, 2 depths, 1,024 codes: four codes a token as in
+`dualtoken_rq.py`.
 
 Paper: DualToken, arXiv 2503.14324; GRVQ: HiFi-Codec, arXiv 2305.02765.
 Command: python tools/train.py plugins/product_rq/config.py

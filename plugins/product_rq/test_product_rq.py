@@ -21,7 +21,8 @@ def build(**args):
 
 
 def test_contract_with_gradient_codebooks():
-    check_quantizer(dict(type='ProductRQ', size=16, dim=4, groups=2, depth=2, shared=False, codebook=dict(type='GradientCodebook')),
+    check_quantizer(dict(type='ProductRQ', size=16, dim=4, groups=2, depth=2, shared=False,
+                         codebook=dict(type='GradientCodebook')),
                     plugins=[str(HERE)], skip=['two_ranks', 'memory'])
 
 
@@ -32,7 +33,8 @@ def test_groups_by_themselves():
     out = quantizer(z)
     assert quantizer.codebook_sizes == [16] * 6 and out.codes.shape == (2, 9, 6)
     for i, own in enumerate(outs):
-        assert torch.equal(out.codes[..., 2 * i:2 * i + 2], own.codes) and torch.equal(out.features[..., 2 * i:2 * i + 2], own.features)
+        assert torch.equal(out.codes[..., 2 * i:2 * i + 2],
+                           own.codes) and torch.equal(out.features[..., 2 * i:2 * i + 2], own.features)
     assert torch.allclose(out.losses['commitment'], sum(own.losses['commitment'] for own in outs) / 3)
     assert not torch.equal(outs[0].codes, quantizer.groups[1](z[..., :2]).codes)  # tables of their own
     before = [group.codebooks[0].weight.clone() for group in quantizer.groups]

@@ -1,6 +1,7 @@
 """Residual finite scalar quantization: each depth rounds what the depths before left over to a finer grid.
 
-FSQ is arXiv 2309.15505, the residual scheme that of RQ-VAE (arXiv 2203.01941); the grid is the symmetric one of arXiv 2411.19842.
+FSQ is arXiv 2309.15505, the residual scheme that of RQ-VAE (arXiv 2203.01941); the grid is the symmetric one of arXiv
+2411.19842.
 
 Legend: B batch, N tokens, C code width, Q depth, L levels of a channel.
 """
@@ -16,10 +17,11 @@ from dtbox.structures import QuantizerOutput
 
 @QUANTIZERS.register_module()
 class ResidualFSQ(Quantizer):
-    """Residual FSQ (arXiv 2309.15505, used residually): grids of L levels in [-1, 1], each 1/L as wide as the one before.
+    """Residual FSQ (arXiv 2309.15505, used residually): grids of L levels in [-1, 1], each 1/L as wide as the one
+    before.
 
-    A feature is first bounded to +-L / (L - 1): the grid and half a step beyond it. So what a depth leaves over is at most
-    half its step, which is the same bound for the next grid, and nothing is cut off.
+    A feature is first bounded to +-L / (L - 1): the grid and half a step beyond it. So what a depth leaves over is at
+    most half its step, which is the same bound for the next grid, and nothing is cut off.
 
     Args:
         levels: number of levels L of each channel, at least 2 each; a code has prod(levels) values.
@@ -34,8 +36,10 @@ class ResidualFSQ(Quantizer):
         if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
             raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
         if math.prod(levels) >= 2 ** 63 or max(levels) ** depth > 2 ** 24:
-            raise InputError(f'`levels` {list(levels)} at depth {depth} make {math.prod(levels)} codes a depth and {max(levels)}^{depth} steps a '
-                             'channel; an int64 numbers less than 2^63 codes, and float32 tells 2^24 steps apart. Take fewer.')
+            raise InputError(f'`levels` {list(levels)} at depth {depth} make {math.prod(levels)} codes a depth and '
+                             f'{max(levels)}^{depth} steps a '
+                             'channel; an int64 numbers less than 2^63 codes, and float32 tells 2^24 steps apart. Take '
+                             'fewer.')
         self.dim, self.depth, self.codebook_sizes = len(levels), depth, [math.prod(levels)] * depth
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         sizes = torch.tensor(levels, dtype=torch.int64)

@@ -1,4 +1,5 @@
-"""DualToken with residual finite scalar quantization: 3 depths of 8 channels with 4 levels, 48 bits a token without a table.
+"""DualToken with residual finite scalar quantization: 3 depths of 8 channels with 4 levels, 48 bits a token without a
+table.
 
 Paper: DualToken, arXiv 2503.14324; FSQ, arXiv 2309.15505.
 Command: python tools/train.py plugins/residual_fsq/config.py

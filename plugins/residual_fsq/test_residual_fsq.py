@@ -48,7 +48,8 @@ def test_all_codes_are_reached():
     assert codes.unique(dim=0).shape[0] == 36 and quantizer.codebook_sizes == [6, 6]
 
 
-@pytest.mark.parametrize('args', [dict(levels=[], depth=2), dict(levels=[3, 1], depth=2), dict(levels=[3], depth=0), dict(levels=[8], depth=9),
+@pytest.mark.parametrize('args', [dict(levels=[], depth=2), dict(levels=[3, 1], depth=2), dict(levels=[3], depth=0),
+                                  dict(levels=[8], depth=9),
                                   dict(levels=[2] * 63, depth=1), dict(levels=[2.5], depth=1)])
 def test_refused(args):
     with pytest.raises(InputError, match='expected|Take fewer'):

@@ -1,4 +1,5 @@
-"""DualToken with a quantizer of the package vector-quantize-pytorch: here its residual quantizer with the sizes of `dualtoken_rq.py`.
+"""DualToken with a quantizer of the package vector-quantize-pytorch: here its residual quantizer with the sizes of
+`dualtoken_rq.py`.
 
 Paper: DualToken, arXiv 2503.14324; RQ-VAE, arXiv 2203.01941.
 Command: python tools/train.py plugins/vector_quantize_pytorch/config.py

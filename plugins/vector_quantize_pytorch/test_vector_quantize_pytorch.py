@@ -1,4 +1,5 @@
-"""The adapter of vector-quantize-pytorch: the contract for every class that fits, and dtbox's own quantizers beside the package's."""
+"""The adapter of vector-quantize-pytorch: the contract for every class that fits, and dtbox's own quantizers beside the
+package's."""
 import sys
 from pathlib import Path
 
@@ -16,14 +17,18 @@ HERE = Path(__file__).parent
 load_plugins([str(HERE)])
 
 ZOO = {
-    'VectorQuantize, k-means': dict(kind='VectorQuantize', dim=4, codebook_size=16, kmeans_init=True, threshold_ema_dead_code=2),
+    'VectorQuantize, k-means': dict(kind='VectorQuantize', dim=4, codebook_size=16, kmeans_init=True,
+                                    threshold_ema_dead_code=2),
     'VectorQuantize, cosine': dict(kind='VectorQuantize', dim=4, codebook_size=16, use_cosine_sim=True),
     'VectorQuantize, heads': dict(kind='VectorQuantize', dim=4, codebook_size=16, heads=2, codebook_dim=3),
-    'VectorQuantize, tables': dict(kind='VectorQuantize', dim=4, codebook_size=16, heads=2, codebook_dim=2, separate_codebook_per_head=True),
-    'VectorQuantize, gradient': dict(kind='VectorQuantize', dim=4, codebook_size=16, learnable_codebook=True, ema_update=False),
+    'VectorQuantize, tables': dict(kind='VectorQuantize', dim=4, codebook_size=16, heads=2, codebook_dim=2,
+                                   separate_codebook_per_head=True),
+    'VectorQuantize, gradient': dict(kind='VectorQuantize', dim=4, codebook_size=16, learnable_codebook=True,
+                                     ema_update=False),
     'ResidualVQ': dict(kind='ResidualVQ', dim=4, codebook_size=16, num_quantizers=3),
     'ResidualVQ, shared': dict(kind='ResidualVQ', dim=4, codebook_size=16, num_quantizers=3, shared_codebook=True),
-    'ResidualVQ, QINCo': dict(kind='ResidualVQ', dim=4, codebook_size=16, num_quantizers=3, implicit_neural_codebook=True),
+    'ResidualVQ, QINCo': dict(kind='ResidualVQ', dim=4, codebook_size=16, num_quantizers=3,
+                              implicit_neural_codebook=True),
     'ResidualVQ, beam': dict(kind='ResidualVQ', dim=4, codebook_size=16, num_quantizers=3, beam_size=2),
     'GroupedResidualVQ': dict(kind='GroupedResidualVQ', dim=4, codebook_size=16, num_quantizers=3, groups=2),
     'FSQ': dict(kind='FSQ', levels=[5, 4, 3]),
@@ -57,7 +62,8 @@ def test_contract_of(name):
 
 def test_every_class_of_the_package_has_an_answer():
     module = sys.modules[QUANTIZERS.get('VQP').__module__]
-    classes = {name for name in dir(package) if isinstance(getattr(package, name), type) and issubclass(getattr(package, name), torch.nn.Module)}
+    classes = {name for name in dir(package) if isinstance(getattr(package, name), type)
+               and issubclass(getattr(package, name), torch.nn.Module)}
     assert classes == set(module.DECODERS) | set(module.UNFIT)
     assert {args['kind'] for args in ZOO.values()} == set(module.DECODERS)
 
@@ -73,10 +79,13 @@ def test_what_cannot_fit(kind):
     (dict(kind='FSQ', levels=[5], level=3), r'FSQ takes no argument `level`.*`levels`'),
     (dict(kind='FSQ', levels=[5, 2]), r'refuses .*preserve_symmetry'),
     (dict(kind='ResidualVQ', dim=4, num_quantizers=2, codebook_size=8, wrong=1), r'refuses .*wrong'),
-    (dict(kind='ResidualVQ', dim=4, num_quantizers=2, codebook_size=8, quantize_dropout=True), r'`quantize_dropout=True` .*cannot be used'),
-    (dict(kind='VectorQuantize', dim=4, codebook_size=8, accept_image_fmap=True), r'`accept_image_fmap=True` .*cannot be used'),
+    (dict(kind='ResidualVQ', dim=4, num_quantizers=2, codebook_size=8, quantize_dropout=True),
+     r'`quantize_dropout=True` .*cannot be used'),
+    (dict(kind='VectorQuantize', dim=4, codebook_size=8, accept_image_fmap=True),
+     r'`accept_image_fmap=True` .*cannot be used'),
     (dict(kind='VectorQuantize', dim=4, codebook_size=8, channel_last=False), r'`channel_last=False` cannot be used'),
-    (dict(kind='ResidualLFQ', dim=4, codebook_size=16, num_quantizers=2, spherical=True), r'decodes its codes to other features'),
+    (dict(kind='ResidualLFQ', dim=4, codebook_size=16, num_quantizers=2, spherical=True),
+     r'decodes its codes to other features'),
     (dict(kind='VectorQuantize', dim=4, codebook_size=8, affine_param=True), r'decodes its codes to other features')])
 def test_refused_arguments(args, message):
     with pytest.raises(InputError, match=message):

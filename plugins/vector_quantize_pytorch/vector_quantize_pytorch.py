@@ -1,7 +1,8 @@
 """The quantizers of the package vector-quantize-pytorch, each by its name and with its own arguments.
 
-The package updates its tables inside a training forward: no activation checkpointing, no gradient accumulation, no skipped steps.
-It is imported when such a quantizer is built. This file is not called `__init__.py`, so that no test runner takes it for that package.
+The package updates its tables inside a training forward: no activation checkpointing, no gradient accumulation, no
+skipped steps. It is imported when such a quantizer is built. This file is not called `__init__.py`, so that no test
+runner takes it for that package.
 
 Legend: B batch, N tokens, C code width, Q codes per token, G groups, D depths.
 """
@@ -29,7 +30,8 @@ UNFIT = {
     'Sequential': 'it is a container; name the quantizer that would be in it'}
 """Class -> why it cannot be a quantizer here."""
 
-REFUSED = dict.fromkeys(['channel_first', 'is_channel_first', 'accept_image_fmap', 'accept_3d_fmap'], 'features are [B, N, C] here')
+REFUSED = dict.fromkeys(['channel_first', 'is_channel_first', 'accept_image_fmap', 'accept_3d_fmap'],
+                        'features are [B, N, C] here')
 REFUSED['quantize_dropout'] = 'it marks the depths that it leaves out by the code -1, which is none'
 """Arguments that must be off, and why."""
 
@@ -39,17 +41,20 @@ def package():
     try:
         import vector_quantize_pytorch
     except ImportError as e:
-        raise InputError(f'`VQP` needs the package vector-quantize-pytorch ({e}). Install it with: pip install vector-quantize-pytorch') from e
+        raise InputError(f'`VQP` needs the package vector-quantize-pytorch ({e}). Install it with: pip install '
+                         'vector-quantize-pytorch') from e
     return vector_quantize_pytorch
 
 
 @QUANTIZERS.register_module()
 class VQP(Quantizer):
-    """Any quantizer of the package vector-quantize-pytorch, by class name (VectorQuantize, ResidualVQ, FSQ, LFQ, SimVQ, LatentQuantize, ...).
+    """Any quantizer of the package vector-quantize-pytorch, by class name (VectorQuantize, ResidualVQ, FSQ, LFQ, SimVQ,
+    LatentQuantize, ...).
 
     Args:
         kind: name of the class.
-        args: its arguments. All but `dim` are the package's own; those that change the layout of features must stay off.
+        args: its arguments. All but `dim` are the package's own; those that change the layout of features must stay
+            off.
     """
     example = dict(kind='VectorQuantize', dim=4, codebook_size=16)
     smooth = None  # the package has several estimators
@@ -69,7 +74,8 @@ class VQP(Quantizer):
         known = inspect.signature(target).parameters
         for name in args:
             if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                raise InputError(f'{kind} takes no argument `{name}`.{closest(name, known)} It takes: {", ".join(known)}.')
+                raise InputError(f'{kind} takes no argument `{name}`.{closest(name, known)} It takes: '
+                                 f'{", ".join(known)}.')
         try:
             self.inner = target(**args)
             self.dim = int(args['dim'] if 'dim' in args else args['bits'] if 'bits' in args else self._width(args))
@@ -88,11 +94,13 @@ class VQP(Quantizer):
             raise InputError(f'{kind} of vector-quantize-pytorch cannot be a quantizer here: {UNFIT[kind]}.')
         if kind not in DECODERS or not hasattr(module, kind):
             there = [name for name in DECODERS if hasattr(module, name)]
-            raise InputError(f'`kind` is {kind!r}.{closest(kind, there)} This version of vector-quantize-pytorch has: {", ".join(there)}.')
+            raise InputError(f'`kind` is {kind!r}.{closest(kind, there)} This version of vector-quantize-pytorch has: '
+                             f'{", ".join(there)}.')
         return getattr(module, kind)
 
     def _width(self, args):
-        return self.inner.dim if hasattr(self.inner, 'dim') else self.inner.bits if self.kind == 'BinaryMapper' else len(args['levels'])
+        return self.inner.dim if hasattr(self.inner,
+                                         'dim') else self.inner.bits if self.kind == 'BinaryMapper' else len(args['levels'])
 
     def _sizes(self, part):
         """Return the codebook sizes, in the order of the codes."""
@@ -104,7 +112,8 @@ class VQP(Quantizer):
         return [int(size)] * int(getattr(part, 'heads', getattr(part, 'num_codebooks', 1)))
 
     def _try(self):
-        """Raise `InputError` unless codes decode to the features they came with: not all arguments of all classes keep that."""
+        """Raise `InputError` unless codes decode to the features they came with: not all arguments of all classes keep
+        that."""
         if any(t.is_meta for t in (*self.inner.parameters(), *self.inner.buffers())):
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -114,21 +123,27 @@ class VQP(Quantizer):
                 features, codes, _ = twin._run(z)
                 decoded = twin.decode(codes)
             except Exception as e:
-                raise InputError(f'{self.kind} with these arguments does not take or give features [B, N, {self.dim}]: {reason(e)}') from e
-            if features.shape != z.shape or decoded.shape != z.shape or not torch.allclose(features, decoded, atol=1e-5):
-                raise InputError(f'{self.kind} with these arguments decodes its codes to other features than it gave. Change the arguments.')
+                raise InputError(f'{self.kind} with these arguments does not take or give features [B, N, {self.dim}]: '
+                                 f'{reason(e)}') from e
+            if features.shape != z.shape or decoded.shape != z.shape or not torch.allclose(features, decoded,
+                                                                                           atol=1e-5):
+                raise InputError(f'{self.kind} with these arguments decodes its codes to other features than it gave. '
+                                 'Change the arguments.')
 
     def forward(self, z):
-        """z [B,N,C] -> QuantizerOutput with the term `auxiliary`: the package's own, averaged over depths and groups."""
+        """z [B,N,C] -> QuantizerOutput with the term `auxiliary`: the package's own, averaged over depths and groups.
+        """
         self.check(z)
         if not z.numel():
             losses = dict(auxiliary=z.float().sum()) if self._has_loss() else {}
-            return QuantizerOutput(z, torch.zeros(*z.shape[:2], len(self.codebook_sizes), dtype=torch.int64, device=z.device), losses)
+            return QuantizerOutput(z, torch.zeros(*z.shape[:2], len(self.codebook_sizes), dtype=torch.int64,
+                                                  device=z.device), losses)
         with torch.autocast(z.device.type, enabled=False):
             features, codes, loss = self._run(z.to(next((p.dtype for p in self.inner.parameters()), torch.float32)))
             if self.kind == 'FSP' and codes.numel() == 1:  # its loss is a variance over tokens, which one token has not
                 loss = features.sum() * 0
-        return QuantizerOutput(features.to(z.dtype), codes, dict(auxiliary=loss.float().mean()) if self._has_loss() else {})
+        return QuantizerOutput(features.to(z.dtype), codes,
+                               dict(auxiliary=loss.float().mean()) if self._has_loss() else {})
 
     def _has_loss(self):
         return not self.kind.endswith('FSQ')
@@ -136,7 +151,9 @@ class VQP(Quantizer):
     def _run(self, z):
         """z [B,N,C] -> features [B,N,C], codes [B,N,Q], the package's loss or None."""
         # a table that k-means has yet to fill would be filled in evaluation too
-        waiting = [] if self.training else [b for n, b in self.inner.named_buffers() if n.endswith('initted') and not b.all()]
+        waiting = []
+        if not self.training:
+            waiting = [b for n, b in self.inner.named_buffers() if n.endswith('initted') and not b.all()]
         for flag in waiting:
             flag.fill_(True)
         try:

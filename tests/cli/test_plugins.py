@@ -24,9 +24,10 @@ def few(monkeypatch):
     """Let the tool run a few quick checks, and note what it was asked for."""
     asked = []
 
-    def run(cfg, plugins=(), real=testing.run_checks):
+    def run(cfg, plugins=(), kind=None, real=testing.run_checks):
         asked.append((cfg, list(plugins)))
-        return real(cfg, plugins, only=['sizes', 'decode_equals_forward', 'parameters_get_gradient'])
+        checks = dict(quantizer=['sizes', 'decode_equals_forward', 'parameters_get_gradient'])
+        return real(cfg, plugins, only=checks.get(kind, list(CONTRACTS[kind].checks)[:1]), kind=kind)
     monkeypatch.setattr(testing, 'run_checks', run)
     return asked
 
@@ -195,7 +196,7 @@ def test_check_of_a_config_whose_vocabularies_share_a_quantizer(capsys, few, tin
                         f'model.tokenizer.quantizers={dict(joint=joint)}', *share)
     assert code == 0 and [cfg for cfg, _ in few] == [joint] and 'JointVQ of pixel, semantic: dict(' in out
     code, _, err = call(capsys, 'check', tiny_config, '--cfg-options', *share)
-    assert code == 2 and '`joint` is no quantizer of the tokenizer; `quantizers` has: none' in err
+    assert code == 2 and '`joint` is not a quantizer of the tokenizer; `quantizers` has: none' in err
 
 
 def test_a_quantizer_goes_before_a_folder_of_its_name(capsys, few, tmp_path, monkeypatch):
@@ -210,7 +211,7 @@ def without_example(folder):
 
 
 @pytest.mark.parametrize('words, says', [
-    (['Sign', '--plugin', 'PLUGIN'], r'`Sign` is not registered under quantizers\. Did you mean `Signs`'),
+    (['Sign', '--plugin', 'PLUGIN'], r'`Sign` is not registered as a part of these kinds: .* Did you mean `Signs`'),
     (['gone.py'], r'the config gone\.py does not exist'), (['gone/run'], r'the config gone/run does not exist'),
     (['Signs', '--plugin', 'PLUGIN'], r'`Signs` needs the argument `dim`.* has no `example`: add one, such as '
      r'.*--cfg-options KEY=VALUE'),
@@ -231,6 +232,47 @@ def test_check_refuses(capsys, few, tiny_config, tmp_path, monkeypatch, words, s
 def test_arguments_stand_in_for_an_example(capsys, few, tmp_path):
     assert call(capsys, 'check', 'Signs', '--plugin', without_example(tmp_path), '--cfg-options', 'dim=3')[0] == 0
     assert few[0][0] == dict(type='Signs', dim=3)
+
+
+# ---- check, of the other kinds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name, first', [('TimmViT', 'sizes'), ('ViTDecoder', 'images'), ('L2Loss', 'legal_paths'), ('PSNR', 'values'),
+                                         ('MeanPool', 'shape'), ('Twemoji', 'length')])
+def test_check_finds_the_kind_of_a_name(capsys, few, name, first):
+    """The contract is that of the registry which has the name."""
+    code, out, _ = call(capsys, 'check', name)
+    assert code == 0 and out.startswith(f'{name}: dict(') and re.search(rf'\n{first} +holds', out)
+
+
+@pytest.mark.parametrize('kind, types', [
+    ('encoder', ['TimmViT']), ('decoder', ['LightCNNDecoder']), ('head', ['TrunkPool']),
+    ('loss', ['SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'L2Loss']), ('dataset', ['ImageFolder', 'ImageFolder']),
+    ('metric', ['PSNR', 'SSIM', 'FrechetDistance', 'TokenCosine', 'Retrieval', 'CodeUsage'])])
+def test_check_of_a_config_by_kind(capsys, few, tiny_config, kind, types):
+    """With --kind, all parts of that kind in a config are checked, with the sizes that other parts give them."""
+    code, _, err = call(capsys, 'check', tiny_config, '--kind', kind)
+    assert code == 0, err
+    assert [cfg['type'] for cfg, _ in few] == types
+    if kind == 'decoder':
+        assert few[0][0] == dict(type='LightCNNDecoder', in_dim=32, grid=(4, 4), image_size=(32, 32), width=32, blocks=1)
+    assert all('weight' not in cfg for cfg, _ in few if kind == 'loss')
+
+
+def test_a_name_of_two_kinds(capsys, few, tmp_path):
+    """Where a name stands in two registries, --kind says which is meant."""
+    plugin = write(tmp_path / 'two.py', 'from dtbox.registry import HEADS, LOSSES\nfrom dtbox.heads.pools import MeanPool\nfrom '
+                   'dtbox.losses.pixel import L2Loss\nHEADS.register_module("Two", module=MeanPool)\n'
+                   'LOSSES.register_module("Two", module=L2Loss)\n')
+    code, _, err = call(capsys, 'check', 'Two', '--plugin', plugin)
+    assert code == 2 and '`Two` is a loss and a head. Say which: --kind loss' in err
+    code, out, _ = call(capsys, 'check', 'Two', '--kind', 'loss', '--plugin', plugin)
+    assert code == 0 and 'legal_paths  holds' in out
+
+
+def test_what_is_not_such_a_part(capsys, few):
+    code, _, err = call(capsys, 'check', 'AdversarialLoss')
+    assert code == 2 and '`AdversarialLoss` does not derive from dtbox.losses.base.Loss' in err
 
 
 def test_plugins_of_this_repository_load_together():

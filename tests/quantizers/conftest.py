@@ -23,4 +23,5 @@ def state_of(module):
 def same_state(module, state, tolerance=0.0):
     """Whether a module's state equals `state`."""
     own = module.state_dict()
-    return own.keys() == state.keys() and all(torch.allclose(own[k].double(), v.double(), rtol=0, atol=tolerance) for k, v in state.items())
+    return own.keys() == state.keys() and all(torch.allclose(own[k].double(), v.double(), rtol=0, atol=tolerance)
+                                              for k, v in state.items())

@@ -53,7 +53,8 @@ def test_entropy_term(group, temperature):
 def test_length_does_not_matter():
     z = torch.randn(2, 9, 4)
     one, other = build(4)(z), build(4)(37.0 * z)
-    assert torch.equal(one.codes, other.codes) and all(torch.allclose(one.losses[k], v, atol=1e-5) for k, v in other.losses.items())
+    assert torch.equal(one.codes, other.codes)
+    assert all(torch.allclose(one.losses[k], v, atol=1e-5) for k, v in other.losses.items())
     assert set(one.losses) == {'commitment', 'entropy'}
 
 
@@ -64,7 +65,8 @@ def test_no_table_of_all_codes_for_each_token():
     assert 0 < max(sizes) <= 512 * 36
 
 
-@pytest.mark.parametrize('args', [dict(dim=0), dict(dim=1), dict(dim=63), dict(dim=4, group=0), dict(dim=4, group=25), dict(dim=4, temperature=0),
+@pytest.mark.parametrize('args', [dict(dim=0), dict(dim=1), dict(dim=63), dict(dim=4, group=0), dict(dim=4, group=25),
+                                  dict(dim=4, temperature=0),
                                   dict(dim=4, entropy_weight=-1)])
 def test_refused(args):
     with pytest.raises(InputError, match='expected'):
@@ -77,7 +79,8 @@ def test_as_vector_quantize_pytorch(dim, training):
     package = pytest.importorskip('vector_quantize_pytorch')
     z = torch.randn(2, 33, dim)
     z[0, 0] = 0
-    theirs = package.LFQ(dim=dim, spherical=True, entropy_loss_weight=0.1, commitment_loss_weight=0.25, diversity_gamma=0.7).train(training)
+    theirs = package.LFQ(dim=dim, spherical=True, entropy_loss_weight=0.1, commitment_loss_weight=0.25,
+                         diversity_gamma=0.7).train(training)
     ours = build(dim, diversity=0.7, temperature=1.0, group=dim).train(training)
     (features, codes, loss), parts = theirs(z, inv_temperature=1.0, return_loss_breakdown=True)
     out = ours(z)

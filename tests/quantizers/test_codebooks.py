@@ -74,7 +74,8 @@ def test_collected_is_a_copy():
 
 
 def test_restart_with_enough_candidates():
-    """Code 0 gets all four values and lives (averaged count 2); codes 1 and 2 take two different ones of them, as they are."""
+    """Code 0 gets all four values and lives (averaged count 2); codes 1 and 2 take two different ones of them, as they
+    are."""
     made = book([[0.], [50.], [60.]], decay=0.5, eps=1e-9)
     values = [1., 2., 3., 4.]
     collect(made, values)
@@ -107,7 +108,8 @@ def test_threshold(restart, sums):
 
 
 def test_restart_follows_from_the_state():
-    """Two tables with one state restart alike, whatever the global generators; another count of updates or seed draws otherwise."""
+    """Two tables with one state restart alike, whatever the global generators; another count of updates or seed draws
+    otherwise."""
     state, values = state_of(book(torch.randn(16, 2) + 9)), torch.randn(40, 2)
 
     def restarted(updates, seed):
@@ -141,7 +143,8 @@ def test_depths_and_micro_batches_make_one_update():
     assert made.cluster_size.tolist() == [4, 4] and made.embed_sum.flatten().tolist() == [10, 30]
 
 
-@pytest.mark.parametrize('args', [dict(size=0, dim=2), dict(size=4, dim=-1), dict(size=4.0, dim=2), dict(size=True, dim=2)])
+@pytest.mark.parametrize('args', [dict(size=0, dim=2), dict(size=4, dim=-1), dict(size=4.0, dim=2),
+                                  dict(size=True, dim=2)])
 def test_sizes_are_checked(args):
     with pytest.raises(InputError, match='expected a positive integer'):
         CODEBOOKS.build(dict(type='EMACodebook', **args))

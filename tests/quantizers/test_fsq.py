@@ -35,7 +35,8 @@ def test_every_code_has_one_point(levels):
     # what the bounding tanh maps onto the points: each comes back as its own code
     bounded = points.double() * torch.tensor([n // 2 for n in levels])
     z = ((bounded + fsq.offset.double()) / fsq.half_range.double()).atanh() - fsq.shift.double()
-    assert torch.equal(fsq.encode(z.float()), codes) and torch.allclose(fsq.eval()(z.float()).features, points, atol=1e-6)
+    assert torch.equal(fsq.encode(z.float()), codes) and torch.allclose(fsq.eval()(z.float()).features, points,
+                                                                        atol=1e-6)
 
 
 def test_gradient_is_that_of_the_bounding_tanh():
@@ -47,7 +48,8 @@ def test_gradient_is_that_of_the_bounding_tanh():
 
 def test_even_levels_are_shifted_so_that_zero_is_a_level():
     fsq = build('FSQ', levels=[8])
-    assert fsq(torch.zeros(1, 1, 1)).features.item() == 0 and fsq._bound(torch.zeros(1)).item() == pytest.approx(0, abs=1e-6)
+    assert fsq(torch.zeros(1, 1, 1)).features.item() == 0 and fsq._bound(torch.zeros(1)).item() == pytest.approx(0,
+                                                                                                                 abs=1e-6)
 
 
 def test_more_codes_than_numbers():

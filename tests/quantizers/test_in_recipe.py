@@ -16,4 +16,5 @@ def test_in_the_main_recipe(name):
     cfg = load_config('configs/dualtoken_rq.py', {'quantizer': dict(type=name, **args)}, tiny=True)
     assert 'plugins' not in cfg
     tokenizer = VisualTokenizer(**resolve(cfg).model.tokenizer.to_dict())
-    assert {k: v.quantizer.codebook_sizes for k, v in tokenizer.vocabularies.items()} == dict(pixel=sizes, semantic=sizes)
+    assert {k: v.quantizer.codebook_sizes for k, v in tokenizer.vocabularies.items()} == dict(pixel=sizes,
+                                                                                              semantic=sizes)

@@ -34,7 +34,8 @@ def test_weights_decide():
 
 
 def test_commit_keeps_the_members_rows_together():
-    """One update of one code: each part of the row turns towards the mean direction that was seen, whatever the weights."""
+    """One update of one code: each part of the row turns towards the mean direction that was seen, whatever the
+    weights."""
     vq = build('JointVQ', size=2, members=dict(a=2, b=2), weights=dict(b=4.0),
                codebook=dict(type='EMACodebook', decay=0.5, restart=0.0, eps=1e-9)).train()
     set_table(vq.codebook, [[1., 0., 2., 0.], [-1., 0., -2., 0.]])

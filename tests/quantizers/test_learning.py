@@ -22,7 +22,8 @@ def blobs(count=6, each=40, spread=0.05):
 
 
 def test_gradient_table_by_hand():
-    """z = 3, E = (1, 9): codebook term 4 (3 - 1)^2 with gradient -16 on the row alone, commitment (3 - 1)^2 with gradient 4 on z."""
+    """z = 3, E = (1, 9): codebook term 4 (3 - 1)^2 with gradient -16 on the row alone, commitment (3 - 1)^2 with
+    gradient 4 on z."""
     vq = build('VQ', size=2, dim=1, codebook=dict(type='GradientCodebook')).train()
     vq.codebook.weight.data.copy_(torch.tensor([[1.], [9.]]))
     z = torch.tensor([[[3.]]], requires_grad=True)
@@ -37,7 +38,8 @@ def test_gradient_table_by_hand():
 
 def test_gradient_tables_of_a_residual_quantizer_learn():
     z, _ = blobs()
-    rq = build('RQ', size=8, dim=2, depth=2, codebook=dict(type='GradientCodebook', start=dict(type='KMeansStart'))).train()
+    rq = build('RQ', size=8, dim=2, depth=2, codebook=dict(type='GradientCodebook',
+                                                           start=dict(type='KMeansStart'))).train()
     rq(z), rq.commit()
     optimizer = torch.optim.Adam(rq.parameters(), 0.01)
     errors = []
@@ -99,7 +101,8 @@ def test_samples_are_vectors_of_the_batch():
 def test_deeper_tables_start_when_the_ones_before_have():
     """Tables of their own: depth d starts in commit d + 1, from residuals of tables that have started."""
     z, _ = blobs()
-    rq = build('RQ', size=24, dim=2, depth=2, shared=False, codebook=dict(type='EMACodebook', start=dict(type='KMeansStart'))).train()
+    rq = build('RQ', size=24, dim=2, depth=2, shared=False,
+               codebook=dict(type='EMACodebook', start=dict(type='KMeansStart'))).train()
     rq(z), rq.commit()
     first = rq(z).losses['commitment'].item()
     rq.commit()
@@ -132,7 +135,8 @@ def test_start_from_another_checkpoint(tmp_path):
         assert not torch.equal(vq.codebook.weight, table)
         vq.init_weights()
         assert torch.equal(vq.codebook.weight, table)
-    for change, says in ((dict(key='quantizer.codebok.weight'), 'Did you mean'), (dict(file='gone.pth'), 'gone.pth does not exist')):
+    for change, says in ((dict(key='quantizer.codebok.weight'), 'Did you mean'),
+                         (dict(file='gone.pth'), 'gone.pth does not exist')):
         with pytest.raises(InputError, match=says):
             build('VQ', size=8, dim=2, codebook=dict(type='EMACodebook', start={**start, **change})).init_weights()
     with pytest.raises(InputError, match=r'is \[8, 2\]; this codebook is \[4, 2\]'):
@@ -168,7 +172,8 @@ def test_cosine_is_not_for_residuals():
 
 
 def test_rotation_trick_by_hand():
-    """z = (2, 0), q = (0, 3): value q; dq/dz is 3/2 times the quarter turn, so that a gradient along q arrives along z."""
+    """z = (2, 0), q = (0, 3): value q; dq/dz is 3/2 times the quarter turn, so that a gradient along q arrives along z.
+    """
     z = torch.tensor([2., 0.], requires_grad=True)
     value = ESTIMATORS.build(dict(type='RotationTrick'))(z, torch.tensor([0., 3.]))
     assert value.tolist() == [0., 3.]
@@ -177,7 +182,8 @@ def test_rotation_trick_by_hand():
 
 
 def test_rotation_trick_keeps_angles():
-    """The angle between gradient and q is that between the gradient that arrives and z, its length scaled by |q| / |z|."""
+    """The angle between gradient and q is that between the gradient that arrives and z, its length scaled by |q| / |z|.
+    """
     z, q, g = torch.randn(50, 8, requires_grad=True), torch.randn(50, 8), torch.randn(50, 8)
     value = ESTIMATORS.build(dict(type='RotationTrick'))(z, q)
     (value * g).sum().backward()

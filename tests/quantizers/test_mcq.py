@@ -19,7 +19,8 @@ def test_values_by_hand():
     assert torch.allclose(out.features, torch.tensor([[[0.0, 1.0, 0.6, 0.8]]]))
     distance = (0.36 + 0.04 + 0.36 + 0.04) / 4
     assert torch.allclose(out.losses['commitment'], torch.tensor(distance))
-    assert torch.allclose(out.losses['codebook'], torch.tensor(4 * distance)) and set(out.losses) == {'commitment', 'codebook'}
+    assert torch.allclose(out.losses['codebook'], torch.tensor(4 * distance)) and set(out.losses) == {'commitment',
+                                                                                                      'codebook'}
 
 
 def test_start_of_the_table():
@@ -38,7 +39,8 @@ def test_entropy(temperature):
     assert 'entropy' not in quantizer.eval()(z).losses
 
 
-@pytest.mark.parametrize('args', [dict(size=0, dim=4, parts=2), dict(size=4, dim=5, parts=2), dict(size=4, dim=4, parts=4),
+@pytest.mark.parametrize('args', [dict(size=0, dim=4, parts=2), dict(size=4, dim=5, parts=2),
+                                  dict(size=4, dim=4, parts=4),
                                   dict(size=4, dim=4, parts=0), dict(size=4, dim=4, parts=2, codebook_weight=0),
                                   dict(size=4, dim=4, parts=2, temperature=0)])
 def test_refused(args):
@@ -48,7 +50,8 @@ def test_refused(args):
 
 def test_as_vector_quantize_pytorch():
     package = pytest.importorskip('vector_quantize_pytorch')
-    theirs = package.VectorQuantize(dim=24, codebook_size=50, heads=3, codebook_dim=8, separate_codebook_per_head=True, use_cosine_sim=True).eval()
+    theirs = package.VectorQuantize(dim=24, codebook_size=50, heads=3, codebook_dim=8, separate_codebook_per_head=True,
+                                    use_cosine_sim=True).eval()
     ours, z = build(size=50, dim=24, parts=3).eval(), torch.randn(2, 33, 24)
     ours.weight.data.copy_(theirs.codebook * 3)
     out, (features, codes, _) = ours(z), theirs(z)

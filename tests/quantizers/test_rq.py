@@ -9,7 +9,8 @@ TABLE = [[1.], [0.25], [-0.125], [0.]]
 
 
 def rq(shared=True, **args):
-    made = build('RQ', **dict(dict(size=4, dim=1, depth=3, shared=shared, codebook=dict(type='EMACodebook', decay=0.5, restart=0.0)), **args))
+    made = build('RQ', **dict(dict(size=4, dim=1, depth=3, shared=shared,
+                                   codebook=dict(type='EMACodebook', decay=0.5, restart=0.0)), **args))
     for i, book in enumerate(made.codebooks):
         set_table(book, torch.tensor(TABLE) * 2.0 ** -i)
     return made
@@ -65,7 +66,8 @@ def test_official_rq_rewrites_after_every_depth():
     book = made.codebooks[0]
     assert out.codes.tolist() == [[[0, 2]]] and out.features.item() == pytest.approx(1 + TABLE[2][0], abs=1e-4)
     assert book.cluster_size.tolist() == [0.5, 0.25, 0.75, 0.25] and book.updates.item() == 2 and book.pending == []
-    assert book.embed_sum.flatten().tolist() == pytest.approx([0.4375, 0.0625, 0.5 * -0.0625 + 0.5 * -0.25, 0.], abs=1e-6)
+    assert book.embed_sum.flatten().tolist() == pytest.approx([0.4375, 0.0625, 0.5 * -0.0625 + 0.5 * -0.25, 0.],
+                                                              abs=1e-6)
     after = state_of(made)
     made.commit()
     assert same_state(made, after)
@@ -93,9 +95,11 @@ def test_official_in_evaluation_and_with_restart(variant):
 
 @pytest.mark.parametrize('args, says', [
     (dict(official=True), "needs a shared codebook and `variant` one of rq, rq_ema; got shared=True, variant=None"),
-    (dict(official=True, variant='ema'), "variant='ema'"), (dict(official=True, variant='rq', shared=False), 'shared=False'),
+    (dict(official=True, variant='ema'), "variant='ema'"),
+    (dict(official=True, variant='rq', shared=False), 'shared=False'),
     (dict(variant='rq'), "`variant='rq'` has a meaning with `official=True` only"), (dict(depth=0), '`depth` is 0'),
-    (dict(codebook=dict(type='EMACodebok')), r'^codebook: `EMACodebok` is not registered'), (dict(estimator=dict(type='X')), '^estimator: `X`'),
+    (dict(codebook=dict(type='EMACodebok')), r'^codebook: `EMACodebok` is not registered'),
+    (dict(estimator=dict(type='X')), '^estimator: `X`'),
     (dict(codebook=dict(type='EMACodebook', decay=0.9, restrat=1)), r'^codebook: .*Did you mean `restart`')])
 def test_what_cannot_be_built(args, says):
     with pytest.raises(InputError, match=says):

@@ -8,7 +8,8 @@ from tests.quantizers.conftest import build
 
 
 @pytest.mark.parametrize('count, size, dim, tile, entries', [
-    (200, 300, 8, 4096, 1 << 20), (50, 129, 3, 64, 640), (7, 1, 4, 4096, 1 << 20), (20, 64, 5, 32, 32), (0, 16, 4, 4096, 1 << 20),
+    (200, 300, 8, 4096, 1 << 20), (50, 129, 3, 64, 640), (7, 1, 4, 4096, 1 << 20), (20, 64, 5, 32, 32),
+    (0, 16, 4, 4096, 1 << 20),
     (33, 1000, 16, 96, 1)])
 def test_equals_brute_force(count, size, dim, tile, entries, monkeypatch):
     monkeypatch.setattr(search, 'TILE', tile), monkeypatch.setattr(search, 'ENTRIES', entries)
@@ -24,7 +25,9 @@ def test_other_devices_take_whole_rows(monkeypatch):
     z, codebook = torch.randn(50, 8), torch.randn(300, 8)
     prepared = search.CodeSearch(codebook)
     want = prepared(z)
-    prepared.device, prepared.table = torch.device('meta'), torch.cat([codebook, -codebook.pow(2).sum(1, keepdim=True) / 2], 1).t().contiguous()
+    prepared.device, prepared.table = torch.device('meta'), torch.cat([codebook,
+                                                                       -codebook.pow(2).sum(1, keepdim=True) / 2],
+                                                                      1).t().contiguous()
     assert torch.equal(prepared(z), want)
 
 
@@ -39,7 +42,8 @@ def test_equals_float64_beyond_the_margin(scale, offset):
 
 
 def test_by_hand():
-    assert nearest_codes(torch.tensor([[0.4], [0.6], [-9.], [2.1]]), torch.tensor([[0.], [1.], [3.]])).tolist() == [0, 1, 0, 2]
+    assert nearest_codes(torch.tensor([[0.4], [0.6], [-9.], [2.1]]),
+                         torch.tensor([[0.], [1.], [3.]])).tolist() == [0, 1, 0, 2]
 
 
 @pytest.mark.parametrize('size', [2, 33, 1000, 5000])

@@ -20,7 +20,8 @@ def test_values_by_hand():
     assert out.losses['commitment'].item() == 0.5 and out.losses['codebook'].item() == 2.0
     sum(out.losses.values()).backward()
     assert z.grad.tolist() == [[[1.0, 0.0]]]
-    assert quantizer.transform.weight.grad.tolist() == [[0.0, -4.0], [0.0, 0.0]]  # 4 (q - z), at the row that was chosen
+    assert quantizer.transform.weight.grad.tolist() == [[0.0, -4.0],
+                                                        [0.0, 0.0]]  # 4 (q - z), at the row that was chosen
 
 
 def test_every_code_moves():

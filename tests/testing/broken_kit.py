@@ -1,4 +1,5 @@
-"""What the tests of broken parts share: a part with one fault for every check, and the assertion that the check finds it."""
+"""What the tests of broken parts share: a part with one fault for every check, and the assertion that the check finds
+it."""
 from dtbox.testing import CONTRACTS, run_checks
 
 

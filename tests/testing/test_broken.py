@@ -1,4 +1,5 @@
-"""The suite finds what it looks for: for every check a quantizer with one fault, which fails that check and no other."""
+"""The suite finds what it looks for: for every check a quantizer with one fault, which fails that check and no other.
+"""
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,7 +21,8 @@ def breaks(check):
 
 
 def changed(out, features=None, codes=None, losses=None):
-    return QuantizerOutput(out.features if features is None else features, out.codes if codes is None else codes, losses or out.losses)
+    return QuantizerOutput(out.features if features is None else features, out.codes if codes is None else codes,
+                           losses or out.losses)
 
 
 @breaks('sizes')

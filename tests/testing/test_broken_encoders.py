@@ -91,7 +91,8 @@ class HiddenOffset(TimmViT):
 class OwnRandomness(TimmViT):
     def __init__(self, **args):
         super().__init__(**args)
-        self.scale = nn.Parameter(torch.randn((), generator=torch.Generator().manual_seed(torch.Generator().seed() % 1000)))
+        self.scale = nn.Parameter(torch.randn((),
+                                              generator=torch.Generator().manual_seed(torch.Generator().seed() % 1000)))
 
 
 @breaks('autocast')

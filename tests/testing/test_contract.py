@@ -13,16 +13,21 @@ ROTATION = dict(type='RotationTrick')
 SMALL = dict(size=16, dim=4)
 CONFIGS = {
     'VQ by gradient': dict(type='VQ', **SMALL, codebook=dict(type='GradientCodebook')),
-    'VQ by gradient with restarts, from k-means': dict(type='VQ', **SMALL, codebook=dict(GRADIENT, start=dict(type='KMeansStart'))),
+    'VQ by gradient with restarts, from k-means': dict(type='VQ', **SMALL,
+                                                       codebook=dict(GRADIENT, start=dict(type='KMeansStart'))),
     'VQ by EMA without restarts': dict(type='VQ', **SMALL, codebook=dict(EMA, restart=0.0)),
-    'VQ by EMA from samples, rotated': dict(type='VQ', **SMALL, codebook=dict(EMA, start=dict(type='SampleStart')), estimator=ROTATION),
+    'VQ by EMA from samples, rotated': dict(type='VQ', **SMALL, codebook=dict(EMA, start=dict(type='SampleStart')),
+                                            estimator=ROTATION),
     'VQ of directions by EMA': dict(type='VQ', **SMALL, codebook=dict(EMA, cosine=True)),
     'VQ of directions by gradient': dict(type='VQ', **SMALL, codebook=dict(GRADIENT, cosine=True)),
-    'RQ of tables of their own, from k-means': dict(type='RQ', depth=3, shared=False, **SMALL, codebook=dict(EMA, start=dict(type='KMeansStart'))),
+    'RQ of tables of their own, from k-means': dict(type='RQ', depth=3, shared=False, **SMALL,
+                                                    codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'RQ by gradient, rotated': dict(type='RQ', depth=3, **SMALL, codebook=GRADIENT, estimator=ROTATION),
     'RQ with more codes than vectors': dict(type='RQ', depth=2, size=300, dim=4, codebook=EMA),
-    'one index for two features, by gradient, rotated': dict(type='JointVQ', size=16, members=dict(a=2, b=3), codebook=GRADIENT, estimator=ROTATION),
-    'one index for two features, from k-means': dict(type='JointVQ', size=16, members=dict(a=2, b=3), weights=dict(b=4.0),
+    'one index for two features, by gradient, rotated': dict(type='JointVQ', size=16, members=dict(a=2, b=3),
+                                                             codebook=GRADIENT, estimator=ROTATION),
+    'one index for two features, from k-means': dict(type='JointVQ', size=16, members=dict(a=2, b=3),
+                                                     weights=dict(b=4.0),
                                                      codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'SimVQ of a wider table': dict(type='SimVQ', size=32, dim=4, latent_dim=6),
     'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
@@ -39,7 +44,8 @@ def types(cfg):
 def test_every_part_is_here():
     """A new quantizer has an `example`; a new codebook, start or estimator comes into CONFIGS."""
     assert all(name in examples() for name in QUANTIZERS.module_dict)
-    named = set().union(*map(types, ALL.values())) | {'EMACodebook', 'StraightThrough', 'CheckpointStart'}  # the defaults; one that reads a file
+    named = set().union(*map(types, ALL.values())) | {'EMACodebook', 'StraightThrough',
+                                                      'CheckpointStart'}  # the defaults; one that reads a file
     for registry in (CODEBOOKS, STARTS, ESTIMATORS):
         assert set(registry.module_dict) <= named
 
@@ -52,11 +58,13 @@ def test_contract(name):
 def test_what_applies():
     """A check that leaves a quantizer out says so, and only these do."""
     nothing = {r.name for r in run_checks(ALL['VQ by gradient']) if r.status != 'holds'}
-    rotated = {r.name for r in run_checks(ALL['RQ by gradient, rotated'], only=['sizes', 'straight_through']) if r.status != 'holds'}
+    rotated = {r.name for r in run_checks(ALL['RQ by gradient, rotated'], only=['sizes', 'straight_through'])
+               if r.status != 'holds'}
     fixed = {r.name for r in run_checks(ALL['FSQ'], skip=['two_ranks']) if r.status != 'holds'}
     official = {r.name for r in run_checks(OFFICIAL['official rq']) if r.status == 'does not apply'}
     assert nothing == set() and rotated == {'straight_through'} and fixed == {'parameters_get_gradient'}
-    assert official == {'parameters_get_gradient', 'settles', 'checkpointing', 'forward_leaves_state', 'skipped_step', 'accumulation', 'two_ranks'}
+    assert official == {'parameters_get_gradient', 'settles', 'checkpointing', 'forward_leaves_state', 'skipped_step',
+                        'accumulation', 'two_ranks'}
 
 
 test_one_case_a_check = quantizer_checks(examples()['FSQ'])
@@ -65,10 +73,13 @@ test_one_case_a_check = quantizer_checks(examples()['FSQ'])
 def test_what_a_failure_says():
     """All that fails, in one message; the global random state stays where it was."""
     before = torch.get_rng_state()
-    with pytest.raises(AssertionError, match=r"(?s)Unfinished.* breaks 2 of .*\n  decode_equals_forward: features of .* differ, by .*\n  "
+    with pytest.raises(AssertionError, match=r"(?s)Unfinished.* breaks 2 of .*\n  decode_equals_forward: features of "
+                       r".* differ, by .*\n  "
                                              r"encode_builds_no_graph: encode saves \d+ tensors"):
-        check_quantizer(dict(type=type('Unfinished', (VQ,), dict(encode=lambda self, z: VQ.encode(self, z + 0 * z.pow(2)),
-                                                                 decode=lambda self, codes: VQ.decode(self, codes) + 1)), size=4, dim=2),
+        check_quantizer(dict(type=type('Unfinished', (VQ,),
+                                       dict(encode=lambda self, z: VQ.encode(self, z + 0 * z.pow(2)),
+                                                                 decode=lambda self,
+                                            codes: VQ.decode(self, codes) + 1)), size=4, dim=2),
                         skip=['two_ranks', 'settles'])
     assert torch.equal(torch.get_rng_state(), before)
 

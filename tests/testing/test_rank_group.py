@@ -58,7 +58,8 @@ def test_plugins_and_deaths(plugin):
     check_quantizer(dict(type='VQOfAPlugin', size=8, dim=2), plugins=plugin, only=['two_ranks', 'sizes'])
     before = list(SHARED.processes)
     [dead] = run_checks(dict(type='VQOfAPlugin', size=5, dim=2), plugins=[plugin], only=['two_ranks'])
-    assert dead.status == 'fails' and 'rank 1 died with exit code 7' in dead.detail and not any(p.is_alive() for p in before)
+    assert dead.status == 'fails' and 'rank 1 died with exit code 7' in dead.detail and not any(p.is_alive()
+                                                                                                for p in before)
 
 
 def test_one_rank_raises_while_the_other_waits():

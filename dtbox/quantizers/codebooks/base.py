@@ -1,4 +1,5 @@
-"""What codebooks share: a table, what a training forward collects for it, statistics over ranks, the restart of unused codes.
+"""What codebooks share: a table, what a training forward collects for it, statistics over ranks, the restart of unused
+codes.
 
 Legend: M vectors, K codes, C code width, Q codes per token, B batch, N tokens.
 """
@@ -15,15 +16,17 @@ from dtbox.registry import STARTS
 class Codebook(nn.Module):
     """Base class of codebooks: a table [K, C] with `weight`, `cluster_size` (averaged counts) and `updates`.
 
-    The statistics of all vectors collected since the last commit, over micro-batches and ranks, make one update. A code whose averaged
-    count falls below `restart` takes a vector of the global batch, drawn by a generator that all ranks share, so that n ranks equal one.
+    The statistics of all vectors collected since the last commit, over micro-batches and ranks, make one update. A code
+    whose averaged count falls below `restart` takes a vector of the global batch, drawn by a generator that all ranks
+    share, so that n ranks equal one.
 
     Args:
         size: number of codes K.
         dim: code width C.
         decay: of the averaged counts, per update.
         restart: threshold of the averaged count below which a code restarts; 0 never restarts.
-        start: config of where the table starts (`SampleStart`, `KMeansStart`, `CheckpointStart`); None is a normal distribution.
+        start: config of where the table starts (`SampleStart`, `KMeansStart`, `CheckpointStart`); None is a normal
+            distribution.
         cosine: compare directions: vectors and rows are L2-normalised (ViT-VQGAN, arXiv 2110.04627, section 3.2).
         delay: updates before a start from data, as the deeper tables of a residual quantizer need.
         seed: of the draws.
@@ -65,7 +68,8 @@ class Codebook(nn.Module):
         return F.normalize(rows, dim=-1) if self.cosine else rows
 
     def losses(self, values, rows):
-        """Terms that train the table: values [B,N,C] and the rows [B,N,C] they are quantized to (sums of rows in a residual quantizer)."""
+        """Terms that train the table: values [B,N,C] and the rows [B,N,C] they are quantized to (sums of rows in a
+        residual quantizer)."""
         return {}
 
     def init_weights(self):
@@ -207,8 +211,8 @@ def take_rows(vectors, batches, picks):
 def draw(candidates, wanted, dim, generator):
     """Pick candidates for dead codes.
 
-    Without repetition where there are enough; otherwise they repeat, with one-sided noise U[0,1) * 0.01 / sqrt(C) that tells
-    the copies apart (RQ-VAE's rule).
+    Without repetition where there are enough; otherwise they repeat, with one-sided noise U[0,1) * 0.01 / sqrt(C) that
+    tells the copies apart (RQ-VAE's rule).
 
     Returns:
         picks [wanted] int64, noise [wanted, dim] (zeros where none is needed).

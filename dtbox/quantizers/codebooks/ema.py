@@ -1,5 +1,5 @@
-"""The table that follows its vectors by exponential moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1), with the restart of
-unused codes (Jukebox, arXiv 2005.00341) as RQ-VAE (arXiv 2203.01941) and DualToken do it.
+"""The table that follows its vectors by exponential moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1), with the
+restart of unused codes (Jukebox, arXiv 2005.00341) as RQ-VAE (arXiv 2203.01941) and DualToken do it.
 
 Legend: K codes, C code width, R codes that get new rows.
 """
@@ -48,14 +48,19 @@ class EMACodebook(Codebook):
             table = F.normalize(self.embed_sum, dim=-1)
         else:
             table = smoothed(self.cluster_size, self.embed_sum, self.eps)
-        # a code that has not been used for long keeps its row: its sums have faded away, and the smoothing would pull it to zero
+        # a code that has not been used for long keeps its row: its sums have faded away, and the smoothing would pull
+        # it to zero
         self.weight.copy_(torch.where(self.cluster_size[:, None] < FADED, self.weight, table))
 
     def begin(self, table, count):
-        """Start from a table, as if each row had the vectors that it has; where that is not known, twice what it takes not to restart."""
+        """Start from a table, as if each row had the vectors that it has; where that is not known, twice what it takes
+        not to restart."""
         table = self.prepare(table.to(self.weight))
-        count = torch.full_like(self.cluster_size, max(1.0, 2 * self.restart)) if count is None else count.to(self.cluster_size)
-        self.weight.copy_(table), self.cluster_size.copy_(count), self.embed_sum.copy_(table * count.clamp_min(FADED)[:, None])
+        count = torch.full_like(self.cluster_size,
+                                max(1.0, 2 * self.restart)) if count is None else count.to(self.cluster_size)
+        self.weight.copy_(table)
+        self.cluster_size.copy_(count)
+        self.embed_sum.copy_(table * count.clamp_min(FADED)[:, None])
 
 
 def smoothed(cluster_size, embed_sum, eps):

@@ -14,8 +14,8 @@ class GradientCodebook(Codebook):
     """A table that the optimizer trains: the term `codebook` = mean (sg(z) - q)^2 (arXiv 1711.00937, equation 3).
 
     Args:
-        size, dim, decay, restart, start, cosine, delay, seed: see `Codebook`. The table starts uniform in +-1/K as in the paper's
-            reference code, or as unit vectors where `cosine` is set.
+        size, dim, decay, restart, start, cosine, delay, seed: see `Codebook`. The table starts uniform in +-1/K as in
+            the paper's reference code, or as unit vectors where `cosine` is set.
         weight: of the term beside the quantizer's `commitment`, whose weight is 1 (the paper: 1 and 0.25, that is 4).
     """
 
@@ -24,7 +24,8 @@ class GradientCodebook(Codebook):
         if not weight > 0:
             raise InputError(f'`weight` is {weight!r}; the table learns by this term alone, so it has to be positive.')
         self.term = weight
-        rows = F.normalize(torch.randn(size, dim), dim=-1) if cosine else torch.empty(size, dim).uniform_(-1 / size, 1 / size)
+        rows = F.normalize(torch.randn(size, dim), dim=-1) if cosine else torch.empty(size, dim).uniform_(-1 / size,
+                                                                                                          1 / size)
         self.weight = nn.Parameter(rows)
         self.register_buffer('cluster_size', torch.ones(size))
         self.register_buffer('updates', torch.zeros((), dtype=torch.int64))

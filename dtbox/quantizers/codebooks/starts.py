@@ -1,7 +1,7 @@
 """Where a table starts: from vectors of the first steps, or from another checkpoint.
 
-A start from data happens in the first commit (in the first but `delay` ones), with vectors of the global batch that are the same on
-every rank.
+A start from data happens in the first commit (in the first but `delay` ones), with vectors of the global batch that are
+the same on every rank.
 
 Legend: M vectors, K codes, C code width.
 """
@@ -63,8 +63,8 @@ class CheckpointStart:
 
     Args:
         file: checkpoint, safetensors file or `dtbox://` name.
-        key: name of the table in it, such as 'tokenizer.vocabularies.pixel.quantizer.codebooks.0.weight'. The averaged counts
-            (`cluster_size`) that stand beside it are taken, too, so that its codes do not restart at once.
+        key: name of the table in it, such as 'tokenizer.vocabularies.pixel.quantizer.codebooks.0.weight'. The averaged
+            counts (`cluster_size`) that stand beside it are taken, too, so that its codes do not restart at once.
     """
     needs_data = False
 
@@ -72,13 +72,15 @@ class CheckpointStart:
         self.file, self.key = file, key
 
     def load(self, size, dim):
-        """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not there or does not fit."""
+        """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not
+        there or does not fit."""
         from dtbox.weights.state_dicts import load_state
         state = load_state(self.file)
         if self.key not in state:
             raise InputError(f'{self.file} has no `{self.key}`.{closest(self.key, state)}', 'start.key')
         table = state[self.key]
         if tuple(table.shape) != (size, dim):
-            raise InputError(f'`{self.key}` of {self.file} is {list(table.shape)}; this codebook is [{size}, {dim}].', 'start')
+            raise InputError(f'`{self.key}` of {self.file} is {list(table.shape)}; this codebook is [{size}, {dim}].',
+                             'start')
         counts = state.get(self.key.removesuffix('weight') + 'cluster_size')
         return table.float(), counts.float() if counts is not None and len(counts) == size else None

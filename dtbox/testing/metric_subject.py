@@ -1,0 +1,122 @@
+"""The metric under test, and what it measures: twelve images with everything that a metric may read.
+
+Legend: n images, N tokens, Q codes per token, D feature width, E width of embeddings, S pixels.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.evaluation.probes import Bank
+from dtbox.registry import METRICS
+from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
+from dtbox.testing.rank_group import Ranks
+from dtbox.testing.subject import DoesNotApply, Subject, generator, require
+
+COUNT = 12
+N = 16
+D = 6
+E = 8
+S = 32
+CLASSES = 4
+SIZES = dict(pixel=(2, [16, 16]), semantic=(1, [8]))
+"""Vocabulary -> (Q, sizes of its codebooks)."""
+
+
+class MetricSubject(Subject):
+    """A metric under test: twelve images with everything that a metric may read, and a context."""
+    registry, base = METRICS, Metric
+
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
+        super().__init__(cfg, plugins, ranks)
+        names = [name for name in (*self.build().requires, *self.build().uses)
+                 if name.startswith(('features.', 'codes.'))]
+        self.vocabularies = list(dict.fromkeys([*(name.split('.')[1] for name in names), *SIZES]))
+        self.batch, self.outputs = self._make()
+
+    def build(self, seed: int = 1, **changes: Any) -> Metric:
+        """Return a new metric that knows the context."""
+        metric = super().build(seed, **changes)
+        if isinstance(metric, Metric):
+            metric.setup(make_context())
+        return metric
+
+    def _make(self) -> tuple[Batch, TokenizerOutput]:
+        rng = generator(0)
+        images = torch.rand(COUNT, 3, S, S, generator=rng) * 2 - 1
+        text, tokens = torch.randn(COUNT, E, generator=rng), torch.randn(COUNT, N, D, generator=rng)
+        sizes = {name: SIZES.get(name, SIZES['pixel']) for name in self.vocabularies}
+        codes = {name: torch.stack([torch.randint(0, k, (COUNT, N), generator=rng) for k in ks], -1)
+                 for name, (_, ks) in sizes.items()}
+        outputs = TokenizerOutput(
+            images=images, reconstructions=images + 0.2 * torch.randn(images.shape, generator=rng), codes=codes,
+            features={name: tokens + 0.3 * torch.randn(tokens.shape, generator=rng) for name in self.vocabularies},
+            losses={name: dict(commitment=torch.tensor(0.1)) for name in self.vocabularies},
+            pooled=text + 0.8 * torch.randn(text.shape, generator=rng), text_pooled=text, logit_scale=torch.tensor(2.0),
+            logit_bias=torch.tensor(0.0), last=torch.randn(COUNT, N, E, generator=rng),
+            teacher=TeacherOutput(tokens=tokens, pooled=text + 0.5 * torch.randn(text.shape, generator=rng),
+                                  last=torch.randn(COUNT, N, E, generator=rng)))
+        batch = Batch(
+            images=(images * 127.5 + 127.5).byte(), texts=[f'text {i}' for i in range(COUNT)],
+            labels=torch.randint(0, CLASSES, (COUNT,), generator=rng), sets=['set'] * COUNT,
+            keys=[f'clip{i // 6}/{i % 6}' for i in range(COUNT)], regions=[make_regions(i) for i in range(COUNT)])
+        return batch, outputs
+
+    def part(self, start: int, stop: int) -> tuple[Batch, TokenizerOutput]:
+        """Return images start .. stop - 1."""
+        index = torch.arange(start, stop)
+        return take(self.batch, index, COUNT), take(self.outputs, index, COUNT)
+
+    def measure(self, *ends: int, metric: Metric | None = None) -> Metric:
+        """Return a metric that saw all images, in batches that end at `ends`."""
+        metric, start = metric or self.build(), 0
+        for stop in ends:
+            metric.process(*self.part(start, stop))
+            start = stop
+        return metric
+
+    def measured(self) -> Metric:
+        """Return a metric that saw all images at once; leaves the check where it measured nothing."""
+        metric = self.measure(COUNT)
+        if not metric.compute():
+            require(metric.skipped, 'there are no values, and `skipped` does not say why.')
+            raise DoesNotApply(f'nothing could be measured here: {metric.skipped}.')
+        return metric
+
+
+def make_context() -> EvalContext:
+    """Return an EvalContext that has everything."""
+    bank = Bank({side: torch.randn(40, E, generator=generator(i)) for i, side in enumerate(('teacher', 'tokens'))},
+                torch.arange(40) % CLASSES)
+    return EvalContext(
+        classes=[f'class {i}' for i in range(CLASSES)], embed_text=embed_text, teacher=embed_images,
+        vocabularies=dict(SIZES), pool_regions=dict(teacher=pool_masks, tokens=pool_masks), bank=lambda: bank)
+
+
+def make_regions(i: int) -> Regions:
+    """Return the regions of image i: one or two, with masks [M,S,S]."""
+    count = 1 + i % 2
+    masks = torch.zeros(count, S, S, dtype=torch.bool)
+    masks[0, :S // 2, :S // 2], masks[-1, S // 2:, S // 2:] = True, True
+    return Regions(categories=[(i + m) % CLASSES for m in range(count)], sizes=['small', 'large'][:count],
+                   frequencies=['rare', 'common'][:count], ids=[f'{i}-{m}' for m in range(count)], masks=masks)
+
+
+def embed_text(texts: list[str]) -> Tensor:
+    """Return unit vectors [T, E] that depend on the texts alone."""
+    return F.normalize(torch.stack([torch.randn(E, generator=generator(sum(map(ord, text)))) for text in texts]), dim=1)
+
+
+def embed_images(images: Tensor) -> Tensor:
+    """images [B,3,H,W] -> [B, E]."""
+    return F.adaptive_avg_pool2d(images, 2).flatten(1)[:, :E] * 3
+
+
+def pool_masks(last: Tensor, masks: list[Tensor]) -> list[Tensor]:
+    """last [B,N,E], masks of B images -> B tensors [M,E]: the mean token, weighted by what the mask covers."""
+    weights = [F.adaptive_avg_pool2d(m.float()[:, None], (4, 4)).flatten(1) for m in masks]
+    return [w @ rows / w.sum(1, keepdim=True) for w, rows in zip(weights, last)]

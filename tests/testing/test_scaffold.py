@@ -1,0 +1,76 @@
+"""`dtbox plugins new KIND NAME`: for every kind a folder whose test passes as it is, and whose config trains at its tiny size."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from dtbox.cli import train
+from dtbox.config.find import find_config
+from dtbox.errors import InputError
+from dtbox.testing import CONTRACTS
+from dtbox.testing.scaffold import RECIPES, new_plugin
+from tests.plugins_kit import clean as clean  # noqa: F401
+
+
+def name_of(kind):
+    return f'New{kind.capitalize()}'
+
+
+@pytest.fixture(scope='module')
+def plugins(tmp_path_factory):
+    """A folder with a new plugin of every kind; not to be changed."""
+    folder = tmp_path_factory.mktemp('new') / 'plugins'
+    for kind in RECIPES:
+        new_plugin(kind, name_of(kind), str(folder), find_config(RECIPES[kind]))
+    return folder
+
+
+def test_every_kind_with_a_contract_has_a_template():
+    assert RECIPES.keys() == CONTRACTS.keys()
+
+
+def test_files(plugins):
+    """Each is a folder of four files that are clean code."""
+    for kind in RECIPES:
+        name = name_of(kind)
+        assert {p.name for p in (plugins / name).iterdir()} == {'__init__.py', 'config.py', 'README.md', f'test_{name}.py'}
+        for file in (plugins / name).iterdir():
+            text = file.read_text()
+            assert '$' not in text.replace("'${image_size}'", '') and max(map(len, text.splitlines())) <= 120, file
+        assert 'YOUR IDEA' in (plugins / name / '__init__.py').read_text()
+
+
+def test_their_tests_pass_as_they_are(plugins):
+    """All of them in one pytest of its own, from a folder that is not a clone."""
+    shutil.copy('.pytest.ini', plugins.parent)  # as in a checkout, where the plugin's folder is a package that pytest knows
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', 'plugins', '-k', 'not two_ranks'], capture_output=True, text=True,
+                          cwd=plugins.parent)
+    assert done.returncode == 0, done.stdout
+    passed, skipped = (int(re.search(rf'(\d+) {word}', done.stdout).group(1)) for word in ('passed', 'skipped'))
+    two_ranks = sum('two_ranks' in contract.checks for contract in CONTRACTS.values())
+    assert passed + skipped == sum(len(c.checks) for c in CONTRACTS.values()) - two_ranks + len(RECIPES)
+    assert skipped <= 4, done.stdout
+
+
+@pytest.mark.parametrize('kind', RECIPES)
+def test_their_configs_train(kind, plugins, tmp_path, clean):
+    """`dtbox train CONFIG --tiny` ends with scores."""
+    train.VERB.main([str(plugins / name_of(kind) / 'config.py'), '--tiny', '--work-dir', str(tmp_path / 'run')])
+    scores = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
+    assert 'psnr' in json.dumps(scores)
+    if kind == 'metric':
+        assert 'wrong_pixels' in json.dumps(scores)
+
+
+def test_an_unknown_kind(tmp_path):
+    with pytest.raises(InputError, match='there is no template for the kind `quantiser`. Did you mean `quantizer`'):
+        new_plugin('quantiser', 'Mine', str(tmp_path), find_config('dualtoken_rq'))
+
+
+@pytest.mark.parametrize('kind, name', [('loss', 'Tensor'), ('encoder', 'Encoder'), ('dataset', 'Image')])
+def test_names_that_the_module_uses(tmp_path, kind, name):
+    with pytest.raises(InputError, match=f'`{name}` is a name that the module itself uses'):
+        new_plugin(kind, name, str(tmp_path), find_config('dualtoken_rq'))
