@@ -25,7 +25,8 @@ def test_files_and_folders(tmp_path, monkeypatch, file, given):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / file, HEAD.format(name='FromPath'))
     plugin, = plugins.load_plugins([given])
-    assert HEADS.get('FromPath').__doc__ == 'A head from outside.' and HEADS.get('FromPath').__module__.startswith('dtbox_plugin_m')
+    assert HEADS.get('FromPath').__doc__ == 'A head from outside.'
+    assert HEADS.get('FromPath').__module__.startswith('dtbox_plugin_m')
     assert plugin.source == str(path if file == 'mine.py' else path.parent) and plugin.version == '1.2'
     assert plugins.load_plugins([given, tmp_path / given]) == [plugin, plugin]  # registering it again would raise
     assert parts_of(plugin) == ['heads/FromPath'] and plugins.origin(HEADS, 'FromPath') is plugin
@@ -46,7 +47,8 @@ def test_a_module_that_is_imported_already_is_not_imported_again(tmp_path, monke
     path = write(tmp_path / 'imported_before.py', HEAD.format(name='Before'))
     import imported_before
     plugin, = plugins.load_plugins(str(path))
-    assert HEADS.get('Before') is imported_before.Before and parts_of(plugin) == ['heads/Before'] and plugin.version == '1.2'
+    assert HEADS.get('Before') is imported_before.Before
+    assert parts_of(plugin) == ['heads/Before'] and plugin.version == '1.2'
 
 
 @pytest.mark.parametrize('entry', ['__init__.py', 'mine.py'])
@@ -252,287 +254,8 @@ def test_a_plugin_may_load_another(tmp_path):
           + '\n\n1 / FACTOR\n')
     with pytest.raises(InputError, match='NameError'):
         plugins.load_plugins(tmp_path / 'mine.py')
-    assert 'Other' in HEADS.module_dict and 'Mine' not in HEADS.module_dict and [p.name
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-                                                                                 for p in plugins.LOADED.values()] == ['other']
+    assert 'Other' in HEADS.module_dict and 'Mine' not in HEADS.module_dict
+    assert [p.name for p in plugins.LOADED.values()] == ['other']
 
 
 # ---- installed packages -------------------------------------------------------------------------------------------
@@ -541,13 +264,15 @@ def test_a_plugin_may_load_another(tmp_path):
 def test_entry_point(tmp_path, monkeypatch):
     write(tmp_path / 'shop' / '__init__.py', '')
     write(tmp_path / 'shop' / 'heads.py', HEAD.format(name='Bought').replace('__version__', 'version'))
-    write(tmp_path / 'shop' / 'late.py', 'from dtbox.registry import HEADS\ndef register():\n    HEADS.register_module(name="Called", module=dict)\n')
+    write(tmp_path / 'shop' / 'late.py', 'from dtbox.registry import HEADS\ndef register():\n    '
+          'HEADS.register_module(name="Called", module=dict)\n')
     install(tmp_path, 'head-shop', {'heads': 'shop.heads', 'late': 'shop.late:register'})
     monkeypatch.syspath_prepend(tmp_path)
     assert HEADS.get('Bought').__name__ == 'Bought'  # a name that is not found is looked for in installed packages
     assert plugins.load_installed() is False
     heads, late = plugins.LOADED.values()
-    assert (heads.kind, heads.package, heads.version, heads.path) == ('installed', 'head-shop', '3.1', str(tmp_path / 'shop'))
+    assert (heads.kind, heads.package, heads.version, heads.path) == ('installed', 'head-shop', '3.1',
+                                                                      str(tmp_path / 'shop'))
     assert parts_of(heads) == ['heads/Bought'] and parts_of(late) == ['heads/Called']
     assert plugins.load_plugins(['shop.heads']) == [heads]
 
@@ -564,14 +289,16 @@ def test_a_package_that_is_there_twice(tmp_path, monkeypatch):
     """As Python imports it: the first on the path."""
     for folder, name in (('old', 'Old'), ('new', 'New')):
         write(tmp_path / folder / f'{folder}_shop.py', HEAD.format(name=name).replace('__version__', 'version'))
-        install(tmp_path / folder, 'Head.Shop' if folder == 'old' else 'head-shop', {'heads': f'{folder}_shop'}, version=f'{len(folder)}.{folder}')
+        install(tmp_path / folder, 'Head.Shop' if folder == 'old' else 'head-shop', {'heads': f'{folder}_shop'},
+                version=f'{len(folder)}.{folder}')
         monkeypatch.syspath_prepend(tmp_path / folder)
     plugins.load_installed()
     assert [p.name for p in plugins.LOADED.values()] == ['new_shop']
 
 
 @pytest.mark.parametrize('value, text, says', [
-    ('shop', '\n1 / 0\n', r'shop \(\S+shop\.py:2\) cannot be imported: ZeroDivisionError'), ('gone_shop', '', r'there is no `gone_shop`'),
+    ('shop', '\n1 / 0\n', r'shop \(\S+shop\.py:2\) cannot be imported: ZeroDivisionError'),
+    ('gone_shop', '', r'there is no `gone_shop`'),
     ('shop:sell', '', r'InputError: \S+shop\.py has no `sell`'),
     ('shop:f', 'def f():\n    1 / 0\n', r'shop\.py:2\) cannot be imported: ZeroDivisionError'),
     ('shop', 'from dtbox.registry import HEADS\nHEADS.register_module(name="TrunkPool", module=dict)',
@@ -581,7 +308,8 @@ def test_broken_entry_points(tmp_path, monkeypatch, value, text, says):
     install(tmp_path, 'head-shop', {'heads': value})
     monkeypatch.syspath_prepend(tmp_path)
     for _ in range(2):
-        with pytest.raises(InputError, match=rf'entry point `heads = {value}` of the installed package head-shop is broken: .*{says}'):
+        with pytest.raises(InputError, match=rf'entry point `heads = {value}` of the installed package head-shop is '
+                           rf'broken: .*{says}'):
             plugins.load_plugins([])
 
 
@@ -589,9 +317,12 @@ def test_broken_entry_points(tmp_path, monkeypatch, value, text, says):
 
 
 @pytest.mark.parametrize('file, counts', [
-    ('mine/__init__.py', True), ('mine/part.py', True), ('mine/below/table.npz', True), ('mine/below/__init__.py', True),
-    ('mine/__pycache__/part.cpython-311.pyc', False), ('mine/tests/test_it.py', False), ('mine/test_it.py', False), ('mine/README.md', False),
-    ('mine/.cache/x', False), ('mine/work_dirs/x/config.py', False), ('mine/results/x.json', False), ('mine/mine.egg-info/PKG-INFO', False)])
+    ('mine/__init__.py', True), ('mine/part.py', True), ('mine/below/table.npz', True),
+    ('mine/below/__init__.py', True),
+    ('mine/__pycache__/part.cpython-311.pyc', False), ('mine/tests/test_it.py', False), ('mine/test_it.py', False),
+    ('mine/README.md', False),
+    ('mine/.cache/x', False), ('mine/work_dirs/x/config.py', False), ('mine/results/x.json', False),
+    ('mine/mine.egg-info/PKG-INFO', False)])
 def test_what_the_hash_of_a_folder_covers(tmp_path, file, counts):
     for known in ('mine/__init__.py', 'mine/part.py', 'mine/below/table.npz'):
         write(tmp_path / known, known)
@@ -615,4 +346,5 @@ def test_the_hash_depends_on_names_and_not_on_the_place(tmp_path):
         write(tmp_path / folder / file, 'x = 1')
     a, b, c = (content_hash(str(tmp_path / folder)) for folder in 'abc')
     assert a == b != c and len(a) == 16
-    assert content_hash(str(tmp_path / 'a' / 'x.py')) == content_hash(str(tmp_path / 'c' / 'y.py'))  # of a file, the content alone
+    files = [str(tmp_path / folder / name) for folder, name in (('a', 'x.py'), ('c', 'y.py'))]
+    assert content_hash(files[0]) == content_hash(files[1])  # of a file, the content alone

@@ -48,7 +48,8 @@ def test_an_option_that_names_one():
 def trained(tiny_config, tmp_path_factory):
     """A run with LFQ that looks as if it had been trained when LFQ was a plugin; to be copied, not changed."""
     run = tmp_path_factory.mktemp('old') / 'run'
-    options = ["quantizer=dict(type='LFQ', dim=8)", 'train_cfg.max_iters=1', 'val_dataloader=None', 'val_evaluator=None']
+    options = ["quantizer=dict(type='LFQ', dim=8)", 'train_cfg.max_iters=1', 'val_dataloader=None',
+               'val_evaluator=None']
     train.main([str(tiny_config), '--work-dir', str(run), '--cfg-options', *options])
     record = dict(name='lfq', version=None, hash='0123456789abcdef', kind='folder', source='/old/clone/plugins/lfq',
                   package=None,

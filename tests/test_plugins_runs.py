@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from dtbox.runs import choose_run_folder
 
 import dtbox
 from dtbox.config import load_config
@@ -37,7 +38,8 @@ def test_paths_are_those_of_the_config_file(clean, tmp_path, monkeypatch, given,
                    f'plugins = [{given.replace("ABSOLUTE", str(path))!r}]\nseed = 1\n')
     if given == '../plugins/mine.py':
         config = write(tmp_path / 'root' / 'configs' / 'c.py', config.read_text())
-    assert load_config(config).plugins == [str(path)] and 'Mine' in HEADS.module_dict and 'Wrong' not in HEADS.module_dict
+    assert load_config(config).plugins == [str(path)]
+    assert 'Mine' in HEADS.module_dict and 'Wrong' not in HEADS.module_dict
 
 
 def test_plugins_of_bases_options_and_arguments_add_up(clean, tmp_path, monkeypatch):
@@ -137,9 +139,10 @@ class Darkness(Loss):
 class OtherFolder(ImageFolder):
     """A folder of pictures."""
 '''
-OPTIONS = {'train_cfg.max_iters': 2, 'quantizer': dict(type='Signs', dim=8),
+OPTIONS = {'train_cfg.max_iters': 2,
            'hooks': dict(log=None, images=None, checkpoint=dict(interval=1), witness=dict(type='Witness')),
            'val_evaluator': dict(_delete_=True, psnr=dict(type='PSNR'), brightness=dict(type='Brightness')),
+           'quantizer': dict(type='Signs', dim=8),
            'model.losses.darkness': dict(type='Darkness'), 'train_dataloader.dataset.type': 'OtherFolder'}
 
 
@@ -231,7 +234,8 @@ def test_evaluation_and_reconstruction_warn(copy, made, tiny_config, capsys):
     with pytest.warns(UserWarning, match='the plugin mine .* has changed'):
         test.main([str(copy / 'run'), '--plugin', str(copy / 'mine'), '--out', str(copy / 'scores.json')])
     record, = json.loads((copy / 'scores.json').read_text())['evaluation']['plugins']
-    assert record['source'] == str(copy / 'mine') and record['hash'] != checkpoint.load(copy / 'run')['meta']['plugins'][0]['hash']
+    assert record['source'] == str(copy / 'mine')
+    assert record['hash'] != checkpoint.load(copy / 'run')['meta']['plugins'][0]['hash']
     picture = next((tiny_config.parent / 'photos' / 'val').iterdir())
     with pytest.warns(UserWarning, match='the plugin mine .* has changed'):
         reconstruct.main([str(copy / 'run'), str(picture), '--plugin', str(copy / 'mine'), '--out', str(copy / 'out')])
@@ -259,606 +263,22 @@ def test_resuming_with_a_changed_plugin(copy, made, tiny_config, capsys, clean):
     clean()
     train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', '--accept-plugin-change', iters=3))
     state = checkpoint.load(copy / 'run')
-    assert state['iteration'] == 3 and (state['meta']['plugins'][0]['hash'],
-                                        state['meta']['plugins'][0]['before']) == (new, [old])
-    assert f'Plugin mine, version 2.0, hash {new}, was {old}, from {copy}/mine\n' in ''.join(p.read_text()
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-                                                                                             for p in (copy / 'run').rglob('*.log'))
+    record = state['meta']['plugins'][0]
+    assert state['iteration'] == 3 and (record['hash'], record['before']) == (new, [old])
+    logs = ''.join(p.read_text() for p in (copy / 'run').rglob('*.log'))
+    assert f'Plugin mine, version 2.0, hash {new}, was {old}, from {copy}/mine\n' in logs
     clean()
-    train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume', iters=4))  # what was accepted is the state of things
+    train.main(words(tiny_config, copy / 'mine', copy / 'run', '--resume',
+                     iters=4))  # what was accepted is the state of things
     assert checkpoint.load(copy / 'run')['meta']['plugins'][0]['before'] == [old]
 
 
 def test_resuming_without_the_plugin(copy, tiny_config, capsys):
     options = ['train_cfg.max_iters=3', 'hooks=None', 'val_evaluator=None', 'val_dataloader=None']
-    error = fails(train, [str(tiny_config), '--work-dir', str(copy / 'run'), '--resume', '--cfg-options', *options], capsys)
-    assert re.search(r'checkpoint\.pth was trained with the plugin mine, version 2\.0, hash \w{16}, which this run does not load\. It was /\S+/mine; '
+    error = fails(train, [str(tiny_config), '--work-dir', str(copy / 'run'), '--resume', '--cfg-options', *options],
+                  capsys)
+    assert re.search(r'checkpoint\.pth was trained with the plugin mine, version 2\.0, hash \w{16}, which this run '
+                     r'does not load\. It was /\S+/mine; '
                      r'give it with --plugin.*--accept-plugin-change', error)
 
 
@@ -886,13 +306,15 @@ def test_installed_packages_are_recorded_where_they_are_used(clean, tiny_config,
                'val_dataloader': None, 'val_evaluator': None}
     Runner.from_config(load_config(tiny_config, options), work_dir=str(tmp_path / 'run')).train()
     record, = json.loads((tmp_path / 'run' / 'plugins.json').read_text())
-    assert (record['kind'], record['name'], record['package'], record['version']) == ('installed', 'signs_pkg', 'signs-pkg', '3.1')
+    assert (record['kind'], record['name'], record['package'], record['version']) == ('installed', 'signs_pkg',
+                                                                                      'signs-pkg', '3.1')
     assert 'plugins =' not in (tmp_path / 'run' / 'config.py').read_text()
     clean()
     dtbox.load(tmp_path / 'run')
     clean()
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r'trained with the plugin signs_pkg, version 3\.1, hash \w+, which is not loaded\. The config uses its part '
+    with pytest.raises(InputError, match=r'trained with the plugin signs_pkg, version 3\.1, hash \w+, which is not '
+                       r'loaded\. The config uses its part '
                                          r'quantizers/Signs\. Install the package signs-pkg, or give the plugin'):
         dtbox.load(tmp_path / 'run')
     dtbox.load(tmp_path / 'run', plugins=[tmp_path / 'signs_pkg.py'])
@@ -901,7 +323,8 @@ def test_installed_packages_are_recorded_where_they_are_used(clean, tiny_config,
 def test_plugins_loaded_from_python_are_named_by_the_run(clean, tiny_config, tmp_path):
     dtbox.extend.load_plugins(write(tmp_path / 'signs.py', SIGN.format(name='Signs')))
     dtbox.extend.load_plugins(write(tmp_path / 'unused.py', HEAD.format(name='Unused')))
-    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': None, 'val_dataloader': None, 'val_evaluator': None}
+    options = {'quantizer': dict(type='Signs', dim=8), 'train_cfg.max_iters': 1, 'hooks': None, 'val_dataloader': None,
+               'val_evaluator': None}
     Runner.from_config(load_config(tiny_config, options), work_dir=str(tmp_path / 'run'))
     assert f"plugins = ['{tmp_path}/signs.py']" in (tmp_path / 'run' / 'config.py').read_text()
 

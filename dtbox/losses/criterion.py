@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import Diverged, InputError, closest
 from dtbox.losses.base import Loss, full, need
+from dtbox.losses.paths import check_paths
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -122,7 +123,8 @@ class Criterion(nn.Module):
                              'own place in the config; all others derive from dtbox.losses.base.Loss.')
         self.losses[name], self.weights[name] = loss, weight
 
-    def _check(self, name, loss, owners):
+    def _check(self, name: str, loss: Loss, owners: dict[str, str]) -> None:
+        check_paths(loss.requires, type(loss).__name__)
         for term in loss.names or ():
             self._claim(owners, term, name)
             self.weight(name, term)

@@ -6,18 +6,16 @@ from dtbox.errors import InputError, closest
 PATHS = {
     'images': 'the input [B, 3, H, W] in [-1, 1]',
     'reconstructions': 'the decoder\'s images [B, 3, H, W], nominally in [-1, 1], not clamped',
-    'codes': 'dict: all codes, by the name of the vocabulary or of the quantizer that vocabularies share',
     'codes.NAME': 'codes [B, N, Q] int64; no gradient',
-    'features': 'dict: all features, by the name of the vocabulary',
     'features.NAME': 'features of a vocabulary after its post-projection [B, N, D]',
-    'losses': 'dict of dicts: all terms of all quantizers, named as `codes`',
+    'losses': 'dict of dicts: all terms of all quantizers, by the name of the vocabulary or shared quantizer',
     'losses.NAME': 'dict: the terms of one quantizer',
     'losses.NAME.TERM': 'one scalar term of a quantizer, such as `losses.pixel.commitment`',
     'pooled': 'output of the head [B, E], not normalised',
     'last': 'tokens that the head reads: trunk [B, P + N, D] or vocabulary [B, N, D]',
     'text_pooled': 'output of the text tower [B, E], not normalised, for the texts of the batch',
-    'logit_scale': 'scalar of the contrastive loss, a logarithm',
-    'logit_bias': 'scalar of the contrastive loss',
+    'logit_scale': 'scalar of the contrastive loss, a logarithm; there beside `text_pooled`',
+    'logit_bias': 'scalar of the contrastive loss; there beside `text_pooled`',
     'teacher.tokens': 'raw output of the teacher\'s layer [B, N, D]; frozen',
     'teacher.pooled': 'the teacher\'s pooled output [B, E], not normalised; frozen',
     'teacher.last': 'the teacher\'s tokens after its last block [B, P + N, D]; frozen',
@@ -46,5 +44,6 @@ def check_paths(paths: tuple[str, ...] | list[str], reader: str) -> None:
     """
     for path in paths:
         if match_path(path) is None:
-            raise InputError(f'{reader} requires `{path}`, which is not a field of a tokenizer\'s output.{closest(path, PATHS)} '
+            raise InputError(f'{reader} requires `{path}`, which is not a field of a tokenizer\'s '
+                             f'output.{closest(path, PATHS)} '
                              f'Legal are: {", ".join(PATHS)} (see dtbox/losses/README.md).')

@@ -68,7 +68,7 @@ def _find_decoder(cfg: Config, source: str) -> list[tuple[str, Any]]:
         return []
     with torch.device('meta'):  # sizes alone are asked for
         decoder = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='model.tokenizer').decoder
-    sizes = dict(in_dim=decoder.in_dim, grid=decoder.grid, image_size=decoder.image_size)
+    sizes = dict(in_dim=decoder.in_dim, layout=decoder.layout, image_size=decoder.image_size)
     return [('decoder', {**sizes, **{k: v for k, v in tokenizer['decoder'].items() if k != 'reads'}})]
 
 

@@ -59,8 +59,8 @@ def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tenso
 
 
 def sizes(subject: EncoderSubject) -> None:
-    """`depth`, `num_prefix_tokens`, `image_size`, `width(l)` and `grid(l)` are whole numbers, and the tokens have these
-    sizes."""
+    """`depth`, `num_prefix_tokens`, `image_size` and `width(l)` are whole numbers; the tokens have these sizes, and are
+    as many as `layout(l)`, or `grid(l)`, says."""
     encoder = subject.build().eval()
     numbers = dict(depth=encoder.depth, num_prefix_tokens=encoder.num_prefix_tokens, image_height=subject.size[0],
                    image_width=subject.size[1])
@@ -69,10 +69,9 @@ def sizes(subject: EncoderSubject) -> None:
                 f'`{name}` is {value!r}; expected a whole number.')
     tokens, taps = run_whole(encoder, subject.images(2))
     for layer in range(encoder.depth + 1):
-        (rows, columns), width = encoder.grid(layer), encoder.width(layer)
-        require(taps[layer].shape == (2, rows * columns, width),
-                f'layer {layer} has patch tokens {list(taps[layer].shape)}; `grid` '
-                f'and `width` say {[2, rows * columns, width]}.')
+        said = (2, encoder.layout(layer).tokens, encoder.width(layer))
+        require(taps[layer].shape == said, f'layer {layer} has patch tokens {list(taps[layer].shape)}; '
+                f'`layout` and `width` say {list(said)}.')
     last = taps[encoder.depth].shape[1]
     require(tokens.shape[1] == last + subject.prefix,
             f'after the last block there are {tokens.shape[1]} tokens; expected '

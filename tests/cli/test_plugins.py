@@ -1,6 +1,5 @@
 """dtbox plugins: what there is, a plugin to start from, and the contract as a table."""
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from dtbox import testing
 from dtbox.cli import plugins
 from dtbox.config import load_config
 from dtbox.extend import catalog
+from dtbox.layout import Grid
 from dtbox.registry import ALL, QUANTIZERS
 from dtbox.testing import CONTRACTS
 from tests.plugins_kit import HEAD, SIGN, install, write
@@ -99,22 +99,14 @@ def test_what_docstrings_say(text, first, ids):
 # ---- new ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
-    shutil.copy('.pytest.ini', tmp_path)  # as in a checkout, where the plugin's folder is a package that pytest knows
+def test_new_says_what_comes_next(capsys, monkeypatch, tmp_path, few):
+    """The folder may be moved; its config finds the plugin beside it, and `check` runs the contract."""
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', 'deep/plugins')
-    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file() and p.parent != tmp_path}
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()}
     assert code == 0
     assert files == {f'deep/plugins/MyIdea/{f}' for f in ('__init__.py', 'config.py', 'README.md', 'test_MyIdea.py')}
-    assert all(f in out for f in files)
-    assert 'YOUR IDEA' in (tmp_path / 'deep/plugins/MyIdea/__init__.py').read_text()
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-v', 'deep/plugins/MyIdea', '-k',
-                           'not two_ranks and not checkpointing'],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    skipped = int(re.search(r'(\d+) skipped', done.stdout).group(1))
-    assert int(re.search(r'(\d+) passed', done.stdout).group(1)) == len(CONTRACTS['quantizer'].checks) - 2 - skipped + 1
-    assert skipped == 1
+    assert all(f in out for f in files) and 'dtbox plugins check MyIdea --plugin deep/plugins/MyIdea' in out
     (tmp_path / 'deep').rename(tmp_path / 'moved')
     config = tmp_path / 'moved/plugins/MyIdea/config.py'
     cfg = load_config(config)
@@ -122,14 +114,6 @@ def test_a_new_quantizer_works_as_it_is(capsys, monkeypatch, tmp_path, few):
     assert cfg.model.tokenizer.vocabularies.pixel.quantizer == '${quantizer}'
     code, out, _ = call(capsys, 'check', 'MyIdea', '--plugin', 'moved/plugins/MyIdea')
     assert code == 0 and few == [(dict(type='MyIdea', dim=8), [str(config.parent)])]
-
-
-def test_new_is_clean_code(capsys, tmp_path):
-    call(capsys, 'new', 'quantizer', 'MyIdea', '--dir', tmp_path)
-    for file in tmp_path.rglob('*.py'):
-        compile(file.read_text(), str(file), 'exec')
-        assert max(map(len, file.read_text().splitlines())) <= 150
-        assert '{' not in re.sub(r"f'.*?'", '', file.read_text())
 
 
 @pytest.mark.parametrize('name, says', [
@@ -237,7 +221,8 @@ def test_arguments_stand_in_for_an_example(capsys, few, tmp_path):
 # ---- check, of the other kinds ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name, first', [('TimmViT', 'sizes'), ('ViTDecoder', 'images'), ('L2Loss', 'legal_paths'), ('PSNR', 'values'),
+@pytest.mark.parametrize('name, first', [('TimmViT', 'sizes'), ('ViTDecoder', 'images'), ('L2Loss', 'legal_paths'),
+                                         ('PSNR', 'values'),
                                          ('MeanPool', 'shape'), ('Twemoji', 'length')])
 def test_check_finds_the_kind_of_a_name(capsys, few, name, first):
     """The contract is that of the registry which has the name."""
@@ -255,13 +240,15 @@ def test_check_of_a_config_by_kind(capsys, few, tiny_config, kind, types):
     assert code == 0, err
     assert [cfg['type'] for cfg, _ in few] == types
     if kind == 'decoder':
-        assert few[0][0] == dict(type='LightCNNDecoder', in_dim=32, grid=(4, 4), image_size=(32, 32), width=32, blocks=1)
+        sizes = dict(in_dim=32, layout=Grid(4, 4), image_size=(32, 32))
+        assert few[0][0] == dict(type='LightCNNDecoder', width=32, blocks=1, **sizes)
     assert all('weight' not in cfg for cfg, _ in few if kind == 'loss')
 
 
 def test_a_name_of_two_kinds(capsys, few, tmp_path):
     """Where a name stands in two registries, --kind says which is meant."""
-    plugin = write(tmp_path / 'two.py', 'from dtbox.registry import HEADS, LOSSES\nfrom dtbox.heads.pools import MeanPool\nfrom '
+    plugin = write(tmp_path / 'two.py', 'from dtbox.registry import HEADS, LOSSES\nfrom dtbox.heads.pools import '
+                   'MeanPool\nfrom '
                    'dtbox.losses.pixel import L2Loss\nHEADS.register_module("Two", module=MeanPool)\n'
                    'LOSSES.register_module("Two", module=L2Loss)\n')
     code, _, err = call(capsys, 'check', 'Two', '--plugin', plugin)
