@@ -11,6 +11,8 @@ from dtbox.errors import InputError
 
 KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head')
 """Kinds of parts that have a contract and a scaffold."""
+PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+"""What a config can hold as text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +138,8 @@ def check(args: argparse.Namespace) -> int:
             results = run_checks(cfg, plugins=plugins, kind=kind)
         except InputError as e:
             raise e.within(f'{args.subject}: {title}') from e.__cause__
-        print(f'{title}: {format_config({kind: cfg}).partition("= ")[2]}')
+        shown = {key: value if isinstance(value, PLAIN) else str(value) for key, value in cfg.items()}
+        print(f'{title}: {format_config({kind: shown}).partition("= ")[2]}')
         rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]
         print(format_table(('check', 'status', 'time', 'detail'), rows, screen_width()))
         count = {status: sum(r.status == status for r in results) for status in ('holds', 'fails', 'does not apply')}

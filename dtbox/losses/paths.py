@@ -20,7 +20,10 @@ PATHS = {
     'teacher.pooled': 'the teacher\'s pooled output [B, E], not normalised; frozen',
     'teacher.last': 'the teacher\'s tokens after its last block [B, P + N, D]; frozen',
 }
-"""Path -> what it holds. NAME and TERM stand for one name each. B images, N tokens, P prefix tokens, Q codes per token, D and E widths."""
+"""Path -> what it holds. NAME and TERM stand for one name each.
+
+B images, N tokens, P prefix tokens, Q codes per token, D and E widths.
+"""
 
 
 def match_path(path: str) -> str | None:

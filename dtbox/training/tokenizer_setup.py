@@ -68,7 +68,7 @@ def choose_vocabularies(tokenizer: nn.Module, requires: Sequence[str]) -> list[s
         tokenizer: VisualTokenizer.
         requires: as `Criterion.requires`.
     """
-    named = {name.split('.')[1] for name in requires if name.startswith(('features.', 'losses.'))}
+    named = {name.split('.')[1] for name in requires if name.startswith(('codes.', 'features.', 'losses.'))}
 
     def is_frozen(vocabulary: nn.Module) -> bool:
         own = [p.requires_grad for p in vocabulary.parameters()]

@@ -1,4 +1,4 @@
-"""`dtbox plugins new KIND NAME`: for every kind a folder whose test passes as it is, and whose config trains at its tiny size."""
+"""`dtbox plugins new KIND NAME`: for every kind a folder whose test passes, and whose config trains at its tiny size."""
 import re
 import shutil
 import subprocess
@@ -50,7 +50,7 @@ def test_files(plugins):
 
 def test_their_tests_pass_as_they_are(plugins):
     """All of them in one pytest of its own, from a folder that is not a clone."""
-    shutil.copy('.pytest.ini', plugins.parent)  # as in a checkout, where the plugin's folder is a package that pytest knows
+    shutil.copy('.pytest.ini', plugins.parent)  # as in a checkout, where pytest knows the folder as a package
     done = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', 'plugins', '-k', 'not two_ranks'],
                           capture_output=True, text=True,
                           cwd=plugins.parent)
@@ -79,9 +79,8 @@ def test_their_configs_train(kind, plugins, clean):
     with torch.no_grad():
         batch = model.prepare(next(iter(parts['val'])))
         evaluator.update(batch, model.predict(batch))
-    names = {type(module).__name__ for module in model.modules()} | {type(metric).__name__
-                                                                     for metric in evaluator.prototypes}
-    assert name_of(kind) in names | {type(parts['train'].dataset).__name__}
+    used = [*model.modules(), *model.criterion.losses.values(), *evaluator.prototypes, parts['train'].dataset]
+    assert name_of(kind) in {type(part).__name__ for part in used}
     assert evaluator.results().counts['all'] == len(batch) > 0
 
 
