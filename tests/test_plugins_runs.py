@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 import torch
-from dtbox.runs import choose_run_folder
 
 import dtbox
 from dtbox.config import load_config
