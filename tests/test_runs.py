@@ -2,16 +2,20 @@
 import ast
 import json
 import os
+import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import dtbox
 from dtbox.config import load_config
+from dtbox.config.text import format_config
 from dtbox.errors import InputError, RenamedError
 from dtbox.locks import Locked
 from dtbox.runs import FORMAT, Origin, RunFolder, check_format, choose_run_folder, name_run, name_samples
 from dtbox.training import checkpoint as checkpoints
+from dtbox.training.runner import Runner
 from tests.test_imports import modules  # noqa: F401
 
 COMMON = {'protocols', 'diagnostics'}
@@ -144,6 +148,27 @@ def test_old_names_of_a_run(tmp_path):
         raise error
     assert str(told.value) == (f'hooks.0: `Pictures` is now called `Images`. dtbox 0.1.0 wrote the run folder {tmp_path}: write the new name '
                                f'into {tmp_path}/config.py, or open the folder with that version.')
+
+
+def test_a_run_of_format_1_opens(tiny_run, tmp_path):
+    """Lists of hooks and metrics are read; a renamed part is an error that names the version, the new name and the file to change."""
+    folder = tmp_path / 'run'
+    shutil.copytree(tiny_run, folder)
+    (folder / 'run.json').unlink()
+    cfg = load_config(tiny_run)
+    text = format_config(Config(dict(
+        cfg._cfg_dict.to_dict(), hooks=list(cfg.hooks.values()) + [dict(cfg.hooks.log)], val_evaluator=list(cfg.val_evaluator.values()),
+        tiny={'train_cfg.max_iters': 2}), format_python_code=False))
+    (folder / 'config.py').write_text('"""Written by dtbox 0.1.0; bases merged."""\n' + text.replace('TokenizerTask', 'TokenizerTraining'))
+    old = load_config(folder)
+    assert list(old.hooks) == ['Log', 'Checkpoint', 'Results', 'Images', 'Log_2'] and old.hooks.Log_2 == cfg.hooks.log
+    assert 'PSNR' in old.val_evaluator and 'tiny' not in old
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    for name, codes in dtbox.load(folder).encode(images).items():
+        assert torch.equal(codes, dtbox.load(tiny_run).encode(images)[name])
+    with pytest.raises(RenamedError, match=r'`TokenizerTraining` of models is now called `TokenizerTask`.* dtbox 0\.1\.0 wrote the run folder '
+                                           r'.*: write the new name into .*run/config\.py, or open the folder with that version\.'):
+        Runner.from_config(old, work_dir=str(folder), resume=True)
 
 
 # ---- a run takes its folder -----------------------------------------------------------------------------------------

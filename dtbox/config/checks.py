@@ -8,7 +8,7 @@ from typing import Any
 
 from dtbox.config.keys import TYPED, is_table, known_keys
 from dtbox.config.merge import DELETE, replaces
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_key
 
 LISTS = {'hooks': "hooks=dict(log=dict(type='Log', interval=20), ...)",
@@ -37,12 +37,12 @@ def refuse_old_form(path: str, value: Any, source: str) -> None:
     name = path.rpartition('.')[2]
     refuse_old_key(path, source)
     if path in ('hooks', 'val_evaluator', 'protocol.metrics') and isinstance(value, (list, tuple)):
-        raise InputError(f'{source} gives `{name}` as a list. Since dtbox 0.2.0 it is a dict by name, of which a child config '
+        raise RenamedError(f'{source} gives `{name}` as a list. Since dtbox 0.2.0 it is a dict by name, of which a child config '
                          f'may change one entry, or remove it with None: {LISTS[name]}.', path)
     if path == 'tiny' and isinstance(value, dict):
         dotted = next((key for key in value if '.' in str(key)), None)
         if dotted is not None:
-            raise InputError(f'{source} sets the dotted key `{dotted}` in `tiny`. Since dtbox 0.2.0 `tiny` nests like everything '
+            raise RenamedError(f'{source} sets the dotted key `{dotted}` in `tiny`. Since dtbox 0.2.0 `tiny` nests like everything '
                              f'else: tiny=dict({_nest(str(dotted))}).', path)
 
 
@@ -51,7 +51,7 @@ def refuse_old_key(path: str, source: str) -> None:
     place = path[len('tiny.'):] if path.startswith('tiny.') else path
     moved = find_key(place)
     if moved is not None:
-        raise InputError(f'{source} sets a key of an earlier version. {moved.tell(place)}', path)
+        raise RenamedError(f'{source} sets a key of an earlier version. {moved.tell(place)}', path)
 
 
 def _nest(dotted: str) -> str:
@@ -117,4 +117,6 @@ def refuse(what: str, key: str, path: str, options: Iterable[str], listing: str,
         where: dotted path for the error, where it is not `path`.
     """
     moved = find_argument(kind, key) if isinstance(kind, str) else None
-    raise InputError(f'{what} {moved.tell(key)}' if moved else f'{what}{closest(key, options)} {listing}', where or path)
+    if moved:
+        raise RenamedError(f'{what} {moved.tell(key)}', where or path)
+    raise InputError(f'{what}{closest(key, options)} {listing}', where or path)

@@ -13,6 +13,7 @@ from dtbox.config.merge import merge
 from dtbox.config.references import references
 from dtbox.errors import InputError
 from dtbox.extend import Plugin, as_list, load_named
+from dtbox.runs import find_run_of
 
 BASES = '_base_'
 
@@ -30,6 +31,7 @@ def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None 
         InputError: a file that cannot be read, an unknown key, or a form of an earlier version.
     """
     own, bases = read_file(path)
+    own = adopt_format_1(own, path)
     file = os.path.basename(path)
     below, inherited = {}, []
     for base in bases:
@@ -70,6 +72,25 @@ def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(bases, (str, list, tuple)) or not all(isinstance(base, str) for base in bases):
         raise InputError(f'`{BASES}` of {path} is {bases!r}; expected a path, a name, or a list of them.', BASES)
     return values, [bases] if isinstance(bases, str) else list(bases)
+
+
+def adopt_format_1(values: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the values of a config file; in a run folder of format 1, lists of hooks and metrics become dicts by name.
+
+    What has been renamed keeps its old name, about which the registries say what to do. Dotted keys of `tiny` are left out.
+    """
+    run = find_run_of(path)
+    if not run.has_checkpoint() or path != run.config or run.read_origin().format > 1:
+        return values
+    for key in ('hooks', 'val_evaluator'):
+        if isinstance(values.get(key), (list, tuple)):
+            names = [part.get('type') for part in values[key]]
+            numbers = [names[:i].count(name) + 1 for i, name in enumerate(names)]
+            values[key] = {name if number == 1 else f'{name}_{number}': part
+                           for name, number, part in zip(names, numbers, values[key])}
+    if any('.' in str(key) for key in values.get('tiny') or ()):
+        del values['tiny']
+    return values
 
 
 def find_base(base: str, path: str) -> str:

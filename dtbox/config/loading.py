@@ -15,7 +15,7 @@ from dtbox.config.options import set_option
 from dtbox.config.references import references
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
-from dtbox.runs import RunFolder
+from dtbox.runs import RunFolder, find_run_of
 
 
 def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
@@ -43,7 +43,8 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         run.check_format()
         path = run.config
     named = []
-    values = read_config(path, given, named)
+    with find_run_of(path).explain_old_names():
+        values = read_config(path, given, named)
     if named or given:
         values['plugins'] = list(dict.fromkeys(plugin.source for plugin in named + given))
     elif values.get('plugins'):  # those of a run folder, all of them built in by now
