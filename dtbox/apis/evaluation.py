@@ -8,20 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.apis.loading import open_config
+from dtbox.apis.opening import open_task
 from dtbox.errors import InputError
 from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
-from dtbox.extend.record import records, warn_changes
+from dtbox.extend.record import records
 from dtbox.files import unused_path
 from dtbox.runs import RunFolder, name_samples
-from dtbox.training import checkpoint as checkpoints
-from dtbox.training.build import build_parts, check_required, val_dataloader
-from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
+from dtbox.training.build import check_required, val_dataloader
 
 
 def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None, plugins: Sequence[str] = ()) -> Results:
@@ -53,57 +51,11 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
     evaluator = SetEvaluator(cfg.val_evaluator)
     check_dump(dump, evaluator.prototypes)
-    model, state = open_model(cfg, path)
+    model, state = open_task(cfg, path)
     results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator, dump)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
                  dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
     return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
-
-
-def open_model(cfg, path, resize=False):
-    """Build the model of a resolved config and load a checkpoint: (TokenizerTask on its device, the checkpoint).
-
-    Args:
-        cfg: resolved Config.
-        path: of the checkpoint.
-        resize: fit learned position tables to the config's image size.
-
-    Raises:
-        InputError: a checkpoint of another model or of another teacher.
-    """
-    state = checkpoints.load(path)
-    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-    if cfg.get('threads'):
-        torch.set_num_threads(int(cfg.threads))
-    model = build_parts(Config({k: v for k, v in cfg.items() if k != 'val_dataloader'}), int(cfg.get('seed', 0)), training=False)['model']
-    weights = with_prefix(state['state_dict'], 'tokenizer.')
-    load_into(model.tokenizer, resize_positions(weights, model.tokenizer) if resize else weights, f'the checkpoint {path}')
-    load_teacher(model, state, path)
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval(), state
-
-
-def load_teacher(model, state, path):
-    """Load the weights of the model's teacher, where it has one, and check that the checkpoint was trained with the same.
-
-    Args:
-        model: TokenizerTask.
-        state: the checkpoint.
-        path: its file, for the message.
-
-    Raises:
-        InputError: the weights cannot be read, or their hash is not the checkpoint's.
-    """
-    if model.teacher is None:
-        return
-    try:
-        model.teacher.init_weights()
-    except InputError as e:
-        raise e.within('model.teacher') from e.__cause__
-    trained = (state.get('meta') or {}).get('teacher')
-    if trained is not None and trained != model.teacher.digest():
-        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '
-                         f'{model.teacher.digest()} (hashes of their weights); scores against another teacher would mean nothing. '
-                         'Name the weights that it was trained with in model.teacher.encoder.weights.', 'model.teacher')
 
 
 def report(results):

@@ -1,14 +1,12 @@
 """Open a run: its tokenizer for use from Python, or the model with its held-out data for evaluation."""
 import os
 
-from dtbox.apis.building import build_for_use, known_dtype
+from dtbox.apis.building import known_dtype
+from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError
-from dtbox.extend.record import warn_changes
 from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
-from dtbox.training import checkpoint as checkpoints
-from dtbox.weights.state_dicts import with_prefix
 
 
 def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
@@ -29,9 +27,7 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
     """
     dtype = known_dtype(dtype)
     cfg, path = open_config(run, checkpoint, plugins=plugins)
-    state = checkpoints.load(path)
-    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-    model = build_for_use(cfg.model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}', device, dtype)
+    model = open_tokenizer(cfg, path, device, dtype).model
     pipeline = [dict(step) for step in eval_pipeline(cfg, model.image_size)]
     plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))

@@ -4,11 +4,12 @@ import os
 import shutil
 
 from dtbox import __version__
-from dtbox.apis.building import build_for_use, known_dtype
+from dtbox.apis.building import known_dtype
+from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
 from dtbox.files import write_atomic
-from dtbox.weights.model_folders import load_published, read_json
+from dtbox.weights.model_folders import read_json
 
 CONFIG, WEIGHTS, WORDS = 'config.json', 'model.safetensors', 'tokenizer.json'
 FORMAT = 1
@@ -66,6 +67,6 @@ def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     if words.get('file') == WORDS:
         words['file'] = os.path.join(folder, WORDS)
-    state, source = load_published(os.path.join(folder, WEIGHTS), mapped=False)
-    model = build_for_use(config['tokenizer'], state, source, device, dtype)
+    cfg = dict(model=dict(tokenizer=config['tokenizer']))
+    model = open_tokenizer(cfg, os.path.join(folder, WEIGHTS), device, dtype).model
     return model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline'])

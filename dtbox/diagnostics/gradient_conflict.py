@@ -1,23 +1,18 @@
 """The conflict meter from outside: train a recipe with it, or measure a trained checkpoint on batches of its training data."""
 import os
 
-import torch
-
-from dtbox.apis.evaluation import load_teacher
 from dtbox.apis.loading import open_config
+from dtbox.apis.opening import choose_device, load_task, set_threads
 from dtbox.config import REFERENCE, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
-from dtbox.extend.record import warn_changes
 from dtbox.files import write_rows
 from dtbox.hooks.conflict import format_summary, leave
 from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.runs import RunFolder
-from dtbox.training import checkpoint as checkpoints
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner
 from dtbox.training.start import load_initial_weights
-from dtbox.weights.state_dicts import load_into, with_prefix
 
 
 def set_iterations(cfg, iters):
@@ -68,8 +63,7 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
     if batches < 1:
         raise InputError(f'{batches} batches; expected at least 1.', '--batches')
     cfg, path = open_config(source, None, options, plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
-    if cfg.get('threads'):
-        torch.set_num_threads(int(cfg.threads))
+    set_threads(cfg)
     sides = Sides(**names)
     parts = build_parts(cfg, int(cfg.get('seed', 0)))
     model = parts['model']
@@ -78,11 +72,8 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
     if path is None:
         load_initial_weights(model, cfg)
     else:
-        state = checkpoints.load(path)
-        warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-        load_into(model.tokenizer, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-        load_teacher(model, state, path)
-    model = model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+        load_task(model, cfg, path)
+    model = model.to(choose_device()).train()
     blocks, rows = probe.find_blocks(), []
     for number, batch in zip(range(batches), parts['train']):
         row, terms = measure(probe, batch, blocks, sides)

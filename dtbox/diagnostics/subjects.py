@@ -6,29 +6,12 @@ from typing import Any, Optional
 import torch
 
 from dtbox.apis.loading import open_config
+from dtbox.apis.opening import choose_device, open_tokenizer, set_threads
 from dtbox.config import known_keys, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError, closest
-from dtbox.extend.record import warn_changes
-from dtbox.registry import DATASETS, ENCODERS, TOKENIZERS
-from dtbox.training import checkpoint as checkpoints
+from dtbox.registry import DATASETS, ENCODERS
 from dtbox.training.build import check_required
-from dtbox.weights.state_dicts import load_into, with_prefix
-
-
-def build_tokenizer(cfg, path=None):
-    """Build the VisualTokenizer of a resolved config, with the weights of a checkpoint, or where `path` is None those that it starts from."""
-    if cfg.get('threads'):
-        torch.set_num_threads(int(cfg.threads))
-    torch.manual_seed(int(cfg.get('seed', 0)))
-    model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
-    if path is None:
-        model.init_weights()
-        return model
-    state = checkpoints.load(path)
-    warn_changes((state.get('meta') or {}).get('plugins'), cfg, path)
-    load_into(model, with_prefix(state['state_dict'], 'tokenizer.'), f'the checkpoint {path}')
-    return model
 
 
 @dataclass
@@ -67,12 +50,15 @@ def open_encoder(source, encoder=None, options=None, plugins=()):
     else:
         cfg = resolve(load_config(source, options, plugins))
         check_required(cfg, ('model',))
-    tokenizer = build_tokenizer(cfg, path)
+    set_threads(cfg)
+    tokenizer = open_tokenizer(cfg, path).model
     names = [*tokenizer.encoders, *(['teacher'] if cfg.model.get('teacher') else [])]
     name = encoder or names[0]
     if name not in names:
         raise InputError(f'there is no encoder `{name}`.{closest(name, names)} There are: {", ".join(names)}.', '--encoder')
     if name == 'teacher' and name not in tokenizer.encoders:
+        if path is not None:
+            torch.manual_seed(int(cfg.get('seed', 0)))  # a teacher may name no weights
         part = ENCODERS.build(cfg.model.teacher['encoder'], where='model.teacher.encoder', image_size=tokenizer.image_size)
         part.init_weights()
     else:
@@ -81,10 +67,9 @@ def open_encoder(source, encoder=None, options=None, plugins=()):
     if getattr(part, 'weights', '') is None and (path is None or name == 'teacher'):
         subject.remarks.append(f'the encoder `{name}` names no weights: these are the layers of a random network')
     _check_text(subject, path)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     for module in (subject.encoder, subject.text):
         if module is not None:
-            module.to(device).eval().requires_grad_(False)
+            module.to(choose_device()).eval().requires_grad_(False)
     return subject
 
 
@@ -119,7 +104,8 @@ def open_codes(run, split, options=None, plugins=()):
                          'run.')
     cfg, path = open_config(run, None, options, plugins)
     check_required(cfg, ('val_dataloader',))
-    model = build_tokenizer(cfg, path)
+    set_threads(cfg)
+    model = open_tokenizer(cfg, path, choose_device()).model
     if not len(model.vocabularies):
         raise InputError(f'the tokenizer of {run} has no vocabularies, so it has no codes.')
     data = copy.deepcopy(dict(cfg.val_dataloader['dataset']))
@@ -128,5 +114,4 @@ def open_codes(run, split, options=None, plugins=()):
             raise InputError(f'`{data.get("type")}` has no `split`, so its training pictures cannot be had in evaluation form.', '--split')
         data['split'] = 'train'
     dataset = DATASETS.build(data, where='val_dataloader.dataset')
-    model = model.to('cuda' if torch.cuda.is_available() else 'cpu').eval().requires_grad_(False)
     return model, dataset, int(cfg.val_dataloader['batch_size'])

@@ -9,8 +9,8 @@ from typing import Any, Callable, Optional
 import torch
 
 from dtbox import __version__, distributed
-from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
+from dtbox.apis.opening import open_task
 from dtbox.config import known_keys, load_config, resolve, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
@@ -76,7 +76,7 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
     cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
     evaluators = {p.name: p.evaluator() for p in protocols}
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
-    model, state = open_model(cfg, path)
+    model, state = open_task(cfg, path)
     subject = Subject(model, cfg, state, path, val_dataloader(cfg.val_dataloader), opened, sized)
     bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 
 from dtbox import distributed
-from dtbox.apis.evaluation import open_model
 from dtbox.apis.loading import open_config
+from dtbox.apis.opening import open_task
 from dtbox.apis.tiles import reconstruct_tiled
 from dtbox.datasets import EvalSampler
 from dtbox.drawing.resolution_plot import draw_resolution
@@ -103,7 +103,7 @@ class Resolution(Protocol):
         tokenizer = subject.model.tokenizer
         if way == 'resize':
             cfg.model.pop('teacher', None)
-            tokenizer = open_model(cfg, subject.path, resize=True)[0].tokenizer
+            tokenizer = open_task(cfg, subject.path, resize=True)[0].tokenizer
         run, scores = _reconstructor(tokenizer), SetEvaluator(self.about)
         scores.setup(subject.model.eval_context(loader.dataset))
         seen, seconds = 0, 0.0

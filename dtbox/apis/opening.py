@@ -1,0 +1,152 @@
+"""Opens tokenizers and tasks: a resolved config and a checkpoint become a model. `dtbox.load`, `Tokenizer.from_pretrained`, evaluation,
+protocols and diagnostics call these functions; nobody else reads weights of a run into a model for use.
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple
+
+import torch
+from mmengine.config import Config
+
+from dtbox.apis.building import build_for_use, cast, known_dtype
+from dtbox.errors import InputError
+from dtbox.extend.record import warn_changes
+from dtbox.registry import TOKENIZERS
+from dtbox.runs import find_run_of
+from dtbox.tokenizers.visual import VisualTokenizer
+from dtbox.training import checkpoint as checkpoints
+from dtbox.weights.model_folders import load_published
+from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
+
+EXPORTED = '.safetensors'
+"""Suffix of the weights of `save_pretrained`; any other file is a checkpoint of a run."""
+
+
+class Weights(NamedTuple):
+    """Weights of a tokenizer.
+
+    Attributes:
+        tensors: dict name -> tensor.
+        source: where they come from, for messages.
+        checkpoint: the whole checkpoint of a run (see `dtbox.training.checkpoint`); {} for exported weights.
+    """
+    tensors: dict[str, torch.Tensor]
+    source: str
+    checkpoint: dict
+
+
+class Opened(NamedTuple):
+    """A model and the checkpoint that its weights come from ({} where there is none)."""
+    model: Any
+    checkpoint: dict
+
+
+def choose_device() -> str:
+    """Return the device on which models are measured: the GPU where there is one."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def set_threads(cfg: Mapping[str, Any]) -> None:
+    """Let this process use as many CPU threads as a config says (`threads`)."""
+    if cfg.get('threads'):
+        torch.set_num_threads(int(cfg['threads']))
+
+
+def read_weights(path: str, cfg: Mapping[str, Any]) -> Weights:
+    """Read the weights of a tokenizer.
+
+    Args:
+        path: checkpoint of a run, or the .safetensors file of `save_pretrained`.
+        cfg: resolved config; a plugin of it that has changed since training is warned of.
+
+    Raises:
+        InputError: a file that is missing, cut short, of another kind, or of a format that cannot be read.
+    """
+    if str(path).endswith(EXPORTED):
+        return Weights(*load_published(path, mapped=False), {})
+    checkpoint = checkpoints.load(path)
+    warn_changes((checkpoint.get('meta') or {}).get('plugins'), cfg, path)
+    return Weights(with_prefix(checkpoint['state_dict'], 'tokenizer.'), f'the checkpoint {path}', checkpoint)
+
+
+def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch.device = 'cpu',
+                   dtype: str | torch.dtype = 'float32') -> Opened:
+    """Build a VisualTokenizer in evaluation mode, without gradients, with the weights of a file.
+
+    Args:
+        cfg: resolved config with `model.tokenizer`, its plugins loaded (see `open_config`).
+        path: see `read_weights`; None takes the weights that a training run of the config starts from.
+        device, dtype: where and in which float type; quantizers stay float32.
+
+    Raises:
+        InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is not there.
+    """
+    dtype, part = known_dtype(dtype), cfg['model']['tokenizer']
+    if path is None:
+        return Opened(cast(_build_start(cfg), dtype).to(device).eval().requires_grad_(False), {})
+    weights = read_weights(path, cfg)
+    with find_run_of(path).explain_old_names():
+        model = build_for_use(part, weights.tensors, weights.source, device, dtype)
+    return Opened(model, weights.checkpoint)
+
+
+def _build_start(cfg: Mapping[str, Any]) -> VisualTokenizer:
+    torch.manual_seed(int(cfg.get('seed', 0)))
+    model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg['model']['tokenizer']}, where='model.tokenizer')
+    model.init_weights()
+    return model
+
+
+def open_task(cfg: Config, path: str, resize: bool = False) -> Opened:
+    """Build the task of a config in evaluation mode, its teacher included, with the weights of a run.
+
+    Args:
+        cfg: resolved config; its `threads` are set for this process.
+        path: checkpoint of the run.
+        resize: fit learned position tables to the config's image size.
+
+    Raises:
+        InputError: a checkpoint of another model or of another teacher.
+    """
+    from dtbox.training.build import build_parts  # brings MMEngine's optimizers, which `dtbox.load` does without
+    set_threads(cfg)
+    with find_run_of(path).explain_old_names():
+        cfg_of_model = Config({k: v for k, v in cfg.items() if k != 'val_dataloader'})
+        task = build_parts(cfg_of_model, int(cfg.get('seed', 0)), training=False)['model']
+    checkpoint = load_task(task, cfg, path, resize)
+    return Opened(task.to(choose_device()).eval(), checkpoint)
+
+
+def load_task(task: Any, cfg: Mapping[str, Any], path: str, resize: bool = False) -> dict:
+    """Load the weights of a run into a task that is built already, and those of its teacher.
+
+    Args:
+        task: TokenizerTask.
+        cfg, path, resize: as in `open_task`.
+
+    Returns:
+        the checkpoint.
+
+    Raises:
+        InputError: a checkpoint of another model or of another teacher.
+    """
+    weights = read_weights(path, cfg)
+    tensors = resize_positions(weights.tensors, task.tokenizer) if resize else weights.tensors
+    load_into(task.tokenizer, tensors, weights.source)
+    _load_teacher(task, weights.checkpoint, path)
+    return weights.checkpoint
+
+
+def _load_teacher(task: Any, checkpoint: dict, path: str) -> None:
+    """Load the weights of a task's teacher, where it has one; `InputError` unless the checkpoint was trained with the same."""
+    if task.teacher is None:
+        return
+    try:
+        task.teacher.init_weights()
+    except InputError as e:
+        raise e.within('model.teacher') from e.__cause__
+    trained = (checkpoint.get('meta') or {}).get('teacher')
+    if trained is not None and trained != task.teacher.digest():
+        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '
+                         f'{task.teacher.digest()} (hashes of their weights); scores against another teacher would mean nothing. '
+                         'Name the weights that it was trained with in model.teacher.encoder.weights.', 'model.teacher')
