@@ -48,10 +48,10 @@ def check(golden, encoder=None, tower=None):
             want = golden['intermediates']['hidden_states']
             _, found = encoder.run(encoder.embed(golden['inputs']['images']), 0, 5, set(range(1, 6)))
             for layer in range(1, 6):
-                assert (found[layer] - want[layer]).abs().max() < 5e-6
-            assert (encoder.pool(want[6]) - golden['intermediates']['pooler_output']).abs().max() < 5e-6
+                assert (found[layer] - want[layer]).abs().max() < 1e-5
+            assert (encoder.pool(want[6]) - golden['intermediates']['pooler_output']).abs().max() < 1e-5
         if tower is not None:
-            assert (tower(golden['inputs']['text']) - golden['intermediates']['text_pooled']).abs().max() < 5e-6
+            assert (tower(golden['inputs']['text']) - golden['intermediates']['text_pooled']).abs().max() < 1e-5
             assert float(tower.logit_scale) == float(golden['outputs']['logit_scale'])
 
 

@@ -48,7 +48,7 @@ def test_layers_are_raw_outputs_of_blocks(build, family):
             handle.remove()
         _, tapped = encoder.run(encoder.embed(x), 0, encoder.depth, set(found))
     for layer, want in found.items():
-        assert torch.allclose(tapped[layer], want[:, encoder.num_prefix_tokens:], atol=1e-6), layer
+        assert torch.allclose(tapped[layer], want[:, encoder.num_prefix_tokens:], atol=1e-5), layer
 
 
 @pytest.mark.parametrize('family', FAMILIES)

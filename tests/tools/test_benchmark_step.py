@@ -33,10 +33,10 @@ def test_the_same_training(stage, tmp_path):
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / 'squeeze.pth')
     (want, direct), (found, own) = (one_step(stage, d, str(tmp_path / 'squeeze.pth')) for d in (True, False))
-    assert {k: found[k] for k in want} == pytest.approx(want, abs=1e-5)
+    assert {k: found[k] for k in want} == pytest.approx(want, rel=1e-5, abs=1e-5)
     for name, value in direct.items():
         if value.is_floating_point() and '.quantizer.' not in name:  # unused codes restart at random
-            assert torch.allclose(own[name], value, rtol=1e-4, atol=1e-6), name
+            assert torch.allclose(own[name], value, rtol=1e-4, atol=1e-5), name  # a step moves weights by about 1e-2
 
 
 def test_what_it_prints(capsys):
