@@ -1,4 +1,4 @@
-"""What the tests share: golden data and a published-looking checkpoint made from it; and one thread for each of the processes that share them."""
+"""What the tests share: golden data and a checkpoint in the published form; one thread a worker; the marker `slow`."""
 import json
 import os
 from pathlib import Path
@@ -9,10 +9,28 @@ if 'PYTEST_XDIST_WORKER' in os.environ:  # before torch counts the cores
 import pytest
 import torch
 
+from dtbox.processes import end_with_parent
 from tests.cifar_data import cifar_batches, cifar_shards  # noqa: F401
 from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
 
 DATA = Path(__file__).parent / 'data'
+SLOW = Path(__file__).parent / 'slow_tests.txt'
+"""Lines `file` or `file::function`, measured: more than half a second of one CPU, or processes of their own."""
+
+
+def pytest_configure():
+    """A worker of xdist ends with pytest, also when that is killed."""
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        end_with_parent()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that slow_tests.txt names."""
+    slow = set(SLOW.read_text().split())
+    for item in items:
+        name = item.nodeid.partition('[')[0]
+        if name in slow or name.partition('::')[0] in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
