@@ -1,11 +1,14 @@
 """Every registry of dtbox, and the one way parts are built from a config.
 
-Slots (`ENCODERS`, `QUANTIZERS`, ...) belong to dtbox alone: they have no parent and resolve registered names and classes
-only, never import paths. The registries under them extend MMEngine's where its Runner looks for a name. `locations`
-imports a room when a name is first asked for, so `import dtbox` stays cheap.
+Slots (`ENCODERS`, `QUANTIZERS`, ...) belong to dtbox alone: they have no parent and resolve registered names and
+classes only, never import paths. The registries under them extend MMEngine's where its Runner looks for a name.
+`locations` imports a room when a name is first asked for, so `import dtbox` stays cheap.
 """
+from __future__ import annotations
+
 import importlib
 import inspect
+from typing import Any, Callable, Mapping
 
 from mmengine.registry import DATASETS as MM_DATASETS
 from mmengine.registry import HOOKS as MM_HOOKS
@@ -17,14 +20,17 @@ from mmengine.registry import Registry
 from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_name
 
-PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator', 'hook': 'mmengine.hooks',
-           'parameter scheduler': 'mmengine.optim'}
+PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator',
+           'hook': 'mmengine.hooks', 'parameter scheduler': 'mmengine.optim'}
 """MMEngine registry -> the module that registers its parts."""
 INSTALLED = 'dtbox.extend'
-"""The module that loads the plugins of installed packages. As with `locations`, its name is all that the registry knows of it."""
+"""The module that loads the plugins of installed packages. As with `locations`, its name is all that the registry
+knows."""
+OBSERVERS: list[Callable] = []
+"""What sees every registration while a plugin is imported; the last one counts (see `dtbox.extend.watch.observe`)."""
 
 
-def check_arguments(target, args, name):
+def check_arguments(target: Callable, args: Mapping[str, Any], name: str) -> None:
     """Raise `InputError` when `target(**args)` would refuse an argument or miss one.
 
     Args:
@@ -54,11 +60,19 @@ def check_arguments(target, args, name):
 class Slot(Registry):
     """A registry whose `build` explains itself.
 
-    An unknown name lists what is registered and the closest match; an argument that the constructor refuses is named; an
-    `InputError` raised inside is passed on with `where` put in front, so that the message bears the config path.
+    An unknown name lists what is registered and the closest match; an argument that the constructor refuses is named;
+    an `InputError` raised inside is passed on with `where` put in front, so that the message bears the config path.
     """
 
-    def _candidates(self):
+    def _register_module(self, module: Any, module_name: str | list[str] | None = None, force: bool = False) -> None:
+        """Register a class or function; an observer sees it first, where there is one."""
+        register = super()._register_module
+        if OBSERVERS:
+            OBSERVERS[-1](self, register, module, module_name, force)
+        else:
+            register(module, module_name, force)
+
+    def _candidates(self) -> dict[str, Any]:
         found, node = {}, self
         while node is not None:
             node.import_from_location()
@@ -67,11 +81,12 @@ class Slot(Registry):
             node = node.parent
         return found
 
-    def get(self, key):
+    def get(self, key: str) -> Any:
         """Return the registered class or function of that name; `InputError` when there is none."""
         found = self._candidates()
         if key not in found and self.parent is not None:
-            importlib.import_module(PARENTS[self.parent.name])  # MMEngine's own registries do not know where their parts are
+            # MMEngine's own registries do not know where their parts are
+            importlib.import_module(PARENTS[self.parent.name])
             found = self._candidates()
         if key not in found:
             if importlib.import_module(INSTALLED).load_installed():
@@ -83,9 +98,10 @@ class Slot(Registry):
             raise RenamedError(f'{moved.tell(key, self.name)} Write type={moved.new!r}.')
         own = sorted(self.module_dict)
         raise InputError(f'`{key}` is not registered under {self.name}.{closest(key, found)} '
-                         f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in `plugins`, or by --plugin.')
+                         f'Registered: {", ".join(own) or "nothing"}. A plugin that brings it must be named in '
+                         '`plugins`, or by --plugin.')
 
-    def build(self, cfg, where='', **defaults):
+    def build(self, cfg: Any, where: str = '', **defaults: Any) -> Any:
         """Build the part that `cfg` describes.
 
         Args:
@@ -115,7 +131,7 @@ class Slot(Registry):
             raise e.within(where) from e.__cause__
 
 
-def _parameters(target):
+def _parameters(target: Callable) -> set[str] | None:
     try:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
@@ -123,11 +139,11 @@ def _parameters(target):
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
 
 
-def _slot(name, *rooms):
+def _slot(name: str, *rooms: str) -> Slot:
     return Slot(name, scope='dtbox', locations=[f'dtbox.{r}' for r in rooms])
 
 
-def _child(name, parent, *rooms):
+def _child(name: str, parent: Registry, *rooms: str) -> Slot:
     return Slot(name, parent=parent, scope='dtbox', locations=[f'dtbox.{r}' for r in rooms])
 
 
@@ -157,8 +173,10 @@ WRAPPERS = _slot('model wrappers', 'training.parallel')
 SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
-           text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS, decoders=DECODERS, heads=HEADS,
-           losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES, models=MODELS, datasets=DATASETS,
+           text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS,
+           decoders=DECODERS, heads=HEADS,
+           losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
+           models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
            wrappers=WRAPPERS)
 """Registries by the name of the room or slot, for tools that list what there is."""
