@@ -2,8 +2,12 @@
 
 Legend: M pictures, N tokens, Q codes per token, K codebook size.
 """
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +51,7 @@ class Page:
         seed: of the shuffles.
     """
 
-    def __init__(self, stream, depth, seen, seed):
+    def __init__(self, stream: Any, depth: int, seen: Any, seed: int):
         self.name, self.depth, self.depths, self.size = stream.name, depth, len(stream.sizes), stream.sizes[depth]
         self.grid, self.seen = need_grid(stream.layout.token_layout, 'the code atlas').map_shape, seen
         self.codes = seen.codes[self.name][..., depth]
@@ -59,24 +63,25 @@ class Page:
         self.about['edges'] = information.with_tokens(self.codes, patches.edge_bins(seen.edges[self.grid]), **args)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Name and depth."""
         return f'{self.name}, depth {self.depth}' if self.depths > 1 else self.name
 
     @property
-    def said(self):
+    def said(self) -> str:
         """A line about this page."""
         return f'{self.label}: ' + ', '.join(f'{key} {found.bits:.3f} bits' for key, found in self.about.items())
 
-    def choose(self, count, by):
+    def choose(self, count: int, by: str) -> list[int]:
         """Return the `count` codes that are used most, or tell most; equal ones by number."""
         value = self.counts if by == 'use' else self.about[by].by_code
         return sorted(self.counts, key=lambda code: (-value.get(code, 0.0), code))[:count]
 
-    def finish(self, dataset, codes, out, run, context):
+    def finish(self, dataset: Any, codes: Sequence[int], out: str, run: str, context: int) -> dict:
         """Draw the sheet of the codes; return what is known of this page as plain types."""
         found = [patches.examples(self.codes, code, self.grid, self.seen.keys, 3 * PATCHES) for code in codes]
-        images = {i: dataset[self.seen.positions[i]]['image'].permute(1, 2, 0).numpy() for i in sorted({i for chosen in found for i, _ in chosen})}
+        images = {i: dataset[self.seen.positions[i]]['image'].permute(1, 2, 0).numpy()
+                  for i in sorted({i for chosen in found for i, _ in chosen})}
         rows, entries = [], []
         for code, candidates in zip(codes, found):
             crops = {}
@@ -89,26 +94,32 @@ class Page:
             entries.append(entry)
         cell = patches.cell_size(tuple(dataset[self.seen.positions[0]]['image'].shape[1:]), self.grid)
         path = os.path.join(out, f'{self.name}_depth{self.depth}.png' if self.depths > 1 else f'{self.name}.png')
-        note = f'A patch (outlined) and what is around it, of the pictures that use the code most; {len(self.counts):,} of {self.size:,} codes are '\
-               f'used on {len(self.codes):,} pictures. Beside it: words that are more frequent in captions of its pictures, and by how much.'
+        note = (
+            f'A patch (outlined) and what is around it, of the pictures that use the code most; {len(self.counts):,} '
+            f'of {self.size:,} codes are used on {len(self.codes):,} pictures. Beside it: words that are more '
+            'frequent in captions of its pictures, and by how much.'
+        )
         draw_patches(rows, path, f'{run}: {self.label}', note, cell, context)
         p = np.array(list(self.counts.values())) / self.codes.size
-        return dict(depth=self.depth, size=self.size, used=len(self.counts), entropy=information.entropy(p), sheet=os.path.basename(path),
-                    information={key: one.row() for key, one in self.about.items()}, codes=entries)
+        return dict(depth=self.depth, size=self.size, used=len(self.counts), entropy=information.entropy(p),
+                    sheet=os.path.basename(path), information={key: one.row() for key, one in self.about.items()},
+                    codes=entries)
 
-    def describe(self, code, chosen):
+    def describe(self, code: int, chosen: Any) -> dict:
         """Return what is known of a code as plain types."""
         used = self.codes == code
         count, whole = int(used.sum()), len(self.codes)
         told = information.telling_words(self.codes, self.seen.owned, code) if count else []
-        return dict(code=int(code), tokens=count, share=count / self.codes.size, pictures=int(used.any(1).sum()), of_pictures=whole,
-                    words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
+        return dict(code=int(code), tokens=count, share=count / self.codes.size, pictures=int(used.any(1).sum()),
+                    of_pictures=whole, words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
                     information={key: one.by_code.get(int(code), 0.0) for key, one in self.about.items()},
-                    examples=[dict(key=str(self.seen.keys[i]), row=token // self.grid[1], column=token % self.grid[1]) for i, token in chosen])
+                    examples=[dict(key=str(self.seen.keys[i]), row=token // self.grid[1], column=token % self.grid[1])
+                              for i, token in chosen])
 
-    def lines(self, entry):
+    def lines(self, entry: dict) -> list[str]:
         """Return the lines beside a row of a sheet."""
         if not entry['tokens']:
             return ['not used on these', 'pictures']
-        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["pictures"]:,} of {entry["of_pictures"]:,} pictures']
+        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["pictures"]:,} of {entry["of_pictures"]:,} '
+                                                        'pictures']
         return lines + [f'{w["word"]} x {w["lift"]:.1f}' for w in entry['words']]

@@ -1,14 +1,17 @@
 """The code atlas: what the codes of a run stand for, as patches to look at and as mutual information.
 
-One pass over the pictures keeps their codes and two numbers a patch, never the pictures; those of the sheets are read again. Memory is
-that of the codes: pictures x tokens x depths x 4 bytes for each vocabulary.
+One pass over the pictures keeps their codes and two numbers a patch, never the pictures; those of the sheets are read
+again. Memory is that of the codes: pictures x tokens x depths x 4 bytes for each vocabulary.
 
 Legend: M pictures, N tokens, Q codes per token, K codebook size.
 """
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 import torch
@@ -30,7 +33,8 @@ LARGEST = 2 ** 31 - 1
 
 
 @torch.no_grad()
-def look(model, dataset, streams, pictures, batch_size, say):
+def look(model: Any, dataset: Any, streams: Sequence[str], pictures: int, batch_size: int,
+         say: Callable[[str], None]) -> Seen:
     """Encode pictures, evenly spaced over the dataset: Seen."""
     positions = patches.evenly(len(dataset), pictures)
     grids = {name: need_grid(model.streams[name].layout.token_layout, 'the code atlas').map_shape for name in streams}
@@ -63,8 +67,8 @@ class Choice:
         depths: depths, counted from 0; None for all.
         count: codes of a sheet, the first by `by`; or
         codes: which codes.
-        by: 'use' (how many tokens), or 'words', 'colour', 'edges': share of the mutual information; None takes words where the data has them,
-            and else colour.
+        by: 'use' (how many tokens), or 'words', 'colour', 'edges': share of the mutual information; None takes words
+            where the data has them, and else colour.
         context: tokens around a patch on each side.
     """
     vocabularies: Optional[Sequence[str]] = None
@@ -74,15 +78,17 @@ class Choice:
     by: Optional[str] = None
     context: int = 2
 
-    def check(self):
+    def check(self) -> None:
         """Raise `InputError` for numbers that make no sheet."""
         if self.codes is None and self.count < 1 or self.context < 0:
-            raise InputError(f'expected at least 1 code and a context of at least 0 tokens; got {self.count} and {self.context}.')
+            raise InputError(f'expected at least 1 code and a context of at least 0 tokens; got {self.count} and '
+                             f'{self.context}.')
         if self.by not in (None, 'use', *ABOUT):
             raise InputError(f'codes cannot be chosen by `{self.by}`; expected use, {", ".join(ABOUT)}.', '--by')
 
-    def depths_of(self, name, sizes):
-        """Return the depths of a vocabulary with those codebook sizes; `InputError` where there is no such depth or code."""
+    def depths_of(self, name: str, sizes: Sequence[int]) -> list[int]:
+        """Return the depths of a vocabulary with those codebook sizes; `InputError` where there is no such depth or
+        code."""
         for depth in self.depths or ():
             if not 0 <= depth < len(sizes):
                 raise InputError(f'`{name}` has no depth {depth}; its depths are 0 to {len(sizes) - 1}.', '--depth')
@@ -90,12 +96,16 @@ class Choice:
         for depth in chosen:
             wrong = [code for code in self.codes or () if not 0 <= code < sizes[depth]]
             if wrong:
-                raise InputError(f'`{name}` has no code {wrong[0]} at depth {depth}; its codes there are 0 to {sizes[depth] - 1:,}.', '--codes')
+                raise InputError(f'`{name}` has no code {wrong[0]} at depth {depth}; its codes there are 0 to '
+                                 f'{sizes[depth] - 1:,}.', '--codes')
         return chosen
 
 
-def make_atlas(run, out, choice=Choice(), split='heldout', pictures=2000, seed=0, options=None, plugins=(), say=lambda line: None):
-    """Make the atlas of a run: atlas.json, atlas.md, information.png and a sheet VOCABULARY_depthD.png for each vocabulary and depth.
+def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'heldout', pictures: int = 2000,
+               seed: int = 0, options: dict | None = None, plugins: Sequence[str] = (),
+               say: Callable[[str], None] = lambda line: None) -> dict:
+    """Make the atlas of a run: atlas.json, atlas.md, information.png and a sheet VOCABULARY_depthD.png for each
+    vocabulary and depth.
 
     Args:
         run: run folder.
@@ -120,7 +130,8 @@ def make_atlas(run, out, choice=Choice(), split='heldout', pictures=2000, seed=0
     streams = model.check_streams(choice.vocabularies)
     wanted = {name: choice.depths_of(name, model.streams[name].sizes) for name in streams}
     if choice.by == 'words' and not dataset.metainfo.get('texts'):
-        raise InputError('codes cannot be chosen by words: the data has no texts. Choose them by use, colour or edges.', '--by')
+        raise InputError('codes cannot be chosen by words: the data has no texts. Choose them by use, colour or '
+                         'edges.', '--by')
     seen = look(model, dataset, streams, pictures, batch_size, say)
     if not seen.words:
         why = f'no word of the captions is in at least {patches.LEAST} pictures' if any(seen.texts) else 'the data has no texts'
@@ -131,17 +142,18 @@ def make_atlas(run, out, choice=Choice(), split='heldout', pictures=2000, seed=0
     for name in streams:
         for depth in wanted[name]:
             page = Page(model.streams[name], depth, seen, seed)
-            found[name].append(page.finish(dataset, page.choose(choice.count, by) if choice.codes is None else choice.codes, out, _name(run),
-                                           choice.context))
+            found[name].append(page.finish(dataset, page.choose(choice.count, by) if choice.codes is None
+                                           else choice.codes, out, _name(run), choice.context))
             say(page.said)
     remarks = [] if seen.words else [f'no information about words: {why}']
     result = dict(vocabularies=found, remarks=remarks, settings=dict(
-        run=str(run), split=split, pictures=len(seen.keys), words=len(seen.words), by='list' if choice.codes is not None else by, seed=seed,
-        shuffles=information.SHUFFLES))
+        run=str(run), split=split, pictures=len(seen.keys), words=len(seen.words), by='list'
+        if choice.codes is not None else by, seed=seed, shuffles=information.SHUFFLES))
     to_json(result, os.path.join(out, 'atlas.json'))
     write_atomic(os.path.join(out, 'atlas.md'), format_table(result) + '\n')
     bars = [(name, page['depth'], page['information']) for name, pages in found.items() for page in pages]
-    draw_information(bars, os.path.join(out, 'information.png'), f'{_name(run)}: what a code tells of its token\'s picture and patch '
+    draw_information(bars, os.path.join(out, 'information.png'), f'{_name(run)}: what a code tells of its token\'s '
+                                                                 'picture and patch '
                      f'({len(seen.keys):,} {split} pictures)')
     return result
 
@@ -150,22 +162,28 @@ def _name(run):
     return os.path.basename(os.path.abspath(str(run)))
 
 
-def format_table(result):
-    """Return the result of `make_atlas` as Markdown: a row a vocabulary and depth, bits of mutual information less the shuffled baseline."""
-    settings, about = result['settings'], [key for key in ABOUT if any(key in p['information'] for v in result['vocabularies'].values() for p in v)]
-    lines = ['| vocabulary | depth | codes used | entropy of the codes [bits] | ' + ' | '.join(f'about {key} [bits]' for key in about) + ' |',
-             '|' + '---|' * (4 + len(about))]
+def format_table(result: dict) -> str:
+    """Return the result of `make_atlas` as Markdown: a row a vocabulary and depth, bits of mutual information less the
+    shuffled baseline."""
+    settings, about = result['settings'], [key for key in ABOUT
+                                           if any(key in p['information'] for v in result['vocabularies'].values()
+                                                  for p in v)]
+    lines = ['| vocabulary | depth | codes used | entropy of the codes [bits] | '
+             + ' | '.join(f'about {key} [bits]' for key in about) + ' |', '|' + '---|' * (4 + len(about))]
     for name, pages in result['vocabularies'].items():
         for page in pages:
             cells = []
             for key in about:
                 found = page['information'][key]
                 cells.append(f'{found["bits"]:.3f} ({found["raw"]:.3f} - {found["shuffled"]:.3f})')
-            lines.append(f'| {name} | {page["depth"]} | {page["used"]:,} of {page["size"]:,} | {page["entropy"]:.2f} | {" | ".join(cells)} |')
+            lines.append(f'| {name} | {page["depth"]} | {page["used"]:,} of {page["size"]:,} | {page["entropy"]:.2f} '
+                         f'| {" | ".join(cells)} |')
     first = next(page for pages in result['vocabularies'].values() for page in pages)['information']
     most = ', '.join(f'{key} {found["entropy"]:.2f}' for key, found in first.items())
-    lines += ['', f'Mutual information of a token\'s code with a word of its picture\'s caption ({settings["words"]} words), with the mean colour of '
-              f'its patch ({patches.LEVELS ** 3} colours) and with its edge energy ({patches.EDGE_BINS} bins): estimate from counts less the mean of '
-              f'{settings["shuffles"]} shuffles, on {settings["pictures"]:,} {settings["split"]} pictures. There are to tell, in bits: {most}.']
+    lines += ['', f'Mutual information of a token\'s code with a word of its picture\'s caption ({settings["words"]} '
+                  'words), with the mean colour of '
+              f'its patch ({patches.LEVELS ** 3} colours) and with its edge energy ({patches.EDGE_BINS} bins): '
+              f'estimate from counts less the mean of {settings["shuffles"]} shuffles, on {settings["pictures"]:,} '
+              f'{settings["split"]} pictures. There are to tell, in bits: {most}.']
     lines += [f'Note: {remark}.' for remark in result['remarks']]
     return '\n'.join(lines)

@@ -1,6 +1,11 @@
-"""What a data set holds, before anything is trained on it: every sample is read once; counts, sizes, what is broken, and pictures to look at."""
+"""What a data set holds, before anything is trained on it: every sample is read once; counts, sizes, what is broken,
+and pictures to look at."""
+from __future__ import annotations
+
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -33,7 +38,8 @@ class _Look:
         return dict(found, picture=np.asarray(small))
 
 
-def check_data(config, options=None, plugins=(), limit=None, workers=None, say=print):
+def check_data(config: str, options: dict | None = None, plugins: Sequence[str] = (), limit: int | None = None,
+               workers: int | None = None, say: Callable[[str], None] = print) -> dict:
     """Read every sample of the data sets of a config.
 
     Args:
@@ -62,14 +68,15 @@ def check_data(config, options=None, plugins=(), limit=None, workers=None, say=p
             processes = cfg[key].get('num_workers', 0) if workers is None else workers
             found[part] = _read(dataset, limit, processes, part, say)
     if not found:
-        raise InputError(f'{config} has no data to check: neither `train_dataloader` nor `val_dataloader` with a place for its data. Give it, '
-                         'such as --cfg-options data_root=PATH.')
+        raise InputError(f'{config} has no data to check: neither `train_dataloader` nor `val_dataloader` with a '
+                         'place for its data. Give it, such as --cfg-options data_root=PATH.')
     return found
 
 
 def _unset(dataset):
     """Names of the places for data that a config leaves open."""
-    return [k for k in ('data_root', 'urls') if k in dataset and dataset[k] is None and dataset.get('type') not in ('EmojiOrFolder', 'Twemoji')]
+    return [k for k in ('data_root', 'urls') if k in dataset and dataset[k] is None
+            and dataset.get('type') not in ('EmojiOrFolder', 'Twemoji')]
 
 
 def _read(dataset, limit, workers, part, say):
@@ -90,7 +97,7 @@ def _read(dataset, limit, workers, part, say):
 class _Some:
     """The chosen positions of a data set; pixels of those that are shown only."""
 
-    def __init__(self, dataset, order, shown):
+    def __init__(self, dataset: Any, order: Sequence[int], shown: Sequence[int]):
         self.dataset, self.order, self.shown = dataset, order, shown
 
     def __len__(self):
@@ -104,7 +111,8 @@ class _Some:
 
 
 def _summary(rows, count, flaws, classes):
-    """Return dict of numbers and names: `samples`, `read`, `broken` (sentences), `flaws`, `duplicate_keys`, `sizes`, `captions`, `classes`."""
+    """Return dict of numbers and names: `samples`, `read`, `broken` (sentences), `flaws`, `duplicate_keys`, `sizes`,
+    `captions`, `classes`."""
     good = [r for r in rows if 'broken' not in r]
     widths, heights = (np.array([r['size'][i] for r in good] or [0]) for i in (0, 1))
     captions = np.array([len(r['captions']) for r in good] or [0])
@@ -114,41 +122,47 @@ def _summary(rows, count, flaws, classes):
         samples=count, read=len(rows), broken=[r['broken'] for r in rows if 'broken' in r],
         flaws=[*flaws, *(flaw for r in good for flaw in r['flaws'])],
         duplicate_keys=sorted(k for k, n in keys.items() if n > 1),
-        sizes=dict(smallest=[int(widths.min()), int(heights.min())], median=[int(np.median(widths)), int(np.median(heights))],
-                   largest=[int(widths.max()), int(heights.max())], sides_below_64=int((np.minimum(widths, heights) < 64).sum())),
-        captions=dict(without=int((captions == 0).sum()), fewest=int(captions.min()), mean=float(captions.mean()), most=int(captions.max())),
+        sizes=dict(smallest=[int(widths.min()), int(heights.min())],
+                   median=[int(np.median(widths)), int(np.median(heights))],
+                   largest=[int(widths.max()), int(heights.max())],
+                   sides_below_64=int((np.minimum(widths, heights) < 64).sum())),
+        captions=dict(without=int((captions == 0).sum()), fewest=int(captions.min()), mean=float(captions.mean()),
+                      most=int(captions.max())),
         objects=int(sum(r['objects'] for r in good)),
-        classes=dict(names=len(classes), seen=len(labels), fewest=min(labels.values(), default=0), most=max(labels.values(), default=0),
-                     without=sum(r['label'] < 0 for r in good)))
+        classes=dict(names=len(classes), seen=len(labels), fewest=min(labels.values(), default=0),
+                     most=max(labels.values(), default=0), without=sum(r['label'] < 0 for r in good)))
 
 
-def sound(found):
+def sound(found: dict) -> bool:
     """Whether nothing was broken or named twice."""
     return not any(part['broken'] or part['flaws'] or part['duplicate_keys'] for part in found.values())
 
 
-def report(found):
+def report(found: dict) -> str:
     """Return what `check_data` found as text."""
     lines = []
     for part, f in found.items():
         sizes, captions, classes = f['sizes'], f['captions'], f['classes']
-        lines += [f'{part}: {f["samples"]:,} samples' + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''),
-                  '  pixels    ' + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
+        lines += [f'{part}: {f["samples"]:,} samples'
+                  + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''), '  pixels    '
+                  + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
                   + (f'; {sizes["sides_below_64"]:,} with a side below 64' if sizes['sides_below_64'] else ''),
                   f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; '
                   f'{captions["without"]:,} without']
         if classes['seen'] or classes['names']:
-            lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to {classes["most"]:,} pictures each; '
-                         f'{classes["without"]:,} pictures without')
+            lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to '
+                         f'{classes["most"]:,} pictures each; {classes["without"]:,} pictures without')
         if f['objects']:
             lines.append(f'  objects   {f["objects"]:,} masks')
-        for title, some in (('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again', f['duplicate_keys'])):
+        for title, some in (('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again',
+                                                                             f['duplicate_keys'])):
             lines.append(f'  {title}: {len(some):,}')
-            lines += [f'    {s}' for s in some[:TOLD]] + ([f'    and {len(some) - TOLD:,} more'] if len(some) > TOLD else [])
+            lines += [f'    {s}' for s in some[:TOLD]] + ([f'    and {len(some) - TOLD:,} more'] if len(some) > TOLD
+                                                          else [])
     return '\n'.join(lines)
 
 
-def leave(found, folder):
+def leave(found: dict, folder: str) -> list[str]:
     """Write data.json, data.txt and a sheet of samples for each part into a folder; returns its files."""
     os.makedirs(folder, exist_ok=True)
     files = [os.path.join(folder, 'data.json'), os.path.join(folder, 'data.txt')]
@@ -157,7 +171,8 @@ def leave(found, folder):
     for part, f in found.items():
         if f['pictures']:
             files.append(os.path.join(folder, f'{part}.png'))
-            draw_samples([(r['picture'], _caption(r)) for r in f['pictures']], files[-1], f'{part}: {f["samples"]:,} samples', TILE)
+            draw_samples([(r['picture'], _caption(r)) for r in f['pictures']], files[-1],
+                         f'{part}: {f["samples"]:,} samples', TILE)
     return files
 
 

@@ -1,5 +1,12 @@
-"""The conflict meter from outside: train a recipe with it, or measure a trained checkpoint on batches of its training data."""
+"""The conflict meter from outside: train a recipe with it, or measure a trained checkpoint on batches of its training
+data."""
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmengine.config import Config
 
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import choose_device, load_task, set_threads
@@ -15,8 +22,9 @@ from dtbox.training.runner import Runner
 from dtbox.training.start import load_initial_weights
 
 
-def set_iterations(cfg, iters):
-    """Set the length of a run, where its config says it: the variable that `train_cfg.max_iters` refers to, or that key itself."""
+def set_iterations(cfg: Config, iters: int) -> None:
+    """Set the length of a run, where its config says it: the variable that `train_cfg.max_iters` refers to, or that key
+    itself."""
     if not cfg.get('train_cfg'):
         raise InputError('the config has no `train_cfg`; it is no recipe that trains.')
     reference = REFERENCE.match(str(cfg.train_cfg.get('max_iters')))
@@ -26,7 +34,8 @@ def set_iterations(cfg, iters):
         cfg.train_cfg.max_iters = iters
 
 
-def train_with_meter(source, out, interval=20, iters=None, options=None, plugins=(), **names):
+def train_with_meter(source: str, out: str, interval: int = 20, iters: int | None = None, options: dict | None = None,
+                     plugins: Sequence[str] = (), **names: Any) -> Any:
     """Train a recipe with the hook GradientConflict.
 
     Args:
@@ -42,17 +51,20 @@ def train_with_meter(source, out, interval=20, iters=None, options=None, plugins
     if iters is not None:
         set_iterations(cfg, iters)
     hook = dict(type='GradientConflict', interval=interval, **{k: v for k, v in names.items() if v is not None})
-    others = {name: other for name, other in (cfg.get('hooks') or {}).items() if (other or {}).get('type') != 'GradientConflict'}
+    others = {name: other for name, other in (cfg.get('hooks') or {}).items() if (other or {}).get('type')
+              != 'GradientConflict'}
     cfg.hooks = dict(others, gradient_conflict=hook)
     Runner.from_config(cfg, work_dir=out).train()
 
 
-def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **names):
+def measure_run(source: str, out: str, batches: int = 16, options: dict | None = None, plugins: Sequence[str] = (),
+                say: Callable[[str], None] = print, **names: Any) -> Any:
     """Measure the conflict on batches of the training data, without training.
 
     Args:
         source: run folder, whose checkpoint is measured; or a config file, whose starting weights are.
-        out: folder for conflict.jsonl (as GradientConflict writes it, with `batch` counted from 0), conflict.json and conflict.png.
+        out: folder for conflict.jsonl (as GradientConflict writes it, with `batch` counted from 0), conflict.json and
+            conflict.png.
         batches: number of batches, those that a run of this config begins with.
         options, plugins, names: as in `train_with_meter`.
         say: called with lines of text.
@@ -62,7 +74,8 @@ def measure_run(source, out, batches=16, options=None, plugins=(), say=print, **
     """
     if batches < 1:
         raise InputError(f'{batches} batches; expected at least 1.', '--batches')
-    cfg, path = open_config(source, None, options, plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
+    cfg, path = open_config(source, None, options,
+                            plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
     set_threads(cfg)
     sides = Sides(**names)
     parts = build_parts(cfg, int(cfg.get('seed', 0)))

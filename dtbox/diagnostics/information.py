@@ -1,12 +1,17 @@
-"""Mutual information of codes with what is known of their pictures, in bits, with a shuffled baseline for what chance alone would give.
+"""Mutual information of codes with what is known of their pictures, in bits, with a shuffled baseline for what chance
+alone would give.
 
-The estimate from counts is too large by about (rows - 1)(columns - 1) / (2 M ln 2) bits for M independent samples (Miller 1955), and
-tokens of one picture are not independent. So the same estimate is made on shuffled pairs, and taken off (shuffle correction, Panzeri
-et al., J. Neurophysiol. 98:1064, 2007): every picture's codes are paired with the values of another picture, its grid rolled by a random
-shift. Neither picture nor position connects the two then, while runs of like tokens within a picture, and so the bias, remain.
+The estimate from counts is too large by about (rows - 1)(columns - 1) / (2 M ln 2) bits for M independent samples
+(Miller 1955), and tokens of one picture are not independent. So the same estimate is made on shuffled pairs, and taken
+off (shuffle correction, Panzeri et al., J. Neurophysiol. 98:1064, 2007): every picture's codes are paired with the
+values of another picture, its grid rolled by a random shift. Neither picture nor position connects the two then, while
+runs of like tokens within a picture, and so the bias, remain.
 
 Legend: M pictures, N tokens, P pairs.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,16 +39,17 @@ class Information:
     by_code: Any
 
     @property
-    def bits(self):
+    def bits(self) -> float:
         """The estimate less the baseline."""
         return self.raw - self.baseline
 
-    def row(self):
+    def row(self) -> dict[str, float]:
         """Return the numbers as a dict."""
-        return dict(bits=self.bits, raw=self.raw, shuffled=self.baseline, shuffled_deviation=self.deviation, entropy=self.entropy)
+        return dict(bits=self.bits, raw=self.raw, shuffled=self.baseline, shuffled_deviation=self.deviation,
+                    entropy=self.entropy)
 
 
-def joint(x, y, weights=None):
+def joint(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count pairs.
 
     Args:
@@ -61,37 +67,41 @@ def joint(x, y, weights=None):
     return cells // width, cells % width, p / p.sum()
 
 
-def parts(x, y, p):
-    """Return the summands p log2(p / (p_x p_y)) of the mutual information (Cover and Thomas, equation 2.28), cell by cell, in bits."""
+def parts(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return the summands p log2(p / (p_x p_y)) of the mutual information (Cover and Thomas, equation 2.28), cell by
+    cell, in bits."""
     px, py = np.bincount(x, p), np.bincount(y, p)
     return p * np.log2(p / (px[x] * py[y]))
 
 
-def entropy(p):
+def entropy(p: np.ndarray) -> float:
     """Return the entropy of probabilities in bits; zeros add nothing."""
     p = p[p > 0]
     return float(-(p * np.log2(p)).sum())
 
 
-def dense(codes):
+def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (codes numbered from 0 without gaps, in their shape; the codes that these numbers stand for)."""
     seen, numbers = np.unique(codes, return_inverse=True)
     return numbers.reshape(codes.shape), seen
 
 
 def _information(codes, pairs, seed, shuffles):
-    """`pairs(numbers, order, generator)` gives (x, y, weights) with the values of picture order[i] beside the codes of picture i."""
+    """`pairs(numbers, order, generator)` gives (x, y, weights) with the values of picture order[i] beside the codes of
+    picture i."""
     numbers, seen = dense(codes)
     x, y, p = joint(*pairs(numbers, np.arange(len(codes)), None))
     summands = parts(x, y, p)
     generator = np.random.default_rng(seed)
-    chance = [parts(*joint(*pairs(numbers, generator.permutation(len(codes)), generator))).sum() for _ in range(shuffles)]
+    chance = [parts(*joint(*pairs(numbers, generator.permutation(len(codes)), generator))).sum()
+              for _ in range(shuffles)]
     shares = np.bincount(x, summands, len(seen))
     return Information(float(summands.sum()), float(np.mean(chance)), float(np.std(chance)), entropy(np.bincount(y, p)),
                        dict(zip(seen.tolist(), shares.tolist())))
 
 
-def with_tokens(codes, values, grid, seed=0, shuffles=SHUFFLES):
+def with_tokens(codes: np.ndarray, values: np.ndarray, grid: tuple[int, int], seed: int = 0,
+                shuffles: int = SHUFFLES) -> Information:
     """Information between the code of a token and a value of its patch.
 
     Args:
@@ -112,8 +122,10 @@ def with_tokens(codes, values, grid, seed=0, shuffles=SHUFFLES):
     return _information(codes, pairs, seed, shuffles)
 
 
-def with_words(codes, words, seed=0, shuffles=SHUFFLES):
-    """Information between the code of a token and a word drawn from the caption of its picture, all of its known words alike.
+def with_words(codes: np.ndarray, words: Sequence[Sequence[int]], seed: int = 0,
+               shuffles: int = SHUFFLES) -> Information:
+    """Information between the code of a token and a word drawn from the caption of its picture, all of its known words
+    alike.
 
     Args:
         codes: [M,N] int64.
@@ -134,8 +146,10 @@ def with_words(codes, words, seed=0, shuffles=SHUFFLES):
     return _information(codes, pairs, seed, shuffles)
 
 
-def telling_words(codes, words, code, most=3):
-    """Return the words that a code tells most about: [(word number, p(w|c) / p(w))], by p(w|c) log2(p(w|c) / p(w)), at most `most`."""
+def telling_words(codes: np.ndarray, words: Sequence[Sequence[int]], code: int,
+                  most: int = 3) -> list[tuple[int, float]]:
+    """Return the words that a code tells most about: [(word number, p(w|c) / p(w))], by p(w|c) log2(p(w|c) / p(w)), at
+    most `most`."""
     counts = (codes == code).sum(1)
     size = 1 + max((int(max(own)) for own in words if len(own)), default=0)
     here, all_over = np.zeros(size), np.zeros(size)

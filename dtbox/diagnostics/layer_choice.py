@@ -1,18 +1,21 @@
 """Which layer to take: the rule that turns scores of single pictures into a pair of layers.
 
-A layer counts as good as the best one when it is shown not to lose more than a tolerance: the upper end of the 95 % interval of its mean
-loss, paired over the same pictures, lies within the tolerance (a non-inferiority test, one margin for all layers). So ties go to all that
-tie, and where there are too few pictures to tell, the best layer stands alone.
+A layer counts as good as the best one when it is shown not to lose more than a tolerance: the upper end of the 95 %
+interval of its mean loss, paired over the same pictures, lies within the tolerance (a non-inferiority test, one margin
+for all layers). So ties go to all that tie, and where there are too few pictures to tell, the best layer stands alone.
 
 - Semantic layer: the shallowest that is as good as the best one.
-- Pixel layer: the deepest that is as good as the best one and no deeper than the semantic layer, since behind it the trunk may carry
-  quantized features alone (DualToken, arXiv 2503.14324, section 3: shallow layers for pixels, deep ones for semantics). Where none is, the
-  best one for pixels among those no deeper than the semantic layer.
+- Pixel layer: the deepest that is as good as the best one and no deeper than the semantic layer, since behind it the
+  trunk may carry quantized features alone (DualToken, arXiv 2503.14324, section 3: shallow layers for pixels, deep ones
+  for semantics). Where none is, the best one for pixels among those no deeper than the semantic layer.
 
-The embedding (layer 0) shows what a linear map of the patches holds. It is no candidate: it would win for pixels by running no block at all.
+The embedding (layer 0) shows what a linear map of the patches holds. It is no candidate: it would win for pixels by
+running no block at all.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -36,13 +39,14 @@ class Standing:
     good: bool
 
 
-def standings(groups, tolerance):
+def standings(groups: dict[int, list], tolerance: float) -> dict[int, Standing]:
     """Compare layers.
 
     Args:
-        groups: dict layer -> list of arrays with a number for each query, the same queries for every layer; the score of a layer is the mean of
-            the arrays' means (as R@1 of both directions is averaged). The standard errors of the arrays are averaged, too: the
-            upper bound, which is reached where the directions fail on the same pictures.
+        groups: dict layer -> list of arrays with a number for each query, the same queries for every layer; the score
+            of a layer is the mean of the arrays' means (as R@1 of both directions is averaged). The standard errors of
+            the arrays are averaged, too: the upper bound, which is reached where the directions fail on the same
+            pictures.
         tolerance: in the unit of the numbers.
 
     Returns:
@@ -57,7 +61,8 @@ def standings(groups, tolerance):
         loss = float(np.mean([gap.mean() for gap in gaps]))
         half = Z * float(np.mean([gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else np.inf for gap in gaps]))
         half = 0.0 if layer == best else half
-        found[layer] = Standing(scores[layer], loss, half, layer == best or layer in candidates and loss + half <= tolerance)
+        found[layer] = Standing(scores[layer], loss, half, layer == best or layer in candidates and loss
+                                + half <= tolerance)
     return found
 
 
@@ -74,7 +79,7 @@ class Pair:
     remark: str = ''
 
 
-def propose(pixel, semantic=None):
+def propose(pixel: dict[int, Standing], semantic: dict[int, Standing] | None = None) -> Any:
     """Apply the rule of this module.
 
     Args:

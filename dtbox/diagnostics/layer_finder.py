@@ -1,17 +1,23 @@
-"""The layer finder: what each layer of a frozen encoder holds of pixels and of meaning, and the pair of layers that follows.
+"""The layer finder: what each layer of a frozen encoder holds of pixels and of meaning, and the pair of layers that
+follows.
 
-The encoder runs once a batch and all layers' probes (`probes.py`) learn from that pass, so no features are kept: memory is that of the
-layers' features of one batch, and of one probe's step. `choice.py` has the rule that picks the layers.
+The encoder runs once a batch and all layers' probes (`probes.py`) learn from that pass, so no features are kept: memory
+is that of the layers' features of one batch, and of one probe's step. `choice.py` has the rule that picks the layers.
 
 Legend: B batch, N tokens, D width, E width of the text embeddings.
 """
+from __future__ import annotations
+
 import json
 import os
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 
 from dtbox.diagnostics.layer_choice import propose, standings
 from dtbox.diagnostics.layer_probes import Probes, fit, standardise
@@ -34,11 +40,12 @@ FEW = 100
 """Steps of the probes below which a remark warns of them."""
 
 
-def chosen_layers(encoder, layers, remarks):
+def chosen_layers(encoder: Any, layers: Sequence[int] | None, remarks: list[str]) -> list[int]:
     """Return the layers to probe; those that are left out for their size go to `remarks`."""
     wrong = [layer for layer in layers or () if not 0 <= layer <= encoder.depth]
     if wrong:
-        raise InputError(f'there is no layer {wrong[0]}; the encoder has the layers 0 (its embedding) to {encoder.depth}.', '--layers')
+        raise InputError(f'there is no layer {wrong[0]}; the encoder has the layers 0 (its embedding) to '
+                         f'{encoder.depth}.', '--layers')
     if layers:
         return sorted(set(layers))
     sizes = {layer: encoder.layout(layer).tokens for layer in range(encoder.depth + 1)}
@@ -60,7 +67,7 @@ class Features:
         with_texts: whether the data has texts.
     """
 
-    def __init__(self, subject, layers, with_texts):
+    def __init__(self, subject: Any, layers: Sequence[int], with_texts: bool):
         self.encoder, self.text, self.layers = subject.encoder, subject.text if with_texts else None, set(layers)
         self.device = next(subject.encoder.parameters()).device
 
@@ -75,13 +82,15 @@ class Features:
         return found, batch.images, self.embed(batch.texts), same_text(batch.texts, batch.texts, self.device)
 
     @torch.no_grad()
-    def embed(self, texts):
+    def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """Strings -> embeddings [T,E] of length 1."""
         return F.normalize(self.text(self.text.ids(list(texts))).float(), dim=-1)
 
 
-def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, within_db=1.0, within_points=5.0, seed=0, options=None,
-                 plugins=(), say=lambda line: None):
+def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] | None = None, iters: int = 300,
+                 batch_size: int | None = None, within_db: float = 1.0, within_points: float = 5.0, seed: int = 0,
+                 options: dict | None = None, plugins: Sequence[str] = (),
+                 say: Callable[[str], None] = lambda line: None) -> dict:
     """Probe the layers of an encoder on the training pictures of a config and score them on its held-out ones.
 
     Args:
@@ -95,15 +104,17 @@ def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, 
         say: called with lines about the progress.
 
     Returns:
-        dict: `layers` (for each layer its scores, see `LayerScores.row`, and its standing), `proposal`, `remarks`, `settings`.
+        dict: `layers` (for each layer its scores, see `LayerScores.row`, and its standing), `proposal`, `remarks`,
+            `settings`.
     """
     start = time.time()
     if iters < 1 or within_db < 0 or within_points < 0 or seed < 0:
-        raise InputError(f'expected at least 1 iteration and tolerances and a seed of at least 0; got iters={iters}, within_db={within_db}, '
-                         f'within_points={within_points}, seed={seed}.')
+        raise InputError(f'expected at least 1 iteration and tolerances and a seed of at least 0; got iters={iters}, '
+                         f'within_db={within_db}, within_points={within_points}, seed={seed}.')
     subject = open_encoder(source, encoder, options, plugins)
     check_required(subject.cfg, ('train_dataloader', 'val_dataloader'))
-    train = train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})}, seed)
+    train = train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})},
+                             seed)
     val = val_dataloader(subject.cfg.val_dataloader)
     kept = chosen_layers(subject.encoder, layers, subject.remarks)
     told = bool(train.dataset.metainfo.get('texts')) and bool(val.dataset.metainfo.get('texts'))
@@ -112,21 +123,24 @@ def probe_layers(source, encoder=None, layers=None, iters=300, batch_size=None, 
     features = Features(subject, kept, told)
     width = subject.text.pooled_dim if features.text is not None else None
     part = subject.encoder
-    probes = {layer: Probes(part.width(layer), part.grid(layer), part.image_size, width, seed).to(features.device) for layer in kept}
+    probes = {layer: Probes(part.width(layer), part.grid(layer), part.image_size, width, seed).to(features.device)
+              for layer in kept}
     standardise(probes, iter(train), features, STATISTICS)
     if iters < FEW:
-        subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared by how fast they learn, too')
+        subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared '
+                               'by how fast they learn, too')
     every = max(1, iters // 10)
-    fit(probes, iter(train), features, iters, lambda done: done % every or say(f'probes: step {done} of {iters}, {time.time() - start:.0f} s'))
+    fit(probes, iter(train), features, iters, lambda done: done % every or say(f'probes: step {done} of {iters}, '
+                                                                               f'{time.time() - start:.0f} s'))
     scores = score(probes, features, val, subject.cfg)
     return assemble(subject, scores, dict(
-        source=str(source), encoder=subject.name, iters=iters, batch_size=train.batch_sampler.batch_size, seed=seed, within_db=within_db,
-        within_points=within_points, training_pictures=len(train.dataset), heldout_pictures=len(val.dataset),
-        seconds=round(time.time() - start, 1)))
+        source=str(source), encoder=subject.name, iters=iters, batch_size=train.batch_sampler.batch_size, seed=seed,
+        within_db=within_db, within_points=within_points, training_pictures=len(train.dataset),
+        heldout_pictures=len(val.dataset), seconds=round(time.time() - start, 1)))
 
 
 @torch.no_grad()
-def score(probes, features, loader, cfg):
+def score(probes: dict, features: Features, loader: Iterable, cfg: Config) -> dict:
     """Run the probes over held-out pictures: dict layer -> LayerScores."""
     found = {layer: LayerScores() for layer in probes}
     texts, keys, sets, labels = [], [], [], []
@@ -141,9 +155,11 @@ def score(probes, features, loader, cfg):
     classes = None
     if features.text is not None and any(label >= 0 for label in labels):
         names = list(loader.dataset.metainfo.get('classes') or ())
-        templates = next((m.get('templates') for m in (cfg.get('val_evaluator') or {}).values() if m.get('type') == 'ZeroShot'), None) or ('{}',)
+        templates = next((m.get('templates') for m in (cfg.get('val_evaluator') or {}).values() if m.get('type')
+                          == 'ZeroShot'), None) or ('{}',)
         templates = [templates] if isinstance(templates, str) else templates
-        parts = [torch.stack([features.embed([t.replace('{}', name) for name in names[i:i + 256]]) for t in templates]).mean(0)
+        parts = [torch.stack([features.embed([t.replace('{}', name) for name in names[i:i + 256]])
+                              for t in templates]).mean(0)
                  for i in range(0, len(names), 256)]
         classes = F.normalize(torch.cat(parts), dim=-1).cpu() if names else None
     for one in found.values():
@@ -151,11 +167,12 @@ def score(probes, features, loader, cfg):
     return found
 
 
-def assemble(subject, scores, settings):
+def assemble(subject: Any, scores: dict, settings: dict) -> dict:
     """Turn the scores of all layers into the result of `probe_layers`."""
     encoder, first = subject.encoder, next(iter(scores.values()))
     pixel = standings({layer: [s.psnr] for layer, s in scores.items()}, settings['within_db'])
-    semantic = standings({layer: list(s.hits.values()) for layer, s in scores.items()}, settings['within_points'] / 100) if first.hits else None
+    semantic = standings({layer: list(s.hits.values()) for layer, s in scores.items()},
+                         settings['within_points'] / 100) if first.hits else None
     if semantic is not None and not max(s.score for s in semantic.values()):
         subject.remarks.append('no semantic layer: no probe found a single right text or picture')
         semantic = None
@@ -174,10 +191,11 @@ def assemble(subject, scores, settings):
             row.update(r1=semantic[layer].score, r1_loss=semantic[layer].loss, r1_loss_ci95=semantic[layer].half,
                        good_for_semantics=semantic[layer].good)
         rows.append(row)
-    return dict(layers=rows, proposal=dict(pixel=pair.pixel, semantic=pair.semantic), remarks=subject.remarks, settings=settings)
+    return dict(layers=rows, proposal=dict(pixel=pair.pixel, semantic=pair.semantic), remarks=subject.remarks,
+                settings=settings)
 
 
-def leave(result, folder):
+def leave(result: dict, folder: str) -> None:
     """Write layers.json, layers.md and layers.png into a folder."""
     os.makedirs(folder, exist_ok=True)
     to_json(result, os.path.join(folder, 'layers.json'))
@@ -185,30 +203,38 @@ def leave(result, folder):
     rows, settings, proposal = result['layers'], result['settings'], result['proposal']
 
     def curve(key, scale=1.0, half=None):
-        return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0)) for row in rows]
-    best = {key: max(row[key] for row in rows if row['layer'] or len(rows) == 1) for key in ('psnr', 'r1') if key in rows[0]}
-    panels = [dict(title='reconstruction by a small decoder', label='PSNR [dB]', curves={'PSNR': curve('psnr', half='psnr_ci95')},
+        return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0))
+                for row in rows]
+    best = {key: max(row[key] for row in rows if row['layer'] or len(rows) == 1) for key in ('psnr', 'r1')
+            if key in rows[0]}
+    panels = [dict(title='reconstruction by a small decoder', label='PSNR [dB]',
+                   curves={'PSNR': curve('psnr', half='psnr_ci95')},
                    bound=(f'best block - {settings["within_db"]:g} dB', best['psnr'] - settings['within_db']))]
     if 'ssim' in rows[0]:
         panels.append(dict(title='reconstruction by a small decoder', label='SSIM', curves={'SSIM': curve('ssim')}))
     if 'r1' in rows[0]:
-        curves = {'text to image R@1': curve('t2i_r1', 100), 'image to text R@1': curve('i2t_r1', 100), 'mean of both': curve('r1', 100)}
-        curves.update({f'zero-shot top-{k}': curve(f'zeroshot_top{k}', 100) for k in (5,) if f'zeroshot_top{k}' in rows[0]})
+        curves = {'text to image R@1': curve('t2i_r1', 100), 'image to text R@1': curve('i2t_r1', 100),
+                  'mean of both': curve('r1', 100)}
+        curves.update({f'zero-shot top-{k}': curve(f'zeroshot_top{k}', 100) for k in (5,)
+                       if f'zeroshot_top{k}' in rows[0]})
         panels.append(dict(title='semantics by an attention pool', label='%', curves=curves,
-                           bound=(f'best block\'s mean - {settings["within_points"]:g} points', 100 * best['r1'] - settings['within_points'])))
+                           bound=(f'best block\'s mean - {settings["within_points"]:g} points', 100
+                                  * best['r1'] - settings['within_points'])))
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
-    title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on frozen features, '
-             f'{settings["iters"]} steps of {settings["batch_size"]} pictures; {settings["heldout_pictures"]:,} held-out pictures')
+    title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on '
+             f'frozen features, {settings["iters"]} steps of {settings["batch_size"]} pictures; '
+             f'{settings["heldout_pictures"]:,} held-out pictures')
     draw_layers(panels, os.path.join(folder, 'layers.png'), title, marks)
 
 
-def format_table(result):
+def format_table(result: dict) -> str:
     """Return the result of `probe_layers` as Markdown: a row a layer, the proposal, the rule and the remarks."""
     rows, settings = result['layers'], result['settings']
-    spec = {'layer': '', 'tokens': ',', 'psnr': '.2f', 'psnr_loss': '.2f', 'ssim': '.3f', 't2i_r1': '.1%', 'i2t_r1': '.1%', 'r1': '.1%',
-            'r1_loss': '.1f', 'zeroshot_top1': '.1%', 'zeroshot_top5': '.1%'}
-    names = dict(psnr='PSNR [dB]', psnr_loss='below the best block [dB]', ssim='SSIM', t2i_r1='text to image R@1', i2t_r1='image to text R@1',
-                 r1='mean R@1', r1_loss='below the best block [points]', zeroshot_top1='zero-shot top-1', zeroshot_top5='top-5')
+    spec = {'layer': '', 'tokens': ',', 'psnr': '.2f', 'psnr_loss': '.2f', 'ssim': '.3f', 't2i_r1': '.1%',
+            'i2t_r1': '.1%', 'r1': '.1%', 'r1_loss': '.1f', 'zeroshot_top1': '.1%', 'zeroshot_top5': '.1%'}
+    names = dict(psnr='PSNR [dB]', psnr_loss='below the best block [dB]', ssim='SSIM', t2i_r1='text to image R@1',
+                 i2t_r1='image to text R@1', r1='mean R@1', r1_loss='below the best block [points]',
+                 zeroshot_top1='zero-shot top-1', zeroshot_top5='top-5')
     columns = [key for key in spec if key in rows[0]]
     lines = [f'| {" | ".join(names.get(key, key) for key in columns)} | good for |', '|' + '---|' * (len(columns) + 1)]
     for row in rows:
@@ -216,16 +242,18 @@ def format_table(result):
         for key in columns:
             scale = 100 if key == 'r1_loss' else 1
             half = row.get(f'{key}_ci95') if key.endswith('_loss') else None
-            cells.append(format(scale * row[key], spec[key]) + (f' +- {format(scale * half, spec[key])}' if half else ''))
+            cells.append(format(scale * row[key], spec[key])
+                         + (f' +- {format(scale * half, spec[key])}' if half else ''))
         good = [name for name in ('pixels', 'semantics') if row.get(f'good_for_{name}')]
         lines.append(f'| {" | ".join(cells)} | {", ".join(good)} |')
     pair = result['proposal']
     semantic = f', semantic layer {pair["semantic"]}' if pair['semantic'] is not None else ''
     lines += ['', f'Proposed: pixel layer {pair["pixel"]}{semantic}.',
-              f'Good for pixels: shown to lose at most {settings["within_db"]:g} dB against the best layer; for semantics: at most '
-              f'{settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, paired over the held-out pictures). The pixel '
-              'layer is the deepest good one up to the semantic layer, the semantic layer the shallowest good one. Layer 0, the embedding, is no '
-              'candidate.']
+              f'Good for pixels: shown to lose at most {settings["within_db"]:g} dB against the best layer; for '
+              f'semantics: at most {settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, '
+              'paired over the held-out pictures). The pixel layer is the deepest good one up to the semantic layer, '
+              'the semantic layer the shallowest good one. Layer 0, the embedding, is no candidate.']
     lines += [f'Note: {remark}.' for remark in result['remarks']]
-    lines.append(f'{settings["seconds"]:.0f} s; {json.dumps({k: settings[k] for k in ("iters", "batch_size", "seed")})}')
+    lines.append(f'{settings["seconds"]:.0f} s; '
+                 f'{json.dumps({k: settings[k] for k in ("iters", "batch_size", "seed")})}')
     return '\n'.join(lines)

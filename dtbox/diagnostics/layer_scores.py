@@ -1,7 +1,13 @@
-"""Scores of one layer's probes on held-out pictures, kept for each picture and query so that layers can be compared in pairs.
+"""Scores of one layer's probes on held-out pictures, kept for each picture and query so that layers can be compared in
+pairs.
 
 Legend: B batch, E width of the text embeddings.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -25,7 +31,7 @@ class LayerScores:
     def __init__(self):
         self.psnr, self.ssim, self.embeddings, self.hits, self.zeroshot = [], [], [], {}, None
 
-    def add(self, images, made, embedding=None):
+    def add(self, images: torch.Tensor, made: torch.Tensor, embedding: torch.Tensor | None = None) -> None:
         """Add pictures [B,3,H,W] in [-1, 1], their reconstructions, and embeddings [B,E] or None."""
         images, made = to_unit(images), to_unit(made)
         self.psnr += psnr(images, made).tolist()
@@ -34,10 +40,11 @@ class LayerScores:
         if embedding is not None:
             self.embeddings.append(embedding.cpu())
 
-    def finish(self, keys, sets, texts, labels, classes=None):
+    def finish(self, keys: Sequence, sets: Sequence, texts: Sequence, labels: Sequence, classes: Any = None) -> None:
         """Compare the embeddings with the texts, set by set, and with the classes.
 
-        Samples of one key are one picture and equal captions one text, as in the metric Retrieval; pictures without a caption are left out.
+        Samples of one key are one picture and equal captions one text, as in the metric Retrieval; pictures without a
+        caption are left out.
 
         Args:
             keys, sets: of each picture.
@@ -61,14 +68,16 @@ class LayerScores:
             self.hits = {way: torch.cat(parts).double().numpy() for way, parts in found.items()}
         classed = [i for i, label in enumerate(labels) if label >= 0]
         if classes is not None and classed:
-            self.zeroshot = topk_places(embeddings[classed].double() @ classes.double().T, torch.tensor(labels)[classed], TIE).numpy()
+            self.zeroshot = topk_places(embeddings[classed].double() @ classes.double().T,
+                                        torch.tensor(labels)[classed], TIE).numpy()
         self.embeddings = []
 
-    def row(self):
-        """Return dict of the means: `psnr`, `psnr_ci95` (half the 95 % interval over pictures), `ssim`, `t2i_r1`, `i2t_r1`, `zeroshot_top1`,
-        `zeroshot_top5`, as far as they were measured."""
+    def row(self) -> dict[str, float]:
+        """Return dict of the means: `psnr`, `psnr_ci95` (half the 95 % interval over pictures), `ssim`, `t2i_r1`,
+        `i2t_r1`, `zeroshot_top1`, `zeroshot_top5`, as far as they were measured."""
         values = np.array(self.psnr)
-        row = dict(psnr=float(values.mean()), psnr_ci95=float(1.96 * values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float('inf'))
+        row = dict(psnr=float(values.mean()), psnr_ci95=float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
+                   if len(values) > 1 else float('inf'))
         if self.ssim:
             row['ssim'] = float(np.mean(self.ssim))
         row.update({f'{way}_r1': float(hits.mean()) for way, hits in self.hits.items()})

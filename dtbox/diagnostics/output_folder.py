@@ -1,22 +1,25 @@
 """Where a diagnosis goes: a folder of its own, so that nothing is overwritten."""
+from __future__ import annotations
+
 import os
 
 from dtbox.errors import InputError
 from dtbox.runs import RunFolder, name_run
 
 
-def is_run(path):
+def is_run(path: str) -> bool:
     """Whether `path` is a run folder with a checkpoint."""
     return RunFolder(path).has_checkpoint()
 
 
-def result_folder(source, kind, out=None):
+def result_folder(source: str, kind: str, out: str | None = None) -> str:
     """Return the folder for a diagnosis, which is new or empty; it is not made yet.
 
     Args:
         source: run folder or config file that is diagnosed.
         kind: name of the diagnosis.
-        out: the folder asked for; None takes RUN/diagnostics/KIND of a run folder, work_dirs/diagnostics/NAME_KIND of a config.
+        out: the folder asked for; None takes RUN/diagnostics/KIND of a run folder, work_dirs/diagnostics/NAME_KIND of a
+            config.
 
     Returns:
         that folder, or where it holds something already, the first of FOLDER.1, FOLDER.2, ... that does not.

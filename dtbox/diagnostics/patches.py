@@ -2,8 +2,11 @@
 
 Legend: B batch, M pictures, N tokens of a grid (rows, columns), H and W pixels.
 """
+from __future__ import annotations
+
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,16 +22,18 @@ WORDS = 256
 """Most words that are counted."""
 LEAST = 3
 """Pictures that a word must be in to be counted."""
-STOP = frozenset('a an and are as at be by for from in into is it its of on or over that the this to with without'.split())
+STOP = frozenset('a an and are as at be by for from in into is it its of on or over that the this to with '
+                 'without'.split())
 """Words that say nothing of a picture."""
 
 
-def cell_size(image_size, grid):
-    """Return (height, width) in pixels of a token's patch; pixels beyond the last whole patch are not seen, as in a patch embedding."""
+def cell_size(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) in pixels of a token's patch; pixels beyond the last whole patch are not seen, as in a
+    patch embedding."""
     return image_size[0] // grid[0], image_size[1] // grid[1]
 
 
-def statistics(images, grid):
+def statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Measure patches.
 
     Args:
@@ -36,8 +41,8 @@ def statistics(images, grid):
         grid: (rows, columns).
 
     Returns:
-        colours [B,N] uint8: the mean RGB in `LEVELS` levels a channel, r * 16 + g * 4 + b; edges [B,N] float32: mean length of the gradient
-        of the luma (ITU-R BT.601, central differences, per pixel, values in [0, 1]).
+        colours [B,N] uint8: the mean RGB in `LEVELS` levels a channel, r * 16 + g * 4 + b; edges [B,N] float32: mean
+        length of the gradient of the luma (ITU-R BT.601, central differences, per pixel, values in [0, 1]).
     """
     height, width = cell_size(images.shape[-2:], grid)
     unit = ((images.float() + 1) / 2).clamp(0, 1)[..., :height * grid[0], :width * grid[1]]
@@ -49,43 +54,45 @@ def statistics(images, grid):
     return (levels[:, 0] * LEVELS ** 2 + levels[:, 1] * LEVELS + levels[:, 2]).to(torch.uint8).cpu(), edges.cpu()
 
 
-def edge_bins(edges):
+def edge_bins(edges: np.ndarray) -> np.ndarray:
     """Put edge energies [M,N] into `EDGE_BINS` bins of about equal size (fewer where many are equal): [M,N] int64."""
     borders = np.unique(np.quantile(edges, np.arange(1, EDGE_BINS) / EDGE_BINS))
     return np.searchsorted(borders, edges, side='left')
 
 
-def split_words(text):
+def split_words(text: str) -> list[str]:
     """Return the words of a caption in lower case, once each, in order, without `STOP`."""
     found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
     return [word for word in dict.fromkeys(found) if word not in STOP]
 
 
-def number_words(texts):
+def number_words(texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     """Number the words of captions.
 
     Args:
         texts: M captions, '' where there is none.
 
     Returns:
-        (the words that are counted: at most `WORDS`, each in at least `LEAST` pictures, the most frequent first; for each picture the list
-        of the numbers of its words).
+        (the words that are counted: at most `WORDS`, each in at least `LEAST` pictures, the most frequent first; for
+        each picture the list of the numbers of its words).
     """
     found = [split_words(text) for text in texts]
     counts = {}
     for own in found:
         for word in own:
             counts[word] = counts.get(word, 0) + 1
-    known = sorted((word for word, count in counts.items() if count >= LEAST), key=lambda word: (-counts[word], word))[:WORDS]
+    known = sorted((word for word, count in counts.items() if count >= LEAST),
+                   key=lambda word: (-counts[word], word))[:WORDS]
     number = {word: i for i, word in enumerate(known)}
     return known, [[number[word] for word in own if word in number] for own in found]
 
 
-def examples(codes, code, grid, keys, most):
+def examples(codes: np.ndarray, code: int, grid: tuple[int, int], keys: Sequence[str],
+             most: int) -> list[tuple[int, int]]:
     """Choose patches that show a code: one of each picture, pictures that use it most first.
 
-    In a picture the token is taken around which the code is used most (3 x 3 tokens); pictures that use it alike come in an order that
-    depends on their keys alone, not on their place in the data.
+    In a picture the token is taken around which the code is used most (3 x 3 tokens); pictures that use it alike come
+    in an order that depends on their keys alone, not on their place in the data.
 
     Args:
         codes: [M,N] int64.
@@ -99,7 +106,8 @@ def examples(codes, code, grid, keys, most):
     """
     used = codes == code
     counts = used.sum(1)
-    order = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], hash_fraction('atlas', str(keys[i]))))[:most]
+    order = sorted(np.flatnonzero(counts).tolist(),
+                   key=lambda i: (-counts[i], hash_fraction('atlas', str(keys[i]))))[:most]
     found = []
     for i in order:
         plane = np.pad(used[i].reshape(grid).astype(np.int64), 1)
@@ -108,7 +116,7 @@ def examples(codes, code, grid, keys, most):
     return found
 
 
-def crop(image, token, grid, context=1):
+def crop(image: np.ndarray, token: int, grid: tuple[int, int], context: int = 1) -> np.ndarray:
     """Cut a patch and its surroundings out of a picture.
 
     Args:
@@ -132,7 +140,7 @@ def crop(image, token, grid, context=1):
     return out
 
 
-def evenly(count, most):
+def evenly(count: int, most: int) -> list[int]:
     """Return at most `most` of the positions 0 .. count - 1, evenly spaced."""
     share = min(count, most)
     return [math.floor(i * count / share) for i in range(share)]

@@ -1,10 +1,15 @@
-"""Semantics to look at: what each vocabulary's tokens retrieve, what words are nearest to single regions, and what shuffled codes do.
+"""Semantics to look at: what each vocabulary's tokens retrieve, what words are nearest to single regions, and what
+shuffled codes do.
 
 Legend: M pictures, N tokens, D width of a vocabulary's features, E joint width of pictures and texts, R regions.
 """
+from __future__ import annotations
+
 import base64
 import html
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +34,9 @@ THUMB = 128
 
 
 @torch.no_grad()
-def make_semantics(run, out, pictures=8, gallery=1000, grid=3, split='heldout', seed=0, options=None, plugins=(), say=print):
+def make_semantics(run: str, out: str, pictures: int = 8, gallery: int = 1000, grid: int = 3, split: str = 'heldout',
+                   seed: int = 0, options: dict | None = None, plugins: Sequence[str] = (),
+                   say: Callable[[str], None] = print) -> dict:
     """Draw the page.
 
     Args:
@@ -56,7 +63,8 @@ def make_semantics(run, out, pictures=8, gallery=1000, grid=3, split='heldout', 
     name = os.path.basename(os.path.normpath(str(run)))
     result = dict(run=str(run), pictures=len(seen['keys']), neighbours=neighbours(seen, shown, out, name), remarks=[])
     words, vectors = nearest_words(model, dataset, seen)
-    batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True), next(model.parameters()).device)
+    batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
+                    next(model.parameters()).device)
     if vectors is None:
         result['remarks'].append(words)
     else:
@@ -70,8 +78,9 @@ def make_semantics(run, out, pictures=8, gallery=1000, grid=3, split='heldout', 
     return result
 
 
-def look(model, dataset, count, batch_size):
-    """Run the model over pictures, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts, labels, keys, thumbs, positions."""
+def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
+    """Run the model over pictures, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
+    labels, keys, thumbs, positions."""
     positions, device = patches.evenly(len(dataset), count), next(model.parameters()).device
     seen = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
     for first in range(0, len(positions), batch_size):
@@ -86,15 +95,17 @@ def look(model, dataset, count, batch_size):
         seen['texts'] += batch.texts
         seen['labels'] += batch.labels.tolist() if batch.labels is not None else [-1] * len(batch)
         seen['keys'] += batch.keys or [str(i) for i in positions[first:first + batch_size]]
-        small = F.interpolate(batch.images, THUMB, mode='area') if min(batch.images.shape[-2:]) > THUMB else batch.images
+        small = F.interpolate(batch.images, THUMB,
+                              mode='area') if min(batch.images.shape[-2:]) > THUMB else batch.images
         seen['thumbs'] += list(to_uint8(small))
     seen['features'] = {name: torch.cat(parts) for name, parts in seen['features'].items()}
     seen['pooled'] = torch.cat(seen['pooled']) if seen['pooled'] else None
     return seen
 
 
-def neighbours(seen, shown, out, name):
-    """Draw the nearest pictures by each vocabulary, and count how often neighbours are of one kind; returns vocabulary -> numbers."""
+def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
+    """Draw the nearest pictures by each vocabulary, and count how often neighbours are of one kind; returns vocabulary
+    -> numbers."""
     spaces = {**seen['features'], **({'pooled embedding': seen['pooled']} if seen['pooled'] is not None else {})}
     kind, same = likeness(seen)
     rows, found = [[[_tile(seen, i)]] for i in shown], {}
@@ -109,15 +120,17 @@ def neighbours(seen, shown, out, name):
             drawn = np.random.default_rng(0).integers(0, len(hits), (4000, 2)).tolist()
             chance = np.mean([same(i, j) for i, j in drawn if i != j])
             found[space] = dict(kind=kind, share=float(np.mean(hits)), chance=float(chance))
-    columns = [('picture', 1), *((f'nearest by the {space} tokens' if space in seen['features'] else f'nearest by the {space}', NEAREST)
+    columns = [('picture', 1), *((f'nearest by the {space} tokens' if space in seen['features']
+                                  else f'nearest by the {space}', NEAREST)
                                  for space in spaces)]
     draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} pictures',
               'Cosine of the mean of the quantized tokens of a vocabulary; of the embedding behind the head.')
     return found
 
 
-def likeness(seen):
-    """Return (what neighbours may have in common, callable (i, j) -> whether they have), or ('', None) where nothing is known of them."""
+def likeness(seen: dict) -> tuple[str, Callable[[int, int], bool] | None]:
+    """Return (what neighbours may have in common, callable (i, j) -> whether they have), or ('', None) where nothing is
+    known of them."""
     if max(seen['labels']) >= 0 and len(set(seen['labels'])) < len(seen['labels']):
         return 'the class', lambda i, j: seen['labels'][i] == seen['labels'][j] >= 0
     words, owned = patches.number_words(seen['texts'])
@@ -129,7 +142,7 @@ def _tile(seen, i):
     return Tile(seen['thumbs'][i], seen['texts'][i] or str(seen['keys'][i]).rpartition('/')[2])
 
 
-def nearest_words(model, dataset, seen):
+def nearest_words(model: Any, dataset: Any, seen: dict) -> tuple:
     """Return (words, their vectors [W, E]), or (why there are none, None)."""
     if model.head is None or model.text is None or model.text.tokenizer is None:
         return 'no words: the tokenizer has no head, no text tower, or no text tokenizer', None
@@ -146,7 +159,8 @@ def nearest_words(model, dataset, seen):
     return names, class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
 
 
-def regions(model, batch, words, vectors, grid, out, name):
+def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,
+            name: str) -> dict:
     """Draw the words nearest to each region's tokens; returns key -> rows of words."""
     height, width = batch.images.shape[-2:]
     rows, columns = (np.linspace(0, n, grid + 1).round().astype(int) for n in (height, width))
@@ -157,7 +171,8 @@ def regions(model, batch, words, vectors, grid, out, name):
     output = model(batch.images, None, False)
     pooled = model.pool_regions(output.last, [masks] * len(batch))
     whole = F.normalize(output.pooled.float(), dim=1).cpu() @ vectors.T
-    mean = torch.stack([F.normalize(p.float(), dim=1).cpu() for p in pooled]).mean((0, 1))  # what all regions have in common says nothing
+    # what all regions have in common says nothing
+    mean = torch.stack([F.normalize(p.float(), dim=1).cpu() for p in pooled]).mean((0, 1))
     found, tiles, pixels = {}, [], to_uint8(batch.images)
     for i in range(len(batch)):
         scores = (F.normalize(pooled[i].float(), dim=1).cpu() - mean) @ vectors.T
@@ -165,14 +180,18 @@ def regions(model, batch, words, vectors, grid, out, name):
         cells = [cells[r * grid:(r + 1) * grid] for r in range(grid)]
         best = [words[w] for w in whole[i].topk(min(3, len(words))).indices.tolist()]
         found[batch.keys[i]] = dict(regions=cells, whole=best)
-        tiles.append([[Tile(pixels[i], batch.texts[i] if batch.texts else '')], [Tile(pixels[i], ', '.join(best), cells)]])
-    draw_rows([('picture', 1), ('words nearest to its regions', 1)], tiles, os.path.join(out, 'regions.png'), f'{name}: words of single regions',
-              'Quantized tokens inside a region, pooled by the head, less the mean of all regions; below: the words nearest to the whole.', 240)
+        tiles.append([[Tile(pixels[i], batch.texts[i] if batch.texts else '')], [Tile(pixels[i], ', '.join(best),
+                                                                                      cells)]])
+    draw_rows([('picture', 1), ('words nearest to its regions', 1)], tiles, os.path.join(out, 'regions.png'),
+              f'{name}: words of single regions',
+              'Quantized tokens inside a region, pooled by the head, less the mean of all regions; below: the words '
+              'nearest to the whole.', 240)
     return found
 
 
-def shuffled(model, batch, seed, out, name):
-    """Draw reconstructions with the codes of one vocabulary shuffled over their places; returns stream -> mean PSNR [dB]."""
+def shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
+    """Draw reconstructions with the codes of one vocabulary shuffled over their places; returns stream -> mean PSNR
+    [dB]."""
     codes = model.encode(batch.images)
     reads = [s for s in codes if s in model.check_streams(model.reads)]
     versions = {'as they are': codes}
@@ -193,15 +212,16 @@ def shuffled(model, batch, seed, out, name):
     return found
 
 
-def format_table(result):
+def format_table(result: dict) -> str:
     """Return the numbers as text."""
-    lines = [f'{space}: {f["share"]:.1%} of the {NEAREST} nearest have {f["kind"]} in common (any two pictures: {f["chance"]:.1%})'
+    lines = [f'{space}: {f["share"]:.1%} of the {NEAREST} nearest have {f["kind"]} in common (any two pictures: '
+             f'{f["chance"]:.1%})'
              for space, f in result['neighbours'].items()]
     lines += [f'reconstruction, {title}: {value:.2f} dB' for title, value in result.get('shuffled', {}).items()]
     return '\n'.join([*lines, *(f'Note: {remark}.' for remark in result['remarks'])])
 
 
-def write_page(result, out, name):
+def write_page(result: dict, out: str, name: str) -> None:
     """Write index.html, which needs no network and no other file."""
     parts = []
     for file, title in (('neighbours.png', 'What the tokens retrieve'), ('regions.png', 'Words of single regions'),
@@ -212,7 +232,9 @@ def write_page(result, out, name):
                 data = base64.b64encode(f.read()).decode()
             parts.append(f'<h2>{title}</h2>\n<div><img alt="{title}" src="data:image/png;base64,{data}"></div>')
     numbers = ''.join(f'<li>{html.escape(line)}</li>' for line in format_table(result).splitlines())
-    write_atomic(os.path.join(out, 'index.html'), f'''<!doctype html>
+    write_atomic(
+        os.path.join(out, 'index.html'),
+        f'''<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(name)}: semantics</title>
 <style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1500px; padding: 0 1em }} div {{ overflow-x: auto }}
 h1 {{ font-size: 1.5em }} h2 {{ font-size: 1.15em; margin-top: 2em }}</style>
@@ -220,4 +242,5 @@ h1 {{ font-size: 1.5em }} h2 {{ font-size: 1.15em; margin-top: 2em }}</style>
 <ul>{numbers}</ul>
 {chr(10).join(parts)}
 </html>
-''')
+''',
+    )

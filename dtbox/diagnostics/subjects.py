@@ -1,5 +1,8 @@
 """What is diagnosed: the encoder or the codes of a run folder, or what a config starts from."""
+from __future__ import annotations
+
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -32,7 +35,8 @@ class Subject:
     remarks: list = field(default_factory=list)
 
 
-def open_encoder(source, encoder=None, options=None, plugins=()):
+def open_encoder(source: str, encoder: str | None = None, options: dict | None = None,
+                 plugins: Sequence[str] = ()) -> Subject:
     """Open the encoder and text tower of a run folder, or those that a config starts from.
 
     Args:
@@ -55,11 +59,13 @@ def open_encoder(source, encoder=None, options=None, plugins=()):
     names = [*tokenizer.encoders, *(['teacher'] if cfg.model.get('teacher') else [])]
     name = encoder or names[0]
     if name not in names:
-        raise InputError(f'there is no encoder `{name}`.{closest(name, names)} There are: {", ".join(names)}.', '--encoder')
+        raise InputError(f'there is no encoder `{name}`.{closest(name, names)} There are: '
+                         f'{", ".join(names)}.', '--encoder')
     if name == 'teacher' and name not in tokenizer.encoders:
         if path is not None:
             torch.manual_seed(int(cfg.get('seed', 0)))  # a teacher may name no weights
-        part = ENCODERS.build(cfg.model.teacher['encoder'], where='model.teacher.encoder', image_size=tokenizer.image_size)
+        part = ENCODERS.build(cfg.model.teacher['encoder'], where='model.teacher.encoder',
+                              image_size=tokenizer.image_size)
         part.init_weights()
     else:
         part = tokenizer.encoders[name]
@@ -87,7 +93,7 @@ def _check_text(subject, path):
         subject.remarks.append(f'no semantics: {why}')
 
 
-def open_codes(run, split, options=None, plugins=()):
+def open_codes(run: str, split: str, options: dict | None = None, plugins: Sequence[str] = ()) -> tuple[Any, Any, int]:
     """Open the codes of a run folder.
 
     Args:
@@ -100,8 +106,8 @@ def open_codes(run, split, options=None, plugins=()):
         (VisualTokenizer in evaluation mode, dataset, batch size of its evaluation).
     """
     if not is_run(run):
-        raise InputError(f'{run} is no run folder with a checkpoint.pth; the codes of an untrained model stand for nothing. Give the folder of a '
-                         'run.')
+        raise InputError(f'{run} is no run folder with a checkpoint.pth; the codes of an untrained model stand for '
+                         'nothing. Give the folder of a run.')
     cfg, path = open_config(run, None, options, plugins)
     check_required(cfg, ('val_dataloader',))
     set_threads(cfg)
@@ -111,7 +117,8 @@ def open_codes(run, split, options=None, plugins=()):
     data = copy.deepcopy(dict(cfg.val_dataloader['dataset']))
     if split == 'train':
         if 'split' not in known_keys(data, 'val_dataloader.dataset'):
-            raise InputError(f'`{data.get("type")}` has no `split`, so its training pictures cannot be had in evaluation form.', '--split')
+            raise InputError(f'`{data.get("type")}` has no `split`, so its training pictures cannot be had in '
+                             'evaluation form.', '--split')
         data['split'] = 'train'
     dataset = DATASETS.build(data, where='val_dataloader.dataset')
     return model, dataset, int(cfg.val_dataloader['batch_size'])

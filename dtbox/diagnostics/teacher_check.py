@@ -1,6 +1,11 @@
-"""What the frozen encoder itself scores, before anything is trained towards it: a wrong preprocessing, activation or file shows at once."""
+"""What the frozen encoder itself scores, before anything is trained towards it: a wrong preprocessing, activation or
+file shows at once."""
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -15,17 +20,21 @@ from dtbox.training.build import check_required, val_dataloader
 from dtbox.training.preprocess import prepare
 
 PUBLISHED = {
-    'vit_base_patch16_siglip_224': (76.2, 78.2), 'vit_base_patch16_siglip_256': (76.7, 79.1), 'vit_base_patch16_siglip_384': (78.6, 80.6),
-    'vit_base_patch16_siglip_512': (79.2, 81.2), 'vit_large_patch16_siglip_256': (80.5, 82.5), 'vit_large_patch16_siglip_384': (82.1, 83.1),
-    'vit_so400m_patch14_siglip_224': (82.2, 83.2), 'vit_so400m_patch14_siglip_384': (83.2, 84.1), 'vit_so400m_patch16_siglip_256': (None, 83.4),
-    'vit_so400m_patch16_siglip_384': (None, 84.1)}
-"""timm name -> zero-shot top-1 on ImageNet validation [%] of (SigLIP, SigLIP 2), as SigLIP 2 reports it (arXiv 2502.14786, table 1). Written down
-without the paper at hand: check a value there before leaning on it. The paper squashes pictures and has templates of its own."""
+    'vit_base_patch16_siglip_224': (76.2, 78.2), 'vit_base_patch16_siglip_256': (76.7, 79.1),
+    'vit_base_patch16_siglip_384': (78.6, 80.6), 'vit_base_patch16_siglip_512': (79.2, 81.2),
+    'vit_large_patch16_siglip_256': (80.5, 82.5), 'vit_large_patch16_siglip_384': (82.1, 83.1),
+    'vit_so400m_patch14_siglip_224': (82.2, 83.2), 'vit_so400m_patch14_siglip_384': (83.2, 84.1),
+    'vit_so400m_patch16_siglip_256': (None, 83.4), 'vit_so400m_patch16_siglip_384': (None, 84.1)}
+"""timm name -> zero-shot top-1 on ImageNet validation [%] of (SigLIP, SigLIP 2), as SigLIP 2 reports it (arXiv
+2502.14786, table 1). Written down without the paper at hand: check a value there before leaning on it. The paper
+squashes pictures and has templates of its own."""
 IMAGENET = 'ImageNet'
 NO_TOKENS = REASONS['pooled']
 
 
-def check_teacher(config, data=None, encoder='teacher', options=None, plugins=(), templates='imagenet80', limit=None, say=print):
+def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher', options: dict | None = None,
+                  plugins: Sequence[str] = (), templates: str = 'imagenet80', limit: int | None = None,
+                  say: Callable[[str], None] = print) -> dict:
     """Measure the frozen encoder of a config or run with its text tower.
 
     Args:
@@ -51,15 +60,21 @@ def check_teacher(config, data=None, encoder='teacher', options=None, plugins=()
         own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
     subject = open_encoder(config, encoder, options, plugins)
     if subject.text is None:
-        raise InputError(f'the encoder cannot be compared with texts: {"; ".join(subject.remarks)}. A config with a text tower and its weights is '
-                         'needed (model.tokenizer.text).')
+        raise InputError(f'the encoder cannot be compared with texts: {"; ".join(subject.remarks)}. A config with a '
+                         'text tower and its weights is needed (model.tokenizer.text).')
     if not subject.encoder.pooled_dim:
-        raise InputError(f'the encoder `{subject.name}` has no pool of its own, so there is no picture embedding to compare with texts.', '--encoder')
+        raise InputError(f'the encoder `{subject.name}` has no pool of its own, so there is no picture embedding to '
+                         'compare with texts.', '--encoder')
     loader, kind = _loader(subject, data, own)
     evaluator = SetEvaluator([dict(type='ZeroShot', templates=templates), dict(type='Retrieval')])
     device = next(subject.encoder.parameters()).device
-    evaluator.setup(replace(EvalContext(), classes=list(loader.dataset.metainfo.get('classes') or ()) or None,
-                            embed_text=lambda texts: torch.nn.functional.normalize(subject.text(subject.text.ids(texts)), dim=-1)))
+    evaluator.setup(
+        replace(
+            EvalContext(),
+            classes=list(loader.dataset.metainfo.get('classes') or ()) or None,
+            embed_text=lambda texts: torch.nn.functional.normalize(subject.text(subject.text.ids(texts)), dim=-1),
+        )
+    )
     seen = 0
     with torch.no_grad():
         for batch in loader:
@@ -75,15 +90,19 @@ def check_teacher(config, data=None, encoder='teacher', options=None, plugins=()
                 if seen % 6400 < len(batch):
                     say(f'{seen:,} pictures')
     results = evaluator.results()
-    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part) for label, why in results.skipped.items()}
+    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part)
+            for label, why in results.skipped.items()}
     results = replace(results, skipped={label: why for label, why in left.items() if why})
     name = getattr(subject.encoder, 'name', '')
     settings = dict(
-        encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)), image_size=list(subject.encoder.image_size),
-        activation=activations(subject.encoder), resize=resize_of(loader.dataset), data=kind, pictures=seen, seconds=round(time.time() - begun, 1))
+        encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)),
+        image_size=list(subject.encoder.image_size), activation=activations(subject.encoder),
+        resize=resize_of(loader.dataset), data=kind, pictures=seen, seconds=round(time.time() - begun, 1))
     published = PUBLISHED.get(name.split('.')[0], ()) if kind == IMAGENET else ()
-    return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v], settings=settings,
-                remarks=[*subject.remarks, *remarks(settings, limit, results, len(loader.dataset.metainfo.get('classes') or ()))])
+    return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v],
+                settings=settings, remarks=[*subject.remarks,
+                                            *remarks(settings, limit, results,
+                                                     len(loader.dataset.metainfo.get('classes') or ()))])
 
 
 def _loader(subject, data, own):
@@ -99,7 +118,7 @@ def _loader(subject, data, own):
     return val_dataloader(cfg.val_dataloader), str(cfg.val_dataloader['dataset'].get('type'))
 
 
-def activations(encoder):
+def activations(encoder: Any) -> list[str]:
     """Return the names of the activations in an encoder, the form of GELU among them."""
     found = set()
     for module in encoder.modules():
@@ -113,20 +132,21 @@ def activations(encoder):
     return ', '.join(sorted(found)) or 'none found'
 
 
-def resize_of(dataset):
+def resize_of(dataset: Any) -> str:
     """Return how a data set's transforms bring pictures to size."""
     steps = [step for step in getattr(dataset, 'pipeline', ()) if type(step).__name__ == 'ResizeCrop']
     return steps[0].mode if steps else 'transforms of its own'
 
 
-def remarks(settings, limit, results, classes):
+def remarks(settings: dict, limit: int | None, results: Any, classes: Any) -> list[str]:
     """Return what may be wrong, as sentences."""
     found = []
     if 'siglip' in settings['model'] and 'gelu (exact)' in settings['activation']:
-        found.append('SigLIP was trained with the tanh form of GELU; this encoder has the exact one (model_args=dict(act_layer="gelu_tanh") mends '
-                     'it; features differ by about 0.2 %)')
+        found.append('SigLIP was trained with the tanh form of GELU; this encoder has the exact one '
+                     '(model_args=dict(act_layer="gelu_tanh") mends it; features differ by about 0.2 %)')
     if 'siglip' in settings['model'] and settings['resize'] == 'short_side':
-        found.append('SigLIP squashes pictures to a square; here their centres are cut out, as DualToken does (resize=squash for the other)')
+        found.append('SigLIP squashes pictures to a square; here their centres are cut out, as DualToken does '
+                     '(resize=squash for the other)')
     if limit is not None and settings['pictures'] >= limit:
         found.append(f'on the first {settings["pictures"]:,} pictures only')
     for values in results.sets.values():
@@ -136,18 +156,23 @@ def remarks(settings, limit, results, classes):
     return found
 
 
-def report(found):
+def report(found: dict) -> str:
     """Return what `check_teacher` found as text."""
     s = found['settings']
-    lines = [f'encoder     {s["encoder"]}: {s["model"] or "?"}, weights {s["weights"]}', f'pictures    {s["pictures"]:,} of {s["data"]} at '
-             f'{s["image_size"][0]} x {s["image_size"][1]}, resized by {s["resize"]}', f'activation  {s["activation"]}', '']
+    lines = [f'encoder     {s["encoder"]}: {s["model"] or "?"}, weights {s["weights"]}', 'pictures    '
+                                                                                         f'{s["pictures"]:,} of '
+                                                                                         f'{s["data"]} at '
+             f'{s["image_size"][0]} x {s["image_size"][1]}, resized by {s["resize"]}', 'activation  '
+                                                                                       f'{s["activation"]}', '']
     for part in found['scores'].held_out:
         for metric, value in found['scores'].sets[part].items():
             name = metric.removesuffix('/teacher')
-            beside = ''.join(f'   published {n}: {v:.1f} %' for n, v in found['published']) if name == 'zeroshot_top1' else ''
+            beside = ''.join(f'   published {n}: {v:.1f} %'
+                             for n, v in found['published']) if name == 'zeroshot_top1' else ''
             lines.append(f'{part:<12}{name:<16}{100 * value:6.2f} %{beside}')
     lines += [f'Note: {remark}.' for remark in found['remarks']]
     lines += [f'Not measured: {label}: {why}.' for label, why in found['scores'].skipped.items()]
     if found['scores'].missing:
-        lines.append(f'INCOMPLETE: {len(found["scores"].missing)} images could not be read, such as {found["scores"].missing[0]}')
+        lines.append(f'INCOMPLETE: {len(found["scores"].missing)} images could not be read, such as '
+                     f'{found["scores"].missing[0]}')
     return '\n'.join(lines)
