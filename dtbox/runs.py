@@ -147,7 +147,7 @@ class RunFolder:
     def list_protocols(self) -> list[str]:
         """Return the paths of all results by protocols, the latest last."""
         numbers = {name: int(match[1] or 0) for name in os.listdir(self.path) if (match := _PROTOCOLS.fullmatch(name))}
-        return [self.file(name) for name in sorted(numbers, key=numbers.get)]
+        return [self.file(name) for name in sorted(numbers, key=lambda name: numbers[name])]
 
     def list_consoles(self) -> list[str]:
         """Return the paths of what the run printed or logged, the most telling first: the console of a trial, then logs, the latest first."""

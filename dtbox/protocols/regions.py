@@ -68,10 +68,10 @@ def region_table(values: dict[str, float], infos: Infos) -> str:
             columns[info, side] = info.direction != 'none', EVERY_GROUP.index(info.group), info.order, side != 'tokens'
             spec = info.format.replace('%', 'f')
             cells[described.fields['group'], info, side] = format(described.factor * value, spec)
-    columns = sorted(columns, key=columns.get)
-    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '') for info, side in columns]
-    lines = ['| inside | ' + ' | '.join(titles) + ' |', '|---|' + '---:|' * len(columns)]
+    ordered = sorted(columns, key=lambda column: columns[column])
+    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '') for info, side in ordered]
+    lines = ['| inside | ' + ' | '.join(titles) + ' |', '|---|' + '---:|' * len(ordered)]
     for group in GROUPS:
-        if any((group, *column) in cells for column in columns):
-            lines.append(f'| {group} | ' + ' | '.join(cells.get((group, *column), '–') for column in columns) + ' |')
+        if any((group, *column) in cells for column in ordered):
+            lines.append(f'| {group} | ' + ' | '.join(cells.get((group, *column), '–') for column in ordered) + ' |')
     return '\n'.join(lines)

@@ -15,6 +15,7 @@ from dtbox.ablation.trial import NO_ROOM, read_record, write_record
 from dtbox.errors import InputError
 from dtbox.locks import Locked, held, wait_until_free
 from tests.ablation import conftest
+from tests.child_processes import start_child
 
 FIRST = '1__wide__seed0'
 
@@ -138,7 +139,7 @@ def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkey
     hold = ('import sys, time\nfrom dtbox.locks import Locked\n'
             f'with Locked({path!r}, "x"):\n    print(1, flush=True)\n    time.sleep(float(sys.argv[1]))')
     engine = instant()
-    with subprocess.Popen([sys.executable, '-c', hold, '60'], stdout=subprocess.PIPE) as other:
+    with start_child([sys.executable, '-c', hold, '60'], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         monkeypatch.setattr('dtbox.ablation.folder.wait_until_free', lambda path, seconds: wait_until_free(path, 0.2))
         with pytest.raises(InputError, match=f'the trial {FIRST} is still running in another process .pid {other.pid}.'):
@@ -147,7 +148,7 @@ def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkey
         other.kill()
     monkeypatch.undo()
     engine = instant()
-    with subprocess.Popen([sys.executable, '-c', hold, '0.5'], stdout=subprocess.PIPE) as other:
+    with start_child([sys.executable, '-c', hold, '0.5'], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         run_grid(grid, out, resume=True)
     assert engine.started == [FIRST] and set(statuses(out).values()) == {'done'}

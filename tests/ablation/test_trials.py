@@ -15,6 +15,7 @@ from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.trial import read_record
 from dtbox.locks import wait_until_free
+from tests.child_processes import start_child
 from tools.ablate import main
 
 FACTS = ('seconds', 'peak_mb')  # times are never the same
@@ -83,7 +84,7 @@ def test_killed_at_a_random_moment_and_resumed(grid_file, uninterrupted):
     draw = random.Random(seed)
     trials = [GridFolder(folder).trial(t) for t in read_grid(str(grid_file)).trials]
     watched, iteration, more = draw.choice(trials), draw.randint(0, ITERATIONS), draw.uniform(0, 0.3)
-    process = subprocess.Popen([sys.executable, 'tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
+    process = start_child([sys.executable, 'tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     while process.poll() is None and not (read_record(watched) and lines(watched) >= iteration):
         time.sleep(0.01)

@@ -21,6 +21,7 @@ from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.runner import Runner
 from dtbox.training.teacher.cache import TeacherCache
+from tests.child_processes import start_child
 
 QUIET = {'val_dataloader': None, 'hooks': dict(_delete_=True, log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=2))}
 FREEZE = ['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[01].*']
@@ -297,7 +298,7 @@ def launch(config, folder, *options):
                    MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
         command = [sys.executable, 'tools/train.py', str(config), '--launcher', 'slurm', '--work-dir', str(folder), '--cfg-options',
                    'train_cfg.max_iters=100000', 'val_dataloader=None', 'train_dataloader.batch_size=2', *options]
-        children.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        children.append(start_child(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
     deadline = time.time() + 90
     while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and all(c.poll() is None for c in children):
         time.sleep(0.05)

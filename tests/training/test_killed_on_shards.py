@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import start_child
 from tests.shard_data import write_set
 
 COUNTS, SAMPLES, EPOCHS = (7, 8, 5), 20, 4
@@ -66,8 +66,7 @@ def start(config, folder, ranks, workers, *more):
                *(['--launcher', 'pytorch'] if launch else []), *more, '--cfg-options', f'shards={shards}', f'heldout={shards}',
                f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
     with open(folder.parent / 'output.txt', 'a') as out:
-        return subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS='1'),
-                                stdout=out, stderr=out)
+        return start_child(command, env=dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS='1'), stdout=out, stderr=out)
 
 
 @pytest.mark.parametrize('ranks, before, after', [(1, 2, 4), (2, 4, 1)])

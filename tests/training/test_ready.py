@@ -12,6 +12,7 @@ from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.training.ready import build_hooks
 from dtbox.training.runner import Runner
+from tests.child_processes import start_child
 
 
 def files(folder):
@@ -80,7 +81,7 @@ def test_torchrun(tiny_config, tmp_path):
 def test_on_a_terminal(tiny_config, tmp_path):
     """A bar while it trains, then the table and the place of the run on the screen."""
     main, other = pty.openpty()
-    child = subprocess.Popen([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')], stdout=other, stderr=other,
+    child = start_child([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')], stdout=other, stderr=other,
                              env=dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'))
     os.close(other)
     shown = b''
