@@ -1,6 +1,7 @@
 """DualToken on photographs: CIFAR-10, one ViT, two vocabularies, as in `dualtoken_rq.py` but without a discriminator.
 
-Paper: DualToken, arXiv 2503.14324 (stage 1, scaled to 32 x 32 pixels and one CPU core). Start and teacher: `siglip_tiny_cifar10.py`.
+Paper: DualToken, arXiv 2503.14324 (stage 1, scaled to 32 x 32 pixels and one CPU core). Start and teacher:
+`siglip_tiny_cifar10.py`.
 Command: python tools/train.py configs/dualtoken_cifar10.py --cfg-options data_root=PATH
 One CPU core, 4 minutes, 1.4 GB: PSNR 26.01 dB, SSIM 0.869, token cosine 0.979, zero-shot top-1 54.6 % (teacher 56.1 %).
 """

@@ -2,7 +2,8 @@
 
 Paper: DualToken, arXiv 2503.14324 (the ablation of where the pixel codes come from).
 Command: python tools/train.py configs/dualtoken_single_layer.py
-Two busy CPU cores, 9 minutes, 1.6 GB: PSNR 22.54 dB, SSIM 0.749, token cosine 0.984, 99.1 % of the teacher's R@1 on `variants` kept.
+Two busy CPU cores, 9 minutes, 1.6 GB: PSNR 22.54 dB, SSIM 0.749, token cosine 0.984, 99.1 % of the teacher's R@1 on
+`variants` kept.
 """
 _base_ = ['./dualtoken_rq.py']
 

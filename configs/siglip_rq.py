@@ -1,6 +1,7 @@
-"""Semantics alone: the text-aligned encoder, a residual quantizer on its last layer but one, distilled from its frozen self; no decoder.
+"""Semantics alone: the text-aligned encoder and a residual quantizer, distilled from its frozen self; no decoder.
 
-The semantic half of `dualtoken_rq.py`, with the same settings: what that half costs and gives without a pixel vocabulary beside it.
+The semantic half of `dualtoken_rq.py`, with the same settings: what that half costs and gives without a pixel
+vocabulary beside it.
 
 Paper: DualToken, arXiv 2503.14324 (losses), SigLIP, arXiv 2303.15343 (encoder).
 Command: python tools/train.py configs/siglip_rq.py

@@ -2,7 +2,8 @@
 
 Paper: SigLIP, arXiv 2303.15343.
 Command: python tools/train.py configs/siglip_tiny_twemoji.py
-Two CPU cores, 34 minutes: R@1 of `variants` 77.7 % (text to image) and 72.9 % (image to text), of `concepts` 6.7 % and 9.6 %.
+Two CPU cores, 34 minutes: R@1 of `variants` 77.7 % (text to image) and 72.9 % (image to text), of `concepts` 6.7 % and
+9.6 %.
 """
 _base_ = ['./_base_/datasets/pictures64.py']
 
@@ -21,7 +22,8 @@ model = dict(
             type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4,
             # a batch of 128 wants sharper logits than SigLIP's 10 x cos - 10, which is made for 32,768
             logit_scale=3.0, logit_bias=-10.0,
-            tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))),
+            tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
+                           context_length=16))),
     losses=dict(contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0)))
 
 # mostly white backgrounds, as in evaluation: colourful ones are what the towers would otherwise learn first

@@ -1,8 +1,10 @@
-"""VQGAN: a CNN encoder, one code of 1,024 per token, a CNN decoder; reconstruction alone, at the end with a discriminator.
+"""VQGAN: a CNN encoder, one code of 1,024 a token, a CNN decoder; reconstruction alone, at the end with a GAN.
 
 Paper: VQGAN, arXiv 2012.09841.
-Faithful: encoder (but for the stride of its first convolution), codebook behind plain 1 x 1 convolutions, adaptive GAN weight.
-Deviations: 64 x 64 pixels; a light decoder; features of the small frozen encoder instead of LPIPS; a codebook that follows by moving averages.
+Faithful: encoder (but for the stride of its first convolution), codebook behind plain 1 x 1 convolutions, adaptive GAN
+weight.
+Deviations: 64 x 64 pixels; a light decoder; features of the small frozen encoder instead of LPIPS; a codebook that
+follows by moving averages.
 Command: python tools/train.py configs/vqgan.py
 Two busy CPU cores, 3 minutes, 1.4 GB: PSNR 20.52 dB, SSIM 0.644.
 """
@@ -15,10 +17,12 @@ model = dict(
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(cnn=dict(
-            type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128, attention_resolutions=(8,), stem=2)),
+            type='CNNEncoder', channels=32, multipliers=(1, 2, 4), blocks=1, latent_channels=128,
+            attention_resolutions=(8,), stem=2)),
         vocabularies=dict(pixel=dict(taps=4, quantizer='${quantizer}', projection='${convolution}')),
         decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=128, blocks=2)),
-    teacher=dict(encoder='${encoder}', layer=7),  # frozen: the perceptual loss and the Frechet distance compare its features
+    # frozen: the perceptual loss and the Frechet distance compare its features
+    teacher=dict(encoder='${encoder}', layer=7),
     losses=dict(
         quantizers=dict(type='QuantizerLoss', weight=1.0),
         pixels=dict(type='L2Loss', weight=5.0),

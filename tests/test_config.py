@@ -57,9 +57,11 @@ def test_chain_of_bases(write):
     ('image_sise = 3', r'^image_sise: child\.py sets a key that its base does not have\. Did you mean `image_size`\?'),
     ('model = dict(tokenizr=3)', r'^model\.tokenizr: .* Did you mean `tokenizer`\? Known there: amp, gan, '),
     ('quantizer = dict(sise=3)', r'^quantizer\.sise: .* Did you mean `size`'),
-    ('model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(tap=3))))', r'^model\.tokenizer\.vocabularies\.pixel\.tap: .* Did you mean `taps`'),
+    ('model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(tap=3))))',
+     r'^model\.tokenizer\.vocabularies\.pixel\.tap: .* Did you mean `taps`'),
     ('model = dict(tokenizer=dict(encoder=3))', r'^model\.tokenizer\.encoder: .* Did you mean `encoders`'),
-    ('optim_wrapper = dict(generator=dict(clip_gard=3))', r'^optim_wrapper\.generator\.clip_gard: .* Did you mean `clip_grad`'),
+    ('optim_wrapper = dict(generator=dict(clip_gard=3))', r'^optim_wrapper\.generator\.clip_gard: .* Did you mean '
+                                                          r'`clip_grad`'),
 ])
 def test_unknown_key_in_a_child(child, text, says):
     with pytest.raises(InputError, match=says):
@@ -90,7 +92,8 @@ def test_another_type_is_left_to_its_constructor(child):
 
 
 def test_new_variables_may_be_referred_to(child):
-    cfg = resolve(child("levels = [4]\nmodel = dict(tokenizer=dict(vocabularies=dict(pixel=dict(quantizer=dict(type='FSQ', "
+    cfg = resolve(child("levels = [4]\nmodel = "
+                        "dict(tokenizer=dict(vocabularies=dict(pixel=dict(quantizer=dict(type='FSQ', "
                         "levels='${levels}')))))"))
     assert cfg.model.tokenizer.vocabularies.pixel.quantizer.levels == [4]
 
@@ -117,7 +120,8 @@ def test_override_below_a_reference_stays_where_it_is(write):
 
 
 def test_override_below_a_reference_to_a_reference(write):
-    cfg = load_config(write('x.py', "a = dict(x=1)\nb = '${a}'\nmodel = dict(tokenizer='${b}')"), {'model.tokenizer.x': 3})
+    cfg = load_config(write('x.py',
+                            "a = dict(x=1)\nb = '${a}'\nmodel = dict(tokenizer='${b}')"), {'model.tokenizer.x': 3})
     assert resolve(cfg).model.tokenizer.x == 3 and cfg.a.x == 1
 
 
@@ -125,7 +129,8 @@ def test_override_below_a_reference_to_a_reference(write):
     ('model.tokenizer.vocabularies.pixel.taps.6', 0.5, lambda c: c.model.tokenizer.vocabularies.pixel.taps[6]),
     ('hooks.log.interval', 5, lambda c: c.hooks.log.interval),
     ('model.tokenizer.vocabularies.pixel.reinject', 6, lambda c: c.model.tokenizer.vocabularies.pixel.reinject),
-    ('model.tokenizer.vocabularies.pixel.projection.type', 'MLPProjection', lambda c: c.model.tokenizer.vocabularies.pixel.projection.type),
+    ('model.tokenizer.vocabularies.pixel.projection.type', 'MLPProjection',
+     lambda c: c.model.tokenizer.vocabularies.pixel.projection.type),
     ('model.tokenizer.encoders.trunk.model_args.depth', 2, lambda c: c.model.tokenizer.encoders.trunk.model_args.depth),
     ('model.tokenizer.decoder.type', 'ViTDecoder', lambda c: c.model.tokenizer.decoder.type),
     ('optim_wrapper.generator.clip_grad.max_norm', 1.0, lambda c: c.optim_wrapper.generator.clip_grad.max_norm),
@@ -137,8 +142,10 @@ def test_options_may_set_what_is_there_or_taken(write, key, value, look):
 
 
 @pytest.mark.parametrize('key, says', [
-    ('image_sise', r'^image_sise: there is no such key in the config\. Did you mean `image_size`\? At the top level there are: image_size, size, '),
-    ('quantizer.sise', r'^quantizer\.sise: .* Did you mean `size`\? In `quantizer` there are: type, size, dim, depth, '),
+    ('image_sise', r'^image_sise: there is no such key in the config\. Did you mean `image_size`\? At the top level '
+                   r'there are: image_size, size, '),
+    ('quantizer.sise', r'^quantizer\.sise: .* Did you mean `size`\? In `quantizer` there are: type, size, dim, depth, '
+                       r''),
     ('model.tokenizer.vocabularies.pixel.quantizer.sise', r'Did you mean `size`'),
     ('model.tokenizer.vocabularies.pixl.taps', r'Did you mean `pixel`'),
     ('hooks.lgo.interval', r'^hooks\.lgo\.interval: there is no such key in the config\. Did you mean `log`\?'),
@@ -166,14 +173,22 @@ def test_self_reference_below_an_override(write):
 
 
 def test_dump_and_reload(write, tmp_path):
-    text = BASE + "z = dict(b=1, a=2, c={3: 'x', 1: None})\nlimit = float('inf')\nempty = [dict(), [], (), 'a\"\\n\\'b', (1,), True, 1e-05]\n" \
+    text = (
+        BASE
+        + "z = dict(b=1, a=2, c={3: 'x', 1: None})\nlimit = float('inf')\nempty = [dict(), [], (), 'a\"\\n\\'b', "
+          "(1,), True, 1e-05]\n"
         "words = {'not-a-name': 1, 'class': 2, 'ok': 3}\n"
+    )
     cfg = load_config(write('x.py', text))
     dump_config(cfg, tmp_path / 'run' / 'config.py', header='Header.')
     again = load_config(tmp_path / 'run')
     assert again._cfg_dict.to_dict() == cfg._cfg_dict.to_dict()
     assert list(again.model.tokenizer.vocabularies.pixel.taps.items()) == [(6, 1.0), (4, 0.6)]
-    assert list(again.z) == ['b', 'a', 'c'] and list(again.z.c.items()) == [(3, 'x'), (1, None)] and list(again.keys()) == list(cfg.keys())
+    assert (
+        list(again.z) == ['b', 'a', 'c']
+        and list(again.z.c.items()) == [(3, 'x'), (1, None)]
+        and list(again.keys()) == list(cfg.keys())
+    )
     assert isinstance(again.optim_wrapper.generator.optimizer.betas, tuple) and again.empty[4] == (1,)
     written = (tmp_path / 'run' / 'config.py').read_text()
     assert written.startswith('"""Header."""\n') and max(map(len, written.splitlines())) <= 120
@@ -189,13 +204,17 @@ def test_what_cannot_be_written_is_refused(tmp_path):
 
 
 def test_other_data(write):
-    """--data: loaders and their variables come from the other config, picture size and batch from the recipe, overrides reach both."""
-    recipe = write('recipe.py', "_base_ = ['./base.py']\ntrain_dataloader = dict(batch_size=2, dataset=dict(type='Twemoji'))\ndata_root = 'old'\n"
-                                "val_dataloader = dict(batch_size=2, dataset=dict(type='Twemoji', limit=5))\n")
-    cfg = resolve(load_config(recipe, dict(data_root='photos', resize='squash', size=9), data='configs/_base_/datasets/coco_captions.py'))
+    """--data: loaders and their variables come from the other config, picture size and batch from the recipe, overrides
+    reach both."""
+    recipe = write('recipe.py', "_base_ = ['./base.py']\ntrain_dataloader = dict(batch_size=2, "
+                                "dataset=dict(type='Twemoji'))\ndata_root = 'old'\nval_dataloader = "
+                                "dict(batch_size=2, dataset=dict(type='Twemoji', limit=5))\n")
+    cfg = resolve(load_config(recipe, dict(data_root='photos', resize='squash', size=9),
+                              data='configs/_base_/datasets/coco_captions.py'))
     assert cfg.train_dataloader.dataset.type == cfg.val_dataloader.dataset.type == 'CocoCaptions' and 'limit' not in cfg.val_dataloader.dataset
     assert cfg.train_dataloader.dataset.data_root == 'photos' and cfg.train_dataloader.batch_size == 64 and cfg.train_dataloader['last'] == 'carry'
-    assert cfg.val_dataloader.dataset.pipeline[0] == dict(type='ResizeCrop', size=16, mode='squash') and cfg.quantizer['size'] == 9
+    assert cfg.val_dataloader.dataset.pipeline[0] == dict(type='ResizeCrop', size=16,
+                                                          mode='squash') and cfg.quantizer['size'] == 9
     with pytest.raises(InputError, match='no `train_dataloader`, so there is nothing to train on'):
         load_config(recipe, data='configs/_base_/datasets/coco_objects.py')
 
@@ -230,7 +249,8 @@ def test_broken_files(write, text):
 
 
 def test_a_run_folder_reads_its_own_text_tokenizer(write, tmp_path):
-    write('run/config.py', "model = dict(tokenizer=dict(text=dict(type='OpenCLIPText', tokenizer=dict(type='FileTokenizer', file='gone.json'))))")
+    write('run/config.py', "model = dict(tokenizer=dict(text=dict(type='OpenCLIPText', "
+                           "tokenizer=dict(type='FileTokenizer', file='gone.json'))))")
     assert load_config(tmp_path / 'run').model.tokenizer.text.tokenizer.file == 'gone.json'
     write('run/tokenizer.json', '{}')
     assert load_config(tmp_path / 'run').model.tokenizer.text.tokenizer.file == str(tmp_path / 'run' / 'tokenizer.json')
@@ -243,7 +263,8 @@ def test_known_keys_follow_the_code():
     assert set(UNTYPED['train_cfg']) == loop
     with pytest.raises(InputError, match=f'There are: {", ".join(UNTYPED["train_dataloader"])}.'):
         train_dataloader(dict(x=1), seed=0)
-    assert 'weight' in known_keys(dict(type='L2Loss'), 'model.losses.pixels') and 'weight' not in known_keys(dict(type='L2Loss'), 'x.y')
+    assert 'weight' in known_keys(dict(type='L2Loss'),
+                                  'model.losses.pixels') and 'weight' not in known_keys(dict(type='L2Loss'), 'x.y')
     assert known_keys({}, 'model.tokenizer.vocabularies.pixel.taps') == set()
     assert training is not None
 

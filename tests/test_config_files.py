@@ -33,7 +33,8 @@ def test_reports_are_made_again(tracked):
             assert sum(path.suffix == '.png' and grid in path.parents for path in tracked) <= 2
 
 
-@pytest.mark.parametrize('readme', sorted((ROOT / 'configs').rglob('*.md')), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize('readme', sorted((ROOT / 'configs').rglob('*.md')),
+                         ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links(readme):
     text = re.sub(r'```.*?```', '', readme.read_text(encoding='utf-8'), flags=re.DOTALL)
     for target in re.findall(r'\]\(([^)\s]+)\)', text):

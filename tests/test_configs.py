@@ -13,7 +13,8 @@ CONFIGS = sorted(Path('configs').glob('*.py'))
 
 @pytest.fixture
 def tiny(cifar_shards):
-    """A function that returns a config at its own tiny size, resolved; one that needs CIFAR-10 gets generated pictures."""
+    """A function that returns a config at its own tiny size, resolved; one that needs CIFAR-10 gets generated
+    pictures."""
     def make(path):
         cfg = load_config(path, tiny=True)
         if cfg.train_dataloader.dataset.type == 'CIFAR10':

@@ -1,4 +1,4 @@
-"""What recipes with one vocabulary for pixels and semantics share: DualToken's decoder and losses of pixels, so that they compare with it."""
+"""What recipes with one vocabulary for both aims share: DualToken's decoder and losses of pixels."""
 _base_ = ['./pixels.py', './text_aligned.py', './training.py']
 
 model = dict(

@@ -1,7 +1,7 @@
-"""Does one codebook for both aims hurt both? The variants of `decoupling.py` on photographs, 32 x 32 pixels of CIFAR-10.
+"""Does one codebook for both aims hurt both? The variants of `decoupling.py` on CIFAR-10, 32 x 32 pixels.
 
-Semantics is scored by zero-shot top-1 over the ten classes too, with texts and teacher of `siglip-tiny-cifar10`, which CIFAR-10 alone has
-trained. Give the data: --cfg-options data_root=PATH (see `../_base_/datasets/cifar10.py`).
+Semantics is scored by zero-shot top-1 over the ten classes too, with texts and teacher of `siglip-tiny-cifar10`, which
+CIFAR-10 alone has trained. Give the data: --cfg-options data_root=PATH (see `../_base_/datasets/cifar10.py`).
 """
 _base_ = ['./decoupling.py']
 

@@ -1,7 +1,8 @@
 """Quantizers side by side, both vocabularies with the same one, at 12 bits a token and at 40.
 
-Features are projected by an MLP, since not every code width here divides the encoder's; everything else is as in `dualtoken_rq.py`. Terms of
-the quantizers (commitment, codebook, entropy) keep the weights that they have among themselves, times the recipe's 5; none was tuned.
+Features are projected by an MLP, since not every code width here divides the encoder's; everything else is as in
+`dualtoken_rq.py`. Terms of the quantizers (commitment, codebook, entropy) keep the weights that they have among
+themselves, times the recipe's 5; none was tuned.
 """
 base = '_base_/twemoji.py'
 title = 'Quantizers at 12 and 40 bits a token'

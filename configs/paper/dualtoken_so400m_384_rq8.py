@@ -1,14 +1,21 @@
-"""DualToken at the size of its paper: SigLIP 2 So400m/14 at 384 pixels, 729 tokens with 8 pixel and 8 semantic codes of 16,384 each (stage 1).
+"""DualToken at the size of its paper: SigLIP 2 So400m/14, 384 pixels, 729 tokens of 8 + 8 codes of 16,384 (stage 1).
 
 Paper: DualToken, arXiv 2503.14324, and its published code of 2026-04 ("the release" below).
-Command, on 8 GPUs: torchrun --nproc_per_node 8 tools/train.py configs/paper/dualtoken_so400m_384_rq8.py --launcher pytorch --cfg-options \
-    siglip=PATH/siglip2-so400m-patch14-384 lpips=PATH/vgg16-397923af.pth 'shards=PATH/cc12m/{0000..2175}.tar' heldout=PATH/heldout.tar
-Published: rFID 0.25, PSNR 28.69 dB, SSIM 0.744, zero-shot on ImageNet 82.0 %. Built, described and stepped at a small size here; never trained: that
-takes GPUs. `python tools/describe.py configs/paper/dualtoken_so400m_384_rq8.py` counts parameters, FLOPs, memory and days.
 
-Deviations from the release: codebooks are updated once a step from every depth's own residual (`official=True` with a variant brings back its own
-rule, whose semantic statistics come from the wrong residuals); an epoch holds every sample once (the release draws shards anew); the adaptive weight
-is global, not per rank; codes and statistics stay in float32 under autocast; decoder blocks are recomputed in the backward pass, too.
+Command, on 8 GPUs:
+
+    torchrun --nproc_per_node 8 tools/train.py configs/paper/dualtoken_so400m_384_rq8.py --launcher pytorch \\
+        --cfg-options siglip=PATH/siglip2-so400m-patch14-384 lpips=PATH/vgg16-397923af.pth \\
+        'shards=PATH/cc12m/{0000..2175}.tar' heldout=PATH/heldout.tar
+
+Published: rFID 0.25, PSNR 28.69 dB, SSIM 0.744, zero-shot on ImageNet 82.0 %. Built, described and stepped at a small
+size here; never trained: that takes GPUs. `python tools/describe.py configs/paper/dualtoken_so400m_384_rq8.py` counts
+parameters, FLOPs, memory and days.
+
+Deviations from the release: codebooks are updated once a step from every depth's own residual (`official=True` with a
+variant brings back its own rule, whose semantic statistics come from the wrong residuals); an epoch holds every sample
+once (the release draws shards anew); the adaptive weight is global, not per rank; codes and statistics stay in float32
+under autocast; decoder blocks are recomputed in the backward pass, too.
 """
 _base_ = ['../_base_/datasets/cc12m.py']
 
@@ -20,7 +27,8 @@ num_workers = 8
 gan_start = 19532  # half an epoch (release)
 max_iters = 781260  # 20 epochs of 39,063 steps: 10 M samples each (release)
 
-encoder = dict(type='SigLIP', name='google/siglip2-so400m-patch14-384', weights='${siglip}', recompute=True)  # release: encoder blocks checkpointed
+# release: encoder blocks checkpointed
+encoder = dict(type='SigLIP', name='google/siglip2-so400m-patch14-384', weights='${siglip}', recompute=True)
 quantizer = dict(type='RQ', size=16384, dim=32, depth=8,  # release: vq_pix, vq_sem: n_embed, embed_dim, code_shape
                  codebook=dict(type='EMACodebook', decay=0.99, restart=1.0))  # release: decay, restart_unused_codes
 
@@ -30,10 +38,13 @@ model = dict(
         image_size='${image_size}',
         encoders=dict(trunk='${encoder}'),
         vocabularies=dict(
-            pixel=dict(taps={6: 1.0, 4: 0.6}, quantizer='${quantizer}'),  # release: layer_recon 6, layer_shortcut 4, weight_shortcut 0.6
+            # release: layer_recon 6, layer_shortcut 4, weight_shortcut 0.6
+            pixel=dict(taps={6: 1.0, 4: 0.6}, quantizer='${quantizer}'),
             semantic=dict(taps=26, quantizer='${quantizer}', reinject=26)),  # release: layer_sem 26 of 27
-        decoder=dict(type='CNNDecoder', reads=['pixel'], channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2, latent_channels=1024,
-                     attention_resolutions=(24,), latent_size=(24, 24), recompute=True),  # release: ddconfig, decoder_latent_shape
+        decoder=dict(type='CNNDecoder', reads=['pixel'], channels=128, multipliers=(1, 1, 4, 4, 8), blocks=2,
+                     latent_channels=1024,
+                     # release: ddconfig, decoder_latent_shape
+                     attention_resolutions=(24,), latent_size=(24, 24), recompute=True),
         head=dict(type='TrunkPool')),
     teacher=dict(encoder='${encoder}', layer=26),  # paper, section 3; release: hidden_states[-2]
     losses=dict(
@@ -45,11 +56,12 @@ model = dict(
     gan='${gan}')
 gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),
-    # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the first epoch;
+    # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the
+    # first epoch;
     # adaptive weight in 0.3..10
     adversarial=dict(
-        type='AdversarialLoss', kind='leaky_hinge', start='${gan_start}', weight=0.75, adaptive=(0.3, 10.0), against=('l2', 'lpips'),
-        discriminator_weight=1.0, later=(39063, 0.75)))
+        type='AdversarialLoss', kind='leaky_hinge', start='${gan_start}', weight=0.75, adaptive=(0.3, 10.0),
+        against=('l2', 'lpips'), discriminator_weight=1.0, later=(39063, 0.75)))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),
@@ -58,7 +70,8 @@ val_evaluator = dict(
     code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(
-    generator=dict(optimizer=dict(type='AdamW', lr=7.2e-5, betas=(0.5, 0.9), eps=1e-8, weight_decay=1e-4)),  # release: no decay on vectors
+    # release: no decay on vectors
+    generator=dict(optimizer=dict(type='AdamW', lr=7.2e-5, betas=(0.5, 0.9), eps=1e-8, weight_decay=1e-4)),
     discriminator=dict(optimizer=dict(type='Adam', lr=7.2e-5, betas=(0.5, 0.9))))  # release: the model's rate
 param_scheduler = dict(
     generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=10000),  # release

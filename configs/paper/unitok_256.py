@@ -1,10 +1,14 @@
-"""UniTok at 256 pixels: ViTamin-L, 256 tokens of 64 channels in 8 chunks, each with a codebook of 4,096 directions; the text tower learns along.
+"""UniTok at 256 pixels: ViTamin-L, 256 tokens of 8 codes of 4,096 directions; the text tower learns along.
 
 Paper: UniTok, arXiv 2502.20321, and its published code. Published: rFID 0.41 and zero-shot 70.8 % from scratch.
-Deviations: a ViT decoder of the same width and depth with DualToken's refinement in place of ViTamin's mirror image; PatchGAN with a hinge instead of
-the discriminator on DINOv2 features, without DiffAug and consistency; no entropy term (its weight is 0 by default).
-Data: pairs (the paper has DataComp-1B, 1.28 B samples). Command, on 8 GPUs: torchrun --nproc_per_node 8 tools/train.py configs/paper/unitok_256.py \
-    --launcher pytorch --cfg-options lpips=PATH/vgg16-397923af.pth 'shards=PATH/{00000..}.tar' heldout=PATH/heldout.tar
+Deviations: a ViT decoder of the same width and depth with DualToken's refinement in place of ViTamin's mirror image;
+PatchGAN with a hinge instead of the discriminator on DINOv2 features, without DiffAug and consistency; no entropy term
+(its weight is 0 by default). Data: pairs (the paper has DataComp-1B, 1.28 B samples).
+
+Command, on 8 GPUs:
+
+    torchrun --nproc_per_node 8 tools/train.py configs/paper/unitok_256.py --launcher pytorch \\
+        --cfg-options lpips=PATH/vgg16-397923af.pth 'shards=PATH/{00000..}.tar' heldout=PATH/heldout.tar
 """
 _base_ = ['../_base_/datasets/cc12m.py']
 
@@ -21,9 +25,11 @@ model = dict(
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk=dict(type='TimmViT', name='vitamin_large_256', recompute=True,
-                                 model_args=dict(pos_embed='none', drop_path_rate=0.1))),  # release: positions removed, drop path 0.1
+                                 # release: positions removed, drop path 0.1
+                                 model_args=dict(pos_embed='none', drop_path_rate=0.1))),
         vocabularies=dict(unified=dict(taps=31, quantizer='${quantizer}',
-                                       projection=dict(type='AttentionProjection', causal=False))),  # release: 16 heads, full attention
+                                       # release: 16 heads, full attention
+                                       projection=dict(type='AttentionProjection', causal=False))),
         decoder=dict(type='ViTDecoder', reads=['unified'], width=1024, depth=31, heads=16, refine_channels=128),
         head=dict(type='MeanPool', reads='unified', out_dim=768),  # release: mean, LayerNorm, linear 1024 -> 768
         text=dict(type='OpenCLIPText', embed_dim=768, logit_scale=2.6592600, logit_bias=0.0,  # release: ln(1 / 0.07)
@@ -49,9 +55,10 @@ val_evaluator = dict(
 
 optim_wrapper = dict(
     # release: lr 5e-4, weight decay 0.02, clip 10; ViTamin's own norm and the sigmoid loss's bias are not used
-    generator=dict(optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), eps=1e-6, weight_decay=0.02), clip_grad=dict(max_norm=10.0),
-                   freeze=['encoders.trunk.trunk.fc_norm.*', 'text.logit_bias']),
-    discriminator=dict(optimizer=dict(type='AdamW', lr=2e-5, betas=(0.5, 0.9), weight_decay=0.2), clip_grad=dict(max_norm=10.0)))
+    generator=dict(optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), eps=1e-6, weight_decay=0.02),
+                   clip_grad=dict(max_norm=10.0), freeze=['encoders.trunk.trunk.fc_norm.*', 'text.logit_bias']),
+    discriminator=dict(optimizer=dict(type='AdamW', lr=2e-5, betas=(0.5, 0.9), weight_decay=0.2),
+                       clip_grad=dict(max_norm=10.0)))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.01, floor=0.1))  # release
 train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)
 amp = 'bfloat16'

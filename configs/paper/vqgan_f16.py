@@ -1,9 +1,13 @@
 """VQGAN at its published size: 256 pixels, 16 x 16 tokens, one codebook of 1,024 (f16, ImageNet).
 
-Paper: VQGAN, arXiv 2012.09841; architecture as in taming-transformers' vqgan_imagenet_f16_1024 (attention at 16, 256 channels of code), optimizer and
-weights quoted from memory of that file. Deviation: the discriminator is DualToken's PatchGAN.
-Command, on 8 GPUs: torchrun --nproc_per_node 8 tools/train.py configs/paper/vqgan_f16.py --launcher pytorch --cfg-options data_root=PATH \
-    lpips=PATH/vgg16-397923af.pth
+Paper: VQGAN, arXiv 2012.09841; architecture as in taming-transformers' vqgan_imagenet_f16_1024 (attention at 16, 256
+channels of code), optimizer and weights quoted from memory of that file. Deviation: the discriminator is DualToken's
+PatchGAN.
+
+Command, on 8 GPUs:
+
+    torchrun --nproc_per_node 8 tools/train.py configs/paper/vqgan_f16.py --launcher pytorch \\
+        --cfg-options data_root=PATH lpips=PATH/vgg16-397923af.pth
 """
 _base_ = ['../_base_/datasets/imagenet.py']
 
@@ -19,12 +23,14 @@ model = dict(
     type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
-        encoders=dict(cnn=dict(type='CNNEncoder', channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2, latent_channels=256,
-                               attention_resolutions=(16,))),
-        vocabularies=dict(pixel=dict(taps=6, quantizer='${quantizer}', projection=dict(type='LinearProjection', norm=False),  # quant_conv
+        encoders=dict(cnn=dict(type='CNNEncoder', channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2,
+                               latent_channels=256, attention_resolutions=(16,))),
+        # quant_conv
+        vocabularies=dict(pixel=dict(taps=6, quantizer='${quantizer}',
+                                     projection=dict(type='LinearProjection', norm=False),
                                      post_projection=dict(type='NoProjection'))),
-        decoder=dict(type='CNNDecoder', reads=['pixel'], channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2, latent_channels=256,
-                     attention_resolutions=(16,), post_quant=False)),  # post_quant_conv: 1 x 1
+        decoder=dict(type='CNNDecoder', reads=['pixel'], channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2,
+                     latent_channels=256, attention_resolutions=(16,), post_quant=False)),  # post_quant_conv: 1 x 1
     losses=dict(
         quantizers=dict(type='QuantizerLoss', weight=1.0),
         pixels=dict(type='L1Loss', weight=1.0),
@@ -33,7 +39,8 @@ model = dict(
 gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),
     adversarial=dict(
-        type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.8, adaptive=(0.0, 1e4), against=('l1', 'lpips')))
+        type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.8, adaptive=(0.0, 1e4),
+        against=('l1', 'lpips')))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),

@@ -1,4 +1,4 @@
-"""Reconstruction inside the masks of objects, by their size, beside the background's; zero-shot category of each object from its tokens.
+"""Reconstruction inside the masks of objects, by their size, beside the background's; zero-shot category of each.
 
 Data: --data configs/_base_/datasets/coco_objects.py. Leaves a table and a picture of the worst objects.
 """

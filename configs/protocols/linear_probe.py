@@ -1,4 +1,6 @@
-"""Logistic regression on the training pictures' embeddings, C 0.316, at most 1,000 iterations of L-BFGS (CLIP, arXiv 2103.00020): tokens and teacher.
+"""Logistic regression on the training embeddings: tokens beside teacher.
+
+C 0.316, at most 1,000 iterations of L-BFGS (CLIP, arXiv 2103.00020).
 
 Needs scikit-learn (the extra `probe`).
 """

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with AlexNet (arXiv 1801.03924), the network that LPIPS's authors recommend for measuring; reconstructions not clamped.
+"""LPIPS v0.1 with AlexNet (arXiv 1801.03924), as its authors recommend for measuring; reconstructions not clamped.
 
 Weights: --cfg-options lpips_alex=PATH of torchvision's alexnet-owt-7be5be79.pth, or lpips_alex=download.
 """

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with VGG16 (arXiv 1801.03924), the network that DualToken and most tokenizers report; reconstructions not clamped.
+"""LPIPS v0.1 with VGG16 (arXiv 1801.03924), as DualToken and most tokenizers report it; reconstructions not clamped.
 
 Weights: --cfg-options lpips_vgg=PATH of torchvision's vgg16-397923af.pth, or lpips_vgg=download.
 """

@@ -1,4 +1,6 @@
-"""PSNR of each picture averaged, SSIM (Gaussian window of 11, sigma 1.5, range 1, valid borders), L1 in [-1, 1]; at the model's resolution.
+"""PSNR of each image averaged, SSIM and L1 at the model's resolution.
+
+SSIM: Gaussian window of 11, sigma 1.5, range 1, valid borders. L1 in [-1, 1].
 
 As DualToken's evaluation has them (arXiv 2503.14324): PSNR as pyiqa, SSIM as pytorch-msssim.
 """

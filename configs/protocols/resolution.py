@@ -1,4 +1,4 @@
-"""PSNR, SSIM, time and memory of one model over sizes of 256 to 1,024 pixels, by resized position tables and by overlapping tiles.
+"""PSNR, SSIM, time and memory over sizes of 256 to 1,024 pixels, by resized position tables and by tiles.
 
 Data: the run's own, or --data; the first 200 pictures. Sizes: --cfg-options protocol.sizes=256,512.
 """

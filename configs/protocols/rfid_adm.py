@@ -1,7 +1,8 @@
-"""FID of reconstructions against ADM's statistics of ImageNet at 256 (arXiv 2105.05233), as UniTok and LlamaGen report it.
+"""FID of reconstructions against ADM's statistics of ImageNet at 256 pixels, as UniTok and LlamaGen report it.
 
 Not against the pictures themselves. ADM runs TensorFlow's Inception; torch-fidelity's conversion of it stands in.
-Weights: as `rfid_fidelity`. Statistics: --cfg-options adm=PATH of VIRTUAL_imagenet256_labeled.npz (github.com/openai/guided-diffusion).
+Weights: as `rfid_fidelity`. Statistics: --cfg-options adm=PATH of VIRTUAL_imagenet256_labeled.npz
+(github.com/openai/guided-diffusion).
 """
 _base_ = ['./rfid_fidelity.py']
 

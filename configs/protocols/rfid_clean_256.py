@@ -1,4 +1,6 @@
-"""rFID as clean-fid computes it, pictures and reconstructions resized to 256 first (bicubic, antialiased): to compare with models of 256.
+"""rFID as clean-fid computes it, both sides resized to 256 first (bicubic, antialiased).
+
+To compare with models of 256 pixels.
 
 Weights: as `rfid_clean`.
 """

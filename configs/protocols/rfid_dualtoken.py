@@ -1,4 +1,4 @@
-"""rFID as DualToken's code computes it: both sides truncated to bytes and written as OpenCV's JPEG of quality 95, clean-fid, model's resolution.
+"""rFID as DualToken's code computes it: both sides as OpenCV's JPEG of quality 95, clean-fid, model's resolution.
 
 Weights: as `rfid_clean`.
 """

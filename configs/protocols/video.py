@@ -1,4 +1,4 @@
-"""Frame by frame: PSNR over time, flicker beside the source's own change, share of codes that change between frames; leaves a plot and files.
+"""Frame by frame: PSNR over time, flicker, codes that change between frames; leaves a plot and files.
 
 Data: --data configs/_base_/datasets/video.py.
 """

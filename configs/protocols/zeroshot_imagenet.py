@@ -1,2 +1,4 @@
-"""Zero-shot top-1 and top-5 with the 80 templates of CLIP (arXiv 2103.00020): tokens beside teacher; the classes are those of the data."""
+"""Zero-shot top-1 and top-5 with the 80 templates of CLIP: tokens beside teacher.
+
+Templates: arXiv 2103.00020. The classes are those of the data."""
 protocol = dict(type='Scores', metrics=dict(zeroshot=dict(type='ZeroShot', templates='imagenet80', ks=(1, 5))))

@@ -1,4 +1,5 @@
-"""The config language: Python files with `_base_`, merged by name, made strict. `configs/README.md` explains it with examples.
+"""The config language: Python files with `_base_`, merged by name, made strict. `configs/README.md` explains it with
+examples.
 
 | module | what it holds |
 |---|---|

@@ -1,5 +1,6 @@
-"""What a change may set. A child config, `tiny` and `--cfg-options` may only set keys that exist in what they change, or that the constructor of
-that part takes; any other key is an error with the closest match, and a form of an earlier version one that names the new form.
+"""What a change may set. A child config, `tiny` and `--cfg-options` may only set keys that exist in what they change,
+or that the constructor of that part takes; any other key is an error with the closest match, and a form of an earlier
+version one that names the new form.
 """
 from __future__ import annotations
 
@@ -37,12 +38,14 @@ def refuse_old_form(path: str, value: Any, source: str) -> None:
     name = path.rpartition('.')[2]
     refuse_old_key(path, source)
     if path in ('hooks', 'val_evaluator', 'protocol.metrics') and isinstance(value, (list, tuple)):
-        raise RenamedError(f'{source} gives `{name}` as a list. Since dtbox 0.2.0 it is a dict by name, of which a child config '
+        raise RenamedError(f'{source} gives `{name}` as a list. Since dtbox 0.2.0 it is a dict by name, of which a '
+                           'child config '
                          f'may change one entry, or remove it with None: {LISTS[name]}.', path)
     if path == 'tiny' and isinstance(value, dict):
         dotted = next((key for key in value if '.' in str(key)), None)
         if dotted is not None:
-            raise RenamedError(f'{source} sets the dotted key `{dotted}` in `tiny`. Since dtbox 0.2.0 `tiny` nests like everything '
+            raise RenamedError(f'{source} sets the dotted key `{dotted}` in `tiny`. Since dtbox 0.2.0 `tiny` nests '
+                               'like everything '
                              f'else: tiny=dict({_nest(str(dotted))}).', path)
 
 

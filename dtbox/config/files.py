@@ -18,13 +18,15 @@ from dtbox.runs import find_run_of
 BASES = '_base_'
 
 
-def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None = None, strict: bool = True) -> dict[str, Any]:
+def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None = None,
+                strict: bool = True) -> dict[str, Any]:
     """Return the values of a config file, merged with those of its bases; references stay.
 
     Args:
         path: config file.
         given: plugins of the command line, for those that have moved; see `load_named`.
-        named: gets the plugins that the file and its bases name, which are loaded, the lowest base's first; None loads none.
+        named: gets the plugins that the file and its bases name, which are loaded, the lowest base's first; None loads
+            none.
         strict: refuse keys that neither the base nor a constructor knows.
 
     Raises:
@@ -54,7 +56,8 @@ def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None 
 def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
     """Return the values that a file sets itself, and the bases that it names.
 
-    A .py file is run; functions, modules and names that begin with two underscores are left out. JSON and YAML are read, too.
+    A .py file is run; functions, modules and names that begin with two underscores are left out. JSON and YAML are
+    read, too.
     """
     try:
         if os.path.splitext(path)[1] in ('.json', '.yaml', '.yml'):
@@ -77,7 +80,8 @@ def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
 def adopt_format_1(values: dict[str, Any], path: str) -> dict[str, Any]:
     """Return the values of a config file; in a run folder of format 1, lists of hooks and metrics become dicts by name.
 
-    What has been renamed keeps its old name, about which the registries say what to do. Dotted keys of `tiny` are left out.
+    What has been renamed keeps its old name, about which the registries say what to do. Dotted keys of `tiny` are left
+    out.
     """
     run = find_run_of(path)
     if not run.has_checkpoint() or path != run.config or run.read_origin().format > 1:
@@ -94,7 +98,8 @@ def adopt_format_1(values: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def find_base(base: str, path: str) -> str:
-    """Return the path of a base of the config file `path`: relative to that file, or else by name as `find_config` does."""
+    """Return the path of a base of the config file `path`: relative to that file, or else by name as `find_config`
+    does."""
     beside = os.path.normpath(os.path.join(os.path.dirname(path), base))
     if os.path.isfile(beside):
         return beside

@@ -8,7 +8,8 @@ from dtbox.registry import ALL
 TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg',
        'hooks', 'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root',
        'image_size', 'model_wrapper_cfg', 'ema', 'compile', 'rank_timeout')
-"""Top-level keys that a child config may add; other names have to stand in its base, or be referred to as `'${name}'`."""
+"""Top-level keys that a child config may add; other names have to stand in its base, or be referred to as
+`'${name}'`."""
 
 TABLES = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups', 'hooks', 'val_evaluator', 'metrics')
 """Dicts of parts by name: a child config or an override may add parts, change them, and remove them with None."""

@@ -25,14 +25,15 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
     Args:
         path: config file, a run folder (its config.py), or a name that `find_config` knows.
         options: dict of dotted key -> value, as `--cfg-options` gives.
-        plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin that
-            the config names by a place where it no longer is.
-        data: another config (see configs/_base_/datasets) whose data the recipe reads instead of its own; see `replace_data`.
+        plugins: more plugins (folders, files or modules), as `--plugin` gives. One of the same name stands for a plugin
+            that the config names by a place where it no longer is.
+        data: another config (see configs/_base_/datasets) whose data the recipe reads instead of its own; see
+            `replace_data`.
         tiny: merge the config's dict `tiny`, small values with which the recipe runs in seconds, before `options`.
 
     Returns:
-        mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases, of the
-        options and of the argument, each by absolute path or module name.
+        mmengine Config, references not yet resolved (see `resolve`). Its `plugins` are those of the file, of its bases,
+        of the options and of the argument, each by absolute path or module name.
     """
     options = dict(options or {})
     given = load_plugins(plugins) + load_plugins(options.pop('plugins', None))

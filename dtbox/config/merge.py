@@ -1,10 +1,12 @@
-"""How a child's values merge into those of its base; the same for `tiny`, `--cfg-options`, and values below a reference.
+"""How a child's values merge into those of its base; the same for `tiny`, `--cfg-options`, and values below a
+reference.
 
 - A dict merges into a dict, key by key: keys of the base keep their order, new ones come after them.
-- A dict whose `type` differs from the base's replaces it. So does one with `_delete_=True`, and one whose keys are not words (taps: layer ->
-  weight), which is one value.
+- A dict whose `type` differs from the base's replaces it. So does one with `_delete_=True`, and one whose keys are not
+  words (taps: layer -> weight), which is one value.
 - None removes a part; any other value replaces.
-- A dict that meets a reference `'${name}'` merges into a copy of the value that it names; the variable itself stays as it is.
+- A dict that meets a reference `'${name}'` merges into a copy of the value that it names; the variable itself stays as
+  it is.
 """
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def merge(base: dict, own: dict, check: Check | None = None, skip_absent: bool =
         base: values of the base.
         own: values of the child.
         check: called with a dict that meets a reference, the value that it merges into, and its dotted path.
-        skip_absent: leave out dicts without `type` that would change a part which the base has removed (None), as `tiny` does.
+        skip_absent: leave out dicts without `type` that would change a part which the base has removed (None), as
+            `tiny` does.
         at: dotted path of both; '' is the top level.
         variables: top-level variables that references name; None takes the merged values.
 

@@ -27,7 +27,8 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition('=')
         if not equals or not key:
-            raise InputError(f'`{pair}` is not an override; expected KEY=VALUE, such as train_cfg.max_iters=100.', '--cfg-options')
+            raise InputError(f'`{pair}` is not an override; expected KEY=VALUE, such as '
+                             'train_cfg.max_iters=100.', '--cfg-options')
         options[key.strip()] = parse_value(text.strip())
     return options
 
@@ -42,7 +43,8 @@ def parse_value(text: str) -> Any:
     if os.path.exists(text):
         return text
     if text.startswith(('dict(', '[', '{', '(')):
-        raise InputError(f'the value `{text}` is not a Python literal. Quote it in the shell: \'key=dict(type="X", n=[1, 2])\'.',
+        raise InputError(f'the value `{text}` is not a Python literal. Quote it in the shell: \'key=dict(type="X", '
+                         'n=[1, 2])\'.',
                          '--cfg-options')
     if ',' in text:
         return [parse_value(part) for part in text.split(',')]
@@ -75,7 +77,8 @@ def set_option(cfg: Config | MutableMapping, key: str, value: Any) -> None:
     node, parts = cfg, key.split('.')
     for i, part in enumerate(parts):
         path = '.'.join(parts[:i])
-        part = _element(node, part, path, key) if isinstance(node, (list, tuple)) else _key(node, part, parts[:i], parts)
+        part = _element(node, part, path, key) if isinstance(node, (list, tuple)) else _key(node, part, parts[:i],
+                                                                                            parts)
         if i == len(parts) - 1:
             node[part] = _merged(cfg, node, part, value, key)
             return
@@ -91,7 +94,8 @@ def _element(node: list | tuple, part: str, path: str, key: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
         raise InputError(f'`{path}` is a list of {len(node)}; `{part}` is not an index of it.', key)
     if isinstance(node, tuple):
-        raise InputError(f'`{path}` is the tuple {node}, whose elements cannot be set one by one; set it as a whole.', key)
+        raise InputError(f'`{path}` is the tuple {node}, whose elements cannot be set one by one; set it as a '
+                         'whole.', key)
     return int(part)
 
 
@@ -107,8 +111,8 @@ def _key(node: Any, part: str, above: list[str], parts: list[str]) -> Any:
     if (keys or known) and part not in keys and part not in known and not adds:
         options = list(dict.fromkeys(map(str, [*keys, *sorted(known)])))
         refuse('there is no such key in the config.', str(part), '.'.join([*above, str(part)]), options,
-               f'{"In `" + path + "`" if path else "At the top level"} there are: {", ".join(options)}.', node.get('type'),
-               where='.'.join(parts))
+               f'{"In `" + path + "`" if path else "At the top level"} there are: {", ".join(options)}.',
+               node.get('type'), where='.'.join(parts))
     return part
 
 

@@ -91,5 +91,6 @@ def _refuse_part(value: Any, path: str) -> None:
         raise InputError(f'`{value}` refers to a variable in part; a reference is a whole value, such as '
                          "'${data_root}'.", path)
     if isinstance(value, str) and PLACEHOLDER.search(value):
-        raise InputError(f"`{value}` is MMEngine's way to refer to a variable. Write '${{name}}', the name of a top-level "
+        raise InputError(f"`{value}` is MMEngine's way to refer to a variable. Write '${{name}}', the name of a "
+                         "top-level "
                          'variable, as the whole value.', path)

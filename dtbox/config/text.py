@@ -9,13 +9,15 @@ from dtbox.files import write_atomic
 
 
 def dump_config(cfg, path, header=''):
-    """Write a config as one Python file, references and the order of keys kept, so that it can be loaded and overridden again."""
+    """Write a config as one Python file, references and the order of keys kept, so that it can be loaded and overridden
+    again."""
     text = f'"""{header}"""\n' if header else ''
     write_atomic(path, text + format_config(cfg))
 
 
 def format_config(cfg):
-    """Return a config as Python text, keys in their order (MMEngine's own dump sorts them, and order has a meaning here)."""
+    """Return a config as Python text, keys in their order (MMEngine's own dump sorts them, and order has a meaning
+    here)."""
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else cfg
     return ''.join(f'{name} = {_format(value, 0)}\n' for name, value in plain.items())
 
@@ -47,8 +49,8 @@ def _flat(value):
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
     if value is not None and not isinstance(value, (bool, int, float, str, bytes)):
-        raise InputError(f'the config holds {value!r}, a {type(value).__name__}, which cannot be written as text. Give numbers, strings, lists '
-                         'and dicts, and registered names for `type`.')
+        raise InputError(f'the config holds {value!r}, a {type(value).__name__}, which cannot be written as text. '
+                         'Give numbers, strings, lists and dicts, and registered names for `type`.')
     return repr(value)
 
 

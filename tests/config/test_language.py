@@ -1,4 +1,5 @@
-"""The examples of configs/README.md: each Python block is a config that loads, resolves and builds; the table lists every recipe."""
+"""The examples of configs/README.md: each Python block is a config that loads, resolves and builds; the table lists
+every recipe."""
 import re
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def test_what_the_examples_say(tmp_path):
     vocabularies = resolve(load_config(path)).model.tokenizer.vocabularies
     assert [(v.quantizer['size'], v.quantizer.depth) for v in vocabularies.values()] == [(512, 8), (512, 4)]
     path.write_text("_base_ = ['dualtoken_rq']\nquantizer = dict(sise=3)\n")
-    with pytest.raises(InputError, match='quantizer.sise: child.py sets a key that its base does not have. Did you mean `size`?'):
+    with pytest.raises(InputError, match='quantizer.sise: child.py sets a key that its base does not have. Did you '
+                                         'mean `size`?'):
         load_config(path)
 
 

@@ -1,4 +1,5 @@
-"""How a child merges into its base: by name, by `type`, by None, and below references; the same for tiny values and options."""
+"""How a child merges into its base: by name, by `type`, by None, and below references; the same for tiny values and
+options."""
 import pytest
 
 from dtbox.config import load_config, resolve, set_option
@@ -75,7 +76,8 @@ def test_neither_side_is_changed():
 
 def test_a_change_below_a_reference(child):
     """It stays at its place, and is made of what the variable is in the end."""
-    cfg = child("model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(quantizer=dict(depth=2)))))\nquantizer = dict(size=64)")
+    cfg = child("model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(quantizer=dict(depth=2)))))\nquantizer = "
+                "dict(size=64)")
     pixel, semantic = (cfg.model.tokenizer.vocabularies[name].quantizer for name in ('pixel', 'semantic'))
     assert pixel == dict(type='RQ', size=64, dim=16, depth=2) and semantic == dict(type='RQ', size=64, dim=16, depth=4)
 
@@ -86,7 +88,8 @@ def test_another_type_below_a_reference(child):
 
 
 def test_a_wrong_key_below_a_reference(child):
-    with pytest.raises(InputError, match=r'^model\.tokenizer\.vocabularies\.pixel\.quantizer\.sise: child\.py .* Did you mean `size`'):
+    with pytest.raises(InputError, match=r'^model\.tokenizer\.vocabularies\.pixel\.quantizer\.sise: child\.py .* Did '
+                                         r'you mean `size`'):
         child("model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(quantizer=dict(sise=2)))))")
 
 
@@ -107,24 +110,29 @@ def test_options_merge_as_children_do(write):
     assert cfg.quantizer == dict(type='RQ', size=1024, dim=16, depth=2) and list(cfg.hooks) == ['checkpoint', 'results']
     assert list(cfg.val_evaluator) == ['ssim']
     cfg = resolve(load_config(path, {'quantizer': dict(type='VQ', size=64),
-                                     'model.tokenizer.vocabularies.pixel': dict(quantizer=dict(size=8), taps={5: 1.0})}))
+                                     'model.tokenizer.vocabularies.pixel': dict(quantizer=dict(size=8),
+                                                                                taps={5: 1.0})}))
     assert cfg.quantizer == dict(type='VQ', size=64)
     assert cfg.model.tokenizer.vocabularies.pixel == dict(taps={5: 1.0}, quantizer=dict(type='VQ', size=8))
 
 
 @pytest.mark.parametrize('key, value, says', [
     ('quantizer', dict(sise=3), r'^quantizer\.sise: the option .* Did you mean `size`'),
-    ('model.tokenizer.vocabularies.pixel', dict(quantizer=dict(sise=3)), r'^model\.tokenizer\.vocabularies\.pixel\.quantizer\.sise: '),
+    ('model.tokenizer.vocabularies.pixel', dict(quantizer=dict(sise=3)),
+     r'^model\.tokenizer\.vocabularies\.pixel\.quantizer\.sise: '),
     ('hooks.chekpoint', None, r'^hooks\.chekpoint: the option removes `chekpoint`, .* Did you mean `checkpoint`\?'),
-    ('hooks.chekpoint', dict(interval=3), r'^hooks\.chekpoint: .* gives no `type` to add it\. Did you mean `checkpoint`\?'),
-    ('hooks', dict(chekpoint=dict(interval=3)), r'^hooks\.chekpoint: .* Did you mean `checkpoint`\? There are: log, checkpoint, results')])
+    ('hooks.chekpoint', dict(interval=3), r'^hooks\.chekpoint: .* gives no `type` to add it\. Did you mean '
+                                          r'`checkpoint`\?'),
+    ('hooks', dict(chekpoint=dict(interval=3)), r'^hooks\.chekpoint: .* Did you mean `checkpoint`\? There are: log, '
+                                                r'checkpoint, results')])
 def test_options_with_wrong_keys(write, key, value, says):
     with pytest.raises(InputError, match=says):
         load_config(write("_base_ = ['base.py']\n"), {key: value})
 
 
 @pytest.mark.parametrize('text, says', [
-    ('hooks = dict(chekpoint=None)', r'^hooks\.chekpoint: child\.py removes `chekpoint`, which its base does not have\. Did you mean `checkp'),
+    ('hooks = dict(chekpoint=None)', r'^hooks\.chekpoint: child\.py removes `chekpoint`, which its base does not '
+                                     r'have\. Did you mean `checkp'),
     ('hooks = dict(chekpoint=dict(interval=1))', r'^hooks\.chekpoint: child\.py changes .* Did you mean `checkpoint`'),
     ('tiny = dict(batch_sise=1)', r'^batch_sise: `tiny` sets a key .* Did you mean `batch_size`')])
 def test_children_with_wrong_names(child, text, says):
@@ -147,7 +155,8 @@ def test_small_values_may_replace(child):
 
 def test_small_values_of_a_removed_part_are_left_out(write):
     """A part with `type` is a new one, and is taken."""
-    write("part = dict(type='A', size=3)\nother = '${part}'\ntiny = dict(part=dict(size=1), other=dict(size=2))\n", 'parts.py')
+    write("part = dict(type='A', size=3)\nother = '${part}'\ntiny = dict(part=dict(size=1), "
+          "other=dict(size=2))\n", 'parts.py')
     cfg = load_config(write("_base_ = ['parts.py']\npart = None\n"), tiny=True)
     assert cfg.part is None and resolve(cfg).other is None
     cfg = load_config(write("_base_ = ['parts.py']\npart = None\ntiny = dict(part=dict(type='B'))\n"), tiny=True)

@@ -6,11 +6,14 @@ from dtbox.config import load_config
 from dtbox.errors import InputError
 
 OLD = [
-    ("hooks = [dict(type='Log')]", r"^hooks: old\.py gives `hooks` as a list\. Since dtbox 0\.2\.0 it is a dict by name, .*hooks=dict\(log=dict\("),
-    ("val_evaluator = [dict(type='PSNR')]", r"^val_evaluator: .*val_evaluator=dict\(psnr=dict\(type='PSNR'\), \.\.\.\)"),
+    ("hooks = [dict(type='Log')]", r"^hooks: old\.py gives `hooks` as a list\. Since dtbox 0\.2\.0 it is a dict by "
+                                   r"name, .*hooks=dict\(log=dict\("),
+    ("val_evaluator = [dict(type='PSNR')]", r"^val_evaluator: .*val_evaluator=dict\(psnr=dict\(type='PSNR'\), "
+                                            r"\.\.\.\)"),
     ("protocol = dict(metrics=[dict(type='PSNR')])", r'^protocol\.metrics: .*metrics=dict\(psnr='),
     ("tiny = {'batch_size': 4, 'model.losses.a': 1}",
-     r'^tiny: old\.py sets the dotted key `model\.losses\.a` in `tiny`\. .*tiny=dict\(model=dict\(losses=dict\(a=\.\.\.\)\)\)\.$')]
+     r'^tiny: old\.py sets the dotted key `model\.losses\.a` in `tiny`\. '
+     r'.*tiny=dict\(model=dict\(losses=dict\(a=\.\.\.\)\)\)\.$')]
 
 
 @pytest.fixture
@@ -48,5 +51,6 @@ def test_old_keys(write, monkeypatch):
 
 def test_old_arguments(write, monkeypatch):
     monkeypatch.setitem(renames.ARGUMENTS, 'RQ', dict(entries='size'))
-    with pytest.raises(InputError, match=r'^quantizer\.entries: .* `entries` is now called `size` \(since dtbox 0\.2\.0\)'):
+    with pytest.raises(InputError, match=r'^quantizer\.entries: .* `entries` is now called `size` \(since dtbox '
+                                         r'0\.2\.0\)'):
         load_config(write("quantizer = dict(type='RQ', size=3)"), {'quantizer.entries': 4})

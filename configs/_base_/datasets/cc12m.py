@@ -1,6 +1,7 @@
-"""CC12M, LAION and other WebDataset shards: pictures with captions, for training and, from shards of their own, for evaluation.
+"""CC12M, LAION and other WebDataset shards: images with captions, for training and evaluation.
 
-Set shards=PATTERN (`data/cc12m/{0000..2175}.tar`, a glob, a folder, `pipe:COMMAND`) and heldout=PATTERN. See README.md here.
+Set shards=PATTERN (`data/cc12m/{0000..2175}.tar`, a glob, a folder, `pipe:COMMAND`) and heldout=PATTERN. See README.md
+here.
 """
 shards = None
 heldout = None

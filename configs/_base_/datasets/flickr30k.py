@@ -1,4 +1,4 @@
-"""Flickr30k (or Flickr8k, or COCO in Karpathy's division) with five captions an image. Set data_root=PATH; see README.md here."""
+"""Flickr30k (or Flickr8k, or COCO in Karpathy's division) with five captions an image. See README.md here."""
 _base_ = ['./imagenet.py']  # batch sizes and pipelines; a data set of another type replaces the one there
 
 train_dataloader = dict(dataset=dict(

@@ -1,4 +1,4 @@
-"""ImageNet-1k, 1,281,167 training and 50,000 validation images of 1,000 classes. Set data_root=PATH; see README.md here."""
+"""ImageNet-1k, 1,281,167 training and 50,000 validation images of 1,000 classes. See README.md here."""
 data_root = None
 image_size = 256
 batch_size = 64

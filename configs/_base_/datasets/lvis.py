@@ -1,4 +1,4 @@
-"""LVIS v1: COCO's images with masks of 1,203 categories, rare, common and frequent; for evaluation. Set data_root=PATH; see README.md here."""
+"""LVIS v1: COCO's images with masks of 1,203 categories, for evaluation. See README.md here."""
 _base_ = ['./coco_objects.py']
 
 val_dataloader = dict(dataset=dict(

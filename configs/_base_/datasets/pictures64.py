@@ -10,12 +10,15 @@ train_dataloader = dict(
     batch_size='${batch_size}', num_workers=0,
     dataset=dict(
         type='EmojiOrFolder', data_root='${data_root}', split='train',
-        twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size='${image_size}'), dict(type='PackImage')]),
-        folder=dict(type='ImageFolder', pipeline=[dict(type='RandomResizedCrop', size='${image_size}'), dict(type='PackImage')])))
+        twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size='${image_size}'),
+                                               dict(type='PackImage')]),
+        folder=dict(type='ImageFolder', pipeline=[dict(type='RandomResizedCrop', size='${image_size}'),
+                                                  dict(type='PackImage')])))
 
 val_dataloader = dict(
     batch_size='${batch_size}', num_workers=0,
     dataset=dict(
         type='EmojiOrFolder', data_root='${data_root}', split='heldout',
         twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiPlace', size='${image_size}'), dict(type='PackImage')]),
-        folder=dict(type='ImageFolder', pipeline=[dict(type='ResizeCrop', size='${image_size}'), dict(type='PackImage')])))
+        folder=dict(type='ImageFolder', pipeline=[dict(type='ResizeCrop', size='${image_size}'),
+                                                  dict(type='PackImage')])))

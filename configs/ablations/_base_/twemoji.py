@@ -1,7 +1,7 @@
-"""DualToken on Twemoji as the grids train it: `dualtoken_rq.py` without the discriminator, 320 iterations of 16 pictures on one thread.
+"""DualToken on Twemoji as the grids train it: no GAN, 320 iterations of 16 images on one thread.
 
-The discriminator would come in for the last tenth of the main job; in so short a run it adds noise to PSNR and tells the variants apart no
-better.
+The discriminator would come in for the last tenth of the main job; in so short a run it adds noise to PSNR and tells
+the variants apart no better.
 """
 _base_ = ['../../dualtoken_rq.py']
 
