@@ -4,8 +4,17 @@
     tok = dtbox.load('work_dirs/dualtoken_rq')
     codes = tok.encode('photo.jpg')
 """
+from __future__ import annotations
+
 import importlib
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time a name is imported when it is first asked for
+    from dtbox.apis.loading import load as load
+    from dtbox.apis.tokenizer import Tokenizer as Tokenizer
+    from dtbox.config import load_config as load_config
+    from dtbox.errors import InputError as InputError
 
 __version__ = '0.2.0'
 _RENAMES = 'dtbox.renames'
@@ -14,7 +23,10 @@ _PUBLIC = {'load': 'dtbox.apis', 'Tokenizer': 'dtbox.apis', 'load_config': 'dtbo
 
 
 class _OldModules:
-    """Tells the new name of a module that has moved. Python asks the last finder of `sys.meta_path` only where all others found nothing."""
+    """Tells the new name of a module that has moved.
+
+    Python asks the last finder of `sys.meta_path` only where all others found nothing.
+    """
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -29,11 +41,11 @@ if not any(getattr(finder, '__name__', '') == '_OldModules' for finder in sys.me
     sys.meta_path.append(_OldModules)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f'module `dtbox` has no attribute `{name}`')
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])

@@ -1,8 +1,9 @@
-"""The collectives of dtbox: what the ranks of a run tell each other. No other module calls torch.distributed or mmengine.dist, but for those
-that launch ranks, shard a model or count messages (`tests/test_distributed.py` lists them).
+"""The collectives of dtbox: what the ranks of a run tell each other. No other module calls torch.distributed or
+mmengine.dist, but for those that launch ranks, shard a model or count messages (`tests/test_distributed.py` lists
+them).
 
-Every rank calls the same functions in the same order, also a rank that holds no sample. Without a process group each function is the
-identity. Works with gloo (CPU) and NCCL (tensors travel over the current GPU).
+Every rank calls the same functions in the same order, also a rank that holds no sample. Without a process group each
+function is the identity. Works with gloo (CPU) and NCCL (tensors travel over the current GPU).
 """
 from __future__ import annotations
 
@@ -176,8 +177,8 @@ def count_samples(count: int, flag: bool = False) -> tuple[int, float, bool]:
         flag: a signal that this rank gives to all.
 
     Returns:
-        (samples of all ranks, `count` * ranks / samples of all ranks, whether `flag` is set on any rank). The second makes the mean over
-        ranks of weighted means that over samples; it is 0.0 where no rank has a sample.
+        (samples of all ranks, `count` * ranks / samples of all ranks, whether `flag` is set on any rank). The second
+        makes the mean over ranks of weighted means that over samples; it is 0.0 where no rank has a sample.
     """
     world = get_world_size()
     if world == 1:

@@ -3,7 +3,11 @@
 `InputError` says in one sentence what came, what was expected and what to do. Command lines print it without a
 traceback and leave with exit code 2; from Python it is an ordinary `ValueError`.
 """
+from __future__ import annotations
+
 import difflib
+from collections.abc import Iterable
+from types import ModuleType
 
 
 class InputError(ValueError):
@@ -14,12 +18,12 @@ class InputError(ValueError):
         where: dotted path of the offending config entry, outermost first (`model.decoder`), or ''.
     """
 
-    def __init__(self, message, where=''):
+    def __init__(self, message: str, where: str = '') -> None:
         super().__init__(message)
         self.message = message
         self.where = where
 
-    def within(self, prefix):
+    def within(self, prefix: str) -> InputError:
         """Return the same error, seen from one level further out in the config."""
         if not prefix:
             return self
@@ -38,31 +42,34 @@ class NotFinite(InputError):
 
 
 class Diverged(RuntimeError):
-    """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit code 1."""
+    """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit
+    code 1."""
 
 
 class RankLost(RuntimeError):
-    """Another process of a distributed run is gone. Command lines print it without a traceback and leave with exit code 1."""
+    """Another process of a distributed run is gone. Command lines print it without a traceback and leave with exit code
+    1."""
 
 
 class Stopped(RuntimeError):
-    """A run was asked to stop by a signal and has saved its state. Command lines leave with exit code 143, as after SIGTERM."""
+    """A run was asked to stop by a signal and has saved its state. Command lines leave with exit code 143, as after
+    SIGTERM."""
 
 
-def reason(error, most=160):
+def reason(error: BaseException, most: int = 160) -> str:
     """Return an exception of somebody else as one short line: its type, and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f'{type(error).__name__}: {lines[0][:most]}' if lines else type(error).__name__
 
 
-def closest(name, known, n=3):
+def closest(name: str, known: Iterable, n: int = 3) -> str:
     """Return a hint such as ' Did you mean `dim` or `dims`?', or '' where nothing known comes close."""
     table = {str(k).lower(): str(k) for k in known}
     hits = [table[m] for m in difflib.get_close_matches(str(name).lower(), table, n=n, cutoff=0.55)]
     return f' Did you mean {" or ".join(f"`{h}`" for h in hits)}?' if hits else ''
 
 
-def need_package(module, extra, why):
+def need_package(module: str, extra: str, why: str) -> ModuleType:
     """Import and return `module`; an `InputError` that names the extra to install where it is missing."""
     import importlib
     try:

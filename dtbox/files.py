@@ -6,10 +6,11 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Give the path of a temporary file beside `path`; it takes the place of `path` when the block ends well.
 
     When the block raises, or the process dies, `path` stays as it was.
@@ -32,7 +33,7 @@ def replacing(path):
             os.remove(temporary)
 
 
-def no_room(error):
+def no_room(error: BaseException | None) -> bool:
     """Whether an exception, or one that led to it, says that a disk has no room (or its user none left)."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -41,7 +42,7 @@ def no_room(error):
     return False
 
 
-def write_atomic(path, text):
+def write_atomic(path: str | os.PathLike, text: str) -> None:
     """Write a text file in one step."""
     with replacing(path) as temporary:
         with open(temporary, 'w', encoding='utf-8') as f:
@@ -49,7 +50,8 @@ def write_atomic(path, text):
 
 
 def read_rows(path: str) -> list[dict]:
-    """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are left out."""
+    """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are
+    left out."""
     rows = []
     if os.path.isfile(path):
         with open(path, encoding='utf-8', errors='replace') as file:
@@ -74,7 +76,7 @@ def append_row(path: str, row: dict) -> None:
         file.write(json.dumps(row) + '\n')
 
 
-def unused_path(path):
+def unused_path(path: str) -> str:
     """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ..."""
     stem, suffix = os.path.splitext(path)
     number, free = 0, path
@@ -84,8 +86,9 @@ def unused_path(path):
     return free
 
 
-def move_aside(folder):
-    """Rename an existing folder to FOLDER.1 (or the next free number); return the new name, or None where there was none."""
+def move_aside(folder: str | os.PathLike) -> str | None:
+    """Rename an existing folder to FOLDER.1 (or the next free number); return the new name, or None where there was
+    none."""
     folder = os.path.normpath(folder)
     if not os.path.isdir(folder) or not os.listdir(folder):
         return None

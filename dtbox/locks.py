@@ -1,4 +1,6 @@
 """A lock on a folder that dies with the process that holds it."""
+from __future__ import annotations
+
 import os
 import time
 
@@ -16,15 +18,15 @@ class Locked:
         InputError: another process holds it.
     """
 
-    def __init__(self, path, what):
+    def __init__(self, path: str | os.PathLike, what: str) -> None:
         self.path, self.what, self.file = path, what, None
 
     def __enter__(self):
         self.file = open(self.path, 'a+')
         if not _take(self.file):
             with self.file:
-                raise InputError(f'another process (pid {_holder(self.file)}) is working on {self.what} in {os.path.dirname(self.path)}. Wait for '
-                                 'it, or stop it.')
+                raise InputError(f'another process (pid {_holder(self.file)}) is working on {self.what} in '
+                                 f'{os.path.dirname(self.path)}. Wait for it, or stop it.')
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()
@@ -48,7 +50,7 @@ def _holder(file):
     return file.read().strip() or 'unknown'
 
 
-def held(path):
+def held(path: str | os.PathLike) -> str:
     """Return the pid (text) of the process that holds the lock file `path`, '' where none does."""
     try:
         with open(path, 'r+') as file:  # some network file systems lock for writing only what may be written
@@ -57,8 +59,9 @@ def held(path):
         return ''
 
 
-def wait_until_free(path, seconds=10, every=0.1):
-    """Wait for a lock file to be let go; returns the pid (text) of the process that still holds it after `seconds`, or ''."""
+def wait_until_free(path: str | os.PathLike, seconds: float = 10, every: float = 0.1) -> str:
+    """Wait for a lock file to be let go; returns the pid (text) of the process that still holds it after `seconds`, or
+    ''."""
     for _ in range(int(seconds / every)):
         if not held(path):
             return ''

@@ -1,4 +1,6 @@
 """The most memory that a stretch of work holds; and that of freed tensors, kept for the next ones."""
+from __future__ import annotations
+
 import ctypes
 
 import torch
@@ -11,7 +13,8 @@ class Peak:
     """Measure the peak between entering and leaving the block.
 
     Attributes:
-        megabytes: 10^6 bytes: of the GPU where there is one, else resident memory of the process (Linux); None where that cannot be told.
+        megabytes: 10^6 bytes: of the GPU where there is one, else resident memory of the process (Linux); None where
+            that cannot be told.
     """
     megabytes = None
 
@@ -35,7 +38,7 @@ class Peak:
                 self.megabytes = next(int(line.split()[1]) for line in f if line.startswith('VmHWM:')) * 1024 / 1e6
 
 
-def resident_megabytes():
+def resident_megabytes() -> float:
     """Return the resident memory of this process now, in 10^6 bytes (Linux); 0 where that cannot be told."""
     try:
         with open('/proc/self/status') as f:
@@ -44,12 +47,12 @@ def resident_megabytes():
         return 0.0
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> bool:
     """Let this process keep what it frees, on the CPU, and hand it to the next tensors.
 
-    By default glibc asks the system for each tensor above 32 MB and gives it back when it is freed; the system clears its pages again each time,
-    which takes a fifth of a training step at 256 pixels. The peak stays about the same, but the process does not shrink after it. An allocator
-    that stands in for glibc's (jemalloc, tcmalloc) is not touched.
+    By default glibc asks the system for each tensor above 32 MB and gives it back when it is freed; the system clears
+    its pages again each time, which takes a fifth of a training step at 256 pixels. The peak stays about the same, but
+    the process does not shrink after it. An allocator that stands in for glibc's (jemalloc, tcmalloc) is not touched.
 
     Returns:
         whether it could be set (glibc only).

@@ -17,11 +17,13 @@ ORPHANED = 137
 def end_with_parent(parent: int | None = None) -> None:
     """Let this process end when the process that started it ends, however that ends (SIGKILL included).
 
-    On Linux the kernel sends SIGKILL, and keeps this setting when the process becomes another program (`exec`). The kernel watches the thread that
-    started this process, so that thread has to live on. On other systems a thread looks once a second.
+    On Linux the kernel sends SIGKILL, and keeps this setting when the process becomes another program (`exec`). The
+    kernel watches the thread that started this process, so that thread has to live on. On other systems a thread looks
+    once a second.
 
     Args:
-        parent: process id of the parent; it may have ended before this call, then this process ends at once. None: the parent at this moment.
+        parent: process id of the parent; it may have ended before this call, then this process ends at once. None: the
+            parent at this moment.
     """
     parent = os.getppid() if parent is None else parent
     if sys.platform == 'linux':

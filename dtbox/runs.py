@@ -1,9 +1,11 @@
 """The folder of a run: the names of its files, who wrote it and in which format, and how a run takes it for itself.
 
-No other module spells these names (`tests/test_runs.py` holds this). `FORMAT` counts the layouts of run folders and checkpoints:
+No other module spells these names (`tests/test_runs.py` holds this). `FORMAT` counts the layouts of run folders and
+checkpoints:
 
 - 1 (dtbox 0.1): `pictures/` holds the images drawn during training; the folder says nothing of its format.
-- 2 (dtbox 0.2): `run.json` says which version of dtbox wrote the folder, and in which format; `images/` in place of `pictures/`.
+- 2 (dtbox 0.2): `run.json` says which version of dtbox wrote the folder, and in which format; `images/` in place of
+  `pictures/`.
 """
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import glob
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import ContextManager, NamedTuple
 
 from dtbox import __version__
@@ -150,7 +153,8 @@ class RunFolder:
         return [self.file(name) for name in sorted(numbers, key=lambda name: numbers[name])]
 
     def list_consoles(self) -> list[str]:
-        """Return the paths of what the run printed or logged, the most telling first: the console of a trial, then logs, the latest first."""
+        """Return the paths of what the run printed or logged, the most telling first: the console of a trial, then
+        logs, the latest first."""
         logs = glob.glob(os.path.join(glob.escape(self.path), '*', '*.log'))
         return [path for path in (self.console, *sorted(logs, reverse=True)) if os.path.isfile(path)]
 
@@ -169,8 +173,9 @@ class RunFolder:
         except FileNotFoundError:
             return Origin(1, self._read_version())
         except (OSError, ValueError, TypeError, KeyError) as e:
-            raise InputError(f'{self.about} was not written by dtbox, or is cut short ({e}). Expected {{"format": {FORMAT}, '
-                             f'"dtbox": "{__version__}"}} with the version that wrote the folder.') from e
+            raise InputError(f'{self.about} was not written by dtbox, or is cut short ({e}). Expected '
+                             f'{{"format": {FORMAT}, "dtbox": "{__version__}"}} with the version that wrote the '
+                             'folder.') from e
 
     def _read_version(self) -> str:
         """Return the version in the first line of config.py, where format 1 has it; '' where it is not told."""
@@ -180,7 +185,8 @@ class RunFolder:
         return ''
 
     def write_origin(self) -> None:
-        """Say in run.json that this version of dtbox wrote the folder; what is of an older format takes its new name."""
+        """Say in run.json that this version of dtbox wrote the folder; what is of an older format takes its new
+        name."""
         if self.images == self.file(_OLD_IMAGES):
             os.rename(self.images, self.file(_IMAGES))
         write_atomic(self.about, json.dumps(dict(format=FORMAT, dtbox=__version__)) + '\n')
@@ -190,16 +196,17 @@ class RunFolder:
         check_format(f'the run folder {self.path}', self.read_origin())
 
     @contextlib.contextmanager
-    def explain_old_names(self):
-        """Add to an error about a renamed part within the block which version of dtbox wrote the folder, and what to do."""
+    def explain_old_names(self) -> Iterator[RunFolder]:
+        """Add to an error about a renamed part within the block which version of dtbox wrote the folder, and what to
+        do."""
         try:
             yield self
         except RenamedError as e:
             if not os.path.isfile(self.about) and not self.has_checkpoint():  # a config of its own, not that of a run
                 raise
             writer = self.read_origin().tell_writer()
-            raise RenamedError(f'{e.message} {writer} wrote the run folder {self.path}: write the new name into {self.config}, or open the '
-                               'folder with that version.', e.where) from e
+            raise RenamedError(f'{e.message} {writer} wrote the run folder {self.path}: write the new name into '
+                               f'{self.config}, or open the folder with that version.', e.where) from e
 
     # ---- a run takes it ---------------------------------------------------------------------------------------------
 
@@ -213,7 +220,8 @@ class RunFolder:
             where an earlier run was moved to, or None.
 
         Raises:
-            InputError: on every rank: the folder is a file, another run uses it, or it is of a format that cannot be read.
+            InputError: on every rank: the folder is a file, another run uses it, or it is of a format that cannot be
+                read.
         """
         from dtbox import distributed  # brings torch, which command lines that only print do without
         return distributed.run_on_first_rank(lambda: self._prepare(resume))
@@ -223,7 +231,8 @@ class RunFolder:
             raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
         other = wait_until_free(self.running_lock)
         if other:
-            raise InputError(f'another run (pid {other}) uses the folder {self.path}. Wait for it or stop it, or give another --work-dir.')
+            raise InputError(f'another run (pid {other}) uses the folder {self.path}. Wait for it or stop it, or give '
+                             'another --work-dir.')
         if resume:
             self.check_format()
         moved = None if resume else move_aside(self.path)
@@ -244,15 +253,17 @@ def check_format(what: str, origin: Origin) -> None:
         origin: by whom, in which format.
     """
     if origin.format > FORMAT:
-        raise InputError(f'{what} was written by dtbox {origin.version or "of a later version"} in format {origin.format}; dtbox {__version__} '
-                         f'reads formats {OLDEST} to {FORMAT}. Install dtbox {origin.version or "of that version"} or newer.')
+        raise InputError(f'{what} was written by dtbox {origin.version or "of a later version"} in format '
+                         f'{origin.format}; dtbox {__version__} reads formats {OLDEST} to {FORMAT}. Install dtbox '
+                         f'{origin.version or "of that version"} or newer.')
     if origin.format < OLDEST:
-        raise InputError(f'{what} was written by {origin.tell_writer()} in format {origin.format}; dtbox {__version__} reads formats {OLDEST} '
-                         f'to {FORMAT}. Open it with {origin.tell_writer()}.')
+        raise InputError(f'{what} was written by {origin.tell_writer()} in format {origin.format}; dtbox '
+                         f'{__version__} reads formats {OLDEST} to {FORMAT}. Open it with {origin.tell_writer()}.')
 
 
 def choose_run_folder(config: str | None) -> RunFolder:
-    """Return the folder of a new run of a config file: work_dirs/NAME for NAME.py or NAME/config.py, and the run folder itself for its config."""
+    """Return the folder of a new run of a config file: work_dirs/NAME for NAME.py or NAME/config.py, and the run folder
+    itself for its config."""
     config = os.path.abspath(config or 'run.py')
     run = find_run_of(config)
     return run if config == run.config and run.has_checkpoint() else RunFolder(os.path.join(_RUNS, name_run(config)))
@@ -271,8 +282,8 @@ def find_run_of(file: str) -> RunFolder:
 
 
 def name_samples(metrics: str) -> str | None:
-    """Return the path of the scores of single images beside the results at `metrics`: samples.1.npz beside metrics.1.json; None where the
-    file has another name."""
+    """Return the path of the scores of single images beside the results at `metrics`: samples.1.npz beside
+    metrics.1.json; None where the file has another name."""
     run = find_run_of(metrics)
     stem, suffix = os.path.splitext(os.path.basename(run.metrics))
     match = re.fullmatch(rf'{stem}(\..+)?{suffix}', os.path.basename(metrics))

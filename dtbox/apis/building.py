@@ -1,8 +1,14 @@
 """A tokenizer's model around the weights of a file, on a device and in a float type."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from dtbox.errors import InputError, reason
 from dtbox.registry import TOKENIZERS
+from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.state_dicts import load_into
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -16,7 +22,8 @@ def known_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
     return dtype
 
 
-def build_for_use(cfg, state, source, device='cpu', dtype=torch.float32):
+def build_for_use(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source: str,
+                  device: str | torch.device = 'cpu', dtype: torch.dtype = torch.float32) -> VisualTokenizer:
     """Build a VisualTokenizer in evaluation mode around a state dict.
 
     Args:
@@ -35,10 +42,11 @@ def build_for_use(cfg, state, source, device='cpu', dtype=torch.float32):
         raise InputError(f'the model cannot be moved to the device {device!r}: {reason(e)}') from e
 
 
-def build_with(cfg, state, source):
+def build_with(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source: str) -> VisualTokenizer:
     """Build a tokenizer around the tensors of a state dict: nothing is initialised first, nothing is there twice.
 
-    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual, and the weights copied.
+    Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual,
+    and the weights copied.
     """
     model = _without_memory(cfg)
     empty = model is not None
@@ -57,11 +65,14 @@ def _without_memory(cfg):
         return None
     saved = set(model.state_dict())
     computed = any(name not in saved for name, _ in model.named_buffers())
-    computed |= any(isinstance(value, torch.Tensor) and value.is_meta for module in model.modules() for value in vars(module).values())
+    computed |= any(isinstance(value, torch.Tensor) and value.is_meta for module in model.modules()
+                    for value in vars(module).values())
     return None if computed else model
 
 
-def cast(model, dtype):
-    """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay rounded."""
-    kept = {id(t) for stream in model.streams.values() for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
+def cast(model: VisualTokenizer, dtype: torch.dtype) -> VisualTokenizer:
+    """Cast a VisualTokenizer to a float type, all but its quantizers: not even once, since rounded codebooks stay
+    rounded."""
+    kept = {id(t) for stream in model.streams.values()
+            for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
     return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)

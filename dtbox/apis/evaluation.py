@@ -22,7 +22,8 @@ from dtbox.runs import RunFolder, name_samples
 from dtbox.training.build import check_required, val_dataloader
 
 
-def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None, plugins: Sequence[str] = ()) -> Results:
+def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None,
+                 plugins: Sequence[str] = ()) -> Results:
     """Measure a trained tokenizer; returns the first of the two that `measure_run` returns."""
     return measure_run(run, checkpoint, options, plugins)[0]
 
@@ -39,12 +40,12 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
         dump: new folder for the images that metrics measure, as their networks get them (see `dtbox.evaluation.dump`).
 
     Returns:
-        tuple: Results, whose `evaluation` names config, checkpoint, time, seconds, device, versions and plugins; and the arrays that training
-        writes to samples.npz (see `dtbox.evaluation.samples`).
+        tuple: Results, whose `evaluation` names config, checkpoint, time, seconds, device, versions and plugins; and
+        the arrays that training writes to samples.npz (see `dtbox.evaluation.samples`).
 
     Raises:
-        InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data or
-            metrics, or a folder for images that is not empty.
+        InputError: a missing file, a checkpoint of another model or of another teacher, a config without held-out data
+            or metrics, or a folder for images that is not empty.
     """
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     cfg, path = open_config(run, checkpoint, options, plugins)
@@ -53,12 +54,13 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     check_dump(dump, evaluator.prototypes)
     model, state = open_task(cfg, path)
     results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator, dump)
-    about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1), device=model.iteration.device.type,
-                 dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
+    about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1),
+                 device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__),
+                 plugins=records(cfg))
     return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
 
 
-def report(results):
+def report(results: Results) -> str:
     """Return the results of `evaluate_run` as text: what was measured, when and how, and the table."""
     about = results.evaluation
     done = '' if results.iteration is None else f', iteration {results.iteration}'
@@ -69,23 +71,24 @@ def report(results):
     return '\n'.join([*lines, '', format_table(results)])
 
 
-def results_path(checkpoint, out=None, protocols=False):
-    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or protocols.json), or the first
-    free of metrics.1.json, metrics.2.json, ...
+def results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
+    """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
+    protocols.json), or the first free of metrics.1.json, metrics.2.json, ...
 
     Raises:
         InputError: `out` is a folder.
     """
     if out is None:
-        run = RunFolder(os.path.dirname(checkpoint))
+        run = RunFolder(os.path.dirname(checkpoint or ''))
         return unused_path(run.protocols if protocols else run.metrics)
     if os.path.isdir(out):
-        raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as {RunFolder(out).metrics}.')
+        raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '
+                         f'{RunFolder(out).metrics}.')
     return out
 
 
-def samples_path(path):
-    """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json, samples.1.npz beside
-    metrics.1.json; None where the file has another name."""
+def samples_path(path: str) -> str | None:
+    """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json,
+    samples.1.npz beside metrics.1.json; None where the file has another name."""
     return name_samples(path)
 

@@ -1,5 +1,12 @@
 """Open a run: its tokenizer for use from Python, or the model with its held-out data for evaluation."""
+from __future__ import annotations
+
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
 
 from dtbox.apis.building import known_dtype
 from dtbox.apis.opening import open_tokenizer
@@ -9,15 +16,18 @@ from dtbox.errors import InputError
 from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
 
 
-def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
+def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, device: str | torch.device = 'cpu',
+         dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()) -> Tokenizer:
     """Open a trained tokenizer.
 
     Args:
         run: run folder; or a config file, together with `checkpoint`.
         checkpoint: checkpoint file; None takes the run folder's checkpoint.pth.
         device: torch device or its name.
-        dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in it.
-        plugins: plugins that the config does not name, or has at a place where they no longer are: folders, files or modules.
+        dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in
+            it.
+        plugins: plugins that the config does not name, or has at a place where they no longer are: folders, files or
+            modules.
 
     Returns:
         Tokenizer. A plugin whose content has changed since training is warned of.
@@ -33,7 +43,8 @@ def load(run, checkpoint=None, device='cpu', dtype='float32', plugins=()):
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
 
 
-def open_config(run, checkpoint=None, options=None, plugins=()):
+def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
+                options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = ()) -> tuple[Config, str]:
     """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint; see `load_config`."""
     run = str(run)
     if not os.path.exists(run):
@@ -42,7 +53,8 @@ def open_config(run, checkpoint=None, options=None, plugins=()):
         checkpoint = run
     if os.path.isfile(run) and checkpoint is None and run.endswith(CHECKPOINT_SUFFIXES):
         if not find_run_of(run).has_config():
-            raise InputError(f'{run} is a checkpoint, with no config.py beside it. Give the config first and the checkpoint second.')
+            raise InputError(f'{run} is a checkpoint, with no config.py beside it. Give the config first and the '
+                             'checkpoint second.')
         run, checkpoint = find_run_of(run).path, run
     if checkpoint is None:
         raise InputError(f'{run} is a config; say also which checkpoint to open.')
@@ -57,8 +69,9 @@ def open_config(run, checkpoint=None, options=None, plugins=()):
     return cfg, checkpoint
 
 
-def eval_pipeline(cfg, image_size):
-    """Return the transform for users' images: the held-out data's own, or short side and centre crop where there is none."""
+def eval_pipeline(cfg: Config, image_size: tuple[int, int]) -> list[dict]:
+    """Return the transform for users' images: the held-out data's own, or short side and centre crop where there is
+    none."""
     dataset = (cfg.get('val_dataloader') or {}).get('dataset') or {}
     dataset = dataset.get('folder') or dataset
     size = image_size[0] if image_size[0] == image_size[1] else image_size

@@ -1,5 +1,6 @@
-"""Opens tokenizers and tasks: a resolved config and a checkpoint become a model. `dtbox.load`, `Tokenizer.from_pretrained`, evaluation,
-protocols and diagnostics call these functions; nobody else reads weights of a run into a model for use.
+"""Opens tokenizers and tasks: a resolved config and a checkpoint become a model. `dtbox.load`,
+`Tokenizer.from_pretrained`, evaluation, protocols and diagnostics call these functions; nobody else reads weights of a
+run into a model for use.
 """
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch
         device, dtype: where and in which float type; quantizers stay float32.
 
     Raises:
-        InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is not there.
+        InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is
+            not there.
     """
     dtype, part = known_dtype(dtype), cfg['model']['tokenizer']
     if path is None:
@@ -138,7 +140,8 @@ def load_task(task: Any, cfg: Mapping[str, Any], path: str, resize: bool = False
 
 
 def _load_teacher(task: Any, checkpoint: dict, path: str) -> None:
-    """Load the weights of a task's teacher, where it has one; `InputError` unless the checkpoint was trained with the same."""
+    """Load the weights of a task's teacher, where it has one; `InputError` unless the checkpoint was trained with the
+    same."""
     if task.teacher is None:
         return
     try:
@@ -148,5 +151,6 @@ def _load_teacher(task: Any, checkpoint: dict, path: str) -> None:
     trained = (checkpoint.get('meta') or {}).get('teacher')
     if trained is not None and trained != task.teacher.digest():
         raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '
-                         f'{task.teacher.digest()} (hashes of their weights); scores against another teacher would mean nothing. '
-                         'Name the weights that it was trained with in model.teacher.encoder.weights.', 'model.teacher')
+                         f'{task.teacher.digest()} (hashes of their weights); scores against another teacher would '
+                         'mean nothing. Name the weights that it was trained with in '
+                         'model.teacher.encoder.weights.', 'model.teacher')

@@ -1,7 +1,14 @@
-"""Folders in the manner of Hugging Face's `save_pretrained`: config.json, model.safetensors, tokenizer.json. They work offline and hold no code."""
+"""Folders in the manner of Hugging Face's `save_pretrained`: config.json, model.safetensors, tokenizer.json. They work
+offline and hold no code."""
+from __future__ import annotations
+
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 
 from dtbox import __version__
 from dtbox.apis.building import known_dtype
@@ -9,13 +16,14 @@ from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
 from dtbox.files import write_atomic
+from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json
 
 CONFIG, WEIGHTS, WORDS = 'config.json', 'model.safetensors', 'tokenizer.json'
 FORMAT = 1
 
 
-def save_pretrained(tokenizer, folder):
+def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
     """Write a tokenizer as a folder that `open_pretrained` reads.
 
     Args:
@@ -39,10 +47,12 @@ def save_pretrained(tokenizer, folder):
         words['file'] = WORDS
     state = {k: v.detach().cpu().contiguous().clone() for k, v in tokenizer.model.state_dict().items()}
     save_file(state, os.path.join(folder, WEIGHTS), metadata=dict(format='pt', dtbox=__version__))
-    write_atomic(os.path.join(folder, CONFIG), json.dumps(dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config), indent=2) + '\n')
+    write_atomic(os.path.join(folder, CONFIG),
+                 json.dumps(dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config), indent=2) + '\n')
 
 
-def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
+def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu', dtype: str | torch.dtype = 'float32',
+                    plugins: str | Sequence[str] = ()) -> tuple[VisualTokenizer, list[dict], dict]:
     """Open a folder that `save_pretrained` wrote.
 
     Args:
@@ -61,7 +71,8 @@ def open_pretrained(folder, device='cpu', dtype='float32', plugins=()):
     if config.get('model_type') != 'dtbox':
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')
     if config['format'] > FORMAT:
-        raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. Install a newer dtbox.')
+        raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. '
+                         'Install a newer dtbox.')
     dtype = known_dtype(dtype)
     load_plugins(plugins)
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}

@@ -1,8 +1,11 @@
 """Reconstruct image files: pictures to look at, scores, and what the codes cost."""
+from __future__ import annotations
+
 import math
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.drawing.sheets import draw_pair, to_uint8
@@ -36,12 +39,14 @@ class Reconstruction:
     def __str__(self):
         if self.error is not None:
             return str(self.error)
-        codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}' for name, (tokens, depth) in self.codes.items())
+        codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}'
+                          for name, (tokens, depth) in self.codes.items())
         bits = f'{self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
         return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'
 
 
-def reconstruct_files(tokenizer, images, out, vocabularies=None):
+def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
+                      vocabularies: Sequence[str] | None = None) -> Iterator[Reconstruction]:
     """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.
 
     A name that is taken gets a number (NAME.1.png). Files that cannot be read are reported, and the rest goes on.
@@ -50,7 +55,8 @@ def reconstruct_files(tokenizer, images, out, vocabularies=None):
         tokenizer: Tokenizer.
         images: paths of images and of folders; of a folder all images in it, at any depth.
         out: folder for the pictures; made where it does not exist.
-        vocabularies: names of those to encode and to count; None takes those that the decoder reads. It needs at least these.
+        vocabularies: names of those to encode and to count; None takes those that the decoder reads. It needs at least
+            these.
 
     Returns:
         iterator over a `Reconstruction` for each image, while it works.
@@ -64,7 +70,8 @@ def reconstruct_files(tokenizer, images, out, vocabularies=None):
     names = model.check_streams(vocabularies or model.reads)
     missing = [name for name in model.check_streams(model.reads) if name not in names]
     if missing:
-        raise InputError(f'the decoder reads {", ".join(model.reads)}; `vocabularies` leaves out {", ".join(missing)}. Add them.')
+        raise InputError(f'the decoder reads {", ".join(model.reads)}; `vocabularies` leaves out '
+                         f'{", ".join(missing)}. Add them.')
     try:
         os.makedirs(out, exist_ok=True)
     except OSError as e:
@@ -72,8 +79,9 @@ def reconstruct_files(tokenizer, images, out, vocabularies=None):
     return (_one(tokenizer, path, error, out, names) for path, error in find_images(images))
 
 
-def find_images(paths):
-    """Yield (path, None) for each image of `paths`, folders walked in sorted order; (folder, InputError) for a folder without any."""
+def find_images(paths: Iterable[str]) -> Iterator[tuple[str, InputError | None]]:
+    """Yield (path, None) for each image of `paths`, folders walked in sorted order; (folder, InputError) for a folder
+    without any."""
     for path in map(os.fspath, paths):
         if not os.path.isdir(path):
             yield path, None

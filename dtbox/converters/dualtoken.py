@@ -1,14 +1,18 @@
 """Published DualToken checkpoints (arXiv 2503.14324) to a run folder.
 
-A published checkpoint is a folder with config.json and one .pt of {epoch, name, state_dict, ...}; sizes and heads of its
-towers stand in the config.json of a Hugging Face SigLIP folder. What changes on the way:
+A published checkpoint is a folder with config.json and one .pt of {epoch, name, state_dict, ...}; sizes and heads of
+its towers stand in the config.json of a Hugging Face SigLIP folder. What changes on the way:
 
 - the SigLIP image tower becomes a timm vision transformer, its text tower an open_clip one (both exact);
 - the codebooks' padding row and the projections' constant zero key bias are dropped;
 - a shared codebook, which is listed under every depth, is kept once.
 """
+from __future__ import annotations
+
 import glob
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -18,7 +22,7 @@ from dtbox.weights.renaming import Renaming
 from dtbox.weights.siglip_names import map_text, map_vision, text_arguments, timm_arguments
 
 
-def read_source(folder):
+def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """Read a published folder.
 
     Returns:
@@ -27,8 +31,9 @@ def read_source(folder):
     config = read_json(os.path.join(folder, 'config.json'))
     files = sorted(glob.glob(os.path.join(folder, '*.pt')))
     if len(files) != 1:
-        raise InputError(f'{folder} holds {len(files)} .pt files ({", ".join(map(os.path.basename, files)) or "none"}); expected exactly one, '
-                         'the checkpoint, beside config.json.')
+        raise InputError(f'{folder} holds {len(files)} .pt files '
+                         f'({", ".join(map(os.path.basename, files)) or "none"}); expected exactly one, the '
+                         'checkpoint, beside config.json.')
     try:
         state = torch.load(files[0], map_location='cpu', weights_only=True)
     except Exception as e:
@@ -38,8 +43,9 @@ def read_source(folder):
     return config, modern_names(state['state_dict'])
 
 
-def modern_names(state):
-    """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's `module.`."""
+def modern_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's
+    `module.`."""
     renamed = {}
     for name, value in state.items():
         name = name.removeprefix('module.')
@@ -49,7 +55,7 @@ def modern_names(state):
     return renamed
 
 
-def tokenizer_config(config, vision, text, text_tokenizer=None):
+def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
     """Return the VisualTokenizer config of a published model.
 
     Args:
@@ -81,17 +87,19 @@ def _quantizer(config, name):
     return quantizer_config(vq, f'`{name}`')
 
 
-def quantizer_config(vq, name):
+def quantizer_config(vq: Mapping[str, Any], name: str) -> dict:
     """Return the RQ config of a published quantizer; `name` is what to call it in messages."""
     if list(vq['latent_shape'])[:2] != list(vq['code_shape'])[:2]:
-        raise InputError(f'{name} has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one grid for both.',
+        raise InputError(f'{name} has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one '
+                         'grid for both.',
                          'config.json')
-    codebook = dict(type='EMACodebook', decay=vq.get('decay', 0.99), restart=1.0 if vq.get('restart_unused_codes', True) else 0.0)
+    codebook = dict(type='EMACodebook', decay=vq.get('decay', 0.99), restart=1.0
+                    if vq.get('restart_unused_codes', True) else 0.0)
     return dict(type='RQ', size=vq['n_embed'], dim=vq['embed_dim'], depth=vq['code_shape'][-1],
                 shared=vq.get('shared_codebook', True), codebook=codebook)
 
 
-def decoder_config(config, vision, channels):
+def decoder_config(config: Mapping[str, Any], vision: Any, channels: int) -> dict:
     """Return the CNNDecoder config of a published `ddconfig` whose latents have `channels` channels."""
     dd, latent = config['ddconfig'], config.get('decoder_latent_shape')
     levels = len(dd['ch_mult'])
@@ -104,7 +112,8 @@ def decoder_config(config, vision, channels):
                 latent_size=list(latent) if latent else None)
 
 
-def map_state(state, config, vision, text, source='the checkpoint'):
+def map_state(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], vision: Any, text: Any,
+              source: str = 'the checkpoint') -> dict[str, torch.Tensor]:
     """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
     rules = Renaming(state, source)
     map_vision(rules, 'encoders.trunk.trunk.', 'siglip_model.vision_model', vision['num_hidden_layers'])
@@ -122,21 +131,22 @@ def map_state(state, config, vision, text, source='the checkpoint'):
     return rules.finish(ignore=('position_ids',))
 
 
-def map_words(rules, text):
+def map_words(rules: Renaming, text: Any) -> None:
     """Rename the text tower and the logits of a `siglip_model`."""
     map_text(rules, 'text.tower.', 'siglip_model.text_model', text['num_hidden_layers'])
     for name in ('logit_scale', 'logit_bias'):
         rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
 
 
-def text_config(vision, text, text_tokenizer=None):
+def text_config(vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
     """Return the OpenCLIPText config of SigLIP's configs; `text_tokenizer` is the path of a tokenizer.json, or None."""
     return dict(type='OpenCLIPText', embed_dim=vision['hidden_size'], text_cfg=text_arguments(text),
-                tokenizer=dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'])
+                tokenizer=dict(type='FileTokenizer', file=text_tokenizer,
+                               context_length=text['max_position_embeddings'])
                 if text_tokenizer else None)
 
 
-def trunk_config(vision):
+def trunk_config(vision: Any) -> dict:
     """Return the TimmViT config of SigLIP's image tower."""
     return dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=timm_arguments(vision))
 
@@ -151,7 +161,7 @@ def _map_projection(rules, ours, theirs):
         raise InputError(f'{theirs}.attn.zero_k_bias is not zero; expected the constant zero that its name promises.')
 
 
-def map_codebooks(rules, ours, theirs, vq):
+def map_codebooks(rules: Renaming, ours: str, theirs: str, vq: Mapping[str, Any]) -> None:
     """Copy a published residual quantizer's tables and statistics, without their padding row; `vq` is its config."""
     size, depth, shared = vq['n_embed'], vq['code_shape'][-1], vq.get('shared_codebook', True)
     names = (('weight', 'weight'), ('cluster_size', 'cluster_size_ema'), ('embed_sum', 'embed_ema'))
@@ -165,7 +175,8 @@ def map_codebooks(rules, ours, theirs, vq):
             if copy in rules.state:
                 found = rules.take(copy, f'{theirs}.0.{published}')
                 if found and not torch.equal(*found):
-                    raise InputError(f'{copy} differs from depth 0, although the config says that the codebook is shared.')
+                    raise InputError(f'{copy} differs from depth 0, although the config says that the codebook is '
+                                     'shared.')
     table = rules.state.get(f'{theirs}.0.weight')
     if table is not None and len(table) != size + 1:
         raise InputError(f'{theirs}.0.weight has {len(table)} rows; expected {size} codes and a padding row.')

@@ -1,4 +1,6 @@
 """Write converted weights as a run folder that `dtbox.load` and the tools open."""
+from __future__ import annotations
+
 import os
 import shutil
 
@@ -10,11 +12,12 @@ from dtbox.converters import dualtoken, vila_u, vqgan
 from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
+from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.siglip_names import sizes_of, sizes_of_folder
 from dtbox.weights.state_dicts import load_into
 
 
-def convert_dualtoken(src, dst, siglip=None):
+def convert_dualtoken(src: str, dst: str, siglip: str | None = None) -> int:
     """Turn a published DualToken checkpoint into a run folder.
 
     Args:
@@ -30,7 +33,8 @@ def convert_dualtoken(src, dst, siglip=None):
     config, state = dualtoken.read_source(src)
     siglip = siglip or config.get('pretrained_model')
     if not siglip or not os.path.isdir(siglip):
-        raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. Give --siglip DIR.')
+        raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
+                         'Give --siglip DIR.')
     sizes, words = sizes_of_folder(siglip), _words_of(siglip)
     try:
         cfg = dualtoken.tokenizer_config(config, sizes.vision, sizes.text, words)
@@ -39,13 +43,14 @@ def convert_dualtoken(src, dst, siglip=None):
     return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
 
 
-def convert_vila_u(src, dst, siglip=None):
+def convert_vila_u(src: str, dst: str, siglip: str | None = None) -> int:
     """Turn VILA-U's published vision tower into a run folder.
 
     Args:
         src: folder of the tower (`vision_tower` of the release): config.json and its weights.
         dst: run folder to write; must not exist, or be empty.
-        siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the config.
+        siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the
+            config.
 
     Returns:
         number of parameters.
@@ -54,7 +59,8 @@ def convert_vila_u(src, dst, siglip=None):
     config, state, source = vila_u.read_source(src)
     siglip = siglip or config.get('pretrained_model')
     if not siglip:
-        raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give --siglip NAME or DIR.')
+        raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
+                         '--siglip NAME or DIR.')
     sizes, words = sizes_of(siglip), _words_of(siglip) if vila_u.has_text(state) else None
     try:
         cfg = vila_u.tokenizer_config(config, sizes.vision, sizes.text if vila_u.has_text(state) else None, words)
@@ -63,7 +69,7 @@ def convert_vila_u(src, dst, siglip=None):
     return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
 
 
-def convert_vqgan(src, dst, image_size=256):
+def convert_vqgan(src: str, dst: str, image_size: int = 256) -> int:
     """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
 
     Args:
@@ -99,7 +105,7 @@ def _build(dst, cfg, state, words, source):
     return sum(p.numel() for p in tokenizer.parameters())
 
 
-def write(dst, cfg, tokenizer, words, made_from):
+def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, made_from: str) -> None:
     """Write config.py, checkpoint.pth and the text tokenizer."""
     from dtbox.training import checkpoint
     run = RunFolder(dst)
@@ -111,10 +117,12 @@ def write(dst, cfg, tokenizer, words, made_from):
     recipe = dict(
         image_size=cfg.pop('image_size'), data_root=None,
         model=dict(type='TokenizerTask', tokenizer=dict(cfg, image_size=size)),
-        val_dataloader=dict(batch_size=16, dataset=dict(type='ImageFolder', data_root='${data_root}', split='heldout', pipeline=[
+        val_dataloader=dict(batch_size=16,
+                            dataset=dict(type='ImageFolder', data_root='${data_root}', split='heldout', pipeline=[
             dict(type='ResizeCrop', size=size), dict(type='PackImage')])),
-        val_evaluator=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), l1=dict(type='L1'), retrieval=dict(type='Retrieval'),
-                           zeroshot=dict(type='ZeroShot'), code_usage=dict(type='CodeUsage')))
+        val_evaluator=dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), l1=dict(type='L1'),
+                           retrieval=dict(type='Retrieval'), zeroshot=dict(type='ZeroShot'),
+                           code_usage=dict(type='CodeUsage')))
     dump_config(Config(recipe, format_python_code=False), run.config,
                 header=f'Converted by dtbox {__version__} from {os.path.basename(os.path.normpath(made_from))}.')
     state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}

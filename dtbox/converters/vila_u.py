@@ -1,17 +1,24 @@
 """VILA-U's published vision tower (arXiv 2409.04429) to a run folder.
 
-The layout is that of the code release, which DualToken's grew from; it is known from that code, and no published file was at hand. The tower is the
-folder `vision_tower` of a release: config.json, whose entries may stand under `rqvaesiglip`, and weights, whose names may:
+The layout is that of the code release, which DualToken's grew from; it is known from that code, and no published file
+was at hand. The tower is the folder `vision_tower` of a release: config.json, whose entries may stand under
+`rqvaesiglip`, and weights, whose names may:
 
 - `siglip_model.*`: a whole Hugging Face SigLIP, or its image tower alone;
-- `quantizer.codebooks.{d}.{weight, cluster_size_ema, embed_ema}`: the residual quantizer of the raw output of the last block but one, one table
-  listed under every depth, with a padding row;
+- `quantizer.codebooks.{d}.{weight, cluster_size_ema, embed_ema}`: the residual quantizer of the raw output of the last
+  block but one, one table listed under every depth, with a padding row;
 - `post_quant_conv`, a 1 x 1 convolution, and `decoder.*`.
 
 Anything else is listed as an error.
 """
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 
 from dtbox.converters.dualtoken import decoder_config, map_codebooks, map_words, quantizer_config, text_config, trunk_config
 from dtbox.errors import InputError
@@ -24,7 +31,7 @@ WRAPPER = 'rqvaesiglip'
 """Where a release wraps the tower: an entry of its config, and a prefix of its weights."""
 
 
-def read_source(folder):
+def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor], str]:
     """Read the tower's folder.
 
     Returns:
@@ -34,18 +41,21 @@ def read_source(folder):
     config = config.get(WRAPPER, config)
     state, source = load_published(folder)
     state = {re.sub(rf'^(module\.)?({WRAPPER}\.)?', '', name): value for name, value in state.items()}
-    if not any(name.startswith('siglip_model.vision_model.') for name in state) or 'quantizer.codebooks.0.weight' not in state:
-        raise InputError(f'{source} is no vision tower of VILA-U: expected siglip_model.vision_model.* and quantizer.codebooks.0.weight. '
-                         f'{first_keys(state)} Give the folder `vision_tower` of the release.')
+    if not any(name.startswith('siglip_model.vision_model.')
+               for name in state) or 'quantizer.codebooks.0.weight' not in state:
+        raise InputError(f'{source} is no vision tower of VILA-U: expected siglip_model.vision_model.* and '
+                         f'quantizer.codebooks.0.weight. {first_keys(state)} Give the folder `vision_tower` of the '
+                         'release.')
     return config, state, source
 
 
-def has_text(state):
+def has_text(state: Mapping[str, torch.Tensor]) -> bool:
     """Whether the weights have SigLIP's text tower, too."""
     return any(name.startswith('siglip_model.text_model.') for name in state)
 
 
-def tokenizer_config(config, vision, text=None, text_tokenizer=None):
+def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any = None,
+                     text_tokenizer: str | None = None) -> dict:
     """Return the VisualTokenizer config of a published tower.
 
     Args:
@@ -58,12 +68,15 @@ def tokenizer_config(config, vision, text=None, text_tokenizer=None):
     words = dict(text=text_config(vision, text, text_tokenizer)) if text else {}
     return dict(
         type='VisualTokenizer', image_size=vision['image_size'], encoders=dict(trunk=trunk_config(vision)),
-        vocabularies={VOCABULARY: dict(taps=layer, quantizer=quantizer, projection=dict(type='NoProjection'), reinject=layer)},
-        decoder=dict(decoder_config(config, vision, config['ddconfig']['z_channels']), reads=[VOCABULARY], post_quant=False),
+        vocabularies={VOCABULARY: dict(taps=layer, quantizer=quantizer, projection=dict(type='NoProjection'),
+                                       reinject=layer)},
+        decoder=dict(decoder_config(config, vision, config['ddconfig']['z_channels']), reads=[VOCABULARY],
+                     post_quant=False),
         head=dict(type='TrunkPool'), **words)
 
 
-def map_state(state, config, vision, text, source):
+def map_state(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], vision: Any, text: Any,
+              source: str) -> dict[str, torch.Tensor]:
     """Map a published state dict to a VisualTokenizer's; `InputError` lists keys that are missing or left over."""
     rules = Renaming(state, source)
     map_vision(rules, 'encoders.trunk.trunk.', 'siglip_model.vision_model', vision['num_hidden_layers'])

@@ -1,9 +1,15 @@
-"""Published VQGANs to a run folder: taming-transformers' (arXiv 2012.09841) and LlamaGen's VQ tokenizers (arXiv 2406.06525).
+"""Published VQGANs to a run folder: taming-transformers' (arXiv 2012.09841) and LlamaGen's VQ tokenizers (arXiv
+2406.06525).
 
-Their weights tell every size but that of the pictures. LlamaGen's are the same network under other names (`conv_blocks`, `mid.0`), with a codebook
-that is compared, and looked up, by direction. What the discriminator and the perceptual loss keep in the file (`loss.`) is left out.
+Their weights tell every size but that of the pictures. LlamaGen's are the same network under other names
+(`conv_blocks`, `mid.0`), with a codebook that is compared, and looked up, by direction. What the discriminator and the
+perceptual loss keep in the file (`loss.`) is left out.
 """
+from __future__ import annotations
+
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -15,7 +21,7 @@ IGNORED = ('codebook_used',)
 """Endings of keys that mean nothing here."""
 
 
-def read_source(path):
+def read_source(path: str) -> tuple[dict[str, torch.Tensor], bool]:
     """Read a checkpoint; returns (state dict under taming's names, whether codes are directions, as in LlamaGen).
 
     Raises:
@@ -25,19 +31,20 @@ def read_source(path):
         state = load_state(path)
     except InputError as e:
         if 'Unpickl' in e.message:
-            raise InputError(f'{path} holds more than tensors, as Lightning\'s checkpoints do, and is not opened for that. Where you trust it, write '
-                             'its `state_dict` alone to a file: torch.save({"state_dict": torch.load(FILE, weights_only=False)["state_dict"]}, '
+            raise InputError(f'{path} holds more than tensors, as Lightning\'s checkpoints do, and is not opened for '
+                             'that. Where you trust it, write its `state_dict` alone to a file: '
+                             'torch.save({"state_dict": torch.load(FILE, weights_only=False)["state_dict"]}, '
                              'NEW).') from e
         raise
     state = {k: v for k, v in state.items() if not k.startswith('loss.') and not k.endswith(IGNORED)}
     if 'quantize.embedding.weight' not in state or 'encoder.conv_in.weight' not in state:
-        raise InputError(f'{path} is no VQGAN of taming-transformers or LlamaGen: expected quantize.embedding.weight and encoder.conv_in.weight; its '
-                         f'first keys: {", ".join(list(state)[:4]) or "none"}.')
+        raise InputError(f'{path} is no VQGAN of taming-transformers or LlamaGen: expected quantize.embedding.weight '
+                         f'and encoder.conv_in.weight; its first keys: {", ".join(list(state)[:4]) or "none"}.')
     directions = any(k.startswith('encoder.conv_blocks.') for k in state)
     return tamed(state) if directions else state, directions
 
 
-def tamed(state):
+def tamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return LlamaGen's weights under taming's names."""
     levels = 1 + max(int(m[1]) for k in state if (m := re.match(r'decoder\.conv_blocks\.(\d+)\.', k)))
     middle = dict(zip('012', ('block_1', 'attn_1', 'block_2')))
@@ -50,8 +57,9 @@ def tamed(state):
     return {renamed(k): v for k, v in state.items()}
 
 
-def sizes_of(state, source):
-    """Return the sizes that the weights tell: `channels`, `multipliers`, `blocks`, `attended` (levels), `latent`, `dim`, `size`."""
+def sizes_of(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Any]:
+    """Return the sizes that the weights tell: `channels`, `multipliers`, `blocks`, `attended` (levels), `latent`,
+    `dim`, `size`."""
     levels = {int(m[1]) for k in state if (m := re.match(r'encoder\.down\.(\d+)\.block\.', k))}
     try:
         channels = len(state['encoder.conv_in.weight'])
@@ -62,31 +70,36 @@ def sizes_of(state, source):
     except (KeyError, ValueError) as e:
         raise InputError(f'{source} lacks {e}, which every VQGAN has.') from e
     if latent == 2 * len(state['quant_conv.weight'][0]) or any(w % channels for w in widths):
-        raise InputError(f'{source} has widths {widths} over {channels} and {latent} latent channels; expected multiples, and no `double_z`.')
+        raise InputError(f'{source} has widths {widths} over {channels} and {latent} latent channels; expected '
+                         'multiples, and no `double_z`.')
     attended = [i for i in range(len(levels)) if f'encoder.down.{i}.attn.0.norm.weight' in state]
-    return dict(channels=channels, multipliers=[w // channels for w in widths], blocks=blocks, attended=attended, latent=latent, dim=dim, size=size)
+    return dict(channels=channels, multipliers=[w // channels for w in widths], blocks=blocks, attended=attended,
+                latent=latent, dim=dim, size=size)
 
 
-def tokenizer_config(sizes, directions, image_size):
+def tokenizer_config(sizes: Mapping[str, Any], directions: bool, image_size: int) -> dict:
     """Return the VisualTokenizer config of a published VQGAN at pictures of `image_size` pixels."""
     levels = len(sizes['multipliers'])
     if image_size % (1 << (levels - 1)):
-        raise InputError(f'pictures of {image_size} pixels cannot be halved {levels - 1} times; give a multiple of {1 << (levels - 1)}.',
+        raise InputError(f'pictures of {image_size} pixels cannot be halved {levels - 1} times; give a multiple of '
+                         f'{1 << (levels - 1)}.',
                          '--image-size')
     attention = [image_size >> i for i in sizes['attended']]
-    shared = dict(channels=sizes['channels'], multipliers=sizes['multipliers'], blocks=sizes['blocks'], latent_channels=sizes['latent'],
-                  attention_resolutions=attention)
+    shared = dict(channels=sizes['channels'], multipliers=sizes['multipliers'], blocks=sizes['blocks'],
+                  latent_channels=sizes['latent'], attention_resolutions=attention)
     plain = dict(type='LinearProjection', norm=False)
     return dict(
         type='VisualTokenizer', image_size=image_size, encoders=dict(cnn=dict(type='CNNEncoder', **shared)),
         vocabularies=dict(pixel=dict(
             taps=levels + 1, projection=plain,
-            quantizer=dict(type='VQ', size=sizes['size'], dim=sizes['dim'], codebook=dict(type='GradientCodebook', cosine=directions)))),
+            quantizer=dict(type='VQ', size=sizes['size'], dim=sizes['dim'],
+                           codebook=dict(type='GradientCodebook', cosine=directions)))),
         decoder=dict(type='CNNDecoder', reads=['pixel'], post_quant=None, **shared))
 
 
-def map_state(state, source):
-    """Return a published state dict, under taming's names, as that of the VisualTokenizer; `InputError` lists keys that are missing or left over."""
+def map_state(state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """Return a published state dict, under taming's names, as that of the VisualTokenizer; `InputError` lists keys that
+    are missing or left over."""
     rules = Renaming(state, source)
     rules.tree('encoders.cnn.', 'encoder.')
     rules.tree('decoder.decoder.', 'decoder.')
