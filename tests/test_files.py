@@ -84,7 +84,8 @@ def test_what_a_full_disk_looks_like(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
-def test_a_checkpoint_that_finds_no_room_tells_so_and_keeps_the_old_one(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    """A checkpoint for which there is no room says so, and the old one stays."""
     from dtbox.training import checkpoint
     path = str(tmp_path / 'checkpoint.pth')
     checkpoint.save(dict(state_dict=dict(a=torch.ones(3))), path)

@@ -174,7 +174,8 @@ def test_import_dtbox_is_cheap():
     assert fresh(f'import sys, dtbox; print(*[m for m in {names} if m in sys.modules])') == []
 
 
-def test_load_leaves_alone_what_only_training_or_some_parts_need():
+def test_load_imports_little():
+    """What only training or some parts need is not imported by `dtbox.load`."""
     names = ('lpips', 'matplotlib', 'xformers', 'transformers', 'timm', 'open_clip', 'cv2', 'mmengine.runner', 'mmengine.optim')
     assert fresh(f'import sys, dtbox; dtbox.load; print("open", *[m for m in {names} if m in sys.modules])') == ['open']
 

@@ -42,7 +42,8 @@ def test_two_spellings_are_one(tmp_path, monkeypatch):
     assert len({id(p) for p in plugins.load_plugins(spellings)}) == 1 and len(plugins.LOADED) == 1
 
 
-def test_a_module_that_is_imported_already_is_not_imported_again(tmp_path, monkeypatch):
+def test_no_module_is_imported_twice(tmp_path, monkeypatch):
+    """A module that is imported already is not imported again."""
     monkeypatch.syspath_prepend(tmp_path)
     path = write(tmp_path / 'imported_before.py', HEAD.format(name='Before'))
     import imported_before

@@ -60,7 +60,8 @@ def full(*_):
 
 
 @pytest.mark.parametrize('resume', [False, True])
-def test_another_start_that_is_over_before_this_one_has_the_lock(grid, out, instant, monkeypatch, resume):
+def test_another_start_ends_before_the_lock(grid, out, instant, monkeypatch, resume):
+    """Another start ends before this one has the lock."""
     engine = instant()
 
     def slow(*_):
@@ -165,7 +166,8 @@ def test_locks(tmp_path):
 # ---- disks and records -----------------------------------------------------------------------------------------------
 
 
-def test_a_trial_that_finds_no_room_ends_the_grid_and_goes_on_later(grid, out, instant):
+def test_full_disk_ends_the_grid(grid, out, instant):
+    """A trial whose disk is full ends the grid; it resumes later."""
     engine = instant(workers=1, outcome={grid.trials[1].name: NO_ROOM})
     with pytest.raises(InputError, match='cannot write to .*out: No space left on device. The trials that finished are kept; .* --resume'):
         run_grid(grid, out)
@@ -275,7 +277,7 @@ def test_code_that_changes_meanwhile_ends_the_grid(grid, out, instant, during):
     assert [p.what for p in plan] == ['keep', 'redo', 'new', 'new'] and set(statuses(out).values()) == {'done'}
 
 
-def test_code_that_changed_under_a_trial_that_had_begun_to_learn(grid, out, instant, monkeypatch):
+def test_code_changes_under_a_running_trial(grid, out, instant, monkeypatch):
     """Its checkpoint is of the code that the grid was started with: with that it goes on, and with another one the user is asked."""
     instant()
     run_grid(grid, out)

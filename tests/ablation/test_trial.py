@@ -121,7 +121,8 @@ def test_records(tmp_path):
     assert read_record(tmp_path) == dict(status='done', hashes={})
 
 
-def test_seconds_count_up_to_the_checkpoint_that_a_killed_trial_goes_on_from(begin, write_grid):
+def test_seconds_of_a_killed_trial(begin, write_grid):
+    """Seconds count up to the checkpoint from which a killed trial resumes."""
     folder = begin()
     record = read_record(folder)
     write_record(folder, dict(record, begun=1000.0, seconds_before=5.0))

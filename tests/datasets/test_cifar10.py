@@ -174,7 +174,8 @@ def test_broken_batches(tmp_path):
             CIFAR10(tmp_path, 'heldout')
 
 
-def test_the_recipes_ask_for_data_root_and_size_follows_one_switch(cifar_shards):
+def test_data_root_and_size_of_the_recipes(cifar_shards):
+    """The recipes ask for `data_root`; the size follows one switch."""
     with pytest.raises(InputError, match='train_dataloader.dataset: CIFAR10 needs `data_root`'):
         build_parts(resolve(load_config('configs/siglip_tiny_cifar10.py')), seed=0)
     cfg = resolve(load_config('configs/_base_/datasets/cifar10.py', dict(data_root=str(cifar_shards), image_size=48)))

@@ -201,7 +201,7 @@ def epochs(folder, batch_size, workers, rank=0, world=1, cursor=0, batches=None,
 
 
 @pytest.mark.parametrize('workers', [1, 2, 4])
-def test_every_sample_once_an_epoch_whatever_the_workers_and_ranks_and_after_a_kill(tmp_path, workers):
+def test_every_sample_once_an_epoch(tmp_path, workers):
     """Two ranks, three epochs, killed in the middle of the second one and resumed from the cursor."""
     folder = write_set(tmp_path / 'a', [5, 3, 7, 4, 6])  # 25 samples
     seen = Counter()

@@ -31,7 +31,8 @@ def test_group_norm_refuses_other_widths(channels):
 
 
 @pytest.mark.parametrize('out_channels', [32, 64])
-def test_residual_block_without_second_convolution_is_its_shortcut(out_channels):
+def test_residual_block_is_its_shortcut(out_channels):
+    """A residual block whose second convolution is zero is its shortcut."""
     block = ResidualConv(32, out_channels)
     torch.nn.init.zeros_(block.conv2.weight)
     torch.nn.init.zeros_(block.conv2.bias)

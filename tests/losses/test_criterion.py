@@ -23,7 +23,8 @@ def test_terms_are_weighed_summed_and_named(outputs, batch):
     assert not terms.raw['l1'].requires_grad and terms.raw['l2'].requires_grad
 
 
-def test_weight_is_one_where_it_is_missing_and_none_takes_an_entry_out(outputs, batch):
+def test_missing_weight_and_none(outputs, batch):
+    """A weight that is missing is 1; None takes an entry out."""
     criterion = Criterion(dict(a=dict(type='L2Loss'), b=None))
     assert list(criterion.losses) == ['a'] and criterion(outputs, batch).total.item() == .25
 
@@ -111,7 +112,8 @@ def test_bind_reaches_every_loss():
         Criterion(dict(p=dict(type='FeaturePerceptualLoss', layers=[1]))).bind(None)
 
 
-def test_no_registered_loss_names_a_term_that_mmengine_would_add():
+def test_no_term_is_named_like_a_sum():
+    """No registered loss names a term that MMEngine would add to the sum."""
     LOSSES._candidates()
     for name, kind in LOSSES.module_dict.items():
         assert not any('loss' in term for term in getattr(kind, 'names', None) or ()), name
