@@ -1,2 +1,6 @@
-"""Cost models of a config: parameters, FLOPs, memory (`describe.py`, `fit.py`), and steps on many GPUs (`scale.py`, `communication.py`), checked
-against real ranks by `scale_check.py`."""
+"""Cost models of a config: parameters, FLOPs, memory, and steps on many GPUs.
+
+`describe` counts a model, with `tracing`; `fit` says whether it fits a GPU. `scale` predicts steps on many GPUs from
+the messages of `communication`; `scale_tables` and `scale_report` show them. `scale_check` compares with real ranks,
+which run `scale_ranks`.
+"""

@@ -1,14 +1,20 @@
-"""What the processes of a training step send each other, and how long that takes: `KINDS` is the list, `Network.seconds` the time.
+"""Messages of a training step (`kinds`), and how long they take (`Network.seconds`).
 
-Times are those of rings (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", JPDC 69(2), 2009): an
-all-reduce of S bytes over W processes takes 2 (W - 1) steps, in each of which every process sends S / W bytes; gathering and scattering take half of
-the steps. The factor 2 (W - 1) / W is that between `algbw` and `busbw` in NVIDIA's nccl-tests (doc/PERFORMANCE.md). Across nodes the ring has two
-levels: scatter inside the nodes, reduce between them what each GPU holds, gather inside.
+Times are those of rings (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
+JPDC 69(2), 2009): an all-reduce of S bytes over W ranks takes 2 (W - 1) steps, in each of which every rank sends
+S / W bytes; gathering and scattering take half of the steps. The factor 2 (W - 1) / W is that between `algbw` and
+`busbw` in NVIDIA's nccl-tests (doc/PERFORMANCE.md). Across nodes the ring has two levels: scatter inside the nodes,
+reduce between them what each GPU holds, gather inside.
 
-Legend: W processes, S bytes, K codes, C code width.
+Legend: W ranks, S bytes, K codes, C code width.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Tuple
+from typing import Callable
+
+from torch import nn
 
 from dtbox.errors import InputError
 from dtbox.quantizers.codebooks.base import Codebook
@@ -18,7 +24,7 @@ from dtbox.training.tokenizer_setup import choose_vocabularies
 
 MIB = 2 ** 20
 FIRST_BUCKET, BUCKET = MIB, 25 * MIB
-"""Bytes of the first bucket of DistributedDataParallel, and of the others (`bucket_cap_mb` of `dtbox.training.parallel.DDP`)."""
+"""Bytes of the first bucket of DistributedDataParallel, and of the others (see `training.parallel.DDP`)."""
 PASSES = dict(all_reduce=2, all_gather=1, broadcast=1, unshard=1, reduce_scatter=1)
 """Operation -> rounds through the ring. (`unshard` is an all-gather, too, of tensors that are cut in W parts.)"""
 
@@ -38,26 +44,27 @@ class Network:
     between: float = 25e9
     latency: float = 5e-6
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.node < 1 or not (self.inside > 0 and self.between > 0 and self.latency >= 0):
-            raise InputError(f'the network has {self.node} GPUs a node, {self.inside:g} and {self.between:g} bytes a second and {self.latency:g} '
-                             'seconds a hop; expected at least 1 GPU, bandwidths above 0 and a latency of 0 or more.')
+            raise InputError(f'the network has {self.node} GPUs a node, {self.inside:g} and {self.between:g} bytes a '
+                             f'second and {self.latency:g} seconds a hop; expected at least 1 GPU, bandwidths above 0 '
+                             'and a latency of 0 or more.')
 
-    def levels(self, world):
+    def levels(self, world: int) -> tuple[int, int]:
         """Return (GPUs of a node, nodes) of `world` GPUs; `InputError` where the last node would not be full."""
         if world < 1 or (world > self.node and world % self.node):
-            raise InputError(f'{world} GPUs do not fill nodes of {self.node}. Give a multiple of it (or fewer, for a part of one node), or set '
-                             '--gpus-per-node.')
+            raise InputError(f'{world} GPUs do not fill nodes of {self.node}. Give a multiple of it (or fewer, for a '
+                             'part of one node), or set --gpus-per-node.')
         inside = min(world, self.node)
         return inside, world // inside
 
-    def seconds(self, operation, size, world):
+    def seconds(self, operation: str, size: float, world: int) -> float:
         """Return the seconds of one collective.
 
         Args:
             operation: one of `PASSES`.
-            size: bytes S; of a process's own with `all_gather`, of the whole with `unshard` and `reduce_scatter`.
-            world: processes W.
+            size: bytes S; of a rank's own with `all_gather`, of the whole with `unshard` and `reduce_scatter`.
+            world: ranks W.
         """
         gpus, nodes = self.levels(world)
         size = size * world if operation == 'all_gather' else size
@@ -72,22 +79,23 @@ class Facts:
 
     Attributes:
         tokenizer, discriminator: trained parameters.
-        blocks, rest: (parameters, trained ones) of each part of the tokenizer that FSDP2 gathers by itself: blocks, which are gathered again for the
-            backward pass, and the decoder and all else, which are not.
-        critic: parameters of the discriminator, frozen ones included.
+        blocks, rest: (parameters, trained ones) of each part of the tokenizer that FSDP2 gathers by itself: blocks,
+            which are gathered again for the backward pass, and the decoder and all else, which are not.
+        whole_discriminator: parameters of the discriminator, frozen ones included.
         last_layer: numbers of the decoder's last weight.
-        adaptive: whether the adaptive weight compares gradients of all processes.
+        adaptive: whether the adaptive weight compares gradients of all ranks.
         gathers: codebooks that tell each other what they have collected.
-        updates, restarts: (K, C) of each update of a table after the step, and of each of those that restart unused codes.
-        pairs: numbers of a picture that each contrastive loss compares over processes (image and text).
-        batch, world: pictures of a process, and processes.
+        updates, restarts: (K, C) of each update of a table after the step, and of each of those that restart unused
+            codes.
+        pairs: values of an image that each contrastive loss compares over ranks (image and text).
+        batch, world: images of a rank, and ranks.
         official, broadcasts: the same of the published variants, which do it in the forward pass, from rows of rank 0.
     """
     tokenizer: int = 0
     discriminator: int = 0
     blocks: list = field(default_factory=list)
     rest: list = field(default_factory=list)
-    critic: int = 0
+    whole_discriminator: int = 0
     last_layer: int = 0
     adaptive: bool = False
     gathers: int = 0
@@ -100,7 +108,7 @@ class Facts:
     broadcasts: list = field(default_factory=list)
 
 
-def facts(model, adversarial=None):
+def read_facts(model: nn.Module, adversarial: dict | None = None) -> Facts:
     """Read the Facts of a model, on whatever device.
 
     Args:
@@ -110,24 +118,28 @@ def facts(model, adversarial=None):
     Returns:
         Facts.
     """
-    tokenizer, critic = model.tokenizer, model.discriminator
-    found = Facts(_trained(tokenizer), _trained(critic) if critic is not None else 0)
-    found.critic = _count(critic) if critic is not None else 0
-    found.blocks, found.rest = _shards(tokenizer)
+    tokenizer, discriminator = model.tokenizer, model.discriminator
+    facts = Facts(_trained(tokenizer), _trained(discriminator) if discriminator is not None else 0)
+    facts.whole_discriminator = _count(discriminator) if discriminator is not None else 0
+    facts.blocks, facts.rest = _shards(tokenizer)
     if model.criterion is not None:
-        found.pairs = [2 * tokenizer.text.pooled_dim for loss in model.criterion.losses.values() if 'logit_scale' in loss.requires]
+        facts.pairs = [2 * tokenizer.text.pooled_dim for loss in model.criterion.losses.values()
+                       if 'logit_scale' in loss.requires]
     if adversarial:
         loss = LOSSES.build(dict(adversarial), where='model.gan.adversarial')
-        found.adaptive = loss.adaptive is not None and not loss.per_rank
-        found.last_layer = tokenizer.decoder.last_layer.numel()
-    running = choose_vocabularies(tokenizer, model.criterion.requires) if model.criterion is not None else list(tokenizer.vocabularies)
+        facts.adaptive = loss.adaptive is not None and not loss.per_rank
+        facts.last_layer = tokenizer.decoder.last_layer.numel()
+    running = list(tokenizer.vocabularies)
+    if model.criterion is not None:
+        running = choose_vocabularies(tokenizer, model.criterion.requires)
     streams = {tokenizer.stream_of(name).name for name in running}
     for name, stream in tokenizer.streams.items():
         for book in (m for m in stream.quantizer.modules() if isinstance(m, Codebook) and m.collects):
-            found.gathers += 1
+            facts.gathers += 1
             if name in streams:
-                _book(found, (book.size, book.dim), book.restart > 0, getattr(stream.quantizer, 'variant', None), stream)
-    return found
+                variant = getattr(stream.quantizer, 'variant', None)
+                _book(facts, (book.size, book.dim), book.restart > 0, variant, stream)
+    return facts
 
 
 def _trained(module):
@@ -135,7 +147,7 @@ def _trained(module):
 
 
 def _shards(tokenizer):
-    """Return the (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides a tokenizer."""
+    """Return (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides them."""
     trunks = [*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])]
     parts = [block for trunk in trunks for block in find_blocks(trunk)]
     whole, sizes = (_count(tokenizer), _trained(tokenizer)), [(_count(part), _trained(part)) for part in parts]
@@ -147,16 +159,15 @@ def _count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def _book(found, table, restarts, variant, stream):
+def _book(facts, table, restarts, variant, stream):
     times = len(stream.sizes) if variant == 'rq' else 1
-    updates, rows = (found.updates, found.restarts) if variant is None else (found.official, found.broadcasts)
+    updates, rows = (facts.updates, facts.restarts) if variant is None else (facts.official, facts.broadcasts)
     updates += [table] * times
     rows += [table] * times if restarts else []
 
 
-def buckets(size):
-    """Return the sizes of the messages into which DistributedDataParallel cuts `size` bytes: `FIRST_BUCKET`, then `BUCKET` each (a tensor is never
-    cut: about so many)."""
+def cut_into_buckets(size: int) -> list[int]:
+    """Return the sizes of DistributedDataParallel's messages for `size` bytes; about, since a tensor is never cut."""
     first = min(size, FIRST_BUCKET)
     whole, rest = divmod(size - first, BUCKET)
     return ([first] if first else []) + [BUCKET] * whole + ([rest] if rest else [])
@@ -170,24 +181,24 @@ class Kind:
         name: what it carries.
         operation: one of `PASSES`.
         sizes: Facts -> bytes of each call of a step, float32 and int64.
-        behind: what is computed meanwhile ('forward', 'backward', 'discriminator'), or None where everybody waits.
+        overlaps: what is computed meanwhile ('forward', 'backward', 'discriminator'), or None where everybody waits.
         sender: (module, function) of dtbox that calls the collective; None for those of PyTorch's wrappers.
         most: whether `sizes` is an upper bound.
     """
     name: str
     operation: str
     sizes: Callable
-    behind: str = None
-    sender: Tuple[str, str] = None
+    overlaps: str | None = None
+    sender: tuple[str, str] | None = None
     most: bool = False
 
 
-def tables(shapes):
+def count_table_bytes(shapes: Sequence[tuple[int, int]]) -> list[int]:
     """(K, C) of updates -> bytes of their counts [K] and sums [K, C]."""
     return [4 * n for k, c in shapes for n in (k, k * c)]
 
 
-def rows(shapes):
+def count_row_bytes(shapes: Sequence[tuple[int, int]]) -> list[int]:
     """(K, C) of tables -> bytes of new rows for all of their codes."""
     return [4 * k * c for k, c in shapes]
 
@@ -195,32 +206,43 @@ def rows(shapes):
 AGREEMENT, GATHER = 'dtbox.distributed', 'dtbox.losses.gather_embeddings'
 BOOKS, OFFICIAL = 'dtbox.quantizers.codebooks.base', 'dtbox.quantizers.rq_official'
 STEP = (
-    Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [], sender=('dtbox.losses.adversarial', 'balance')),
+    Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [],
+         sender=('dtbox.losses.adversarial', 'balance')),
     Kind('agreement: samples, signals', 'all_reduce', lambda f: [16], sender=(AGREEMENT, 'count_samples')),
-    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (4 if f.discriminator else 3), sender=(AGREEMENT, 'is_set_anywhere')),
-    Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs], sender=(GATHER, 'gather_embeddings')),
+    Kind('agreement: all finite', 'all_reduce', lambda f: [8] * (4 if f.discriminator else 3),
+         sender=(AGREEMENT, 'is_set_anywhere')),
+    Kind('texts (bytes not counted)', 'all_gather', lambda f: [0 for _ in f.pairs],
+         sender=(GATHER, 'gather_embeddings')),
     Kind('embeddings', 'all_gather', lambda f: [4 * f.batch * n for n in f.pairs], sender=(GATHER, 'forward')),
-    Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs], sender=(GATHER, 'backward')),
-    Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers, sender=(BOOKS, '_gathered_pending')),
-    Kind('codebook statistics', 'all_reduce', lambda f: tables(f.updates), sender=(BOOKS, 'commit')),
-    Kind('restart rows', 'all_reduce', lambda f: rows(f.restarts), sender=(BOOKS, 'take_rows'), most=True),
-    Kind('published codebook statistics', 'all_reduce', lambda f: tables(f.official), sender=(OFFICIAL, '_update')),
-    Kind('published restart rows', 'broadcast', lambda f: rows(f.broadcasts), sender=(OFFICIAL, '_restart')))
-"""What a step sends however the model is shared. A new collective of the training step is a line here; `dtbox.sizing.scale_check` finds those
-that are missing."""
+    Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs],
+         sender=(GATHER, 'backward')),
+    Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers,
+         sender=(BOOKS, '_gathered_pending')),
+    Kind('codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.updates), sender=(BOOKS, 'commit')),
+    Kind('restart rows', 'all_reduce', lambda f: count_row_bytes(f.restarts), sender=(BOOKS, 'take_rows'), most=True),
+    Kind('published codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.official),
+         sender=(OFFICIAL, '_update')),
+    Kind('published restart rows', 'broadcast', lambda f: count_row_bytes(f.broadcasts), sender=(OFFICIAL, '_restart')))
+"""Messages of a step for any way to divide the model. A new collective of the training step is a line here;
+`dtbox.sizing.scale_check` finds those that are missing."""
 PARALLEL = dict(
-    ddp=(Kind('gradients of the tokenizer', 'all_reduce', lambda f: buckets(4 * f.tokenizer), 'backward'),
-         Kind('gradients of the discriminator', 'all_reduce', lambda f: buckets(4 * f.discriminator), 'discriminator')),
+    ddp=(Kind('gradients of the tokenizer', 'all_reduce', lambda f: cut_into_buckets(4 * f.tokenizer), 'backward'),
+         Kind('gradients of the discriminator', 'all_reduce', lambda f: cut_into_buckets(4 * f.discriminator),
+              'discriminator')),
     fsdp=(Kind('weights, forward', 'unshard', lambda f: [4 * n for n, _ in (*f.blocks, *f.rest) if n], 'forward'),
           Kind('weights of blocks, backward', 'unshard', lambda f: [4 * n for n, _ in f.blocks if n], 'backward'),
-          Kind('gradients of the tokenizer', 'reduce_scatter', lambda f: [4 * n for _, n in (*f.blocks, *f.rest) if n], 'backward'),
-          Kind('weights of the discriminator', 'unshard', lambda f: [4 * f.critic] * 2 if f.critic else [], most=True),
-          Kind('gradients of the discriminator', 'reduce_scatter', lambda f: [4 * f.discriminator] if f.discriminator else [])))
-"""How several processes share the model: `dtbox.training.parallel.DDP`, or `FSDP2`, which gathers blocks one at a time and all else as two."""
+          Kind('gradients of the tokenizer', 'reduce_scatter', lambda f: [4 * n for _, n in (*f.blocks, *f.rest) if n],
+               'backward'),
+          Kind('weights of the discriminator', 'unshard', lambda f: [4 * f.whole_discriminator] * 2
+               if f.whole_discriminator else [], most=True),
+          Kind('gradients of the discriminator', 'reduce_scatter', lambda f: [4 * f.discriminator] if f.discriminator
+               else [])))
+"""How several ranks divide the model: `dtbox.training.parallel.DDP`, or `FSDP2`, which gathers blocks one at a time
+and all else as two."""
 
 
-def kinds(parallel='ddp'):
-    """Return the Kinds of a step; `InputError` for an unknown way to share the model."""
+def kinds(parallel: str = 'ddp') -> tuple[Kind, ...]:
+    """Return the Kinds of a step; `InputError` for an unknown way to divide the model."""
     if parallel not in PARALLEL:
         raise InputError(f'`parallel` is {parallel!r}; expected one of: {", ".join(PARALLEL)}.')
     return (*PARALLEL[parallel], *STEP)

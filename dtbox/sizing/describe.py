@@ -1,17 +1,21 @@
 """What a config takes before it is run: parameters, tokens and bits, FLOPs, memory, days.
 
-The model is built on the meta device (shapes without memory), so that a model of any size is described on any machine. FLOPs are those of matrix
-products, convolutions and attention in one forward pass of one picture (`torch.utils.flop_counter`, a multiply-add counts as two), quantizers by
-formula (2 N K (C + 1) a depth); a training step follows from them by the rules of `step_flops`. Activations are what autograd keeps of a picture.
+The model is built on the meta device (shapes without memory), so that a model of any size is described on any machine.
+FLOPs are those of matrix products, convolutions and attention in one forward pass of one image
+(`torch.utils.flop_counter`, a multiply-add counts as two), quantizers by formula (2 N K (C + 1) a depth); a training
+step follows from them by the rules of `step_flops`. Activations are what autograd keeps of an image.
 """
-import contextlib
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import torch
+from mmengine.config import Config
+from torch import nn
 
 from dtbox.errors import InputError, reason
 from dtbox.registry import MODELS
-from dtbox.structures import QuantizerOutput
+from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
 
 GB = 1e9
 ADAM = 2
@@ -25,7 +29,7 @@ class Part:
     Attributes:
         parameters: their number.
         trained: of these, those that learn.
-        flops: of one forward pass of one picture.
+        flops: of one forward pass of one image.
         recomputed: whether its blocks are run again in the backward pass.
     """
     parameters: int = 0
@@ -36,14 +40,14 @@ class Part:
 
 @dataclass
 class Description:
-    """What `describe` found.
+    """Result of `describe`.
 
     Attributes:
         parts: name -> Part; the teacher, LPIPS and the discriminator stand under their own names.
-        tokens, bits: of one picture, of all streams (see Budget).
+        tokens, bits: of one image, of all streams (see Budget).
         streams: name -> (tokens, codes a token, codebook size).
         buffers: bytes of codebooks and other buffers.
-        activations: bytes that autograd keeps of one picture, in float32.
+        activations: bytes that autograd keeps of one image, in float32.
         half: whether activations are kept in bfloat16 (autocast).
         missing: what could not be counted, as sentences.
     """
@@ -56,32 +60,37 @@ class Description:
     half: bool = False
     missing: list = field(default_factory=list)
 
-    def inference_flops(self):
-        """FLOPs of encoding and decoding one picture."""
-        return sum(p.flops for name, p in self.parts.items() if name not in ('teacher', 'lpips', 'discriminator', 'text'))
+    def inference_flops(self) -> float:
+        """FLOPs of encoding and decoding one image."""
+        return sum(p.flops for name, p in self.parts.items()
+                   if name not in ('teacher', 'lpips', 'discriminator', 'text'))
 
-    def step_flops(self):
-        """FLOPs of one training step for one picture, in forward passes of each part: 3 where it learns (forward, gradients of inputs and of
-        weights), 4 where its blocks are recomputed; 1 where it is frozen; LPIPS 3 (two pictures forward, one back); the discriminator 8 (the
-        fake there and back for the generator; then two pictures at 3)."""
+    def step_flops(self) -> float:
+        """FLOPs of one training step for one image, in forward passes of each part.
+
+        A part that learns counts 3 (forward, gradients of inputs and of weights), 4 where its blocks are recomputed; a
+        frozen part 1; LPIPS 3 (two images forward, one back); the discriminator 8 (forward and backward on the
+        reconstruction for the generator; then two images at 3).
+        """
         factors = dict(lpips=3, discriminator=8)
-        return sum(part.flops * factors.get(name, 1 if part.trained == 0 else 4 if part.recomputed else 3) for name, part in self.parts.items())
+        return sum(part.flops * factors.get(name, 1 if part.trained == 0 else 4 if part.recomputed else 3)
+                   for name, part in self.parts.items())
 
-    def state_bytes(self):
+    def state_bytes(self) -> int:
         """Bytes that do not depend on the batch: weights, gradients and Adam's moments in float32, buffers."""
         parameters, trained = (sum(getattr(p, k) for p in self.parts.values()) for k in ('parameters', 'trained'))
         return 4 * (parameters + trained * (1 + ADAM)) + self.buffers
 
-    def memory(self, batch):
-        """Bytes of a GPU at `batch` pictures: the state, and activations (in bfloat16 half of them)."""
+    def memory(self, batch: int) -> float:
+        """Bytes of a GPU at `batch` images: the state, and activations (in bfloat16 half of them)."""
         return self.state_bytes() + batch * self.activations * (0.5 if self.half else 1.0)
 
-    def largest_batch(self, room):
+    def largest_batch(self, room: float) -> int:
         """Return the largest batch that fits into `room` bytes, 0 where not even the state does."""
         return max(0, int((room - self.state_bytes()) // (self.activations * (0.5 if self.half else 1.0))))
 
 
-def describe(cfg):
+def describe(cfg: Config) -> Description:
     """Count a model.
 
     Args:
@@ -94,17 +103,17 @@ def describe(cfg):
         InputError: a model that cannot be built.
     """
     missing = []
-    model, nets = without_memory(cfg)
+    model, nets = build_without_memory(cfg)
     with torch.device('meta'):
-        found = _measure(model, missing)
+        description = _measure(model, missing)
         for net in nets:
-            found.parts['lpips'], kept = _lpips(net, model.tokenizer.image_size, missing)
-            found.activations += kept
-    found.half = cfg.get('amp') == 'bfloat16'
-    return found
+            description.parts['lpips'], kept = _measure_lpips(net, model.tokenizer.image_size, missing)
+            description.activations += kept
+    description.half = cfg.get('amp') == 'bfloat16'
+    return description
 
 
-def without_memory(cfg):
+def build_without_memory(cfg: Config) -> tuple[nn.Module, list[str]]:
     """Build a config's model on the meta device, frozen where its optimizer freezes.
 
     Args:
@@ -126,13 +135,14 @@ def without_memory(cfg):
         try:
             model = MODELS.build(model_cfg, where='model')
         except (RuntimeError, NotImplementedError) as e:
-            raise InputError(f'the model cannot be built without memory, a part of it computes with numbers when it is built ({reason(e)}). '
-                             'Let that part use plain Python numbers in its constructor.', 'model') from e
-    frozen_by_config(model, cfg)
+            raise InputError('the model cannot be built without memory, a part of it computes with values '
+                             f'({reason(e)}). Let that part use plain Python numbers in its constructor.',
+                             'model') from e
+    freeze_by_config(model, cfg)
     return model, nets
 
 
-def frozen_by_config(model, cfg):
+def freeze_by_config(model: nn.Module, cfg: Config) -> None:
     """Freeze what the config's optimizer freezes."""
     import fnmatch
     patterns = ((cfg.get('optim_wrapper') or {}).get('generator') or {}).get('freeze') or []
@@ -142,16 +152,15 @@ def frozen_by_config(model, cfg):
 
 
 def _measure(model, missing):
-    """Run one picture through everything, with quantizers that pass features on."""
+    """Run one image through all parts, with quantizers that return their input."""
     from torch.utils.flop_counter import FlopCounterMode
     tokenizer = model.tokenizer.train()
     streams = {name: (s.tokens, len(s.sizes), max(s.sizes)) for name, s in tokenizer.streams.items()}
-    search = sum(s.tokens * sum(2 * k * (_code_width(s.quantizer, k) + 1) for k in s.sizes if _code_width(s.quantizer, k))
-                 for s in tokenizer.streams.values())
+    search = sum(_count_search(stream) for stream in tokenizer.streams.values())
     for stream in tokenizer.streams.values():
-        stream.quantizer.forward = _Passing(len(stream.sizes))
+        stream.quantizer.forward = PassFeatures(len(stream.sizes))
     counter = FlopCounterMode(display=False)
-    ledger = _Ledger(counter)
+    ledger = FlopLedger(counter)
     parts = {}
     for name, encoder in tokenizer.encoders.items():
         parts[f'encoders.{name}'] = _part(encoder)
@@ -160,7 +169,9 @@ def _measure(model, missing):
         parts[f'vocabularies.{name}'] = _part(vocabulary)
         for projection in (*vocabulary.projections, vocabulary.post_projection):
             ledger.watch(f'vocabularies.{name}', projection, 'forward')
-    for name, part in (('decoder', tokenizer.decoder), ('head', tokenizer.head), ('text', tokenizer.text), ('discriminator', model.discriminator)):
+    others = dict(decoder=tokenizer.decoder, head=tokenizer.head, text=tokenizer.text,
+                  discriminator=model.discriminator)
+    for name, part in others.items():
         if part is not None:
             parts[name] = _part(part)
             ledger.watch(name, part, 'forward')
@@ -168,8 +179,8 @@ def _measure(model, missing):
         parts['teacher'] = _part(model.teacher)
         ledger.watch('teacher', model.teacher.encoder, 'embed', 'step', 'pool')
     images = torch.zeros(1, 3, *tokenizer.image_size)
-    kept = _Kept(model.parameters())
-    with counter, _fused_attention():
+    kept = KeptBytes(model.parameters())
+    with counter, fuse_attention():
         with kept:
             outputs = tokenizer(images)
             if model.discriminator is not None:
@@ -182,7 +193,14 @@ def _measure(model, missing):
         part.flops = ledger.flops.get(name, 0.0)
     parts['quantizers'] = Part(flops=search)
     buffers = sum(b.numel() * b.element_size() for b in model.buffers())
-    return Description(parts, sum(s[0] for s in streams.values()), tokenizer.budget().bits, streams, buffers, kept.bytes, missing=missing)
+    return Description(parts, sum(s[0] for s in streams.values()), tokenizer.budget().bits, streams, buffers,
+                       kept.bytes, missing=missing)
+
+
+def _count_search(stream):
+    """Return the FLOPs of a stream's search: 2 K (C + 1) a code, of quantizers that look codes up in a table."""
+    widths = [(k, _code_width(stream.quantizer, k)) for k in stream.sizes]
+    return stream.tokens * sum(2 * k * (width + 1) for k, width in widths if width)
 
 
 def _code_width(quantizer, size):
@@ -190,8 +208,8 @@ def _code_width(quantizer, size):
     return next((t.shape[-1] for t in quantizer.state_dict().values() if t.ndim >= 2 and size in t.shape[:-1]), 0)
 
 
-def _lpips(net, size, missing):
-    """Return (Part of LPIPS's network on one picture, bytes that autograd keeps of it)."""
+def _measure_lpips(net, size, missing):
+    """Return (Part of LPIPS's network on one image, bytes that autograd keeps of it)."""
     import warnings
 
     from torch.utils.flop_counter import FlopCounterMode
@@ -203,7 +221,7 @@ def _lpips(net, size, missing):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         network = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False).requires_grad_(False)
-    kept = _Kept(network.parameters())
+    kept = KeptBytes(network.parameters())
     with FlopCounterMode(display=False) as counter, kept:
         network.net(torch.zeros(1, 3, *size, requires_grad=True))
     return Part(sum(p.numel() for p in network.parameters()), 0, counter.get_total_flops()), kept.bytes
@@ -214,84 +232,3 @@ def _part(module):
     recomputed = any(getattr(m, 'recompute', False) is True for m in module.modules())
     trained = sum(p.numel() for p in own if p.requires_grad)
     return Part(sum(p.numel() for p in own), trained, 0.0, recomputed and trained > 0)
-
-
-class _Passing:
-    """A quantizer's forward that hands features on: what it computes depends on numbers, which fake tensors have not."""
-
-    def __init__(self, depth):
-        self.depth = depth
-
-    def __call__(self, z):
-        codes = torch.zeros(*z.shape[:2], self.depth, dtype=torch.int64)
-        return QuantizerOutput(z * 1.0, codes, dict(commitment=z.square().mean()))
-
-
-class _Attention(torch.autograd.Function):
-    """Attention that keeps what fused kernels keep (q, k, v, the output); without kernels, as on the meta device, PyTorch keeps the scores, too."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, bias):
-        out = (q @ k.transpose(-2, -1)) @ v
-        ctx.save_for_backward(q, k, v, out)
-        return out
-
-
-@contextlib.contextmanager
-def _fused_attention():
-    def attend(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-        return _Attention.apply(q, k, v, attn_mask)
-    own = torch.nn.functional.scaled_dot_product_attention
-    torch.nn.functional.scaled_dot_product_attention = attend
-    try:
-        yield
-    finally:
-        torch.nn.functional.scaled_dot_product_attention = own
-
-
-class _Ledger:
-    """Books FLOPs to the innermost part whose method runs."""
-
-    def __init__(self, counter):
-        self.counter, self.flops, self.stack, self.last = counter, {}, [], 0
-
-    def _settle(self):
-        now = self.counter.get_total_flops()
-        if self.stack:
-            self.flops[self.stack[-1]] = self.flops.get(self.stack[-1], 0) + now - self.last
-        self.last = now
-
-    def watch(self, name, part, *methods):
-        """Book what these methods of an object compute to `name`."""
-        for method in methods:
-            object.__setattr__(part, method, self._watched(name, getattr(part, method)))
-
-    def _watched(self, name, method):
-        def watched(*args, **kwargs):
-            self._settle()
-            self.stack.append(name)
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self._settle()
-                self.stack.pop()
-        return watched
-
-
-class _Kept(torch.autograd.graph.saved_tensors_hooks):
-    """Adds up the bytes of the tensors that autograd keeps, each storage once, without the parameters.
-
-    Attributes:
-        bytes: of them.
-    """
-
-    def __init__(self, parameters):
-        self.bytes, self.seen = 0, {p.untyped_storage()._cdata: p for p in parameters}
-        super().__init__(self._pack, lambda tensor: tensor)
-
-    def _pack(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.seen:
-            self.seen[storage._cdata] = tensor  # kept, so that its place is not given to another
-            self.bytes += storage.nbytes()
-        return tensor

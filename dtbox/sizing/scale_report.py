@@ -7,7 +7,7 @@ from typing import Sequence
 
 from mmengine.config import Config
 
-from dtbox.sizing import scale, scale_check
+from dtbox.sizing import scale, scale_check, scale_tables
 
 
 def align_columns(lines: Sequence[Sequence[str]]) -> str:
@@ -36,8 +36,8 @@ def report_scale(cfg: Config, setting: scale.Setting, name: str, out: str | None
     description, _, rows = scale.scale(cfg, setting)
     images = f'{setting.whole:,} images in all' if setting.batch is None else f'{setting.batch:,} images a GPU'
     title = f'{name}, {images}, {setting.parallel}'
-    tables = [scale.table(rows), scale.sent_table(rows, setting.parallel)]
-    listed = '\n'.join(f'- {sentence}' for sentence in scale.assumptions(setting, description))
+    tables = [scale_tables.make_step_table(rows), scale_tables.make_sent_table(rows, setting.parallel)]
+    listed = '\n'.join(f'- {sentence}' for sentence in scale_tables.list_assumptions(setting, description))
     if out:
         write_scale(out, title, rows, '\n\n'.join([f'# {title}', *map(format_markdown, tables), listed]) + '\n')
     return '\n\n'.join([title, *map(align_columns, tables), listed])
@@ -49,7 +49,7 @@ def write_scale(out: str, title: str, rows: Sequence[scale.Row], page: str) -> N
     from dtbox.files import write_atomic
     os.makedirs(out, exist_ok=True)
     write_atomic(os.path.join(out, 'scale.md'), page)
-    write_atomic(os.path.join(out, 'scale.csv'), scale.to_csv(rows))
+    write_atomic(os.path.join(out, 'scale.csv'), scale_tables.format_csv(rows))
     points = [dict(gpus=row.gpus, efficiency=row.efficiency, compute=row.compute, exposed=row.exposed,
                    sent=row.communication) for row in rows if row.fits]
     too_small = ', '.join(f'{row.gpus:,}' for row in rows if not row.fits)
@@ -57,7 +57,7 @@ def write_scale(out: str, title: str, rows: Sequence[scale.Row], page: str) -> N
     draw_scale(points, os.path.join(out, 'scale.png'), f'{title}: predicted{note}')
 
 
-def report_check(result: scale_check.Checked, command: Sequence[str], out: str | None = None) -> str:
+def report_check(result: scale_check.CheckResult, command: Sequence[str], out: str | None = None) -> str:
     """Return predicted and measured steps as text.
 
     Args:

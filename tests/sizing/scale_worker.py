@@ -1,4 +1,5 @@
-"""What ranks do in the tests of the cost of scale, and ranks that only pretend. Imported by fresh processes, so nothing of pytest here."""
+"""What ranks do in the tests of the cost of scale, and ranks that only pretend. Imported by fresh processes, so nothing
+of pytest here."""
 import types
 
 import torch
@@ -24,7 +25,8 @@ def strangers(rank, world):
 
 
 class Pretended:
-    """Stands for `Ranks`: a step takes a second a process, an all-reduce what a ring of 1 GB/s and 100 us a hop takes."""
+    """Stands for `Ranks`: a step takes a second a process, an all-reduce what a ring of 1 GB/s and 100 us a hop
+    takes."""
 
     def __init__(self, world, timeout):
         self.world = world
@@ -37,8 +39,9 @@ class Pretended:
 
     def run(self, function, *args):
         """Answer for every rank."""
-        if function is scale_ranks.transfers:
-            return [[Network(self.world, 1e9, 1.0, 1e-4).seconds('all_reduce', size, self.world) for size in args[0]]] * self.world
+        if function is scale_ranks.time_transfers:
+            return [[Network(self.world, 1e9, 1.0, 1e-4).seconds('all_reduce', size, self.world)
+                     for size in args[0]]] * self.world
         has, steps = Facts(tokenizer=1000), args[2]
         sent = {k.name: (len(k.sizes(has)), sum(k.sizes(has))) for k in kinds() if k.sizes(has)}
         return [scale_ranks.Trained([float(self.world)] * steps, [sent] * steps, [0] * steps, has)] * self.world

@@ -28,7 +28,8 @@ def test_parameters_are_those_of_the_model(recipe):
 
 
 def test_flops_by_hand(recipe):
-    """The trunk: 8 blocks of width 128 on 64 tokens (12 D^2 weights, two products of attention), patches of 8, and the pool's one query."""
+    """The trunk: 8 blocks of width 128 on 64 tokens (12 D^2 weights, two products of attention), patches of 8, and the
+    pool's one query."""
     n, d = 64, 128
     block = 2 * n * 12 * d * d + 4 * n * n * d
     patches = 2 * n * d * 3 * 64
@@ -38,7 +39,8 @@ def test_flops_by_hand(recipe):
 
 
 def test_activations_are_what_autograd_keeps(recipe):
-    """Within a tenth of what a real forward of the tokenizer and the discriminator keeps (the quantizers, which are not run here, keep little)."""
+    """Within a tenth of what a real forward of the tokenizer and the discriminator keeps (the quantizers, which are not
+    run here, keep little)."""
     cfg = resolve(load_config('configs/dualtoken_rq.py'))
     model = MODELS.build(cfg.model).train()
     for parameter in model.tokenizer.text.parameters():
@@ -55,8 +57,9 @@ def test_activations_are_what_autograd_keeps(recipe):
 
 
 def test_steps_and_memory_by_hand():
-    found = Description(dict(a=Part(100, 100, 10.0), b=Part(50, 50, 10.0, True), frozen=Part(30, 0, 10.0), lpips=Part(7, 0, 1.0),
-                             discriminator=Part(20, 20, 1.0)), 1, 1.0, {}, buffers=1000, activations=400)
+    found = Description(dict(a=Part(100, 100, 10.0), b=Part(50, 50, 10.0, True), frozen=Part(30, 0, 10.0),
+                             lpips=Part(7, 0, 1.0), discriminator=Part(20, 20, 1.0)), 1, 1.0, {}, buffers=1000,
+                        activations=400)
     assert found.step_flops() == 30 + 40 + 10 + 3 + 8
     assert found.state_bytes() == 4 * (207 + 170 * 3) + 1000 and found.memory(3) == found.state_bytes() + 1200
     assert found.largest_batch(found.memory(3)) == 3 and found.largest_batch(10) == 0
@@ -71,22 +74,25 @@ def test_what_does_not_fit_is_refused(capsys):
     out = capsys.readouterr().out
     assert 'codes of pixel: 64 tokens of 4 codes, 1,024 each' in out and '2 GPUs at 40%' in out and 'assumed: ' in out
     for arguments, says in ((['--memory', '0.2', '--batch', '64'],
-                             r'64 pictures a GPU need .* GB, and a GPU has 0.2 GB. At most \d+ pictures a GPU fit; lower'),
-                            (['--memory', '0.01'], 'Not even one picture fits'), (['--utilisation', '2'], r'--utilisation in \(0, 1\]')):
+                             r'64 images a GPU need .* GB, and a GPU has 0.2 GB. At most \d+ images a GPU fit; lower'),
+                            (['--memory', '0.01'], 'Not even one image fits'), (['--utilisation', '2'],
+                                                                                  r'--utilisation in \(0, 1\]')):
         with pytest.raises(SystemExit) as stopped:
             main(['configs/dualtoken_rq.py', *arguments])
         assert stopped.value.code == 2
         assert re.search(says, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'two_encoders', 'unitok', 'qlip', 'dualtoken_learned_split'])
+@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'two_encoders', 'unitok',
+                                  'qlip', 'dualtoken_learned_split'])
 def test_every_kind_of_recipe(name):
     found = describe(resolve(load_config(f'configs/{name}.py')))
     assert found.step_flops() > 2 * found.inference_flops() > 0 and found.activations > 1e5 and found.bits > 0
 
 
-@pytest.mark.parametrize('name', ['dualtoken_so400m_384_rq8', 'dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8_stage0',
-                                  'dualtoken_so400m_384_rq8_stage2', 'vila_u_384', 'vqgan_f16', 'unitok_256'])
+@pytest.mark.parametrize('name', ['dualtoken_so400m_384_rq8', 'dualtoken_so400m_256_rq4',
+                                  'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2', 'vila_u_384',
+                                  'vqgan_f16', 'unitok_256'])
 def test_paper_sizes(name):
     """Counted from the configs as they are, weights that a hub has included; recomputation keeps activations low."""
     pytest.importorskip('lpips')
