@@ -6,7 +6,7 @@ half as wide); the text tower, which knows the ten words as names of emoji, stay
 Papers: SigLIP, arXiv 2303.15343 (loss); LiT, arXiv 2111.07991 (one tower frozen); FlexiViT, arXiv 2212.08013 (patches
 of another size).
 Command: python tools/train.py configs/siglip_tiny_cifar10.py --cfg-options data_root=PATH
-One of two busy CPU cores, 20,000 training pictures, 48 minutes: zero-shot top-1 55.8 % of 5,000 test pictures.
+One of two busy CPU cores, 20,000 training images, 48 minutes: zero-shot top-1 55.8 % of 5,000 test images.
 """
 _base_ = ['./_base_/datasets/cifar10.py']
 
@@ -27,7 +27,7 @@ model = dict(
             type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='${start}', prefix='text.',
             tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
                            context_length=16))),
-    # many texts of a batch are equal: each is a pair of every picture of its class
+    # many texts of a batch are equal: each is a pair of every image of its class
     losses=dict(contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0, duplicates=True)))
 
 train_dataloader = dict(dataset=dict(pipeline=[

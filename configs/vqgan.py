@@ -1,7 +1,7 @@
 """VQGAN: a CNN encoder, one code of 1,024 a token, a CNN decoder; reconstruction alone, at the end with a GAN.
 
 Paper: VQGAN, arXiv 2012.09841.
-Faithful: encoder (but for the stride of its first convolution), codebook behind plain 1 x 1 convolutions, adaptive GAN
+Faithful: encoder (but for the stride of its first convolution), codebook after plain 1 x 1 convolutions, adaptive GAN
 weight.
 Deviations: 64 x 64 pixels; a light decoder; features of the small frozen encoder instead of LPIPS; a codebook that
 follows by moving averages.

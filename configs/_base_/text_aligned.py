@@ -6,7 +6,7 @@ model = dict(
     tokenizer=dict(
         image_size='${image_size}',
         encoders=dict(trunk='${encoder}'),
-        head=dict(type='TrunkPool'),  # the trunk's own pool, behind its last block, reads tokens alone
+        head=dict(type='TrunkPool'),  # the trunk's own pool, after its last block, reads tokens alone
         text=dict(
             type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji',
             prefix='text.', tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',

@@ -1,4 +1,4 @@
-"""DualToken's stage 0 at 384 pixels: the trunk frozen up to the semantic layer, everything behind it learns.
+"""DualToken's stage 0 at 384 pixels: the trunk frozen up to the semantic layer, everything after it learns.
 
 Paper: DualToken, arXiv 2503.14324; loss and frozen parts as in its published code of 2026-04, rates and length from
 older scripts of that repository.

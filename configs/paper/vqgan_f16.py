@@ -47,7 +47,7 @@ val_evaluator = dict(
     l1=dict(type='L1'),
     code_usage=dict(type='CodeUsage'))
 
-optim_wrapper = dict(  # 4.5e-6 for each picture of a batch of 96
+optim_wrapper = dict(  # 4.5e-6 for each image of a batch of 96
     generator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))),
     discriminator=dict(optimizer=dict(type='Adam', lr=4.32e-4, betas=(0.5, 0.9))))
 train_cfg = dict(max_iters='${max_iters}', val_interval=50000, tolerate=10)

@@ -1,4 +1,4 @@
-"""CIFAR-10 with texts, 32 x 32 pixels: 50,000 training and 10,000 test pictures of ten classes.
+"""CIFAR-10 with texts, 32 x 32 pixels: 50,000 training and 10,000 test images of ten classes.
 
 The data are not part of dtbox: set data_root=PATH (`--cfg-options data_root=PATH`), a folder with torchvision's
 `cifar-10-batches-py` or with shards `train-*.tar` and `test-*.tar`; `download=True` beside it lets torchvision fetch

@@ -1,4 +1,4 @@
-"""Pictures of 64 x 64 pixels: the embedded Twemoji pairs, or the photographs in `data_root`.
+"""Images of 64 x 64 pixels: the embedded Twemoji pairs, or the photographs in `data_root`.
 
 Set data_root=PATH (`--cfg-options data_root=PATH`) to train and evaluate on your own folder.
 """

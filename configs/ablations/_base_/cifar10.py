@@ -1,4 +1,4 @@
-"""DualToken on CIFAR-10 as the grids train it: `dualtoken_cifar10.py`, 320 iterations of 16 pictures on one thread."""
+"""DualToken on CIFAR-10 as the grids train it: `dualtoken_cifar10.py`, 320 iterations of 16 images on one thread."""
 _base_ = ['../../dualtoken_cifar10.py']
 
 batch_size = 16
