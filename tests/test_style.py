@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 CODE = ('dtbox', 'tools', 'plugins')
 COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
 MOST = {
-    'lines over 120 columns': 1950,
+    'lines over 120 columns': 1350,
     'modules over 250 lines': 12,
     'functions over 60 lines': 3,
     'assignments of more than two packed targets': 200,

@@ -34,7 +34,8 @@ def test_captions_without_images_are_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize('content, says', [
-    ('{"images": [', 'are not valid JSON .*cut short'), ('[1, 2]', r"not in COCO's form: expected lists `images` and `annotations`, it has a list"),
+    ('{"images": [', 'are not valid JSON .*cut short'), ('[1, 2]', r"not in COCO's form: expected lists `images` and "
+                                                                   r"`annotations`, it has a list"),
     ('{"a": 1, "b": 2}', 'it has a, b'),
     ('{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}', 'entry 0 of `annotations` has image_id; expected'),
     ('{"images": [], "annotations": []}', 'names no images'),
@@ -61,7 +62,8 @@ def test_coco_that_is_not_there(tmp_path):
 
 def test_karpathy(tmp_path):
     data = Captions(karpathy(tmp_path), 'test')
-    assert [data[i]['key'] for i in range(2)] == ['2.jpg', '3.jpg'] and data[0]['captions'] == [f'Sentence {j} of 2.' for j in range(5)]
+    assert [data[i]['key'] for i in range(2)] == ['2.jpg', '3.jpg'] and data[0]['captions'] == [f'Sentence {j} of 2.'
+                                                                                                for j in range(5)]
     assert len(Captions(tmp_path, 'train')) == 1 and len(Captions(tmp_path, 'all')) == 4
     save(tmp_path / 'val2014' / 'COCO_7.jpg', 7)
     rows = [dict(filename='COCO_7.jpg', filepath='val2014', split='restval', sentences=[dict(raw='Seven.')])]
@@ -78,7 +80,8 @@ def test_flickr8k(tmp_path):
 
 @pytest.mark.parametrize('file, text', [
     ('results_20130124.token', '0.jpg#0\tA dog, running .\n0.jpg#1\tA cat\n1.jpg#0\tA bird\n'),
-    ('results.csv', 'image_name| comment_number| comment\n0.jpg| 0| A dog, running .\n0.jpg| 1| A cat\n1.jpg| 0| A bird\n'),
+    ('results.csv', 'image_name| comment_number| comment\n0.jpg| 0| A dog, running .\n0.jpg| 1| A cat\n1.jpg| 0| A '
+                    'bird\n'),
     ('captions.txt', 'image,caption\n0.jpg,"A dog, running ."\n0.jpg,A cat\n1.jpg,A bird\n')])
 def test_token_files(tmp_path, file, text):
     for i in range(2):
@@ -86,18 +89,24 @@ def test_token_files(tmp_path, file, text):
     (tmp_path / file).write_text(text)
     (tmp_path / 'test.txt').write_text('1\n')  # as Flickr30k Entities has it
     data = Captions(tmp_path, 'all')
-    assert data[0]['captions'] == ['A dog, running .', 'A cat'] and Captions(tmp_path, 'test')[0]['captions'] == ['A bird']
+    assert data[0]['captions'] == ['A dog, running .', 'A cat'] and Captions(tmp_path,
+                                                                             'test')[0]['captions'] == ['A bird']
 
 
 @pytest.mark.parametrize('spoil, split, says', [
     (lambda root: None, 'test', 'has no file of captions; looked for dataset_flickr30k.json'),
-    (lambda root: (root / 'dataset.json').write_text('{"images": [{"a": 1}]}'), 'test', "not in Karpathy's form .*KeyError: 'split'"),
+    (lambda root: (root / 'dataset.json').write_text('{"images": [{"a": 1}]}'), 'test', "not in Karpathy's form "
+                                                                                        ".*KeyError: 'split'"),
     (lambda root: (root / 'dataset.json').write_text('{'), 'test', 'cannot be read as JSON'),
-    (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is not a caption; expected FILE#N, a tab"),
-    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the images of `test`'),
+    (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is not a caption; expected "
+                                                                      r"FILE#N, a tab"),
+    (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the images of '
+                                                                                   '`test`'),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the image a.jpg'),
-    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test', 'names 1 images that have no caption .*such as 9.jpg'),
-    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text(''), 'test', 'has no images of the split `test`'),
+    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test',
+     'names 1 images that have no caption .*such as 9.jpg'),
+    (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text(''), 'test', 'has no images of the split '
+                                                                                        '`test`'),
     (lambda root: None, 'tests', '`split` is \'tests\'. Did you mean `test`')])
 def test_files_in_another_form(tmp_path, spoil, split, says):
     spoil(tmp_path)

@@ -31,10 +31,14 @@ def test_formats(tmp_path, name):
     ('a.json', '{', 'a.json is not valid JSON'), ('a.json', '3', 'must hold .file: caption. or a list'),
     ('a.json', '{"a.png": 3}', "file 'a.png': a caption must be a string"), ('a.json', '{}', 'holds no captions'),
     ('a.json', '{"images": [], "annotations": [{"image_id": 1, "caption": "x"}]}', "COCO's"),
-    ('a.jsonl', '{"file": "a.png", "text": "x"}\n{', 'line 2, is not valid JSON'), ('a.jsonl', '[1]', 'line 1: expected an object'),
-    ('a.jsonl', '{"file_name": "a.png", "label": 3}', 'line 1: expected a file .* and a caption .*; got file_name, label'),
-    ('a.csv', 'name,words\na,b\n', 'line 2: expected a file'), ('a.csv', 'file,caption\na,one, two\n', 'more fields than the header'),
-    ('a.txt', 'a.png\tx\nb.png y\n', 'line 2, has no tab'), ('a.xml', '', "suffix '.xml'"), ('a.txt', '\n', 'holds no captions')])
+    ('a.jsonl', '{"file": "a.png", "text": "x"}\n{', 'line 2, is not valid JSON'), ('a.jsonl', '[1]',
+                                                                                    'line 1: expected an object'),
+    ('a.jsonl', '{"file_name": "a.png", "label": 3}', 'line 1: expected a file .* and a caption .*; got file_name, '
+                                                      'label'),
+    ('a.csv', 'name,words\na,b\n', 'line 2: expected a file'), ('a.csv', 'file,caption\na,one, two\n',
+                                                                'more fields than the header'),
+    ('a.txt', 'a.png\tx\nb.png y\n', 'line 2, has no tab'), ('a.xml', '', "suffix '.xml'"), ('a.txt', '\n',
+                                                                                             'holds no captions')])
 def test_errors(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):

@@ -16,19 +16,24 @@ from tests.cifar_data import members, pixels, png, write_batch, write_batches, w
 
 
 @pytest.mark.parametrize('layout', ['shards', 'batches'])
-@pytest.mark.parametrize('split, part, first, count', [('train', 'train', 0, 20), ('heldout', 'test', 20, 10), ('test', 'test', 20, 10)])
+@pytest.mark.parametrize('split, part, first, count', [('train', 'train', 0, 20), ('heldout', 'test', 20, 10), ('test',
+                                                                                                                'test',
+                                                                                                                20,
+                                                                                                                10)])
 def test_both_layouts_hold_the_same_pictures(request, layout, split, part, first, count):
     data = CIFAR10(request.getfixturevalue(f'cifar_{layout}'), split)
     assert len(data) == count and data.sets == [part] * count and data.classes == CLASSES and data.metainfo['texts']
     for i, sample in enumerate(data):
         assert sample['label'] == (first + i) % 10 and sample['set'] == part and sample['key'] == data.keys[i]
         assert sample['text'] == data.texts[i] == f'a photo of a {CLASSES[(first + i) % 10]}'
-        assert sample['image'].mode == 'RGB' and (np.asarray(sample['image']) == pixels((first + i) % 10, first + i)).all()
+        assert sample['image'].mode == 'RGB' and (np.asarray(sample['image'])
+                                                  == pixels((first + i) % 10, first + i)).all()
     assert data.pixels.dtype == np.uint8 and data.pixels.shape == (count, 32, 32, 3)
 
 
 def test_classes_are_in_the_standard_order():
-    assert CLASSES == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck') == tuple(sorted(CLASSES))
+    assert CLASSES == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship',
+                       'truck') == tuple(sorted(CLASSES))
 
 
 def test_keys_name_file_and_sample(cifar_shards, cifar_batches):
@@ -59,12 +64,16 @@ def test_pipeline_is_seeded_by_position_and_reaches_a_batch(cifar_shards):
         dict(type='RandomResizedCrop', size=32, scale=(0.5, 1.0)), dict(type='RandomFlip'), dict(type='PackImage')]))
     assert torch.equal(data[4]['image'], data[4]['image']) and not torch.equal(data[4]['image'], data[24]['image'])
     batch = collate([data[i] for i in range(4)])
-    assert batch.images.shape == (4, 3, 32, 32) and batch.images.dtype == torch.uint8 and batch.labels.tolist() == [0, 1, 2, 3]
+    assert batch.images.shape == (4, 3, 32, 32) and batch.images.dtype == torch.uint8 and batch.labels.tolist() == [0,
+                                                                                                                    1,
+                                                                                                                    2,
+                                                                                                                    3]
     assert batch.texts[3] == 'a photo of a cat' and batch.sets == ['train'] * 4
 
 
 def test_shards_with_jpg_own_texts_and_more_members(tmp_path):
-    rows = members('deep/1', 3)[:2] + [('deep/1.txt', b'  a sleepy\n cat '), ('deep/1.json', b'{}'), *members('./2', 9, text=False)]
+    rows = members('deep/1', 3)[:2] + [('deep/1.txt', b'  a sleepy\n cat '), ('deep/1.json', b'{}'),
+                                       *members('./2', 9, text=False)]
     write_shard(tmp_path / 'train-7.tar', [(name.replace('.png', '.PNG'), content) for name, content in rows])
     data = CIFAR10(tmp_path)
     assert data.keys == ['train-7/deep/1', 'train-7/2'] and data.labels == [3, 9]
@@ -100,9 +109,11 @@ def test_download_is_asked_of_torchvision_only_where_nothing_is(tmp_path, monkey
 
     monkeypatch.setattr('torchvision.datasets.CIFAR10', fetch)
     assert len(CIFAR10(tmp_path / 'new', download=True)) == 20 and calls == [(str(tmp_path / 'new'), True)]
-    assert len(CIFAR10(tmp_path / 'new', 'heldout', download=True)) == 10 and len(CIFAR10(cifar_shards, download=True)) == 20
+    assert len(CIFAR10(tmp_path / 'new', 'heldout', download=True)) == 10 and len(CIFAR10(cifar_shards,
+                                                                                          download=True)) == 20
     assert len(calls) == 1
-    monkeypatch.setattr('torchvision.datasets.CIFAR10', lambda root, download: (_ for _ in ()).throw(OSError('no network')))
+    monkeypatch.setattr('torchvision.datasets.CIFAR10', lambda root,
+                        download: (_ for _ in ()).throw(OSError('no network')))
     with pytest.raises(InputError, match='could not be fetched .*no network'):
         CIFAR10(tmp_path / 'other', download=True)
 
@@ -125,8 +136,10 @@ SMALL = np.zeros((28, 28, 3), np.uint8)
     (members('1', 2)[1:], r'sample train-000/1 has no image; expected a member 1.jpg'),
     (members('1', 2)[:1], r'sample train-000/1 has no class; expected a member 1.cls'),
     ([*members('1', 2)[:1], ('1.cls', b'10')], "train-000/1 has the class '10'; expected an index from 0 to 9"),
-    ([*members('1', 2)[:1], ('1.cls', b'-1')], "the class '-1'"), ([*members('1', 2)[:1], ('1.cls', b'bird')], "the class 'bird'"),
-    ([*members('1', 2)[:1], ('1.cls', b'')], "the class ''"), ([*members('1', 2)[:1], ('1.cls', '²'.encode())], 'the class'),
+    ([*members('1', 2)[:1], ('1.cls', b'-1')], "the class '-1'"), ([*members('1', 2)[:1], ('1.cls', b'bird')],
+                                                                   "the class 'bird'"),
+    ([*members('1', 2)[:1], ('1.cls', b'')], "the class ''"), ([*members('1', 2)[:1], ('1.cls', '²'.encode())],
+                                                               'the class'),
     ([('1.png', png(SMALL)), ('1.cls', b'2')], 'train-000/1 is 28x28 pixels.*ImageFolder'),
     ([('1.png', png(pixels(2, 0))[:200]), ('1.cls', b'2')], 'train-000/1 cannot be decoded .*truncated'),
     ([('1.jpg', b'no image'), ('1.cls', b'2')], 'train-000/1 cannot be decoded'),
@@ -167,8 +180,10 @@ def test_broken_batches(tmp_path):
     with pytest.raises(InputError, match="test_batch/00001 has the class 12"):
         CIFAR10(tmp_path, 'heldout')
     for content, words in ((b'', 'cannot be read as a CIFAR-10 batch'), (pickle.dumps([1]), 'cannot be read'),
-                           (pickle.dumps(dict(labels=[1, 2], data=np.zeros((1, 3072), np.uint8)), 2), r'shape \(1, 3072\) for 2 labels'),
-                           (pickle.dumps(dict(labels=[1], data=np.zeros((1, 3072)), ), 2), r'expected uint8 \[1, 3072\]')):
+                           (pickle.dumps(dict(labels=[1, 2], data=np.zeros((1, 3072), np.uint8)), 2),
+                            r'shape \(1, 3072\) for 2 labels'),
+                           (pickle.dumps(dict(labels=[1], data=np.zeros((1, 3072)), ), 2),
+                            r'expected uint8 \[1, 3072\]')):
         (folder / 'test_batch').write_bytes(content)
         with pytest.raises(InputError, match=words):
             CIFAR10(tmp_path, 'heldout')

@@ -51,7 +51,8 @@ def test_at_least_one_and_never_all(tmp_path, holdout):
 @pytest.mark.parametrize('name', ['val', 'test', 'Validation', 'heldout'])
 def test_divided_by_folders(tmp_path, name):
     save(tmp_path, 'train/a.png', 'train/deep/b.png', f'{name}/c.png', 'other/d.png')
-    assert keys(tmp_path, 'train') == ['train/a.png', 'train/deep/b.png'] and keys(tmp_path, 'heldout') == [f'{name}/c.png']
+    assert keys(tmp_path, 'train') == ['train/a.png', 'train/deep/b.png'] and keys(tmp_path,
+                                                                                   'heldout') == [f'{name}/c.png']
     assert ImageFolder(tmp_path, 'heldout')[0]['set'] == 'heldout'
 
 
@@ -87,10 +88,12 @@ def test_class_folders_agree_over_splits(tmp_path):
 def test_captions_file(tmp_path, log):
     save(tmp_path, *(f'x/{i}.png' for i in range(5)), *(f'y/{i}.png' for i in range(5, 9)))
     (tmp_path / 'captions.json').write_text(json.dumps({
-        'x/0.png': 'one', 'x/1.png': ['two', 'zwei'], 'x/2.png': '  ', '5.png': 'by bare name', 'gone.png': 'of nothing'}))
+        'x/0.png': 'one', 'x/1.png': ['two', 'zwei'], 'x/2.png': '  ', '5.png': 'by bare name',
+        'gone.png': 'of nothing'}))
     items = {i['key']: i for split in ('train', 'heldout') for i in ImageFolder(tmp_path, split, holdout=0.2)}
     texts = {key: item['text'] for key, item in items.items()}
-    assert texts['x/0.png'] == 'one' and texts['x/1.png'] in ('two', 'zwei') and texts['x/2.png'] == texts['x/3.png'] == ''
+    assert texts['x/0.png'] == 'one' and texts['x/1.png'] in ('two',
+                                                              'zwei') and texts['x/2.png'] == texts['x/3.png'] == ''
     assert texts['y/5.png'] == 'by bare name' and {item['label'] for item in items.values()} == {-1}
     assert any('1 entries match no image' in line for line in log)
     without = [int(line.split('; ')[1].split()[0]) for line in log if 'have no caption' in line]
@@ -100,7 +103,8 @@ def test_captions_file(tmp_path, log):
 def test_training_draws_one_of_several_captions(tmp_path):
     save(tmp_path, 'train/a.png', 'val/a.png')
     for part in ('train', 'val'):
-        (tmp_path / part / 'metadata.jsonl').write_text(json.dumps(dict(file_name='a.png', text=[f'{part} 1', f'{part} 2'])))
+        (tmp_path / part / 'metadata.jsonl').write_text(json.dumps(dict(file_name='a.png',
+                                                                        text=[f'{part} 1', f'{part} 2'])))
     train, held = ImageFolder(tmp_path, 'train'), ImageFolder(tmp_path, 'heldout')
     assert {train[epoch]['text'] for epoch in range(12)} == {'train 1', 'train 2'}
     assert {held[epoch]['text'] for epoch in range(12)} == {'val 1'}
@@ -180,7 +184,8 @@ def test_bad_folders(tmp_path):
 def test_captions_that_match_nothing(tmp_path):
     save(tmp_path, 'a.png', 'b.png')
     (tmp_path / 'captions.txt').write_text('c.png\tof c\n')
-    with pytest.raises(InputError, match='no entry of .*captions.txt matches an image: it names c.png, the folder holds a.png, b.png'):
+    with pytest.raises(InputError, match='no entry of .*captions.txt matches an image: it names c.png, the folder '
+                                         'holds a.png, b.png'):
         ImageFolder(tmp_path)
     with pytest.raises(InputError, match='gone.json cannot be read'):
         ImageFolder(tmp_path, captions='gone.json')
@@ -188,11 +193,13 @@ def test_captions_that_match_nothing(tmp_path):
 
 def test_pictures_chooses(tmp_path):
     save(tmp_path, *(f'{i}.png' for i in range(6)))
-    cfg = dict(type='EmojiOrFolder', split='heldout', twemoji=dict(pipeline=[dict(type='EmojiPlace', size=16), dict(type='PackImage')]),
+    cfg = dict(type='EmojiOrFolder', split='heldout',
+               twemoji=dict(pipeline=[dict(type='EmojiPlace', size=16), dict(type='PackImage')]),
                folder=dict(pipeline=[dict(type='ResizeCrop', size=24), dict(type='PackImage')], holdout=0.5))
     emoji, own = DATASETS.build(cfg), DATASETS.build(dict(cfg, data_root=str(tmp_path)))
     assert isinstance(emoji, Twemoji) and emoji[0]['image'].shape == (3, 16, 16)
-    assert isinstance(own, ImageFolder) and own[0]['image'].shape == (3, 24, 24) and own[0]['image'].dtype == torch.uint8
+    assert isinstance(own, ImageFolder) and own[0]['image'].shape == (3, 24,
+                                                                      24) and own[0]['image'].dtype == torch.uint8
     assert DATASETS.build(dict(cfg, data_root=str(tmp_path), split='concepts')).keys == own.keys
     assert len(DATASETS.build(cfg, data_root=str(tmp_path))) == len(own)
     with pytest.raises(InputError, match='train_data.twemoji: Twemoji has no split'):

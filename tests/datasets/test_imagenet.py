@@ -36,7 +36,8 @@ def test_kaggles_layout(tmp_path):
     root = tmp_path / 'ILSVRC' / 'Data' / 'CLS-LOC'
     for i in range(2):
         save(root / 'val' / f'ILSVRC2012_val_{i + 1:08d}.JPEG', i)
-    (tmp_path / 'LOC_val_solution.csv').write_text('ImageId,PredictionString\nILSVRC2012_val_00000002,n15075141 1 2 3 4 \n'
+    (tmp_path / 'LOC_val_solution.csv').write_text('ImageId,PredictionString\nILSVRC2012_val_00000002,n15075141 1 2 3 '
+                                                   '4 \n'
                                                   'ILSVRC2012_val_00000001,n02123045 1 2 3 4 n02123045 5 6 7 8 \n')
     data = ImageNet(tmp_path, 'val')
     assert [data[i]['label'] for i in range(2)] == [281, 999]
@@ -63,11 +64,14 @@ def test_broken_pictures(tmp_path):
 @pytest.mark.parametrize('make, says', [
     (lambda root: None, 'has no folder of `val`; looked for val, Data/CLS-LOC/val'),
     (lambda root: (root / 'val').mkdir(), 'neither class folders nor images'),
-    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folders that are not classes of ImageNet-1k, such as cats'),
+    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folders that are not classes of ImageNet-1k, such as '
+                                                            'cats'),
     (lambda root: (root / 'val' / WNIDS[0]).mkdir(parents=True), 'hold no images'),
-    (lambda root: save(root / 'val' / 'ILSVRC2012_val_00000001.JPEG', 1), 'has neither the devkit .* nor LOC_val_solution.csv'),
+    (lambda root: save(root / 'val' / 'ILSVRC2012_val_00000001.JPEG', 1), 'has neither the devkit .* nor '
+                                                                          'LOC_val_solution.csv'),
     (lambda root: save(devkit(root) / 'val' / 'mine.JPEG', 1), '1 of 5 images .* have no class .*, such as mine.JPEG'),
-    (lambda root: (devkit(root) / 'ILSVRC2012_devkit_t12/data/meta.mat').write_text('no'), 'the devkit .* cannot be read'),
+    (lambda root: (devkit(root) / 'ILSVRC2012_devkit_t12/data/meta.mat').write_text('no'),
+     'the devkit .* cannot be read'),
 ])
 def test_folders_that_are_something_else(tmp_path, make, says):
     make(tmp_path)
@@ -76,7 +80,9 @@ def test_folders_that_are_something_else(tmp_path, make, says):
 
 
 @pytest.mark.parametrize('root, split, says', [
-    (None, 'val', 'needs `data_root`'), ('no/such', 'val', 'does not exist'), ('{tmp}', 'test', 'no split `test`.*the test part has no labels')])
+    (None, 'val', 'needs `data_root`'), ('no/such', 'val', 'does not exist'), ('{tmp}', 'test',
+                                                                               'no split `test`.*the test part has no '
+                                                                               'labels')])
 def test_arguments(tmp_path, root, split, says):
     with pytest.raises(InputError, match=says):
         ImageNet(root and root.replace('{tmp}', str(tmp_path)), split)

@@ -18,13 +18,21 @@ def packed(size=120, mode='short_side'):
 def test_coco_masks_follow_their_picture(tmp_path):
     data = CocoObjects(coco_objects(tmp_path), 'val', pipeline=packed())
     first = data[0]['regions']
-    assert first.sizes == ['large', 'medium', 'small'] and [data.classes[i] for i in first.categories] == ['traffic light', 'traffic light', 'cat']
+    assert first.sizes == ['large', 'medium', 'small'] and [data.classes[i]
+                                                            for i in first.categories] == ['traffic light',
+                                                                                           'traffic light', 'cat']
     assert first.masks.shape == (3, 120, 120) and first.masks.dtype == torch.bool and first.frequencies == ['', '', '']
-    # 320 x 240 to 160 x 120, of which the columns 20 to 140 are left; the large square has its corner at (80, 50), side 120
+    # 320 x 240 to 160 x 120, of which the columns 20 to 140 are left; the large square has its corner at (80, 50), side
+    # 120
     rows, columns = np.where(first.masks[0].numpy())
     assert abs(rows.min() - 25) <= 1 and abs(rows.max() - 84) <= 1 and abs(columns.min() - 20) <= 1 and abs(columns.max() - 79) <= 1
     second = data[1]['regions']
-    assert second.ids == ['5'] and second.sizes == ['large'] and second.masks[0][:, :59].all() and not second.masks[0][:, 61:].any()
+    assert (
+        second.ids == ['5']
+        and second.sizes == ['large']
+        and second.masks[0][:, :59].all()
+        and not second.masks[0][:, 61:].any()
+    )
     batch = collate([data[0], data[1]])
     assert [len(r) for r in batch.regions] == [3, 1] and len(batch.flaws) == 2
     assert 'annotation 6 is empty or lies outside' in batch.flaws[0] and 'annotation 7' in batch.flaws[1]
@@ -37,7 +45,8 @@ def test_objects_that_the_crop_cuts_off(tmp_path):
     coco_objects(tmp_path)
     path = tmp_path / 'annotations' / 'instances_val2017.json'
     data = json.loads(path.read_text())
-    data['annotations'] = [dict(id=1, image_id=1, category_id=3, segmentation=[[0, 0, 15, 0, 15, 200, 0, 200]], area=3000)]
+    data['annotations'] = [dict(id=1, image_id=1, category_id=3, segmentation=[[0, 0, 15, 0, 15, 200, 0, 200]],
+                                area=3000)]
     write_json(path, data)
     sets = CocoObjects(tmp_path, 'val', pipeline=packed())
     assert len(sets[0]['regions']) == 0 and sets[0]['regions'].masks.shape == (0, 120, 120)
@@ -49,7 +58,8 @@ def test_objects_that_the_crop_cuts_off(tmp_path):
 def test_lvis(tmp_path):
     data = LVIS(coco_objects(tmp_path, lvis=True), 'val', pipeline=packed())
     assert data[0]['key'] == 'val2017/000000000001.jpg' or data[0]['key'] == '../val2017/000000000001.jpg'
-    assert data[0]['regions'].frequencies == ['frequent', 'frequent', 'common'] and data[1]['regions'].frequencies == ['rare']
+    assert data[0]['regions'].frequencies == ['frequent', 'frequent',
+                                              'common'] and data[1]['regions'].frequencies == ['rare']
     assert data.classes == ('traffic light', 'cat', 'bow (weapon)')
     path = tmp_path / 'lvis_v1_val.json'
     content = json.loads(path.read_text())
@@ -66,8 +76,10 @@ def test_masks_of_another_size_are_told(tmp_path):
     coco_objects(tmp_path)
     path = tmp_path / 'annotations' / 'instances_val2017.json'
     data = json.loads(path.read_text())
-    data['annotations'] = [dict(id=8, image_id=1, category_id=3, segmentation=dict(size=[10, 10], counts=[50, 50]), area=50),
-                           dict(id=9, image_id=1, category_id=77, segmentation=[[0, 0, 15, 0, 15, 200, 0, 200]], area=30)]
+    data['annotations'] = [dict(id=8, image_id=1, category_id=3, segmentation=dict(size=[10, 10], counts=[50, 50]),
+                                area=50),
+                           dict(id=9, image_id=1, category_id=77, segmentation=[[0, 0, 15, 0, 15, 200, 0, 200]],
+                                area=30)]
     write_json(path, data)
     sets = CocoObjects(tmp_path, 'val', pipeline=packed())
     found = sets[0]
@@ -92,8 +104,13 @@ def test_a_folder_of_clips_and_frames(tmp_path):
     frame_folder(tmp_path / 'all' / 'a')
     (tmp_path / 'all' / 'notes.txt').write_text('x')
     data = Video(tmp_path / 'all', stride=2)
-    assert [data[i]['key'] for i in range(len(data))] == ['a/000000', 'a/000002', 'a/000004'] + [f'b.mp4/{i:06d}' for i in (0, 2, 4, 6)]
-    assert [data[i]['image'].getpixel((9, 9))[0] for i in range(3)] == [0, 80, 160] and data.rate('a') is None and data.rate('b.mp4') == 4
+    assert [data[i]['key'] for i in range(len(data))] == ['a/000000', 'a/000002', 'a/000004'] + [f'b.mp4/{i:06d}'
+                                                                                                 for i in (0, 2, 4, 6)]
+    assert (
+        [data[i]['image'].getpixel((9, 9))[0] for i in range(3)] == [0, 80, 160]
+        and data.rate('a') is None
+        and data.rate('b.mp4') == 4
+    )
     assert len(Video(tmp_path / 'all' / 'a', limit=2)) == 2
 
 
@@ -114,7 +131,8 @@ def test_videos_that_cannot_be_decoded(tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(), 'needs `data_root`'), (dict(data_root='no/such'), 'does not exist'), (dict(data_root='.', stride=0), '`stride` is 0')])
+    (dict(), 'needs `data_root`'), (dict(data_root='no/such'), 'does not exist'), (dict(data_root='.', stride=0),
+                                                                                   '`stride` is 0')])
 def test_arguments(options, says):
     with pytest.raises(InputError, match=says):
         Video(**options)

@@ -50,13 +50,15 @@ def test_ranks_equal_one_rank_with_a_larger_batch(last):
 def test_what_becomes_of_the_last_samples():
     assert CursorBatchSampler(10, 4).iters_per_epoch == len(CursorBatchSampler(10, 4)) == 2
     kept = CursorBatchSampler(10, 4, shuffle=False, last='carry')
-    assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    assert kept.iters_per_epoch == 3 and list(islice(kept, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13,
+                                                                                                                14, 15]]
     assert CursorBatchSampler(8, 4, last='carry').iters_per_epoch == 2
 
 
 @pytest.mark.parametrize('size, world', [(11, 3), (10, 4), (9, 4), (8, 4)])
 def test_smaller_last_batches(size, world):
-    """The samples that are left over are one more, smaller batch; the ranks' parts of it, some of them empty, are those of one process."""
+    """The samples that are left over are one more, smaller batch; the ranks' parts of it, some of them empty, are those
+    of one process."""
     one = first(9, size, world * 2, seed=1, last='smaller')
     ranks = [first(9, size, 2, seed=1, rank=r, world=world, last='smaller') for r in range(world)]
     assert [sum(p, []) for p in zip(*ranks)] == one
@@ -91,7 +93,8 @@ def test_evaluation_covers_exactly(size, world):
 @pytest.mark.parametrize('kwargs, words', [
     (dict(size=7, batch_size=8), 'has 7 samples, fewer than one batch of 8.* Lower the batch size to at most 7'),
     (dict(size=7, batch_size=2, world=4), 'on each of 4 ranks. Lower the batch size to at most 1'),
-    (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1), r'\[0, 0\]'),
+    (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1),
+                                                                              r'\[0, 0\]'),
     (dict(size=8, batch_size=2, cursor=-1), '`cursor`'),
     (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop', 'carry' or 'smaller'")])
 def test_errors(kwargs, words):

@@ -13,9 +13,11 @@ def scenes(tmp_path_factory):
 
 
 @pytest.mark.parametrize('config, folder, count', [
-    ('coco_objects', 'coco', 4), ('lvis', 'lvis', 4), ('coco_captions', 'coco', 4), ('flickr30k', 'flickr30k', 4), ('video', 'video', 144)])
+    ('coco_objects', 'coco', 4), ('lvis', 'lvis', 4), ('coco_captions', 'coco', 4), ('flickr30k', 'flickr30k',
+                                                                                     4), ('video', 'video', 144)])
 def test_scenes(scenes, config, folder, count):
-    cfg = resolve(load_config(f'configs/_base_/datasets/{config}.py', dict(data_root=str(scenes / folder), image_size=64)))
+    cfg = resolve(load_config(f'configs/_base_/datasets/{config}.py',
+                              dict(data_root=str(scenes / folder), image_size=64)))
     data = DATASETS.build(cfg.val_dataloader.dataset)
     sample = data[0]
     assert len(data) == count and sample['image'].shape == (3, 64, 64)
@@ -34,4 +36,5 @@ def test_masks_are_where_the_objects_are(scenes):
     for image in coco.getImgIds():
         masks = [coco.annToMask(a) for a in coco.loadAnns(coco.getAnnIds(image))]
         for note, mask in zip(coco.loadAnns(coco.getAnnIds(image)), masks):
-            assert abs(mask.sum() - note['area']) <= 0.35 * note['area'] + 30  # a polygon through pixel centres loses the rim
+            # a polygon through pixel centres loses the rim
+            assert abs(mask.sum() - note['area']) <= 0.35 * note['area'] + 30

@@ -1,4 +1,5 @@
-"""WebDataset shards: every sample once an epoch on any number of workers and ranks, exact resumption, and what is broken is named."""
+"""WebDataset shards: every sample once an epoch on any number of workers and ranks, exact resumption, and what is
+broken is named."""
 import gzip
 import os
 import re
@@ -42,7 +43,8 @@ def test_patterns(tmp_path):
     assert names(f'{folder}/s-1*.tar') == ['s-1', 's-10', 's-11']
     assert names([f'{folder}/s-7.tar', f'{folder}/s-2.tar::{folder}/s-3.tar']) == ['s-7', 's-2', 's-3']
     pipes = list_places('pipe:cat /data/{000..002}.tar')
-    assert [p.command for p in pipes] == ['cat /data/000.tar', 'cat /data/001.tar', 'cat /data/002.tar'] and pipes[1].name == '001'
+    assert [p.command for p in pipes] == ['cat /data/000.tar', 'cat /data/001.tar',
+                                          'cat /data/002.tar'] and pipes[1].name == '001'
 
 
 def test_shards_of_one_name_are_told_apart(tmp_path):
@@ -53,7 +55,8 @@ def test_shards_of_one_name_are_told_apart(tmp_path):
 
 @pytest.mark.parametrize('urls, says', [
     ('no/such.tar', r'the shard no/such.tar does not exist'), ('no/such-*.tar', r'no file matches no/such-\*\.tar'),
-    ('{tmp}', r'holds no \*\.tar files'), ('https://x/y.tar', r'pipe:curl -sfL https://x/y\.tar'), ([], r'the shards are \[\]'),
+    ('{tmp}', r'holds no \*\.tar files'), ('https://x/y.tar', r'pipe:curl -sfL https://x/y\.tar'), ([],
+                                                                                                    r'the shards are \[\]'),
     (3, 'the shards are 3'), (['{tmp}/one.tar', '{tmp}/one.tar'], 'is named twice'), ('a{0..', 'braces')])
 def test_patterns_that_name_nothing(tmp_path, urls, says):
     (tmp_path / 'empty').mkdir()
@@ -142,8 +145,10 @@ def test_what_is_whole_of_a_broken_shard(tmp_path, how, keys, flaw):
 
 
 @pytest.mark.parametrize('how, says', [
-    ('empty', r'empty\.tar is not a tar file \(ReadError: empty file\); it has 0 bytes'), ('zeros', 'holds no whole sample: it is empty'),
-    ('text', 'is not a tar file'), ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing', 'holds no whole sample')])
+    ('empty', r'empty\.tar is not a tar file \(ReadError: empty file\); it has 0 bytes'), ('zeros',
+                                                                                           'holds no whole sample: it is empty'),
+    ('text', 'is not a tar file'), ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing',
+                                                                                     'holds no whole sample')])
 def test_shards_that_hold_nothing(tmp_path, how, says):
     with pytest.raises(InputError, match=says):
         scan(broken_shard(tmp_path, how))
@@ -160,7 +165,8 @@ def test_samples(tmp_path):
     assert [s['key'] for s in found] == [f's-{s}/{n:06d}' for n, s in enumerate([0] * 3 + [1] * 4 + [2] * 2)]
     assert [s['label'] for s in found] == [n % 3 for n in range(9)] and found[4]['captions'] == ['image 4']
     assert found[7]['captions'] == ['image 7', 'number 7'] and found[7]['text'] == 'image 7'
-    assert all(s['image'].shape == (3, 16, 16) and abs(int(s['image'][0].float().mean()) - n) <= 2 for n, s in enumerate(found))
+    assert all(s['image'].shape == (3, 16, 16) and abs(int(s['image'][0].float().mean()) - n) <= 2
+               for n, s in enumerate(found))
     batch = collate(found[5:])
     assert batch.captions[2] == ['image 7', 'number 7'] and batch.texts[2] == 'image 7' and batch.broken is None
 
@@ -194,7 +200,8 @@ def test_pipes_are_fetched_once_and_the_oldest_go(tmp_path):
 def epochs(folder, batch_size, workers, rank=0, world=1, cursor=0, batches=None, **more):
     """(keys with their epoch) batch by batch, as the training loader reads them."""
     data = Shards(folder, PACK, window=2, **more)
-    sampler = CursorBatchSampler(len(data), batch_size, seed=4, last='carry', rank=rank, world=world, cursor=cursor, order=data.order)
+    sampler = CursorBatchSampler(len(data), batch_size, seed=4, last='carry', rank=rank, world=world, cursor=cursor,
+                                 order=data.order)
     loader = DataLoader(data, batch_sampler=sampler, num_workers=workers, collate_fn=collate)
     for positions, batch in zip(iter(sampler), islice(loader, batches)):
         yield [(p // len(data), key) for p, key in zip(positions, batch.keys)]
@@ -210,7 +217,8 @@ def test_every_sample_once_an_epoch(tmp_path, workers):
         after = list(epochs(folder, 4, workers, rank, 2, cursor=4, batches=6))
         assert before + after == list(epochs(folder, 4, 0, rank, 2, batches=10))
         seen.update(sum(before + after, []))
-    keys = [f's-{s}/{n:06d}' for s, a, b in ((0, 0, 5), (1, 5, 8), (2, 8, 15), (3, 15, 19), (4, 19, 25)) for n in range(a, b)]
+    keys = [f's-{s}/{n:06d}' for s, a, b in ((0, 0, 5), (1, 5, 8), (2, 8, 15), (3, 15, 19), (4, 19, 25))
+            for n in range(a, b)]
     assert {k: v for k, v in seen.items() if k[0] < 3} == {(epoch, key): 1 for epoch in range(3) for key in keys}
 
 
@@ -261,7 +269,8 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
 
 @pytest.mark.parametrize('options, says', [
     (dict(split='val'), "`split` is 'val'"), (dict(window=0), '`window` is 0'), (dict(limit=True), '`limit` is True'),
-    (dict(text='caption'), "`text` names 'caption'; expected 'txt' or 'json:KEY'"), (dict(broken='drop'), "`broken` is 'drop'"),
+    (dict(text='caption'), "`text` names 'caption'; expected 'txt' or 'json:KEY'"), (dict(broken='drop'),
+                                                                                     "`broken` is 'drop'"),
     (dict(window=65), '`keep` is 64, less than the window of 65'), (dict(keep=0, window=1), '`keep`')])
 def test_options_that_make_no_sense(tmp_path, options, says):
     with pytest.raises(InputError, match=says):

@@ -46,7 +46,8 @@ def test_augment_moves_scales_and_colours():
     areas = [(image.max(2) == 0).sum() for image in images]
     assert max(areas) > 1.3 * min(areas)
     assert (np.asarray(run(EmojiAugment(64), disk(), 5)) == np.asarray(run(EmojiAugment(64), disk(), 5))).all()
-    soft = [np.asarray(run(EmojiAugment(32, gradient=1.0, plain=0.0), disk(), seed)).reshape(-1, 3) for seed in range(5)]
+    soft = [np.asarray(run(EmojiAugment(32, gradient=1.0, plain=0.0), disk(), seed)).reshape(-1, 3)
+            for seed in range(5)]
     assert all(len(np.unique(pixels, axis=0)) > 20 for pixels in soft)
 
 
@@ -69,7 +70,11 @@ def test_random_resized_crop_of_a_ramp():
 @pytest.mark.parametrize('size', [(400, 20), (20, 400)])
 def test_random_resized_crop_falls_back_to_the_centre(size):
     image = np.asarray(run(RandomResizedCrop(16), ramp(*size)))
-    assert image.shape == (16, 16, 3) and abs(int(image[..., 0].mean()) - 127) < 8 and abs(int(image[..., 1].mean()) - 127) < 8
+    assert (
+        image.shape == (16, 16, 3)
+        and abs(int(image[..., 0].mean()) - 127) < 8
+        and abs(int(image[..., 1].mean()) - 127) < 8
+    )
 
 
 @pytest.mark.parametrize('size', [(100, 60), (61, 133), (64, 64), (30, 20)])
@@ -89,8 +94,10 @@ def test_flip():
 
 def test_pack_and_collate():
     tensor = run(PackImage(), ramp(6, 4))
-    assert tensor.shape == (3, 4, 6) and tensor.dtype == torch.uint8 and tensor.is_contiguous() and tensor[0, 0, 5] == 255
-    batch = collate([dict(image=tensor, text='a', label=2, key='x', set='train'), dict(image=tensor, text='', key='y', set='train')])
+    assert tensor.shape == (3, 4, 6) and tensor.dtype == torch.uint8 and tensor.is_contiguous() and tensor[0, 0,
+                                                                                                           5] == 255
+    batch = collate([dict(image=tensor, text='a', label=2, key='x', set='train'),
+                     dict(image=tensor, text='', key='y', set='train')])
     assert batch.images.shape == (2, 3, 4, 6) and batch.texts == ['a', ''] and batch.labels.tolist() == [2, -1]
     assert batch.sets == ['train'] * 2 and batch.keys == ['x', 'y'] and len(batch) == 2
     bare = collate([dict(image=tensor, text='', label=-1)])
@@ -103,8 +110,10 @@ def test_pack_and_collate():
     (lambda: collate([dict(image=Image.new('RGB', (4, 4)))]), 'End the pipeline with PackImage'),
     (lambda: collate([dict(image=torch.zeros(3, n, 4)) for n in (4, 5)]), 'differ in size'),
     (lambda: EmojiPlace(0), '`size` must be .* got 0'), (lambda: ResizeCrop(8, mode='long'), "got 'long'"),
-    (lambda: EmojiAugment(8, scale=(1.2, 0.8)), '`scale` must be .lowest, highest'), (lambda: RandomFlip(2), '`p` must be'),
-    (lambda: EmojiAugment(8, background='white'), "got 'white'"), (lambda: RandomResizedCrop(8, scale=(0.5, 2.0)), 'at most 1'),
+    (lambda: EmojiAugment(8, scale=(1.2, 0.8)), '`scale` must be .lowest, highest'), (lambda: RandomFlip(2),
+                                                                                      '`p` must be'),
+    (lambda: EmojiAugment(8, background='white'), "got 'white'"), (lambda: RandomResizedCrop(8, scale=(0.5, 2.0)),
+                                                                   'at most 1'),
     (lambda: TRANSFORMS.build(dict(type='ResizeCorp', size=4)), 'Did you mean `ResizeCrop`')])
 def test_errors(call, words):
     with pytest.raises(InputError, match=words):

@@ -75,21 +75,23 @@ def test_held_out_pictures_are_unlike_all_others(pairs):
     ('1f46e', '1f46e-200d-2640-fe0f', '1f46e-1f3ff-200d-2642-fe0f'),  # police officers
     ('1f6b6', '1f6b6-1f3fb-200d-2640-fe0f-200d-27a1-fe0f', '1f6b6-200d-27a1-fe0f'),  # walking, also to the right
     ('1f9d1', '1f468', '1f469-1f3fc', '1f9d1-1f3ff-200d-1f9b0', '1f471-200d-2642-fe0f', '1f9d4'),  # portraits
-    ('1f48f', '1f48f-1f3fb', '1f469-200d-2764-fe0f-200d-1f48b-200d-1f468', '1f9d1-1f3fb-200d-2764-200d-1f48b-200d-1f9d1-1f3fc'),
+    ('1f48f', '1f48f-1f3fb', '1f469-200d-2764-fe0f-200d-1f48b-200d-1f468',
+     '1f9d1-1f3fb-200d-2764-200d-1f48b-200d-1f9d1-1f3fc'),
     ('1f491', '1f468-200d-2764-fe0f-200d-1f468'),
     ('1f46b', '1f46c-1f3fb', '1f46d', '1f9d1-200d-1f91d-200d-1f9d1', '1f469-1f3fb-200d-1f91d-200d-1f468-1f3ff'),
     ('1f46a', '1f468-200d-1f469-200d-1f466', '1f9d1-200d-1f9d2'),
     ('1f91d', '1f91d-1f3fb', '1faf1-1f3fb-200d-1faf2-1f3fc'),
     ('1f385', '1f936-1f3fb', '1f9d1-200d-1f384'), ('1fac5', '1f934', '1f478-1f3fd'),
     ('1f46f', '1f468-1f3fb-200d-1f430-200d-1f468-1f3fc', '1f46f-200d-2640-fe0f'),
-    ('1f446', '1f448-1f3fb', '1f449'), ('1f1f3-1f1f4', '1f1f8-1f1ef'), ('1f575', '1f575-fe0f-200d-2640-fe0f', '1f575-1f3fb')])
+    ('1f446', '1f448-1f3fb', '1f449'), ('1f1f3-1f1f4', '1f1f8-1f1ef'), ('1f575', '1f575-fe0f-200d-2640-fe0f',
+                                                                        '1f575-1f3fb')])
 def test_one_family(keys):
     assert {family_of(key) for key in keys} == {keys[0]}
 
 
 def test_different_families():
-    keys = ['1f9d1-200d-1f33e', '1f33e', '1f9d1-200d-1f9bd', '1f9bd', '2640', '2642', '27a1', '1f48b', '2764', '1f499', '23-20e3',
-            '1f1ea-1f1fa', '1f3f3-fe0f-200d-1f308', '1f3f3', '1f3fb', '1f9b0']
+    keys = ['1f9d1-200d-1f33e', '1f33e', '1f9d1-200d-1f9bd', '1f9bd', '2640', '2642', '27a1', '1f48b', '2764', '1f499',
+            '23-20e3', '1f1ea-1f1fa', '1f3f3-fe0f-200d-1f308', '1f3f3', '1f3fb', '1f9b0']
     assert len({family_of(key) for key in keys}) == len(keys)
 
 
@@ -101,7 +103,8 @@ def test_joined_names_real_families():
 @pytest.mark.parametrize('name, key, words', [
     (':man_farmer_light_skin_tone:', '1f468-1f3fb-200d-1f33e', 'man farmer light skin tone'),
     (':Madagascar:', '1f1f2-1f1ec', 'flag of Madagascar'), (':flag_for_Chad:', '1f1f9-1f1e9', 'flag of Chad'),
-    (':Wales:', '1f3f4-e0067-e0062-e0077-e006c-e0073-e007f', 'flag of Wales'), (':pirate_flag:', '1f3f4-200d-2620', 'pirate flag'),
+    (':Wales:', '1f3f4-e0067-e0062-e0077-e006c-e0073-e007f', 'flag of Wales'), (':pirate_flag:', '1f3f4-200d-2620',
+                                                                                'pirate flag'),
     (':woman’s_hat:', '1f452', "woman's hat"), (':keycap_#:', '23-20e3', 'keycap #')])
 def test_names_in_words(name, key, words):
     assert readable(name, key) == words
@@ -121,7 +124,8 @@ def test_sample():
     assert sample['image'].mode == 'RGBA' and sample['image'].size == (72, 72)
     assert sample['set'] == 'concepts' and sample['key'] == data.keys[0] and sample['text']
     assert data.metainfo['texts'] and data.metainfo['classes'][sample['label']] == sample['text']
-    assert [item['set'] for item in Twemoji('heldout')] == ['concepts'] * len(data) + ['variants'] * len(Twemoji('variants'))
+    assert [item['set']
+            for item in Twemoji('heldout')] == ['concepts'] * len(data) + ['variants'] * len(Twemoji('variants'))
 
 
 def test_cached_pictures_are_not_changed():
@@ -135,7 +139,8 @@ def test_aliases_are_drawn_by_the_sample():
     data = Twemoji('train', aliases=True)
     index = data.keys.index('1f45f')  # also 'athletic shoe'
     drawn = [data[epoch * len(data) + index]['text'] for epoch in range(12)]
-    assert set(drawn) == {'running shoe', 'athletic shoe'} and drawn == [data[epoch * len(data) + index]['text'] for epoch in range(12)]
+    assert set(drawn) == {'running shoe', 'athletic shoe'} and drawn == [data[epoch * len(data) + index]['text']
+                                                                         for epoch in range(12)]
     assert {Twemoji('train')[epoch * len(data) + index]['text'] for epoch in range(12)} == {'running shoe'}
     owners = Counter(text.lower() for emoji in load_pairs() for text in emoji.captions)
     assert max(owners.values()) == 1
@@ -155,8 +160,8 @@ def test_workers_make_no_difference():
     data = DATASETS.build(dict(type='Twemoji', pipeline=PIPELINE, aliases=True))
 
     def read(workers):
-        loader = DataLoader(data, batch_sampler=CursorBatchSampler(len(data), 8, seed=3, cursor=419), collate_fn=collate,
-                            num_workers=workers)
+        loader = DataLoader(data, batch_sampler=CursorBatchSampler(len(data), 8, seed=3, cursor=419),
+                            collate_fn=collate, num_workers=workers)
         return [batch for batch, _ in zip(loader, range(5))]
     for one, two in zip(read(0), read(2)):
         assert torch.equal(one.images, two.images) and one.texts == two.texts and torch.equal(one.labels, two.labels)

@@ -34,7 +34,8 @@ def test_sheet_holds_the_pixels(tmp_path):
     sheet = Image.open(tmp_path / 'sheet.png')
     step, left, top = 134, 20 + 120, 20 + 36 + 28 + 38
     assert sheet.size[0] == 20 + 120 + 5 * step - 6 + 20
-    tile = sheet.crop((left + 4 * step, top, left + 4 * step + 128, top + 64)).resize((64, 32), Image.Resampling.NEAREST)
+    tile = sheet.crop((left + 4 * step, top, left + 4 * step + 128, top + 64)).resize((64, 32),
+                                                                                      Image.Resampling.NEAREST)
     assert (np.asarray(tile) == groups[0].inputs[4]).all()
     tile = sheet.crop((left, top + 70, left + 128, top + 134)).resize((64, 32), Image.Resampling.NEAREST)
     assert (np.asarray(tile) == groups[0].reconstructions[0]).all()
@@ -54,13 +55,18 @@ def test_ranked_sorts_what_is_used():
 
 def panel(name, depth, size):
     histogram = np.random.default_rng(size).poisson(np.linspace(3, 0, size))
-    return codebooks.Codebook(name, depth, histogram[histogram > 0], len(histogram), .5, 12.3, int((histogram == 0).sum()))
+    return codebooks.Codebook(name, depth, histogram[histogram > 0], len(histogram), .5, 12.3,
+                              int((histogram == 0).sum()))
 
 
 def test_panels_of_codebooks():
     rq = [panel(name, d, 16) for name in 'ab' for d in range(6)]
     assert [[(c.vocabulary, c.depth) for c in row] for row in codebooks.arranged(rq)] == [
-        [('a', 0), ('a', 1), ('a', 2), ('a', 3)], [('a', 4), ('a', 5)], [('b', 0), ('b', 1), ('b', 2), ('b', 3)], [('b', 4), ('b', 5)]]
+        [('a', 0), ('a', 1), ('a', 2), ('a', 3)],
+        [('a', 4), ('a', 5)],
+        [('b', 0), ('b', 1), ('b', 2), ('b', 3)],
+        [('b', 4), ('b', 5)],
+    ]
     assert [len(row) for row in codebooks.arranged([panel(n, None, 16) for n in 'ab'])] == [2]
 
 
@@ -71,18 +77,20 @@ def test_codebooks_are_drawn(tmp_path, panels):
 
 
 def test_terms_are_grouped():
-    names = ['iteration', 'seconds', 'commitment_pixel', 'l2', 'commitment_semantic', 'feature_perceptual', 'logits', 'total',
-             'generator_base_lr', 'generator_lr', 'discriminator_lr']
+    names = ['iteration', 'seconds', 'commitment_pixel', 'l2', 'commitment_semantic', 'feature_perceptual', 'logits',
+             'total', 'generator_base_lr', 'generator_lr', 'discriminator_lr']
     assert curves.grouped(names) == {
-        'total': {'total': 'total'}, 'commitment': {'commitment_pixel': 'pixel', 'commitment_semantic': 'semantic'}, 'l2': {'l2': 'l2'},
-        'feature perceptual': {'feature_perceptual': 'feature perceptual'}, 'logits': {'logits': 'logits'},
-        'learning rate': {'generator_base_lr': 'generator', 'discriminator_lr': 'discriminator'}}
+        'total': {'total': 'total'}, 'commitment': {'commitment_pixel': 'pixel', 'commitment_semantic': 'semantic'},
+        'l2': {'l2': 'l2'}, 'feature perceptual': {'feature_perceptual': 'feature perceptual'},
+        'logits': {'logits': 'logits'}, 'learning rate': {'generator_base_lr': 'generator',
+                                                          'discriminator_lr': 'discriminator'}}
     assert list(curves.grouped(names)) == ['total', 'commitment', 'l2', 'feature perceptual', 'logits', 'learning rate']
 
 
 @pytest.mark.parametrize('terms, rows', [(1, 1), (15, 12)])
 def test_curves_are_drawn(tmp_path, terms, rows):
-    history = [dict(iteration=20 * i, seconds=1.0, lr=1e-3, **{f'term{k}': 10.0 ** -i for k in range(terms) if k < 12 or i > 6})
+    history = [dict(iteration=20 * i, seconds=1.0, lr=1e-3,
+                    **{f'term{k}': 10.0 ** -i for k in range(terms) if k < 12 or i > 6})
                for i in range(1, rows + 1)]
     curves.draw_curves(history, tmp_path / 'l.png', 'run: terms')
     width, height = Image.open(tmp_path / 'l.png').size

@@ -1,4 +1,5 @@
-"""Plots and sheets that compare variants: labels that do not cover each other, limits, looks, strips that come back as they were."""
+"""Plots and sheets that compare variants: labels that do not cover each other, limits, looks, strips that come back as
+they were."""
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -17,8 +18,10 @@ EVERYWHERE = (0, 0, 400, 300)
 
 
 def test_a_label_goes_beside_its_point():
-    (box,), (far,) = labels.place([(100, 100)], [(50, 10)], EVERYWHERE), labels.place([(395, 295)], [(50, 10)], EVERYWHERE)
-    assert box == pytest.approx((100 + 9 * np.cos(np.radians(35)), 100 + 9 * np.sin(np.radians(35)), 157.372, 115.162), abs=1e-3)
+    (box,), (far,) = labels.place([(100, 100)], [(50, 10)], EVERYWHERE), labels.place([(395, 295)], [(50, 10)],
+                                                                                      EVERYWHERE)
+    assert box == pytest.approx((100 + 9 * np.cos(np.radians(35)), 100 + 9 * np.sin(np.radians(35)), 157.372, 115.162),
+                                abs=1e-3)
     assert far[2] < 395 and far[3] < 295  # no room above or to the right
     assert labels.place([(5, 5)], [(500, 10)], EVERYWHERE) == [None]
 
@@ -30,21 +33,27 @@ def test_labels_never_cover_each_other_or_points():
     boxes = labels.place(points, [(14, 8)] * 60, EVERYWHERE, marks)
     assert None not in boxes and all(b[0] >= 0 and b[1] >= 0 and b[2] <= 400 and b[3] <= 300 for b in boxes)
     boxes = np.array(boxes)
-    assert not labels.overlap(boxes, np.array(marks)).any() and labels.overlap(boxes, boxes).sum() == 60  # each with itself
+    # each with itself
+    assert not labels.overlap(boxes, np.array(marks)).any() and labels.overlap(boxes, boxes).sum() == 60
 
 
 def test_distance_and_belonging_by_hand():
     boxes, points = np.array([(10, 10, 20, 20), (0, 0, 1, 1)]), np.array([(15, 15), (7, 6), (30, 15)])
-    assert labels.distance(points, boxes)[0].tolist() == [0, 5, 10] and labels.distance(points[:1], boxes)[1, 0] == pytest.approx(14 * 2 ** 0.5)
+    assert labels.distance(points, boxes)[0].tolist() == [0, 5, 10] and labels.distance(points[:1], boxes)[
+        1, 0
+    ] == pytest.approx(14 * 2**0.5)
     assert labels.belongs((5, 15), boxes, np.array([(5, 15), (31, 15)])).tolist() == [True, True]
     assert labels.belongs((5, 15), boxes, np.array([(5, 15), (29, 15), (5, 16)])).tolist() == [False, False]
-    assert labels.overlap(boxes, np.array([(19, 19, 30, 30), (20, 10, 30, 20)])).tolist() == [[True, False], [False, False]]
+    assert labels.overlap(boxes, np.array([(19, 19, 30, 30), (20, 10, 30, 20)])).tolist() == [[True, False], [False,
+                                                                                                              False]]
 
 
 def test_a_label_never_sits_nearer_to_another_point():
-    """Two points side by side, a long label: above right of the left one it would seem to be the label of the right one."""
+    """Two points side by side, a long label: above right of the left one it would seem to be the label of the right
+    one."""
     points = [(100, 100), (140, 100)]
-    boxes = np.array(labels.place(points, [(70, 10)] * 2, EVERYWHERE, [(x - 5, y - 5, x + 5, y + 5) for x, y in points]))
+    boxes = np.array(labels.place(points, [(70, 10)] * 2,
+                                  EVERYWHERE, [(x - 5, y - 5, x + 5, y + 5) for x, y in points]))
     near = labels.distance(np.array(points), boxes)
     assert (near[0, 1] > 2 * near[0, 0]) and (near[1, 0] > 2 * near[1, 1])
 
@@ -56,7 +65,8 @@ def test_looks_tell_variants_apart():
 
 def test_visible_range():
     assert looks.visible([1.0, 2.0], []) == pytest.approx((0.93, 2.07))
-    assert looks.visible([1.0, 2.0], [-50.0, 2.2]) == pytest.approx((0.5 - 0.07 * 1.7, 2.2 + 0.07 * 1.7))  # a wide bar is cut off
+    # a wide bar is cut off
+    assert looks.visible([1.0, 2.0], [-50.0, 2.2]) == pytest.approx((0.5 - 0.07 * 1.7, 2.2 + 0.07 * 1.7))
     low, high = looks.visible([5.0], [])
     assert low < 5 < high
 
@@ -75,23 +85,28 @@ def test_intervals_have_the_colours_of_their_points(count):
     look, axes = looks.looks(count), canvas(1, 1, (3, 3))[1]
     _spread(axes[0][0], [Point(f'v{i}', look[i], [], (i, i), (0.2, 0.2)) for i in range(count)], 6)
     bars = [c for c in axes[0][0].collections if isinstance(c, LineCollection)]
-    assert len(bars) == 2 and all([to_hex(c).upper() for c in found.get_colors()] == [v.colour for v in look] for found in bars)
+    assert len(bars) == 2 and all([to_hex(c).upper() for c in found.get_colors()] == [v.colour for v in look]
+                                  for found in bars)
 
 
 def test_axis_of_numbers_and_of_names(tmp_path):
-    assert numbers_of(['0.1', '1e-3']) == [0.1, 0.001] and numbers_of(['8']) is None and numbers_of(['1', 'two']) is None
+    assert numbers_of(['0.1', '1e-3']) == [0.1,
+                                           0.001] and numbers_of(['8']) is None and numbers_of(['1', 'two']) is None
     assert numbers_of(['1', '1.0']) is None and numbers_of(['1', 'nan']) is None
     places = [(0, [1.0, 2.0], 1.5, 6.4), (1, [3.0], 3.0, None)]
     panels = [AxisPanel('PSNR', False, [('a', places), ('b', places[:1])], [(0, 1.2)]),
-              AxisPanel('a metric with a name that is longer than its panel', True, [(f'{i}', places) for i in range(9)])]
-    for name, labels_of in (('numbers', ['0.001', '0.1']), ('names', ['one', 'two, a label that is longer than half of a panel is wide'])):
+              AxisPanel('a metric with a name that is longer than its panel',
+                        True, [(f'{i}', places) for i in range(9)])]
+    for name, labels_of in (('numbers', ['0.001', '0.1']), ('names', ['one', 'two, a label that is longer than half '
+                                                                             'of a panel is wide'])):
         draw_axis(panels, [tmp_path / f'{name}.png', tmp_path / f'{name}.pdf'], 'axis', labels_of)
         assert Image.open(tmp_path / f'{name}.png').width > 900 and (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_a_line_has_the_same_colour_in_every_panel():
     place, mean = [(0, [1.0], 1.0, None)], [(0, 1.0)]
-    panels = [AxisPanel('x', False, [('a', place), ('b', place)], mean), AxisPanel('y', False, [('b', place), ('c', place)])]
+    panels = [AxisPanel('x', False, [('a', place), ('b', place)], mean),
+              AxisPanel('y', False, [('b', place), ('c', place)])]
     colours, many = colours_of(panels)
     assert list(colours) == ['a', 'b', 'c'] and len(set(colours.values())) == 3 and not many
     full = [AxisPanel('x', False, [(f'{i}', place) for i in range(7)])]
@@ -101,7 +116,8 @@ def test_a_line_has_the_same_colour_in_every_panel():
 
 
 def test_figures_do_not_tell_the_time(tmp_path):
-    curves = {'l2': [('a', looks.looks(1)[0], [1, 2, 3], [1.0, 0.1, 0.01])], 'x': [('a', looks.looks(1)[0], [1], [-1.0])]}
+    curves = {'l2': [('a', looks.looks(1)[0], [1, 2, 3], [1.0, 0.1, 0.01])],
+              'x': [('a', looks.looks(1)[0], [1], [-1.0])]}
     for name in 'ab':
         draw_runs(curves, [tmp_path / f'{name}.{suffix}' for suffix in ('png', 'pdf')])
     for suffix in ('png', 'pdf'):
@@ -125,7 +141,8 @@ def test_strips_come_back(tmp_path):
 
 
 def test_contact_sheet_holds_the_pixels(tmp_path):
-    rows = [('held-out picture', pictures(2, 16)), ('a_rather_long name of a variant that has to be broken into lines ' * 3, pictures(2, 16, 1))]
+    rows = [('held-out picture', pictures(2, 16)), ('a_rather_long name of a variant that has to be broken into lines '
+                                                    '' * 3, pictures(2, 16, 1))]
     assert strips.draw_contact_sheet(rows, tmp_path / 'c.png', 'title', tile=36) == 1
     sheet = np.asarray(Image.open(tmp_path / 'c.png'))
     right, bottom = sheet.shape[1] - strips.MARGIN, sheet.shape[0] - strips.MARGIN

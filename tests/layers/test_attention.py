@@ -43,7 +43,8 @@ def test_causal_looks_back_only():
 
 def test_missing_xformers_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'xformers.ops', None)
-    with pytest.raises(InputError, match=r'attention backend `xformers` needs the package `xformers\.ops`.*dtbox\[xformers\]'):
+    with pytest.raises(InputError, match=r'attention backend `xformers` needs the package '
+                                         r'`xformers\.ops`.*dtbox\[xformers\]'):
         ATTENTION.get('xformers')(*torch.randn(3, 1, 1, 2, 4))
 
 
@@ -61,7 +62,8 @@ def test_biases(shape):
         assert torch.allclose(sdpa(q, k, v, bias=bias), eager(q, k, v, bias=bias), atol=1e-6)
 
 
-# ---- xformers, by its documented semantics: [B, M, H, K] tensors, scale 1/sqrt(K), an additive bias whose rows are aligned ------
+# ---- xformers, by its documented semantics: [B, M, H, K] tensors, scale 1/sqrt(K), an additive bias whose rows are
+# aligned ------
 
 class Kernels:
     """What `xformers.ops.memory_efficient_attention` is documented to compute."""
@@ -92,7 +94,8 @@ def kernels(monkeypatch):
 def test_layout_scale_and_bias_of_xformers(kernels):
     q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
     assert torch.allclose(kernels(q, k, v), sdpa(q, k, v), atol=1e-6)
-    assert torch.allclose(kernels(q, k[:, :, :5], v[:, :, :5], causal=True), sdpa(q, k[:, :, :5], v[:, :, :5], causal=True), atol=1e-6)
+    assert torch.allclose(kernels(q, k[:, :, :5], v[:, :, :5], causal=True),
+                          sdpa(q, k[:, :, :5], v[:, :, :5], causal=True), atol=1e-6)
     look = torch.rand(5, 7) > 0.3
     look[:, 0] = True
     for bias in (torch.randn(1, 3, 5, 7), look):
@@ -105,7 +108,8 @@ def test_xformers_that_cannot_run_says_why(monkeypatch):
     from dtbox.layers.attention import check_backend
     monkeypatch.setitem(sys.modules, 'xformers.ops', Kernels())
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    with pytest.raises(InputError, match="cannot run here: its kernels need a CUDA device, and there is none. Install .* or choose 'sdpa'"):
+    with pytest.raises(InputError, match="cannot run here: its kernels need a CUDA device, and there is none. Install "
+                                         ".* or choose 'sdpa'"):
         check_backend('xformers')
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setitem(sys.modules, 'xformers', type(sys)('xformers'))

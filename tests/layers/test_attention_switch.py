@@ -20,12 +20,17 @@ TEXT = dict(context_length=6, vocab_size=20, width=32, heads=4, layers=2)
 def models():
     """name -> (module, input): every kind of attention that libraries bring."""
     return {
-        'siglip': (timm.create_model('vit_base_patch16_siglip_224', img_size=32, embed_dim=32, depth=2, num_heads=4, num_classes=0),
+        'siglip': (timm.create_model('vit_base_patch16_siglip_224', img_size=32, embed_dim=32, depth=2, num_heads=4,
+                                     num_classes=0),
                    torch.randn(2, 3, 32, 32)),
-        'class token': (timm.create_model('vit_tiny_patch16_224', img_size=32, embed_dim=32, depth=2, num_heads=4), torch.randn(2, 3, 32, 32)),
-        'eva02': (timm.create_model('eva02_tiny_patch14_224', img_size=28, embed_dim=32, depth=2, num_heads=2), torch.randn(2, 3, 28, 28)),
-        'eva': (timm.create_model('eva_giant_patch14_224', img_size=28, embed_dim=32, depth=2, num_heads=2), torch.randn(2, 3, 28, 28)),
-        'dinov3': (timm.create_model('vit_small_patch16_dinov3', img_size=32, embed_dim=32, depth=2, num_heads=2), torch.randn(2, 3, 32, 32)),
+        'class token': (timm.create_model('vit_tiny_patch16_224', img_size=32, embed_dim=32, depth=2, num_heads=4),
+                        torch.randn(2, 3, 32, 32)),
+        'eva02': (timm.create_model('eva02_tiny_patch14_224', img_size=28, embed_dim=32, depth=2, num_heads=2),
+                  torch.randn(2, 3, 28, 28)),
+        'eva': (timm.create_model('eva_giant_patch14_224', img_size=28, embed_dim=32, depth=2, num_heads=2),
+                torch.randn(2, 3, 28, 28)),
+        'dinov3': (timm.create_model('vit_small_patch16_dinov3', img_size=32, embed_dim=32, depth=2, num_heads=2),
+                   torch.randn(2, 3, 32, 32)),
         'clip text': (open_clip.transformer.TextTransformer(**TEXT), torch.randint(1, 20, (3, 6)))}
 
 
@@ -56,7 +61,8 @@ def test_libraries(name, counting):
         other = copy.deepcopy(model)
         for p in other.parameters():
             p.zero_()
-        assert torch.allclose(model(x), want, atol=2e-5) and not torch.allclose(other(x), want, atol=2e-5)  # the copy has weights of its own
+        # the copy has weights of its own
+        assert torch.allclose(model(x), want, atol=2e-5) and not torch.allclose(other(x), want, atol=2e-5)
 
 
 def test_torch_attention_in_ways_that_only_torch_computes():
@@ -79,7 +85,8 @@ def test_one_key_of_a_config(recipe, counting):
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
         with torch.no_grad():
             outputs = model.tokenizer(images)
-            found[name] = [outputs.reconstructions, outputs.pooled, model.teacher.encoder.pool(model.teacher.encoder.embed(images))
+            found[name] = [outputs.reconstructions, outputs.pooled,
+                           model.teacher.encoder.pool(model.teacher.encoder.embed(images))
                            if model.teacher is not None else None]
     for name in ('sdpa', 'eager', 'counting'):
         for a, b in zip(found[None], found[name]):

@@ -73,4 +73,5 @@ def test_downsample_pads_to_the_right_and_below():
     block.conv.weight.data = torch.arange(9.).view(1, 1, 3, 3)
     block.conv.bias.data.zero_()
     x = torch.tensor([[[[1., 2.], [3., 4.]]]])
-    assert block(x).tolist() == [[[[1 * 0 + 2 * 1 + 3 * 3 + 4 * 4.]]]]  # the third row and column of the kernel see zeros
+    # the third row and column of the kernel see zeros
+    assert block(x).tolist() == [[[[1 * 0 + 2 * 1 + 3 * 3 + 4 * 4.]]]]

@@ -18,7 +18,8 @@ def test_value_and_gradient(shape, piece, monkeypatch):
     monkeypatch.setitem(feature_distance.PIECE, 'cpu', piece)
     rng = torch.Generator().manual_seed(0)
     made, real = (torch.randn(shape, generator=rng, dtype=torch.float64).requires_grad_() for _ in range(2))
-    weight, pull = torch.rand(shape[1], generator=rng, dtype=torch.float64), torch.rand(shape[0], generator=rng, dtype=torch.float64)
+    weight, pull = torch.rand(shape[1], generator=rng, dtype=torch.float64), torch.rand(shape[0], generator=rng,
+                                                                                        dtype=torch.float64)
     wanted, found = by_autograd(made, real, weight), unit_distance(made, real, weight)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(torch.autograd.grad(found, made, pull)[0], torch.autograd.grad(wanted, made, pull)[0])

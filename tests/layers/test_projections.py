@@ -26,7 +26,8 @@ def test_shapes_and_gradients(kind, sizes):
 def reference(p, x, heads, causal):
     """The formula, head by head: x [N, in] -> [N, out]."""
     def norm(x, layer, eps):
-        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt() * layer.weight + layer.bias
+        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True)
+                                                 + eps).sqrt() * layer.weight + layer.bias
     width = max(x.shape[1], p.proj.out_features)
     w, a = width // heads, norm(x, p.norm1, 1e-5)
     rows = p.attn.qkv.weight
@@ -91,7 +92,8 @@ def test_heads_stand_side_by_side_on_the_way_up():
     assert project.attn(torch.randn(1, 1, 2)).tolist() == [[[1., 2., 5., 10.]]]
 
 
-@pytest.mark.parametrize('sizes, causal, looks_ahead', [((4, 12), None, False), ((12, 4), None, True), ((4, 12), False, True),
+@pytest.mark.parametrize('sizes, causal, looks_ahead', [((4, 12), None, False), ((12, 4), None, True), ((4, 12), False,
+                                                                                                        True),
     ((12, 4), True, False)])
 def test_who_looks_ahead(sizes, causal, looks_ahead):
     project = build('AttentionProjection', *sizes, causal=causal)
@@ -103,8 +105,8 @@ def test_who_looks_ahead(sizes, causal, looks_ahead):
 
 def test_parameter_names_are_the_published_ones():
     names = set(build('AttentionProjection', 8, 4).state_dict())
-    assert {n.rpartition('.')[0] for n in names} == {'norm1', 'norm2', 'norm3', 'proj', 'attn', 'attn.qkv', 'attn.proj', 'mlp.norm', 'mlp.w0',
-                                                     'mlp.w1', 'mlp.w2'}
+    assert {n.rpartition('.')[0] for n in names} == {'norm1', 'norm2', 'norm3', 'proj', 'attn', 'attn.qkv',
+                                                     'attn.proj', 'mlp.norm', 'mlp.w0', 'mlp.w1', 'mlp.w2'}
     assert 'attn.q_bias' in names and 'attn.qkv.bias' not in names
 
 
@@ -114,8 +116,10 @@ def test_plain_projections_by_hand():
     assert linear(torch.tensor([[[1., 10.]]])).tolist() == [[[33.]]]
     normed = build('LinearProjection', 2, 1)
     normed.fc.weight.data, normed.fc.bias.data = torch.tensor([[2., 3.]]), torch.tensor([1.])
-    assert normed(torch.tensor([[[1., 11.]]])).item() == pytest.approx(2 * -1 + 3 * 1 + 1, abs=1e-5)  # (1, 11) -> (-1, 1)
-    assert build('MLPProjection', 6, 2).fc1.out_features == 6 and build('MLPProjection', 6, 2, hidden=5).fc1.out_features == 5
+    # (1, 11) -> (-1, 1)
+    assert normed(torch.tensor([[[1., 11.]]])).item() == pytest.approx(2 * -1 + 3 * 1 + 1, abs=1e-5)
+    assert build('MLPProjection', 6, 2).fc1.out_features == 6 and build('MLPProjection', 6, 2,
+                                                                        hidden=5).fc1.out_features == 5
     x = torch.randn(1, 2, 3)
     assert build('NoProjection', 3, 3)(x) is x
 

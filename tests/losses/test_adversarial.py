@@ -27,7 +27,8 @@ def test_discriminator_matches_the_golden_data(golden):
     assert (logits_real - want['logits_real']).abs().max() < 1e-5
     assert generator_term(logits_fake).item() == pytest.approx(want['loss_gen'].item(), abs=1e-5)
     assert leaky_hinge(logits_real, logits_fake).item() == pytest.approx(want['loss_disc_hinge'].item(), abs=1e-5)
-    assert leaky_hinge(8 * logits_real, 8 * logits_fake).item() == pytest.approx(want['loss_disc_hinge_logits_x8'].item(), abs=1e-5)
+    assert leaky_hinge(8 * logits_real, 8
+                       * logits_fake).item() == pytest.approx(want['loss_disc_hinge_logits_x8'].item(), abs=1e-5)
     grad = torch.autograd.grad(generator_term(logits_fake), fake)[0]
     assert (grad - want['grad_fake_of_loss_gen']).abs().max() < 1e-6
 
@@ -87,7 +88,8 @@ def test_gradient_of_half_precision_logits_is_found_in_float32():
 
 @pytest.mark.parametrize('change, message', [
     (dict(kind='leaky'), 'Did you mean `leaky_hinge`'), (dict(weight=-1.), '0 or more'), (dict(start=-1), '0 or more'),
-    (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), 'low <= high'), (dict(later=(5,)), 'iteration, factor')])
+    (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), 'low <= high'), (dict(later=(5,)),
+                                                                                       'iteration, factor')])
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         AdversarialLoss(**change)

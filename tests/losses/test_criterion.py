@@ -7,7 +7,8 @@ from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion, NonFiniteLoss, Terms, check_finite
 from dtbox.registry import LOSSES
 
-FULL = dict(pixels=dict(type='L2Loss', weight=5.), absolute=dict(type='L1Loss', weight=0), tokens=dict(type='SemanticLoss', weight=2),
+FULL = dict(pixels=dict(type='L2Loss', weight=5.), absolute=dict(type='L1Loss', weight=0),
+            tokens=dict(type='SemanticLoss', weight=2),
             commitment=dict(type='CommitmentLoss', weight=dict(commitment_pixel=4., commitment_semantic=0.)))
 
 
@@ -16,7 +17,8 @@ def test_terms_are_weighed_summed_and_named(outputs, batch):
     assert isinstance(terms, Terms)
     assert {k: v.item() for k, v in terms.raw.items()} == pytest.approx(
         dict(l2=.25, l1=.5, semantic_tokens=1.75, commitment_pixel=.25, commitment_semantic=.5))
-    assert {k: v.item() for k, v in terms.weighted.items()} == pytest.approx(dict(l2=1.25, semantic_tokens=3.5, commitment_pixel=1.))
+    assert {k: v.item() for k, v in terms.weighted.items()} == pytest.approx(dict(l2=1.25, semantic_tokens=3.5,
+                                                                                  commitment_pixel=1.))
     assert terms.total.item() == pytest.approx(5.75)
     terms.total.backward()
     assert outputs.reconstructions.grad.flatten()[0].item() == pytest.approx(5 * 2 * .5 / 24)
@@ -66,7 +68,8 @@ def test_mistakes_in_the_config_are_found_when_it_is_built(losses, message):
 
 
 def test_missing_output_is_named_at_the_call(outputs, batch):
-    with pytest.raises(InputError, match='tokens: SemanticLoss reads `teacher.tokens`, which the tokenizer did not give'):
+    with pytest.raises(InputError, match='tokens: SemanticLoss reads `teacher.tokens`, which the tokenizer did not '
+                                         'give'):
         Criterion(FULL)(outputs.replace(teacher=None), batch)
 
 

@@ -11,8 +11,8 @@ from dtbox.losses.lpips import LPIPSLoss
 from dtbox.structures import TokenizerOutput
 
 lpips = pytest.importorskip('lpips')
-CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256), 17: (256, 512),
-         19: (512, 512), 21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}
+CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256),
+         17: (256, 512), 19: (512, 512), 21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}
 POOLS, TAPS = (4, 9, 16, 23), (3, 8, 15, 22, 29)
 
 
@@ -42,11 +42,13 @@ def loss(path):
 def outputs():
     rng = torch.Generator().manual_seed(1)
     made = torch.rand(2, 3, 16, 20, generator=rng) * 2 - 1
-    return TokenizerOutput(images=torch.rand(2, 3, 16, 20, generator=rng) * 2 - 1, reconstructions=made.requires_grad_())
+    return TokenizerOutput(images=torch.rand(2, 3, 16, 20, generator=rng) * 2 - 1,
+                           reconstructions=made.requires_grad_())
 
 
 def by_hand(trunk, made, images):
-    linear = torch.load(os.path.join(os.path.dirname(lpips.__file__), 'weights/v0.1/vgg.pth'), map_location='cpu', weights_only=True)
+    linear = torch.load(os.path.join(os.path.dirname(lpips.__file__), 'weights/v0.1/vgg.pth'), map_location='cpu',
+                        weights_only=True)
     shift, scale = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((-.030, -.088, -.188), (.458, .448, .450)))
 
     def features(x):

@@ -52,7 +52,8 @@ def test_sigmoid_loss_is_equation_1_of_siglip(outputs, batch):
     same = Batch(images=batch.images, texts=['a cat', 'a cat'])
     want_same = -sum(log_sigmoid(x) for row in logits for x in row) / 2
     assert values(SigmoidContrastiveLoss()(outputs, same)) == pytest.approx(dict(contrastive=want_same), abs=1e-5)
-    assert values(SigmoidContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want), abs=1e-5)
+    assert values(SigmoidContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want),
+                                                                                            abs=1e-5)
 
 
 def test_sigmoid_loss_uses_the_exponential_of_the_scale(outputs, batch):
@@ -84,11 +85,13 @@ def test_softmax_loss_is_that_of_clip(outputs, batch):
     same = Batch(images=batch.images, texts=['a cat', 'a cat'])
     both = -sum(log_softmax(group, i) / 2 for part in (rows, columns) for group in part for i in (0, 1)) / 4
     assert values(SoftmaxContrastiveLoss()(outputs, same)) == pytest.approx(dict(contrastive=both), abs=1e-5)
-    assert values(SoftmaxContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want), abs=1e-5)
+    assert values(SoftmaxContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want),
+                                                                                            abs=1e-5)
 
 
 def test_softmax_loss_holds_its_scale(outputs, batch):
-    at = {s: SoftmaxContrastiveLoss(max_scale=10.)(outputs.replace(logit_scale=torch.tensor(math.log(s))), batch)['contrastive'].item()
+    at = {s: SoftmaxContrastiveLoss(max_scale=10.)(outputs.replace(logit_scale=torch.tensor(math.log(s))),
+                                                   batch)['contrastive'].item()
           for s in (5., 10., 50.)}
     assert at[10.] == pytest.approx(at[50.]) and at[5.] != pytest.approx(at[10.])
     with pytest.raises(InputError, match='`max_scale` is 0'):
@@ -120,8 +123,8 @@ def test_unequal_shapes_are_named(outputs, batch):
         L2Loss()(outputs, batch)
 
 
-@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss', 'SigmoidContrastiveLoss',
-                                  'SoftmaxContrastiveLoss'])
+@pytest.mark.parametrize('kind', ['L1Loss', 'L2Loss', 'SemanticLoss', 'PooledLoss', 'CommitmentLoss', 'QuantizerLoss',
+                                  'SigmoidContrastiveLoss', 'SoftmaxContrastiveLoss'])
 def test_float32_under_autocast(kind, outputs, batch):
     loss = LOSSES.build(dict(type=kind))
     plain = loss(outputs, batch)

@@ -9,7 +9,8 @@ from dtbox.registry import TEXTS
 
 def tower(words, context_length=6, **changes):
     return TEXTS.build(dict(type='MeanPoolText', embed_dim=8, width=16, depth=1, heads=2,
-                            tokenizer=dict(type='FileTokenizer', file=words, context_length=context_length), **changes)).eval()
+                            tokenizer=dict(type='FileTokenizer', file=words, context_length=context_length),
+                            **changes)).eval()
 
 
 def test_padding_does_not_matter(words):
@@ -53,7 +54,8 @@ def test_weights_under_a_prefix(words, tmp_path):
         other.init_weights()
 
 
-@pytest.mark.parametrize('ids', [torch.tensor([[6]]), torch.tensor([[-1]]), torch.zeros(1, 7, dtype=torch.int64), torch.zeros(1, 2)])
+@pytest.mark.parametrize('ids', [torch.tensor([[6]]), torch.tensor([[-1]]), torch.zeros(1, 7, dtype=torch.int64),
+                                 torch.zeros(1, 2)])
 def test_foreign_ids(words, ids):
     with pytest.raises(InputError, match='token ids'):
         tower(words).ids(ids)

@@ -15,7 +15,9 @@ def tokenizer(words):
 
 
 @pytest.mark.parametrize('text, clean', [
-    ('Red_Fox!', 'red fox'), ('  a\t\nb  ', 'a b'), ("don't, please.", 'dont please'), ('Äpfel  ÉTÉ', 'äpfel été'), ('?!', ''), ('', '')])
+    ('Red_Fox!', 'red fox'), ('  a\t\nb  ', 'a b'), ("don't, please.", 'dont please'), ('Äpfel  ÉTÉ',
+                                                                                        'äpfel été'), ('?!', ''), ('',
+                                                                                                                   '')])
 def test_canonicalize(text, clean):
     assert canonicalize(text) == clean
 
@@ -27,7 +29,8 @@ def test_ids_padding_and_unknown_words(tokenizer):
 
 
 def test_long_texts_are_cut_with_one_warning(tokenizer):
-    with pytest.warns(UserWarning, match=r'text 1 has 5 tokens, but .* at most 4 \("red red red red fox\.\.\."\)\. It is cut') as seen:
+    with pytest.warns(UserWarning, match=r'text 1 has 5 tokens, but .* at most 4 \("red red red red fox\.\.\."\)\. It '
+                                         r'is cut') as seen:
         ids = tokenizer(['sun', 'red red red red fox', 'fox fox fox fox fox'])
     assert ids.tolist()[1:] == [[2, 2, 2, 2], [3, 3, 3, 3]] and len(seen) == 1
     with warnings.catch_warnings():
@@ -42,7 +45,8 @@ def test_long_texts_may_be_an_error(tokenizer):
 
 
 @pytest.mark.parametrize('texts, says', [
-    (['sun', ''], 'text 1 is empty'), (['  \n'], 'text 0 is empty'), ([3], 'text 0 is int; expected a string'), ([None], 'text 0 is NoneType')])
+    (['sun', ''], 'text 1 is empty'), (['  \n'], 'text 0 is empty'), ([3], 'text 0 is int; expected a '
+                                                                           'string'), ([None], 'text 0 is NoneType')])
 def test_texts_that_are_none(tokenizer, texts, says):
     with pytest.raises(InputError, match=says):
         tokenizer(texts)
@@ -78,7 +82,8 @@ def test_files_that_are_none(tmp_path, words):
 
 
 def test_zoo_file():
-    tokenizer = TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))
+    tokenizer = TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
+                                           context_length=16))
     ids = tokenizer(['Red Heart', 'red heart'])
     assert torch.equal(ids[0], ids[1])
     assert ids[0, 0] != tokenizer.pad_id

@@ -8,7 +8,8 @@ from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 
 CFG = dict(context_length=4, vocab_size=6, width=32, heads=2, layers=2)
-SIGLIP = dict(no_causal_mask=True, pool_type='last', proj_bias=True, norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh'))
+SIGLIP = dict(no_causal_mask=True, pool_type='last', proj_bias=True, norm_kwargs=dict(eps=1e-6),
+              act_kwargs=dict(approximate='tanh'))
 
 
 def tower(**args):
@@ -40,19 +41,23 @@ def test_sizes_follow_from_the_tokenizer(words):
 
 
 @pytest.mark.parametrize('cfg, says', [
-    (dict(context_length=8), r'ids below 6 in texts of 4, the tower has 6 ids and texts of 8'), (dict(vocab_size=5), r'the tower has 5 ids')])
+    (dict(context_length=8), r'ids below 6 in texts of 4, the tower has 6 ids and texts of 8'), (dict(vocab_size=5),
+                                                                                                 r'the tower has 5 ids')])
 def test_sizes_that_disagree_with_the_tokenizer(words, cfg, says):
     with pytest.raises(InputError, match=says):
         tower(text_cfg={**CFG, **cfg}, tokenizer=file_tokenizer(words))
 
 
 def test_spare_ids_are_fine(words):
-    assert tower(text_cfg=dict(CFG, vocab_size=64), tokenizer=file_tokenizer(words)).ids(['fox']).tolist() == [[3, 0, 0, 0]]
+    assert tower(text_cfg=dict(CFG, vocab_size=64),
+                 tokenizer=file_tokenizer(words)).ids(['fox']).tolist() == [[3, 0, 0, 0]]
 
 
 @pytest.mark.parametrize('ids, says', [
-    (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower has the ids 0 to 5'), (torch.tensor([[-1, 0]]), 'reach from -1 to 0'),
-    (torch.zeros(1, 5).long(), r'torch\.int64 \[1, 5\]; expected int64 \[T, 4\]'), (torch.zeros(4).long(), r'\[4\]; expected'),
+    (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower has the ids 0 to 5'), (torch.tensor([[-1, 0]]),
+                                                                                   'reach from -1 to 0'),
+    (torch.zeros(1, 5).long(), r'torch\.int64 \[1, 5\]; expected int64 \[T, 4\]'), (torch.zeros(4).long(),
+                                                                                    r'\[4\]; expected'),
     (torch.zeros(1, 4), r'token ids are torch\.float32')])
 def test_ids_are_checked(ids, says):
     with pytest.raises(InputError, match=says):
@@ -114,7 +119,8 @@ def test_bare_weights_of_the_tower(tmp_path):
 
 def test_weights_of_a_tokenizers_checkpoint(tmp_path):
     source = tower(logit_scale=3.0, logit_bias=-2.0)
-    torch.save({f'text.{k}': v for k, v in source.state_dict().items()} | {'head.fc.weight': torch.ones(1)}, tmp_path / 'w.pt')
+    torch.save({f'text.{k}': v for k, v in source.state_dict().items()} | {'head.fc.weight': torch.ones(1)},
+               tmp_path / 'w.pt')
     text = tower(weights=str(tmp_path / 'w.pt'), prefix='text.')
     text.init_weights()
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in text.state_dict().items())
@@ -122,7 +128,8 @@ def test_weights_of_a_tokenizers_checkpoint(tmp_path):
 
 
 def test_weights_of_a_deeper_tower(tmp_path):
-    torch.save({**tower(text_cfg=dict(CFG, layers=3)).tower.state_dict(), 'visual.proj': torch.ones(1)}, tmp_path / 'w.pt')
+    torch.save({**tower(text_cfg=dict(CFG, layers=3)).tower.state_dict(), 'visual.proj': torch.ones(1)},
+               tmp_path / 'w.pt')
     with pytest.raises(InputError, match=r'12 left over: transformer\.resblocks\.2\.'):
         tower(weights=str(tmp_path / 'w.pt')).init_weights()
 
