@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmengine.config import Config
-
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import choose_device, load_task, set_threads
 from dtbox.config import REFERENCE, load_config, resolve
@@ -22,7 +20,7 @@ from dtbox.training.runner import Runner
 from dtbox.training.start import load_initial_weights
 
 
-def set_iterations(cfg: Config, iters: int) -> None:
+def set_iterations(cfg: Any, iters: int) -> None:
     """Set the length of a run, where its config says it: the variable that `train_cfg.max_iters` refers to, or that key
     itself."""
     if not cfg.get('train_cfg'):

@@ -7,12 +7,12 @@ from dtbox.errors import InputError
 from dtbox.runs import RunFolder, name_run
 
 
-def is_run(path: str) -> bool:
+def is_run(path: str | os.PathLike) -> bool:
     """Whether `path` is a run folder with a checkpoint."""
     return RunFolder(path).has_checkpoint()
 
 
-def result_folder(source: str, kind: str, out: str | None = None) -> str:
+def result_folder(source: str | os.PathLike, kind: str, out: str | None = None) -> str:
     """Return the folder for a diagnosis, which is new or empty; it is not made yet.
 
     Args:

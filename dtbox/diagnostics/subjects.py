@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -35,7 +35,7 @@ class Subject:
     remarks: list = field(default_factory=list)
 
 
-def open_encoder(source: str, encoder: str | None = None, options: dict | None = None,
+def open_encoder(source: str, encoder: str | None = None, options: Mapping[str, Any] | None = None,
                  plugins: Sequence[str] = ()) -> Subject:
     """Open the encoder and text tower of a run folder, or those that a config starts from.
 
