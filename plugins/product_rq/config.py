@@ -7,4 +7,4 @@ Command: python tools/train.py plugins/product_rq/config.py
 _base_ = ['../../configs/dualtoken_rq.py']
 
 plugins = ['plugins/product_rq']
-quantizer = dict(_delete_=True, type='ProductRQ', size=1024, dim=16, groups=2, depth=2)
+quantizer = dict(type='ProductRQ', size=1024, dim=16, groups=2, depth=2)

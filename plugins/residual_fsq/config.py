@@ -7,4 +7,4 @@ Command: python tools/train.py plugins/residual_fsq/config.py
 _base_ = ['../../configs/dualtoken_rq.py']
 
 plugins = ['plugins/residual_fsq']
-quantizer = dict(_delete_=True, type='ResidualFSQ', levels=[4, 4, 4, 4, 4, 4, 4, 4], depth=3)
+quantizer = dict(type='ResidualFSQ', levels=[4, 4, 4, 4, 4, 4, 4, 4], depth=3)

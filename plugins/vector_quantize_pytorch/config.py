@@ -8,4 +8,4 @@ Another: ... --cfg-options "quantizer=dict(type='VQP', kind='LFQ', dim=16)"
 _base_ = ['../../configs/dualtoken_rq.py']
 
 plugins = ['plugins/vector_quantize_pytorch']
-quantizer = dict(_delete_=True, type='VQP', kind='ResidualVQ', dim=16, num_quantizers=4, codebook_size=1024)
+quantizer = dict(type='VQP', kind='ResidualVQ', dim=16, num_quantizers=4, codebook_size=1024)
