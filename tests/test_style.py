@@ -17,13 +17,13 @@ ROOT = Path(__file__).parent.parent
 CODE = ('dtbox', 'tools', 'plugins')
 COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
 MOST = {
-    'lines over 120 columns': 1350,
-    'modules over 250 lines': 12,
-    'functions over 60 lines': 3,
+    'lines over 120 columns': 1200,
+    'modules over 250 lines': 10,
+    'functions over 60 lines': 2,
     'assignments of more than two packed targets': 200,
     'test names of 60 characters or more': 0,
 }
-LEAST_ANNOTATED = 0.66
+LEAST_ANNOTATED = 0.76
 """Fraction of the public signatures that are fully annotated; it goes up to 0.98."""
 
 
