@@ -132,7 +132,7 @@ def read_facts(model: nn.Module, adversarial: dict | None = None) -> Facts:
     running = list(tokenizer.vocabularies)
     if model.criterion is not None:
         running = choose_vocabularies(tokenizer, model.criterion.requires)
-    streams = {tokenizer.stream_of(name).name for name in running}
+    streams = {tokenizer.find_stream(name).name for name in running}
     for name, stream in tokenizer.streams.items():
         for book in (m for m in stream.quantizer.modules() if isinstance(m, Codebook) and m.collects):
             facts.gathers += 1

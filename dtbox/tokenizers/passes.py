@@ -64,7 +64,7 @@ class Staged(Protocol):
     stops: Mapping[str, set[int]]
     reinjections: Mapping[Tap, str]
 
-    def stream_of(self, vocabulary: str) -> Stream:
+    def find_stream(self, vocabulary: str) -> Stream:
         """Return the stream that holds the codes of a vocabulary."""
 
 
@@ -97,7 +97,7 @@ class Pass:
     def vocabulary(self, name: str) -> VocabularyOutput:
         """Return the output of a vocabulary."""
         if name not in self.outputs:
-            stream = self.tokenizer.stream_of(name)
+            stream = self.tokenizer.find_stream(name)
             tapped = self.taps(stream)
             learning = stream.quantizer.training
             stream.quantizer.train(learning and self.collect)

@@ -170,7 +170,7 @@ class VisualTokenizer(nn.Module):
         for encoder in self.encoders.values():
             Encoder.check_images(encoder, images)
 
-    def stream_of(self, vocabulary: str) -> Stream:
+    def find_stream(self, vocabulary: str) -> Stream:
         """Return the stream that holds the codes of a vocabulary."""
         return self.streams.find(vocabulary)
 

@@ -75,7 +75,7 @@ def choose_vocabularies(tokenizer: nn.Module, requires: Sequence[str]) -> list[s
         return bool(own) and not any(own)
 
     def is_named(name: str) -> bool:
-        return 'losses' in requires or bool({name, tokenizer.stream_of(name).name} & named)
+        return 'losses' in requires or bool({name, tokenizer.find_stream(name).name} & named)
     return [name for name, vocabulary in tokenizer.vocabularies.items() if is_named(name) or not is_frozen(vocabulary)]
 
 

@@ -214,7 +214,7 @@ def test_what_needs_codes_says_so(continuous, images):
     codes = {'code': torch.zeros(3, 16, 0).long()}
     for call in (lambda: continuous.encode(images), lambda: continuous.reconstruct(images),
                  lambda: continuous.flat_ids(codes),
-                 lambda: continuous.decode(codes), lambda: continuous.model.budget(),
+                 lambda: continuous.decode(codes), lambda: continuous.decode({}), lambda: continuous.model.budget(),
                  lambda: continuous.features(codes),
                  lambda: continuous.from_flat_ids(torch.zeros(3, 0).long())):
         with pytest.raises(InputError, match='the stream `code` is continuous: it has no codes'):
