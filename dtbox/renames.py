@@ -79,6 +79,8 @@ MODULES = {
     'dtbox.training.teacher_cache': 'dtbox.training.teacher.cache',
     'dtbox.training.sharing': 'dtbox.training.teacher.trunk_sharing',
     'dtbox.training.objective': 'dtbox.training.tokenizer_objective',
+    'dtbox.training.start': 'dtbox.training.startup',
+    'dtbox.training.ready': 'dtbox.training.startup',
     'dtbox.training.agreement': 'dtbox.distributed',
     'dtbox.evaluation.ranks': 'dtbox.distributed',
     'dtbox.quantizers.codebooks.sum_over_ranks': 'dtbox.distributed.sum_in_place',

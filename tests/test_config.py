@@ -6,7 +6,7 @@ from dtbox.config import UNTYPED, known_keys, load_config, resolve, set_option
 from dtbox.config.text import dump_config, format_config
 from dtbox.errors import InputError
 from dtbox.training import loops, optim
-from dtbox.training.build import train_dataloader
+from dtbox.training.dataloaders import build_train_dataloader
 
 BASE = """
 image_size = 16
@@ -262,7 +262,7 @@ def test_known_keys_follow_the_code():
     loop = set(loops.TrainLoop.__init__.__code__.co_varnames[3:loops.TrainLoop.__init__.__code__.co_argcount])
     assert set(UNTYPED['train_cfg']) == loop
     with pytest.raises(InputError, match=f'There are: {", ".join(UNTYPED["train_dataloader"])}.'):
-        train_dataloader(dict(x=1), seed=0)
+        build_train_dataloader(dict(x=1), seed=0)
     assert 'weight' in known_keys(dict(type='L2Loss'),
                                   'model.losses.pixels') and 'weight' not in known_keys(dict(type='L2Loss'), 'x.y')
     assert known_keys({}, 'model.tokenizer.vocabularies.pixel.taps') == set()

@@ -73,7 +73,7 @@ def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> 
 
 def check_variant(trial: Trial) -> str:
     """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash."""
-    from dtbox.training.ready import build_run
+    from dtbox.training.startup import build_run
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')  # what data sets say of themselves is of no interest here

@@ -19,7 +19,8 @@ from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import records
 from dtbox.files import unused_path
 from dtbox.runs import RunFolder, name_samples
-from dtbox.training.build import check_required, val_dataloader
+from dtbox.training.build import check_required
+from dtbox.training.dataloaders import build_val_dataloader
 
 
 def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None,
@@ -53,7 +54,7 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     evaluator = SetEvaluator(cfg.val_evaluator)
     check_dump(dump, evaluator.prototypes)
     model, state = open_task(cfg, path)
-    results = evaluate(model, val_dataloader(cfg.val_dataloader), evaluator, dump)
+    results = evaluate(model, build_val_dataloader(cfg.val_dataloader), evaluator, dump)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1),
                  device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__),
                  plugins=records(cfg))

@@ -17,7 +17,7 @@ from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.runs import RunFolder
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner
-from dtbox.training.start import load_initial_weights
+from dtbox.training.startup import load_initial_weights
 
 
 def set_iterations(cfg: Any, iters: int) -> None:

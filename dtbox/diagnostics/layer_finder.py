@@ -28,7 +28,8 @@ from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
 from dtbox.losses.contrastive import same_text
-from dtbox.training.build import check_required, train_dataloader, val_dataloader
+from dtbox.training.build import check_required
+from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
 from dtbox.training.preprocess import prepare
 
 MOST_TOKENS = 1024
@@ -113,9 +114,9 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
                          f'within_db={within_db}, within_points={within_points}, seed={seed}.')
     subject = open_encoder(source, encoder, options, plugins)
     check_required(subject.cfg, ('train_dataloader', 'val_dataloader'))
-    train = train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})},
+    train = build_train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})},
                              seed)
-    val = val_dataloader(subject.cfg.val_dataloader)
+    val = build_val_dataloader(subject.cfg.val_dataloader)
     kept = chosen_layers(subject.encoder, layers, subject.remarks)
     told = bool(train.dataset.metainfo.get('texts')) and bool(val.dataset.metainfo.get('texts'))
     if subject.text is not None and not told:

@@ -16,7 +16,8 @@ from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, SetEvaluator
 from dtbox.evaluation.base import REASONS
 from dtbox.structures import TeacherOutput, TokenizerOutput
-from dtbox.training.build import check_required, val_dataloader
+from dtbox.training.build import check_required
+from dtbox.training.dataloaders import build_val_dataloader
 from dtbox.training.preprocess import prepare
 
 PUBLISHED = {
@@ -115,7 +116,7 @@ def _loader(subject, data, own):
             set_option(cfg, 'image_size', subject.encoder.image_size[0])
         check_required(cfg, ('val_dataloader',))
         cfg = resolve(cfg)
-    return val_dataloader(cfg.val_dataloader), str(cfg.val_dataloader['dataset'].get('type'))
+    return build_val_dataloader(cfg.val_dataloader), str(cfg.val_dataloader['dataset'].get('type'))
 
 
 def activations(encoder: Any) -> list[str]:

@@ -23,7 +23,8 @@ from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.evaluation.stamps import data_hash
 from dtbox.extend.record import records
-from dtbox.training.build import check_required, val_dataloader
+from dtbox.training.build import check_required
+from dtbox.training.dataloaders import build_val_dataloader
 
 
 @dataclass
@@ -77,7 +78,7 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
     evaluators = {p.name: p.evaluator() for p in protocols}
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_task(cfg, path)
-    subject = Subject(model, cfg, state, path, val_dataloader(cfg.val_dataloader), opened, sized)
+    subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
     bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
     results = evaluate_all(model, subject.loader, passing, bank, dump) if passing else {}
@@ -136,7 +137,7 @@ def training_bank(subject, say):
         raise InputError(f'`{data.get("type")}` has no `split`, so there are no training pictures for k-NN and linear probes.',
                          'val_dataloader.dataset')
     data['split'] = 'train'
-    loader = val_dataloader(dict(subject.cfg.val_dataloader, dataset=data))
+    loader = build_val_dataloader(dict(subject.cfg.val_dataloader, dataset=data))
     say(f'embedding {len(loader.dataset):,} training pictures for k-NN and linear probes')
     rows, labels = {}, []
     for batch in loader:

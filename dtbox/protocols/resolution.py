@@ -23,7 +23,7 @@ from dtbox.memory import Peak
 from dtbox.protocols.base import Protocol
 from dtbox.registry import PROTOCOLS
 from dtbox.structures import TokenizerOutput
-from dtbox.training.build import val_dataloader
+from dtbox.training.dataloaders import build_val_dataloader
 
 WAYS = ('resize', 'tiles')
 
@@ -98,7 +98,7 @@ class Resolution(Protocol):
 
     def _measure(self, subject, cfg, size, way):
         data = dict(cfg.val_dataloader if subject.data is None else subject.data(size))
-        loader = val_dataloader(dict(data, batch_size=self.batch))
+        loader = build_val_dataloader(dict(data, batch_size=self.batch))
         loader.sampler.indices = EvalSampler(min(self.limit, len(loader.dataset)), distributed.get_rank(), distributed.get_world_size()).indices
         tokenizer = subject.model.tokenizer
         if way == 'resize':

@@ -1,39 +1,43 @@
-"""From a resolved config to the parts of a run: model, data, optimizers, schedules."""
-import functools
+"""From a resolved config to the parts of a run: task, data, optimizers, hooks, schedules, average of the weights."""
+from __future__ import annotations
+
+from typing import Any, Collection, Mapping, Sequence
 
 import torch
-from torch.utils.data import DataLoader
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 
-from dtbox import distributed
-from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.errors import InputError, closest
-from dtbox.registry import DATASETS, MODELS
+from dtbox.registry import HOOKS, MODELS, SCHEDULES, check_arguments
+from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
+from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.task import Task
 
 
-def build_parts(cfg, seed, training=True):
-    """Build model, datasets and optimizers from a resolved config.
+def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]:
+    """Build task, data loaders and optimizers.
 
     Args:
         cfg: resolved Config.
         seed: of weights, data order and augmentation.
-        training: build what training needs; otherwise model and held-out data alone.
+        training: build what training needs; otherwise the task and held-out data alone.
 
     Returns:
         dict(model, train, val, metrics, optim); None for what the config leaves out.
     """
     check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
     torch.manual_seed(seed)
-    model = build_task(cfg, training)
-    train = train_dataloader(cfg.train_dataloader, seed) if training else None
-    optim = build_optim_wrappers(model.parts, cfg.optim_wrapper, model.optional_parts) if training else None
-    return dict(model=model, train=train, optim=optim, metrics=dict(cfg.get('val_evaluator') or {}),
-                val=val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
+    task = build_task(cfg, training)
+    train = build_train_dataloader(cfg.train_dataloader, seed) if training else None
+    optim = build_optim_wrappers(task.parts, cfg.optim_wrapper, task.optional_parts) if training else None
+    return dict(model=task, train=train, optim=optim, metrics=dict(cfg.get('val_evaluator') or {}),
+                val=build_val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)
 
 
-def build_task(cfg, training=True):
-    """Build the Task of a resolved config's `model`; for evaluation alone (not `training`) without what only training needs.
+def build_task(cfg: Config, training: bool = True) -> Task:
+    """Build the Task of a resolved config's `model`; for evaluation (not `training`) without what only training needs.
 
     Raises:
         InputError: what `model` names is not a Task.
@@ -44,74 +48,80 @@ def build_task(cfg, training=True):
         drop = getattr(MODELS.get(kind) if isinstance(kind, str) else kind, 'training_only', ())
     task = MODELS.build({k: v for k, v in cfg.model.items() if k not in drop}, where='model', amp=cfg.get('amp'))
     if not isinstance(task, Task):
-        raise InputError(f'`{type(task).__name__}` is not a Task, which the Runner trains. Derive it from dtbox.training.task.Task.', 'model')
+        raise InputError(f'`{type(task).__name__}` is not a Task, which the Runner trains. Derive it from '
+                         'dtbox.training.task.Task.', 'model')
     return task
 
 
-def check_required(cfg, keys):
+def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
     """Raise `InputError` where a config misses one of the entries `keys` of a recipe."""
     for key in keys:
         if cfg.get(key) is None:
             raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
 
 
-def train_dataloader(cfg, seed):
-    """Build the training DataLoader: dict(dataset, batch_size, num_workers, last); `last` as in CursorBatchSampler.
+def build_hooks(cfg: Mapping[str, Any] | None, absent: Collection[str] = ()) -> dict[str, Hook]:
+    """Build the hooks of a config.
 
-    `batch_size` is that of a process; `global_batch_size` in its place is that of all processes together.
+    Args:
+        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out.
+        absent: optional parts of the task that this config leaves out. Hooks that watch one (`part` of their class) are
+            left out, too.
+
+    Returns:
+        name -> hook, in the order of the config.
     """
-    cfg = dict(cfg)
-    if cfg.get('global_batch_size') is not None:
-        cfg['batch_size'] = divided(cfg.pop('global_batch_size'), distributed.get_world_size(), '`global_batch_size`')
-    cfg.pop('global_batch_size', None)
-    _check_loader(cfg, 'train_dataloader', ('last',))
-    dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
-    dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'),
-                                 rank=distributed.get_rank(), world=distributed.get_world_size(),
-                                 order=getattr(dataset, 'order', None))
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
-                      generator=torch.Generator().manual_seed(seed))  # its own, so that starting workers moves no other random state
+    hooks = {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
+    return {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
 
 
-def divided(batch, world, what):
-    """Return the samples of one of `world` processes of a global batch; `InputError` where they do not come out even."""
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InputError(f'{what} is {batch!r}; expected a positive integer.', 'train_dataloader')
-    if batch % world:
-        fitting = [n for n in range(1, batch + 1) if batch % n == 0]
-        near = sorted({max(n for n in fitting if n <= world), min(n for n in fitting if n >= min(world, batch))})
-        raise InputError(f'{what} of {batch} cannot be divided among {world} processes. Start {" or ".join(map(str, near))} of them, or change the '
-                         'batch.', 'train_dataloader')
-    return batch // world
+def check_hooks(hooks: Mapping[str, Hook], task: Task) -> None:
+    """Let hooks that have a `check` refuse the task."""
+    for name, hook in hooks.items():
+        if hasattr(hook, 'check'):
+            try:
+                hook.check(task)
+            except InputError as e:
+                raise e.within(f'hooks.{name}') from e.__cause__
 
 
-def val_dataloader(cfg):
-    """Build the held-out DataLoader: dict(dataset, batch_size, num_workers), each sample once over all ranks."""
-    _check_loader(cfg, 'val_dataloader')
-    dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
-    sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
-    return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=functools.partial(collate, with_texts=bool(getattr(dataset, 'metainfo', {}).get('texts'))))
+def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[str] = ()) -> dict[str, list] | None:
+    """Build the learning-rate schedules, counted in iterations.
 
+    Args:
+        cfg: dict part -> config of a schedule, or list of them, or None; or one for all parts.
+        optimizers: of the run.
+        optional: parts that may be absent; their schedules are then left out.
 
-def _check_loader(cfg, where, more=()):
-    known = ('dataset', 'batch_size', *(('global_batch_size',) if more else ()), 'num_workers', *more)
-    for key in cfg:
-        if key not in known:
-            raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)
-    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
-        raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)
+    Returns:
+        part -> list of schedules, or None where there are none.
 
-
-def schedulers(cfg, optim, optional=()):
-    """Return the schedulers' config as dict optimizer name -> list, counted in iterations; without those of `optional` parts that are absent."""
+    Raises:
+        InputError: a schedule for a part that has no optimizer.
+    """
     if not cfg:
         return None
-    table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optim}
-    table = {name: group for name, group in table.items() if group is not None and (name in optim or name not in optional)}
+    table = cfg if isinstance(cfg, dict) and 'type' not in cfg else {name: cfg for name in optimizers.keys()}
+    table = {name: group for name, group in table.items()
+             if group is not None and (name in optimizers or name not in optional)}
     for name in table:
-        if name not in optim:
-            raise InputError(f'there is a schedule for `{name}`, which has no optimizer.{closest(name, list(optim.keys()))}', 'param_scheduler')
-    return {name: [dict(by_epoch=False, **s) for s in (group if isinstance(group, (list, tuple)) else [group])]
-            for name, group in table.items()}
+        if name not in optimizers:
+            raise InputError(f'there is a schedule for `{name}`, which has no optimizer.'
+                             f'{closest(name, list(optimizers.keys()))}', 'param_scheduler')
+    groups = {name: group if isinstance(group, (list, tuple)) else [group] for name, group in table.items()}
+    return {name: [SCHEDULES.build(dict(by_epoch=False, **one), where=f'param_scheduler.{name}',
+                                   optimizer=optimizers[name]) for one in group]
+            for name, group in groups.items()} or None
+
+
+def build_ema(cfg: Mapping[str, Any] | None) -> WeightEMA | None:
+    """Return the WeightEMA of `ema=dict(decay=...)`, or None."""
+    if not cfg:
+        return None
+    if not isinstance(cfg, dict):
+        raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
+    try:
+        check_arguments(WeightEMA, cfg, 'the average of the weights')
+    except InputError as e:
+        raise e.within('ema') from e.__cause__
+    return WeightEMA(**cfg)

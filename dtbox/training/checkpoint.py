@@ -1,27 +1,29 @@
 """Checkpoints: whole or not at all, tensors and plain types only, read with `weights_only=True`.
 
-Content: `format` (int, see `dtbox.runs`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` (tokenizer.*,
-discriminator.*), and to resume: `optimizer`, `param_schedulers`, `iteration`, `random` (a state per rank), `logs`.
+Content: `format` (int, see `dtbox.runs`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` of the
+task, and what `dtbox.training.resume` needs to continue a run.
 """
+from __future__ import annotations
+
 import os
 import random
+from typing import Any, Mapping
 
 import numpy as np
 import torch
 
-from dtbox import distributed
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 from dtbox.runs import FORMAT, Origin, RunFolder, check_format
 
 
-def save(checkpoint, path):
+def save(checkpoint: Mapping[str, Any], path: str) -> None:
     """Write a checkpoint to a temporary file and rename it; an old one at `path` stays until the new one is whole."""
     with replacing(path) as temporary, open(temporary, 'wb') as f:  # a file of Python's: its errors tell of a full disk
-        torch.save({'format': FORMAT, **plain(checkpoint)}, f)
+        torch.save({'format': FORMAT, **to_plain(checkpoint)}, f)
 
 
-def load(path, mmap=False):
+def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of dtbox onto the CPU.
 
     Args:
@@ -31,7 +33,7 @@ def load(path, mmap=False):
     Raises:
         InputError: no such file, not whole, or not a checkpoint of dtbox.
     """
-    path = str(path)
+    path = os.fspath(path)
     if os.path.isdir(path):
         path = RunFolder(path).checkpoint
     if not os.path.isfile(path):
@@ -42,21 +44,23 @@ def load(path, mmap=False):
         raise InputError(f'the checkpoint {path} cannot be read ({reason(e)}). '
                          'It may be cut short, or not be a checkpoint of dtbox.') from e
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'format' not in checkpoint:
-        found = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise InputError(f'{path} is no checkpoint of dtbox: expected the keys format and state_dict, found {found}. '
+        keys = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise InputError(f'{path} is not a checkpoint of dtbox: expected the keys format and state_dict, got {keys}. '
                          '`dtbox convert` reads published ones.')
-    check_format(f'the checkpoint {path}', Origin(checkpoint['format'], (checkpoint.get('meta') or {}).get('dtbox', '')))
+    origin = Origin(checkpoint['format'], (checkpoint.get('meta') or {}).get('dtbox', ''))
+    check_format(f'the checkpoint {path}', origin)
     return checkpoint
 
 
-def plain(value):
+def to_plain(value: Any) -> Any:
     """Turn arrays, numpy scalars and MMEngine containers into tensors and plain types, tensors onto the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, dict):
-        return {plain(k): plain(v) for k, v in value.items()}
+        return {to_plain(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(v) for v in value) if type(value) in (list, tuple) else [plain(v) for v in value]
+        items = [to_plain(v) for v in value]
+        return tuple(items) if type(value) is tuple else items
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):
@@ -66,7 +70,7 @@ def plain(value):
     raise TypeError(f'a checkpoint holds tensors and plain types; got {type(value).__name__}: {value!r}')
 
 
-def random_state():
+def get_random_state() -> dict[str, Any]:
     """Return the state of Python's, NumPy's and PyTorch's generators, as tensors and plain types."""
     version, internal, gauss = random.getstate()
     name, keys, pos, has_gauss, cached = np.random.get_state()
@@ -77,8 +81,8 @@ def random_state():
     return state
 
 
-def set_random_state(state):
-    """Restore what `random_state` returned."""
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Restore what `get_random_state` returned."""
     version, internal, gauss = state['python']
     random.setstate((version, tuple(internal), gauss))
     name, keys, pos, has_gauss, cached = state['numpy']
@@ -88,12 +92,7 @@ def set_random_state(state):
         torch.cuda.set_rng_state(state['cuda'])
 
 
-def gathered_random_states():
-    """Return the random state of every rank; a collective where there are several."""
-    return distributed.gather_objects(random_state())
-
-
-def allow_mmengine_types():
+def allow_mmengine_types() -> None:
     """Let `weights_only=True` read checkpoints that MMEngine's own hooks write (HistoryBuffer, numpy scalars)."""
     from mmengine.logging.history_buffer import HistoryBuffer
     kinds = [HistoryBuffer, np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar]

@@ -1,17 +1,25 @@
 """The training loop and the loop that evaluates during training.
 
-The training loop counts iterations and asks its sampler for batch `iteration`, so that resuming is a matter of starting at
+The training loop counts iterations and asks its sampler for batch `iteration`, so that a run resumes by starting at
 another number. Evaluation runs one pass over the held-out sets (`dtbox.evaluation.loop`).
 """
+from __future__ import annotations
+
 import os
+from typing import Any, Callable
 
 import torch
 from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import DataLoader
 
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
+from dtbox.evaluation import SetEvaluator
 from dtbox.evaluation.loop import evaluate
+from dtbox.evaluation.results import Results
 from dtbox.runs import RunFolder
+from dtbox.structures import Batch
+from dtbox.training.task import Task
 
 
 class TrainLoop(BaseLoop):
@@ -21,44 +29,48 @@ class TrainLoop(BaseLoop):
         runner, dataloader: as MMEngine gives them.
         max_iters: number of iterations.
         val_interval: evaluate every so many iterations; 0 evaluates at the end only.
-        tolerate: iterations in a row whose loss or gradients may be NaN or infinite: they are skipped, named in the log, and their batches kept in
-            `nonfinite/` of the run folder. One more in a row rolls weights and optimizers back to the last checkpoint, and the run goes on with the
-            data behind; the third time it stops. 0 stops at the first one.
+        tolerate: iterations in a row whose loss or gradients may be NaN or infinite. They are skipped, named in the
+            log, and their batches kept in `nonfinite/` of the run folder. One more in a row rolls weights and
+            optimizers back to the last checkpoint, and the run continues with the next data; the third time it stops. 0
+            stops at the first one.
     """
 
-    def __init__(self, runner, dataloader, max_iters, val_interval=0, tolerate=0):
+    def __init__(self, runner: Any, dataloader: DataLoader, max_iters: int, val_interval: int = 0,
+                 tolerate: int = 0) -> None:
         super().__init__(runner, dataloader)
-        self._max_iters, self.val_interval, self._iter = int(max_iters), val_interval, 0
-        self.stop_training, self.broken, self.skips = False, 0, Skips(int(tolerate))
+        self._max_iters, self._iter = int(max_iters), 0
+        self.val_interval, self.skips = val_interval, Skips(int(tolerate))
+        self.stop_training, self.broken = False, 0
 
     @property
-    def max_iters(self):
+    def max_iters(self) -> int:
         """Number of iterations."""
         return self._max_iters
 
     @property
-    def max_epochs(self):
+    def max_epochs(self) -> int:
         """1: MMEngine's hooks see one long epoch."""
         return 1
 
     @property
-    def iter(self):
+    def iter(self) -> int:
         """Iterations done."""
         return self._iter
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """0: MMEngine's hooks see one long epoch."""
         return 0
 
-    def run(self):
-        """Train from the current iteration to `max_iters`, then evaluate."""
+    def run(self) -> Task:
+        """Train from the present iteration to `max_iters`, then evaluate."""
         runner = self.runner
         runner.call_hook('before_train')
         runner.task.train()
         self.dataloader.batch_sampler.cursor = self._iter
         batches = iter(self.dataloader)
-        for name, count in runner.backward_passes.items():  # accumulation goes on in step; MMEngine counts iterations, skipped ones too
+        # accumulation stays in step; MMEngine counts iterations, skipped ones too
+        for name, count in runner.backward_passes.items():
             runner.optim_wrapper[name]._inner_count = count
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
@@ -75,87 +87,96 @@ class TrainLoop(BaseLoop):
         runner.call_hook('after_train')
         return runner.task
 
-    def run_iter(self, batch):
+    def run_iter(self, batch: Batch) -> None:
         """Run one iteration."""
-        task = self.runner.task
-        self._tell_broken(batch)
+        task, optimizers = self.runner.task, self.runner.optim_wrapper
+        self._log_broken(batch)
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
         try:
-            outputs = task.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            outputs = task.train_step(batch, optim_wrapper=optimizers)
             self.skips.in_a_row = 0
-            if self.runner.ema is not None and self.runner.optim_wrapper[task.main_part].should_update():  # that is: it has just stepped
+            if self.runner.ema is not None and optimizers[task.main_part].should_update():  # it has just stepped
                 self.runner.ema.update()
         except Diverged as e:
             outputs = self._skip(batch, e)
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
         self._iter += 1
 
-    def _skip(self, batch, error):
-        """Skip an iteration that diverged, roll back, or stop; returns its outputs for the hooks: none."""
+    def _skip(self, batch: Batch, error: Diverged) -> dict:
+        """Skip an iteration that diverged, roll back, or stop; return its outputs for the hooks: none."""
         runner, skips = self.runner, self.skips
         run = RunFolder(runner.work_dir)
-        kept, whole = run.checkpoint, run.has_checkpoint()
         if skips.tolerate:
-            skips.keep(runner.work_dir, self._iter, batch)
+            skips.keep(run, self._iter, batch)
         skips.in_a_row, skips.count = skips.in_a_row + 1, skips.count + 1
         if skips.in_a_row > skips.tolerate:
+            whole = run.has_checkpoint()
             if not skips.tolerate or not whole or skips.rollbacks == skips.MOST:
-                state = f'The last good state is {kept}' if whole else 'There is no checkpoint yet'
+                state = f'The last good state is {run.checkpoint}' if whole else 'There is no checkpoint yet'
                 raise Diverged(f'at iteration {self._iter + 1}, {error} {state}.') from error
             skips.in_a_row, skips.rollbacks = 0, skips.rollbacks + 1
-            runner.logger.warning(f'iteration {self._iter + 1}: {error} That was {skips.tolerate + 1} in a row: weights and optimizers go back to '
-                                  f'{kept} (rollback {skips.rollbacks} of {skips.MOST}); the data go on.')
-            runner.roll_back(kept)
+            runner.logger.warning(f'iteration {self._iter + 1}: {error} That was {skips.tolerate + 1} in a row: '
+                                  f'weights and optimizers go back to {run.checkpoint} (rollback {skips.rollbacks} of '
+                                  f'{skips.MOST}); the data continue.')
+            runner.roll_back(run.checkpoint)
         else:
-            runner.logger.warning(f'iteration {self._iter + 1} is skipped ({skips.in_a_row} in a row, {skips.count} in all): {error}')
+            runner.logger.warning(f'iteration {self._iter + 1} is skipped ({skips.in_a_row} in a row, {skips.count} in '
+                                  f'all): {error}')
         runner.task.iteration.fill_(self._iter + 1)
         return {}
 
-    def _tell_broken(self, batch):
-        """Name samples that could not be read, the first ones one by one, later ones by their number now and then."""
+    def _log_broken(self, batch: Batch) -> None:
+        """Name samples that could not be read: the first ones each, later ones by their number now and then."""
         for sentence in batch.broken or ():
             self.broken += 1
             if self.broken <= 10 or self.broken % 100 == 0:
-                self.runner.logger.warning(f'{sentence}; left out ({self.broken} so far on this process).')
+                self.runner.logger.warning(f'{sentence}; left out ({self.broken} so far on this rank).')
 
 
 class Skips:
     """Iterations that were skipped because they diverged.
 
+    Args:
+        tolerate: how many in a row are skipped.
+
     Attributes:
-        tolerate: in a row that are let pass.
         in_a_row, count, rollbacks: so far.
     """
     MOST, KEPT = 2, 20
 
-    def __init__(self, tolerate):
+    def __init__(self, tolerate: int) -> None:
         if tolerate < 0:
-            raise InputError(f'`tolerate` is {tolerate}; expected a number of iterations, 0 or more.', 'train_cfg.tolerate')
-        self.tolerate, self.in_a_row, self.count, self.rollbacks = tolerate, 0, 0, 0
+            raise InputError(f'`tolerate` is {tolerate}; expected a number of iterations, 0 or more.',
+                             'train_cfg.tolerate')
+        self.tolerate, self.in_a_row = tolerate, 0
+        self.count, self.rollbacks = 0, 0
 
-    def keep(self, folder, iteration, batch):
-        """Write a batch that diverged to nonfinite/, the first ones of a run."""
+    def keep(self, run: RunFolder, iteration: int, batch: Batch) -> None:
+        """Write a batch that diverged to `nonfinite/` of the run folder, the first ones of a run."""
         if self.count < self.KEPT:
-            run = RunFolder(folder)
             os.makedirs(run.nonfinite, exist_ok=True)
             torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts),
                        run.nonfinite_batch(iteration + 1, distributed.get_rank()))
 
 
 class ValLoop(BaseLoop):
-    """Evaluate on the held-out sets; `results` keeps what came out.
+    """Evaluate on the held-out sets.
 
     Args:
         runner, dataloader: as MMEngine gives them.
-        evaluator: a SetEvaluator factory: callable without arguments.
+        make_evaluator: callable without arguments -> SetEvaluator.
+
+    Attributes:
+        results, evaluator: of the last evaluation.
     """
 
-    def __init__(self, runner, dataloader, evaluator):
+    def __init__(self, runner: Any, dataloader: DataLoader, make_evaluator: Callable[[], SetEvaluator]) -> None:
         super().__init__(runner, dataloader)
-        self.make_evaluator, self.results, self.evaluator = evaluator, None, None
+        self.make_evaluator, self.results = make_evaluator, None
+        self.evaluator: SetEvaluator | None = None
 
-    def run(self):
-        """Evaluate; returns and keeps the results."""
+    def run(self) -> Results:
+        """Evaluate; return and keep the results."""
         with self.runner.averaged():
             self.runner.call_hook('before_val')
             self.runner.call_hook('before_val_epoch')

@@ -52,9 +52,9 @@ class Task(BaseModel):
             raise InputError(f'`amp` is {amp!r}; expected None or \'bfloat16\'.', 'amp')
         self.amp = AMP[amp]
         self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
-        self.batch_weight = 1.0
-        self.stop_wanted = self.stop_agreed = False
-        self._checked, self._wrapped = set(), {}
+        self.batch_weight, self.stop_wanted = 1.0, False
+        self.stop_agreed, self._checked = False, set()
+        self._wrapped: dict[str, nn.Module] = {}
 
     # ---- what a subclass writes ---------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Task(BaseModel):
         """Run one iteration, see `step`. Ranks may have different numbers of samples, also none.
 
         Raises:
-            Diverged: on every rank, where a value that must be finite is not on one of them; nothing has been updated.
+            Diverged: on every rank, where a value that must be finite is not on one; nothing has been updated.
         """
         total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), self.stop_wanted)
         if not total:
@@ -156,11 +156,11 @@ class Task(BaseModel):
     @contextlib.contextmanager
     def unwrapped(self) -> Iterator[None]:
         """Within the block, let `get_wrapped` return the bare parts."""
-        kept, self._wrapped = self._wrapped, {}
+        wrapped, self._wrapped = self._wrapped, {}
         try:
             yield
         finally:
-            self._wrapped = kept
+            self._wrapped = wrapped
 
     def plan_shards(self, lists: Sequence[str]) -> ShardPlan:
         """Return how FSDP2 divides this task; `lists` are names of lists of blocks in networks.
@@ -171,11 +171,7 @@ class Task(BaseModel):
         return ShardPlan(blocks=[block for part in self.parts.values() for block in find_blocks(part, lists)])
 
     def check_run(self, cfg: Mapping) -> list[str]:
-        """Check the task against the resolved config of a run, before anything is written; return warnings to log.
-
-        Raises:
-            InputError: what cannot work.
-        """
+        """Check the task against the resolved config before anything is written; return warnings, raise `InputError`."""
         return []
 
     def has_stepped(self, name: str, logs: Mapping[str, Tensor]) -> bool:

@@ -48,7 +48,8 @@ def check_gan(gan: Mapping | None) -> dict[str, Any]:
     if gan is None:
         return {}
     if not isinstance(gan, Mapping) or {key for key in gan if gan[key] is not None} != {'discriminator', 'adversarial'}:
-        raise InputError(f'`gan` is {gan!r}; expected dict(discriminator=..., adversarial=...), or None to train without.',
+        raise InputError(f'`gan` is {gan!r}; expected dict(discriminator=..., adversarial=...), or None to train '
+                         'without.',
                          'gan')
     return dict(gan)
 

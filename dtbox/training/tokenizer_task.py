@@ -39,7 +39,8 @@ class TokenizerTask(Task):
         tokenizer: config of the VisualTokenizer.
         losses: dict name -> loss config with `weight`; None for a model that only evaluates.
         teacher: dict(encoder=..., layer=..., and what else Teacher takes), or None.
-        gan: dict(discriminator=..., adversarial=...), configs of the discriminator and of the adversarial loss; None trains without.
+        gan: dict(discriminator=..., adversarial=...), configs of the discriminator and of the adversarial loss; None
+            trains without.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
     """
     training_only = ('losses', 'gan')

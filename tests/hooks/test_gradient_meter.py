@@ -266,7 +266,7 @@ def test_a_measurement_leaves_no_trace(tiny_config):
         p.grad = torch.ones_like(p)
 
     def everything():
-        return dict(state={k: v.clone() for k, v in model.state_dict().items()}, random=checkpoint.plain(checkpoint.random_state()),
+        return dict(state={k: v.clone() for k, v in model.state_dict().items()}, random=checkpoint.to_plain(checkpoint.get_random_state()),
                     modes=[m.training for m in model.modules()], gradients=[p.grad.clone() for p in model.tokenizer.parameters()])
     before, calls = everything(), model.tokenizer.decoder.calls
     row, _ = measure(probe, batch, blocks, Sides())

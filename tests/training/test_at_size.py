@@ -209,7 +209,7 @@ def test_sharded_then_whole(tiny_config, tmp_path):
     for name, value in whole['state_dict'].items():
         assert torch.allclose(again['state_dict'][name].double(), value.double(), rtol=1e-3, atol=1e-4), name
     logs = [(tmp_path / 'run' / p).read_text() for p in (tmp_path / 'run').rglob('*.log')]
-    assert any('written by 2 processes, with 1' in log for log in logs)
+    assert any('written by 2 ranks, with 1' in log for log in logs)
 
 
 def fused(rank, world, config, folder, options):
@@ -239,7 +239,7 @@ def test_what_ranks_cannot_do(tiny_config, tmp_path):
     assert all("Take last='drop' or 'carry'" in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'o'), 2, False, published))
     odd = {'train_dataloader.global_batch_size': 5}
     said = SHARED.run(sharded, str(tiny_config), str(tmp_path / 'b'), 2, False, odd)
-    assert all('of 5 cannot be divided among 2 processes. Start 1 or 5 of them' in s for s in said)
+    assert all('of 5 cannot be divided among 2 ranks. Start 1 or 5 of them' in s for s in said)
     with pytest.raises(InputError, match='shards a model over ranks, and there is one only'):
         run(tiny_config, tmp_path / 'c', **{'model_wrapper_cfg': dict(type='FSDP2')})
     with pytest.raises(InputError, match='compile: torch.compile does not work here'):

@@ -134,7 +134,7 @@ def test_broken_checkpoints(tmp_path, content, says):
 
 def test_foreign_checkpoint(tmp_path):
     torch.save({'model': {}}, tmp_path / 'x.pth')
-    with pytest.raises(dtbox.InputError, match='no checkpoint of dtbox'):
+    with pytest.raises(dtbox.InputError, match='not a checkpoint of dtbox'):
         checkpoint.load(tmp_path / 'x.pth')
 
 

@@ -1,4 +1,4 @@
-"""A teacher shares the student's trunk as far as it is frozen and equal: those blocks run once, on one set of weights."""
+"""A teacher shares the student's trunk as far as it is frozen and equal: they run once, on the same weights."""
 from __future__ import annotations
 
 from typing import NoReturn

@@ -2,6 +2,7 @@
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
-from dtbox.training.ready import build_hooks
+from dtbox.training.build import build_hooks
 from dtbox.training.runner import Runner
 from tests.child_processes import start_child
 
@@ -70,8 +71,11 @@ def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
 
 def test_torchrun(tiny_config, tmp_path):
     """One rank by torchrun's variables, all the way through the command line: with gloo, as on a machine without GPUs."""
-    env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29613', GLOO_SOCKET_IFNAME='lo',
-               OMP_NUM_THREADS='1')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+               GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
     done = subprocess.run([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir', str(tmp_path / 'run'),
                            '--cfg-options', 'train_cfg.max_iters=2'], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,103 @@
+"""What a checkpoint of a run holds, and how a run continues from it exactly where it was written."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Mapping
+
+import torch
+
+from dtbox import __version__, distributed
+from dtbox.errors import InputError
+from dtbox.training import checkpoint
+from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
+from dtbox.weights.state_dicts import load_into
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+FIXED = dict(samples='training samples', batch='samples a batch', seed='as the seed')
+"""Entries of the meta that a resumed run must share -> what a message calls them; a task adds its own."""
+
+
+def collect_state(runner: Runner) -> dict[str, Any]:
+    """Return everything that an exact continuation needs; a collective where there are several ranks."""
+    task, ema = runner.task, runner.ema
+    average = {}
+    if ema is not None:
+        raw = {n: p.detach() for n, p in task.averaged.named_parameters() if n in ema.weights}
+        average = dict(ema=dict(raw={n: v.clone() for n, v in gather_shards(raw).items()}, steps=ema.steps))
+    with runner.averaged():
+        weights = gather_shards(task.state_dict())
+        weights = {k: v.clone() for k, v in weights.items()} if average else weights
+    schedules = {name: [s.state_dict() for s in group] for name, group in (runner.param_schedulers or {}).items()}
+    return dict(meta=collect_meta(runner), state_dict=weights, **average,
+                optimizer=gather_shards(runner.optim_wrapper.state_dict()), param_schedulers=schedules,
+                iteration=runner.iter_done,
+                backward_passes={name: optim._inner_count for name, optim in runner.optim_wrapper.items()},
+                random=distributed.gather_objects(checkpoint.get_random_state()))
+
+
+def collect_meta(runner: Runner) -> dict[str, Any]:
+    """Return what a reader wants to know before loading: versions, seed, data, what the task adds, plugins."""
+    loader = runner._train_dataloader
+    return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(runner._seed or 0),
+                world_size=distributed.get_world_size(), batch_size=loader.batch_sampler.batch_size,
+                configured_batch=runner.configured_batch, samples=len(loader.dataset), **runner.task.checkpoint_meta,
+                plugins=list(runner.plugins))
+
+
+def restore_state(runner: Runner, state: Mapping[str, Any], path: str) -> None:
+    """Take weights, their average, optimizers and schedules from a checkpoint; not the place in the data.
+
+    Args:
+        runner: of the same run.
+        state: the checkpoint.
+        path: its file, for messages.
+
+    Raises:
+        InputError: weights that do not fit, or an average (`ema`) on one side only.
+    """
+    if ('ema' in state) != (runner.ema is not None):
+        words = ('with', 'without') if 'ema' in state else ('without', 'with')
+        raise InputError(f'{path} was written {words[0]} an average of the weights, and this run is {words[1]} one. '
+                         'Restore `ema` of the config, or start a new run with `load_from`.', 'ema')
+    load_into(runner.task, shard_state(state['state_dict'], runner.task.state_dict()), f'the checkpoint {path}')
+    if runner.ema is not None:
+        runner.ema.load(state['ema']['raw'], state['ema']['steps'], shard_as)
+    for name, moments in state['optimizer'].items():
+        load_optimizer(runner.optim_wrapper[name].optimizer, moments)
+    for name, group in (runner.param_schedulers or {}).items():
+        for schedule, saved in zip(group, state['param_schedulers'][name]):
+            schedule.load_state_dict(saved)
+
+
+def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
+    """Continue exactly where `state` was taken.
+
+    Args:
+        runner, state, path: as for `restore_state`.
+
+    Raises:
+        InputError: a checkpoint without optimizers, or of another run.
+    """
+    if 'optimizer' not in state:
+        raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from '
+                         'its weights.')
+    world = check_meta(runner, state['meta'], path)
+    restore_state(runner, state, path)
+    runner._train_loop._iter = int(state['iteration'])
+    runner.backward_passes = state.get('backward_passes', {})
+    rank, own = distributed.get_rank(), distributed.get_world_size()
+    if rank < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
+        checkpoint.set_random_state(state['random'][rank])
+    others = '' if world == own else f', written by {world} rank{"s" * (world != 1)}, with {own}'
+    runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
+
+
+def check_meta(runner: Runner, meta: Mapping[str, Any], path: str) -> int:
+    """Raise `InputError` where a checkpoint's meta is that of another run; return its number of ranks."""
+    theirs, mine = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (meta, collect_meta(runner)))
+    for key, what in {**FIXED, **runner.task.fixed_meta}.items():
+        if theirs.get(key) != mine[key]:
+            raise InputError(f'{path} was trained with {theirs.get(key)} {what}, this run has {mine[key]}; it would '
+                             'not continue the same run. Restore the setting, or start a new run with `load_from`.')
+    return theirs['world_size']

@@ -1,0 +1,247 @@
+"""Before the first iteration: everything of a run is built and checked before its folder is touched."""
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import VISBACKENDS
+
+from dtbox import __version__, distributed
+from dtbox.config.text import format_config
+from dtbox.errors import InputError, closest, need_package
+from dtbox.extend import record
+from dtbox.memory import keep_freed_memory
+from dtbox.registry import WRAPPERS
+from dtbox.runs import RunFolder, find_run_of
+from dtbox.training import checkpoint
+from dtbox.training.build import build_ema, build_hooks, build_parts, build_schedules, check_hooks
+from dtbox.training.compiling import compile_task
+from dtbox.training.dataloaders import divide_batch
+from dtbox.training.ema import WeightEMA
+from dtbox.training.parallel import shard_state
+from dtbox.training.task import Task
+from dtbox.weights.state_dicts import load_into
+
+PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
+"""Visualizer backend -> the module that it needs and the extra that brings it."""
+
+
+class Built(NamedTuple):
+    """Everything of a run that its config describes.
+
+    Attributes:
+        parts: as `build_parts` returns it.
+        hooks: in the order of the config.
+        schedules: part -> list of schedules, or None.
+        remarks: sentences to log as warnings.
+    """
+    parts: dict[str, Any]
+    hooks: list[Hook]
+    schedules: dict[str, list] | None
+    remarks: list[str]
+
+
+class Prepared(NamedTuple):
+    """A run that is ready but for its folder.
+
+    Attributes:
+        built: Built; the task has its weights, is on its device, compiled and wrapped.
+        ema: WeightEMA that is not attached yet, or None.
+        plugins: records of the plugins that the run uses.
+        configured_batch: batch size of a rank as the config says; another number of ranks changes it.
+        start: what to log about `load_from`, or None.
+    """
+    built: Built
+    ema: WeightEMA | None
+    plugins: list[dict]
+    configured_batch: int | None
+    start: str | None
+
+
+def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_change: bool) -> Prepared:
+    """Build, check and place everything of a run; nothing on disk changes.
+
+    Args:
+        cfg: resolved Config; its batch size may change.
+        source: the same, not resolved.
+        resumed: folder of the run to resume, or None.
+        accept_plugin_change: resume also where a plugin is missing or has changed.
+    """
+    plugins = read_plugin_records(cfg, resumed, accept_plugin_change)
+    configured = (cfg.get('train_dataloader') or {}).get('batch_size')
+    if resumed:
+        keep_global_batch(cfg, resumed)
+    with find_run_of(source.filename or 'run.py').explain_old_names():
+        built = build_run(cfg, int(cfg.get('seed', 0)))
+    task = built.parts['model']
+    check_same_run(cfg, plugins, len(built.parts['train'].dataset))
+    start = load_initial_weights(task, cfg, resumed)
+    ema = build_ema(cfg.get('ema'))
+    place_task(task, built.parts['optim'], cfg)
+    return Prepared(built, ema, plugins, configured, start)
+
+
+def build_run(cfg: Config, seed: int) -> Built:
+    """Build all that a resolved config describes; weights are not loaded and nothing on disk changes."""
+    parts = build_parts(cfg, seed)
+    task = parts['model']
+    check_iterations(cfg)
+    remarks = task.check_run(cfg)
+    check_backends(cfg.get('vis_backends'))
+    hooks = build_hooks(cfg.get('hooks'), absent=set(task.optional_parts) - set(task.parts))
+    check_hooks(hooks, task)
+    schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
+    return Built(parts, list(hooks.values()), schedules, remarks)
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+
+def check_iterations(cfg: Config) -> None:
+    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number."""
+    count = cfg.train_cfg.get('max_iters')
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f'`max_iters` is {count!r}; expected a whole number of at least 1.', 'train_cfg.max_iters')
+
+
+def check_backends(backends: list[Any] | None) -> None:
+    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
+    for i, backend in enumerate(backends or []):
+        kind = backend.get('type') if isinstance(backend, dict) else None
+        if kind is None or VISBACKENDS.get(kind) is None:
+            known = sorted(VISBACKENDS.module_dict)
+            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {backend!r}.'
+                             f'{closest(str(kind), known)}', f'vis_backends.{i}')
+        if kind in PACKAGES:
+            need_package(*PACKAGES[kind], f'`{kind}`')
+
+
+def check_same_run(cfg: Config, plugins: list[dict], samples: int) -> None:
+    """Raise `InputError` on every rank where they do not mean the same run.
+
+    Args:
+        cfg: resolved Config.
+        plugins: records of this rank's plugins.
+        samples: size of the training set.
+    """
+    if distributed.get_world_size() == 1:
+        return
+    plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # content counts, not place
+    facts = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '')
+             for p in plugins}
+    facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{samples} samples',
+                  'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
+    everywhere = distributed.gather_objects(facts)
+    for what in sorted({name for one in everywhere for name in one}):
+        values = [one.get(what, 'not there') for one in everywhere]
+        odd = next((rank for rank, value in enumerate(values) if value != values[0]), None)
+        if odd is not None:
+            raise InputError(f'the ranks do not mean the same run: {what} is {values[0]} on rank 0 and {values[odd]} '
+                             f'on rank {odd}. Let all nodes have the same versions, files and arguments.')
+
+
+def read_plugin_records(cfg: Config, resumed: str | None = None, accept: bool = False) -> list[dict]:
+    """Return the records of a config's plugins.
+
+    Raises:
+        InputError: they differ from those of the resumed run, unless `accept`.
+    """
+    path, earlier = RunFolder(resumed or '').checkpoint, []
+    if resumed is not None and os.path.isfile(path):
+        earlier = (checkpoint.load(path, mmap=True).get('meta') or {}).get('plugins') or []
+    records = record.records(cfg, earlier)
+    if not accept:
+        record.refuse_changes(earlier, records, path)
+    return records
+
+
+def keep_global_batch(cfg: Config, resumed: str) -> None:
+    """Give each rank its part of the global batch that a resumed run is trained with, on whatever number of ranks.
+
+    Nothing changes where the config says another batch size than at first.
+
+    Args:
+        cfg: resolved Config, changed in place.
+        resumed: folder of the run.
+    """
+    path = RunFolder(resumed).checkpoint
+    if not os.path.isfile(path):
+        return
+    meta, loader = checkpoint.load(path, mmap=True).get('meta') or {}, cfg.get('train_dataloader') or {}
+    world = distributed.get_world_size()
+    before, batch = meta.get('world_size', world), meta.get('batch_size')
+    if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
+        what = f'{path} was trained by {before} rank{"s" * (before != 1)}; its batch'
+        loader['batch_size'] = divide_batch(before * batch, world, what)
+
+
+# ---- weights and device ---------------------------------------------------------------------------------------------
+
+
+def load_initial_weights(task: Task, cfg: Config, resumed: str | None = None) -> str | None:
+    """Load the weights that a new run starts from: those that its parts name, and `load_from`.
+
+    Where `resumed` has a checkpoint, only those that no checkpoint holds are loaded.
+
+    Returns:
+        what to log about `load_from`, or None.
+    """
+    if resumed and RunFolder(resumed).has_checkpoint():
+        task.init_frozen_weights()
+        return None
+    task.init_weights()
+    return start_from(task, cfg.load_from) if cfg.get('load_from') else None
+
+
+def start_from(task: Task, path: str) -> str:
+    """Load the weights of another run (the stage before) or of a converted checkpoint; iterations are counted from 0.
+
+    Args:
+        task: takes all weights, but for those that it may do without (see `Task.choose_start`).
+        path: checkpoint or run folder.
+
+    Returns:
+        what to log about it.
+
+    Raises:
+        InputError: listing the keys that do not match.
+    """
+    given = checkpoint.load(path)
+    state = {k: v for k, v in given['state_dict'].items() if k != 'iteration'}
+    sentence = f'Starting from {path}' + (f', iteration {given["iteration"]}' if 'iteration' in given else '')
+    skipped, remark = task.choose_start(list(state))
+    load_into(task, shard_state(state, task.state_dict()), f'the checkpoint {path}', ignore=('iteration', *skipped))
+    return f'{sentence}; {remark}.' if remark else f'{sentence}.'
+
+
+def place_task(task: Task, optimizers: OptimWrapperDict, cfg: Config) -> None:
+    """Move a Task to its device, compile it (`compile`), and let ranks share it (`model_wrapper_cfg`; default DDP)."""
+    if torch.cuda.is_available():
+        task.to(torch.device('cuda', torch.cuda.current_device()))
+    else:
+        keep_freed_memory()
+    if cfg.get('compile'):
+        compile_task(task, cfg.compile)
+    wrapper = WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg')
+    wrapper.wrap(task, optimizers)
+
+
+# ---- names and logs of MMEngine -------------------------------------------------------------------------------------
+
+
+def name_experiment(work_dir: str) -> str:
+    """Return a name for MMEngine's registry of runs: unique, since a process may make several."""
+    return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
+
+
+def quiet_other_ranks() -> None:
+    """Let only rank 0 log messages common to all ranks; the others log warnings."""
+    for handler in MMLogger.get_current_instance().handlers if distributed.get_rank() else ():
+        handler.setLevel('WARNING')
