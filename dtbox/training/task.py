@@ -171,7 +171,7 @@ class Task(BaseModel):
         return ShardPlan(blocks=[block for part in self.parts.values() for block in find_blocks(part, lists)])
 
     def check_run(self, cfg: Mapping) -> list[str]:
-        """Check the task against the resolved config before anything is written; return warnings, raise `InputError`."""
+        """Check the task against the resolved config before anything is written; return warnings."""
         return []
 
     def has_stepped(self, name: str, logs: Mapping[str, Tensor]) -> bool:
