@@ -134,7 +134,7 @@ def test_broken_checkpoint(converted, tmp_path, content, says):
 
 @pytest.mark.parametrize('content, says', [
     ({'model': {}, 'epoch': 3}, r'is not a checkpoint of dtbox: expected the keys format and state_dict, got model, epoch'),
-    ([1], 'found list'), ({'format': 99, 'state_dict': {}}, r'in format 99; dtbox .* reads formats 1 to 2')])
+    ([1], 'got list'), ({'format': 99, 'state_dict': {}}, r'in format 99; dtbox .* reads formats 1 to 2')])
 def test_file_that_is_no_checkpoint(converted, tmp_path, content, says):
     torch.save(content, tmp_path / 'x.pth')
     with pytest.raises(dtbox.InputError, match=says):
