@@ -1,10 +1,13 @@
 """What there is: every registered part, where it comes from, and what its docstring says."""
+from __future__ import annotations
+
 import inspect
 import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import Tuple
+
+from mmengine.registry import Registry
 
 from dtbox.errors import InputError, closest
 from dtbox.extend.load import load_installed
@@ -29,10 +32,10 @@ class Part:
     room: str
     origin: str
     text: str
-    papers: Tuple[str, ...]
+    papers: tuple[str, ...]
 
 
-def catalog(room=None):
+def catalog(room: str | None = None) -> list[Part]:
     """Return all Parts, or those of one room, by room and name; plugins have to be loaded before, but for installed
     packages.
 
@@ -53,7 +56,7 @@ def catalog(room=None):
     return parts
 
 
-def _part(registry, name, room):
+def _part(registry: Registry, name: str, room: str | None) -> Part:
     target, owner = registry.module_dict[name], origin(registry, name)
     if not isinstance(owner, str):
         owner = f'{owner.package} {owner.version or ""}'.strip() if owner.kind == 'installed' else _short(owner.path)
@@ -62,17 +65,17 @@ def _part(registry, name, room):
     return Part(name, room, owner, sentence(own) or sentence(around), papers(own) or papers(around))
 
 
-def _short(path):
+def _short(path: str) -> str:
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) else path
 
 
-def sentence(text):
+def sentence(text: str | None) -> str:
     """Return the first sentence of a docstring on one line, '' where there is none."""
     paragraph = ' '.join(inspect.cleandoc(text or '').split('\n\n')[0].split())
     return re.split(r'(?<=[.!?]) +(?=[^a-z\d])', paragraph)[0]
 
 
-def papers(text):
+def papers(text: str | None) -> tuple[str, ...]:
     """Return the arXiv ids in a text, each once."""
     return tuple(dict.fromkeys(PAPER.findall(text or '')))

@@ -1,10 +1,13 @@
 """Where a plugin is, and what of it counts as its content."""
+from __future__ import annotations
+
 import hashlib
 import importlib.machinery
 import importlib.util
 import os
 import re
 from dataclasses import dataclass
+from typing import Iterator
 
 from dtbox.errors import InputError
 from dtbox.packaged import packaged_path
@@ -38,7 +41,7 @@ class Missing(InputError):
     """There is no such plugin."""
 
 
-def find(name, near=None):
+def find(name: str | os.PathLike, near: str | None = None) -> Place:
     """Return the Place of a plugin.
 
     Args:
@@ -77,12 +80,12 @@ def find(name, near=None):
     return _module(name, near)
 
 
-def _is_path(name):
+def _is_path(name: str) -> bool:
     return os.sep in name or name.endswith('.py') or name.startswith(('.', '~')) or not all(p.isidentifier()
                                                                                             for p in name.split('.'))
 
 
-def _candidates(name, near):
+def _candidates(name: str, near: str | None) -> list[str]:
     if os.path.isabs(name):
         return [name]
     folders = []
@@ -94,14 +97,14 @@ def _candidates(name, near):
     return [*(os.path.join(folder, name) for folder in [*folders, os.getcwd()]), *([packaged] if packaged else [])]
 
 
-def _where(name, near):
+def _where(name: str, near: str | None) -> str:
     if os.path.isabs(os.path.expanduser(name)):
         return ''
     beside = f'{os.path.dirname(os.path.abspath(near))}, every folder above it, and ' if near is not None else ''
     return f' (tried from {beside}the current directory {os.getcwd()})'
 
 
-def _module(name, near):
+def _module(name: str, near: str | None) -> Place:
     """Return the Place of a module without importing it or its packages."""
     parts, root = name.split('.'), None
     file, below = _top(parts[0])
@@ -122,7 +125,7 @@ def _module(name, near):
     return Place(name, 'module', os.path.realpath(file), os.path.realpath(root), name)
 
 
-def _top(name):
+def _top(name: str) -> tuple[str | None, list[str] | None]:
     """Return (file, folders of its submodules) of a top-level module; (None, None) where there is none."""
     try:
         spec = importlib.util.find_spec(name)
@@ -133,7 +136,7 @@ def _top(name):
     return spec.origin if spec.has_location else None, list(spec.submodule_search_locations or [])
 
 
-def _member(folders, name):
+def _member(folders: list[str], name: str) -> tuple[str | None, list[str] | None]:
     """As `_top`, of a module in a package; importlib would import the package to tell."""
     for folder in folders:
         path = os.path.join(folder, name)
@@ -146,7 +149,7 @@ def _member(folders, name):
     return None, spaces or None
 
 
-def content_hash(root):
+def content_hash(root: str) -> str:
     """Return 16 hex digits that change with the code and the data of a plugin.
 
     Args:
@@ -166,7 +169,7 @@ def content_hash(root):
     return digest.hexdigest()[:16]
 
 
-def _files(root):
+def _files(root: str) -> Iterator[tuple[str, str]]:
     for folder, below, files in os.walk(root):
         below[:] = [d for d in below if d not in SKIP_FOLDERS and not d.startswith('.') and not d.endswith('.egg-info')]
         for file in files:

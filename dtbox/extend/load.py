@@ -1,4 +1,6 @@
 """Loading plugins, and knowing where a part comes from."""
+from __future__ import annotations
+
 import hashlib
 import importlib
 import importlib.util
@@ -8,19 +10,21 @@ import re
 import sys
 import traceback
 from importlib import metadata
+from types import ModuleType
+from typing import Any, Iterable
 
 from dtbox.errors import InputError, reason
 from dtbox.extend.built_in import recorded_as_built_in, refuse_built_in
-from dtbox.extend.find import Missing, content_hash, find
+from dtbox.extend.find import Missing, Place, content_hash, find
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
 from dtbox.runs import RunFolder
 
 GROUP = 'dtbox.plugins'
-_installed = []
+_installed: list[bool] = []
 
 
-def load_plugins(names, near=None):
+def load_plugins(names: Any, near: str | None = None) -> list[Plugin]:
     """Load plugins, once each per process; those of installed packages come along.
 
     Args:
@@ -39,7 +43,7 @@ def load_plugins(names, near=None):
     return [_load(_find(name, near)) for name in as_list(names)]
 
 
-def _find(name, near):
+def _find(name: str | os.PathLike, near: str | None) -> Place:
     try:
         return find(name, near)
     except Missing:
@@ -47,7 +51,7 @@ def _find(name, near):
         raise
 
 
-def as_list(names):
+def as_list(names: Any) -> list:
     """Return the value of `plugins` as a list: None is none, and one name is a list of one."""
     if isinstance(names, (str, os.PathLike)):
         return [names]
@@ -57,7 +61,7 @@ def as_list(names):
     return list(names or ())
 
 
-def load_named(names, config, given=()):
+def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Plugin]:
     """Load the plugins that a config names; one that has moved may be given anew.
 
     Args:
@@ -85,13 +89,13 @@ def load_named(names, config, given=()):
     return plugins
 
 
-def _name(given):
+def _name(given: str) -> str:
     """Return the name of the plugin that a path or module name would find."""
     folder, base = os.path.split(os.path.normpath(given))
     return os.path.basename(folder) if base == '__init__.py' else base[:-3] if base.endswith('.py') else base
 
 
-def load_installed():
+def load_installed() -> bool:
     """Load the plugins of installed packages: entry points of the group `dtbox.plugins`, once per process.
 
     An entry point names a module (`my_pkg.parts`), or a function in it that is called without arguments
@@ -119,7 +123,7 @@ def load_installed():
     return loaded
 
 
-def _load_entry(dist, entry):
+def _load_entry(dist: metadata.Distribution, entry: metadata.EntryPoint) -> bool:
     package = dist.metadata['Name']
     module, _, attribute = entry.value.partition(':')
     try:
@@ -134,13 +138,13 @@ def _load_entry(dist, entry):
     return True
 
 
-def find_module(name):
+def find_module(name: str) -> Place:
     """Return the Place of a module, never of a folder of that name in the current directory."""
     from dtbox.extend.find import _module
     return _module(name, None)
 
 
-def _load(place, package=None, version=None, attribute=''):
+def _load(place: Place, package: str | None = None, version: str | None = None, attribute: str = '') -> Plugin:
     if place.entry in LOADED:
         return LOADED[place.entry]
     for active in ACTIVE:
@@ -171,18 +175,18 @@ def _load(place, package=None, version=None, attribute=''):
     return plugin
 
 
-def _is_file(module, path):
+def _is_file(module: Any, path: str) -> bool:
     file = getattr(module, '__dict__', {}).get('__file__')  # getattr would wake up modules that import on demand
     return isinstance(file, str) and os.path.basename(file) == os.path.basename(path) and os.path.realpath(file) == path
 
 
-def _alias(place):
+def _alias(place: Place) -> str:
     """Return a module name that is the plugin's own, and the same in every process."""
     stem = re.sub(r'\W', '_', place.name)
     return f'dtbox_plugin_{stem}_{hashlib.sha1(place.entry.encode()).hexdigest()[:8]}'
 
 
-def _execute(name, place):
+def _execute(name: str, place: Place) -> ModuleType:
     """Import a file under a name of its own; the file of a folder becomes a package, so that it can import its
     neighbours."""
     folder = [place.root] if place.kind == 'folder' else None
@@ -192,7 +196,7 @@ def _execute(name, place):
     return module
 
 
-def _line(error, place):
+def _line(error: BaseException, place: Place) -> str:
     """Return FILE:LINE of the plugin where an error came up, or its file where it came up elsewhere."""
     own = (place.root, place.root + os.sep) if os.path.isdir(place.root) else (place.root,)
     at = [(os.path.realpath(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
@@ -202,7 +206,7 @@ def _line(error, place):
     return inside[-1] if inside else place.entry
 
 
-def _version(module, place):
+def _version(module: ModuleType, place: Place) -> str | None:
     top = module.__name__.split('.')[0]
     for owner in (module, sys.modules.get(top)):
         if isinstance(getattr(owner, '__version__', None), str):
@@ -211,6 +215,6 @@ def _version(module, place):
         return None
     try:
         return metadata.version(top)
-    except metadata.PackageNotFoundError:  # the package may be called otherwise than its modules; Python 3.9 cannot tell
+    except metadata.PackageNotFoundError:  # the package has another name than its module; Python 3.9 cannot tell
         owners = getattr(metadata, 'packages_distributions', dict)().get(top)
         return metadata.version(owners[0]) if owners else None

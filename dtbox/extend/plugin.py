@@ -1,5 +1,9 @@
 """What a loaded plugin is, which ones this process has, and which part comes from which."""
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+
+from mmengine.registry import Registry
 
 from dtbox.registry import ALL
 
@@ -26,19 +30,19 @@ class Plugin:
     source: str
     hash: str
     entry: str
-    version: str = None
-    package: str = None
-    parts: list = field(default_factory=list)
-    modules: set = field(default_factory=set)
+    version: str | None = None
+    package: str | None = None
+    parts: list[tuple[Registry, str]] = field(default_factory=list)
+    modules: set[str] = field(default_factory=set)
 
 
-LOADED = {}
+LOADED: dict[str, Plugin] = {}
 """Plugins of this process by the real path of the file that was executed."""
-ACTIVE = []
+ACTIVE: list[Plugin] = []
 """Plugins that are being imported, outermost first."""
 
 
-def origin(registry, name):
+def origin(registry: Registry, name: str) -> Plugin | str:
     """Return where a registered part comes from: a Plugin, or the name of a Python package ('dtbox')."""
     module = getattr(registry.module_dict[name], '__module__', None) or 'unknown'
     for plugin in [*LOADED.values(), *ACTIVE]:
@@ -47,7 +51,7 @@ def origin(registry, name):
     return module.split('.')[0]
 
 
-def parts_of(plugin):
+def parts_of(plugin: Plugin) -> list[str]:
     """Return the parts of a plugin as list of 'ROOM/NAME', those that were registered before it was loaded included."""
     rooms = {registry: room for room, registry in ALL.items()}
     parts = [(r, n) for r in ALL.values() for n in r.module_dict if origin(r, n) is plugin]

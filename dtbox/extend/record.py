@@ -1,19 +1,24 @@
 """What a run says of its plugins: in plugins.json and in the checkpoint's meta; and whether they are still the same."""
+from __future__ import annotations
+
 import json
 import os
 import sys
 import warnings
+from typing import Any, Iterable, Iterator, Mapping
+
+from mmengine.config import Config
 
 from dtbox.errors import InputError
 from dtbox.extend.built_in import without_built_in
 from dtbox.extend.load import as_list
-from dtbox.extend.plugin import LOADED, parts_of
+from dtbox.extend.plugin import LOADED, Plugin, parts_of
 from dtbox.files import write_atomic
 from dtbox.registry import ALL
 from dtbox.runs import RunFolder
 
 
-def used(cfg):
+def used(cfg: Config) -> list[Plugin]:
     """Return the loaded Plugins that a config names in `plugins`, or of whose parts it names one as `type`.
 
     Args:
@@ -24,7 +29,7 @@ def used(cfg):
             or types & {part.rpartition('/')[2] for part in parts_of(p)}]
 
 
-def needed(cfg):
+def needed(cfg: Config) -> list[Plugin]:
     """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which
     another such plugin imports, or which registers nothing and so acts by being loaded.
 
@@ -38,7 +43,7 @@ def needed(cfg):
     return [p for p in named if p in found]
 
 
-def _imports(plugin, other):
+def _imports(plugin: Plugin, other: Plugin) -> bool:
     """Whether a name in one of a plugin's modules comes from another plugin."""
     values = (value for module in plugin.modules if module in sys.modules
               for value in vars(sys.modules[module]).values())
@@ -46,7 +51,7 @@ def _imports(plugin, other):
                for value in values)
 
 
-def _types(node):
+def _types(node: Any) -> Iterator[str]:
     if isinstance(node, dict) or hasattr(node, '_cfg_dict'):
         if isinstance(node.get('type'), str):
             yield node['type']
@@ -56,7 +61,7 @@ def _types(node):
             yield from _types(child)
 
 
-def records(cfg, earlier=()):
+def records(cfg: Config, earlier: Iterable[Mapping] = ()) -> list[dict]:
     """Return what is recorded of the plugins of a config, as a list of plain dicts.
 
     Args:
@@ -76,7 +81,7 @@ def records(cfg, earlier=()):
     return found
 
 
-def write(folder, found):
+def write(folder: str, found: list[dict]) -> None:
     """Write plugins.json of a run folder, or remove the one that is there where there are no plugins."""
     path = RunFolder(folder).plugins
     if found:
@@ -85,7 +90,7 @@ def write(folder, found):
         os.remove(path)
 
 
-def pairs(recorded, current):
+def pairs(recorded: Iterable[Mapping], current: list[dict]) -> list[tuple[Mapping, dict | None]]:
     """Return list of (recorded, its current counterpart or None): first those of equal content, then those of equal
     name."""
     left, table = list(current), {}
@@ -98,7 +103,7 @@ def pairs(recorded, current):
     return [(old, table.get(i)) for i, old in enumerate(recorded)]
 
 
-def refuse_changes(recorded, current, path):
+def refuse_changes(recorded: Iterable[Mapping] | None, current: list[dict], path: str) -> None:
     """Raise `InputError` where a run cannot be continued as it was, because one of its plugins is missing or has
     changed.
 
@@ -118,7 +123,7 @@ def refuse_changes(recorded, current, path):
                              f'it is {_title(new, "")}. {end}')
 
 
-def warn_changes(recorded, cfg, path):
+def warn_changes(recorded: Iterable[Mapping] | None, cfg: Config, path: str) -> None:
     """Compare plugins before an evaluation: warn of those that have changed; `InputError` where a missing one's parts
     are needed.
 
@@ -142,24 +147,25 @@ def warn_changes(recorded, cfg, path):
                           f'it is {_title(new, "")}. Results may differ.', stacklevel=3)
 
 
-def _registered(part):
+def _registered(part: str) -> bool:
     room, _, name = part.rpartition('/')
     return room in ALL and name in ALL[room].module_dict
 
 
-def describe(record):
+def describe(record: Mapping) -> str:
     """Return a record as one line: name, version, hash, the hashes that it had earlier in this run, and where it is."""
     earlier = f', was {", ".join(record["before"])}' if record.get('before') else ''
     return f'{_title(record)}{earlier}, from {record["package"] or record["source"]}'
 
 
-def _title(record, name=None):
+def _title(record: Mapping, name: str | None = None) -> str:
     words = [record['name'] if name is None else name, f'version {record["version"]}' if record['version'] else '',
              f'hash {record["hash"]}']
     return ', '.join(w for w in words if w)
 
 
-def _how(record):
+def _how(record: Mapping) -> str:
     if record['kind'] == 'installed':
-        return f'Install the package {record["package"]}, or give the plugin: --plugin PATH, or plugins=[PATH] of dtbox.load.'
+        return (f'Install the package {record["package"]}, or give the plugin: --plugin PATH, or plugins=[PATH] of '
+                'dtbox.load.')
     return f'It was {record["source"]}; give it with --plugin PATH, or plugins=[PATH] of dtbox.load.'

@@ -2,14 +2,18 @@
 
 Legend: B batch, N tokens, C code width, Q codes per token, K codebook size.
 """
+from __future__ import annotations
+
 import math
 
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError, NotFinite
 from dtbox.layers.recompute import in_backward  # noqa: F401  quantizers ask it before they collect
 from dtbox.layout import TokenLayout, check_codes
+from dtbox.structures import QuantizerOutput
 
 
 class Quantizer(nn.Module):
@@ -27,21 +31,21 @@ class Quantizer(nn.Module):
         example: constructor arguments of a small instance, for the contract suite and the listing.
         updates_in_forward: the named exception to the rule above: a training forward rewrites the codebook.
     """
-    dim = 0
-    codebook_sizes = []
-    members = None
-    example = None
-    updates_in_forward = False
+    dim: int = 0
+    codebook_sizes: list[int] = []
+    members: dict[str, int] | None = None
+    example: dict | None = None
+    updates_in_forward: bool = False
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput."""
         raise NotImplementedError
 
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,Q] int64; no gradient, no change of state."""
         raise NotImplementedError
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> features [B,N,C], equal to `forward(z).features` of evaluation."""
         raise NotImplementedError
 
@@ -56,7 +60,7 @@ class Quantizer(nn.Module):
         """
         return layout
 
-    def smooth(self, z):
+    def smooth(self, z: Tensor) -> Tensor:
         """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is
         quantized.
 
@@ -64,17 +68,17 @@ class Quantizer(nn.Module):
         """
         return z
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Load what the config names (a codebook of another checkpoint); called once before training, never when a run
         is opened."""
 
-    def commit(self):
+    def commit(self) -> None:
         """Update the codebook from what was collected since the last call."""
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget what was collected."""
 
-    def check(self, z):
+    def check(self, z: Tensor) -> None:
         """Raise `InputError` unless z is a finite [B,N,C]."""
         if z.ndim != 3 or z.shape[-1] != self.dim:
             raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, '
@@ -86,18 +90,18 @@ class Quantizer(nn.Module):
             raise NotFinite(f'{type(self).__name__} got features with NaN or infinite values; no code is nearest to '
                             'them.')
 
-    def check_codes(self, codes):
+    def check_codes(self, codes: Tensor) -> None:
         """Raise `InputError` unless `codes` are [..., Q] integers in the range of each codebook."""
         check_codes(codes, self.codebook_sizes)
 
 
-def check_sizes(**values):
+def check_sizes(**values: int) -> None:
     """Raise `InputError` unless every value is a positive integer."""
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f'`{name}` is {value!r}; expected a positive integer.')
 
 
-def mean_square(x):
+def mean_square(x: Tensor) -> Tensor:
     """Mean of squares of a tensor; 0 where it is empty."""
     return x.pow(2).sum() / max(1, x.numel())

@@ -4,9 +4,12 @@ is the grid, so there is nothing to learn and nothing to collapse.
 Deviation: the shift of even level counts uses atanh, the inverse of the bounding tanh, where the paper's listing has
 tan.
 """
+from __future__ import annotations
+
 import math
 
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer
@@ -25,7 +28,7 @@ class FSQ(Quantizer):
     """
     example = dict(levels=[5, 4, 3])
 
-    def __init__(self, levels, estimator=dict(type='StraightThrough'), eps=1e-3):
+    def __init__(self, levels: list[int], estimator: dict = dict(type='StraightThrough'), eps: float = 1e-3) -> None:
         super().__init__()
         if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
             raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
@@ -48,20 +51,20 @@ class FSQ(Quantizer):
         self.exact = torch.float32 if codes <= 2 ** 24 else torch.float64 if codes <= 2 ** 53 else None
         self.zero = sum(math.prod(levels[:i]) * (n // 2) for i, n in enumerate(levels))
 
-    def _bound(self, z):
+    def _bound(self, z: Tensor) -> Tensor:
         return torch.addcmul(-self.offset, (z + self.shift).tanh(), self.half_range)
 
-    def _to_codes(self, rounded):
+    def _to_codes(self, rounded: Tensor) -> Tensor:
         """rounded [..., C] in [-level // 2, ...] -> codes [..., 1]."""
         if self.exact is None:
             return ((rounded.long() + self.half_width.long()) * self.basis).sum(-1, keepdim=True)
         return (rounded.to(self.exact) @ self.basis.to(self.exact)[:, None]).long() + self.zero
 
-    def smooth(self, z):
+    def smooth(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> the bounded values that are rounded, in [-1, 1]."""
         return self._bound(z) / self.half_width
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput; features in [-1, 1]; no losses."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
@@ -71,13 +74,13 @@ class FSQ(Quantizer):
         return QuantizerOutput(features.to(z.dtype), self._to_codes(rounded), {})
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,1]."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             return self._to_codes(self._bound(z.float()).round())
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,1] -> features [B,N,C]."""
         self.check_codes(codes)
         digits = codes // self.basis % self.levels

@@ -10,8 +10,11 @@ default.
 
 Legend: B batch, N tokens, C code width (of all members together), M members, K codebook size.
 """
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer, check_sizes, in_backward, mean_square
@@ -36,8 +39,9 @@ class JointVQ(Quantizer):
     """
     example = dict(size=32, members=dict(semantic=4, pixel=3), weights=dict(pixel=0.5))
 
-    def __init__(self, size, members, weights=None, codebook=dict(type='EMACodebook'),
-                 estimator=dict(type='StraightThrough')):
+    def __init__(self, size: int, members: dict[str, int], weights: dict[str, float] | None = None,
+                 codebook: dict = dict(type='EMACodebook'),
+                 estimator: dict = dict(type='StraightThrough')) -> None:
         super().__init__()
         if not isinstance(members, dict) or not members:
             raise InputError(f'`members` is {members!r}; expected a dict name -> width.', 'members')
@@ -61,16 +65,16 @@ class JointVQ(Quantizer):
         scale = [weights.get(name, 1.0) ** 0.5 for name, width in members.items() for _ in range(width)]
         self.register_buffer('scale', torch.tensor(scale), persistent=False)
 
-    def smooth(self, z):
+    def smooth(self, z: Tensor) -> Tensor:
         """z [..., C] -> the direction of every member's part [..., C]."""
         return torch.cat([F.normalize(part, dim=-1) for part in z.split(self.widths, -1)], -1)
 
-    def _search(self, values):
+    def _search(self, values: Tensor) -> Tensor:
         """values [B,N,C], normalised -> codes [B,N]."""
         search = CodeSearch(self.smooth(self.codebook.table().detach().float()) * self.scale)
         return search((values.detach() * self.scale).flatten(0, 1)).view(values.shape[:2])
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput; features of length 1 in every part; `commitment` = mean (u - sg(e))^2, and the
         codebook's terms."""
         self.check(z)
@@ -85,25 +89,25 @@ class JointVQ(Quantizer):
         return QuantizerOutput(features.to(z.dtype), codes[..., None], losses)
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,1]."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             return self._search(self.smooth(z.float()))[..., None]
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,1] -> features [B,N,C]."""
         self.check_codes(codes)
         return self.smooth(self.codebook.lookup(codes[..., 0]))
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """See Quantizer."""
         self.codebook.init_weights()
 
-    def commit(self):
+    def commit(self) -> None:
         """Update the codebook."""
         self.codebook.commit()
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget what was collected."""
         self.codebook.discard()

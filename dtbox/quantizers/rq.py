@@ -5,13 +5,16 @@ By default the table stays as it is during a forward and is updated once a step 
 
 Legend: B batch, N tokens, C code width, Q depth, K codebook size.
 """
+from __future__ import annotations
+
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers import rq_official
 from dtbox.quantizers.base import Quantizer, check_sizes, in_backward, mean_square
-from dtbox.quantizers.codebooks import EMACodebook
+from dtbox.quantizers.codebooks import Codebook, EMACodebook
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
@@ -33,8 +36,9 @@ class RQ(Quantizer):
     """
     example = dict(size=32, dim=4, depth=3)
 
-    def __init__(self, size, dim, depth, shared=True, codebook=dict(type='EMACodebook'),
-                 estimator=dict(type='StraightThrough'), official=False, variant=None):
+    def __init__(self, size: int, dim: int, depth: int, shared: bool = True, codebook: dict = dict(type='EMACodebook'),
+                 estimator: dict = dict(type='StraightThrough'), official: bool = False,
+                 variant: str | None = None) -> None:
         super().__init__()
         check_sizes(depth=depth)
         if official and (variant not in rq_official.VARIANTS or not shared):
@@ -57,11 +61,11 @@ class RQ(Quantizer):
         self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
         self.codebook_sizes = [size] * depth
 
-    def book(self, depth):
+    def book(self, depth: int) -> Codebook:
         """Return the codebook of a depth (0-based)."""
         return self.codebooks[0 if self.shared else depth]
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput with `commitment` = mean over depths of mean (z - sg(a_d))^2, a_d the partial
         sums; and the tables'."""
         self.check(z)
@@ -78,7 +82,7 @@ class RQ(Quantizer):
             features = self.estimator(values, partial_q[-1])
         return QuantizerOutput(features.to(z.dtype), torch.stack(codes_q, -1), losses)
 
-    def _table_losses(self, values, codes_q):
+    def _table_losses(self, values: Tensor, codes_q: list[Tensor]) -> dict[str, Tensor]:
         """Terms that train the tables by gradient: the codebooks' own, averaged over the partial sums of the depths."""
         if not any(p.requires_grad for p in self.codebooks.parameters()):
             return {}
@@ -90,7 +94,7 @@ class RQ(Quantizer):
         return terms
 
     @torch.no_grad()
-    def _walk(self, z, per_depth=False):
+    def _walk(self, z: Tensor, per_depth: bool = False) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Quantize depth by depth: lists over depth of codes [B,N], partial sums [B,N,C]; residuals, Q + 1 of them."""
         residual, total = z, torch.zeros_like(z)
         codes_q, partial_q, residual_q = [], [], [z]
@@ -107,7 +111,7 @@ class RQ(Quantizer):
             codes_q.append(codes), partial_q.append(total), residual_q.append(residual)
         return codes_q, partial_q, residual_q
 
-    def _collect(self, residual_q, codes_q):
+    def _collect(self, residual_q: list[Tensor], codes_q: list[Tensor]) -> None:
         if self.shared:
             self.book(0).collect(torch.stack(residual_q[:-1]), torch.stack(codes_q))
         else:
@@ -115,13 +119,13 @@ class RQ(Quantizer):
                 self.book(depth).collect(residual_q[depth][None], codes_q[depth][None])
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,Q]."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             return torch.stack(self._walk(z.float())[0], -1)
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> features [B,N,C], the sum of the rows."""
         self.check_codes(codes)
         total = self.book(0).lookup(codes[..., 0])
@@ -129,22 +133,22 @@ class RQ(Quantizer):
             total = total + self.book(depth).lookup(codes[..., depth])
         return total
 
-    def decode_depths(self, codes):
+    def decode_depths(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> rows of each depth [B,N,Q,C], not summed."""
         self.check_codes(codes)
         return torch.stack([self.book(d).lookup(codes[..., d]) for d in range(self.depth)], -2)
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """See Quantizer."""
         for book in self.codebooks:
             book.init_weights()
 
-    def commit(self):
+    def commit(self) -> None:
         """Update the codebooks."""
         for book in self.codebooks:
             book.commit()
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget what was collected."""
         for book in self.codebooks:
             book.discard()

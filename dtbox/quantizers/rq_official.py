@@ -8,27 +8,30 @@ state: not for activation checkpointing, gradient accumulation or skipped steps.
 - `rq_ema` (semantic): once after all depths; every depth's code is credited with the *final* residual, an oversight of
   the published code that its training nevertheless contains.
 """
+from __future__ import annotations
+
 import torch
+from torch import Tensor
 
 from dtbox import distributed
-from dtbox.quantizers.codebooks import smoothed, statistics
+from dtbox.quantizers.codebooks import EMACodebook, smoothed, statistics
 
 VARIANTS = ('rq', 'rq_ema')
 
 
-def update_after_depth(book, residual, codes):
+def update_after_depth(book: EMACodebook, residual: Tensor, codes: Tensor) -> None:
     """Variant `rq`: one update from residual [B,N,C] and codes [B,N] of one depth."""
     _update(book, residual.flatten(0, 1), codes.flatten())
 
 
-def update_after_forward(book, final_residual, codes_q):
+def update_after_forward(book: EMACodebook, final_residual: Tensor, codes_q: list[Tensor]) -> None:
     """Variant `rq_ema`: one update from the final residual [B,N,C], once for each depth's codes (list of [B,N])."""
     vectors = final_residual.flatten(0, 1).repeat(len(codes_q), 1)
     _update(book, vectors, torch.stack(codes_q).flatten())
 
 
 @torch.no_grad()
-def _update(book, vectors, codes):
+def _update(book: EMACodebook, vectors: Tensor, codes: Tensor) -> None:
     count, total = statistics(vectors, codes, book.size)
     distributed.sum_in_place(count, total)
     book.cluster_size.mul_(book.decay).add_(count, alpha=1 - book.decay)
@@ -39,7 +42,7 @@ def _update(book, vectors, codes):
     book.updates += 1
 
 
-def _restart(book, vectors):
+def _restart(book: EMACodebook, vectors: Tensor) -> None:
     """Replace codes whose averaged count is under the threshold by random vectors of this rank 0's call."""
     if not len(vectors):  # an empty batch has no candidates: rows of the table stand in
         vectors = book.weight.clone()

@@ -11,10 +11,14 @@ neighbouring codes, so the first best group and the first best member in it are 
 
 Legend: M vectors, K codes, C code width, T codes of a tile, G groups of a tile, I members of a group.
 """
+from __future__ import annotations
+
 import contextlib
 import functools
+from typing import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 MEMBERS = 32
 """Codes of a group (I)."""
@@ -34,7 +38,7 @@ class CodeSearch:
         codebook: [K, C]; searched in float32. Copied.
     """
 
-    def __init__(self, codebook):
+    def __init__(self, codebook: Tensor) -> None:
         table = codebook.detach().float()
         table = torch.cat([table, table.pow(2).sum(1, keepdim=True).mul_(-0.5)], 1)
         self.size, self.device = len(table), table.device
@@ -45,7 +49,7 @@ class CodeSearch:
             self.table = table.t().contiguous()
 
     @torch.no_grad()
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         """z [M, C] -> nearest codes [M] int64 in [0, K)."""
         codes = torch.empty(len(z), dtype=torch.int64, device=z.device)
         if not len(z):
@@ -62,7 +66,7 @@ class CodeSearch:
                         out.copy_(best(rows, self.table))
         return codes
 
-    def _search(self, z, codes):
+    def _search(self, z: Tensor, codes: Tensor) -> None:
         widest = max(table.shape[1] for _, table, _ in self.tiles)
         rows = max(16, torch.get_num_threads() * ENTRIES // widest)
         if self.memory is None or self.memory.numel() < min(rows, len(z)) * widest:
@@ -81,13 +85,13 @@ class CodeSearch:
             codes[start:start + rows] = winner
 
 
-def traced_search(codebook):
+def traced_search(codebook: Tensor) -> Callable[[Tensor], Tensor]:
     """As CodeSearch, without tiles: plain operations that torch.export and ONNX can hold."""
     table = codebook.float()
     return lambda z: (z.float() @ table.t() - table.pow(2).sum(1) / 2).argmax(1)
 
 
-def nearest_codes(z, codebook):
+def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest row of a codebook for each vector.
 
     Args:
@@ -100,7 +104,7 @@ def nearest_codes(z, codebook):
     return CodeSearch(codebook)(z)
 
 
-def _grouped(rows):
+def _grouped(rows: Tensor) -> tuple[Tensor, int]:
     """Rows [k, C + 1] -> a tile's table [C + 1, I * G] and its number of groups; padded with rows that no vector is
     near to."""
     groups = -(-len(rows) // MEMBERS)
@@ -112,7 +116,7 @@ def _grouped(rows):
     return rows.view(groups, MEMBERS, -1).permute(2, 1, 0).reshape(rows.shape[1], -1).contiguous(), groups
 
 
-def _best_of_tile(z, table, groups, memory):
+def _best_of_tile(z: Tensor, table: Tensor, groups: int, memory: Tensor) -> tuple[Tensor, Tensor]:
     """z [m, C + 1] -> best score [m] and code within the tile [m]."""
     scores = memory[:len(z) * table.shape[1]].view(len(z), table.shape[1])
     torch.mm(z, table, out=scores)
@@ -122,20 +126,20 @@ def _best_of_tile(z, table, groups, memory):
     return best, group * MEMBERS + inside.argmax(1)
 
 
-def _best(z, table):
+def _best(z: Tensor, table: Tensor) -> Tensor:
     """z [m, C + 1], table [C + 1, K] -> nearest codes [m]."""
     return (z @ table).argmax(1)
 
 
 @functools.lru_cache(1)
-def _best_compiled():
+def _best_compiled() -> Callable:
     """`_best` as one compiled graph where torch can compile for the GPU, so that the scores are read once."""
     from torch.utils._triton import has_triton
     return torch.compile(_best, dynamic=True) if has_triton() else _best
 
 
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     """Keep TF32 out of the products of a block: it would give other codes."""
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False

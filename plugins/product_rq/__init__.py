@@ -3,8 +3,11 @@ residual quantizer of its own.
 
 Legend: B batch, N tokens, C code width, G groups, D depth, Q = G D codes per token.
 """
+from __future__ import annotations
+
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer, check_sizes
@@ -31,8 +34,9 @@ class ProductRQ(Quantizer):
     """
     example = dict(size=16, dim=4, groups=2, depth=2)
 
-    def __init__(self, size, dim, groups, depth, shared=True, codebook=dict(type='EMACodebook'),
-                 estimator=dict(type='StraightThrough')):
+    def __init__(self, size: int, dim: int, groups: int, depth: int, shared: bool = True,
+                 codebook: dict = dict(type='EMACodebook'),
+                 estimator: dict = dict(type='StraightThrough')) -> None:
         super().__init__()
         check_sizes(size=size, dim=dim, groups=groups, depth=depth)
         if dim % groups:
@@ -43,11 +47,11 @@ class ProductRQ(Quantizer):
         self.dim, self.codebook_sizes = dim, [size] * depth * groups
 
     @property
-    def estimator(self):
+    def estimator(self) -> nn.Module:
         """The gradient estimator."""
         return self.groups[0].estimator
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput with the terms of the residual quantizers, averaged over the groups."""
         self.check(z)
         outs = [group(part) for group, part in zip(self.groups, z.chunk(len(self.groups), -1))]
@@ -56,32 +60,32 @@ class ProductRQ(Quantizer):
                                torch.cat([out.codes for out in outs], -1), losses)
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,Q]."""
         self.check(z)
         return torch.cat([group.encode(part) for group, part in zip(self.groups, z.chunk(len(self.groups), -1))], -1)
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> features [B,N,C]."""
         self.check_codes(codes)
         return torch.cat([group.decode(part) for group, part in zip(self.groups, codes.chunk(len(self.groups), -1))],
                          -1)
 
-    def smooth(self, z):
+    def smooth(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> what is quantized."""
         return torch.cat([group.smooth(part) for group, part in zip(self.groups, z.chunk(len(self.groups), -1))], -1)
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """See Quantizer."""
         for group in self.groups:
             group.init_weights()
 
-    def commit(self):
+    def commit(self) -> None:
         """Update the codebooks of all groups."""
         for group in self.groups:
             group.commit()
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget what was collected."""
         for group in self.groups:
             group.discard()

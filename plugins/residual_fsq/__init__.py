@@ -5,9 +5,12 @@ FSQ is arXiv 2309.15505, the residual scheme that of RQ-VAE (arXiv 2203.01941); 
 
 Legend: B batch, N tokens, C code width, Q depth, L levels of a channel.
 """
+from __future__ import annotations
+
 import math
 
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer, check_sizes
@@ -30,7 +33,7 @@ class ResidualFSQ(Quantizer):
     """
     example = dict(levels=[5, 4, 3], depth=2)
 
-    def __init__(self, levels, depth, estimator=dict(type='StraightThrough')):
+    def __init__(self, levels: list[int], depth: int, estimator: dict = dict(type='StraightThrough')) -> None:
         super().__init__()
         check_sizes(depth=depth)
         if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
@@ -46,12 +49,12 @@ class ResidualFSQ(Quantizer):
         self.register_buffer('levels', sizes, persistent=False)
         self.register_buffer('basis', torch.cat([sizes.new_ones(1), sizes[:-1]]).cumprod(0), persistent=False)
 
-    def smooth(self, z):
+    def smooth(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> bounded to +-L / (L - 1)."""
         bound = 1 + 1 / (self.levels - 1).float()
         return (z / bound).tanh() * bound
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput; no losses."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
@@ -60,7 +63,7 @@ class ResidualFSQ(Quantizer):
             features = self.estimator(bounded, total)
         return QuantizerOutput(features.to(z.dtype), codes, {})
 
-    def _walk(self, bounded):
+    def _walk(self, bounded: Tensor) -> tuple[Tensor, Tensor]:
         """bounded [B,N,C] -> codes [B,N,Q], sum of the grid points [B,N,C]."""
         codes_q, residual, total = [], bounded, torch.zeros_like(bounded)
         for depth in range(self.depth):
@@ -71,21 +74,21 @@ class ResidualFSQ(Quantizer):
             codes_q.append((digits.long() * self.basis).sum(-1))
         return torch.stack(codes_q, -1), total
 
-    def _scale(self, depth):
+    def _scale(self, depth: int) -> Tensor:
         return self.levels.float() ** -depth
 
-    def _point(self, digits, depth):
+    def _point(self, digits: Tensor, depth: int) -> Tensor:
         """Level of each channel, 0 to L - 1 [..., C] -> grid points of a depth [..., C]."""
         return (2.0 / (self.levels - 1) * digits - 1.0) * self._scale(depth)
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,Q]."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             return self._walk(self.smooth(z.float()))[0]
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> features [B,N,C], the sum of the grid points."""
         self.check_codes(codes)
         digits = codes[..., None] // self.basis % self.levels

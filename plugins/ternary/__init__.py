@@ -1,6 +1,7 @@
 """Ternary: each channel of a token says -1, 0 or 1, the nearest of the three (1.58 bits a channel). A tutorial.
 
-This is a whole plugin: one class, registered under its own name. No paper; the simplest table-free quantizer after signs.
+This is a whole plugin: one class, registered under its own name. No paper; the simplest table-free quantizer after
+signs.
 
 Legend: B batch, N tokens, C code width.
 """

@@ -6,10 +6,16 @@ runner takes it for that package.
 
 Legend: B batch, N tokens, C code width, Q codes per token, G groups, D depths.
 """
+from __future__ import annotations
+
 import copy
 import inspect
+from types import ModuleType
+from typing import Any
 
 import torch
+import torch.nn as nn
+from torch import Tensor
 
 from dtbox.errors import InputError, closest, reason
 from dtbox.quantizers.base import Quantizer
@@ -36,7 +42,7 @@ REFUSED['quantize_dropout'] = 'it marks the depths that it leaves out by the cod
 """Arguments that must be off, and why."""
 
 
-def package():
+def package() -> ModuleType:
     """Import and return the package."""
     try:
         import vector_quantize_pytorch
@@ -60,7 +66,7 @@ class VQP(Quantizer):
     smooth = None  # the package has several estimators
     updates_in_forward = True
 
-    def __init__(self, kind, **args):
+    def __init__(self, kind: str, **args: Any) -> None:
         super().__init__()
         target = self._target(kind, package())
         for name, why in REFUSED.items():
@@ -89,7 +95,7 @@ class VQP(Quantizer):
         self._try()
 
     @staticmethod
-    def _target(kind, module):
+    def _target(kind: str, module: ModuleType) -> type:
         if kind in UNFIT:
             raise InputError(f'{kind} of vector-quantize-pytorch cannot be a quantizer here: {UNFIT[kind]}.')
         if kind not in DECODERS or not hasattr(module, kind):
@@ -98,11 +104,12 @@ class VQP(Quantizer):
                              f'{", ".join(there)}.')
         return getattr(module, kind)
 
-    def _width(self, args):
-        return self.inner.dim if hasattr(self.inner,
-                                         'dim') else self.inner.bits if self.kind == 'BinaryMapper' else len(args['levels'])
+    def _width(self, args: dict) -> int:
+        if hasattr(self.inner, 'dim'):
+            return self.inner.dim
+        return self.inner.bits if self.kind == 'BinaryMapper' else len(args['levels'])
 
-    def _sizes(self, part):
+    def _sizes(self, part: nn.Module) -> list[int]:
         """Return the codebook sizes, in the order of the codes."""
         if hasattr(part, 'rvqs'):
             return [n for group in part.rvqs for n in self._sizes(group)]
@@ -111,7 +118,7 @@ class VQP(Quantizer):
         size = part.num_codes if self.kind == 'BinaryMapper' else part.codebook_size
         return [int(size)] * int(getattr(part, 'heads', getattr(part, 'num_codebooks', 1)))
 
-    def _try(self):
+    def _try(self) -> None:
         """Raise `InputError` unless codes decode to the features they came with: not all arguments of all classes keep
         that."""
         if any(t.is_meta for t in (*self.inner.parameters(), *self.inner.buffers())):
@@ -130,7 +137,7 @@ class VQP(Quantizer):
                 raise InputError(f'{self.kind} with these arguments decodes its codes to other features than it gave. '
                                  'Change the arguments.')
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> QuantizerOutput:
         """z [B,N,C] -> QuantizerOutput with the term `auxiliary`: the package's own, averaged over depths and groups.
         """
         self.check(z)
@@ -148,7 +155,7 @@ class VQP(Quantizer):
     def _has_loss(self):
         return not self.kind.endswith('FSQ')
 
-    def _run(self, z):
+    def _run(self, z: Tensor):
         """z [B,N,C] -> features [B,N,C], codes [B,N,Q], the package's loss or None."""
         # a table that k-means has yet to fill would be filled in evaluation too
         waiting = []
@@ -162,8 +169,8 @@ class VQP(Quantizer):
             for flag in waiting:
                 flag.fill_(False)
 
-    def _call(self, z):
-        if self.kind == 'BinaryMapper':  # its features are one-hot rows of width 2^C; their product with the bits is of width C
+    def _call(self, z: Tensor):
+        if self.kind == 'BinaryMapper':  # one-hot rows of width 2^C; their product with the bits is of width C
             one_hot, codes, loss = self.inner(z, return_indices=True)
             return one_hot @ (self.inner.codes * 2.0 - 1.0), codes[..., None].long(), loss
         swap = self.kind == 'LatentQuantize'
@@ -174,7 +181,7 @@ class VQP(Quantizer):
         return features.transpose(1, 2) if swap else features, codes, rest[0] if rest else None
 
     @torch.no_grad()
-    def encode(self, z):
+    def encode(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> codes [B,N,Q], as in evaluation."""
         self.check(z)
         modes = [(module, module.training) for module in self.modules()]
@@ -185,7 +192,7 @@ class VQP(Quantizer):
             for module, training in modes:
                 module.training = training
 
-    def decode(self, codes):
+    def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,Q] -> features [B,N,C]."""
         self.check_codes(codes)
         if not codes.numel():
@@ -196,7 +203,8 @@ class VQP(Quantizer):
             codes = codes.unflatten(-1, (len(self.inner.rvqs), -1)).movedim(-2, 0)
         elif len(self.codebook_sizes) == 1 and not hasattr(self.inner, 'layers'):
             codes = codes[..., 0]
-        elif self.kind == 'VectorQuantize' and not self.inner.separate_codebook_per_head:  # the package leaves the heads apart
+        elif self.kind == 'VectorQuantize' and not self.inner.separate_codebook_per_head:
+            # the package leaves the heads apart
             return self.inner.project_out(self.inner.get_codes_from_indices(codes).flatten(-2))
         features = getattr(self.inner, DECODERS[self.kind])(codes)
         return features.transpose(1, 2) if self.kind == 'LatentQuantize' else features

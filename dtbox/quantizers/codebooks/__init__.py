@@ -5,5 +5,4 @@ from dtbox.quantizers.codebooks.gradient import GradientCodebook
 from dtbox.quantizers.codebooks.starts import CheckpointStart, KMeansStart, SampleStart
 
 __all__ = ['CheckpointStart', 'Codebook', 'EMACodebook', 'GradientCodebook', 'KMeansStart', 'SampleStart', 'draw',
-           'smoothed', 'statistics',
-           'sum_over_ranks']
+           'smoothed', 'statistics']

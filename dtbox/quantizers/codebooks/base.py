@@ -3,9 +3,14 @@ codes.
 
 Legend: M vectors, K codes, C code width, Q codes per token, B batch, N tokens.
 """
+from __future__ import annotations
+
+from typing import Callable
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox import distributed
 from dtbox.quantizers.base import check_sizes
@@ -35,7 +40,8 @@ class Codebook(nn.Module):
         restarts: codes that restarted in this process so far.
     """
 
-    def __init__(self, size, dim, decay=0.99, restart=1.0, start=None, cosine=False, delay=0, seed=0):
+    def __init__(self, size: int, dim: int, decay: float = 0.99, restart: float = 1.0, start: dict | None = None,
+                 cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
         super().__init__()
         check_sizes(size=size, dim=dim)
         self.size, self.dim, self.decay, self.restart, self.cosine = size, dim, decay, restart, cosine
@@ -44,40 +50,40 @@ class Codebook(nn.Module):
 
     # ---- what a quantizer asks --------------------------------------------------------------------------------
 
-    def prepare(self, z):
+    def prepare(self, z: Tensor) -> Tensor:
         """z [..., C] -> what is compared with the table: z itself, or its direction."""
         return F.normalize(z, dim=-1) if self.cosine else z
 
-    def table(self):
+    def table(self) -> Tensor:
         """Return the rows as they are looked up, [K, C]."""
         return F.normalize(self.weight, dim=-1) if self.cosine else self.weight
 
-    def searcher(self):
+    def searcher(self) -> Callable[[Tensor], Tensor]:
         """Return a function z [M, C] -> nearest codes [M] int64, for as long as the table does not change."""
         if torch.compiler.is_exporting():
             return traced_search(self.table())
         return CodeSearch(self.table())
 
-    def search(self, z):
+    def search(self, z: Tensor) -> Tensor:
         """z [M, C] -> nearest codes [M] int64."""
         return self.searcher()(z)
 
-    def lookup(self, codes):
+    def lookup(self, codes: Tensor) -> Tensor:
         """codes [...] int64 -> rows [..., C]."""
         rows = F.embedding(codes, self.weight)
         return F.normalize(rows, dim=-1) if self.cosine else rows
 
-    def losses(self, values, rows):
+    def losses(self, values: Tensor, rows: Tensor) -> dict[str, Tensor]:
         """Terms that train the table: values [B,N,C] and the rows [B,N,C] they are quantized to (sums of rows in a
         residual quantizer)."""
         return {}
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Start from what the config names, where that is a file."""
         if self.start is not None and not self.start.needs_data:
             self.begin(*self.start.load(self.size, self.dim))
 
-    def collect(self, vectors, codes):
+    def collect(self, vectors: Tensor, codes: Tensor) -> None:
         """Keep what a training forward found, for the next commit.
 
         Args:
@@ -87,12 +93,12 @@ class Codebook(nn.Module):
         if codes.numel() and self.collects:
             self.pending.append((vectors.detach().float().clone(), codes.clone()))
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget what was collected."""
         self.pending = []
 
     @torch.no_grad()
-    def commit(self):
+    def commit(self) -> None:
         """Make one update from all that was collected, over all ranks; nothing where no rank collected anything."""
         if not self.collects:
             return
@@ -115,27 +121,27 @@ class Codebook(nn.Module):
     # ---- what a subclass says ---------------------------------------------------------------------------------
 
     @property
-    def collects(self):
+    def collects(self) -> bool:
         """Whether training forwards collect anything at all."""
         return True
 
-    def learn(self, total):
+    def learn(self, total: Tensor) -> None:
         """Take the sums [K, C] of the vectors of each code into account; `cluster_size` is new already."""
 
-    def replace(self, codes, rows):
+    def replace(self, codes: Tensor, rows: Tensor) -> None:
         """Give codes [R] new rows [R, C]."""
         raise NotImplementedError
 
-    def settle(self):
+    def settle(self) -> None:
         """Finish an update: bring the table up to date."""
 
-    def begin(self, table, count):
+    def begin(self, table: Tensor, count: Tensor | None) -> None:
         """Start from a table [K, C], with the number of vectors [K] of each row (None: not known)."""
         raise NotImplementedError
 
     # ---- the parts of an update -------------------------------------------------------------------------------
 
-    def _gathered_pending(self):
+    def _gathered_pending(self) -> tuple[Tensor | None, Tensor | None, list[int] | None]:
         """Join the micro-batches along B; every rank takes part, also one that collected nothing.
 
         Returns:
@@ -162,17 +168,17 @@ class Codebook(nn.Module):
             codes = torch.zeros(depth, 0, tokens, dtype=torch.int64, device=self.weight.device)
         return vectors, codes, [s[1] for s in shapes]
 
-    def _generator(self):
+    def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
 
-    def _start(self, vectors, batches):
+    def _start(self, vectors: Tensor, batches: list[int]) -> None:
         """Begin from vectors of the global batch, the same on every rank."""
         total = vectors.shape[0] * sum(batches) * vectors.shape[2]
         generator = self._generator()
         rows = take_rows(vectors, batches, torch.randperm(total, generator=generator)[:self.start.limit])
         self.begin(*self.start(rows, self.size, generator))
 
-    def _restart(self, vectors, batches):
+    def _restart(self, vectors: Tensor, batches: list[int]) -> None:
         """Give unused codes a vector of the global batch [Q, sum of batches, N, C], picked by a shared generator."""
         dead = (self.cluster_size < self.restart).nonzero().squeeze(1)
         if not len(dead):
@@ -184,7 +190,7 @@ class Codebook(nn.Module):
         self.restarts += len(dead)
 
 
-def take_rows(vectors, batches, picks):
+def take_rows(vectors: Tensor, batches: list[int], picks: Tensor) -> Tensor:
     """Take vectors of the global batch by their place in it, the same on every rank.
 
     Args:
@@ -208,7 +214,7 @@ def take_rows(vectors, batches, picks):
     return rows
 
 
-def draw(candidates, wanted, dim, generator):
+def draw(candidates: int, wanted: int, dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pick candidates for dead codes.
 
     Without repetition where there are enough; otherwise they repeat, with one-sided noise U[0,1) * 0.01 / sqrt(C) that
@@ -224,7 +230,7 @@ def draw(candidates, wanted, dim, generator):
     return picks, torch.rand(wanted, dim, generator=generator) * 0.01 / dim ** 0.5
 
 
-def statistics(vectors, codes, size):
+def statistics(vectors: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Count and sum the vectors of each code, without a one-hot matrix.
 
     Args:

@@ -3,8 +3,11 @@ restart of unused codes (Jukebox, arXiv 2005.00341) as RQ-VAE (arXiv 2203.01941)
 
 Legend: K codes, C code width, R codes that get new rows.
 """
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import CODEBOOKS
@@ -24,7 +27,8 @@ class EMACodebook(Codebook):
         eps: of the Laplace smoothing.
     """
 
-    def __init__(self, size, dim, decay=0.99, restart=1.0, eps=1e-5, start=None, cosine=False, delay=0, seed=0):
+    def __init__(self, size: int, dim: int, decay: float = 0.99, restart: float = 1.0, eps: float = 1e-5,
+                 start: dict | None = None, cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
         super().__init__(size, dim, decay, restart, start, cosine, delay, seed)
         self.eps = eps
         weight = self.prepare(torch.randn(size, dim))
@@ -34,15 +38,15 @@ class EMACodebook(Codebook):
         self.register_buffer('embed_sum', weight.clone())
         self.register_buffer('updates', torch.zeros((), dtype=torch.int64))
 
-    def learn(self, total):
+    def learn(self, total: Tensor) -> None:
         """Average the sums."""
         self.embed_sum.mul_(self.decay).add_(total, alpha=1 - self.decay)
 
-    def replace(self, codes, rows):
+    def replace(self, codes: Tensor, rows: Tensor) -> None:
         """Give codes new sums; `settle` makes them rows."""
         self.embed_sum[codes] = rows
 
-    def settle(self):
+    def settle(self) -> None:
         """Divide the sums by the smoothed counts."""
         if self.cosine:
             table = F.normalize(self.embed_sum, dim=-1)
@@ -52,7 +56,7 @@ class EMACodebook(Codebook):
         # it to zero
         self.weight.copy_(torch.where(self.cluster_size[:, None] < FADED, self.weight, table))
 
-    def begin(self, table, count):
+    def begin(self, table: Tensor, count: Tensor | None) -> None:
         """Start from a table, as if each row had the vectors that it has; where that is not known, twice what it takes
         not to restart."""
         table = self.prepare(table.to(self.weight))
@@ -63,7 +67,7 @@ class EMACodebook(Codebook):
         self.embed_sum.copy_(table * count.clamp_min(FADED)[:, None])
 
 
-def smoothed(cluster_size, embed_sum, eps):
+def smoothed(cluster_size: Tensor, embed_sum: Tensor, eps: float) -> Tensor:
     """Return the table: sums over Laplace-smoothed counts (spec: n (c + eps) / (n + K eps))."""
     n = cluster_size.sum()
     return embed_sum / (n * (cluster_size + eps) / (n + len(cluster_size) * eps)).unsqueeze(1)

@@ -5,7 +5,10 @@ the same on every rank.
 
 Legend: M vectors, K codes, C code width.
 """
+from __future__ import annotations
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.quantizers.base import check_sizes
@@ -23,11 +26,11 @@ class SampleStart:
     """
     needs_data = True
 
-    def __init__(self, limit=65536):
+    def __init__(self, limit: int = 65536) -> None:
         check_sizes(limit=limit)
         self.limit = limit
 
-    def __call__(self, vectors, size, generator):
+    def __call__(self, vectors: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """vectors [M, C] -> table [K, C] and the vectors of each row [K]."""
         picks, noise = draw(len(vectors), size, vectors.shape[1], generator)
         table = vectors[picks.to(vectors.device)] + noise.to(vectors.device)
@@ -43,12 +46,12 @@ class KMeansStart(SampleStart):
         limit: most vectors to cluster.
     """
 
-    def __init__(self, iters=10, limit=65536):
+    def __init__(self, iters: int = 10, limit: int = 65536) -> None:
         super().__init__(limit)
         check_sizes(iters=iters)
         self.iters = iters
 
-    def __call__(self, vectors, size, generator):
+    def __call__(self, vectors: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """vectors [M, C] -> table [K, C] and the vectors of each row [K]."""
         table, _ = super().__call__(vectors, size, generator)
         for _ in range(self.iters):
@@ -68,10 +71,10 @@ class CheckpointStart:
     """
     needs_data = False
 
-    def __init__(self, file, key):
+    def __init__(self, file: str, key: str) -> None:
         self.file, self.key = file, key
 
-    def load(self, size, dim):
+    def load(self, size: int, dim: int) -> tuple[Tensor, Tensor | None]:
         """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not
         there or does not fit."""
         from dtbox.weights.state_dicts import load_state
