@@ -205,6 +205,7 @@ def list_rows() -> dict[str, list[str]]:
 
 def _row(owner: str, old: str, table: dict) -> str:
     moved = _read(table, old)
+    assert moved is not None  # `old` is a key of the table
     new = moved.new if ' ' in moved.new else f'`{moved.new}`'
     return f'| {owner}`{old}` | {new} | {moved.since} |'
 

@@ -56,12 +56,12 @@ def catalog(room: str | None = None) -> list[Part]:
     return parts
 
 
-def _part(registry: Registry, name: str, room: str | None) -> Part:
+def _part(registry: Registry, name: str, room: str) -> Part:
     target, owner = registry.module_dict[name], origin(registry, name)
     if not isinstance(owner, str):
         owner = f'{owner.package} {owner.version or ""}'.strip() if owner.kind == 'installed' else _short(owner.path)
     own = target.__doc__ if inspect.isclass(target) or inspect.isfunction(target) else None
-    around = getattr(sys.modules.get(getattr(target, '__module__', None)), '__doc__', None)
+    around = getattr(sys.modules.get(getattr(target, '__module__', None) or ''), '__doc__', None)
     return Part(name, room, owner, sentence(own) or sentence(around), papers(own) or papers(around))
 
 

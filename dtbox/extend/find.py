@@ -106,11 +106,12 @@ def _where(name: str, near: str | None) -> str:
 
 def _module(name: str, near: str | None) -> Place:
     """Return the Place of a module without importing it or its packages."""
-    parts, root = name.split('.'), None
+    parts = name.split('.')
+    root: str | None = None
     file, below = _top(parts[0])
     for i in range(len(parts)):
         if i:
-            file, below = _member(below, parts[i])
+            file, below = _member(below or [], parts[i])
         if file is None and below is None:
             raise Missing(f'the plugin {name} is neither a module that can be imported (there is no '
                           f'`{".".join(parts[:i + 1])}`; is the folder '
@@ -119,7 +120,7 @@ def _module(name: str, near: str | None) -> Place:
             root = None
         elif root is None:
             root = os.path.dirname(file) if below else file
-    if file is None:
+    if file is None or root is None:
         raise InputError(f'the plugin {name} is a module without a file, which registers nothing. Name the module that '
                          'does.')
     return Place(name, 'module', os.path.realpath(file), os.path.realpath(root), name)

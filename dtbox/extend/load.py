@@ -11,7 +11,7 @@ import sys
 import traceback
 from importlib import metadata
 from types import ModuleType
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 from dtbox.errors import InputError, reason
 from dtbox.extend.built_in import recorded_as_built_in, refuse_built_in
@@ -47,7 +47,7 @@ def _find(name: str | os.PathLike, near: str | None) -> Place:
     try:
         return find(name, near)
     except Missing:
-        refuse_built_in(_name(name), name, near)
+        refuse_built_in(_name(os.fspath(name)), name, near)
         raise
 
 
@@ -191,6 +191,7 @@ def _execute(name: str, place: Place) -> ModuleType:
     neighbours."""
     folder = [place.root] if place.kind == 'folder' else None
     spec = importlib.util.spec_from_file_location(name, place.entry, submodule_search_locations=folder)
+    assert spec is not None and spec.loader is not None  # a .py file always has both
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -209,12 +210,14 @@ def _line(error: BaseException, place: Place) -> str:
 def _version(module: ModuleType, place: Place) -> str | None:
     top = module.__name__.split('.')[0]
     for owner in (module, sys.modules.get(top)):
-        if isinstance(getattr(owner, '__version__', None), str):
-            return owner.__version__
+        version = getattr(owner, '__version__', None)
+        if isinstance(version, str):
+            return version
     if place.kind != 'module':
         return None
     try:
         return metadata.version(top)
     except metadata.PackageNotFoundError:  # the package has another name than its module; Python 3.9 cannot tell
-        owners = getattr(metadata, 'packages_distributions', dict)().get(top)
+        find_owners: Callable[[], dict[str, list[str]]] = getattr(metadata, 'packages_distributions', dict)
+        owners = find_owners().get(top)
         return metadata.version(owners[0]) if owners else None

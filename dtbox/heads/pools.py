@@ -91,5 +91,5 @@ class MeanPool(Head):
                      grid: tuple[int, int] | None = None) -> list[Tensor]:
         """See Head."""
         tokens = tokens if self.reads else encoder.patches(tokens)
-        grid = grid or need_grid(encoder.layout(encoder.depth), 'pooling of regions').map_shape
-        return pool_regions(tokens, masks, grid, lambda part: self.fc(self.norm(part.mean(1))))
+        cells = grid or need_grid(encoder.layout(encoder.depth), 'pooling of regions').map_shape
+        return pool_regions(tokens, masks, cells, lambda part: self.fc(self.norm(part.mean(1))))

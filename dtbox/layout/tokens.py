@@ -31,7 +31,7 @@ class Grid(TokenLayout):
         return ((self.rows, self.columns),)
 
     @property
-    def map_shape(self) -> tuple[int, ...]:
+    def map_shape(self) -> tuple[int, int]:
         """(h, w)."""
         return self.rows, self.columns
 

@@ -141,4 +141,5 @@ class AdversarialLoss:
             both = torch.stack([full(nll), full(generator)]) * batch_weight
             distributed.average_in_place(both)
             nll, generator = both.unbind(0)
+        assert self.adaptive is not None  # asked for where there are bounds
         return adaptive_weight(nll, generator, *self.adaptive)

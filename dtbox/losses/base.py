@@ -14,11 +14,12 @@ from dtbox.structures import Batch, TokenizerOutput
 def lookup(outputs: TokenizerOutput, path: str) -> Any:
     """Return the field `path` (dotted, dict keys included) of a TokenizerOutput, or None where it is missing or
     None."""
+    value: Any = outputs
     for part in path.split('.'):
-        outputs = outputs.get(part) if isinstance(outputs, dict) else getattr(outputs, part, None)
-        if outputs is None:
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        if value is None:
             return None
-    return outputs
+    return value
 
 
 def need(outputs: TokenizerOutput, path: str, reader: str) -> Any:
@@ -60,11 +61,11 @@ class Loss(nn.Module):
             adds up whatever does.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
-    example = None
-    requires = ()
-    names = None
+    example: dict[str, Any] | None = None
+    requires: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()  # a signature of its own: nn.Module's would hide a wrong argument from the registry's check
 
     def forward(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:

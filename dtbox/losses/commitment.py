@@ -34,7 +34,7 @@ class CommitmentLoss(Loss):
     def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         if self.vocabularies is not None:
-            return {name: self.read(outputs, path) for name, path in zip(self.names, self.requires)}
+            return {f'{self.kind}_{v}': self.read(outputs, f'losses.{v}.{self.kind}') for v in self.vocabularies}
         return {f'{self.kind}_{v}': full(terms[self.kind]) for v, terms in outputs.losses.items() if self.kind in terms}
 
 

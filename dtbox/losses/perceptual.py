@@ -45,7 +45,7 @@ class FeaturePerceptualLoss(Loss):
             raise InputError(f'`layers` is {layers!r}; expected at least one layer of the teacher, with weights of 0 '
                              'or more.')
         self.weights = {layer: w / sum(weights.values()) for layer, w in weights.items()}
-        self._teacher = None
+        self._teacher: tuple[Any] | None = None
 
     def bind(self, teacher: Any) -> None:
         """Hand over the teacher; it stays outside of this module's parameters and state."""

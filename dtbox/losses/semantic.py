@@ -45,11 +45,12 @@ class SemanticLoss(Loss):
         super().__init__()
         self.mse, self.cosine = mse, cosine
         self.requires = (f'features.{vocabulary}', 'teacher.tokens')
-        self.names = (name,)
+        self.name, self.names = name, (name,)
 
     def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
-        return {self.names[0]: distillation(*self.read_pair(outputs, *self.requires), self.mse, self.cosine)}
+        features, tokens = self.requires
+        return {self.name: distillation(*self.read_pair(outputs, features, tokens), self.mse, self.cosine)}
 
 
 @LOSSES.register_module()

@@ -108,7 +108,9 @@ class RQ(Quantizer):
             if per_depth:
                 rq_official.update_after_depth(book, residual, codes)
             residual, total = residual - row, total + row
-            codes_q.append(codes), partial_q.append(total), residual_q.append(residual)
+            codes_q.append(codes)
+            partial_q.append(total)
+            residual_q.append(residual)
         return codes_q, partial_q, residual_q
 
     def _collect(self, residual_q: list[Tensor], codes_q: list[Tensor]) -> None:

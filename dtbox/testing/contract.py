@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import ALL
@@ -27,7 +27,7 @@ class Contract:
     subject: type[Subject]
     checks: dict[str, Check]
 
-    def choose(self, only: list[str] | None = None, skip: list[str] | tuple = ()) -> list[str]:
+    def choose(self, only: Sequence[str] | None = None, skip: Sequence[str] = ()) -> list[str]:
         """Return the names of the checks to run, in order; `InputError` for a name that is not a check."""
         for name in [*(only or ()), *skip]:
             if name not in self.checks:

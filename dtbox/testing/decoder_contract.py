@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dtbox import layout
 from dtbox.decoders.base import Decoder
 from dtbox.errors import InputError
 from dtbox.layers.sizes import read_pair
-from dtbox.layout import Grid, Sequence, need_grid
+from dtbox.layout import Grid, need_grid
 from dtbox.registry import DECODERS
 from dtbox.testing.contract import Contract, by_name
 from dtbox.testing.rank_group import Ranks
@@ -46,7 +48,7 @@ class DecoderSubject(Subject):
     registry, base = DECODERS, Decoder
     defaults = dict(in_dim=16, layout=Grid(4, 4), image_size=(32, 32))
 
-    def __init__(self, cfg: dict, plugins: str | Iterable[str] = (), ranks: Ranks | None = None):
+    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
         super().__init__(cfg, plugins, ranks)
         example = self.build()
         self.dim, self.size = example.in_dim, example.image_size
@@ -74,7 +76,7 @@ def other_layouts(subject: DecoderSubject) -> None:
     """
     grid, size = _widen(subject.grid), _widen(subject.size)
     latent = subject.cfg.get('latent_size')
-    changes = dict(latent_size=_widen(read_pair(latent, 'latent_size'))) if latent else {}
+    changes: dict[str, Any] = dict(latent_size=_widen(read_pair(latent, 'latent_size'))) if latent else {}
     try:
         decoder = subject.build(layout=Grid(*grid), image_size=size, **changes)
     except InputError as e:
@@ -204,7 +206,7 @@ def refuses_wrong_features(subject: DecoderSubject) -> None:
 
 def refuses_wrong_sizes(subject: DecoderSubject) -> None:
     """Sizes that are not positive, other layouts, and image sizes that the decoder cannot give are an InputError."""
-    for changes in (dict(in_dim=0), dict(image_size=0), dict(layout=Sequence(16)), dict(layout=(4, 4))):
+    for changes in (dict(in_dim=0), dict(image_size=0), dict(layout=layout.Sequence(16)), dict(layout=(4, 4))):
         require_refused(lambda changes: subject.build(**changes), changes, f'the sizes {changes}')
     odd = (subject.size[0] + 1, subject.size[1])
     try:

@@ -48,7 +48,7 @@ class HeadSubject(Subject):
     defaults = dict(in_dim=32, pooled_dim=32)
 
     def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
-        self._trunk = None
+        self._trunk: Encoder | None = None
         super().__init__(cfg, plugins, ranks)
         example = self.build()
         self.width, self.reads = example.pooled_dim, example.reads
@@ -56,10 +56,11 @@ class HeadSubject(Subject):
     @property
     def trunk(self) -> Encoder:
         """The encoder, in evaluation, without gradients of its own."""
-        if self._trunk is None:
+        trunk = self._trunk
+        if trunk is None:
             torch.manual_seed(0)
-            self._trunk = ENCODERS.build(copy.deepcopy(TRUNK)).eval().requires_grad_(False)
-        return self._trunk
+            trunk = self._trunk = ENCODERS.build(copy.deepcopy(TRUNK)).eval().requires_grad_(False)
+        return trunk
 
     def tokens(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return what the head reads: tokens [B,P+N,D] of the trunk, or features [B,N,D]."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
+from dtbox.losses.base import lookup
 from dtbox.losses.paths import PATHS, match_path
 from dtbox.structures import take
 from dtbox.testing.contract import Contract, by_name
@@ -84,10 +85,11 @@ def gradients(subject: LossSubject) -> None:
 def finite_where_it_is_best(subject: LossSubject) -> None:
     """Terms and gradients are finite where reconstructions equal the images and features equal the teacher's."""
     outputs = subject.outputs()
+    tokens, pooled = (lookup(outputs, f'teacher.{name}').detach() for name in ('tokens', 'pooled'))
     best = outputs.replace(
         reconstructions=outputs.images.clone().requires_grad_(True),
-        pooled=outputs.teacher.pooled.detach().clone().requires_grad_(True),
-        features={name: outputs.teacher.tokens.detach().clone().requires_grad_(True) for name in outputs.features})
+        pooled=pooled.clone().requires_grad_(True),
+        features={name: tokens.clone().requires_grad_(True) for name in outputs.features})
     terms = subject.build()(best, subject.batch())
     wrong = [name for name, value in terms.items() if not value.isfinite()]
     require(not wrong, f'the terms {", ".join(wrong)} are NaN or infinite there.')

@@ -139,13 +139,13 @@ def samples(subject: MetricSubject) -> None:
 def no_gradient(subject: MetricSubject) -> None:
     """Outputs that ask for a gradient are measured without one, and are not changed."""
     outputs = subject.outputs
-    asking = outputs.replace(reconstructions=outputs.reconstructions.clone().requires_grad_(True),
-                             pooled=outputs.pooled.clone().requires_grad_(True))
+    names = ('reconstructions', 'pooled')
+    asking = outputs.replace(**{name: getattr(outputs, name).clone().requires_grad_(True) for name in names})
     metric = subject.build()
     metric.process(subject.batch, asking)
     wrong = [name for name, value in metric.state.items() if value.requires_grad]
     require(not wrong, f'the sums {", ".join(wrong)} carry a graph.')
-    for name in ('reconstructions', 'pooled'):
+    for name in names:
         require(torch.equal(getattr(asking, name), getattr(outputs, name)),
                 f'`{name}` is another after the metric saw it.')
 

@@ -44,7 +44,7 @@ def run_check(contract: Contract, name: str, subject: Subject) -> CheckResult:
         except Exception as e:
             status, detail = 'fails', f'raised {type(e).__name__}: {e}{_find_place(e)}'
     if status == 'fails':
-        detail = f'{_shorten(detail)} Asked: {" ".join(contract.checks[name].__doc__.split())}'
+        detail = f'{_shorten(detail)} Asked: {" ".join((contract.checks[name].__doc__ or "").split())}'
     return CheckResult(name, status, detail, time.perf_counter() - begin)
 
 

@@ -5,7 +5,7 @@ Legend: M vectors, K codes, C code width, Q codes per token, B batch, N tokens.
 """
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 import torch
 import torch.nn as nn
@@ -102,12 +102,13 @@ class Codebook(nn.Module):
         """Make one update from all that was collected, over all ranks; nothing where no rank collected anything."""
         if not self.collects:
             return
-        vectors, codes, batches = self._gathered_pending()
-        if vectors is None:
+        gathered = self._gather_pending()
+        if gathered is None:
             return
+        vectors, codes, batches = gathered
         self.pending = []
         if self.start is not None and self.start.needs_data and int(self.updates) == self.delay:
-            self._start(vectors, batches)
+            self._begin_from(vectors, batches, self.start)
         else:
             count, total = statistics(vectors.flatten(0, -2), codes.flatten(), self.size)
             distributed.sum_in_place(count, total)
@@ -141,15 +142,15 @@ class Codebook(nn.Module):
 
     # ---- the parts of an update -------------------------------------------------------------------------------
 
-    def _gathered_pending(self) -> tuple[Tensor | None, Tensor | None, list[int] | None]:
+    def _gather_pending(self) -> tuple[Tensor, Tensor, list[int]] | None:
         """Join the micro-batches along B; every rank takes part, also one that collected nothing.
 
         Returns:
-            vectors [Q,B,N,C], codes [Q,B,N], batch sizes of all ranks; (None, None, None) when no rank has anything.
+            vectors [Q,B,N,C], codes [Q,B,N], batch sizes of all ranks; None when no rank has anything.
         """
         parallel = distributed.get_world_size() > 1
         if not self.pending and not parallel:
-            return None, None, None
+            return None
         if self.pending:
             vectors = torch.cat([v for v, _ in self.pending], 1)
             codes = torch.cat([c for _, c in self.pending], 1)
@@ -162,7 +163,7 @@ class Codebook(nn.Module):
         shapes = [s.tolist() for s in distributed.gather_tensor(mine)]
         depth, _, tokens = max(shapes)
         if depth == 0:
-            return None, None, None
+            return None
         if not self.pending:
             vectors = self.weight.new_zeros(depth, 0, tokens, self.dim)
             codes = torch.zeros(depth, 0, tokens, dtype=torch.int64, device=self.weight.device)
@@ -171,12 +172,12 @@ class Codebook(nn.Module):
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.updates))
 
-    def _start(self, vectors: Tensor, batches: list[int]) -> None:
+    def _begin_from(self, vectors: Tensor, batches: list[int], start: Any) -> None:
         """Begin from vectors of the global batch, the same on every rank."""
         total = vectors.shape[0] * sum(batches) * vectors.shape[2]
         generator = self._generator()
-        rows = take_rows(vectors, batches, torch.randperm(total, generator=generator)[:self.start.limit])
-        self.begin(*self.start(rows, self.size, generator))
+        rows = take_rows(vectors, batches, torch.randperm(total, generator=generator)[:start.limit])
+        self.begin(*start(rows, self.size, generator))
 
     def _restart(self, vectors: Tensor, batches: list[int]) -> None:
         """Give unused codes a vector of the global batch [Q, sum of batches, N, C], picked by a shared generator."""
