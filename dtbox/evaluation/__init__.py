@@ -1,11 +1,9 @@
 """Metrics: pure functions, streaming metrics over TokenizerOutput, and one pass over several held-out sets.
 
-`functional/` pure functions; `base` Metric and EvalContext; `pixels` PSNR, SSIM, L1, LPIPS; `frechet` FrechetDistance in the teacher's
-space; `fid` FID with `inception`; `retrieval` Retrieval; `zeroshot` ZeroShot; `probes` KNN and
-LinearProbe; `regions` RegionError and RegionZeroShot; `video` FrameChange; `cosine` TokenCosine; `usage` CodeUsage; `evaluate`
-SetEvaluator; `stamps` what numbers compare by; `table` text and JSON; `samples` scores of single samples; `ranks` the collectives.
+README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
-from dtbox.evaluation.base import EvalContext, Metric
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
@@ -23,6 +21,7 @@ from dtbox.evaluation.table import format_table
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'Metric',
-           'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot',
-           'format_table', 'read_samples', 'to_json', 'write_samples']
+__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS',
+           'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
+           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
+           'write_samples']

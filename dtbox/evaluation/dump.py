@@ -3,8 +3,8 @@
     FOLDER/METRIC/SET/source/00000_KEY.png
     FOLDER/METRIC/SET/reconstruction/00000_KEY.png
 
-The files are lossless: read again, they are the very bytes that the network of the metric got. The two folders of a set are what the command lines
-of clean-fid, pytorch-fid and torch-fidelity take.
+The files are lossless: read again, they are the very bytes that the network of the metric got. The two folders of a set
+are what the command lines of clean-fid, pytorch-fid and torch-fidelity take.
 """
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def read_dump(folder: str) -> Tensor:
 
 
 def check_dump(folder: str | None, metrics: Iterable) -> None:
-    """Raise `InputError` unless images can be written to a folder: it is new or empty, and one of the Metrics writes some; None writes nothing."""
+    """Raise `InputError` unless images can be written to a folder: it is new or empty, and one of the Metrics writes
+    some; None writes nothing."""
     if folder is None:
         return
     if not any(metric.dumps for metric in metrics):
-        raise InputError('none of the metrics writes the images that it measures; FID does. Measure by a protocol that has it: '
-                         '--protocol rfid_clean', '--dump')
+        raise InputError('none of the metrics writes the images that it measures; FID does. Measure by a protocol that '
+                         'has it: --protocol rfid_clean', '--dump')
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-        raise InputError(f'{folder} is not a new or empty folder: images of two evaluations would mix. Give another one.', '--dump')
+        raise InputError(f'{folder} is not a new or empty folder: images of two evaluations would mix. Give another '
+                         'one.', '--dump')

@@ -1,6 +1,7 @@
 """SetEvaluator: one pass over a dataloader that carries every held-out set, one column of scores for each.
 
-It knows batches and outputs only; whoever runs the model calls `setup` once a pass, `update` for every batch and `results` at the end.
+It knows batches and outputs only; whoever runs the model calls `setup` once a pass, `update` for every batch and
+`results` at the end.
 """
 from __future__ import annotations
 
@@ -47,12 +48,14 @@ class SetEvaluator:
             if not isinstance(metric, Metric):
                 raise InputError(f'`{type(metric).__name__}` is not a dtbox Metric: it cannot be kept per set.', where)
             if metric.label in [m.label for m in self.prototypes[:i]]:
-                raise InputError(f'{metric.label} is there twice and both would use the same names. Give one a `prefix`.', where)
+                raise InputError(f'{metric.label} is there twice and both would use the same names. '
+                                 'Give one a `prefix`.', where)
             try:
                 infos += metric.infos()
             except InputError as e:
                 raise e.within(where) from e.__cause__
-        self.unnamed, self.hash, self._infos = _checked(unnamed), settings_hash([metric for _, metric in metrics]), Infos(infos)
+        self.unnamed, self._infos = _checked(unnamed), Infos(infos)
+        self.hash = settings_hash([metric for _, metric in metrics])
         self.reads = frozenset(name for m in self.prototypes for name in (*m.requires, *m.uses))
         self.reset()
 
@@ -81,8 +84,8 @@ class SetEvaluator:
         """
         size = len(outputs.images)
         if len(batch) != size or (batch.sets is not None and len(batch.sets) != size):
-            raise InputError(f'a batch of {len(batch)} samples with {len(batch.sets or [])} set names cannot go with outputs '
-                             f'for {size} images.')
+            raise InputError(f'a batch of {len(batch)} samples with {len(batch.sets or [])} set names cannot go with '
+                             f'outputs for {size} images.')
         if self._results is not None:
             raise RuntimeError('the results of this pass are out: call setup() or reset() before the next one.')
         members = {}
@@ -110,8 +113,8 @@ class SetEvaluator:
             self._results = self._computed()
         return self._results
 
-    def _computed(self):
-        self.keys = _gathered(self.keys)
+    def _computed(self) -> Results:
+        self.keys = _gather(self.keys)
         counts = {name: len(keys) for name, keys in self.keys.items()}
         sets, skipped = {}, {m.label: {} for m in self.prototypes}
         merged, total = [m.fresh() for m in self.prototypes if m.merges], {}
@@ -132,18 +135,21 @@ class SetEvaluator:
         self.columns[ALL] = merged
         sets[ALL] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
         self._check_described(sets)
-        return Results(
-            sets, counts={**counts, ALL: sum(counts.values())}, skipped={label: why for label, whys in skipped.items() if (why := _why(whys))},
-            missing=sorted(sentence for part in distributed.gather_objects(self.lost) for sentence in part), infos=self._infos.infos)
+        lost = [sentence for part in distributed.gather_objects(self.lost) for sentence in part]
+        skipped = {label: why for label, whys in skipped.items() if (why := _why(whys))}
+        counts = {**counts, ALL: sum(counts.values())}
+        return Results(sets, counts, skipped, missing=sorted(lost), infos=self._infos.infos)
 
-    def _check_described(self, sets):
-        unknown = [name for name in dict.fromkeys(k for values in sets.values() for k in values) if not self._infos.knows(name)]
+    def _check_described(self, sets: dict[str, dict[str, float]]) -> None:
+        names = dict.fromkeys(name for values in sets.values() for name in values)
+        unknown = [name for name in names if not self._infos.knows(name)]
         if unknown and distributed.get_rank() == 0:
-            print_log(f'no `info` of a metric describes {", ".join(unknown)}: tables show these values by their names, and nothing ranks them.',
-                      logger='current', level='WARNING')
+            print_log(f'no `info` of a metric describes {", ".join(unknown)}: tables show these values by their names, '
+                      'and nothing ranks them.', logger='current', level='WARNING')
 
     def samples(self) -> dict[str, np.ndarray]:
-        """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the same, after `results`."""
+        """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the
+        same, after `results`."""
         self.results()
         return samples.table(self.columns, self.keys)
 
@@ -154,7 +160,7 @@ class SetEvaluator:
                 return metric
         return None
 
-    def _column(self, name):
+    def _column(self, name: str) -> list[Metric]:
         if name not in self.columns:
             self.columns[_checked(name)] = [m.fresh() for m in self.prototypes]
         return self.columns[name]
@@ -164,7 +170,8 @@ FORM = 'a dict of metrics by name, such as dict(psnr=dict(type=\'PSNR\'))'
 
 
 def list_metrics(metrics: list | dict) -> list[tuple[str, Any]]:
-    """Return (place in the config, metric) pairs of a list of metrics, or of a dict name -> metric, in which None removes one.
+    """Return (place in the config, metric) pairs of a list of metrics, or of a dict name -> metric, in which None
+    removes one.
 
     Raises:
         InputError: neither a list nor a dict of metrics.
@@ -178,7 +185,7 @@ def list_metrics(metrics: list | dict) -> list[tuple[str, Any]]:
     return [(f'metrics[{i}]', metric) for i, metric in enumerate(metrics)]
 
 
-def _gathered(keys):
+def _gather(keys: dict[str, list]) -> dict[str, list]:
     """Keys of each set over all ranks, sets sorted."""
     whole = {}
     for part in distributed.gather_objects(keys):
@@ -187,13 +194,14 @@ def _gathered(keys):
     return dict(sorted(whole.items()))
 
 
-def _checked(name):
+def _checked(name: str) -> str:
     if name in RESERVED or not isinstance(name, str):
-        raise InputError(f'a held-out set cannot be called {name!r}: {", ".join(RESERVED)} have a meaning of their own in the results.')
+        raise InputError(f'a held-out set cannot be called {name!r}: {", ".join(RESERVED)} have a meaning of their own '
+                         'in the results.')
     return name
 
 
-def _why(sets):
+def _why(sets: dict[str, str]) -> str:
     """One sentence of the reasons of each set; the set's name only where they differ."""
     reasons = set(sets.values())
     if len(reasons) == 1:

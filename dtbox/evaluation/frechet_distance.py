@@ -1,57 +1,70 @@
-"""Frechet distance of pictures and reconstructions in the feature space of the teacher.
+"""Frechet distance of images and reconstructions in the feature space of the teacher.
 
-Not an rFID (`fid` is): other features, other size, no JPEG on the way. Values compare only under one teacher and one set of pictures; with fewer
-pictures than features the covariances are singular and the distance is biased (small sets look closer than they are apart).
+It is not an rFID (`fid` is): other features, other size, no JPEG on the way. Values compare only under one teacher and
+one set of images. With fewer images than features the covariances are singular and the distance is biased: small sets
+look closer than they are.
 """
+from __future__ import annotations
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import frechet_distance
 from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
+from dtbox.structures import Batch, TokenizerOutput
+
+SOURCE, RECONSTRUCTION = 'source', 'reconstruction'
 
 
 class Moments(Metric):
-    """Base of Frechet distances: mean and covariance of two streams of features, in float64 sums; no features are kept."""
+    """Base of Frechet distances: mean and covariance of two streams of features, in float64 sums; no features are
+    kept."""
 
-    def collect(self, side, features, size):
-        """Add features [B, E] of `size` pictures to one side."""
+    def collect(self, stream: str, features: Tensor, size: int) -> None:
+        """Add features [B,E] of `size` images to one stream."""
         if features.ndim != 2 or len(features) != size:
-            raise InputError(f'the network of {self.label} must give features [B, E] with B = {size}, got {list(features.shape)}.')
+            raise InputError(f'the network of {self.label} must give features [B, E] with B = {size}, '
+                             f'got {list(features.shape)}.')
         features = features.detach().cpu().double()
-        self.add(f'{side}/sum', features.sum(dim=0))
-        self.add(f'{side}/outer', features.T @ features)
+        self.add(f'{stream}/sum', features.sum(dim=0))
+        self.add(f'{stream}/outer', features.T @ features)
 
-    def moments(self, side, n):
-        """Return (mean [E], unbiased covariance [E, E]) of a side that saw `n` pictures."""
-        mean = self.state[f'{side}/sum'] / n
-        return mean, (self.state[f'{side}/outer'] - n * torch.outer(mean, mean)) / (n - 1)
+    def moments(self, stream: str, n: int) -> tuple[Tensor, Tensor]:
+        """Return (mean [E], unbiased covariance [E,E]) of a stream that saw `n` images."""
+        mean = self.state[f'{stream}/sum'] / n
+        return mean, (self.state[f'{stream}/outer'] - n * torch.outer(mean, mean)) / (n - 1)
 
-    def enough(self):
-        """Return the number of pictures; 0, with a reason, where they are too few."""
-        n = self.count
-        if n < 2:
-            self.reasons['a Frechet distance needs at least two pictures'] = n
+    def enough(self) -> int:
+        """Return the number of images; 0, with a reason, where they are too few."""
+        if self.count < 2:
+            self.reasons['a Frechet distance needs at least two images'] = self.count
             return 0
-        return n
+        return self.count
 
 
 @METRICS.register_module()
 class FrechetDistance(Moments):
     """`frechet_teacher`: Frechet distance of the teacher's pooled outputs, not normalised.
 
-    The teacher sees the pictures and the reconstructions clamped to [-1, 1]. Needs two pictures.
+    The teacher sees the images and the reconstructions clamped to [-1, 1]. Needs two images.
     """
     info = [MetricInfo('frechet_teacher', 'Frechet, teacher space', '', '.4g', 'lower', 'reconstruction', order=4)]
     requires = ('reconstructions', 'context.teacher')
     uses = ('teacher.pooled',)
 
-    def update(self, batch, outputs):
-        real = outputs.teacher.pooled if outputs.teacher is not None else None
-        self.collect('real', self.context.teacher(outputs.images) if real is None else real, len(outputs.images))
-        self.collect('fake', self.context.teacher(outputs.reconstructions.clamp(-1, 1)), len(outputs.images))
+    def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
+        """See Metric."""
+        source = outputs.teacher.pooled if outputs.teacher is not None else None
+        source = self.context.teacher(outputs.images) if source is None else source
+        self.collect(SOURCE, source, len(outputs.images))
+        self.collect(RECONSTRUCTION, self.context.teacher(outputs.reconstructions.clamp(-1, 1)), len(outputs.images))
 
-    def values(self):
+    def values(self) -> dict[str, float]:
+        """See Metric."""
         n = self.enough()
-        return dict(frechet_teacher=frechet_distance(*self.moments('real', n), *self.moments('fake', n))) if n else {}
+        if not n:
+            return {}
+        return dict(frechet_teacher=frechet_distance(*self.moments(SOURCE, n), *self.moments(RECONSTRUCTION, n)))

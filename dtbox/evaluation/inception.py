@@ -1,24 +1,32 @@
 """The two Inception networks of FID, each as its library runs it, weights from a file.
 
-clean-fid (Parmar et al., arXiv 2104.11222): pictures resized to 299 by Pillow's bicubic filter in float, NVIDIA's TorchScript export. torch-fidelity
-(Obukhov et al., 2020): uint8 pictures, TensorFlow 1's bilinear resize inside, weights converted from TensorFlow's; ADM's evaluation
-(Dhariwal and Nichol, arXiv 2105.05233) runs that TensorFlow network itself.
+clean-fid (Parmar et al., arXiv 2104.11222): images resized to 299 by Pillow's bicubic filter in float, NVIDIA's
+TorchScript export. torch-fidelity (Obukhov et al., 2020): uint8 images, TensorFlow 1's bilinear resize inside, weights
+converted from TensorFlow's; ADM's evaluation (Dhariwal and Nichol, arXiv 2105.05233) runs that TensorFlow network
+itself.
 """
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError, need_package, reason
 
+BASE = dict(nvidia='https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics',
+            toshas='https://github.com/toshas/torch-fidelity/releases/download/v0.2.0')
 FILES = {
-    'clean-fid': 'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt',
-    'torch-fidelity': 'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth'}
+    'clean-fid': f'{BASE["nvidia"]}/inception-2015-12-05.pt',
+    'torch-fidelity': f'{BASE["toshas"]}/weights-inception-2015-12-05-6726825d.pth'}
 """Library -> where its weights are published."""
 
 
-def open_inception(library, weights, device='cpu'):
-    """Return a callable uint8 [B, 3, H, W] -> features [B, 2048] float32.
+def open_inception(library: str, weights: str | os.PathLike | None,
+                   device: torch.device | str = 'cpu') -> Callable[[Tensor], Tensor]:
+    """Return a callable uint8 [B,3,H,W] -> features [B,2048] float32.
 
     Args:
         library: 'clean-fid' or 'torch-fidelity'.
@@ -30,8 +38,9 @@ def open_inception(library, weights, device='cpu'):
     """
     url = FILES[library]
     if not weights:
-        raise InputError(f'the weights of {library}\'s Inception are not given. Fetch {url} and give its path, or \'download\'.')
-    path = _downloaded(url) if weights == 'download' else os.fspath(weights)
+        raise InputError(f'the weights of {library}\'s Inception are not given. Fetch {url} and give its path, '
+                         'or \'download\'.')
+    path = _download(url) if weights == 'download' else os.fspath(weights)
     if not os.path.isfile(path):
         raise InputError(f'the weights of {library}\'s Inception, {path}, do not exist. Fetch {url}.')
     try:
@@ -42,12 +51,12 @@ def open_inception(library, weights, device='cpu'):
         raise InputError(f'{path} does not hold the Inception of {library} ({reason(e)}). Fetch {url}.') from e
 
 
-def _clean(path, device):
+def _clean(path: str, device: torch.device | str) -> Callable[[Tensor], Tensor]:
     resize = need_package('cleanfid.resize', 'fid', 'clean-fid\'s rFID').build_resizer('clean')
     network = torch.jit.load(path, map_location=device).eval()
 
     @torch.no_grad()
-    def features(images):
+    def features(images: Tensor) -> Tensor:
         # as cleanfid.inception_torchscript.InceptionV3W with resize_inside=False
         small = np.stack([resize(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()])
         x = torch.from_numpy(small).permute(0, 3, 1, 2).to(device)
@@ -55,18 +64,19 @@ def _clean(path, device):
     return features
 
 
-def _fidelity(path, device):
+def _fidelity(path: str, device: torch.device | str) -> Callable[[Tensor], Tensor]:
     package = need_package('torch_fidelity.feature_extractor_inceptionv3', 'fid', 'torch-fidelity\'s rFID')
-    torch.load(path, map_location='cpu', weights_only=True)  # nothing but tensors: the package itself would read any pickle
+    torch.load(path, map_location='cpu', weights_only=True)  # tensors only: the package itself would read any pickle
     network = package.FeatureExtractorInceptionV3('inception-v3-compat', ['2048'], path).to(device).eval()
 
     @torch.no_grad()
-    def features(images):
+    def features(images: Tensor) -> Tensor:
         return network(images.to(device))[0].float()
     return features
 
 
-def _downloaded(url):
+def _download(url: str) -> str:
+    """Return the path of a file of torch's hub folder, fetched where it is not there."""
     path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url))
     if not os.path.isfile(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -1,7 +1,8 @@
 """What a metric says of its values: name, label, unit, format, direction, group.
 
-Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds the one that describes a
-value. Results carry the infos of their metrics; `registered_infos` stands in for results that were written before they did.
+Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds
+the one that describes a value. Results carry the infos of their metrics; `registered_infos` stands in for results that
+were written before they did.
 """
 from __future__ import annotations
 
@@ -27,19 +28,19 @@ class MetricInfo:
     """Description of a value, or of a family of values.
 
     Attributes:
-        name: as in `Metric.values`, without side, depth and `/stderr`. A family has fields: in `t2i_r{k}` a field that follows other characters
-            is a number, in `churn/{vocabulary}` a field between slashes is any word.
+        name: as in `Metric.values`, without side, depth and `/stderr`. A family has fields: in `t2i_r{k}` a field that
+            follows other characters is a number, in `churn/{vocabulary}` a field between slashes is any word.
         label: for people; `{k}` stands for the field. Fields that it does not use follow after a comma.
         unit: shown in brackets after the label; '' for none.
         format: format specification of the number; one that ends with % shows a fraction in percent.
         direction: 'higher' or 'lower' says which is better; 'none' is never ranked nor marked as the best.
         group: one of GROUPS.
         order: place in the group, from small to large; equal ones are sorted by name.
-        headline: place among the values that reports and grids show first where nobody chose some; 0 is not among them. Of a family with a
-            number it is the 1 (`t2i_r1`), of a value with sides the tokens.
+        headline: place among the values that reports and grids show first where nobody chose some; 0 is not among them.
+            Of a family with a number it is the 1 (`t2i_r1`), of a value with sides the tokens.
         side: side in whose column of the text table a value stands whose name has no side, or ''.
-        samples: scores of single images in samples.npz whose mean is the value, where they have another name: 'zeroshot/{side}'; or
-            't2i/{side}<{k}': places, of which those below k are hits.
+        samples: scores of single images in samples.npz whose mean is the value, where they have another name:
+            'zeroshot/{side}'; or 't2i/{side}<{k}': places, of which those below k are hits.
     """
     name: str
     label: str
@@ -52,18 +53,19 @@ class MetricInfo:
     side: str = ''
     samples: str = ''
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, known in (('direction', DIRECTIONS), ('group', GROUPS)):
             value = getattr(self, key)
             if value not in known:
-                raise InputError(f'`{key}` of the metric info `{self.name}` is {value!r}; expected one of {", ".join(known)}.'
-                                 f'{closest(str(value), known)}')
+                raise InputError(f'`{key}` of the metric info `{self.name}` is {value!r}; '
+                                 f'expected one of {", ".join(known)}.{closest(str(value), known)}')
         try:
             format(0.5, self.format)
             self.label.format(**dict.fromkeys(self.fields, '1'))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise InputError(f'the metric info `{self.name}` cannot be shown ({type(e).__name__}: {e}): `format` is {self.format!r}, expected such '
-                             f'as \'.2f\'; `label` is {self.label!r}, which may use the fields of the name: {self.fields}.') from e
+            raise InputError(f'the metric info `{self.name}` cannot be shown ({type(e).__name__}: {e}): `format` is '
+                             f'{self.format!r}, expected such as \'.2f\'; `label` is {self.label!r}, which may use the '
+                             f'fields of the name: {self.fields}.') from e
 
     @property
     def heading(self) -> str:
@@ -77,11 +79,11 @@ class MetricInfo:
 
     def match(self, name: str) -> dict[str, str] | None:
         """Return the fields with which `name` is of this family, or None where it is not."""
-        found = self._pattern.fullmatch(name)
-        return found and found.groupdict()
+        match = self._pattern.fullmatch(name)
+        return match and match.groupdict()
 
     @cached_property
-    def _pattern(self):
+    def _pattern(self) -> re.Pattern:
         parts = _FIELD.split(self.name)
         text = re.escape(parts[0])
         for i in range(1, len(parts), 2):
@@ -94,11 +96,13 @@ class MetricInfo:
         if not prefix:
             return self
         samples = self.samples and f'{prefix}/{self.samples}'
-        return replace(self, name=f'{prefix}/{self.name}', label=f'{self.label} ({prefix})', samples=samples, headline=0)
+        return replace(self, name=f'{prefix}/{self.name}', label=f'{self.label} ({prefix})', samples=samples,
+                       headline=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it, without what is as by default."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in ('name', 'label') or getattr(self, f.name) != f.default}
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MetricInfo:
@@ -121,7 +125,8 @@ class Described:
 
     @property
     def label(self) -> str:
-        """Label with unit, fields, depth and side: 'PSNR [dB], tiles 256', 'codes in use, pixel depth 1', 'zero-shot top-1, tokens'."""
+        """Label with unit, fields, depth and side: 'PSNR [dB], tiles 256', 'codes in use, pixel depth 1', 'zero-shot
+        top-1, tokens'."""
         used = _FIELD.findall(self.info.label)
         parts = [value for key, value in self.fields.items() if key not in used]
         parts += [f'depth {self.name.depth}'] if self.name.depth is not None else []
@@ -139,38 +144,43 @@ class Described:
 
     @property
     def factor(self) -> float:
-        """What the value is multiplied with to be shown: fractions are shown in percent."""
+        """What the value is multiplied with to be shown."""
         return 100.0 if self.is_fraction else 1.0
 
     @property
     def sort_key(self) -> tuple:
-        """Key by which values sort as people read them: by group, then by order; those of codes by vocabulary and depth first."""
-        group, numbers = GROUPS.index(self.info.group), [int(v) for v in self.fields.values() if v.isdigit()]
+        """Key by which values sort as people read them: by group, then by order; those of codes by vocabulary and depth
+        first."""
+        group = GROUPS.index(self.info.group)
+        numbers = [int(v) for v in self.fields.values() if v.isdigit()]
         if self.info.group == 'codes':
-            return group, 0, '/'.join(self.fields.values()), -1 if self.name.depth is None else self.name.depth, self.info.order, self.name.plain
+            depth = -1 if self.name.depth is None else self.name.depth
+            return group, 0, '/'.join(self.fields.values()), depth, self.info.order, self.name.plain
         return group, self.info.order, '', numbers[0] if numbers else 0, self.name.plain
 
     @property
     def samples(self) -> tuple[str, int | None]:
-        """Name of the scores of single images in samples.npz, and the place below which they are hits; None where the scores are numbers."""
+        """Name of the scores of single images in samples.npz, and the place below which they are hits; None where the
+        scores are numbers."""
         scores, _, most = (self.info.samples or '').format(side=self.name.side, **self.fields).partition('<')
         return scores or self.name.plain, int(most) if most else None
 
     @property
     def headline(self) -> int:
         """Place among the values that are shown first; 0 is not among them."""
-        first = all(v == '1' for v in self.fields.values() if v.isdigit()) and self.name.depth is None and not self.name.is_stderr
-        return self.info.headline if first and self.name.side in ('', 'tokens') else 0
+        name, first = self.name, all(v == '1' for v in self.fields.values() if v.isdigit())
+        shown = first and name.depth is None and not name.is_stderr and name.side in ('', 'tokens')
+        return self.info.headline if shown else 0
 
 
 class Infos:
     """Infos of metrics, and what they say of a value.
 
     Args:
-        infos: MetricInfos; the first that fits a name counts. Where none fits, those of the registered metrics and protocols are asked.
+        infos: the first that fits a name counts; where none fits, those of registered metrics and protocols are asked.
     """
 
-    def __init__(self, infos: Iterable[MetricInfo] = ()):
+    def __init__(self, infos: Iterable[MetricInfo] = ()) -> None:
         self.infos = tuple(dict.fromkeys(infos))
         self._described: dict[tuple[str, bool], Described] = {}
 
@@ -182,25 +192,27 @@ class Infos:
 
     def knows(self, name: str) -> bool:
         """Whether one of its own infos describes the plain name of a value."""
-        return _find(self.infos, read_name(name, has_set=False), '') is not None
+        return _find(self.infos, read_name(name, has_set=False)) is not None
 
     def _describe(self, name: MetricName) -> Described:
-        found = _find(self.infos, replace(name, value=add_protocol(name.value, name.protocol)), '') if name.protocol else None
-        found = found or _find(self.infos, name, '')
-        for registry in (METRICS, PROTOCOLS):  # a registry is asked, and its rooms imported, only where nothing before it knows the name
+        described = None
+        if name.protocol:
+            described = _find(self.infos, replace(name, value=add_protocol(name.value, name.protocol)))
+        described = described or _find(self.infos, name)
+        for registry in (METRICS, PROTOCOLS):  # asked, and its rooms imported, only where nothing before knows the name
             tail, prefix = name.value, []
-            while found is None and tail:  # before results carried infos, a metric's prefix was not told from its name
-                found = _find(registered_infos(registry), replace(name, value=tail), '/'.join(prefix))
+            while described is None and tail:  # results without infos do not tell a metric's prefix from its name
+                described = _find(registered_infos(registry), replace(name, value=tail), '/'.join(prefix))
                 head, _, tail = tail.partition('/')
                 prefix.append(head)
-        if found is not None:
-            return replace(found, name=name)
+        if described is not None:
+            return replace(described, name=name)
         return Described(name, MetricInfo(name.value, name.value.replace('{', '{{').replace('}', '}}')))
 
 
 def headlines(metrics: Iterable[str], infos: Infos, sets: int = 2) -> list[str]:
-    """Return the values of a list of SET/METRIC that reports and grids show first, in order: those of `all`, or else of the first few sets;
-    values of protocols are not among them.
+    """Return the values of a list of SET/METRIC that reports and grids show first, in order: those of `all`, or else of
+    the first few sets; values of protocols are not among them.
 
     Args:
         metrics: that there are.
@@ -219,18 +231,19 @@ def headlines(metrics: Iterable[str], infos: Infos, sets: int = 2) -> list[str]:
     return [metric for *_, metric in sorted(chosen, key=lambda c: c[:2])]
 
 
-def _find(infos: Iterable[MetricInfo], name: MetricName, prefix: str) -> Described | None:
-    for info in sorted(infos, key=lambda info: bool(info.fields)):  # a single value counts before a family; the sort is stable
-        fields = info.match(name.value)
-        if fields is not None:
-            return Described(name, info.prefixed(prefix), fields)
+def _find(infos: Iterable[MetricInfo], name: MetricName, prefix: str = '') -> Described | None:
+    """Return the first info that fits a name; a single value counts before a family."""
+    for info in sorted(infos, key=lambda info: bool(info.fields)):  # the sort is stable
+        match = info.match(name.value)
+        if match is not None:
+            return Described(name, info.prefixed(prefix), match)
     return None
 
 
 def registered_infos(*registries: Registry) -> tuple[MetricInfo, ...]:
-    """Return the infos of the parts of registries, those of loaded plugins among them; without registries, of metrics and protocols."""
-    found = []
+    """Return the infos of registered parts, those of plugins among them; by default of metrics and protocols."""
+    infos = []
     for registry in registries or (METRICS, PROTOCOLS):
         registry.import_from_location()
-        found += [info for kind in registry.module_dict.values() for info in getattr(kind, 'info', ())]
-    return tuple(dict.fromkeys(found))
+        infos += [info for kind in registry.module_dict.values() for info in getattr(kind, 'info', ())]
+    return tuple(dict.fromkeys(infos))

@@ -15,7 +15,8 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
     """Write values as JSON: plain types, NaN and infinity as null, never half a file.
 
     Args:
-        values: nested dicts and lists of numbers, tensors or arrays of one number, strings, and what has `to_dict`, such as Results.
+        values: nested dicts and lists of numbers, tensors or arrays of one number, strings, and what has `to_dict`,
+            such as Results.
         path: file to write or replace; its folder is made.
 
     Raises:
@@ -40,7 +41,8 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
     except OSError as e:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise InputError(f'cannot write results to {path}: {e.strerror or e}. Check the folder and its permissions.') from e
+        raise InputError(f'cannot write results to {path}: {e.strerror or e}. '
+                         'Check the folder and its permissions.') from e
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     return values
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if hasattr(value, 'to_dict'):
         value = value.to_dict()
     if isinstance(value, dict):

@@ -23,8 +23,8 @@ def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator, dump: st
         dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`).
 
     Returns:
-        Results. Samples that could not be read are not in the scores, but named under `missing`; `protocols` says by what hashes of metrics and
-        data the numbers compare (see `dtbox.evaluation.stamps`).
+        Results. Samples that could not be read are not in the scores, but named under `missing`; `protocols` says by
+        what hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
     """
     return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump)[RECIPE]
 
@@ -38,7 +38,8 @@ def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEval
         model, dataloader: as for `evaluate`.
         evaluators: name of the protocol -> SetEvaluator.
         bank: see EvalContext.
-        dump: folder for the images that metrics measure; each evaluator but the recipe's own gets a folder of its name in it.
+        dump: folder for the images that metrics measure; each evaluator but the recipe's own gets a folder of its name
+            in it.
     """
     training = model.training
     model.eval()

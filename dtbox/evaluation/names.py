@@ -54,11 +54,10 @@ def read_name(name: str, has_set: bool = True) -> MetricName:
     """Read a name of the form SET/METRIC, or METRIC where `has_set` is false."""
     part, rest = split_set(name) if has_set else ('', name)
     plain, protocol = split_protocol(rest)
-    is_stderr = plain.endswith(STDERR)
-    value = plain[:-len(STDERR)] if is_stderr else plain
-    value, side = split_side(value)
+    value, side = split_side(plain[:-len(STDERR)] if is_stderr(plain) else plain)
     match = _DEPTH.fullmatch(value)
-    return MetricName(part, protocol, plain, match[1] if match else value, side, int(match[2]) if match else None, is_stderr)
+    value, depth = (match[1], int(match[2])) if match else (value, None)
+    return MetricName(part, protocol, plain, value, side, depth, is_stderr(plain))
 
 
 def split_set(name: str) -> tuple[str, str]:
@@ -80,7 +79,8 @@ def add_protocol(name: str, protocol: str) -> str:
 
 
 def split_protocol(name: str) -> tuple[str, str]:
-    """Undo `add_protocol`: 'zeroshot_top1@P/tokens' -> ('zeroshot_top1/tokens', 'P'); a plain name has the protocol ''."""
+    """Undo `add_protocol`: 'zeroshot_top1@P/tokens' -> ('zeroshot_top1/tokens', 'P'); a plain name has the protocol
+    ''."""
     head, slash, rest = name.partition('/')
     head, _, protocol = head.partition('@')
     return f'{head}{slash}{rest}', protocol

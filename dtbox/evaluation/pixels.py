@@ -1,32 +1,45 @@
-"""How close reconstructions come to the pictures: PSNR, SSIM, L1, LPIPS. Each image counts once, whatever its batch."""
+"""How close reconstructions come to the images: PSNR, SSIM, L1, LPIPS. Each image counts once, whatever its batch."""
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
+from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
 from dtbox.evaluation.info import MetricInfo
 from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
 from dtbox.registry import METRICS
+from dtbox.structures import Batch, TokenizerOutput
 
 
 class PerImage(Metric):
-    """Mean over images of one number per image, and its standard error `NAME/stderr` from two images on."""
+    """Mean over images of one number per image, and its standard error `NAME/stderr` from two images on.
+
+    The name is that of its one info.
+    """
     requires = ('reconstructions',)
 
     @property
     def name(self) -> str:
-        """Name of the value: that of its one info."""
+        """Name of the value."""
         return self.info[0].name
 
-    def score(self, outputs):
+    def score(self, outputs: TokenizerOutput) -> Tensor:
         """Return [B], one number per image."""
         raise NotImplementedError(f'{type(self).__name__} must write score(outputs).')
 
-    def update(self, batch, outputs):
+    def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
+        """See Metric."""
         score = self.score(outputs).double()
         self.add('sum', score.sum())
         self.add('squares', score.square().sum())
         self.keep(self.name, score)
 
-    def values(self):
+    def values(self) -> dict[str, float]:
+        """See Metric."""
         n, total, squares = (self.state[k].item() for k in ('images', 'sum', 'squares'))
         values = {self.name: total / n}
         if n > 1:
@@ -37,10 +50,14 @@ class PerImage(Metric):
 
 @METRICS.register_module()
 class PSNR(PerImage):
-    """Peak signal-to-noise ratio in dB of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.psnr`."""
+    """Peak signal-to-noise ratio in dB of each image, averaged; reconstructions clamped, range [0, 1].
+
+    See `functional.psnr`.
+    """
     info = [MetricInfo('psnr', 'PSNR', 'dB', '.2f', 'higher', 'reconstruction', order=1, headline=1)]
 
-    def score(self, outputs):
+    def score(self, outputs: TokenizerOutput) -> Tensor:
+        """See PerImage."""
         return psnr(to_unit(outputs.reconstructions), to_unit(outputs.images))
 
 
@@ -49,12 +66,15 @@ class SSIM(PerImage):
     """Structural similarity of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.ssim`."""
     info = [MetricInfo('ssim', 'SSIM', '', '.4f', 'higher', 'reconstruction', order=2, headline=4)]
 
-    def available(self, outputs, batch):
-        if min(outputs.images.shape[-2:]) < 11:
-            return f'SSIM needs images of at least 11 x 11 pixels, got {outputs.images.shape[-2]} x {outputs.images.shape[-1]}'
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+        """See Metric."""
+        height, width = outputs.images.shape[-2:]
+        if min(height, width) < 11:
+            return f'SSIM needs images of at least 11 x 11 pixels, got {height} x {width}'
         return super().available(outputs, batch)
 
-    def score(self, outputs):
+    def score(self, outputs: TokenizerOutput) -> Tensor:
+        """See PerImage."""
         return ssim(to_unit(outputs.reconstructions), to_unit(outputs.images))
 
 
@@ -63,13 +83,15 @@ class L1(PerImage):
     """Mean absolute error in units of [-1, 1]; reconstructions as they are, not clamped."""
     info = [MetricInfo('l1', 'L1 in [-1, 1]', '', '.4f', 'lower', 'reconstruction', order=3)]
 
-    def score(self, outputs):
+    def score(self, outputs: TokenizerOutput) -> Tensor:
+        """See PerImage."""
         return absolute_error(outputs.reconstructions, outputs.images)
 
 
 @METRICS.register_module()
 class LPIPS(PerImage):
-    """LPIPS (arXiv 1801.03924) of each image, averaged; reconstructions as they are, not clamped, as DualToken measures it.
+    """LPIPS (arXiv 1801.03924) of each image, averaged; reconstructions as they are, not clamped, as DualToken measures
+    it.
 
     Where weights are missing, the value is absent and `skipped` says which file belongs there.
 
@@ -80,15 +102,18 @@ class LPIPS(PerImage):
     """
     info = [MetricInfo('lpips', 'LPIPS', '', '.4g', 'lower', 'reconstruction', order=20)]
 
-    def __init__(self, net='alex', weights=None, prefix=''):
-        self.net, self.weights, self.shared = net, weights, {}
+    def __init__(self, net: str = 'alex', weights: str | None = None, prefix: str = '') -> None:
+        self.net, self.weights = net, weights
+        self.shared: dict[str, Any] = {}
         super().__init__(prefix)
 
-    def setup(self, context):
+    def setup(self, context: EvalContext) -> None:
+        """See Metric."""
         super().setup(context)
         self.shared = {}
 
-    def available(self, outputs, batch):
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+        """See Metric."""
         if not self.shared:
             try:
                 self.shared['network'] = open_network(self.net, self.weights, 'LPIPS').to(outputs.images.device)
@@ -98,5 +123,6 @@ class LPIPS(PerImage):
             return f'LPIPS of {self.net} needs images of at least {SMALLEST[self.net]} pixels'
         return self.shared.get('lacks') or super().available(outputs, batch)
 
-    def score(self, outputs):
+    def score(self, outputs: TokenizerOutput) -> Tensor:
+        """See PerImage."""
         return lpips(self.shared['network'], outputs.reconstructions.float(), outputs.images.float())

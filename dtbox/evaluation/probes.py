@@ -1,12 +1,16 @@
-"""What frozen embeddings know of classes, by the tokens' and the teacher's side: k nearest neighbours and a linear probe.
+"""What frozen embeddings know of classes, for the sides `tokens` and `teacher`: k nearest neighbours and a linear
+probe.
 
-Both learn from the training pictures' embeddings (`EvalContext.bank`) and never see a held-out label before they have answered.
+Both learn from the embeddings of the training images (`EvalContext.bank`) and never see a held-out label before they
+have answered.
 """
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Dict
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError, need_package
@@ -15,71 +19,83 @@ from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
 from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.registry import METRICS
+from dtbox.structures import Batch, TokenizerOutput
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Embeddings of the training pictures.
+    """Embeddings of the training images.
 
     Attributes:
-        embeddings: side -> [n, E], not normalised.
+        embeddings: side -> [n,E], not normalised.
         labels: [n] int64, all at least 0.
     """
-    embeddings: Dict[str, Any]
-    labels: Any
+    embeddings: dict[str, Tensor]
+    labels: Tensor
 
 
 class Probe(Metric):
-    """Base of probes: share of pictures whose class the bank's embeddings tell, `NAME/SIDE`, SIDE being `tokens` or `teacher`."""
+    """Base of probes: fraction of images whose class the embeddings of the bank tell, `NAME/SIDE`.
+
+    SIDE is `tokens` or `teacher`, NAME that of its one info.
+    """
     requires = ('batch.labels', 'context.bank')
     uses = ('pooled', 'teacher.pooled')
     merges = False
 
     @property
     def name(self) -> str:
-        """Name of the value without its side: that of its one info."""
+        """Name of the value without its side."""
         return self.info[0].name
 
-    def reset(self):
+    def reset(self) -> None:
+        """See Metric."""
         super().reset()
-        self.rows, self.labels = {side: [] for side in SIDES}, []
+        self.rows: dict[str, list[Tensor]] = {side: [] for side in SIDES}
+        self.labels: list[Tensor] = []
 
-    def available(self, outputs, batch):
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+        """See Metric."""
         reason = super().available(outputs, batch)
         if reason is not True:
             return reason
-        return True if bool((batch.labels >= 0).any()) else 'pictures without a class'
+        return True if bool((batch.labels >= 0).any()) else 'images without a class'
 
-    def update(self, batch, outputs):
-        labels, classed = batch.labels.detach().cpu(), self.classed(batch)
-        self.labels.append(labels[classed])
+    def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
+        """See Metric."""
+        labels, positions = batch.labels.detach().cpu(), self.classed(batch)
+        self.labels.append(labels[positions])
         for side, value in side_embeddings(outputs).items():
             if value is not None:
-                self.rows[side].append(value.detach().float().cpu()[classed])
+                self.rows[side].append(value.detach().float().cpu()[positions])
 
-    def sync(self):
+    def sync(self) -> None:
+        """See Metric."""
         if self.synced:
             return
         super().sync()
         self.labels = [part for parts in distributed.gather_objects(self.labels) for part in parts]
         self.rows = {side: [distributed.gather_rows(_stack(rows))] for side, rows in self.rows.items()}
 
-    def values(self):
+    def values(self) -> dict[str, float]:
+        """See Metric."""
         bank, labels, values = self.context.bank(), torch.cat(self.labels), {}
         for side in SIDES:
             rows = _stack(self.rows[side])
             if side in bank.embeddings and len(rows) == len(labels):
-                values[f'{self.name}/{side}'] = (self.classify(bank.embeddings[side], bank.labels, rows) == labels).double().mean()
+                classes = self.classify(bank.embeddings[side], bank.labels, rows)
+                values[f'{self.name}/{side}'] = (classes == labels).double().mean()
         return values
 
-    def classify(self, bank, labels, rows):
-        """bank [n, E] with labels [n], rows [m, E] -> classes [m]."""
+    def classify(self, bank: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """bank [n,E] with labels [n], rows [m,E] -> classes [m]."""
         raise NotImplementedError(f'{type(self).__name__} must write classify(bank, labels, rows).')
 
 
 @METRICS.register_module()
 class KNN(Probe):
-    """`knn_top1/SIDE`: weighted k nearest neighbours by cosine (Wu et al., arXiv 1805.01978; DINO's protocol, arXiv 2104.14294, k 20, T 0.07).
+    """`knn_top1/SIDE`: weighted k nearest neighbours by cosine (Wu et al., arXiv 1805.01978; DINO's protocol, arXiv
+    2104.14294, k 20, T 0.07).
 
     Args:
         k: neighbours that vote.
@@ -89,25 +105,30 @@ class KNN(Probe):
     """
     info = [MetricInfo('knn_top1', 'k-NN top-1', '', '.1%', 'higher', 'semantics', order=12)]
 
-    def __init__(self, k=20, temperature=0.07, block=512, prefix=''):
+    def __init__(self, k: int = 20, temperature: float = 0.07, block: int = 512, prefix: str = '') -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1 or not temperature > 0:
-            raise InputError(f'`k` is {k!r} and `temperature` {temperature!r}; expected an int >= 1 and a number above 0.', 'k')
-        self.k, self.temperature, self.block = k, temperature, block
+            raise InputError(f'`k` is {k!r} and `temperature` {temperature!r}; '
+                             'expected an int >= 1 and a number above 0.', 'k')
+        self.k, self.temperature = k, temperature
+        self.block = block
         super().__init__(prefix)
 
-    def classify(self, bank, labels, rows):
-        bank, classes = F.normalize(bank.float(), dim=1), int(labels.max()) + 1
-        found = []
+    def classify(self, bank: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """See Probe."""
+        bank, count = F.normalize(bank.float(), dim=1), int(labels.max()) + 1
+        classes = []
         for part in F.normalize(rows, dim=1).split(self.block):
             cosines, index = (part @ bank.T).topk(min(self.k, len(bank)), dim=1)
-            votes = torch.zeros(len(part), classes).scatter_add_(1, labels[index], (cosines / self.temperature).exp())
-            found.append(votes.argmax(1))
-        return torch.cat(found)
+            weights = (cosines / self.temperature).exp()
+            votes = torch.zeros(len(part), count).scatter_add_(1, labels[index], weights)
+            classes.append(votes.argmax(1))
+        return torch.cat(classes)
 
 
 @METRICS.register_module()
 class LinearProbe(Probe):
-    """`linear_top1/SIDE`: logistic regression on the frozen embeddings (scikit-learn, L-BFGS), as CLIP measures it (arXiv 2103.00020, A.3).
+    """`linear_top1/SIDE`: logistic regression on the frozen embeddings (scikit-learn, L-BFGS), as CLIP measures it
+    (arXiv 2103.00020, A.3).
 
     Args:
         c: inverse of the L2 weight; CLIP sweeps it on a validation part, 0.316 is its usual ImageNet value.
@@ -116,22 +137,25 @@ class LinearProbe(Probe):
     """
     info = [MetricInfo('linear_top1', 'linear probe top-1', '', '.1%', 'higher', 'semantics', order=13)]
 
-    def __init__(self, c=0.316, most_iters=1000, prefix=''):
+    def __init__(self, c: float = 0.316, most_iters: int = 1000, prefix: str = '') -> None:
         self.c, self.most_iters = c, most_iters
         super().__init__(prefix)
 
-    def available(self, outputs, batch):
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+        """See Metric."""
         try:
             need_package('sklearn.linear_model', 'probe', 'LinearProbe')
         except InputError as e:
             return str(e).rstrip('.')
         return super().available(outputs, batch)
 
-    def classify(self, bank, labels, rows):
-        model = need_package('sklearn.linear_model', 'probe', 'LinearProbe').LogisticRegression(C=self.c, max_iter=self.most_iters)
+    def classify(self, bank: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """See Probe."""
+        package = need_package('sklearn.linear_model', 'probe', 'LinearProbe')
+        model = package.LogisticRegression(C=self.c, max_iter=self.most_iters)
         return torch.from_numpy(model.fit(bank.numpy(), labels.numpy()).predict(rows.numpy()))
 
 
-def _stack(rows):
+def _stack(rows: list[Tensor]) -> Tensor:
     rows = [r for r in rows if len(r)]
     return torch.cat(rows) if rows else torch.zeros(0, 0)

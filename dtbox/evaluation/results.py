@@ -3,8 +3,8 @@
 The JSON holds one object for each set (`all` merges them) and, beside the sets, the keys of `KEYS`:
 
     {"val": {"psnr": 21.5, "psnr/stderr": 0.1}, "all": {...}, "skipped": {"FID": "why"}, "counts": {"val": 8, "all": 8},
-     "missing": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}}, "iteration": 300, "evaluation": {...},
-     "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
+     "missing": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}}, "iteration": 300, "evaluation":
+     {...}, "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
 """
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ KEYS = ('skipped', 'counts', 'missing', 'protocols', 'iteration', 'evaluation', 
 """Keys of the JSON that do not name a set."""
 RESERVED = (ALL, *KEYS)
 """Names that a held-out set cannot have."""
+AGAIN = 'Evaluate the run again: dtbox test RUN'
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Results:
         counts: set -> number of images; a set without images is not in it.
         skipped: metric -> why values are missing or images were left out.
         missing: sentences that name samples which could not be read: the scores are those of an incomplete set.
-        protocols: protocol -> dict(hash, data), by which numbers compare (see `dtbox.evaluation.stamps`), and `counts` where several
-            protocols were joined.
+        protocols: protocol -> dict(hash, data), by which numbers compare (see `dtbox.evaluation.stamps`), and `counts`
+            where several protocols were joined.
         iteration: of the checkpoint, or None.
         evaluation: when, how and on what was evaluated; {} for an evaluation during training.
         infos: what the values are; () for results of a dtbox that did not write them.
@@ -67,7 +68,8 @@ class Results:
                 if value is not None and math.isfinite(value)}
 
     def stamp(self, name: str = '') -> str:
-        """Return 'SETTINGS-DATA', the two hashes by which a value compares with others of its name; '' where they are not known.
+        """Return 'SETTINGS-DATA', the two hashes by which a value compares with others of its name; '' where they are
+        not known.
 
         Args:
             name: METRIC or METRIC@PROTOCOL, without set.
@@ -76,7 +78,8 @@ class Results:
         return f'{stamp["hash"]}-{stamp["data"]}' if isinstance(stamp, dict) and {'hash', 'data'} <= set(stamp) else ''
 
     def row(self) -> dict[str, Any]:
-        """Return the columns of a row of results.csv: SET/METRIC -> number, and `protocol`, the stamp of the recipe's own metrics."""
+        """Return the columns of a row of results.csv: SET/METRIC -> number, and `protocol`, the stamp of the recipe's
+        own metrics."""
         return {**({'protocol': self.stamp()} if self.stamp() else {}), **self.flat()}
 
     def of_protocol(self, name: str) -> Results:
@@ -88,13 +91,15 @@ class Results:
         skipped = {k[:-len(name) - 1]: why for k, why in self.skipped.items() if k.endswith(f'@{name}')}
         own = [info for info in self.infos if split_protocol(info.name)[1] == name]
         own = [replace(info, name=split_protocol(info.name)[0]) for info in own]
-        return replace(self, sets=sets, skipped=skipped, counts=self.protocols[name].get('counts', self.counts), infos=(*own, *self.infos))
+        counts = self.protocols[name].get('counts', self.counts)
+        return replace(self, sets=sets, skipped=skipped, counts=counts, infos=(*own, *self.infos))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it; what is empty is left out, `skipped` and `counts` excepted."""
-        beside = dict(missing=self.missing, protocols=self.protocols, iteration=self.iteration, evaluation=self.evaluation,
-                      infos=[info.to_dict() for info in self.infos])
-        return {**self.sets, 'skipped': self.skipped, 'counts': self.counts, **{k: v for k, v in beside.items() if v or v == 0}}
+        beside = dict(missing=self.missing, protocols=self.protocols, iteration=self.iteration,
+                      evaluation=self.evaluation, infos=[info.to_dict() for info in self.infos])
+        beside = {key: value for key, value in beside.items() if value or value == 0}
+        return {**self.sets, 'skipped': self.skipped, 'counts': self.counts, **beside}
 
     def write(self, path: str | os.PathLike) -> None:
         """Write it as JSON in one step; NaN and infinity become null.
@@ -118,16 +123,17 @@ class Results:
         kinds = dict(skipped=dict, counts=dict, missing=list, protocols=dict, evaluation=dict, infos=list)
         for key, kind in kinds.items():
             if not isinstance(values.get(key, kind()), kind):
-                raise InputError(f'{source}: `{key}` is {values[key]!r}; expected what dtbox writes there. Evaluate the run again.')
-        sets = {key: dict(scores) if isinstance(scores, dict) else scores for key, scores in values.items() if key not in KEYS}
+                raise InputError(f'{source}: `{key}` is {values[key]!r}; expected what dtbox writes there. {AGAIN}')
+        sets = {key: scores for key, scores in values.items() if key not in KEYS}
         for part, scores in sets.items():
-            odd = scores if not isinstance(scores, dict) else next((v for v in scores.values() if not _is_number(v)), None)
-            if odd is not None:
-                raise InputError(f'{source}: the set `{part}` holds {odd!r}; expected names of metrics and numbers. Evaluate the run again.')
+            odd = [v for v in scores.values() if not _is_number(v)] if isinstance(scores, dict) else [scores]
+            if odd:
+                raise InputError(f'{source}: the set `{part}` holds {odd[0]!r}; expected names of metrics and numbers. '
+                                 f'{AGAIN}')
         try:
             infos = tuple(MetricInfo.from_dict(info) for info in values.get('infos', ()))
         except (KeyError, TypeError) as e:
-            raise InputError(f'{source}: `infos` cannot be read ({type(e).__name__}: {e}). Evaluate the run again.') from e
+            raise InputError(f'{source}: `infos` cannot be read ({type(e).__name__}: {e}). {AGAIN}') from e
         rest = {key: values[key] for key in KEYS if key in values and key != 'infos'}
         return cls(sets, **rest, infos=infos)
 
@@ -142,7 +148,8 @@ class Results:
 
     @classmethod
     def join(cls, parts: dict[str, Results]) -> Results:
-        """Return the results of several protocols as one: protocol -> Results becomes set -> METRIC@PROTOCOL -> number."""
+        """Return the results of several protocols as one: protocol -> Results becomes set -> METRIC@PROTOCOL ->
+        number."""
         sets, skipped, protocols, missing, infos = {}, {}, {}, set(), {}
         for name, part in parts.items():
             for own, stamp in part.protocols.items():
@@ -158,5 +165,5 @@ class Results:
         return cls(sets, counts, skipped, sorted(missing), protocols, infos=tuple(infos.values()))
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,168 +1,196 @@
-"""Retrieval between pictures and captions, by the teacher's embeddings and by the tokens', side by side.
+"""Retrieval between images and captions, by the teacher's embeddings and by the tokens', side by side.
 
 The one metric that keeps embeddings: it gathers them once, at the end, from ranks that hold different numbers.
 """
-import itertools
+from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation.base import REASONS, Metric
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.context import REASONS
 from dtbox.evaluation.functional import match_pairs, places, recall_at
 from dtbox.evaluation.functional.ranking import TIE
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
 from dtbox.registry import METRICS
+from dtbox.structures import Batch, TokenizerOutput
 
-_nameless = itertools.count()  # of the process, so that merged metrics never mistake two pictures for one
+_nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
 
 
-def side_embeddings(outputs):
-    """Return side -> pooled embedding [B, E] of the pictures or None: the teacher's, and the tokens' from the head."""
+def side_embeddings(outputs: TokenizerOutput) -> dict[str, Tensor | None]:
+    """Return side -> pooled embedding [B,E] of the images or None: the teacher's, and the tokens' from the head."""
     return dict(teacher=outputs.teacher.pooled if outputs.teacher is not None else None, tokens=outputs.pooled)
 
 
 @METRICS.register_module()
 class Retrieval(Metric):
-    """`t2i_rK/SIDE` and `i2t_rK/SIDE`, SIDE being `teacher` or `tokens`; `kept`, the tokens' mean R@1 over the teacher's.
+    """`t2i_rK/SIDE` and `i2t_rK/SIDE`, SIDE being `teacher` or `tokens`; `kept`, the tokens' mean R@1 over the
+    teacher's.
 
-    The mean R@1 is that of both directions. A picture has the captions that the batch lists (`captions`, five each in COCO and Flickr),
-    or else its `texts`; samples of one key are one picture, equal captions one text; with several right answers the best one
-    counts, and each caption is a query of its own. Ties count against. Pictures without a caption are left out. Texts are embedded by the
-    outputs' `text_pooled`, where the batch has one text a picture, or else by the context's `embed_text`.
+    The mean R@1 is that of both directions. An image has the captions that the batch lists (`captions`, five each in
+    COCO and Flickr), or else its `texts`; samples of one key are one image, equal captions one text; with several right
+    answers the best one counts, and each caption is a query of its own. Ties count against. Images without a caption
+    are left out. Texts are embedded by the outputs' `text_pooled`, where the batch has one text an image, or else by
+    the context's `embed_text`.
 
     Args:
         ks: the K of R@K.
-        most: captions of a picture that are used, the first ones; None for all (COCO has a few pictures with six or seven, of which
-            CLIP's protocol takes five).
+        most: captions of an image that are used, the first ones; None for all (COCO has a few images with six or seven,
+            of which CLIP's protocol takes five).
         block: texts embedded at a time.
         prefix: see Metric.
     """
-    info = [MetricInfo('t2i_r{k}', 'text to image R@{k}', '', '.1%', 'higher', 'semantics', order=8, headline=5, samples='t2i/{side}<{k}'),
-            MetricInfo('i2t_r{k}', 'image to text R@{k}', '', '.1%', 'higher', 'semantics', order=9, headline=6, samples='i2t/{side}<{k}'),
+    info = [MetricInfo('t2i_r{k}', 'text to image R@{k}', '', '.1%', 'higher', 'semantics', order=8, headline=5,
+                       samples='t2i/{side}<{k}'),
+            MetricInfo('i2t_r{k}', 'image to text R@{k}', '', '.1%', 'higher', 'semantics', order=9, headline=6,
+                       samples='i2t/{side}<{k}'),
             MetricInfo('kept', 'mean R@1 kept by tokens', '', '.1%', 'higher', 'semantics', order=10, side='tokens')]
     requires = ('batch.texts',)
     uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text', 'batch.captions')
     merges = False
 
-    def __init__(self, ks=(1, 5, 10), most=None, block=256, prefix=''):
+    def __init__(self, ks: Sequence[int] = (1, 5, 10), most: int | None = None, block: int = 256,
+                 prefix: str = '') -> None:
         super().__init__(prefix)
-        self.ks, self.most, self.block = tuple(ks), most, block
+        self.ks, self.most = tuple(ks), most
+        self.block = block
 
-    def reset(self):
+    def reset(self) -> None:
+        """See Metric."""
         super().reset()
-        self.names, self.pictures, self.rows, self.found = [], [], {name: [] for name in ('text', *SIDES)}, None
+        self.pairs: list[tuple[str, str]] = []  # (key, caption) of every caption
+        self.keys: list[str] = []
+        self.rows: dict[str, list[Tensor]] = {name: [] for name in ('text', *SIDES)}
+        self.ranking: dict[str, tuple[list[str], dict[str, Tensor]]] | None = None
 
-    def available(self, outputs, batch):
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+        """See Metric."""
         if all(v is None for v in side_embeddings(outputs).values()):
             return 'no pooled embedding, neither of the tokens nor of a teacher'
         if self.context.embed_text is None and (outputs.text_pooled is None or batch.captions is not None):
             return 'no text tower to embed the captions'
         return super().available(outputs, batch)
 
-    def update(self, batch, outputs):
+    def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
+        """See Metric."""
         size = len(outputs.images)
         captions = [[t] for t in batch.texts] if batch.captions is None else batch.captions
         if len(captions) != size:
-            raise InputError(f'retrieval needs the captions of each of {size} pictures, got those of {len(captions)}.')
+            raise InputError(f'retrieval needs the captions of each of {size} images, got those of {len(captions)}.')
         captions = [[tidy for t in some if (tidy := t.strip())][:self.most] for some in captions]
         keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
-        told = [i for i, some in enumerate(captions) if some]
-        if len(told) < size:
-            self.leave_out('pictures without a caption', size - len(told))
-        self.found = None
-        self.pictures += [str(keys[i]) for i in told]
-        self.names += [(str(keys[i]), text) for i in told for text in captions[i]]
-        _append(self.rows['text'], self._embed(batch, outputs, captions, told))
+        captioned = [i for i, some in enumerate(captions) if some]
+        if len(captioned) < size:
+            self.leave_out('images without a caption', size - len(captioned))
+        self.ranking = None
+        self.keys += [str(keys[i]) for i in captioned]
+        self.pairs += [(str(keys[i]), text) for i in captioned for text in captions[i]]
+        _append(self.rows['text'], self._embed(batch, outputs, captions, captioned))
         for name, value in side_embeddings(outputs).items():
             if value is None:
                 self.leave_out(REASONS['pooled' if name == 'tokens' else 'teacher.pooled'], size)
             else:
-                _append(self.rows[name], F.normalize(value.detach().float(), dim=1).cpu()[told])
+                _append(self.rows[name], F.normalize(value.detach().float(), dim=1).cpu()[captioned])
 
-    def _embed(self, batch, outputs, captions, told):
-        """Embeddings of the captions of the pictures `told`, one after the other."""
+    def _embed(self, batch: Batch, outputs: TokenizerOutput, captions: list[list[str]], captioned: list[int]) -> Tensor:
+        """Embeddings of the captions of the images `captioned`, one after the other."""
         if batch.captions is None and outputs.text_pooled is not None:
             if len(outputs.text_pooled) != len(captions):
-                raise InputError(f'retrieval needs one text embedding for each of {len(captions)} pictures, got {len(outputs.text_pooled)}.')
-            return F.normalize(outputs.text_pooled.detach().float(), dim=1).cpu()[told]
-        texts = [text for i in told for text in captions[i]]
+                raise InputError(f'retrieval needs one text embedding for each of {len(captions)} images, '
+                                 f'got {len(outputs.text_pooled)}.')
+            return F.normalize(outputs.text_pooled.detach().float(), dim=1).cpu()[captioned]
+        texts = [text for i in captioned for text in captions[i]]
         parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]
         return F.normalize(_stack([p.detach().float().cpu() for p in parts]), dim=1)
 
-    def merge(self, other):
+    def merge(self, other: Metric) -> Metric:
+        """See Metric."""
         super().merge(other)
-        self.found = None
-        self.names, self.pictures = self.names + other.names, self.pictures + other.pictures
+        self.ranking = None
+        self.pairs, self.keys = self.pairs + other.pairs, self.keys + other.keys
         self.rows = {name: self.rows[name] + other.rows[name] for name in self.rows}
         return self
 
-    def sync(self):
+    def sync(self) -> None:
+        """See Metric."""
         if self.synced:
             return
         super().sync()
-        self.found = None
-        gathered = distributed.gather_objects((self.names, self.pictures))
-        self.names = [pair for names, _ in gathered for pair in names]
-        self.pictures = [key for _, keys in gathered for key in keys]
+        self.ranking = None
+        gathered = distributed.gather_objects((self.pairs, self.keys))
+        self.pairs = [pair for pairs, _ in gathered for pair in pairs]
+        self.keys = [key for _, keys in gathered for key in keys]
         for name, rows in self.rows.items():  # in place: the parts go before the next side is put together
             whole = _stack(rows)
             rows.clear()
             rows.append(distributed.gather_rows(whole))
 
-    def values(self):
+    def values(self) -> dict[str, float]:
+        """See Metric."""
         values, means = {}, {}
         for side in SIDES:
-            found = {way: sides[side] for way, (_, sides) in self._places().items() if side in sides}
-            if found:
-                values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in found.items() for k in self.ks})
-                means[side] = sum(recall_at(p, 1) for p in found.values()) / 2
+            ways = {way: sides[side] for way, (_, sides) in self._ranking().items() if side in sides}
+            if ways:
+                values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in ways.items() for k in self.ks})
+                means[side] = sum(recall_at(p, 1) for p in ways.values()) / 2
         if means.get('teacher') and 'tokens' in means:
             values['kept'] = means['tokens'] / means['teacher']
         return values
 
-    def queries(self):
-        return {f'{self.prefix}/{way}' if self.prefix else way: (keys, {side: p.double().numpy() for side, p in sides.items()})
-                for way, (keys, sides) in self._places().items() if sides}
+    def queries(self) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
+        """See Metric: the place of the best right answer of each query, from 0, for `t2i` and `i2t`."""
+        return {f'{self.prefix}/{way}' if self.prefix else way:
+                (keys, {side: p.double().numpy() for side, p in sides.items()})
+                for way, (keys, sides) in self._ranking().items() if sides}
 
-    def _places(self):
-        """way -> (names of its M queries, side -> place of the best right answer [M] int64); found once."""
-        if self.found is not None or not self.names:
-            return self.found or {}
-        pictures, texts, pairs = match_pairs(*zip(*self.names))
-        text, first = _taken(_stack(self.rows['text']), texts), {}
-        for i, key in enumerate(self.pictures):
+    def _ranking(self) -> dict[str, tuple[list[str], dict[str, Tensor]]]:
+        """way -> (names of its M queries, side -> place of the best right answer [M] int64); computed once."""
+        if self.ranking is not None or not self.pairs:
+            return self.ranking or {}
+        images, texts, pairs = match_pairs(*zip(*self.pairs))
+        text, first = _take(_stack(self.rows['text']), texts), {}
+        for i, key in enumerate(self.keys):
             first.setdefault(key, i)
-        rows_of = torch.tensor([first[self.names[i][0]] for i in pictures])
-        self.found = dict(t2i=([self.names[i][1] for i in texts], {}), i2t=([self.names[i][0] for i in pictures], {}))
+        rows_of = torch.tensor([first[self.pairs[i][0]] for i in images])
+        self.ranking = dict(t2i=([self.pairs[i][1] for i in texts], {}), i2t=([self.pairs[i][0] for i in images], {}))
         for side in SIDES:
             rows = _stack(self.rows[side])
-            if len(rows) != len(self.pictures):  # absent, or absent in some batches
+            if len(rows) != len(self.keys):  # absent, or absent in some batches
                 continue
             if rows.shape[1] != text.shape[1]:
                 self.reasons[f'{side} embeds to {rows.shape[1]} numbers, texts to {text.shape[1]}'] = len(rows)
                 continue
-            rows = _taken(rows, rows_of)
-            self.found['t2i'][1][side] = places(text, rows, pairs.flip(1), TIE)
-            self.found['i2t'][1][side] = places(rows, text, pairs, TIE)
-        return self.found
+            rows = _take(rows, rows_of)
+            self.ranking['t2i'][1][side] = places(text, rows, pairs.flip(1), TIE)
+            self.ranking['i2t'][1][side] = places(rows, text, pairs, TIE)
+        return self.ranking
 
 
-def _append(rows, piece, block=4096):
-    """Append a piece [M, E] to a list of them; small ones are joined to blocks, since thousands of them leave holes in the heap when they go."""
+def _append(rows: list[Tensor], piece: Tensor, block: int = 4096) -> None:
+    """Append a piece [M,E] to a list of them.
+
+    Small pieces are joined to blocks, since thousands of them leave holes in the heap when they go.
+    """
     rows.append(piece)
     small = sum(len(r) < block for r in rows)  # they are the last ones
     if small and sum(len(r) for r in rows[-small:]) >= block:
         rows[-small:] = [torch.cat(rows[-small:])]
 
 
-def _stack(rows):
+def _stack(rows: list[Tensor]) -> Tensor:
     rows = [r for r in rows if len(r)]
     return rows[0] if len(rows) == 1 else torch.cat(rows) if rows else torch.zeros(0, 0)
 
 
-def _taken(rows, index):
+def _take(rows: Tensor, index: Tensor) -> Tensor:
     """rows[index], not copied where that is all of them in order."""
     return rows if len(index) == len(rows) and bool((index == torch.arange(len(rows))).all()) else rows[index]

@@ -1,23 +1,28 @@
-"""Scores of single samples, for comparisons that pair two runs picture by picture: `samples.npz` of a run folder.
+"""Scores of single samples, for comparisons that pair two runs image by image: `samples.npz` of a run folder.
 
-The file (numpy, no pickle) holds a row for each held-out picture, sorted by set and key, so that it does not depend on
+The file (numpy, no pickle) holds a row for each held-out image, sorted by set and key, so that it does not depend on
 the number of ranks: `keys` and `sets` (text), and one float64 array a score (`psnr`, `ssim`, `l1`, `token_cosine`,
-`token_mse`, `pooled_cosine`; `zeroshot/SIDE`, 1.0 where the right class comes first), NaN where a picture was not
-measured. Queries of retrieval are no pictures one to one and have rows of their own: `t2i/keys` (the captions),
-`i2t/keys` (the pictures), `t2i/sets`, `i2t/sets`, and `t2i/SIDE`, `i2t/SIDE`, the place of the best right answer,
-counted from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. The means over a set are its numbers in
-metrics.json.
+`token_mse`, `pooled_cosine`; `zeroshot/SIDE`, 1.0 where the right class comes first), NaN where an image was not
+measured. Queries of retrieval do not match images one to one and have rows of their own: `t2i/keys` (the captions),
+`i2t/keys` (the images), `t2i/sets`, `i2t/sets`, and `t2i/SIDE`, `i2t/SIDE`, the place of the best right answer, counted
+from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. The means over a set are its numbers in metrics.json.
 """
+from __future__ import annotations
+
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.files import replacing
 
 LONGEST = 80
 """Characters of a key at most: longer captions end with a hash of the whole."""
+AGAIN = 'Evaluate the run again: dtbox test RUN'
 
 
 class SampleScores:
@@ -27,10 +32,11 @@ class SampleScores:
         seen: samples shown so far, measured or not.
     """
 
-    def __init__(self):
-        self.seen, self._parts = 0, {}
+    def __init__(self) -> None:
+        self.seen = 0
+        self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def keep(self, name, values, index=None):
+    def keep(self, name: str, values: Tensor, index: Tensor | None = None) -> None:
         """Keep one number for each sample of the batch that comes after `seen`, or for its samples `index` only.
 
         Args:
@@ -42,27 +48,27 @@ class SampleScores:
         index = np.arange(len(values)) if index is None else index.detach().cpu().numpy()
         self._parts.setdefault(name, []).append((self.seen + index, values))
 
-    def pass_over(self, count):
-        """Go on to the samples behind a batch of `count`."""
+    def pass_over(self, count: int) -> None:
+        """Move on to the samples after a batch of `count`."""
         self.seen += count
 
-    def add(self, other):
+    def add(self, other: SampleScores) -> None:
         """Append what another SampleScores kept."""
         for name, parts in other._parts.items():
             self._parts.setdefault(name, []).extend((self.seen + index, values) for index, values in parts)
         self.seen += other.seen
 
-    def arrays(self):
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return name -> float64 [seen], NaN where a sample has no such score."""
-        found = {}
+        arrays = {}
         for name, parts in self._parts.items():
-            found[name] = np.full(self.seen, np.nan)
+            arrays[name] = np.full(self.seen, np.nan)
             for index, values in parts:
-                found[name][index] = values
-        return found
+                arrays[name][index] = values
+        return arrays
 
 
-def table(columns, keys):
+def table(columns: Mapping[str, Sequence[Any]], keys: Mapping[str, Sequence[str | None]]) -> dict[str, np.ndarray]:
     """Put the scores of several sets together.
 
     Args:
@@ -72,60 +78,64 @@ def table(columns, keys):
     Returns:
         dict name -> array, as the file holds it (see the module).
     """
-    keys = {part: [f'sample {i}' if key is None else _short(key) for i, key in enumerate(names)]
+    keys = {part: [f'sample {i}' if key is None else _shorten(key) for i, key in enumerate(names)]
             for part, names in keys.items()}
     scores = {part: {k: v for metric in columns[part] for k, v in metric.samples().items()} for part in keys}
-    found = _rows('', keys, scores)
+    arrays = _rows('', keys, scores)
     queries = {part: {k: v for metric in columns[part] for k, v in metric.queries().items()} for part in keys}
     for group in dict.fromkeys(name for part in queries.values() for name in part):
         members = {part: groups[group] for part, groups in queries.items() if group in groups}
-        found.update(_rows(f'{group}/', {part: [_short(k) for k in names] for part, (names, _) in members.items()},
-                           {part: values for part, (_, values) in members.items()}))
-    return found
+        arrays.update(_rows(f'{group}/', {part: [_shorten(k) for k in names] for part, (names, _) in members.items()},
+                            {part: values for part, (_, values) in members.items()}))
+    return arrays
 
 
-def _rows(prefix, keys, scores):
+def _rows(prefix: str, keys: dict[str, list[str]], scores: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Rows of all sets, sorted by set and key: arrays `keys`, `sets` and each score."""
     pairs = [(part, key) for part in keys for key in keys[part]]
     order = sorted(range(len(pairs)), key=pairs.__getitem__)
-    found = {f'{prefix}{name}': np.array([pairs[i][at] for i in order], dtype=np.str_)
-             for name, at in (('keys', 1), ('sets', 0))}
+    arrays = {f'{prefix}{name}': np.array([pairs[i][at] for i in order], dtype=np.str_)
+              for name, at in (('keys', 1), ('sets', 0))}
     for name in dict.fromkeys(name for part in scores.values() for name in part):
         whole = [scores[part].get(name, np.full(len(keys[part]), np.nan)) for part in keys]
-        found[f'{prefix}{name}'] = np.concatenate(whole).astype(np.float64)[order]
-    return found
+        arrays[f'{prefix}{name}'] = np.concatenate(whole).astype(np.float64)[order]
+    return arrays
 
 
-def _short(key):
+def _shorten(key: str) -> str:
     key = str(key).replace('\0', ' ')
     return key if len(key) <= LONGEST else f'{key[:LONGEST - 17]}#{hashlib.sha1(key.encode()).hexdigest()[:16]}'
 
 
-def write_samples(samples, path):
+def find_rows(name: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the prefix of the rows that an array belongs to: 't2i/' for 't2i/tokens', '' for one of the images."""
+    group = f'{name.rpartition("/")[0]}/'
+    return group if f'{group}keys' in arrays or f'{group}sets' in arrays else ''
+
+
+def write_samples(samples: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
     """Write what `SetEvaluator.samples` returned, in one step; the folder is made."""
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **samples)
 
 
-def read_samples(path):
+def read_samples(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the arrays of a samples.npz.
 
     Raises:
         InputError: no such file, another file, or arrays that do not fit together.
     """
     if not os.path.isfile(path):
-        raise InputError(f'there are no scores of single samples at {path}. Evaluate the run again: dtbox test RUN')
+        raise InputError(f'there are no scores of single samples at {path}. {AGAIN}')
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as e:  # a bad byte makes numpy, zipfile and zlib raise anything
-        raise InputError(f'{path} cannot be read ({type(e).__name__}: {e}). Evaluate the run again: dtbox test '
-                         'RUN') from e
+        raise InputError(f'{path} cannot be read ({type(e).__name__}: {e}). {AGAIN}') from e
     for name, values in arrays.items():
-        group = f'{name.rpartition("/")[0]}/' if name.startswith(('t2i/',
-                                                                  'i2t/')) or '/t2i/' in name or '/i2t/' in name else ''
+        group = find_rows(name, arrays)
         rows = arrays.get(f'{group}keys')
         if rows is None or f'{group}sets' not in arrays or values.shape != rows.shape or values.ndim != 1:
             raise InputError(f'{path}: `{name}` of the shape {list(values.shape)} does not go with the keys and sets '
-                             'of that file. Evaluate the run again: dtbox test RUN')
+                             f'of that file. {AGAIN}')
     return arrays

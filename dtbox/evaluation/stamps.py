@@ -1,6 +1,8 @@
-"""By what two numbers of one name compare: the hash of the metrics with their settings, and the hash of the images as they were prepared.
+"""By what two numbers of one name compare: the hash of the metrics with their settings, and the hash of the images as
+they were prepared.
 
-Two numbers compare where both hashes are equal. Files that settings name (weights, statistics) count by their content, not by their place.
+Two numbers compare where both hashes are equal. Files that settings name (weights, statistics) count by their content,
+not by their place.
 """
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def data_hash(dataset: Any) -> str:
     return digest([dataset.fingerprint(), [_step(step) for step in getattr(dataset, 'pipeline', ())]])
 
 
-def _step(step):
+def _step(step: Any) -> Any:
     if not hasattr(step, '__dict__'):
         return repr(step)
     return [type(step).__name__, plain({k: v for k, v in vars(step).items() if not k.startswith('_')})]

@@ -2,21 +2,25 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from typing import Dict, Optional
 
 from dtbox.evaluation.info import Described, Infos
-from dtbox.evaluation.names import ALL, STDERR, read_name
+from dtbox.evaluation.names import ALL, STDERR
 from dtbox.evaluation.results import Results
 
 WIDTH = 98
 """Characters of a line."""
-_LABEL, _COLUMN, _SETS, _CODES = 26, 24, 3, 12  # 26 + 3 * 24 = 98 characters
+_LABEL, _COLUMN = 26, 24  # 26 + 3 * 24 = 98 characters
+_SETS, _CODES = 3, 12
+Columns = Dict[str, Dict[str, Optional[float]]]
 
 
 def format_table(results: Results) -> str:
     """Return results as text of at most 98 characters a line.
 
-    Rows are values, columns are sets, at most three side by side. Teacher and tokens stand next to each other; the values of codebooks follow
-    for all images, by vocabulary and depth.
+    Rows are values, columns are sets, at most three side by side. Teacher and tokens stand next to each other; the
+    values of codebooks follow for all images, by vocabulary and depth.
     """
     sets = [name for name in results.counts or results.sets if name != ALL]
     if len(sets) != 1 and ALL in results.sets:
@@ -26,30 +30,39 @@ def format_table(results: Results) -> str:
     for i in range(0, len(sets), _SETS):
         blocks += _score_block({name: results.sets[name] for name in sets[i:i + _SETS]}, results, codes)
     values = results.sets.get(ALL) or (results.sets[sets[0]] if sets else {})
-    blocks += _code_block(values, 'all images' if results.sets.get(ALL) else sets[0] if sets else '', results.described, codes)
+    title = 'all images' if results.sets.get(ALL) else sets[0] if sets else ''
+    blocks += _code_block(values, title, results.described, codes)
     if results.skipped:
         blocks += ['not measured', *(line for k, v in results.skipped.items() for line in _wrap(f'{k}: {v}')), '']
     if results.missing:
         lost = results.missing
-        blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read', *(line for s in lost[:5] for line in _wrap(s)),
-                   *([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
+        blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read']
+        blocks += [line for sentence in lost[:5] for line in _wrap(sentence)]
+        blocks += [*([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
     return '\n'.join(line.rstrip() for line in blocks).rstrip('\n')
 
 
-def _by_depth(results):
+def _by_depth(results: Results) -> set[str]:
     """Names of the infos of which some value is that of a depth: they have a block of their own."""
     names = dict.fromkeys(name for values in results.sets.values() for name in values)
-    return {results.described.describe(n, has_set=False).info.name for n in names if read_name(n, has_set=False).depth is not None}
+    described = [results.described.describe(name, has_set=False) for name in names]
+    return {d.info.name for d in described if d.name.depth is not None}
 
 
-def _score_block(columns, results, codes):
-    infos = results.described
-    names = {name: d for values in columns.values() for name in values if (d := infos.describe(name, has_set=False)).info.name not in codes}
-    rows = {}  # key -> what describes it, whether it has two sides
-    for name, described in names.items():
-        if not described.name.is_stderr:
-            double = bool(described.name.side or described.info.side)
-            rows[described.name.key] = infos.describe(described.name.key, has_set=False), double or rows.get(described.name.key, (0, False))[1]
+def _score_rows(columns: Columns, infos: Infos, codes: set[str]) -> dict[str, tuple[Described, bool]]:
+    """Key of each row -> what describes it, and whether teacher and tokens stand side by side in it."""
+    rows = {}
+    for name in dict.fromkeys(name for values in columns.values() for name in values):
+        described = infos.describe(name, has_set=False)
+        key = described.name.key
+        if described.info.name not in codes and not described.name.is_stderr:
+            double = bool(described.name.side or described.info.side) or rows.get(key, (None, False))[1]
+            rows[key] = infos.describe(key, has_set=False), double
+    return rows
+
+
+def _score_block(columns: Columns, results: Results, codes: set[str]) -> list[str]:
+    rows = _score_rows(columns, results.described, codes)
     width = max([_LABEL, *(min(len(d.label) + 1, WIDTH - _COLUMN * len(columns)) for d, _ in rows.values())])
     lines = [' ' * width + ''.join(f'{name[-_COLUMN + 2:]:>{_COLUMN}}' for name in columns)]
     if results.counts:
@@ -68,8 +81,9 @@ def _score_block(columns, results, codes):
     return [*lines, '']
 
 
-def _sides(described, key, values):
-    """The cells of teacher and tokens; a value without sides stands alone in the column of the side that its info names."""
+def _sides(described: Described, key: str, values: dict[str, float | None]) -> Iterator[str]:
+    """The cells of teacher and tokens; a value without sides stands alone in the column of the side that its info
+    names."""
     for side in ('teacher', 'tokens'):
         if described.info.side:
             yield _number(described, values.get(key)) if side == described.info.side else ''
@@ -77,14 +91,16 @@ def _sides(described, key, values):
             yield _number(described, values.get(f'{key}/{side}'))
 
 
-def _code_block(values, title, infos: Infos, codes):
-    """A row for each vocabulary and depth, a column for each info of `codes`; a single depth says the same as its vocabulary."""
+def _code_block(values: dict[str, float | None], title: str, infos: Infos, codes: set[str]) -> list[str]:
+    """A row for each vocabulary and depth, a column for each info of `codes`; a single depth says the same as its
+    vocabulary."""
     described = {name: infos.describe(name, has_set=False) for name in values}
     described = {name: d for name, d in described.items() if d.info.name in codes}
     if not described:
         return []
     columns = list(dict.fromkeys(d.info for d in described.values()))
-    cells = {(tuple(d.fields.values()), d.name.depth, d.info): _number(d, values[name]) for name, d in described.items()}
+    cells = {(tuple(d.fields.values()), d.name.depth, d.info): _number(d, values[name])
+             for name, d in described.items()}
     depths = {}
     for where, depth, _ in cells:
         depths.setdefault(where, set()).add(depth)
@@ -98,16 +114,16 @@ def _code_block(values, title, infos: Infos, codes):
     return [*lines, '']
 
 
-def _label(described, width):
+def _label(described: Described, width: int) -> str:
     return f'{described.label[:width - 1]:<{width}}'
 
 
-def _number(described: Described, value, stderr=None):
+def _number(described: Described, value: float | None, stderr: float | None = None) -> str:
     if value is None:
         return '-'
     spec = described.info.format
     return format(value, spec) + (f' ± {format(stderr, spec)}' if stderr is not None else '')
 
 
-def _wrap(text, width=94):
+def _wrap(text: str, width: int = 94) -> list[str]:
     return textwrap.wrap(text, width, initial_indent='  ', subsequent_indent='    ')

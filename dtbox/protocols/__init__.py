@@ -1,7 +1,7 @@
 """Protocols: named ways to measure, each a config with a hash that goes into every result.
 
-`base` Protocol and `Scores` (metrics in one pass); `regions`, `resolution` and `video` leave tables, plots and files of their own; `measure`
-runs several over one model.
+`base` Protocol and `Scores` (metrics in one pass); `subject` what is measured; `regions`, `resolution` and `video`
+leave tables, plots and files of their own; `measure` runs several over one model.
 """
 from dtbox.protocols.base import Protocol, Scores, load_protocol
 from dtbox.protocols.measure import measure_protocols, report_protocols
@@ -9,4 +9,5 @@ from dtbox.protocols.regions import RegionScores
 from dtbox.protocols.resolution import Resolution
 from dtbox.protocols.video import VideoScores
 
-__all__ = ['Protocol', 'RegionScores', 'Resolution', 'Scores', 'VideoScores', 'load_protocol', 'measure_protocols', 'report_protocols']
+__all__ = ['Protocol', 'RegionScores', 'Resolution', 'Scores', 'VideoScores', 'load_protocol', 'measure_protocols',
+           'report_protocols']

@@ -1,13 +1,14 @@
-"""What protocols share: their config, their hash, and the pass over the held-out pictures that most of them need."""
+"""What protocols share: their config, their hash, and the pass over the held-out images that most of them need."""
 from __future__ import annotations
 
 import os
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.evaluation import MetricInfo, SetEvaluator
+from dtbox.evaluation import MetricInfo, Results, SetEvaluator
 from dtbox.evaluation.evaluate import list_metrics
 from dtbox.evaluation.stamps import digest, plain
+from dtbox.protocols.subject import Subject
 from dtbox.registry import PROTOCOLS
 
 
@@ -15,18 +16,18 @@ class Protocol:
     """A way to measure.
 
     Args:
-        metrics: configs of METRICS that are measured in the common pass: a list, or a dict by name.
+        metrics: configs of METRICS by name, or a list of them, that are measured in the common pass.
 
     Attributes:
         name: of the protocol, from its file.
         hash: of its config, resolved; files count by their content.
         info: list of MetricInfo of the values that `finish` adds.
-        needs_training: whether a metric learns from the training pictures.
+        needs_training: whether a metric learns from the training images.
     """
     name, hash = '', ''
     info: list[MetricInfo] = []
 
-    def __init__(self, metrics=()):
+    def __init__(self, metrics: list | dict = ()) -> None:
         self.metrics = metrics
 
     def infos(self) -> list[MetricInfo]:
@@ -34,24 +35,24 @@ class Protocol:
         return list(self.info)
 
     @property
-    def needs_training(self):
-        """Whether a metric learns from the training pictures (see EvalContext.bank)."""
+    def needs_training(self) -> bool:
+        """Whether a metric learns from the training images (see EvalContext.bank)."""
         return any('context.bank' in m.requires for m in self.evaluator().prototypes)
 
-    def evaluator(self):
+    def evaluator(self) -> SetEvaluator:
         """Return a new SetEvaluator of its metrics."""
         evaluator = SetEvaluator(self.metrics)
         evaluator.hash = self.hash
         return evaluator
 
-    def finish(self, subject, evaluator, results, folder):
-        """Do what comes after the common pass: add to the sets of `results`, leave files in `folder` (which is made when something is written).
+    def finish(self, subject: Subject, evaluator: SetEvaluator, results: Results, folder: str) -> list[str]:
+        """Do what comes after the common pass: add to the sets of `results`, leave files in `folder`.
 
         Args:
-            subject: Subject (see `dtbox.protocols.measure`).
+            subject: model and data.
             evaluator: the SetEvaluator of the pass.
-            results: Results of this protocol.
-            folder: for files.
+            results: of this protocol.
+            folder: for files; it is made when something is written.
 
         Returns:
             list of lines for the screen.
@@ -61,10 +62,10 @@ class Protocol:
 
 @PROTOCOLS.register_module()
 class Scores(Protocol):
-    """Metrics in one pass over the held-out pictures, and nothing else."""
+    """Metrics in one pass over the held-out images, and nothing else."""
 
 
-def load_protocol(path, options=None):
+def load_protocol(path: str | os.PathLike, options: dict | None = None) -> Protocol:
     """Return the Protocol of a config file.
 
     Args:
@@ -76,7 +77,8 @@ def load_protocol(path, options=None):
     """
     cfg = resolve(load_config(path, options))._cfg_dict.to_dict()
     if not isinstance(cfg.get('protocol'), dict):
-        raise InputError(f'{path} is no protocol: expected `protocol = dict(type=...)`, it has {", ".join(cfg) or "nothing"}.')
+        raise InputError(f'{path} is not a protocol: expected `protocol = dict(type=...)`, '
+                         f'it has {", ".join(cfg) or "nothing"}.')
     protocol = PROTOCOLS.build(cfg['protocol'], where='protocol')
     protocol.name, settings = os.path.splitext(os.path.basename(str(path)))[0], dict(cfg['protocol'])
     if 'metrics' in settings:  # by name or as a list: the same metrics have the same hash

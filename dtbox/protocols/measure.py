@@ -1,12 +1,16 @@
-"""Measure one model by several protocols: the model runs once over the pictures, however many protocols read it."""
+"""Measure one model by several protocols: the model runs once over the images, however many protocols read it."""
+from __future__ import annotations
+
 import copy
 import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Callable, Optional
+from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
@@ -14,7 +18,7 @@ from dtbox.apis.opening import open_task
 from dtbox.config import known_keys, load_config, resolve, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
-from dtbox.evaluation import format_table
+from dtbox.evaluation import SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.names import ALL
@@ -23,41 +27,23 @@ from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.evaluation.stamps import data_hash
 from dtbox.extend.record import records
+from dtbox.protocols.base import Protocol
+from dtbox.protocols.subject import Subject
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_val_dataloader
 
 
-@dataclass
-class Subject:
-    """What is measured.
-
-    Attributes:
-        model: TokenizerTask in evaluation, weights loaded.
-        cfg: resolved Config of the run, its held-out data replaced where others were given.
-        state: the checkpoint.
-        path: of the checkpoint.
-        loader: DataLoader of the held-out pictures.
-        opened: (run, checkpoint, options of the run, plugins) that it was opened with.
-        data: callable size -> config of the held-out DataLoader for pictures of that size; None where it is the run's own.
-    """
-    model: Any
-    cfg: Any
-    state: dict
-    path: str
-    loader: Any
-    opened: tuple
-    data: Optional[Callable] = None
-
-
-def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, plugins=(), folder=None, say=print, dump=None):
+def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str | None = None, data: str | None = None,
+                      options: dict | None = None, plugins: Sequence[str] = (), folder: str | None = None,
+                      say: Callable[[str], None] = print, dump: str | None = None) -> Results:
     """Measure a trained tokenizer.
 
     Args:
         run: run folder; or a config file, together with `checkpoint`.
         protocols: list of Protocol (see `load_protocol`).
         checkpoint: checkpoint file; None takes the run folder's.
-        data: config with `val_dataloader` (see configs/_base_/datasets) to measure on; None takes the run's held-out data. Its `image_size`
-            follows the model's.
+        data: config with `val_dataloader` (see configs/_base_/datasets) to measure on; None takes the run's held-out
+            data. Its `image_size` follows the model's.
         options: dict of dotted key -> value; keys that the data config has go there, all others to the run's.
         plugins: plugins that the config does not name.
         folder: for the files that protocols leave, each in a folder of its name.
@@ -73,31 +59,43 @@ def measure_protocols(run, protocols, checkpoint=None, data=None, options=None, 
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     names = [p.name for p in protocols]
     if not protocols or len(set(names)) < len(names):
-        raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.', '--protocol')
+        raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.',
+                         '--protocol')
     cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
     evaluators = {p.name: p.evaluator() for p in protocols}
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_task(cfg, path)
     subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
-    bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say)) if any(p.needs_training for p in protocols) else None
+    results = _run(subject, protocols, evaluators, folder or '.', say, dump)
+    about = dict(
+        config=str(run), checkpoint=path, data=str(data) if data else None, time=date,
+        seconds=round(time.time() - start, 1), device=model.iteration.device.type, dtbox=__version__,
+        torch=str(torch.__version__), plugins=records(cfg))
+    return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
+
+
+def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, SetEvaluator], folder: str,
+         say: Callable[[str], None], dump: str | None) -> dict[str, Results]:
+    """Run the common pass and what each protocol does after it; returns name of a protocol -> its Results."""
+    bank = None
+    if any(p.needs_training for p in protocols):
+        bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say))
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
-    results = evaluate_all(model, subject.loader, passing, bank, dump) if passing else {}
+    results = evaluate_all(subject.model, subject.loader, passing, bank, dump) if passing else {}
     for p in protocols:
         stamp = dict(hash=p.hash, data=data_hash(subject.loader.dataset))
         results.setdefault(p.name, Results({ALL: {}}, protocols={p.name: stamp}))
         results[p.name] = replace(results[p.name], infos=(*results[p.name].infos, *p.infos()))
-    for protocol in protocols:
-        place = os.path.join(folder or '.', protocol.name)
-        for line in protocol.finish(subject, evaluators[protocol.name], results[protocol.name], place):
+    for p in protocols:
+        for line in p.finish(subject, evaluators[p.name], results[p.name], os.path.join(folder, p.name)):
             say(line)
-    about = dict(
-        config=str(run), checkpoint=path, data=str(data) if data else None, time=date, seconds=round(time.time() - start, 1),
-        device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__), plugins=records(cfg))
-    return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
+    return results
 
 
-def open_data(run, checkpoint, data, options, plugins):
-    """Return (resolved config of a run with the held-out data to measure on, checkpoint path, `opened` and `data` of Subject)."""
+def open_data(run: str, checkpoint: str | None, data: str | None, options: dict | None,
+              plugins: Sequence[str]) -> tuple[Config, str, tuple, Callable[[Any], dict] | None]:
+    """Return (resolved config of a run with the held-out data to measure on, checkpoint path, `opened` and `data` of
+    Subject)."""
     options, own = dict(options or {}), {}
     if data is not None:
         data = find_config(data, 'data', '--data')
@@ -109,7 +107,7 @@ def open_data(run, checkpoint, data, options, plugins):
         check_required(cfg, ('val_dataloader',))
         return cfg, path, opened, None
 
-    def sized(size):
+    def sized(size: Any) -> dict:
         other = load_config(data, own)
         if 'image_size' in other and 'image_size' not in own:
             set_option(other, 'image_size', size)
@@ -119,26 +117,27 @@ def open_data(run, checkpoint, data, options, plugins):
     return cfg, path, opened, sized
 
 
-def report_protocols(results):
+def report_protocols(results: Results) -> str:
     """Return the results of `measure_protocols` as text: a table for each protocol."""
     about = results.evaluation
     lines = [f'checkpoint  {about["checkpoint"]}', f'data        {about["data"] or "that of the run"}',
              f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
     for name, stamp in results.protocols.items():
-        lines += ['', f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})', '', format_table(results.of_protocol(name))]
+        title = f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})'
+        lines += ['', title, '', format_table(results.of_protocol(name))]
     return '\n'.join(lines)
 
 
 @torch.no_grad()
-def training_bank(subject, say):
-    """Return the Bank of the training pictures, prepared as the held-out ones are."""
+def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
+    """Return the Bank of the training images, prepared as the held-out ones are."""
     data = copy.deepcopy(dict(subject.cfg.val_dataloader['dataset']))
     if 'split' not in known_keys(data, 'val_dataloader.dataset'):
-        raise InputError(f'`{data.get("type")}` has no `split`, so there are no training pictures for k-NN and linear probes.',
-                         'val_dataloader.dataset')
+        raise InputError(f'`{data.get("type")}` has no `split`, so there are no training images for k-NN and linear '
+                         'probes.', 'val_dataloader.dataset')
     data['split'] = 'train'
     loader = build_val_dataloader(dict(subject.cfg.val_dataloader, dataset=data))
-    say(f'embedding {len(loader.dataset):,} training pictures for k-NN and linear probes')
+    say(f'embedding {len(loader.dataset):,} training images for k-NN and linear probes')
     rows, labels = {}, []
     for batch in loader:
         if not len(batch) or batch.labels is None:
@@ -150,6 +149,8 @@ def training_bank(subject, say):
             if value is not None:
                 rows.setdefault(side, []).append(value.float().cpu()[classed])
     if not labels:
-        raise InputError('the training pictures have no labels, so nothing can be learned from them for k-NN and linear probes.')
+        raise InputError('the training images have no labels, so nothing can be learned from them for k-NN and linear '
+                         'probes.')
     labels = [part for parts in distributed.gather_objects(labels) for part in parts]
-    return Bank({side: distributed.gather_rows(torch.cat(parts)) for side, parts in rows.items()}, torch.cat(labels))
+    rows = {side: distributed.gather_rows(torch.cat(parts)) for side, parts in rows.items()}
+    return Bank(rows, torch.cat(labels))

@@ -1,16 +1,20 @@
-"""Where in a picture a tokenizer fails, by the masks of objects: table and pictures of the worst ones (COCO, LVIS)."""
+"""Where in an image a tokenizer fails, by the masks of objects: a table, and the worst objects drawn (COCO, LVIS)."""
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dtbox.drawing.region_sheet import draw_worst
 from dtbox.drawing.sheets import to_uint8
-from dtbox.evaluation.info import GROUPS as EVERY_GROUP
+from dtbox.evaluation import Results, SetEvaluator
+from dtbox.evaluation.info import GROUPS as METRIC_GROUPS
 from dtbox.evaluation.info import Infos
 from dtbox.files import write_atomic
 from dtbox.protocols.base import Protocol
+from dtbox.protocols.subject import Subject
 from dtbox.registry import PROTOCOLS
 
 GROUPS = ('objects', 'small', 'medium', 'large', 'rare', 'common', 'frequent', 'background')
@@ -23,14 +27,14 @@ class RegionScores(Protocol):
 
     Args:
         metrics: as in Protocol.
-        worst: objects on the picture.
+        worst: objects that are drawn.
     """
 
-    def __init__(self, metrics=(), worst=12):
+    def __init__(self, metrics: list | dict = (), worst: int = 12) -> None:
         super().__init__(metrics)
         self.worst = worst
 
-    def finish(self, subject, evaluator, results, folder):
+    def finish(self, subject: Subject, evaluator: SetEvaluator, results: Results, folder: str) -> list[str]:
         """See Protocol."""
         lines, names = [], subject.loader.dataset.metainfo.get('classes') or ()
         for part in results.held_out:
@@ -42,19 +46,24 @@ class RegionScores(Protocol):
             worst = [w for metric in evaluator.columns[part] for w in getattr(metric, 'worst', ())][:self.worst]
             if worst:
                 path = os.path.join(folder, f'worst_objects_{part}.png')
-                objects = [(to_uint8(w['image'][None])[0], to_uint8(w['made'][None])[0], w['mask'].numpy(), _caption(w, names)) for w in worst]
-                draw_worst(objects, path, f'The {len(worst)} objects with the largest squared error')
+                draw_worst([_drawn(w, names) for w in worst], path,
+                           f'The {len(worst)} objects with the largest squared error')
                 lines.append(f'written to {path}')
         return lines
 
 
-def _caption(worst, names):
+def _drawn(worst: dict[str, Any], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return (image, reconstruction, mask, caption) of one of the worst objects."""
+    image, reconstruction = (to_uint8(worst[side][None])[0] for side in ('image', 'reconstruction'))
     name = names[worst['category']] if worst['category'] < len(names) else str(worst['category'])
-    return f'{name}, {worst["size"]}, {-10 * np.log10(worst["mse"] + 1e-8):.1f} dB'
+    caption = f'{name}, {worst["size"]}, {-10 * np.log10(worst["mse"] + 1e-8):.1f} dB'
+    return image, reconstruction, worst['mask'].numpy(), caption
 
 
-def region_table(values: dict[str, float], infos: Infos) -> str:
-    """Return the values of region metrics as Markdown: a row a group, a column a score; numbers of masks first, tokens before the teacher.
+def region_table(values: dict[str, float | None], infos: Infos) -> str:
+    """Return the values of region metrics as Markdown: a row a group, a column a score.
+
+    Numbers of masks stand first, tokens before the teacher.
 
     Args:
         values: plain name -> number; those that are not of a group are left out.
@@ -65,13 +74,16 @@ def region_table(values: dict[str, float], infos: Infos) -> str:
         described = infos.describe(name, has_set=False)
         if 'group' in described.fields and value is not None:
             info, side = described.info, described.name.side
-            columns[info, side] = info.direction != 'none', EVERY_GROUP.index(info.group), info.order, side != 'tokens'
+            group = METRIC_GROUPS.index(info.group)
+            columns[info, side] = info.direction != 'none', group, info.order, side != 'tokens'
             spec = info.format.replace('%', 'f')
             cells[described.fields['group'], info, side] = format(described.factor * value, spec)
     ordered = sorted(columns, key=lambda column: columns[column])
-    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '') for info, side in ordered]
+    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '')
+              for info, side in ordered]
     lines = ['| inside | ' + ' | '.join(titles) + ' |', '|---|' + '---:|' * len(ordered)]
     for group in GROUPS:
         if any((group, *column) in cells for column in ordered):
-            lines.append(f'| {group} | ' + ' | '.join(cells.get((group, *column), '–') for column in ordered) + ' |')
+            row = [cells.get((group, *column), '–') for column in ordered]
+            lines.append(f'| {group} | ' + ' | '.join(row) + ' |')
     return '\n'.join(lines)

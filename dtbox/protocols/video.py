@@ -1,5 +1,8 @@
 """Video frame by frame: scores over time as a plot, and a file with source and reconstruction side by side."""
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +12,9 @@ from dtbox.datasets import collate
 from dtbox.drawing.sheets import to_uint8
 from dtbox.drawing.video_curves import draw_over_time
 from dtbox.errors import InputError
+from dtbox.evaluation import Results, SetEvaluator
 from dtbox.protocols.base import Protocol
+from dtbox.protocols.subject import Subject
 from dtbox.registry import PROTOCOLS
 
 
@@ -25,11 +30,13 @@ class VideoScores(Protocol):
         enlarge: least side of a frame in the file, in pixels; smaller ones are enlarged pixel by pixel.
     """
 
-    def __init__(self, metrics=(), clips=3, frames=250, rate=8.0, enlarge=192):
+    def __init__(self, metrics: list | dict = (), clips: int = 3, frames: int = 250, rate: float = 8.0,
+                 enlarge: int = 192) -> None:
         super().__init__(metrics)
-        self.clips, self.frames, self.rate, self.enlarge = clips, frames, rate, enlarge
+        self.clips, self.frames = clips, frames
+        self.rate, self.enlarge = rate, enlarge
 
-    def finish(self, subject, evaluator, results, folder):
+    def finish(self, subject: Subject, evaluator: SetEvaluator, results: Results, folder: str) -> list[str]:
         """See Protocol."""
         data, lines = subject.loader.dataset, []
         samples = evaluator.samples()
@@ -48,7 +55,8 @@ class VideoScores(Protocol):
         return lines
 
     @torch.no_grad()
-    def _file(self, subject, data, clip, folder):
+    def _file(self, subject: Subject, data: Any, clip: str, folder: str) -> str:
+        """Write a clip, source and reconstruction side by side; returns its path."""
         import cv2
         places = [i for i, (name, *_) in enumerate(data.clips) if name == clip]
         start = data.ends[places[0] - 1] if places[0] else 0
@@ -61,7 +69,8 @@ class VideoScores(Protocol):
             if not len(batch):
                 continue
             batch = subject.model.prepare(batch)
-            frames = np.concatenate([to_uint8(batch.images), to_uint8(subject.model.predict(batch).reconstructions)], axis=2)
+            reconstructions = subject.model.predict(batch).reconstructions
+            frames = np.concatenate([to_uint8(batch.images), to_uint8(reconstructions)], axis=2)
             zoom = -(-self.enlarge // min(frames.shape[1], frames.shape[2] // 2))
             frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
             if writer is None:

@@ -8,7 +8,7 @@ import numpy as np
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Described, Infos, headlines
 from dtbox.evaluation.names import ALL
-from dtbox.evaluation.samples import read_samples
+from dtbox.evaluation.samples import find_rows, read_samples
 from dtbox.report.statistics import paired
 from dtbox.runs import RunFolder
 
@@ -48,7 +48,7 @@ class Samples:
 
 def _series(arrays, described: Described):
     score, most = described.samples
-    group = f'{score.rpartition("/")[0]}/' if f'{score.rpartition("/")[0]}/keys' in arrays else ''
+    group = find_rows(score, arrays)
     if described.name.protocol or score not in arrays or score.endswith(('keys', 'sets')):  # samples.npz holds the recipe's own scores
         return None
     values, keys, sets = arrays[score], arrays[f'{group}keys'], arrays[f'{group}sets']

@@ -53,7 +53,7 @@ def test_without_a_bank_or_labels():
     metric.setup(EvalContext())
     outputs = TokenizerOutput(images=torch.zeros(2, 3, 2, 2), pooled=torch.ones(2, 4))
     metric.process(Batch(images=outputs.images, labels=torch.tensor([0, 1])), outputs)
-    assert metric.compute() == {} and 'no training pictures' in metric.skipped
+    assert metric.compute() == {} and 'no training images' in metric.skipped
     with pytest.raises(InputError, match='`k` is 0'):
         KNN(k=0)
 
@@ -143,4 +143,4 @@ def test_frames_by_hand():
     some = [0, 1, 3]
     gap.process(Batch(images=images[some], keys=['a/000000', 'a/000001', 'a/000003']),
                 TokenizerOutput(images=images[some], reconstructions=made[some]))
-    assert gap.compute()['frame_pairs'] == 1 and 'behind one that could not be read' in gap.skipped
+    assert gap.compute()['frame_pairs'] == 1 and 'after one that could not be read' in gap.skipped

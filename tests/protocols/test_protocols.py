@@ -59,7 +59,7 @@ def test_imagenet(text_run, tmp_path, capsys):
     assert set(found['protocols']) == {'reconstruction', 'zeroshot', 'knn', 'linear_probe', 'codes', 'rfid_clean', 'lpips_vgg'}
     assert len({p['data'] for p in found['protocols'].values()}) == 1 and len({p['hash'] for p in found['protocols'].values()}) == 7
     said = capsys.readouterr().out
-    assert 'protocol zeroshot (settings ' in said and 'not measured' in said and 'embedding 12 training pictures' in said
+    assert 'protocol zeroshot (settings ' in said and 'not measured' in said and 'embedding 12 training images' in said
 
 
 def test_images_of_each_protocol_are_dumped(text_run, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_retrieval_with_several_captions(text_run, tmp_path, data, make, counts)
     part = next(iter(found['counts']))
     assert found['counts'] == counts and 0 <= found[part]['t2i_r1@retrieval/tokens'] <= found[part]['t2i_r10@retrieval/tokens'] == 1
     if data == 'coco_captions':
-        assert 'pictures without a caption (1 pictures)' in found['skipped']['Retrieval@retrieval']
+        assert 'images without a caption (1 images)' in found['skipped']['Retrieval@retrieval']
 
 
 def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path, capsys):

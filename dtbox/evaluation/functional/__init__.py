@@ -1,12 +1,12 @@
 """Pure metric functions: tensors in, tensors or numbers out; no state, no ranks, no model.
 
-`images` psnr, ssim and absolute error per image; `frechet` the distance of two Gaussians; `ranking` places, recall and top-k;
-`codes` what a histogram of codes says.
+`image_quality` psnr, ssim and absolute error per image; `frechet` the distance of two Gaussians; `ranking` places, recall and
+top-k; `codes` what a histogram of codes says.
 """
 from dtbox.evaluation.functional.codes import code_usage, count_codes, seen_counts
 from dtbox.evaluation.functional.frechet import frechet_distance
 from dtbox.evaluation.functional.image_quality import absolute_error, psnr, ssim, to_unit
 from dtbox.evaluation.functional.ranking import match_pairs, places, recall_at, topk_places
 
-__all__ = ['absolute_error', 'code_usage', 'count_codes', 'frechet_distance', 'match_pairs', 'places', 'psnr', 'recall_at',
-           'seen_counts', 'ssim', 'to_unit', 'topk_places']
+__all__ = ['absolute_error', 'code_usage', 'count_codes', 'frechet_distance', 'match_pairs', 'places', 'psnr',
+           'recall_at', 'seen_counts', 'ssim', 'to_unit', 'topk_places']

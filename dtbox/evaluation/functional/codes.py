@@ -2,7 +2,10 @@
 
 Shapes: K codebook size.
 """
+from __future__ import annotations
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 
@@ -10,7 +13,7 @@ DENSE = 1 << 20
 """Most codes whose histogram is a dense tensor; those of larger codebooks hold only what was seen."""
 
 
-def count_codes(codes, size):
+def count_codes(codes: Tensor, size: int) -> Tensor:
     """Count codes.
 
     Args:
@@ -23,25 +26,25 @@ def count_codes(codes, size):
     codes = codes.flatten()
     if size <= DENSE:
         return torch.bincount(codes, minlength=size)
-    found, counts = codes.unique(return_counts=True)
-    return torch.sparse_coo_tensor(found[None], counts, (size,), is_coalesced=True, check_invariants=False)
+    seen, counts = codes.unique(return_counts=True)
+    return torch.sparse_coo_tensor(seen[None], counts, (size,), is_coalesced=True, check_invariants=False)
 
 
-def seen_counts(histogram):
+def seen_counts(histogram: Tensor) -> Tensor:
     """histogram [K], dense or sparse -> how often each code that was seen was seen, float64."""
     histogram = torch.as_tensor(histogram)
     counts = (histogram.coalesce().values() if histogram.is_sparse else histogram).double()
     return counts[counts > 0]
 
 
-def code_usage(histogram):
+def code_usage(histogram: Tensor) -> dict[str, float]:
     """Use of a codebook.
 
     Args:
         histogram: [K], how often each code was seen; dense or sparse.
 
     Returns:
-        dict of floats: `usage`, the share of codes seen at least once; `perplexity`, exp of the entropy (in nats) of the
+        dict: `usage`, the fraction of codes seen at least once; `perplexity`, exp of the entropy (in nats) of the
         histogram, 1 to K: how many codes it would be if all were used alike; `dead`, the number of codes never seen.
 
     Raises:
@@ -51,6 +54,8 @@ def code_usage(histogram):
     counts = seen_counts(histogram)
     total = counts.sum()
     if histogram.ndim != 1 or not total > 0:
-        raise InputError(f'expected a histogram [K] with at least one code in it, got shape {list(histogram.shape)}, sum {total:g}.')
+        raise InputError('expected a histogram [K] with at least one code in it, '
+                         f'got shape {list(histogram.shape)}, sum {total:g}.')
     entropy = torch.special.entr(counts / total).sum()
-    return dict(usage=len(counts) / len(histogram), perplexity=entropy.exp().item(), dead=float(len(histogram) - len(counts)))
+    return dict(usage=len(counts) / len(histogram), perplexity=entropy.exp().item(),
+                dead=float(len(histogram) - len(counts)))

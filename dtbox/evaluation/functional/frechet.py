@@ -1,24 +1,28 @@
 """Frechet distance of two Gaussians, float64 and exact.
 
-Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982; Heusel et al., 2017, use it on Inception
-features (FID). Which features go in decides what the number means: on a teacher's features it is not an FID.
+Dowson and Landau, "The Frechet distance between multivariate normal distributions", 1982; Heusel et al., 2017, use it
+on Inception features (FID). Which features go in decides what the number means: on a teacher's features it is not an
+FID.
 
 Shapes: E feature width.
 """
+from __future__ import annotations
+
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 
 
-def frechet_distance(mean1, cov1, mean2, cov2):
+def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """Return |mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)).
 
-    The trace of the root is the sum of the singular values of cov1^(1/2) cov2^(1/2): real for singular matrices too, which the
-    Schur root of the (not symmetric) product is not.
+    The trace of the root is the sum of the singular values of cov1^(1/2) cov2^(1/2): real for singular matrices too,
+    which the Schur root of the (not symmetric) product is not.
 
     Args:
         mean1, mean2: [E].
-        cov1, cov2: [E, E], symmetric, positive semi-definite.
+        cov1, cov2: [E,E], symmetric, positive semi-definite.
 
     Returns:
         float, at least 0, in squared units of the features.
@@ -29,16 +33,16 @@ def frechet_distance(mean1, cov1, mean2, cov2):
     mean1, cov1, mean2, cov2 = (torch.as_tensor(v).detach().cpu().double() for v in (mean1, cov1, mean2, cov2))
     width = mean1.numel()
     if mean1.shape != mean2.shape or mean1.ndim != 1 or cov1.shape != (width, width) or cov2.shape != (width, width):
-        raise InputError(f'expected means [E] and covariances [E, E] of one width, got {list(mean1.shape)}, {list(cov1.shape)}, '
-                         f'{list(mean2.shape)} and {list(cov2.shape)}.')
+        raise InputError(f'expected means [E] and covariances [E, E] of one width, got {list(mean1.shape)}, '
+                         f'{list(cov1.shape)}, {list(mean2.shape)} and {list(cov2.shape)}.')
     if not all(torch.isfinite(v).all() for v in (mean1, cov1, mean2, cov2)):
-        raise InputError('the features hold NaN or infinite values: no Frechet distance can be found.')
+        raise InputError('the features hold NaN or infinite values: they have no Frechet distance.')
     root = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
     distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * root
     return max(0.0, distance.item())
 
 
-def _root(cov):
+def _root(cov: Tensor) -> Tensor:
     """Symmetric square root; eigenvalues that are round-off (the matrix is singular with few samples) are set to 0."""
     values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
     floor = values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
