@@ -202,7 +202,7 @@ def test_tiled_reconstruction_is_seamless():
     (['--protocol', 'retreival'], r'there is no protocol `retreival`. Did you mean `retrieval`\?'),
     (['--data', DATA.format('imagenet')], '--data goes with --protocol'),
     (['--protocol', 'knn', 'knn'], 'expected at least one, each once'),
-    (['--protocol', DATA.format('imagenet')], 'is no protocol: expected `protocol = dict'),
+    (['--protocol', DATA.format('imagenet')], 'is not a protocol: expected `protocol = dict'),
     (['--protocol', 'resolution', 'codes', '--cfg-options', 'protocol.sizs=64'], 'protocol.sizs: there is no such key.*`protocol` there are'),
     (['--protocol', 'codes'], 'the config has no `val_dataloader`'),
     (['--protocol', 'codes', '--data', DATA.format('imagenet')], 'ImageNet needs `data_root`'),
