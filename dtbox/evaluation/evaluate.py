@@ -5,7 +5,7 @@ It knows batches and outputs only; whoever runs the model calls `setup` once a p
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class SetEvaluator:
         InputError: something else than a Metric, one without `info`, or two that would use the same names.
     """
 
-    def __init__(self, metrics: list | dict, unnamed: str = 'heldout'):
+    def __init__(self, metrics: Sequence | dict, unnamed: str = 'heldout'):
         metrics = list_metrics(metrics)
         self.prototypes = [METRICS.build(metric, where=where) for where, metric in metrics]
         infos = []
@@ -169,7 +169,7 @@ class SetEvaluator:
 FORM = 'a dict of metrics by name, such as dict(psnr=dict(type=\'PSNR\'))'
 
 
-def list_metrics(metrics: list | dict) -> list[tuple[str, Any]]:
+def list_metrics(metrics: Sequence | dict) -> list[tuple[str, Any]]:
     """Return (place in the config, metric) pairs of a list of metrics, or of a dict name -> metric, in which None
     removes one.
 

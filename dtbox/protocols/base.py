@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
@@ -27,7 +28,7 @@ class Protocol:
     name, hash = '', ''
     info: list[MetricInfo] = []
 
-    def __init__(self, metrics: list | dict = ()) -> None:
+    def __init__(self, metrics: Sequence | dict = ()) -> None:
         self.metrics = metrics
 
     def infos(self) -> list[MetricInfo]:

@@ -30,7 +30,7 @@ class RegionScores(Protocol):
         worst: objects that are drawn.
     """
 
-    def __init__(self, metrics: list | dict = (), worst: int = 12) -> None:
+    def __init__(self, metrics: Sequence | dict = (), worst: int = 12) -> None:
         super().__init__(metrics)
         self.worst = worst
 
@@ -74,8 +74,8 @@ def region_table(values: dict[str, float | None], infos: Infos) -> str:
         described = infos.describe(name, has_set=False)
         if 'group' in described.fields and value is not None:
             info, side = described.info, described.name.side
-            group = METRIC_GROUPS.index(info.group)
-            columns[info, side] = info.direction != 'none', group, info.order, side != 'tokens'
+            place = METRIC_GROUPS.index(info.group)
+            columns[info, side] = info.direction != 'none', place, info.order, side != 'tokens'
             spec = info.format.replace('%', 'f')
             cells[described.fields['group'], info, side] = format(described.factor * value, spec)
     ordered = sorted(columns, key=lambda column: columns[column])

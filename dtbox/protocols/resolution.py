@@ -62,7 +62,7 @@ class Resolution(Protocol):
             MetricInfo('peak_mb/{way}/{size}', 'peak memory', 'MB', ',.0f', 'lower', 'cost', order=2)]
     info += by_size(info for metric in (PSNR, SSIM, L1, LPIPS) for info in metric.info)
 
-    def __init__(self, metrics: list | dict = (), sizes: Sequence[int] = (256, 384, 512, 768, 1024),
+    def __init__(self, metrics: Sequence | dict = (), sizes: Sequence[int] = (256, 384, 512, 768, 1024),
                  ways: Sequence[str] = WAYS, overlap: float = 0.25, limit: int = 200, batch: int = 4) -> None:
         super().__init__(())
         self.about, self.overlap = metrics, overlap
@@ -104,7 +104,8 @@ class Resolution(Protocol):
     def _config(self, subject: Subject, size: int) -> Config:
         """Return the resolved config with images (and model) of another size."""
         try:
-            return open_config(*subject.opened[:2], {**subject.opened[2], 'image_size': size}, subject.opened[3])[0]
+            run, checkpoint, options, plugins = subject.opened
+            return open_config(run, checkpoint, {**options, 'image_size': size}, plugins)[0]
         except InputError as e:
             raise InputError(f'the size of the images cannot be changed: {e} The config needs a variable `image_size` '
                              'to which the model and the data refer.') from e

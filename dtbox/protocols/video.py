@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class VideoScores(Protocol):
         enlarge: least side of a frame in the file, in pixels; smaller ones are enlarged pixel by pixel.
     """
 
-    def __init__(self, metrics: list | dict = (), clips: int = 3, frames: int = 250, rate: float = 8.0,
+    def __init__(self, metrics: Sequence | dict = (), clips: int = 3, frames: int = 250, rate: float = 8.0,
                  enlarge: int = 192) -> None:
         super().__init__(metrics)
         self.clips, self.frames = clips, frames
@@ -75,7 +76,7 @@ class VideoScores(Protocol):
             frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
             if writer is None:
                 size = frames.shape[2], frames.shape[1]
-                writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), data.rate(clip) or self.rate, size)
+                writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), data.rate(clip) or self.rate, size)
                 if not writer.isOpened():
                     raise InputError(f'OpenCV cannot write {path} here (MPEG-4).')
             for frame in frames:
