@@ -12,7 +12,7 @@ from dtbox.config import REFERENCE, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
 from dtbox.files import write_rows
-from dtbox.hooks.conflict import format_summary, leave
+from dtbox.hooks.conflict import format_summary, write_conflict
 from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.runs import RunFolder
 from dtbox.training.build import build_parts
@@ -93,6 +93,6 @@ def measure_run(source: str, out: str, batches: int = 16, options: dict | None =
         say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')
     write_rows(RunFolder(out).conflict_history, rows)
     name = os.path.basename(os.path.normpath(str(source)))
-    summary = leave(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
+    summary = write_conflict(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
     say(f'\n{format_summary(summary)}')
     return summary

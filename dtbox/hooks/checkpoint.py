@@ -1,5 +1,10 @@
 """Writes `checkpoint.pth` every so many iterations, before evaluations and at the end."""
+from __future__ import annotations
+
+from typing import Any
+
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
@@ -9,8 +14,8 @@ from dtbox.runs import RunFolder
 class Checkpoint(Hook):
     """Keep `checkpoint.pth` of the run folder up to date; each write replaces the last one only when it is whole.
 
-    It is also written before an evaluation, which may take longer than a cluster waits. Where gradients are accumulated, a write that is due waits
-    for the update, since half of an update is not saved.
+    It is also written before an evaluation, which may take longer than a cluster waits. Where gradients are
+    accumulated, a write that is due waits for the update, since half of an update is not saved.
 
     Args:
         interval: iterations between two writes.
@@ -18,14 +23,17 @@ class Checkpoint(Hook):
     """
     priority = 'LOWEST'
 
-    def __init__(self, interval, keep_every=0):
-        self.interval, self.keep_every, self.due, self.copy_due = interval, keep_every, False, False
+    def __init__(self, interval: int, keep_every: int = 0) -> None:
+        self.interval, self.keep_every = interval, keep_every
+        self.due, self.copy_due = False, False
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
         """Write where one is due."""
         if outputs == {}:  # a skipped iteration: what it left is not known to be good
             return
-        done, last, evaluated = runner.iter_done, runner.iter_done == runner.max_iters, runner.train_loop.val_interval
+        done, evaluated = runner.iter_done, runner.train_loop.val_interval
+        last = done == runner.max_iters
         self.copy_due |= bool(self.keep_every) and done % self.keep_every == 0
         self.due |= done % self.interval == 0 or bool(evaluated) and done % evaluated == 0 or last
         if runner.accumulating and not last:

@@ -1,25 +1,32 @@
-"""The health of the discriminator while a run goes: whether it has won, or tells nothing apart any more."""
+"""The health of the discriminator during a run: whether it has won, or distinguishes nothing any more."""
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.registry import HOOKS
 
 ADVICE = dict(
-    won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, a later '
-        'gan.adversarial.start, or a smaller gan.adversarial.weight.',
-    collapsed='it tells nothing apart. Try a higher rate of optim_wrapper.discriminator, or gradient clipping for it; where its weights are gone, '
-              'resume from an earlier checkpoint.')
+    won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, '
+        'a later gan.adversarial.start, or a smaller gan.adversarial.weight.',
+    collapsed='it distinguishes nothing. Try a higher rate of optim_wrapper.discriminator, or gradient clipping for '
+              'it; where its weights are gone, resume from an earlier checkpoint.')
+"""Kind of trouble -> what it means and what to try."""
 
 
 @HOOKS.register_module()
 class DiscriminatorHealth(Hook):
-    """Warn when the discriminator has won (its hinge term stays under `won`; 0: every logit beyond the margin) or has collapsed (the means of its
-    logits for real and made images stay within `apart` of each other).
+    """Warn when the discriminator has won or has collapsed.
 
-    Judged are means over `interval` iterations and all processes; after `patience` intervals in a row one warning names the numbers and what to
-    try, and another only after a recovery. A resumed run counts anew.
+    It has won while its hinge term stays under `won` (0: every logit lies beyond the margin), and has collapsed while
+    the means of its logits for images and for reconstructions stay within `apart` of each other. The hook judges means
+    over `interval` iterations and all ranks. After `patience` intervals in a row one warning names the numbers and what
+    to try; another comes only after a recovery. A resumed run counts anew.
 
     Args:
         interval: iterations that a judgement averages over.
@@ -29,30 +36,33 @@ class DiscriminatorHealth(Hook):
         stop: raise instead of warning; the checkpoint on disk stays.
 
     Raises:
-        Diverged: with `stop`, on every process.
+        Diverged: with `stop`, on every rank.
     """
     priority = 'LOW'  # before Checkpoint
     part = 'discriminator'
-    """Part of the task that this hook watches: where a recipe leaves an optional part out, its hook is left out, too."""
+    """Part of the task that this hook watches: a recipe that leaves an optional part out leaves its hook out, too."""
 
-    def __init__(self, interval=100, won=0.05, apart=0.01, patience=3, stop=False):
+    def __init__(self, interval: int = 100, won: float = 0.05, apart: float = 0.01, patience: int = 3,
+                 stop: bool = False) -> None:
         for name, value in dict(interval=interval, patience=patience).items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'`{name}` is {value!r}; expected a whole number of at least 1.', name)
         for name, value in dict(won=won, apart=apart).items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
                 raise InputError(f'`{name}` is {value!r}; expected a number of 0 or more.', name)
-        self.interval, self.limits, self.patience, self.stop = interval, dict(won=won, collapsed=apart), patience, stop
-        self.sums, self.count, self.rows = None, 0, dict(won=0, collapsed=0)
-        self.terms = ()
+        self.interval, self.limits = interval, dict(won=won, collapsed=apart)
+        self.patience, self.stop = patience, stop
+        self.sums, self.count = None, 0
+        self.rows, self.terms = dict(won=0, collapsed=0), ()
 
-    def check(self, task):
+    def check(self, task: Any) -> None:
         """Raise `InputError` for a task without discriminator; asked before the run folder is touched."""
         self.terms = tuple(task.discriminator_terms)
         if not self.terms:
             raise InputError('the recipe has no discriminator to watch. Take the hook out, or add `gan` to the model.')
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
         """Add up, and judge where it is due."""
         if outputs and all(name in outputs for name in self.terms):
             values = torch.stack([outputs[name].detach().float().reshape(()) for name in self.terms])
@@ -64,16 +74,22 @@ class DiscriminatorHealth(Hook):
         distributed.average_in_place(means)
         self.judge(runner, *means.tolist())
 
-    def judge(self, runner, hinge, real, fake):
-        """Compare an interval's means with the limits."""
-        found = dict(won=hinge < self.limits['won'], collapsed=abs(real - fake) < self.limits['collapsed'])
-        for kind, wrong in found.items():
+    def judge(self, runner: Runner, hinge: float, real: float, fake: float) -> None:
+        """Compare an interval's means with the limits.
+
+        Args:
+            runner: of the run.
+            hinge: the discriminator's term.
+            real, fake: logits for images and for reconstructions.
+        """
+        troubles = dict(won=hinge < self.limits['won'], collapsed=abs(real - fake) < self.limits['collapsed'])
+        for kind, wrong in troubles.items():
             self.rows[kind] = self.rows[kind] + 1 if wrong else 0
             if self.rows[kind] == self.patience:
                 since = runner.iter_done - self.patience * self.interval
-                said = (f'the discriminator has {kind} since iteration {since}: its term is {hinge:.3g}, its mean logits are {real:.3g} for real and '
-                        f'{fake:.3g} for made pictures; {ADVICE[kind]}')
+                sentence = (f'the discriminator has {kind} since iteration {since}: its term is {hinge:.3g}, its mean '
+                            f'logits are {real:.3g} for images and {fake:.3g} for reconstructions; {ADVICE[kind]}')
                 if self.stop:
-                    raise Diverged(said)
+                    raise Diverged(sentence)
                 if distributed.get_rank() == 0:
-                    runner.logger.warning(said)
+                    runner.logger.warning(sentence)

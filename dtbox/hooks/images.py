@@ -1,11 +1,16 @@
-"""What a run looks like: reconstructions while it goes; reconstructions, codebooks and loss curves at its end."""
+"""What a run looks like: reconstructions during training; reconstructions, codebooks and loss curves at its end."""
+from __future__ import annotations
+
 import contextlib
 import os
 import random
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
 
 from dtbox import distributed
 from dtbox.datasets import collate
@@ -19,6 +24,7 @@ from dtbox.evaluation.functional.image_quality import to_unit
 from dtbox.files import read_rows
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+from dtbox.structures import Batch
 
 STRIP = 16
 """Images in heldout.png, spread over the held-out sets; fewer where there are fewer."""
@@ -28,11 +34,13 @@ STRIP = 16
 class Images(Hook):
     """Draw into the run folder.
 
-    While the run goes `images/iter_000500.png`: the same held-out images each time, above their reconstructions. After the final
-    evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics), `losses.png`, and `heldout.png`: `STRIP` held-out
-    images above their reconstructions, pixel by pixel, from which reports put sheets of several runs together. A recipe without decoder or
-    vocabularies gets the rest. Drawing changes neither weights nor random states. A picture that fails is logged, and the run
-    goes on; it ends with an error that names them, once checkpoint and metrics are written.
+    During training `images/iter_000500.png`: the same held-out images each time, above their reconstructions. After the
+    final evaluation `reconstructions.png`, `codebooks.png` (where CodeUsage is among the metrics), `losses.png`, and
+    `heldout.png`: `STRIP` held-out images above their reconstructions, pixel by pixel, from which reports put sheets of
+    several runs together. A task that reconstructs no images or has no codebooks gets the rest.
+
+    Drawing changes neither weights nor random states. A figure that fails is logged, and the run continues; it ends
+    with an error that names them, once checkpoint and metrics are written.
 
     Args:
         interval: iterations between two sheets; 0 draws at the end only.
@@ -41,32 +49,34 @@ class Images(Hook):
     """
     priority = 'LOWEST'
 
-    def __init__(self, interval, count=8, per_set=16):
+    def __init__(self, interval: int, count: int = 8, per_set: int = 16) -> None:
         for name, value, least in (('interval', interval, 0), ('count', count, 1), ('per_set', per_set, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f'`{name}` is {value!r}; expected a whole number of at least {least}.', name)
-        self.interval, self.count, self.per_set = interval, count, per_set
-        self.batch, self.failed, self.reason = None, {}, ''
+        self.interval, self.count = interval, count
+        self.per_set, self.reason = per_set, ''
+        self.batch, self.failed = None, {}
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         """Find out whether there is something to reconstruct."""
         self.failed, self.batch = {}, None
         self.reason = 'the task reconstructs no images' if not runner.task.reconstructs \
             else 'there are no held-out images' if runner.val_loop is None else ''
         if self.reason and distributed.get_rank() == 0:
-            runner.logger.info(f'No pictures of reconstructions: {self.reason}.')
+            runner.logger.info(f'No images of reconstructions: {self.reason}.')
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
         """Draw a sheet where one is due."""
         done = runner.iter_done
         if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
             self._try(runner, RunFolder(runner.work_dir).image_sheet(done), self._draw_some)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Draw what shows the whole run.
 
         Raises:
-            RuntimeError: pictures could not be drawn; everything else of the run is complete.
+            RuntimeError: figures could not be drawn; everything else of the run is complete.
         """
         if distributed.get_rank() != 0:
             return
@@ -78,33 +88,36 @@ class Images(Hook):
         self._try(runner, run.losses_plot, draw_history)
         if self.failed:
             listing = '; '.join(f'{name} ({type(e).__name__}: {e})' for name, e in self.failed.items())
-            raise RuntimeError(f'the run in {runner.work_dir} is complete, but pictures could not be drawn: '
+            raise RuntimeError(f'the run in {runner.work_dir} is complete, but figures could not be drawn: '
                                f'{listing}.') from next(iter(self.failed.values()))
 
-    def _try(self, runner, path, draw):
+    def _try(self, runner: Runner, path: str, draw: Callable[[Runner, str], None]) -> None:
         name = os.path.relpath(path, runner.work_dir)
         try:
             draw(runner, path)
             if runner.visualizer._vis_backends and os.path.isfile(path):
-                runner.visualizer.add_image(name.split('/')[0].removesuffix('.png'), read_png(path), step=runner.iter_done)
+                label = name.split('/')[0].removesuffix('.png')
+                runner.visualizer.add_image(label, read_png(path), step=runner.iter_done)
         except Exception as e:  # whatever a drawing library raises, it must not cost the run
             first, self.failed[name] = not self.failed, e
-            runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run goes on.', exc_info=e if first else None)
+            runner.logger.warning(f'{name} could not be drawn ({type(e).__name__}: {e}); the run continues.',
+                                  exc_info=e if first else None)
 
-    def _draw_some(self, runner, path):
+    def _draw_some(self, runner: Runner, path: str) -> None:
         if self.batch is None:
             dataset = runner.val_loop.dataloader.dataset
             self.batch = collate([dataset[i] for i in choose(dataset, total=self.count)])
-        draw_sheet(reconstruct(runner, self.batch), path, f'{_name(runner)}: held-out images after {runner.iter_done:,} iterations')
+        title = f'{_name(runner)}: held-out images after {runner.iter_done:,} iterations'
+        draw_sheet(reconstruct(runner, self.batch), path, title)
 
-    def _draw_many(self, runner, path):
+    def _draw_many(self, runner: Runner, path: str) -> None:
         dataset = runner.val_loop.dataloader.dataset
         batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
         title = f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations'
         draw_sheet(reconstruct(runner, batch), path, title, note='PSNR below each image.', differences=True, tile=128)
 
 
-def choose(dataset, total=None, each=None):
+def choose(dataset: Any, total: int | None = None, each: int | None = None) -> list[int]:
     """Choose images, always the same of a dataset, evenly spaced within each of its sets.
 
     Args:
@@ -120,15 +133,15 @@ def choose(dataset, total=None, each=None):
         members.setdefault(name, []).append(i)
     chosen = []
     for number, indices in enumerate(members.values()):
-        share = each or max(1, total // len(members) + (number < total % len(members)))
-        share = min(share, len(indices))
-        chosen += [indices[i * len(indices) // share] for i in range(share)]
+        count = each or max(1, total // len(members) + (number < total % len(members)))
+        count = min(count, len(indices))
+        chosen += [indices[i * len(indices) // count] for i in range(count)]
     return chosen
 
 
 @contextlib.contextmanager
-def undisturbed(model):
-    """Put `model` into evaluation mode for a block, without gradient; leave every module's mode and all random states as they were."""
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode for a block, without gradient; modes and random states are put back after it."""
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -143,8 +156,8 @@ def undisturbed(model):
         np.random.set_state(numpy)
 
 
-def reconstruct(runner, batch):
-    """Run a Batch through the model of a runner; return its images and reconstructions as a `Group` for each set."""
+def reconstruct(runner: Runner, batch: Batch) -> list[Group]:
+    """Run a Batch through the task of a runner; return its images and reconstructions as a `Group` for each set."""
     task = runner.task
     with undisturbed(task), task.autocast():
         images = task.prepare(batch).images
@@ -156,53 +169,57 @@ def reconstruct(runner, batch):
     for name in dict.fromkeys(names):
         index = [i for i, n in enumerate(names) if n == name]
         mean = float(scores[index].mean())
-        groups.append(Group(f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB', images[index], reconstructions[index],
-                            [f'{scores[i]:.1f} dB' for i in index]))
+        title = f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB'
+        labels = [f'{scores[i]:.1f} dB' for i in index]
+        groups.append(Group(title, images[index], reconstructions[index], labels))
     return groups
 
 
-def write_heldout(runner, path):
+def write_heldout(runner: Runner, path: str) -> None:
     """Write heldout.png: the same images of a data set each time (see `choose`), named by set and key."""
     dataset = runner.val_loop.dataloader.dataset
     batch = collate([dataset[i] for i in choose(dataset, total=STRIP)])
     groups = reconstruct(runner, batch)
     sets, keys = batch.sets or [''] * len(batch), batch.keys or [f'image {i}' for i in range(len(batch))]
-    names = [(part, key) for part in dict.fromkeys(sets) for other, key in zip(sets, keys) if other == part]  # as the groups have them
-    write_strip(np.concatenate([g.inputs for g in groups]), np.concatenate([g.reconstructions for g in groups]), path, names)
+    # in the order of the groups
+    names = [(part, key) for part in dict.fromkeys(sets) for other, key in zip(sets, keys) if other == part]
+    images, reconstructions = ([getattr(g, side) for g in groups] for side in ('inputs', 'reconstructions'))
+    write_strip(np.concatenate(images), np.concatenate(reconstructions), path, names)
 
 
-def draw_usage(runner, path):
+def draw_usage(runner: Runner, path: str) -> None:
     """Draw codebooks.png from the last evaluation's CodeUsage; a log line where there is none."""
     evaluator = runner.val_loop.evaluator if runner.val_loop is not None else None
-    usage = evaluator.find('CodeUsage') if evaluator is not None else None
-    histograms = usage.histograms() if usage is not None else {}
+    metric = evaluator.find('CodeUsage') if evaluator is not None else None
+    histograms = metric.histograms() if metric is not None else {}
     if not histograms:
         if runner.task.quantizers:
-            runner.logger.info('No picture of the codebooks: CodeUsage is not among the metrics, or there are no held-out images.')
+            runner.logger.info('No figure of the codebooks: CodeUsage is not among the metrics, or there are no '
+                               'held-out images.')
         return
     panels = []
     for name, depths in histograms.items():
         for depth, histogram in enumerate(depths):
-            found = code_usage(histogram)
-            panels.append(Codebook(name, depth if len(depths) > 1 else None, seen_counts(histogram).numpy(), len(histogram),
-                                   found['usage'], found['perplexity'], int(found['dead'])))
+            usage = code_usage(histogram)
+            panels.append(Codebook(name, depth if len(depths) > 1 else None, seen_counts(histogram).numpy(),
+                                   len(histogram), usage['usage'], usage['perplexity'], int(usage['dead'])))
     images = evaluator.results().counts['all']
     draw_codebooks(panels, path, f'{_name(runner)}: use of the codes on {images:,} held-out images')
 
 
-def draw_history(runner, path):
+def draw_history(runner: Runner, path: str) -> None:
     """Draw losses.png from history.jsonl; nothing where that is empty."""
     rows = read_rows(RunFolder(runner.work_dir).history)
     if rows:
         draw_curves(rows, path, f'{_name(runner)}: loss terms before their weights; the total is their weighted sum')
 
 
-def read_png(path):
+def read_png(path: str) -> np.ndarray:
     """Read a PNG as a uint8 array [H, W, 3]."""
     from PIL import Image
     with Image.open(path) as image:
         return np.asarray(image.convert('RGB'))
 
 
-def _name(runner):
+def _name(runner: Runner) -> str:
     return RunFolder(runner.work_dir).name

@@ -1,10 +1,15 @@
-"""What a run says while it goes: a progress bar on a terminal, plain lines in the log file, scalars in history.jsonl."""
+"""What a run logs: a progress bar on a terminal, plain lines in the log file, scalars in history.jsonl."""
+from __future__ import annotations
+
+import logging
 import os
 import sys
 import time
+from typing import Any, Mapping, Sequence
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from dtbox import distributed
 from dtbox.files import append_row, read_rows, write_rows
@@ -16,9 +21,9 @@ from dtbox.runs import RunFolder
 class Log(Hook):
     """Log the terms of a run.
 
-    On a terminal a progress bar shows the time left and the terms named in `show`; the log file (and a console that is no
-    terminal) gets a plain line every `interval` iterations. Every interval's averages also go to `history.jsonl`, from which
-    losses.png is drawn, and to MMEngine's visualizer backends (TensorBoard, W&B) where the config names any.
+    On a terminal a progress bar shows the time left and the terms named in `show`; the log file (and a console that is
+    not a terminal) gets a plain line every `interval` iterations. Every interval's averages also go to `history.jsonl`,
+    from which losses.png is drawn, and to MMEngine's visualizer backends (TensorBoard, W&B) where the config names any.
 
     Args:
         interval: iterations that a line averages over.
@@ -26,12 +31,13 @@ class Log(Hook):
     """
     priority = 'BELOW_NORMAL'  # before the schedules: the learning rate of this iteration, not of the next
 
-    def __init__(self, interval=20, show=('total',)):
+    def __init__(self, interval: int = 20, show: Sequence[str] = ('total',)) -> None:
         self.interval, self.show = interval, show
-        self.sums, self.counts, self.bar = {}, {}, None
+        self.sums, self.counts = {}, {}
+        self.bar = None
 
-    def before_train(self, runner):
-        """Start the clock; forget history behind the checkpoint that a run resumes from."""
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock; forget history after the checkpoint that a run resumes from."""
         self.start, self.first = time.time(), runner.iter_done
         self.path = RunFolder(runner.work_dir).history
         if distributed.get_rank() != 0:
@@ -39,10 +45,11 @@ class Log(Hook):
         write_rows(self.path, [r for r in read_rows(self.path) if r['iteration'] <= self.first] if self.first else [])
         if sys.stderr.isatty():
             from tqdm import tqdm
-            self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **bar_width())
+            self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **choose_bar_width())
             quiet_console(runner.logger)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: dict | None = None) -> None:
         """Add up, and write a line when one is due."""
         for name, value in outputs.items():
             value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
@@ -53,59 +60,60 @@ class Log(Hook):
             self.bar.update(1)
         if done % self.interval and done != runner.max_iters:
             return
-        means = self._means()
+        means = self._average()
         self.sums, self.counts = {}, {}
         if distributed.get_rank() != 0:
             return
         rates = {name: values[0] for name, values in runner.optim_wrapper.get_lr().items() if name.endswith('lr')}
         self._write(runner, done, means, rates)
 
-    def _means(self):
-        """Return the interval's means over the samples of all processes."""
+    def _average(self) -> dict[str, float]:
+        """Return the interval's means over the samples of all ranks."""
         if not self.sums:
             return {}
         values = torch.stack([total / self.counts[name] for name, total in self.sums.items()])
         distributed.average_in_place(values)
         return dict(zip(self.sums, values.tolist()))
 
-    def _write(self, runner, done, means, rates):
+    def _write(self, runner: Runner, done: int, means: Mapping[str, float], rates: Mapping[str, float]) -> None:
         elapsed = time.time() - self.start
         left = elapsed / max(1, done - self.first) * (runner.max_iters - done)
-        row = dict(iteration=done, seconds=round(elapsed, 2), **means, **{k.replace('.', '_'): v for k, v in rates.items()})
-        append_row(self.path, row)
-        runner.visualizer.add_scalars({f'train/{k}': v for k, v in row.items() if k not in ('iteration', 'seconds')}, step=done)
+        rows = {**means, **{k.replace('.', '_'): v for k, v in rates.items()}}
+        append_row(self.path, dict(iteration=done, seconds=round(elapsed, 2), **rows))
+        runner.visualizer.add_scalars({f'train/{k}': v for k, v in rows.items()}, step=done)
         if self.bar is not None:
             self.bar.set_postfix({k: f'{means[k]:.3g}' for k in self.show if k in means})
-        runner.logger.info(f'[{done}/{runner.max_iters}] left {clock(left)}  lr {next(iter(rates.values())):.2e}  '
-                           + '  '.join(f'{k} {v:.4g}' for k, v in means.items()))
+        terms = '  '.join(f'{k} {v:.4g}' for k, v in means.items())
+        rate = next(iter(rates.values()))
+        runner.logger.info(f'[{done}/{runner.max_iters}] left {format_clock(left)}  lr {rate:.2e}  {terms}')
 
-    def after_train_epoch(self, runner, metrics=None):
-        """Close the bar: what comes now, the scores above all, is for the console, too."""
+    def after_train_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Close the bar: what follows, the scores above all, is for the console, too."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
             quiet_console(runner.logger, False)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         """Say where everything is."""
         if distributed.get_rank() == 0:
             runner.logger.info(f'The run is in {runner.work_dir}.')
 
 
-def bar_width():
-    """Return tqdm's arguments for a bar that follows the terminal's width, or has 100 columns where the terminal does not know its own."""
-    return dict(dynamic_ncols=True) if os.get_terminal_size(sys.stderr.fileno()).columns else dict(ncols=100, nrows=20)
+def choose_bar_width() -> dict[str, Any]:
+    """Return tqdm's arguments for a bar as wide as the terminal, or of 100 columns where its width is not known."""
+    known = os.get_terminal_size(sys.stderr.fileno()).columns
+    return dict(dynamic_ncols=True) if known else dict(ncols=100, nrows=20)
 
 
-def quiet_console(logger, quiet=True):
-    """Keep plain lines off a console that shows a progress bar, or let them through again; the log file gets them anyway."""
-    import logging
+def quiet_console(logger: logging.Logger, quiet: bool = True) -> None:
+    """Keep plain lines off a console that shows a progress bar, or let them through again; the log file has all."""
     for handler in logger.handlers:
         if type(handler) is logging.StreamHandler:
             handler.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def clock(seconds):
+def format_clock(seconds: float) -> str:
     """Return seconds as h:mm:ss."""
     seconds = int(seconds)
     return f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}'

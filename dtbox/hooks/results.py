@@ -15,8 +15,8 @@ from dtbox.runs import RunFolder
 
 @HOOKS.register_module()
 class Results(Hook):
-    """Write metrics.json and samples.npz of the run folder after each evaluation, log the scores as a table, and pass them to the visualizer
-    backends."""
+    """Write metrics.json and samples.npz of the run folder after each evaluation, log the scores as a table, and pass
+    them to the visualizer backends."""
     priority = 'NORMAL'
 
     def after_val(self, runner: Runner) -> None:

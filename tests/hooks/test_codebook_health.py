@@ -8,8 +8,8 @@ import torch
 
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
-from dtbox.hooks import codebook_health as codebooks
-from dtbox.hooks.codebook_health import CodebookHealth, advice, checksum
+from dtbox.hooks.codebook_health import CodebookHealth
+from dtbox.hooks.codebook_state import advise, check_ranks, hash_state
 from dtbox.registry import QUANTIZERS
 from dtbox.training.runner import Runner
 
@@ -70,7 +70,7 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
         hook.after_train_iter(runner, step)
     said = [r.message for r in caplog.records]
     assert len(said) == 1 and '`pixel` uses' in said[0] and 'codebook.restart=1.0' in said[0] and 'less than 90 %' in said[0]
-    assert 'levels or bits' in advice(QUANTIZERS.build(dict(type='FSQ', levels=[4])))
+    assert 'levels or bits' in advise(QUANTIZERS.build(dict(type='FSQ', levels=[4])))
     hook.after_train_iter(runner, 2)  # nothing drawn: no verdict
     assert len(caplog.records) == 1
 
@@ -105,12 +105,12 @@ def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
 def test_ranks_that_differ_stop_the_run(tmp_path, monkeypatch):
     mine, other = rq(), rq()
     monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(distributed, 'gather_objects', lambda value: [value, dict(pixel=checksum(other))])
+    monkeypatch.setattr(distributed, 'gather_objects', lambda value: [value, dict(pixel=hash_state(other))])
     other.load_state_dict(mine.state_dict())
-    codebooks.check_ranks(runner_of(tmp_path, pixel=mine))
+    check_ranks(dict(pixel=mine), 0)
     other.codebooks[0].weight[3, 1] += 1e-6
     with pytest.raises(Diverged, match=r'vocabulary `pixel` are no longer the same on all ranks: \[1\] differ'):
-        codebooks.check_ranks(runner_of(tmp_path, pixel=mine))
+        check_ranks(dict(pixel=mine), 0)
 
 
 def test_recomputed_forwards_count_once(tmp_path):
@@ -123,7 +123,7 @@ def test_recomputed_forwards_count_once(tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'),
-                                        (dict(warn=20), 'a share from 0 to 1'), (dict(collapse=True), 'collapse.*a share')])
+                                        (dict(warn=20), 'a fraction from 0 to 1'), (dict(collapse=True), 'collapse.*a fraction')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)

@@ -14,7 +14,8 @@ class Feed:
     """A runner's double that hands outputs to a hook."""
 
     def __init__(self, **options):
-        self.hook, self.iter_done, self.said = DiscriminatorHealth(interval=2, patience=2, **options), 0, []
+        self.hook = DiscriminatorHealth(interval=2, patience=2, **options)
+        self.iter_done, self.said = 0, []
         self.hook.check(SimpleNamespace(discriminator_terms=('discriminator', 'logits_real', 'logits_fake')))
         self.logger = SimpleNamespace(warning=self.said.append)
 
@@ -30,7 +31,7 @@ class Feed:
 def test_warned_once_until_it_recovers():
     feed = Feed()
     assert [feed(0.01, 3.0, -3.0), feed(0.01, 3.0, -3.0), feed(0.0, 3.0, -3.0)] == [0, 1, 1]
-    assert 'has won since iteration 0: its term is 0.01, its mean logits are 3 for real and -3' in feed.said[0]
+    assert 'has won since iteration 0: its term is 0.01, its mean logits are 3 for images and -3' in feed.said[0]
     assert [feed(0.5, 1.0, -1.0), feed(0.0, 3.0, -3.0), feed(0.0, 3.0, -3.0)] == [1, 1, 2]
     assert [feed(1.0, 0.1, 0.1), feed(1.0, 0.1, 0.1)] == [2, 3] and 'has collapsed' in feed.said[2]
 

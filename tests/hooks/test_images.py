@@ -111,7 +111,7 @@ def test_nothing_to_reconstruct(tmp_path, caplog, reconstructs, says):
         hook.before_train(fake)
         hook.after_train_iter(fake, 2)
         hook.after_train(fake)
-    assert f'No pictures of reconstructions: {says}.' in caplog.text and not list(tmp_path.iterdir())
+    assert f'No images of reconstructions: {says}.' in caplog.text and not list(tmp_path.iterdir())
 
 
 def test_choice_is_spread_over_the_sets():
