@@ -1,8 +1,8 @@
 """The one table of old and new names: old configs, plugins and imports get an error that names the new one.
 
-Whoever renames something public adds one entry here and one row to `dtbox/CHANGELOG.md`; `python -m dtbox.renames` prints the rows, and
-`tests/test_renames.py` compares the two. A value is the new name, of version `FIRST`, or a pair (new name, version). Where a thing is gone, the
-value is a sentence that says what to do instead.
+Whoever renames something public adds one entry here and one row to `dtbox/CHANGELOG.md`; `python -m dtbox.renames`
+prints the rows, and `tests/test_renames.py` compares the two. A value is the new name, of version `FIRST`, or a pair
+(new name, version). Where a thing is gone, the value is a sentence that says what to do instead.
 """
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ MODULES = {
     'dtbox.cli.add_plugin_option': 'dtbox.cli.options.add_plugin_option',
     'dtbox.cli.add_tiny_option': 'dtbox.cli.options.add_tiny_option',
 }
-"""Old dotted module, or function of one -> new one, or a sentence where there is none. Modules below a package that moved
-follow it."""
+"""Old dotted module, or function of one -> new one, or a sentence where there is none. Modules below a package that
+moved follow it."""
 
 GAN = ('The GAN is one switch: gan=dict(discriminator=..., adversarial=...) at the top and model=dict(gan=\'${gan}\'); '
        'gan=None trains without.')
@@ -113,7 +113,8 @@ ARGUMENTS = {
     'Teacher': {'share': 'trunk_sharing'},
     **{name: {'checkpoint': 'recompute'} for name in ('TimmViT', 'SigLIP', 'OpenCLIPTower')},
     'CNNEncoder': {'checkpointing': 'recompute'},
-    **{name: {'checkpointing': 'recompute', 'grid': 'layout'} for name in ('CNNDecoder', 'ViTDecoder', 'LightCNNDecoder')},
+    **{name: {'checkpointing': 'recompute', 'grid': 'layout'}
+       for name in ('CNNDecoder', 'ViTDecoder', 'LightCNNDecoder')},
 }
 """Registered name, or the name of the class -> old constructor argument -> new one."""
 
@@ -124,8 +125,8 @@ KEYS = {
 }
 """Old dotted path of a config key -> new one."""
 
-BUILT_IN_PLUGINS = {'lfq': 'quantizers/LFQ', 'bsq': 'quantizers/BSQ', 'ibq': 'quantizers/IBQ', 'simvq': 'quantizers/SimVQ',
-                    'mcq': 'quantizers/MCQ'}
+BUILT_IN_PLUGINS = {'lfq': 'quantizers/LFQ', 'bsq': 'quantizers/BSQ', 'ibq': 'quantizers/IBQ',
+                    'simvq': 'quantizers/SimVQ', 'mcq': 'quantizers/MCQ'}
 """Plugin that came with dtbox -> registry and name of its part, which is built in now."""
 
 OPTIONS = {
@@ -198,9 +199,11 @@ def list_rows() -> dict[str, list[str]]:
     """Return the rows of the tables in `dtbox/CHANGELOG.md`: heading -> lines of Markdown."""
     names = [(f'{registry}: ', table) for registry, table in NAMES.items()]
     arguments = [(f'`{owner}`: ', table) for owner, table in ARGUMENTS.items()]
-    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments, 'Config keys': [('', KEYS)],
-              'Options of commands': [('', OPTIONS)], 'Plugins that are built in': [('', BUILT_IN_PLUGINS)]}
-    return {heading: [_row(owner, old, table) for owner, table in parts for old in table] for heading, parts in tables.items()}
+    tables = {'Modules': [('', MODULES)], 'Registered names': names, 'Constructor arguments': arguments,
+              'Config keys': [('', KEYS)], 'Options of commands': [('', OPTIONS)],
+              'Plugins that are built in': [('', BUILT_IN_PLUGINS)]}
+    return {heading: [_row(owner, old, table) for owner, table in parts for old in table]
+            for heading, parts in tables.items()}
 
 
 def _row(owner: str, old: str, table: dict) -> str:

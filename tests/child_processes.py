@@ -14,7 +14,8 @@ def start_child(command, **options):
 def run_child(command, **options):
     """Run a command to its end with its output as text; returns subprocess.CompletedProcess."""
     parent = os.getpid()
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: end_with_parent(parent), **options)
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: end_with_parent(parent),
+                          **options)
 
 
 def is_running(pid):

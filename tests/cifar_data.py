@@ -43,7 +43,8 @@ def write_shard(path, contents):
 
 def write_shards(folder, train=20, test=10):
     """Write two shards of `train` / 2 and one of `test` samples; the classes take turns."""
-    for name, first, count in (('train-000', 0, train // 2), ('train-001', train // 2, train - train // 2), ('test-000', train, test)):
+    for name, first, count in (('train-000', 0, train // 2), ('train-001', train // 2,
+                                                              train - train // 2), ('test-000', train, test)):
         rows = [members(f'{i:06d}', i % 10, i) for i in range(first, first + count)]
         write_shard(folder / f'{name}.tar', [member for row in rows for member in row])
     return folder
@@ -63,7 +64,8 @@ class Python2Pickler(pickle._Pickler):
 
 
 def write_batch(path, labels, numbers, protocol=None):
-    """Write a batch file: a pickled dict with `data` uint8 [N, 3072] (planes) and `labels`; without `protocol` as the published ones are."""
+    """Write a batch file: a pickled dict with `data` uint8 [N, 3072] (planes) and `labels`; without `protocol` as the
+    published ones are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = np.stack([pixels(label, number).transpose(2, 0, 1).reshape(-1) for label, number in zip(labels, numbers)])
     content = dict(batch_label='a batch', labels=list(labels), data=data)
@@ -76,7 +78,8 @@ def write_batches(folder, each=4, test=10):
     for i in range(5):
         numbers = range(i * each, (i + 1) * each)
         write_batch(folder / 'cifar-10-batches-py' / f'data_batch_{i + 1}', [n % 10 for n in numbers], numbers)
-    write_batch(folder / 'cifar-10-batches-py' / 'test_batch', [n % 10 for n in range(20, 20 + test)], range(20, 20 + test))
+    write_batch(folder / 'cifar-10-batches-py' / 'test_batch', [n % 10 for n in range(20, 20 + test)],
+                range(20, 20 + test))
     return folder
 
 

@@ -64,7 +64,8 @@ def write_published(folder, golden, change=None):
     src, siglip = folder / 'published', folder / 'siglip'
     src.mkdir(parents=True), siglip.mkdir()
     config = json.loads(json.dumps(golden['config']['rqvaesiglip']))
-    towers = dict(vision_config=dict(golden['config']['siglip_vision_config']), text_config=dict(golden['config']['siglip_text_config']))
+    towers = dict(vision_config=dict(golden['config']['siglip_vision_config']),
+                  text_config=dict(golden['config']['siglip_text_config']))
     state = dict(golden['state_dict'])
     if change is not None:
         change(config, state, towers)

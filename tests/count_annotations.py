@@ -1,8 +1,10 @@
-"""Count the public functions of dtbox whose signature is fully annotated: `python tests/count_annotations.py [--missing]`.
+"""Count the public functions of dtbox whose signature is fully annotated: `python tests/count_annotations.py
+[--missing]`.
 
-A public function is a function, a method or a property whose name begins without an underscore, or the `__init__` or `__call__` of a public
-class. Functions inside functions and what stands in a private class are not public. A signature is fully annotated when every parameter
-(without `self` and `cls`) and the return have an annotation; `__init__` needs only its parameters.
+A public function is a function, a method or a property whose name begins without an underscore, or the `__init__` or
+`__call__` of a public class. Functions inside functions and what stands in a private class are not public. A signature
+is fully annotated when every parameter (without `self` and `cls`) and the return have an annotation; `__init__` needs
+only its parameters.
 """
 from __future__ import annotations
 

@@ -34,8 +34,10 @@ def devkit(root, shuffled=(2, 0, 3, 1)):
     folder = root / 'ILSVRC2012_devkit_t12' / 'data'
     folder.mkdir(parents=True)
     ids = {0: 3, 1: 1, 2: 4, 3: 2}  # class number here -> ILSVRC2012_ID
-    synsets = np.array([(ids[k], WNIDS[k], 'words', 'gloss', 0) for k in sorted(ids, key=ids.get)] + [(5, 'n00000001', 'entity', 'gloss', 4)],
-                       dtype=[('ILSVRC2012_ID', 'O'), ('WNID', 'O'), ('words', 'O'), ('gloss', 'O'), ('num_children', 'O')])
+    synsets = np.array([(ids[k], WNIDS[k], 'words', 'gloss', 0) for k in sorted(ids, key=ids.get)]
+                       + [(5, 'n00000001', 'entity', 'gloss', 4)],
+                       dtype=[('ILSVRC2012_ID', 'O'), ('WNID', 'O'), ('words', 'O'), ('gloss', 'O'), ('num_children',
+                                                                                                      'O')])
     savemat(folder / 'meta.mat', dict(synsets=synsets))
     (folder / 'ILSVRC2012_validation_ground_truth.txt').write_text(''.join(f'{ids[k]}\n' for k in shuffled))
     return root
@@ -49,7 +51,8 @@ def coco_captions(root, count=4, split='val'):
         images.append(dict(id=i + 1, file_name=f'{i + 1:012d}.jpg', width=40, height=30))
         if i < count - 1:
             notes += [dict(id=2 * i + j, image_id=i + 1, caption=f'caption {j} of {i} ') for j in range(2)]
-    write_json(root / 'annotations' / f'captions_{split}2017.json', dict(info={}, licenses=[], images=images, annotations=notes))
+    write_json(root / 'annotations' / f'captions_{split}2017.json',
+               dict(info={}, licenses=[], images=images, annotations=notes))
     return root
 
 
@@ -72,11 +75,14 @@ def coco_objects(root, lvis=False, size=(320, 240)):
     notes = [dict(id=1, image_id=1, category_id=7, segmentation=square(100, 100, 20), area=400, iscrowd=0),
              dict(id=2, image_id=1, category_id=3, segmentation=square(150, 80, 60), area=3600, iscrowd=0),
              dict(id=3, image_id=1, category_id=3, segmentation=square(80, 50, 120), area=14400, iscrowd=0),
-             dict(id=4, image_id=1, category_id=7, segmentation=dict(size=[240, 320], counts=[0, 240 * 320]), area=76800, iscrowd=1),
-             dict(id=5, image_id=2, category_id=9, segmentation=dict(size=[240, 320], counts=runs['counts'].decode()), area=38400, iscrowd=0),
+             dict(id=4, image_id=1, category_id=7, segmentation=dict(size=[240, 320], counts=[0, 240 * 320]),
+                  area=76800, iscrowd=1),
+             dict(id=5, image_id=2, category_id=9, segmentation=dict(size=[240, 320], counts=runs['counts'].decode()),
+                  area=38400, iscrowd=0),
              dict(id=6, image_id=2, category_id=9, segmentation=square(1000, 1000, 30), area=900, iscrowd=0),
              dict(id=7, image_id=2, category_id=9, segmentation=square(10, 10, 0), area=0, iscrowd=0)]
-    categories = [dict(id=3, name='traffic_light', frequency='f', synset='a.n.01'), dict(id=7, name='cat', frequency='c', synset='b.n.01'),
+    categories = [dict(id=3, name='traffic_light', frequency='f', synset='a.n.01'),
+                  dict(id=7, name='cat', frequency='c', synset='b.n.01'),
                   dict(id=9, name='bow_(weapon)', frequency='r', synset='c.n.01')]
     if not lvis:
         categories = [dict(id=c['id'], name=c['name']) for c in categories]

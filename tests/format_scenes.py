@@ -1,9 +1,11 @@
-"""Scenes in the published formats: emoji at many sizes on crops of photographs, as COCO, LVIS, Flickr30k, shards and video.
+"""Scenes in the published formats: emoji at many sizes on crops of photographs, as COCO, LVIS, Flickr30k, shards and
+video.
 
     python -m tests.format_scenes DIR [--count 60]
 
-Photographs are those of scikit-image and scikit-learn; objects are Twemoji graphics (CC-BY 4.0), whose outlines are the masks and whose names are
-the categories. It is how every format is run from end to end where the sets themselves are not at hand; scores on them compare with nothing.
+Photographs are those of scikit-image and scikit-learn; objects are Twemoji graphics (CC-BY 4.0), whose outlines are the
+masks and whose names are the categories. It is how every format is run from end to end where the sets themselves are
+not at hand; scores on them compare with nothing.
 """
 import argparse
 import io
@@ -29,13 +31,15 @@ def photographs():
     """The photographs as a list of [H, W, 3] uint8."""
     import skimage.data
     import sklearn.datasets
-    found = [getattr(skimage.data, name)() for name in ('astronaut', 'coffee', 'chelsea', 'rocket', 'hubble_deep_field', 'immunohistochemistry')]
+    found = [getattr(skimage.data, name)()
+             for name in ('astronaut', 'coffee', 'chelsea', 'rocket', 'hubble_deep_field', 'immunohistochemistry')]
     return [np.ascontiguousarray(p) for p in found + list(sklearn.datasets.load_sample_images().images)]
 
 
 def categories():
     """The emoji that are objects: single things with names of one or two words, spread over all."""
-    plain = [e for e in load_pairs() if '-' not in e.key and len(e.captions[0].split()) <= 2 and not e.captions[0].endswith('button')]
+    plain = [e for e in load_pairs() if '-' not in e.key and len(e.captions[0].split()) <= 2
+             and not e.captions[0].endswith('button')]
     return plain[::len(plain) // 36][:36]
 
 
@@ -48,7 +52,8 @@ def background(rng, pool):
 
 
 def paste(image, mask, emoji, side, left, top):
-    """Put an emoji on an image; returns its mask [H, W], where it hides others in `mask` (a list of masks) they lose these pixels."""
+    """Put an emoji on an image; returns its mask [H, W], where it hides others in `mask` (a list of masks) they lose
+    these pixels."""
     from PIL.Image import Resampling
     shape = Image.fromarray(np.asarray(read_rgba(emoji.path))).resize((side, side), Resampling.BICUBIC)
     image.paste(shape, (left, top), shape)
@@ -65,7 +70,8 @@ def scene(rng, pool, kinds):
     chance = np.array([dict(f=6.0, c=2.0, r=0.6)[FREQUENCY[k % len(FREQUENCY)]] for k in range(len(kinds))])
     for _ in range(rng.integers(1, 6)):
         k, side = rng.choice(len(kinds), p=chance / chance.sum()), int(rng.choice(SIDES))
-        masks.append(paste(image, masks, kinds[k], side, int(rng.integers(SIZE[0] - side)), int(rng.integers(SIZE[1] - side))))
+        masks.append(paste(image, masks, kinds[k], side, int(rng.integers(SIZE[0] - side)),
+                           int(rng.integers(SIZE[1] - side))))
         which.append(int(k))
     return image, [(k, m) for k, m in zip(which, masks) if m.sum() > 20]
 
@@ -73,7 +79,8 @@ def scene(rng, pool, kinds):
 def sentences(names):
     """Five captions of a scene."""
     listed = ' and '.join(names)
-    return [f'{listed}', f'an image of {listed}', f'{listed} on a photograph', f'there is {listed}', f'{names[0]} and other things'
+    return [f'{listed}', f'an image of {listed}', f'{listed} on a photograph', f'there is {listed}',
+            f'{names[0]} and other things'
             if len(names) > 1 else f'only {names[0]}']
 
 
@@ -105,8 +112,8 @@ def write(folder, count=60, seed=0):
             images.append(dict(id=number, file_name=path.name, width=SIZE[0], height=SIZE[1],
                                coco_url=f'http://images.cocodataset.org/{part}2017/{path.name}'))
             for k, mask in objects:
-                notes.append(dict(id=len(notes) + 1, image_id=number, category_id=k + 1, iscrowd=0, area=float(mask.sum()),
-                                  segmentation=segmentation(mask, polygon=len(notes) % 2 == 0)))
+                notes.append(dict(id=len(notes) + 1, image_id=number, category_id=k + 1, iscrowd=0,
+                                  area=float(mask.sum()), segmentation=segmentation(mask, polygon=len(notes) % 2 == 0)))
             captions.append(sentences(list(dict.fromkeys(names[k] for k, _ in objects)) or ['nothing']))
         write_annotations(folder, part, images, notes, captions, names)
     write_flickr(folder, images, captions)
@@ -119,14 +126,17 @@ def write_annotations(folder, part, images, notes, captions, names):
     """COCO's instances and captions, LVIS's own file beside the same images."""
     coco, lvis = folder / 'coco', folder / 'lvis'
     write_json(coco / 'annotations' / f'instances_{part}2017.json', dict(
-        images=images, annotations=notes, categories=[dict(id=k + 1, name=n, supercategory='emoji') for k, n in enumerate(names)]))
+        images=images, annotations=notes,
+        categories=[dict(id=k + 1, name=n, supercategory='emoji') for k, n in enumerate(names)]))
     texts = [dict(image_id=image['id'], caption=text) for image, listed in zip(images, captions) for text in listed]
-    write_json(coco / 'annotations' / f'captions_{part}2017.json', dict(images=images, annotations=[dict(t, id=i) for i, t in enumerate(texts)]))
+    write_json(coco / 'annotations' / f'captions_{part}2017.json',
+               dict(images=images, annotations=[dict(t, id=i) for i, t in enumerate(texts)]))
     lvis.mkdir(exist_ok=True)
     write_json(lvis / f'lvis_v1_{part}.json', dict(
         images=[{k: v for k, v in image.items() if k != 'file_name'} for image in images],
         annotations=[{k: v for k, v in note.items() if k != 'iscrowd'} for note in notes],
-        categories=[dict(id=k + 1, name=n.replace(' ', '_'), frequency=FREQUENCY[k % len(FREQUENCY)], synset=f'{n}.n.01')
+        categories=[dict(id=k + 1, name=n.replace(' ', '_'), frequency=FREQUENCY[k % len(FREQUENCY)],
+                         synset=f'{n}.n.01')
                     for k, n in enumerate(names)]))
     link = lvis / f'{part}2017'
     if not link.exists():
@@ -140,7 +150,8 @@ def write_flickr(folder, images, captions):
     listed = []
     for i, (image, texts) in enumerate(zip(images, captions)):
         (root / image['file_name']).write_bytes((folder / 'coco' / 'val2017' / image['file_name']).read_bytes())
-        listed.append(dict(filename=image['file_name'], imgid=i, split='test', sentences=[dict(raw=t, tokens=t.split()) for t in texts]))
+        listed.append(dict(filename=image['file_name'], imgid=i, split='test',
+                           sentences=[dict(raw=t, tokens=t.split()) for t in texts]))
     write_json(root.parent / 'dataset_flickr30k.json', dict(dataset='flickr30k', images=listed))
 
 
@@ -153,7 +164,8 @@ def write_shards(folder, images, captions):
                 key = f'{shard:05d}{image["id"]:04d}'
                 add(tar, f'{key}.jpg', (folder / 'coco' / 'val2017' / image['file_name']).read_bytes())
                 add(tar, f'{key}.txt', texts[1].encode())
-                add(tar, f'{key}.json', json.dumps(dict(key=key, caption=texts[1], url=image['coco_url'], status='success')).encode())
+                add(tar, f'{key}.json', json.dumps(dict(key=key, caption=texts[1], url=image['coco_url'],
+                                                        status='success')).encode())
 
 
 def write_videos(root, rng, pool, kinds, frames=48):
@@ -164,7 +176,8 @@ def write_videos(root, rng, pool, kinds, frames=48):
         back = Image.fromarray(pool[clip]).resize((420, 315), Image.BICUBIC)
         emoji = kinds[int(rng.integers(len(kinds)))]
         shape = Image.fromarray(np.asarray(read_rgba(emoji.path)))
-        film = cv2.VideoWriter(str(root / f'clip_{clip}.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 24, (320, 240)) if clip < 2 else None
+        film = cv2.VideoWriter(str(root / f'clip_{clip}.mp4'), cv2.VideoWriter_fourcc(*'mp4v'),
+                               24, (320, 240)) if clip < 2 else None
         for t in range(frames):
             image = back.crop((t, t // 2, t + 320, t // 2 + 240))
             image.paste(shape, (20 + 4 * t, 60 + int(40 * np.sin(t / 6))), shape)

@@ -8,7 +8,8 @@ from tests.distributed import collectives
 from tests.test_imports import imports, modules  # noqa: F401
 
 ALLOWED = ('distributed', 'training.launch', 'training.parallel', 'sizing.scale_ranks', 'testing.rank_group')
-"""Modules that may import torch.distributed or mmengine.dist: the library itself, and those that launch ranks, shard models or count messages."""
+"""Modules that may import torch.distributed or mmengine.dist: the library itself, and those that launch ranks, shard
+models or count messages."""
 
 
 def test_one_module_calls_collectives(modules):  # noqa: F811
@@ -32,14 +33,16 @@ def test_two_ranks(rank):
     """Rank 0 has 3 samples and rank 1 has 1: their means weigh 3 * 2 / 4 and 1 * 2 / 4."""
     values = SHARED.run(collectives.call_all)[rank]
     assert values == {
-        'initialized': True, 'rank': rank, 'world': 2, 'objects': ['rank 0', 'rank 1'], 'first': 'rank 0', 'sum': [3., 20.],
-        'sparse sum': [2., 2., 0.], 'tensors': [[0, 7], [1, 7]], 'rows': [[1., 2.], [3., 4.]], 'in place': [3., 21., 4.5, 8.],
-        'flags': [False, True, True], 'samples': (4, (1.5, 0.5)[rank], True), 'no samples': (0, 0.0, False)}
+        'initialized': True, 'rank': rank, 'world': 2, 'objects': ['rank 0', 'rank 1'], 'first': 'rank 0',
+        'sum': [3., 20.], 'sparse sum': [2., 2., 0.], 'tensors': [[0, 7], [1, 7]], 'rows': [[1., 2.], [3., 4.]],
+        'in place': [3., 21., 4.5, 8.], 'flags': [False, True, True], 'samples': (4, (1.5, 0.5)[rank], True),
+        'no samples': (0, 0.0, False)}
 
 
 def test_first_rank_acts_for_all():
     """Rank 1 calls nothing, and gets the value and the error of rank 0."""
-    assert SHARED.run(collectives.run_first) == [('made', 'the folder is a file.', 2), ('made', 'the folder is a file.', 0)]
+    assert SHARED.run(collectives.run_first) == [('made', 'the folder is a file.', 2), ('made',
+                                                                                        'the folder is a file.', 0)]
 
 
 def test_embeddings_of_two_ranks():

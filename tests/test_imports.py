@@ -13,7 +13,8 @@ import dtbox
 ROOT = Path(dtbox.__file__).parent
 
 def read_levels(text):
-    """Read the table of levels in dtbox/README.md: (room -> (level, place in its line), side room -> number of its line)."""
+    """Read the table of levels in dtbox/README.md: (room -> (level, place in its line), side room -> number of its
+    line)."""
     level, side, lines = {'': (0, -1)}, {}, 0
     for line in text.splitlines():
         row = re.match(r'\| (\d+|side|top) \| ([^|]+) \|', line)
@@ -28,7 +29,8 @@ def read_levels(text):
 
 
 LEVEL, SIDE = read_levels((ROOT / 'README.md').read_text(encoding='utf-8'))
-"""Room or module of level 0 ('' is dtbox/__init__.py) -> (level, place in its line); and side room -> number of its line."""
+"""Room or module of level 0 ('' is dtbox/__init__.py) -> (level, place in its line); and side room -> number of its
+line."""
 BASES = ('encoders.base',)
 """All that level 3 may know of level 2: parts come through the registries."""
 OUTSIDE = ('configs', 'tools', 'plugins', 'tests')
@@ -46,7 +48,8 @@ def imports(nodes, module):
             base = '.'.join(p for p in (base, node.module) if p)
             for alias in node.names:
                 yield node.lineno, f'{base}.{alias.name}'
-        elif isinstance(node, ast.Call) and getattr(node.func, 'attr', getattr(node.func, 'id', '')) in ('import_module', '__import__'):
+        elif isinstance(node, ast.Call) and getattr(node.func, 'attr',
+                                                    getattr(node.func, 'id', '')) in ('import_module', '__import__'):
             if node.args and isinstance(node.args[0], ast.Constant):
                 yield node.lineno, node.args[0].value
 
@@ -87,11 +90,13 @@ def why_not(importer, imported):
 @pytest.fixture(scope='module')
 def modules():
     """Every module of dtbox, dotted name below dtbox -> syntax tree."""
-    return {'.'.join(p.relative_to(ROOT).with_suffix('').parts): ast.parse(p.read_text(encoding='utf-8')) for p in sorted(ROOT.rglob('*.py'))}
+    return {'.'.join(p.relative_to(ROOT).with_suffix('').parts): ast.parse(p.read_text(encoding='utf-8'))
+            for p in sorted(ROOT.rglob('*.py'))}
 
 
 def walk(module, tree):
-    """Yield the syntax nodes of a module; of `dtbox/__init__.py` without what only type checkers read: the public names."""
+    """Yield the syntax nodes of a module; of `dtbox/__init__.py` without what only type checkers read: the public
+    names."""
     for node in tree.body:
         if module != '__init__' or getattr(getattr(node, 'test', None), 'id', '') != 'TYPE_CHECKING':
             yield from ast.walk(node)
@@ -176,13 +181,15 @@ def test_import_dtbox_is_cheap():
 
 def test_load_imports_little():
     """What only training or some parts need is not imported by `dtbox.load`."""
-    names = ('lpips', 'matplotlib', 'xformers', 'transformers', 'timm', 'open_clip', 'cv2', 'mmengine.runner', 'mmengine.optim')
+    names = ('lpips', 'matplotlib', 'xformers', 'transformers', 'timm', 'open_clip', 'cv2', 'mmengine.runner',
+             'mmengine.optim')
     assert fresh(f'import sys, dtbox; dtbox.load; print("open", *[m for m in {names} if m in sys.modules])') == ['open']
 
 
 def test_public_names_are_typed(modules):
     """An editor completes the names that `dtbox` imports when they are first asked for."""
-    block = next(node for node in modules['__init__'].body if getattr(getattr(node, 'test', None), 'id', '') == 'TYPE_CHECKING')
+    block = next(node for node in modules['__init__'].body if getattr(getattr(node, 'test', None), 'id', '')
+                 == 'TYPE_CHECKING')
     typed = {name.rpartition('.')[2]: name for _, name in imports(block.body, 'dtbox.__init__')}
     assert typed.keys() == dtbox._PUBLIC.keys()
     assert all(name.startswith(dtbox._PUBLIC[public]) for public, name in typed.items())

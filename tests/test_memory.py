@@ -20,10 +20,12 @@ print(json.dumps([kept, faults() - before]))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc' or 'malloc' in os.environ.get('LD_PRELOAD', ''), reason='about the allocator of glibc')
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc' or 'malloc' in os.environ.get('LD_PRELOAD', ''),
+                    reason='about the allocator of glibc')
 def test_freed_memory_is_used_again():
     def run(how):
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE, how], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE, how], capture_output=True, text=True,
+                              check=True)
         return json.loads(done.stdout)
     (kept, few), (_, many) = run('kept'), run('default')  # 48 MB each, of pages of 4 kB
     assert kept is True and few < many / 4

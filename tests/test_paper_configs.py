@@ -1,4 +1,5 @@
-"""The configs of the published sizes: built whole on the meta device, with the published numbers of parameters; stepped at their own tiny size."""
+"""The configs of the published sizes: built whole on the meta device, with the published numbers of parameters; stepped
+at their own tiny size."""
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,9 @@ def perceptual(monkeypatch):
 
 
 def test_there_are_configs():
-    assert [p.stem for p in CONFIGS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8', 'dualtoken_so400m_384_rq8_stage0',
-                                         'dualtoken_so400m_384_rq8_stage2', 'unitok_256', 'vila_u_384', 'vqgan_f16']
+    assert [p.stem for p in CONFIGS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8',
+                                         'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2',
+                                         'unitok_256', 'vila_u_384', 'vqgan_f16']
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
@@ -57,7 +59,8 @@ def test_tiny_steps(path, data):
     frozen = {f'tokenizer.{k}' for k, p in model.tokenizer.named_parameters() if not p.requires_grad}
     assert changed and not changed & frozen
     if 'stage2' in path.stem:
-        assert not any('vocabularies.pixel' in k or '.decoder.' in k for k in changed) and any('vocabularies.semantic' in k for k in changed)
+        assert not any('vocabularies.pixel' in k or '.decoder.' in k
+                       for k in changed) and any('vocabularies.semantic' in k for k in changed)
     if 'stage0' in path.stem:
         assert {k.split('.')[5] for k in changed if '.trunk.blocks.' in k} == {'26'}
     if model.discriminator is not None:
@@ -66,7 +69,8 @@ def test_tiny_steps(path, data):
 
 def built(name):
     with torch.device('meta'):
-        return MODELS.build(resolve(load_config(f'configs/paper/{name}.py', {'siglip': None} if 'so400m' in name else {})).model)
+        return MODELS.build(resolve(load_config(f'configs/paper/{name}.py', {'siglip': None} if 'so400m' in name
+                                                else {})).model)
 
 
 def millions(module):
@@ -87,7 +91,8 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
     assert (budget.tokens, budget.bits) == ((1458, 729 * 16 * 14) if '384' in name else (512, 256 * 8 * 14))
 
 
-@pytest.mark.parametrize('name, tokens, bits', [('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560)])
+@pytest.mark.parametrize('name, tokens, bits', [('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8
+                                                                                     * 12), ('vqgan_f16', 256, 2560)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):

@@ -60,7 +60,8 @@ def test_killed_parent_leaves_nothing(code, count, tmp_path):
 @pytest.mark.parametrize('platform', ['linux', 'other'])
 def test_orphan_ends_at_once(platform):
     """The parent may have ended before its child can ask to end with it; elsewhere than on Linux a thread looks."""
-    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True).stdout.strip()
+    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True,
+                          text=True).stdout.strip()
     code = (f'from dtbox import processes\nprocesses.sys.platform = {platform!r}\nprocesses.end_with_parent({gone})\n'
             'processes.time.sleep(60)')
     begun = time.monotonic()

@@ -1,4 +1,5 @@
-"""READMEs: every command parses, every config and option that it names exists, code blocks run, links lead somewhere."""
+"""READMEs: every command parses, every config and option that it names exists, code blocks run, links lead
+somewhere."""
 from __future__ import annotations
 
 import io
@@ -21,8 +22,8 @@ READMES = list_readmes()
 COMMANDS = [(f'{block.file}:{block.line}', words) for file in READMES for block in read_blocks(file)
             if block.language == 'bash' for words in read_commands(block)]
 PYTHON = [block for file in READMES for block in read_blocks(file) if block.language == 'python']
-PROGRAMS = ('pip', 'pytest', 'git', 'cd', 'ls', 'srun', 'sbatch', 'eval', 'ruff', 'mypy', 'export', 'curl', 'mkdir', 'unzip', 'fidelity',
-            'run', 'activate-global-python-argcomplete', 'register-python-argcomplete')
+PROGRAMS = ('pip', 'pytest', 'git', 'cd', 'ls', 'srun', 'sbatch', 'eval', 'ruff', 'mypy', 'export', 'curl', 'mkdir',
+            'unzip', 'fidelity', 'run', 'activate-global-python-argcomplete', 'register-python-argcomplete')
 """Programs of others, whose arguments are not checked."""
 TOOLS = {'convert_checkpoint': 'convert'}
 """Script of tools/ whose verb has another name."""
@@ -80,7 +81,8 @@ def check_config(verb, args, where):
     data = getattr(args, 'data', None)
     data = None if data and PLACEHOLDER.search(data) else data
     try:
-        load_config(config, parse_options(getattr(args, 'cfg_options', [])), data=data, tiny=getattr(args, 'tiny', False))
+        load_config(config, parse_options(getattr(args, 'cfg_options', [])), data=data,
+                    tiny=getattr(args, 'tiny', False))
     except InputError as e:
         raise AssertionError(f'{where}: {e}') from e
 

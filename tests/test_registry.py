@@ -49,10 +49,12 @@ def test_build_leaves_the_config_as_it_was(slot):
 
 
 @pytest.mark.parametrize('cfg, says', [
-    (dict(type='Hors', legs=4), r'^stable: `Hors` is not registered under animals\. Did you mean `Horse`\? Registered: Horse, Stable, loose\.'),
+    (dict(type='Hors', legs=4), r'^stable: `Hors` is not registered under animals\. Did you mean `Horse`\? '
+                                r'Registered: Horse, Stable, loose\.'),
     (dict(type='horse', legs=4), r'Did you mean `Horse`'),
     (dict(legs=4), r"^stable: a part of animals needs the key `type`; got the keys \['legs'\]"),
-    (dict(type='Horse', leg=4), r'^stable: `Horse` takes no argument `leg`\. Did you mean `legs`\? It takes: legs, name, size\.'),
+    (dict(type='Horse', leg=4), r'^stable: `Horse` takes no argument `leg`\. Did you mean `legs`\? It takes: legs, '
+                                r'name, size\.'),
     (dict(type='Horse', name='Al'), r'^stable: `Horse` needs the argument `legs`; got name\.'),
     (dict(type='Horse'), r'^stable: `Horse` needs the argument `legs`; got none\.'),
     (dict(type='Horse', legs=5), r'^stable\.legs: 5 legs are too many\.'),
@@ -81,7 +83,8 @@ def test_slots_ask_their_own_rooms_only():
 def test_every_slot_finds_its_parts(name):
     slot = ALL[name]
     slot.import_from_location()
-    own = {key: target for key, target in slot.module_dict.items() if target.__module__.startswith('dtbox.')}  # tests of plugins add theirs
+    # tests of plugins add theirs
+    own = {key: target for key, target in slot.module_dict.items() if target.__module__.startswith('dtbox.')}
     assert slot.parent is not None or own, f'nothing is registered under {name}'
     for key, target in own.items():
         assert (target.__doc__ or '').strip(), f'{key} has no docstring'
@@ -109,7 +112,8 @@ def test_input_error_grows_outwards():
 
 
 @pytest.mark.parametrize('name, known, hint', [
-    ('dm', ['dim', 'depth'], ' Did you mean `dim`?'), ('DIM', ['dim'], ' Did you mean `dim`?'), ('xyz', ['dim'], ''), ('a', [], ''),
+    ('dm', ['dim', 'depth'], ' Did you mean `dim`?'), ('DIM', ['dim'], ' Did you mean `dim`?'), ('xyz', ['dim'],
+                                                                                                 ''), ('a', [], ''),
     ('layer', ['layers', 'laser'], ' Did you mean `layers` or `laser`?')])
 def test_closest(name, known, hint):
     assert closest(name, known) == hint
@@ -121,5 +125,6 @@ def test_reason_of_other_errors():
 
 def test_missing_package_says_what_to_install():
     assert need_package('json', 'x', 'y').dumps([]) == '[]'
-    with pytest.raises(InputError, match=r'the ghost needs the package `no_such_package`.*pip install "dtbox\[ghosts\]"'):
+    with pytest.raises(InputError, match=r'the ghost needs the package `no_such_package`.*pip install '
+                                         r'"dtbox\[ghosts\]"'):
         need_package('no_such_package', 'ghosts', 'the ghost')

@@ -1,4 +1,5 @@
-"""The table of old and new names: every entry is right, and modules, registered names, arguments and config keys are told by it."""
+"""The table of old and new names: every entry is right, and modules, registered names, arguments and config keys are
+told by it."""
 import importlib
 import importlib.util
 import re
@@ -38,12 +39,14 @@ def test_modules_have_moved(old):
         importlib.import_module(old)
 
 
-@pytest.mark.parametrize('registry, old', [(registry, old) for registry, table in renames.NAMES.items() for old in table])
+@pytest.mark.parametrize('registry, old', [(registry, old) for registry, table in renames.NAMES.items()
+                                           for old in table])
 def test_names_have_changed(registry, old):
     slot = next(slot for slot in ALL.values() if slot.name == registry)
     new = renames.find_name(registry, old).new
     assert slot.get(new) is not None
-    with pytest.raises(InputError, match=rf"^at: `{old}` of {registry} is now called `{new}` \(since dtbox .*\)\. Write type='{new}'"):
+    with pytest.raises(InputError, match=rf"^at: `{old}` of {registry} is now called `{new}` \(since dtbox .*\)\. "
+                                         rf"Write type='{new}'"):
         slot.build(dict(type=old), where='at')
 
 
@@ -61,7 +64,8 @@ def test_the_changelog_lists_the_table():
         if re.match(r'\| (?!old )[^-]', line):
             listed.setdefault(heading, []).append(line)
     wanted = {heading: rows for heading, rows in renames.list_rows().items() if rows}
-    assert {heading: sorted(rows) for heading, rows in listed.items()} == {heading: sorted(rows) for heading, rows in wanted.items()}
+    assert {heading: sorted(rows) for heading, rows in listed.items()} == {heading: sorted(rows)
+                                                                           for heading, rows in wanted.items()}
     assert f'\n## {dtbox.__version__}\n' in (ROOT / 'CHANGELOG.md').read_text()
 
 
@@ -94,7 +98,8 @@ def test_other_missing_modules_are_as_ever():
 def test_a_plugin_with_an_old_import(tmp_path):
     path = tmp_path / 'old_import.py'
     path.write_text('from dtbox.layers.weights import load_state\n')
-    with pytest.raises(InputError, match=r'the plugin old_import \(.*old_import\.py:1\) cannot be imported: ModuleNotFoundError: '
+    with pytest.raises(InputError, match=r'the plugin old_import \(.*old_import\.py:1\) cannot be imported: '
+                                         r'ModuleNotFoundError: '
                                          r'`dtbox\.layers\.weights` is now called `dtbox\.weights\.state_dicts`'):
         load_plugins([str(path)])
 
@@ -105,7 +110,8 @@ def test_arguments_have_changed(monkeypatch):
     class Horse:
         def __init__(self, legs):
             self.legs = legs
-    with pytest.raises(InputError, match=r'^the horse takes no argument `feet`: `feet` is now called `legs` \(since dtbox 0\.2\.0\)\.$'):
+    with pytest.raises(InputError, match=r'^the horse takes no argument `feet`: `feet` is now called `legs` \(since '
+                                         r'dtbox 0\.2\.0\)\.$'):
         check_arguments(Horse, dict(feet=4), 'the horse')
     slot = Slot('animals', scope='dtbox', locations=[])
     slot.register_module(module=Horse)

@@ -20,7 +20,8 @@ from tests.test_imports import modules  # noqa: F401
 
 COMMON = {'protocols', 'diagnostics'}
 """Names of folders that are everyday words, too."""
-ELSEWHERE = {'tokenizer.json': ('apis.pretrained', 'apis.zoo_entry', 'converters.run_folder', 'texts.siglip'),  # of Hugging Face's folders
+# of Hugging Face's folders
+ELSEWHERE = {'tokenizer.json': ('apis.pretrained', 'apis.zoo_entry', 'converters.run_folder', 'texts.siglip'),
              'config.py': ('testing.scaffold', 'cli.plugins'),  # of a plugin's folder
              '.lock': ('ablation.folder', 'datasets.shards.fetch')}  # of a grid, of a shard
 """File name of a run -> modules in which it is that of another kind of folder."""
@@ -41,7 +42,8 @@ def find_literals(tree, names):
 
 
 def test_one_module_knows_the_names(modules):  # noqa: F811
-    found = [f'dtbox/{module.replace(".", "/")}.py:{line} {name}' for module, tree in modules.items() if module != 'runs'
+    found = [f'dtbox/{module.replace(".", "/")}.py:{line} {name}' for module, tree in modules.items() if module
+             != 'runs'
              for line, name in find_literals(tree, list_names()) if module not in ELSEWHERE.get(name, ())]
     assert not found, 'use RunFolder of dtbox/runs.py:\n' + '\n'.join(found)
 
@@ -66,7 +68,8 @@ def test_protocols_and_consoles(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     run = RunFolder(tmp_path)
-    assert [os.path.basename(p) for p in run.list_protocols()] == ['protocols.json', 'protocols.2.json', 'protocols.10.json']
+    assert [os.path.basename(p) for p in run.list_protocols()] == ['protocols.json', 'protocols.2.json',
+                                                                   'protocols.10.json']
     assert [os.path.relpath(p, tmp_path) for p in run.list_consoles()] == ['log.txt', 'b/1.log', 'a/2.log']
 
 
@@ -107,11 +110,14 @@ def test_images_of_format_1(tmp_path):
 
 
 @pytest.mark.parametrize('about, says', [
-    (dict(format=3, dtbox='0.9.1'), r'run folder .* was written by dtbox 0\.9\.1 in format 3; dtbox .* reads formats 1 to 2\. '
+    (dict(format=3, dtbox='0.9.1'), r'run folder .* was written by dtbox 0\.9\.1 in format 3; dtbox .* reads formats '
+                                    r'1 to 2\. '
                                     r'Install dtbox 0\.9\.1 or newer\.$'),
-    (dict(format=0, dtbox='0.0.7'), r'was written by dtbox 0\.0\.7 in format 0; .* reads formats 1 to 2\. Open it with dtbox 0\.0\.7\.$'),
+    (dict(format=0, dtbox='0.0.7'), r'was written by dtbox 0\.0\.7 in format 0; .* reads formats 1 to 2\. Open it '
+                                    r'with dtbox 0\.0\.7\.$'),
     (dict(format='x', dtbox='1'), r'run\.json was not written by dtbox, or is cut short'),
-    ([1], r'run\.json was not written by dtbox'), (dict(format=2), r"cut short \('dtbox'\)\. Expected \{\"format\": 2")])
+    ([1], r'run\.json was not written by dtbox'), (dict(format=2), r"cut short \('dtbox'\)\. Expected \{\"format\": "
+                                                                   r"2")])
 def test_other_formats(tmp_path, about, says):
     (tmp_path / 'config.py').write_text('seed = 3\n')
     (tmp_path / 'run.json').write_text(json.dumps(about))
@@ -146,35 +152,42 @@ def test_old_names_of_a_run(tmp_path):
     (tmp_path / 'checkpoint.pth').touch()
     with pytest.raises(RenamedError) as told, run.explain_old_names():
         raise error
-    assert str(told.value) == (f'hooks.0: `Pictures` is now called `Images`. dtbox 0.1.0 wrote the run folder {tmp_path}: write the new name '
-                               f'into {tmp_path}/config.py, or open the folder with that version.')
+    assert str(told.value) == ('hooks.0: `Pictures` is now called `Images`. dtbox 0.1.0 wrote the run folder '
+                               f'{tmp_path}: write the new name into {tmp_path}/config.py, or open the folder with '
+                               'that version.')
 
 
 def test_a_run_of_format_1_opens(tiny_run, tmp_path):
-    """Lists of hooks and metrics are read; a renamed part is an error that names the version, the new name and the file to change."""
+    """Lists of hooks and metrics are read; a renamed part is an error that names the version, the new name and the file
+    to change."""
     folder = tmp_path / 'run'
     shutil.copytree(tiny_run, folder)
     (folder / 'run.json').unlink()
     cfg = load_config(tiny_run)
     text = format_config(Config(dict(
-        cfg._cfg_dict.to_dict(), hooks=list(cfg.hooks.values()) + [dict(cfg.hooks.log)], val_evaluator=list(cfg.val_evaluator.values()),
-        tiny={'train_cfg.max_iters': 2}), format_python_code=False))
-    (folder / 'config.py').write_text('"""Written by dtbox 0.1.0; bases merged."""\n' + text.replace('TokenizerTask', 'TokenizerTraining'))
+        cfg._cfg_dict.to_dict(), hooks=list(cfg.hooks.values()) + [dict(cfg.hooks.log)],
+        val_evaluator=list(cfg.val_evaluator.values()), tiny={'train_cfg.max_iters': 2}), format_python_code=False))
+    (folder / 'config.py').write_text('"""Written by dtbox 0.1.0; bases merged."""\n'
+                                      + text.replace('TokenizerTask', 'TokenizerTraining'))
     old = load_config(folder)
     assert list(old.hooks) == ['Log', 'Checkpoint', 'Results', 'Images', 'Log_2'] and old.hooks.Log_2 == cfg.hooks.log
     assert 'PSNR' in old.val_evaluator and 'tiny' not in old
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     for name, codes in dtbox.load(folder).encode(images).items():
         assert torch.equal(codes, dtbox.load(tiny_run).encode(images)[name])
-    with pytest.raises(RenamedError, match=r'`TokenizerTraining` of models is now called `TokenizerTask`.* dtbox 0\.1\.0 wrote the run folder '
-                                           r'.*: write the new name into .*run/config\.py, or open the folder with that version\.'):
+    with pytest.raises(RenamedError, match=r'`TokenizerTraining` of models is now called `TokenizerTask`.* dtbox '
+                                           r'0\.1\.0 wrote the run folder '
+                                           r'.*: write the new name into .*run/config\.py, or open the folder with '
+                                           r'that version\.'):
         Runner.from_config(old, work_dir=str(folder), resume=True)
 
 
 # ---- a run takes its folder -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('config, folder', [('my.py', 'work_dirs/my'), ('some/where.py', 'work_dirs/where'), ('a/b/config.py', 'work_dirs/b'),
+@pytest.mark.parametrize('config, folder', [('my.py', 'work_dirs/my'), ('some/where.py',
+                                                                        'work_dirs/where'), ('a/b/config.py',
+                                                                                             'work_dirs/b'),
                                             (None, 'work_dirs/run')])
 def test_folder_of_a_config(config, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -203,7 +216,9 @@ def test_one_run_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr('dtbox.runs.wait_until_free', lambda path: '17' if path == str(tmp_path / '.running') else '')
     with pytest.raises(InputError, match=r'another run \(pid 17\) uses the folder'):
         RunFolder(tmp_path).prepare(resume=True)
-    with RunFolder(tmp_path).hold(), pytest.raises(InputError, match='is working on the run'), Locked(tmp_path / '.running', 'the run'):
+    with RunFolder(tmp_path).hold(), pytest.raises(InputError,
+                                                   match='is working on the run'), Locked(tmp_path / '.running',
+                                                                                          'the run'):
         pass
     monkeypatch.setattr('dtbox.distributed.get_rank', lambda: 1)
     with RunFolder(tmp_path).hold(), Locked(tmp_path / '.running', 'the run'):  # rank 1 holds nothing

@@ -1,7 +1,7 @@
 """House rules that a reader should not have to enforce: lengths, packed assignments, test names, annotated signatures.
 
-`MOST` is a ratchet: the number of violations may only go down. To lower it, run `python tests/test_style.py`, which prints today's numbers and
-every violation, and write the smaller number here. A rule that holds everywhere has 0.
+`MOST` is a ratchet: the number of violations may only go down. To lower it, run `python tests/test_style.py`, which
+prints today's numbers and every violation, and write the smaller number here. A rule that holds everywhere has 0.
 """
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def found():
 
 @pytest.mark.parametrize('rule', MOST)
 def test_rule(found, rule):
-    assert len(found[rule]) <= MOST[rule], '\n'.join([f'{len(found[rule])} {rule}, allowed {MOST[rule]}:', *found[rule]])
+    assert len(found[rule]) <= MOST[rule], '\n'.join([f'{len(found[rule])} {rule}, allowed {MOST[rule]}:',
+                                                      *found[rule]])
 
 
 def test_annotations():
@@ -81,7 +82,8 @@ def test_annotations():
     ('def f(a: int, *b: int, c: int = 1, **d: int) -> None: ...', [True]), ('def f(a) -> None: ...', [False]),
     ('def f(a: int): ...', [False]), ('def _f(a): ...', []), ('class _A:\n    def f(self): ...', []),
     ('class A:\n    def __init__(self, a: int): ...\n    def __len__(self): ...', [True]),
-    ('class A:\n    @staticmethod\n    def f(a) -> int: ...\n    @property\n    def g(self) -> int: ...', [False, True]),
+    ('class A:\n    @staticmethod\n    def f(a) -> int: ...\n    @property\n    def g(self) -> int: ...', [False,
+                                                                                                           True]),
     ('def f() -> int:\n    def g(a): ...', [True]),
 ])
 def test_count_of_annotations(tmp_path, code, annotated):
@@ -89,7 +91,8 @@ def test_count_of_annotations(tmp_path, code, annotated):
     assert [s.annotated for s in signatures(tmp_path)] == annotated
 
 
-@pytest.mark.parametrize('code, targets', [('a, b, c = 1, 2, 3', 3), ('a, b = 1, 2', 2), ('a, b, c = f()', 0), ('a = b = c = 1', 0)])
+@pytest.mark.parametrize('code, targets', [('a, b, c = 1, 2, 3', 3), ('a, b = 1, 2', 2), ('a, b, c = f()',
+                                                                                          0), ('a = b = c = 1', 0)])
 def test_count_of_packed_targets(code, targets):
     assert packed_targets(ast.parse(code).body[0]) == targets
 

@@ -1,4 +1,5 @@
-"""A recipe so small that a test trains it in a second or two: DualToken in shape, on generated photographs of 32 pixels."""
+"""A recipe so small that a test trains it in a second or two: DualToken in shape, on generated photographs of 32
+pixels."""
 import numpy as np
 import pytest
 import torch
@@ -51,7 +52,8 @@ def write_photos(folder, train=16, heldout=8):
         for i in range(count):
             a, b, c = generator.uniform(0, 200, (3, 3))
             pixels = a + b * x[..., None] * 0.5 + c * y[..., None] * 0.5
-            pixels[(x - generator.uniform(.2, 1)) ** 2 + (y - generator.uniform(.2, .8)) ** 2 < 0.06] = generator.uniform(0, 255, 3)
+            pixels[(x - generator.uniform(.2, 1)) ** 2
+                   + (y - generator.uniform(.2, .8)) ** 2 < 0.06] = generator.uniform(0, 255, 3)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / part / f'photo_{i:02d}.png')
 
 
@@ -74,7 +76,8 @@ def train(config, folder, **options):
     """Train a config file; returns the Runner."""
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
-    runner = Runner.from_config(load_config(config, {k.replace('__', '.'): v for k, v in options.items()}), work_dir=str(folder))
+    runner = Runner.from_config(load_config(config, {k.replace('__', '.'): v for k, v in options.items()}),
+                                work_dir=str(folder))
     runner.train()
     return runner
 

@@ -93,6 +93,7 @@ def measure_run(source: str, out: str, batches: int = 16, options: dict | None =
         say(f'batch {number + 1} of {batches}: cosine over the layers that both reach {together}')
     write_rows(RunFolder(out).conflict_history, rows)
     name = os.path.basename(os.path.normpath(str(source)))
-    summary = write_conflict(rows, terms, out, f'{name}: gradients on {batches} training batch{"es" * (batches > 1)}', 'batch')
+    summary = write_conflict(rows, terms, out, f'{name}: gradients on {batches} training '
+                                               f'batch{"es" * (batches > 1)}', 'batch')
     say(f'\n{format_summary(summary)}')
     return summary

@@ -114,7 +114,8 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
                          f'within_db={within_db}, within_points={within_points}, seed={seed}.')
     subject = open_encoder(source, encoder, options, plugins)
     check_required(subject.cfg, ('train_dataloader', 'val_dataloader'))
-    train = build_train_dataloader({**subject.cfg.train_dataloader, **({'batch_size': batch_size} if batch_size else {})},
+    train = build_train_dataloader({**subject.cfg.train_dataloader,
+                                    **({'batch_size': batch_size} if batch_size else {})},
                              seed)
     val = build_val_dataloader(subject.cfg.val_dataloader)
     kept = chosen_layers(subject.encoder, layers, subject.remarks)

@@ -24,7 +24,8 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
     """
     path = os.path.abspath(os.fspath(path))
     if os.path.isdir(path):
-        raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as {RunFolder(path).metrics}.')
+        raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as '
+                         f'{RunFolder(path).metrics}.')
     text = json.dumps(_plain(values), indent=2, allow_nan=False) + '\n'
     temporary = None
     try:

@@ -12,18 +12,21 @@ from dtbox.errors import InputError, closest, reason
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
-"""Bytes to whose multiples torch's CPU allocator places tensors. Kernels sum in another order at other places, so the last bit differs."""
+"""Bytes to whose multiples torch's CPU allocator places tensors. Kernels sum in another order at other places, so the
+last bit differs."""
 CHUNK = 1 << 24
 """Bytes that are copied from a mapped file before it is mapped anew: mapped pages count as memory of the process."""
 
 
 def zoo_path(uri: str) -> str:
-    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown name."""
+    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown
+    name."""
     name, _, file = uri[len(ZOO):].partition('/')
     root = resources.files('dtbox').joinpath('zoo')
     known = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith('_'))
     if name not in known:
-        raise InputError(f'the zoo has no weights named `{name}`.{closest(name, known)} It has: {", ".join(known) or "none"}.')
+        raise InputError(f'the zoo has no weights named `{name}`.{closest(name, known)} It has: '
+                         f'{", ".join(known) or "none"}.')
     path = root.joinpath(name, file or 'model.safetensors')
     if not path.is_file():
         raise InputError(f'the zoo entry `{name}` has no file `{file or "model.safetensors"}`.')
@@ -42,15 +45,17 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
         uri: `dtbox://NAME`, a .safetensors / .pt / .pth / .bin file, or anything MMEngine's CheckpointLoader knows
             (http://, open-mmlab://, ...). A checkpoint's `state_dict`, `model` or `module` entry is unwrapped.
         keep: which keys to return; other tensors are not read where the format allows it (safetensors).
-        mapped: a safetensors file may stay mapped: right for weights that are copied into a module. False: every tensor has memory of its
-            own, and the whole takes little more memory than the weights: right for weights that a module keeps (`assign`).
+        mapped: a safetensors file may stay mapped: right for weights that are copied into a module. False: every tensor
+            has memory of its own, and the whole takes little more memory than the weights: right for weights that a
+            module keeps (`assign`).
 
     Returns:
         dict name -> tensor, on the CPU.
     """
     path = local_path(uri)
     if '://' not in path and not os.path.isfile(path):
-        raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a dtbox:// name.')
+        raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
+                         'dtbox:// name.')
     try:
         if path.endswith('.safetensors'):
             return read_safetensors(path, keep, mapped)
@@ -72,7 +77,8 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
     return state if keep is None else {k: v for k, v in state.items() if keep(k)}
 
 
-def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
+def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str,
+                                                                                                        torch.Tensor]:
     """Read the tensors of a .safetensors file; `keep` and `mapped` are those of `load_state`."""
     from safetensors import safe_open
     with safe_open(path, 'pt') as file:
@@ -104,7 +110,8 @@ def with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.
     return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
 
 
-def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: str, ignore: Iterable[str] = (), assign: bool = False) -> None:
+def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: str, ignore: Iterable[str] = (),
+              assign: bool = False) -> None:
     """Load `state` into `module`, exactly.
 
     Args:
@@ -112,8 +119,8 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
         state: dict name -> tensor.
         source: where it came from, for the message.
         ignore: prefixes of names that may be missing or left over.
-        assign: let the module have the tensors of `state` themselves, in its own types and in aligned memory, instead of copying
-            them; its own may be on the meta device.
+        assign: let the module have the tensors of `state` themselves, in its own types and in aligned memory, instead
+            of copying them; its own may be on the meta device.
 
     Raises:
         InputError: listing every key that is missing, left over or of the wrong shape.
@@ -133,7 +140,8 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
 
 
 def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Fit learned position tables [1, N, D] to a module of another image size, bicubically (timm's `resample_abs_pos_embed`).
+    """Fit learned position tables [1, N, D] to a module of another image size, bicubically (timm's
+    `resample_abs_pos_embed`).
 
     Args:
         state: dict name -> tensor, of a model with square grids of positions.
@@ -150,7 +158,8 @@ def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) ->
             prefix = next((p for p in range(3) if math.isqrt(value.shape[1] - p) ** 2 == value.shape[1] - p
                            and math.isqrt(new[1] - p) ** 2 == new[1] - p), None)
             if prefix is None:
-                raise InputError(f'the position table {name} has {value.shape[1]} places and should have {new[1]}; only square grids can be resized.')
+                raise InputError(f'the position table {name} has {value.shape[1]} places and should have {new[1]}; '
+                                 'only square grids can be resized.')
             side = math.isqrt(new[1] - prefix)
             found[name] = resample_abs_pos_embed(value, [side, side], num_prefix_tokens=prefix)
     return found

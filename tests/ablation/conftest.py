@@ -46,7 +46,8 @@ train_cfg = dict(max_iters=6)
 hooks = dict(log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=1), results=dict(type='Results'))
 seed = 0
 '''
-"""A process that trains this starts in half the time: no timm, no matplotlib; every iteration leaves a checkpoint and a line."""
+"""A process that trains this starts in half the time: no timm, no matplotlib; every iteration leaves a checkpoint and a
+line."""
 
 
 @pytest.fixture(scope='session')
@@ -75,7 +76,8 @@ class InstantEngine:
     """Ends every trial at the next look.
 
     Args:
-        outcome: dict trial name -> 'failed', 'diverged', 'never' (it runs on), a signal as a negative exit code; 'done' for the rest.
+        outcome: dict trial name -> 'failed', 'diverged', 'never' (it runs on), a signal as a negative exit code; 'done'
+            for the rest.
     """
     remark = ''
 
@@ -107,7 +109,8 @@ class InstantTrial:
         if isinstance(self.outcome, int) or self.stopped:
             return -15 if self.stopped else self.outcome
         record = read_record(self.folder)
-        record.update(status=self.outcome, reason='' if self.outcome == 'done' else 'as asked', seconds=1.5, identity='x', iterations=6)
+        record.update(status=self.outcome, reason='' if self.outcome == 'done' else 'as asked', seconds=1.5,
+                      identity='x', iterations=6)
         if self.outcome == 'done':
             score = sum(os.path.basename(self.folder).encode()) / 7
             with open(os.path.join(self.folder, 'metrics.json'), 'w') as f:

@@ -21,7 +21,8 @@ def run(*argv):
 
 @pytest.mark.parametrize('more, message', [
     (['--accept-code-change'], '--accept-code-change goes with --resume'), (['--only', 'nothing'], 'matches no trial'),
-    (['--cfg-options', 'quantizer.siz=3'], 'no such key'), (['--threads', '0'], '`threads` is 0'), (['--workers', '0'], '0 workers'),
+    (['--cfg-options', 'quantizer.siz=3'], 'no such key'), (['--threads', '0'], '`threads` is 0'), (['--workers', '0'],
+                                                                                                    '0 workers'),
     (['--address', 'a:1'], 'goes with --engine ray'), (['--plugin', '/nowhere'], 'the plugin /nowhere does not exist')])
 def test_bad_command_lines(write_grid, tmp_path, more, message, capsys):
     assert run(write_grid(), '--work-dir', tmp_path / 'new', *more) == 2
@@ -59,7 +60,8 @@ def test_what_was_typed_at_the_start_is_remembered(write_grid, tmp_path, instant
     plugin = tmp_path / 'nothing_new.py'
     plugin.write_text('')
     path, folder = write_grid(), tmp_path / 'new'
-    started = ['--seeds', '5', '6', '--threads', '2', '--cfg-options', 'quantizer.size=32', "train_cfg.max_iters=3", '--plugin', str(plugin)]
+    started = ['--seeds', '5', '6', '--threads', '2', '--cfg-options', 'quantizer.size=32', "train_cfg.max_iters=3",
+               '--plugin', str(plugin)]
     engine = instant()
     assert run(path, '--work-dir', folder, '--no-report', *started) == 0 and len(engine.started) == 8
     engine = instant()

@@ -1,4 +1,5 @@
-"""Engines: what they make of cores, GPUs, processes that end and clusters that fail. test_trials.py runs real trials on both."""
+"""Engines: what they make of cores, GPUs, processes that end and clusters that fail. test_trials.py runs real trials on
+both."""
 import errno
 import os
 import sys
@@ -27,7 +28,9 @@ def test_no_such_engine_and_no_ray(monkeypatch):
         make_engine('ray', 1)
 
 
-@pytest.mark.parametrize('quota, cores', [('150000 100000', 1), ('300000 100000', 3), ('50000 100000', 1), ('max 100000', 8), (None, 8)])
+@pytest.mark.parametrize('quota, cores', [('150000 100000', 1), ('300000 100000', 3), ('50000 100000',
+                                                                                       1), ('max 100000', 8), (None,
+                                                                                                               8)])
 def test_cores_of_a_container(tmp_path, monkeypatch, quota, cores):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)), raising=False)
     if quota:
@@ -39,7 +42,9 @@ def test_workers_fill_the_cores(monkeypatch):
     monkeypatch.setattr(locals_, 'cores', lambda: 8)
     monkeypatch.setattr(locals_, 'visible_gpus', lambda: [])
     assert [make_engine('local', threads).workers for threads in (1, 3, 16)] == [8, 2, 1]
-    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) share 8 cores' in make_engine('local', 4, 3).remark
+    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) share 8 cores' in make_engine('local',
+                                                                                                               4,
+                                                                                                               3).remark
 
 
 @pytest.mark.parametrize('named, count, gpus', [
@@ -57,7 +62,8 @@ def test_gpus(monkeypatch, named, count, gpus):
 def test_each_worker_has_its_gpu(monkeypatch, tmp_path):
     devices, codes = [], iter([None, 0, None])
     monkeypatch.setattr(locals_, 'visible_gpus', lambda: ['4', '6'])
-    monkeypatch.setattr(locals_.subprocess, 'Popen', lambda *a, env, **k: devices.append(env['CUDA_VISIBLE_DEVICES']) or SimpleNamespace(
+    monkeypatch.setattr(locals_.subprocess, 'Popen', lambda *a, env, **k: devices.append(env['CUDA_VISIBLE_DEVICES'])
+                        or SimpleNamespace(
         poll=lambda: next(codes)))
     engine = make_engine('local', 1)
     first, second = engine.start(tmp_path), engine.start(tmp_path)
@@ -107,7 +113,8 @@ class FakeRay:
         return self.resources
 
     def remote(self, function):
-        return SimpleNamespace(options=lambda **o: SimpleNamespace(remote=lambda *a: self.tasks.append((o, a)) or len(self.tasks)))
+        return SimpleNamespace(options=lambda **o: SimpleNamespace(remote=lambda *a: self.tasks.append((o, a))
+                                                                   or len(self.tasks)))
 
     def wait(self, refs, timeout):
         return (refs, []) if self.result is not None else ([], refs)
@@ -130,7 +137,8 @@ def ray(monkeypatch, tmp_path):
 
 
 def test_without_an_address_ray_is_started_here(ray, monkeypatch):
-    """It would otherwise join whatever cluster was started on this machine last, and wait for ever where that is gone."""
+    """It would otherwise join whatever cluster was started on this machine last, and wait for ever where that is
+    gone."""
     make_engine('ray', 1)
     assert ray.inits[0]['address'] == 'local' and ray.inits[0]['include_dashboard'] is False
     monkeypatch.setattr(rays, 'knock', lambda address: None)
@@ -153,7 +161,8 @@ def test_resources_of_a_cluster(ray):
     ray.resources = dict(CPU=8.0, GPU=3.0)
     engine = make_engine('ray', 3)
     engine.start('folder')
-    assert engine.workers == 3 and ray.tasks[0] == (dict(num_cpus=3, num_gpus=1, max_retries=0), (os.path.abspath('folder'), os.getcwd(), 3))
+    assert engine.workers == 3 and ray.tasks[0] == (dict(num_cpus=3, num_gpus=1,
+                                                         max_retries=0), (os.path.abspath('folder'), os.getcwd(), 3))
     ray.resources = dict(CPU=2.0)
     with pytest.raises(InputError, match='the Ray cluster has 2 CPUs, fewer than the 3 threads of one trial'):
         make_engine('ray', 3)
@@ -162,8 +171,10 @@ def test_resources_of_a_cluster(ray):
 
 @pytest.mark.parametrize('result, code, why', [
     (0, 0, ''), (None, None, ''), (RayError('the node died'), -9, 'RayError: the node died'),
-    (RayTaskError(FileNotFoundError('f is not there on this node')), 1, 'FileNotFoundError: f is not there on this node'),
-    (RayTaskError(OSError(errno.ENOSPC, 'No space left on device')), NO_ROOM, 'OSError: [Errno 28] No space left on device')])
+    (RayTaskError(FileNotFoundError('f is not there on this node')), 1, 'FileNotFoundError: f is not there on this '
+                                                                        'node'),
+    (RayTaskError(OSError(errno.ENOSPC, 'No space left on device')), NO_ROOM, 'OSError: [Errno 28] No space left on '
+                                                                              'device')])
 def test_how_a_task_ends(ray, tmp_path, result, code, why):
     trial = make_engine('ray', 1).start(str(tmp_path))
     ray.result = result

@@ -8,12 +8,15 @@ from dtbox.errors import InputError
 
 def test_trials_are_the_product_of_axes_and_seeds(write_grid):
     grid = read_grid(write_grid())
-    assert [t.name for t in grid.trials[:4]] == ['1__wide__seed0', '1__wide__seed1', '1__narrow__seed0', '1__narrow__seed1']
+    assert [t.name for t in grid.trials[:4]] == ['1__wide__seed0', '1__wide__seed1', '1__narrow__seed0',
+                                                 '1__narrow__seed1']
     assert len(grid.trials) == 8 and grid.axes == dict(depth=['1', '2'], decoder=['wide', 'narrow'])
     assert grid.description == 'A small grid: two axes.' and grid.reference == dict(depth='2', decoder='wide')
     first, last = resolve(grid.trials[0].config), resolve(grid.trials[-1].config)
-    assert (first.model.tokenizer.vocabularies.pixel.quantizer.depth, first.model.tokenizer.decoder.width, first.seed) == (1, 64, 0)
-    assert (last.model.tokenizer.vocabularies.pixel.quantizer.depth, last.model.tokenizer.decoder.width, last.seed) == (2, 32, 1)
+    assert (first.model.tokenizer.vocabularies.pixel.quantizer.depth, first.model.tokenizer.decoder.width,
+            first.seed) == (1, 64, 0)
+    assert (last.model.tokenizer.vocabularies.pixel.quantizer.depth, last.model.tokenizer.decoder.width,
+            last.seed) == (2, 32, 1)
     assert first.threads == 1
 
 
@@ -31,7 +34,8 @@ def test_a_variant_may_be_another_recipe(write_grid, quick_config, tmp_path):
 
 
 @pytest.mark.parametrize('rule, left', [
-    ("exclude = [dict(depth=1)]", 4), ("exclude = [dict(depth=1, decoder='wide')]", 6), ("include = dict(decoder=['narrow'])", 4),
+    ("exclude = [dict(depth=1)]", 4), ("exclude = [dict(depth=1, decoder='wide')]",
+                                       6), ("include = dict(decoder=['narrow'])", 4),
     ("include = [dict(depth=2, decoder='wide'), dict(depth=1)]", 6)])
 def test_filters(write_grid, rule, left):
     assert len(read_grid(write_grid(('seeds =', rule + '\nseeds ='))).trials) == left
@@ -57,7 +61,8 @@ def test_filters(write_grid, rule, left):
     ("reference = dict(depth=2, decoder='wide')", "reference = dict(depth=2)", 'one label for each axis'),
     ("wide={'model.tokenizer.decoder.width': 64}", "wide=64", 'expected at least one label'),
     ('values=[1, 2]', "values={1: 1, '1': 2}", "axes.depth: two labels read the same: 1, '1'"),
-    ("variants=dict(wide={'model.tokenizer.decoder.width': 64}, narrow={})", "variants={1: {}, '1': {'model.tokenizer.decoder.width': 64}}",
+    ("variants=dict(wide={'model.tokenizer.decoder.width': 64}, narrow={})", "variants={1: {}, '1': "
+                                                                             "{'model.tokenizer.decoder.width': 64}}",
      'two labels read the same'),
     ('values=[1, 2]', "values={'x' * 300: 1, '2': 2}", r'the trial x{40}\.\.\. would have a name of 3.. characters'),
     ("key='quantizer.depth'", 'key=5', 'the key 5 is not a word'),
@@ -74,7 +79,9 @@ def test_bad_grids(write_grid, old, new, message):
         read_grid(write_grid((old, new)))
 
 
-@pytest.mark.parametrize('key, where', [('seed', '`seeds`'), ('threads', '`threads`'), ('work_dir', '--work-dir'), ('plugins', '`plugins`')])
+@pytest.mark.parametrize('key, where', [('seed', '`seeds`'), ('threads', '`threads`'), ('work_dir',
+                                                                                        '--work-dir'), ('plugins',
+                                                                                                        '`plugins`')])
 def test_what_a_trial_gets_from_elsewhere_cannot_be_an_option(write_grid, key, where):
     with pytest.raises(InputError, match=f'--cfg-options: `{key}` of a trial is set by {where}'):
         read_grid(write_grid(), {key: 7})

@@ -66,7 +66,8 @@ def test_fingerprints_of_data_sets(tmp_path):
 
 
 def test_plugin_hash_counts_what_a_run_computes_with(tmp_path, clean):
-    """A plugin that another one imports from counts, and one that registers nothing; one whose parts the config does not name does not."""
+    """A plugin that another one imports from counts, and one that registers nothing; one whose parts the config does
+    not name does not."""
     write(tmp_path / 'one.py', SIGN.format(name='SignOne'))
     write(tmp_path / 'other.py', SIGN.format(name='SignOther'))
     write(tmp_path / 'silent.py', 'import torch\n')

@@ -1,4 +1,5 @@
-"""What happens to a grid at odd moments: two starts, kills between two writes, disks that fill up, records that vanish."""
+"""What happens to a grid at odd moments: two starts, kills between two writes, disks that fill up, records that
+vanish."""
 import csv
 import errno
 import os
@@ -41,7 +42,8 @@ def out(tmp_path):
 
 @pytest.fixture
 def during(monkeypatch):
-    """during(n, act): call act(trial) in place of the n-th look at a trial; its value is the exit code, where it has one."""
+    """during(n, act): call act(trial) in place of the n-th look at a trial; its value is the exit code, where it has
+    one."""
     def set_up(number, act):
         poll, looks = conftest.InstantTrial.poll, []
 
@@ -74,7 +76,8 @@ def test_another_start_ends_before_the_lock(grid, out, instant, monkeypatch, res
     else:
         with pytest.raises(InputError, match='4 finished trials. Continue it with --resume'):
             run_grid(grid, out)
-    assert len(engine.started) == 4 and sorted(os.listdir(os.path.join(out, 'trials'))) == sorted(t.name for t in grid.trials)
+    assert len(engine.started) == 4 and sorted(os.listdir(os.path.join(out, 'trials'))) == sorted(t.name
+                                                                                                  for t in grid.trials)
 
 
 def test_a_second_start_loses_nothing(grid, out, instant, during):
@@ -104,7 +107,8 @@ def test_killed_before_grid_json_was_there(grid, out, instant):
         open(os.path.join(out, name), 'w').close()
     instant()
     run_grid(grid, out)
-    assert set(statuses(out).values()) == {'done'} and sorted(os.listdir(out)) == ['.lock', 'grid.json', 'results.csv', 'trials']
+    assert set(statuses(out).values()) == {'done'} and sorted(os.listdir(out)) == ['.lock', 'grid.json', 'results.csv',
+                                                                                   'trials']
 
 
 @pytest.mark.parametrize('left', [(), ('config.py',), ('config.py', '.trial.k3x9.part.json')])
@@ -143,7 +147,8 @@ def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkey
     with start_child([sys.executable, '-c', hold, '60'], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         monkeypatch.setattr('dtbox.ablation.folder.wait_until_free', lambda path, seconds: wait_until_free(path, 0.2))
-        with pytest.raises(InputError, match=f'the trial {FIRST} is still running in another process .pid {other.pid}.'):
+        with pytest.raises(InputError, match=f'the trial {FIRST} is still running in another process .pid '
+                                             f'{other.pid}.'):
             run_grid(grid, out, resume=True)
         assert engine.started == []
         other.kill()
@@ -169,7 +174,8 @@ def test_locks(tmp_path):
 def test_full_disk_ends_the_grid(grid, out, instant):
     """A trial whose disk is full ends the grid; it resumes later."""
     engine = instant(workers=1, outcome={grid.trials[1].name: NO_ROOM})
-    with pytest.raises(InputError, match='cannot write to .*out: No space left on device. The trials that finished are kept; .* --resume'):
+    with pytest.raises(InputError, match='cannot write to .*out: No space left on device. The trials that finished '
+                                         'are kept; .* --resume'):
         run_grid(grid, out)
     assert len(engine.started) == 2 and list(statuses(out).values()) == ['done', 'killed', 'missing', 'missing']
     assert table(out)[grid.trials[1].name]['reason'] == 'there was no space left on its disk'
@@ -184,7 +190,8 @@ def test_a_disk_that_fills_up_leaves_no_process_behind(grid, out, instant, monke
     def full_once_all_run(self, *args):
         return full() if len(engine.started) > 1 else write(self, *args)
     monkeypatch.setattr(GridFolder, 'write_table', full_once_all_run)
-    monkeypatch.setattr('dtbox.ablation.folder.write_record', lambda folder, record: full() if record['status'] == 'killed' else
+    monkeypatch.setattr('dtbox.ablation.folder.write_record', lambda folder, record: full() if record['status']
+                        == 'killed' else
                         write_record(folder, record))
     with pytest.raises(InputError, match='cannot write to .*out: No space left on device'):
         run_grid(grid, out)
@@ -261,7 +268,8 @@ def test_clocks_that_are_set_do_not_matter(write_grid, out, instant, monkeypatch
 def stale(folder, code, **more):
     """What a trial does that finds other code than its grid."""
     record = read_record(folder)
-    write_record(folder, dict(record, status='failed', reason=f'the code hash is {code}, but was {record["hashes"]["code_hash"]} when the grid was '
+    write_record(folder, dict(record, status='failed', reason=f'the code hash is {code}, but was '
+                                                              f'{record["hashes"]["code_hash"]} when the grid was '
                               'started', stale=True, seconds=3.0, **more))
     return 1
 
@@ -278,7 +286,8 @@ def test_code_that_changes_meanwhile_ends_the_grid(grid, out, instant, during):
 
 
 def test_code_changes_under_a_running_trial(grid, out, instant, monkeypatch):
-    """Its checkpoint is of the code that the grid was started with: with that it goes on, and with another one the user is asked."""
+    """Its checkpoint is of the code that the grid was started with: with that it goes on, and with another one the user
+    is asked."""
     instant()
     run_grid(grid, out)
     folder = os.path.join(out, 'trials', FIRST)
@@ -297,10 +306,14 @@ def test_code_changes_under_a_running_trial(grid, out, instant, monkeypatch):
 def test_results_that_no_longer_count_are_said_to_run_again(grid, out, instant, write_grid, capsys):
     instant()
     run_grid(grid, out)
-    changed = read_grid(write_grid(('seeds = [0, 1]', 'seeds = [0]'), ("'model.tokenizer.decoder.width': 64", "'model.tokenizer.decoder.width': 96")))
+    changed = read_grid(write_grid(('seeds = [0, 1]', 'seeds = [0]'), ("'model.tokenizer.decoder.width': 64",
+                                                                       "'model.tokenizer.decoder.width': 96")))
     run_grid(changed, out, resume=True)
-    assert '2 trials with a result run again, since config, data or plugins have changed; the earlier folders are kept as NAME.1.' in \
-        capsys.readouterr().out
+    assert (
+        '2 trials with a result run again, since config, data or plugins have changed; the earlier folders are kept '
+        'as NAME.1.'
+        in capsys.readouterr().out
+    )
 
 
 def test_running_trials_are_told_from_killed_ones(grid, out, instant, during, monkeypatch):
@@ -341,6 +354,10 @@ def test_the_table_is_not_written_more_often_than_it_is_worth(grid, out, monkeyp
 
 def test_how_a_process_ended():
     assert how_it_ended(-9) == ('killed', 'its process was ended by SIGKILL (out of memory?)')
-    assert how_it_ended(143)[0] == 'killed' and how_it_ended(3) == ('failed', 'its process ended with exit code 3; see log.txt')
-    assert how_it_ended(1, 'no such node') == ('failed', 'no such node') and how_it_ended(-9, 'the node died') == ('killed', 'the node died')
+    assert how_it_ended(143)[0] == 'killed' and how_it_ended(3) == ('failed', 'its process ended with exit code 3; '
+                                                                              'see log.txt')
+    assert how_it_ended(1, 'no such node') == ('failed', 'no such node') and how_it_ended(-9, 'the node died') == (
+        'killed',
+        'the node died',
+    )
     assert how_it_ended(NO_ROOM) == ('killed', 'there was no space left on its disk')

@@ -15,7 +15,8 @@ LINE = '11/25 22:16:40 - mmengine - INFO - [20/320] left 1:03:09  lr 1.50e-03  s
 
 def planned(name, what='new', **record):
     variant, _, seed = name.partition('_')
-    return SimpleNamespace(trial=SimpleNamespace(name=name, labels=dict(size=variant), seed=seed), what=what, record=record)
+    return SimpleNamespace(trial=SimpleNamespace(name=name, labels=dict(size=variant), seed=seed), what=what,
+                           record=record)
 
 
 class Clock:
@@ -38,8 +39,10 @@ def make(tmp_path):
     def make(names, workers=1, kept=(), width=200, terminal=False):
         todo = [planned(n) for n in names]
         plan = [*todo, *(planned(n, 'keep', status='done', seconds=s) for n, s in kept)]
-        progress = Progress(plan, todo, workers, Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False))
-        progress.start = lambda name, **record: progress.started(next(p.trial for p in todo if p.trial.name == name), str(tmp_path), record)
+        progress = Progress(plan, todo, workers,
+                            Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False))
+        progress.start = lambda name, **record: progress.started(next(p.trial for p in todo if p.trial.name == name),
+                                                                 str(tmp_path), record)
         progress.end = lambda name, seconds, status='done': progress.finished(
             next(p.trial for p in todo if p.trial.name == name), dict(status=status, reason='', seconds=seconds))
         return progress
@@ -103,11 +106,14 @@ def test_lines_and_a_narrow_terminal(make, clock, tmp_path):
     progress.best = 'a (all/psnr 20.1)'
     progress.console.print(progress.table())
     lines = progress.console.file.getvalue().splitlines()
-    assert all(len(line.replace('\x1b[1m', '').replace('\x1b[0m', '')) <= 30 for line in lines[-5:]) and '0 of 2 done' in lines[-5]
+    assert all(len(line.replace('\x1b[1m', '').replace('\x1b[0m', '')) <= 30
+               for line in lines[-5:]) and '0 of 2 done' in lines[-5]
     assert lines[-1].startswith('a_0  0:00:00  [20/320]')
     progress.end('a_0', 4000)
-    assert 'done     a_0  [1 of 2 done, 0 running, 0 failed, 1 waiting, 1:06:40 left]  best so far: a (all/psnr 20.1)\n' in \
-        progress.console.file.getvalue()
+    assert (
+        'done     a_0  [1 of 2 done, 0 running, 0 failed, 1 waiting, 1:06:40 left]  best so far: a (all/psnr 20.1)\n'
+        in progress.console.file.getvalue()
+    )
 
 
 def test_what_a_log_tells(tmp_path):

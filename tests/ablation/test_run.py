@@ -33,7 +33,8 @@ def test_all_trials_run_once(grid, out, instant):
     assert {r['status'] for r in rows} == {'done'} and [p.what for p in plan] == ['new'] * 8
     row = table(out)['2__narrow__seed1']
     assert json.loads(row['overrides']) == {'recipe': os.path.basename(plan[0].trial.base), 'quantizer.depth': 2}
-    assert (row['depth'], row['decoder'], row['seed'], row['threads'], row['seconds']) == ('2', 'narrow', '1', '1', '1.5')
+    assert (row['depth'], row['decoder'], row['seed'], row['threads'], row['seconds']) == ('2', 'narrow', '1', '1',
+                                                                                           '1.5')
     assert float(row['heldout/psnr']) == sum(b'2__narrow__seed1') / 7 and 'heldout/kept' not in row
     assert row['config_hash'] and row['code_hash'] and row['data_hash']
     about = json.load(open(os.path.join(out, 'grid.json')))
@@ -62,7 +63,8 @@ def test_what_fails_does_not_stop_the_rest_and_runs_again(grid, out, instant):
     engine = instant()
     plan, rows = run_grid(grid, out, resume=True)
     assert engine.started == ['1__wide__seed0', '2__wide__seed0']  # diverging is a result
-    assert {p.trial.name: p.what for p in plan if p.what != 'keep'} == {'1__wide__seed0': 'redo', '2__wide__seed0': 'continue'}
+    assert {p.trial.name: p.what for p in plan if p.what != 'keep'} == {'1__wide__seed0': 'redo',
+                                                                        '2__wide__seed0': 'continue'}
     assert os.path.isfile(os.path.join(out, 'trials', '1__wide__seed0.1', 'trial.json'))  # the failed attempt is kept
     assert sum(r['status'] == 'done' for r in rows) == 7
 
@@ -100,7 +102,10 @@ def test_what_is_changed_back_is_not_run_again(grid, out, instant, write_grid):
     plan, rows = run_grid(read_grid(write_grid()), out, resume=True)
     assert engine.started == [] and {p.what for p in plan} == {'keep'} and {r['status'] for r in rows} == {'done'}
     config = 'trials/1__wide__seed0{}/config.py'
-    assert 'width=64' in open(os.path.join(out, config.format(''))).read() and 'width=96' in open(os.path.join(out, config.format('.1'))).read()
+    assert (
+        'width=64' in open(os.path.join(out, config.format(''))).read()
+        and 'width=96' in open(os.path.join(out, config.format('.1'))).read()
+    )
     run_grid(read_grid(write_grid(change)), out, resume=True)
     assert engine.started == []
 
@@ -124,7 +129,8 @@ def test_a_metric_that_no_trial_has_is_told_at_the_first_one(write_grid, out, in
     instant(workers=1)
     run_grid(read_grid(write_grid(("'heldout/psnr'", "'heldout/pnsr'"))), out)
     said = capsys.readouterr().out
-    assert said.count('`heldout/pnsr`, one of the metrics of the grid, is not among those of 1__wide__seed0. Did you mean `heldout/psnr`?') == 1
+    assert said.count('`heldout/pnsr`, one of the metrics of the grid, is not among those of 1__wide__seed0. Did you '
+                      'mean `heldout/psnr`?') == 1
 
 
 def test_the_first_command_stays(grid, out, instant):
@@ -140,7 +146,8 @@ def test_a_grid_may_grow(grid, out, instant, write_grid):
     run_grid(grid, out)
     engine = instant()
     run_grid(read_grid(write_grid(('seeds = [0, 1]', 'seeds = [0, 1, 2]'))), out, resume=True)
-    assert engine.started == ['1__wide__seed2', '1__narrow__seed2', '2__wide__seed2', '2__narrow__seed2'] and len(table(out)) == 12
+    assert engine.started == ['1__wide__seed2', '1__narrow__seed2', '2__wide__seed2',
+                              '2__narrow__seed2'] and len(table(out)) == 12
 
 
 def test_only_and_dry_run(grid, out, instant):
@@ -164,7 +171,8 @@ def test_budget(grid, out, instant, write_grid, capsys):
 
 def test_a_trial_that_takes_too_long(out, instant, write_grid):
     instant(outcome={'1__wide__seed0': 'never'})
-    _, rows = run_grid(read_grid(write_grid(('seeds =', 'budget = dict(trial_minutes=0.0005)\nseeds ='))), out, only='*seed0')
+    _, rows = run_grid(read_grid(write_grid(('seeds =', 'budget = dict(trial_minutes=0.0005)\nseeds ='))), out,
+                       only='*seed0')
     states = {r['trial']: r['status'] for r in rows}
     assert states['1__wide__seed0'] == 'timeout' and states['2__wide__seed0'] == 'done'
 

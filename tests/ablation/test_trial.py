@@ -26,8 +26,8 @@ def begin(write_grid, tmp_path, monkeypatch):
 
     def start(options=None, **hashes):
         trial = read_grid(write_grid(), options).trials[0]
-        found = dict(config_hash=config_hash(trial.config), code_hash=code_hash(), plugin_hash=plugin_hash(trial.config),
-                     data_hash=check_variant(trial))
+        found = dict(config_hash=config_hash(trial.config), code_hash=code_hash(),
+                     plugin_hash=plugin_hash(trial.config), data_hash=check_variant(trial))
         folder = GridFolder(tmp_path / 'out')
         folder.begin(trial, {**found, **hashes}, 'new')
         return folder.trial(trial)
@@ -81,8 +81,10 @@ def test_a_full_disk(begin, monkeypatch, capsys):
 
 def test_an_orphan_ends_at_once(tmp_path):
     """A grid that is killed right after it has started a process is gone before that can ask to die with it."""
-    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True).stdout.strip()
-    done = subprocess.run([sys.executable, '-m', 'dtbox.ablation.trial', str(tmp_path), gone], capture_output=True, text=True)
+    gone = subprocess.run([sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True,
+                          text=True).stdout.strip()
+    done = subprocess.run([sys.executable, '-m', 'dtbox.ablation.trial', str(tmp_path), gone], capture_output=True,
+                          text=True)
     assert done.returncode == 137 and os.listdir(tmp_path) == [] and done.stderr == ''
 
 
@@ -98,14 +100,16 @@ def test_a_shared_quantizer_counts_once():
     vocabularies = dict(a=SimpleNamespace(layout=Grid(4, 2), quantizer=shared),
                         b=SimpleNamespace(layout=Grid(4, 2), quantizer=shared),
                         c=SimpleNamespace(layout=Grid(2, 2), quantizer=own))
-    tokenizer = SimpleNamespace(vocabularies=vocabularies, image_size=(16, 8), parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
-    assert tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0, bits_per_pixel=112 / 128)
+    tokenizer = SimpleNamespace(vocabularies=vocabularies, image_size=(16, 8),
+                                parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
+    assert tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0,
+                                              bits_per_pixel=112 / 128)
 
 
 def test_memory_is_the_process_own():
     """Linux counts what the parent held at the start of a process into ru_maxrss."""
-    code = ('import sys; from types import SimpleNamespace as N; sys.modules["torch"] = N(cuda=N(is_available=lambda: False)); '
-            'from dtbox.ablation.facts import peak_megabytes; print(peak_megabytes())')
+    code = ('import sys; from types import SimpleNamespace as N; sys.modules["torch"] = N(cuda=N(is_available=lambda: '
+            'False)); from dtbox.ablation.facts import peak_megabytes; print(peak_megabytes())')
     grown = f'import subprocess, sys; held = bytearray(3 * 10 ** 8); subprocess.run([sys.executable, "-c", {code!r}])'
     done = subprocess.run([sys.executable, '-c', grown], capture_output=True, text=True)
     assert 5 < float(done.stdout) < 200, done.stderr

@@ -1,4 +1,5 @@
-"""Real trials in processes of their own: killed and resumed, on this machine and on Ray, the metrics are the same to the last bit."""
+"""Real trials in processes of their own: killed and resumed, on this machine and on Ray, the metrics are the same to
+the last bit."""
 import contextlib
 import csv
 import io
@@ -109,5 +110,6 @@ def test_ray_that_is_not_there(monkeypatch):
     pytest.importorskip('ray')
     from dtbox.errors import InputError
     for address in ('127.0.0.1:1', 'ray://127.0.0.1:1'):
-        with pytest.raises(InputError, match=f'the Ray cluster at {address} cannot be reached .*refused.* --engine local'):
+        with pytest.raises(InputError, match=f'the Ray cluster at {address} cannot be reached .*refused.* --engine '
+                                             'local'):
             make_engine('ray', 1, address=address)

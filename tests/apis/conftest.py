@@ -6,7 +6,8 @@ import dtbox
 
 @pytest.fixture(scope='session')
 def tok(converted):
-    """The tiny DualToken of the golden data: images of 32 pixels, 25 tokens, two vocabularies of 4 x 64 codes, no text tokenizer."""
+    """The tiny DualToken of the golden data: images of 32 pixels, 25 tokens, two vocabularies of 4 x 64 codes, no text
+    tokenizer."""
     return dtbox.load(converted)
 
 

@@ -1,4 +1,5 @@
-"""What is given away gives the same: folders in Hugging Face's manner, torch.export programs, ONNX under onnxruntime."""
+"""What is given away gives the same: folders in Hugging Face's manner, torch.export programs, ONNX under
+onnxruntime."""
 import json
 
 import pytest
@@ -55,7 +56,8 @@ def test_every_opened_weight_is_aligned(converted, tmp_path):
     """A run folder and a folder of `save_pretrained`, in either float type: equal weights give equal bits."""
     tokenizer = dtbox.load(converted)
     tokenizer.save_pretrained(tmp_path / 'out')
-    for opened in (tokenizer, dtbox.load(converted, dtype='bfloat16'), dtbox.Tokenizer.from_pretrained(tmp_path / 'out'),
+    for opened in (tokenizer, dtbox.load(converted, dtype='bfloat16'),
+                   dtbox.Tokenizer.from_pretrained(tmp_path / 'out'),
                    dtbox.Tokenizer.from_pretrained(tmp_path / 'out', dtype='bfloat16')):
         state = opened.model.state_dict()
         assert state and [name for name, value in state.items() if value.data_ptr() % ALIGNMENT] == []
@@ -66,7 +68,10 @@ def test_folders_that_are_not_right(tok, tmp_path):
     with pytest.raises(InputError, match='is not an empty folder'):
         tok.save_pretrained(tmp_path / 'a')
     config = json.loads((tmp_path / 'a' / 'config.json').read_text())
-    for change, says in ((dict(model_type='siglip'), "of the model_type 'siglip'; expected 'dtbox'"), (dict(format=9), 'Install a newer dtbox')):
+    for change, says in (
+        (dict(model_type='siglip'), "of the model_type 'siglip'; expected 'dtbox'"),
+        (dict(format=9), 'Install a newer dtbox'),
+    ):
         (tmp_path / 'a' / 'config.json').write_text(json.dumps({**config, **change}))
         with pytest.raises(InputError, match=says):
             dtbox.Tokenizer.from_pretrained(tmp_path / 'a')

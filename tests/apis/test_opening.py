@@ -1,4 +1,5 @@
-"""One way to open a tokenizer: the same weights from a run, an exported folder and a task; and nobody who goes another way."""
+"""One way to open a tokenizer: the same weights from a run, an exported folder and a task; and nobody who goes another
+way."""
 import ast
 import os
 
@@ -37,7 +38,8 @@ def test_every_way_gives_the_same_weights(opened, tiny_run, tmp_path):
     assert checkpoint['iteration'] == 6 and not model.training and not any(p.requires_grad for p in model.parameters())
     tokenizer = dtbox.load(tiny_run)
     tokenizer.save_pretrained(tmp_path / 'exported')
-    others = [tokenizer.model, dtbox.Tokenizer.from_pretrained(tmp_path / 'exported').model, open_task(cfg, path).model.tokenizer.cpu()]
+    others = [tokenizer.model, dtbox.Tokenizer.from_pretrained(tmp_path / 'exported').model,
+              open_task(cfg, path).model.tokenizer.cpu()]
     saved = {k[len('tokenizer.'):]: v for k, v in checkpoint['state_dict'].items() if k.startswith('tokenizer.')}
     for state in (model.state_dict(), *(m.state_dict() for m in others)):
         assert state.keys() == saved.keys()
@@ -69,7 +71,8 @@ def test_weights_that_a_config_starts_from(tiny_config, opened):
     cfg = resolve(load_config(tiny_config))
     start, again = open_tokenizer(cfg, None), open_tokenizer(cfg, None)
     named = torch.load(cfg.model.tokenizer.encoders.trunk.weights, weights_only=True)
-    assert start.checkpoint == {} and torch.equal(start.model.encoders['trunk'].trunk.state_dict()['pos_embed'], named['pos_embed'])
+    assert start.checkpoint == {} and torch.equal(start.model.encoders['trunk'].trunk.state_dict()['pos_embed'],
+                                                  named['pos_embed'])
     first, second, trained = (m.state_dict() for m in (start.model, again.model, opened[2].model))
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not torch.equal(first['encoders.trunk.trunk.pos_embed'], trained['encoders.trunk.trunk.pos_embed'])

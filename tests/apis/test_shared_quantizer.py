@@ -1,4 +1,5 @@
-"""A whole run of two vocabularies with one index: trained, evaluated, opened, reconstructed; the index is counted once everywhere."""
+"""A whole run of two vocabularies with one index: trained, evaluated, opened, reconstructed; the index is counted once
+everywhere."""
 import json
 
 import pytest

@@ -35,7 +35,8 @@ def test_tensors_pictures_paths_and_lists(tok, picture, tmp_path):
     picture.save(tmp_path / 'a.png')
     tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
     want = tok.encode(tensor)
-    for given in (picture, tmp_path / 'a.png', str(tmp_path / 'a.png'), [picture], (tmp_path / 'a.png',), tensor.double()):
+    for given in (picture, tmp_path / 'a.png', str(tmp_path / 'a.png'), [picture], (tmp_path / 'a.png',),
+                  tensor.double()):
         codes = tok.encode(given)
         assert codes.keys() == want.keys() and all(torch.equal(codes[n], want[n]) for n in want)
     both = tok.encode([picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), str(tmp_path / 'a.png')])
@@ -75,7 +76,8 @@ def test_files_that_are_no_pictures(tok, picture, tmp_path):
     data = (tmp_path / 'cut.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(data[:len(data) // 2])
     (tmp_path / 'text.png').write_text('hello')
-    for name, says in (('cut.jpg', r'cut\.jpg cannot be decoded .*truncated'), ('text.png', r'text\.png is in no image format'),
+    for name, says in (('cut.jpg', r'cut\.jpg cannot be decoded .*truncated'), ('text.png',
+                                                                                r'text\.png is in no image format'),
                        ('gone.png', r'gone\.png does not exist'), ('', r'is a folder')):
         with pytest.raises(dtbox.InputError, match=says):
             tok.encode([picture, tmp_path / name])
@@ -90,7 +92,9 @@ def test_files_that_are_no_pictures(tok, picture, tmp_path):
     ([np.zeros((32, 32, 3))], 'a list of images holds a ndarray'),
     ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a Tensor'),
     ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
-    (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'), (torch.full((1, 3, 32, 32), float('nan')), 'NaN or infinite')])
+    (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'), (torch.full((1, 3, 32, 32),
+                                                                                                float('nan')),
+                                                                                     'NaN or infinite')])
 def test_images_that_are_none(tok, given, says):
     for call in (tok.encode, tok.reconstruct):
         with pytest.raises(dtbox.InputError, match=says):
@@ -129,7 +133,8 @@ def test_clamp(converted):
     assert torch.equal(bright.decode(codes), free.clamp(-1, 1))
 
 
-@pytest.mark.parametrize('convert', [lambda c: c.int(), lambda c: c.to(torch.uint8), lambda c: c.numpy().astype(np.uint16), lambda c: c.tolist()])
+@pytest.mark.parametrize('convert', [lambda c: c.int(), lambda c: c.to(torch.uint8),
+                                     lambda c: c.numpy().astype(np.uint16), lambda c: c.tolist()])
 def test_codes_may_be_stored_small(tok, images, convert):
     codes = tok.encode(images)
     small = {n: convert(c) for n, c in codes.items()}
@@ -137,10 +142,14 @@ def test_codes_may_be_stored_small(tok, images, convert):
 
 
 @pytest.mark.parametrize('codes, says', [
-    (torch.zeros(1, 25, 4), 'codes are Tensor; expected a dict'), ({'pixle': torch.zeros(1, 25, 4).long()}, 'missing: pixel. Got: pixle'),
-    ({}, 'missing: pixel. Got: none'), ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, 4\] for the 5 x 5'),
-    ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'), ({'pixel': torch.zeros(1, 25, 3).long()}, r'\[1, 25, 3\]; expected int64 \[B, N, 4\]'),
-    ({'pixel': torch.zeros(1, 25, 4)}, r'codes are torch\.float32'), ({'pixel': torch.full((1, 25, 4), 64)}, 'codes at depth 0 reach from 64 to 64'),
+    (torch.zeros(1, 25, 4), 'codes are Tensor; expected a dict'), ({'pixle': torch.zeros(1, 25, 4).long()},
+                                                                   'missing: pixel. Got: pixle'),
+    ({}, 'missing: pixel. Got: none'), ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, '
+                                                                                 r'4\] for the 5 x 5'),
+    ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'), ({'pixel': torch.zeros(1, 25, 3).long()},
+                                                           r'\[1, 25, 3\]; expected int64 \[B, N, 4\]'),
+    ({'pixel': torch.zeros(1, 25, 4)}, r'codes are torch\.float32'), ({'pixel': torch.full((1, 25, 4), 64)},
+                                                                      'codes at depth 0 reach from 64 to 64'),
     ({'pixel': torch.full((1, 25, 4), -1)}, 'reach from -1 to -1; its codebook has codes 0 to 63'),
     ({'pixel': torch.zeros(1, 25, 4).long(), 'semantic': torch.zeros(2, 25, 4).long()}, 'batches of different sizes'),
     ({'pixel': 3}, r'\[\]; expected')])
@@ -151,7 +160,8 @@ def test_codes_that_are_none(tok, codes, says):
 
 def test_unknown_vocabulary(tok, images):
     for call in (lambda: tok.encode(images, ['pixle']), lambda: tok.features({'pixle': torch.zeros(1, 25, 4).long()}),
-                 lambda: tok.flat_ids({'pixle': torch.zeros(1, 25, 4).long()}), lambda: tok.from_flat_ids(torch.zeros(1, 100).long(), ['pixle'])):
+                 lambda: tok.flat_ids({'pixle': torch.zeros(1, 25, 4).long()}),
+                 lambda: tok.from_flat_ids(torch.zeros(1, 100).long(), ['pixle'])):
         with pytest.raises(dtbox.InputError, match=r'there is no vocabulary `pixle`\. Did you mean `pixel`\?'):
             call()
 
@@ -212,10 +222,12 @@ def test_flat_ids_there_and_back(tok, images, names):
 
 
 @pytest.mark.parametrize('ids, names, says', [
-    (torch.zeros(1, 100).long(), None, r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'), (torch.zeros(200).long(), None, r'\[200\]; expected'),
+    (torch.zeros(1, 100).long(), None,
+     r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'), (torch.zeros(200).long(), None, r'\[200\]; expected'),
     (torch.zeros(1, 101).long(), ['pixel'], r'expected \[B, 100\] for pixel'),
     (torch.zeros(1, 100).long(), ['pixel'], 'codes at depth 1 reach from -64 to -64'),
-    (torch.full((1, 100), 512), ['pixel'], 'codes at depth 0 reach from 512 to 512'), (torch.zeros(1, 100), ['pixel'], 'float')])
+    (torch.full((1, 100), 512), ['pixel'], 'codes at depth 0 reach from 512 to 512'), (torch.zeros(1, 100), ['pixel'],
+                                                                                       'float')])
 def test_flat_ids_that_do_not_fit(tok, ids, names, says):
     with pytest.raises(dtbox.InputError, match=says):
         tok.from_flat_ids(ids, names)

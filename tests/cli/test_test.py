@@ -15,13 +15,16 @@ def test_equals_what_training_wrote(tiny_run, tmp_path, capsys):
     shutil.copytree(tiny_run, tmp_path / 'run')
     VERB.main([str(tmp_path / 'run')])
     shown = capsys.readouterr().out
-    written, trained = (json.loads((tmp_path / 'run' / name).read_text()) for name in ('metrics.1.json', 'metrics.json'))
+    written, trained = (json.loads((tmp_path / 'run' / name).read_text())
+                        for name in ('metrics.1.json', 'metrics.json'))
     about = written.pop('evaluation')
     again, before = (read_samples(tmp_path / 'run' / name) for name in ('samples.1.npz', 'samples.npz'))
-    assert again.keys() == before.keys() and all((again[k] == before[k]).all() for k in ('keys', 'sets', 'psnr', 'token_cosine'))
+    assert again.keys() == before.keys() and all((again[k] == before[k]).all()
+                                                 for k in ('keys', 'sets', 'psnr', 'token_cosine'))
     assert written == trained and written['counts']['all'] == 8 and written['iteration'] == 6
     assert about['command'] == f'dtbox test {tmp_path}/run' and about['checkpoint'] == f'{tmp_path}/run/checkpoint.pth'
-    for piece in (about['command'], about['checkpoint'], about['time'], 'iteration 6', 'PSNR [dB]', 'perplexity', 'metrics.1.json'):
+    for piece in (about['command'], about['checkpoint'], about['time'], 'iteration 6', 'PSNR [dB]', 'perplexity',
+                  'metrics.1.json'):
         assert piece in shown
 
 
@@ -40,7 +43,8 @@ def test_a_run_without_held_out_data(tiny_run):
 
 def test_another_teacher(tiny_run, tiny_config):
     other = write_config(tiny_config.parent, weights_seed=1)
-    with pytest.raises(InputError, match=r'model.teacher: .* was trained with the teacher \w{16}, but the config\'s teacher is'):
+    with pytest.raises(InputError, match=r'model.teacher: .* was trained with the teacher \w{16}, but the config\'s '
+                                         r'teacher is'):
         evaluate_run(other, tiny_run)
 
 

@@ -13,7 +13,8 @@ def tok(converted):
 
 
 EXACT = 1e-5
-"""Tolerance of inner values of up to 11, whose float32 steps are 1e-6. An epsilon of LayerNorm of 1e-5 in place of 1e-6 is 1e-4 away."""
+"""Tolerance of inner values of up to 11, whose float32 steps are 1e-6. An epsilon of LayerNorm of 1e-5 in place of 1e-6
+is 1e-4 away."""
 
 
 def close(a, b, tolerance):
@@ -54,7 +55,8 @@ def test_inner_values(tok, golden):
         pixel, semantic = tok.model.vocabularies['pixel'], tok.model.vocabularies['semantic']
         close(pixel.projections[0](run.tap('trunk', 3)), inner['prequant_pix'], EXACT)
         close(pixel.projections[1](run.tap('trunk', 2)), inner['prequant_shortcut'], EXACT)
-        close(pixel.combine([run.tap('trunk', 3), run.tap('trunk', 2)]), inner['quantizer_pix_input'].flatten(1, 2), EXACT)
+        close(pixel.combine([run.tap('trunk', 3), run.tap('trunk', 2)]), inner['quantizer_pix_input'].flatten(1, 2),
+              EXACT)
         close(semantic.combine([run.tap('trunk', 5)]), inner['quantizer_sem_input'].flatten(1, 2), EXACT)
         codes = golden['outputs']['code_pix'].flatten(1, 2)
         close(pixel.quantizer.decode_depths(codes), inner['code_emb_with_depth_pix'].flatten(1, 2), 0)
@@ -62,7 +64,8 @@ def test_inner_values(tok, golden):
 
 
 def official(golden, tmp_path, converted):
-    """Open the converted model with the published training updates and without restart, as the training goldens were made."""
+    """Open the converted model with the published training updates and without restart, as the training goldens were
+    made."""
     from dtbox.config import load_config, resolve
     from dtbox.registry import TOKENIZERS
     cfg = resolve(load_config(converted)).model.tokenizer
@@ -94,8 +97,10 @@ def test_training_goldens(golden, golden_train, tmp_path, converted):
             check_gradients(model, out, images, golden_train)
 
 
-PUBLISHED = {'prequant_pix': 'vocabularies.pixel.projections.0', 'prequant_shortcut': 'vocabularies.pixel.projections.1',
-             'prequant_sem': 'vocabularies.semantic.projections.0', 'postquant_pix': 'vocabularies.pixel.post_projection',
+PUBLISHED = {'prequant_pix': 'vocabularies.pixel.projections.0',
+             'prequant_shortcut': 'vocabularies.pixel.projections.1',
+             'prequant_sem': 'vocabularies.semantic.projections.0',
+             'postquant_pix': 'vocabularies.pixel.post_projection',
              'postquant_sem': 'vocabularies.semantic.post_projection', 'decoder': 'decoder.decoder'}
 
 
@@ -122,7 +127,8 @@ def test_corrected_update(golden_train, tmp_path, golden, converted):
     """By default the semantic table follows each depth's own residual, as the published code meant to."""
     from dtbox.registry import QUANTIZERS
     before = golden_train['before']['sem']
-    rq = QUANTIZERS.build(dict(type='RQ', size=64, dim=16, depth=4, codebook=dict(type='EMACodebook', restart=0.0))).train()
+    rq = QUANTIZERS.build(dict(type='RQ', size=64, dim=16, depth=4,
+                               codebook=dict(type='EMACodebook', restart=0.0))).train()
     book = rq.codebooks[0]
     book.weight.copy_(before['weight'][:-1]), book.cluster_size.copy_(before['cluster_size_ema']), book.embed_sum.copy_(before['embed_ema'])
     rq(golden_train['step1']['quantizer_sem_input'].flatten(1, 2))
@@ -176,9 +182,11 @@ def test_other_layouts(golden, tmp_path, what):
 
 
 @pytest.mark.parametrize('change, says', [
-    (lambda c, s, t: s.pop('siglip_model.vision_model.head.probe'), r'1 missing: siglip_model\.vision_model\.head\.probe'),
+    (lambda c, s, t: s.pop('siglip_model.vision_model.head.probe'),
+     r'1 missing: siglip_model\.vision_model\.head\.probe'),
     (lambda c, s, t: s.update({'prequant_new.weight': torch.ones(1)}), r'1 left over: prequant_new\.weight'),
-    (lambda c, s, t: s.update({'decoder.conv_out.bias': torch.ones(4)}), r'decoder\.decoder\.conv_out\.bias: \(4,\) in the file, \(3,\)'),
+    (lambda c, s, t: s.update({'decoder.conv_out.bias': torch.ones(4)}), r'decoder\.decoder\.conv_out\.bias: \(4,\) '
+                                                                         r'in the file, \(3,\)'),
     (lambda c, s, t: t['vision_config'].update(num_hidden_layers=5), r'16 left over: .*layers\.5'),
     (lambda c, s, t: c.pop('vq_pix'), r"no entry 'vq_pix'"),
     (lambda c, s, t: t.pop('text_config'), r'no vision_config and text_config'),

@@ -1,4 +1,5 @@
-"""VILA-U's vision tower through the converter: golden_A's towers and decoder (the reference's numbers) around a quantizer written out here."""
+"""VILA-U's vision tower through the converter: golden_A's towers and decoder (the reference's numbers) around a
+quantizer written out here."""
 import json
 import re
 
@@ -20,7 +21,8 @@ def tower(golden, texts=True):
     published = {k: v.float() for k, v in golden['state_dict'].items()}
     state = {k: v for k, v in published.items() if k.startswith(('siglip_model.vision_model.', 'decoder.'))}
     if texts:
-        state.update({k: v for k, v in published.items() if k.startswith(('siglip_model.text_model.', 'siglip_model.logit'))})
+        state.update({k: v for k, v in published.items()
+                      if k.startswith(('siglip_model.text_model.', 'siglip_model.logit'))})
     table = golden['intermediates']['hidden_states'][5].flatten(0, 1)[:SIZE].clone()
     table += 0.3 * torch.randn(SIZE, WIDTH, generator=made)
     table[SIZE // 2:] *= 0.3
@@ -32,9 +34,10 @@ def tower(golden, texts=True):
     state['post_quant_conv.bias'] = 0.2 * torch.randn(32, generator=made)
     old = golden['config']['rqvaesiglip']
     dd = {k: v for k, v in old['ddconfig'].items() if k != 'decoder_in_channels'}
-    config = dict(hidden_size=WIDTH, embed_dim=WIDTH, n_embed=SIZE, latent_shape=[5, 5, WIDTH], code_shape=[5, 5, DEPTH], decay=0.99,
-                  latent_loss_weight=0.25, shared_codebook=True, restart_unused_codes=True, decoder_latent_shape=[4, 4],
-                  ddconfig=dict(dd, z_channels=32), pretrained_model='google/siglip-large-patch16-256')
+    config = dict(hidden_size=WIDTH, embed_dim=WIDTH, n_embed=SIZE, latent_shape=[5, 5, WIDTH],
+                  code_shape=[5, 5, DEPTH], decay=0.99, latent_loss_weight=0.25, shared_codebook=True,
+                  restart_unused_codes=True, decoder_latent_shape=[4, 4], ddconfig=dict(dd, z_channels=32),
+                  pretrained_model='google/siglip-large-patch16-256')
     return config, state
 
 
@@ -46,7 +49,8 @@ def siglip(golden, tmp_path_factory):
 def written(folder, config, state, wrapped=False):
     """Write a tower's folder: one .bin, or `wrapped` in two shards of safetensors, under the release's wrapper."""
     folder.mkdir()
-    (folder / 'config.json').write_text(json.dumps(dict(rqvaesiglip=config, model_type='rqvaesiglip_model') if wrapped else config))
+    (folder / 'config.json').write_text(json.dumps(dict(rqvaesiglip=config, model_type='rqvaesiglip_model') if wrapped
+                                                   else config))
     if not wrapped:
         torch.save(state, folder / 'pytorch_model.bin')
         return folder
@@ -55,7 +59,8 @@ def written(folder, config, state, wrapped=False):
     shards = {'model-1.safetensors': names[:half], 'model-2.safetensors': names[half:]}
     for file, part in shards.items():
         save_file({n: state[n] for n in part}, folder / file)
-    (folder / 'model.safetensors.index.json').write_text(json.dumps(dict(weight_map={n: f for f, part in shards.items() for n in part})))
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(dict(weight_map={n: f for f, part in shards.items()
+                                                                                     for n in part})))
     return folder
 
 
@@ -72,16 +77,19 @@ def by_hand(z, table):
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_codes_pictures_and_texts(golden, converted, siglip, tmp_path, capsys, wrapped):
     config, state = tower(golden, texts=wrapped)
-    main(['vila_u', str(written(tmp_path / 'tower', config, state, wrapped)), str(tmp_path / 'run'), '--siglip', str(siglip)])
+    main(['vila_u', str(written(tmp_path / 'tower', config, state, wrapped)), str(tmp_path / 'run'), '--siglip',
+          str(siglip)])
     assert 'M parameters' in capsys.readouterr().out
     tok = dtbox.load(tmp_path / 'run')
     images = golden['inputs']['images']
-    codes, total = by_hand(golden['intermediates']['hidden_states'][5].float(), state['quantizer.codebooks.0.weight'][:SIZE])
+    codes, total = by_hand(golden['intermediates']['hidden_states'][5].float(),
+                           state['quantizer.codebooks.0.weight'][:SIZE])
     found = tok.encode(images)['unified']
     assert torch.equal(found, codes) and len(codes[..., 1:].unique()) > 8
     latent = F.interpolate(total.transpose(1, 2).unflatten(2, (5, 5)), (4, 4), mode='bilinear', align_corners=False)
     with torch.no_grad():
-        expected = dtbox.load(converted).model.decoder.decoder(F.conv2d(latent, state['post_quant_conv.weight'], state['post_quant_conv.bias']))
+        expected = dtbox.load(converted).model.decoder.decoder(F.conv2d(latent, state['post_quant_conv.weight'],
+                                                                        state['post_quant_conv.bias']))
     assert (tok.decode(dict(unified=codes)) - expected.clamp(-1, 1)).abs().max() < 5e-5
     book = tok.model.vocabularies['unified'].quantizer.codebooks[0]
     assert torch.equal(book.cluster_size, state['quantizer.codebooks.0.cluster_size_ema'])
@@ -100,11 +108,13 @@ def other_table(config, state):
 
 
 @pytest.mark.parametrize(('change', 'says'), [
-    (drop('quantizer.codebooks.0.weight'), r'is no vision tower of VILA-U: .*first keys: siglip_model.*`vision_tower` of the release'),
+    (drop('quantizer.codebooks.0.weight'), r'is no vision tower of VILA-U: .*first keys: siglip_model.*`vision_tower` '
+                                           r'of the release'),
     (drop('siglip_model.vision_model.head.probe'), r'1 missing: siglip_model.vision_model.head.probe'),
     (drop('quantizer.codebooks.0.embed_ema'), r'1 missing: quantizer.codebooks.0.embed_ema'),
     (lambda config, state: state.update({'norm.weight': torch.ones(2)}), r'1 left over: norm.weight'),
-    (lambda config, state: config.pop('code_shape'), r'config.json has no entry \'code_shape\'; expected the config of VILA-U'),
+    (lambda config, state: config.pop('code_shape'), r'config.json has no entry \'code_shape\'; expected the config '
+                                                     r'of VILA-U'),
     (lambda config, state: config.update(n_embed=16), r'has 33 rows; expected 16 codes and a padding row'),
     (other_table, r'codebooks.2.weight differs from depth 0'),
     (drop('post_quant_conv.bias'), r'1 missing: decoder.post_quant_conv.bias')])
@@ -112,7 +122,8 @@ def test_what_is_no_tower(golden, siglip, tmp_path, capsys, change, says):
     config, state = tower(golden)
     change(config, state)
     with pytest.raises(SystemExit) as stopped:
-        main(['vila_u', str(written(tmp_path / 'tower', config, state)), str(tmp_path / 'run'), '--siglip', str(siglip)])
+        main(['vila_u', str(written(tmp_path / 'tower', config, state)), str(tmp_path / 'run'), '--siglip',
+              str(siglip)])
     assert stopped.value.code == 2 and re.search(says, capsys.readouterr().err) and not (tmp_path / 'run').exists()
 
 

@@ -1,4 +1,5 @@
-"""Published VQGANs through the converter, against what taming-transformers' own modules gave (golden_vqgan.pt: 16 x 16 tokens, attention at 16)."""
+"""Published VQGANs through the converter, against what taming-transformers' own modules gave (golden_vqgan.pt: 16 x 16
+tokens, attention at 16)."""
 import re
 
 import pytest
@@ -25,7 +26,8 @@ def converted(state, folder, *more):
 
 
 def test_taming(vqgan, tmp_path, capsys):
-    tok = converted(dict(epoch=3, state_dict={**vqgan['state_dict'], 'loss.discriminator.main.0.weight': torch.ones(1)}), tmp_path)
+    tok = converted(dict(epoch=3, state_dict={**vqgan['state_dict'],
+                                              'loss.discriminator.main.0.weight': torch.ones(1)}), tmp_path)
     assert '0.74 M parameters' in capsys.readouterr().out
     images = vqgan['images']
     codes = tok.encode(images)
@@ -65,7 +67,8 @@ def test_what_is_no_vqgan(vqgan, tmp_path, capsys):
         torch.save(wrong, tmp_path / f'{i}.ckpt')
         with pytest.raises(SystemExit) as stopped:
             main(['vqgan', str(tmp_path / f'{i}.ckpt'), str(tmp_path / f'run{i}'), '--image-size', '32'])
-        assert stopped.value.code == 2 and re.search(says, capsys.readouterr().err) and not (tmp_path / f'run{i}').exists()
+        assert stopped.value.code == 2 and re.search(says,
+                                                     capsys.readouterr().err) and not (tmp_path / f'run{i}').exists()
     with pytest.raises(InputError, match='cannot be halved 1 times; give a multiple of 2'):
         from dtbox.converters.vqgan import sizes_of, tokenizer_config
         tokenizer_config(sizes_of(state, 'x'), False, 33)
@@ -79,4 +82,5 @@ def test_checkpoints_that_hold_more_than_tensors(vqgan, tmp_path, capsys):
     torch.save(dict(state_dict=vqgan['state_dict'], callbacks=Callback()), tmp_path / 'x.ckpt')
     with pytest.raises(SystemExit):
         main(['vqgan', str(tmp_path / 'x.ckpt'), str(tmp_path / 'run')])
-    assert re.search('holds more than tensors, as Lightning\'s checkpoints do.*write its `state_dict` alone', capsys.readouterr().err)
+    assert re.search('holds more than tensors, as Lightning\'s checkpoints do.*write its `state_dict` alone',
+                     capsys.readouterr().err)

@@ -16,7 +16,8 @@ from dtbox.structures import Batch, TokenizerOutput
 # ---- the rule -----------------------------------------------------------------------------------------------------
 
 def test_standings_by_hand():
-    """Layer 3 is best. Layer 2 loses 1 dB everywhere; layer 1 loses 0, 2, 0, 2: mean 1, standard error sqrt(4/3) / 2."""
+    """Layer 3 is best. Layer 2 loses 1 dB everywhere; layer 1 loses 0, 2, 0, 2: mean 1, standard error sqrt(4/3) /
+    2."""
     found = standings({1: [[8, 6, 8, 6]], 2: [[7, 7, 7, 7]], 3: [[8, 8, 8, 8]]}, tolerance=1.)
     assert found[3] == Standing(8., 0., 0., True) and found[2] == Standing(7., 1., 0., True)
     assert found[1].loss == 1 and found[1].half == pytest.approx(1.96 * (4 / 3) ** .5 / 2) and not found[1].good
@@ -43,7 +44,8 @@ def table(scores, good):
     (([30, 29, 28, 20], {1, 2}), ([.1, .2, .5, .6], {2, 3}), (2, 2, 'one layer serves both')),
     (([30, 29, 28, 20], {1}), ([.1, .2, .5, .6], {2, 3}), (1, 2, '')),
     (([30, 29, 28, 28], {1, 2, 3}), ([.1, .6, .5, .6], {1, 3}), (1, 1, 'one layer serves both')),
-    (([29, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1, 'no layer up to 1 is as good for pixels as the best one; 1 comes closest')),
+    (([29, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1, 'no layer up to 1 is as good for pixels as the best '
+                                                              'one; 1 comes closest')),
     (([30, 29, 28, 20], {1}), None, (1, None, ''))])
 def test_proposals(pixel, semantic, want):
     found = propose(table(*pixel), table(*semantic) if semantic else None)
@@ -67,7 +69,9 @@ def test_contrastive_by_hand():
     assert contrastive(torch.tensor([[9., 0.], [0., 9.]]), torch.eye(2, dtype=torch.bool)).item() < 1e-3
 
 
-@pytest.mark.parametrize('grid, size, want', [((27, 27), (384, 384), (24, 24)), ((8, 8), (64, 64), (8, 8)), ((3, 5), (40, 40), (2, 5))])
+@pytest.mark.parametrize('grid, size, want', [((27, 27), (384, 384), (24, 24)), ((8, 8), (64, 64), (8, 8)), ((3,
+                                                                                                              5), (40,
+                                                                                                                   40), (2, 5))])
 def test_latent_size_divides_the_image(grid, size, want):
     assert latent_size(grid, size) == want
 
@@ -88,7 +92,11 @@ def test_probes_start_alike_and_disturb_no_random_state():
 def test_scores_are_those_of_the_metrics():
     g = torch.Generator().manual_seed(0)
     n, names = 12, ['red', 'blue', 'green']
-    images, text, vectors = torch.rand(n, 3, 16, 16, generator=g) * 2 - 1, torch.randn(n, 6, generator=g), torch.randn(3, 6, generator=g)
+    images, text, vectors = (
+        torch.rand(n, 3, 16, 16, generator=g) * 2 - 1,
+        torch.randn(n, 6, generator=g),
+        torch.randn(3, 6, generator=g),
+    )
     unit = torch.nn.functional.normalize
     text = unit(text, dim=-1)
     embedding = unit(text + .5 * torch.randn(n, 6, generator=g), dim=-1)
@@ -120,7 +128,8 @@ def test_scores_are_those_of_the_metrics():
 def test_a_layer_does_not_depend_on_which_others_are_probed(tiny_config):
     one = layers.probe_layers(tiny_config, layers=[1], iters=4)
     more = layers.probe_layers(tiny_config, layers=[3, 1, 0], iters=4)
-    assert [row['layer'] for row in more['layers']] == [0, 1, 3] and more['layers'][1]['psnr'] == one['layers'][0]['psnr']
+    assert [row['layer'] for row in more['layers']] == [0, 1,
+                                                        3] and more['layers'][1]['psnr'] == one['layers'][0]['psnr']
     assert more['layers'][0]['psnr'] != one['layers'][0]['psnr'] and more['proposal']['semantic'] is None
     assert 'no semantics: the tokenizer has no text tower' in more['remarks'] and 'r1' not in more['layers'][0]
     assert any('after 4 steps the probes say little' in remark for remark in more['remarks'])
@@ -128,7 +137,8 @@ def test_a_layer_does_not_depend_on_which_others_are_probed(tiny_config):
 
 def test_encoders_of_a_run_and_its_teacher(tiny_config, tiny_run):
     from dtbox.diagnostics.subjects import open_encoder
-    start, trained, teacher = (open_encoder(*a).encoder.state_dict() for a in ((tiny_config,), (tiny_run,), (tiny_run, 'teacher')))
+    start, trained, teacher = (open_encoder(*a).encoder.state_dict()
+                               for a in ((tiny_config,), (tiny_run,), (tiny_run, 'teacher')))
     key = 'trunk.blocks.0.attn.qkv.weight'
     assert torch.equal(start[key], teacher[key]) and not torch.equal(start[key], trained[key])
     bare = open_encoder(tiny_config, None, {'encoder.weights': None})

@@ -11,7 +11,8 @@ def test_cells_of_a_grid_that_leaves_pixels_over():
 
 
 def test_colours_and_edges_by_hand():
-    """Left patch: one colour. Right patch: black rows, then white rows; luma changes by half a step in two of four rows."""
+    """Left patch: one colour. Right patch: black rows, then white rows; luma changes by half a step in two of four
+    rows."""
     image = torch.zeros(1, 3, 4, 8)
     image[:, 0, :, :4], image[:, 1, :, :4], image[:, 2, :, :4] = 1., 0., -1.  # levels 3, 2, 0 of 4
     image[..., 4:] = -1
@@ -19,7 +20,8 @@ def test_colours_and_edges_by_hand():
     colours, edges = patches.statistics(image, (1, 2))
     assert colours.dtype == torch.uint8 and colours.tolist() == [[3 * 16 + 2 * 4 + 0, 2 * 16 + 2 * 4 + 2]]
     far = patches.statistics(image[..., 4:], (1, 1))[1]
-    assert far.item() == pytest.approx((0 + .5 + .5 + 0) / 4) and edges[0, 1] > edges[0, 0] > 0  # at the seam both patches have an edge
+    # at the seam both patches have an edge
+    assert far.item() == pytest.approx((0 + .5 + .5 + 0) / 4) and edges[0, 1] > edges[0, 0] > 0
 
 
 def test_edges_fall_into_even_bins():
@@ -39,7 +41,10 @@ def test_examples():
     codes[1, [0, 4, 5, 8]], codes[2, 3], codes[3, 6] = 7, 7, 7
     found = patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 5)
     assert found[0] == (1, 4) and sorted(found[1:]) == [(2, 3), (3, 6)]  # token 4 has three more of the code around it
-    assert patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 1) == [(1, 4)] and patches.examples(codes, 8, (3, 3), list('abcd'), 5) == []
+    assert patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 1) == [(1, 4)] and patches.examples(codes,
+                                                                                                        8, (3, 3),
+                                                                                                        list('abcd'),
+                                                                                                        5) == []
 
 
 def test_crop_keeps_the_patch_in_the_middle():

@@ -15,7 +15,8 @@ def test_a_page_of_a_run_without_texts(tiny_run, tmp_path, capsys):
     out = tmp_path / 'page'
     main(['semantics', str(tiny_run), '--out', str(out), '--images', '3', '--gallery', '8'])
     found = json.load(open(out / 'semantics.json'))
-    assert found['pictures'] == 8 and found['remarks'] == ['no words: the tokenizer has no head, no text tower, or no text tokenizer']
+    assert found['pictures'] == 8 and found['remarks'] == ['no words: the tokenizer has no head, no text tower, or no '
+                                                           'text tokenizer']
     assert set(found['shuffled']) == {'as they are', 'pixel codes shuffled'} and found['shuffled']['as they are'] > 0
     page = (out / 'index.html').read_text()
     assert page.count('<img') == 2 and 'data:image/png;base64,' in page and 'http' not in page.replace('http-equiv', '')
@@ -42,7 +43,11 @@ def test_words_of_regions(emoji_run, tmp_path):
     found = make_semantics(emoji_run, str(tmp_path), pictures=2, gallery=64, grid=2, say=lambda line: None)
     assert found['remarks'] == [] and len(found['regions']) == 2
     for row in found['regions'].values():
-        assert len(row['regions']) == len(row['regions'][0]) == 2 and len(row['whole']) == 3 and all(isinstance(w, str) for w in row['whole'])
+        assert (
+            len(row['regions']) == len(row['regions'][0]) == 2
+            and len(row['whole']) == 3
+            and all(isinstance(w, str) for w in row['whole'])
+        )
     assert set(found['neighbours']) == {'pixel', 'semantic', 'pooled embedding'}
     assert all(0 <= f['share'] <= 1 and 0 <= f['chance'] <= 1 for f in found['neighbours'].values())
     assert 'nearest have' in format_table(found) and Image.open(tmp_path / 'regions.png').height > 400
@@ -55,13 +60,15 @@ def test_neighbours_by_hand(tmp_path):
     kind, same = likeness(seen)
     assert kind == 'the class' and same(0, 1) and not same(1, 2)
     found = neighbours(seen, [0], str(tmp_path), 'x')
-    assert found['pixel']['share'] == pytest.approx(1 / 3) and found['pixel']['chance'] == pytest.approx(1 / 3, abs=0.05)
+    assert found['pixel']['share'] == pytest.approx(1 / 3) and found['pixel']['chance'] == pytest.approx(1 / 3,
+                                                                                                         abs=0.05)
     seen.update(labels=[-1] * 4, texts=['a red bird', 'a bird', 'a red bird', 'a dog'])
     kind, same = likeness(seen)
     assert kind == 'a word of the caption' and same(0, 1) and not same(1, 3)
 
 
-@pytest.mark.parametrize('options, says', [(dict(pictures=0), '--images'), (dict(gallery=1), '--gallery'), (dict(grid=0), '--grid')])
+@pytest.mark.parametrize('options, says', [(dict(pictures=0), '--images'), (dict(gallery=1),
+                                                                            '--gallery'), (dict(grid=0), '--grid')])
 def test_numbers_that_make_no_sense(tiny_run, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         make_semantics(str(tiny_run), str(tmp_path), **options)

@@ -41,7 +41,8 @@ def test_published_values_stand_beside_imagenet_only(tmp_path):
 
 
 def test_what_may_be_wrong_is_said(cifar_shards):
-    exact = check_teacher(CONFIG, options={'data_root': str(cifar_shards), 'encoder.model_args.act_layer': 'gelu'}, limit=4)
+    exact = check_teacher(CONFIG, options={'data_root': str(cifar_shards), 'encoder.model_args.act_layer': 'gelu'},
+                          limit=4)
     text = ' '.join(exact['remarks'])
     assert 'SigLIP was trained with the tanh form of GELU' in text and 'SigLIP squashes' in text and 'on the first ' in text
     settings = dict(model='x', activation='', resize='', pictures=9)
@@ -50,7 +51,8 @@ def test_what_may_be_wrong_is_said(cifar_shards):
 
 
 def test_configs_without_texts_or_teacher(tiny_config, cifar_shards):
-    with pytest.raises(InputError, match='cannot be compared with texts: no semantics: the tokenizer has no text tower'):
+    with pytest.raises(InputError, match='cannot be compared with texts: no semantics: the tokenizer has no text '
+                                         'tower'):
         check_teacher(tiny_config)
     with pytest.raises(InputError, match='there is no encoder `techer`. Did you mean `teacher`'):
         check_teacher(CONFIG, encoder='techer', options=dict(data_root=str(cifar_shards)))

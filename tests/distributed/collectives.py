@@ -11,7 +11,8 @@ ROWS = ([[1., 2.], [3., 4.]], [], [[5., 6.]])
 
 def call_all(rank, world):
     """Call every function of dtbox.distributed; return what this rank gets, as plain types."""
-    values = dict(initialized=distributed.is_initialized(), rank=distributed.get_rank(), world=distributed.get_world_size())
+    values = dict(initialized=distributed.is_initialized(), rank=distributed.get_rank(),
+                  world=distributed.get_world_size())
     distributed.barrier()
     values['objects'] = distributed.gather_objects(f'rank {rank}')
     values['first'] = distributed.broadcast_object(f'rank {rank}')

@@ -1,4 +1,5 @@
-"""Two and four processes equal one: codebooks, metrics and training steps. One group of ranks serves these tests and those of the contract."""
+"""Two and four processes equal one: codebooks, metrics and training steps. One group of ranks serves these tests and
+those of the contract."""
 import functools
 
 import pytest
@@ -53,7 +54,9 @@ def test_adaptive_weights(two):
 
 def test_metrics(two):
     alone = worker.metrics(0, 1)
-    assert {len(alone.sets[name]) > 3 for name in ('concepts', 'variants', 'all')} == {True} and alone.counts == dict(concepts=5, variants=6, all=11)
+    assert {len(alone.sets[name]) > 3 for name in ('concepts', 'variants',
+                                                   'all')} == {True} and alone.counts == dict(concepts=5, variants=6,
+                                                                                              all=11)
     for found in two(worker.metrics):
         assert found.sets.keys() == alone.sets.keys() and found.skipped == alone.skipped and found.counts == alone.counts
         for name in ('concepts', 'variants', 'all'):
@@ -84,7 +87,8 @@ def test_training_steps(two):
                  'vocabularies.semantic.quantizer', 'decoder.conv_out'):  # and they have gone far in these four steps
         assert max(v for n, v in moved.items() if n.startswith(f'tokenizer.{name}')) > 1e-3, name
     assert 'NaN or infinite' in alone['refused'] and 'NaN or infinite' in ranks[1]['refused']
-    assert 'the forward pass of another rank is not finite' in ranks[0]['refused']  # neither waits for the other, and neither has moved
+    # neither waits for the other, and neither has moved
+    assert 'the forward pass of another rank is not finite' in ranks[0]['refused']
     logs = [rank['logs'] for rank in ranks]
     assert {k: (logs[0][k] + logs[1][k]) / 2 for k in alone['logs']} == pytest.approx(alone['logs'], abs=1e-4)
 
@@ -100,19 +104,26 @@ def check_adversarial(ranks, one):
         close(rank['before'], one['before'], 0.0)
         close(rank['state'], one['state'])
     assert 'NaN or infinite' in one['refused'] and 'NaN or infinite' in ranks[-1]['refused']
-    assert {rank['refused'] for rank in ranks[:-1]} == {'the forward pass of another rank is not finite; its message says where.'}
+    assert {rank['refused'] for rank in ranks[:-1]} == {'the forward pass of another rank is not finite; its message '
+                                                        'says where.'}
     for step, (_, want) in enumerate(one['logs']):
         found = [rank['logs'][step] for rank in ranks]
         assert sum(share for share, _ in found) == pytest.approx(len(ranks))
         for name in want.keys() - {'total', 'adaptive_weight'}:
-            assert sum(share * logs[name] for share, logs in found) / len(ranks) == pytest.approx(want[name], abs=1e-5), (step, name)
-        assert [logs['adaptive_weight'] for _, logs in found] == pytest.approx([want['adaptive_weight']] * len(ranks), abs=1e-4)
+            assert sum(share * logs[name] for share, logs in found) / len(ranks) == pytest.approx(want[name],
+                                                                                                  abs=1e-5), (step,
+                                                                                                              name)
+        assert [logs['adaptive_weight'] for _, logs in found] == pytest.approx([want['adaptive_weight']] * len(ranks),
+                                                                               abs=1e-4)
 
 
 def test_two_ranks_with_discriminator(two, one):
-    """A global adaptive weight, uneven and empty parts, texts compared over ranks: losses, weights and codebooks of one process."""
-    moved = {name: float((value - one['before'][name]).abs().max()) for name, value in one['state'].items() if value.is_floating_point()}
-    for part in ('discriminator.main.5', 'tokenizer.text.', 'tokenizer.decoder.', 'tokenizer.vocabularies.pixel.quantizer'):
+    """A global adaptive weight, uneven and empty parts, texts compared over ranks: losses, weights and codebooks of one
+    process."""
+    moved = {name: float((value - one['before'][name]).abs().max()) for name, value in one['state'].items()
+             if value.is_floating_point()}
+    for part in ('discriminator.main.5', 'tokenizer.text.', 'tokenizer.decoder.',
+                 'tokenizer.vocabularies.pixel.quantizer'):
         assert max(v for name, v in moved.items() if name.startswith(part)) > 1e-3, part
     assert {share for share, _ in two(worker.adversarial)[1]['logs']} == {1.0, 1.25, 0.0}
     check_adversarial(two(worker.adversarial), one)

@@ -30,7 +30,8 @@ def part(values, ends, rank, world):
 
 
 def codebooks(rank, world):
-    """Three commits of each quantizer: uneven parts, micro-batches, and a rank that collects nothing. Returns name -> states."""
+    """Three commits of each quantizer: uneven parts, micro-batches, and a rank that collects nothing. Returns name ->
+    states."""
     found = {}
     for name, cfg in QUANTIZED.items():
         torch.manual_seed(1)
@@ -56,7 +57,8 @@ def official(rank, world):
             quantizer = QUANTIZERS.build(dict(cfg, codebook=dict(BOOK, restart=restart))).train()
             torch.manual_seed(rank)  # the published restart draws on its own on every rank; rank 0's draw counts
             for step in range(2):
-                quantizer(part(torch.randn(8, 9, 4, generator=torch.Generator().manual_seed(step)), (3, 8), rank, world))
+                quantizer(part(torch.randn(8, 9, 4, generator=torch.Generator().manual_seed(step)), (3, 8), rank,
+                               world))
                 quantizer.commit()
             found[f'{variant} {restart}'] = quantizer.state_dict()
     return found
@@ -69,13 +71,20 @@ def metrics(rank, world):
     """Evaluate 11 samples of two sets, of which rank 0 has three. Returns the results."""
     from dtbox.evaluation import EvalContext
     g = torch.Generator().manual_seed(0)
-    images, text, tokens = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1, torch.randn(11, 5, generator=g), torch.randn(11, 4, 6, generator=g)
-    batch = Batch(images=images, texts=[f'text {i}' for i in range(11)], sets=['concepts'] * 5 + ['variants'] * 6, keys=list(map(str, range(11))))
+    images, text, tokens = (
+        torch.rand(11, 3, 12, 12, generator=g) * 2 - 1,
+        torch.randn(11, 5, generator=g),
+        torch.randn(11, 4, 6, generator=g),
+    )
+    batch = Batch(images=images, texts=[f'text {i}' for i in range(11)], sets=['concepts'] * 5 + ['variants'] * 6,
+                  keys=list(map(str, range(11))))
     outputs = TokenizerOutput(
         images=images, reconstructions=images + 0.2 * torch.randn(11, 3, 12, 12, generator=g), text_pooled=text,
-        codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g), large=torch.randint(0, 1 << 21, (11, 4, 2), generator=g)),
+        codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g),
+                   large=torch.randint(0, 1 << 21, (11, 4, 2), generator=g)),
         features=dict(semantic=tokens + torch.randn(11, 4, 6, generator=g)),
-        pooled=text + torch.randn(11, 5, generator=g), teacher=TeacherOutput(tokens=tokens, pooled=text + torch.randn(11, 5, generator=g)))
+        pooled=text + torch.randn(11, 5, generator=g),
+        teacher=TeacherOutput(tokens=tokens, pooled=text + torch.randn(11, 5, generator=g)))
     evaluator = SetEvaluator(METRICS)
     evaluator.setup(EvalContext(vocabularies=dict(pixel=(2, [16, 16]), large=(2, [1 << 21] * 2))))
     for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
@@ -84,7 +93,8 @@ def metrics(rank, world):
 
 
 def protocol_metrics(rank, world):
-    """Evaluate 11 frames of two clips by the metrics of protocols: captions, classes, masks; rank 0 has three of them. Returns the results."""
+    """Evaluate 11 frames of two clips by the metrics of protocols: captions, classes, masks; rank 0 has three of them.
+    Returns the results."""
     from dtbox.evaluation import Bank, EvalContext
     from dtbox.structures import Regions
     from tools.benchmarks import evaluation  # noqa: F401  registers a FID without Inception
@@ -92,20 +102,23 @@ def protocol_metrics(rank, world):
     images, pooled = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1, torch.randn(11, 5, generator=g)
     masks = torch.rand(11, 2, 12, 12, generator=g) > 0.5
     batch = Batch(
-        images=images, texts=[f'text {i}' for i in range(11)], captions=[[f'text {i}', f'words {i}'][:1 + i % 2] for i in range(11)],
+        images=images, texts=[f'text {i}' for i in range(11)],
+        captions=[[f'text {i}', f'words {i}'][:1 + i % 2] for i in range(11)],
         keys=[f'{"ab"[i // 6]}/{i:06d}' for i in range(11)], labels=torch.arange(11) % 3,
         regions=[Regions([i % 3, 0], ['small', 'large'], ['', ''], ['0', '1'], masks[i]) for i in range(11)])
     made = images + 0.2 * torch.randn(11, 3, 12, 12, generator=g)
     outputs = TokenizerOutput(images=images, reconstructions=made, pooled=pooled, last=pooled[:, None],
-                              codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g)), teacher=TeacherOutput(pooled=2 * pooled))
+                              codes=dict(pixel=torch.randint(0, 16, (11, 4, 2), generator=g)),
+                              teacher=TeacherOutput(pooled=2 * pooled))
 
     def embed(texts):
         return torch.stack([torch.randn(5, generator=torch.Generator().manual_seed(sum(t.encode()))) for t in texts])
-    evaluator = SetEvaluator([dict(type='_StandInFID', width=16), dict(type='Retrieval'), dict(type='KNN', k=3), dict(type='RegionError'),
-                              dict(type='RegionZeroShot'), dict(type='FrameChange')])
+    evaluator = SetEvaluator([dict(type='_StandInFID', width=16), dict(type='Retrieval'), dict(type='KNN', k=3),
+                              dict(type='RegionError'), dict(type='RegionZeroShot'), dict(type='FrameChange')])
     bank = Bank(dict(tokens=pooled + 0.1, teacher=pooled), torch.arange(11) % 3)
     evaluator.setup(EvalContext(classes=['x', 'y', 'z'], embed_text=embed, bank=lambda: bank,
-                                pool_regions=dict(tokens=lambda last, m: [last[i].expand(len(m[i]), -1) for i in range(len(m))])))
+                                pool_regions=dict(tokens=lambda last,
+                                                  m: [last[i].expand(len(m[i]), -1) for i in range(len(m))])))
     for index in torch.tensor(part(list(range(11)), (3, 11), rank, world)).split(4):
         evaluator.update(take(batch, index, 11), take(outputs, index, 11))
     evaluator.lose([f'lost on rank {rank}'] if rank == world - 1 else [])
@@ -114,24 +127,29 @@ def protocol_metrics(rank, world):
 
 def small_model(parts=None, **rest):
     """A DualToken of 16 pixels with its teacher; `parts` of the tokenizer and `rest` of the training are added."""
-    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
+    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224',
+                   model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=4))
     rq = dict(type='RQ', size=16, dim=8, depth=2, codebook=BOOK)
     torch.manual_seed(2)
     return MODELS.build(dict(
         type='TokenizerTask', teacher=dict(encoder=encoder, layer=2), **rest,
         tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), head=dict(type='TrunkPool'),
                        decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32), **(parts or {}),
-                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq), semantic=dict(taps=2, reinject=2, quantizer=rq)))))
+                       vocabularies=dict(pixel=dict(taps={1: 1.0, 0: 0.6}, quantizer=rq),
+                                         semantic=dict(taps=2, reinject=2, quantizer=rq)))))
 
 
 def training(rank, world):
-    """Four steps of a small DualToken without discriminator, as the Runner wraps it; before the last one, one with a broken picture on the last rank.
+    """Four steps of a small DualToken without discriminator, as the Runner wraps it; before the last one, one with a
+    broken picture on the last rank.
 
     Returns states before and after, the last terms, and why the broken step was refused.
     """
-    model = small_model(losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'), commitment=dict(type='CommitmentLoss'),
-                                    tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss')))
-    optim = build_optim_wrappers(model.parts, dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
+    model = small_model(losses=dict(pixels=dict(type='L2Loss'), absolute=dict(type='L1Loss'),
+                                    commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
+                                    pooled=dict(type='PooledLoss')))
+    optim = build_optim_wrappers(model.parts,
+                                 dict(generator=dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=1.0))))
     DDP().wrap(model, optim)
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -140,15 +158,18 @@ def training(rank, world):
         if step == 3:
             refused = broken_step(model, optim, part(images, (4, 8), rank, world), rank == world - 1)
         logs = model.train_step(Batch(images=part(images, (4, 8), rank, world)), optim)
-    return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()}, refused=refused)
+    return dict(before=before, state=dict(model.state_dict()), logs={k: float(v) for k, v in logs.items()},
+                refused=refused)
 
 
 def balances(rank, world):
-    """Adaptive weights of gradients on a rank's part of a batch, parts of 3 and 5: global, and of each rank by itself."""
+    """Adaptive weights of gradients on a rank's part of a batch, parts of 3 and 5: global, and of each rank by
+    itself."""
     torch.manual_seed(4)
     gradients = [part(torch.randn(8, 6), (3, 8), rank, world) for _ in range(2)]
     losses = [AdversarialLoss(adaptive=(0.0, 1e4), per_rank=alone) for alone in (False, True)]
-    return [float(loss.balance(*(g.mean(0) for g in gradients), batch_weight=len(gradients[0]) * world / 8)) for loss in losses]
+    return [float(loss.balance(*(g.mean(0) for g in gradients), batch_weight=len(gradients[0]) * world / 8))
+            for loss in losses]
 
 
 GAN_SPLITS = {1: [(8,)] * 3, 2: [(4, 8), (3, 8), (8, 8)], 4: [(2, 4, 6, 8), (1, 3, 4, 8), (0, 1, 1, 8)]}
@@ -156,18 +177,21 @@ GAN_SPLITS = {1: [(8,)] * 3, 2: [(4, 8), (3, 8), (8, 8)], 4: [(2, 4, 6, 8), (1, 
 
 
 def adversarial(rank, world, fsdp=False):
-    """Three steps of a DualToken with discriminator, global adaptive weight, and texts that all ranks compare; parts are uneven, some empty.
+    """Three steps of a DualToken with discriminator, global adaptive weight, and texts that all ranks compare; parts
+    are uneven, some empty.
 
-    Before the second, one with a broken picture on the last rank. Returns the state before and after, the logs of each step with the weight of this
-    rank's means, and why the broken step was refused.
+    Before the second, one with a broken picture on the last rank. Returns the state before and after, the logs of each
+    step with the weight of this rank's means, and why the broken step was refused.
     """
     text = dict(type='MeanPoolText', embed_dim=32, width=32, depth=1, heads=2,
-                tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=16))
+                tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
+                               context_length=16))
     model = small_model(
         dict(text=text), gan=dict(discriminator=dict(type='PatchDiscriminator', width=32),
                                   adversarial=dict(type='AdversarialLoss', against=('l2',), adaptive=(0.0, 1e4))),
-        losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'), tokens=dict(type='SemanticLoss'),
-                    pooled=dict(type='PooledLoss'), sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)))
+        losses=dict(pixels=dict(type='L2Loss', weight=5.0), commitment=dict(type='CommitmentLoss'),
+                    tokens=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'),
+                    sigmoid=dict(type='SigmoidContrastiveLoss', weight=0.3)))
     sgd = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=1.0))
     optim = build_optim_wrappers(model.parts, dict(generator=sgd, discriminator=sgd))
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -181,7 +205,8 @@ def adversarial(rank, world, fsdp=False):
             refused = broken_step(model, optim, images[own], rank == world - 1, texts[own])
         logs = model.train_step(Batch(images=images[own], texts=texts[own]), optim)
         rows.append((model.batch_weight, {k: float(v) for k, v in logs.items()}))
-    return dict(before=before, state=gather_shards(model.state_dict()) if fsdp else dict(model.state_dict()), logs=rows, refused=refused)
+    return dict(before=before, state=gather_shards(model.state_dict()) if fsdp else dict(model.state_dict()),
+                logs=rows, refused=refused)
 
 
 def broken_step(model, optim, images, broken, texts=None):

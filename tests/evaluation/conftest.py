@@ -1,4 +1,5 @@
-"""Made-up outputs, and ranks that are threads: the collectives meet at a barrier, so a rank that stays away is a deadlock here too."""
+"""Made-up outputs, and ranks that are threads: the collectives meet at a barrier, so a rank that stays away is a
+deadlock here too."""
 import threading
 
 import pytest
@@ -53,11 +54,14 @@ def _make(n, seed=0, sets=None, texts=True):
     tokens = torch.randn(n, N, D, generator=g)
     outputs = TokenizerOutput(
         images=images, reconstructions=images + 0.2 * torch.randn(n, 3, S, S, generator=g),
-        codes=dict(pixel=torch.randint(0, K, (n, N, Q), generator=g), semantic=torch.randint(0, K // 2, (n, N, 1), generator=g)),
-        features=dict(semantic=tokens + 0.3 * torch.randn(n, N, D, generator=g)), losses=dict(pixel=dict(commitment=torch.tensor(0.1))),
-        pooled=noisy[1], text_pooled=text, logit_scale=torch.tensor(2.0), teacher=TeacherOutput(tokens=tokens, pooled=noisy[0]))
-    batch = Batch(images=(images * 127.5 + 127.5).byte(), texts=[f'text {seed} {i}' for i in range(n)] if texts else None,
-                  labels=torch.randint(0, 7, (n,), generator=g), sets=sets, keys=[f'{seed}-{i}' for i in range(n)])
+        codes=dict(pixel=torch.randint(0, K, (n, N, Q), generator=g),
+                   semantic=torch.randint(0, K // 2, (n, N, 1), generator=g)),
+        features=dict(semantic=tokens + 0.3 * torch.randn(n, N, D, generator=g)),
+        losses=dict(pixel=dict(commitment=torch.tensor(0.1))), pooled=noisy[1], text_pooled=text,
+        logit_scale=torch.tensor(2.0), teacher=TeacherOutput(tokens=tokens, pooled=noisy[0]))
+    batch = Batch(images=(images * 127.5 + 127.5).byte(), texts=[f'text {seed} {i}' for i in range(n)] if texts
+                  else None, labels=torch.randint(0, 7, (n,), generator=g), sets=sets,
+                  keys=[f'{seed}-{i}' for i in range(n)])
     return batch, outputs
 
 

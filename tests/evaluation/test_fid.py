@@ -1,4 +1,5 @@
-"""rFID and LPIPS as the reference libraries find them, on stand-in networks, and what is said where weights are missing."""
+"""rFID and LPIPS as the reference libraries find them, on stand-in networks, and what is said where weights are
+missing."""
 import io
 import os
 
@@ -19,7 +20,13 @@ from dtbox.structures import Batch, TokenizerOutput
 def pictures(n=6, size=48, seed=0):
     """Smooth pictures as bytes [n, 3, size, size], and them in [-1, 1]."""
     low = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    images = torch.nn.functional.interpolate(low, size=(size, size), mode='bicubic').clamp(0, 1).mul(255).round().to(torch.uint8)
+    images = (
+        torch.nn.functional.interpolate(low, size=(size, size), mode='bicubic')
+        .clamp(0, 1)
+        .mul(255)
+        .round()
+        .to(torch.uint8)
+    )
     return images, images.float().div(127.5).sub(1)
 
 
@@ -50,7 +57,8 @@ def test_features_are_those_of_clean_fid(clean_weights, tmp_path):
     for i, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f'{i}.png')
     network = InceptionV3W(os.path.dirname(clean_weights), download=False, resize_inside=False)
-    wanted = get_folder_features(str(tmp_path), model=network, num_workers=0, device=torch.device('cpu'), mode='clean', verbose=False)
+    wanted = get_folder_features(str(tmp_path), model=network, num_workers=0, device=torch.device('cpu'), mode='clean',
+                                 verbose=False)
     found = open_inception('clean-fid', clean_weights)(images).numpy()
     assert found.shape == (6, 2048) and np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
@@ -72,7 +80,8 @@ def test_features_are_those_of_torch_fidelity(fidelity_weights):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     images, _ = pictures(2)
     wanted = FeatureExtractorInceptionV3('inception-v3-compat', ['2048'], fidelity_weights)(images)[0]
-    assert torch.allclose(open_inception('torch-fidelity', fidelity_weights)(images), wanted, atol=1e-5) and wanted.std() > 0
+    assert torch.allclose(open_inception('torch-fidelity', fidelity_weights)(images), wanted,
+                          atol=1e-5) and wanted.std() > 0
 
 
 def test_the_distance_is_that_of_the_libraries():
@@ -83,7 +92,8 @@ def test_the_distance_is_that_of_the_libraries():
     stats = [fid_features_to_statistics(s.double()) for s in sides]
     ours = frechet_distance(*(torch.from_numpy(stats[i][k]) for i in (0, 1) for k in ('mu', 'sigma')))
     assert ours == pytest.approx(clean(stats[0]['mu'], stats[0]['sigma'], stats[1]['mu'], stats[1]['sigma']), rel=1e-6)
-    assert ours == pytest.approx(fid_statistics_to_metric(*stats, verbose=False)['frechet_inception_distance'], rel=1e-6)
+    assert ours == pytest.approx(fid_statistics_to_metric(*stats, verbose=False)['frechet_inception_distance'],
+                                 rel=1e-6)
 
 
 class Small:
@@ -121,8 +131,10 @@ def test_streamed_statistics_are_those_of_all_features(tmp_path):
     made = (real * 0.8 + 0.1).clamp(-1, 1)
     found = measured(small_fid(), (real[:7], made[:7]), (real[7:], made[7:])).compute()['rfid']
     features = [Small()(x).double() for x in (images, ((made + 1) * 127.5).round().to(torch.uint8))]
-    # the sums are float64, but the features are float32 from batches of another size: each differs by about 1e-7 of itself
-    assert found == pytest.approx(frechet_distance(*(v for f in features for v in (f.mean(0), f.T.cov()))), rel=1e-6) and found > 1
+    # the sums are float64, but the features are float32 from batches of another size: each differs by about 1e-7 of
+    # itself
+    assert found == pytest.approx(frechet_distance(*(v for f in features for v in (f.mean(0), f.T.cov()))),
+                                  rel=1e-6) and found > 1
     np.savez(tmp_path / 'ref.npz', mu=features[0].mean(0).numpy(), sigma=features[0].T.cov().numpy())
     metric = small_fid(against='statistics', reference=str(tmp_path / 'ref.npz'))
     assert measured(metric, (real, made)).compute()['rfid'] == pytest.approx(found, rel=1e-6)
@@ -139,7 +151,8 @@ def test_pictures_are_written_as_the_protocol_says():
         assert np.array_equal(found.permute(1, 2, 0).numpy(), wanted)
     cut = FID(written='jpeg')
     cut._written = lambda image: image
-    assert torch.equal(cut.bytes(real + 0.9 / 127.5), (images.int()).clamp(max=255).to(torch.uint8))  # truncated, not rounded
+    # truncated, not rounded
+    assert torch.equal(cut.bytes(real + 0.9 / 127.5), (images.int()).clamp(max=255).to(torch.uint8))
     small = FID(size=24).bytes(real)
     assert small.shape == (2, 3, 24, 24)
     wanted = Image.fromarray(images[0].permute(1, 2, 0).numpy()).resize((24, 24), Image.Resampling.BICUBIC)
@@ -159,7 +172,8 @@ def test_the_dump_holds_what_the_network_got(options, tmp_path):
     network = metric.shared['network']
     metric.shared['network'] = lambda images: features.append(network(images)) or features[-1]
     for start, stop, part in ((0, 2, 'a'), (2, 5, 'b')):
-        batch = Batch(images=real[start:stop], sets=[part] * (stop - start), keys=[f'clip/{i}' for i in range(start, stop)])
+        batch = Batch(images=real[start:stop], sets=[part] * (stop - start),
+                      keys=[f'clip/{i}' for i in range(start, stop)])
         metric.process(batch, [TokenizerOutput(images=real[start:stop], reconstructions=made[start:stop])])
     folder = tmp_path / 'dump' / 'mine' / 'FID'
     assert sorted(os.listdir(folder / 'b' / 'source')) == [f'{i:05d}_clip-{i + 2}.png' for i in range(3)]
@@ -174,7 +188,8 @@ def test_a_dump_needs_no_weights_and_a_new_folder(tmp_path):
     metric = FID()
     metric.setup(EvalContext(dump=str(tmp_path / 'dump')))
     metric.process(Batch(images=real), TokenizerOutput(images=real, reconstructions=real))
-    assert torch.equal(*(read_dump(tmp_path / 'dump' / 'FID' / 'heldout' / side) for side in ('source', 'reconstruction')))
+    assert torch.equal(*(read_dump(tmp_path / 'dump' / 'FID' / 'heldout' / side)
+                         for side in ('source', 'reconstruction')))
     assert metric.compute() == {} and 'are not given' in metric.skipped
     check_dump(str(tmp_path / 'new'), [metric])
     check_dump(None, [])
@@ -184,10 +199,15 @@ def test_a_dump_needs_no_weights_and_a_new_folder(tmp_path):
         check_dump(str(tmp_path / 'new'), [LPIPS()])
 
 
-@pytest.mark.parametrize('library, file', [('clean-fid', 'inception-2015-12-05.pt'), ('torch-fidelity', 'weights-inception-2015-12-05')])
+@pytest.mark.parametrize('library, file', [('clean-fid', 'inception-2015-12-05.pt'), ('torch-fidelity',
+                                                                                      'weights-inception-2015-12-05')])
 def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
     _, real = pictures(3)
-    for weights, says in ((None, 'are not given'), (str(tmp_path / 'none.pt'), 'do not exist'), (__file__, 'does not hold the Inception')):
+    for weights, says in (
+        (None, 'are not given'),
+        (str(tmp_path / 'none.pt'), 'do not exist'),
+        (__file__, 'does not hold the Inception'),
+    ):
         metric = measured(FID(library, weights), (real, real))
         assert metric.compute() == {} and says in metric.skipped and file in metric.skipped and 'https://' in metric.skipped
     metric = measured(LPIPS(weights=str(tmp_path / 'none.pth')), (real, real))
@@ -195,8 +215,10 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(reference='a.npz'), "`against` is 'images' with reference='a.npz'"), (dict(against='pictures'), "is now called 'images'"),
-    (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'), "`written` is 'webp'")])
+    (dict(reference='a.npz'), "`against` is 'images' with reference='a.npz'"), (dict(against='pictures'),
+                                                                                "is now called 'images'"),
+    (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'),
+                                                                                           "`written` is 'webp'")])
 def test_options(options, says):
     with pytest.raises(InputError, match=says):
         FID(**options)
@@ -206,7 +228,12 @@ def test_statistics_that_are_something_else(tmp_path):
     np.savez(tmp_path / 'a.npz', arr_0=np.zeros(3))
     np.savez(tmp_path / 'b.npz', mu=np.zeros(3), sigma=np.zeros((2, 2)))
     (tmp_path / 'c.npz').write_text('no')
-    for name, says in (('a', 'holds arr_0; expected `mu` and `sigma`'), ('b', 'has the shape'), ('c', 'cannot be read'), ('d', 'cannot be read')):
+    for name, says in (
+        ('a', 'holds arr_0; expected `mu` and `sigma`'),
+        ('b', 'has the shape'),
+        ('c', 'cannot be read'),
+        ('d', 'cannot be read'),
+    ):
         with pytest.raises(InputError, match=says):
             read_statistics(tmp_path / f'{name}.npz')
 
@@ -218,7 +245,8 @@ def test_lpips_is_that_of_the_package(tmp_path):
     trunk = torchvision.models.alexnet(weights=None)
     torch.save(trunk.state_dict(), tmp_path / 'alex.pth')
     package = lpips.LPIPS(net='alex', pretrained=True, pnet_rand=True, verbose=False).eval()
-    package.net.load_state_dict({k: trunk.state_dict()['features.' + k.split('.', 1)[1]] for k in package.net.state_dict()})
+    package.net.load_state_dict({k: trunk.state_dict()['features.' + k.split('.', 1)[1]]
+                                 for k in package.net.state_dict()})
     _, real = pictures(3, 64)
     made = (real * 0.7).roll(2, -1)
     metric = measured(LPIPS('alex', str(tmp_path / 'alex.pth')), (real, made))

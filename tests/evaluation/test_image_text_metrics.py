@@ -34,8 +34,9 @@ def test_retrieval_by_hand():
     batch = Batch(images=torch.zeros(3, 3, 2, 2), texts=['a', 'b', 'c'], keys=['0', '1', '2'])
     found = run(Retrieval(ks=(1, 2)), (batch, outputs_of(3 * tokens, 2 * text, text))).compute()
     # text a 0: 10* 20 50; b 40: 50* 20 10; c 80: 50 20* 10; image 10: a; 50: b (10 off); 20: a, b, c tie-free, last
-    assert found == pytest.approx({'t2i_r1/tokens': 2 / 3, 't2i_r2/tokens': 1, 'i2t_r1/tokens': 2 / 3, 'i2t_r2/tokens': 2 / 3,
-                                   't2i_r1/teacher': 1, 't2i_r2/teacher': 1, 'i2t_r1/teacher': 1, 'i2t_r2/teacher': 1, 'kept': 2 / 3},
+    assert found == pytest.approx({'t2i_r1/tokens': 2 / 3, 't2i_r2/tokens': 1, 'i2t_r1/tokens': 2 / 3,
+                                   'i2t_r2/tokens': 2 / 3, 't2i_r1/teacher': 1, 't2i_r2/teacher': 1,
+                                   'i2t_r1/teacher': 1, 'i2t_r2/teacher': 1, 'kept': 2 / 3},
                                   abs=1e-9)
 
 
@@ -62,7 +63,8 @@ def test_retrieval_sides_and_embedding_by_the_context(make, build):
     batch, outputs = make(6)
     metric = run(build('Retrieval'), (batch, outputs.replace(text_pooled=None, teacher=None)))
     found = metric.compute()
-    assert set(found) == {f'{way}_r{k}/tokens' for way in ('t2i', 'i2t') for k in (1, 5, 10)} and 'teacher' in metric.skipped
+    assert set(found) == {f'{way}_r{k}/tokens' for way in ('t2i', 'i2t')
+                          for k in (1, 5, 10)} and 'teacher' in metric.skipped
     metric = run(build('Retrieval'), (batch, outputs.replace(pooled=torch.ones(6, 3))))
     assert set(metric.compute()) == {f'{way}_r{k}/teacher' for way in ('t2i', 'i2t') for k in (1, 5, 10)}
     assert 'tokens embeds to 3 numbers, texts to 5' in metric.skipped
@@ -91,12 +93,14 @@ def test_zero_shot_by_hand():
     metric = ZeroShot(templates=('{}', 'see {}'), ks=(1, 2), block=2)
     metric.setup(context)
     found = run(metric, (batch, outputs_of(unit(5, 80, 100, 0, 200), None, unit(0, 90, 180, 0, 90)))).compute()
-    assert found == {'zeroshot_top1/tokens': 0.5, 'zeroshot_top2/tokens': 1.0, 'zeroshot_top1/teacher': 1.0, 'zeroshot_top2/teacher': 1.0}
+    assert found == {'zeroshot_top1/tokens': 0.5, 'zeroshot_top2/tokens': 1.0, 'zeroshot_top1/teacher': 1.0,
+                     'zeroshot_top2/teacher': 1.0}
     assert metric.skipped == 'images without a class (1 images)'
     with pytest.raises(InputError, match='beyond the 3 class names'):
         run(metric, (replace(batch, labels=batch.labels + 2), outputs_of(unit(0, 0, 0, 0, 0), None)))
     none = metric.fresh()
-    assert run(none, (replace(batch, labels=batch.labels * 0 - 1), outputs_of(unit(0, 0, 0, 0, 0), None))).compute() == {}
+    assert run(none, (replace(batch, labels=batch.labels * 0 - 1),
+                      outputs_of(unit(0, 0, 0, 0, 0), None))).compute() == {}
 
 
 def test_zero_shot_embeds_the_classes_once_a_pass(make, context):

@@ -19,14 +19,15 @@ def test_less_is_better(name):
 
 
 @pytest.mark.parametrize('name', [
-    'all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'all/usage/l1', 'all/usage/x/depth0', 'all/ssim/resize/64', 'a/kept',
-    'a/knn_top1/teacher', 'a/region_psnr/small'])
+    'all/psnr', 'a/t2i_r1/tokens', 'all/usage/pixel', 'all/usage/l1', 'all/usage/x/depth0', 'all/ssim/resize/64',
+    'a/kept', 'a/knn_top1/teacher', 'a/region_psnr/small'])
 def test_more_is_better(name):
     assert describe(name).lower is False
 
 
 @pytest.mark.parametrize('name', [
-    'all/perplexity/x', 'all/dead/x/depth1', 'all/change/source', 'all/frame_pairs', 'a/my_error', 'a/some_distance/of_mine'])
+    'all/perplexity/x', 'all/dead/x/depth1', 'all/change/source', 'all/frame_pairs', 'a/my_error',
+    'a/some_distance/of_mine'])
 def test_what_has_no_direction_is_not_ranked(name):
     """Neither what depends on the size of a codebook nor what nobody has described, whatever its words."""
     assert describe(name).lower is None
@@ -38,10 +39,14 @@ def test_a_declared_direction_counts_not_the_words():
 
 
 @pytest.mark.parametrize('name, label', [
-    ('all/psnr', 'PSNR [dB]'), ('val/psnr@reconstruction', 'PSNR [dB]'), ('a/t2i_r10/tokens', 'text to image R@10, tokens'),
+    ('all/psnr', 'PSNR [dB]'), ('val/psnr@reconstruction', 'PSNR [dB]'), ('a/t2i_r10/tokens',
+                                                                          'text to image R@10, tokens'),
     ('a/zeroshot_top1@zs/teacher', 'zero-shot top-1, teacher'), ('a/zeroshot_top5/teacher', 'zero-shot top-5, teacher'),
-    ('all/usage/pixel/depth1', 'codes in use, pixel depth 1'), ('all/psnr/tiles/256', 'PSNR [dB], tiles 256'), ('a/small/psnr', 'PSNR (small) [dB]'),
-    ('a/region_top1/rare/tokens', 'category top-1, rare, tokens'), ('a/mine/{x}', 'mine/{x}'), ('a/t2i_ratio', 't2i_ratio')])
+    ('all/usage/pixel/depth1', 'codes in use, pixel depth 1'), ('all/psnr/tiles/256',
+                                                                'PSNR [dB], tiles 256'), ('a/small/psnr',
+                                                                                          'PSNR (small) [dB]'),
+    ('a/region_top1/rare/tokens', 'category top-1, rare, tokens'), ('a/mine/{x}', 'mine/{x}'), ('a/t2i_ratio',
+                                                                                                't2i_ratio')])
 def test_labels(name, label):
     assert describe(name).label == label
 
@@ -56,15 +61,16 @@ def test_own_infos_count_before_those_of_the_registry():
     own = MetricInfo('psnr', 'my PSNR', direction='lower')
     assert describe('all/psnr', own).label == 'my PSNR' and describe('all/psnr@P', own).lower
     other = MetricInfo('psnr@P', 'that of P')
-    assert describe('all/psnr@P', own, other).label == 'that of P' and describe('all/psnr', own, other).label == 'my PSNR'
+    assert describe('all/psnr@P', own, other).label == 'that of P' and describe('all/psnr', own,
+                                                                                other).label == 'my PSNR'
 
 
 def test_the_order_of_tables():
     names = ['a/usage/x/depth1', 'a/dead/x', 'a/usage/x', 'a/t2i_r10/tokens', 'a/mine', 'a/t2i_r5/tokens', 'a/ssim',
              'a/seconds/tiles/64', 'a/psnr']
     assert sorted(names, key=lambda n: describe(n).sort_key) == [
-        'a/psnr', 'a/ssim', 'a/t2i_r5/tokens', 'a/t2i_r10/tokens', 'a/mine', 'a/seconds/tiles/64', 'a/usage/x', 'a/dead/x',
-        'a/usage/x/depth1']
+        'a/psnr', 'a/ssim', 'a/t2i_r5/tokens', 'a/t2i_r10/tokens', 'a/mine', 'a/seconds/tiles/64', 'a/usage/x',
+        'a/dead/x', 'a/usage/x/depth1']
 
 
 def test_headlines_are_those_of_all_or_of_the_first_sets():
@@ -74,14 +80,20 @@ def test_headlines_are_those_of_all_or_of_the_first_sets():
 
 
 def test_where_scores_of_single_images_are():
-    assert describe('a/t2i_r5/tokens').samples == ('t2i/tokens', 5) and describe('a/zeroshot_top1/teacher').samples == ('zeroshot/teacher', None)
-    assert describe('a/psnr').samples == ('psnr', None) and describe('a/mine/t2i_r5/tokens').samples == ('mine/t2i/tokens', 5)
+    assert describe('a/t2i_r5/tokens').samples == ('t2i/tokens', 5) and describe('a/zeroshot_top1/teacher').samples == (
+        'zeroshot/teacher',
+        None,
+    )
+    assert describe('a/psnr').samples == ('psnr',
+                                          None) and describe('a/mine/t2i_r5/tokens').samples == ('mine/t2i/tokens', 5)
 
 
 def test_an_info_travels_as_json():
     for info in registered_infos():
         assert MetricInfo.from_dict(info.to_dict()) == info and info.group in GROUPS
-    assert MetricInfo('x', 'X').to_dict() == dict(name='x', label='X') and MetricInfo.from_dict(dict(name='x', label='X', later=1)).label == 'X'
+    assert MetricInfo('x', 'X').to_dict() == dict(name='x',
+                                                  label='X') and MetricInfo.from_dict(dict(name='x', label='X',
+                                                                                           later=1)).label == 'X'
 
 
 @pytest.mark.parametrize('args, says', [
@@ -103,7 +115,8 @@ def test_every_registered_metric_has_infos(build):
 
 def test_every_value_is_described(make, context):
     """What the built-in metrics yield fits an info of theirs."""
-    names = ['PSNR', 'SSIM', 'L1', 'FrechetDistance', 'TokenCosine', 'CodeUsage', 'Retrieval', 'ZeroShot', 'FrameChange']
+    names = ['PSNR', 'SSIM', 'L1', 'FrechetDistance', 'TokenCosine', 'CodeUsage', 'Retrieval', 'ZeroShot',
+             'FrameChange']
     evaluator = SetEvaluator([dict(type=n, prefix='x' if n == 'L1' else '') for n in names])
     evaluator.setup(context)
     batch, outputs = make(6)
@@ -117,7 +130,8 @@ def test_every_value_is_described(make, context):
 def test_a_metric_without_info_is_refused():
     class Bare(Metric):
         """Says nothing."""
-    with pytest.raises(InputError, match=r'metrics.bare: the metric Bare does not say what its values are: it has no `info`. Write in the class'):
+    with pytest.raises(InputError, match=r'metrics.bare: the metric Bare does not say what its values are: it has no '
+                                         r'`info`. Write in the class'):
         SetEvaluator(dict(psnr=dict(type='PSNR'), bare=Bare()))
     with pytest.raises(InputError, match='`info` of the metric Wrong is .* expected a list of MetricInfo'):
         class Wrong(Metric):

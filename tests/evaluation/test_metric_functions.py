@@ -50,17 +50,19 @@ def test_ssim_agrees_with_skimage():
     from skimage.metrics import structural_similarity
     x, y = pictures(2, 30)
     for i, value in enumerate(ssim(x, y)):
-        _, full = structural_similarity(x[i].numpy(), y[i].numpy(), gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-                                        data_range=1.0, channel_axis=0, full=True)
+        _, full = structural_similarity(x[i].numpy(), y[i].numpy(), gaussian_weights=True, sigma=1.5,
+                                        use_sample_covariance=False, data_range=1.0, channel_axis=0, full=True)
         assert abs(value - full[:, 5:-5, 5:-5].mean()) < 1e-4
 
 
 def test_ssim_agrees_with_torchmetrics():
     from torchmetrics.functional.image import structural_similarity_index_measure
     x, y = pictures(3, 40, 1)
-    mean, full = structural_similarity_index_measure(x.double(), y.double(), gaussian_kernel=True, sigma=1.5, kernel_size=11,
-                                                     data_range=1.0, reduction='none', return_full_image=True)
-    assert mean.shape == (3,) and full.shape == x.shape  # it averages over reflected borders too: crop to the valid windows
+    mean, full = structural_similarity_index_measure(x.double(), y.double(), gaussian_kernel=True, sigma=1.5,
+                                                     kernel_size=11, data_range=1.0, reduction='none',
+                                                     return_full_image=True)
+    # it averages over reflected borders too: crop to the valid windows
+    assert mean.shape == (3,) and full.shape == x.shape
     assert torch.allclose(ssim(x, y), full[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)), atol=1e-4)
 
 
@@ -97,7 +99,8 @@ def test_frechet_against_scipy(n):
 def test_frechet_by_hand():
     eye = torch.eye(2)
     assert frechet_distance(torch.zeros(2), eye, torch.tensor([3.0, 4.0]), eye) == pytest.approx(25)
-    assert frechet_distance(torch.zeros(2), 4 * eye, torch.zeros(2), torch.diag(torch.tensor([1.0, 9.0]))) == pytest.approx(1 + 1)
+    assert frechet_distance(torch.zeros(2), 4 * eye, torch.zeros(2),
+                            torch.diag(torch.tensor([1.0, 9.0]))) == pytest.approx(1 + 1)
     cov = torch.tensor([[2.0, 1.0], [1.0, 0.5]])  # singular
     assert frechet_distance(torch.zeros(2), cov, torch.zeros(2), cov) == pytest.approx(0, abs=1e-12)
     with pytest.raises(InputError, match='one width'):
@@ -131,9 +134,11 @@ def test_places_against_torchmetrics_and_a_loop():
     from torchmetrics.retrieval import RetrievalHitRate
     g = torch.Generator().manual_seed(3)
     queries, gallery = torch.randn(17, 4, generator=g), torch.randn(23, 4, generator=g)
-    pairs = torch.unique(torch.cat([torch.stack([torch.arange(17), torch.randint(0, 23, (17,), generator=g)], 1) for _ in range(2)]), dim=0)
+    pairs = torch.unique(torch.cat([torch.stack([torch.arange(17), torch.randint(0, 23, (17,), generator=g)], 1)
+                                    for _ in range(2)]), dim=0)
     found = places(queries, gallery, pairs, block=5)
-    similarity = torch.nn.functional.normalize(queries.double(), dim=1) @ torch.nn.functional.normalize(gallery.double(), dim=1).T
+    similarity = torch.nn.functional.normalize(queries.double(),
+                                               dim=1) @ torch.nn.functional.normalize(gallery.double(), dim=1).T
     for q in range(17):
         right = set(pairs[pairs[:, 0] == q, 1].tolist())
         order = similarity[q].argsort(descending=True).tolist()
@@ -141,7 +146,8 @@ def test_places_against_torchmetrics_and_a_loop():
     target = torch.zeros(17, 23, dtype=torch.bool)
     target[pairs[:, 0], pairs[:, 1]] = True
     for k in (1, 5, 10):
-        hits = RetrievalHitRate(top_k=k)(similarity.flatten(), target.flatten(), indexes=torch.arange(17).repeat_interleave(23))
+        hits = RetrievalHitRate(top_k=k)(similarity.flatten(), target.flatten(),
+                                         indexes=torch.arange(17).repeat_interleave(23))
         assert recall_at(found, k) == pytest.approx(hits.item(), abs=1e-6)
 
 

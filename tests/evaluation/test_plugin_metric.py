@@ -62,7 +62,8 @@ def test_in_the_text_table(measured):
 
 
 def test_in_the_report(measured, tmp_path):
-    """Of two runs whose folders are all that is left: label, unit, percent, arrow and the best in bold, in Markdown, HTML and CSV."""
+    """Of two runs whose folders are all that is left: label, unit, percent, arrow and the best in bold, in Markdown,
+    HTML and CSV."""
     for name, results in measured.items():
         (tmp_path / name).mkdir()
         results.write(tmp_path / name / 'metrics.json')

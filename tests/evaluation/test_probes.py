@@ -24,7 +24,8 @@ def probed(metric, seed=2):
     rows, truth = clouds(60, seed)
     metric.setup(EvalContext(bank=lambda: Bank(dict(tokens=bank, teacher=10 * bank), labels)))
     for part in (slice(0, 25), slice(25, 60)):
-        outputs = TokenizerOutput(images=torch.zeros(len(truth[part]), 3, 2, 2), pooled=rows[part], teacher=TeacherOutput(pooled=rows[part]))
+        outputs = TokenizerOutput(images=torch.zeros(len(truth[part]), 3, 2, 2), pooled=rows[part],
+                                  teacher=TeacherOutput(pooled=rows[part]))
         metric.process(Batch(images=outputs.images, labels=truth[part]), outputs)
     return metric, bank, labels, rows, truth
 
@@ -35,8 +36,10 @@ def test_neighbours_are_those_of_sklearn():
     metric.sync()
     found = metric.compute()
     unit = torch.nn.functional.normalize
-    reference = KNeighborsClassifier(7, weights=lambda d: np.exp((1 - d) / 0.07), metric='cosine').fit(unit(bank).numpy(), labels.numpy())
-    assert found['knn_top1/tokens'] == pytest.approx(reference.score(unit(rows).numpy(), truth.numpy())) == found['knn_top1/teacher']
+    reference = KNeighborsClassifier(7, weights=lambda d: np.exp((1 - d) / 0.07),
+                                     metric='cosine').fit(unit(bank).numpy(), labels.numpy())
+    assert found['knn_top1/tokens'] == pytest.approx(reference.score(unit(rows).numpy(),
+                                                                     truth.numpy())) == found['knn_top1/teacher']
     assert 0.6 < found['knn_top1/tokens'] < 1
 
 
@@ -44,7 +47,8 @@ def test_linear_probe_learns_from_the_bank_alone():
     from sklearn.linear_model import LogisticRegression
     metric, bank, labels, rows, truth = probed(LinearProbe(c=0.5))
     metric.sync()
-    wanted = LogisticRegression(C=0.5, max_iter=1000).fit(bank.numpy(), labels.numpy()).score(rows.numpy(), truth.numpy())
+    wanted = LogisticRegression(C=0.5, max_iter=1000).fit(bank.numpy(), labels.numpy()).score(rows.numpy(),
+                                                                                              truth.numpy())
     assert metric.compute()['linear_top1/tokens'] == pytest.approx(wanted) and 0.6 < wanted < 1
 
 
@@ -76,10 +80,14 @@ def test_tokens_inside_a_mask():
     masks[0, :4, :4] = True  # the first of four tokens
     masks[1, :, :3] = True  # three quarters of the left two
     masks[2, 5, 6] = True  # less than half of any token
-    assert tokens_inside(masks, (2, 2)).tolist() == [[True, False, False, False], [True, False, True, False], [False, False, False, True]]
+    assert tokens_inside(masks, (2, 2)).tolist() == [[True, False, False, False], [True, False, True, False], [False,
+                                                                                                               False,
+                                                                                                               False,
+                                                                                                               True]]
     tokens = torch.arange(8.0).reshape(1, 4, 2)
     pooled = pool_regions(tokens, [masks], (2, 2), lambda part: part.mean(1))
-    assert pooled[0].tolist() == [[0, 1], [2, 3], [6, 7]] and pool_regions(tokens, [masks[:0]], (2, 2), None)[0].shape == (0, 0)
+    assert pooled[0].tolist() == [[0, 1], [2, 3], [6, 7]] and pool_regions(tokens, [masks[:0]], (2, 2),
+                                                                           None)[0].shape == (0, 0)
 
 
 def test_region_error_by_hand():
@@ -91,11 +99,13 @@ def test_region_error_by_hand():
     made[:, :, 3, 0] += 1.0
     metric = RegionError()
     metric.setup(EvalContext())
-    metric.process(Batch(images=images, regions=[region(masks, [0, 1], ['large', 'small'], ['rare', 'common'])], keys=['a']),
+    metric.process(Batch(images=images, regions=[region(masks, [0, 1], ['large', 'small'], ['rare', 'common'])],
+                         keys=['a']),
                    TokenizerOutput(images=images, reconstructions=made))
     found = metric.compute()
     assert found['region_psnr/large'] == pytest.approx(20, abs=1e-4) == found['region_psnr/rare']
-    assert found['region_psnr/small'] == pytest.approx(-10 * np.log10(0.25), abs=1e-4) and found['region_l1/small'] == pytest.approx(1.0)
+    assert found['region_psnr/small'] == pytest.approx(-10 * np.log10(0.25),
+                                                       abs=1e-4) and found['region_l1/small'] == pytest.approx(1.0)
     assert found['region_psnr/objects'] == pytest.approx((found['region_psnr/large'] + found['region_psnr/small']) / 2)
     assert found['region_psnr/background'] == pytest.approx(80) and found['region_count/objects'] == 2
     assert [w['id'] for w in metric.worst] == ['1', '0']
@@ -103,15 +113,18 @@ def test_region_error_by_hand():
 
 def test_region_zero_shot_by_hand():
     vectors = dict(cat=[1.0, 0.0], dog=[0.0, 1.0])
-    context = EvalContext(classes=['cat', 'dog'], embed_text=lambda texts: torch.tensor([vectors[t.split()[-1]] for t in texts]),
+    context = EvalContext(classes=['cat', 'dog'],
+                          embed_text=lambda texts: torch.tensor([vectors[t.split()[-1]] for t in texts]),
                           pool_regions=dict(tokens=lambda last, masks: [last[i][:len(m)] for i, m in enumerate(masks)]))
     metric = RegionZeroShot()
     metric.setup(context)
     last = torch.tensor([[[3.0, 1.0], [1.0, 2.0], [1.0, 1.0]]])
     regions = region(torch.ones(3, 4, 4, dtype=torch.bool), [0, 0, 1], ['small', 'small', 'large'])
-    metric.process(Batch(images=torch.zeros(1, 3, 4, 4), regions=[regions]), TokenizerOutput(images=torch.zeros(1, 3, 4, 4), last=last))
+    metric.process(Batch(images=torch.zeros(1, 3, 4, 4), regions=[regions]),
+                   TokenizerOutput(images=torch.zeros(1, 3, 4, 4), last=last))
     # the third is as near to both: a tie counts against
-    assert metric.compute() == pytest.approx({'region_top1/objects/tokens': 1 / 3, 'region_top1/small/tokens': 1 / 2, 'region_top1/large/tokens': 0})
+    assert metric.compute() == pytest.approx({'region_top1/objects/tokens': 1 / 3, 'region_top1/small/tokens': 1 / 2,
+                                              'region_top1/large/tokens': 0})
     assert 'no tokens of the teacher to pool' in metric.skipped
 
 
@@ -129,7 +142,8 @@ def test_frames_by_hand():
         metric = FrameChange()
         metric.setup(EvalContext())
         for part in parts:
-            metric.process(Batch(images=images[part], keys=keys[part]), TokenizerOutput(images=images[part], reconstructions=made[part],
+            metric.process(Batch(images=images[part], keys=keys[part]),
+                           TokenizerOutput(images=images[part], reconstructions=made[part],
                                                                                         codes=dict(pixel=codes[part])))
         return metric
     found = run(slice(0, 4)).compute()

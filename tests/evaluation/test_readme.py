@@ -29,7 +29,9 @@ def test_every_module_is_listed():
 
 def test_the_table_of_conventions_is_that_of_the_configs():
     paths = list_configs('protocol')
-    for name, library, written, size, against in re.findall(r'\| `(rfid_\w+)` \| (\S+) \| (\w+) \| (\S+) \| (.+?) \|', TEXT):
+    for name, library, written, size, against in re.findall(r'\| `(rfid_\w+)` \| (\S+) \| (\w+) \| (\S+) \| (.+?) '
+                                                            r'\|', TEXT):
         metric, = load_protocol(paths[name]).evaluator().prototypes
         assert metric.library == library and metric.written == written.lower()
-        assert str(metric.size or "model's") == size and metric.against == ('images' if against == 'images' else 'statistics')
+        assert str(metric.size or "model's") == size and metric.against == ('images' if against == 'images'
+                                                                            else 'statistics')

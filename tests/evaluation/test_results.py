@@ -11,31 +11,38 @@ PSNR = MetricInfo('psnr', 'PSNR', 'dB', '.2f', 'higher', 'reconstruction')
 
 
 def small(**more):
-    return Results(dict(val={'psnr': 20.0, 'bad': None}, all={'psnr': 21.0, 'odd': math.inf}), dict(val=3, all=3), **more)
+    return Results(dict(val={'psnr': 20.0, 'bad': None}, all={'psnr': 21.0, 'odd': math.inf}), dict(val=3, all=3),
+                   **more)
 
 
 def test_json_and_back(tmp_path):
-    results = small(skipped=dict(FID='why'), missing=['a sentence'], protocols=dict(recipe=dict(hash='s', data='d')), iteration=0, infos=(PSNR,))
+    results = small(skipped=dict(FID='why'), missing=['a sentence'], protocols=dict(recipe=dict(hash='s', data='d')),
+                    iteration=0, infos=(PSNR,))
     results.write(tmp_path / 'metrics.json')
     written = json.loads((tmp_path / 'metrics.json').read_text())
     assert list(written) == ['val', 'all', 'skipped', 'counts', 'missing', 'protocols', 'iteration', 'infos']
-    assert written['infos'] == [dict(name='psnr', label='PSNR', unit='dB', format='.2f', direction='higher', group='reconstruction')]
+    assert written['infos'] == [dict(name='psnr', label='PSNR', unit='dB', format='.2f', direction='higher',
+                                     group='reconstruction')]
     again = Results.read(tmp_path / 'metrics.json')
     assert again.infos == results.infos and again.sets['all'] == dict(psnr=21.0, odd=None) and again.held_out == ['val']
-    assert (again.skipped, again.counts, again.missing, again.iteration) == (results.skipped, results.counts, results.missing, 0)
+    assert (again.skipped, again.counts, again.missing, again.iteration) == (results.skipped, results.counts,
+                                                                             results.missing, 0)
     assert Results.read(tmp_path / 'none.json') is None
 
 
 def test_results_of_an_older_dtbox_are_read(tmp_path):
-    old = dict(test=dict(psnr=20.5), all=dict(psnr=20.5, mine=1.0), skipped={}, counts=dict(test=9), iteration=7, evaluation=dict(time='then'))
+    old = dict(test=dict(psnr=20.5), all=dict(psnr=20.5, mine=1.0), skipped={}, counts=dict(test=9), iteration=7,
+               evaluation=dict(time='then'))
     results = Results.from_dict(old)
-    assert results.flat() == {'test/psnr': 20.5, 'all/psnr': 20.5, 'all/mine': 1.0} and results.evaluation == dict(time='then')
+    assert results.flat() == {'test/psnr': 20.5, 'all/psnr': 20.5,
+                              'all/mine': 1.0} and results.evaluation == dict(time='then')
     assert results.described.describe('test/psnr').label == 'PSNR [dB]' and results.described.describe('all/mine').lower is None
 
 
 def test_rows_hold_finite_numbers_and_the_stamp():
     results = small(protocols=dict(recipe=dict(hash='s', data='d'), P=dict(hash='t', data='e')))
-    assert results.row() == {'protocol': 's-d', 'val/psnr': 20.0, 'all/psnr': 21.0} and small().row() == {'val/psnr': 20.0, 'all/psnr': 21.0}
+    assert results.row() == {'protocol': 's-d', 'val/psnr': 20.0,
+                             'all/psnr': 21.0} and small().row() == {'val/psnr': 20.0, 'all/psnr': 21.0}
     assert results.stamp('psnr') == 's-d' and results.stamp('usage@P/pixel') == 't-e' and results.stamp('psnr@Q') == ''
 
 
@@ -51,12 +58,14 @@ def test_protocols_are_joined_and_taken_apart():
     assert joined.protocols['two'] == dict(hash='t', data='d', counts=dict(all=2))
     assert joined.described.describe('all/psnr@one').label == 'PSNR [dB]' and joined.described.describe('all/psnr@two').label == 'another PSNR'
     part = joined.of_protocol('two')
-    assert part.sets == dict(val={}, all={'psnr/tiles/64': 2.0, 'psnr': 3.0}) and part.counts == dict(all=2) and part.skipped == {}
+    assert part.sets == dict(val={}, all={'psnr/tiles/64': 2.0,
+                                          'psnr': 3.0}) and part.counts == dict(all=2) and part.skipped == {}
     assert part.described.describe('all/psnr').label == 'another PSNR'
 
 
 @pytest.mark.parametrize('values, says', [
-    (dict(val=[1]), 'the set `val` holds'), (dict(val=dict(psnr='high')), "the set `val` holds 'high'; expected names of metrics and numbers"),
+    (dict(val=[1]), 'the set `val` holds'), (dict(val=dict(psnr='high')), "the set `val` holds 'high'; expected names "
+                                                                          "of metrics and numbers"),
     (dict(counts=3), '`counts` is 3'), (dict(infos=[dict(label='x')]), '`infos` cannot be read')])
 def test_what_is_not_results(values, says):
     with pytest.raises(InputError, match=f'FILE: .*{says}|FILE: {says}'):

@@ -10,7 +10,8 @@ from dtbox.evaluation import SetEvaluator, read_samples, write_samples
 from dtbox.evaluation.samples import LONGEST, SampleScores
 from dtbox.structures import take
 
-METRICS = [dict(type=t) for t in ('PSNR', 'SSIM', 'L1', 'FrechetDistance', 'TokenCosine', 'CodeUsage', 'Retrieval', 'ZeroShot')]
+METRICS = [dict(type=t) for t in ('PSNR', 'SSIM', 'L1', 'FrechetDistance', 'TokenCosine', 'CodeUsage', 'Retrieval',
+                                  'ZeroShot')]
 SETS = ['concepts'] * 4 + ['variants', 'concepts'] + ['variants'] * 5
 PICTURES = ('psnr', 'ssim', 'l1', 'token_cosine', 'token_mse', 'pooled_cosine')
 
@@ -30,7 +31,9 @@ def evaluated(context, *pairs):
 def equal(found, want):
     assert found.keys() == want.keys()
     for name, values in want.items():
-        assert (found[name] == values).all() if values.dtype.kind == 'U' else np.allclose(found[name], values, atol=1e-9, equal_nan=True), name
+        assert (found[name] == values).all() if values.dtype.kind == 'U' else np.allclose(found[name], values,
+                                                                                          atol=1e-9,
+                                                                                          equal_nan=True), name
 
 
 def test_kept_by_hand():
@@ -49,7 +52,8 @@ def test_kept_by_hand():
 def test_means_are_the_scores(make, context):
     evaluator = evaluated(context, make(11, sets=SETS))
     results, samples = evaluator.results(), evaluator.samples()
-    assert samples['sets'].tolist() == ['concepts'] * 5 + ['variants'] * 6 and samples['keys'].tolist()[:2] == ['0-0', '0-1']
+    assert samples['sets'].tolist() == ['concepts'] * 5 + ['variants'] * 6 and samples['keys'].tolist()[:2] == ['0-0',
+                                                                                                                '0-1']
     for name in ('concepts', 'variants'):
         mine = samples['sets'] == name
         for score in PICTURES:
@@ -58,7 +62,8 @@ def test_means_are_the_scores(make, context):
             assert samples[f'zeroshot/{side}'][mine].mean() == pytest.approx(results.sets[name][f'zeroshot_top1/{side}'])
             for way in ('t2i', 'i2t'):
                 place = samples[f'{way}/{side}'][samples[f'{way}/sets'] == name]
-                assert [(place < k).mean() for k in (1, 5)] == pytest.approx([results.sets[name][f'{way}_r{k}/{side}'] for k in (1, 5)])
+                assert [(place < k).mean()
+                        for k in (1, 5)] == pytest.approx([results.sets[name][f'{way}_r{k}/{side}'] for k in (1, 5)])
     for score in PICTURES:
         assert samples[score].mean() == pytest.approx(results.sets['all'][score], abs=1e-12)
 
@@ -81,7 +86,8 @@ def test_ranks_and_order_do_not_matter(first, make, context, thread_ranks):
 def test_what_is_not_measured_is_nan_or_absent(make, context):
     with_labels, without = make(3, sets=['a'] * 3), make(2, 1, sets=['b'] * 2)
     batch, outputs = without
-    evaluator = evaluated(context, with_labels, (replace(batch, labels=None, texts=['', 'two']), outputs.replace(reconstructions=None, pooled=None)))
+    evaluator = evaluated(context, with_labels, (replace(batch, labels=None, texts=['', 'two']),
+                                                 outputs.replace(reconstructions=None, pooled=None)))
     samples = evaluator.samples()
     assert np.isfinite(samples['psnr']).tolist() == [True] * 3 + [False] * 2
     assert np.isfinite(samples['zeroshot/teacher']).tolist() == [True] * 3 + [False] * 2
@@ -94,7 +100,8 @@ def test_what_is_not_measured_is_nan_or_absent(make, context):
 def test_queries_have_keys_of_their_own(make, context):
     batch, outputs = make(4, sets=['a'] * 4)
     long = 'a very long caption ' * 20
-    samples = evaluated(context, (replace(batch, texts=['one', 'two', 'two', long], keys=['x', 'y', 'z', 'z']), outputs)).samples()
+    samples = evaluated(context, (replace(batch, texts=['one', 'two', 'two', long], keys=['x', 'y', 'z', 'z']),
+                                  outputs)).samples()
     assert samples['keys'].tolist() == ['x', 'y', 'z', 'z'] and samples['i2t/keys'].tolist() == ['x', 'y', 'z']
     shown = [k for k in samples['t2i/keys'] if k not in ('one', 'two')]
     assert len(samples['t2i/keys']) == 3 and len(shown[0]) == LONGEST and shown[0].startswith('a very long')

@@ -64,7 +64,11 @@ def test_two_ranks_equal_one(first, make, evaluator, thread_ranks):
         return evaluator(*[split(pair, mine[i:i + 3]) for i in range(0, len(mine), 3)]).results()
 
     for found in thread_ranks.run(work):
-        assert found.flat() == pytest.approx(whole.flat(), rel=1e-6, abs=1e-9) and found.skipped == whole.skipped and found.counts == whole.counts
+        assert (
+            found.flat() == pytest.approx(whole.flat(), rel=1e-6, abs=1e-9)
+            and found.skipped == whole.skipped
+            and found.counts == whole.counts
+        )
 
 
 def test_a_pass_starts_with_setup(make, context, evaluator):
@@ -77,12 +81,14 @@ def test_a_pass_starts_with_setup(make, context, evaluator):
     assert found.results().counts == dict(heldout=4, all=4)
     assert len(found.find(CodeUsage).histograms()['pixel']) == 2 and found.find('PSNR', 'heldout').state
     assert found.find('Retrieval') is None
-    assert {'reconstructions', 'teacher.pooled', 'pooled', 'text_pooled', 'batch.texts', 'features.semantic', 'codes'} <= found.reads
+    assert {'reconstructions', 'teacher.pooled', 'pooled', 'text_pooled', 'batch.texts', 'features.semantic',
+            'codes'} <= found.reads
 
 
 def test_no_samples_at_all():
     results = SetEvaluator(METRICS).results()
-    assert (results.sets, results.skipped, results.counts) == (dict(all={}), {}, dict(all=0)) and isinstance(format_table(results), str)
+    assert (results.sets, results.skipped, results.counts) == (dict(all={}), {},
+                                                               dict(all=0)) and isinstance(format_table(results), str)
 
 
 def test_reasons_name_the_set_where_they_differ(make):
@@ -111,11 +117,13 @@ def test_bad_input(make, evaluator):
 
 def results():
     """Results as a run without infos left them."""
-    both = {f'{name}/{side}': 0.8125 for name in ('t2i_r1', 'i2t_r10', 'zeroshot_top5') for side in ('teacher', 'tokens')}
+    both = {f'{name}/{side}': 0.8125 for name in ('t2i_r1', 'i2t_r10', 'zeroshot_top5')
+            for side in ('teacher', 'tokens')}
     pixel = {'psnr': 24.1234, 'psnr/stderr': 0.1, 'ssim': 0.75, 'my/own': 12.5}
     names = ('pixel', 'pixel/depth0', 'pixel/depth1', 'fsq', 'fsq/depth0')
     usage = {f'{k}/{v}': 0.5 for k in ('usage', 'perplexity', 'dead') for v in names}
-    sets = dict(concepts={**pixel, **both, 'kept': 0.975}, variants={**pixel, **both, 't2i_r1/tokens': math.nan}, all={**pixel, **usage})
+    sets = dict(concepts={**pixel, **both, 'kept': 0.975}, variants={**pixel, **both, 't2i_r1/tokens': math.nan},
+                all={**pixel, **usage})
     return Results(sets, dict(concepts=3, variants=4, all=7), dict(Frechet='no teacher'))
 
 
@@ -142,7 +150,8 @@ def test_json(tmp_path):
     path = tmp_path / 'new' / 'metrics.json'
     to_json({**results().to_dict(), 'more': [torch.tensor(1.5), math.inf]}, path)
     read = json.loads(path.read_text())
-    assert read['concepts']['kept'] == 0.975 and read['variants']['t2i_r1/tokens'] is None and read['more'] == [1.5, None]
+    assert read['concepts']['kept'] == 0.975 and read['variants']['t2i_r1/tokens'] is None and read['more'] == [1.5,
+                                                                                                                None]
     with pytest.raises(TypeError):
         to_json(dict(a=object()), path)
     assert json.loads(path.read_text()) == read and os.listdir(path.parent) == ['metrics.json']

@@ -89,7 +89,8 @@ def test_mmengine_evaluator(make, build):
         evaluator.process(data_samples=[outputs], data_batch=batch)
         values = evaluator.evaluate(5)
         assert {'val/psnr', 'l1', 't2i_r1/tokens'} <= set(values)
-        assert values['val/psnr'] == pytest.approx(psnr(to_unit(outputs.reconstructions), to_unit(outputs.images)).mean().item())
+        assert values['val/psnr'] == pytest.approx(psnr(to_unit(outputs.reconstructions),
+                                                        to_unit(outputs.images)).mean().item())
 
 
 def test_process_after_sync_is_an_error(make, build):
@@ -143,7 +144,8 @@ def test_frechet_metric(make, build, context):
     batch, outputs = make(9)
     found = run(build('FrechetDistance'), (batch, outputs)).compute()
     real, fake = outputs.teacher.pooled, context.teacher(outputs.reconstructions.clamp(-1, 1))
-    assert found == {'frechet_teacher': pytest.approx(frechet_distance(real.mean(0), real.T.cov(), fake.mean(0), fake.T.cov()), rel=1e-5)}
+    assert found == {'frechet_teacher': pytest.approx(frechet_distance(real.mean(0), real.T.cov(), fake.mean(0),
+                                                                       fake.T.cov()), rel=1e-5)}
     own = outputs.replace(teacher=None, reconstructions=outputs.images)
     assert run(build('FrechetDistance'), (batch, own)).compute()['frechet_teacher'] == pytest.approx(0, abs=1e-9)
     one = run(build('FrechetDistance'), part((batch, outputs), [0], 9))
@@ -157,7 +159,8 @@ def test_token_cosine_by_hand(make):
     outputs = outputs.replace(features=dict(semantic=ours), pooled=torch.tensor([[1.0, 0.0], [0.5, 0.75 ** 0.5]]),
                               teacher=TeacherOutput(tokens=theirs, pooled=torch.tensor([[2.0, 0.0]] * 2)))
     found = run(TokenCosine(), (batch, outputs)).compute()
-    assert found == pytest.approx({'token_cosine': 3 / 4, 'token_mse': (4 + 1 + 4) / 8, 'pooled_cosine': 0.75}, abs=1e-6)
+    assert found == pytest.approx({'token_cosine': 3 / 4, 'token_mse': (4 + 1 + 4) / 8, 'pooled_cosine': 0.75},
+                                  abs=1e-6)
     shorter = TeacherOutput(tokens=theirs[:, :1], pooled=torch.tensor([[1.0, 0.0]] * 2))
     metric = run(TokenCosine(), (batch, outputs.replace(teacher=shorter)))
     assert set(metric.compute()) == {'pooled_cosine'} and 'token shapes differ: [2, 2], teacher [1, 2]' in metric.skipped
@@ -166,7 +169,8 @@ def test_token_cosine_by_hand(make):
 
 
 def test_code_usage_by_hand():
-    codes = dict(pixel=torch.tensor([[[0, 1], [0, 1]], [[2, 1], [0, 3]]]), other=torch.zeros(2, 2, 1, dtype=torch.int64))
+    codes = dict(pixel=torch.tensor([[[0, 1], [0, 1]], [[2, 1], [0, 3]]]),
+                 other=torch.zeros(2, 2, 1, dtype=torch.int64))
     metric = CodeUsage()
     metric.setup(EvalContext(vocabularies=dict(pixel=(2, [4, 6]))))
     outputs = TokenizerOutput(images=torch.zeros(2, 3, 2, 2), codes=codes)

@@ -20,7 +20,8 @@ class Scalars(list):
 
 
 def runner_of(folder, **quantizers):
-    runner = SimpleNamespace(work_dir=str(folder), iter_done=0, max_iters=100, logger=logging.getLogger('health'), visualizer=Scalars())
+    runner = SimpleNamespace(work_dir=str(folder), iter_done=0, max_iters=100, logger=logging.getLogger('health'),
+                             visualizer=Scalars())
     runner.task = SimpleNamespace(quantizers=quantizers)
     return runner
 
@@ -76,9 +77,12 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
 
 
 def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
-    """Usage against the median of five intervals before, depth by depth, also of those before a resume; settling at the start is no collapse."""
+    """Usage against the median of five intervals before, depth by depth, also of those before a resume; settling at the
+    start is no collapse."""
     fsq = QUANTIZERS.build(dict(type='FSQ', levels=[4, 2])).train()
-    spread = torch.stack(torch.meshgrid(torch.linspace(-3, 3, 16), torch.tensor([-9., 9.]), indexing='ij'), -1).view(1, 32, 2)
+    spread = torch.stack(torch.meshgrid(torch.linspace(-3, 3, 16), torch.tensor([-9.0, 9.0]), indexing='ij'), -1).view(
+        1, 32, 2
+    )
 
     def steps(hook, runner, *batches):
         for z in batches:
@@ -89,7 +93,8 @@ def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
     runner, hook = runner_of(tmp_path, pixel=fsq), CodebookHealth(interval=1, warn=0)
     hook.before_train(runner)
     gone = spread.new_full(spread.shape, 9.)
-    assert not steps(hook, runner, spread, gone, *[spread] * 4, gone[:, :8])  # the first, and one with too few tokens, are not judged
+    # the first, and one with too few tokens, are not judged
+    assert not steps(hook, runner, spread, gone, *[spread] * 4, gone[:, :8])
     said = steps(hook, runner, gone, gone)
     assert len(said) == 1 and '`pixel` from 100.0 % to 12.5 %' in said[0] and 'by iteration 8' in said[0]
     assert len(steps(hook, runner, spread, gone)) == 2
@@ -123,7 +128,8 @@ def test_recomputed_forwards_count_once(tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'),
-                                        (dict(warn=20), 'a fraction from 0 to 1'), (dict(collapse=True), 'collapse.*a fraction')])
+                                        (dict(warn=20), 'a fraction from 0 to 1'), (dict(collapse=True),
+                                                                                    'collapse.*a fraction')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)
@@ -131,7 +137,8 @@ def test_arguments(args, says):
 
 def test_in_a_run(tiny_config, tmp_path):
     from dtbox.config import load_config
-    cfg = load_config(tiny_config, {'hooks': dict(_delete_=True, codebook_health=dict(type='CodebookHealth', interval=2),
+    cfg = load_config(tiny_config, {'hooks': dict(_delete_=True,
+                                                  codebook_health=dict(type='CodebookHealth', interval=2),
                                                   checkpoint=dict(type='Checkpoint', interval=6))})
     Runner.from_config(cfg, work_dir=str(tmp_path / 'run')).train()
     rows = read(tmp_path / 'run')
@@ -145,6 +152,7 @@ def test_codes_out_of_range_stop_the_run(tmp_path, shift, shape, says):
     quantizer = rq()
     CodebookHealth(interval=1).before_train(runner_of(tmp_path, pixel=quantizer))
     found = quantizer.forward(torch.randn(2, 3, 2))
-    quantizer.forward = lambda z: type(found)(found.features, found.codes * 0 + shift if shape is None else found.codes[..., :1], {})
+    quantizer.forward = lambda z: type(found)(found.features, found.codes * 0 + shift if shape is None
+                                              else found.codes[..., :1], {})
     with pytest.raises(InputError, match=says):
         quantizer(torch.randn(2, 3, 2))

@@ -46,9 +46,10 @@ def test_nothing_is_said_without_it():
 @pytest.mark.parametrize('zeroed, kind', [(False, 'won'), (True, 'collapsed')])
 def test_real_trainings(zeroed, kind, tiny_config, tmp_path):
     cfg = load_config(tiny_config, {
-        'train_cfg.max_iters': 60, 'val_dataloader': None, 'gan.adversarial.start': 0, 'optim_wrapper.generator.optimizer.lr': 1e-6,
-        'optim_wrapper.discriminator.optimizer.lr': 1e-9 if zeroed else 3e-3,
-        'hooks': dict(_delete_=True, discriminator_health=dict(type='DiscriminatorHealth', interval=2, patience=2, won=0.2, stop=True))})
+        'train_cfg.max_iters': 60, 'val_dataloader': None, 'gan.adversarial.start': 0,
+        'optim_wrapper.generator.optimizer.lr': 1e-6, 'optim_wrapper.discriminator.optimizer.lr': 1e-9 if zeroed
+        else 3e-3, 'hooks': dict(_delete_=True, discriminator_health=dict(type='DiscriminatorHealth', interval=2,
+                                                                          patience=2, won=0.2, stop=True))})
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     if zeroed:
         for parameter in runner.task.discriminator.parameters():
@@ -58,7 +59,8 @@ def test_real_trainings(zeroed, kind, tiny_config, tmp_path):
 
 
 def test_what_it_refuses(tiny_config, tmp_path):
-    for options, says in ((dict(interval=0), '`interval` is 0'), (dict(won=-1), '`won` is -1'), (dict(patience=True), '`patience` is True')):
+    for options, says in ((dict(interval=0), '`interval` is 0'), (dict(won=-1), '`won` is -1'), (dict(patience=True),
+                                                                                                 '`patience` is True')):
         with pytest.raises(InputError, match=says):
             DiscriminatorHealth(**options)
 

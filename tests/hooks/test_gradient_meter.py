@@ -32,7 +32,8 @@ METER = dict(type='GradientConflict', interval=2)
 # ---- by hand ------------------------------------------------------------------------------------------------------
 
 class Plane(Encoder):
-    """Two blocks with a vector of two weights each; a token is the running sum, so each gradient is what the loss says."""
+    """Two blocks with a vector of two weights each; a token is the running sum, so each gradient is what the loss
+    says."""
     depth, image_size = 2, (4, 4)
 
     def __init__(self):
@@ -82,7 +83,8 @@ class Task:
     def run_losses_inputs(self, batch):
         encoder = self.tokenizer.encoders['trunk']
         tokens, tapped = encoder.run(encoder.embed(batch.images), 0, 2, {1})
-        return TokenizerOutput(batch.images, reconstructions=tapped[1], pooled=tokens, teacher=TeacherOutput(pooled=tokens.detach()))
+        return TokenizerOutput(batch.images, reconstructions=tapped[1], pooled=tokens,
+                               teacher=TeacherOutput(pooled=tokens.detach()))
 
 
 BATCH = Batch(images=torch.zeros(3, 3, 4, 4))
@@ -108,7 +110,8 @@ def test_cosines_by_hand():
 
 
 def test_several_terms_and_shared_layers():
-    """Layers that both reach count together by their joined vectors: <(1,0,1,0), (-3,4,-3,4)> / (sqrt 2 * sqrt 50) = -.6."""
+    """Layers that both reach count together by their joined vectors: <(1,0,1,0), (-3,4,-3,4)> / (sqrt 2 * sqrt 50) =
+    -.6."""
     probe = both()
     probe.task.run_losses_inputs = lambda batch: (lambda o: o.replace(reconstructions=o.pooled))(Task.run_losses_inputs(probe.task, batch))
     row, _ = measure(probe, BATCH, probe.find_blocks(), Sides())
@@ -127,16 +130,19 @@ def test_blocks_are_what_a_pass_depends_on():
     encoder.first.requires_grad_(False)
     assert [len(group) for _, group in probe.find_blocks()] == [0, 0, 1]
     probe.task.tokenizer.encoders['other'] = Plane()
-    assert [name for name, _ in probe.find_blocks()] == ['trunk:0', 'trunk:1', 'trunk:2', 'other:0', 'other:1', 'other:2']
+    assert [name for name, _ in probe.find_blocks()] == ['trunk:0', 'trunk:1', 'trunk:2', 'other:0', 'other:1',
+                                                         'other:2']
 
 
 def test_summary_says_what_is_blank():
-    rows = [dict(iteration=i, layers=['0', '1', '2'], cosine=[None, c, None], reconstruction=[None, 2., None], semantics=[None, 1., 3.], together=c)
+    rows = [dict(iteration=i, layers=['0', '1', '2'], cosine=[None, c, None], reconstruction=[None, 2., None],
+                 semantics=[None, 1., 3.], together=c)
             for i, c in enumerate((-.5, .3))]
     found = summarise(rows, dict(reconstruction=['l2']))
     assert found['together'] == pytest.approx(-.1) and found['layers']['1'] == dict(
         cosine=pytest.approx(-.1), deviation=pytest.approx(.4), opposed=.5, reconstruction=2., semantics=1., blank='')
-    assert [found['layers'][k]['blank'] for k in '02'] == ['reached by neither side, or frozen', 'not reached by reconstruction']
+    assert [found['layers'][k]['blank'] for k in '02'] == ['reached by neither side, or frozen',
+                                                           'not reached by reconstruction']
     assert '| 1 | -0.100 +- 0.400 | 50% | 2 | 1 |  |' in format_summary(found) and '| 2 |  |  |  | 3 | not reached' in format_summary(found)
 
 
@@ -146,7 +152,8 @@ def test_names_instead_of_the_rule():
     probe = both()
     sides = Sides(reconstruction='cosine', semantics=['l2'])
     sides.check(probe)
-    assert measure(probe, BATCH, probe.find_blocks(), sides)[1] == dict(reconstruction=['cosine'], semantics=['l2'], neither=[])
+    assert measure(probe, BATCH, probe.find_blocks(), sides)[1] == dict(reconstruction=['cosine'], semantics=['l2'],
+                                                                        neither=[])
 
 
 @pytest.mark.parametrize('make, sides, says', [
@@ -159,22 +166,27 @@ def test_what_cannot_be_compared(make, sides, says):
 
 
 def test_a_term_of_weight_zero_is_refused_when_it_comes():
-    probe = TokenizerProbe(Task(pixels=entry('l2', 'reconstructions', [1., 0.], 1.), text=entry('cosine', 'teacher.pooled', [1., 1.], 0)))
+    probe = TokenizerProbe(Task(pixels=entry('l2', 'reconstructions', [1., 0.], 1.),
+                                text=entry('cosine', 'teacher.pooled', [1., 1.], 0)))
     with pytest.raises(InputError, match='`cosine` has the weight 0'):
         measure(probe, BATCH, probe.find_blocks(), Sides(semantics='cosine'))
 
 
 @pytest.mark.parametrize('options, says', [
-    ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'gan': None}, 'hooks.meter: the recipe has no decoder'),
-    ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.meter.semantics: the criterion has no term of semantics'),
+    ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'gan': None}, 'hooks.meter: the recipe has no '
+                                                                                  'decoder'),
+    ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.meter.semantics: the criterion has no term '
+                                                                   'of semantics'),
     ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.meter: all parameters of the encoders are frozen')])
 def test_refused_before_the_folder_is_touched(tiny_config, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
-        Runner.from_config(load_config(tiny_config, {**options, 'hooks': dict(_delete_=True, meter=METER)}), work_dir=str(tmp_path / 'run'))
+        Runner.from_config(load_config(tiny_config, {**options, 'hooks': dict(_delete_=True, meter=METER)}),
+                           work_dir=str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(reconstruction='a', semantics='a'), 'both sides')])
+@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(reconstruction='a', semantics='a'),
+                                                                           'both sides')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         GradientConflict(**args)
@@ -183,7 +195,8 @@ def test_arguments(args, says):
 # ---- nothing changes ----------------------------------------------------------------------------------------------
 
 def train(config, folder, hooks, resume=False, stop=None, **options):
-    cfg = load_config(config, {'hooks': dict(hooks, _delete_=True), 'val_dataloader': None, **{k.replace('__', '.'): v for k, v in options.items()}})
+    cfg = load_config(config, {'hooks': dict(hooks, _delete_=True), 'val_dataloader': None,
+                               **{k.replace('__', '.'): v for k, v in options.items()}})
     runner = Runner.from_config(cfg, work_dir=str(folder), resume=resume)
     if stop:
         runner.register_hook(SimpleStop(stop))
@@ -201,7 +214,8 @@ class SimpleStop(conflict.Hook):
 
 
 def test_a_run_stays_the_same_bit_for_bit(tiny_config, tmp_path):
-    """With GAN, dropout, amp, activation checkpointing and the health of the codebooks; and what the hook leaves behind."""
+    """With GAN, dropout, amp, activation checkpointing and the health of the codebooks; and what the hook leaves
+    behind."""
     args = dict(embed_dim=32, depth=3, num_heads=2, patch_size=8, proj_drop_rate=.1)
     options = dict(amp='bfloat16', encoder__recompute=True, encoder__model_args=args)
     health = dict(type='CodebookHealth', interval=2, warn=0)
@@ -214,7 +228,8 @@ def test_a_run_stays_the_same_bit_for_bit(tiny_config, tmp_path):
     rows = [json.loads(line) for line in open(tmp_path / 'with' / 'conflict.jsonl')]
     assert [r['iteration'] for r in rows] == [0, 2, 4] and rows[0]['layers'] == ['0', '1', '2', '3']
     for row in rows:  # pixels are read from layer 1, semantics from layer 2 and behind it
-        assert [v is None for v in row['cosine']] == [False, False, True, True] and all(-1 <= v <= 1 for v in row['cosine'][:2])
+        assert [v is None for v in row['cosine']] == [False, False, True, True] and all(-1 <= v <= 1
+                                                                                        for v in row['cosine'][:2])
         assert [v is None for v in row['reconstruction']] == [False, False, True, True] and min(row['semantics']) > 0
     summary = json.loads((tmp_path / 'with' / 'conflict.json').read_text())
     assert summary['terms'] == dict(reconstruction=['l2'], semantics=['semantic_tokens', 'semantic_pooled'],
@@ -234,7 +249,8 @@ def test_resumed_lines_are_not_doubled(tiny_config, tmp_path):
 
 
 class Restless(nn.Module):
-    """A decoder with every kind of state: batch statistics, dropout, a buffer that it replaces, Python's and numpy's generators."""
+    """A decoder with every kind of state: batch statistics, dropout, a buffer that it replaces, Python's and numpy's
+    generators."""
 
     def __init__(self, decoder):
         super().__init__()
@@ -261,13 +277,16 @@ def test_a_measurement_leaves_no_trace(tiny_config):
     probe = model.make_gradient_probe()
     blocks = probe.find_blocks()
     model.tokenizer(model.prepare(batch).images)  # something is collected already
-    pending = {n: [v for v, _ in vocabulary.quantizer.codebooks[0].pending] for n, vocabulary in model.tokenizer.vocabularies.items()}
+    pending = {n: [v for v, _ in vocabulary.quantizer.codebooks[0].pending]
+               for n, vocabulary in model.tokenizer.vocabularies.items()}
     for p in model.tokenizer.parameters():
         p.grad = torch.ones_like(p)
 
     def everything():
-        return dict(state={k: v.clone() for k, v in model.state_dict().items()}, random=checkpoint.to_plain(checkpoint.get_random_state()),
-                    modes=[m.training for m in model.modules()], gradients=[p.grad.clone() for p in model.tokenizer.parameters()])
+        return dict(state={k: v.clone() for k, v in model.state_dict().items()},
+                    random=checkpoint.to_plain(checkpoint.get_random_state()),
+                    modes=[m.training for m in model.modules()],
+                    gradients=[p.grad.clone() for p in model.tokenizer.parameters()])
     before, calls = everything(), model.tokenizer.decoder.calls
     row, _ = measure(probe, batch, blocks, Sides())
     again, _ = measure(probe, batch, blocks, Sides())
@@ -283,7 +302,8 @@ def test_reentrant_checkpointing_is_named(tiny_config):
     model = parts['model'].train()
     block = model.tokenizer.encoders['trunk'].trunk.blocks[0]
     plain = block.forward
-    block.forward = lambda x: torch.utils.checkpoint.checkpoint(plain, x, use_reentrant=True) if x.requires_grad else plain(x)
+    block.forward = lambda x: torch.utils.checkpoint.checkpoint(plain, x,
+                                                                use_reentrant=True) if x.requires_grad else plain(x)
     with pytest.raises(InputError, match='use_reentrant=False'):
         probe = model.make_gradient_probe()
         measure(probe, next(iter(parts['train'])), probe.find_blocks(), Sides())
@@ -292,15 +312,18 @@ def test_reentrant_checkpointing_is_named(tiny_config):
 # ---- several ranks ------------------------------------------------------------------------------------------------
 
 def two_ranks(rank, world):
-    """Two steps of a tiny recipe, measured before each, on halves of the same batches. Returns the rows and the state."""
+    """Two steps of a tiny recipe, measured before each, on halves of the same batches. Returns the rows and the
+    state."""
     from dtbox.registry import MODELS
     from dtbox.training.optim import build_optim_wrappers
     from tests.distributed.worker import part
-    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(embed_dim=32, depth=2, num_heads=2, patch_size=8))
+    encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224',
+                   model_args=dict(embed_dim=32, depth=2, num_heads=2, patch_size=8))
     torch.manual_seed(2)
     model = MODELS.build(dict(
         type='TokenizerTask', teacher=dict(encoder=encoder, layer=2),
-        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder), decoder=dict(type='LightCNNDecoder', width=32, blocks=1),
+        tokenizer=dict(image_size=16, encoders=dict(trunk=encoder),
+                       decoder=dict(type='LightCNNDecoder', width=32, blocks=1),
                        vocabularies=dict(codes=dict(taps=2, quantizer=dict(type='FSQ', levels=[3] * 8)))),
         losses=dict(pixels=dict(type='L2Loss'), tokens=dict(type='SemanticLoss', vocabulary='codes'))))
     settings = dict(optimizer=dict(type='SGD', lr=0.1), freeze=['*attn_pool*', '*trunk.norm.*'])
@@ -322,7 +345,8 @@ def test_ranks_measure_the_global_batch():
     from dtbox.testing.rank_group import SHARED
     alone = two_ranks(0, 1)
     for found in SHARED.run(two_ranks):
-        for mine, other, tolerance in zip(alone['rows'], found['rows'], (1e-6, 1e-2)):  # a code may flip in the second step
+        # a code may flip in the second step
+        for mine, other, tolerance in zip(alone['rows'], found['rows'], (1e-6, 1e-2)):
             assert mine['cosine'] == pytest.approx(other['cosine'], abs=tolerance)
             assert mine['semantics'] == pytest.approx(other['semantics'], rel=tolerance)
         assert all(torch.allclose(found['state'][k], v, atol=1e-5) for k, v in alone['state'].items())
@@ -330,11 +354,12 @@ def test_ranks_measure_the_global_batch():
 
 def test_visualizer_gets_the_numbers(tmp_path):
     shown = []
-    runner = SimpleNamespace(task=SimpleNamespace(parts={}, make_gradient_probe=both), iter_done=0, work_dir=str(tmp_path),
+    runner = SimpleNamespace(task=SimpleNamespace(parts={}, make_gradient_probe=both), iter_done=0,
+                             work_dir=str(tmp_path),
                              visualizer=SimpleNamespace(add_scalars=lambda values, step: shown.append((step, values))))
     hook = GradientConflict(interval=5)
     hook.before_train(runner)
     for runner.iter_done in (0, 1):
         hook.before_train_iter(runner, 0, BATCH)
-    assert shown == [(0, {'conflict/cosine_1': pytest.approx(-.6), 'conflict/reconstruction_1': 2., 'conflict/semantics_1': 2.5,
-                          'conflict/semantics_2': 2.5})]
+    assert shown == [(0, {'conflict/cosine_1': pytest.approx(-.6), 'conflict/reconstruction_1': 2.,
+                          'conflict/semantics_1': 2.5, 'conflict/semantics_2': 2.5})]

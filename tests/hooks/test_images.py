@@ -32,7 +32,8 @@ def test_what_a_run_leaves(tiny_run):
     for name in ('iter_000003.png', 'iter_000006.png'):
         assert Image.open(tiny_run / 'images' / name).width == 2 * 20 + 120 + 4 * 198 - 6
     sheet = Image.open(tiny_run / 'reconstructions.png')
-    assert sheet.size == (2 * 20 + 120 + 6 * 134 - 6, 20 + 36 + 28 + 38 + 3 * 134 + 30)  # six images of 4 x 32 pixels, three rows
+    # six images of 4 x 32 pixels, three rows
+    assert sheet.size == (2 * 20 + 120 + 6 * 134 - 6, 20 + 36 + 28 + 38 + 3 * 134 + 30)
     for name in ('codebooks.png', 'losses.png'):
         assert min(Image.open(tiny_run / name).size) > 600
 
@@ -59,7 +60,8 @@ def test_strip_of_held_out_images(tiny_run, tiny_config):
     assert np.abs(inputs.astype(int) - made).mean() > 1
     for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000003.png', 0, 4)):
         assert (inputs[i] == picture[3::6, 3::6]).all()
-    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000006.png', 1, 4)):  # the last iteration's reconstructions
+    # the last iteration's reconstructions
+    for i, picture in zip((0, 2, 4, 6), row(tiny_run / 'images' / 'iter_000006.png', 1, 4)):
         assert (made[i] == picture[3::6, 3::6]).all()
     with pytest.raises(InputError, match='is not a strip'):
         strips.read_strip(tiny_run / 'reconstructions.png')
@@ -87,7 +89,8 @@ def test_a_picture_that_fails_does_not_cost_the_run(tiny_config, tmp_path, monke
     def broken(*args, **kwargs):
         raise OSError('no font')
     monkeypatch.setattr(pictures, 'draw_sheet', broken)
-    with pytest.raises(RuntimeError, match=r'is complete, but .*: images/iter_000003.png \(OSError: no font\); .*reconstructions.png'):
+    with pytest.raises(RuntimeError, match=r'is complete, but .*: images/iter_000003.png \(OSError: no font\); '
+                                           r'.*reconstructions.png'):
         train(tiny_config, tmp_path / 'run')
     left = {p.name for p in Path(tmp_path / 'run').iterdir()}
     assert {'checkpoint.pth', 'metrics.json', 'samples.npz', 'heldout.png', 'codebooks.png', 'losses.png'} <= left
@@ -100,10 +103,12 @@ def runner(tmp_path):
     logger = logging.getLogger('pictures-test')
     task = types.SimpleNamespace(reconstructs=False, quantizers={})
     visualizer = types.SimpleNamespace(_vis_backends={})
-    return types.SimpleNamespace(task=task, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path), logger=logger)
+    return types.SimpleNamespace(task=task, val_loop=None, visualizer=visualizer, iter_done=3, work_dir=str(tmp_path),
+                                 logger=logger)
 
 
-@pytest.mark.parametrize('reconstructs, says', [(False, 'the task reconstructs no images'), (True, 'there are no held-out images')])
+@pytest.mark.parametrize('reconstructs, says', [(False, 'the task reconstructs no images'), (True,
+                                                                                             'there are no held-out images')])
 def test_nothing_to_reconstruct(tmp_path, caplog, reconstructs, says):
     fake, hook = runner(tmp_path), Images(1)
     fake.task.reconstructs = reconstructs
@@ -134,10 +139,15 @@ def test_undisturbed():
         torch.rand(3), random.random(), np.random.rand(3)
         raise KeyError
     assert model.training and model[0].training and not model[1].training and torch.is_grad_enabled()
-    assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate() and before[2] == np.random.get_state()[2]
+    assert (
+        torch.equal(before[0], torch.get_rng_state())
+        and before[1] == random.getstate()
+        and before[2] == np.random.get_state()[2]
+    )
 
 
-@pytest.mark.parametrize('bad', [dict(interval=-1), dict(interval=2.5), dict(interval=5, count=0), dict(interval=5, per_set=True)])
+@pytest.mark.parametrize('bad', [dict(interval=-1), dict(interval=2.5), dict(interval=5, count=0),
+                                 dict(interval=5, per_set=True)])
 def test_bad_settings(bad):
     with pytest.raises(InputError, match='expected a whole number'):
         Images(**bad)

@@ -26,7 +26,8 @@ def text_run(tmp_path_factory):
     from dtbox.training.runner import Runner
     folder = tmp_path_factory.mktemp('protocols') / 'run'
     options = {'batch_size': 4, 'max_iters': 2, 'gan': None,
-               'val_dataloader': None, 'val_evaluator': None, 'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2))}
+               'val_dataloader': None, 'val_evaluator': None,
+               'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=2))}
     Runner.from_config(load_config('configs/dualtoken_rq.py', options), work_dir=str(folder)).train()
     return str(folder)
 
@@ -39,34 +40,45 @@ def cache(tmp_path, monkeypatch):
 def measured(run, tmp_path, protocols, data, *options):
     """Run the command line; returns the JSON."""
     out = str(tmp_path / 'out.json')
-    main([run, '--protocol', *protocols, '--data', DATA.format(data), '--out', out, '--cfg-options', 'num_workers=0', *options])
+    main([run, '--protocol', *protocols, '--data', DATA.format(data), '--out', out, '--cfg-options', 'num_workers=0',
+          *options])
     with open(out) as f:
         return json.load(f)
 
 
 def test_imagenet(text_run, tmp_path, capsys):
     root = imagenet(tmp_path / 'imagenet')
-    found = measured(text_run, tmp_path, ['reconstruction', 'zeroshot', 'knn', 'linear_probe', 'codes', 'rfid_clean', 'lpips_vgg'],
+    found = measured(text_run, tmp_path, ['reconstruction', 'zeroshot', 'knn', 'linear_probe', 'codes', 'rfid_clean',
+                                          'lpips_vgg'],
                      'imagenet', f'data_root={root}')
     scores = found['val']
-    assert found['counts'] == dict(val=12, all=12) and 5 < scores['psnr@reconstruction'] < 60 and 'ssim@reconstruction' in scores
+    assert (
+        found['counts'] == dict(val=12, all=12)
+        and 5 < scores['psnr@reconstruction'] < 60
+        and 'ssim@reconstruction' in scores
+    )
     assert 0 <= scores['zeroshot_top5@zeroshot/tokens'] <= 1
     # a picture tells its class by its colour: four classes that neighbours know
     assert scores['knn_top1@knn/teacher'] == 1 and scores['linear_top1@linear_probe/teacher'] == 1
     assert scores['usage@codes/pixel'] > 0 and 'token_cosine@codes' in scores
     assert 'rfid@rfid_clean' not in scores
     assert 'inception-2015-12-05.pt' in found['skipped']['FID@rfid_clean'] and 'vgg16' in found['skipped']['LPIPS@lpips_vgg']
-    assert set(found['protocols']) == {'reconstruction', 'zeroshot', 'knn', 'linear_probe', 'codes', 'rfid_clean', 'lpips_vgg'}
-    assert len({p['data'] for p in found['protocols'].values()}) == 1 and len({p['hash'] for p in found['protocols'].values()}) == 7
+    assert set(found['protocols']) == {'reconstruction', 'zeroshot', 'knn', 'linear_probe', 'codes', 'rfid_clean',
+                                       'lpips_vgg'}
+    assert (
+        len({p['data'] for p in found['protocols'].values()}) == 1
+        and len({p['hash'] for p in found['protocols'].values()}) == 7
+    )
     said = capsys.readouterr().out
     assert 'protocol zeroshot (settings ' in said and 'not measured' in said and 'embedding 12 training images' in said
 
 
 def test_images_of_each_protocol_are_dumped(text_run, tmp_path, capsys):
-    """Source and reconstruction lie in a folder for each protocol and set, also where the weights of Inception are missing."""
+    """Source and reconstruction lie in a folder for each protocol and set, also where the weights of Inception are
+    missing."""
     root, out = imagenet(tmp_path / 'imagenet', 1), tmp_path / 'dump'
-    words = [text_run, '--protocol', 'rfid_clean', 'rfid_clean_256', '--data', DATA.format('imagenet'), '--out', str(tmp_path / 'out.json'),
-             '--dump', str(out), '--cfg-options', 'num_workers=0', f'data_root={root}']
+    words = [text_run, '--protocol', 'rfid_clean', 'rfid_clean_256', '--data', DATA.format('imagenet'), '--out',
+             str(tmp_path / 'out.json'), '--dump', str(out), '--cfg-options', 'num_workers=0', f'data_root={root}']
     main(words)
     count = json.loads((tmp_path / 'out.json').read_text())['counts']['val']
     for protocol, size in (('rfid_clean', 64), ('rfid_clean_256', 256)):
@@ -120,22 +132,28 @@ def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path
     (tmp_path / 'shards' / 's-2.tar').write_text('no tar')
     found = measured(text_run, tmp_path, ['reconstruction'], 'cc12m', f'heldout={folder}')
     assert found['counts']['all'] == 5 and len(found['missing']) == 2 and 's-1/000003' in found['missing'][0]
-    assert 's-2.tar is not a tar file' in found['missing'][1]  # its samples are missing, too, although nobody knows how many
+    # its samples are missing, too, although nobody knows how many
+    assert 's-2.tar is not a tar file' in found['missing'][1]
     assert 'INCOMPLETE: 2 samples, shards or masks could not be read' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('protocol, data, lvis', [('coco_objects', 'coco_objects', False), ('lvis_regions', 'lvis', True)])
+@pytest.mark.parametrize('protocol, data, lvis', [('coco_objects', 'coco_objects', False), ('lvis_regions', 'lvis',
+                                                                                            True)])
 def test_objects(text_run, tmp_path, protocol, data, lvis, capsys):
-    found = measured(text_run, tmp_path, [protocol], data, f'data_root={coco_objects(tmp_path / "data", lvis)}', 'resize=squash')
+    found = measured(text_run, tmp_path, [protocol], data, f'data_root={coco_objects(tmp_path / "data", lvis)}',
+                     'resize=squash')
     scores = found['val']
     count = {k.rpartition('/')[2]: v for k, v in scores.items() if k.startswith('region_count')}
-    assert {k: count[k] for k in ('objects', 'small', 'medium', 'large', 'background')} == dict(objects=4, small=1, medium=1, large=2, background=2)
+    assert {k: count[k] for k in ('objects', 'small', 'medium', 'large', 'background')} == dict(objects=4, small=1,
+                                                                                                medium=1, large=2,
+                                                                                                background=2)
     assert not lvis or {k: count[k] for k in ('rare', 'common', 'frequent')} == dict(rare=1, common=1, frequent=2)
     assert 0 <= scores[f'region_top1@{protocol}/objects/tokens'] <= 1 and f'region_top1@{protocol}/objects/teacher' in scores
     assert any('annotation 6' in line for line in found['missing'])
     folder = os.path.join(text_run, 'protocols', protocol)
     table = open(os.path.join(folder, 'regions_val.md')).read()
-    assert table.startswith('| inside | masks | PSNR [dB] | L1 | category top-1, tokens [%] | category top-1, teacher [%] |\n')
+    assert table.startswith('| inside | masks | PSNR [dB] | L1 | category top-1, tokens [%] | category top-1, teacher '
+                            '[%] |\n')
     assert '| background |' in table and table.strip() in capsys.readouterr().out
     assert Image.open(os.path.join(folder, 'worst_objects_val.png')).width > 400
 
@@ -158,17 +176,22 @@ def test_video(text_run, tmp_path):
         frames.append(frame)
     assert len(frames) == 6 and frames[0].shape == (192, 384, 3) and file.get(cv2.CAP_PROP_FPS) == pytest.approx(8)
     assert frames[5][:, :192].mean() > frames[0][:, :192].mean() + 40  # the source on the left
-    assert os.path.isfile(os.path.join(folder, 'psnr_over_time.png')) and os.path.isfile(os.path.join(folder, 'frames.mp4'))
+    assert os.path.isfile(os.path.join(folder, 'psnr_over_time.png')) and os.path.isfile(os.path.join(folder,
+                                                                                                      'frames.mp4'))
 
 
 def test_resolution(text_run, tmp_path):
     root = imagenet(tmp_path / 'imagenet', 1)
-    found = measured(text_run, tmp_path, ['codes', 'resolution'], 'imagenet', f'data_root={root}', 'protocol.sizes=64,96', 'protocol.limit=2')
+    found = measured(text_run, tmp_path, ['codes', 'resolution'], 'imagenet', f'data_root={root}',
+                     'protocol.sizes=64,96', 'protocol.limit=2')
     scores = found['all']
-    assert {name: stamp['counts']['all'] for name, stamp in found['protocols'].items()} == dict(codes=4, resolution=2) and found['counts']['all'] == 4
+    assert {name: stamp['counts']['all'] for name, stamp in found['protocols'].items()} == dict(
+        codes=4, resolution=2
+    ) and found['counts']['all'] == 4
     assert Results.from_dict(found).of_protocol('codes').counts == {'val': 4, 'all': 4}
     assert scores['psnr@resolution/resize/64'] == pytest.approx(scores['psnr@resolution/tiles/64'], abs=1e-3)
-    assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb') for way in ('resize', 'tiles')} <= set(scores)
+    assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb')
+            for way in ('resize', 'tiles')} <= set(scores)
     folder = os.path.join(text_run, 'protocols', 'resolution')
     table = open(os.path.join(folder, 'resolution.md')).read()
     assert len(table.splitlines()) == 6 and os.path.isfile(os.path.join(folder, 'resolution.png'))
@@ -176,7 +199,8 @@ def test_resolution(text_run, tmp_path):
 
 # ---- tiles -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('length, tile, overlap', [(64, 64, 16), (96, 64, 16), (100, 64, 0), (1024, 256, 64), (65, 64, 60), (257, 256, 0)])
+@pytest.mark.parametrize('length, tile, overlap', [(64, 64, 16), (96, 64, 16), (100, 64, 0), (1024, 256, 64), (65, 64,
+                                                                                                               60), (257, 256, 0)])
 def test_tiles_cover_everything_and_overlap(length, tile, overlap):
     places = place_tiles(length, tile, overlap)
     assert places[0] == 0 and places[-1] == length - tile
@@ -187,7 +211,8 @@ def test_tiled_reconstruction_is_seamless():
     images = torch.rand(2, 3, 50, 70) * 2 - 1
     assert torch.allclose(reconstruct_tiled(images, lambda x: x, (32, 32)), images, atol=1e-5)
     shifts = iter(torch.linspace(0, 1, 1000))
-    made = reconstruct_tiled(torch.zeros(1, 3, 32, 200), lambda x: torch.stack([t + next(shifts) for t in x]), (32, 32), overlap=0.5)
+    made = reconstruct_tiled(torch.zeros(1, 3, 32, 200),
+                             lambda x: torch.stack([t + next(shifts) for t in x]), (32, 32), overlap=0.5)
     steps = made[0, 0, 0].diff().abs()
     assert steps.max() < 0.002 and made[0, 0, 0, -1] > made[0, 0, 0, 0]
     with pytest.raises(InputError, match='fewer than a tile'):
@@ -203,7 +228,8 @@ def test_tiled_reconstruction_is_seamless():
     (['--data', DATA.format('imagenet')], '--data goes with --protocol'),
     (['--protocol', 'knn', 'knn'], 'expected at least one, each once'),
     (['--protocol', DATA.format('imagenet')], 'is not a protocol: expected `protocol = dict'),
-    (['--protocol', 'resolution', 'codes', '--cfg-options', 'protocol.sizs=64'], 'protocol.sizs: there is no such key.*`protocol` there are'),
+    (['--protocol', 'resolution', 'codes', '--cfg-options', 'protocol.sizs=64'], 'protocol.sizs: there is no such '
+                                                                                 'key.*`protocol` there are'),
     (['--protocol', 'codes'], 'the config has no `val_dataloader`'),
     (['--protocol', 'codes', '--data', DATA.format('imagenet')], 'ImageNet needs `data_root`'),
     (['--protocol', 'codes', '--data', DATA.format('imagenet'), '--cfg-options', 'data_rot=x'], 'data_rot')])

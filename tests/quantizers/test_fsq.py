@@ -48,8 +48,9 @@ def test_gradient_is_that_of_the_bounding_tanh():
 
 def test_even_levels_are_shifted_so_that_zero_is_a_level():
     fsq = build('FSQ', levels=[8])
-    assert fsq(torch.zeros(1, 1, 1)).features.item() == 0 and fsq._bound(torch.zeros(1)).item() == pytest.approx(0,
-                                                                                                                 abs=1e-6)
+    assert fsq(torch.zeros(1, 1, 1)).features.item() == 0 and fsq._bound(torch.zeros(1)).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_more_codes_than_numbers():

@@ -29,7 +29,8 @@ def test_weights_decide():
     vq = {w: build('JointVQ', size=2, members=dict(a=2, b=2), weights=dict(b=w)) for w in (0.5, 2.0)}
     for quantizer in vq.values():
         set_table(quantizer.codebook, [[1., 0., 1., 0.], [0., 1., 0., 1.]])
-    z = torch.tensor([[[1., 0.9, 1., 1.2]]])  # a: cosines 0.743, 0.669; b: 0.640, 0.768: a prefers code 0 by 0.074, b code 1 by 0.128
+    # a: cosines 0.743, 0.669; b: 0.640, 0.768: a prefers code 0 by 0.074, b code 1 by 0.128
+    z = torch.tensor([[[1., 0.9, 1., 1.2]]])
     assert vq[0.5].encode(z).item() == 0 and vq[2.0].encode(z).item() == 1
 
 

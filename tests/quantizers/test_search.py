@@ -48,7 +48,8 @@ def test_by_hand():
 
 @pytest.mark.parametrize('size', [2, 33, 1000, 5000])
 def test_first_of_equals_wins(size):
-    z, rows = torch.randint(-4, 5, (40, 16)).float(), torch.randint(-4, 5, (size, 16)).float()  # exact in any order of sums
+    # exact in any order of sums
+    z, rows = torch.randint(-4, 5, (40, 16)).float(), torch.randint(-4, 5, (size, 16)).float()
     twice = torch.cat([rows, rows])
     assert torch.equal(nearest_codes(z, twice), nearest_codes(z, rows))
     assert nearest_codes(z, torch.ones(size, 16)).tolist() == [0] * 40

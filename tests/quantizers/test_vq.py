@@ -11,7 +11,8 @@ def test_by_hand():
     z = torch.tensor([[[0.9, 1.2], [3., 0.]]], requires_grad=True)
     out = vq(z)
     assert out.codes.tolist() == [[[1], [2]]] and out.features.tolist() == [[[1., 1.], [4., 0.]]]
-    assert out.losses.keys() == {'commitment'} and out.losses['commitment'].item() == pytest.approx((0.01 + 0.04 + 1 + 0) / 4)
+    assert out.losses.keys() == {'commitment'} and out.losses['commitment'].item() == pytest.approx((0.01 + 0.04 + 1
+                                                                                                     + 0) / 4)
     (out.features * torch.tensor([1., 2.])).sum().backward(retain_graph=True)
     assert z.grad.tolist() == [[[1., 2.], [1., 2.]]]
     z.grad = None

@@ -75,7 +75,8 @@ def test_facts_of_recipes():
     cfg = resolve(load_config(RECIPE))
     found, has = describe(cfg), read_facts(build_without_memory(cfg)[0], cfg.model.gan.adversarial)
     inside = [p for name, p in found.parts.items() if name not in scale.OUTSIDE]
-    assert has.tokenizer == sum(p.trained for p in inside) and has.whole_discriminator == found.parts['discriminator'].parameters
+    assert has.tokenizer == sum(p.trained
+                                for p in inside) and has.whole_discriminator == found.parts['discriminator'].parameters
     assert sum(n for n, _ in has.blocks + has.rest) == sum(p.parameters for p in inside) and len(has.blocks) == 8 + 2
     assert sum(n for _, n in has.blocks + has.rest) == has.tokenizer
     assert has.updates == has.restarts == [(1024, 16)] * 2 and (has.gathers, has.official, has.adaptive) == (2, [],

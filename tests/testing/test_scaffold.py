@@ -1,4 +1,5 @@
-"""`dtbox plugins new KIND NAME`: for every kind a folder whose test passes, and whose config trains at its tiny size."""
+"""`dtbox plugins new KIND NAME`: for every kind a folder whose test passes, and whose config trains at its tiny
+size."""
 import re
 import shutil
 import subprocess

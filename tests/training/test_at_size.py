@@ -1,4 +1,5 @@
-"""What training at size adds: an average of the weights, compiled parts, a teacher that shares the trunk or remembers, sharded runs, signals."""
+"""What training at size adds: an average of the weights, compiled parts, a teacher that shares the trunk or remembers,
+sharded runs, signals."""
 import os
 import signal
 import socket
@@ -23,7 +24,8 @@ from dtbox.training.runner import Runner
 from dtbox.training.teacher.cache import TeacherCache
 from tests.child_processes import start_child
 
-QUIET = {'val_dataloader': None, 'hooks': dict(_delete_=True, log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=2))}
+QUIET = {'val_dataloader': None, 'hooks': dict(_delete_=True, log=dict(type='Log', interval=2),
+                                               checkpoint=dict(type='Checkpoint', interval=2))}
 FREEZE = ['encoders.trunk.trunk.patch_embed.*', 'encoders.trunk.trunk.pos_embed', 'encoders.trunk.trunk.blocks.[01].*']
 
 
@@ -39,7 +41,8 @@ def same(a, b):
 
 
 def test_average_of_the_weights(tiny_config, tmp_path):
-    """The checkpoint has the average, by hand here; a resumed run goes on with the weights that train, and ends as one that was not stopped."""
+    """The checkpoint has the average, by hand here; a resumed run goes on with the weights that train, and ends as one
+    that was not stopped."""
     ema = WeightEMA(0.5)
     line = torch.nn.Linear(1, 1, bias=False)
     with torch.no_grad():
@@ -58,7 +61,8 @@ def test_average_of_the_weights(tiny_config, tmp_path):
     whole = checkpoint.load(tmp_path / 'whole')
     name = 'decoder.conv_out.weight'
     assert torch.equal(whole['ema']['raw'][name], runner.task.tokenizer.state_dict()[name])
-    assert not torch.equal(whole['ema']['raw'][name], whole['state_dict'][f'tokenizer.{name}']) and whole['ema']['steps'] == 4
+    assert not torch.equal(whole['ema']['raw'][name],
+                           whole['state_dict'][f'tokenizer.{name}']) and whole['ema']['steps'] == 4
     run(tiny_config, tmp_path / 'cut', **{**options, 'train_cfg.max_iters': 2})
     run(tiny_config, tmp_path / 'cut', True, **options)
     cut = checkpoint.load(tmp_path / 'cut')
@@ -84,7 +88,8 @@ def steps(config, count=2, **options):
     """Train a few steps on fixed pictures: (logs of the last, the model)."""
     model, optim = model_of(config, **options)
     for i in range(count):
-        images = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(i % 2), dtype=torch.uint8)
+        images = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(i % 2),
+                               dtype=torch.uint8)
         logs = model.train_step(Batch(images=images), optim)
     return {k: float(v) for k, v in logs.items()}, model
 
@@ -94,7 +99,8 @@ def test_a_teacher_that_shares_the_frozen_trunk(tiny_config):
     frozen = {'optim_wrapper.generator.freeze': FREEZE}
     counts = {}
     for share in ('auto', False):
-        model, optim = model_of(tiny_config, **frozen, **{'model.teacher': dict(encoder='${encoder}', layer=2, trunk_sharing=share)})
+        model, optim = model_of(tiny_config, **frozen,
+                                **{'model.teacher': dict(encoder='${encoder}', layer=2, trunk_sharing=share)})
         seen = []
         images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         model.train_step(Batch(images=images), optim)
@@ -131,13 +137,15 @@ def test_a_teacher_that_remembers(tiny_config, tmp_path, monkeypatch):
     second, model = steps(tiny_config, 4, **cached)
     assert second == pytest.approx(plain, abs=1e-5) and (model.teacher.cache.hits, model.teacher.cache.misses) == (8, 0)
     (tmp_path / 'file').write_text('x')
-    for wrong, says in (((str(tmp_path / 'file'),), 'is a file'), ((str(tmp_path / 'new'), 'float16'), '`cache_dtype` is')):
+    for wrong, says in (((str(tmp_path / 'file'),), 'is a file'), ((str(tmp_path / 'new'), 'float16'),
+                                                                   '`cache_dtype` is')):
         with pytest.raises(InputError, match=says):
             TeacherCache(*wrong)
 
 
 def test_records_that_a_kill_cut_short_are_not_read(tiny_config, tmp_path):
-    cached = {'model.teacher': dict(encoder='${encoder}', layer=2, cache=str(tmp_path / 'cache'), cache_dtype='bfloat16')}
+    cached = {'model.teacher': dict(encoder='${encoder}', layer=2, cache=str(tmp_path / 'cache'),
+                                    cache_dtype='bfloat16')}
     steps(tiny_config, 1, **cached)
     keys, = (tmp_path / 'cache').rglob('*.keys')
     keys.write_bytes(keys.read_bytes()[:25])  # the second of two keys is torn
@@ -154,7 +162,8 @@ def test_compiled_parts(tiny_config, monkeypatch):
     want = steps(tiny_config)[0]
     model, optim = model_of(tiny_config)
     names = list(model.state_dict())
-    assert compile_task(model, dict(backend='aot_eager')) == 7  # three blocks each of trunk and teacher, and the decoder
+    # three blocks each of trunk and teacher, and the decoder
+    assert compile_task(model, dict(backend='aot_eager')) == 7
     for i in range(2):
         images = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
         logs = model.train_step(Batch(images=images), optim)
@@ -164,11 +173,13 @@ def test_compiled_parts(tiny_config, monkeypatch):
 
 
 def test_a_compiled_run(tiny_config, tmp_path):
-    """Through the Runner, discriminator included: the terms of an ordinary run, and a checkpoint with the same names."""
+    """Through the Runner, discriminator included: the terms of an ordinary run, and a checkpoint with the same
+    names."""
     rows = []
     for name, options in (('plain', {}), ('compiled', dict(compile=dict(backend='aot_eager')))):
         run(tiny_config, tmp_path / name, **options)
-        rows.append([{k: v for k, v in row.items() if k != 'seconds'} for row in read_rows(tmp_path / name / 'history.jsonl')])
+        rows.append([{k: v for k, v in row.items() if k != 'seconds'}
+                     for row in read_rows(tmp_path / name / 'history.jsonl')])
     for plain, compiled in zip(*rows, strict=True):
         assert compiled == pytest.approx(plain, rel=1e-3, abs=1e-3)
     assert 'adaptive_weight' in rows[1][-1]
@@ -189,11 +200,15 @@ def sharded(rank, world, config, folder, iterations, resume, options):
 
 
 def test_sharded_then_whole(tiny_config, tmp_path):
-    """FSDP2 with the discriminator, evaluated and saved by two ranks, goes on in one process: the same end as one process all along."""
+    """FSDP2 with the discriminator, evaluated and saved by two ranks, goes on in one process: the same end as one
+    process all along."""
     # one form of Adam for all: rounding grows a thousandfold in six steps
-    fine = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3, fused=False) for side in ('generator', 'discriminator')}
-    heldout = dict(type='ImageFolder', data_root='${data_root}', split='heldout', pipeline=[dict(type='ResizeCrop', size=32), dict(type='PackImage')])
-    fsdp = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2, 'val_dataloader': dict(batch_size=4, dataset=heldout), **fine}
+    fine = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3, fused=False)
+            for side in ('generator', 'discriminator')}
+    heldout = dict(type='ImageFolder', data_root='${data_root}', split='heldout',
+                   pipeline=[dict(type='ResizeCrop', size=32), dict(type='PackImage')])
+    fsdp = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2,
+            'val_dataloader': dict(batch_size=4, dataset=heldout), **fine}
     assert SHARED.run(sharded, str(tiny_config), str(tmp_path / 'run'), 4, False, fsdp) == ['done', 'done']
     state = checkpoint.load(tmp_path / 'run')
     assert state['meta']['world_size'] == 2 and all(type(v) is torch.Tensor for v in state['state_dict'].values())
@@ -201,7 +216,8 @@ def test_sharded_then_whole(tiny_config, tmp_path):
     run(tiny_config, tmp_path / 'run', True, **{**fine, 'train_dataloader.batch_size': 2})
     again = checkpoint.load(tmp_path / 'run')
     assert again['meta']['world_size'] == 1 and again['meta']['batch_size'] == 4  # the global batch stays
-    run(tiny_config, tmp_path / 'run', True, **{**fine, 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 6})  # the same command again
+    # the same command again
+    run(tiny_config, tmp_path / 'run', True, **{**fine, 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 6})
     again = checkpoint.load(tmp_path / 'run')
     assert again['meta']['batch_size'] == 4 and again['meta']['configured_batch'] == 2
     run(tiny_config, tmp_path / 'whole', **fine)
@@ -215,15 +231,18 @@ def test_sharded_then_whole(tiny_config, tmp_path):
 def fused(rank, world, config, folder, options):
     """What a rank does: train, and say which form the optimizers have."""
     optims = run(config, folder, **options).optim_wrapper
-    return {name: sorted({str(group['fused']) for group in optim.optimizer.param_groups}) for name, optim in optims.items()}
+    return {name: sorted({str(group['fused']) for group in optim.optimizer.param_groups})
+            for name, optim in optims.items()}
 
 
 def test_fused_steps_of_shards(tiny_config, tmp_path):
     """Fused Adam on shards: the step of one process."""
-    adam = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3) for side in ('generator', 'discriminator')}
+    adam = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3)
+            for side in ('generator', 'discriminator')}
     options = {'train_cfg.max_iters': 1, 'gan.adversarial.start': 0, **adam}
     sharded = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2, **options}
-    assert SHARED.run(fused, str(tiny_config), str(tmp_path / 'ranks'), sharded)[0] == dict(generator=['True'], discriminator=['True'])
+    assert SHARED.run(fused, str(tiny_config), str(tmp_path / 'ranks'), sharded)[0] == dict(generator=['True'],
+                                                                                            discriminator=['True'])
     run(tiny_config, tmp_path / 'one', **options)
     ends = [checkpoint.load(tmp_path / name)['state_dict'] for name in ('ranks', 'one')]
     for name, value in ends[1].items():
@@ -232,11 +251,15 @@ def test_fused_steps_of_shards(tiny_config, tmp_path):
 
 def test_what_ranks_cannot_do(tiny_config, tmp_path):
     learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook')}
-    assert all('is learned by gradient' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
-    meter = {'model_wrapper_cfg': dict(type='FSDP2'), 'hooks': dict(_delete_=True, gradient_conflict=dict(type='GradientConflict'))}
-    assert all('cannot be measured where FSDP2' in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'm'), 2, False, meter))
+    assert all('is learned by gradient' in said
+               for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
+    meter = {'model_wrapper_cfg': dict(type='FSDP2'),
+             'hooks': dict(_delete_=True, gradient_conflict=dict(type='GradientConflict'))}
+    assert all('cannot be measured where FSDP2' in said
+               for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'm'), 2, False, meter))
     published = {'train_dataloader.last': 'smaller', 'quantizer.official': True, 'quantizer.variant': 'rq'}
-    assert all("Take last='drop' or 'carry'" in said for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'o'), 2, False, published))
+    assert all("Take last='drop' or 'carry'" in said
+               for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'o'), 2, False, published))
     odd = {'train_dataloader.global_batch_size': 5}
     said = SHARED.run(sharded, str(tiny_config), str(tmp_path / 'b'), 2, False, odd)
     assert all('of 5 cannot be divided among 2 ranks. Start 1 or 5 of them' in s for s in said)
@@ -294,13 +317,15 @@ def launch(config, folder, *options):
         port = free.getsockname()[1]
     children = []
     for rank in range(2):
-        env = dict(os.environ, SLURM_PROCID=str(rank), SLURM_NTASKS='2', SLURM_LOCALID=str(rank), SLURM_JOB_ID='7', MASTER_ADDR='127.0.0.1',
-                   MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-        command = [sys.executable, 'tools/train.py', str(config), '--launcher', 'slurm', '--work-dir', str(folder), '--cfg-options',
-                   'train_cfg.max_iters=100000', 'val_dataloader=None', 'train_dataloader.batch_size=2', *options]
+        env = dict(os.environ, SLURM_PROCID=str(rank), SLURM_NTASKS='2', SLURM_LOCALID=str(rank), SLURM_JOB_ID='7',
+                   MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
+        command = [sys.executable, 'tools/train.py', str(config), '--launcher', 'slurm', '--work-dir', str(folder),
+                   '--cfg-options', 'train_cfg.max_iters=100000', 'val_dataloader=None',
+                   'train_dataloader.batch_size=2', *options]
         children.append(start_child(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
     deadline = time.time() + 90
-    while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and all(c.poll() is None for c in children):
+    while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and all(c.poll() is None
+                                                                                       for c in children):
         time.sleep(0.05)
     return children
 

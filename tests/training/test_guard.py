@@ -10,7 +10,8 @@ from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 
 OPTIONS = {'train_cfg.max_iters': 8, 'train_cfg.tolerate': 2, 'val_dataloader': None, 'gan': None,
-           'hooks': dict(_delete_=True, log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=2))}
+           'hooks': dict(_delete_=True, log=dict(type='Log', interval=1),
+                         checkpoint=dict(type='Checkpoint', interval=2))}
 
 
 def run(config, folder, poison, **options):
@@ -32,7 +33,8 @@ def log_of(folder):
 
 def finite(folder):
     state = checkpoint.load(folder)
-    return state['iteration'], all(torch.isfinite(v).all() for v in state['state_dict'].values() if v.is_floating_point())
+    return state['iteration'], all(torch.isfinite(v).all() for v in state['state_dict'].values()
+                                   if v.is_floating_point())
 
 
 def broken_pictures(*iterations):
@@ -48,14 +50,16 @@ def test_skipped_and_kept(tiny_config, tmp_path):
     files = sorted(p.name for p in (tmp_path / 'run' / 'nonfinite').iterdir())
     assert files == [f'iteration_{i + 1:08d}_rank_0.pt' for i in (2, 3, 6)]
     kept = torch.load(tmp_path / 'run' / 'nonfinite' / files[0], weights_only=True)
-    assert len(kept['keys']) == len(kept['images']) == 4 and kept['images'].dtype == torch.uint8  # as the data gave them
+    # as the data gave them
+    assert len(kept['keys']) == len(kept['images']) == 4 and kept['images'].dtype == torch.uint8
     log = log_of(tmp_path / 'run')
     assert 'iteration 4 is skipped (2 in a row, 2 in all)' in log and 'iteration 7 is skipped (1 in a row, 3 in all)' in log
     assert 'rollback' not in log
 
 
 def test_rolled_back_once_weights_are_gone(tiny_config, tmp_path):
-    """After iteration 4 the weights are NaN: two iterations are skipped, the third brings the checkpoint back, and the run ends well."""
+    """After iteration 4 the weights are NaN: two iterations are skipped, the third brings the checkpoint back, and the
+    run ends well."""
     def poison(model, iteration, batch):
         if iteration == 4:
             with torch.no_grad():

@@ -60,13 +60,15 @@ def start(config, folder, ranks, workers, *more):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    launch = ['-m', 'torch.distributed.run', '--nproc_per_node', str(ranks), '--master_port', str(port)] if ranks > 1 else []
+    launch = ['-m', 'torch.distributed.run', '--nproc_per_node', str(ranks), '--master_port',
+              str(port)] if ranks > 1 else []
     shards = config.parent / 'shards'
-    command = [sys.executable, *launch, 'tools/train.py', str(config), '--data', 'configs/_base_/datasets/cc12m.py', '--work-dir', str(folder),
-               *(['--launcher', 'pytorch'] if launch else []), *more, '--cfg-options', f'shards={shards}', f'heldout={shards}',
-               f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
+    command = [sys.executable, *launch, 'tools/train.py', str(config), '--data', 'configs/_base_/datasets/cc12m.py',
+               '--work-dir', str(folder), *(['--launcher', 'pytorch'] if launch else []), *more, '--cfg-options',
+               f'shards={shards}', f'heldout={shards}', f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
     with open(folder.parent / 'output.txt', 'a') as out:
-        return start_child(command, env=dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS='1'), stdout=out, stderr=out)
+        return start_child(command, env=dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS='1'), stdout=out,
+                           stderr=out)
 
 
 @pytest.mark.parametrize('ranks, before, after', [(1, 2, 4), (2, 4, 1)])
@@ -76,12 +78,15 @@ def test_the_samples_of_each_epoch_are_the_data_set(tiny_config, tmp_path, ranks
     seen.mkdir()
     (tmp_path / 'keys_seen.py').write_text(PLUGIN)
     config = tmp_path / 'config.py'
-    config.write_text(CONFIG.format(base=str(tiny_config), plugin=str(tmp_path / 'keys_seen.py'), iterations=5 * EPOCHS, seen=str(seen)))
+    config.write_text(CONFIG.format(base=str(tiny_config), plugin=str(tmp_path / 'keys_seen.py'), iterations=5
+                                    * EPOCHS, seen=str(seen)))
     write_set(tmp_path / 'shards', COUNTS)
     process = start(config, run, ranks, before)
-    while process.poll() is None and min(len(rows(seen, rank)) for rank in range(ranks)) < 14:  # the first may be busy with the checkpoint
+    # the first may be busy with the checkpoint
+    while process.poll() is None and min(len(rows(seen, rank)) for rank in range(ranks)) < 14:
         time.sleep(0.01)
-    for pid in [process.pid, *(int(path.read_text()) for path in seen.glob('*.pid'))]:  # torchrun's ranks outlive torchrun
+    # torchrun's ranks outlive torchrun
+    for pid in [process.pid, *(int(path.read_text()) for path in seen.glob('*.pid'))]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -100,4 +105,5 @@ def test_the_samples_of_each_epoch_are_the_data_set(tiny_config, tmp_path, ranks
     for epoch in range(EPOCHS):
         assert Counter(stream[epoch * SAMPLES:(epoch + 1) * SAMPLES]) == Counter(names)
     again = [pair for rank in range(ranks) for pair in killed[rank] if pair[0] >= at]
-    assert again and all(kept[rank, i] == keys for rank in range(ranks) for i, keys in killed[rank] if i >= at), 'the same batches again'
+    assert again and all(kept[rank, i] == keys for rank in range(ranks) for i, keys in killed[rank]
+                         if i >= at), 'the same batches again'

@@ -9,7 +9,8 @@ from dtbox.training.optim import build_optim_wrappers
 def built(**optimizer):
     torch.manual_seed(0)
     module = torch.nn.Linear(3, 4)
-    wrapper = build_optim_wrappers(dict(generator=module), dict(generator=dict(optimizer=dict(lr=0.1, **optimizer))))['generator']
+    wrapper = build_optim_wrappers(dict(generator=module),
+                                   dict(generator=dict(optimizer=dict(lr=0.1, **optimizer))))['generator']
     return module, wrapper
 
 

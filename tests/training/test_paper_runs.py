@@ -1,4 +1,5 @@
-"""Small versions of the configs of the published sizes, and ways to train them: killed, resumed to the same end, evaluated; stage after stage."""
+"""Small versions of the configs of the published sizes, and ways to train them: killed, resumed to the same end,
+evaluated; stage after stage."""
 import json
 import multiprocessing
 import os
@@ -23,7 +24,8 @@ ONE = 'dualtoken_so400m_384_rq8'
 WAYS = {
     'averaged': (ONE, {'ema': dict(decay=0.9), 'optim_wrapper.generator.accumulative_counts': 2, 'amp': 'bfloat16',
                        'model.tokenizer.attention': 'eager'}),
-    'remembered': (f'{ONE}_stage0', {'model.teacher.cache': 'teacher', 'train_dataloader.last': 'smaller', 'train_dataloader.batch_size': 4})}
+    'remembered': (f'{ONE}_stage0', {'model.teacher.cache': 'teacher', 'train_dataloader.last': 'smaller',
+                                     'train_dataloader.batch_size': 4})}
 """Name -> (config, options): ways to train beside the plain ones."""
 RUNS = {**{path.stem: (path.stem, {}) for path in sorted(Path('configs/paper').glob('*.py'))}, **WAYS}
 
@@ -103,7 +105,8 @@ def processes():
 def test_killed_resumed_evaluated(name, folder, processes):
     whole, cut = folder / f'{name}_whole', folder / f'{name}_cut'
     config(name, folder)  # makes its weights
-    process = processes.Process(target=train, args=(name, folder, cut), kwargs=dict(kill_at=3, threads=torch.get_num_threads()))
+    process = processes.Process(target=train, args=(name, folder, cut),
+                                kwargs=dict(kill_at=3, threads=torch.get_num_threads()))
     process.start()
     process.join(100)
     assert process.exitcode == -signal.SIGKILL and checkpoint.load(cut)['iteration'] == 2
@@ -129,11 +132,16 @@ def stage(name, root, before):
 
 
 def test_stage_after_stage(folder):
-    """The tokenizer of a stage starts from that before, its discriminator where there was one; iterations, and what begins with them, from 0."""
+    """The tokenizer of a stage starts from that before, its discriminator where there was one; iterations, and what
+    begins with them, from 0."""
     before = folder / f'{ONE}_stage0_whole'
     if not before.exists():
         train(f'{ONE}_stage0', folder, before)
-    for name, says in ((ONE, 'has no discriminator, a new one is trained'), (ONE, None), (f'{ONE}_stage2', 'its discriminator is left out')):
+    for name, says in (
+        (ONE, 'has no discriminator, a new one is trained'),
+        (ONE, None),
+        (f'{ONE}_stage2', 'its discriminator is left out'),
+    ):
         runner, logs = stage(name, folder, before)
         said = ' '.join(path.read_text() for path in logs)
         assert f'Starting from {before}, iteration 4' in said and (says is None or says in said)
@@ -154,7 +162,8 @@ def test_a_converted_checkpoint_starts_a_run(folder, tmp_path):
     state = {k: v for k, v in checkpoint.load(source)['state_dict'].items() if k.startswith('tokenizer.')}
     checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'converted.pth'))
     runner, _ = stage(ONE, folder, tmp_path / 'converted.pth')
-    assert torch.equal(runner.task.state_dict()['tokenizer.decoder.decoder.conv_out.weight'], state['tokenizer.decoder.decoder.conv_out.weight'])
+    assert torch.equal(runner.task.state_dict()['tokenizer.decoder.decoder.conv_out.weight'],
+                       state['tokenizer.decoder.decoder.conv_out.weight'])
     state.pop('tokenizer.decoder.decoder.conv_out.weight')
     checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'less.pth'))
     cfg = config(ONE, folder)

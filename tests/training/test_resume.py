@@ -18,7 +18,8 @@ from dtbox.training.runner import Runner
 from tests.child_processes import start_child
 
 OPTIONS = {'batch_size': 4, 'max_iters': 6, 'val_dataloader': None, 'gan.adversarial.start': 2,
-           'hooks': dict(_delete_=True, log=dict(type='Log', interval=2), checkpoint=dict(type='Checkpoint', interval=2))}
+           'hooks': dict(_delete_=True, log=dict(type='Log', interval=2),
+                         checkpoint=dict(type='Checkpoint', interval=2))}
 
 
 def config(**changes):
@@ -73,7 +74,8 @@ def test_resumed_run_is_bit_identical(whole, tmp_path):
     train(folder, stop_after=5)
     assert checkpoint.load(folder)['iteration'] == 4
     again = train(folder, resume=True)
-    assert set(whole) == {'format', 'meta', 'state_dict', 'optimizer', 'param_schedulers', 'iteration', 'backward_passes', 'random'}
+    assert set(whole) == {'format', 'meta', 'state_dict', 'optimizer', 'param_schedulers', 'iteration',
+                          'backward_passes', 'random'}
     assert any(k.startswith('discriminator.') for k in whole['state_dict'])
     same(whole, again)
     rows = [json.loads(line) for line in open(folder / 'history.jsonl')]
@@ -96,7 +98,8 @@ def test_a_folder_that_another_run_uses_is_refused(whole, tmp_path, monkeypatch)
     train(folder, max_iters=1)
     with Locked(str(folder / '.running'), 'the run'):
         for resume in (False, True):
-            with pytest.raises(dtbox.InputError, match=rf'another run \(pid {os.getpid()}\) uses the folder .*run. Wait .* another --work-dir'):
+            with pytest.raises(dtbox.InputError, match=rf'another run \(pid {os.getpid()}\) uses the folder .*run. '
+                                                       r'Wait .* another --work-dir'):
                 train(folder, resume=resume, max_iters=1)
     assert not (tmp_path / 'run.1').exists()
     train(folder, max_iters=1)  # it is free again
@@ -160,7 +163,8 @@ def test_killed_process_resumes(whole, tmp_path):
     folder = tmp_path / 'run'
     options = ['batch_size=4', 'max_iters=6', 'val_dataloader=None', 'gan.adversarial.start=2', 'hooks.log.interval=2',
                'hooks.checkpoint.interval=2']
-    command = [sys.executable, 'tools/train.py', 'configs/dualtoken_rq.py', '--work-dir', str(folder), '--cfg-options', *options]
+    command = [sys.executable, 'tools/train.py', 'configs/dualtoken_rq.py', '--work-dir', str(folder), '--cfg-options',
+               *options]
     env = dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS=str(torch.get_num_threads()))
     process = start_child(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 90
@@ -175,11 +179,14 @@ def test_killed_process_resumes(whole, tmp_path):
 
 
 def test_checkpoints_wait_for_accumulated_gradients(tmp_path):
-    """Due after iterations 2 and 5, written after 3 and 6, as gradients of three make an update; also for a signal, and in step with skipped ones."""
-    options = {'max_iters': 9, 'optim_wrapper.generator.accumulative_counts': 3, 'train_cfg.tolerate': 2, 'gan.adversarial.start': 100,
+    """Due after iterations 2 and 5, written after 3 and 6, as gradients of three make an update; also for a signal, and
+    in step with skipped ones."""
+    options = {'max_iters': 9, 'optim_wrapper.generator.accumulative_counts': 3, 'train_cfg.tolerate': 2,
+               'gan.adversarial.start': 100,
                'hooks': dict(_delete_=True, checkpoint=dict(type='Checkpoint', interval=5, keep_every=2))}
     whole = train(tmp_path / 'whole', **options)
-    assert sorted(p.name for p in (tmp_path / 'whole').glob('checkpoint*')) == [f'checkpoint{n}.pth' for n in ('', '_3', '_6', '_9')]
+    assert sorted(p.name for p in (tmp_path / 'whole').glob('checkpoint*')) == [f'checkpoint{n}.pth'
+                                                                                for n in ('', '_3', '_6', '_9')]
 
     runner = Runner.from_config(config(**options), work_dir=str(tmp_path / 'cut'))
     step, seen = runner.model.train_step, []
@@ -237,7 +244,8 @@ def test_gradient_accumulation_equals_one_batch(tmp_path):
     one, two = run(1, 4), run(2, 2)
     for key in one:
         if key.startswith('tokenizer') and one[key].is_floating_point():
-            # Adam's first step is lr * sign(gradient) wherever the gradient is not tiny, so compare what the step is made of
+            # Adam's first step is lr * sign(gradient) wherever the gradient is not tiny, so compare what the step is
+            # made of
             assert (one[key] - two[key]).abs().max() < 2.5e-3, key
         if '.quantizer.' in key and one[key].is_floating_point():
             assert torch.allclose(one[key], two[key], atol=1e-5), key

@@ -18,11 +18,13 @@ from tests.child_processes import start_child
 
 def files(folder):
     """Return path -> content of everything below a folder."""
-    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file() and p.suffix != '.log'}
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file() and p.suffix
+            != '.log'}
 
 
 @pytest.mark.parametrize('options, says', [
-    ({'train_cfg.max_iters': 0}, r'train_cfg\.max_iters: `max_iters` is 0'), ({'train_cfg.max_iters': 'abc'}, "`max_iters` is 'abc'"),
+    ({'train_cfg.max_iters': 0}, r'train_cfg\.max_iters: `max_iters` is 0'), ({'train_cfg.max_iters': 'abc'},
+                                                                              "`max_iters` is 'abc'"),
     ({'encoder.weights': 'dtbox://nope'}, 'no weights named `nope`'), ({'load_from': 'gone.pth'}, 'gone.pth'),
     ({'vis_backends': [dict(type='TensorbordVisBackend')]}, r'vis_backends\.0: .*Did you mean `TensorboardVisBackend`'),
     ({'hooks': dict(_delete_=True, log=dict(type='Log', intervall=1))}, 'Did you mean `interval`')])
@@ -59,7 +61,8 @@ def test_a_refused_resume_changes_nothing(tiny_config, tiny_run, tmp_path):
 def test_a_missing_backend_package_is_named(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(InputError, match=r'pip install "dtbox\[wandb\]"'):
-        Runner.from_config(load_config(tiny_config, {'vis_backends': [dict(type='WandbVisBackend')]}), work_dir=str(tmp_path / 'run'))
+        Runner.from_config(load_config(tiny_config, {'vis_backends': [dict(type='WandbVisBackend')]}),
+                           work_dir=str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
 
 
@@ -70,14 +73,16 @@ def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
 
 
 def test_torchrun(tiny_config, tmp_path):
-    """One rank by torchrun's variables, all the way through the command line: with gloo, as on a machine without GPUs."""
+    """One rank by torchrun's variables, all the way through the command line: with gloo, as on a machine without
+    GPUs."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
                GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-    done = subprocess.run([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir', str(tmp_path / 'run'),
-                           '--cfg-options', 'train_cfg.max_iters=2'], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
+                           str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], capture_output=True,
+                          text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'metrics.json').is_file() and (tmp_path / 'run' / 'checkpoint.pth').is_file()
 
@@ -85,7 +90,8 @@ def test_torchrun(tiny_config, tmp_path):
 def test_on_a_terminal(tiny_config, tmp_path):
     """A bar while it trains, then the table and the place of the run on the screen."""
     main, other = pty.openpty()
-    child = start_child([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')], stdout=other, stderr=other,
+    child = start_child([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')],
+                        stdout=other, stderr=other,
                              env=dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'))
     os.close(other)
     shown = b''
@@ -105,7 +111,8 @@ def test_on_a_terminal(tiny_config, tmp_path):
 
 def test_evaluation_after_autocast(tiny_config, tmp_path):
     """What bfloat16 made is measured in float32, the teacher's view of it included."""
-    cfg = load_config(tiny_config, {'train_cfg.max_iters': 1, 'amp': 'bfloat16', 'hooks': dict(_delete_=True, results=dict(type='Results'))})
+    cfg = load_config(tiny_config, {'train_cfg.max_iters': 1, 'amp': 'bfloat16',
+                                    'hooks': dict(_delete_=True, results=dict(type='Results'))})
     runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
     runner.train()
     scores = runner.val_loop.results.sets['all']
@@ -120,4 +127,5 @@ def test_scores_and_pictures_reach_the_backends(tiny_config, tmp_path):
     folder, = {p.parent for p in (tmp_path / 'run').rglob('events.*')}
     events = EventAccumulator(str(folder)).Reload()
     tags = events.Tags()
-    assert {'train/l2', 'all/psnr'} <= set(tags['scalars']) and {'images', 'reconstructions', 'losses'} <= set(tags['images'])
+    assert {'train/l2', 'all/psnr'} <= set(tags['scalars']) and {'images', 'reconstructions',
+                                                                 'losses'} <= set(tags['images'])

@@ -14,12 +14,14 @@ OWN = ('training/tokenizer_', 'training/teacher/', 'training/benchmark.py')
 WORDS = re.compile('tokenizer|teacher|discriminator|vocabular|codebook|quantizer|decoder|encoder|criterion|adversarial')
 ASKED = {'quantizers', 'discriminator_terms'}
 """What a Task answers to hooks, nothing by default."""
-MODULES = sorted(path.relative_to(ROOT).as_posix() for room in ('training', 'hooks') for path in (ROOT / room).rglob('*.py'))
+MODULES = sorted(path.relative_to(ROOT).as_posix() for room in ('training', 'hooks')
+                 for path in (ROOT / room).rglob('*.py'))
 GENERIC = [module for module in MODULES if not module.startswith(OWN)]
 
 
 def find_words(code):
-    """Yield (line, name or string) of every tokenizer word in identifiers and strings of `code`; docstrings and messages may have them."""
+    """Yield (line, name or string) of every tokenizer word in identifiers and strings of `code`; docstrings and
+    messages may have them."""
     for node in ast.walk(ast.parse(code)):
         names = [getattr(node, field, None) for field in ('attr', 'id', 'arg', 'name')]
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and ' ' not in node.value.strip():

@@ -1,4 +1,5 @@
-"""The objective of a step with discriminator equals a direct implementation: values, adaptive weight, gradients of all parameters."""
+"""The objective of a step with discriminator equals a direct implementation: values, adaptive weight, gradients of all
+parameters."""
 import pytest
 import torch
 
@@ -22,14 +23,18 @@ class _PicturesAndFeatures(Loss):
         return {'both': (outputs.reconstructions.mean() * outputs.features['semantic']).square().mean()}
 
 
-LOSSES_OF = dict(pixels=dict(type='L2Loss', weight=5.0), absolute=dict(type='L1Loss', weight=1.0), both=dict(type='_PicturesAndFeatures', weight=0.7),
-                 semantic=dict(type='SemanticLoss', weight=2.0))
+LOSSES_OF = dict(pixels=dict(type='L2Loss', weight=5.0), absolute=dict(type='L1Loss', weight=1.0),
+                 both=dict(type='_PicturesAndFeatures', weight=0.7), semantic=dict(type='SemanticLoss', weight=2.0))
 
 
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.trunk, self.last, self.deep = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 3, padding=1), torch.nn.Linear(8, 6)
+        self.trunk, self.last, self.deep = (
+            torch.nn.Conv2d(3, 8, 3, padding=1),
+            torch.nn.Conv2d(8, 3, 3, padding=1),
+            torch.nn.Linear(8, 6),
+        )
 
     def forward(self, images):
         shared = self.trunk(images)
@@ -43,7 +48,8 @@ def setting(**changes):
     torch.manual_seed(0)
     model, critic = Model(), PatchDiscriminator(width=32)
     batch = Batch(images=torch.rand(2, 3, 16, 16) * 2 - 1)
-    return model, critic, batch, Criterion(LOSSES_OF), AdversarialLoss(**{**dict(against=('l2', 'l1'), ramp=4, adaptive=(0.0, 1e4)), **changes})
+    return model, critic, batch, Criterion(LOSSES_OF), AdversarialLoss(**{**dict(against=('l2', 'l1'), ramp=4,
+                                                                                 adaptive=(0.0, 1e4)), **changes})
 
 
 def direct(model, critic, batch, criterion, loss):
@@ -53,12 +59,14 @@ def direct(model, critic, batch, criterion, loss):
     weight = torch.ones(())
     if loss.adaptive is not None:
         sides = sum(terms.raw[n] for n in loss.against), term
-        weight = adaptive_weight(*(torch.autograd.grad(t, model.last.weight, retain_graph=True)[0] for t in sides), *loss.adaptive)
+        weight = adaptive_weight(*(torch.autograd.grad(t, model.last.weight, retain_graph=True)[0] for t in sides),
+                                 *loss.adaptive)
     total = terms.total + loss.generator_factor(1) * weight * term
     return total, weight, term, torch.autograd.grad(total, list(model.parameters()))
 
 
-@pytest.mark.parametrize('changes', [{}, dict(adaptive=None), dict(adaptive=(0.3, 0.5)), dict(per_rank=True, against=('both',))])
+@pytest.mark.parametrize('changes', [{}, dict(adaptive=None), dict(adaptive=(0.3, 0.5)),
+                                     dict(per_rank=True, against=('both',))])
 def test_equals_a_direct_implementation(changes):
     model, critic, batch, criterion, loss = setting(**changes)
     total, weight, term, want = direct(model, critic, batch, criterion, loss)
@@ -88,7 +96,11 @@ def test_each_critic_is_differentiated_once():
 
 def test_terms_that_cannot_be_compared_with():
     model, critic, batch, _, _ = setting()
-    for against, weight, says in (('lpips', 1.0, 'the criterion does not have.*It has: l2'), ('l2', 0.0, 'no gradient at the reconstructions')):
+    for against, weight, says in (
+        ('lpips', 1.0, 'the criterion does not have.*It has: l2'),
+        ('l2', 0.0, 'no gradient at the reconstructions'),
+    ):
         criterion = Criterion(dict(pixels=dict(type='L2Loss', weight=weight)))
         with pytest.raises(InputError, match=f'`{against}`, which .*{says}'):
-            compute_adversarial_objective(criterion, AdversarialLoss(against=against), critic, model(batch.images), batch, model.last.weight, 0)
+            compute_adversarial_objective(criterion, AdversarialLoss(against=against), critic, model(batch.images),
+                                          batch, model.last.weight, 0)

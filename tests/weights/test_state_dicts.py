@@ -21,7 +21,8 @@ def test_file_formats(tmp_path, state, suffix):
     assert set(found) == set(state) and all(torch.equal(found[k], v) for k, v in state.items())
 
 
-@pytest.mark.parametrize('wrap', [dict, lambda s: dict(state_dict=s, epoch=3), lambda s: dict(model=s), lambda s: dict(state_dict=dict(module=s))])
+@pytest.mark.parametrize('wrap', [dict, lambda s: dict(state_dict=s, epoch=3), lambda s: dict(model=s),
+                                  lambda s: dict(state_dict=dict(module=s))])
 def test_checkpoints_are_unwrapped(tmp_path, state, wrap):
     torch.save(wrap(state), tmp_path / 'w.pt')
     assert torch.equal(load_state(str(tmp_path / 'w.pt'))['a.weight'], state['a.weight'])
@@ -91,7 +92,8 @@ def test_load_into():
 def test_every_mismatch_is_listed():
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     before = module[0].weight.clone()
-    state = {'0.weight': torch.zeros(2, 4), '0.bias': torch.zeros(2), '1.weight': torch.zeros(2), 'head.weight': torch.zeros(1)}
+    state = {'0.weight': torch.zeros(2, 4), '0.bias': torch.zeros(2), '1.weight': torch.zeros(2),
+             'head.weight': torch.zeros(1)}
     with pytest.raises(InputError) as e:
         load_into(module, state, 'file.pt')
     assert str(e.value).startswith('file.pt does not match Sequential. 1 missing: 1.bias. 1 left over: head.weight. '
@@ -106,7 +108,8 @@ def test_long_listings_are_cut():
 
 def test_ignored_prefixes():
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    load_into(module, {'0.weight': torch.ones(2, 3), '0.bias': torch.ones(2), 'head.weight': torch.ones(1)}, 'x', ignore=('1.', 'head.'))
+    load_into(module, {'0.weight': torch.ones(2, 3), '0.bias': torch.ones(2), 'head.weight': torch.ones(1)}, 'x',
+              ignore=('1.', 'head.'))
     assert module[0].bias.tolist() == [1., 1.]
 
 

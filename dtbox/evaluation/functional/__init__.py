@@ -1,7 +1,7 @@
 """Pure metric functions: tensors in, tensors or numbers out; no state, no ranks, no model.
 
-`image_quality` psnr, ssim and absolute error per image; `frechet` the distance of two Gaussians; `ranking` places, recall and
-top-k; `codes` what a histogram of codes says.
+`image_quality` psnr, ssim and absolute error per image; `frechet` the distance of two Gaussians; `ranking` places,
+recall and top-k; `codes` what a histogram of codes says.
 """
 from dtbox.evaluation.functional.codes import code_usage, count_codes, seen_counts
 from dtbox.evaluation.functional.frechet import frechet_distance
