@@ -217,7 +217,7 @@ STEP = (
     Kind('gradients of embeddings', 'all_reduce', lambda f: [4 * f.world * f.batch * n for n in f.pairs],
          sender=(GATHER, 'backward')),
     Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers,
-         sender=(BOOKS, '_gathered_pending')),
+         sender=(BOOKS, '_gather_pending')),
     Kind('codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.updates), sender=(BOOKS, 'commit')),
     Kind('restart rows', 'all_reduce', lambda f: count_row_bytes(f.restarts), sender=(BOOKS, 'take_rows'), most=True),
     Kind('published codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.official),

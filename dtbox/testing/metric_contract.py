@@ -125,7 +125,8 @@ def without(thing: Any, path: str) -> Any:
 def samples(subject: MetricSubject) -> None:
     """What is kept of single samples has one number for each image, the same in one batch and in several."""
     metric, parts = subject.measured(), subject.measure(5, 6, 12)
-    metric.sync(), parts.sync()
+    metric.sync()
+    parts.sync()
     kept, again = metric.samples(), parts.samples()
     require(kept.keys() == again.keys(), f'samples {sorted(kept.keys() ^ again.keys())} are there in one batch or in '
             'several only.')

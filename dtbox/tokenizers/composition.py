@@ -60,7 +60,10 @@ def check_accepts(kind: str | type | None, layout: TokenLayout, reads: list[str]
     """
     if kind is None:  # the registry says what a config without a type lacks
         return
-    decoder = DECODERS.get(kind) if isinstance(kind, str) else kind
+    try:
+        decoder = DECODERS.get(kind) if isinstance(kind, str) else kind
+    except InputError as e:
+        raise e.within('decoder') from e.__cause__
     if 'layout' not in (known := inspect.signature(decoder).parameters) and 'grid' in known:
         raise InputError(f'{decoder.__name__} takes the argument `grid`, which is now `layout`: a layout of '
                          'dtbox.layout, such as Grid with `rows` and `columns`. Rename it in the constructor.',

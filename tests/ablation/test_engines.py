@@ -42,7 +42,7 @@ def test_workers_fill_the_cores(monkeypatch):
     monkeypatch.setattr(locals_, 'cores', lambda: 8)
     monkeypatch.setattr(locals_, 'visible_gpus', lambda: [])
     assert [make_engine('local', threads).workers for threads in (1, 3, 16)] == [8, 2, 1]
-    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) share 8 cores' in make_engine('local',
+    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) use 8 cores' in make_engine('local',
                                                                                                                4,
                                                                                                                3).remark
 

@@ -79,7 +79,7 @@ def test_one_key_of_a_config(recipe, counting):
     found = {}
     for name in (None, 'sdpa', 'eager', 'counting'):
         cfg = resolve(load_config(f'configs/{recipe}.py', {'model.tokenizer.attention': name} if name else {})).model
-        cfg.discriminator = cfg.adversarial = None
+        cfg.gan = None
         torch.manual_seed(0)
         model = MODELS.build(cfg).eval()
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1

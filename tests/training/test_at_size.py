@@ -78,7 +78,7 @@ def model_of(config, **options):
     cfg = resolve(load_config(config, {'gan': None, **options}))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model, where='model')
-    optim = build_optim_wrappers(model.parts, cfg.optim_wrapper)
+    optim = build_optim_wrappers(model.parts, cfg.optim_wrapper, model.optional_parts)
     model.init_weights()
     model.train()
     return model, optim
