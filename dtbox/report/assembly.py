@@ -1,29 +1,36 @@
 """Build a report: read, count, draw, write into a new folder, and put that in the place of an earlier report."""
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 from dtbox import __version__
 from dtbox.errors import InputError
 from dtbox.report import figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
+from dtbox.report.experiment import Experiment
 from dtbox.report.page import render, warnings_of
 from dtbox.report.trials import read
 
 MARK = 'report.json'
-"""File by which a report's folder is known: it names every file that the report made, with its hash."""
+"""File by which the folder of a report is known: it names every file of the report, with its hash."""
 
 
-def build(folders, out=None, metrics=(), reference=None, mixed=False):
+def build(folders: str | os.PathLike | Sequence[str | os.PathLike], out: str | os.PathLike | None = None,
+          metrics: Sequence[str] = (), reference: str | None = None, mixed: bool = False) -> str:
     """Build the report of a grid, or of run folders, from what lies on disk; no model is run.
 
     Args:
         folders: folder of a grid (str), or a list of one such or of run folders.
-        out: folder of the report; None means report/ in the folder of the grid. An earlier report there is replaced in one step.
+        out: folder of the report; None means report/ in the folder of the grid. An earlier report there is replaced in
+            one step.
         metrics: headline metrics (SET/METRIC) in place of the grid's.
         reference: name of the variant that others are compared with, in place of the grid's (for runs, the first).
         mixed: put numbers of different protocols into one column all the same.
@@ -32,7 +39,8 @@ def build(folders, out=None, metrics=(), reference=None, mixed=False):
         path of the page.
 
     Raises:
-        InputError: nothing to report on (see `trials.read`), no `out` for runs, `out` holds what no report made, or cannot be written.
+        InputError: nothing to report on (see `trials.read`), no `out` for runs, `out` holds files that no report wrote,
+            or cannot be written.
     """
     folders = [os.fspath(f) for f in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
     experiment = read(folders, metrics, reference, mixed)
@@ -44,38 +52,44 @@ def build(folders, out=None, metrics=(), reference=None, mixed=False):
     try:
         check_place(out)
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        made = tempfile.mkdtemp(prefix=f'.{os.path.basename(out)}.', suffix='.part', dir=os.path.dirname(out))
+        new = tempfile.mkdtemp(prefix=f'.{os.path.basename(out)}.', suffix='.part', dir=os.path.dirname(out))
     except OSError as e:
-        raise InputError(f'a report cannot go to {out} ({e.strerror}: {e.filename}). Give another folder: --out DIR.') from e
+        raise InputError(f'a report cannot go to {out} ({e.strerror}: {e.filename}). '
+                         'Give another folder: --out DIR.') from e
     try:
-        parts = assemble(experiment, made)
-        _write(os.path.join(made, 'index.html'), render(experiment, parts, made, _command(folders, out, metrics, reference, mixed)))
-        _seal(made)
+        parts = assemble(experiment, new)
+        command = _command(folders, out, metrics, reference, mixed)
+        _write(os.path.join(new, 'index.html'), render(experiment, parts, new, command))
+        _seal(new)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(made, 0o777 & ~umask)  # mkdtemp gives 0700
+        os.chmod(new, 0o777 & ~umask)  # mkdtemp gives 0700
         check_place(out)
-        _swap(made, out)
+        _swap(new, out)
     except OSError as e:
-        raise InputError(f'the report cannot be written to {out} ({e}). What was there before is as it was.') from e
+        raise InputError(f'the report cannot be written to {out} ({e}). What was there before is unchanged.') from e
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
     return os.path.join(out, 'index.html')
 
 
-def _command(folders, out, metrics, reference, mixed=False):
-    """Return the command that makes this report."""
-    given = None if [out] == [os.path.join(os.path.abspath(f), 'report') for f in folders] else out
-    parts = ['dtbox', 'report', *folders, *(['--out', given] if given else []), *(['--metrics', *metrics] if metrics else []),
-             *(['--reference', reference] if reference is not None else []), *(['--mixed-protocols'] if mixed else [])]
+def _command(folders: list[str], out: str, metrics: Sequence[str], reference: str | None, mixed: bool = False) -> str:
+    """Return the command that builds this report."""
+    parts = ['dtbox', 'report', *folders]
+    if [out] != [os.path.join(os.path.abspath(f), 'report') for f in folders]:
+        parts += ['--out', out]
+    parts += ['--metrics', *metrics] if metrics else []
+    parts += ['--reference', reference] if reference is not None else []
+    parts += ['--mixed-protocols'] if mixed else []
     return shlex.join(parts)
 
 
-def assemble(experiment, folder):
+def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     """Write tables/ and figures/ into a folder.
 
     Returns:
-        dict: `scores`, `paired`, `facts`, `trials` (Table or None), `details` (Tables), `figures` (Figures), `warnings` (sentences).
+        dict: `scores`, `paired`, `facts`, `trials` (Table or None), `details` (Tables), `figures` (Figures), `warnings`
+        (sentences).
     """
     places = {part: os.path.join(folder, part) for part in ('tables', 'figures')}
     for place in places.values():
@@ -85,53 +99,60 @@ def assemble(experiment, folder):
     first = asked[:names.MOST]
     parts = dict(
         scores=scores.score_table(experiment, asked, 'scores', 'Scores') if asked else None,
-        paired=scores.paired_table(experiment, samples, pairs.columns(experiment, asked)), facts=scores.fact_table(experiment),
-        details=scores.detail_tables(experiment), trials=scores.trial_table(experiment) if experiment.trials else None)
+        paired=scores.paired_table(experiment, samples, pairs.columns(experiment, asked)),
+        facts=scores.fact_table(experiment), details=scores.detail_tables(experiment),
+        trials=scores.trial_table(experiment) if experiment.trials else None)
     for table in [parts['scores'], parts['paired'], parts['facts'], parts['trials'], *parts['details']]:
         if table is not None:
             for suffix, text in (('md', table.markdown()), ('csv', table.csv()), ('tex', table.latex())):
                 _write(os.path.join(places['tables'], f'{table.name}.{suffix}'), text)
-    drawn = [*figures.tradeoffs(experiment, first, places['figures']), *figures.axis_figures(experiment, first, places['figures']),
+    drawn = [*figures.tradeoffs(experiment, first, places['figures']),
+             *figures.axis_figures(experiment, first, places['figures']),
              *figures.curve_figures(experiment, places['figures'])]
     sheet, troubles = figures.contact_sheet(experiment, places['figures'])
     warnings = [*warnings_of(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles]
     return dict(parts, figures=drawn + ([sheet] if sheet else []), warnings=warnings)
 
 
-def check_place(out):
-    """Raise `InputError` unless a report may go to `out`: nothing is there, an empty folder, or a report as it was made."""
+def check_place(out: str) -> None:
+    """Raise `InputError` unless a report may go to `out`: it does not exist, is an empty folder, or an unchanged
+    report."""
     if not os.path.lexists(out):
         return
     if not os.path.isdir(out) or os.path.islink(out):
-        raise InputError(f'a report cannot go to {out}: it is no folder. Give another: --out DIR.')
-    found = _files(out)
-    if not found:
+        raise InputError(f'a report cannot go to {out}: it is not a folder. Give another: --out DIR.')
+    files = _list(out)
+    if not files:
         return
     try:
         with open(os.path.join(out, MARK), encoding='utf-8') as f:
-            made = json.load(f)['files']
+            known = json.load(f)['files']
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f'{out} holds files that no report made. Give a folder that is new, empty or an earlier report: --out DIR.') from None
-    for name in found:
-        if name != MARK and name not in made:
-            raise InputError(f'{os.path.join(out, name)} is no file of the report. Move it away, or give another folder: --out DIR.')
-        if name != MARK and made[name] != _digest(os.path.join(out, name)):
-            raise InputError(f'{os.path.join(out, name)} was changed after the report was made. Move it away, or give another folder: --out DIR.')
+        raise InputError(f'{out} holds files that no report wrote. Give a folder that is new, empty or an earlier '
+                         'report: --out DIR.') from None
+    for name in files:
+        path = os.path.join(out, name)
+        if name != MARK and name not in known:
+            raise InputError(f'{path} is not a file of the report. Move it away, or give another folder: --out DIR.')
+        if name != MARK and known[name] != _digest(path):
+            raise InputError(f'{path} was changed after the report was built. Move it away, or give another folder: '
+                             '--out DIR.')
 
 
-def _seal(folder):
-    hashes = {name: _digest(os.path.join(folder, name)) for name in _files(folder)}
-    _write(os.path.join(folder, MARK), json.dumps(dict(made_by=f'dtbox {__version__}', format=1, files=hashes), indent=1) + '\n')
+def _seal(folder: str) -> None:
+    hashes = {name: _digest(os.path.join(folder, name)) for name in _list(folder)}
+    about = dict(made_by=f'dtbox {__version__}', format=1, files=hashes)
+    _write(os.path.join(folder, MARK), json.dumps(about, indent=1) + '\n')
 
 
-def _swap(made, out):
-    """Put `made` in the place of `out`; on failure what was there comes back."""
+def _swap(new: str, out: str) -> None:
+    """Put `new` in the place of `out`; on failure what was there comes back."""
     aside = None
     if os.path.lexists(out):
         aside = tempfile.mkdtemp(prefix=f'.{os.path.basename(out)}.', suffix='.old', dir=os.path.dirname(out))
         os.rename(out, os.path.join(aside, 'report'))
     try:
-        os.rename(made, out)
+        os.rename(new, out)
     except OSError:
         if aside:
             os.rename(os.path.join(aside, 'report'), out)
@@ -141,15 +162,17 @@ def _swap(made, out):
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _files(folder):
-    return sorted(os.path.relpath(os.path.join(place, name), folder).replace(os.sep, '/') for place, _, found in os.walk(folder) for name in found)
+def _list(folder: str) -> list[str]:
+    """Return the files below a folder, with / between the parts of a path."""
+    return sorted(os.path.relpath(os.path.join(place, name), folder).replace(os.sep, '/')
+                  for place, _, files in os.walk(folder) for name in files)
 
 
-def _digest(path):
+def _digest(path: str) -> str:
     with open(path, 'rb') as f:
         return hashlib.sha256(f.read()).hexdigest()
 
 
-def _write(path, text):
+def _write(path: str, text: str) -> None:
     with open(path, 'w', encoding='utf-8') as f:
         f.write(text)

@@ -45,7 +45,7 @@ class Trial:
     stamps: dict = field(default_factory=dict)
 
     @property
-    def done(self):
+    def done(self) -> bool:
         """Whether it has finished."""
         return self.status == 'done'
 
@@ -77,51 +77,53 @@ class Experiment:
         return _FACTS.describe(name, has_set=False) if name in FACTS else self.infos.describe(name)
 
     @cached_property
-    def variants(self):
+    def variants(self) -> list[tuple]:
         """The variants in order, those without a finished trial included."""
         return list(dict.fromkeys(t.variant for t in self.trials))
 
-    def of(self, variant):
+    def of(self, variant: tuple) -> dict[int, Trial]:
         """Return dict seed -> finished trial of a variant, by seed."""
         return dict(sorted((t.seed, t) for t in self.trials if t.variant == variant and t.done))
 
-    def name(self, variant, without=None):
-        """Return a variant's name: the labels of the axes along which variants differ, that of number `without` left out."""
+    def name(self, variant: tuple, without: int | None = None) -> str:
+        """Return a variant's name: the labels of the axes along which variants differ, that of number `without` left
+        out."""
         return ', '.join(variant[i] for i in self._moving or range(len(variant)) if i != without)
 
     @cached_property
-    def numbered(self):
+    def numbered(self) -> bool:
         """Whether variants are so many, or some of their names so long, that plots label them with their numbers."""
         return len(self.variants) > NUMBERED or any(len(self.name(v)) > LONGEST for v in self.variants)
 
-    def full(self, variant):
+    def full(self, variant: tuple) -> str:
         """Return a variant's name where there is room for it, led by its number where plots show that."""
         return f'{self._number[variant]}. {self.name(variant)}' if self.numbered else self.name(variant)
 
-    def short(self, variant):
+    def short(self, variant: tuple) -> str:
         """Return what plots call a variant."""
         return str(self._number[variant]) if self.numbered else self.name(variant)
 
     @cached_property
-    def _number(self):
+    def _number(self) -> dict[tuple, int]:
         return {variant: i for i, variant in enumerate(self.variants, 1)}
 
     @cached_property
-    def _moving(self):
+    def _moving(self) -> list[int]:
         return [i for i, labels in enumerate(zip(*self.variants)) if len(set(labels)) > 1]
 
     @property
-    def heading(self):
+    def heading(self) -> str:
         """What `name` says of a variant: the axes along which variants differ."""
         axes = list(self.axes)
         return ', '.join(axes[i] for i in self._moving or range(len(axes)))
 
     @cached_property
-    def sets(self):
+    def sets(self) -> list[str]:
         """Names of the held-out sets, `all` apart."""
-        return list(dict.fromkeys(part for t in self.trials for m in t.metrics if (part := split_set(m)[0]) != ALL))
+        parts = dict.fromkeys(split_set(m)[0] for t in self.trials for m in t.metrics)
+        return [part for part in parts if part != ALL]
 
     @cached_property
-    def metrics(self):
+    def metrics(self) -> list[str]:
         """Every metric that a finished trial has, in order."""
         return list(dict.fromkeys(m for t in self.trials if t.done for m in t.metrics))

@@ -1,4 +1,5 @@
-"""How a report shows metrics and facts: labels with their set, numbers, and which come first. What they are, their infos say."""
+"""How a report shows metrics and facts: labels with their set, numbers, and which come first. What they are, their
+infos say."""
 from __future__ import annotations
 
 import math
@@ -18,7 +19,8 @@ def slug(text: str) -> str:
 
 
 def label(described: Described, sets: list[str] | tuple[str, ...] = (), percent: str = '%') -> str:
-    """Return the label of a metric or fact; the set follows where there are several and it is not `all`, then the unit of a fraction.
+    """Return the label of a metric or fact; the set follows where there are several and it is not `all`, then the unit
+    of a fraction.
 
     Args:
         described: of SET/METRIC, or of a fact.
@@ -32,8 +34,10 @@ def label(described: Described, sets: list[str] | tuple[str, ...] = (), percent:
     return f'{text} [{percent}]' if described.is_fraction else text
 
 
-def shown(described: Described, value: float | None, half: float | None = None, sign: str = '', difference: bool = False) -> str:
-    """Return a value as text, `–` where there is none, followed by ± half the width of its interval where that is known.
+def shown(described: Described, value: float | None, half: float | None = None, sign: str = '',
+          difference: bool = False) -> str:
+    """Return a value as text, `–` where there is none, followed by ± half the width of its interval where that is
+    known.
 
     Args:
         described: metric or fact.
@@ -53,8 +57,9 @@ def shown(described: Described, value: float | None, half: float | None = None, 
     return (text if half is None else f'{text} ± {format(factor * half, spec)}').replace('-', '−')
 
 
-def _fixed(value, digits):
-    """Return the format with as many digits after the point as show `digits` significant ones of a value: its interval gets the same."""
+def _fixed(value: float, digits: int) -> str:
+    """Return the format with as many digits after the point as show `digits` significant ones of a value: its interval
+    gets the same."""
     exponent = math.floor(math.log10(abs(value))) if value else 0
     return f'.{max(0, digits - 1 - exponent)}f' if -5 <= exponent < 7 else f'.{digits - 1}e'
 
@@ -62,7 +67,8 @@ def _fixed(value, digits):
 def headline(experiment: Experiment) -> tuple[list[str], list[str]]:
     """Return (metrics that come first, metrics that were asked for and that no finished trial has).
 
-    Where neither the user nor the grid names any, those are chosen whose infos have a place among the headlines, then others.
+    Where neither the user nor the grid names any, those are chosen whose infos have a place among the headlines, then
+    others.
     """
     asked, present = experiment.asked, experiment.metrics
     if asked:

@@ -13,7 +13,8 @@ from dtbox.runs import RunFolder
 
 
 def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str, str], list[MetricInfo]]:
-    """Read what a run has measured: its metrics.json, and protocols.json, protocols.1.json, ... beside it; of these a later one counts for more.
+    """Read what a run has measured: its metrics.json, and protocols.json, protocols.1.json, ... beside it; of these a
+    later one counts for more.
 
     Args:
         folder: of the run.
@@ -31,25 +32,27 @@ def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str,
     return own, metrics, stamps, infos
 
 
-def settings_of(path):
+def settings_of(path: str) -> dict[str, float]:
     """Return the plain numbers that a config.py sets at its top, without running it."""
     try:
         with open(path, encoding='utf-8') as f:
             nodes = ast.parse(f.read()).body
     except (OSError, SyntaxError, ValueError):
         return {}
-    return {node.targets[0].id: node.value.value for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, ast.Constant) and type(node.value.value) in (int, float)}
+    plain = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
+    return {node.targets[0].id: node.value.value for node in plain
+            if isinstance(node.targets[0], ast.Name) and type(node.value.value) in (int, float)}
 
 
-def seconds_of(folder):
+def seconds_of(folder: str) -> float | None:
     """Return how long a run has trained, by its history.jsonl, or None."""
     rows = read_rows(RunFolder(folder).history)
     return rows[-1].get('seconds') if rows else None
 
 
-def last_lines(folder, count=15, most=32768):
-    """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no log."""
+def last_lines(folder: str, count: int = 15, most: int = 32768) -> list[str]:
+    """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no
+    log."""
     path = next((p for p in RunFolder(folder).list_consoles() if os.path.getsize(p)), None)
     if path is None:
         return []

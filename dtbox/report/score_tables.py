@@ -1,46 +1,61 @@
 """The tables of a report: scores, facts, paired differences, every metric of each set, every trial."""
+from __future__ import annotations
+
 from dtbox.ablation.columns import FACTS, HASHES
+from dtbox.evaluation.info import Described
 from dtbox.evaluation.names import ALL, is_stderr, split_set
 from dtbox.report import pairs
+from dtbox.report.experiment import Experiment
 from dtbox.report.metric_names import label, shown, slug
-from dtbox.report.statistics import mean_of
+from dtbox.report.statistics import Difference, Mean, mean_of
 from dtbox.report.tables import Cell, Column, Table
 
 INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
-BEST = '↑ more is better, ↓ less is better; bold: the best mean of a column, which need not be separable from the next.'
-PICTURES = 'Shares of hits also depend on which pictures are held out, which no interval over seeds shows: compare them by paired differences.'
+BEST = ('↑ more is better, ↓ less is better; bold: the best mean of a column, which need not be separable from the '
+        'next.')
+IMAGES = ('Fractions of hits also depend on which images are held out, which no interval over seeds shows: compare '
+          'them by paired differences.')
+UNGRADED = ('A column without an arrow has no better direction (such as perplexity, which depends on the size of the '
+            'codebook): none is the best.')
+PAIRED = (
+    'Variant minus reference over the same {count} images or queries and the same seeds, with a 95 % interval; ▲ '
+    'better and ▼ worse where it leaves out 0. A point is one percent of the queries.',
+    'Seeds and images are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz '
+    '1992; half widths of seeds and images added in squares). Intervals are not corrected for the number of '
+    'comparisons: of those without any difference, one in twenty leaves out 0 by chance. The CSV also has half widths '
+    'over images alone, as if other seeds gave the same.')
 
-UNGRADED = 'A column without an arrow has no better direction (such as perplexity, which depends on the size of the codebook): none is the best.'
 
-
-def means(experiment, metric):
+def means(experiment: Experiment, metric: str) -> dict[tuple, Mean | None]:
     """Return variant -> `Mean` of a metric or fact over its finished seeds, None where no seed has it."""
     table = 'facts' if metric in FACTS else 'metrics'
-    return {v: mean_of(getattr(t, table)[metric] for t in experiment.of(v).values() if metric in getattr(t, table)) for v in experiment.variants}
+    values = {v: [getattr(t, table) for t in experiment.of(v).values()] for v in experiment.variants}
+    return {v: mean_of(numbers[metric] for numbers in seeds if metric in numbers) for v, seeds in values.items()}
 
 
-def score_table(experiment, metrics, name, title):
+def score_table(experiment: Experiment, metrics: list[str], name: str, title: str) -> Table:
     """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
-    found, described = {m: means(experiment, m) for m in metrics}, {m: experiment.describe(m) for m in metrics}
+    columns_of_means = {m: means(experiment, m) for m in metrics}
+    described = {m: experiment.describe(m) for m in metrics}
     rows, gaps, several = [], False, False
     for variant in experiment.variants:
         count = len(experiment.of(variant))
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
         for metric in metrics:
-            mean = found[metric][variant]
+            mean = columns_of_means[metric][variant]
             text = shown(described[metric], mean and mean.value, mean and mean.half)
             several = several or bool(mean and mean.half is not None)
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
             gaps = gaps or (mean.count if mean else 0) < count
-            row.append(Cell(text, mean is not None and _best(mean.value, found[metric], described[metric]),
+            row.append(Cell(text, mean is not None and _best(mean.value, columns_of_means[metric], described[metric]),
                             raw=(mean.value, mean.half, mean.count) if mean else ()))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     columns += [Column(_graded(d, experiment.sets), (m, f'{m} ±', f'{m} n')) for m, d in described.items()]
     notes = [INTERVAL if several else 'One seed each: no intervals.', BEST]
     if any(d.info.group == 'semantics' and d.is_fraction for d in described.values()):
-        notes.append(PICTURES)
+        notes.append(IMAGES)
     if any(d.lower is None for d in described.values()):
         notes.append(UNGRADED)
     if gaps:
@@ -48,32 +63,40 @@ def score_table(experiment, metrics, name, title):
     return Table(name, title, columns, rows, notes)
 
 
-def fact_table(experiment):
+def fact_table(experiment: Experiment) -> Table | None:
     """Return the table of costs and sizes, or None where nothing is known."""
     facts = [f for f in FACTS if any(f in t.facts for t in experiment.trials if t.done)]
     if not facts:
         return None
-    found = {f: means(experiment, f) for f in facts}
+    described = {f: experiment.describe(f) for f in facts}
+    columns_of_means = {f: means(experiment, f) for f in facts}
     rows = []
     for variant in experiment.variants:
-        cells = [Cell(shown(experiment.describe(f), m and m.value), raw=(m.value,) if m else ()) for f in facts for m in [found[f][variant]]]
-        rows.append([_name(experiment, variant), *cells])
-    notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.' if experiment.about else
-             'Means over seeds; the time is that of the training alone.']
+        row = [_name(experiment, variant)]
+        for fact in facts:
+            mean = columns_of_means[fact][variant]
+            row.append(Cell(shown(described[fact], mean and mean.value), raw=(mean.value,) if mean else ()))
+        rows.append(row)
+    if experiment.about:
+        notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.']
+    else:
+        notes = ['Means over seeds; the time is that of the training alone.']
     if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
         notes.append('The trials had different numbers of threads: their times do not compare.')
-    columns = [Column(experiment.heading, (experiment.heading,), words=True), *(Column(label(experiment.describe(f)), (f,)) for f in facts)]
+    columns = [Column(experiment.heading, (experiment.heading,), words=True)]
+    columns += [Column(label(described[f]), (f,)) for f in facts]
     return Table('facts', 'Time, memory and size', columns, rows, notes)
 
 
-def paired_table(experiment, samples, metrics):
-    """Return the table of paired differences to the reference variant, or None where no two variants can be compared."""
+def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[str]) -> Table | None:
+    """Return the table of paired differences to the reference variant, or None where no two variants can be
+    compared."""
     reference = experiment.reference
     if reference is None or not experiment.of(reference):
         return None
     others = [v for v in experiment.variants if v != reference and experiment.of(v)]
-    found = {(v, m): pairs.compare(experiment, samples, v, m) for v in others for m in metrics}
-    metrics = [m for m in metrics if any(found[v, m] for v in others)]
+    differences = {(v, m): pairs.compare(experiment, samples, v, m) for v in others for m in metrics}
+    metrics = [m for m in metrics if any(differences[v, m] for v in others)]
     if not metrics:
         return None
     rows, seeds, gaps = [], set(), False
@@ -81,43 +104,44 @@ def paired_table(experiment, samples, metrics):
         shared = len(set(experiment.of(variant)) & set(experiment.of(reference)))
         row = [_name(experiment, variant), Cell(str(shared), raw=(shared,))]
         for metric in metrics:
-            d = found[variant, metric]
+            d = differences[variant, metric]
             seeds |= {d.seeds} if d else set()
             gaps = gaps or d is None or d.seeds < shared
             row.append(_difference(d, experiment.describe(metric), shared))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
-    parts = ('difference', 'low', 'high', 'seeds', 'pictures', '± pictures alone')
-    columns += [Column(label(experiment.describe(m), experiment.sets, 'points'), tuple(f'{m} {part}' for part in parts)) for m in metrics]
-    return Table('paired', f'Differences to the reference ({experiment.name(reference)})', columns, rows, _paired_notes(found, seeds, gaps))
+    parts = ('difference', 'low', 'high', 'seeds', 'images', '± images alone')
+    for metric in metrics:
+        title = label(experiment.describe(metric), experiment.sets, 'points')
+        columns.append(Column(title, tuple(f'{metric} {part}' for part in parts)))
+    title = f'Differences to the reference ({experiment.name(reference)})'
+    return Table('paired', title, columns, rows, _paired_notes(differences, seeds, gaps))
 
 
-def _difference(d, described, shared):
+def _difference(d: Difference | None, described: Described, shared: int) -> Cell:
     """The cell of a `Difference`; `shared` seeds could have gone into it."""
     if d is None:
         return Cell('–')
-    better = (d.value < 0) == described.lower if d.sure and d.seeds > 1 and described.lower is not None else None
+    graded = d.sure and d.seeds > 1 and described.lower is not None
+    better = (d.value < 0) == described.lower if graded else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
     text = shown(described, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
-    return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.pictures, d.narrow))
+    return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.images, d.narrow))
 
 
-def _paired_notes(found, seeds, gaps):
-    counts = [d.pictures for d in found.values() if d]
-    most = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
-    notes = [f'Variant minus reference over the same {most} pictures or queries and the same seeds, with a 95 % interval; ▲ better and ▼ worse '
-             'where it leaves out 0. A point is one percent of the queries.',
-             'Seeds and pictures are both taken as samples: a two-way analysis of the differences (Dorfman, Berbaum and Metz 1992; half widths '
-             'of seeds and pictures added in squares). Intervals are not corrected for the number of comparisons: of those without any '
-             'difference, one in twenty leaves out 0 by chance. The CSV also has half widths over pictures alone, as if other seeds gave the same.']
+def _paired_notes(differences: dict[tuple, Difference | None], seeds: set[int], gaps: bool) -> list[str]:
+    counts = [d.images for d in differences.values() if d]
+    count = f'{min(counts):,}' if min(counts) == max(counts) else f'{min(counts):,} to {max(counts):,}'
+    notes = [note.format(count=count) for note in PAIRED]
     if 1 in seeds:
-        notes.append('Where there is one seed, the interval is over pictures alone and says nothing of other seeds: no arrow.')
+        notes.append('Where there is one seed, the interval is over images alone and says nothing of other seeds: '
+                     'no arrow.')
     if gaps:
-        notes.append('–: no seed has scores of single pictures for both; (n 2): two seeds only have.')
+        notes.append('–: no seed has scores of single images for both; (n 2): two seeds only have.')
     return notes
 
 
-def detail_tables(experiment):
+def detail_tables(experiment: Experiment) -> list[Table]:
     """Return tables of every metric, a table for each set and one for the use of the codes."""
     metrics = sorted((m for m in experiment.metrics if not is_stderr(m)), key=lambda m: experiment.describe(m).sort_key)
     tables = []
@@ -132,31 +156,34 @@ def detail_tables(experiment):
     return tables
 
 
-def trial_table(experiment):
+def trial_table(experiment: Experiment) -> Table:
     """Return the table of all trials."""
-    rows = []
+    rows, time = [], experiment.describe('seconds')
     for t in experiment.trials:
         seconds = t.facts.get('seconds')
-        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status), Cell(shown(experiment.describe('seconds'), seconds), raw=(seconds,))]
+        cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status)]
+        cells.append(Cell(shown(time, seconds), raw=(seconds,)))
         rows.append([*cells, *(Cell(t.hashes.get(h, '–'), raw=(t.hashes.get(h),)) for h in HASHES)])
-    columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True), Column('time [s]', ('seconds',))]
-    return Table('trials', 'Every trial', [*columns, *(Column(h.replace('_', ' '), (h,), words=True) for h in HASHES)], rows)
+    columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True)]
+    columns.append(Column(label(time), ('seconds',)))
+    columns += [Column(h.replace('_', ' '), (h,), words=True) for h in HASHES]
+    return Table('trials', 'Every trial', columns, rows)
 
 
-def _set(part):
-    return 'all held-out pictures' if part == ALL else f'held-out set {part}'
+def _set(part: str) -> str:
+    return 'all held-out images' if part == ALL else f'held-out set {part}'
 
 
-def _name(experiment, variant):
+def _name(experiment: Experiment, variant: tuple) -> Cell:
     return Cell(experiment.full(variant), raw=(experiment.name(variant),))
 
 
-def _graded(described, sets):
+def _graded(described: Described, sets: list[str]) -> str:
     arrow = {True: '\u00a0↓', False: '\u00a0↑', None: ''}[described.lower]
     return label(described, sets) + arrow
 
 
-def _best(value, column, described):
+def _best(value: float, column: dict[tuple, Mean | None], described: Described) -> bool:
     values = [m.value for m in column.values() if m is not None]
     if len(set(values)) < 2 or described.lower is None:
         return False

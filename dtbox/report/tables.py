@@ -1,18 +1,22 @@
 """A table once, in four languages: HTML, Markdown, CSV, LaTeX (booktabs)."""
+from __future__ import annotations
+
 import csv
 import io
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
-from typing import List, Optional, Tuple
+from typing import Any
 
 UP, DOWN = '▲', '▼'
 
-_TEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
-        '^': r'\textasciicircum{}', '±': r'$\pm$', '−': r'$-$', '–': '--', UP: r'$\blacktriangle$', DOWN: r'$\blacktriangledown$',
-        '↑': r'$\uparrow$', '↓': r'$\downarrow$', '→': r'$\rightarrow$', '×': r'$\times$', '<': r'\textless{}', '>': r'\textgreater{}',
-        '|': r'\textbar{}', '\u00a0': '~'}
+_TEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}',
+        '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$', '−': r'$-$', '–': '--',
+        UP: r'$\blacktriangle$', DOWN: r'$\blacktriangledown$', '↑': r'$\uparrow$', '↓': r'$\downarrow$',
+        '→': r'$\rightarrow$', '×': r'$\times$', '<': r'\textless{}', '>': r'\textgreater{}', '|': r'\textbar{}',
+        '\u00a0': '~'}
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,11 @@ class Cell:
     """
     text: str
     bold: bool = False
-    better: Optional[bool] = None
-    raw: Tuple = ()
+    better: bool | None = None
+    raw: tuple = ()
 
     @property
-    def full(self):
+    def full(self) -> str:
         """The text with its arrow."""
         return self.text if self.better is None else f'{self.text} {UP if self.better else DOWN}'
 
@@ -46,7 +50,7 @@ class Column:
         words: whether its cells are words, not numbers.
     """
     title: str
-    raw: Tuple = ()
+    raw: tuple = ()
     words: bool = False
 
 
@@ -62,20 +66,23 @@ class Table:
     """
     name: str
     title: str
-    columns: List[Column]
-    rows: List[List[Cell]]
-    notes: List[str] = field(default_factory=list)
+    columns: list[Column]
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
 
-    def html(self):
+    def html(self) -> str:
         """Return the table as HTML in a box of its own that scrolls."""
-        head = ''.join(f'<th scope="col"{" class=words" if c.words else ""}>{escape(c.title)}</th>' for c in self.columns)
-        body = ''.join(f'<tr>{"".join(self._html(cell, column, first) for first, (cell, column) in _firsts(row, self.columns))}</tr>\n'
-                       for row in self.rows)
+        head = ''.join(f'<th scope="col"{" class=words" if c.words else ""}>{escape(c.title)}</th>'
+                       for c in self.columns)
+        rows = [''.join(self._html(cell, column, first) for first, (cell, column) in _firsts(row, self.columns))
+                for row in self.rows]
+        body = ''.join(f'<tr>{row}</tr>\n' for row in rows)
         notes = ''.join(f'<p class="note">{escape(note)}</p>' for note in self.notes)
-        return f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>{notes}'
+        return (f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>'
+                f'</table></div>{notes}')
 
     @staticmethod
-    def _html(cell, column, first):
+    def _html(cell: Cell, column: Column, first: bool) -> str:
         text = escape(cell.text)
         if cell.better is not None:
             text += f' <span class="{"up" if cell.better else "down"}">{UP if cell.better else DOWN}</span>'
@@ -84,14 +91,16 @@ class Table:
             return f'<th scope="row"><div>{text}</div></th>'
         return f'<td{" class=words" if column.words else ""}>{text}</td>'
 
-    def markdown(self):
+    def markdown(self) -> str:
         """Return the table as Markdown, with its title and notes."""
         lines = [f'**{self.title}**', '', '| ' + ' | '.join(_md(c.title) for c in self.columns) + ' |',
                  '|' + '|'.join('---' if c.words or i == 0 else '---:' for i, c in enumerate(self.columns)) + '|']
-        lines += ['| ' + ' | '.join(f'**{_md(cell.full)}**' if cell.bold else _md(cell.full) for cell in row) + ' |' for row in self.rows]
+        for row in self.rows:
+            cells = [f'**{_md(cell.full)}**' if cell.bold else _md(cell.full) for cell in row]
+            lines.append('| ' + ' | '.join(cells) + ' |')
         return '\n'.join([*lines, *(f'\n{_md(note)}' for note in self.notes)]) + '\n'
 
-    def csv(self):
+    def csv(self) -> str:
         """Return the table as CSV: numbers in full, intervals and counts in columns of their own."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator='\n')
@@ -101,40 +110,45 @@ class Table:
                              for v in (cell.raw or ('',) * len(c.raw) if c.raw else (cell.text,))])
         return out.getvalue()
 
-    def latex(self):
-        """Return the table as a LaTeX `table` (packages amssymb, booktabs and graphicx), shrunk to the width of the page where it is wider."""
+    def latex(self) -> str:
+        """Return the table as a LaTeX `table` (packages amssymb, booktabs and graphicx), shrunk to the width of the
+        page where it is wider."""
         kinds = ''.join('l' if c.words or i == 0 else 'r' for i, c in enumerate(self.columns))
-        rows = [' & '.join(rf'\textbf{{{_tex(cell.full)}}}' if cell.bold else _tex(cell.full) for cell in row) + r' \\' for row in self.rows]
+        rows = [' & '.join(rf'\textbf{{{_tex(cell.full)}}}' if cell.bold else _tex(cell.full) for cell in row) + r' \\'
+                for row in self.rows]
         caption = ' '.join([f'{self.title}.', *self.notes])
         return '\n'.join([
-            '% needs \\usepackage{amssymb, booktabs, graphicx}', r'\begin{table}', r'\centering', rf'\caption{{{_tex(caption)}}}',
-            rf'\label{{tab:{re.sub(r"[^a-z0-9]+", "-", self.name.lower())}}}', r'\smallskip',
-            r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%', rf'\begin{{tabular}}{{{kinds}}}', r'\toprule',
-            ' & '.join(map(_head, self.columns)) + r' \\', r'\midrule', *map(_guarded, rows), r'\bottomrule', r'\end{tabular}}', r'\end{table}', ''])
+            '% needs \\usepackage{amssymb, booktabs, graphicx}', r'\begin{table}', r'\centering',
+            rf'\caption{{{_tex(caption)}}}', rf'\label{{tab:{re.sub(r"[^a-z0-9]+", "-", self.name.lower())}}}',
+            r'\smallskip', r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%',
+            rf'\begin{{tabular}}{{{kinds}}}', r'\toprule', ' & '.join(map(_head, self.columns)) + r' \\', r'\midrule',
+            *map(_guard, rows), r'\bottomrule', r'\end{tabular}}', r'\end{table}', ''])
 
 
-def _firsts(row, columns):
+def _firsts(row: list[Cell], columns: list[Column]) -> Iterator[tuple[bool, tuple[Cell, Column]]]:
     return ((i == 0, pair) for i, pair in enumerate(zip(row, columns)))
 
 
-def _md(text):
+def _md(text: str) -> str:
     return re.sub(r'([\\|*_`<>\[\]])', r'\\\1', ' '.join(text.split()))
 
 
-def _tex(text):
+def _tex(text: str) -> str:
     return ''.join(_TEX.get(c, c) for c in text)
 
 
-def _head(column):
+def _head(column: Column) -> str:
     """A column's title, broken into short lines that stand on the rule below them."""
-    lines = [_guarded(_tex(line)) for line in textwrap.wrap(column.title, 18, break_long_words=False)]
-    return rf'\shortstack[{"l" if column.words else "r"}]{{' + r' \\ '.join(lines) + '}' if len(lines) > 1 else ''.join(lines)
+    lines = [_guard(_tex(line)) for line in textwrap.wrap(column.title, 18, break_long_words=False)]
+    if len(lines) < 2:
+        return ''.join(lines)
+    return rf'\shortstack[{"l" if column.words else "r"}]{{' + r' \\ '.join(lines) + '}'
 
 
-def _guarded(line):
+def _guard(line: str) -> str:
     r"""A line that LaTeX does not take for an argument of the \\ before it."""
     return f'{{}}{line}' if line.startswith(('[', '*')) else line
 
 
-def _raw(value):
+def _raw(value: Any) -> Any:
     return '' if value is None else repr(value) if isinstance(value, float) else value

@@ -1,10 +1,16 @@
-"""What a report is made of: the trials of a grid's folder, or plain run folders, as they lie on disk. Nothing is run, no model is built."""
+"""What a report is made of: the trials of a grid's folder, or plain run folders, as they lie on disk. Nothing is run,
+no model is built."""
+from __future__ import annotations
+
 import csv
 import io
 import json
 import math
 import os
 import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from dtbox.ablation.columns import FACTS, FIRST, HASHES
 from dtbox.errors import InputError, closest
@@ -16,12 +22,14 @@ from dtbox.report.run_files import results_of, seconds_of, settings_of
 from dtbox.runs import RunFolder
 
 ANEW = 'Run the grid again with --resume to have it written anew.'
-UNTOLD = {'killed': 'it has not said how it ended: it was killed, or is still running', 'running': 'it is running',
-          'outdated': 'its config, data or plugins have changed since it ran; --resume runs it again'}
+REASONS = {'killed': 'it has not said how it ended: it was killed, or is still running', 'running': 'it is running',
+           'outdated': 'its config, data or plugins have changed since it ran; --resume runs it again'}
+"""Why a trial of a status has no result, where its row does not say."""
 SEED = re.compile(r'[-_]+seed(\d+)$')
 
 
-def read(folders, metrics=(), reference=None, mixed=False):
+def read(folders: Sequence[str], metrics: Sequence[str] = (), reference: str | None = None,
+         mixed: bool = False) -> Experiment:
     """Read the folder of a grid, or run folders.
 
     Args:
@@ -31,44 +39,53 @@ def read(folders, metrics=(), reference=None, mixed=False):
         mixed: put numbers of different protocols into one column all the same.
 
     Raises:
-        InputError: no such folder, neither grid nor run, files that cannot be read, two runs of one variant and seed, an unknown reference or
-            metric, or a metric that trials have measured in different ways.
+        InputError: no such folder, neither grid nor run, files that cannot be read, two runs of one variant and seed,
+            an unknown reference or metric, or a metric that trials have measured in different ways.
     """
     for folder in folders:
         if not os.path.isdir(folder):
             what = f'{folder} is a file' if os.path.exists(folder) else f'there is no folder {folder}'
-            raise InputError(f'{what}. Give the folder of a grid (with results.csv) or run folders (with metrics.json).')
+            raise InputError(f'{what}. Give the folder of a grid (with results.csv) or run folders (with '
+                             'metrics.json).')
     grids = [f for f in folders if os.path.isfile(os.path.join(f, 'results.csv'))]
     if grids and len(folders) > 1:
-        raise InputError(f'{grids[0]} is the folder of a grid; a report takes one grid, or run folders, not both. Name its trials one by one to '
-                         'compare them with other runs.')
-    found = read_grid(grids[0]) if grids else read_runs(folders)
-    _check_twins(found)
+        raise InputError(f'{grids[0]} is the folder of a grid; a report takes one grid, or run folders, not both. Name '
+                         'its trials one by one to compare them with other runs.')
+    experiment = read_grid(grids[0]) if grids else read_runs(folders)
+    _check_twins(experiment)
     if not mixed:
-        _check_protocols(found, metrics)
+        _check_protocols(experiment, metrics)
     if not grids and reference is None:
-        reference = found.name(found.variants[0])
-    known = {found.name(v): v for v in found.variants}
-    if reference is not None and reference not in known:
-        raise InputError(f'there is no variant `{reference}` to compare with.{closest(reference, known)} There are: {_some(known, "; ")}.')
-    chosen = found.reference if reference is None else known[reference]
-    if chosen is not None and known and chosen not in known.values():
-        raise InputError(f'the reference of {folders[0]} is {", ".join(chosen)}, which is none of its variants. Name another: '
-                         f'--reference NAME, one of {_some(known, "; ")}.')
+        reference = experiment.name(experiment.variants[0])
     for metric in metrics:
-        if found.metrics and metric not in found.metrics:
-            there = sorted((m for m in found.metrics if not is_stderr(m)), key=lambda m: found.describe(m).sort_key)
-            raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, there)} There are: {_some(there, ", ")}.')
-    return Experiment(found.title, found.description, found.axes, found.trials, found.about, list(metrics) or found.asked, chosen,
-                      found.infos)
+        if experiment.metrics and metric not in experiment.metrics:
+            known = sorted((m for m in experiment.metrics if not is_stderr(m)),
+                           key=lambda m: experiment.describe(m).sort_key)
+            raise InputError(f'no finished trial has the metric `{metric}`.{closest(metric, known)} '
+                             f'There are: {_some(known, ", ")}.')
+    return replace(experiment, asked=list(metrics) or experiment.asked,
+                   reference=_find_reference(experiment, reference, folders[0]))
 
 
-def _some(names, between, most=20):
+def _find_reference(experiment: Experiment, reference: str | None, folder: str) -> tuple | None:
+    """Return the labels of the reference variant by its name, or the grid's where none is given."""
+    known = {experiment.name(v): v for v in experiment.variants}
+    if reference is not None and reference not in known:
+        raise InputError(f'there is no variant `{reference}` to compare with.{closest(reference, known)} '
+                         f'There are: {_some(known, "; ")}.')
+    chosen = experiment.reference if reference is None else known[reference]
+    if chosen is not None and known and chosen not in known.values():
+        raise InputError(f'the reference of {folder} is {", ".join(chosen)}, which is none of its variants. Name '
+                         f'another: --reference NAME, one of {_some(known, "; ")}.')
+    return chosen
+
+
+def _some(names: Iterable[str], between: str, most: int = 20) -> str:
     names = list(names)
     return between.join(names[:most]) + (f' and {len(names) - most} more' if names[most:] else '')
 
 
-def read_grid(folder):
+def read_grid(folder: str) -> Experiment:
     """Return the Experiment of a grid's folder: results.csv, and grid.json where it is there."""
     path = os.path.join(folder, 'results.csv')
     try:
@@ -87,89 +104,104 @@ def read_grid(folder):
     axes = list(about.get('axes') or [c for c in columns[:columns.index('seed')] if c not in FIRST])
     absent = [axis for axis in axes if axis not in columns]
     if absent:
-        raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of different grids.')
+        raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of '
+                         'different grids.')
     metrics = [c for c in columns if '/' in c and c not in axes]
     trials = [_row(row, number, folder, axes, metrics, path) for number, row in enumerate(rows, 2)]
     labels = {}
     for i, axis in enumerate(axes):  # in the grid's order, without those that it excludes
-        there = dict.fromkeys(t.variant[i] for t in trials)
-        labels[axis] = [label for label in dict.fromkeys([*map(str, (about.get('axes') or {}).get(axis, [])), *there]) if label in there]
+        present = dict.fromkeys(t.variant[i] for t in trials)
+        named = [str(label) for label in (about.get('axes') or {}).get(axis, [])]
+        labels[axis] = [label for label in dict.fromkeys([*named, *present]) if label in present]
     reference = about.get('reference')
     if reference is not None:
         reference = tuple(str(reference.get(axis)) for axis in axes)
-    return Experiment(about.get('title') or about.get('name') or os.path.basename(os.path.abspath(folder)), about.get('description') or '', labels,
-                      trials, about, list(about.get('metrics') or []), reference, _infos(about, folder))
+    title = about.get('title') or about.get('name') or os.path.basename(os.path.abspath(folder))
+    return Experiment(title, about.get('description') or '', labels, trials, about, list(about.get('metrics') or []),
+                      reference, _infos(about, folder))
 
 
-def _infos(about, folder):
+def _infos(about: dict[str, Any], folder: str) -> Infos:
     """Return the Infos that a grid has noted of its metrics."""
     try:
         return Infos(MetricInfo.from_dict(info) for info in about.get('infos') or ())
     except (KeyError, TypeError) as e:
-        raise InputError(f'{os.path.join(folder, "grid.json")}: `infos` cannot be read ({type(e).__name__}: {e}). {ANEW}') from e
+        path = os.path.join(folder, 'grid.json')
+        raise InputError(f'{path}: `infos` cannot be read ({type(e).__name__}: {e}). {ANEW}') from e
 
 
-def _about(path):
+def _about(path: str) -> dict[str, Any]:
     """Return grid.json; what the report reads of it has the types that a grid writes."""
     about = read_json(path)
-    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str, infos=list)
+    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str,
+                 infos=list)
     for key, kind in kinds.items():
         if about.get(key) is not None and not isinstance(about[key], kind):
             raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. {ANEW}')
     return about
 
 
-def _row(row, number, folder, axes, metrics, path):
-    def value(column, kind=float):
+def _row(row: dict[str, str], number: int, folder: str, axes: list[str], metrics: list[str], path: str) -> Trial:
+    def value(column: str, kind: Callable[[str], Any] = float) -> Any:
         text = (row.get(column) or '').strip()
         try:
-            found = kind(text) if text else None
+            number_or_settings = kind(text) if text else None
         except ValueError as e:
-            raise InputError(f'{path}, line {number}: `{column}` is {text!r}; expected {"JSON" if kind is _settings else "a number"}.') from e
-        return None if isinstance(found, float) and not math.isfinite(found) else found
+            expected = 'JSON' if kind is _settings else 'a number'
+            raise InputError(f'{path}, line {number}: `{column}` is {text!r}; expected {expected}.') from e
+        infinite = isinstance(number_or_settings, float) and not math.isfinite(number_or_settings)
+        return None if infinite else number_or_settings
 
     if None in row or any(v is None for v in row.values()):
         raise InputError(f'{path}, line {number} has not the columns of the header. {ANEW}')
     seed = value('seed', int)
     if seed is None:
         raise InputError(f'{path}, line {number} has no seed.')
-    numbers = {c: v for c in FACTS if (v := value(c)) is not None}
-    reason = row.get('reason') or UNTOLD.get(row['status'], '')
     measured = {c: v for c in metrics if (v := value(c)) is not None}
-    return Trial(row['trial'], os.path.normpath(os.path.join(folder, row['folder'])), row['status'], reason,
-                 tuple(row[axis] for axis in axes), seed, numbers, {c: row[c] for c in HASHES if row.get(c)}, measured,
-                 value('overrides', _settings) or {}, dict.fromkeys(measured, row['protocol']) if row.get('protocol') else {})
+    return Trial(
+        name=row['trial'], folder=os.path.normpath(os.path.join(folder, row['folder'])), status=row['status'],
+        reason=row.get('reason') or REASONS.get(row['status'], ''), variant=tuple(row[axis] for axis in axes),
+        seed=seed, facts={c: v for c in FACTS if (v := value(c)) is not None},
+        hashes={c: row[c] for c in HASHES if row.get(c)}, metrics=measured,
+        settings=value('overrides', _settings) or {},
+        stamps=dict.fromkeys(measured, row['protocol']) if row.get('protocol') else {})
 
 
-def _settings(text):
+def _settings(text: str) -> dict[str, Any]:
     settings = json.loads(text)
     if not isinstance(settings, dict):
         raise ValueError
     return settings
 
 
-def read_runs(folders):
-    """Return the Experiment of run folders: the variant is the folder's name without a trailing -seedN, the seed that of its config.py."""
+def read_runs(folders: Sequence[str]) -> Experiment:
+    """Return the Experiment of run folders: the variant is the folder's name without a trailing -seedN, the seed that
+    of its config.py."""
     trials, infos = [], {}
     for folder in folders:
         run = RunFolder(folder)
         if not os.path.isfile(run.metrics) and not run.has_config():
-            raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no metrics.json, no config.py).')
+            raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no '
+                             'metrics.json, no config.py).')
         run.check_format()
         name, (results, measured, stamps, own) = run.name, results_of(folder)
         infos.update(dict.fromkeys(own))
         settings, ending = settings_of(run.config), SEED.search(name)
         seed = settings.get('seed', int(ending.group(1)) if ending else 0)
-        facts = {'iterations': results and results.iteration, 'seconds': seconds_of(folder), 'threads': settings.get('threads')}
-        status = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
-        facts = {k: v for k, v in facts.items() if isinstance(v, (int, float))}
-        trials.append(Trial(name, os.path.normpath(folder), *status, (SEED.sub('', name) or name,), seed, facts, {}, measured, {}, stamps))
+        facts = dict(iterations=results and results.iteration, seconds=seconds_of(folder),
+                     threads=settings.get('threads'))
+        status, reason = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
+        trials.append(Trial(
+            name, os.path.normpath(folder), status, reason, (SEED.sub('', name) or name,), seed, metrics=measured,
+            stamps=stamps, facts={k: v for k, v in facts.items() if isinstance(v, (int, float))}))
     title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
-    return Experiment(title, '', {'run': list(dict.fromkeys(t.variant[0] for t in trials))}, trials, {}, [], None, Infos(infos))
+    axes = dict(run=list(dict.fromkeys(t.variant[0] for t in trials)))
+    return Experiment(title, '', axes, trials, {}, [], None, Infos(infos))
 
 
-def _check_protocols(experiment, metrics=()):
-    """Raise `InputError` where a metric was measured with other settings or on other data in one trial than in another."""
+def _check_protocols(experiment: Experiment, metrics: Sequence[str] = ()) -> None:
+    """Raise `InputError` where a metric was measured with other settings or on other data in one trial than in
+    another."""
     for metric in metrics or experiment.metrics:
         seen = {}
         for trial in experiment.trials:
@@ -179,15 +211,17 @@ def _check_protocols(experiment, metrics=()):
             (first, one), (second, other) = list(seen.items())[:2]
             settings = [stamp.partition('-')[0] for stamp in (first, second)]
             what = 'settings' if settings[0] != settings[1] else 'data'
-            raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other {what}: {first} and {second}) '
-                             'and do not belong in one column. Measure both alike (dtbox test RUN --protocol NAME --data CONFIG), '
-                             'choose other metrics with --metrics, or mix them knowingly with --mixed-protocols.')
+            raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other '
+                             f'{what}: {first} and {second}) and do not belong in one column. Measure both alike '
+                             '(dtbox test RUN --protocol NAME --data CONFIG), choose other metrics with --metrics, or '
+                             'mix them knowingly with --mixed-protocols.')
 
 
-def _check_twins(experiment):
+def _check_twins(experiment: Experiment) -> None:
     seen = {}
     for trial in experiment.trials:
         twin = seen.setdefault((trial.variant, trial.seed), trial)
         if twin is not trial:
-            raise InputError(f'{twin.folder} and {trial.folder} are both the variant `{", ".join(trial.variant)}` with seed {trial.seed}; a mean '
-                             'over them would count one training twice. Leave one out, or rename its folder.')
+            raise InputError(f'{twin.folder} and {trial.folder} are both the variant `{", ".join(trial.variant)}` with '
+                             f'seed {trial.seed}; a mean over them would count one training twice. Leave one out, or '
+                             'rename its folder.')

@@ -18,18 +18,18 @@ FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 
 SETS = ('concepts', 'variants')
 
 
-def write_grid(folder, axes, seeds, pictures=40, tile=32, metrics=(), reference=None, failed=(), sheets=True, quality=None):
+def write_grid(folder, axes, seeds, images=40, tile=32, metrics=(), reference=None, failed=(), sheets=True, quality=None):
     """Write a grid's folder.
 
     Args:
         folder: Path, new.
         axes: dict axis -> labels.
         seeds: list of seeds.
-        pictures: held-out pictures of each of the two sets.
-        tile: side of the pictures in heldout.png.
+        images: held-out images of each of the two sets.
+        tile: side of the images in heldout.png.
         metrics, reference: as in grid.json.
         failed: numbers of the trials that fail.
-        sheets: whether there are pictures and curves.
+        sheets: whether there are images and curves.
         quality: function variant number -> PSNR in dB; the default rises from variant to variant.
 
     Returns:
@@ -50,7 +50,7 @@ def write_grid(folder, axes, seeds, pictures=40, tile=32, metrics=(), reference=
             row.update(status='diverged', reason='at iteration 7, the term l2 is NaN.')
             (run / 'log.txt').write_text('\x1b[31mstart\x1b[0m\n' + ''.join(f'line {i}\n' for i in range(40)) + 'stopped: the term l2 is NaN. <b>\n')
         else:
-            row.update(_facts(v, seed), **_scores(run, v, seed, quality(v), pictures))
+            row.update(_facts(v, seed), **_scores(run, v, seed, quality(v), images))
             _write_run(run, v, seed, inputs, sheets)
         rows.append(row)
     columns = [*FIRST, *axes, *FACTS]
@@ -83,13 +83,13 @@ def _facts(v, seed):
     return dict(iterations=300, seconds=200 + v + seed, peak_mb=900 + v, parameters=3_000_000 + 1000 * v, tokens=1024, bits=10240, bits_per_pixel=2.5)
 
 
-def _scores(run, v, seed, level, pictures):
+def _scores(run, v, seed, level, images):
     """Write metrics.json and samples.npz of a run that fit together; returns SET/METRIC -> number."""
     from dtbox.evaluation import write_samples
-    picture, rng = np.random.default_rng(1), np.random.default_rng(1000 * v + seed)
-    n = pictures * len(SETS)
-    samples = dict(keys=np.array([f'{i:04d}' for i in range(pictures)] * len(SETS)), sets=np.repeat(SETS, pictures))
-    base, easy = picture.normal(0, 3, n), picture.uniform(0, 1, n)
+    content, rng = np.random.default_rng(1), np.random.default_rng(1000 * v + seed)
+    n = images * len(SETS)
+    samples = dict(keys=np.array([f'{i:04d}' for i in range(images)] * len(SETS)), sets=np.repeat(SETS, images))
+    base, easy = content.normal(0, 3, n), content.uniform(0, 1, n)
     samples['psnr'] = level + base + rng.normal(0, 0.1) + rng.normal(0, 0.3, n)
     samples['ssim'] = 1 / (1 + np.exp(-samples['psnr'] / 10 + 2))
     samples['token_cosine'] = 0.95 - 0.004 * v - 0.02 * easy + rng.normal(0, 0.002) + rng.normal(0, 0.005, n)
@@ -138,12 +138,12 @@ def main(argv=None):
     parser.add_argument('folder', type=Path, help='new folder')
     parser.add_argument('--variants', type=int, default=20)
     parser.add_argument('--seeds', type=int, default=5)
-    parser.add_argument('--pictures', type=int, default=290, help='held-out pictures of each of two sets')
+    parser.add_argument('--images', type=int, default=290, help='held-out images of each of two sets')
     args = parser.parse_args(argv)
     args.folder.mkdir(parents=True)
     from dtbox.report import build
     axes = dict(codebooks=[f'codebook {i}' for i in range(args.variants)])
-    write_grid(args.folder, axes, range(args.seeds), args.pictures, tile=64, reference=dict(codebooks='codebook 0'), failed=(3, 7))
+    write_grid(args.folder, axes, range(args.seeds), args.images, tile=64, reference=dict(codebooks='codebook 0'), failed=(3, 7))
     start = time.time()
     page = Path(build(args.folder))
     print(f'{args.variants * args.seeds} trials: {time.time() - start:.1f} s, page {page.stat().st_size / 1e6:.2f} MB')

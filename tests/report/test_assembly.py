@@ -81,7 +81,7 @@ def test_page_says_what_is_there(page, grid):
                   'python tools/ablate.py configs/ablations/made_up.py', 'cores 2', '1 h 02 min', 'c0dec0dec0dec0de', 'Dorfman, Berbaum and Metz',
                   'On the Pareto front: 0.001, one;', 'mean over those combinations of the other axes',
                   'recipe = made_up.py model.lr = 0.01 model.codebooks = one',
-                  f'dtbox report {grid} --out {page.parent} Report made'):
+                  f'dtbox report {grid} --out {page.parent} Report built'):
         assert piece in text, piece
     assert 'line 5 ' not in text
 
@@ -96,27 +96,27 @@ def test_a_grid_without_finished_trials(tmp_path):
 
 
 def test_trials_that_differ(tmp_path):
-    write_grid(tmp_path, dict(a=['x', 'y', 'z']), [0, 1], pictures=5, reference=dict(a='x'), sheets=False)
+    write_grid(tmp_path, dict(a=['x', 'y', 'z']), [0, 1], images=5, reference=dict(a='x'), sheets=False)
     def spoil(rows):
         rows[2]['all/token_cosine'], rows[3]['code_hash'], rows[4]['status'], rows[5]['status'] = '', 'other', 'missing', 'missing'
     edit_rows(tmp_path, spoil)
     shutil.rmtree(tmp_path / 'trials' / 'x__seed1')
     text = words(build(tmp_path, metrics=HEAD))
     for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): token cosine.',
-                  'were made by different versions of the code', '1 run folder is gone; its curves', '(n 1)',
+                  'come from different versions of the code', '1 run folder is gone; its curves', '(n 1)',
                   'Variants that lack one of the two are left out.'):
         assert piece in text, piece
-    assert 'What did not finish' not in text and 'held-out pictures Top row' not in text
+    assert 'What did not finish' not in text and 'held-out images Top row' not in text
 
 
 def test_no_pairs(tmp_path):
-    write_grid(tmp_path, dict(a=['x', 'y']), [0], pictures=5, metrics=['all/psnr'], reference=dict(a='x'), sheets=False)
+    write_grid(tmp_path, dict(a=['x', 'y']), [0], images=5, metrics=['all/psnr'], reference=dict(a='x'), sheets=False)
     (tmp_path / 'trials' / 'y__seed0' / 'samples.npz').unlink()
     assert 'with the reference: no paired differences' in words(build(tmp_path))
 
 
 def test_a_broken_picture_is_made_up_for_by_another_seed(tmp_path):
-    write_grid(tmp_path, dict(a=['x', 'y']), [0, 1], pictures=2, tile=8)
+    write_grid(tmp_path, dict(a=['x', 'y']), [0, 1], images=2, tile=8)
     (tmp_path / 'f').mkdir()
     sizes = []
     for troubles in (0, 1, 2):
@@ -139,7 +139,7 @@ def test_plain_runs(tiny_run, tmp_path, capsys):
     main([*folders, '--out', str(tmp_path / 'new' / 'report'), '--metrics', 'all/psnr', 'all/ssim', '--reference', 'a'])
     assert capsys.readouterr().out == f'written to {tmp_path}/new/report/index.html\n'
     text = words(tmp_path / 'new' / 'report' / 'index.html')
-    assert '3 of 3 trials finished; 2 variants.' in text and 'Differences to the reference (a)' in text and '8 held-out pictures' in text
+    assert '3 of 3 trials finished; 2 variants.' in text and 'Differences to the reference (a)' in text and '8 held-out images' in text
     rows = (tmp_path / 'new/report/tables/paired.csv').read_text().splitlines()
     assert rows[1].startswith('b,1,0.0,0.0,0.0,1,8,0.0')  # the same run twice: no difference at all
     (tmp_path / 'file').write_text('mine')
@@ -165,7 +165,7 @@ def test_only_reports_are_replaced(page, grid, tmp_path, monkeypatch):
     build(grid, out)
     assert {p.name for p in out.iterdir()} == {'figures', 'index.html', 'report.json'}
     (out / 'mine.txt').write_text('notes')
-    with pytest.raises(InputError, match='mine.txt is no file of the report'):
+    with pytest.raises(InputError, match='mine.txt is not a file of the report'):
         build(grid, out)
     (out / 'mine.txt').unlink()
     (out / 'index.html').write_text('changed')
@@ -209,7 +209,7 @@ def test_a_build_that_fails_leaves_the_old_report(page, grid, tmp_path, monkeypa
 
 def test_many_trials_stay_small(tmp_path):
     """A small stand-in for `python -m tests.report.synthetic`, which prints time and size for 100 trials."""
-    write_grid(tmp_path, dict(a=[f'v{i}' for i in range(24)]), [0], pictures=10, metrics=HEAD, reference=dict(a='v0'), failed=range(10, 14))
+    write_grid(tmp_path, dict(a=[f'v{i}' for i in range(24)]), [0], images=10, metrics=HEAD, reference=dict(a='v0'), failed=range(10, 14))
     page = Path(build(tmp_path))
     assert page.stat().st_size < 2e6 and '20 of 24 trials finished, 4 diverged; 24 variants.' in words(page)
     assert 'Numbers as in the tables.' in words(page) and '24. v23' in words(page)

@@ -1,4 +1,4 @@
-"""Scores of single pictures of two runs are put together by set and key, never by place."""
+"""Scores of single images of two runs are put together by set and key, never by place."""
 import zipfile
 
 import numpy as np
@@ -42,7 +42,7 @@ def test_difference_of_the_means(grid):
             ours, theirs = ({s: t.metrics[metric] for s, t in found.of(v).items()} for v in (variant, found.reference))
             d = compare(found, samples, variant, metric)
             assert d.value == pytest.approx(np.mean([ours[s] - theirs[s] for s in (0, 1)]), abs=1e-9)
-            assert (d.seeds, d.pictures) == (2, count)
+            assert (d.seeds, d.images) == (2, count)
 
 
 def test_order_and_missing_pictures_by_hand(tmp_path):
@@ -50,7 +50,7 @@ def test_order_and_missing_pictures_by_hand(tmp_path):
     other = dict(keys=['z', 'x', 'y', 'w'], sets=['a', 'b', 'a', 'a'], psnr=[13.0, 24.0, np.nan, 9.0])
     found = experiment(tmp_path, reference={0: reference}, other={0: other})
     d = compare(found, Samples(), ('other',), 'all/psnr')  # z of a: 10, x of b: 20; y is not measured, w and x of a not in both
-    assert (d.value, d.pictures, d.seeds) == (15.0, 2, 1)
+    assert (d.value, d.images, d.seeds) == (15.0, 2, 1)
     assert compare(found, Samples(), ('other',), 'b/psnr').value == 20.0
 
 

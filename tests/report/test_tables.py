@@ -93,8 +93,8 @@ def test_tables_of_a_grid(grid):
     assert [row[0].text for row in table.rows] == ['0.001, two & <more>', '0.01, one', '0.01, two & <more>']
     assert [c.title for c in table.columns] == ['lr, codebooks', 'seeds', 'PSNR [dB]', 'text to image R@1, tokens (variants) [points]']
     assert [row[1].text for row in table.rows] == ['1', '2', '2'] and any('one seed' in note for note in table.notes)
-    value, low, high, seeds, pictures, narrow = table.rows[2][2].raw
-    assert 0.5 < value < 1.3 and low < value < high and (seeds, pictures) == (2, 80) and 0 < narrow < high - value
+    value, low, high, seeds, images, narrow = table.rows[2][2].raw
+    assert 0.5 < value < 1.3 and low < value < high and (seeds, images) == (2, 80) and 0 < narrow < high - value
     assert table.rows[2][2].text.startswith('+')
     assert means(found, 'all/psnr')[('0.01', 'one')].count == 2
 
