@@ -14,7 +14,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.layers.recompute import run  # noqa: F401  what decoders run their blocks with
 from dtbox.layers.sizes import read_pair
-from dtbox.layout import Grid, TokenLayout
+from dtbox.layout import Grid, TokenLayout, need_grid
 
 
 class Decoder(nn.Module):
@@ -32,7 +32,6 @@ class Decoder(nn.Module):
 
     Attributes:
         accepts: the kinds of layout that the decoder takes; the tokenizer refuses others when it is built.
-        latent: rows and columns after the resize; None where the tokens do not lie on a grid.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
     accepts: ClassVar[tuple[type[TokenLayout], ...]] = (Grid,)
@@ -49,11 +48,15 @@ class Decoder(nn.Module):
                              'layout')
         self.in_dim, self.layout = in_dim, layout
         self.image_size = read_pair(image_size, 'image_size')
-        grid = layout.map_shape if isinstance(layout, Grid) else None
-        if latent_size is not None and grid is None:
+        if latent_size is not None and not isinstance(layout, Grid):
             raise InputError(f'`latent_size` resizes the map of a grid; the tokens are a {layout}. Leave it out.',
                              'latent_size')
-        self.latent = grid if latent_size is None else read_pair(latent_size, 'latent_size', 'cells')
+        self._latent = None if latent_size is None else read_pair(latent_size, 'latent_size', 'cells')
+
+    @property
+    def latent(self) -> tuple[int, int]:
+        """Rows and columns of the map that is decoded; `InputError` where the tokens do not lie on a grid."""
+        return self._latent or need_grid(self.layout, type(self).__name__).map_shape
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -83,7 +83,7 @@ class ViTDecoder(Decoder):
             fit = tuple(max(round(i / t), 1) * t for i, t in zip(self.image_size, self.latent))
             raise InputError(f'`image_size` {self.image_size} is not a multiple of the latent grid {self.latent}. What '
                              f'fits: `image_size` {fit}, or a `latent_size` that divides {self.image_size}.')
-        return tuple(side for side, _ in sides)
+        return sides[0][0], sides[1][0]
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -106,8 +106,8 @@ class CNNEncoder(Encoder):
 
     def grid(self, layer: int) -> tuple[int, int]:
         """Return the token grid (rows, columns) of `layer`."""
-        halvings = min(layer, len(self.down) - 1)
-        return tuple(side // self.stem >> halvings for side in self.image_size)
+        halvings, (height, width) = min(layer, len(self.down) - 1), self.image_size
+        return height // self.stem >> halvings, width // self.stem >> halvings
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""

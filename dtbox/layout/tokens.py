@@ -113,7 +113,7 @@ class Video(TokenLayout):
         return ((self.rows, self.columns),) * self.frames
 
     @property
-    def map_shape(self) -> tuple[int, ...]:
+    def map_shape(self) -> tuple[int, int, int]:
         """(t, h, w)."""
         return self.frames, self.rows, self.columns
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
 from dtbox.weights.state_dicts import load_into, load_state, with_prefix
@@ -34,6 +35,9 @@ class MeanPoolText(TextTower):
     def __init__(self, embed_dim: int, width: int, depth: int, heads: int, tokenizer: dict, weights: str | None = None,
                  prefix: str = '', logit_scale: float = 2.3025851, logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)
+        if self.tokenizer is None:
+            raise InputError('MeanPoolText masks the padding of its tokenizer, and there is none. Give it a `tokenizer`.',
+                             'tokenizer')
         self.weights, self.prefix = weights, prefix
         self.pooled_dim, self.pad_id = embed_dim, self.tokenizer.pad_id
         self.words = nn.Embedding(self.tokenizer.vocab_size, width)

@@ -109,10 +109,11 @@ class FileTokenizer(TextTokenizer):
         self.tokenizer.no_truncation()
         self.context_length, self.clean = context_length, clean
         self.vocab_size = self.tokenizer.get_vocab_size()
-        self.pad_id = self.tokenizer.token_to_id(pad)
         self.special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
-        if self.pad_id is None:
+        pad_id = self.tokenizer.token_to_id(pad)
+        if pad_id is None:
             raise InputError(f'{file} has no token `{pad}` to pad with; set `pad` to its padding token.')
+        self.pad_id: int = pad_id
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text."""

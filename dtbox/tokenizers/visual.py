@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -66,10 +67,12 @@ class VisualTokenizer(nn.Module):
             self.vocabularies[name] = VOCABULARIES.build(cfg, where=f'vocabularies.{name}', encoders=self.encoders)
         self.streams = build_streams(self.vocabularies, built)
         self.stops, self.reinjections = plan_stops(self.encoders, self.streams)
-        self.decoder, self.reads = (build_decoder(decoder, self.vocabularies, self.image_size) if decoder
-                                    else (None, []))
-        self.head = build_head(head, self.encoders, self.vocabularies) if head else None
-        self.text = TEXTS.build(text, where='text') if text else None
+        self.decoder: Any = None
+        self.reads: list[str] = []
+        if decoder:
+            self.decoder, self.reads = build_decoder(decoder, self.vocabularies, self.image_size)
+        self.head: Any = build_head(head, self.encoders, self.vocabularies) if head else None
+        self.text: Any = TEXTS.build(text, where='text') if text else None
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of '
                              f'{self.text.pooled_dim}; they must agree.', 'head')
@@ -115,9 +118,9 @@ class VisualTokenizer(nn.Module):
         outputs = {name: run.vocabulary(name) for name in self.vocabularies if name in wanted}
         features = {name: out.features for name, out in outputs.items()}
         # of the vocabularies that share a stream, the first that ran; all of them have the same codes and losses
-        streams = {name: next((outputs[v] for v in stream.vocabularies if v in outputs), None)
-                   for name, stream in self.streams.items()}
-        streams = {name: out for name, out in streams.items() if out is not None}
+        firsts = {name: next((outputs[v] for v in stream.vocabularies if v in outputs), None)
+                  for name, stream in self.streams.items()}
+        streams = {name: out for name, out in firsts.items() if out is not None}
         texts, heads = self.text is not None and text_ids is not None, self.head is not None
         return TokenizerOutput(
             images=images, reconstructions=self.decoder(self._join(features)) if reconstruct else None,
@@ -138,8 +141,6 @@ class VisualTokenizer(nn.Module):
     def _join(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return the features that the decoder reads, side by side [B,N,D]."""
         return features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
-
-    # ---- codebooks ---------------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""

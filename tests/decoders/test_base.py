@@ -22,13 +22,14 @@ def test_the_map_of_a_grid():
 
 
 def test_a_sequence_has_no_latent_size():
-    assert Any(4, Sequence(5), 16).latent is None
-    with pytest.raises(InputError, match='^latent_size: .*resizes the map of a grid; the tokens are a sequence of 5 '
-                                         'tokens'):
+    with pytest.raises(InputError, match='Any needs tokens on a grid'):
+        _ = Any(4, Sequence(5), 16).latent
+    with pytest.raises(InputError,
+                       match='^latent_size: .*resizes the map of a grid; the tokens are a sequence of 5 tokens'):
         Any(4, Sequence(5), 16, latent_size=4)
 
 
 def test_layouts_that_it_does_not_take():
-    with pytest.raises(InputError, match=r'^layout: `layout` is Scales.*; Any takes a Grid or Sequence of '
-                                         r'dtbox\.layout'):
+    with pytest.raises(InputError,
+                       match=r'^layout: `layout` is Scales.*; Any takes a Grid or Sequence of dtbox\.layout'):
         Any(4, Scales([1, 2]), 16)

@@ -59,3 +59,10 @@ def test_weights_under_a_prefix(words, tmp_path):
 def test_foreign_ids(words, ids):
     with pytest.raises(InputError, match='token ids'):
         tower(words).ids(ids)
+
+
+def test_it_needs_a_tokenizer():
+    """Padding is masked, and only the tokenizer knows which id that is."""
+    with pytest.raises(InputError,
+                       match='^tokenizer: MeanPoolText masks the padding of its tokenizer, and there is none'):
+        TEXTS.build(dict(type='MeanPoolText', embed_dim=8, width=16, depth=1, heads=2, tokenizer=None))

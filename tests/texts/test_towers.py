@@ -42,7 +42,8 @@ def test_sizes_follow_from_the_tokenizer(words):
 
 @pytest.mark.parametrize('cfg, says', [
     (dict(context_length=8), r'ids below 6 in texts of 4, the tower has 6 ids and texts of 8'), (dict(vocab_size=5),
-                                                                                                 r'the tower has 5 ids')])
+                                                                                                 r'the tower has 5 '
+                                                                                                 r'ids')])
 def test_sizes_that_disagree_with_the_tokenizer(words, cfg, says):
     with pytest.raises(InputError, match=says):
         tower(text_cfg={**CFG, **cfg}, tokenizer=file_tokenizer(words))
