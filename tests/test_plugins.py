@@ -118,7 +118,7 @@ def test_every_kind_of_part(tmp_path, room):
     ({}, '/gone/x', r'/gone/x does not exist\. Give'), ({}, 'my-gone', r'my-gone does not exist'),
     ({}, '', r"is named ''"),
     ({'empty/notes.txt': ''}, './empty', r'folder /\S+empty has neither __init__\.py nor empty\.py'),
-    ({'x/notes.txt': ''}, 'x/notes.txt', r'notes\.txt is no \.py file'),
+    ({'x/notes.txt': ''}, 'x/notes.txt', r'notes\.txt is not a \.py file'),
     ({}, 'no_such_module', r'no_such_module is neither a module .*no `no_such_module`.*PYTHONPATH.* nor a folder '
      r'\(tried from'),
     ({}, 'json.gone.x', r'there is no `json\.gone`'), ({}, 'sys', r'sys is a module without a file'),

@@ -11,7 +11,7 @@ import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.extend import LOADED
-from dtbox.extend.record import pairs
+from dtbox.extend.record import pair_records
 from dtbox.registry import HEADS, HOOKS, QUANTIZERS
 from dtbox.runs import choose_run_folder
 from dtbox.training import checkpoint
@@ -342,8 +342,8 @@ def test_a_missing_plugin_that_is_not_needed_is_warned_of(copy, tiny_run):
 def test_which_recorded_plugin_is_which(recorded, current, expected):
     """By content first, whatever it is called now, then by name; a letter is a name, a digit the content."""
     old, new = ([dict(name=word[0], hash=word[1]) for word in text.split()] for text in (recorded, current))
-    assert [before for before, _ in pairs(old, new)] == old
-    assert [after and after['name'] + after['hash'] for _, after in pairs(old, new)] == expected
+    assert [before for before, _ in pair_records(old, new)] == old
+    assert [after and after['name'] + after['hash'] for _, after in pair_records(old, new)] == expected
 
 
 def test_runs_without_plugins_leave_no_record(tiny_run):

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 import dtbox
 from dtbox.config import resolve
-from dtbox.extend.record import needed
+from dtbox.extend.record import find_needed
 from dtbox.weights.state_dicts import ZOO, local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
@@ -51,8 +51,8 @@ def code_hash() -> str:
 
 
 def plugin_hash(cfg: Config) -> str:
-    """Return the hash of the plugins that a run of a config computes with (see `needed`), '' where there are none."""
-    found = needed(resolve(cfg))
+    """Return the hash of the plugins that a run of a config computes with (see `find_needed`), '' where there are none."""
+    found = find_needed(resolve(cfg))
     return digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
 
 

@@ -16,7 +16,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
-from dtbox.extend.record import records
+from dtbox.extend.record import make_records
 from dtbox.files import unused_path
 from dtbox.runs import RunFolder, name_samples
 from dtbox.training.build import check_required
@@ -57,7 +57,7 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     results = evaluate(model, build_val_dataloader(cfg.val_dataloader), evaluator, dump)
     about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1),
                  device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__),
-                 plugins=records(cfg))
+                 plugins=make_records(cfg))
     return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
 
 

@@ -38,12 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def list_parts(args: argparse.Namespace) -> None:
     """Print every registered part."""
     from dtbox.config import load_config
-    from dtbox.extend import load_plugins
-    from dtbox.extend.catalog import catalog
+    from dtbox.extend import catalog, load_plugins
     if args.config:
         load_config(args.config, plugins=args.plugin)
     load_plugins(args.plugin)
-    rows = [(p.name, p.room, p.origin, ', '.join(p.papers), p.text) for p in catalog(args.room)]
+    rows = [(p.name, p.room, p.origin, ', '.join(p.papers), p.text) for p in catalog.list_parts(args.room)]
     print(format_table(('name', 'room', 'from', 'paper', 'what it is'), rows, screen_width()))
 
 

@@ -35,15 +35,15 @@ class Part:
     papers: tuple[str, ...]
 
 
-def catalog(room: str | None = None) -> list[Part]:
+def list_parts(room: str | None = None) -> list[Part]:
     """Return all Parts, or those of one room, by room and name; plugins have to be loaded before, but for installed
     packages.
 
     Raises:
-        InputError: there is no such room.
+        InputError: the room does not exist.
     """
     if room is not None and room not in ALL:
-        raise InputError(f'there is no room `{room}`.{closest(room, ALL)} Rooms: {", ".join(ALL)}.')
+        raise InputError(f'`{room}` is not a room.{closest(room, ALL)} Rooms: {", ".join(ALL)}.')
     load_installed()
     parts = []
     for key in ALL if room is None else [room]:
@@ -62,7 +62,8 @@ def _part(registry: Registry, name: str, room: str) -> Part:
         owner = f'{owner.package} {owner.version or ""}'.strip() if owner.kind == 'installed' else _short(owner.path)
     own = target.__doc__ if inspect.isclass(target) or inspect.isfunction(target) else None
     around = getattr(sys.modules.get(getattr(target, '__module__', None) or ''), '__doc__', None)
-    return Part(name, room, owner, sentence(own) or sentence(around), papers(own) or papers(around))
+    return Part(name, room, owner, first_sentence(own) or first_sentence(around),
+                find_papers(own) or find_papers(around))
 
 
 def _short(path: str) -> str:
@@ -70,12 +71,12 @@ def _short(path: str) -> str:
     return relative if len(relative) < len(path) else path
 
 
-def sentence(text: str | None) -> str:
+def first_sentence(text: str | None) -> str:
     """Return the first sentence of a docstring on one line, '' where there is none."""
     paragraph = ' '.join(inspect.cleandoc(text or '').split('\n\n')[0].split())
     return re.split(r'(?<=[.!?]) +(?=[^a-z\d])', paragraph)[0]
 
 
-def papers(text: str | None) -> tuple[str, ...]:
+def find_papers(text: str | None) -> tuple[str, ...]:
     """Return the arXiv ids in a text, each once."""
     return tuple(dict.fromkeys(PAPER.findall(text or '')))

@@ -1,4 +1,4 @@
-"""Where a plugin is, and what of it counts as its content."""
+"""Where a plugin is, and which of its files count as its content."""
 from __future__ import annotations
 
 import hashlib
@@ -38,7 +38,7 @@ class Place:
 
 
 class Missing(InputError):
-    """There is no such plugin."""
+    """The plugin does not exist."""
 
 
 def find(name: str | os.PathLike, near: str | None = None) -> Place:
@@ -71,7 +71,7 @@ def find(name: str | os.PathLike, near: str | None = None) -> Place:
                 return Place(os.path.basename(folder), 'folder', path, folder, folder)
             return Place(stem, 'file', path, path, path)
         elif os.path.isfile(path) and _is_path(name):
-            raise InputError(f'the plugin {name} is no .py file. Give a folder, a .py file or a module name.')
+            raise InputError(f'the plugin {name} is not a .py file. Give a folder, a .py file or a module name.')
     if empty and _is_path(name):
         raise InputError(f'the plugin folder {empty} has neither __init__.py nor {os.path.basename(empty)}.py.')
     if _is_path(name):

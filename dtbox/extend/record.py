@@ -18,7 +18,7 @@ from dtbox.registry import ALL
 from dtbox.runs import RunFolder
 
 
-def used(cfg: Config) -> list[Plugin]:
+def find_used(cfg: Config) -> list[Plugin]:
     """Return the loaded Plugins that a config names in `plugins`, or of whose parts it names one as `type`.
 
     Args:
@@ -29,18 +29,18 @@ def used(cfg: Config) -> list[Plugin]:
             or types & {part.rpartition('/')[2] for part in parts_of(p)}]
 
 
-def needed(cfg: Config) -> list[Plugin]:
-    """Return those of the `used` Plugins that a run of a config computes with: of whose parts it names one, which
+def find_needed(cfg: Config) -> list[Plugin]:
+    """Return those of the used Plugins that a run of a config computes with: of whose parts it names one, which
     another such plugin imports, or which registers nothing and so acts by being loaded.
 
     Args:
         cfg: resolved Config, as `dtbox.config.load_config` completes it.
     """
-    types, named = set(_types(cfg)), used(cfg)
-    found = [p for p in named if not parts_of(p) or types & {part.rpartition('/')[2] for part in parts_of(p)}]
-    while more := [p for p in named if p not in found and any(_imports(f, p) for f in found)]:
-        found += more
-    return [p for p in named if p in found]
+    types, named = set(_types(cfg)), find_used(cfg)
+    chosen = [p for p in named if not parts_of(p) or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+    while more := [p for p in named if p not in chosen and any(_imports(c, p) for c in chosen)]:
+        chosen += more
+    return [p for p in named if p in chosen]
 
 
 def _imports(plugin: Plugin, other: Plugin) -> bool:
@@ -61,36 +61,36 @@ def _types(node: Any) -> Iterator[str]:
             yield from _types(child)
 
 
-def records(cfg: Config, earlier: Iterable[Mapping] = ()) -> list[dict]:
+def make_records(cfg: Config, earlier: Iterable[Mapping] = ()) -> list[dict]:
     """Return what is recorded of the plugins of a config, as a list of plain dicts.
 
     Args:
         cfg: resolved Config.
         earlier: records of the run that is continued; hashes that were replaced are kept under `before`.
     """
-    found = []
-    for plugin in used(cfg):
+    records = []
+    for plugin in find_used(cfg):
         record = dict(name=plugin.name, version=plugin.version, hash=plugin.hash, kind=plugin.kind,
                       source=plugin.source, package=plugin.package,
                       parts=parts_of(plugin))
-        found.append(record)
-    for old, new in pairs(earlier, found):
+        records.append(record)
+    for old, new in pair_records(earlier, records):
         if new is not None:
             before = old.get('before', []) + [old['hash']] * (old['hash'] != new['hash'])
             new.update(dict(before=before) if before else {})
-    return found
+    return records
 
 
-def write(folder: str, found: list[dict]) -> None:
+def write_records(folder: str, records: list[dict]) -> None:
     """Write plugins.json of a run folder, or remove the one that is there where there are no plugins."""
     path = RunFolder(folder).plugins
-    if found:
-        write_atomic(path, json.dumps(found, indent=1) + '\n')
+    if records:
+        write_atomic(path, json.dumps(records, indent=1) + '\n')
     elif os.path.exists(path):
         os.remove(path)
 
 
-def pairs(recorded: Iterable[Mapping], current: list[dict]) -> list[tuple[Mapping, dict | None]]:
+def pair_records(recorded: Iterable[Mapping], current: list[dict]) -> list[tuple[Mapping, dict | None]]:
     """Return list of (recorded, its current counterpart or None): first those of equal content, then those of equal
     name."""
     left, table = list(current), {}
@@ -113,7 +113,7 @@ def refuse_changes(recorded: Iterable[Mapping] | None, current: list[dict], path
         path: the checkpoint.
     """
     end = 'Restore it, or accept that the rest of the run differs: --accept-plugin-change.'
-    for old, new in pairs(without_built_in(recorded), current):
+    for old, new in pair_records(without_built_in(recorded), current):
         if new is None:
             raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. '
                              f'{_how(old)} {end}')
@@ -133,7 +133,7 @@ def warn_changes(recorded: Iterable[Mapping] | None, cfg: Config, path: str) -> 
         path: the checkpoint.
     """
     types = set(_types(cfg))
-    for old, new in pairs(without_built_in(recorded), records(cfg)):
+    for old, new in pair_records(without_built_in(recorded), make_records(cfg)):
         if new is None:
             gone = [part for part in old['parts'] if part.rpartition('/')[2] in types and not _registered(part)]
             message = f'{path} was trained with the plugin {_title(old)}, which is not loaded.'
@@ -152,7 +152,7 @@ def _registered(part: str) -> bool:
     return room in ALL and name in ALL[room].module_dict
 
 
-def describe(record: Mapping) -> str:
+def describe_record(record: Mapping) -> str:
     """Return a record as one line: name, version, hash, the hashes that it had earlier in this run, and where it is."""
     earlier = f', was {", ".join(record["before"])}' if record.get('before') else ''
     return f'{_title(record)}{earlier}, from {record["package"] or record["source"]}'

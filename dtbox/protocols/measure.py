@@ -26,7 +26,7 @@ from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import side_embeddings
 from dtbox.evaluation.stamps import data_hash
-from dtbox.extend.record import records
+from dtbox.extend.record import make_records
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
 from dtbox.training.build import check_required
@@ -70,7 +70,7 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
     about = dict(
         config=str(run), checkpoint=path, data=str(data) if data else None, time=date,
         seconds=round(time.time() - start, 1), device=model.iteration.device.type, dtbox=__version__,
-        torch=str(torch.__version__), plugins=records(cfg))
+        torch=str(torch.__version__), plugins=make_records(cfg))
     return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
 
 

@@ -64,7 +64,7 @@ class Quantizer(nn.Module):
         """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is
         quantized.
 
-        A subclass whose gradient is no straight-through one sets `smooth = None`.
+        A subclass whose gradient is not a straight-through one sets `smooth = None`.
         """
         return z
 

@@ -21,14 +21,14 @@ def list_parts(cfg: Config, kind: str, source: str) -> list[tuple[str, dict]]:
     Raises:
         InputError: the config has no such part.
     """
-    found: dict[str, tuple[dict, list[str]]] = {}
+    distinct: dict[str, tuple[dict, list[str]]] = {}
     for name, part in FINDERS[kind](cfg, source):
         if not isinstance(part, dict) or not part.get('type'):
             raise InputError(f'expected a dict with `type`, got {part!r}.', name)
-        found.setdefault(repr(sorted(part.items(), key=str)), (part, []))[1].append(name)
-    if not found:
+        distinct.setdefault(repr(sorted(part.items(), key=str)), (part, []))[1].append(name)
+    if not distinct:
         raise InputError(f'{source} has no {kind} to check.')
-    return [(', '.join(names), part) for part, names in found.values()]
+    return [(', '.join(names), part) for part, names in distinct.values()]
 
 
 def _tokenizer(cfg: Config, source: str) -> dict:
@@ -42,7 +42,7 @@ def _find_quantizers(cfg: Config, source: str) -> list[tuple[str, Any]]:
     vocabularies = ((cfg.get('model') or {}).get('tokenizer') or {}).get('vocabularies')
     if not vocabularies:
         raise InputError(f'{source} has no `model.tokenizer.vocabularies`, so there is no quantizer in it to check.')
-    shared, found = _tokenizer(cfg, source).get('quantizers') or {}, []
+    shared, parts = _tokenizer(cfg, source).get('quantizers') or {}, []
     for name, vocabulary in _tokenizer(cfg, source)['vocabularies'].items():
         quantizer = vocabulary.get('quantizer')
         if not quantizer:
@@ -52,8 +52,8 @@ def _find_quantizers(cfg: Config, source: str) -> list[tuple[str, Any]]:
             raise InputError(f'`{quantizer}` is not a quantizer of the tokenizer; `quantizers` has: '
                              f'{", ".join(shared) or "none"}.',
                              f'model.tokenizer.vocabularies.{name}.quantizer')
-        found.append((name, quantizer))
-    return found
+        parts.append((name, quantizer))
+    return parts
 
 
 def _find_encoders(cfg: Config, source: str) -> list[tuple[str, Any]]:

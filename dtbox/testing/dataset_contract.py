@@ -102,18 +102,18 @@ def items(subject: DatasetSubject) -> None:
 def batches(subject: DatasetSubject) -> None:
     """Items go into a batch: uint8 images [3,H,W] of one size, one text, label, key and set each."""
     dataset = subject.build()
-    found = [dataset[i] for i in subject.some]
-    for index, item in zip(subject.some, found):
+    read = [dataset[i] for i in subject.some]
+    for index, item in zip(subject.some, read):
         image = item.get('image')
         require(isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3,
                 f'item {index} has the image {getattr(image, "dtype", type(image).__name__)} '
                 f'{list(getattr(image, "shape", ()))}; expected '
                 'uint8 [3, H, W]. End the pipeline with PackImage.')
     try:
-        batch = collate(found)
+        batch = collate(read)
     except Exception as e:
         fail(f'`collate` raises {type(e).__name__}: {e}')
-    require(len(batch) == len(found) and batch.keys is not None and batch.sets is not None,
+    require(len(batch) == len(read) and batch.keys is not None and batch.sets is not None,
             'the batch lacks keys or sets.')
 
 
@@ -179,14 +179,14 @@ def metainfo(subject: DatasetSubject) -> None:
 def keys(subject: DatasetSubject) -> None:
     """Keys tell samples apart, stay from epoch to epoch, and are those of the list `keys` where there is one."""
     dataset = subject.build()
-    found = [dataset[i]['key'] for i in subject.some]
-    require(len(set(found)) == len(found), f'two samples have one key, among {found}.')
-    for index, key in zip(subject.some, found):
+    names = [dataset[i]['key'] for i in subject.some]
+    require(len(set(names)) == len(names), f'two samples have one key, among {names}.')
+    for index, key in zip(subject.some, names):
         later = dataset[2 * len(dataset) + index]['key']
         require(later == key, f'sample {index} is called {key!r} in the first epoch and {later!r} in the third.')
     listed = getattr(dataset, 'keys', None)
     if listed is not None:
-        require([listed[i] for i in subject.some] == found,
+        require([listed[i] for i in subject.some] == names,
                 '`keys` lists the samples in another order than they are read in.')
 
 

@@ -69,9 +69,9 @@ def sizes(subject: EncoderSubject) -> None:
                 f'`{name}` is {value!r}; expected a whole number.')
     tokens, taps = run_whole(encoder, subject.images(2))
     for layer in range(encoder.depth + 1):
-        said = (2, encoder.layout(layer).tokens, encoder.width(layer))
-        require(taps[layer].shape == said, f'layer {layer} has patch tokens {list(taps[layer].shape)}; '
-                f'`layout` and `width` say {list(said)}.')
+        announced = (2, encoder.layout(layer).tokens, encoder.width(layer))
+        require(taps[layer].shape == announced, f'layer {layer} has patch tokens {list(taps[layer].shape)}; '
+                f'`layout` and `width` say {list(announced)}.')
     last = taps[encoder.depth].shape[1]
     require(tokens.shape[1] == last + subject.prefix,
             f'after the last block there are {tokens.shape[1]} tokens; expected '
@@ -107,7 +107,7 @@ def taps_are_raw(subject: EncoderSubject) -> None:
 
 
 def prefix_tokens(subject: EncoderSubject) -> None:
-    """`patches` drops the prefix tokens, `with_patches` puts others behind them; what is put there reaches the next
+    """`patches` drops the prefix tokens, `with_patches` puts others after them; what is put there reaches the next
     block."""
     encoder, images = subject.build().eval(), subject.images()
     tokens = encoder.embed(images)
@@ -130,7 +130,7 @@ def stands_alone(subject: EncoderSubject) -> None:
 
 
 def pools(subject: EncoderSubject) -> None:
-    """`pool` gives finite [B, pooled_dim], the same for an image alone; `pooled_dim` None means that there is no pool.
+    """`pool` gives finite [B, pooled_dim], the same for an image alone; without one, `pooled_dim` is None.
     """
     encoder = subject.build().eval()
     if encoder.pooled_dim is None:

@@ -88,36 +88,36 @@ def field_of(path: str) -> str:
 
 def leaves(outputs: TokenizerOutput, paths: Sequence[str]) -> dict[str, Tensor]:
     """Return path -> tensor under these paths, dicts walked."""
-    found = {}
+    tensors = {}
 
     def walk(path: str, value: Any) -> None:
         if isinstance(value, dict):
             for name, below in value.items():
                 walk(f'{path}.{name}', below)
         elif isinstance(value, Tensor):
-            found[path] = value
+            tensors[path] = value
     for path in paths:
         walk(path, lookup(outputs, path))
-    return found
+    return tensors
 
 
 def keep(outputs: TokenizerOutput, paths: Sequence[str]) -> TokenizerOutput:
     """Return outputs that have the images and the fields of some paths, and nothing else."""
-    kept: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for path in paths:
         first, _, rest = path.partition('.')
         if first == 'teacher':
-            kept.setdefault('teacher', {})[rest] = lookup(outputs, path)
+            fields.setdefault('teacher', {})[rest] = lookup(outputs, path)
         elif rest:
-            where, names = kept.setdefault(first, {}), rest.split('.')
+            where, names = fields.setdefault(first, {}), rest.split('.')
             for name in names[:-1]:
                 where = where.setdefault(name, {})
             where[names[-1]] = lookup(outputs, path)
         else:
-            kept[first] = getattr(outputs, first)
-    if 'teacher' in kept:
-        kept['teacher'] = TeacherOutput(**kept['teacher'])
-    return TokenizerOutput(**{'images': outputs.images, **kept})
+            fields[first] = getattr(outputs, first)
+    if 'teacher' in fields:
+        fields['teacher'] = TeacherOutput(**fields['teacher'])
+    return TokenizerOutput(**{'images': outputs.images, **fields})
 
 
 def require_equal_terms(a: dict[str, Tensor], b: dict[str, Tensor], what: str, tolerance: float = 1e-5) -> None:

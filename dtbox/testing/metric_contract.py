@@ -20,13 +20,14 @@ TOLERANCE = 1e-4
 """
 
 
-def require_values(found: dict[str, float], want: dict[str, float], what: str) -> None:
+def require_values(measured: dict[str, float], want: dict[str, float], what: str) -> None:
     """Raise `Broken` unless two dicts of values are equal within `TOLERANCE`, NaN being equal to NaN."""
-    require(found.keys() == want.keys(), f'{what}: the values {sorted(found.keys() ^ want.keys())} are on one side '
+    require(measured.keys() == want.keys(), f'{what}: the values {sorted(measured.keys() ^ want.keys())} are on one '
+            'side '
             'only.')
-    wrong = [f'`{name}` is {found[name]!r} and {value!r}' for name, value in want.items()
-             if not math.isclose(found[name], value, rel_tol=TOLERANCE, abs_tol=1e-9)
-             and not (math.isnan(found[name]) and math.isnan(value))]
+    wrong = [f'`{name}` is {measured[name]!r} and {value!r}' for name, value in want.items()
+             if not math.isclose(measured[name], value, rel_tol=TOLERANCE, abs_tol=1e-9)
+             and not (math.isnan(measured[name]) and math.isnan(value))]
     require(not wrong, f'{what}: {", ".join(wrong)}.')
 
 
@@ -171,8 +172,9 @@ def two_ranks(subject: MetricSubject) -> None:
             ranks = subject.ranks.run(measure_part, subject.cfg, subject.plugins, ends)
         except RankError as e:
             fail(f'with {ends[0]} and {COUNT - ends[0]} images the ranks failed: {e}')
-        for rank, (found, _) in enumerate(ranks):
-            require_values(found, want, f'rank {rank}, with {ends[0]} and {COUNT - ends[0]} images on the ranks, and '
+        for rank, (measured, _) in enumerate(ranks):
+            require_values(measured, want, f'rank {rank}, with {ends[0]} and {COUNT - ends[0]} images on the ranks, '
+                           'and '
                            'one rank')
 
 

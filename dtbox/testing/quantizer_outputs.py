@@ -34,13 +34,13 @@ def shapes(subject: QuantizerSubject) -> None:
             z = subject.z(b, n)
             out, codes = quantizer(z), quantizer.encode(z)
             require(isinstance(out, QuantizerOutput), f'forward returns a {type(out).__name__}, not a QuantizerOutput.')
-            for what, found in (('forward', out.codes), ('encode', codes)):
-                require(found.dtype == torch.int64 and found.shape == (b, n, subject.depth),
-                        f'{what} of [{b}, {n}, {subject.dim}] gives codes {found.dtype} {list(found.shape)}; '
+            for what, given in (('forward', out.codes), ('encode', codes)):
+                require(given.dtype == torch.int64 and given.shape == (b, n, subject.depth),
+                        f'{what} of [{b}, {n}, {subject.dim}] gives codes {given.dtype} {list(given.shape)}; '
                         f'expected int64 [{b}, {n}, {subject.depth}].')
-            for what, found in (('forward', out.features), ('decode', quantizer.decode(codes))):
-                require(found.shape == z.shape,
-                        f'{what} gives features of shape {list(found.shape)}; expected {list(z.shape)}.')
+            for what, given in (('forward', out.features), ('decode', quantizer.decode(codes))):
+                require(given.shape == z.shape,
+                        f'{what} gives features of shape {list(given.shape)}; expected {list(z.shape)}.')
         quantizer.discard()
 
 
@@ -68,8 +68,8 @@ def autocast(subject: QuantizerSubject) -> None:
     quantizer, z = subject.trained().eval(), subject.z(8, 256)
     want = quantizer(z).codes
     with torch.autocast('cpu', torch.bfloat16):
-        found, encoded = quantizer(z).codes, quantizer.encode(z)
-    require_same(found, want, 'codes that forward gives with and without autocast')
+        given, encoded = quantizer(z).codes, quantizer.encode(z)
+    require_same(given, want, 'codes that forward gives with and without autocast')
     require_same(encoded, want, 'codes that encode gives with and without autocast')
     states = []
     for enabled in (False, True):

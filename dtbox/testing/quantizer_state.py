@@ -45,16 +45,16 @@ def forward_leaves_state(subject: QuantizerSubject) -> None:
 def skipped_step(subject: QuantizerSubject) -> None:
     """After `discard` the step has not been: the state is untouched, and the next step is as if it were the first."""
     subject.collects_only()
-    found, want = subject.trained(), subject.trained()
-    before = state_of(found)
-    found(subject.z(seed=7))
-    found.discard()
-    require_state(found, before, 'discard')
-    found.commit()
-    require_state(found, before, 'commit after discard')
-    for quantizer in (found, want):
+    skipping, want = subject.trained(), subject.trained()
+    before = state_of(skipping)
+    skipping(subject.z(seed=7))
+    skipping.discard()
+    require_state(skipping, before, 'discard')
+    skipping.commit()
+    require_state(skipping, before, 'commit after discard')
+    for quantizer in (skipping, want):
         train_step(quantizer, subject.z(seed=8), 8)
-    require_state(found, state_of(want), 'the step after a skipped one')
+    require_state(skipping, state_of(want), 'the step after a skipped one')
 
 
 def reproducible(subject: QuantizerSubject) -> None:
@@ -113,7 +113,7 @@ def live_bytes() -> int:
 
 
 def memory(subject: QuantizerSubject) -> None:
-    """Steps leave nothing behind: 60 of them hold no more tensors than 20, whether they end in `commit` or in
+    """Steps keep nothing: 60 of them hold no more tensors than 20, whether they end in `commit` or in
     `discard`."""
     def steps(quantizer: Quantizer, end: str, count: int) -> None:
         for seed in range(count):

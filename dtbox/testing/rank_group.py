@@ -93,8 +93,9 @@ class Ranks:
         while len(answers) < self.world:
             missing = [r for r in range(self.world) if r not in answers]
             if not wait([self.pipes[r] for r in missing], max(0.0, deadline - time.monotonic())):
-                said = ' '.join(text for fine, text in answers.values() if not fine)
-                raise RankError(said or f'of {self.world} ranks, {missing} did not answer within {self.timeout:g} '
+                complaints = ' '.join(text for fine, text in answers.values() if not fine)
+                raise RankError(complaints or f'of {self.world} ranks, {missing} did not answer within '
+                                f'{self.timeout:g} '
                                 'seconds.')
             for rank in missing:
                 if self.pipes[rank].poll():

@@ -160,14 +160,14 @@ class Runner(MMRunner):
         self.logger.info(f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, {world} '
                          f'rank{"s" * (world != 1)}, {torch.get_num_threads()} thread(s), seed {self._seed}')
         for plugin in self.plugins:
-            self.logger.info(f'Plugin {record.describe(plugin)}')
+            self.logger.info(f'Plugin {record.describe_record(plugin)}')
 
     def dump_config(self) -> None:
         """Write config.py (bases merged, references kept), plugins.json and the task's files into the run folder."""
         source = getattr(self, 'source_config', None)
         if source is None or distributed.get_rank() != 0:
             return
-        record.write(self.work_dir, self.plugins)
+        record.write_records(self.work_dir, self.plugins)
         loaded = [plugin['source'] for plugin in self.plugins if plugin['kind'] != 'installed']
         named = list(dict.fromkeys([*as_list(source.get('plugins')), *loaded]))
         if named:  # those that were loaded from Python, too

@@ -156,7 +156,7 @@ def read_plugin_records(cfg: Config, resumed: str | None = None, accept: bool = 
     path, earlier = RunFolder(resumed or '').checkpoint, []
     if resumed is not None and os.path.isfile(path):
         earlier = (checkpoint.load(path, mmap=True).get('meta') or {}).get('plugins') or []
-    records = record.records(cfg, earlier)
+    records = record.make_records(cfg, earlier)
     if not accept:
         record.refuse_changes(earlier, records, path)
     return records

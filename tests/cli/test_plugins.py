@@ -82,7 +82,7 @@ def test_list_of_one_room_and_of_the_plugins_of_a_config(capsys, monkeypatch, tm
     assert rows['Mine'][-1] == 'A plugin.'  # of its module, where the class says nothing
     assert rows['Bought'] == ['Bought', 'heads', 'head-shop 1.2', 'A head from outside.']
     code, _, err = call(capsys, 'list', '--room', 'head')
-    assert code == 2 and 'there is no room `head`. Did you mean `heads`' in err
+    assert code == 2 and '`head` is not a room. Did you mean `heads`' in err
 
 
 @pytest.mark.parametrize('text, first, ids', [
@@ -93,7 +93,7 @@ def test_list_of_one_room_and_of_the_plugins_of_a_config(capsys, monkeypatch, tm
      'First.',
      ('1711.00937', '2203.01941'))])
 def test_what_docstrings_say(text, first, ids):
-    assert catalog.sentence(text) == first and catalog.papers(text) == ids
+    assert catalog.first_sentence(text) == first and catalog.find_papers(text) == ids
 
 
 # ---- new ----------------------------------------------------------------------------------------------------------

@@ -118,7 +118,6 @@ class FewFeatures:
         return features @ torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', METRICS)
 def test_metrics(name, request, monkeypatch):
     cfg, skip = METRICS[name], []
@@ -159,7 +158,6 @@ def test_every_check_says_what_it_asks():
     assert all(check.__doc__ for contract in CONTRACTS.values() for check in contract.checks.values())
 
 
-@pytest.mark.slow
 def test_what_applies():
     """Only these checks leave these parts out."""
     def left_out(cfg):

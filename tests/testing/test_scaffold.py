@@ -49,7 +49,6 @@ def test_files(plugins):
         assert 'YOUR IDEA' in (plugins / name / '__init__.py').read_text()
 
 
-@pytest.mark.slow
 def test_their_tests_pass_as_they_are(plugins):
     """All of them in one pytest of its own, from a folder that is not a clone."""
     shutil.copy('.pytest.ini', plugins.parent)  # as in a checkout, where pytest knows the folder as a package
@@ -63,7 +62,6 @@ def test_their_tests_pass_as_they_are(plugins):
     assert skipped <= 4, done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('kind', RECIPES)
 def test_their_configs_train(kind, plugins, clean):
     """At its tiny size each config makes two steps and measures a batch; the plugin's part takes part in it."""
@@ -87,7 +85,6 @@ def test_their_configs_train(kind, plugins, clean):
     assert evaluator.results().counts['all'] == len(batch) > 0
 
 
-@pytest.mark.slow
 def test_the_command_trains_one(plugins, tmp_path, clean):
     """`dtbox train CONFIG --tiny`, as the scaffold's README says, ends with scores of the plugin's metric."""
     train.VERB.main([str(plugins / name_of('metric') / 'config.py'), '--tiny', '--work-dir', str(tmp_path / 'run')])
