@@ -54,7 +54,7 @@ def write_plugin(args: argparse.Namespace) -> None:
     load_plugins(args.plugin)
     path, files = new_plugin(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
     print('\n'.join(files) + f'\n\nThe idea goes into {files[0]}. Then:\n  pytest {path}\n'
-          f'  dtbox plugins check {args.name} --plugin {path}\n  dtbox train {os.path.join(path, "config.py")}')
+          f'  dtbox plugins check {args.name} --plugin {path}\n  dtbox train {os.path.join(path, "config.py")} --tiny')
 
 
 def list_subjects(args: argparse.Namespace) -> tuple[str, list[tuple[str, dict]]]:
@@ -115,9 +115,9 @@ def is_config(name: str) -> bool:
 
 
 def is_plugin(path: str) -> bool:
-    """Whether a path is a plugin's folder without a recipe, or a .py file that registers parts."""
+    """Whether a path is a plugin's folder, with or without a recipe beside it, or a .py file that registers parts."""
     if os.path.isdir(path):
-        return not os.path.isfile(os.path.join(path, 'config.py')) and os.path.isfile(os.path.join(path, '__init__.py'))
+        return os.path.isfile(os.path.join(path, '__init__.py'))
     if not os.path.isfile(path):
         return False
     with open(path, encoding='utf-8', errors='replace') as f:

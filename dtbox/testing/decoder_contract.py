@@ -119,11 +119,17 @@ def last_layer(subject: DecoderSubject) -> None:
 
 
 def gradients(subject: DecoderSubject) -> None:
-    """The images alone carry finite gradients, not just zeros, to the features and to every trainable parameter."""
+    """The images alone carry finite gradients, not just zeros, to every token and channel of the features and to every
+    trainable parameter."""
     decoder, features = subject.build(), subject.features().requires_grad_(True)
     out = decoder(features)
     (out * torch.randn(out.shape, generator=generator(1))).sum().backward()
     require_gradient(features.grad, 'the features')
+    for what, axes in (('tokens', (0, 2)), ('channels', (0, 1))):
+        pull = features.grad.abs().sum(axes)
+        ignored = (pull == 0).nonzero().flatten().tolist()
+        require(not ignored, f'the images do not depend on {len(ignored)} of the {len(pull)} {what}: '
+                f'{", ".join(map(str, ignored[:8]))}.')
     idle = idle_parameters(decoder)
     require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
 

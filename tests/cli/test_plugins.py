@@ -114,6 +114,8 @@ def test_new_says_what_comes_next(capsys, monkeypatch, tmp_path, few):
     assert cfg.model.tokenizer.vocabularies.pixel.quantizer == '${quantizer}'
     code, out, _ = call(capsys, 'check', 'MyIdea', '--plugin', 'moved/plugins/MyIdea')
     assert code == 0 and few == [(dict(type='MyIdea', dim=8), [str(config.parent)])]
+    code, _, err = call(capsys, 'check', 'moved/plugins/MyIdea')  # not its recipe's parts, which are others
+    assert code == 2 and 'is a plugin, not a config. Name the part and the plugin: check NAME --plugin' in err
 
 
 @pytest.mark.parametrize('name, says', [

@@ -1,4 +1,6 @@
 """The contract of decoders finds what it looks for: for every check a decoder with one fault."""
+import re
+
 import pytest
 import torch
 import torch.nn as nn
@@ -119,6 +121,20 @@ def test_an_idle_parameter_is_found():
             super().__init__(**args)
             self.idle = nn.Parameter(torch.zeros(1))
     assert 'no gradient, zeros, or NaN at idle' in FAULTS.run(Idle, 'gradients').detail
+
+
+@pytest.mark.parametrize('where, what', [((slice(None), slice(8, None)), r'8 of the 16 tokens: 8, 9, 10'),
+                                         ((slice(None), slice(None), [0]), r'1 of the \d+ channels: 0\.')])
+def test_features_that_are_ignored(where, what):
+    """A decoder that reads half of the tokens, or all channels but one, still has a gradient somewhere."""
+    class Ignores(LightCNNDecoder):
+        def forward(self, features):
+            mask = torch.ones_like(features)
+            mask[where] = 0
+            return super().forward(features * mask)
+    result = FAULTS.run(Ignores, 'gradients')
+    assert result.status == 'fails'
+    assert re.search(f'do not depend on {what}', result.detail)
 
 
 def test_what_does_not_derive_from_the_base_class():
