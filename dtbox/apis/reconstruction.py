@@ -1,4 +1,4 @@
-"""Reconstruct image files: pictures to look at, scores, and what the codes cost."""
+"""Reconstruct image files: images to look at, scores, and what the codes cost."""
 from __future__ import annotations
 
 import math
@@ -21,7 +21,7 @@ class Reconstruction:
 
     Attributes:
         source: path of the image.
-        path: the picture that was written, '' where `error` says why not.
+        path: the image that was written, '' where `error` says why not.
         psnr: in dB, of the image as the model saw it.
         codes: vocabulary -> (tokens, codes per token) that were encoded.
         bits: of all these codes, a code of K taking log2 K.
@@ -54,7 +54,7 @@ def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
     Args:
         tokenizer: Tokenizer.
         images: paths of images and of folders; of a folder all images in it, at any depth.
-        out: folder for the pictures; made where it does not exist.
+        out: folder for the images; made where it does not exist.
         vocabularies: names of those to encode and to count; None takes those that the decoder reads. It needs at least
             these.
 
@@ -107,7 +107,7 @@ def _one(tokenizer, source, error, out, names):
     except InputError as e:
         return Reconstruction(source, error=e)
     except OSError as e:
-        error = InputError(f'the picture of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.')
+        error = InputError(f'the image of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.')
         return Reconstruction(source, error=error)
     bits = tokenizer.model.budget(list(codes)).bits
     shapes = {name: tuple(value.shape[1:]) for name, value in codes.items()}

@@ -105,7 +105,7 @@ def decoder_config(config: Mapping[str, Any], vision: Any, channels: int) -> dic
     levels = len(dd['ch_mult'])
     grid = vision['image_size'] // vision['patch_size']
     size = (latent[0] if latent else grid) << (levels - 1)
-    # the published decoder counts resolutions from `ddconfig.resolution`, ours from the picture it paints
+    # the published decoder counts resolutions from `ddconfig.resolution`, ours from the image it paints
     attention = [size >> level for level in range(levels) if dd['resolution'] >> level in dd['attn_resolutions']]
     return dict(type='CNNDecoder', reads=['pixel'], image_size=size, channels=dd['ch'], multipliers=list(dd['ch_mult']),
                 blocks=dd['num_res_blocks'], latent_channels=channels, attention_resolutions=attention,

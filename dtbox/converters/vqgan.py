@@ -1,7 +1,7 @@
 """Published VQGANs to a run folder: taming-transformers' (arXiv 2012.09841) and LlamaGen's VQ tokenizers (arXiv
 2406.06525).
 
-Their weights tell every size but that of the pictures. LlamaGen's are the same network under other names
+Their weights tell every size but that of the images. LlamaGen's are the same network under other names
 (`conv_blocks`, `mid.0`), with a codebook that is compared, and looked up, by direction. What the discriminator and the
 perceptual loss keep in the file (`loss.`) is left out.
 """
@@ -78,10 +78,10 @@ def sizes_of(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Any]:
 
 
 def tokenizer_config(sizes: Mapping[str, Any], directions: bool, image_size: int) -> dict:
-    """Return the VisualTokenizer config of a published VQGAN at pictures of `image_size` pixels."""
+    """Return the VisualTokenizer config of a published VQGAN at images of `image_size` pixels."""
     levels = len(sizes['multipliers'])
     if image_size % (1 << (levels - 1)):
-        raise InputError(f'pictures of {image_size} pixels cannot be halved {levels - 1} times; give a multiple of '
+        raise InputError(f'images of {image_size} pixels cannot be halved {levels - 1} times; give a multiple of '
                          f'{1 << (levels - 1)}.',
                          '--image-size')
     attention = [image_size >> i for i in sizes['attended']]

@@ -1,6 +1,6 @@
 """A page of the code atlas: one vocabulary at one depth, its sheet of patches and what its codes tell.
 
-Legend: M pictures, N tokens, Q codes per token, K codebook size.
+Legend: M images, N tokens, Q codes per token, K codebook size.
 """
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PATCHES = 10
 
 @dataclass
 class Seen:
-    """What one pass over the pictures keeps.
+    """What one pass over the images keeps.
 
     Attributes:
         codes: stream -> [M,N,Q] integers.
         colours, edges: grid -> [M,N], see `patches.statistics`.
-        texts, keys: of each picture; a text is '' where there is none.
-        positions: place of each picture in the dataset.
+        texts, keys: of each image; a text is '' where there is none.
+        positions: place of each image in the dataset.
         words: the words that are counted.
-        owned: for each picture the numbers of its words.
+        owned: for each image the numbers of its words.
     """
     codes: dict
     colours: dict
@@ -95,9 +95,9 @@ class Page:
         cell = patches.cell_size(tuple(dataset[self.seen.positions[0]]['image'].shape[1:]), self.grid)
         path = os.path.join(out, f'{self.name}_depth{self.depth}.png' if self.depths > 1 else f'{self.name}.png')
         note = (
-            f'A patch (outlined) and what is around it, of the pictures that use the code most; {len(self.counts):,} '
-            f'of {self.size:,} codes are used on {len(self.codes):,} pictures. Beside it: words that are more '
-            'frequent in captions of its pictures, and by how much.'
+            f'A patch (outlined) and what is around it, of the images that use the code most; {len(self.counts):,} '
+            f'of {self.size:,} codes are used on {len(self.codes):,} images. Beside it: words that are more '
+            'frequent in captions of its images, and by how much.'
         )
         draw_patches(rows, path, f'{run}: {self.label}', note, cell, context)
         p = np.array(list(self.counts.values())) / self.codes.size
@@ -110,7 +110,7 @@ class Page:
         used = self.codes == code
         count, whole = int(used.sum()), len(self.codes)
         told = information.telling_words(self.codes, self.seen.owned, code) if count else []
-        return dict(code=int(code), tokens=count, share=count / self.codes.size, pictures=int(used.any(1).sum()),
+        return dict(code=int(code), tokens=count, share=count / self.codes.size, images=int(used.any(1).sum()),
                     of_pictures=whole, words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
                     information={key: one.by_code.get(int(code), 0.0) for key, one in self.about.items()},
                     examples=[dict(key=str(self.seen.keys[i]), row=token // self.grid[1], column=token % self.grid[1])
@@ -119,7 +119,7 @@ class Page:
     def lines(self, entry: dict) -> list[str]:
         """Return the lines beside a row of a sheet."""
         if not entry['tokens']:
-            return ['not used on these', 'pictures']
-        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["pictures"]:,} of {entry["of_pictures"]:,} '
-                                                        'pictures']
+            return ['not used on these', 'images']
+        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["images"]:,} of {entry["of_pictures"]:,} '
+                                                        'images']
         return lines + [f'{w["word"]} x {w["lift"]:.1f}' for w in entry['words']]

@@ -1,9 +1,9 @@
 """The code atlas: what the codes of a run stand for, as patches to look at and as mutual information.
 
-One pass over the pictures keeps their codes and two numbers a patch, never the pictures; those of the sheets are read
-again. Memory is that of the codes: pictures x tokens x depths x 4 bytes for each vocabulary.
+One pass over the images keeps their codes and two numbers a patch, never the images; those of the sheets are read
+again. Memory is that of the codes: images x tokens x depths x 4 bytes for each vocabulary.
 
-Legend: M pictures, N tokens, Q codes per token, K codebook size.
+Legend: M images, N tokens, Q codes per token, K codebook size.
 """
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ LARGEST = 2 ** 31 - 1
 
 
 @torch.no_grad()
-def look(model: Any, dataset: Any, streams: Sequence[str], pictures: int, batch_size: int,
+def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_size: int,
          say: Callable[[str], None]) -> Seen:
-    """Encode pictures, evenly spaced over the dataset: Seen."""
-    positions = patches.evenly(len(dataset), pictures)
+    """Encode images, evenly spaced over the dataset: Seen."""
+    positions = patches.evenly(len(dataset), images)
     grids = {name: need_grid(model.streams[name].layout.token_layout, 'the code atlas').map_shape for name in streams}
     codes, texts, keys = {name: [] for name in streams}, [], []
     colours, edges = ({grid: [] for grid in grids.values()} for _ in range(2))
@@ -53,7 +53,7 @@ def look(model: Any, dataset: Any, streams: Sequence[str], pictures: int, batch_
                 kept[grid].append(values.numpy())
         texts += batch.texts
         keys += batch.keys or [str(i) for i in positions[first:first + batch_size]]
-    say(f'{len(positions):,} pictures encoded in {time.time() - start:.0f} s')
+    say(f'{len(positions):,} images encoded in {time.time() - start:.0f} s')
     return Seen({n: np.concatenate(c) for n, c in codes.items()}, {g: np.concatenate(c) for g, c in colours.items()},
                 {g: np.concatenate(c) for g, c in edges.items()}, texts, keys, positions, *patches.number_words(texts))
 
@@ -101,7 +101,7 @@ class Choice:
         return chosen
 
 
-def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'heldout', pictures: int = 2000,
+def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'heldout', images: int = 2000,
                seed: int = 0, options: dict | None = None, plugins: Sequence[str] = (),
                say: Callable[[str], None] = lambda line: None) -> dict:
     """Make the atlas of a run: atlas.json, atlas.md, information.png and a sheet VOCABULARY_depthD.png for each
@@ -112,7 +112,7 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
         out: folder for the results.
         choice: Choice.
         split: 'heldout' or 'train', both in their evaluation form.
-        pictures: pictures at most.
+        images: images at most.
         seed: of the shuffles.
         options, plugins: as for the other tools.
         say: called with lines about the progress.
@@ -124,17 +124,17 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
         InputError: unknown names, depths or codes; no run; `by` words of data without texts.
     """
     choice.check()
-    if pictures < 1:
-        raise InputError(f'{pictures} pictures; expected at least 1.', '--images')
+    if images < 1:
+        raise InputError(f'{images} images; expected at least 1.', '--images')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     streams = model.check_streams(choice.vocabularies)
     wanted = {name: choice.depths_of(name, model.streams[name].sizes) for name in streams}
     if choice.by == 'words' and not dataset.metainfo.get('texts'):
         raise InputError('codes cannot be chosen by words: the data has no texts. Choose them by use, colour or '
                          'edges.', '--by')
-    seen = look(model, dataset, streams, pictures, batch_size, say)
+    seen = look(model, dataset, streams, images, batch_size, say)
     if not seen.words:
-        why = f'no word of the captions is in at least {patches.LEAST} pictures' if any(seen.texts) else 'the data has no texts'
+        why = f'no word of the captions is in at least {patches.LEAST} images' if any(seen.texts) else 'the data has no texts'
         if choice.by == 'words':
             raise InputError(f'codes cannot be chosen by words: {why}. Choose them by use, colour or edges.', '--by')
     by = choice.by or ('words' if seen.words else 'colour')
@@ -147,14 +147,14 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
             say(page.said)
     remarks = [] if seen.words else [f'no information about words: {why}']
     result = dict(vocabularies=found, remarks=remarks, settings=dict(
-        run=str(run), split=split, pictures=len(seen.keys), words=len(seen.words), by='list'
+        run=str(run), split=split, images=len(seen.keys), words=len(seen.words), by='list'
         if choice.codes is not None else by, seed=seed, shuffles=information.SHUFFLES))
     to_json(result, os.path.join(out, 'atlas.json'))
     write_atomic(os.path.join(out, 'atlas.md'), format_table(result) + '\n')
     bars = [(name, page['depth'], page['information']) for name, pages in found.items() for page in pages]
     draw_information(bars, os.path.join(out, 'information.png'), f'{_name(run)}: what a code tells of its token\'s '
-                                                                 'picture and patch '
-                     f'({len(seen.keys):,} {split} pictures)')
+                                                                 'image and patch '
+                     f'({len(seen.keys):,} {split} images)')
     return result
 
 
@@ -180,10 +180,10 @@ def format_table(result: dict) -> str:
                          f'| {" | ".join(cells)} |')
     first = next(page for pages in result['vocabularies'].values() for page in pages)['information']
     most = ', '.join(f'{key} {found["entropy"]:.2f}' for key, found in first.items())
-    lines += ['', f'Mutual information of a token\'s code with a word of its picture\'s caption ({settings["words"]} '
+    lines += ['', f'Mutual information of a token\'s code with a word of its image\'s caption ({settings["words"]} '
                   'words), with the mean colour of '
               f'its patch ({patches.LEVELS ** 3} colours) and with its edge energy ({patches.EDGE_BINS} bins): '
-              f'estimate from counts less the mean of {settings["shuffles"]} shuffles, on {settings["pictures"]:,} '
-              f'{settings["split"]} pictures. There are to tell, in bits: {most}.']
+              f'estimate from counts less the mean of {settings["shuffles"]} shuffles, on {settings["images"]:,} '
+              f'{settings["split"]} images. There are to tell, in bits: {most}.']
     lines += [f'Note: {remark}.' for remark in result['remarks']]
     return '\n'.join(lines)

@@ -1,5 +1,5 @@
 """What a data set holds, before anything is trained on it: every sample is read once; counts, sizes, what is broken,
-and pictures to look at."""
+and images to look at."""
 from __future__ import annotations
 
 import os
@@ -19,14 +19,14 @@ from dtbox.files import write_atomic
 from dtbox.registry import DATASETS
 
 SHOWN = 24
-"""Pictures on the sheet, evenly spaced over the data."""
+"""Images on the sheet, evenly spaced over the data."""
 TOLD = 20
 """Broken samples and keys that are told by name on the screen; all are in the file."""
 TILE = 160
 
 
 class _Look:
-    """Stands in for a pipeline: what is to be known of a sample, and a small picture of it."""
+    """Stands in for a pipeline: what is to be known of a sample, and a small image of it."""
 
     def __call__(self, results):
         image = results['image']
@@ -35,7 +35,7 @@ class _Look:
                      objects=len(results.get('masks', ())), flaws=list(results.get('flaws', ())))
         small = image if image.mode == 'RGB' else flatten(read_rgba(image))
         small.thumbnail((TILE, TILE))
-        return dict(found, picture=np.asarray(small))
+        return dict(found, image=np.asarray(small))
 
 
 def check_data(config: str, options: dict | None = None, plugins: Sequence[str] = (), limit: int | None = None,
@@ -51,7 +51,7 @@ def check_data(config: str, options: dict | None = None, plugins: Sequence[str] 
         say: called with lines of text.
 
     Returns:
-        dict: name of the part (`train`, `heldout`) -> what was found (see `_summary`) with `pictures` for the sheet.
+        dict: name of the part (`train`, `heldout`) -> what was found (see `_summary`) with `images` for the sheet.
 
     Raises:
         InputError: no data in the config, or data that cannot be opened at all.
@@ -91,7 +91,7 @@ def _read(dataset, limit, workers, part, say):
         if len(rows) % 6400 < 64:
             say(f'{part}: {len(rows):,} of {len(order):,} read')
     return dict(_summary(rows, count, getattr(dataset, 'flaws', ()), getattr(dataset, 'classes', ())),
-                pictures=[r for r in rows if 'picture' in r])
+                images=[r for r in rows if 'image' in r])
 
 
 class _Some:
@@ -106,7 +106,7 @@ class _Some:
     def __getitem__(self, i):
         row = dict(self.dataset[int(self.order[i])])
         if int(self.order[i]) not in self.shown:
-            row.pop('picture', None)
+            row.pop('image', None)
         return row
 
 
@@ -147,11 +147,11 @@ def report(found: dict) -> str:
                   + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''), '  pixels    '
                   + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
                   + (f'; {sizes["sides_below_64"]:,} with a side below 64' if sizes['sides_below_64'] else ''),
-                  f'  captions  {captions["fewest"]} to {captions["most"]} a picture, mean {captions["mean"]:.2f}; '
+                  f'  captions  {captions["fewest"]} to {captions["most"]} an image, mean {captions["mean"]:.2f}; '
                   f'{captions["without"]:,} without']
         if classes['seen'] or classes['names']:
             lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to '
-                         f'{classes["most"]:,} pictures each; {classes["without"]:,} pictures without')
+                         f'{classes["most"]:,} images each; {classes["without"]:,} images without')
         if f['objects']:
             lines.append(f'  objects   {f["objects"]:,} masks')
         for title, some in (('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again',
@@ -166,12 +166,12 @@ def leave(found: dict, folder: str) -> list[str]:
     """Write data.json, data.txt and a sheet of samples for each part into a folder; returns its files."""
     os.makedirs(folder, exist_ok=True)
     files = [os.path.join(folder, 'data.json'), os.path.join(folder, 'data.txt')]
-    to_json({part: {k: v for k, v in f.items() if k != 'pictures'} for part, f in found.items()}, files[0])
+    to_json({part: {k: v for k, v in f.items() if k != 'images'} for part, f in found.items()}, files[0])
     write_atomic(files[1], report(found) + '\n')
     for part, f in found.items():
-        if f['pictures']:
+        if f['images']:
             files.append(os.path.join(folder, f'{part}.png'))
-            draw_samples([(r['picture'], _caption(r)) for r in f['pictures']], files[-1],
+            draw_samples([(r['image'], _caption(r)) for r in f['images']], files[-1],
                          f'{part}: {f["samples"]:,} samples', TILE)
     return files
 

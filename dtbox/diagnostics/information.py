@@ -1,13 +1,13 @@
-"""Mutual information of codes with what is known of their pictures, in bits, with a shuffled baseline for what chance
+"""Mutual information of codes with what is known of their images, in bits, with a shuffled baseline for what chance
 alone would give.
 
 The estimate from counts is too large by about (rows - 1)(columns - 1) / (2 M ln 2) bits for M independent samples
-(Miller 1955), and tokens of one picture are not independent. So the same estimate is made on shuffled pairs, and taken
-off (shuffle correction, Panzeri et al., J. Neurophysiol. 98:1064, 2007): every picture's codes are paired with the
-values of another picture, its grid rolled by a random shift. Neither picture nor position connects the two then, while
-runs of like tokens within a picture, and so the bias, remain.
+(Miller 1955), and tokens of one image are not independent. So the same estimate is made on shuffled pairs, and taken
+off (shuffle correction, Panzeri et al., J. Neurophysiol. 98:1064, 2007): every image's codes are paired with the
+values of another image, its grid rolled by a random shift. Neither image nor position connects the two then, while
+runs of like tokens within an image, and so the bias, remain.
 
-Legend: M pictures, N tokens, P pairs.
+Legend: M images, N tokens, P pairs.
 """
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def joint(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tu
         (x of each cell, y of each cell, its probability), for the cells that are not empty.
     """
     if not len(x):
-        raise InputError('there are no pairs to count: no picture has what is asked for.')
+        raise InputError('there are no pairs to count: no image has what is asked for.')
     width = int(y.max()) + 1
     cells, inverse = np.unique(x.astype(np.int64) * width + y, return_inverse=True)
     p = np.bincount(inverse, weights, len(cells)).astype(np.float64)
@@ -87,8 +87,8 @@ def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _information(codes, pairs, seed, shuffles):
-    """`pairs(numbers, order, generator)` gives (x, y, weights) with the values of picture order[i] beside the codes of
-    picture i."""
+    """`pairs(numbers, order, generator)` gives (x, y, weights) with the values of image order[i] beside the codes of
+    image i."""
     numbers, seen = dense(codes)
     x, y, p = joint(*pairs(numbers, np.arange(len(codes)), None))
     summands = parts(x, y, p)
@@ -124,25 +124,25 @@ def with_tokens(codes: np.ndarray, values: np.ndarray, grid: tuple[int, int], se
 
 def with_words(codes: np.ndarray, words: Sequence[Sequence[int]], seed: int = 0,
                shuffles: int = SHUFFLES) -> Information:
-    """Information between the code of a token and a word drawn from the caption of its picture, all of its known words
+    """Information between the code of a token and a word drawn from the caption of its image, all of its known words
     alike.
 
     Args:
         codes: [M,N] int64.
-        words: M lists of word numbers without repetition; pictures without any are left out.
+        words: M lists of word numbers without repetition; images without any are left out.
         seed, shuffles: as in `with_tokens`.
     """
     kept = [i for i, own in enumerate(words) if len(own)]
     codes, words = codes[kept], [np.asarray(words[i], dtype=np.int64) for i in kept]
 
     def pairs(numbers, order, generator):
-        pictures = np.repeat(np.arange(len(numbers)), numbers.shape[1])
-        picture, code, share = joint(pictures, numbers.ravel())  # every code of a picture once
-        lengths = np.array([len(words[order[i]]) for i in picture])
-        y = np.concatenate([words[order[i]] for i in picture])
+        images = np.repeat(np.arange(len(numbers)), numbers.shape[1])
+        image, code, share = joint(images, numbers.ravel())  # every code of an image once
+        lengths = np.array([len(words[order[i]]) for i in image])
+        y = np.concatenate([words[order[i]] for i in image])
         return np.repeat(code, lengths), y, np.repeat(share / lengths, lengths)
     if not kept:
-        raise InputError('no picture has a caption with a word that is frequent enough to be counted.')
+        raise InputError('no image has a caption with a word that is frequent enough to be counted.')
     return _information(codes, pairs, seed, shuffles)
 
 

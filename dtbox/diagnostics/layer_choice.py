@@ -1,8 +1,8 @@
-"""Which layer to take: the rule that turns scores of single pictures into a pair of layers.
+"""Which layer to take: the rule that turns scores of single images into a pair of layers.
 
 A layer counts as good as the best one when it is shown not to lose more than a tolerance: the upper end of the 95 %
-interval of its mean loss, paired over the same pictures, lies within the tolerance (a non-inferiority test, one margin
-for all layers). So ties go to all that tie, and where there are too few pictures to tell, the best layer stands alone.
+interval of its mean loss, paired over the same images, lies within the tolerance (a non-inferiority test, one margin
+for all layers). So ties go to all that tie, and where there are too few images to tell, the best layer stands alone.
 
 - Semantic layer: the shallowest that is as good as the best one.
 - Pixel layer: the deepest that is as good as the best one and no deeper than the semantic layer, since behind it the
@@ -30,7 +30,7 @@ class Standing:
     Attributes:
         score: its mean.
         loss: mean paired difference, the best candidate minus this one; 0 for that one.
-        half: half the width of the 95 % interval of `loss`; infinite with fewer than two pictures.
+        half: half the width of the 95 % interval of `loss`; infinite with fewer than two images.
         good: whether it is a candidate, and loss + half within the tolerance.
     """
     score: float
@@ -46,7 +46,7 @@ def standings(groups: dict[int, list], tolerance: float) -> dict[int, Standing]:
         groups: dict layer -> list of arrays with a number for each query, the same queries for every layer; the score
             of a layer is the mean of the arrays' means (as R@1 of both directions is averaged). The standard errors of
             the arrays are averaged, too: the upper bound, which is reached where the directions fail on the same
-            pictures.
+            images.
         tolerance: in the unit of the numbers.
 
     Returns:

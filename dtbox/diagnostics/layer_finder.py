@@ -92,13 +92,13 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
                  batch_size: int | None = None, within_db: float = 1.0, within_points: float = 5.0, seed: int = 0,
                  options: dict | None = None, plugins: Sequence[str] = (),
                  say: Callable[[str], None] = lambda line: None) -> dict:
-    """Probe the layers of an encoder on the training pictures of a config and score them on its held-out ones.
+    """Probe the layers of an encoder on the training images of a config and score them on its held-out ones.
 
     Args:
         source, encoder, options, plugins: see `open_encoder`.
         layers: layers to probe; None for all of at most `MOST_TOKENS` tokens.
         iters: optimizer steps of the probes.
-        batch_size: pictures a batch; None takes the config's.
+        batch_size: images a batch; None takes the config's.
         within_db: tolerance of the pixel layer, dB of PSNR.
         within_points: tolerance of the semantic layer, percentage points of R@1, mean of both directions.
         seed: of the probes and of the order of the data.
@@ -143,7 +143,7 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
 
 @torch.no_grad()
 def score(probes: dict, features: Features, loader: Iterable, cfg: Config) -> dict:
-    """Run the probes over held-out pictures: dict layer -> LayerScores."""
+    """Run the probes over held-out images: dict layer -> LayerScores."""
     found = {layer: LayerScores() for layer in probes}
     texts, keys, sets, labels = [], [], [], []
     for batch in loader:
@@ -176,7 +176,7 @@ def assemble(subject: Any, scores: dict, settings: dict) -> dict:
     semantic = standings({layer: list(s.hits.values()) for layer, s in scores.items()},
                          settings['within_points'] / 100) if first.hits else None
     if semantic is not None and not max(s.score for s in semantic.values()):
-        subject.remarks.append('no semantic layer: no probe found a single right text or picture')
+        subject.remarks.append('no semantic layer: no probe found a single right text or image')
         semantic = None
     if semantic is not None and first.zeroshot is None:
         subject.remarks.append('no zero-shot classification: the data has no classes')
@@ -224,8 +224,8 @@ def leave(result: dict, folder: str) -> None:
                                   * best['r1'] - settings['within_points'])))
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
     title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on '
-             f'frozen features, {settings["iters"]} steps of {settings["batch_size"]} pictures; '
-             f'{settings["heldout_pictures"]:,} held-out pictures')
+             f'frozen features, {settings["iters"]} steps of {settings["batch_size"]} images; '
+             f'{settings["heldout_pictures"]:,} held-out images')
     draw_layers(panels, os.path.join(folder, 'layers.png'), title, marks)
 
 
@@ -253,7 +253,7 @@ def format_table(result: dict) -> str:
     lines += ['', f'Proposed: pixel layer {pair["pixel"]}{semantic}.',
               f'Good for pixels: shown to lose at most {settings["within_db"]:g} dB against the best layer; for '
               f'semantics: at most {settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, '
-              'paired over the held-out pictures). The pixel layer is the deepest good one up to the semantic layer, '
+              'paired over the held-out images). The pixel layer is the deepest good one up to the semantic layer, '
               'the semantic layer the shallowest good one. Layer 0, the embedding, is no candidate.']
     lines += [f'Note: {remark}.' for remark in result['remarks']]
     lines.append(f'{settings["seconds"]:.0f} s; '

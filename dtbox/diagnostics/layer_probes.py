@@ -4,7 +4,7 @@ Every layer gets a probe of its own, with the same start, the same batches and t
 features brought to mean 0 and deviation 1 in each channel, so that no layer is better off by the scale of its numbers.
 The pixel probe is a small transformer decoder (ViT-VQGAN's, arXiv 2110.04627, with one block); the text probe an
 attention pool (attentive probing, as in V-JEPA, arXiv 2404.08471) that learns to find the frozen text embedding of its
-picture among those of the batch (CLIP, arXiv 2103.00020, both directions).
+image among those of the batch (CLIP, arXiv 2103.00020, both directions).
 
 Legend: B batch, N tokens, D width of the layer, E width of the text embeddings, H and W pixels.
 """
@@ -93,8 +93,8 @@ class Probes(nn.Module):
         Args:
             x: [B,N,D].
             images: [B,3,H,W].
-            texts: embeddings [B,E] of length 1 of the pictures' texts, or None.
-            pairs: [B,B] bool, where a picture and a text belong together.
+            texts: embeddings [B,E] of length 1 of the images' texts, or None.
+            pairs: [B,B] bool, where an image and a text belong together.
         """
         made, embedding = self(x)
         total = F.mse_loss(made, images)
@@ -123,8 +123,8 @@ def contrastive(logits: Tensor, pairs: Tensor) -> Tensor:
     share the target.
 
     Args:
-        logits: [B,B], picture against text.
-        pairs: [B,B] bool; equal texts are right answers for each other's pictures.
+        logits: [B,B], image against text.
+        pairs: [B,B] bool; equal texts are right answers for each other's images.
     """
     target = pairs.float()
     ways = [-(t / t.sum(1, keepdim=True) * s.log_softmax(1)).sum(1).mean()

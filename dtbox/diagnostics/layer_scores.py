@@ -1,4 +1,4 @@
-"""Scores of one layer's probes on held-out pictures, kept for each picture and query so that layers can be compared in
+"""Scores of one layer's probes on held-out images, kept for each image and query so that layers can be compared in
 pairs.
 
 Legend: B batch, E width of the text embeddings.
@@ -23,16 +23,16 @@ class LayerScores:
     """Scores of a layer.
 
     Attributes:
-        psnr, ssim: of each picture, dB and [0, 1]; `ssim` is empty for pictures smaller than its window.
+        psnr, ssim: of each image, dB and [0, 1]; `ssim` is empty for images smaller than its window.
         hits: 't2i' and 'i2t' -> for each query whether the first answer is right; empty without texts.
-        zeroshot: 0-based place of the right class for each picture that has one; None without classes.
+        zeroshot: 0-based place of the right class for each image that has one; None without classes.
     """
 
     def __init__(self):
         self.psnr, self.ssim, self.embeddings, self.hits, self.zeroshot = [], [], [], {}, None
 
     def add(self, images: torch.Tensor, made: torch.Tensor, embedding: torch.Tensor | None = None) -> None:
-        """Add pictures [B,3,H,W] in [-1, 1], their reconstructions, and embeddings [B,E] or None."""
+        """Add images [B,3,H,W] in [-1, 1], their reconstructions, and embeddings [B,E] or None."""
         images, made = to_unit(images), to_unit(made)
         self.psnr += psnr(images, made).tolist()
         if min(images.shape[-2:]) >= WINDOW:
@@ -43,13 +43,13 @@ class LayerScores:
     def finish(self, keys: Sequence, sets: Sequence, texts: Sequence, labels: Sequence, classes: Any = None) -> None:
         """Compare the embeddings with the texts, set by set, and with the classes.
 
-        Samples of one key are one picture and equal captions one text, as in the metric Retrieval; pictures without a
+        Samples of one key are one image and equal captions one text, as in the metric Retrieval; images without a
         caption are left out.
 
         Args:
-            keys, sets: of each picture.
-            texts: (caption, embedding [E] or None) of each picture.
-            labels: class of each picture, -1 where it has none.
+            keys, sets: of each image.
+            texts: (caption, embedding [E] or None) of each image.
+            labels: class of each image, -1 where it has none.
             classes: embeddings [K,E] of the classes, or None.
         """
         if not self.embeddings:
@@ -60,10 +60,10 @@ class LayerScores:
             index = [i for i, s in enumerate(sets) if s == name and texts[i][0].strip()]
             if index:
                 first, captions, pairs = match_pairs([keys[i] for i in index], [texts[i][0].strip() for i in index])
-                pictures = embeddings[index][first]
+                images = embeddings[index][first]
                 told = torch.stack([texts[i][1] for i in index])[captions]
-                found['t2i'].append(places(told, pictures, pairs.flip(1), TIE) < 1)
-                found['i2t'].append(places(pictures, told, pairs, TIE) < 1)
+                found['t2i'].append(places(told, images, pairs.flip(1), TIE) < 1)
+                found['i2t'].append(places(images, told, pairs, TIE) < 1)
         if found['t2i']:
             self.hits = {way: torch.cat(parts).double().numpy() for way, parts in found.items()}
         classed = [i for i, label in enumerate(labels) if label >= 0]
@@ -73,7 +73,7 @@ class LayerScores:
         self.embeddings = []
 
     def row(self) -> dict[str, float]:
-        """Return dict of the means: `psnr`, `psnr_ci95` (half the 95 % interval over pictures), `ssim`, `t2i_r1`,
+        """Return dict of the means: `psnr`, `psnr_ci95` (half the 95 % interval over images), `ssim`, `t2i_r1`,
         `i2t_r1`, `zeroshot_top1`, `zeroshot_top5`, as far as they were measured."""
         values = np.array(self.psnr)
         row = dict(psnr=float(values.mean()), psnr_ci95=float(1.96 * values.std(ddof=1) / len(values) ** 0.5)

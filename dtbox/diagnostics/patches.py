@@ -1,6 +1,6 @@
-"""Patches of pictures on a token grid: colour, edges, and which ones show a code.
+"""Patches of images on a token grid: colour, edges, and which ones show a code.
 
-Legend: B batch, M pictures, N tokens of a grid (rows, columns), H and W pixels.
+Legend: B batch, M images, N tokens of a grid (rows, columns), H and W pixels.
 """
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ EDGE_BINS = 8
 WORDS = 256
 """Most words that are counted."""
 LEAST = 3
-"""Pictures that a word must be in to be counted."""
+"""Images that a word must be in to be counted."""
 STOP = frozenset('a an and are as at be by for from in into is it its of on or over that the this to with '
                  'without'.split())
-"""Words that say nothing of a picture."""
+"""Words that say nothing of an image."""
 
 
 def cell_size(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
@@ -73,8 +73,8 @@ def number_words(texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
         texts: M captions, '' where there is none.
 
     Returns:
-        (the words that are counted: at most `WORDS`, each in at least `LEAST` pictures, the most frequent first; for
-        each picture the list of the numbers of its words).
+        (the words that are counted: at most `WORDS`, each in at least `LEAST` images, the most frequent first; for
+        each image the list of the numbers of its words).
     """
     found = [split_words(text) for text in texts]
     counts = {}
@@ -89,20 +89,20 @@ def number_words(texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
 
 def examples(codes: np.ndarray, code: int, grid: tuple[int, int], keys: Sequence[str],
              most: int) -> list[tuple[int, int]]:
-    """Choose patches that show a code: one of each picture, pictures that use it most first.
+    """Choose patches that show a code: one of each image, images that use it most first.
 
-    In a picture the token is taken around which the code is used most (3 x 3 tokens); pictures that use it alike come
+    In an image the token is taken around which the code is used most (3 x 3 tokens); images that use it alike come
     in an order that depends on their keys alone, not on their place in the data.
 
     Args:
         codes: [M,N] int64.
         code: the code.
         grid: (rows, columns).
-        keys: names of the pictures.
+        keys: names of the images.
         most: patches at most.
 
     Returns:
-        list of (picture, token).
+        list of (image, token).
     """
     used = codes == code
     counts = used.sum(1)
@@ -117,7 +117,7 @@ def examples(codes: np.ndarray, code: int, grid: tuple[int, int], keys: Sequence
 
 
 def crop(image: np.ndarray, token: int, grid: tuple[int, int], context: int = 1) -> np.ndarray:
-    """Cut a patch and its surroundings out of a picture.
+    """Cut a patch and its surroundings out of an image.
 
     Args:
         image: uint8 array [H,W,3].
@@ -126,7 +126,7 @@ def crop(image: np.ndarray, token: int, grid: tuple[int, int], context: int = 1)
         context: tokens around it on each side.
 
     Returns:
-        uint8 [h,w,4], h = (2 * context + 1) patches: RGB, and 0 for pixels beyond the picture, 255 within.
+        uint8 [h,w,4], h = (2 * context + 1) patches: RGB, and 0 for pixels beyond the image, 255 within.
     """
     height, width = cell_size(image.shape[:2], grid)
     row, column = divmod(token, grid[1])

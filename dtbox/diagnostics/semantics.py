@@ -1,7 +1,7 @@
 """Semantics to look at: what each vocabulary's tokens retrieve, what words are nearest to single regions, and what
 shuffled codes do.
 
-Legend: M pictures, N tokens, D width of a vocabulary's features, E joint width of pictures and texts, R regions.
+Legend: M images, N tokens, D width of a vocabulary's features, E joint width of images and texts, R regions.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THUMB = 128
 
 
 @torch.no_grad()
-def make_semantics(run: str, out: str, pictures: int = 8, gallery: int = 1000, grid: int = 3, split: str = 'heldout',
+def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, grid: int = 3, split: str = 'heldout',
                    seed: int = 0, options: dict | None = None, plugins: Sequence[str] = (),
                    say: Callable[[str], None] = print) -> dict:
     """Draw the page.
@@ -42,9 +42,9 @@ def make_semantics(run: str, out: str, pictures: int = 8, gallery: int = 1000, g
     Args:
         run: run folder.
         out: folder for neighbours.png, regions.png, shuffled.png, semantics.json and index.html.
-        pictures: that are shown, evenly spaced.
-        gallery: pictures that neighbours are looked for in.
-        grid: regions along each side of a picture.
+        images: that are shown, evenly spaced.
+        gallery: images that neighbours are looked for in.
+        grid: regions along each side of an image.
         split: 'heldout' or 'train'.
         seed: of the shuffles.
         options, plugins: see `open_codes`.
@@ -53,15 +53,15 @@ def make_semantics(run: str, out: str, pictures: int = 8, gallery: int = 1000, g
     Returns:
         dict, as in semantics.json.
     """
-    for name, value, least in (('images', pictures, 1), ('gallery', gallery, 2), ('grid', grid, 1)):
+    for name, value, least in (('images', images, 1), ('gallery', gallery, 2), ('grid', grid, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f'{value!r} came; expected an int >= {least}.', f'--{name}')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     seen = look(model, dataset, gallery, batch_size)
-    shown = [int(i) for i in patches.evenly(len(seen['keys']), pictures)]
-    say(f'{len(seen["keys"]):,} pictures')
+    shown = [int(i) for i in patches.evenly(len(seen['keys']), images)]
+    say(f'{len(seen["keys"]):,} images')
     name = os.path.basename(os.path.normpath(str(run)))
-    result = dict(run=str(run), pictures=len(seen['keys']), neighbours=neighbours(seen, shown, out, name), remarks=[])
+    result = dict(run=str(run), images=len(seen['keys']), neighbours=neighbours(seen, shown, out, name), remarks=[])
     words, vectors = nearest_words(model, dataset, seen)
     batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
                     next(model.parameters()).device)
@@ -79,7 +79,7 @@ def make_semantics(run: str, out: str, pictures: int = 8, gallery: int = 1000, g
 
 
 def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
-    """Run the model over pictures, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
+    """Run the model over images, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
     labels, keys, thumbs, positions."""
     positions, device = patches.evenly(len(dataset), count), next(model.parameters()).device
     seen = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
@@ -104,7 +104,7 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
 
 
 def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
-    """Draw the nearest pictures by each vocabulary, and count how often neighbours are of one kind; returns vocabulary
+    """Draw the nearest images by each vocabulary, and count how often neighbours are of one kind; returns vocabulary
     -> numbers."""
     spaces = {**seen['features'], **({'pooled embedding': seen['pooled']} if seen['pooled'] is not None else {})}
     kind, same = likeness(seen)
@@ -120,10 +120,10 @@ def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
             drawn = np.random.default_rng(0).integers(0, len(hits), (4000, 2)).tolist()
             chance = np.mean([same(i, j) for i, j in drawn if i != j])
             found[space] = dict(kind=kind, share=float(np.mean(hits)), chance=float(chance))
-    columns = [('picture', 1), *((f'nearest by the {space} tokens' if space in seen['features']
+    columns = [('image', 1), *((f'nearest by the {space} tokens' if space in seen['features']
                                   else f'nearest by the {space}', NEAREST)
                                  for space in spaces)]
-    draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} pictures',
+    draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} images',
               'Cosine of the mean of the quantized tokens of a vocabulary; of the embedding behind the head.')
     return found
 
@@ -182,7 +182,7 @@ def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torc
         found[batch.keys[i]] = dict(regions=cells, whole=best)
         tiles.append([[Tile(pixels[i], batch.texts[i] if batch.texts else '')], [Tile(pixels[i], ', '.join(best),
                                                                                       cells)]])
-    draw_rows([('picture', 1), ('words nearest to its regions', 1)], tiles, os.path.join(out, 'regions.png'),
+    draw_rows([('image', 1), ('words nearest to its regions', 1)], tiles, os.path.join(out, 'regions.png'),
               f'{name}: words of single regions',
               'Quantized tokens inside a region, pooled by the head, less the mean of all regions; below: the words '
               'nearest to the whole.', 240)
@@ -207,14 +207,14 @@ def shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) ->
         for row, pixels, value in zip(rows, to_uint8(made), score.tolist()):
             row.append([Tile(pixels, f'{value:.1f} dB')])
     note = f'The decoder does not read {", ".join(others)}: shuffling those changes nothing.' if others else ''
-    draw_rows([('picture', 1), *((title, 1) for title in versions)], rows, os.path.join(out, 'shuffled.png'),
+    draw_rows([('image', 1), *((title, 1) for title in versions)], rows, os.path.join(out, 'shuffled.png'),
               f'{name}: reconstructions from codes in their places, and shuffled', note, 160)
     return found
 
 
 def format_table(result: dict) -> str:
     """Return the numbers as text."""
-    lines = [f'{space}: {f["share"]:.1%} of the {NEAREST} nearest have {f["kind"]} in common (any two pictures: '
+    lines = [f'{space}: {f["share"]:.1%} of the {NEAREST} nearest have {f["kind"]} in common (any two images: '
              f'{f["chance"]:.1%})'
              for space, f in result['neighbours'].items()]
     lines += [f'reconstruction, {title}: {value:.2f} dB' for title, value in result.get('shuffled', {}).items()]

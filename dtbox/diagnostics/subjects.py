@@ -98,7 +98,7 @@ def open_codes(run: str, split: str, options: dict | None = None, plugins: Seque
 
     Args:
         run: run folder.
-        split: 'heldout', or 'train': training pictures in the form of the held-out ones.
+        split: 'heldout', or 'train': training images in the form of the held-out ones.
         options: dict of dotted config key -> value to override.
         plugins: plugins that the config does not name.
 
@@ -117,7 +117,7 @@ def open_codes(run: str, split: str, options: dict | None = None, plugins: Seque
     data = copy.deepcopy(dict(cfg.val_dataloader['dataset']))
     if split == 'train':
         if 'split' not in known_keys(data, 'val_dataloader.dataset'):
-            raise InputError(f'`{data.get("type")}` has no `split`, so its training pictures cannot be had in '
+            raise InputError(f'`{data.get("type")}` has no `split`, so its training images cannot be had in '
                              'evaluation form.', '--split')
         data['split'] = 'train'
     dataset = DATASETS.build(data, where='val_dataloader.dataset')

@@ -28,7 +28,7 @@ PUBLISHED = {
     'vit_so400m_patch16_siglip_256': (None, 83.4), 'vit_so400m_patch16_siglip_384': (None, 84.1)}
 """timm name -> zero-shot top-1 on ImageNet validation [%] of (SigLIP, SigLIP 2), as SigLIP 2 reports it (arXiv
 2502.14786, table 1). Written down without the paper at hand: check a value there before leaning on it. The paper
-squashes pictures and has templates of its own."""
+squashes images and has templates of its own."""
 IMAGENET = 'ImageNet'
 NO_TOKENS = REASONS['pooled']
 
@@ -45,7 +45,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
         options: dict of dotted key -> value; keys that the data config has go there, all others to the config.
         plugins: plugins that the config does not name.
         templates: as ZeroShot takes them.
-        limit: pictures at most; None for all.
+        limit: images at most; None for all.
         say: called with lines of text.
 
     Returns:
@@ -64,7 +64,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
         raise InputError(f'the encoder cannot be compared with texts: {"; ".join(subject.remarks)}. A config with a '
                          'text tower and its weights is needed (model.tokenizer.text).')
     if not subject.encoder.pooled_dim:
-        raise InputError(f'the encoder `{subject.name}` has no pool of its own, so there is no picture embedding to '
+        raise InputError(f'the encoder `{subject.name}` has no pool of its own, so there is no image embedding to '
                          'compare with texts.', '--encoder')
     loader, kind = _loader(subject, data, own)
     evaluator = SetEvaluator([dict(type='ZeroShot', templates=templates), dict(type='Retrieval')])
@@ -89,7 +89,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
                 evaluator.update(batch, TokenizerOutput(images=batch.images, teacher=TeacherOutput(pooled=pooled)))
                 seen += len(batch)
                 if seen % 6400 < len(batch):
-                    say(f'{seen:,} pictures')
+                    say(f'{seen:,} images')
     results = evaluator.results()
     left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part)
             for label, why in results.skipped.items()}
@@ -98,7 +98,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
     settings = dict(
         encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)),
         image_size=list(subject.encoder.image_size), activation=activations(subject.encoder),
-        resize=resize_of(loader.dataset), data=kind, pictures=seen, seconds=round(time.time() - begun, 1))
+        resize=resize_of(loader.dataset), data=kind, images=seen, seconds=round(time.time() - begun, 1))
     published = PUBLISHED.get(name.split('.')[0], ()) if kind == IMAGENET else ()
     return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v],
                 settings=settings, remarks=[*subject.remarks,
@@ -134,7 +134,7 @@ def activations(encoder: Any) -> list[str]:
 
 
 def resize_of(dataset: Any) -> str:
-    """Return how a data set's transforms bring pictures to size."""
+    """Return how a data set's transforms bring images to size."""
     steps = [step for step in getattr(dataset, 'pipeline', ()) if type(step).__name__ == 'ResizeCrop']
     return steps[0].mode if steps else 'transforms of its own'
 
@@ -146,10 +146,10 @@ def remarks(settings: dict, limit: int | None, results: Any, classes: Any) -> li
         found.append('SigLIP was trained with the tanh form of GELU; this encoder has the exact one '
                      '(model_args=dict(act_layer="gelu_tanh") mends it; features differ by about 0.2 %)')
     if 'siglip' in settings['model'] and settings['resize'] == 'short_side':
-        found.append('SigLIP squashes pictures to a square; here their centres are cut out, as DualToken does '
+        found.append('SigLIP squashes images to a square; here their centres are cut out, as DualToken does '
                      '(resize=squash for the other)')
-    if limit is not None and settings['pictures'] >= limit:
-        found.append(f'on the first {settings["pictures"]:,} pictures only')
+    if limit is not None and settings['images'] >= limit:
+        found.append(f'on the first {settings["images"]:,} images only')
     for values in results.sets.values():
         for metric, value in values.items():
             if metric == 'zeroshot_top1/teacher' and value < 1.5 / max(classes, 1):
@@ -160,8 +160,8 @@ def remarks(settings: dict, limit: int | None, results: Any, classes: Any) -> li
 def report(found: dict) -> str:
     """Return what `check_teacher` found as text."""
     s = found['settings']
-    lines = [f'encoder     {s["encoder"]}: {s["model"] or "?"}, weights {s["weights"]}', 'pictures    '
-                                                                                         f'{s["pictures"]:,} of '
+    lines = [f'encoder     {s["encoder"]}: {s["model"] or "?"}, weights {s["weights"]}', 'images    '
+                                                                                         f'{s["images"]:,} of '
                                                                                          f'{s["data"]} at '
              f'{s["image_size"][0]} x {s["image_size"][1]}, resized by {s["resize"]}', 'activation  '
                                                                                        f'{s["activation"]}', '']

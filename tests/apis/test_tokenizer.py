@@ -14,8 +14,8 @@ def images(golden):
 
 
 @pytest.fixture
-def picture():
-    """A picture of 32 x 32 pixels, all colours different."""
+def image():
+    """An image of 32 x 32 pixels, all colours different."""
     y, x = np.mgrid[:32, :32]
     return Image.fromarray(np.stack([x * 8, y * 8, 255 - x * 4 - y * 4], -1).astype(np.uint8))
 
@@ -31,21 +31,21 @@ def test_range_and_crop(tok):
     assert torch.equal(x, x[..., 5:6, 5:6].expand_as(x))
 
 
-def test_tensors_pictures_paths_and_lists(tok, picture, tmp_path):
-    picture.save(tmp_path / 'a.png')
-    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+def test_tensors_pictures_paths_and_lists(tok, image, tmp_path):
+    image.save(tmp_path / 'a.png')
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
     want = tok.encode(tensor)
-    for given in (picture, tmp_path / 'a.png', str(tmp_path / 'a.png'), [picture], (tmp_path / 'a.png',),
+    for given in (image, tmp_path / 'a.png', str(tmp_path / 'a.png'), [image], (tmp_path / 'a.png',),
                   tensor.double()):
         codes = tok.encode(given)
         assert codes.keys() == want.keys() and all(torch.equal(codes[n], want[n]) for n in want)
-    both = tok.encode([picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), str(tmp_path / 'a.png')])
+    both = tok.encode([image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), str(tmp_path / 'a.png')])
     assert torch.equal(both['pixel'][1:], want['pixel']) and both['pixel'].shape == (2, 25, 4)
     assert not torch.equal(both['pixel'][:1], want['pixel'])
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'CMYK', 'RGBA', 'LA', '1', 'I;16', 'YCbCr'])
-def test_pictures_of_every_kind(tok, picture, tmp_path, mode):
+def test_pictures_of_every_kind(tok, image, tmp_path, mode):
     """A gray (or gray behind a half transparent layer) of every mode reaches the model as that gray."""
     gray = Image.new('L', (40, 40), 64)
     if mode == 'RGBA':
@@ -63,16 +63,16 @@ def test_pictures_of_every_kind(tok, picture, tmp_path, mode):
     assert (x - want).abs().max() <= 2 / 127.5 and x.shape == (1, 3, 32, 32)
 
 
-def test_rotated_by_exif(tok, picture, tmp_path):
+def test_rotated_by_exif(tok, image, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by 90 degrees
-    picture.save(tmp_path / 'turned.png', exif=exif)
-    assert torch.equal(tok.prepare(tmp_path / 'turned.png'), tok.prepare(picture.transpose(Image.Transpose.ROTATE_270)))
-    assert not torch.equal(tok.prepare(tmp_path / 'turned.png'), tok.prepare(picture))
+    image.save(tmp_path / 'turned.png', exif=exif)
+    assert torch.equal(tok.prepare(tmp_path / 'turned.png'), tok.prepare(image.transpose(Image.Transpose.ROTATE_270)))
+    assert not torch.equal(tok.prepare(tmp_path / 'turned.png'), tok.prepare(image))
 
 
-def test_files_that_are_no_pictures(tok, picture, tmp_path):
-    picture.resize((400, 400)).save(tmp_path / 'cut.jpg')
+def test_files_that_are_no_pictures(tok, image, tmp_path):
+    image.resize((400, 400)).save(tmp_path / 'cut.jpg')
     data = (tmp_path / 'cut.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(data[:len(data) // 2])
     (tmp_path / 'text.png').write_text('hello')
@@ -80,7 +80,7 @@ def test_files_that_are_no_pictures(tok, picture, tmp_path):
                                                                                 r'text\.png is in no image format'),
                        ('gone.png', r'gone\.png does not exist'), ('', r'is a folder')):
         with pytest.raises(dtbox.InputError, match=says):
-            tok.encode([picture, tmp_path / name])
+            tok.encode([image, tmp_path / name])
 
 
 @pytest.mark.parametrize('given, says', [

@@ -39,7 +39,7 @@ def test_what_is_there(tmp_path, capsys):
         assert found[part]['classes'] == dict(names=1000, seen=4, fewest=3, most=3, without=0)
         assert Image.open(os.path.join(out, f'{part}.png')).width > 1000
     said = capsys.readouterr().out
-    assert 'train: 12 samples' in said and 'classes   4 of 1,000 seen, 3 to 3 pictures each' in said
+    assert 'train: 12 samples' in said and 'classes   4 of 1,000 seen, 3 to 3 images each' in said
     assert open(os.path.join(out, 'data.txt')).read() in said
 
 

@@ -51,7 +51,7 @@ def test_conflict_while_a_recipe_trains(tiny_config, tmp_path, monkeypatch):
 
 
 def test_layers_with_texts(told, tmp_path, capsys):
-    """The packaged teacher on eight held-out pictures of our own: little to learn, but all of it there."""
+    """The packaged teacher on eight held-out images of our own: little to learn, but all of it there."""
     words = ['layers', *PACKAGED, f'data_root={told}', '--encoder', 'teacher', '--layers', '1', '8', '--iters', '3',
              '--out', str(tmp_path / 'out')]
     VERB.main(words)
@@ -78,7 +78,7 @@ def test_atlas(tiny_run, told, tmp_path, capsys):
         'atlas.json', 'atlas.md', 'information.png', 'pixel_depth0.png', 'pixel_depth1.png', 'semantic_depth0.png',
         'semantic_depth1.png']
     found = json.loads((tmp_path / 'out' / 'atlas.json').read_text())
-    assert found['settings']['pictures'] == 32 and found['settings']['words'] == 4 and found['settings']['by'] == 'words'
+    assert found['settings']['images'] == 32 and found['settings']['words'] == 4 and found['settings']['by'] == 'words'
     page = found['vocabularies']['pixel'][0]
     assert len(page['codes']) == 4 and set(page['information']) == {'words', 'colour', 'edges'} and page['size'] == 64
     shares = [code['information']['words'] for code in page['codes']]
@@ -88,7 +88,7 @@ def test_atlas(tiny_run, told, tmp_path, capsys):
 
 
 def test_atlas_of_chosen_codes_without_texts(tiny_run, tmp_path, capsys):
-    """The patches are those that the codes say: found again by encoding the pictures with the tokenizer."""
+    """The patches are those that the codes say: found again by encoding the images with the tokenizer."""
     import dtbox
     tokenizer = dtbox.load(tiny_run)
     photos = sorted((tiny_run.parent / 'photos' / 'val').iterdir())
@@ -119,7 +119,7 @@ WRONG = {
     'no codes': (['atlas', 'RUN', '--codes', '0'], r'expected at least 1 code'),
     'words without texts': (['atlas', 'RUN', '--by', 'words'], r'--by: .*the data has no texts'),
     'words too rare': (['atlas', 'RUN', '--by', 'words', '--images', '2', '--cfg-options', 'data_root=TOLD'],
-                       r'is in at least 3 pictures'),
+                       r'is in at least 3 images'),
     'unknown layer': (['layers', 'CONFIG', '--layers', '4'], r'--layers: there is no layer 4; the encoder has the '
                                                              r'layers 0 .* to 3'),
     'unknown encoder': (['layers', 'CONFIG', '--encoder', 'trunc'], r'--encoder: there is no encoder `trunc`. Did you '
@@ -145,7 +145,7 @@ def test_one_sentence(words, says, tiny_config, tiny_run, told, tmp_path, capsys
         VERB.main([{'CONFIG': str(tiny_config), 'RUN': str(tiny_run)}.get(w, w).replace('TOLD', str(told))
                    for w in words])
     lines = [line for line in capsys.readouterr().err.splitlines() if ' - mmengine - ' not in line
-             and 'pictures encoded' not in line]
+             and 'images encoded' not in line]
     assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and re.search(says,
                                                                                                      lines[0]), lines
     assert not list(tmp_path.iterdir()) and sorted(p.name for p in tiny_run.iterdir()) == before

@@ -13,7 +13,7 @@ from dtbox.training.runner import Runner
 
 @pytest.fixture(scope='module')
 def towers(cifar_shards, tmp_path_factory):
-    """The run folder of `siglip_tiny_cifar10` after two steps on generated pictures."""
+    """The run folder of `siglip_tiny_cifar10` after two steps on generated images."""
     folder = tmp_path_factory.mktemp('towers') / 'run'
     cfg = load_config('configs/siglip_tiny_cifar10.py', dict(data_root=str(cifar_shards), batch_size=4, max_iters=2))
     Runner.from_config(cfg, work_dir=str(folder)).train()

@@ -1,4 +1,4 @@
-"""dtbox reconstruct: pictures side by side, one line each; what cannot be read is named and the rest goes on."""
+"""dtbox reconstruct: images side by side, one line each; what cannot be read is named and the rest goes on."""
 import re
 
 import numpy as np
@@ -36,9 +36,9 @@ def test_broken_images_are_reported_and_the_rest_goes_on(tiny_run, images, capsy
 def test_picture_shows_both(tiny_run, images, capsys):
     VERB.main([str(tiny_run), str(images / 'a'), '--out', str(images / 'out'), '--vocabularies', 'pixel', 'semantic'])
     assert 'pixel 16 tokens of 2 codes, semantic 16 tokens of 2 codes  384 bits' in capsys.readouterr().out
-    picture = Image.open(images / 'out' / 'cat.png')
-    assert picture.size == (2 * 192 + 6 + 40, 192 + 66)
-    left, right = (np.asarray(picture.crop((x, 34, x + 192, 226))) for x in (20, 218))
+    image = Image.open(images / 'out' / 'cat.png')
+    assert image.size == (2 * 192 + 6 + 40, 192 + 66)
+    left, right = (np.asarray(image.crop((x, 34, x + 192, 226))) for x in (20, 218))
     assert left.std() > 40 and not (left == right).all()
 
 

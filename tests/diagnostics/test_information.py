@@ -31,7 +31,7 @@ def test_codes_that_are_the_colour():
 
 
 def test_chance_is_taken_off():
-    """Codes and values drawn apart, both the same all over a picture: few independent samples, a large bias, and a
+    """Codes and values drawn apart, both the same all over an image: few independent samples, a large bias, and a
     baseline as large."""
     generator = np.random.default_rng(0)
     codes, values = (np.repeat(generator.integers(0, 12, (60, 1)), 16, 1) for _ in range(2))
@@ -48,18 +48,18 @@ def test_position_alone_is_no_baseline():
 
 
 def test_words_by_hand():
-    """Two pictures: code 3 with the word 0, code 5 with the words 0 and 1: p(3,0) = 1/2, p(5,0) = p(5,1) = 1/4, as
+    """Two images: code 3 with the word 0, code 5 with the words 0 and 1: p(3,0) = 1/2, p(5,0) = p(5,1) = 1/4, as
     above."""
     found = with_words(np.array([[3, 3], [5, 5]]), [[0], [0, 1]])
     assert found.raw == pytest.approx(0.311278, abs=1e-6) and found.entropy == pytest.approx(0.811278, abs=1e-6)
     assert found.by_code == {3: pytest.approx(.5 * np.log2(4 / 3)), 5: pytest.approx(.25 * np.log2(2 / 3) + .25)}
-    # a picture without words is no part of it
+    # an image without words is no part of it
     with_silent = with_words(np.array([[3, 3], [9, 9], [5, 5]]), [[0], [], [0, 1]])
     assert with_silent.raw == found.raw and 9 not in with_silent.by_code
 
 
 def test_telling_words():
-    """Code 1 is in picture 0 alone (words 0, 2): word 0 has 1/2 there and 1/2 all over, word 2 has 1/2 there and 1/4
+    """Code 1 is in image 0 alone (words 0, 2): word 0 has 1/2 there and 1/2 all over, word 2 has 1/2 there and 1/4
     all over."""
     codes, words = np.array([[1, 0], [0, 0]]), [[0, 2], [0, 1]]
     assert telling_words(codes, words, 1) == [(2, 2.0)]
@@ -67,5 +67,5 @@ def test_telling_words():
 
 
 def test_nothing_to_count():
-    with pytest.raises(InputError, match='no picture has a caption'):
+    with pytest.raises(InputError, match='no image has a caption'):
         with_words(np.zeros((2, 4), dtype=np.int64), [[], []])

@@ -23,7 +23,7 @@ def test_standings_by_hand():
     assert found[1].loss == 1 and found[1].half == pytest.approx(1.96 * (4 / 3) ** .5 / 2) and not found[1].good
     both = standings({1: [[1, 1], [0, 1, 1]], 2: [[1, 1], [1, 1, 1]]}, tolerance=.2)  # means 1 and 2/3: 5/6
     assert both[1].score == pytest.approx(5 / 6) and both[1].loss == pytest.approx(1 / 6) and not both[1].good
-    assert standings({1: [[5.]], 2: [[5.]]}, tolerance=9.)[2].half == np.inf  # one picture shows nothing
+    assert standings({1: [[5.]], 2: [[5.]]}, tolerance=9.)[2].half == np.inf  # one image shows nothing
 
 
 def test_the_embedding_is_no_candidate():

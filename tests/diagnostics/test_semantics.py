@@ -15,7 +15,7 @@ def test_a_page_of_a_run_without_texts(tiny_run, tmp_path, capsys):
     out = tmp_path / 'page'
     main(['semantics', str(tiny_run), '--out', str(out), '--images', '3', '--gallery', '8'])
     found = json.load(open(out / 'semantics.json'))
-    assert found['pictures'] == 8 and found['remarks'] == ['no words: the tokenizer has no head, no text tower, or no '
+    assert found['images'] == 8 and found['remarks'] == ['no words: the tokenizer has no head, no text tower, or no '
                                                            'text tokenizer']
     assert set(found['shuffled']) == {'as they are', 'pixel codes shuffled'} and found['shuffled']['as they are'] > 0
     page = (out / 'index.html').read_text()
@@ -26,7 +26,7 @@ def test_a_page_of_a_run_without_texts(tiny_run, tmp_path, capsys):
 
 @pytest.fixture(scope='module')
 def emoji_run(tmp_path_factory):
-    """A run of the main recipe with texts, two steps long, that still knows its held-out pictures."""
+    """A run of the main recipe with texts, two steps long, that still knows its held-out images."""
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
     folder = tmp_path_factory.mktemp('semantics') / 'run'
@@ -40,7 +40,7 @@ def emoji_run(tmp_path_factory):
 
 
 def test_words_of_regions(emoji_run, tmp_path):
-    found = make_semantics(emoji_run, str(tmp_path), pictures=2, gallery=64, grid=2, say=lambda line: None)
+    found = make_semantics(emoji_run, str(tmp_path), images=2, gallery=64, grid=2, say=lambda line: None)
     assert found['remarks'] == [] and len(found['regions']) == 2
     for row in found['regions'].values():
         assert (
@@ -67,7 +67,7 @@ def test_neighbours_by_hand(tmp_path):
     assert kind == 'a word of the caption' and same(0, 1) and not same(1, 3)
 
 
-@pytest.mark.parametrize('options, says', [(dict(pictures=0), '--images'), (dict(gallery=1),
+@pytest.mark.parametrize('options, says', [(dict(images=0), '--images'), (dict(gallery=1),
                                                                             '--gallery'), (dict(grid=0), '--grid')])
 def test_numbers_that_make_no_sense(tiny_run, tmp_path, options, says):
     with pytest.raises(InputError, match=says):

@@ -18,7 +18,7 @@ def test_scores_are_those_of_the_evaluation(cifar_shards, tmp_path, capsys):
     main([CONFIG, '--out', out, '--cfg-options', f'data_root={cifar_shards}'])
     said, found = capsys.readouterr().out, json.load(open(out))
     assert 'vit_base_patch16_siglip_224, weights dtbox://siglip-tiny-cifar10' in said and 'activation  gelu (tanh)' in said
-    assert found['settings']['pictures'] == 10 and found['settings']['resize'] == 'short_side' and found['published'] == []
+    assert found['settings']['images'] == 10 and found['settings']['resize'] == 'short_side' and found['published'] == []
     assert re.search(r'test +zeroshot_top1 +[0-9.]+ %', said) and 'Not measured' not in said
     from dtbox.config import load_config, resolve
     from dtbox.evaluation import SetEvaluator
@@ -45,7 +45,7 @@ def test_what_may_be_wrong_is_said(cifar_shards):
                           limit=4)
     text = ' '.join(exact['remarks'])
     assert 'SigLIP was trained with the tanh form of GELU' in text and 'SigLIP squashes' in text and 'on the first ' in text
-    settings = dict(model='x', activation='', resize='', pictures=9)
+    settings = dict(model='x', activation='', resize='', images=9)
     assert 'at chance' in remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.1})), 10)[0]
     assert remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.3})), 10) == []
 
