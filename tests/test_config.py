@@ -76,7 +76,8 @@ def test_unknown_key_in_the_middle_of_a_chain(write):
 
 def test_keys_that_a_constructor_takes_may_be_new(child):
     cfg = child("""
-model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(reinject=6)), decoder=dict(type='ViTDecoder', reads=['pixel'])),
+model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(reinject=6)),
+                             decoder=dict(type='ViTDecoder', reads=['pixel'])),
              losses=dict(pixels=dict(weight=2.0)))
 quantizer = dict(shared=False)
 optim_wrapper = dict(generator=dict(accumulative_counts=4))
@@ -211,8 +212,11 @@ def test_other_data(write):
                                 "dict(batch_size=2, dataset=dict(type='Twemoji', limit=5))\n")
     cfg = resolve(load_config(recipe, dict(data_root='photos', resize='squash', size=9),
                               data='configs/_base_/datasets/coco_captions.py'))
-    assert cfg.train_dataloader.dataset.type == cfg.val_dataloader.dataset.type == 'CocoCaptions' and 'limit' not in cfg.val_dataloader.dataset
-    assert cfg.train_dataloader.dataset.data_root == 'photos' and cfg.train_dataloader.batch_size == 64 and cfg.train_dataloader['last'] == 'carry'
+    assert cfg.train_dataloader.dataset.type == cfg.val_dataloader.dataset.type == 'CocoCaptions'
+    assert 'limit' not in cfg.val_dataloader.dataset
+    assert cfg.train_dataloader.dataset.data_root == 'photos'
+    assert cfg.train_dataloader.batch_size == 64
+    assert cfg.train_dataloader['last'] == 'carry'
     assert cfg.val_dataloader.dataset.pipeline[0] == dict(type='ResizeCrop', size=16,
                                                           mode='squash') and cfg.quantizer['size'] == 9
     with pytest.raises(InputError, match='no `train_dataloader`, so there is nothing to train on'):

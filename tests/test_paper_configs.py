@@ -91,8 +91,8 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
     assert (budget.tokens, budget.bits) == ((1458, 729 * 16 * 14) if '384' in name else (512, 256 * 8 * 14))
 
 
-@pytest.mark.parametrize('name, tokens, bits', [('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8
-                                                                                     * 12), ('vqgan_f16', 256, 2560)])
+@pytest.mark.parametrize('name, tokens, bits', [
+     ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):

@@ -112,15 +112,16 @@ def test_input_error_grows_outwards():
 
 
 @pytest.mark.parametrize('name, known, hint', [
-    ('dm', ['dim', 'depth'], ' Did you mean `dim`?'), ('DIM', ['dim'], ' Did you mean `dim`?'), ('xyz', ['dim'],
-                                                                                                 ''), ('a', [], ''),
-    ('layer', ['layers', 'laser'], ' Did you mean `layers` or `laser`?')])
+     ('dm', ['dim', 'depth'], ' Did you mean `dim`?'), ('DIM', ['dim'], ' Did you mean `dim`?'), ('xyz', ['dim'], ''),
+     ('a', [], ''), ('layer', ['layers', 'laser'], ' Did you mean `layers` or `laser`?')])
 def test_closest(name, known, hint):
     assert closest(name, known) == hint
 
 
 def test_reason_of_other_errors():
-    assert reason(ValueError('one\ntwo')) == 'ValueError: one' and reason(EOFError()) == 'EOFError' and len(reason(OSError('x' * 999))) == 169
+    assert reason(ValueError('one\ntwo')) == 'ValueError: one'
+    assert reason(EOFError()) == 'EOFError'
+    assert len(reason(OSError('x' * 999))) == 169
 
 
 def test_missing_package_says_what_to_install():

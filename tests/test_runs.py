@@ -110,14 +110,14 @@ def test_images_of_format_1(tmp_path):
 
 
 @pytest.mark.parametrize('about, says', [
-    (dict(format=3, dtbox='0.9.1'), r'run folder .* was written by dtbox 0\.9\.1 in format 3; dtbox .* reads formats '
-                                    r'1 to 2\. '
-                                    r'Install dtbox 0\.9\.1 or newer\.$'),
-    (dict(format=0, dtbox='0.0.7'), r'was written by dtbox 0\.0\.7 in format 0; .* reads formats 1 to 2\. Open it '
-                                    r'with dtbox 0\.0\.7\.$'),
-    (dict(format='x', dtbox='1'), r'run\.json was not written by dtbox, or is cut short'),
-    ([1], r'run\.json was not written by dtbox'), (dict(format=2), r"cut short \('dtbox'\)\. Expected \{\"format\": "
-                                                                   r"2")])
+     (dict(format=3, dtbox='0.9.1'),
+      r'run folder .* was written by dtbox 0\.9\.1 in format 3; dtbox .* reads formats '
+      r'1 to 2\. Install dtbox 0\.9\.1 or newer\.$'),
+     (dict(format=0, dtbox='0.0.7'),
+      r'was written by dtbox 0\.0\.7 in format 0; .* reads formats 1 to 2\. Open it ' r'with dtbox 0\.0\.7\.$'),
+     (dict(format='x', dtbox='1'), r'run\.json was not written by dtbox, or is cut short'),
+     ([1], r'run\.json was not written by dtbox'),
+     (dict(format=2), r"cut short \('dtbox'\)\. Expected \{\"format\": " r"2")])
 def test_other_formats(tmp_path, about, says):
     (tmp_path / 'config.py').write_text('seed = 3\n')
     (tmp_path / 'run.json').write_text(json.dumps(about))
@@ -185,10 +185,9 @@ def test_a_run_of_format_1_opens(tiny_run, tmp_path):
 # ---- a run takes its folder -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('config, folder', [('my.py', 'work_dirs/my'), ('some/where.py',
-                                                                        'work_dirs/where'), ('a/b/config.py',
-                                                                                             'work_dirs/b'),
-                                            (None, 'work_dirs/run')])
+@pytest.mark.parametrize('config, folder', [
+     ('my.py', 'work_dirs/my'), ('some/where.py', 'work_dirs/where'), ('a/b/config.py', 'work_dirs/b'),
+     (None, 'work_dirs/run')])
 def test_folder_of_a_config(config, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert choose_run_folder(config).path == folder
@@ -206,7 +205,9 @@ def test_prepare(tmp_path):
     assert run.prepare(resume=False) is None and os.path.isdir(run.path)
     open(run.config, 'w').close()
     assert run.prepare(resume=True) is None and run.has_config()
-    assert run.prepare(resume=False) == f'{run.path}.1' and not run.has_config() and RunFolder(f'{run.path}.1').has_config()
+    assert run.prepare(resume=False) == f'{run.path}.1'
+    assert not run.has_config()
+    assert RunFolder(f'{run.path}.1').has_config()
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match='the work dir .* is a file. Give a folder'):
         RunFolder(tmp_path / 'file').prepare(resume=False)

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parent.parent
 CODE = ('dtbox', 'tools', 'plugins')
 COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
 MOST = {
-    'lines over 120 columns': 1200,
-    'modules over 250 lines': 10,
-    'functions over 60 lines': 2,
-    'assignments of more than two packed targets': 200,
+    'lines over 120 columns': 0,
+    'modules over 250 lines': 4,
+    'functions over 60 lines': 0,
+    'assignments of more than two packed targets': 144,
     'test names of 60 characters or more': 0,
 }
-LEAST_ANNOTATED = 0.76
-"""Fraction of the public signatures that are fully annotated; it goes up to 0.98."""
+LEAST_ANNOTATED = 0.98
+"""Fraction of the public signatures that are fully annotated."""
 
 
 def sources(*rooms: str) -> dict[str, str]:
@@ -75,24 +75,24 @@ def test_annotations():
     """`python tests/count_annotations.py --missing` lists what is not annotated yet."""
     everything = signatures()
     annotated = sum(s.annotated for s in everything) / len(everything)
-    assert annotated >= LEAST_ANNOTATED, f'{annotated:.1%} of the public signatures are annotated, expected {LEAST_ANNOTATED:.0%}'
+    says = f'{annotated:.1%} of the public signatures are annotated, expected {LEAST_ANNOTATED:.0%}'
+    assert annotated >= LEAST_ANNOTATED, says
 
 
 @pytest.mark.parametrize('code, annotated', [
-    ('def f(a: int, *b: int, c: int = 1, **d: int) -> None: ...', [True]), ('def f(a) -> None: ...', [False]),
-    ('def f(a: int): ...', [False]), ('def _f(a): ...', []), ('class _A:\n    def f(self): ...', []),
-    ('class A:\n    def __init__(self, a: int): ...\n    def __len__(self): ...', [True]),
-    ('class A:\n    @staticmethod\n    def f(a) -> int: ...\n    @property\n    def g(self) -> int: ...', [False,
-                                                                                                           True]),
-    ('def f() -> int:\n    def g(a): ...', [True]),
-])
+     ('def f(a: int, *b: int, c: int = 1, **d: int) -> None: ...', [True]), ('def f(a) -> None: ...', [False]),
+     ('def f(a: int): ...', [False]), ('def _f(a): ...', []), ('class _A:\n    def f(self): ...', []),
+     ('class A:\n    def __init__(self, a: int): ...\n    def __len__(self): ...', [True]),
+     ('class A:\n    @staticmethod\n    def f(a) -> int: ...\n    @property\n    def g(self) -> int: ...', [False,
+      True]),
+     ('def f() -> int:\n    def g(a): ...', [True])])
 def test_count_of_annotations(tmp_path, code, annotated):
     (tmp_path / 'module.py').write_text(code)
     assert [s.annotated for s in signatures(tmp_path)] == annotated
 
 
-@pytest.mark.parametrize('code, targets', [('a, b, c = 1, 2, 3', 3), ('a, b = 1, 2', 2), ('a, b, c = f()',
-                                                                                          0), ('a = b = c = 1', 0)])
+@pytest.mark.parametrize('code, targets', [
+     ('a, b, c = 1, 2, 3', 3), ('a, b = 1, 2', 2), ('a, b, c = f()', 0), ('a = b = c = 1', 0)])
 def test_count_of_packed_targets(code, targets):
     assert packed_targets(ast.parse(code).body[0]) == targets
 

@@ -15,10 +15,12 @@ model = dict(
     type='TokenizerTask',
     tokenizer=dict(
         image_size='${{image_size}}', encoders=dict(trunk='${{encoder}}'),
-        vocabularies=dict(pixel=dict(taps=1, quantizer='${{quantizer}}'), semantic=dict(taps=2, reinject=2, quantizer='${{quantizer}}')),
+        vocabularies=dict(pixel=dict(taps=1, quantizer='${{quantizer}}'),
+                          semantic=dict(taps=2, reinject=2, quantizer='${{quantizer}}')),
         decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32, blocks=1), head=dict(type='TrunkPool')),
     teacher=dict(encoder='${{encoder}}', layer=2),
-    losses=dict(semantic=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'), commitment=dict(type='CommitmentLoss'),
+    losses=dict(semantic=dict(type='SemanticLoss'), pooled=dict(type='PooledLoss'),
+                commitment=dict(type='CommitmentLoss'),
                 pixels=dict(type='L2Loss', weight=5.0)),
     gan='${{gan}}')
 gan = dict(discriminator=dict(type='PatchDiscriminator', width=32),
@@ -30,7 +32,8 @@ val_dataloader = dict(batch_size=4, dataset=dict(
     type='ImageFolder', data_root='${{data_root}}', split='heldout',
     pipeline=[dict(type='ResizeCrop', size='${{image_size}}'), dict(type='PackImage')]))
 val_evaluator = dict(
-    psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), frechet=dict(type='FrechetDistance'), token_cosine=dict(type='TokenCosine'),
+    psnr=dict(type='PSNR'), ssim=dict(type='SSIM'), frechet=dict(type='FrechetDistance'),
+    token_cosine=dict(type='TokenCosine'),
     retrieval=dict(type='Retrieval'), code_usage=dict(type='CodeUsage'))
 optim_wrapper = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0)),
                      discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))

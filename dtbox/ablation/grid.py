@@ -24,7 +24,17 @@ from typing import Any
 
 from mmengine.config import Config
 
-from dtbox.ablation.axes import check_kind, matches, read_axis, read_budget, read_metrics, read_overrides, read_reference, read_rules, read_seeds
+from dtbox.ablation.axes import (
+    check_kind,
+    matches,
+    read_axis,
+    read_budget,
+    read_metrics,
+    read_overrides,
+    read_reference,
+    read_rules,
+    read_seeds,
+)
 from dtbox.ablation.columns import TAKEN
 from dtbox.config import load_config, set_option
 from dtbox.config.files import read_config

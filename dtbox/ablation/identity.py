@@ -51,7 +51,8 @@ def code_hash() -> str:
 
 
 def plugin_hash(cfg: Config) -> str:
-    """Return the hash of the plugins that a run of a config computes with (see `find_needed`), '' where there are none."""
+    """Return the hash of the plugins that a run of a config computes with (see `find_needed`), '' where there are
+    none."""
     found = find_needed(resolve(cfg))
     return digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
 

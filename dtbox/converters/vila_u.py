@@ -20,7 +20,14 @@ from typing import Any
 
 import torch
 
-from dtbox.converters.dualtoken import decoder_config, map_codebooks, map_words, quantizer_config, text_config, trunk_config
+from dtbox.converters.dualtoken import (
+    decoder_config,
+    map_codebooks,
+    map_words,
+    quantizer_config,
+    text_config,
+    trunk_config,
+)
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.renaming import Renaming

@@ -111,7 +111,7 @@ class Page:
         count, whole = int(used.sum()), len(self.codes)
         told = information.telling_words(self.codes, self.seen.owned, code) if count else []
         return dict(code=int(code), tokens=count, share=count / self.codes.size, images=int(used.any(1).sum()),
-                    of_pictures=whole, words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
+                    of_images=whole, words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
                     information={key: one.by_code.get(int(code), 0.0) for key, one in self.about.items()},
                     examples=[dict(key=str(self.seen.keys[i]), row=token // self.grid[1], column=token % self.grid[1])
                               for i, token in chosen])
@@ -120,6 +120,6 @@ class Page:
         """Return the lines beside a row of a sheet."""
         if not entry['tokens']:
             return ['not used on these', 'images']
-        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["images"]:,} of {entry["of_pictures"]:,} '
+        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["images"]:,} of {entry["of_images"]:,} '
                                                         'images']
         return lines + [f'{w["word"]} x {w["lift"]:.1f}' for w in entry['words']]

@@ -134,7 +134,9 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
                          'edges.', '--by')
     seen = look(model, dataset, streams, images, batch_size, say)
     if not seen.words:
-        why = f'no word of the captions is in at least {patches.LEAST} images' if any(seen.texts) else 'the data has no texts'
+        why = 'the data has no texts'
+        if any(seen.texts):
+            why = f'no word of the captions is in at least {patches.LEAST} images'
         if choice.by == 'words':
             raise InputError(f'codes cannot be chosen by words: {why}. Choose them by use, colour or edges.', '--by')
     by = choice.by or ('words' if seen.words else 'colour')

@@ -137,8 +137,8 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
     scores = score(probes, features, val, subject.cfg)
     return assemble(subject, scores, dict(
         source=str(source), encoder=subject.name, iters=iters, batch_size=train.batch_sampler.batch_size, seed=seed,
-        within_db=within_db, within_points=within_points, training_pictures=len(train.dataset),
-        heldout_pictures=len(val.dataset), seconds=round(time.time() - start, 1)))
+        within_db=within_db, within_points=within_points, training_images=len(train.dataset),
+        heldout_images=len(val.dataset), seconds=round(time.time() - start, 1)))
 
 
 @torch.no_grad()
@@ -225,7 +225,7 @@ def leave(result: dict, folder: str) -> None:
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
     title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on '
              f'frozen features, {settings["iters"]} steps of {settings["batch_size"]} images; '
-             f'{settings["heldout_pictures"]:,} held-out images')
+             f'{settings["heldout_images"]:,} held-out images')
     draw_layers(panels, os.path.join(folder, 'layers.png'), title, marks)
 
 

@@ -235,8 +235,10 @@ def write_page(result: dict, out: str, name: str) -> None:
     write_atomic(
         os.path.join(out, 'index.html'),
         f'''<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(name)}: semantics</title>
-<style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1500px; padding: 0 1em }} div {{ overflow-x: auto }}
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(name)}: semantics</title>
+<style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1500px; padding: 0 1em }}
+div {{ overflow-x: auto }}
 h1 {{ font-size: 1.5em }} h2 {{ font-size: 1.15em; margin-top: 2em }}</style>
 <h1>{html.escape(name)}: semantics to look at</h1>
 <ul>{numbers}</ul>

@@ -67,6 +67,24 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
         raise InputError(f'the encoder `{subject.name}` has no pool of its own, so there is no image embedding to '
                          'compare with texts.', '--encoder')
     loader, kind = _loader(subject, data, own)
+    results, seen = _evaluate(subject, loader, templates, limit, say)
+    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part)
+            for label, why in results.skipped.items()}
+    results = replace(results, skipped={label: why for label, why in left.items() if why})
+    name = getattr(subject.encoder, 'name', '')
+    settings = dict(
+        encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)),
+        image_size=list(subject.encoder.image_size), activation=activations(subject.encoder),
+        resize=resize_of(loader.dataset), data=kind, images=seen, seconds=round(time.time() - begun, 1))
+    published = PUBLISHED.get(name.split('.')[0], ()) if kind == IMAGENET else ()
+    return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v],
+                settings=settings, remarks=[*subject.remarks,
+                                            *remarks(settings, limit, results,
+                                                     len(loader.dataset.metainfo.get('classes') or ()))])
+
+
+def _evaluate(subject, loader, templates, limit, say):
+    """Return (Results of the encoder itself, images that were seen)."""
     evaluator = SetEvaluator([dict(type='ZeroShot', templates=templates), dict(type='Retrieval')])
     device = next(subject.encoder.parameters()).device
     evaluator.setup(
@@ -90,20 +108,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
                 seen += len(batch)
                 if seen % 6400 < len(batch):
                     say(f'{seen:,} images')
-    results = evaluator.results()
-    left = {label: '; '.join(part for part in why.split('; ') if NO_TOKENS not in part)
-            for label, why in results.skipped.items()}
-    results = replace(results, skipped={label: why for label, why in left.items() if why})
-    name = getattr(subject.encoder, 'name', '')
-    settings = dict(
-        encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)),
-        image_size=list(subject.encoder.image_size), activation=activations(subject.encoder),
-        resize=resize_of(loader.dataset), data=kind, images=seen, seconds=round(time.time() - begun, 1))
-    published = PUBLISHED.get(name.split('.')[0], ()) if kind == IMAGENET else ()
-    return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v],
-                settings=settings, remarks=[*subject.remarks,
-                                            *remarks(settings, limit, results,
-                                                     len(loader.dataset.metainfo.get('classes') or ()))])
+    return evaluator.results(), seen
 
 
 def _loader(subject, data, own):

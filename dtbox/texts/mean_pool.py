@@ -36,7 +36,8 @@ class MeanPoolText(TextTower):
                  prefix: str = '', logit_scale: float = 2.3025851, logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)
         if self.tokenizer is None:
-            raise InputError('MeanPoolText masks the padding of its tokenizer, and there is none. Give it a `tokenizer`.',
+            raise InputError('MeanPoolText masks the padding of its tokenizer, and there is none. Give it a '
+                             '`tokenizer`.',
                              'tokenizer')
         self.weights, self.prefix = weights, prefix
         self.pooled_dim, self.pad_id = embed_dim, self.tokenizer.pad_id

@@ -154,7 +154,8 @@ def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) ->
     own, found = module.state_dict(), dict(state)
     for name, value in state.items():
         new = own[name].shape if name in own else value.shape
-        if value.ndim == 3 == len(new) and value.shape[0] == new[0] == 1 and value.shape[2] == new[2] and value.shape[1] != new[1]:
+        tables = value.ndim == 3 == len(new) and value.shape[0] == new[0] == 1 and value.shape[2] == new[2]
+        if tables and value.shape[1] != new[1]:
             prefix = next((p for p in range(3) if math.isqrt(value.shape[1] - p) ** 2 == value.shape[1] - p
                            and math.isqrt(new[1] - p) ** 2 == new[1] - p), None)
             if prefix is None:

@@ -25,7 +25,8 @@ model = dict(
     type='TokenizerTask',
     tokenizer=dict(
         image_size='${{image_size}}',
-        encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 1), blocks=1, latent_channels=32, attention_resolutions=(), stem=4)),
+        encoders=dict(cnn=dict(type='CNNEncoder', channels=32, multipliers=(1, 1), blocks=1, latent_channels=32,
+                                attention_resolutions=(), stem=4)),
         vocabularies=dict(pixel=dict(taps=3, quantizer='${{quantizer}}')),
         decoder=dict(type='LightCNNDecoder', reads=['pixel'], width=32, blocks=1)),
     losses=dict(quantizers=dict(type='QuantizerLoss', weight=1.0), pixels=dict(type='L2Loss', weight=5.0)),
@@ -43,7 +44,8 @@ optim_wrapper = dict(generator=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_
                      discriminator=dict(optimizer=dict(type='Adam', lr=2e-4)))
 param_scheduler = dict(generator=dict(type='WarmupCosineLR', total=6))
 train_cfg = dict(max_iters=6)
-hooks = dict(log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=1), results=dict(type='Results'))
+hooks = dict(log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint', interval=1),
+             results=dict(type='Results'))
 seed = 0
 '''
 """A process that trains this starts in half the time: no timm, no matplotlib; every iteration leaves a checkpoint and a

@@ -20,10 +20,10 @@ def run(*argv):
 
 
 @pytest.mark.parametrize('more, message', [
-    (['--accept-code-change'], '--accept-code-change goes with --resume'), (['--only', 'nothing'], 'matches no trial'),
-    (['--cfg-options', 'quantizer.siz=3'], 'no such key'), (['--threads', '0'], '`threads` is 0'), (['--workers', '0'],
-                                                                                                    '0 workers'),
-    (['--address', 'a:1'], 'goes with --engine ray'), (['--plugin', '/nowhere'], 'the plugin /nowhere does not exist')])
+     (['--accept-code-change'], '--accept-code-change goes with --resume'), (['--only', 'nothing'], 'matches no trial'),
+     (['--cfg-options', 'quantizer.siz=3'], 'no such key'), (['--threads', '0'], '`threads` is 0'),
+     (['--workers', '0'], '0 workers'), (['--address', 'a:1'], 'goes with --engine ray'),
+     (['--plugin', '/nowhere'], 'the plugin /nowhere does not exist')])
 def test_bad_command_lines(write_grid, tmp_path, more, message, capsys):
     assert run(write_grid(), '--work-dir', tmp_path / 'new', *more) == 2
     assert message in capsys.readouterr().err and not (tmp_path / 'new').exists()
@@ -98,7 +98,8 @@ def test_an_interrupted_command_says_how_it_goes_on(write_grid, tmp_path, instan
     monkeypatch.setattr('tests.ablation.conftest.InstantTrial.poll', interrupted)
     monkeypatch.setattr('tests.ablation.conftest.InstantTrial.stop', lambda self: None)
     assert run(path, '--work-dir', folder, '--workers', 1, '--only', '*wide*') == 130
-    assert f"To resume the grid: dtbox ablate {path} --work-dir {folder} --workers 1 --only '*wide*' --resume\n" in capsys.readouterr().err
+    assert (f"To resume the grid: dtbox ablate {path} --work-dir {folder} --workers 1 --only '*wide*' --resume\n"
+            in capsys.readouterr().err)
 
 
 def test_scores_that_are_not_there_are_said_to_be(write_grid):

@@ -28,9 +28,8 @@ def test_no_such_engine_and_no_ray(monkeypatch):
         make_engine('ray', 1)
 
 
-@pytest.mark.parametrize('quota, cores', [('150000 100000', 1), ('300000 100000', 3), ('50000 100000',
-                                                                                       1), ('max 100000', 8), (None,
-                                                                                                               8)])
+@pytest.mark.parametrize('quota, cores', [
+     ('150000 100000', 1), ('300000 100000', 3), ('50000 100000', 1), ('max 100000', 8), (None, 8)])
 def test_cores_of_a_container(tmp_path, monkeypatch, quota, cores):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)), raising=False)
     if quota:
@@ -170,11 +169,11 @@ def test_resources_of_a_cluster(ray):
 
 
 @pytest.mark.parametrize('result, code, why', [
-    (0, 0, ''), (None, None, ''), (RayError('the node died'), -9, 'RayError: the node died'),
-    (RayTaskError(FileNotFoundError('f is not there on this node')), 1, 'FileNotFoundError: f is not there on this '
-                                                                        'node'),
-    (RayTaskError(OSError(errno.ENOSPC, 'No space left on device')), NO_ROOM, 'OSError: [Errno 28] No space left on '
-                                                                              'device')])
+     (0, 0, ''), (None, None, ''), (RayError('the node died'), -9, 'RayError: the node died'),
+     (RayTaskError(FileNotFoundError('f is not there on this node')), 1,
+      'FileNotFoundError: f is not there on this ' 'node'),
+     (RayTaskError(OSError(errno.ENOSPC, 'No space left on device')), NO_ROOM,
+      'OSError: [Errno 28] No space left on ' 'device')])
 def test_how_a_task_ends(ray, tmp_path, result, code, why):
     trial = make_engine('ray', 1).start(str(tmp_path))
     ray.result = result

@@ -79,9 +79,8 @@ def test_bad_grids(write_grid, old, new, message):
         read_grid(write_grid((old, new)))
 
 
-@pytest.mark.parametrize('key, where', [('seed', '`seeds`'), ('threads', '`threads`'), ('work_dir',
-                                                                                        '--work-dir'), ('plugins',
-                                                                                                        '`plugins`')])
+@pytest.mark.parametrize('key, where', [
+     ('seed', '`seeds`'), ('threads', '`threads`'), ('work_dir', '--work-dir'), ('plugins', '`plugins`')])
 def test_what_a_trial_gets_from_elsewhere_cannot_be_an_option(write_grid, key, where):
     with pytest.raises(InputError, match=f'--cfg-options: `{key}` of a trial is set by {where}'):
         read_grid(write_grid(), {key: 7})

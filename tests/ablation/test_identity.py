@@ -80,7 +80,9 @@ def test_plugin_hash_counts_what_a_run_computes_with(tmp_path, clean):
     first = {name: hash_now(name) for name in ('SignOne', 'SignOther', 'RQ')}
     assert len(set(first.values())) == 3 and all(first.values())
     write(tmp_path / 'other.py', SIGN.format(name='SignOther') + '# a change\n')
-    assert hash_now('SignOne') == first['SignOne'] and hash_now('RQ') == first['RQ'] and hash_now('SignOther') != first['SignOther']
+    assert hash_now('SignOne') == first['SignOne']
+    assert hash_now('RQ') == first['RQ']
+    assert hash_now('SignOther') != first['SignOther']
     write(tmp_path / 'silent.py', 'import torch\n\nVALUE = 1\n')
     assert hash_now('RQ') != first['RQ']
 

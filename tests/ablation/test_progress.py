@@ -10,7 +10,8 @@ from dtbox.ablation import progress as shown
 from dtbox.ablation.progress import Progress, read_progress
 from dtbox.ablation.summary import best_so_far
 
-LINE = '11/25 22:16:40 - mmengine - INFO - [20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  semantic_pooled -0.1222  total 9\n'
+LINE = ('11/25 22:16:40 - mmengine - INFO - [20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  '
+        'semantic_pooled -0.1222  total 9\n')
 
 
 def planned(name, what='new', **record):

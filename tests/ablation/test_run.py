@@ -38,7 +38,9 @@ def test_all_trials_run_once(grid, out, instant):
     assert float(row['heldout/psnr']) == sum(b'2__narrow__seed1') / 7 and 'heldout/kept' not in row
     assert row['config_hash'] and row['code_hash'] and row['data_hash']
     about = json.load(open(os.path.join(out, 'grid.json')))
-    assert about['name'] == 'small' and about['command'] == 'python tools/ablate.py small.py' and about['axes'] == grid.axes
+    assert about['name'] == 'small'
+    assert about['command'] == 'python tools/ablate.py small.py'
+    assert about['axes'] == grid.axes
     assert best_so_far(grid, rows).startswith('2, wide') or best_so_far(grid, rows).startswith('2, narrow')
     assert len(summary(grid, rows)) == 5
     engine = instant()
@@ -80,7 +82,8 @@ def test_other_code_stops_until_it_is_accepted(grid, out, instant, monkeypatch):
     assert engine.started == []
     run_grid(grid, out, resume=True, accept_code_change=True)
     assert engine.started == ['1__wide__seed0']
-    assert table(out)['1__wide__seed0']['code_hash'] == 'another' and table(out)['2__wide__seed0']['code_hash'] == before
+    assert table(out)['1__wide__seed0']['code_hash'] == 'another'
+    assert table(out)['2__wide__seed0']['code_hash'] == before
 
 
 def test_a_changed_trial_is_not_taken_for_the_old(grid, out, instant, write_grid):

@@ -40,7 +40,10 @@ def test_done(begin):
     assert main(folder) == 0
     record = read_record(folder)
     assert (record['status'], record['iterations'], record['tokens'], record['bits']) == ('done', 2, 16, 16 * 6)
-    assert record['bits_per_pixel'] == 96 / 32 ** 2 and record['parameters'] > 10 ** 4 and record['peak_mb'] > 50 and 0 < record['seconds'] < 600
+    assert record['bits_per_pixel'] == 96 / 32 ** 2
+    assert record['parameters'] > 10 ** 4
+    assert record['peak_mb'] > 50
+    assert 0 < record['seconds'] < 600
     assert len(record['identity']) == 16
 
 
@@ -48,7 +51,9 @@ def test_diverged(begin, capsys):
     folder = begin({'optim_wrapper.generator.optimizer.lr': 1e30})
     assert main(folder) == 1
     record = read_record(folder)
-    assert record['status'] == 'diverged' and 'at iteration' in record['reason'] and 'diverged: at iteration' in capsys.readouterr().err
+    assert record['status'] == 'diverged'
+    assert 'at iteration' in record['reason']
+    assert 'diverged: at iteration' in capsys.readouterr().err
 
 
 def test_failed_by_an_error_and_by_what_has_changed(begin, capsys, monkeypatch):

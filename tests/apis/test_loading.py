@@ -47,7 +47,8 @@ def test_half_precision_keeps_the_codebooks(converted, tok, golden, dtype):
     assert made.dtype == torch.bfloat16 and (made.float() - tok.decode(want)).abs().max() < 0.1
     assert half.features(want)['pixel'].dtype == torch.bfloat16
     assert (half.embed_image(images).float() * tok.embed_image(images)).sum(1).min() > 0.9
-    assert (half.embed_text(golden['inputs']['text']).float() * tok.embed_text(golden['inputs']['text'])).sum(1).min() > 0.99
+    assert ((half.embed_text(golden['inputs']['text']).float() * tok.embed_text(golden['inputs']['text'])).sum(1).min()
+            > 0.99)
 
 
 def write_run(folder, **changes):
@@ -55,7 +56,8 @@ def write_run(folder, **changes):
     text = f'''
 image_size = 16
 model = dict(type='TokenizerTask', tokenizer={dict(dict(
-        image_size='${image_size}', encoders=dict(trunk=dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(
+        image_size='${image_size}', encoders=dict(trunk=dict(type='TimmViT', name='vit_base_patch16_siglip_224',
+                                                              model_args=dict(
             embed_dim=32, depth=2, num_heads=2, patch_size=4))), head=dict(type='TrunkPool'),
         vocabularies=dict(pixel=dict(taps=1, quantizer=dict(type='FSQ', levels=[8, 7, 6, 5]))),
         decoder=dict(type='LightCNNDecoder', width=32)), **changes)!r})
@@ -64,14 +66,16 @@ model = dict(type='TokenizerTask', tokenizer={dict(dict(
     (folder / 'config.py').write_text(text)
     from dtbox.config import resolve
     model = TOKENIZERS.build(resolve(load_config(folder)).model.tokenizer | dict(type='VisualTokenizer'))
-    checkpoint.save(dict(state_dict={f'tokenizer.{k}': v for k, v in model.state_dict().items()}), folder / 'checkpoint.pth')
+    state = {f'tokenizer.{k}': v for k, v in model.state_dict().items()}
+    checkpoint.save(dict(state_dict=state), folder / 'checkpoint.pth')
     return folder
 
 
 @pytest.mark.parametrize('quantizer', [dict(type='FSQ', levels=[2] * 31 + [8]), dict(type='VQ', size=64, dim=32)])
 def test_half_precision_without_a_projection(tmp_path, quantizer):
     """Nothing between the table and the decoder that would say the type."""
-    run = write_run(tmp_path / 'run', vocabularies=dict(pixel=dict(taps=1, quantizer=quantizer, projection=dict(type='NoProjection'))))
+    pixel = dict(taps=1, quantizer=quantizer, projection=dict(type='NoProjection'))
+    run = write_run(tmp_path / 'run', vocabularies=dict(pixel=pixel))
     half, images = dtbox.load(run, dtype='bfloat16'), torch.rand(1, 3, 16, 16)
     if quantizer['type'] == 'FSQ':
         assert half.model.vocabularies['pixel'].quantizer.half_range.tolist() == pytest.approx([0.5005] * 31 + [3.5035])
@@ -83,7 +87,8 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
     cfg, path = open_config(converted)
     assert path == str(converted / 'checkpoint.pth')
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['ResizeCrop', 'PackImage']
-    cfg.val_dataloader.dataset = dict(type='EmojiOrFolder', folder=dict(pipeline=[dict(type='PackImage')]), twemoji=dict(pipeline=[]))
+    folder = dict(pipeline=[dict(type='PackImage')])
+    cfg.val_dataloader.dataset = dict(type='EmojiOrFolder', folder=folder, twemoji=dict(pipeline=[]))
     assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['PackImage']
     assert eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48))
     assert eval_pipeline({}, (32, 32))[0]['size'] == 32
@@ -96,7 +101,8 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
     (('RUN/config.py',), r'config\.py is a config; say also which checkpoint to open'),
     (('RUN/config.py', 'RUN/gone.pth'), r'the checkpoint \S+gone\.pth does not exist'),
     (('RUN', None, 'cpu', 'float64'), r"`dtype` is 'float64'; expected one of float32, bfloat16, float16"),
-    (('RUN', None, 'cpu', torch.int8), r'`dtype` is torch\.int8'), (('RUN', None, 'tpu9'), r"cannot be moved to the device 'tpu9'")])
+    (('RUN', None, 'cpu', torch.int8), r'`dtype` is torch\.int8'),
+    (('RUN', None, 'tpu9'), r"cannot be moved to the device 'tpu9'")])
 def test_what_cannot_be_opened(converted, args, says):
     with pytest.raises(dtbox.InputError, match=says):
         dtbox.load(*[a.replace('RUN', str(converted)) if isinstance(a, str) else a for a in args])
@@ -118,13 +124,15 @@ def test_checkpoint_of_another_model(converted, tmp_path):
     run = write_run(tmp_path / 'run')
     with pytest.raises(dtbox.InputError) as e:
         dtbox.load(run / 'config.py', converted)
-    for part in (f'the checkpoint {converted}', ' does not match VisualTokenizer.', 'left over: encoders.trunk.trunk.blocks.2.',
-                 'missing: decoder.conv_in.weight', 'wrong shape: encoders.trunk.trunk.pos_embed: (1, 25, 64) in the file, (1, 16, 32) in the model'):
+    for part in (f'the checkpoint {converted}', ' does not match VisualTokenizer.',
+                 'left over: encoders.trunk.trunk.blocks.2.', 'missing: decoder.conv_in.weight',
+                 'wrong shape: encoders.trunk.trunk.pos_embed: (1, 25, 64) in the file, (1, 16, 32) in the model'):
         assert part in str(e.value)
 
 
 @pytest.mark.parametrize('content, says', [
-    (lambda b: b[:len(b) // 2], r'cannot be read .*cut short'), (lambda b: b'', r'cannot be read'), (lambda b: b'hello', r'cannot be read')])
+    (lambda b: b[:len(b) // 2], r'cannot be read .*cut short'), (lambda b: b'', r'cannot be read'),
+    (lambda b: b'hello', r'cannot be read')])
 def test_broken_checkpoint(converted, tmp_path, content, says):
     path = tmp_path / 'checkpoint.pth'
     path.write_bytes(content((converted / 'checkpoint.pth').read_bytes()))
@@ -133,7 +141,8 @@ def test_broken_checkpoint(converted, tmp_path, content, says):
 
 
 @pytest.mark.parametrize('content, says', [
-    ({'model': {}, 'epoch': 3}, r'is not a checkpoint of dtbox: expected the keys format and state_dict, got model, epoch'),
+    ({'model': {}, 'epoch': 3}, r'is not a checkpoint of dtbox: expected the keys format and '
+                                   r'state_dict, got model, epoch'),
     ([1], 'got list'), ({'format': 99, 'state_dict': {}}, r'in format 99; dtbox .* reads formats 1 to 2')])
 def test_file_that_is_no_checkpoint(converted, tmp_path, content, says):
     torch.save(content, tmp_path / 'x.pth')
@@ -142,7 +151,8 @@ def test_file_that_is_no_checkpoint(converted, tmp_path, content, says):
 
 
 def test_weights_are_there_once(tiny_run, monkeypatch):
-    """The model is built around the tensors of the file: nothing is initialised first and nothing copied; quantizers stay float32."""
+    """The model is built around the tensors of the file: nothing is initialised first and nothing copied;
+    quantizers stay float32."""
     from dtbox.training import checkpoint
     from dtbox.weights.state_dicts import with_prefix
     state = checkpoint.load(tiny_run)
@@ -151,4 +161,5 @@ def test_weights_are_there_once(tiny_run, monkeypatch):
     own = model.state_dict()
     assert all(own[k].data_ptr() == v.data_ptr() for k, v in with_prefix(state['state_dict'], 'tokenizer.').items())
     state['state_dict'] = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state['state_dict'].items()}
-    assert {v.dtype for v in dtbox.load(tiny_run).model.state_dict().values() if v.is_floating_point()} == {torch.float32}
+    assert ({v.dtype for v in dtbox.load(tiny_run).model.state_dict().values() if v.is_floating_point()}
+            == {torch.float32})

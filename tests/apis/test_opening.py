@@ -50,7 +50,9 @@ def test_exported_weights(opened, tiny_run, tmp_path):
     dtbox.load(tiny_run).save_pretrained(tmp_path / 'exported')
     path = os.path.join(tmp_path / 'exported', 'model.safetensors')
     weights = read_weights(path, {})
-    assert weights.source == path and weights.checkpoint == {} and weights.tensors.keys() == opened[2].model.state_dict().keys()
+    assert weights.source == path
+    assert weights.checkpoint == {}
+    assert weights.tensors.keys() == opened[2].model.state_dict().keys()
 
 
 def test_types_and_devices(opened):

@@ -84,17 +84,16 @@ def test_files_that_are_no_pictures(tok, image, tmp_path):
 
 
 @pytest.mark.parametrize('given, says', [
-    ([], 'the batch is empty'), (torch.zeros(0, 3, 32, 32), 'the batch is empty'),
-    (torch.zeros(1, 3, 32, 31), r'\[1, 3, 32, 31\]; expected .*32, 32'),
-    (torch.zeros(3, 32, 32), r'\[3, 32, 32\]; expected a float tensor \[B, 3, 32, 32\]'),
-    (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
-    (np.zeros((32, 32, 3)), 'images are ndarray; expected a tensor'), (None, 'images are NoneType'),
-    ([np.zeros((32, 32, 3))], 'a list of images holds a ndarray'),
-    ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a Tensor'),
-    ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
-    (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'), (torch.full((1, 3, 32, 32),
-                                                                                                float('nan')),
-                                                                                     'NaN or infinite')])
+     ([], 'the batch is empty'), (torch.zeros(0, 3, 32, 32), 'the batch is empty'),
+     (torch.zeros(1, 3, 32, 31), r'\[1, 3, 32, 31\]; expected .*32, 32'),
+     (torch.zeros(3, 32, 32), r'\[3, 32, 32\]; expected a float tensor \[B, 3, 32, 32\]'),
+     (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
+     (np.zeros((32, 32, 3)), 'images are ndarray; expected a tensor'), (None, 'images are NoneType'),
+     ([np.zeros((32, 32, 3))], 'a list of images holds a ndarray'),
+     ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a Tensor'),
+     ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
+     (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'),
+     (torch.full((1, 3, 32, 32), float('nan')), 'NaN or infinite')])
 def test_images_that_are_none(tok, given, says):
     for call in (tok.encode, tok.reconstruct):
         with pytest.raises(dtbox.InputError, match=says):
@@ -142,17 +141,16 @@ def test_codes_may_be_stored_small(tok, images, convert):
 
 
 @pytest.mark.parametrize('codes, says', [
-    (torch.zeros(1, 25, 4), 'codes are Tensor; expected a dict'), ({'pixle': torch.zeros(1, 25, 4).long()},
-                                                                   'missing: pixel. Got: pixle'),
-    ({}, 'missing: pixel. Got: none'), ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, '
-                                                                                 r'4\] for the 5 x 5'),
-    ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'), ({'pixel': torch.zeros(1, 25, 3).long()},
-                                                           r'\[1, 25, 3\]; expected int64 \[B, N, 4\]'),
-    ({'pixel': torch.zeros(1, 25, 4)}, r'codes are torch\.float32'), ({'pixel': torch.full((1, 25, 4), 64)},
-                                                                      'codes at depth 0 reach from 64 to 64'),
-    ({'pixel': torch.full((1, 25, 4), -1)}, 'reach from -1 to -1; its codebook has codes 0 to 63'),
-    ({'pixel': torch.zeros(1, 25, 4).long(), 'semantic': torch.zeros(2, 25, 4).long()}, 'batches of different sizes'),
-    ({'pixel': 3}, r'\[\]; expected')])
+     (torch.zeros(1, 25, 4), 'codes are Tensor; expected a dict'),
+     ({'pixle': torch.zeros(1, 25, 4).long()}, 'missing: pixel. Got: pixle'), ({}, 'missing: pixel. Got: none'),
+     ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, ' r'4\] for the 5 x 5'),
+     ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'),
+     ({'pixel': torch.zeros(1, 25, 3).long()}, r'\[1, 25, 3\]; expected int64 \[B, N, 4\]'),
+     ({'pixel': torch.zeros(1, 25, 4)}, r'codes are torch\.float32'),
+     ({'pixel': torch.full((1, 25, 4), 64)}, 'codes at depth 0 reach from 64 to 64'),
+     ({'pixel': torch.full((1, 25, 4), -1)}, 'reach from -1 to -1; its codebook has codes 0 to 63'),
+     ({'pixel': torch.zeros(1, 25, 4).long(), 'semantic': torch.zeros(2, 25, 4).long()}, 'batches of different sizes'),
+     ({'pixel': 3}, r'\[\]; expected')])
 def test_codes_that_are_none(tok, codes, says):
     with pytest.raises(dtbox.InputError, match=says):
         tok.decode(codes)
@@ -222,12 +220,12 @@ def test_flat_ids_there_and_back(tok, images, names):
 
 
 @pytest.mark.parametrize('ids, names, says', [
-    (torch.zeros(1, 100).long(), None,
-     r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'), (torch.zeros(200).long(), None, r'\[200\]; expected'),
-    (torch.zeros(1, 101).long(), ['pixel'], r'expected \[B, 100\] for pixel'),
-    (torch.zeros(1, 100).long(), ['pixel'], 'codes at depth 1 reach from -64 to -64'),
-    (torch.full((1, 100), 512), ['pixel'], 'codes at depth 0 reach from 512 to 512'), (torch.zeros(1, 100), ['pixel'],
-                                                                                       'float')])
+     (torch.zeros(1, 100).long(), None, r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'),
+     (torch.zeros(200).long(), None, r'\[200\]; expected'),
+     (torch.zeros(1, 101).long(), ['pixel'], r'expected \[B, 100\] for pixel'),
+     (torch.zeros(1, 100).long(), ['pixel'], 'codes at depth 1 reach from -64 to -64'),
+     (torch.full((1, 100), 512), ['pixel'], 'codes at depth 0 reach from 512 to 512'),
+     (torch.zeros(1, 100), ['pixel'], 'float')])
 def test_flat_ids_that_do_not_fit(tok, ids, names, says):
     with pytest.raises(dtbox.InputError, match=says):
         tok.from_flat_ids(ids, names)

@@ -62,7 +62,8 @@ def test_layers_with_texts(told, tmp_path, capsys):
     assert out[0].startswith('| layer | tokens | PSNR [dB] |') and re.match(r'\| 1 \| 64 \| \d+\.\d\d \|', out[2])
     assert any(line.startswith('Proposed: pixel layer ')
                for line in out) and any(line.startswith('probes: step 3 of 3') for line in err)
-    assert (tmp_path / 'out' / 'layers.md').read_text().splitlines()[2] == out[2] and min(Image.open(tmp_path / 'out' / 'layers.png').size) > 400
+    assert (tmp_path / 'out' / 'layers.md').read_text().splitlines()[2] == out[2]
+    assert min(Image.open(tmp_path / 'out' / 'layers.png').size) > 400
     first = (tmp_path / 'out' / 'layers.json').read_text()
     VERB.main(words)  # the same again, beside it
     again = json.loads((tmp_path / 'out.1' / 'layers.json').read_text())

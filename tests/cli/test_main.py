@@ -61,8 +61,8 @@ def test_unknown_verb(word, says, capsys):
 
 
 def test_renamed_option(capsys):
-    code, _, err = run(capsys, 'diagnose', 'semantics', 'RUN', '--images', '3')
-    assert code == 2 and '`--images` is now called `--images`' in err
+    code, _, err = run(capsys, 'diagnose', 'semantics', 'RUN', '--pictures', '3')
+    assert code == 2 and '`--pictures` is now called `--images`' in err
 
 
 def test_help_imports_nothing_heavy():

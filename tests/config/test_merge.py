@@ -11,9 +11,11 @@ batch_size = 32
 seed = 0
 quantizer = dict(type='RQ', size=1024, dim=16, depth=4)
 model = dict(tokenizer=dict(
-    vocabularies=dict(pixel=dict(taps={2: 1.0, 1: 0.6}, quantizer='${quantizer}'), semantic=dict(taps=7, quantizer='${quantizer}')),
+    vocabularies=dict(pixel=dict(taps={2: 1.0, 1: 0.6}, quantizer='${quantizer}'),
+                      semantic=dict(taps=7, quantizer='${quantizer}')),
     head=dict(type='TrunkPool')))
-hooks = dict(log=dict(type='Log', interval=20), checkpoint=dict(type='Checkpoint', interval=100), results=dict(type='Results'))
+hooks = dict(log=dict(type='Log', interval=20), checkpoint=dict(type='Checkpoint', interval=100),
+             results=dict(type='Results'))
 val_evaluator = dict(psnr=dict(type='PSNR'), ssim=dict(type='SSIM'))
 tiny = dict(batch_size=4, model=dict(tokenizer=dict(head=dict(type='TrunkPool'))))
 """

@@ -31,7 +31,8 @@ def test_old_forms_in_a_file(write, text, says):
         load_config(write(text))
 
 
-@pytest.mark.parametrize('key, value', [('hooks', [dict(type='Log')]), ('hooks', []), ('val_evaluator', (dict(type='PSNR'),))])
+@pytest.mark.parametrize('key, value', [('hooks', [dict(type='Log')]), ('hooks', []),
+                                        ('val_evaluator', (dict(type='PSNR'),))])
 def test_old_forms_in_an_option(write, key, value):
     with pytest.raises(InputError, match=f'^{key}: the option gives `{key}` as a list'):
         load_config(write("hooks = dict(log=dict(type='Log'))\nval_evaluator = dict()"), {key: value})

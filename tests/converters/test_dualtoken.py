@@ -130,7 +130,9 @@ def test_corrected_update(golden_train, tmp_path, golden, converted):
     rq = QUANTIZERS.build(dict(type='RQ', size=64, dim=16, depth=4,
                                codebook=dict(type='EMACodebook', restart=0.0))).train()
     book = rq.codebooks[0]
-    book.weight.copy_(before['weight'][:-1]), book.cluster_size.copy_(before['cluster_size_ema']), book.embed_sum.copy_(before['embed_ema'])
+    book.weight.copy_(before['weight'][:-1])
+    book.cluster_size.copy_(before['cluster_size_ema'])
+    book.embed_sum.copy_(before['embed_ema'])
     rq(golden_train['step1']['quantizer_sem_input'].flatten(1, 2))
     close(book.weight, before['weight'][:-1], 0)
     rq.commit()
@@ -145,7 +147,9 @@ def test_restart_of_the_published_update(golden_train):
     before, want = golden_train['before']['sem'], golden_train['sem_restart_step1']
     rq = QUANTIZERS.build(dict(type='RQ', size=64, dim=16, depth=4, official=True, variant='rq_ema')).train()
     book = rq.codebooks[0]
-    book.weight.copy_(before['weight'][:-1]), book.cluster_size.copy_(before['cluster_size_ema']), book.embed_sum.copy_(before['embed_ema'])
+    book.weight.copy_(before['weight'][:-1])
+    book.cluster_size.copy_(before['cluster_size_ema'])
+    book.embed_sum.copy_(before['embed_ema'])
     torch.manual_seed(7)
     rq(golden_train['step1']['quantizer_sem_input'].flatten(1, 2))
     assert torch.equal(book.cluster_size == 1, ~want['alive_mask'])
@@ -182,15 +186,14 @@ def test_other_layouts(golden, tmp_path, what):
 
 
 @pytest.mark.parametrize('change, says', [
-    (lambda c, s, t: s.pop('siglip_model.vision_model.head.probe'),
-     r'1 missing: siglip_model\.vision_model\.head\.probe'),
-    (lambda c, s, t: s.update({'prequant_new.weight': torch.ones(1)}), r'1 left over: prequant_new\.weight'),
-    (lambda c, s, t: s.update({'decoder.conv_out.bias': torch.ones(4)}), r'decoder\.decoder\.conv_out\.bias: \(4,\) '
-                                                                         r'in the file, \(3,\)'),
-    (lambda c, s, t: t['vision_config'].update(num_hidden_layers=5), r'16 left over: .*layers\.5'),
-    (lambda c, s, t: c.pop('vq_pix'), r"no entry 'vq_pix'"),
-    (lambda c, s, t: t.pop('text_config'), r'no vision_config and text_config'),
-])
+     (lambda c, s, t: s.pop('siglip_model.vision_model.head.probe'),
+      r'1 missing: siglip_model\.vision_model\.head\.probe'),
+     (lambda c, s, t: s.update({'prequant_new.weight': torch.ones(1)}), r'1 left over: prequant_new\.weight'),
+     (lambda c, s, t: s.update({'decoder.conv_out.bias': torch.ones(4)}),
+      r'decoder\.decoder\.conv_out\.bias: \(4,\) ' r'in the file, \(3,\)'),
+     (lambda c, s, t: t['vision_config'].update(num_hidden_layers=5), r'16 left over: .*layers\.5'),
+     (lambda c, s, t: c.pop('vq_pix'), r"no entry 'vq_pix'"),
+     (lambda c, s, t: t.pop('text_config'), r'no vision_config and text_config')])
 def test_mismatches_are_listed(golden, tmp_path, change, says):
     from dtbox.converters.run_folder import convert_dualtoken
     src, siglip = write_published(tmp_path, golden, change)

@@ -34,12 +34,12 @@ def test_captions_without_images_are_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize('content, says', [
-    ('{"images": [', 'are not valid JSON .*cut short'), ('[1, 2]', r"not in COCO's form: expected lists `images` and "
-                                                                   r"`annotations`, it has a list"),
-    ('{"a": 1, "b": 2}', 'it has a, b'),
-    ('{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}', 'entry 0 of `annotations` has image_id; expected'),
-    ('{"images": [], "annotations": []}', 'names no images'),
-    ('{"images": [{"id": 1}], "annotations": []}', 'the image 1 has neither `file_name` nor `coco_url`')])
+     ('{"images": [', 'are not valid JSON .*cut short'),
+     ('[1, 2]', r"not in COCO's form: expected lists `images` and " r"`annotations`, it has a list"),
+     ('{"a": 1, "b": 2}', 'it has a, b'),
+     ('{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}', 'entry 0 of `annotations` has image_id; expected'),
+     ('{"images": [], "annotations": []}', 'names no images'),
+     ('{"images": [{"id": 1}], "annotations": []}', 'the image 1 has neither `file_name` nor `coco_url`')])
 def test_json_that_is_not_coco(tmp_path, content, says):
     (tmp_path / 'annotations').mkdir()
     (tmp_path / 'val2017').mkdir()

@@ -16,10 +16,8 @@ from tests.cifar_data import members, pixels, png, write_batch, write_batches, w
 
 
 @pytest.mark.parametrize('layout', ['shards', 'batches'])
-@pytest.mark.parametrize('split, part, first, count', [('train', 'train', 0, 20), ('heldout', 'test', 20, 10), ('test',
-                                                                                                                'test',
-                                                                                                                20,
-                                                                                                                10)])
+@pytest.mark.parametrize('split, part, first, count', [
+     ('train', 'train', 0, 20), ('heldout', 'test', 20, 10), ('test', 'test', 20, 10)])
 def test_both_layouts_hold_the_same_pictures(request, layout, split, part, first, count):
     data = CIFAR10(request.getfixturevalue(f'cifar_{layout}'), split)
     assert len(data) == count and data.sets == [part] * count and data.classes == CLASSES and data.metainfo['texts']
@@ -132,19 +130,19 @@ SMALL = np.zeros((28, 28, 3), np.uint8)
 
 
 @pytest.mark.parametrize('contents, words', [
-    ([], 'hold no samples'), ([('1.npy', b'x')], 'hold no samples'),
-    (members('1', 2)[1:], r'sample train-000/1 has no image; expected a member 1.jpg'),
-    (members('1', 2)[:1], r'sample train-000/1 has no class; expected a member 1.cls'),
-    ([*members('1', 2)[:1], ('1.cls', b'10')], "train-000/1 has the class '10'; expected an index from 0 to 9"),
-    ([*members('1', 2)[:1], ('1.cls', b'-1')], "the class '-1'"), ([*members('1', 2)[:1], ('1.cls', b'bird')],
-                                                                   "the class 'bird'"),
-    ([*members('1', 2)[:1], ('1.cls', b'')], "the class ''"), ([*members('1', 2)[:1], ('1.cls', '²'.encode())],
-                                                               'the class'),
-    ([('1.png', png(SMALL)), ('1.cls', b'2')], 'train-000/1 is 28x28 pixels.*ImageFolder'),
-    ([('1.png', png(pixels(2, 0))[:200]), ('1.cls', b'2')], 'train-000/1 cannot be decoded .*truncated'),
-    ([('1.jpg', b'no image'), ('1.cls', b'2')], 'train-000/1 cannot be decoded'),
-    (members('1', 2) + members('2', 3) + members('1', 2), 'holds the sample 1 twice'),
-    (members('1', 2) + members('1', 2), 'holds the sample 1 twice')])
+     ([], 'hold no samples'), ([('1.npy', b'x')], 'hold no samples'),
+     (members('1', 2)[1:], r'sample train-000/1 has no image; expected a member 1.jpg'),
+     (members('1', 2)[:1], r'sample train-000/1 has no class; expected a member 1.cls'),
+     ([*members('1', 2)[:1], ('1.cls', b'10')], "train-000/1 has the class '10'; expected an index from 0 to 9"),
+     ([*members('1', 2)[:1], ('1.cls', b'-1')], "the class '-1'"),
+     ([*members('1', 2)[:1], ('1.cls', b'bird')], "the class 'bird'"),
+     ([*members('1', 2)[:1], ('1.cls', b'')], "the class ''"),
+     ([*members('1', 2)[:1], ('1.cls', '²'.encode())], 'the class'),
+     ([('1.png', png(SMALL)), ('1.cls', b'2')], 'train-000/1 is 28x28 pixels.*ImageFolder'),
+     ([('1.png', png(pixels(2, 0))[:200]), ('1.cls', b'2')], 'train-000/1 cannot be decoded .*truncated'),
+     ([('1.jpg', b'no image'), ('1.cls', b'2')], 'train-000/1 cannot be decoded'),
+     (members('1', 2) + members('2', 3) + members('1', 2), 'holds the sample 1 twice'),
+     (members('1', 2) + members('1', 2), 'holds the sample 1 twice')])
 def test_broken_shards(tmp_path, contents, words):
     write_shard(tmp_path / 'train-000.tar', contents)
     with pytest.raises(InputError, match=words):

@@ -135,7 +135,8 @@ def test_broken_and_tiny_pictures_are_named_and_skipped(tmp_path, log):
     (tmp_path / 'train/link.png').symlink_to(tmp_path / 'gone.png')
     data = ImageFolder(tmp_path, 'train')
     assert data.keys == ['train/0.png', 'train/1.png', 'train/2.png', 'train/whole.jpg']
-    assert 'skipped 4 of 8 images: train/cut.jpg (broken or truncated), train/link.png' in log[0] and 'tiny.png (90x31)' in log[0]
+    assert 'skipped 4 of 8 images: train/cut.jpg (broken or truncated), train/link.png' in log[0]
+    assert 'tiny.png (90x31)' in log[0]
     assert len(ImageFolder(tmp_path, 'train', min_size=1)) == 5
     unchecked = ImageFolder(tmp_path, 'train', check=False)
     with pytest.raises(InputError, match='cut.jpg cannot be decoded'):
@@ -147,7 +148,10 @@ def test_a_long_list_of_broken_pictures_is_cut(tmp_path, log):
     for i in range(15):
         (tmp_path / f'train/broken{i:02}.png').write_bytes(b'x')
     ImageFolder(tmp_path)
-    assert 'skipped 15 of 16' in log[0] and 'broken09' in log[0] and 'broken10' not in log[0] and log[0].endswith(', ...')
+    assert 'skipped 15 of 16' in log[0]
+    assert 'broken09' in log[0]
+    assert 'broken10' not in log[0]
+    assert log[0].endswith(', ...')
 
 
 def test_linked_folders_are_followed_once(tmp_path):

@@ -21,7 +21,9 @@ def test_class_folders(tmp_path, split):
     assert len(data) == 12 and len(data.classes) == 1000
     found = [data[i] for i in range(12)]
     assert [s['label'] for s in found] == [label for label in LABELS for _ in range(3)]
-    assert found[4]['key'] == 'n01443537/n01443537_1.JPEG' and found[4]['set'] == split and found[4]['text'] == 'a photo of a goldfish'
+    assert found[4]['key'] == 'n01443537/n01443537_1.JPEG'
+    assert found[4]['set'] == split
+    assert found[4]['text'] == 'a photo of a goldfish'
     assert [round(s['image'].getpixel((20, 15))[0] / 10) for s in found[::3]] == [0, 1, 2, 3]
     assert not ImageNet(tmp_path, split).has_texts and len(ImageNet(tmp_path, split, limit=5)) == 5
 
@@ -80,9 +82,8 @@ def test_folders_that_are_something_else(tmp_path, make, says):
 
 
 @pytest.mark.parametrize('root, split, says', [
-    (None, 'val', 'needs `data_root`'), ('no/such', 'val', 'does not exist'), ('{tmp}', 'test',
-                                                                               'no split `test`.*the test part has no '
-                                                                               'labels')])
+     (None, 'val', 'needs `data_root`'), ('no/such', 'val', 'does not exist'),
+     ('{tmp}', 'test', 'no split `test`.*the test part has no ' 'labels')])
 def test_arguments(tmp_path, root, split, says):
     with pytest.raises(InputError, match=says):
         ImageNet(root and root.replace('{tmp}', str(tmp_path)), split)

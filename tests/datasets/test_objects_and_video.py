@@ -25,7 +25,10 @@ def test_coco_masks_follow_their_picture(tmp_path):
     # 320 x 240 to 160 x 120, of which the columns 20 to 140 are left; the large square has its corner at (80, 50), side
     # 120
     rows, columns = np.where(first.masks[0].numpy())
-    assert abs(rows.min() - 25) <= 1 and abs(rows.max() - 84) <= 1 and abs(columns.min() - 20) <= 1 and abs(columns.max() - 79) <= 1
+    assert abs(rows.min() - 25) <= 1
+    assert abs(rows.max() - 84) <= 1
+    assert abs(columns.min() - 20) <= 1
+    assert abs(columns.max() - 79) <= 1
     second = data[1]['regions']
     assert (
         second.ids == ['5']
@@ -84,7 +87,8 @@ def test_masks_of_another_size_are_told(tmp_path):
     sets = CocoObjects(tmp_path, 'val', pipeline=packed())
     found = sets[0]
     assert len(found['regions']) == 0
-    assert 'its size is [10, 10], that of the image [240, 320]' in found['flaws'][0] and 'KeyError: 77' in found['flaws'][1]
+    assert 'its size is [10, 10], that of the image [240, 320]' in found['flaws'][0]
+    assert 'KeyError: 77' in found['flaws'][1]
 
 
 # ---- video -----------------------------------------------------------------------------------------------------------
@@ -131,8 +135,8 @@ def test_videos_that_cannot_be_decoded(tmp_path):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(), 'needs `data_root`'), (dict(data_root='no/such'), 'does not exist'), (dict(data_root='.', stride=0),
-                                                                                   '`stride` is 0')])
+     (dict(), 'needs `data_root`'), (dict(data_root='no/such'), 'does not exist'),
+     (dict(data_root='.', stride=0), '`stride` is 0')])
 def test_arguments(options, says):
     with pytest.raises(InputError, match=says):
         Video(**options)

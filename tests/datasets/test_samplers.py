@@ -91,12 +91,11 @@ def test_evaluation_covers_exactly(size, world):
 
 
 @pytest.mark.parametrize('kwargs, words', [
-    (dict(size=7, batch_size=8), 'has 7 samples, fewer than one batch of 8.* Lower the batch size to at most 7'),
-    (dict(size=7, batch_size=2, world=4), 'on each of 4 ranks. Lower the batch size to at most 1'),
-    (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'), (dict(size=8, batch_size=2, rank=1),
-                                                                              r'\[0, 0\]'),
-    (dict(size=8, batch_size=2, cursor=-1), '`cursor`'),
-    (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop', 'carry' or 'smaller'")])
+     (dict(size=7, batch_size=8), 'has 7 samples, fewer than one batch of 8.* Lower the batch size to at most 7'),
+     (dict(size=7, batch_size=2, world=4), 'on each of 4 ranks. Lower the batch size to at most 1'),
+     (dict(size=8, batch_size=0), '`batch_size` must be an int >= 1, got 0'),
+     (dict(size=8, batch_size=2, rank=1), r'\[0, 0\]'), (dict(size=8, batch_size=2, cursor=-1), '`cursor`'),
+     (dict(size=8, batch_size=2, last='keep'), "`last` is 'keep'; expected 'drop', 'carry' or 'smaller'")])
 def test_errors(kwargs, words):
     with pytest.raises(InputError, match=words):
         CursorBatchSampler(**kwargs)

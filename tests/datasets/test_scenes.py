@@ -13,8 +13,8 @@ def scenes(tmp_path_factory):
 
 
 @pytest.mark.parametrize('config, folder, count', [
-    ('coco_objects', 'coco', 4), ('lvis', 'lvis', 4), ('coco_captions', 'coco', 4), ('flickr30k', 'flickr30k',
-                                                                                     4), ('video', 'video', 144)])
+     ('coco_objects', 'coco', 4), ('lvis', 'lvis', 4), ('coco_captions', 'coco', 4), ('flickr30k', 'flickr30k', 4),
+     ('video', 'video', 144)])
 def test_scenes(scenes, config, folder, count):
     cfg = resolve(load_config(f'configs/_base_/datasets/{config}.py',
                               dict(data_root=str(scenes / folder), image_size=64)))

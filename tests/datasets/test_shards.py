@@ -54,10 +54,10 @@ def test_shards_of_one_name_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize('urls, says', [
-    ('no/such.tar', r'the shard no/such.tar does not exist'), ('no/such-*.tar', r'no file matches no/such-\*\.tar'),
-    ('{tmp}', r'holds no \*\.tar files'), ('https://x/y.tar', r'pipe:curl -sfL https://x/y\.tar'), ([],
-                                                                                                    r'the shards are \[\]'),
-    (3, 'the shards are 3'), (['{tmp}/one.tar', '{tmp}/one.tar'], 'is named twice'), ('a{0..', 'braces')])
+     ('no/such.tar', r'the shard no/such.tar does not exist'), ('no/such-*.tar', r'no file matches no/such-\*\.tar'),
+     ('{tmp}', r'holds no \*\.tar files'), ('https://x/y.tar', r'pipe:curl -sfL https://x/y\.tar'),
+     ([], r'the shards are \[\]'), (3, 'the shards are 3'), (['{tmp}/one.tar', '{tmp}/one.tar'], 'is named twice'),
+     ('a{0..', 'braces')])
 def test_patterns_that_name_nothing(tmp_path, urls, says):
     (tmp_path / 'empty').mkdir()
     write_shard(tmp_path / 'more' / 'one.tar', [1])
@@ -145,10 +145,9 @@ def test_what_is_whole_of_a_broken_shard(tmp_path, how, keys, flaw):
 
 
 @pytest.mark.parametrize('how, says', [
-    ('empty', r'empty\.tar is not a tar file \(ReadError: empty file\); it has 0 bytes'), ('zeros',
-                                                                                           'holds no whole sample: it is empty'),
-    ('text', 'is not a tar file'), ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing',
-                                                                                     'holds no whole sample')])
+     ('empty', r'empty\.tar is not a tar file \(ReadError: empty file\); it has 0 bytes'),
+     ('zeros', 'holds no whole sample: it is empty'), ('text', 'is not a tar file'),
+     ('gzip', r'compressed \(gzip\).*pipe:gzip -dc'), ('nothing', 'holds no whole sample')])
 def test_shards_that_hold_nothing(tmp_path, how, says):
     with pytest.raises(InputError, match=says):
         scan(broken_shard(tmp_path, how))
@@ -268,10 +267,10 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(split='val'), "`split` is 'val'"), (dict(window=0), '`window` is 0'), (dict(limit=True), '`limit` is True'),
-    (dict(text='caption'), "`text` names 'caption'; expected 'txt' or 'json:KEY'"), (dict(broken='drop'),
-                                                                                     "`broken` is 'drop'"),
-    (dict(window=65), '`keep` is 64, less than the window of 65'), (dict(keep=0, window=1), '`keep`')])
+     (dict(split='val'), "`split` is 'val'"), (dict(window=0), '`window` is 0'), (dict(limit=True), '`limit` is True'),
+     (dict(text='caption'), "`text` names 'caption'; expected 'txt' or 'json:KEY'"),
+     (dict(broken='drop'), "`broken` is 'drop'"), (dict(window=65), '`keep` is 64, less than the window of 65'),
+     (dict(keep=0, window=1), '`keep`')])
 def test_options_that_make_no_sense(tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         Shards(write_set(tmp_path / 'a', [1]), **options)

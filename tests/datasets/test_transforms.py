@@ -106,15 +106,14 @@ def test_pack_and_collate():
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: run(PackImage(), Image.new('RGBA', (4, 4))), 'expects an RGB image, got mode RGBA'),
-    (lambda: collate([dict(image=Image.new('RGB', (4, 4)))]), 'End the pipeline with PackImage'),
-    (lambda: collate([dict(image=torch.zeros(3, n, 4)) for n in (4, 5)]), 'differ in size'),
-    (lambda: EmojiPlace(0), '`size` must be .* got 0'), (lambda: ResizeCrop(8, mode='long'), "got 'long'"),
-    (lambda: EmojiAugment(8, scale=(1.2, 0.8)), '`scale` must be .lowest, highest'), (lambda: RandomFlip(2),
-                                                                                      '`p` must be'),
-    (lambda: EmojiAugment(8, background='white'), "got 'white'"), (lambda: RandomResizedCrop(8, scale=(0.5, 2.0)),
-                                                                   'at most 1'),
-    (lambda: TRANSFORMS.build(dict(type='ResizeCorp', size=4)), 'Did you mean `ResizeCrop`')])
+     (lambda: run(PackImage(), Image.new('RGBA', (4, 4))), 'expects an RGB image, got mode RGBA'),
+     (lambda: collate([dict(image=Image.new('RGB', (4, 4)))]), 'End the pipeline with PackImage'),
+     (lambda: collate([dict(image=torch.zeros(3, n, 4)) for n in (4, 5)]), 'differ in size'),
+     (lambda: EmojiPlace(0), '`size` must be .* got 0'), (lambda: ResizeCrop(8, mode='long'), "got 'long'"),
+     (lambda: EmojiAugment(8, scale=(1.2, 0.8)), '`scale` must be .lowest, highest'),
+     (lambda: RandomFlip(2), '`p` must be'), (lambda: EmojiAugment(8, background='white'), "got 'white'"),
+     (lambda: RandomResizedCrop(8, scale=(0.5, 2.0)), 'at most 1'),
+     (lambda: TRANSFORMS.build(dict(type='ResizeCorp', size=4)), 'Did you mean `ResizeCrop`')])
 def test_errors(call, words):
     with pytest.raises(InputError, match=words):
         call()

@@ -41,12 +41,12 @@ def table(scores, good):
 
 
 @pytest.mark.parametrize('pixel, semantic, want', [
-    (([30, 29, 28, 20], {1, 2}), ([.1, .2, .5, .6], {2, 3}), (2, 2, 'one layer serves both')),
-    (([30, 29, 28, 20], {1}), ([.1, .2, .5, .6], {2, 3}), (1, 2, '')),
-    (([30, 29, 28, 28], {1, 2, 3}), ([.1, .6, .5, .6], {1, 3}), (1, 1, 'one layer serves both')),
-    (([29, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1, 'no layer up to 1 is as good for pixels as the best '
-                                                              'one; 1 comes closest')),
-    (([30, 29, 28, 20], {1}), None, (1, None, ''))])
+     (([30, 29, 28, 20], {1, 2}), ([.1, .2, .5, .6], {2, 3}), (2, 2, 'one layer serves both')),
+     (([30, 29, 28, 20], {1}), ([.1, .2, .5, .6], {2, 3}), (1, 2, '')),
+     (([30, 29, 28, 28], {1, 2, 3}), ([.1, .6, .5, .6], {1, 3}), (1, 1, 'one layer serves both')),
+     (([29, 22, 28, 30], {3}), ([.1, .6, .5, .4], {1}), (1, 1,
+      'no layer up to 1 is as good for pixels as the best ' 'one; 1 comes closest')),
+     (([30, 29, 28, 20], {1}), None, (1, None, ''))])
 def test_proposals(pixel, semantic, want):
     found = propose(table(*pixel), table(*semantic) if semantic else None)
     assert (found.pixel, found.semantic, found.remark) == want
@@ -69,9 +69,8 @@ def test_contrastive_by_hand():
     assert contrastive(torch.tensor([[9., 0.], [0., 9.]]), torch.eye(2, dtype=torch.bool)).item() < 1e-3
 
 
-@pytest.mark.parametrize('grid, size, want', [((27, 27), (384, 384), (24, 24)), ((8, 8), (64, 64), (8, 8)), ((3,
-                                                                                                              5), (40,
-                                                                                                                   40), (2, 5))])
+@pytest.mark.parametrize('grid, size, want', [
+     ((27, 27), (384, 384), (24, 24)), ((8, 8), (64, 64), (8, 8)), ((3, 5), (40, 40), (2, 5))])
 def test_latent_size_divides_the_image(grid, size, want):
     assert latent_size(grid, size) == want
 

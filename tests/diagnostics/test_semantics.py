@@ -67,8 +67,8 @@ def test_neighbours_by_hand(tmp_path):
     assert kind == 'a word of the caption' and same(0, 1) and not same(1, 3)
 
 
-@pytest.mark.parametrize('options, says', [(dict(images=0), '--images'), (dict(gallery=1),
-                                                                            '--gallery'), (dict(grid=0), '--grid')])
+@pytest.mark.parametrize('options, says', [
+     (dict(images=0), '--images'), (dict(gallery=1), '--gallery'), (dict(grid=0), '--grid')])
 def test_numbers_that_make_no_sense(tiny_run, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         make_semantics(str(tiny_run), str(tmp_path), **options)

@@ -17,8 +17,11 @@ def test_scores_are_those_of_the_evaluation(cifar_shards, tmp_path, capsys):
     out = str(tmp_path / 'teacher.json')
     main([CONFIG, '--out', out, '--cfg-options', f'data_root={cifar_shards}'])
     said, found = capsys.readouterr().out, json.load(open(out))
-    assert 'vit_base_patch16_siglip_224, weights dtbox://siglip-tiny-cifar10' in said and 'activation  gelu (tanh)' in said
-    assert found['settings']['images'] == 10 and found['settings']['resize'] == 'short_side' and found['published'] == []
+    assert 'vit_base_patch16_siglip_224, weights dtbox://siglip-tiny-cifar10' in said
+    assert 'activation  gelu (tanh)' in said
+    assert found['settings']['images'] == 10
+    assert found['settings']['resize'] == 'short_side'
+    assert found['published'] == []
     assert re.search(r'test +zeroshot_top1 +[0-9.]+ %', said) and 'Not measured' not in said
     from dtbox.config import load_config, resolve
     from dtbox.evaluation import SetEvaluator
@@ -44,7 +47,9 @@ def test_what_may_be_wrong_is_said(cifar_shards):
     exact = check_teacher(CONFIG, options={'data_root': str(cifar_shards), 'encoder.model_args.act_layer': 'gelu'},
                           limit=4)
     text = ' '.join(exact['remarks'])
-    assert 'SigLIP was trained with the tanh form of GELU' in text and 'SigLIP squashes' in text and 'on the first ' in text
+    assert 'SigLIP was trained with the tanh form of GELU' in text
+    assert 'SigLIP squashes' in text
+    assert 'on the first ' in text
     settings = dict(model='x', activation='', resize='', images=9)
     assert 'at chance' in remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.1})), 10)[0]
     assert remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.3})), 10) == []

@@ -58,7 +58,9 @@ def test_metrics(two):
                                                    'all')} == {True} and alone.counts == dict(concepts=5, variants=6,
                                                                                               all=11)
     for found in two(worker.metrics):
-        assert found.sets.keys() == alone.sets.keys() and found.skipped == alone.skipped and found.counts == alone.counts
+        assert found.sets.keys() == alone.sets.keys()
+        assert found.skipped == alone.skipped
+        assert found.counts == alone.counts
         for name in ('concepts', 'variants', 'all'):
             assert found.sets[name] == pytest.approx(alone.sets[name], rel=1e-6, abs=1e-9)
 

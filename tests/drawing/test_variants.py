@@ -100,7 +100,8 @@ def test_axis_of_numbers_and_of_names(tmp_path):
     for name, labels_of in (('numbers', ['0.001', '0.1']), ('names', ['one', 'two, a label that is longer than half '
                                                                              'of a panel is wide'])):
         draw_axis(panels, [tmp_path / f'{name}.png', tmp_path / f'{name}.pdf'], 'axis', labels_of)
-        assert Image.open(tmp_path / f'{name}.png').width > 900 and (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
+        assert Image.open(tmp_path / f'{name}.png').width > 900
+        assert (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_a_line_has_the_same_colour_in_every_panel():

@@ -199,8 +199,8 @@ def test_a_dump_needs_no_weights_and_a_new_folder(tmp_path):
         check_dump(str(tmp_path / 'new'), [LPIPS()])
 
 
-@pytest.mark.parametrize('library, file', [('clean-fid', 'inception-2015-12-05.pt'), ('torch-fidelity',
-                                                                                      'weights-inception-2015-12-05')])
+@pytest.mark.parametrize('library, file', [
+     ('clean-fid', 'inception-2015-12-05.pt'), ('torch-fidelity', 'weights-inception-2015-12-05')])
 def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
     _, real = pictures(3)
     for weights, says in (
@@ -209,16 +209,19 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
         (__file__, 'does not hold the Inception'),
     ):
         metric = measured(FID(library, weights), (real, real))
-        assert metric.compute() == {} and says in metric.skipped and file in metric.skipped and 'https://' in metric.skipped
+        assert metric.compute() == {}
+        assert says in metric.skipped
+        assert file in metric.skipped
+        assert 'https://' in metric.skipped
     metric = measured(LPIPS(weights=str(tmp_path / 'none.pth')), (real, real))
     assert metric.compute() == {} and 'none.pth' in metric.skipped
 
 
 @pytest.mark.parametrize('options, says', [
-    (dict(reference='a.npz'), "`against` is 'images' with reference='a.npz'"), (dict(against='pictures'),
-                                                                                "is now called 'images'"),
-    (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"), (dict(written='webp'),
-                                                                                           "`written` is 'webp'")])
+     (dict(reference='a.npz'), "`against` is 'images' with reference='a.npz'"),
+     (dict(against='pictures'), "is now called 'images'"),
+     (dict(library='tf'), "`library` is 'tf'; expected one of clean-fid, torch-fidelity"),
+     (dict(written='webp'), "`written` is 'webp'")])
 def test_options(options, says):
     with pytest.raises(InputError, match=says):
         FID(**options)

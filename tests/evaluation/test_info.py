@@ -39,14 +39,12 @@ def test_a_declared_direction_counts_not_the_words():
 
 
 @pytest.mark.parametrize('name, label', [
-    ('all/psnr', 'PSNR [dB]'), ('val/psnr@reconstruction', 'PSNR [dB]'), ('a/t2i_r10/tokens',
-                                                                          'text to image R@10, tokens'),
-    ('a/zeroshot_top1@zs/teacher', 'zero-shot top-1, teacher'), ('a/zeroshot_top5/teacher', 'zero-shot top-5, teacher'),
-    ('all/usage/pixel/depth1', 'codes in use, pixel depth 1'), ('all/psnr/tiles/256',
-                                                                'PSNR [dB], tiles 256'), ('a/small/psnr',
-                                                                                          'PSNR (small) [dB]'),
-    ('a/region_top1/rare/tokens', 'category top-1, rare, tokens'), ('a/mine/{x}', 'mine/{x}'), ('a/t2i_ratio',
-                                                                                                't2i_ratio')])
+     ('all/psnr', 'PSNR [dB]'), ('val/psnr@reconstruction', 'PSNR [dB]'),
+     ('a/t2i_r10/tokens', 'text to image R@10, tokens'), ('a/zeroshot_top1@zs/teacher', 'zero-shot top-1, teacher'),
+     ('a/zeroshot_top5/teacher', 'zero-shot top-5, teacher'), ('all/usage/pixel/depth1', 'codes in use, pixel depth 1'),
+     ('all/psnr/tiles/256', 'PSNR [dB], tiles 256'), ('a/small/psnr', 'PSNR (small) [dB]'),
+     ('a/region_top1/rare/tokens', 'category top-1, rare, tokens'), ('a/mine/{x}', 'mine/{x}'),
+     ('a/t2i_ratio', 't2i_ratio')])
 def test_labels(name, label):
     assert describe(name).label == label
 

@@ -22,7 +22,8 @@ from dtbox.registry import METRICS
 @METRICS.register_module()
 class Ratio(Metric):
     """Made-up numbers, each with what describes it."""
-    info = [MetricInfo('my_distance_ratio', 'ratio of distances', unit='m', format='.1f', direction='higher', group='reconstruction'),
+    info = [MetricInfo('my_distance_ratio', 'ratio of distances', unit='m', format='.1f', direction='higher',
+                       group='reconstruction'),
             MetricInfo('my_score', 'score I count', format='.1%', direction='lower', group='semantics'),
             MetricInfo('my_quality', 'quality I note', format='.3f')]
     requires = ('reconstructions',)
@@ -58,7 +59,9 @@ def measured(make, context, tmp_path):
 
 def test_in_the_text_table(measured):
     lines = {line[:26].strip(): line[26:].split() for line in format_table(measured['far']).splitlines()}
-    assert lines['ratio of distances [m]'] == ['20.0'] and lines['score I count'] == ['20.0%'] and lines['quality I note'] == ['2.000']
+    assert lines['ratio of distances [m]'] == ['20.0']
+    assert lines['score I count'] == ['20.0%']
+    assert lines['quality I note'] == ['2.000']
 
 
 def test_in_the_report(measured, tmp_path):
@@ -105,4 +108,5 @@ def test_in_a_grid(measured, tmp_path, metric, best, title):
 def test_results_say_what_they_hold(measured, tmp_path):
     measured['near'].write(tmp_path / 'metrics.json')
     again = Results.read(tmp_path / 'metrics.json').described
-    assert again.describe('heldout/my_score').label == 'score I count' and again.describe('heldout/my_distance_ratio').lower is False
+    assert again.describe('heldout/my_score').label == 'score I count'
+    assert again.describe('heldout/my_distance_ratio').lower is False

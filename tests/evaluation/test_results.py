@@ -36,7 +36,8 @@ def test_results_of_an_older_dtbox_are_read(tmp_path):
     results = Results.from_dict(old)
     assert results.flat() == {'test/psnr': 20.5, 'all/psnr': 20.5,
                               'all/mine': 1.0} and results.evaluation == dict(time='then')
-    assert results.described.describe('test/psnr').label == 'PSNR [dB]' and results.described.describe('all/mine').lower is None
+    assert results.described.describe('test/psnr').label == 'PSNR [dB]'
+    assert results.described.describe('all/mine').lower is None
 
 
 def test_rows_hold_finite_numbers_and_the_stamp():
@@ -56,7 +57,8 @@ def test_protocols_are_joined_and_taken_apart():
     assert joined.sets == dict(val={'psnr@one': 1.0}, all={'psnr@one': 1.0, 'psnr@two/tiles/64': 2.0, 'psnr@two': 3.0})
     assert joined.counts == dict(val=4, all=4) and joined.skipped == {'FID@one': 'why'} and joined.missing == ['a', 'b']
     assert joined.protocols['two'] == dict(hash='t', data='d', counts=dict(all=2))
-    assert joined.described.describe('all/psnr@one').label == 'PSNR [dB]' and joined.described.describe('all/psnr@two').label == 'another PSNR'
+    assert joined.described.describe('all/psnr@one').label == 'PSNR [dB]'
+    assert joined.described.describe('all/psnr@two').label == 'another PSNR'
     part = joined.of_protocol('two')
     assert part.sets == dict(val={}, all={'psnr/tiles/64': 2.0,
                                           'psnr': 3.0}) and part.counts == dict(all=2) and part.skipped == {}
@@ -64,9 +66,9 @@ def test_protocols_are_joined_and_taken_apart():
 
 
 @pytest.mark.parametrize('values, says', [
-    (dict(val=[1]), 'the set `val` holds'), (dict(val=dict(psnr='high')), "the set `val` holds 'high'; expected names "
-                                                                          "of metrics and numbers"),
-    (dict(counts=3), '`counts` is 3'), (dict(infos=[dict(label='x')]), '`infos` cannot be read')])
+     (dict(val=[1]), 'the set `val` holds'),
+     (dict(val=dict(psnr='high')), "the set `val` holds 'high'; expected names " "of metrics and numbers"),
+     (dict(counts=3), '`counts` is 3'), (dict(infos=[dict(label='x')]), '`infos` cannot be read')])
 def test_what_is_not_results(values, says):
     with pytest.raises(InputError, match=f'FILE: .*{says}|FILE: {says}'):
         Results.from_dict(values, 'FILE')

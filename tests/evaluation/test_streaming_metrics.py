@@ -163,7 +163,8 @@ def test_token_cosine_by_hand(make):
                                   abs=1e-6)
     shorter = TeacherOutput(tokens=theirs[:, :1], pooled=torch.tensor([[1.0, 0.0]] * 2))
     metric = run(TokenCosine(), (batch, outputs.replace(teacher=shorter)))
-    assert set(metric.compute()) == {'pooled_cosine'} and 'token shapes differ: [2, 2], teacher [1, 2]' in metric.skipped
+    assert set(metric.compute()) == {'pooled_cosine'}
+    assert 'token shapes differ: [2, 2], teacher [1, 2]' in metric.skipped
     metric = run(TokenCosine('words'), (batch, outputs.replace(pooled=None)))
     assert metric.compute() == {} and '`words`' in metric.skipped
 

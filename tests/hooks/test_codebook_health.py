@@ -70,7 +70,10 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
         runner.iter_done += 1
         hook.after_train_iter(runner, step)
     said = [r.message for r in caplog.records]
-    assert len(said) == 1 and '`pixel` uses' in said[0] and 'codebook.restart=1.0' in said[0] and 'less than 90 %' in said[0]
+    assert len(said) == 1
+    assert '`pixel` uses' in said[0]
+    assert 'codebook.restart=1.0' in said[0]
+    assert 'less than 90 %' in said[0]
     assert 'levels or bits' in advise(QUANTIZERS.build(dict(type='FSQ', levels=[4])))
     hook.after_train_iter(runner, 2)  # nothing drawn: no verdict
     assert len(caplog.records) == 1
@@ -127,9 +130,9 @@ def test_recomputed_forwards_count_once(tmp_path):
     assert [int(c.sum()) for c in hook.counts['pixel']] == [5, 5]
 
 
-@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'),
-                                        (dict(warn=20), 'a fraction from 0 to 1'), (dict(collapse=True),
-                                                                                    'collapse.*a fraction')])
+@pytest.mark.parametrize('args, says', [
+     (dict(interval=0), 'at least 1'), (dict(warn=20), 'a fraction from 0 to 1'),
+     (dict(collapse=True), 'collapse.*a fraction')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)

@@ -113,7 +113,10 @@ def test_several_terms_and_shared_layers():
     """Layers that both reach count together by their joined vectors: <(1,0,1,0), (-3,4,-3,4)> / (sqrt 2 * sqrt 50) =
     -.6."""
     probe = both()
-    probe.task.run_losses_inputs = lambda batch: (lambda o: o.replace(reconstructions=o.pooled))(Task.run_losses_inputs(probe.task, batch))
+    def inputs(batch):
+        outputs = Task.run_losses_inputs(probe.task, batch)
+        return outputs.replace(reconstructions=outputs.pooled)
+    probe.task.run_losses_inputs = inputs
     row, _ = measure(probe, BATCH, probe.find_blocks(), Sides())
     assert row['cosine'] == [None, pytest.approx(-.6), pytest.approx(-.6)] and row['together'] == pytest.approx(-.6)
     probe.task.criterion.losses['text'].direction = torch.zeros(2)
@@ -143,7 +146,8 @@ def test_summary_says_what_is_blank():
         cosine=pytest.approx(-.1), deviation=pytest.approx(.4), opposed=.5, reconstruction=2., semantics=1., blank='')
     assert [found['layers'][k]['blank'] for k in '02'] == ['reached by neither side, or frozen',
                                                            'not reached by reconstruction']
-    assert '| 1 | -0.100 +- 0.400 | 50% | 2 | 1 |  |' in format_summary(found) and '| 2 |  |  |  | 3 | not reached' in format_summary(found)
+    assert '| 1 | -0.100 +- 0.400 | 50% | 2 | 1 |  |' in format_summary(found)
+    assert '| 2 |  |  |  | 3 | not reached' in format_summary(found)
 
 
 # ---- which term is whose ------------------------------------------------------------------------------------------
@@ -173,11 +177,11 @@ def test_a_term_of_weight_zero_is_refused_when_it_comes():
 
 
 @pytest.mark.parametrize('options, says', [
-    ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'gan': None}, 'hooks.meter: the recipe has no '
-                                                                                  'decoder'),
-    ({'model.losses.semantic': None, 'model.losses.pooled': None}, 'hooks.meter.semantics: the criterion has no term '
-                                                                   'of semantics'),
-    ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.meter: all parameters of the encoders are frozen')])
+     ({'model.tokenizer.decoder': None, 'model.losses.pixels': None, 'gan': None},
+      'hooks.meter: the recipe has no ' 'decoder'),
+     ({'model.losses.semantic': None, 'model.losses.pooled': None},
+      'hooks.meter.semantics: the criterion has no term ' 'of semantics'),
+     ({'optim_wrapper.generator.freeze': ['encoders.*']}, 'hooks.meter: all parameters of the encoders are frozen')])
 def test_refused_before_the_folder_is_touched(tiny_config, tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         Runner.from_config(load_config(tiny_config, {**options, 'hooks': dict(_delete_=True, meter=METER)}),
@@ -185,8 +189,8 @@ def test_refused_before_the_folder_is_touched(tiny_config, tmp_path, options, sa
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('args, says', [(dict(interval=0), 'at least 1'), (dict(reconstruction='a', semantics='a'),
-                                                                           'both sides')])
+@pytest.mark.parametrize('args, says', [
+     (dict(interval=0), 'at least 1'), (dict(reconstruction='a', semantics='a'), 'both sides')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         GradientConflict(**args)

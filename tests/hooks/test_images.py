@@ -107,8 +107,8 @@ def runner(tmp_path):
                                  logger=logger)
 
 
-@pytest.mark.parametrize('reconstructs, says', [(False, 'the task reconstructs no images'), (True,
-                                                                                             'there are no held-out images')])
+@pytest.mark.parametrize('reconstructs, says', [
+     (False, 'the task reconstructs no images'), (True, 'there are no held-out images')])
 def test_nothing_to_reconstruct(tmp_path, caplog, reconstructs, says):
     fake, hook = runner(tmp_path), Images(1)
     fake.task.reconstructs = reconstructs

@@ -78,7 +78,10 @@ class Kernels:
         if isinstance(attn_bias, self.LowerTriangularMask):
             scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), float('-inf'))
         elif attn_bias is not None:
-            assert attn_bias.shape == scores.shape and attn_bias.dtype == query.dtype and attn_bias.stride(-2) % 8 == 0 and attn_bias.stride(-1) == 1
+            assert attn_bias.shape == scores.shape
+            assert attn_bias.dtype == query.dtype
+            assert attn_bias.stride(-2) % 8 == 0
+            assert attn_bias.stride(-1) == 1
             scores = scores + attn_bias
         return torch.einsum('bhmn,bnhk->bmhk', scores.softmax(-1), value)
 

@@ -92,9 +92,8 @@ def test_heads_stand_side_by_side_on_the_way_up():
     assert project.attn(torch.randn(1, 1, 2)).tolist() == [[[1., 2., 5., 10.]]]
 
 
-@pytest.mark.parametrize('sizes, causal, looks_ahead', [((4, 12), None, False), ((12, 4), None, True), ((4, 12), False,
-                                                                                                        True),
-    ((12, 4), True, False)])
+@pytest.mark.parametrize('sizes, causal, looks_ahead', [
+     ((4, 12), None, False), ((12, 4), None, True), ((4, 12), False, True), ((12, 4), True, False)])
 def test_who_looks_ahead(sizes, causal, looks_ahead):
     project = build('AttentionProjection', *sizes, causal=causal)
     x = torch.randn(1, 6, sizes[0])

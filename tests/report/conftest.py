@@ -11,8 +11,8 @@ HEAD = ['all/psnr', 'all/token_cosine']
 def grid(tmp_path_factory):
     """A grid of two axes, two seeds, one diverged trial; not to be changed."""
     folder = tmp_path_factory.mktemp('grid')
-    write_grid(folder, dict(lr=['0.001', '0.01'], codebooks=['one', 'two & <more>']), [0, 1], metrics=[*HEAD, 'all/nothing'],
-               reference=dict(lr='0.001', codebooks='one'), failed=(3,))
+    write_grid(folder, dict(lr=['0.001', '0.01'], codebooks=['one', 'two & <more>']), [0, 1],
+               metrics=[*HEAD, 'all/nothing'], reference=dict(lr='0.001', codebooks='one'), failed=(3,))
     return folder
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 FIRST = ('trial', 'folder', 'status', 'reason')
-FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel', 'threads', 'config_hash',
-         'code_hash', 'plugin_hash', 'data_hash', 'identity')
+FACTS = ('seed', 'overrides', 'iterations', 'seconds', 'peak_mb', 'parameters', 'tokens', 'bits', 'bits_per_pixel',
+         'threads', 'config_hash', 'code_hash', 'plugin_hash', 'data_hash', 'identity')
 SETS = ('concepts', 'variants')
 
 
-def write_grid(folder, axes, seeds, images=40, tile=32, metrics=(), reference=None, failed=(), sheets=True, quality=None):
+def write_grid(folder, axes, seeds, images=40, tile=32, metrics=(), reference=None, failed=(), sheets=True,
+               quality=None):
     """Write a grid's folder.
 
     Args:
@@ -43,21 +44,26 @@ def write_grid(folder, axes, seeds, images=40, tile=32, metrics=(), reference=No
         name = '__'.join([*variants[v], f'seed{seed}'])
         run = folder / 'trials' / name
         run.mkdir(parents=True)
-        row = dict(trial=name, folder=f'trials/{name}', status='done', reason='', **dict(zip(axes, variants[v])), seed=seed, threads=1,
-                   overrides=json.dumps(dict(recipe='made_up.py', **{f'model.{a}': label for a, label in zip(axes, variants[v])})),
+        row = dict(trial=name, folder=f'trials/{name}', status='done', reason='', **dict(zip(axes, variants[v])),
+                   seed=seed, threads=1, overrides=json.dumps(dict(recipe='made_up.py',
+                                                                   **{f'model.{a}': label
+                                                                      for a, label in zip(axes, variants[v])})),
                    config_hash=f'{v:08x}{seed:08x}', code_hash='c0de' * 4, data_hash='da7a' * 4)
         if len(rows) in failed:
             row.update(status='diverged', reason='at iteration 7, the term l2 is NaN.')
-            (run / 'log.txt').write_text('\x1b[31mstart\x1b[0m\n' + ''.join(f'line {i}\n' for i in range(40)) + 'stopped: the term l2 is NaN. <b>\n')
+            (run / 'log.txt').write_text('\x1b[31mstart\x1b[0m\n' + ''.join(f'line {i}\n' for i in range(40))
+                                         + 'stopped: the term l2 is NaN. <b>\n')
         else:
             row.update(_facts(v, seed), **_scores(run, v, seed, quality(v), images))
             _write_run(run, v, seed, inputs, sheets)
         rows.append(row)
     columns = [*FIRST, *axes, *FACTS]
     _write_rows(folder, rows, columns + sorted({k for row in rows for k in row} - set(columns)))
-    about = dict(format=1, name='made-up', title='A made-up grid', description='Numbers that nobody measured.', config='configs/ablations/made_up.py',
-                 command='python tools/ablate.py configs/ablations/made_up.py', axes={k: list(v) for k, v in axes.items()}, seeds=list(seeds),
-                 metrics=list(metrics), reference=reference, started='2025-01-01 12:00:00', machine=dict(processor='CPU', cores=2, gpus=[]),
+    about = dict(format=1, name='made-up', title='A made-up grid', description='Numbers that nobody '
+                                                                               'measured.',
+                 config='configs/ablations/made_up.py', command='python tools/ablate.py configs/ablations/made_up.py',
+                 axes={k: list(v) for k, v in axes.items()}, seeds=list(seeds), metrics=list(metrics),
+                 reference=reference, started='2025-01-01 12:00:00', machine=dict(processor='CPU', cores=2, gpus=[]),
                  versions=dict(dtbox='0', torch='0'), seconds=3723.0, workers=2, threads=1)
     (folder / 'grid.json').write_text(json.dumps(about))
     return rows
@@ -80,7 +86,8 @@ def _write_rows(folder, rows, columns):
 
 
 def _facts(v, seed):
-    return dict(iterations=300, seconds=200 + v + seed, peak_mb=900 + v, parameters=3_000_000 + 1000 * v, tokens=1024, bits=10240, bits_per_pixel=2.5)
+    return dict(iterations=300, seconds=200 + v + seed, peak_mb=900 + v, parameters=3_000_000 + 1000 * v, tokens=1024,
+                bits=10240, bits_per_pixel=2.5)
 
 
 def _scores(run, v, seed, level, images):
@@ -105,8 +112,8 @@ def _scores(run, v, seed, level, images):
         mine = (samples['sets'] == part) | (part == 'all')
         results[part] = {k: float(samples[k][mine].mean()) for k in ('psnr', 'ssim', 'token_cosine', 'pooled_cosine')}
         results[part]['psnr/stderr'] = float(samples['psnr'][mine].std() / math.sqrt(mine.sum()))
-        results[part].update({'frechet_teacher': 0.1 + 0.01 * v, 'usage/pixel': 0.9 - 0.001 * v, 'dead/pixel': 100.0 + v,
-                              'perplexity/pixel': 400.0 - v, 'usage/pixel/depth0': 0.5})
+        results[part].update({'frechet_teacher': 0.1 + 0.01 * v, 'usage/pixel': 0.9 - 0.001 * v, 'dead/pixel': 100.0
+                              + v, 'perplexity/pixel': 400.0 - v, 'usage/pixel/depth0': 0.5})
         if part != 'all':
             results[part].update({f'{way}_r{k}/{side}': float((samples[f'{way}/{side}'][mine] < k).mean())
                                   for way in ('t2i', 'i2t') for k in (1, 5) for side in ('teacher', 'tokens')})
@@ -126,10 +133,11 @@ def _write_run(run, v, seed, inputs, sheets):
     with open(run / 'history.jsonl', 'w') as f, open(run / 'codebooks.jsonl', 'w') as g:
         for i in range(20, 301, 20):
             decay = math.exp(-i / 100)
-            f.write(json.dumps(dict(iteration=i, seconds=i / 2, total=20 * decay + v + seed / 10, l2=decay, semantic_tokens=2 * decay - v / 50,
-                                    generator_lr=1e-3 * decay)) + '\n')
-            g.write(json.dumps({'iteration': i, 'usage_pixel_0': 1 - decay, 'usage_pixel_1': 1 - decay / 2, 'perplexity_pixel_0': 300 * (1 - decay),
-                                'dead_pixel_0': 3, 'restarts_pixel': 10, 'spread_pixel': 0.1}) + '\n')
+            f.write(json.dumps(dict(iteration=i, seconds=i / 2, total=20 * decay + v + seed / 10, l2=decay,
+                                    semantic_tokens=2 * decay - v / 50, generator_lr=1e-3 * decay)) + '\n')
+            g.write(json.dumps({'iteration': i, 'usage_pixel_0': 1 - decay, 'usage_pixel_1': 1 - decay / 2,
+                                'perplexity_pixel_0': 300 * (1 - decay), 'dead_pixel_0': 3, 'restarts_pixel': 10,
+                                'spread_pixel': 0.1}) + '\n')
 
 
 def main(argv=None):
@@ -143,7 +151,8 @@ def main(argv=None):
     args.folder.mkdir(parents=True)
     from dtbox.report import build
     axes = dict(codebooks=[f'codebook {i}' for i in range(args.variants)])
-    write_grid(args.folder, axes, range(args.seeds), args.images, tile=64, reference=dict(codebooks='codebook 0'), failed=(3, 7))
+    write_grid(args.folder, axes, range(args.seeds), args.images, tile=64, reference=dict(codebooks='codebook 0'),
+               failed=(3, 7))
     start = time.time()
     page = Path(build(args.folder))
     print(f'{args.variants * args.seeds} trials: {time.time() - start:.1f} s, page {page.stat().st_size / 1e6:.2f} MB')

@@ -58,7 +58,8 @@ def test_files(page):
     for figure in ('tradeoff_all-psnr_all-token-cosine', 'axis_lr', 'axis_codebooks', 'learning_curves', 'codebooks'):
         assert {f'figures/{figure}.png', f'figures/{figure}.pdf'} <= names
         assert min(Image.open(folder / f'figures/{figure}.png').size) > 200
-    assert 'figures/contact_sheet.png' in names and set(json.loads((folder / 'report.json').read_text())['files']) == names - {'report.json'}
+    assert 'figures/contact_sheet.png' in names
+    assert set(json.loads((folder / 'report.json').read_text())['files']) == names - {'report.json'}
     assert not list(folder.parent.glob('.report*'))
 
 
@@ -75,11 +76,14 @@ def test_page_needs_nothing_else(page):
 
 def test_page_says_what_is_there(page, grid):
     text = words(page)
-    for piece in ('A made-up grid', '7 of 8 trials finished, 1 diverged; 4 variants.', 'Asked for, but measured nowhere: all/nothing.',
-                  '0.01, two & <more>', 'Differences to the reference (0.001, one)', 'at iteration 7, the term l2 is NaN.',
+    for piece in ('A made-up grid', '7 of 8 trials finished, 1 diverged; 4 variants.', 'Asked for, but measured '
+                                                                                       'nowhere: all/nothing.',
+                  '0.01, two & <more>', 'Differences to the reference (0.001, one)', 'at iteration 7, the term l2 is '
+                                                                                     'NaN.',
                   'stopped: the term l2 is NaN. <b>', 'line 39',
-                  'python tools/ablate.py configs/ablations/made_up.py', 'cores 2', '1 h 02 min', 'c0dec0dec0dec0de', 'Dorfman, Berbaum and Metz',
-                  'On the Pareto front: 0.001, one;', 'mean over those combinations of the other axes',
+                  'python tools/ablate.py configs/ablations/made_up.py', 'cores 2', '1 h 02 min', 'c0dec0dec0dec0de',
+                  'Dorfman, Berbaum and Metz', 'On the Pareto front: 0.001, one;',
+                  'mean over those combinations of the other axes',
                   'recipe = made_up.py model.lr = 0.01 model.codebooks = one',
                   f'dtbox report {grid} --out {page.parent} Report built'):
         assert piece in text, piece
@@ -89,7 +93,8 @@ def test_page_says_what_is_there(page, grid):
 def test_a_grid_without_finished_trials(tmp_path):
     write_grid(tmp_path, dict(a=['x', 'y']), [0], reference=dict(a='x'), failed=(0, 1))
     text = words(build(tmp_path))
-    assert 'No trial has finished: there is nothing to compare yet.' in text and '0 of 2 trials finished, 2 diverged' in text
+    assert 'No trial has finished: there is nothing to compare yet.' in text
+    assert '0 of 2 trials finished, 2 diverged' in text
     rows = (tmp_path / 'results.csv').read_text().splitlines()
     (tmp_path / 'results.csv').write_text(rows[0] + '\n')
     assert '0 of 0 trials finished' in words(build(tmp_path))
@@ -98,11 +103,13 @@ def test_a_grid_without_finished_trials(tmp_path):
 def test_trials_that_differ(tmp_path):
     write_grid(tmp_path, dict(a=['x', 'y', 'z']), [0, 1], images=5, reference=dict(a='x'), sheets=False)
     def spoil(rows):
-        rows[2]['all/token_cosine'], rows[3]['code_hash'], rows[4]['status'], rows[5]['status'] = '', 'other', 'missing', 'missing'
+        rows[2]['all/token_cosine'], rows[3]['code_hash'] = '', 'other'
+        rows[4]['status'] = rows[5]['status'] = 'missing'
     edit_rows(tmp_path, spoil)
     shutil.rmtree(tmp_path / 'trials' / 'x__seed1')
     text = words(build(tmp_path, metrics=HEAD))
-    for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): token cosine.',
+    for piece in ('2 of 6 trials have not run yet.', 'No finished trial: z.', 'Not measured in every trial (a dash): '
+                                                                              'token cosine.',
                   'come from different versions of the code', '1 run folder is gone; its curves', '(n 1)',
                   'Variants that lack one of the two are left out.'):
         assert piece in text, piece
@@ -139,13 +146,16 @@ def test_plain_runs(tiny_run, tmp_path, capsys):
     main([*folders, '--out', str(tmp_path / 'new' / 'report'), '--metrics', 'all/psnr', 'all/ssim', '--reference', 'a'])
     assert capsys.readouterr().out == f'written to {tmp_path}/new/report/index.html\n'
     text = words(tmp_path / 'new' / 'report' / 'index.html')
-    assert '3 of 3 trials finished; 2 variants.' in text and 'Differences to the reference (a)' in text and '8 held-out images' in text
+    assert '3 of 3 trials finished; 2 variants.' in text
+    assert 'Differences to the reference (a)' in text
+    assert '8 held-out images' in text
     rows = (tmp_path / 'new/report/tables/paired.csv').read_text().splitlines()
     assert rows[1].startswith('b,1,0.0,0.0,0.0,1,8,0.0')  # the same run twice: no difference at all
     (tmp_path / 'file').write_text('mine')
     below, out = str(tmp_path / 'file' / 'report'), str(tmp_path / 'out')
     for argv, says in ((folders[:1], '--out DIR'), ([str(tmp_path / 'none')], 'there is no folder'),
-                       ([*folders, '--out', below], f'cannot go to {below}'), ([*folders, '--out', out, '--reference', 'c'], 'no variant `c`'),
+                       ([*folders, '--out', below],
+                        f'cannot go to {below}'), ([*folders, '--out', out, '--reference', 'c'], 'no variant `c`'),
                        ([*folders, '--out', out, '--metrics', 'all/psnrr'], 'Did you mean `all/psnr`')):
         with pytest.raises(SystemExit) as stop:
             main(argv)
@@ -209,7 +219,8 @@ def test_a_build_that_fails_leaves_the_old_report(page, grid, tmp_path, monkeypa
 
 def test_many_trials_stay_small(tmp_path):
     """A small stand-in for `python -m tests.report.synthetic`, which prints time and size for 100 trials."""
-    write_grid(tmp_path, dict(a=[f'v{i}' for i in range(24)]), [0], images=10, metrics=HEAD, reference=dict(a='v0'), failed=range(10, 14))
+    write_grid(tmp_path, dict(a=[f'v{i}' for i in range(24)]), [0], images=10, metrics=HEAD, reference=dict(a='v0'),
+               failed=range(10, 14))
     page = Path(build(tmp_path))
     assert page.stat().st_size < 2e6 and '20 of 24 trials finished, 4 diverged; 24 variants.' in words(page)
     assert 'Numbers as in the tables.' in words(page) and '24. v23' in words(page)
@@ -220,7 +231,10 @@ def test_large_pictures_become_jpeg_in_the_page(tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)).save(path)
     uri, lossy = data_uri(path)
-    assert path.stat().st_size > LARGE and lossy and uri.startswith('data:image/jpeg') and len(uri) < LARGE * 4 / 3 + 100
+    assert path.stat().st_size > LARGE
+    assert lossy
+    assert uri.startswith('data:image/jpeg')
+    assert len(uri) < LARGE * 4 / 3 + 100
     Image.new('RGB', (8, 8)).save(path)
     assert not data_uri(path)[1]
 
@@ -237,15 +251,18 @@ BROWSER = next((b for b in ('chromium', 'chromium-browser', 'google-chrome') if 
 
 @pytest.mark.skipif(BROWSER is None, reason='no browser')
 def test_nothing_sticks_out_on_wide_and_narrow_screens(page, tmp_path):
-    """In a frame of either width, with everything unfolded, nothing is wider than the frame but what scrolls in its own box."""
+    """In a frame of either width, with everything unfolded, nothing is wider than the frame but what scrolls in its own
+    box."""
     frame = tmp_path / 'frame.html'
-    frame.write_text(f'''<pre id="out"></pre>{"".join(f'<iframe width="{w}" height="900" src="file://{page}"></iframe>' for w in (1440, 390))}<script>
+    frames = ''.join(f'<iframe width="{w}" height="900" src="file://{page}"></iframe>' for w in (1440, 390))
+    frame.write_text(f'''<pre id="out"></pre>{frames}<script>
         window.onload = () => {{ out.textContent = [...document.querySelectorAll('iframe')].map(f => {{
             const d = f.contentDocument; d.querySelectorAll('details').forEach(x => x.open = true);
             const e = d.documentElement, bad = [...d.querySelectorAll('body *')].filter(x => !x.closest('.scroll, pre')
                 && x.getBoundingClientRect().right > e.clientWidth + 1).map(x => x.tagName);
             return [e.scrollWidth <= e.clientWidth, bad.join(' '), d.images.length].join(',');
         }}).join('|') + '|end'; }};</script>''')
-    flags = ['--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files', f'--user-data-dir={tmp_path}/profile', '--dump-dom']
+    flags = ['--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files',
+             f'--user-data-dir={tmp_path}/profile', '--dump-dom']
     done = subprocess.run([BROWSER, *flags, f'file://{frame}'], capture_output=True, text=True, timeout=120)
     assert 'true,,6|true,,6|end' in done.stdout, done.stdout[-2000:]

@@ -32,10 +32,12 @@ def test_runs_of_one_protocol(tmp_path):
     assert [t.metrics['all/psnr'] for t in found.trials] == [20, 21] and found.trials[0].stamps == {'all/psnr': 's-d'}
 
 
-@pytest.mark.parametrize('other, what', [(stamp('t'), 'other settings: s-d and t-d'), (stamp(data='e'), 'other data: s-d and s-e')])
+@pytest.mark.parametrize('other, what', [
+     (stamp('t'), 'other settings: s-d and t-d'), (stamp(data='e'), 'other data: s-d and s-e')])
 def test_runs_of_different_protocols(tmp_path, other, what):
     folders = [run_folder(tmp_path / 'a', 20.0, stamp()), run_folder(tmp_path / 'b', 21.0, other)]
-    with pytest.raises(InputError, match=f'`all/psnr` of a and of b come from different protocols .{what}.*--mixed-protocols'):
+    with pytest.raises(InputError, match='`all/psnr` of a and of b come from different protocols '
+                                         f'.{what}.*--mixed-protocols'):
         read(folders)
     assert len(read(folders, mixed=True).trials) == 2
 
@@ -50,10 +52,12 @@ def test_results_of_protocols_are_read_beside_metrics(tmp_path):
                  protocols={**stamp('p', 'y', 'reconstruction'), **stamp('z', 'y', 'zeroshot')})
     a = run_folder(tmp_path / 'a', 20.0, stamp(), [('protocols.json', first)])
     b = run_folder(tmp_path / 'b', 20.0, stamp(), [('protocols.json', first), ('protocols.1.json', later)])
-    with pytest.raises(InputError, match='val/psnr@reconstruction. of a and of b come from different protocols .other data'):
+    with pytest.raises(InputError, match='val/psnr@reconstruction. of a and of b come from different protocols .other '
+                                         'data'):
         read([a, b])
     found = read([a, b], metrics=['all/psnr'])
-    assert found.trials[1].metrics['val/psnr@reconstruction'] == 31 and found.trials[0].metrics['val/psnr@reconstruction'] == 30
+    assert found.trials[1].metrics['val/psnr@reconstruction'] == 31
+    assert found.trials[0].metrics['val/psnr@reconstruction'] == 30
     assert label(found.describe('val/psnr@reconstruction')) == 'PSNR [dB] (reconstruction) (val)'
     assert label(found.describe('val/zeroshot_top1@zeroshot/tokens')) == 'zero-shot top-1, tokens (zeroshot) (val) [%]'
 

@@ -13,29 +13,38 @@ def test_mean_and_student_interval_by_hand():
 
 
 def test_paired_by_hand():
-    d = [[1.0, 2.0, 6.0], [3.0, 2.0, 4.0]]  # seeds 3 and 3, images 2, 2, 5, all 3: MS_S = 0, MS_P = 2 (1 + 1 + 4) / 2 = 6, MS_R = 4 / 2 = 2
+    # seeds 3 and 3, images 2, 2, 5, all 3: MS_S = 0, MS_P = 2 (1 + 1 + 4) / 2 = 6, MS_R = 4 / 2 = 2
+    d = [[1.0, 2.0, 6.0], [3.0, 2.0, 4.0]]
     found = paired(d)  # h^2 = 0 + t(2)^2 6 / 6
     assert (found.value, found.seeds, found.images) == (3.0, 2, 3) and found.half == pytest.approx(4.302653, rel=1e-6)
-    d = [[0.0, 1.0], [4.0, 5.0], [2.0, 3.0]]  # seeds 0.5, 4.5, 2.5: MS_S = 2 * 8 / 2 = 8; images 2, 3: MS_P = 3 * 0.5 = 1.5; MS_R = 0
+    # seeds 0.5, 4.5, 2.5: MS_S = 2 * 8 / 2 = 8; images 2, 3: MS_P = 3 * 0.5 = 1.5; MS_R = 0
+    d = [[0.0, 1.0], [4.0, 5.0], [2.0, 3.0]]
     found = paired(d)  # h^2 = t(2)^2 8 / 6 + t(1)^2 1.5 / 6
-    assert found.half == pytest.approx((4.302653 ** 2 * 8 / 6 + 12.706205 ** 2 * 1.5 / 6) ** 0.5, rel=1e-6) and not found.sure
+    assert found.half == pytest.approx((4.302653 ** 2 * 8 / 6 + 12.706205 ** 2 * 1.5 / 6) ** 0.5,
+                                       rel=1e-6) and not found.sure
     assert found.narrow == pytest.approx(12.706205 * 0.5, rel=1e-6)
 
 
 def test_one_seed_and_one_picture():
     assert paired([[1.0, 2.0, 3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
-    assert paired([[1.0], [2.0], [3.0]]).narrow is None and paired([[1.0], [2.0], [3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
+    assert paired([[1.0], [2.0], [3.0]]).narrow is None
+    assert paired([[1.0], [2.0], [3.0]]).half == pytest.approx(4.302653 / 3 ** 0.5, rel=1e-6)
     lonely = paired([[1.0]])
     assert lonely.half is None and not lonely.sure
     same = paired(np.zeros((3, 5)))
     assert same.half == 0 and not same.sure and paired(np.ones((3, 5))).sure
 
 
-@pytest.mark.parametrize('seeds, images, spread', [(3, 200, (0.0, 1, 1)), (3, 200, (0.05, 1, 1)), (5, 100, (0.2, 0.5, 1)), (3, 40, (0.5, 1, 0.3))])
+@pytest.mark.parametrize('seeds, images, spread', [
+     (3, 200, (0.0, 1, 1)), (3, 200, (0.05, 1, 1)), (5, 100, (0.2, 0.5, 1)), (3, 40, (0.5, 1, 0.3))])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds, images, spread):
     rng, hits = np.random.default_rng(0), 0
     for _ in range(600):
-        d = rng.normal(0, spread[0], (seeds, 1)) + rng.normal(0, spread[1], (1, images)) + rng.normal(0, spread[2], (seeds, images))
+        d = (
+            rng.normal(0, spread[0], (seeds, 1))
+            + rng.normal(0, spread[1], (1, images))
+            + rng.normal(0, spread[2], (seeds, images))
+        )
         hits += not paired(d).sure
     assert 0.93 < hits / 600 < 0.985
 

@@ -28,10 +28,16 @@ def edit(folder, old, new):
 def test_grid(grid):
     found = read([grid])
     assert found.axes == dict(lr=['0.001', '0.01'], codebooks=['one', 'two & <more>']) and len(found.trials) == 8
-    assert found.reference == ('0.001', 'one') and found.heading == 'lr, codebooks' and found.name(('0.01', 'one')) == '0.01, one'
+    assert (
+        found.reference == ('0.001', 'one')
+        and found.heading == 'lr, codebooks'
+        and found.name(('0.01', 'one')) == '0.01, one'
+    )
     assert list(found.of(('0.001', 'two & <more>'))) == [0] and list(found.of(('0.01', 'one'))) == [0, 1]
     trial = found.trials[0]
-    assert trial.facts['parameters'] == 3_000_000 and trial.metrics['all/frechet_teacher'] == 0.1 and trial.hashes['code_hash'] == 'c0de' * 4
+    assert trial.facts['parameters'] == 3_000_000
+    assert trial.metrics['all/frechet_teacher'] == 0.1
+    assert trial.hashes['code_hash'] == 'c0de' * 4
     assert os.path.isfile(os.path.join(trial.folder, 'samples.npz')) and set(found.sets) == {'concepts', 'variants'}
     assert read([grid], ['all/ssim'], '0.01, one').reference == ('0.01', 'one')
     with pytest.raises(InputError, match='no finished trial has the metric `all/psnrr`. Did you mean `all/psnr`'):
@@ -42,24 +48,28 @@ def test_grid_without_grid_json(grid, tmp_path):
     folder = copied(grid, tmp_path)
     (folder / 'grid.json').unlink()
     found = read([folder])
-    assert list(found.axes) == ['lr', 'codebooks'] and found.reference is None and found.title == 'grid' and found.asked == []
+    assert list(found.axes) == ['lr',
+                                'codebooks'] and found.reference is None and found.title == 'grid' and found.asked == []
 
 
 def test_the_table_that_a_grid_writes(tmp_path):
     from dtbox.ablation.folder import GridFolder
     from dtbox.ablation.grid import Trial
     folder = GridFolder(tmp_path)
-    made = [Trial(f'{lr}__seed0', dict(lr=lr), 0, {'model.lr': lr, 'model.quantizer': dict(type='RQ')}, 'configs/twemoji.py', None) for lr in 'ab']
+    made = [Trial(f'{lr}__seed0', dict(lr=lr), 0, {'model.lr': lr, 'model.quantizer': dict(type='RQ')},
+                  'configs/twemoji.py', None) for lr in 'ab']
     os.makedirs(folder.trial(made[0]))
     hashes = {f'{part}_hash': part for part in ('config', 'code', 'plugin', 'data')}
-    record = dict(status='done', hashes=hashes, identity='i', iterations=3, seconds=1.5, peak_mb=1.0, parameters=7, tokens=2, bits=8.0,
-                  bits_per_pixel=0.5)
+    record = dict(status='done', hashes=hashes, identity='i', iterations=3, seconds=1.5, peak_mb=1.0, parameters=7,
+                  tokens=2, bits=8.0, bits_per_pixel=0.5)
     (tmp_path / 'trials/a__seed0/trial.json').write_text(json.dumps(record))
-    (tmp_path / 'trials/a__seed0/metrics.json').write_text(json.dumps(dict(all=dict(psnr=20.0), skipped={}, iteration=3)))
+    (tmp_path / 'trials/a__seed0/metrics.json').write_text(json.dumps(dict(all=dict(psnr=20.0), skipped={},
+                                                                           iteration=3)))
     folder.write_table(SimpleNamespace(trials=made, axes=dict(lr='ab'), threads=2))
     found = read([tmp_path])
     assert found.axes == dict(lr=['a', 'b']) and [t.status for t in found.trials] == ['done', 'missing']
-    assert found.metrics == ['all/psnr'] and found.trials[0].facts == {k: record[k] for k in FACTS if k != 'threads'} | dict(threads=2)
+    assert found.metrics == ['all/psnr'] and found.trials[0].facts == {k: record[k] for k in FACTS if k
+                                                                       != 'threads'} | dict(threads=2)
     assert found.trials[0].hashes == hashes and found.trials[1].settings == {
         'recipe': 'twemoji.py', 'model.lr': 'b', 'model.quantizer': dict(type='RQ')}
 
@@ -67,7 +77,8 @@ def test_the_table_that_a_grid_writes(tmp_path):
 def run(folder, name, seed=None, metrics=True):
     (folder / name).mkdir(parents=True)
     if seed is not None:
-        (folder / name / 'config.py').write_text(f'"""Written."""\nmodel = dict(seed=5)\nseed = {seed}\nraise SystemExit\n')
+        (folder / name / 'config.py').write_text(f'"""Written."""\nmodel = dict(seed=5)\nseed = {seed}\nraise '
+                                                 'SystemExit\n')
     if metrics:
         (folder / name / 'metrics.json').write_text(json.dumps(dict(
             a={'psnr': 20.0, 'bad': None}, all=dict(psnr=20.0), skipped=dict(x='y'), counts=dict(all=3), iteration=7)))
@@ -76,12 +87,13 @@ def run(folder, name, seed=None, metrics=True):
 
 
 def test_runs(tmp_path):
-    folders = [run(tmp_path, 'vq-seed0', 0), run(tmp_path, 'vq_seed1', 1), run(tmp_path, 'rq', 4), run(tmp_path, 'lfq__seed3'),
-               run(tmp_path, 'x', 0, False)]
+    folders = [run(tmp_path, 'vq-seed0', 0), run(tmp_path, 'vq_seed1', 1), run(tmp_path, 'rq', 4),
+               run(tmp_path, 'lfq__seed3'), run(tmp_path, 'x', 0, False)]
     found = read(folders)
     assert [(t.variant, t.seed, t.status) for t in found.trials] == [
         (('vq',), 0, 'done'), (('vq',), 1, 'done'), (('rq',), 4, 'done'), (('lfq',), 3, 'done'), (('x',), 0, 'missing')]
-    assert found.trials[0].metrics == {'a/psnr': 20.0, 'all/psnr': 20.0} and found.trials[0].facts == dict(iterations=7, seconds=3.5)
+    assert found.trials[0].metrics == {'a/psnr': 20.0,
+                                       'all/psnr': 20.0} and found.trials[0].facts == dict(iterations=7, seconds=3.5)
     assert found.reference == ('vq',) and read(folders, reference='rq').reference == ('rq',)
     with pytest.raises(InputError, match='no variant `rqq`.*Did you mean `rq`'):
         read(folders, reference='rqq')
@@ -109,10 +121,13 @@ def test_nothing_to_read(tmp_path, grid):
 
 
 @pytest.mark.parametrize('old, new, says', [
-    (',seed,', ',sead,', 'has no column seed'), (',codebooks,', ',other,', 'no column codebooks, which grid.json names'),
-    ('diverged', 'diverged,more', 'not the columns of the header'), (',300,', ',many,', "`iterations` is 'many'; expected a number"),
-    ('"reference": {"lr": "0.001"', '"reference": {"lr": "7"', 'which is none of its variants'),
-    ('"axes": {', '"axes": 3, "x": {', '`axes` is 3, which no grid writes'), ('"{""recipe""', '"[""recipe""', '`overrides` is .* expected JSON')])
+     (',seed,', ',sead,', 'has no column seed'),
+     (',codebooks,', ',other,', 'no column codebooks, which grid.json ' 'names'),
+     ('diverged', 'diverged,more', 'not the columns of the header'),
+     (',300,', ',many,', "`iterations` is 'many'; " "expected a number"),
+     ('"reference": {"lr": "0.001"', '"reference": {"lr": "7"', 'which is none of its variants'),
+     ('"axes": {', '"axes": 3, "x": {', '`axes` is 3, which no grid writes'),
+     ('"{""recipe""', '"[""recipe""', '`overrides` is .* expected JSON')])
 def test_bad_tables(grid, tmp_path, old, new, says):
     folder = copied(grid, tmp_path)
     edit(folder, old, new)
@@ -133,11 +148,15 @@ def test_names_of_variants():
     def named(*variants):
         return Experiment('', '', {'a': [], 'b': []}, [Trial('', '', 'done', '', v, 0) for v in variants], {}, [], None)
     few = named(('x', 'p'), ('y', 'p'))
-    assert [few.name(v) for v in few.variants] == ['x', 'y'] == [few.short(v) for v in few.variants] and not few.numbered
+    assert [few.name(v) for v in few.variants] == ['x', 'y'] == [few.short(v)
+                                                                 for v in few.variants] and not few.numbered
     both = named(('x', 'p'), ('y', 'q'))
     assert both.name(('y', 'q')) == 'y, q' == both.full(('y', 'q')) and both.name(('y', 'q'), without=0) == 'q'
-    for many in (named(*((str(i), 'p') for i in range(15))), named(('0', 'p'), ('a name that is longer than a plot has room for', 'p'))):
-        assert many.numbered and many.short(many.variants[1]) == '2' and many.full(many.variants[1]) == f'2. {many.variants[1][0]}'
+    for many in (named(*((str(i), 'p') for i in range(15))), named(('0', 'p'), ('a name that is longer than a plot '
+                                                                                'has room for', 'p'))):
+        assert many.numbered
+        assert many.short(many.variants[1]) == '2'
+        assert many.full(many.variants[1]) == f'2. {many.variants[1][0]}'
 
 
 def test_files_that_are_no_tables(grid, tmp_path):
@@ -183,9 +202,10 @@ def test_labels_name_the_set_where_there_are_several():
 
 
 @pytest.mark.parametrize('metric, value, half, text', [
-    ('a/t2i_r1/tokens', 0.125, 0.0213, '12.5 ± 2.1'), ('all/psnr', -1.0, None, '−1.00'), ('all/psnr', None, None, '–'),
-    ('seconds', 1234.5, None, '1,234'), ('a/mine', 0.384, 0.0034212, '0.3840 ± 0.0034'), ('a/mine', 0.23, 3.853e-17, '0.2300 ± 0.0000'),
-    ('a/mine', 123456.0, 12.3, '123456 ± 12'), ('a/mine', 1.5e-7, 2e-8, '1.500e−07 ± 2.000e−08'), ('a/mine', 0.0, 0.0, '0.000 ± 0.000')])
+     ('a/t2i_r1/tokens', 0.125, 0.0213, '12.5 ± 2.1'), ('all/psnr', -1.0, None, '−1.00'), ('all/psnr', None, None, '–'),
+     ('seconds', 1234.5, None, '1,234'), ('a/mine', 0.384, 0.0034212, '0.3840 ± 0.0034'),
+     ('a/mine', 0.23, 3.853e-17, '0.2300 ± 0.0000'), ('a/mine', 123456.0, 12.3, '123456 ± 12'),
+     ('a/mine', 1.5e-7, 2e-8, '1.500e−07 ± 2.000e−08'), ('a/mine', 0.0, 0.0, '0.000 ± 0.000')])
 def test_numbers_for_people(metric, value, half, text):
     assert shown(EMPTY.describe(metric), value, half) == text
 
@@ -193,7 +213,8 @@ def test_numbers_for_people(metric, value, half, text):
 def test_a_difference_shows_the_digits_of_its_interval():
     mine, psnr = EMPTY.describe('a/mine'), EMPTY.describe('all/psnr')
     assert shown(mine, 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
-    assert shown(mine, 0.012341, None, '+', difference=True) == '+0.01234' and shown(psnr, 0.5, 1.0, '+', True) == '+0.50 ± 1.00'
+    assert shown(mine, 0.012341, None, '+', difference=True) == '+0.01234' and shown(psnr, 0.5, 1.0, '+',
+                                                                                     True) == '+0.50 ± 1.00'
 
 
 def headline_of(asked, present):
@@ -203,9 +224,12 @@ def headline_of(asked, present):
 
 
 def test_headline_metrics():
-    present = ['a/psnr', 'a/psnr/stderr', 'a/t2i_r1/tokens', 'all/psnr', 'all/ssim', 'all/token_cosine', 'all/usage/x', 'all/usage/x/depth0', 'b/l1']
-    assert headline_of([], present) == (['all/psnr', 'all/token_cosine', 'all/ssim', 'a/t2i_r1/tokens', 'all/usage/x', 'a/psnr'], [])
-    many = [f'{part}/{m}' for part in ('all', 'a', 'b') for m in ('t2i_r1/tokens', 'i2t_r1/tokens', 'pooled_cosine', 'token_cosine', 'psnr')]
+    present = ['a/psnr', 'a/psnr/stderr', 'a/t2i_r1/tokens', 'all/psnr', 'all/ssim', 'all/token_cosine', 'all/usage/x',
+               'all/usage/x/depth0', 'b/l1']
+    assert headline_of([], present) == (['all/psnr', 'all/token_cosine', 'all/ssim', 'a/t2i_r1/tokens', 'all/usage/x',
+                                         'a/psnr'], [])
+    many = [f'{part}/{m}' for part in ('all', 'a', 'b')
+            for m in ('t2i_r1/tokens', 'i2t_r1/tokens', 'pooled_cosine', 'token_cosine', 'psnr')]
     assert headline_of([], many)[0][:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
     assert headline_of(['all/ssim', 'all/none'], present) == (['all/ssim'], ['all/none'])
     assert headline_of([], ['all/mine']) == (['all/mine'], [])

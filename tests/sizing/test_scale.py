@@ -118,7 +118,8 @@ def test_two_processes_send_what_the_model_counts(recipe):
         assert [line[0] for line in lines] == [k.name for k in kinds() if k.sizes(one.facts)]
         assert all(line[5] == '0' for line in lines), lines
         assert all(line[1] == line[2] for line in lines if line[0] != 'restart rows'), lines
-        assert one.sent[0]['gradients of the tokenizer'] == one.sent[1]['gradients of the tokenizer'] and len(one.seconds) == 2
+        assert one.sent[0]['gradients of the tokenizer'] == one.sent[1]['gradients of the tokenizer']
+        assert len(one.seconds) == 2
         assert max(one.restarted) > 0
     assert SHARED.run(scale_worker.strangers) == [{'not in the model: all_reduce of '
                                                    'dtbox.elsewhere.somebody': (1, 20)}] * 2
@@ -157,14 +158,14 @@ def test_files(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('words, says', [
-    (['--gpus', '12'], '12 GPUs do not fill nodes of 8'), (['--gpus', '0'], '0 GPUs do not fill'),
-    (['--global-batch', '100'], '100 images in all cannot be divided evenly among 8 GPUs'),
-    (['--batch', '4', '--global-batch', '8'], 'contradict each other'), (['--batch', '0'],
-                                                                         'there are 0 images a GPU and None in all'),
-    (['--memory', '0.01'], r'32 images a GPU need 0\.4 GB on 8 GPUs, and a GPU has 0\.0 GB; none of'),
-    (['--utilisation', '2'], r'utilisation in \(0, 1\]'),
-    (['--between', '0'], 'expected at least 1 GPU, bandwidths above 0'), (['--config-gpus', '0'],
-                                                                          'expected at least 1')])
+     (['--gpus', '12'], '12 GPUs do not fill nodes of 8'), (['--gpus', '0'], '0 GPUs do not fill'),
+     (['--global-batch', '100'], '100 images in all cannot be divided evenly among 8 GPUs'),
+     (['--batch', '4', '--global-batch', '8'], 'contradict each other'),
+     (['--batch', '0'], 'there are 0 images a GPU and None in all'),
+     (['--memory', '0.01'], r'32 images a GPU need 0\.4 GB on 8 GPUs, and a GPU has 0\.0 GB; none of'),
+     (['--utilisation', '2'], r'utilisation in \(0, 1\]'),
+     (['--between', '0'], 'expected at least 1 GPU, bandwidths above 0'),
+     (['--config-gpus', '0'], 'expected at least 1')])
 def test_bad_numbers(words, says, capsys):
     with pytest.raises(SystemExit) as left:
         main([RECIPE, *words])

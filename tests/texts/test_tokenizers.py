@@ -15,9 +15,8 @@ def tokenizer(words):
 
 
 @pytest.mark.parametrize('text, clean', [
-    ('Red_Fox!', 'red fox'), ('  a\t\nb  ', 'a b'), ("don't, please.", 'dont please'), ('Äpfel  ÉTÉ',
-                                                                                        'äpfel été'), ('?!', ''), ('',
-                                                                                                                   '')])
+     ('Red_Fox!', 'red fox'), ('  a\t\nb  ', 'a b'), ("don't, please.", 'dont please'), ('Äpfel  ÉTÉ', 'äpfel été'),
+     ('?!', ''), ('', '')])
 def test_canonicalize(text, clean):
     assert canonicalize(text) == clean
 
@@ -45,8 +44,8 @@ def test_long_texts_may_be_an_error(tokenizer):
 
 
 @pytest.mark.parametrize('texts, says', [
-    (['sun', ''], 'text 1 is empty'), (['  \n'], 'text 0 is empty'), ([3], 'text 0 is int; expected a '
-                                                                           'string'), ([None], 'text 0 is NoneType')])
+     (['sun', ''], 'text 1 is empty'), (['  \n'], 'text 0 is empty'), ([3], 'text 0 is int; expected a ' 'string'),
+     ([None], 'text 0 is NoneType')])
 def test_texts_that_are_none(tokenizer, texts, says):
     with pytest.raises(InputError, match=says):
         tokenizer(texts)

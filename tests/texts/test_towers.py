@@ -41,9 +41,8 @@ def test_sizes_follow_from_the_tokenizer(words):
 
 
 @pytest.mark.parametrize('cfg, says', [
-    (dict(context_length=8), r'ids below 6 in texts of 4, the tower has 6 ids and texts of 8'), (dict(vocab_size=5),
-                                                                                                 r'the tower has 5 '
-                                                                                                 r'ids')])
+     (dict(context_length=8), r'ids below 6 in texts of 4, the tower has 6 ids and texts of 8'),
+     (dict(vocab_size=5), r'the tower has 5 ' r'ids')])
 def test_sizes_that_disagree_with_the_tokenizer(words, cfg, says):
     with pytest.raises(InputError, match=says):
         tower(text_cfg={**CFG, **cfg}, tokenizer=file_tokenizer(words))
@@ -55,11 +54,10 @@ def test_spare_ids_are_fine(words):
 
 
 @pytest.mark.parametrize('ids, says', [
-    (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower has the ids 0 to 5'), (torch.tensor([[-1, 0]]),
-                                                                                   'reach from -1 to 0'),
-    (torch.zeros(1, 5).long(), r'torch\.int64 \[1, 5\]; expected int64 \[T, 4\]'), (torch.zeros(4).long(),
-                                                                                    r'\[4\]; expected'),
-    (torch.zeros(1, 4), r'token ids are torch\.float32')])
+     (torch.tensor([[0, 6]]), 'reach from 0 to 6; this tower has the ids 0 to 5'),
+     (torch.tensor([[-1, 0]]), 'reach from -1 to 0'),
+     (torch.zeros(1, 5).long(), r'torch\.int64 \[1, 5\]; expected int64 \[T, 4\]'),
+     (torch.zeros(4).long(), r'\[4\]; expected'), (torch.zeros(1, 4), r'token ids are torch\.float32')])
 def test_ids_are_checked(ids, says):
     with pytest.raises(InputError, match=says):
         tower().ids(ids)

@@ -344,5 +344,6 @@ def test_a_killed_rank_stops_the_other(tiny_config, tmp_path):
     children[0].kill()
     said = children[1].communicate(timeout=60)[1]
     children[0].communicate()
-    assert children[1].returncode == 1 and 'stopped: another rank of this run has ended or does not answer' in said, said
+    assert children[1].returncode == 1
+    assert 'stopped: another rank of this run has ended or does not answer' in said, said
     assert checkpoint.load(tmp_path / 'run')['iteration'] >= 5

@@ -53,7 +53,8 @@ def test_skipped_and_kept(tiny_config, tmp_path):
     # as the data gave them
     assert len(kept['keys']) == len(kept['images']) == 4 and kept['images'].dtype == torch.uint8
     log = log_of(tmp_path / 'run')
-    assert 'iteration 4 is skipped (2 in a row, 2 in all)' in log and 'iteration 7 is skipped (1 in a row, 3 in all)' in log
+    assert 'iteration 4 is skipped (2 in a row, 2 in all)' in log
+    assert 'iteration 7 is skipped (1 in a row, 3 in all)' in log
     assert 'rollback' not in log
 
 
@@ -67,7 +68,9 @@ def test_rolled_back_once_weights_are_gone(tiny_config, tmp_path):
     seen = run(tiny_config, tmp_path / 'run', poison)
     assert seen == list(range(8)) and finite(tmp_path / 'run') == (8, True)
     log = log_of(tmp_path / 'run')
-    assert 'iteration 7: ' in log and 'That was 3 in a row: weights and optimizers go back to' in log and 'rollback 1 of 2' in log
+    assert 'iteration 7: ' in log
+    assert 'That was 3 in a row: weights and optimizers go back to' in log
+    assert 'rollback 1 of 2' in log
 
 
 def test_stops_when_nothing_helps(tiny_config, tmp_path):
@@ -89,4 +92,5 @@ def test_gradients_that_are_not_finite(tiny_config, tmp_path):
         if iteration == 3:
             handle = model.tokenizer.decoder.last_layer.register_hook(lambda g: (handle.remove(), g * float('inf'))[1])
     run(tiny_config, tmp_path / 'run', poison)
-    assert 'iteration 4 is skipped (1 in a row, 1 in all): the gradients of' in log_of(tmp_path / 'run') and finite(tmp_path / 'run') == (8, True)
+    assert 'iteration 4 is skipped (1 in a row, 1 in all): the gradients of' in log_of(tmp_path / 'run')
+    assert finite(tmp_path / 'run') == (8, True)

@@ -23,11 +23,12 @@ def files(folder):
 
 
 @pytest.mark.parametrize('options, says', [
-    ({'train_cfg.max_iters': 0}, r'train_cfg\.max_iters: `max_iters` is 0'), ({'train_cfg.max_iters': 'abc'},
-                                                                              "`max_iters` is 'abc'"),
-    ({'encoder.weights': 'dtbox://nope'}, 'no weights named `nope`'), ({'load_from': 'gone.pth'}, 'gone.pth'),
-    ({'vis_backends': [dict(type='TensorbordVisBackend')]}, r'vis_backends\.0: .*Did you mean `TensorboardVisBackend`'),
-    ({'hooks': dict(_delete_=True, log=dict(type='Log', intervall=1))}, 'Did you mean `interval`')])
+     ({'train_cfg.max_iters': 0}, r'train_cfg\.max_iters: `max_iters` is 0'),
+     ({'train_cfg.max_iters': 'abc'}, "`max_iters` is 'abc'"),
+     ({'encoder.weights': 'dtbox://nope'}, 'no weights named `nope`'), ({'load_from': 'gone.pth'}, 'gone.pth'),
+     ({'vis_backends': [dict(type='TensorbordVisBackend')]},
+      r'vis_backends\.0: .*Did you mean `TensorboardVisBackend`'),
+     ({'hooks': dict(_delete_=True, log=dict(type='Log', intervall=1))}, 'Did you mean `interval`')])
 def test_a_start_that_fails_moves_nothing(options, says, tiny_config, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / 'run')
     before = files(run)

@@ -59,8 +59,10 @@ def test_what_is_asked_of_a_task(module):
 
 
 @pytest.mark.parametrize('code, words', [
-    ('runner.task.tokenizer', ['tokenizer']), ('def f(teacher): pass', ['teacher']), ("cfg['discriminator']", ['discriminator']),
-    ('"""A tokenizer."""', []), ('task.quantizers', []), ("raise E('the decoder is small')", []), ('f(encoder=1)', ['encoder'])])
+    ('runner.task.tokenizer', ['tokenizer']), ('def f(teacher): pass', ['teacher']),
+    ("cfg['discriminator']", ['discriminator']),
+    ('"""A tokenizer."""', []), ('task.quantizers', []),
+    ("raise E('the decoder is small')", []), ('f(encoder=1)', ['encoder'])])
 def test_the_search_itself(code, words):
     assert [name for _, name in find_words(code)] == words
 
