@@ -5,8 +5,12 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
+
+LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
+"""Names of files that were being written when their process died (see `replacing`)."""
 
 
 @contextlib.contextmanager
@@ -31,6 +35,13 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Take away files that a process was killed over; each is the unfinished copy of another one."""
+    for name in os.listdir(folder):
+        if LEFTOVER.fullmatch(name):
+            os.remove(os.path.join(folder, name))
 
 
 def no_room(error: BaseException | None) -> bool:

@@ -1,11 +1,6 @@
-"""The folder of a run: the names of its files, who wrote it and in which format, and how a run takes it for itself.
+"""The folder of a run: the names of its files, and how a run takes it for itself.
 
-No other module spells these names (`tests/test_runs.py` holds this). `FORMAT` counts the layouts of run folders and
-checkpoints:
-
-- 1 (dtbox 0.1): `pictures/` holds the images drawn during training; the folder says nothing of its format.
-- 2 (dtbox 0.2): `run.json` says which version of dtbox wrote the folder, and in which format; `images/` in place of
-  `pictures/`.
+No other module spells these names (`tests/test_runs.py` holds this). `dtbox/run_formats.py` counts the layouts.
 """
 from __future__ import annotations
 
@@ -15,17 +10,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import ContextManager, NamedTuple
+from typing import ContextManager
 
 from dtbox import __version__
 from dtbox.errors import InputError, RenamedError
 from dtbox.files import move_aside, write_atomic
 from dtbox.locks import Locked, wait_until_free
+from dtbox.run_formats import FORMAT, Origin, check_format
 
-FORMAT = 2
-"""Format of the run folders and checkpoints that this version writes."""
-OLDEST = 1
-"""Oldest format that this version reads."""
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors')
 """How the names of checkpoint files end."""
 
@@ -33,21 +25,6 @@ _RUNS = 'work_dirs'
 _IMAGES, _OLD_IMAGES = 'images', 'pictures'
 _HEADER = re.compile(r'(?:Written|Converted) by dtbox (\S+?)[;.]? ')
 _PROTOCOLS = re.compile(r'protocols(?:\.(\d+))?\.json')
-
-
-class Origin(NamedTuple):
-    """Who wrote a run folder or a checkpoint.
-
-    Attributes:
-        format: number of the format.
-        version: version of dtbox, or '' where that is not known.
-    """
-    format: int
-    version: str
-
-    def tell_writer(self) -> str:
-        """Return the version of dtbox in words."""
-        return f'dtbox {self.version}' if self.version else 'an earlier version of dtbox'
 
 
 class RunFolder:
@@ -158,8 +135,6 @@ class RunFolder:
         logs = glob.glob(os.path.join(glob.escape(self.path), '*', '*.log'))
         return [path for path in (self.console, *sorted(logs, reverse=True)) if os.path.isfile(path)]
 
-    # ---- who wrote it -----------------------------------------------------------------------------------------------
-
     def read_origin(self) -> Origin:
         """Return who wrote the folder.
 
@@ -208,8 +183,6 @@ class RunFolder:
             raise RenamedError(f'{e.message} {writer} wrote the run folder {self.path}: write the new name into '
                                f'{self.config}, or open the folder with that version.', e.where) from e
 
-    # ---- a run takes it ---------------------------------------------------------------------------------------------
-
     def prepare(self, resume: bool) -> str | None:
         """Make the folder ready for a run. All ranks call this; only rank 0 touches the disk.
 
@@ -243,22 +216,6 @@ class RunFolder:
         """Return a context in which no other run trains in the folder; rank 0 holds the lock for all ranks."""
         from dtbox import distributed
         return Locked(self.running_lock, 'the run') if distributed.get_rank() == 0 else contextlib.nullcontext()
-
-
-def check_format(what: str, origin: Origin) -> None:
-    """Raise `InputError` unless this version of dtbox reads a format.
-
-    Args:
-        what: was written, for the message.
-        origin: by whom, in which format.
-    """
-    if origin.format > FORMAT:
-        raise InputError(f'{what} was written by dtbox {origin.version or "of a later version"} in format '
-                         f'{origin.format}; dtbox {__version__} reads formats {OLDEST} to {FORMAT}. Install dtbox '
-                         f'{origin.version or "of that version"} or newer.')
-    if origin.format < OLDEST:
-        raise InputError(f'{what} was written by {origin.tell_writer()} in format {origin.format}; dtbox '
-                         f'{__version__} reads formats {OLDEST} to {FORMAT}. Open it with {origin.tell_writer()}.')
 
 
 def choose_run_folder(config: str | None) -> RunFolder:

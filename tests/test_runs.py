@@ -13,7 +13,8 @@ from dtbox.config import load_config
 from dtbox.config.text import format_config
 from dtbox.errors import InputError, RenamedError
 from dtbox.locks import Locked
-from dtbox.runs import FORMAT, Origin, RunFolder, check_format, choose_run_folder, name_run, name_samples
+from dtbox.run_formats import FORMAT, Origin, check_format
+from dtbox.runs import RunFolder, choose_run_folder, name_run, name_samples
 from dtbox.training import checkpoint as checkpoints
 from dtbox.training.runner import Runner
 from tests.test_imports import modules  # noqa: F401

@@ -18,7 +18,7 @@ CODE = ('dtbox', 'tools', 'plugins')
 COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
 MOST = {
     'lines over 120 columns': 0,
-    'modules over 250 lines': 4,
+    'modules over 250 lines': 0,
     'functions over 60 lines': 0,
     'assignments of more than two packed targets': 144,
     'test names of 60 characters or more': 0,

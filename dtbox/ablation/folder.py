@@ -2,24 +2,20 @@
 beside."""
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dtbox.ablation.columns import FACTS, FIRST, TAKEN
 from dtbox.ablation.machine import cores, processor
+from dtbox.ablation.table import CHANGES, format_csv, read_rows
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
-from dtbox.evaluation.results import Results
-from dtbox.files import move_aside, write_atomic
+from dtbox.files import LEFTOVER, move_aside, remove_leftovers, write_atomic
 from dtbox.locks import Locked, wait_until_free
 from dtbox.runs import RunFolder
 
@@ -27,10 +23,6 @@ if TYPE_CHECKING:
     from dtbox.ablation.grid import Grid, Trial
 
 FORMAT = 1
-LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
-"""Names of files that were being written (see `dtbox.files.replacing`)."""
-CHANGES = ('config_hash', 'plugin_hash', 'data_hash')
-"""Hashes by which a result is no longer that of a trial."""
 
 
 class GridFolder:
@@ -116,7 +108,7 @@ class GridFolder:
 
     def sweep(self) -> None:
         """Take away unfinished copies of grid.json and results.csv that a killed process left."""
-        sweep(self.path)
+        remove_leftovers(self.path)
 
     def write_about(self, grid: Grid, **more: Any) -> None:
         """Write grid.json, `more` with it; what else an earlier start has put there stays."""
@@ -187,7 +179,7 @@ class GridFolder:
         kept as NAME.1."""
         folder = self.trial(trial)
         if what == 'continue':
-            sweep(folder)
+            remove_leftovers(folder)
             record = read_record(folder)
             record['seconds_before'] = _useful_seconds(folder, record)
             for key in ('seconds', 'stale'):
@@ -224,50 +216,15 @@ class GridFolder:
 
     def rows(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
              running: Sequence[str] = ()) -> list[dict]:
-        """Return a dict for every trial of the grid, in its order: its labels, facts, hashes and metrics.
-
-        The status is 'missing' where it has not run, and 'outdated', without metrics, where its result is that of
-        another config, plugin or data.
-
-        Args:
-            grid: Grid.
-            hashes: name of a trial -> its hashes as they are now; None compares with nothing.
-            running: names of the trials that are running.
-        """
-        rows, infos = [], {}
-        for trial in grid.trials:
-            record = read_record(self.trial(trial))
-            status = record.get('status', 'missing')
-            if status == 'started':
-                status = 'running' if trial.name in running else 'killed'
-            elif record and hashes and any(record['hashes'][part] != hashes[trial.name][part] for part in CHANGES):
-                status = 'outdated'
-            row = dict(trial=trial.name, folder=os.path.join('trials', trial.name), status=status,
-                       reason=' '.join(record.get('reason', '').split()), **trial.labels, seed=trial.seed,
-                       overrides=json.dumps({'recipe': os.path.basename(trial.base), **trial.overrides}, default=repr),
-                       **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads,
-                       **record.get('hashes', {}), identity=record.get('identity'))
-            if status == 'done':
-                results = _results(RunFolder(self.trial(trial)).metrics)
-                row.update(results.row())
-                infos.update(dict.fromkeys(results.infos))
-            rows.append(row)
-        self.infos = Infos(infos)
+        """Return a dict for every trial of the grid, in its order: see `dtbox.ablation.table.read_rows`."""
+        rows, self.infos = read_rows(self, grid, hashes, running)
         return rows
 
     def write_table(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
                     running: Sequence[str] = ()) -> list[dict]:
         """Write results.csv; returns its rows (see `rows`)."""
         rows = self.rows(grid, hashes, running)
-        axes = list(grid.axes)
-        columns = [*FIRST, *axes, *TAKEN[len(FIRST):]]
-        columns += sorted({key for row in rows for key in row} - set(columns))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()}
-                         for row in rows)
-        write_atomic(self.file('results.csv'), text.getvalue())
+        write_atomic(self.file('results.csv'), format_csv(grid, rows))
         about, infos = self.about(), [info.to_dict() for info in self.infos.infos]
         # the report describes the metrics by them, also where trials are gone
         if about and infos and about.get('infos') != infos:
@@ -280,24 +237,9 @@ def failed(record: dict) -> bool:
     return record['status'] == 'failed' and not (record.get('stale') and record.get('seconds_before'))
 
 
-def sweep(folder: str) -> None:
-    """Take away files that a process was killed over; each is the unfinished copy of another one."""
-    for name in os.listdir(folder):
-        if LEFTOVER.fullmatch(name):
-            os.remove(os.path.join(folder, name))
-
-
 def _useful_seconds(folder, record):
     """Return how long the attempts took up to the last checkpoint, which is where the next one resumes."""
     path = RunFolder(folder).checkpoint
     if not os.path.isfile(path):
         return 0.0
     return round(record.get('seconds_before', 0) + max(0.0, os.path.getmtime(path) - record['begun']), 2)
-
-
-def _results(path):
-    """Return the Results of a trial, empty ones where they are missing or cannot be read."""
-    try:
-        return Results.read(path) or Results({})
-    except InputError:
-        return Results({})

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 
-from dtbox.ablation.folder import CHANGES, failed
+from dtbox.ablation.folder import failed
+from dtbox.ablation.table import CHANGES
 from dtbox.ablation.grid import Grid, Trial
 from dtbox.ablation.identity import code_hash, config_hash, data_hash, plugin_hash
 from dtbox.ablation.planned import Planned

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Optional
 
+from dtbox.ablation.endings import explain_exit, explain_os_errors, stop_on_sigterm
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.folder import GridFolder
 from dtbox.ablation.plan import look_again, make_plan, wanted
@@ -24,7 +23,6 @@ POLL = 0.1
 """Seconds between two looks at the running trials."""
 SHARE = 0.01
 """Of the time, what writing the table may take while trials run."""
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 
 
 def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None = None, address: str | None = None,
@@ -52,7 +50,7 @@ def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None
     """
     begun = time.monotonic()
     folder = GridFolder(folder)
-    with _disk(folder.path):
+    with explain_os_errors(folder.path):
         folder.check(grid, resume)
         plan = make_plan(grid, folder, only, accept_code_change)
         if dry_run:
@@ -60,7 +58,7 @@ def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None
         engine = make_engine(engine, grid.threads, workers, address)
         try:
             with folder.lock():
-                plan = restored(look_again(plan, grid, folder, resume, accept_code_change), folder)
+                plan = restore_results(look_again(plan, grid, folder, resume, accept_code_change), folder)
                 todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
                 remarks = [engine.remark, _outdated(todo)]
                 if resume and not folder.about():
@@ -92,7 +90,7 @@ def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun
     return rows
 
 
-def restored(plan: list[Planned], folder: GridFolder) -> list[Planned]:
+def restore_results(plan: list[Planned], folder: GridFolder) -> list[Planned]:
     """Bring results that were set aside back to their places; returns the plan with them."""
     for p in plan:
         if p.what == 'restore':
@@ -108,17 +106,6 @@ def _outdated(todo):
             'the earlier '
         f'folder{"s are" if count > 1 else " is"} kept as NAME.1.'
     )
-
-
-@contextmanager
-def _disk(path):
-    """Turn what the system refuses into a sentence; everything that was written is whole."""
-    try:
-        yield
-    except OSError as e:
-        what = f'cannot write to {path}' if e.errno in DISK else f'the grid in {path} cannot continue'
-        raise InputError(f'{what}: {e.strerror or e}. The trials that finished are kept; mend that, then continue '
-                         'with --resume.') from e
 
 
 @dataclass
@@ -165,7 +152,7 @@ class Work:
     def run(self, todo: list[Planned]) -> list[Planned]:
         """Run a list of Planned; returns those that the hours of the budget did not suffice for."""
         waiting, end = list(todo), time.monotonic() + self.grid.budget.get('hours', float('inf')) * 3600
-        with _stopping_signals():
+        with stop_on_sigterm():
             try:
                 while True:
                     while waiting and len(self.running) < self.engine.workers and time.monotonic() < end:
@@ -201,7 +188,7 @@ class Work:
                 continue
             del self.running[name]
             self.busy += seconds
-            how = ('timeout', f'it took longer than {most:g} minutes') if late else how_it_ended(code, one.handle.why)
+            how = ('timeout', f'it took longer than {most:g} minutes') if late else explain_exit(code, one.handle.why)
             record = self.folder.end(one.planned.trial, one.record, seconds, *how)
             self.progress.show_best(self.grid, self._table(), self.folder.infos)
             self.progress.finished(one.planned.trial, record)
@@ -241,36 +228,3 @@ class Work:
         for one in self.running.values():
             self.folder.end(one.planned.trial, one.record, one.seconds(), 'killed', 'the grid was interrupted')
         self.folder.write_table(self.grid, self.hashes)
-
-
-def how_it_ended(code: int, why: str = '') -> tuple[str, str]:
-    """Return (status, reason) for the exit code of a trial's process that could not say it itself.
-
-    Args:
-        code: negative (or above 128, of a shell): the signal that ended it.
-        why: what the engine knows of it.
-    """
-    if code == NO_ROOM:
-        return 'killed', why or 'there was no space left on its disk'
-    if code < 0 or code > 128:
-        number = -code if code < 0 else code - 128
-        name = signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'
-        return 'killed', why or f'its process was ended by {name}' + (' (out of memory?)' if number == signal.SIGKILL
-                                                                      else '')
-    return 'failed', why or f'its process ended with exit code {code}; see log.txt'
-
-
-@contextmanager
-def _stopping_signals():
-    """Let a request to terminate end the grid as Ctrl-C does."""
-    def stop(*_):
-        raise KeyboardInterrupt
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        before = None
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)

@@ -129,13 +129,14 @@ def run_conflict(args: argparse.Namespace, out: str, options: dict) -> None:
 
 def run_layers(args: argparse.Namespace, out: str, options: dict) -> None:
     """Probe the layers."""
-    from dtbox.diagnostics import layer_finder as layers
-    result = layers.probe_layers(
+    from dtbox.diagnostics.layer_finder import probe_layers
+    from dtbox.diagnostics.layer_report import format_table, write_result
+    result = probe_layers(
         args.source, encoder=args.encoder, layers=args.layers, iters=args.iters, batch_size=args.batch_size,
         within_db=args.within_db, within_points=args.within_points, seed=args.seed, options=options,
         plugins=args.plugin, say=print_progress)
-    layers.leave(result, out)
-    print(layers.format_table(result))
+    write_result(result, out)
+    print(format_table(result))
 
 
 def run_atlas(args: argparse.Namespace, out: str, options: dict) -> None:

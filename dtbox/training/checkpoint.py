@@ -1,6 +1,6 @@
 """Checkpoints: whole or not at all, tensors and plain types only, read with `weights_only=True`.
 
-Content: `format` (int, see `dtbox.runs`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` of the
+Content: `format` (int, see `dtbox.run_formats`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` of the
 task, and what `dtbox.training.resume` needs to continue a run.
 """
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
-from dtbox.runs import FORMAT, Origin, RunFolder, check_format
+from dtbox.run_formats import FORMAT, Origin, check_format
+from dtbox.runs import RunFolder
 
 
 def save(checkpoint: Mapping[str, Any], path: str) -> None:

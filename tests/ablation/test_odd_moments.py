@@ -11,7 +11,8 @@ import time
 import pytest
 
 from dtbox.ablation import GridFolder, read_grid, run_grid
-from dtbox.ablation.run import SHARE, Work, how_it_ended
+from dtbox.ablation.endings import explain_exit
+from dtbox.ablation.run import SHARE, Work
 from dtbox.ablation.trial import NO_ROOM, read_record, write_record
 from dtbox.errors import InputError
 from dtbox.locks import Locked, held, wait_until_free
@@ -354,11 +355,11 @@ def test_the_table_is_not_written_more_often_than_it_is_worth(grid, out, monkeyp
 
 
 def test_how_a_process_ended():
-    assert how_it_ended(-9) == ('killed', 'its process was ended by SIGKILL (out of memory?)')
-    assert how_it_ended(143)[0] == 'killed' and how_it_ended(3) == ('failed', 'its process ended with exit code 3; '
+    assert explain_exit(-9) == ('killed', 'its process was ended by SIGKILL (out of memory?)')
+    assert explain_exit(143)[0] == 'killed' and explain_exit(3) == ('failed', 'its process ended with exit code 3; '
                                                                               'see log.txt')
-    assert how_it_ended(1, 'no such node') == ('failed', 'no such node') and how_it_ended(-9, 'the node died') == (
+    assert explain_exit(1, 'no such node') == ('failed', 'no such node') and explain_exit(-9, 'the node died') == (
         'killed',
         'the node died',
     )
-    assert how_it_ended(NO_ROOM) == ('killed', 'there was no space left on its disk')
+    assert explain_exit(NO_ROOM) == ('killed', 'there was no space left on its disk')
