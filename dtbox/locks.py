@@ -19,7 +19,9 @@ class Locked:
     """
 
     def __init__(self, path: str | os.PathLike, what: str) -> None:
-        self.path, self.what, self.file = path, what, None
+        self.path = path
+        self.what = what
+        self.file = None
 
     def __enter__(self):
         self.file = open(self.path, 'a+')

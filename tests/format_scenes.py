@@ -66,7 +66,9 @@ def paste(image, mask, emoji, side, left, top):
 
 def scene(rng, pool, kinds):
     """(image, [(category number, mask)]): one to five objects."""
-    image, masks, which = background(rng, pool), [], []
+    image = background(rng, pool)
+    masks = []
+    which = []
     chance = np.array([dict(f=6.0, c=2.0, r=0.6)[FREQUENCY[k % len(FREQUENCY)]] for k in range(len(kinds))])
     for _ in range(rng.integers(1, 6)):
         k, side = rng.choice(len(kinds), p=chance / chance.sum()), int(rng.choice(SIDES))
@@ -99,10 +101,15 @@ def segmentation(mask, polygon):
 
 def write(folder, count=60, seed=0):
     """Write all the sets; returns their folder."""
-    rng, pool, kinds, folder = np.random.default_rng(seed), photographs(), categories(), Path(folder)
+    rng = np.random.default_rng(seed)
+    pool = photographs()
+    kinds = categories()
+    folder = Path(folder)
     names = [e.captions[0] for e in kinds]
     for part in ('train', 'val'):
-        images, notes, captions = [], [], []
+        images = []
+        notes = []
+        captions = []
         for i in range(count):
             number = i + 1 + (1000 if part == 'train' else 0)
             image, objects = scene(rng, pool, kinds)

@@ -84,7 +84,9 @@ def without_plugins():
     for registry in registries:
         registry.import_from_location()
     before = {registry: dict(registry.module_dict) for registry in registries}
-    loaded, installed, modules = dict(load.LOADED), list(load._installed), set(sys.modules)
+    loaded = dict(load.LOADED)
+    installed = list(load._installed)
+    modules = set(sys.modules)
     forget_plugins()
 
     def restore():

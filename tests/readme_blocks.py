@@ -49,11 +49,16 @@ def list_readmes() -> list[str]:
 
 def read_blocks(file: str) -> list[Block]:
     """Return the fenced code blocks of a README."""
-    blocks, start, language, lines = [], None, '', []
+    blocks = []
+    start = None
+    language = ''
+    lines = []
     for number, line in enumerate((ROOT / file).read_text(encoding='utf-8').splitlines(), 1):
         fence = re.match(r'\s*```(\w*)', line)
         if fence and start is None:
-            start, language, lines = number + 1, fence[1], []
+            start = number + 1
+            language = fence[1]
+            lines = []
         elif fence:
             blocks.append(Block(file, start, language, '\n'.join(lines)))
             start = None

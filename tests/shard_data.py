@@ -10,7 +10,9 @@ from PIL import Image
 def image(number, size=(40, 30), kind='JPEG'):
     """Bytes of an image whose colours tell its number."""
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    pixels[..., 0], pixels[..., 1], pixels[..., 2] = number % 256, np.arange(size[0]) * 5 % 256, number * 7 % 256
+    pixels[..., 0] = number % 256
+    pixels[..., 1] = np.arange(size[0]) * 5 % 256
+    pixels[..., 2] = number * 7 % 256
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, kind, **(dict(quality=95) if kind == 'JPEG' else {}))
     return out.getvalue()

@@ -15,7 +15,9 @@ ROOT = Path(dtbox.__file__).parent
 def read_levels(text):
     """Read the table of levels in dtbox/README.md: (room -> (level, place in its line), side room -> number of its
     line)."""
-    level, side, lines = {'': (0, -1)}, {}, 0
+    level = {'': (0, -1)}
+    side = {}
+    lines = 0
     for line in text.splitlines():
         row = re.match(r'\| (\d+|side|top) \| ([^|]+) \|', line)
         if row:
@@ -67,7 +69,9 @@ def why_not(importer, imported):
     if top != 'dtbox':
         return None
     parts = parts[:next((i for i in range(len(parts)) if not is_module(parts[:i + 1])), len(parts))]
-    here, there, target = importer.split('.')[0], parts[0] if parts else '', '.'.join(parts)
+    here = importer.split('.')[0]
+    there = parts[0] if parts else ''
+    target = '.'.join(parts)
     here = '' if here == '__init__' else here
     for room in (here, there):
         if room not in LEVEL and room not in SIDE:

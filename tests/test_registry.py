@@ -16,7 +16,9 @@ def slot():
         def __init__(self, legs, name='Bo', size=None):
             if legs > 4:
                 raise InputError(f'{legs} legs are too many.', 'legs')
-            self.legs, self.name, self.size = legs, name, size
+            self.legs = legs
+            self.name = name
+            self.size = size
 
     @slot.register_module('loose')
     def loose(**kwargs):

@@ -15,12 +15,16 @@ from tests.count_annotations import signatures
 
 ROOT = Path(__file__).parent.parent
 CODE = ('dtbox', 'tools', 'plugins')
-COLUMNS, MODULE, FUNCTION, TARGETS, NAME = 120, 250, 60, 2, 60
+COLUMNS = 120
+MODULE = 250
+FUNCTION = 60
+TARGETS = 2
+NAME = 60
 MOST = {
     'lines over 120 columns': 0,
     'modules over 250 lines': 0,
     'functions over 60 lines': 0,
-    'assignments of more than two packed targets': 144,
+    'assignments of more than two packed targets': 0,
     'test names of 60 characters or more': 0,
 }
 LEAST_ANNOTATED = 0.98

@@ -20,7 +20,9 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, float]:
         dict: `parameters` (of the whole tokenizer, text tower included), `tokens` (codes per image, over all
         vocabularies and depths), `bits` per image (each code log2 of its codebook's size) and `bits_per_pixel`.
     """
-    tokens, bits, seen = 0, 0.0, set()
+    tokens = 0
+    bits = 0.0
+    seen = set()
     for vocabulary in tokenizer.vocabularies.values():
         if id(vocabulary.quantizer) in seen:
             continue

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from mmengine.logging import MMLogger
 
 from dtbox.ablation.folder import failed
-from dtbox.ablation.table import CHANGES
 from dtbox.ablation.grid import Grid, Trial
 from dtbox.ablation.identity import code_hash, config_hash, data_hash, plugin_hash
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import clock
+from dtbox.ablation.table import CHANGES
 from dtbox.config import resolve
 from dtbox.errors import InputError, closest, reason
 
@@ -34,7 +34,9 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
         raise InputError(f'`{only}` matches no trial.{closest(only, [t.name for t in grid.trials])} The trials are: '
                          f'{", ".join(t.name for t in grid.trials[:12])}{", ..." if len(grid.trials) > 12 else ""}.',
                          '--only')
-    code, data, plan = code_hash(), {}, []
+    code = code_hash()
+    data = {}
+    plan = []
     for trial in grid.trials:
         variant = tuple(trial.labels.values())
         if variant not in data:

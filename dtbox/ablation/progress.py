@@ -52,9 +52,13 @@ class Progress:
     def __init__(self, plan: list[Planned], todo: list[Planned], workers: int, console: Any = None):
         from rich.console import Console
         self.workers, self.console = workers, console or Console(highlight=False)
-        self.waiting, self.running, self.ended = [p.trial for p in todo], {}, {}
+        self.waiting = [p.trial for p in todo]
+        self.running = {}
+        self.ended = {}
         kept = [p for p in plan if p.what == 'keep']
-        self.total, self.kept, self.seconds = len(todo), len(kept), {}
+        self.total = len(todo)
+        self.kept = len(kept)
+        self.seconds = {}
         for p in kept:
             self._learn(p.trial, p.record)
         self.live, self.best = None, ''

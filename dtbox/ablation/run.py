@@ -144,9 +144,18 @@ class Work:
 
     def __init__(self, grid: Grid, folder: GridFolder, engine: Any, progress: Progress,
                  hashes: dict[str, dict[str, str]]):
-        self.grid, self.folder, self.engine, self.progress, self.hashes = grid, folder, engine, progress, hashes
-        self.busy, self.asleep, self.running, self.named = 0.0, 0.0, {}, not grid.metrics
-        self.rows, self.due, self.behind = folder.write_table(grid, hashes), 0.0, False
+        self.grid = grid
+        self.folder = folder
+        self.engine = engine
+        self.progress = progress
+        self.hashes = hashes
+        self.busy = 0.0
+        self.asleep = 0.0
+        self.running = {}
+        self.named = not grid.metrics
+        self.rows = folder.write_table(grid, hashes)
+        self.due = 0.0
+        self.behind = False
         progress.show_best(grid, self.rows, folder.infos)
 
     def run(self, todo: list[Planned]) -> list[Planned]:

@@ -19,7 +19,9 @@ from dtbox.files import write_atomic
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json
 
-CONFIG, WEIGHTS, WORDS = 'config.json', 'model.safetensors', 'tokenizer.json'
+CONFIG = 'config.json'
+WEIGHTS = 'model.safetensors'
+WORDS = 'tokenizer.json'
 FORMAT = 1
 
 

@@ -163,7 +163,9 @@ def _map_projection(rules, ours, theirs):
 
 def map_codebooks(rules: Renaming, ours: str, theirs: str, vq: Mapping[str, Any]) -> None:
     """Copy a published residual quantizer's tables and statistics, without their padding row; `vq` is its config."""
-    size, depth, shared = vq['n_embed'], vq['code_shape'][-1], vq.get('shared_codebook', True)
+    size = vq['n_embed']
+    depth = vq['code_shape'][-1]
+    shared = vq.get('shared_codebook', True)
     names = (('weight', 'weight'), ('cluster_size', 'cluster_size_ema'), ('embed_sum', 'embed_ema'))
     for d in range(1 if shared else depth):
         for mine, published in names:

@@ -72,7 +72,9 @@ class CIFAR10(PairDataset):
             raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.')
         if not data_root or not isinstance(data_root, (str, Path)):
             raise InputError(f'CIFAR10 needs `data_root`, the folder that holds the data; got {data_root!r}. {HOW}')
-        self.data_root, self.split, self.classes = Path(data_root).expanduser(), split, CLASSES
+        self.data_root = Path(data_root).expanduser()
+        self.split = split
+        self.classes = CLASSES
         self.part = PARTS[split]
         samples = _read(self.data_root, self.part, download)
         chosen = [samples[i] for i in even_subset([label for _, _, label, _ in samples], limit)]

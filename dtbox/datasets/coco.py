@@ -185,7 +185,8 @@ class CocoObjects(CocoFiles):
 
     def _regions(self, index, size):
         from PIL import Image
-        masks, rows, flaws = [], [], []
+        masks, rows = [], []
+        flaws = []
         notes = [n for n in self.notes[index] if not n.get('iscrowd')]
         notes.sort(key=lambda n: -float(n.get('area') or 0))
         for note in notes[:self.most]:

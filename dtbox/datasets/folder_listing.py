@@ -41,7 +41,9 @@ def list_images(data_root: str | Path) -> list[ImageEntry]:
     names = {p.name.lower(): p.name for p in root.iterdir() if p.is_dir()}
     heldout = next((names[n] for n in HELDOUT_NAMES if n in names), None)
     parts = {names['train']: 'train', heldout: 'heldout'} if 'train' in names and heldout else {}
-    images, others, seen = [], set(), set()
+    images = []
+    others = set()
+    seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         folders[:] = [] if real in seen else [d for d in folders if not d.startswith(('.', '__MACOSX'))]

@@ -29,7 +29,9 @@ class ImageFiles(PairDataset):
         super().__init__(pipeline, seed, broken)
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.', 'limit')
-        self.split, self.part, self.limit = split, set or split, limit
+        self.split = split
+        self.part = set or split
+        self.limit = limit
         self.captions, self.labels = None, None
 
     def fill(self, root: str | Path, names: Sequence[str], captions: list[list[str]] | None = None,

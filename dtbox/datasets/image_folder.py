@@ -57,7 +57,9 @@ class ImageFolder(PairDataset):
             raise InputError(f'`holdout` is a fraction of the images, between 0 and 1; got {holdout!r}.')
         if not isinstance(data_root, (str, os.PathLike)) or not os.fspath(data_root):
             raise InputError(f'`data_root` must be the folder that holds the images, got {data_root!r}.')
-        self.data_root, self.split, self.class_text = Path(data_root).expanduser(), split, class_text
+        self.data_root = Path(data_root).expanduser()
+        self.split = split
+        self.class_text = class_text
         self._flaw = Flaw(min_size) if check else no_flaw
         images = list_images(self.data_root)
         mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))

@@ -16,7 +16,9 @@ HOW = ('Get it from image-net.org (an account is needed); '
        'configs/_base_/datasets/README.md shows what the folder looks like.')
 SPLITS = ('train', 'val')
 DEVKIT = ('ILSVRC2012_devkit_t12/data', 'devkit/data', 'data')
-TRUTH, META, SOLUTION = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat', 'LOC_val_solution.csv'
+TRUTH = 'ILSVRC2012_validation_ground_truth.txt'
+META = 'meta.mat'
+SOLUTION = 'LOC_val_solution.csv'
 
 
 def wnids() -> list[str]:

@@ -44,8 +44,15 @@ class CursorBatchSampler:
                              f'Lower the batch size to at most {size // world}, or add data.')
         if last not in ('drop', 'carry', 'smaller'):
             raise InputError(f"`last` is {last!r}; expected 'drop', 'carry' or 'smaller'.", 'last')
-        self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
-        self.last, self.rank, self.world, self.cursor, self.order = last, rank, world, cursor, order
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.last = last
+        self.rank = rank
+        self.world = world
+        self.cursor = cursor
+        self.order = order
 
     @property
     def iters_per_epoch(self) -> int:

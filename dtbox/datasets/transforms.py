@@ -34,8 +34,9 @@ class EmojiAugment:
     def __init__(self, size: int, shift: float = 0.06, scale: Sequence[float] = (0.8, 1.05),
                  background: str | Sequence[int] = 'random', gradient: float = 0.25, plain: float = 0.2):
         self.size, self.scale = _side(size), _span(scale, 'scale')
-        self.shift, self.gradient, self.plain = _share(shift, 'shift'), _share(gradient, 'gradient'), _share(plain,
-                                                                                                             'plain')
+        self.shift = _share(shift, 'shift')
+        self.gradient = _share(gradient, 'gradient')
+        self.plain = _share(plain, 'plain')
         self.background = background if background == 'random' else _colour(background)
 
     def __call__(self, results):
@@ -95,7 +96,9 @@ class RandomResizedCrop:
     """
 
     def __init__(self, size: int, scale: Sequence[float] = (0.9, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
-        self.size, self.scale, self.ratio = _side(size), _span(scale, 'scale'), _span(ratio, 'ratio')
+        self.size = _side(size)
+        self.scale = _span(scale, 'scale')
+        self.ratio = _span(ratio, 'ratio')
         if self.scale[1] > 1:
             raise InputError(f'`scale` is a fraction of the image, at most 1; got {scale!r}.')
 
@@ -180,7 +183,9 @@ class PackImage:
         return results
 
     def _pack_masks(self, results):
-        masks, regions, shape = results.pop('masks'), results['regions'], results['image'].shape[1:]
+        masks = results.pop('masks')
+        regions = results['regions']
+        shape = results['image'].shape[1:]
         masks = [np.asarray(mask) > 127 for mask in masks]
         if any(mask.shape != tuple(shape) for mask in masks):
             raise InputError(f'the masks of {results.get("key")} do not fit their image after the transforms: '

@@ -55,7 +55,11 @@ class Video(PairDataset):
         root = Path(data_root).expanduser()
         if not root.exists():
             raise InputError(f'data_root {root} does not exist.', 'data_root')
-        self.split, self.part, self.stride, self.flaws, self._readers = split, set or split, stride, [], OrderedDict()
+        self.split = split
+        self.part = set or split
+        self.stride = stride
+        self.flaws = []
+        self._readers = OrderedDict()
         self.clips, self.ends = [], []
         for path in _clips(root):
             try:

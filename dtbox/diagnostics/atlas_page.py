@@ -52,7 +52,10 @@ class Page:
     """
 
     def __init__(self, stream: Any, depth: int, seen: Any, seed: int):
-        self.name, self.depth, self.depths, self.size = stream.name, depth, len(stream.sizes), stream.sizes[depth]
+        self.name = stream.name
+        self.depth = depth
+        self.depths = len(stream.sizes)
+        self.size = stream.sizes[depth]
         self.grid, self.seen = need_grid(stream.layout.token_layout, 'the code atlas').map_shape, seen
         self.codes = seen.codes[self.name][..., depth]
         used, counts = np.unique(self.codes, return_counts=True)

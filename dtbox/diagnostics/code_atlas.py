@@ -38,7 +38,9 @@ def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_si
     """Encode images, evenly spaced over the dataset: Seen."""
     positions = patches.evenly(len(dataset), images)
     grids = {name: need_grid(model.streams[name].layout.token_layout, 'the code atlas').map_shape for name in streams}
-    codes, texts, keys = {name: [] for name in streams}, [], []
+    codes = {name: [] for name in streams}
+    texts = []
+    keys = []
     colours, edges = ({grid: [] for grid in grids.values()} for _ in range(2))
     device = next(model.parameters()).device
     start = time.time()

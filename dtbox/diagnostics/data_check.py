@@ -98,7 +98,9 @@ class _Some:
     """The chosen positions of a data set; pixels of those that are shown only."""
 
     def __init__(self, dataset: Any, order: Sequence[int], shown: Sequence[int]):
-        self.dataset, self.order, self.shown = dataset, order, shown
+        self.dataset = dataset
+        self.order = order
+        self.shown = shown
 
     def __len__(self):
         return len(self.order)
@@ -142,7 +144,9 @@ def report(found: dict) -> str:
     """Return what `check_data` found as text."""
     lines = []
     for part, f in found.items():
-        sizes, captions, classes = f['sizes'], f['captions'], f['classes']
+        sizes = f['sizes']
+        captions = f['captions']
+        classes = f['classes']
         lines += [f'{part}: {f["samples"]:,} samples'
                   + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''), '  pixels    '
                   + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])

@@ -63,7 +63,9 @@ class Features:
     """
 
     def __init__(self, subject: Any, layers: Sequence[int], with_texts: bool):
-        self.encoder, self.text, self.layers = subject.encoder, subject.text if with_texts else None, set(layers)
+        self.encoder = subject.encoder
+        self.text = subject.text if with_texts else None
+        self.layers = set(layers)
         self.device = next(subject.encoder.parameters()).device
 
     @torch.no_grad()
@@ -139,7 +141,10 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
 def score(probes: dict, features: Features, loader: Iterable, cfg: Config) -> dict:
     """Run the probes over held-out images: dict layer -> LayerScores."""
     found = {layer: LayerScores() for layer in probes}
-    texts, keys, sets, labels = [], [], [], []
+    texts = []
+    keys = []
+    sets = []
+    labels = []
     for batch in loader:
         layers, images, embedded, _ = features(batch)
         for layer, probe in probes.items():

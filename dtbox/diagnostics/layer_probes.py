@@ -21,11 +21,15 @@ from dtbox.errors import InputError
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS
 
-WIDTH, HEADS, REFINE = 128, 4, 4
+WIDTH = 128
+HEADS = 4
+REFINE = 4
 """Of the pixel probe: channels and attention heads of its block, channels a pixel behind it."""
 POOL_WIDTH = 128
 """Channels of the text probe."""
-RATE, DECAY, WARMUP = 2e-3, 0.01, 0.05
+RATE = 2e-3
+DECAY = 0.01
+WARMUP = 0.05
 """Learning rate and weight decay of AdamW; share of the steps in which the rate rises."""
 
 
@@ -177,6 +181,8 @@ def standardise(probes: dict, batches: Iterator, features: Callable, count: int)
         found = features(next(batches))[0]
         for layer, total in sums.items():
             x = found[layer].flatten(0, 1).double()
-            total[0], total[1], total[2] = total[0] + x.sum(0), total[1] + x.square().sum(0), total[2] + len(x)
+            total[0] = total[0] + x.sum(0)
+            total[1] = total[1] + x.square().sum(0)
+            total[2] = total[2] + len(x)
     for layer, probe in probes.items():
         probe.standardise.fit(*sums[layer])

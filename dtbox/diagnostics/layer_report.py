@@ -16,7 +16,9 @@ def write_result(result: dict, folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     to_json(result, os.path.join(folder, 'layers.json'))
     write_atomic(os.path.join(folder, 'layers.md'), format_table(result) + '\n')
-    rows, settings, proposal = result['layers'], result['settings'], result['proposal']
+    rows = result['layers']
+    settings = result['settings']
+    proposal = result['proposal']
 
     def curve(key, scale=1.0, half=None):
         return [(row['layer'], scale * row[key], scale * (row[half] if half and np.isfinite(row[half]) else 0))

@@ -29,7 +29,11 @@ class LayerScores:
     """
 
     def __init__(self):
-        self.psnr, self.ssim, self.embeddings, self.hits, self.zeroshot = [], [], [], {}, None
+        self.psnr = []
+        self.ssim = []
+        self.embeddings = []
+        self.hits = {}
+        self.zeroshot = None
 
     def add(self, images: torch.Tensor, made: torch.Tensor, embedding: torch.Tensor | None = None) -> None:
         """Add images [B,3,H,W] in [-1, 1], their reconstructions, and embeddings [B,E] or None."""

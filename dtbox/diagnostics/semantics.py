@@ -173,7 +173,9 @@ def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torc
     whole = F.normalize(output.pooled.float(), dim=1).cpu() @ vectors.T
     # what all regions have in common says nothing
     mean = torch.stack([F.normalize(p.float(), dim=1).cpu() for p in pooled]).mean((0, 1))
-    found, tiles, pixels = {}, [], to_uint8(batch.images)
+    found = {}
+    tiles = []
+    pixels = to_uint8(batch.images)
     for i in range(len(batch)):
         scores = (F.normalize(pooled[i].float(), dim=1).cpu() - mean) @ vectors.T
         cells = [words[w] for w in scores.argmax(1).tolist()]

@@ -54,7 +54,9 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
     Raises:
         InputError: no text tower, no such encoder, no data.
     """
-    begun, options, own = time.time(), dict(options or {}), {}
+    begun = time.time()
+    options = dict(options or {})
+    own = {}
     if data is not None:
         data = find_config(data, 'data', '--data')
         top = load_config(data)

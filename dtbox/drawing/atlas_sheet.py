@@ -15,8 +15,14 @@ from dtbox.files import replacing
 
 TILE = 120
 """Pixels that an enlarged patch with its surroundings has at most; larger ones are reduced to it."""
-LABELS, GAP, MARGIN = 190, 8, 20
-INK, PALE, EDGE, MARK, NOTHING = (20, 20, 20), (100, 100, 100), (215, 215, 215), (213, 94, 0), (238, 238, 238)
+LABELS = 190
+GAP = 8
+MARGIN = 20
+INK = (20, 20, 20)
+PALE = (100, 100, 100)
+EDGE = (215, 215, 215)
+MARK = (213, 94, 0)
+NOTHING = (238, 238, 238)
 
 
 @dataclass(frozen=True)

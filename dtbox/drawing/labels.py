@@ -31,11 +31,9 @@ def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, fl
     Returns:
         list of boxes, None where there is no free place in bounds.
     """
-    taken, boxes_of_labels, points = (
-        np.reshape(np.asarray(obstacles, dtype=np.float64), (-1, 4)),
-        [],
-        np.asarray(points, dtype=np.float64),
-    )
+    taken = np.reshape(np.asarray(obstacles, dtype=np.float64), (-1, 4))
+    boxes_of_labels = []
+    points = np.asarray(points, dtype=np.float64)
     for point, size in zip(points, sizes):
         box = _choose(point, size, bounds, taken, points)
         boxes_of_labels.append(None if box is None else tuple(box.tolist()))

@@ -22,8 +22,12 @@ WIDTH = 1760
 FULL = 0.25
 """Absolute difference, as a fraction of the range, that is drawn white."""
 
-INK, PALE, EDGE = (20, 20, 20), (100, 100, 100), (215, 215, 215)
-GAP, MARGIN, LABELS = 6, 20, 120
+INK = (20, 20, 20)
+PALE = (100, 100, 100)
+EDGE = (215, 215, 215)
+GAP = 6
+MARGIN = 20
+LABELS = 120
 
 
 @dataclass(frozen=True)

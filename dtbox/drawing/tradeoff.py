@@ -116,7 +116,9 @@ def _label(figure, ax, points):
     edge = ax.get_window_extent(renderer)
     marks = [(x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at]
     boxes = place(at, sizes, (edge.x0 + 2, edge.y0 + 2, edge.x1 - 2, edge.y1 - 2), marks)
-    homeless, leaders, colours = [], [], []
+    homeless = []
+    leaders = []
+    colours = []
     for p, xy, text, box in zip(points, at, texts, boxes):
         if box is None:
             homeless.append(p.label)

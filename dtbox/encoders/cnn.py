@@ -86,7 +86,9 @@ class CNNEncoder(Encoder):
             raise InputError(f'{levels} levels after a stem of stride {stem} divide the image by {factor}, and '
                              f'`image_size` {self.image_size} is not a multiple of it. What fits: `image_size` {fit}, '
                              'or another number of levels.')
-        self.stem, self.depth, self.recompute = stem, levels + 1, recompute
+        self.stem = stem
+        self.depth = levels + 1
+        self.recompute = recompute
         self.weights, self.prefix = weights, prefix
         widths = [channels * m for m in multipliers]
         self.widths = [channels, *widths, latent_channels]

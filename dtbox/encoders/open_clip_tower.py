@@ -110,7 +110,9 @@ class OpenCLIPTower(Encoder):
         if image_size is not None:
             vision['image_size'] = read_pair(image_size, 'image_size')
         visual = _build_vision_tower(config['embed_dim'], vision, config.get('quick_gelu', False))
-        self.name, self.weights, self.recompute = name, weights, recompute
+        self.name = name
+        self.weights = weights
+        self.recompute = recompute
         self.visual = visual
         if hasattr(visual, 'trunk'):
             resize(visual.trunk, read_pair(vision['image_size'], 'image_size'))

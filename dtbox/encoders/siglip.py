@@ -48,7 +48,10 @@ class SigLIP(StagedTimm):
         size = config['image_size'] if image_size is None else image_size
         trunk = build_timm('vit_base_patch16_siglip_224', size, timm_arguments(config))
         super().__init__(trunk, recompute)
-        self.name, self.hub, self.prefix, self.resample = name, sizes.hub, prefix, resample
+        self.name = name
+        self.hub = sizes.hub
+        self.prefix = prefix
+        self.resample = resample
         self.weights = name if weights is None and sizes.hub == '' else weights
 
     def init_weights(self) -> None:

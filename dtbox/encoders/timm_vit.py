@@ -104,7 +104,10 @@ class TimmViT(StagedTimm):
     def __init__(self, name: str, image_size: int | Sequence[int], weights: str | None = None, prefix: str = '',
                  resample: bool = False, recompute: bool = False, model_args: dict[str, Any] | None = None) -> None:
         super().__init__(build_timm(name, image_size, model_args or {}), recompute)
-        self.name, self.weights, self.prefix, self.resample = name, weights, prefix, resample
+        self.name = name
+        self.weights = weights
+        self.prefix = prefix
+        self.resample = resample
         self.model_args = dict(model_args or {})
 
     def init_weights(self) -> None:

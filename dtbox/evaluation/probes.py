@@ -79,7 +79,9 @@ class Probe(Metric):
 
     def values(self) -> dict[str, float]:
         """See Metric."""
-        bank, labels, values = self.context.bank(), torch.cat(self.labels), {}
+        bank = self.context.bank()
+        labels = torch.cat(self.labels)
+        values = {}
         for side in SIDES:
             rows = _stack(self.rows[side])
             if side in bank.embeddings and len(rows) == len(labels):

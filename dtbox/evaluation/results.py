@@ -150,7 +150,11 @@ class Results:
     def join(cls, parts: dict[str, Results]) -> Results:
         """Return the results of several protocols as one: protocol -> Results becomes set -> METRIC@PROTOCOL ->
         number."""
-        sets, skipped, protocols, missing, infos = {}, {}, {}, set(), {}
+        sets = {}
+        skipped = {}
+        protocols = {}
+        missing = set()
+        infos = {}
         for name, part in parts.items():
             for own, stamp in part.protocols.items():
                 protocols[own] = dict(stamp, counts=part.counts)  # a protocol may see fewer images than another

@@ -78,7 +78,9 @@ class MeanPool(Head):
 
     def __init__(self, in_dim: int, out_dim: int, reads: str | None = None, encoder: str = 'trunk') -> None:
         super().__init__()
-        self.reads, self.encoder, self.pooled_dim = reads, encoder, out_dim
+        self.reads = reads
+        self.encoder = encoder
+        self.pooled_dim = out_dim
         self.norm = nn.LayerNorm(in_dim, eps=1e-6)
         self.fc = nn.Linear(in_dim, out_dim)
 

@@ -42,7 +42,9 @@ class ProjectionAttention(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, heads: int, causal: bool, backend: str):
         super().__init__()
-        self.heads, self.causal, self.out_dim = heads, causal, out_dim
+        self.heads = heads
+        self.causal = causal
+        self.out_dim = out_dim
         self.down = in_dim > out_dim
         self.attend = ATTENTION.get(backend)
         width = max(in_dim, out_dim)

@@ -79,7 +79,9 @@ class CodeLayout:
         """
         if not codes:
             raise InputError('there are no codes; expected those of at least one stream.')
-        ids, streams, offsets = {}, self._pick(codes), self.offsets
+        ids = {}
+        streams = self._pick(codes)
+        offsets = self.offsets
         for stream in streams:
             value = codes[stream.name]
             stream.check(value)

@@ -42,7 +42,9 @@ def compared(loss: Loss, outputs: TokenizerOutput, batch: Batch) -> tuple[Tensor
     if len(batch.texts) != len(image):
         raise InputError(f'{name} got {len(batch.texts)} texts for {len(image)} images; expected one each.')
     own = 0 if batch.placeholder else len(image)
-    image, text, texts = F.normalize(image, dim=-1)[:own], F.normalize(text, dim=-1)[:own], batch.texts[:own]
+    image = F.normalize(image, dim=-1)[:own]
+    text = F.normalize(text, dim=-1)[:own]
+    texts = batch.texts[:own]
     images, all_texts, words, first = gather_embeddings(image, text, texts)
     if loss.duplicates:
         pairs = same_text(texts, words, image.device)

@@ -181,7 +181,9 @@ class Criterion(nn.Module):
         Raises:
             InputError: a field that a loss requires is missing; two losses give the same term; a term has no weight.
         """
-        raw, weighted, owners = {}, {}, {}
+        raw = {}
+        weighted = {}
+        owners = {}
         for name, loss in self.losses.items():
             with _at(name):
                 for term, value in self._evaluate(name, loss, outputs, batch).items():

@@ -48,8 +48,12 @@ class BSQ(Quantizer):
                  temperature: float = 0.01, group: int = 9, estimator: dict = dict(type='StraightThrough')):
         super().__init__()
         check_binary(dim, group, temperature, (commitment_weight, entropy_weight, diversity), fewest=2)
-        self.dim, self.codebook_sizes, self.length = dim, [2 ** dim], dim ** -0.5
-        self.commitment_weight, self.entropy_weight, self.diversity = commitment_weight, entropy_weight, diversity
+        self.dim = dim
+        self.codebook_sizes = [2 ** dim]
+        self.length = dim ** -0.5
+        self.commitment_weight = commitment_weight
+        self.entropy_weight = entropy_weight
+        self.diversity = diversity
         self.temperature, self.group = temperature, group
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         self.sign_codes = SignCodes(dim)

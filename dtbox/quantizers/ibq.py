@@ -57,7 +57,9 @@ class IBQ(Quantizer):
             raise InputError(f'`temperature` is {temperature}, the weights are {codebook_weight} and {entropy_weight}; '
                              'expected a positive temperature and weights of at least 0.')
         self.dim, self.codebook_sizes = dim, [size]
-        self.codebook_weight, self.entropy_weight, self.temperature = codebook_weight, entropy_weight, temperature
+        self.codebook_weight = codebook_weight
+        self.entropy_weight = entropy_weight
+        self.temperature = temperature
         self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
 
     def forward(self, z: Tensor) -> QuantizerOutput:

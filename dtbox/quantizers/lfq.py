@@ -46,7 +46,9 @@ class LFQ(Quantizer):
         super().__init__()
         check_binary(dim, group, temperature, (commitment_weight, entropy_weight, diversity))
         self.dim, self.codebook_sizes = dim, [2 ** dim]
-        self.commitment_weight, self.entropy_weight, self.diversity = commitment_weight, entropy_weight, diversity
+        self.commitment_weight = commitment_weight
+        self.entropy_weight = entropy_weight
+        self.diversity = diversity
         self.temperature, self.group = temperature, group
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         self.sign_codes = SignCodes(dim)

@@ -72,8 +72,12 @@ class MCQ(Quantizer):
                              f'{temperature}; expected a positive weight, since the tables learn by it, at least 0, '
                              'and a '
                              'positive temperature.')
-        self.dim, self.parts, self.codebook_sizes = dim, parts, [size] * parts
-        self.codebook_weight, self.entropy_weight, self.temperature = codebook_weight, entropy_weight, temperature
+        self.dim = dim
+        self.parts = parts
+        self.codebook_sizes = [size] * parts
+        self.codebook_weight = codebook_weight
+        self.entropy_weight = entropy_weight
+        self.temperature = temperature
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         width = dim // parts
         self.weight = nn.Parameter(torch.empty(parts, size, width).uniform_(-1, 1) * width ** -0.5 / 36)

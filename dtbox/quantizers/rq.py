@@ -58,7 +58,10 @@ class RQ(Quantizer):
                              'codebook')
         self.updates_in_forward = official
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
-        self.dim, self.depth, self.shared, self.variant = dim, depth, shared, variant if official else None
+        self.dim = dim
+        self.depth = depth
+        self.shared = shared
+        self.variant = variant if official else None
         self.codebook_sizes = [size] * depth
 
     def book(self, depth: int) -> Codebook:
@@ -97,7 +100,9 @@ class RQ(Quantizer):
     def _walk(self, z: Tensor, per_depth: bool = False) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Quantize depth by depth: lists over depth of codes [B,N], partial sums [B,N,C]; residuals, Q + 1 of them."""
         residual, total = z, torch.zeros_like(z)
-        codes_q, partial_q, residual_q = [], [], [z]
+        codes_q = []
+        partial_q = []
+        residual_q = [z]
         search = self.book(0).searcher()
         for depth in range(self.depth):
             book = self.book(depth)

@@ -73,7 +73,9 @@ class CodeSearch:
             # kept for the next call: fresh pages cost more than they look
             self.memory = z.new_empty(min(rows, len(z)) * widest)
         for start in range(0, len(z), rows):
-            part, best, winner = z[start:start + rows], None, None
+            part = z[start:start + rows]
+            best = None
+            winner = None
             for first, table, groups in self.tiles:
                 score, code = _best_of_tile(part, table, groups, self.memory)
                 code += first

@@ -49,7 +49,9 @@ class SimVQ(Quantizer):
             raise InputError(f'`codebook_weight` is {codebook_weight!r}; the matrix learns by this term alone, so it '
                              'has to '
                              'be positive.')
-        self.dim, self.codebook_sizes, self.codebook_weight = dim, [size], codebook_weight
+        self.dim = dim
+        self.codebook_sizes = [size]
+        self.codebook_weight = codebook_weight
         self.register_buffer('frozen', torch.randn(size, latent_dim) * latent_dim ** -0.5)
         self.transform = nn.Linear(latent_dim, dim, bias=False)
         self.estimator = ESTIMATORS.build(estimator, where='estimator')

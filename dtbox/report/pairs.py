@@ -64,7 +64,9 @@ def _series(arrays: dict[str, np.ndarray], described: Described) -> Series | Non
     own = not described.name.protocol  # samples.npz holds the scores of the recipe's own metrics
     if not own or score not in arrays or score.endswith(('keys', 'sets')):
         return None
-    values, keys, sets = arrays[score], arrays[f'{group}keys'], arrays[f'{group}sets']
+    values = arrays[score]
+    keys = arrays[f'{group}keys']
+    sets = arrays[f'{group}sets']
     here = np.isfinite(values) & ((sets == described.name.set) | (described.name.set == ALL))
     if not here.any():
         return None

@@ -24,7 +24,9 @@ def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str,
     """
     run = RunFolder(folder)
     own, *others = map(Results.read, (run.metrics, *run.list_protocols()))
-    metrics, stamps, infos = {}, {}, []
+    metrics = {}
+    stamps = {}
+    infos = []
     for results in filter(None, (own, *others)):
         metrics.update(results.flat())
         stamps.update({name: results.stamp(split_set(name)[1]) for name in results.flat()})

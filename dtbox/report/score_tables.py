@@ -37,7 +37,9 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
     """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
     columns_of_means = {m: means(experiment, m) for m in metrics}
     described = {m: experiment.describe(m) for m in metrics}
-    rows, gaps, several = [], False, False
+    rows = []
+    gaps = False
+    several = False
     for variant in experiment.variants:
         count = len(experiment.of(variant))
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
@@ -99,7 +101,9 @@ def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[s
     metrics = [m for m in metrics if any(differences[v, m] for v in others)]
     if not metrics:
         return None
-    rows, seeds, gaps = [], set(), False
+    rows = []
+    seeds = set()
+    gaps = False
     for variant in others:
         shared = len(set(experiment.of(variant)) & set(experiment.of(reference)))
         row = [_name(experiment, variant), Cell(str(shared), raw=(shared,))]

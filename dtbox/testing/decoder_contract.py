@@ -182,7 +182,9 @@ def forward_leaves_state(subject: DecoderSubject) -> None:
 def state_dict(subject: DecoderSubject) -> None:
     """The state dict holds all there is: an instance of another seed that loads it gives the same images; so does a
     copy."""
-    decoder, twin, features = subject.build(), subject.build(seed=99), subject.features()
+    decoder = subject.build()
+    twin = subject.build(seed=99)
+    features = subject.features()
     twin.load_state_dict(state_of(decoder), strict=True)
     want = decoder.eval()(features)
     require_same(twin.eval()(features), want, 'images after loading', 1e-6)
@@ -205,7 +207,9 @@ def autocast(subject: DecoderSubject) -> None:
 
 def refuses_wrong_features(subject: DecoderSubject) -> None:
     """Features of another width, another number of tokens, or without a batch are an InputError."""
-    decoder, n, d = subject.build(), subject.grid[0] * subject.grid[1], subject.dim
+    decoder = subject.build()
+    n = subject.grid[0] * subject.grid[1]
+    d = subject.dim
     for shape in ((1, n, d + 1), (1, n + 1, d), (1, n - 1, d), (n, d), (1, d, *subject.grid)):
         require_refused(decoder, torch.zeros(shape), f'features of shape {list(shape)}')
 

@@ -46,7 +46,9 @@ class EncoderSubject(Subject):
     def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
         super().__init__(cfg, plugins, ranks)
         example = self.build()
-        self.depth, self.prefix, self.size = example.depth, example.num_prefix_tokens, tuple(example.image_size)
+        self.depth = example.depth
+        self.prefix = example.num_prefix_tokens
+        self.size = tuple(example.image_size)
 
     def images(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return images [B,3,H,W] in [-1, 1]."""
@@ -192,7 +194,9 @@ def forward_leaves_state(subject: EncoderSubject) -> None:
 def state_dict(subject: EncoderSubject) -> None:
     """The state dict holds all there is: an instance of another seed that loads it gives the same tokens; so does a
     copy."""
-    encoder, twin, images = subject.build(), subject.build(seed=99), subject.images()
+    encoder = subject.build()
+    twin = subject.build(seed=99)
+    images = subject.images()
     twin.load_state_dict(state_of(encoder), strict=True)
     want, _ = run_whole(encoder.eval(), images)
     require_same(run_whole(twin.eval(), images)[0], want, 'tokens after loading', 1e-6)

@@ -102,9 +102,13 @@ def gradients(subject: HeadSubject) -> None:
 
 def regions(subject: HeadSubject) -> None:
     """Regions pool like images: one row each, the whole image as a region gives the embedding of the image."""
-    head, tokens, size = subject.build().eval(), subject.tokens(3), subject.trunk.image_size
+    head = subject.build().eval()
+    tokens = subject.tokens(3)
+    size = subject.trunk.image_size
     masks = [torch.zeros(m, *size, dtype=torch.bool) for m in (2, 0, 1)]
-    masks[0][0], masks[0][1, :16, :16], masks[2][0, -8:, -8:] = True, True, True
+    masks[0][0] = True
+    masks[0][1, :16, :16] = True
+    masks[2][0, -8:, -8:] = True
     try:
         pooled = head.pool_regions(tokens, masks, subject.trunk, (4, 4))
     except InputError as e:
@@ -120,7 +124,9 @@ def regions(subject: HeadSubject) -> None:
 
 def state_dict(subject: HeadSubject) -> None:
     """The state dict holds all there is, a pass leaves it alone, and one seed gives one head."""
-    head, twin, tokens = subject.build(), subject.build(seed=99), subject.tokens()
+    head = subject.build()
+    twin = subject.build(seed=99)
+    tokens = subject.tokens()
     before = state_of(head)
     want = head.eval()(tokens, subject.trunk)
     require_state(head, before, 'a pass in evaluation')

@@ -25,7 +25,9 @@ def legal_paths(subject: LossSubject) -> None:
 
 def reads_what_it_requires(subject: LossSubject) -> None:
     """The terms follow from the paths in `requires` alone; without one of them the loss is an InputError."""
-    loss, outputs, batch = subject.build(), subject.outputs(), subject.batch()
+    loss = subject.build()
+    outputs = subject.outputs()
+    batch = subject.batch()
     try:
         alone = loss(keep(outputs, subject.requires), batch)
     except Exception as e:
@@ -108,7 +110,9 @@ def raw(subject: LossSubject) -> None:
 
 def autocast(subject: LossSubject) -> None:
     """bfloat16 autocast changes no term: losses compute in float32."""
-    loss, outputs, batch = subject.build(), subject.outputs(), subject.batch()
+    loss = subject.build()
+    outputs = subject.outputs()
+    batch = subject.batch()
     want = loss(outputs, batch)
     with torch.autocast('cpu', torch.bfloat16):
         terms = loss(outputs, batch)
@@ -117,7 +121,9 @@ def autocast(subject: LossSubject) -> None:
 
 def order_of_images(subject: LossSubject) -> None:
     """The order of the images in the batch changes no term."""
-    loss, outputs, batch = subject.build(), subject.outputs(), subject.batch()
+    loss = subject.build()
+    outputs = subject.outputs()
+    batch = subject.batch()
     order = torch.tensor([2, 0, 3, 1])
     require_equal_terms(loss(take(outputs, order, B), take(batch, order, B)), loss(outputs, batch),
                         'terms of images in another order')
@@ -133,7 +139,9 @@ def one_image(subject: LossSubject) -> None:
 
 def leaves_state(subject: LossSubject) -> None:
     """A call changes neither the loss nor what it reads; two calls give the same terms."""
-    loss, outputs, batch = subject.build(), subject.outputs(), subject.batch()
+    loss = subject.build()
+    outputs = subject.outputs()
+    batch = subject.batch()
     before, values = state_of(loss), {path: v.detach().clone() for path, v in leaves(outputs, list(PATHS)).items()}
     first = loss(outputs, batch)
     require_equal_terms(loss(outputs, batch), first, 'two calls', 0.0)

@@ -93,7 +93,9 @@ def missing_parts(subject: MetricSubject) -> None:
     """Without one of what it `requires` the metric raises nothing, has no values, and says why in `skipped`."""
     metric = subject.measured()
     for name in metric.requires:
-        batch, outputs, context = subject.batch, subject.outputs, metric.context
+        batch = subject.batch
+        outputs = subject.outputs
+        context = metric.context
         head, _, rest = name.partition('.')
         if head == 'batch':
             batch = without(batch, rest)
@@ -157,7 +159,9 @@ def measure_part(rank: int, world: int, cfg: dict, plugins: list[str], ends: tup
     on."""
     load_plugins(plugins)
     subject = MetricSubject(cfg)
-    metric, start, stop = subject.build(), 0 if rank == 0 else ends[rank - 1], ends[rank]
+    metric = subject.build()
+    start = 0 if rank == 0 else ends[rank - 1]
+    stop = ends[rank]
     for first in range(start, stop, 4):
         metric.process(*subject.part(first, min(first + 4, stop)))
     metric.sync()

@@ -80,7 +80,9 @@ def parameters_get_gradient(subject: QuantizerSubject) -> None:
 
 def encode_builds_no_graph(subject: QuantizerSubject) -> None:
     """`encode` keeps nothing for a backward pass."""
-    quantizer, z, saved = subject.build(), subject.z().requires_grad_(True), []
+    quantizer = subject.build()
+    z = subject.z().requires_grad_(True)
+    saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(1), lambda t: t):
         quantizer.encode(z)
     require(not saved, f'encode saves {len(saved)} tensors for a backward pass; it should run under `torch.no_grad()`.')

@@ -73,7 +73,9 @@ def reproducible(subject: QuantizerSubject) -> None:
 def state_dict(subject: QuantizerSubject) -> None:
     """The state dict holds all there is: an instance of another seed that loads it gives the same codes and trains on
     alike."""
-    quantizer, twin, z = subject.trained(), subject.build(seed=99), subject.z(seed=7)
+    quantizer = subject.trained()
+    twin = subject.build(seed=99)
+    z = subject.z(seed=7)
     twin.load_state_dict(state_of(quantizer), strict=True)
     outs = [q.eval()(z) for q in (quantizer, twin)]
     require_same(outs[0].codes, outs[1].codes, 'codes after loading')

@@ -42,7 +42,9 @@ class Ranks:
 
     def __init__(self, world: int = 2, timeout: float = 120.0) -> None:
         self.world, self.timeout = world, timeout
-        self.processes, self.pipes, self.folder = [], [], None
+        self.processes = []
+        self.pipes = []
+        self.folder = None
 
     def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """Call `function(rank, world, *args)` in every rank, inside a gloo process group.
@@ -125,7 +127,9 @@ class Ranks:
                 process.join()
         if self.folder is not None:
             self.folder.cleanup()
-        self.processes, self.pipes, self.folder = [], [], None
+        self.processes = []
+        self.pipes = []
+        self.folder = None
 
     def __enter__(self) -> Ranks:
         return self

@@ -33,7 +33,9 @@ class CheckResult:
 
 def run_check(contract: Contract, name: str, subject: Subject) -> CheckResult:
     """Run one check, whatever it raises, without moving the global random state."""
-    begin, status, detail = time.perf_counter(), 'holds', ''
+    begin = time.perf_counter()
+    status = 'holds'
+    detail = ''
     with torch.random.fork_rng(devices=[]):
         try:
             contract.checks[name](subject)

@@ -49,7 +49,9 @@ class SigLIPText(OpenCLIPText):
                              pad=read_padding(weights) or PADS[sizes.version])
         super().__init__(embed_dim=config.get('projection_size') or config['hidden_size'],
                          text_cfg=text_arguments(config), tokenizer=tokenizer, weights=weights)
-        self.name, self.hub, self.layers = name, sizes.hub, config['num_hidden_layers']
+        self.name = name
+        self.hub = sizes.hub
+        self.layers = config['num_hidden_layers']
 
     def init_weights(self) -> None:
         """Load `weights` into the tower, and scale and bias where the file has them."""

@@ -108,7 +108,10 @@ class OpenCLIPText(TextTower):
                                  f'{self.tokenizer.context_length}, the tower has {config["vocab_size"]} ids and texts '
                                  f'of {config["context_length"]}. Make them agree.')
         self.tower = build_tower(embed_dim, config, quick_gelu)
-        self.name, self.weights, self.prefix, self.pooled_dim = name, weights, prefix, embed_dim
+        self.name = name
+        self.weights = weights
+        self.prefix = prefix
+        self.pooled_dim = embed_dim
 
     def limits(self) -> tuple[int, int]:
         """Return (longest text in tokens, number of token ids)."""

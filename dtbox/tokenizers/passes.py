@@ -82,7 +82,10 @@ class Pass:
 
     def __init__(self, tokenizer: Staged, images: Tensor, collect: bool = False,
                  layers: Iterable[Tap] = ()) -> None:
-        self.tokenizer, self.images, self.collect, self.also = tokenizer, images, collect, set(layers)
+        self.tokenizer = tokenizer
+        self.images = images
+        self.collect = collect
+        self.also = set(layers)
         self.tokens: dict[str, Tensor] = {}
         self.layer: dict[str, int] = {}
         self.tapped: dict[Tap, Tensor] = {}

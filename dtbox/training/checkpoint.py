@@ -1,7 +1,7 @@
 """Checkpoints: whole or not at all, tensors and plain types only, read with `weights_only=True`.
 
-Content: `format` (int, see `dtbox.run_formats`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` of the
-task, and what `dtbox.training.resume` needs to continue a run.
+Content: `format` (int, see `dtbox.run_formats`), `meta` (plain; `dtbox` is the version that wrote it), `state_dict` of
+the task, and what `dtbox.training.resume` needs to continue a run.
 """
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ class Renaming:
 
     def __init__(self, state: Mapping[str, Tensor], source: str):
         self.state, self.source = state, source
-        self.target, self.missing, self.used = {}, [], set()
+        self.target = {}
+        self.missing = []
+        self.used = set()
 
     def take(self, *names: str) -> list[Tensor] | None:
         """Return the source tensors of those names in float32; None, and a note, where one is missing."""

@@ -43,7 +43,9 @@ class ResidualFSQ(Quantizer):
                              f'{max(levels)}^{depth} steps a '
                              'channel; an int64 numbers less than 2^63 codes, and float32 tells 2^24 steps apart. Take '
                              'fewer.')
-        self.dim, self.depth, self.codebook_sizes = len(levels), depth, [math.prod(levels)] * depth
+        self.dim = len(levels)
+        self.depth = depth
+        self.codebook_sizes = [math.prod(levels)] * depth
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
         sizes = torch.tensor(levels, dtype=torch.int64)
         self.register_buffer('levels', sizes, persistent=False)
@@ -65,7 +67,9 @@ class ResidualFSQ(Quantizer):
 
     def _walk(self, bounded: Tensor) -> tuple[Tensor, Tensor]:
         """bounded [B,N,C] -> codes [B,N,Q], sum of the grid points [B,N,C]."""
-        codes_q, residual, total = [], bounded, torch.zeros_like(bounded)
+        codes_q = []
+        residual = bounded
+        total = torch.zeros_like(bounded)
         for depth in range(self.depth):
             scale, steps = self._scale(depth), self.levels - 1
             digits = (steps * ((residual / scale).clamp(-1, 1) + 1) / 2 + 0.5).floor()

@@ -140,7 +140,9 @@ def test_vq(cosine):
 
 
 def test_vq_commitment():
-    theirs, ours, z = package.VectorQuantize(dim=8, codebook_size=100, decay=0.9), build('VQ', size=100, dim=8), z_of(8)
+    theirs = package.VectorQuantize(dim=8, codebook_size=100, decay=0.9)
+    ours = build('VQ', size=100, dim=8)
+    z = z_of(8)
     ours.codebook.weight.copy_(theirs.codebook)
     assert torch.allclose(ours(z).losses['commitment'], theirs(z)[2], atol=1e-6)
 
@@ -161,7 +163,9 @@ def test_rq(shared):
 
 @pytest.mark.parametrize('levels', [[8, 8, 8, 5, 5], [5, 5, 5], [4, 3]])
 def test_fsq(levels):
-    theirs, ours, z = package.FSQ(levels), build('FSQ', levels=levels), z_of(len(levels)) * 2
+    theirs = package.FSQ(levels)
+    ours = build('FSQ', levels=levels)
+    z = z_of(len(levels)) * 2
     out, (features, codes) = ours(z), theirs(z)
     assert torch.equal(out.codes[..., 0], codes.long()) and torch.allclose(out.features, features, atol=1e-6)
     assert torch.allclose(ours.decode(out.codes), theirs.indices_to_codes(codes), atol=1e-6)

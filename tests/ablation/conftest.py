@@ -84,7 +84,11 @@ class InstantEngine:
     remark = ''
 
     def __init__(self, workers=2, outcome=None):
-        self.workers, self.outcome, self.started, self.most, self.open = workers, outcome or {}, [], 0, set()
+        self.workers = workers
+        self.outcome = outcome or {}
+        self.started = []
+        self.most = 0
+        self.open = set()
 
     def start(self, folder):
         name = os.path.basename(folder)
@@ -102,7 +106,10 @@ class InstantTrial:
     why = ''
 
     def __init__(self, engine, folder, outcome):
-        self.engine, self.folder, self.outcome, self.stopped = engine, folder, outcome, False
+        self.engine = engine
+        self.folder = folder
+        self.outcome = outcome
+        self.stopped = False
 
     def poll(self):
         if self.outcome == 'never' and not self.stopped:

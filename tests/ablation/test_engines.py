@@ -97,7 +97,9 @@ class FakeRay:
     result, resources = None, dict(CPU=8.0)
 
     def __init__(self):
-        self.inits, self.tasks, self.closed = [], [], 0
+        self.inits = []
+        self.tasks = []
+        self.closed = 0
 
     def is_initialized(self):
         return False

@@ -84,7 +84,9 @@ def test_killed_at_a_random_moment_and_resumed(grid_file, uninterrupted):
     folder, seed = grid_file.parent / 'killed', random.SystemRandom().randrange(10 ** 6)
     draw = random.Random(seed)
     trials = [GridFolder(folder).trial(t) for t in read_grid(str(grid_file)).trials]
-    watched, iteration, more = draw.choice(trials), draw.randint(0, ITERATIONS), draw.uniform(0, 0.3)
+    watched = draw.choice(trials)
+    iteration = draw.randint(0, ITERATIONS)
+    more = draw.uniform(0, 0.3)
     process = start_child([sys.executable, 'tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     while process.poll() is None and not (read_record(watched) and lines(watched) >= iteration):

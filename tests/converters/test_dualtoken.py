@@ -29,7 +29,9 @@ def test_codes_are_equal(tok, golden):
 
 
 def test_outputs(tok, golden):
-    images, outputs, inner = golden['inputs']['images'], golden['outputs'], golden['intermediates']
+    images = golden['inputs']['images']
+    outputs = golden['outputs']
+    inner = golden['intermediates']
     with torch.no_grad():
         found = tok.model(images)
     close(found.reconstructions, outputs['images_recon'], 5e-5)

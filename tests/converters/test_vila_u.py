@@ -12,7 +12,9 @@ import dtbox
 from tests.conftest import write_published
 from tools.convert_checkpoint import main
 
-SIZE, DEPTH, WIDTH = 32, 3, 64
+SIZE = 32
+DEPTH = 3
+WIDTH = 64
 
 
 def tower(golden, texts=True):
@@ -66,7 +68,9 @@ def written(folder, config, state, wrapped=False):
 
 def by_hand(z, table):
     """Residual quantization of z [B,N,D]: codes [B,N,Q] and the sum of the rows."""
-    left, total, codes = z, torch.zeros_like(z), []
+    left = z
+    total = torch.zeros_like(z)
+    codes = []
     for _ in range(DEPTH):
         best = (left[:, :, None] - table).pow(2).sum(-1).argmin(-1)
         left, total = left - table[best], total + table[best]

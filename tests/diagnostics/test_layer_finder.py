@@ -91,11 +91,9 @@ def test_probes_start_alike_and_disturb_no_random_state():
 def test_scores_are_those_of_the_metrics():
     g = torch.Generator().manual_seed(0)
     n, names = 12, ['red', 'blue', 'green']
-    images, text, vectors = (
-        torch.rand(n, 3, 16, 16, generator=g) * 2 - 1,
-        torch.randn(n, 6, generator=g),
-        torch.randn(3, 6, generator=g),
-    )
+    images = torch.rand(n, 3, 16, 16, generator=g) * 2 - 1
+    text = torch.randn(n, 6, generator=g)
+    vectors = torch.randn(3, 6, generator=g)
     unit = torch.nn.functional.normalize
     text = unit(text, dim=-1)
     embedding = unit(text + .5 * torch.randn(n, 6, generator=g), dim=-1)

@@ -14,7 +14,10 @@ def test_colours_and_edges_by_hand():
     """Left patch: one colour. Right patch: black rows, then white rows; luma changes by half a step in two of four
     rows."""
     image = torch.zeros(1, 3, 4, 8)
-    image[:, 0, :, :4], image[:, 1, :, :4], image[:, 2, :, :4] = 1., 0., -1.  # levels 3, 2, 0 of 4
+    # levels 3, 2, 0 of 4
+    image[:, 0, :, :4] = 1.
+    image[:, 1, :, :4] = 0.
+    image[:, 2, :, :4] = -1.
     image[..., 4:] = -1
     image[..., 2:, 4:] = 1
     colours, edges = patches.statistics(image, (1, 2))
@@ -38,7 +41,9 @@ def test_words():
 
 def test_examples():
     codes = np.zeros((4, 9), dtype=np.int64)
-    codes[1, [0, 4, 5, 8]], codes[2, 3], codes[3, 6] = 7, 7, 7
+    codes[1, [0, 4, 5, 8]] = 7
+    codes[2, 3] = 7
+    codes[3, 6] = 7
     found = patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 5)
     assert found[0] == (1, 4) and sorted(found[1:]) == [(2, 3), (3, 6)]  # token 4 has three more of the code around it
     assert patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 1) == [(1, 4)] and patches.examples(codes,

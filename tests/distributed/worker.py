@@ -71,11 +71,9 @@ def metrics(rank, world):
     """Evaluate 11 samples of two sets, of which rank 0 has three. Returns the results."""
     from dtbox.evaluation import EvalContext
     g = torch.Generator().manual_seed(0)
-    images, text, tokens = (
-        torch.rand(11, 3, 12, 12, generator=g) * 2 - 1,
-        torch.randn(11, 5, generator=g),
-        torch.randn(11, 4, 6, generator=g),
-    )
+    images = torch.rand(11, 3, 12, 12, generator=g) * 2 - 1
+    text = torch.randn(11, 5, generator=g)
+    tokens = torch.randn(11, 4, 6, generator=g)
     batch = Batch(images=images, texts=[f'text {i}' for i in range(11)], sets=['concepts'] * 5 + ['variants'] * 6,
                   keys=list(map(str, range(11))))
     outputs = TokenizerOutput(

@@ -32,7 +32,9 @@ def test_sheet_holds_the_pixels(tmp_path):
               for name, n in (('a', 5), ('b', 2))]
     sheets.draw_sheet(groups, tmp_path / 'sheet.png', 'title', differences=True, tile=128)
     sheet = Image.open(tmp_path / 'sheet.png')
-    step, left, top = 134, 20 + 120, 20 + 36 + 28 + 38
+    step = 134
+    left = 20 + 120
+    top = 20 + 36 + 28 + 38
     assert sheet.size[0] == 20 + 120 + 5 * step - 6 + 20
     tile = sheet.crop((left + 4 * step, top, left + 4 * step + 128, top + 64)).resize((64, 32),
                                                                                       Image.Resampling.NEAREST)

@@ -130,7 +130,9 @@ def pictures(n, side, seed=0):
 
 
 def test_strips_come_back(tmp_path):
-    inputs, made, names = pictures(3, 8), pictures(3, 8, 1), [('a', 'ключ'), ('a', 'y'), ('b', '')]
+    inputs = pictures(3, 8)
+    made = pictures(3, 8, 1)
+    names = [('a', 'ключ'), ('a', 'y'), ('b', '')]
     strips.write_strip(inputs, made, tmp_path / 's.png', names)
     found = strips.read_strip(tmp_path / 's.png')
     assert (found[0] == inputs).all() and (found[1] == made).all() and found[2] == names

@@ -10,7 +10,13 @@ from dtbox.evaluation import EvalContext
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 
-Q, K, N, D, E, S = 2, 16, 4, 6, 5, 12  # Q codes of K for N tokens of width D, embeddings of width E, images of S pixels
+# Q codes of K for N tokens of width D, embeddings of width E, images of S pixels
+Q = 2
+K = 16
+N = 4
+D = 6
+E = 5
+S = 12
 
 
 def _embed_text(texts):

@@ -52,7 +52,9 @@ class Along(Loss):
 
     def __init__(self, name, field, direction):
         super().__init__()
-        self.names, self.requires, self.direction = (name,), (field,), torch.tensor(direction)
+        self.names = (name,)
+        self.requires = (field,)
+        self.direction = torch.tensor(direction)
 
     def terms(self, outputs, batch):
         path = self.requires[0].split('.')[0]
@@ -258,7 +260,9 @@ class Restless(nn.Module):
 
     def __init__(self, decoder):
         super().__init__()
-        self.inner, self.norm, self.drop = decoder, nn.BatchNorm1d(32), nn.Dropout(.1)
+        self.inner = decoder
+        self.norm = nn.BatchNorm1d(32)
+        self.drop = nn.Dropout(.1)
         self.register_buffer('calls', torch.zeros(()))
 
     @property

@@ -55,7 +55,9 @@ def test_unknown_backend():
 
 @pytest.mark.parametrize('shape', [(2, 3, 5, 7), (1, 1, 5, 7), (5, 7)])
 def test_biases(shape):
-    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    q = torch.randn(2, 3, 5, 8)
+    k = torch.randn(2, 3, 7, 8)
+    v = torch.randn(2, 3, 7, 8)
     for bias in (torch.randn(shape), torch.rand(shape) > 0.3):
         if bias.dtype == torch.bool:
             bias[..., 0] = True
@@ -95,7 +97,9 @@ def kernels(monkeypatch):
 
 
 def test_layout_scale_and_bias_of_xformers(kernels):
-    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    q = torch.randn(2, 3, 5, 8)
+    k = torch.randn(2, 3, 7, 8)
+    v = torch.randn(2, 3, 7, 8)
     assert torch.allclose(kernels(q, k, v), sdpa(q, k, v), atol=1e-6)
     assert torch.allclose(kernels(q, k[:, :, :5], v[:, :, :5], causal=True),
                           sdpa(q, k[:, :, :5], v[:, :, :5], causal=True), atol=1e-6)

@@ -8,7 +8,10 @@ import torch
 from dtbox.errors import InputError
 from dtbox.layout import Grid, Scales, Sequence, TokenLayout, Video, need_grid
 
-GRID, SEQUENCE, SCALES, VIDEO = Grid(2, 3), Sequence(5), Scales([1, 2, (2, 3)]), Video(2, 1, 3)
+GRID = Grid(2, 3)
+SEQUENCE = Sequence(5)
+SCALES = Scales([1, 2, (2, 3)])
+VIDEO = Video(2, 1, 3)
 ALL = [GRID, SEQUENCE, SCALES, VIDEO]
 
 

@@ -42,7 +42,9 @@ def test_as_written_out(monkeypatch, entries):
         x, quantizer.weight.grad = z.clone().requires_grad_(True), None
         if own:
             out = quantizer(x)
-            features, codes, total = out.features, out.codes[..., 0], sum(out.losses.values())
+            features = out.features
+            codes = out.codes[..., 0]
+            total = sum(out.losses.values())
             assert set(out.losses) == {'index', 'commitment', 'codebook', 'entropy'}
         else:
             features, codes, total = written_out(x, quantizer.weight, 0.3, 0.2, 0.5)

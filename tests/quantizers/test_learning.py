@@ -184,7 +184,9 @@ def test_rotation_trick_by_hand():
 def test_rotation_trick_keeps_angles():
     """The angle between gradient and q is that between the gradient that arrives and z, its length scaled by |q| / |z|.
     """
-    z, q, g = torch.randn(50, 8, requires_grad=True), torch.randn(50, 8), torch.randn(50, 8)
+    z = torch.randn(50, 8, requires_grad=True)
+    q = torch.randn(50, 8)
+    g = torch.randn(50, 8)
     value = ESTIMATORS.build(dict(type='RotationTrick'))(z, q)
     (value * g).sum().backward()
     assert torch.allclose(value, q, atol=1e-6)

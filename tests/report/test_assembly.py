@@ -27,7 +27,10 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.links, self.ids, self.text = [], [], [], []
+        self.open = []
+        self.links = []
+        self.ids = []
+        self.text = []
         self.feed(text)
         assert not self.open
 

@@ -12,7 +12,9 @@ class Faults:
     """
 
     def __init__(self, kind, **args):
-        self.kind, self.args, self.parts = kind, args, {}
+        self.kind = kind
+        self.args = args
+        self.parts = {}
         self.checks = list(CONTRACTS[kind].checks)
 
     def breaks(self, check):

@@ -77,7 +77,9 @@ def test_ranks_killed_from_outside_and_silent_ones():
         ranks.processes[0].join()
         again = ranks.run(job, 'sum', 0)[0]
         assert first['total'].item() == again['total'].item() == 1.0 and first['pid'] != again['pid']
-        [process], ranks.timeout, begin = ranks.processes, 0.5, time.monotonic()
+        [process] = ranks.processes
+        ranks.timeout = 0.5
+        begin = time.monotonic()
         with pytest.raises(RankError, match=r'of 1 ranks, \[0\] did not answer within 0.5 seconds'):
             ranks.run(job, 'sleep', 0)
         assert time.monotonic() - begin < 20 and not process.is_alive() and ranks.processes == []

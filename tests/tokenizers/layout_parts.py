@@ -19,7 +19,9 @@ class Patches(Encoder):
 
     def __init__(self, image_size, width=8, depth=2):
         super().__init__()
-        self.image_size, self.depth, self._width = (image_size, image_size), depth, width
+        self.image_size = (image_size, image_size)
+        self.depth = depth
+        self._width = width
         self.embedding = nn.Conv2d(3, width, PATCH, stride=PATCH)
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
@@ -110,7 +112,10 @@ class MultiScale(Quantizer):
 
     def __init__(self, dim, scales=(1, 2, 4)):
         super().__init__()
-        self.dim, self.codebook_sizes, self.scales, self.grid = dim, [2 ** dim], Scales(list(scales)), None
+        self.dim = dim
+        self.codebook_sizes = [2 ** dim]
+        self.scales = Scales(list(scales))
+        self.grid = None
 
     def set_layout(self, layout):
         self.grid = need_grid(layout, 'MultiScale')

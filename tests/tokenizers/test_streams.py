@@ -29,7 +29,10 @@ def model():
 
 
 def test_one_index_by_hand(model, images):
-    a, b, voc, joint = model.encoders['a'], model.encoders['b'], model.vocabularies, model.quantizers['joint']
+    a = model.encoders['a']
+    b = model.encoders['b']
+    voc = model.vocabularies
+    joint = model.quantizers['joint']
     with torch.no_grad():
         semantic = voc['semantic'].combine([a.run(a.embed(images), 0, 3, {3})[1][3]])
         pixel = voc['pixel'].combine([b.run(b.embed(images), 0, 2, {2})[1][2]])

@@ -17,7 +17,9 @@ class Fake(Encoder):
 
     def __init__(self, depth=4, width=4, grid=(2, 2)):
         super().__init__()
-        self.depth, self._width, self._grid = depth, width, grid
+        self.depth = depth
+        self._width = width
+        self._grid = grid
 
     def width(self, layer):
         """Return the channels."""

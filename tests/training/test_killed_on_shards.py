@@ -14,7 +14,9 @@ import pytest
 from tests.child_processes import start_child
 from tests.shard_data import write_set
 
-COUNTS, SAMPLES, EPOCHS = (7, 8, 5), 20, 4
+COUNTS = (7, 8, 5)
+SAMPLES = 20
+EPOCHS = 4
 PLUGIN = '''"""Writes down which samples a rank is given, iteration by iteration."""
 import json
 import os

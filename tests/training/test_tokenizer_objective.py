@@ -30,11 +30,9 @@ LOSSES_OF = dict(pixels=dict(type='L2Loss', weight=5.0), absolute=dict(type='L1L
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.trunk, self.last, self.deep = (
-            torch.nn.Conv2d(3, 8, 3, padding=1),
-            torch.nn.Conv2d(8, 3, 3, padding=1),
-            torch.nn.Linear(8, 6),
-        )
+        self.trunk = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.last = torch.nn.Conv2d(8, 3, 3, padding=1)
+        self.deep = torch.nn.Linear(8, 6)
 
     def forward(self, images):
         shared = self.trunk(images)

@@ -97,7 +97,11 @@ class RayTrial:
     """
 
     def __init__(self, ray: Any, ref: Any, folder: str, before: int):
-        self.ray, self.ref, self.folder, self.before, self.why = ray, ref, folder, before, ''
+        self.ray = ray
+        self.ref = ref
+        self.folder = folder
+        self.before = before
+        self.why = ''
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs or waits."""

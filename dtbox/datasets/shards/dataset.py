@@ -72,14 +72,20 @@ class Shards(PairDataset):
         if keep < window:
             raise InputError(f'`keep` is {keep}, less than the window of {window} shards that are read by '
                              'turns.', 'keep')
-        self.split, self.part, self.window = split, set or split, window
+        self.split = split
+        self.part = set or split
+        self.window = window
         self.text, self.label = tuple([text] if isinstance(text, str) else text), label
         for source in self.text:
             if source != 'txt' and not source.startswith('json:'):
                 raise InputError(f"`text` names {source!r}; expected 'txt' or 'json:KEY'.", 'text')
         self.classes = tuple(classes or ())
-        self.places, self.index_folder, self.cache = list_places(urls), index, ShardCache(fetched, keep)
-        self.flaws, self._indices, self._files = [], OrderedDict(), OrderedDict()
+        self.places = list_places(urls)
+        self.index_folder = index
+        self.cache = ShardCache(fetched, keep)
+        self.flaws = []
+        self._indices = OrderedDict()
+        self._files = OrderedDict()
         self._count(limit)
         print_log(f'Shards {self.part}: {self.size:,} samples in {len(self.places):,} shards'
                   + (f'; {len(self.flaws)} flaws' if self.flaws else ''), 'current')
@@ -94,7 +100,9 @@ class Shards(PairDataset):
                 except InputError:
                     pass  # all ranks report it below
             distributed.barrier()
-        sizes, kept, kinds = [], [], set()
+        sizes = []
+        kept = []
+        kinds = set()
         for place in self.places:
             try:
                 index, without = self._fresh(place)

@@ -97,7 +97,9 @@ def scan(path: str) -> ShardIndex:
     Raises:
         InputError: not a tar file, compressed, empty, or without a whole sample.
     """
-    groups, flaws, seen = [], [], set()
+    groups = []
+    flaws = []
+    seen = set()
     try:
         size = os.path.getsize(path)
         with open(path, 'rb') as file:
@@ -125,7 +127,9 @@ def scan(path: str) -> ShardIndex:
 
 def _collect(file, size, groups, seen, flaws):
     """Fill `groups` with (key, dict suffix -> (offset, size)); returns where the last whole member ends."""
-    key, members, end = None, {}, 0
+    key = None
+    members = {}
+    end = 0
 
     def close():
         if members and key in seen:

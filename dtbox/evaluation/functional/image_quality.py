@@ -87,7 +87,9 @@ def _ssim(x: Tensor, y: Tensor, size: int, sigma: float, c1: float, c2: float) -
     window = torch.exp(-at.square() / (2 * sigma ** 2))
     window = (window / window.sum()).tolist()
     mx, my, xx, yy, xy = (_blur(v, window) for v in (x, y, x * x, y * y, x * y))
-    vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
+    vx = xx - mx * mx
+    vy = yy - my * my
+    cov = xy - mx * my
     similarity = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
     return similarity.mean(dim=(1, 2, 3))
 

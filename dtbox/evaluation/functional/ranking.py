@@ -121,7 +121,9 @@ def match_pairs(keys: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, Tens
         tuple: positions of the first sample of each image [I]; of each text [T]; pairs [P,2] int64 (image, text) as
         positions in these two.
     """
-    images, captions, pairs = {}, {}, {}
+    images = {}
+    captions = {}
+    pairs = {}
     for i, (key, text) in enumerate(zip(keys, texts)):
         image = images.setdefault(key, (len(images), i))[0]
         caption = captions.setdefault(text, (len(captions), i))[0]

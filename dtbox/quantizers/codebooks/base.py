@@ -44,8 +44,12 @@ class Codebook(nn.Module):
                  cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
         super().__init__()
         check_sizes(size=size, dim=dim)
-        self.size, self.dim, self.decay, self.restart, self.cosine = size, dim, decay, restart, cosine
-        self.delay, self.seed, self.restarts, self.pending = delay, seed, 0, []
+        self.size, self.dim = size, dim
+        self.decay, self.restart = decay, restart
+        self.cosine = cosine
+        self.delay, self.seed = delay, seed
+        self.restarts = 0
+        self.pending = []
         self.start = STARTS.build(start, where='start') if start else None
 
     # ---- what a quantizer asks --------------------------------------------------------------------------------
