@@ -86,6 +86,9 @@ class Metric:
                              f'it has no `info`. {HOW}')
         return [info.prefixed(self.prefix) for info in self.info]
 
+    def check_files(self) -> None:
+        """Raise `InputError` where a file that the settings name does not exist: called before anything is measured."""
+
     def setup(self, context: EvalContext) -> None:
         """Take the EvalContext before a pass; computes nothing that may turn out not to be needed."""
         self.context = context

@@ -37,7 +37,8 @@ class SetEvaluator:
         columns: set -> list of metrics, after `results` with `all` among them; for plots, see `find`.
 
     Raises:
-        InputError: something else than a Metric, one without `info`, or two that would use the same names.
+        InputError: something else than a Metric, one without `info`, one whose settings name a file that does not
+            exist, or two that would use the same names.
     """
 
     def __init__(self, metrics: Sequence | dict, unnamed: str = 'heldout'):
@@ -51,6 +52,7 @@ class SetEvaluator:
                 raise InputError(f'{metric.label} is there twice and both would use the same names. '
                                  'Give one a `prefix`.', where)
             try:
+                metric.check_files()
                 infos += metric.infos()
             except InputError as e:
                 raise e.within(where) from e.__cause__

@@ -17,7 +17,7 @@ from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.dump import ImageDump
 from dtbox.evaluation.frechet_distance import RECONSTRUCTION, SOURCE, Moments
 from dtbox.evaluation.functional import frechet_distance
-from dtbox.evaluation.inception import FILES, open_inception
+from dtbox.evaluation.inception import FILES, check_given, open_inception
 from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
@@ -30,7 +30,8 @@ AGAINST = ('images', 'statistics')
 class FID(Moments):
     """`rfid`: Frechet distance of Inception features of images and reconstructions; statistics stream in float64.
 
-    Where weights are missing, the value is absent and `skipped` says which file belongs there.
+    Where no weights are given, the value is absent and `skipped` says which file belongs there; a path of a file that
+    does not exist is an error before the pass.
 
     Args:
         library: 'clean-fid' or 'torch-fidelity', see `dtbox.evaluation.inception`.
@@ -64,6 +65,12 @@ class FID(Moments):
         self.against, self.reference = against, reference
         self.shared: dict[str, Any] = {}
         super().__init__(prefix)
+
+    def check_files(self) -> None:
+        """See Metric."""
+        check_given(self.weights, f'the weights of {self.library}\'s Inception', FILES[self.library])
+        if self.reference and not os.path.isfile(self.reference):
+            raise InputError(f'the statistics {self.reference} do not exist.', 'reference')
 
     def setup(self, context: EvalContext) -> None:
         """See Metric."""

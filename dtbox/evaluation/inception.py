@@ -24,6 +24,12 @@ FILES = {
 """Library -> where its weights are published."""
 
 
+def check_given(weights: str | os.PathLike | None, what: str, url: str) -> None:
+    """Raise `InputError` where a path of weights is given and there is no such file; 'download' and None are none."""
+    if weights and weights != 'download' and not os.path.isfile(weights):
+        raise InputError(f'{what}, {os.fspath(weights)}, do not exist. Fetch {url}.', 'weights')
+
+
 def open_inception(library: str, weights: str | os.PathLike | None,
                    device: torch.device | str = 'cpu') -> Callable[[Tensor], Tensor]:
     """Return a callable uint8 [B,3,H,W] -> features [B,2048] float32.
@@ -41,8 +47,7 @@ def open_inception(library: str, weights: str | os.PathLike | None,
         raise InputError(f'the weights of {library}\'s Inception are not given. Fetch {url} and give its path, '
                          'or \'download\'.')
     path = _download(url) if weights == 'download' else os.fspath(weights)
-    if not os.path.isfile(path):
-        raise InputError(f'the weights of {library}\'s Inception, {path}, do not exist. Fetch {url}.')
+    check_given(path, f'the weights of {library}\'s Inception', url)
     try:
         return (_clean if library == 'clean-fid' else _fidelity)(path, device)
     except InputError:

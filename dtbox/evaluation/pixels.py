@@ -9,8 +9,9 @@ from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
+from dtbox.evaluation.inception import check_given
 from dtbox.evaluation.info import MetricInfo
-from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
+from dtbox.layers.lpips_network import SMALLEST, URLS, lpips, open_network
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -93,7 +94,8 @@ class LPIPS(PerImage):
     """LPIPS (arXiv 1801.03924) of each image, averaged; reconstructions as they are, not clamped, as DualToken measures
     it.
 
-    Where weights are missing, the value is absent and `skipped` says which file belongs there.
+    Where no weights are given, the value is absent and `skipped` says which file belongs there; a path of a file that
+    does not exist is an error before the pass.
 
     Args:
         net: 'alex' (the paper's choice for measuring) or 'vgg'.
@@ -106,6 +108,10 @@ class LPIPS(PerImage):
         self.net, self.weights = net, weights
         self.shared: dict[str, Any] = {}
         super().__init__(prefix)
+
+    def check_files(self) -> None:
+        """See Metric."""
+        check_given(self.weights, f'torchvision\'s {self.net} weights of LPIPS', URLS[self.net])
 
     def setup(self, context: EvalContext) -> None:
         """See Metric."""

@@ -76,6 +76,14 @@ class Experiment:
         """Return what describes a metric SET/METRIC, or a fact."""
         return _FACTS.describe(name, has_set=False) if name in FACTS else self.infos.describe(name)
 
+    def group_stamps(self, metric: str) -> dict[str, list[Trial]]:
+        """Return stamp -> the finished trials whose number of a metric has it; more than one: protocols are mixed."""
+        groups = {}
+        for trial in self.trials:
+            if trial.done and metric in trial.metrics and trial.stamps.get(metric):
+                groups.setdefault(trial.stamps[metric], []).append(trial)
+        return groups
+
     @cached_property
     def variants(self) -> list[tuple]:
         """The variants in order, those without a finished trial included."""

@@ -5,7 +5,7 @@ from dtbox.ablation.columns import FACTS, HASHES
 from dtbox.evaluation.info import Described
 from dtbox.evaluation.names import ALL, is_stderr, split_set
 from dtbox.report import pairs
-from dtbox.report.experiment import Experiment
+from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.metric_names import label, shown, slug
 from dtbox.report.statistics import Difference, Mean, mean_of
 from dtbox.report.tables import Cell, Column, Table
@@ -15,6 +15,8 @@ BEST = ('↑ more is better, ↓ less is better; bold: the best mean of a column
         'next.')
 IMAGES = ('Fractions of hits also depend on which images are held out, which no interval over seeds shows: compare '
           'them by paired differences.')
+MIXED = ('Numbers of different protocols in one column do not compare, and none is marked as the best. Hashes of '
+         'settings and data: ')
 UNGRADED = ('A column without an arrow has no better direction (such as perplexity, which depends on the size of the '
             'codebook): none is the best.')
 PAIRED = (
@@ -37,6 +39,7 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
     """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
     columns_of_means = {m: means(experiment, m) for m in metrics}
     described = {m: experiment.describe(m) for m in metrics}
+    mixed = {m: groups for m in metrics if len(groups := experiment.group_stamps(m)) > 1}
     rows = []
     gaps = False
     several = False
@@ -50,8 +53,9 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
             gaps = gaps or (mean.count if mean else 0) < count
-            row.append(Cell(text, mean is not None and _best(mean.value, columns_of_means[metric], described[metric]),
-                            raw=(mean.value, mean.half, mean.count) if mean else ()))
+            best = mean is not None and metric not in mixed and _best(mean.value, columns_of_means[metric],
+                                                                      described[metric])
+            row.append(Cell(text, best, raw=(mean.value, mean.half, mean.count) if mean else ()))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     columns += [Column(_graded(d, experiment.sets), (m, f'{m} ±', f'{m} n')) for m, d in described.items()]
@@ -60,6 +64,9 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
         notes.append(IMAGES)
     if any(d.lower is None for d in described.values()):
         notes.append(UNGRADED)
+    if mixed:
+        notes.append(MIXED + '; '.join(f'{label(described[m], experiment.sets)}: {_tell_stamps(groups)}'
+                                       for m, groups in mixed.items()) + '.')
     if gaps:
         notes.append('–: not measured; (n 2): measured in two seeds only.')
     return Table(name, title, columns, rows, notes)
@@ -111,7 +118,7 @@ def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[s
             d = differences[variant, metric]
             seeds |= {d.seeds} if d else set()
             gaps = gaps or d is None or d.seeds < shared
-            row.append(_difference(d, experiment.describe(metric), shared))
+            row.append(_difference(d, experiment.describe(metric), shared, len(experiment.group_stamps(metric)) > 1))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'images', '± images alone')
@@ -122,11 +129,11 @@ def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[s
     return Table('paired', title, columns, rows, _paired_notes(differences, seeds, gaps))
 
 
-def _difference(d: Difference | None, described: Described, shared: int) -> Cell:
-    """The cell of a `Difference`; `shared` seeds could have gone into it."""
+def _difference(d: Difference | None, described: Described, shared: int, mixed: bool) -> Cell:
+    """The cell of a `Difference`; `shared` seeds could have gone into it; `mixed` protocols have no better side."""
     if d is None:
         return Cell('–')
-    graded = d.sure and d.seeds > 1 and described.lower is not None
+    graded = d.sure and d.seeds > 1 and described.lower is not None and not mixed
     better = (d.value < 0) == described.lower if graded else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
     text = shown(described, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
@@ -185,6 +192,10 @@ def _name(experiment: Experiment, variant: tuple) -> Cell:
 def _graded(described: Described, sets: list[str]) -> str:
     arrow = {True: '\u00a0↓', False: '\u00a0↑', None: ''}[described.lower]
     return label(described, sets) + arrow
+
+
+def _tell_stamps(groups: dict[str, list[Trial]]) -> str:
+    return ', '.join(f'{stamp} ({" ".join(trial.name for trial in trials)})' for stamp, trials in groups.items())
 
 
 def _best(value: float, column: dict[tuple, Mean | None], described: Described) -> bool:

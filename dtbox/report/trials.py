@@ -203,12 +203,9 @@ def _check_protocols(experiment: Experiment, metrics: Sequence[str] = ()) -> Non
     """Raise `InputError` where a metric was measured with other settings or on other data in one trial than in
     another."""
     for metric in metrics or experiment.metrics:
-        seen = {}
-        for trial in experiment.trials:
-            if trial.done and metric in trial.metrics and trial.stamps.get(metric):
-                seen.setdefault(trial.stamps[metric], trial)
+        seen = experiment.group_stamps(metric)
         if len(seen) > 1:
-            (first, one), (second, other) = list(seen.items())[:2]
+            (first, (one, *_)), (second, (other, *_)) = list(seen.items())[:2]
             settings = [stamp.partition('-')[0] for stamp in (first, second)]
             what = 'settings' if settings[0] != settings[1] else 'data'
             raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other '

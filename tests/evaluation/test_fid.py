@@ -2,6 +2,7 @@
 missing."""
 import io
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from dtbox.errors import InputError
-from dtbox.evaluation import FID, LPIPS, EvalContext
+from dtbox.evaluation import FID, LPIPS, EvalContext, SetEvaluator
 from dtbox.evaluation.dump import check_dump, read_dump
 from dtbox.evaluation.fid import read_statistics
 from dtbox.evaluation.functional import frechet_distance, ssim
@@ -205,7 +206,6 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
     _, real = pictures(3)
     for weights, says in (
         (None, 'are not given'),
-        (str(tmp_path / 'none.pt'), 'do not exist'),
         (__file__, 'does not hold the Inception'),
     ):
         metric = measured(FID(library, weights), (real, real))
@@ -213,8 +213,20 @@ def test_missing_weights_say_which_file_belongs_there(library, file, tmp_path):
         assert says in metric.skipped
         assert file in metric.skipped
         assert 'https://' in metric.skipped
-    metric = measured(LPIPS(weights=str(tmp_path / 'none.pth')), (real, real))
-    assert metric.compute() == {} and 'none.pth' in metric.skipped
+    metric = measured(LPIPS(), (real, real))
+    assert metric.compute() == {} and 'alexnet-owt-7be5be79.pth' in metric.skipped
+
+
+@pytest.mark.parametrize('config, says', [
+     (dict(type='FID', weights='none.pt'), "weights of clean-fid's Inception, none.pt, do not exist. Fetch https://"),
+     (dict(type='FID', library='torch-fidelity', weights='none.pt'), "weights of torch-fidelity's Inception, none.pt"),
+     (dict(type='FID', against='statistics', reference='none.npz'), 'the statistics none.npz do not exist'),
+     (dict(type='LPIPS', weights='none.pth'), 'alex weights of LPIPS, none.pth, do not exist. Fetch https://')])
+def test_files_that_do_not_exist_end_it_first(config, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f'metrics.score.*{re.escape(says)}') as e:
+        SetEvaluator(dict(score=config))
+    assert e.value.where.endswith(('score.weights', 'score.reference'))
 
 
 @pytest.mark.parametrize('options, says', [
