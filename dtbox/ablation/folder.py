@@ -217,7 +217,7 @@ class GridFolder:
     def rows(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
              running: Sequence[str] = ()) -> list[dict]:
         """Return a dict for every trial of the grid, in its order: see `dtbox.ablation.table.read_rows`."""
-        rows, self.infos = read_rows(self, grid, hashes, running)
+        rows, self.infos = read_rows(self.trial, grid, hashes, running)
         return rows
 
     def write_table(self, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,

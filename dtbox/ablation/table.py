@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dtbox.ablation.columns import FACTS, FIRST, TAKEN
@@ -16,14 +16,13 @@ from dtbox.evaluation.results import Results
 from dtbox.runs import RunFolder
 
 if TYPE_CHECKING:
-    from dtbox.ablation.folder import GridFolder
-    from dtbox.ablation.grid import Grid
+    from dtbox.ablation.grid import Grid, Trial
 
 CHANGES = ('config_hash', 'plugin_hash', 'data_hash')
 """Hashes by which a result is no longer that of a trial."""
 
 
-def read_rows(folder: GridFolder, grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
+def read_rows(find_folder: Callable[[Trial], str], grid: Grid, hashes: dict[str, dict[str, str]] | None = None,
               running: Sequence[str] = ()) -> tuple[list[dict], Infos]:
     """Read a row for every trial of a grid, in its order: its labels, facts, hashes and metrics.
 
@@ -31,7 +30,7 @@ def read_rows(folder: GridFolder, grid: Grid, hashes: dict[str, dict[str, str]] 
     config, plugin or data.
 
     Args:
-        folder: GridFolder.
+        find_folder: Trial -> its folder.
         grid: Grid.
         hashes: name of a trial -> its hashes as they are now; None compares with nothing.
         running: names of the trials that are running.
@@ -41,7 +40,7 @@ def read_rows(folder: GridFolder, grid: Grid, hashes: dict[str, dict[str, str]] 
     """
     rows, infos = [], {}
     for trial in grid.trials:
-        record = read_record(folder.trial(trial))
+        record = read_record(find_folder(trial))
         status = record.get('status', 'missing')
         if status == 'started':
             status = 'running' if trial.name in running else 'killed'
@@ -53,7 +52,7 @@ def read_rows(folder: GridFolder, grid: Grid, hashes: dict[str, dict[str, str]] 
                    **{fact: record.get(fact) for fact in FACTS if fact != 'threads'}, threads=grid.threads,
                    **record.get('hashes', {}), identity=record.get('identity'))
         if status == 'done':
-            results = _read_results(RunFolder(folder.trial(trial)).metrics)
+            results = _read_results(RunFolder(find_folder(trial)).metrics)
             row.update(results.row())
             infos.update(dict.fromkeys(results.infos))
         rows.append(row)
