@@ -14,7 +14,7 @@ from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_open_clip_state, with_prefix
 
 
 class StagedCLIP(Encoder):
@@ -163,9 +163,5 @@ class OpenCLIPTower(Encoder):
         """Load `weights` into the tower."""
         if self.weights is None:
             return
-        if self.weights.startswith('hub:'):
-            import open_clip
-            state = open_clip.create_model(self.name, pretrained=self.weights[4:]).state_dict()
-        else:
-            state = load_state(self.weights)
+        state = load_open_clip_state(self.name, self.weights)
         load_into(self.visual, with_prefix(state, 'visual.') or state, self.weights)

@@ -1,5 +1,5 @@
-"""What the quantizers of signs (LFQ, BSQ) share: sign codes, and the entropies of independent bits without a table of
-all codes.
+"""What the quantizers of signs (LFQ, BSQ) share: a base class, sign codes, and the entropies of independent bits
+without a table of all codes.
 
 The entropies are exact without the distribution of every token over all codes. The bits of one token are independent,
 so its entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first
@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.quantizers.base import check_sizes
+from dtbox.quantizers.base import Quantizer, check_sizes, mean_square
+from dtbox.registry import ESTIMATORS
+from dtbox.structures import QuantizerOutput
 
 MOST_BITS = 62
 """An int64 can number this many bits."""
@@ -53,6 +55,62 @@ class SignCodes(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Read codes [..., 1]: signs, -1.0 or 1.0 [..., C]."""
         return (codes & self.bits != 0) * 2.0 - 1.0
+
+
+class BinaryQuantizer(Quantizer):
+    """The signs of the channels are the bits of the code; the feature is the corner signs * `length`.
+
+    Args:
+        dim: code width C, the number of bits; 2^C codes.
+        length: of a feature along each channel.
+        commitment_weight: of the term `commitment` = mean (u - corner)^2, u = smooth(z).
+        entropy_weight: of the term `entropy` of training: entropy of a sample's code - diversity * entropy over the
+            batch, in nats.
+        diversity: see `entropy_weight`.
+        temperature: of the soft code, a softmax of -|u - c|^2 / temperature over all codes c.
+        group: see `batch_entropy`.
+        estimator: config of the gradient estimator of the sign.
+    """
+
+    def __init__(self, dim: int, length: float, commitment_weight: float, entropy_weight: float, diversity: float,
+                 temperature: float, group: int, estimator: dict):
+        super().__init__()
+        self.dim, self.codebook_sizes = dim, [2 ** dim]
+        self.length = length
+        self.commitment_weight = commitment_weight
+        self.entropy_weight = entropy_weight
+        self.diversity = diversity
+        self.temperature, self.group = temperature, group
+        self.estimator = ESTIMATORS.build(estimator, where='estimator')
+        self.sign_codes = SignCodes(dim)
+
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize z [B,N,C]; terms `commitment` and, in training, `entropy`, at their weights."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            values = z.float()
+            signs = signs_of(values.detach())
+            codes, corner = self.sign_codes.encode(signs), signs * self.length
+            values = self.smooth(values)
+            losses = dict(commitment=self.commitment_weight * mean_square(values - corner))
+            if self.training and self.entropy_weight:
+                # |u + l|^2 - |u - l|^2 = 4 l u
+                logits = values.flatten(0, 1) * (4 * self.length / self.temperature)
+                losses['entropy'] = self.entropy_weight * entropy_term(logits, self.group, self.diversity)
+            features = self.estimator(values, corner)
+        return QuantizerOutput(features.to(z.dtype), codes, losses)
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        """z [B,N,C] -> codes [B,N,1]."""
+        self.check(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.sign_codes.encode(signs_of(z.float()))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B,N,1] -> features [B,N,C]."""
+        self.check_codes(codes)
+        return self.sign_codes.decode(codes) * self.length
 
 
 def signs_of(values: Tensor) -> Tensor:

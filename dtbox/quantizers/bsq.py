@@ -17,18 +17,15 @@ Legend: B batch, N tokens, C code width (bits; L in the paper), M = B N samples.
 """
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.quantizers.base import Quantizer, mean_square
-from dtbox.quantizers.binary import SignCodes, check_binary, entropy_term, signs_of
-from dtbox.registry import ESTIMATORS, QUANTIZERS
-from dtbox.structures import QuantizerOutput
+from dtbox.quantizers.binary import BinaryQuantizer, check_binary
+from dtbox.registry import QUANTIZERS
 
 
 @QUANTIZERS.register_module()
-class BSQ(Quantizer):
+class BSQ(BinaryQuantizer):
     """Binary spherical quantizer (arXiv 2406.07548): the signs of the direction of a token, as a unit vector.
 
     Args:
@@ -46,48 +43,8 @@ class BSQ(Quantizer):
 
     def __init__(self, dim: int, commitment_weight: float = 0.25, entropy_weight: float = 0.1, diversity: float = 1.0,
                  temperature: float = 0.01, group: int = 9, estimator: dict = dict(type='StraightThrough')):
-        super().__init__()
         check_binary(dim, group, temperature, (commitment_weight, entropy_weight, diversity), fewest=2)
-        self.dim = dim
-        self.codebook_sizes = [2 ** dim]
-        self.length = dim ** -0.5
-        self.commitment_weight = commitment_weight
-        self.entropy_weight = entropy_weight
-        self.diversity = diversity
-        self.temperature, self.group = temperature, group
-        self.estimator = ESTIMATORS.build(estimator, where='estimator')
-        self.sign_codes = SignCodes(dim)
-
-    def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize z [B,N,C]; features have length 1; terms `commitment` and, in training, `entropy`, at their weights.
-        """
-        self.check(z)
-        with torch.autocast(z.device.type, enabled=False):
-            values = z.float()
-            signs = signs_of(values.detach())
-            codes, corner = self.sign_codes.encode(signs), signs * self.length
-            values = F.normalize(values, dim=-1)
-            losses = dict(commitment=self.commitment_weight * mean_square(values - corner))
-            if self.training and self.entropy_weight:
-                losses['entropy'] = self.entropy_weight * self._entropy(values.flatten(0, 1))
-            features = self.estimator(values, corner)
-        return QuantizerOutput(features.to(z.dtype), codes, losses)
-
-    def _entropy(self, values: Tensor) -> Tensor:
-        """values [M, C] of length 1 -> scalar."""
-        return entropy_term(values * (4 * self.length / self.temperature), self.group, self.diversity)
-
-    @torch.no_grad()
-    def encode(self, z: Tensor) -> Tensor:
-        """z [B,N,C] -> codes [B,N,1]."""
-        self.check(z)
-        with torch.autocast(z.device.type, enabled=False):
-            return self.sign_codes.encode(signs_of(z.float()))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes [B,N,1] -> features [B,N,C]."""
-        self.check_codes(codes)
-        return self.sign_codes.decode(codes) * self.length
+        super().__init__(dim, dim ** -0.5, commitment_weight, entropy_weight, diversity, temperature, group, estimator)
 
     def smooth(self, z: Tensor) -> Tensor:
         """z [B,N,C] -> its direction u."""

@@ -15,17 +15,12 @@ Legend: B batch, N tokens, C code width (bits), M = B N samples.
 """
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from dtbox.quantizers.base import Quantizer, mean_square
-from dtbox.quantizers.binary import SignCodes, check_binary, entropy_term, signs_of
-from dtbox.registry import ESTIMATORS, QUANTIZERS
-from dtbox.structures import QuantizerOutput
+from dtbox.quantizers.binary import BinaryQuantizer, check_binary
+from dtbox.registry import QUANTIZERS
 
 
 @QUANTIZERS.register_module()
-class LFQ(Quantizer):
+class LFQ(BinaryQuantizer):
     """Lookup-free quantizer (MAGVIT-v2, arXiv 2310.05737): the signs of the channels are the bits of the code.
 
     Args:
@@ -43,43 +38,5 @@ class LFQ(Quantizer):
 
     def __init__(self, dim: int, commitment_weight: float = 0.25, entropy_weight: float = 0.1, diversity: float = 1.0,
                  temperature: float = 0.01, group: int = 18, estimator: dict = dict(type='StraightThrough')):
-        super().__init__()
         check_binary(dim, group, temperature, (commitment_weight, entropy_weight, diversity))
-        self.dim, self.codebook_sizes = dim, [2 ** dim]
-        self.commitment_weight = commitment_weight
-        self.entropy_weight = entropy_weight
-        self.diversity = diversity
-        self.temperature, self.group = temperature, group
-        self.estimator = ESTIMATORS.build(estimator, where='estimator')
-        self.sign_codes = SignCodes(dim)
-
-    def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize z [B,N,C]; features are -1 or 1; terms `commitment` and, in training, `entropy`, at their weights.
-        """
-        self.check(z)
-        with torch.autocast(z.device.type, enabled=False):
-            values = z.float()
-            signs = signs_of(values.detach())
-            codes = self.sign_codes.encode(signs)
-            losses = dict(commitment=self.commitment_weight * mean_square(values - signs))
-            if self.training and self.entropy_weight:
-                losses['entropy'] = self.entropy_weight * self._entropy(values.flatten(0, 1))
-            features = self.estimator(values, signs)
-        return QuantizerOutput(features.to(z.dtype), codes, losses)
-
-    def _entropy(self, values: Tensor) -> Tensor:
-        """values [M, C] -> scalar."""
-        logits = values * (4 / self.temperature)  # |z + 1|^2 - |z - 1|^2 = 4 z
-        return entropy_term(logits, self.group, self.diversity)
-
-    @torch.no_grad()
-    def encode(self, z: Tensor) -> Tensor:
-        """z [B,N,C] -> codes [B,N,1]."""
-        self.check(z)
-        with torch.autocast(z.device.type, enabled=False):
-            return self.sign_codes.encode(signs_of(z.float()))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes [B,N,1] -> features [B,N,C]."""
-        self.check_codes(codes)
-        return self.sign_codes.decode(codes)
+        super().__init__(dim, 1.0, commitment_weight, entropy_weight, diversity, temperature, group, estimator)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_open_clip_state, with_prefix
 
 
 class TextTower(nn.Module):
@@ -125,11 +125,7 @@ class OpenCLIPText(TextTower):
         """Load `weights` into the tower, and scale and bias where the file has them."""
         if self.weights is None:
             return
-        if self.weights.startswith('hub:'):
-            import open_clip
-            state = open_clip.create_model(self.name, pretrained=self.weights[4:]).state_dict()
-        else:
-            state = load_state(self.weights)
+        state = load_open_clip_state(self.name, self.weights)
         scalars = {k: state[k].reshape(()) for k in ('logit_scale', 'logit_bias') if k in state}
         if self.prefix is not None:
             scalars = {k: v.reshape(()) for k, v in with_prefix(state, self.prefix).items()

@@ -38,6 +38,19 @@ def local_path(uri: str) -> str:
     return zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
+def load_open_clip_state(name: str, weights: str) -> dict[str, torch.Tensor]:
+    """Load the state dict of an open_clip model.
+
+    Args:
+        name: of the model.
+        weights: see `load_state`, or 'hub:TAG' for weights that open_clip names by a tag and fetches.
+    """
+    if not weights.startswith('hub:'):
+        return load_state(weights)
+    import open_clip
+    return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
+
+
 def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
     """Load a state dict.
 
