@@ -19,8 +19,9 @@ Columns = Dict[str, Dict[str, Optional[float]]]
 def format_table(results: Results) -> str:
     """Return results as text of at most 98 characters a line.
 
-    Rows are values, columns are sets, at most three side by side. Teacher and tokens stand next to each other; the
-    values of codebooks follow for all images, by vocabulary and depth.
+    Rows are values, by group and order of their `MetricInfo`, with an arrow: ↑ more is better, ↓ less is better.
+    Columns are sets, at most three side by side. Teacher and tokens stand next to each other; the values of codebooks
+    follow for all images, by vocabulary and depth.
     """
     sets = [name for name in results.counts or results.sets if name != ALL]
     if len(sets) != 1 and ALL in results.sets:
@@ -58,12 +59,12 @@ def _score_rows(columns: Columns, infos: Infos, codes: set[str]) -> dict[str, tu
         if described.info.name not in codes and not described.name.is_stderr:
             double = bool(described.name.side or described.info.side) or rows.get(key, (None, False))[1]
             rows[key] = infos.describe(key, has_set=False), double
-    return rows
+    return dict(sorted(rows.items(), key=lambda row: row[1][0].sort_key))
 
 
 def _score_block(columns: Columns, results: Results, codes: set[str]) -> list[str]:
     rows = _score_rows(columns, results.described, codes)
-    width = max([_LABEL, *(min(len(d.label) + 1, WIDTH - _COLUMN * len(columns)) for d, _ in rows.values())])
+    width = max([_LABEL, *(min(len(_name(d)) + 1, WIDTH - _COLUMN * len(columns)) for d, _ in rows.values())])
     lines = [' ' * width + ''.join(f'{name[-_COLUMN + 2:]:>{_COLUMN}}' for name in columns)]
     if results.counts:
         lines.append(f'{"images":<{width}}' + ''.join(f'{results.counts.get(name, 0):>{_COLUMN}}' for name in columns))
@@ -115,7 +116,12 @@ def _code_block(values: dict[str, float | None], title: str, infos: Infos, codes
 
 
 def _label(described: Described, width: int) -> str:
-    return f'{described.label[:width - 1]:<{width}}'
+    return f'{_name(described)[:width - 1]:<{width}}'
+
+
+def _name(described: Described) -> str:
+    """Label with the arrow of its direction."""
+    return described.label + {True: ' ↓', False: ' ↑', None: ''}[described.lower]
 
 
 def _number(described: Described, value: float | None, stderr: float | None = None) -> str:

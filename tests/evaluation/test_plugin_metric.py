@@ -59,8 +59,8 @@ def measured(make, context, tmp_path):
 
 def test_in_the_text_table(measured):
     lines = {line[:26].strip(): line[26:].split() for line in format_table(measured['far']).splitlines()}
-    assert lines['ratio of distances [m]'] == ['20.0']
-    assert lines['score I count'] == ['20.0%']
+    assert lines['ratio of distances [m] ↑'] == ['20.0']
+    assert lines['score I count ↓'] == ['20.0%']
     assert lines['quality I note'] == ['2.000']
 
 

@@ -132,11 +132,13 @@ def test_table():
     assert all(len(line) <= 100 for line in text.splitlines()) and '\n\n\n' not in text
     rows = {line[:26].strip(): line[26:].split() for line in text.splitlines()}
     assert rows['images'] == ['3', '4', '7']
-    assert rows['PSNR [dB]'] == ['24.12', '±', '0.10'] * 3 and rows['my/own'] == ['12.5'] * 3
-    assert rows['text to image R@1'] == ['81.2%', '81.2%', '81.2%', 'nan%', '-', '-']
-    assert rows['mean R@1 kept by tokens'] == ['97.5%', '-', '-']
+    assert rows['PSNR [dB] ↑'] == ['24.12', '±', '0.10'] * 3 and rows['my/own'] == ['12.5'] * 3
+    assert rows['text to image R@1 ↑'] == ['81.2%', '81.2%', '81.2%', 'nan%', '-', '-']
+    assert rows['mean R@1 kept by tokens ↑'] == ['97.5%', '-', '-']
     assert rows['pixel'] == ['50.0%', '0.5', '0'] and rows['depth 1'] and text.count('depth 0') == 1
     assert 'Frechet: no teacher' in text
+    shown = [name for name in rows if name in ('PSNR [dB] ↑', 'SSIM ↑', 'zero-shot top-5 ↑', 'my/own')]
+    assert shown == ['PSNR [dB] ↑', 'SSIM ↑', 'my/own', 'zero-shot top-5 ↑']  # by group, then by order
 
 
 def test_table_of_many_sets_and_of_one():
