@@ -276,3 +276,28 @@ def test_ssim_is_that_of_pytorch_msssim():
     _, real = pictures(4, 64)
     x, y = (real + 1) / 2, ((real * 0.7).roll(1, -2) + 1) / 2
     assert torch.allclose(ssim(x, y).float(), package(x, y, data_range=1, size_average=False), atol=1e-5)
+
+
+def test_values_outside_the_range_are_clamped():
+    """Reconstructions beyond [-1, 1] become 0 and 255; they do not wrap around."""
+    images = torch.tensor([-1.2, -1.0, 1.0, 1.3]).view(1, 1, 1, 4).expand(1, 3, 1, 4)
+    for written in ('png', 'jpeg'):
+        metric = FID(written=written)
+        metric._written = lambda image: image  # the levels before JPEG
+        assert metric.bytes(images)[0, 0, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_lpips_is_not_clamped(tmp_path):
+    """A reconstruction beyond [-1, 1] is farther than the same one clamped."""
+    seen = []
+    metric = LPIPS()
+    metric.shared = dict(network=None)
+    images = torch.full((1, 3, 64, 64), 0.9)
+    outputs = TokenizerOutput(images=images, reconstructions=images + 0.5)
+    import dtbox.evaluation.pixels as module
+    before, module.lpips = module.lpips, lambda network, a, b: seen.append((a, b)) or torch.zeros(1)
+    try:
+        metric.score(outputs)
+    finally:
+        module.lpips = before
+    assert seen[0][0].max().item() == pytest.approx(1.4) and torch.equal(seen[0][1], images)

@@ -114,3 +114,18 @@ def test_zero_shot_embeds_the_classes_once_a_pass(make, context):
         assert len(calls) == passes
     with pytest.raises(InputError, match='templates'):
         ZeroShot(templates=('a photo',))
+
+
+def test_most_captions_of_an_image():
+    """With `most=1` only the first caption of each image is a query: of a, b (right) and c, d (wrong) a and c count."""
+    vectors = dict(zip('abcd', unit(0, 90, 90, 0)))
+    outputs = TokenizerOutput(images=torch.zeros(2, 3, 2, 2), pooled=unit(0, 90))
+    batch = Batch(images=outputs.images, texts=['a', 'c'], captions=[['a', 'd'], ['c', 'b']], keys=['x', 'y'])
+    context = EvalContext(embed_text=lambda texts: torch.stack([vectors[t] for t in texts]))
+    found = {}
+    for most in (1, None):
+        metric = Retrieval(ks=(1,), most=most)
+        metric.setup(context)
+        metric.process(batch, outputs)
+        found[most] = len(metric.pairs)
+    assert found == {1: 2, None: 4}

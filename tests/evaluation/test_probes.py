@@ -158,3 +158,21 @@ def test_frames_by_hand():
     gap.process(Batch(images=images[some], keys=['a/000000', 'a/000001', 'a/000003']),
                 TokenizerOutput(images=images[some], reconstructions=made[some]))
     assert gap.compute()['frame_pairs'] == 1 and 'after one that could not be read' in gap.skipped
+
+
+def test_temperature_of_the_neighbours():
+    """One neighbour at cosine 1 against two at 0.6: e^(1/T) is more than 2 e^(0.6/T) for a T below 0.4 / ln 2."""
+    bank = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, -0.8]])
+    for temperature, wanted in ((0.5, 0), (0.7, 1)):
+        classes = KNN(k=3, temperature=temperature).classify(bank, torch.tensor([0, 1, 1]), torch.tensor([[2.0, 0.0]]))
+        assert classes.tolist() == [wanted]
+
+
+def test_frames_of_two_clips_make_no_pair():
+    """Also where the number of the next clip's first frame would continue that of the last one."""
+    images = torch.zeros(3, 3, 2, 2)
+    metric = FrameChange()
+    metric.setup(EvalContext())
+    metric.process(Batch(images=images, keys=['a/000000', 'a/000001', 'b/000002']),
+                   TokenizerOutput(images=images, reconstructions=images))
+    assert metric.compute()['frame_pairs'] == 1

@@ -112,3 +112,15 @@ def test_a_backend_that_cannot_run_is_told_with_its_place():
     part, x = models()['siglip']
     switch_attention(part.eval(), 'eager')
     assert torch.equal(pickle.loads(pickle.dumps(part))(x), part(x))
+
+
+@pytest.mark.parametrize('backend', ['eager', 'sdpa'])
+def test_boolean_masks_of_torch_attention(backend):
+    """torch.nn has True where a query may not look, our backends where it may."""
+    torch.manual_seed(0)
+    part = torch.nn.MultiheadAttention(8, 2)
+    x = torch.randn(4, 1, 8)
+    mask = torch.ones(4, 4, dtype=torch.bool).triu(1)
+    want = part(x, x, x, need_weights=False, attn_mask=mask)[0]
+    switch_attention(part, backend)
+    assert torch.allclose(part(x, x, x, need_weights=False, attn_mask=mask)[0], want, atol=1e-5)

@@ -57,3 +57,16 @@ def test_commit_keeps_the_members_rows_together():
 def test_what_cannot_be_built(args, says):
     with pytest.raises(InputError, match=says):
         build('JointVQ', **dict(dict(size=4), **args))
+
+
+def test_a_weight_is_that_of_the_squared_distance():
+    """a points at 30 degrees (code 0 is nearer), b at 56.25 (code 1 is): b decides from a weight of 1.326 on."""
+    a, b = math.radians(30), math.radians(56.25)
+    z = torch.tensor([[[math.cos(a), math.sin(a), math.cos(b), math.sin(b)]]])
+    # squared distances to code 0 and 1: 2 - 2 cos, 2 - 2 sin
+    border = (2 * math.cos(a) - 2 * math.sin(a)) / (2 * math.sin(b) - 2 * math.cos(b))
+    assert border == pytest.approx(1.326, abs=1e-3)
+    for weight, code in ((border * 0.98, 0), (border * 1.02, 1)):
+        vq = build('JointVQ', size=2, members=dict(a=2, b=2), weights=dict(b=weight))
+        set_table(vq.codebook, [[1., 0., 1., 0.], [0., 1., 0., 1.]])
+        assert vq.encode(z).item() == code

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dtbox import registry
 from dtbox.errors import InputError
 from dtbox.registry import CODEBOOKS, ESTIMATORS
 from tests.quantizers.conftest import build, state_of
@@ -201,3 +202,31 @@ def test_rotation_trick_at_its_edges():
     value = ESTIMATORS.build(dict(type='RotationTrick'))(z, q)
     value.sum().backward()
     assert torch.equal(value.detach(), q) and torch.isfinite(z.grad).all() and z.grad[1].tolist() == [1., 1.]
+
+
+def test_weight_of_the_codebook_term():
+    """By hand: z = 1 and the only row 3 are 2 apart."""
+    for weight in (4.0, 1.5):
+        vq = build('VQ', size=1, dim=1, codebook=dict(type='GradientCodebook', weight=weight)).train()
+        vq.codebook.weight.data.fill_(3.0)
+        losses = vq(torch.ones(1, 1, 1)).losses
+        assert losses['codebook'].item() == weight * 4 and losses['commitment'].item() == 4
+
+
+def test_terms_of_a_residual_quantizer_are_means_over_depths():
+    """Row 3 twice: the partial sums 3 and 6 are 2 and 5 away from z = 1."""
+    rq = build('RQ', size=1, dim=1, depth=2, codebook=dict(type='GradientCodebook', weight=1.0)).train()
+    rq.book(0).weight.data.fill_(3.0)
+    losses = rq(torch.ones(1, 1, 1)).losses
+    assert losses['codebook'].item() == pytest.approx((4 + 25) / 2) == losses['commitment'].item()
+
+
+def test_iterations_of_k_means(monkeypatch):
+    """Lloyd's algorithm by hand: the rows of 0, 1, 3, 9 move from (0, 1) to (0, 13/3), (0.5, 6) and (4/3, 9)."""
+    monkeypatch.setattr('dtbox.quantizers.codebooks.starts.draw',
+                        lambda count, size, dim, generator: (torch.tensor([0, 1]), torch.zeros(2, 1)))
+    vectors = torch.tensor([[0.], [1.], [3.], [9.]])
+    for iters, rows in ((1, [0, 13 / 3]), (2, [0.5, 6]), (3, [4 / 3, 9]), (4, [4 / 3, 9])):
+        table, count = registry.STARTS.build(dict(type='KMeansStart', iters=iters))(vectors, 2, None)
+        assert table.flatten().tolist() == pytest.approx(rows)
+    assert count.tolist() == [3, 1]

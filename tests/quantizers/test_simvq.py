@@ -59,3 +59,12 @@ def test_as_vector_quantize_pytorch(latent):
     (own + out.features.pow(3).sum()).backward(), (loss + features.pow(3).sum()).backward()
     assert torch.allclose(z.grad, x.grad, atol=1e-5)
     assert torch.allclose(ours.transform.weight.grad, theirs.code_transform.weight.grad, atol=1e-6)
+
+
+def test_weight_of_the_codebook_term():
+    quantizer, other = build(size=8, dim=3, codebook_weight=4.0), build(size=8, dim=3, codebook_weight=1.5)
+    other.load_state_dict(quantizer.state_dict())
+    z = torch.randn(1, 5, 3)
+    terms, halved = quantizer(z).losses, other(z).losses
+    assert torch.allclose(halved['codebook'], terms['codebook'] * 0.375)
+    assert torch.equal(halved['commitment'], terms['commitment'])

@@ -107,3 +107,20 @@ def test_clip_byte_pairs():
         ids = tokenizer(texts)
     assert torch.equal(ids, open_clip.get_tokenizer('ViT-B-32', context_length=8)(texts))
     assert ids[0].tolist()[:1] == [49406] and ids[0].tolist()[4:] == [49407, 0, 0, 0] and ids[2, -1] == 49407
+
+
+def test_a_cut_text_keeps_its_end_token(tmp_path):
+    """A special token at the end (end of text) stays the last one; CLIP's end token, too."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    inner = Tokenizer(models.WordLevel({'<pad>': 0, '</s>': 1, 'red': 2, 'fox': 3}, unk_token='<pad>'))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.add_special_tokens(['</s>'])
+    inner.post_processor = processors.TemplateProcessing(single='$A </s>', special_tokens=[('</s>', 1)])
+    inner.save(str(tmp_path / 'tokenizer.json'))
+    short = TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=str(tmp_path / 'tokenizer.json'), context_length=3))
+    with pytest.warns(UserWarning, match='It is cut'):
+        assert short(['red fox red fox', 'red']).tolist() == [[2, 3, 1], [2, 1, 0]]
+    clip = TEXT_TOKENIZERS.build(dict(type='OpenCLIPTokenizer', context_length=5))
+    with pytest.warns(UserWarning, match='It is cut'):
+        ids = clip(['one two three four five six']).tolist()[0]
+    assert ids[0] == clip.tokenizer.sot_token_id and ids[-1] == clip.tokenizer.eot_token_id

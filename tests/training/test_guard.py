@@ -94,3 +94,20 @@ def test_gradients_that_are_not_finite(tiny_config, tmp_path):
     run(tiny_config, tmp_path / 'run', poison)
     assert 'iteration 4 is skipped (1 in a row, 1 in all): the gradients of' in log_of(tmp_path / 'run')
     assert finite(tmp_path / 'run') == (8, True)
+
+
+def test_codes_of_a_skipped_step_are_discarded(tiny_config, tmp_path):
+    """Gradients of iteration 2 are NaN after the codebooks have collected: neither of them learns from that step."""
+    tables = {}
+
+    def poison(model, iteration, batch):
+        tables[iteration] = {k: v.clone() for k, v in model.state_dict().items() if 'codebooks' in k}
+        if iteration == 2:
+            weight = next(p for p in model.tokenizer.decoder.parameters() if p.requires_grad)
+            handle = weight.register_hook(lambda grad: handle.remove() or grad * float('nan'))
+    run(tiny_config, tmp_path / 'run', poison, **{'train_cfg.max_iters': 5})
+    assert 'iteration 3 is skipped' in log_of(tmp_path / 'run')
+    moved = [any(not torch.equal(v, tables[i + 1][k]) for k, v in tables[i].items()) for i in range(4)]
+    assert moved == [True, True, False, True]
+    updates = {k: [int(tables[i][k]) for i in range(5)] for k in tables[0] if k.endswith('updates')}
+    assert updates and all(count == [0, 1, 2, 2, 3] for count in updates.values())

@@ -39,3 +39,16 @@ def test_what_is_no_optimizer():
         built(type='AdmaW')
     with pytest.raises(InputError, match='Adam cannot be made with .*betas'):
         built(type='Adam', betas=(2, 3))
+
+
+def test_groups():
+    """`lr_mult` and `decay_mult` of the pattern that matches; weights of one dimension do not decay."""
+    module = torch.nn.ModuleDict(dict(body=torch.nn.Linear(2, 2), norm=torch.nn.LayerNorm(2),
+                                      head=torch.nn.Linear(2, 2)))
+    cfg = dict(optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.04),
+               groups={'head.*': dict(lr_mult=0.5, decay_mult=2.0)})
+    wrapper = build_optim_wrappers(dict(generator=module), dict(generator=cfg))['generator']
+    names = {id(p): n for n, p in module.named_parameters()}
+    found = {names[id(p)]: (g['lr'], g['weight_decay']) for g in wrapper.optimizer.param_groups for p in g['params']}
+    assert found == {'body.weight': (0.1, 0.04), 'body.bias': (0.1, 0.0), 'norm.weight': (0.1, 0.0),
+                     'norm.bias': (0.1, 0.0), 'head.weight': (0.05, 0.08), 'head.bias': (0.05, 0.0)}
