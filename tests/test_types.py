@@ -26,6 +26,11 @@ def test_mypy(cache):
     assert code == 0, lines
 
 
+def test_no_room_is_left_out():
+    text = (ROOT / '.mypy.ini').read_text()
+    assert 'ignore_errors' not in text and 'files = dtbox\n' in text
+
+
 def test_users_see_types(cache, tmp_path):
     """A user's script that calls dtbox wrongly is told so: the annotations reach it."""
     assert (ROOT / 'dtbox' / 'py.typed').is_file() and "'py.typed'" in (ROOT / 'setup.py').read_text()

@@ -87,7 +87,7 @@ class Grid:
     axes: dict
     seeds: list
     metrics: list
-    reference: dict
+    reference: dict | None
     budget: dict
     threads: int
     trials: list
@@ -129,8 +129,8 @@ def read_grid(path: str, options: dict[str, Any] | None = None, plugins: Sequenc
                                                  *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
     trials, recipes = [], {}
-    for labels in itertools.product(*axes.values()):
-        labels = dict(zip(axes, labels))
+    for chosen in itertools.product(*axes.values()):
+        labels = dict(zip(axes, chosen))
         if keep[0] and not matches(labels, keep[0]) or matches(labels, keep[1]):
             continue
         variant = _variant(labels, axes, shared, recipes)

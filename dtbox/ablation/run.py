@@ -49,24 +49,24 @@ def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None
             meanwhile.
     """
     begun = time.monotonic()
-    folder = GridFolder(folder)
-    with explain_os_errors(folder.path):
-        folder.check(grid, resume)
-        plan = make_plan(grid, folder, only, accept_code_change)
+    place = GridFolder(folder)
+    with explain_os_errors(place.path):
+        place.check(grid, resume)
+        plan = make_plan(grid, place, only, accept_code_change)
         if dry_run:
             return plan, None
-        engine = make_engine(engine, grid.threads, workers, address)
+        runs = make_engine(engine, grid.threads, workers, address)
         try:
-            with folder.lock():
-                plan = restore_results(look_again(plan, grid, folder, resume, accept_code_change), folder)
+            with place.lock():
+                plan = restore_results(look_again(plan, grid, place, resume, accept_code_change), place)
                 todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
-                remarks = [engine.remark, _outdated(todo)]
-                if resume and not folder.about():
-                    remarks.append(f'{folder.path} holds nothing yet: the grid starts from the beginning.')
-                return plan, _run_locked(grid, folder, engine, plan, todo, about or {}, filter(None, remarks), console,
+                remarks = [runs.remark, _outdated(todo)]
+                if resume and not place.about():
+                    remarks.append(f'{place.path} holds nothing yet: the grid starts from the beginning.')
+                return plan, _run_locked(grid, place, runs, plan, todo, about or {}, filter(None, remarks), console,
                                          begun)
         finally:
-            engine.close()
+            runs.close()
 
 
 def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun):
@@ -119,7 +119,7 @@ class Running:
         begun: when its process began (seconds, monotonic), None while it waits for its turn.
     """
     planned: Planned
-    handle: object
+    handle: Any
     record: dict
     begun: Optional[float] = None
 

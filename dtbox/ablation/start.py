@@ -27,11 +27,11 @@ def find_grid(grid: str, work_dir: str | None = None, resume: bool = False) -> t
         raise InputError(f'{grid} is not the folder of a grid (it has no grid.json). Give the config of a grid, such '
                          'as configs/ablations/decoupling.py.')
     places = [path for path in (about.get('place'), about['config']) if path]
-    path = next(filter(os.path.isfile, places), None)
-    if path is None:
+    found = next(filter(os.path.isfile, places), None)
+    if found is None:
         raise InputError(f'the config of the grid in {grid} is no longer at {places[0]}. Give its path: dtbox ablate '
                          f'CONFIG --work-dir {shlex.quote(grid)} --resume.')
-    return path, work_dir or grid, about
+    return found, work_dir or grid, about
 
 
 def merge_settings(options: dict, plugins: list[str], seeds: list[int] | None, threads: int | None,

@@ -43,7 +43,7 @@ def best_so_far(grid: Grid, rows: list[dict], infos: Infos | None = None) -> str
              if (values := _values(finished, metric))}
     if not means:
         return ''
-    labels = (min if infos.describe(metric).lower else max)(means, key=means.get)
+    labels = (min if infos.describe(metric).lower else max)(means, key=means.__getitem__)
     return f'{", ".join(labels)} ({metric} {means[labels]:.4g})'
 
 

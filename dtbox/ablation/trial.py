@@ -84,7 +84,7 @@ def attempt(folder: str) -> dict:
     return record
 
 
-def main(folder: str, parent: str | int | None = None) -> int:
+def main(folder: str, parent: int | None = None) -> int:
     """Run the trial of a folder; returns the exit code: 0 done, 1 failed or diverged, NO_ROOM where the disk is
     full."""
     end_with_parent(parent)

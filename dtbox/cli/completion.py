@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         one = verb.fill_parser(verbs.add_parser(name, help=verb.summary))
         for action in one._actions:
             if action.dest in ('config', 'grid', 'source', 'data') and action.metavar != 'RUN':
-                action.completer = complete_config
+                action.completer = complete_config  # type: ignore[attr-defined]  # argcomplete reads it
     return parser
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Callable
+from typing import Callable, NoReturn
 
 from dtbox.errors import Diverged, InputError, RankLost, Stopped
 from dtbox.files import no_room
@@ -35,7 +35,7 @@ def main_guard(main: Callable) -> Callable:
     return guarded
 
 
-def leave(line: str, code: int) -> None:
+def leave(line: str, code: int) -> NoReturn:
     """Print a line on stderr and leave with an exit code."""
     print(line, file=sys.stderr)
     raise SystemExit(code) from None

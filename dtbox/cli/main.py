@@ -20,7 +20,7 @@ def format_help() -> str:
 
 
 @main_guard
-def main(argv: list[str] | None = None) -> int | None:
+def main(argv: list[str] | None = None) -> None:
     """Run the command line `dtbox VERB ...`."""
     if '_ARGCOMPLETE' in os.environ:
         from dtbox.cli.completion import complete
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int | None:
         import dtbox
         print(f'dtbox {dtbox.__version__}')
     else:
-        return load_verb(words[0]).main(words[1:])
+        load_verb(words[0]).main(words[1:])
 
 
 if __name__ == '__main__':

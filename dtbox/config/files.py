@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import mmengine
@@ -18,7 +19,7 @@ from dtbox.runs import find_run_of
 BASES = '_base_'
 
 
-def read_config(path: str, given: list[Plugin] = (), named: list[Plugin] | None = None,
+def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | None = None,
                 strict: bool = True) -> dict[str, Any]:
     """Return the values of a config file, merged with those of its bases; references stay.
 
@@ -61,11 +62,11 @@ def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
     """
     try:
         if os.path.splitext(path)[1] in ('.json', '.yaml', '.yml'):
-            values = mmengine.load(path)
+            values: dict[str, Any] = mmengine.load(path)
         else:
             with open(path, encoding='utf-8') as file:
                 code = compile(file.read(), path, 'exec')
-            values: dict[str, Any] = {'__file__': os.path.abspath(path), '__name__': 'config'}
+            values = {'__file__': os.path.abspath(path), '__name__': 'config'}
             exec(code, values)
     except Exception as e:  # a config is Python: whatever it may raise
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e

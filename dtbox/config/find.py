@@ -40,7 +40,7 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
             if path and os.path.isfile(path):
                 return path
     path = RunFolder(name).config if os.path.isdir(name) else name
-    raise InputError(f'the {NOUNS.get(kind, "config")} {path} does not exist.{_hint(path, kind)}', where)
+    raise InputError(f'the {NOUNS.get(kind or "", "config")} {path} does not exist.{_hint(path, kind)}', where)
 
 
 def list_configs(kind: str | None = None) -> dict[str, str]:

@@ -51,7 +51,9 @@ def parse_value(text: str) -> Any:
     return {'true': True, 'false': False, 'none': None, 'null': None}.get(text.lower(), text)
 
 
-def _literal(node: ast.AST) -> Any:
+def _literal(node: ast.AST | None) -> Any:
+    if node is None:  # the key of `**` in a dict
+        raise ValueError('`**` is no literal')
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
         return {k.arg: _literal(k.value) for k in node.keywords}
     if isinstance(node, ast.Dict):
@@ -75,10 +77,10 @@ def set_option(cfg: Config | MutableMapping, key: str, value: Any) -> None:
     """
     refuse_old_key(key, SOURCE)
     node, parts = cfg, key.split('.')
-    for i, part in enumerate(parts):
+    for i, name in enumerate(parts):
         path = '.'.join(parts[:i])
-        part = _element(node, part, path, key) if isinstance(node, (list, tuple)) else _key(node, part, parts[:i],
-                                                                                            parts)
+        part: Any = _element(node, name, path, key) if isinstance(node, (list, tuple)) else \
+            _key(node, name, parts[:i], parts)
         if i == len(parts) - 1:
             node[part] = _merged(cfg, node, part, value, key)
             return

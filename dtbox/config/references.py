@@ -20,7 +20,13 @@ PLACEHOLDER = re.compile(r'\{\{\s*(_base_|file\w+|\$\w+)[^}]*\}\}')
 
 def is_reference(value: Any) -> bool:
     """Return whether a value is a reference."""
-    return isinstance(value, str) and REFERENCE.match(value) is not None
+    return _name(value) is not None
+
+
+def _name(value: Any) -> str | None:
+    """Return what a reference refers to; None for any other value."""
+    match = REFERENCE.match(value) if isinstance(value, str) else None
+    return None if match is None else match.group(1)
 
 
 def references(node: Any) -> set[str]:
@@ -29,7 +35,8 @@ def references(node: Any) -> set[str]:
         return set().union(*map(references, node.values()))
     if isinstance(node, (list, tuple)):
         return set().union(*map(references, node))
-    return {REFERENCE.match(node).group(1)} if is_reference(node) else set()
+    name = _name(node)
+    return set() if name is None else {name}
 
 
 def follow(variables: dict | Config, value: Any, path: str) -> Any:
@@ -44,11 +51,11 @@ def follow(variables: dict | Config, value: Any, path: str) -> Any:
         InputError: a reference to a variable that does not exist, or to itself.
     """
     seen = set()
-    while is_reference(value):
+    while (name := _name(value)) is not None:
         if value in seen:
             raise InputError(f'`{value}` refers to itself.', path)
         seen.add(value)
-        value = _variable(variables, REFERENCE.match(value).group(1), path)
+        value = _variable(variables, name, path)
     return value
 
 
@@ -77,10 +84,10 @@ def _resolve(node: Any, path: str, seen: frozenset, variables: dict) -> Any:
                 for key, value in node.items() if not (table and value is None)}
     if isinstance(node, (list, tuple)):
         return type(node)(_resolve(value, f'{path}.{i}', seen, variables) for i, value in enumerate(node))
-    if not is_reference(node):
+    name = _name(node)
+    if name is None:
         _refuse_part(node, path)
         return node
-    name = REFERENCE.match(node).group(1)
     if name in seen:
         raise InputError(f'`{node}` refers to itself.', path)
     return _resolve(copy.deepcopy(_variable(variables, name, path)), path, seen | {name}, variables)

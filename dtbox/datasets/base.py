@@ -44,7 +44,7 @@ class PairDataset(Dataset):
 
     size = 0
     split = 'train'
-    classes = ()
+    classes: Sequence[str] = ()
     has_texts = True
 
     def __init__(self, pipeline: Sequence = (), seed: int = 0, broken: str = 'error'):

@@ -21,8 +21,7 @@ from dtbox.structures import Regions
 HOW = 'Get it from cocodataset.org; configs/_base_/datasets/README.md shows what the folder looks like.'
 SPLITS = ('train', 'val')
 SMALL, LARGE = 32 ** 2, 96 ** 2
-"""Areas in pixels of the original image below which an object is small, and from which on it is large (COCO's
-evaluation)."""
+"""Pixels of the original image below which an object is small, and from which on it is large (COCO's evaluation)."""
 
 
 def read_coco(path: str | Path, content: str) -> dict:
@@ -81,7 +80,8 @@ class CocoFiles(ImageFiles):
         images: folder of the images, relative to `data_root`; None looks for the published ones.
         pipeline, seed, set, limit, broken: as in `ImageFiles`.
     """
-    content, published = 'caption', ('annotations/captions_{split}2017.json',)
+    content = 'caption'
+    published: Sequence[str] = ('annotations/captions_{split}2017.json',)
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', annotations: str | None = None,
                  images: str | None = None, pipeline: Sequence = (), seed: int = 0, set: str | None = None,
@@ -104,8 +104,7 @@ class CocoFiles(ImageFiles):
         lost = [note['image_id'] for note in data['annotations'] if note['image_id'] not in number]
         if lost:
             print_log(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; '
-                      'they are left out.',
-                      'current', level=logging.WARNING)
+                      'they are left out.', 'current', level=logging.WARNING)
         notes = [[] for _ in names]
         for note in data['annotations']:
             if note['image_id'] in number:
@@ -151,7 +150,8 @@ class CocoObjects(CocoFiles):
     Arguments as in `CocoFiles`, and
         most: objects of an image that are taken, the largest ones; None for all.
     """
-    content, published = 'segmentation', ('annotations/instances_{split}2017.json',)
+    content = 'segmentation'
+    published: Sequence[str] = ('annotations/instances_{split}2017.json',)
 
     def __init__(self, *args: Any, most: int | None = None, **kwargs: Any):
         self.most = most

@@ -32,7 +32,8 @@ class ImageFiles(PairDataset):
         self.split = split
         self.part = set or split
         self.limit = limit
-        self.captions, self.labels = None, None
+        self.captions: list[list[str]] | None = None
+        self.labels: np.ndarray | None = None
 
     def fill(self, root: str | Path, names: Sequence[str], captions: list[list[str]] | None = None,
              labels: Sequence[int] | None = None) -> None:

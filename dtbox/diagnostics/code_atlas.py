@@ -53,6 +53,7 @@ def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_si
         for grid in colours:
             for kept, values in zip((colours, edges), patches.statistics(images, grid)):
                 kept[grid].append(values.numpy())
+        assert batch.texts is not None  # collated with texts
         texts += batch.texts
         keys += batch.keys or [str(i) for i in positions[first:first + batch_size]]
     say(f'{len(positions):,} images encoded in {time.time() - start:.0f} s')

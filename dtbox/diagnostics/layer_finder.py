@@ -9,12 +9,13 @@ Legend: B batch, N tokens, D width, E width of the text embeddings.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from torch.utils.data import DataLoader
 
 from dtbox.diagnostics.layer_choice import propose, standings
 from dtbox.diagnostics.layer_probes import Probes, fit, standardise
@@ -128,8 +129,11 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
         subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared '
                                'by how fast they learn, too')
     every = max(1, iters // 10)
-    fit(probes, iter(train), features, iters, lambda done: done % every or say(f'probes: step {done} of {iters}, '
-                                                                               f'{time.time() - start:.0f} s'))
+
+    def tick(done: int) -> None:
+        if done % every == 0:
+            say(f'probes: step {done} of {iters}, {time.time() - start:.0f} s')
+    fit(probes, iter(train), features, iters, tick)
     scores = score(probes, features, val, subject.cfg)
     return assemble(subject, scores, dict(
         source=str(source), encoder=subject.name, iters=iters, batch_size=train.batch_sampler.batch_size, seed=seed,
@@ -138,7 +142,7 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
 
 
 @torch.no_grad()
-def score(probes: dict, features: Features, loader: Iterable, cfg: Config) -> dict:
+def score(probes: dict, features: Features, loader: DataLoader, cfg: Config) -> dict:
     """Run the probes over held-out images: dict layer -> LayerScores."""
     found = {layer: LayerScores() for layer in probes}
     texts = []

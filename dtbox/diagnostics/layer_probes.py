@@ -61,7 +61,8 @@ class Standardise(nn.Module):
 def latent_size(grid: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
     """Return the finest grid no finer than `grid` whose cells are a whole number of pixels of `image_size` (each (rows,
     columns))."""
-    return tuple(max(n for n in range(1, cells + 1) if pixels % n == 0) for cells, pixels in zip(grid, image_size))
+    rows, columns = (max(n for n in range(1, cells + 1) if pixels % n == 0) for cells, pixels in zip(grid, image_size))
+    return rows, columns
 
 
 class Probes(nn.Module):

@@ -57,7 +57,7 @@ def statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tenso
 def edge_bins(edges: np.ndarray) -> np.ndarray:
     """Put edge energies [M,N] into `EDGE_BINS` bins of about equal size (fewer where many are equal): [M,N] int64."""
     borders = np.unique(np.quantile(edges, np.arange(1, EDGE_BINS) / EDGE_BINS))
-    return np.searchsorted(borders, edges, side='left')
+    return np.asarray(np.searchsorted(borders, edges, side='left'))
 
 
 def split_words(text: str) -> list[str]:

@@ -58,10 +58,10 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
             raise InputError(f'{value!r} came; expected an int >= {least}.', f'--{name}')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     seen = look(model, dataset, gallery, batch_size)
-    shown = [int(i) for i in patches.evenly(len(seen['keys']), images)]
-    say(f'{len(seen["keys"]):,} images')
-    name = os.path.basename(os.path.normpath(str(run)))
-    result = dict(run=str(run), images=len(seen['keys']), neighbours=neighbours(seen, shown, out, name), remarks=[])
+    name, count = os.path.basename(os.path.normpath(str(run))), len(seen['keys'])
+    shown = [int(i) for i in patches.evenly(count, images)]
+    say(f'{count:,} images')
+    result: dict[str, Any] = dict(run=str(run), images=count, neighbours=neighbours(seen, shown, out, name), remarks=[])
     words, vectors = nearest_words(model, dataset, seen)
     batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
                     next(model.parameters()).device)
@@ -82,7 +82,7 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
     """Run the model over images, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
     labels, keys, thumbs, positions."""
     positions, device = patches.evenly(len(dataset), count), next(model.parameters()).device
-    seen = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
+    seen: dict = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
     for first in range(0, len(positions), batch_size):
         batch = prepare(collate([dataset[i] for i in positions[first:first + batch_size]], with_texts=True), device)
         if batch.broken:

@@ -34,7 +34,7 @@ NO_TOKENS = REASONS['pooled']
 
 
 def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher', options: dict | None = None,
-                  plugins: Sequence[str] = (), templates: str = 'imagenet80', limit: int | None = None,
+                  plugins: Sequence[str] = (), templates: str | Sequence[str] = 'imagenet80', limit: int | None = None,
                   say: Callable[[str], None] = print) -> dict:
     """Measure the frozen encoder of a config or run with its text tower.
 
@@ -126,7 +126,7 @@ def _loader(subject, data, own):
     return build_val_dataloader(cfg.val_dataloader), str(cfg.val_dataloader['dataset'].get('type'))
 
 
-def activations(encoder: Any) -> list[str]:
+def activations(encoder: Any) -> str:
     """Return the names of the activations in an encoder, the form of GELU among them."""
     found = set()
     for module in encoder.modules():

@@ -1,7 +1,7 @@
 """The conflict of two sides' gradients: a heat map of their cosine over layers and time, and the norms under it."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def why_blank(reconstruction: Sequence, semantics: Sequence) -> str:
     return f'no gradient of {" and ".join(zero)}' if zero else ''
 
 
-def draw_conflict(rows: Sequence[dict], path: str, title: str, terms: dict[str, Sequence[str]] | None = None,
+def draw_conflict(rows: Sequence[dict], path: str, title: str, terms: Mapping[str, Sequence[str]] | None = None,
                   unit: str = 'iteration') -> None:
     """Draw.
 
@@ -58,7 +58,7 @@ def draw_conflict(rows: Sequence[dict], path: str, title: str, terms: dict[str, 
         save(figure, path)
 
 
-def edges(at: Sequence[float]) -> np.ndarray:
+def edges(at: np.ndarray) -> np.ndarray:
     """Return the borders [n + 1] between n increasing positions, halfway."""
     if len(at) == 1:
         return np.array([at[0] - 0.5, at[0] + 0.5])

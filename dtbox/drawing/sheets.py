@@ -77,16 +77,16 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
     """
     height, width = groups[0].inputs.shape[1:3]
     zoom = zoom_of(height, width, tile)
-    tile = (width * zoom, height * zoom)
-    columns = _columns(max(len(g.inputs) for g in groups), tile[0])
+    shown = (width * zoom, height * zoom)
+    columns = _columns(max(len(g.inputs) for g in groups), shown[0])
     if differences:
         note += (f'{" " * bool(note)}Differences: absolute, averaged over channels; black 0, white {FULL:.0%} of the '
                  'range or more.')
     names = ('input', 'reconstruction', 'difference')[:2 + differences]
     blocks = [(g, start, min(start + columns, len(g.inputs))) for g in groups
               for start in range(0, len(g.inputs), columns)]
-    block = len(names) * (tile[1] + GAP) + 30
-    size = (2 * MARGIN + LABELS + columns * (tile[0] + GAP) - GAP, MARGIN + 36 + 28 * bool(note) + 38 * len(groups)
+    block = len(names) * (shown[1] + GAP) + 30
+    size = (2 * MARGIN + LABELS + columns * (shown[0] + GAP) - GAP, MARGIN + 36 + 28 * bool(note) + 38 * len(groups)
             + block * len(blocks))
     size = (max(size[0], _needed(title, note, groups)), size[1])
     sheet = Image.new('RGB', size, 'white')
@@ -102,7 +102,7 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
             top += 38
         rows = [group.inputs[start:stop], group.reconstructions[start:stop]]
         rows += [difference(*rows)] if differences else []
-        _draw_block(sheet, pen, (MARGIN, top), zip(names, rows), group.captions[start:stop], tile)
+        _draw_block(sheet, pen, (MARGIN, top), zip(names, rows), group.captions[start:stop], shown)
         top += block
     _save(sheet, path)
 

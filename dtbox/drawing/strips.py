@@ -58,7 +58,7 @@ def read_strip(path: str) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
     return (*rows, names)
 
 
-def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray]], path: str, title: str, tile: int = 96) -> None:
+def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray]], path: str, title: str, tile: int = 96) -> int:
     """Draw rows of images, each with a label on its left.
 
     Args:

@@ -34,8 +34,8 @@ class Point:
     front: bool = False
 
 
-def draw_tradeoff(points: Sequence[Point], paths: Sequence[str], names: tuple[str, str],
-                  lower: tuple[bool, bool]) -> list[str]:
+def draw_tradeoff(points: Sequence[Point], paths: Sequence[str], names: Sequence[str],
+                  lower: Sequence[bool]) -> list[str]:
     """Draw variants in the plane of two metrics, with the Pareto front.
 
     Args:

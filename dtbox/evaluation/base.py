@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -106,13 +107,14 @@ class Metric:
         other.reset()
         return other
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """Return True, or the reason why this batch cannot be measured."""
         name = find_missing(self.requires, outputs, batch, self.context)
         return True if name is None else REASONS.get(name, f'the outputs carry no `{name}`')
 
     @torch.no_grad()
-    def process(self, data_batch: Batch, outputs: TokenizerOutput | Sequence[TokenizerOutput]) -> None:
+    def process(self, data_batch: Batch, outputs: TokenizerOutput | list[TokenizerOutput] | tuple[TokenizerOutput]
+                ) -> None:
         """Add a batch.
 
         Args:

@@ -2,7 +2,7 @@
 it."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class EvalContext:
         bank: callable without arguments -> Bank of the training images, embedded once when a metric first asks.
         dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`); None writes none.
     """
-    classes: list[str] | None = None
+    classes: Sequence[str] | None = None
     embed_text: Callable[[list[str]], Tensor] | None = None
     teacher: Callable[[Tensor], Tensor] | None = None
     vocabularies: dict[str, tuple[int, list[int]]] = field(default_factory=dict)

@@ -1,6 +1,8 @@
 """How close the tokens come to the teacher's."""
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +40,7 @@ class TokenCosine(Metric):
         self.vocabulary = vocabulary
         self.uses = ('teacher.tokens', 'teacher.pooled', f'features.{vocabulary}', 'pooled')
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         return True if outputs.teacher is not None else 'no teacher to compare with'
 

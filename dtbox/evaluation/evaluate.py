@@ -138,9 +138,9 @@ class SetEvaluator:
         sets[ALL] = total if len(counts) == 1 else {k: v for metric in merged for k, v in metric.compute().items()}
         self._check_described(sets)
         lost = [sentence for part in distributed.gather_objects(self.lost) for sentence in part]
-        skipped = {label: why for label, whys in skipped.items() if (why := _why(whys))}
+        reasons = {label: why for label, whys in skipped.items() if (why := _why(whys))}
         counts = {**counts, ALL: sum(counts.values())}
-        return Results(sets, counts, skipped, missing=sorted(lost), infos=self._infos.infos)
+        return Results(sets, counts, reasons, missing=sorted(lost), infos=self._infos.infos)
 
     def _check_described(self, sets: dict[str, dict[str, float]]) -> None:
         names = dict.fromkeys(name for values in sets.values() for name in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class FID(Moments):
         if context.dump:
             self.shared['dump'] = ImageDump(os.path.join(context.dump, self.label))
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         if 'network' not in self.shared and 'lacks' not in self.shared:
             try:
@@ -131,8 +131,8 @@ class FID(Moments):
         n = self.enough()
         if not n:
             return {}
-        source = self.shared['reference'] if self.shared.get('reference') else self.moments(SOURCE, n)
-        return dict(rfid=frechet_distance(*source, *self.moments(RECONSTRUCTION, n)))
+        mean, covariance = self.shared['reference'] if self.shared.get('reference') else self.moments(SOURCE, n)
+        return dict(rfid=frechet_distance(mean, covariance, *self.moments(RECONSTRUCTION, n)))
 
 
 def read_statistics(path: str | os.PathLike | None) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ class MetricInfo:
     def match(self, name: str) -> dict[str, str] | None:
         """Return the fields with which `name` is of this family, or None where it is not."""
         match = self._pattern.fullmatch(name)
-        return match and match.groupdict()
+        return match.groupdict() if match else None
 
     @cached_property
     def _pattern(self) -> re.Pattern:

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any, Callable, Iterable
+from typing import Any, Callable
 
 import torch
+from torch.utils.data import DataLoader
 
 from dtbox import distributed
 from dtbox.evaluation.evaluate import SetEvaluator
@@ -13,7 +14,7 @@ from dtbox.evaluation.results import RECIPE, Results
 from dtbox.evaluation.stamps import data_hash
 
 
-def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator, dump: str | None = None) -> Results:
+def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: str | None = None) -> Results:
     """Run a model over a dataloader and an evaluator.
 
     Args:
@@ -30,7 +31,7 @@ def evaluate(model: Any, dataloader: Iterable, evaluator: SetEvaluator, dump: st
 
 
 @torch.no_grad()
-def evaluate_all(model: Any, dataloader: Iterable, evaluators: dict[str, SetEvaluator],
+def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEvaluator],
                  bank: Callable | None = None, dump: str | None = None) -> dict[str, Results]:
     """Run a model once over a dataloader and several evaluators; returns name -> Results.
 

@@ -1,7 +1,7 @@
 """How close reconstructions come to the images: PSNR, SSIM, L1, LPIPS. Each image counts once, whatever its batch."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -67,7 +67,7 @@ class SSIM(PerImage):
     """Structural similarity of each image, averaged; reconstructions clamped, range [0, 1]. See `functional.ssim`."""
     info = [MetricInfo('ssim', 'SSIM', '', '.4f', 'higher', 'reconstruction', order=2, headline=4)]
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         height, width = outputs.images.shape[-2:]
         if min(height, width) < 11:
@@ -118,7 +118,7 @@ class LPIPS(PerImage):
         super().setup(context)
         self.shared = {}
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         if not self.shared:
             try:

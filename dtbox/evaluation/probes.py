@@ -7,6 +7,7 @@ have answered.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,7 @@ class Probe(Metric):
         self.rows: dict[str, list[Tensor]] = {side: [] for side in SIDES}
         self.labels: list[Tensor] = []
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         reason = super().available(outputs, batch)
         if reason is not True:
@@ -143,7 +144,7 @@ class LinearProbe(Probe):
         self.c, self.most_iters = c, most_iters
         super().__init__(prefix)
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         try:
             need_package('sklearn.linear_model', 'probe', 'LinearProbe')

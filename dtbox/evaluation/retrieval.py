@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class Retrieval(Metric):
         self.rows: dict[str, list[Tensor]] = {name: [] for name in ('text', *SIDES)}
         self.ranking: dict[str, tuple[list[str], dict[str, Tensor]]] | None = None
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         if all(v is None for v in side_embeddings(outputs).values()):
             return 'no pooled embedding, neither of the tokens nor of a teacher'
@@ -112,7 +113,7 @@ class Retrieval(Metric):
         parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]
         return F.normalize(_stack([p.detach().float().cpu() for p in parts]), dim=1)
 
-    def merge(self, other: Metric) -> Metric:
+    def merge(self, other: Any) -> Metric:
         """See Metric."""
         super().merge(other)
         self.ranking = None

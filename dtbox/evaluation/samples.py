@@ -78,10 +78,10 @@ def table(columns: Mapping[str, Sequence[Any]], keys: Mapping[str, Sequence[str 
     Returns:
         dict name -> array, as the file holds it (see the module).
     """
-    keys = {part: [f'sample {i}' if key is None else _shorten(key) for i, key in enumerate(names)]
-            for part, names in keys.items()}
+    known = {part: [f'sample {i}' if key is None else _shorten(key) for i, key in enumerate(names)]
+             for part, names in keys.items()}
     scores = {part: {k: v for metric in columns[part] for k, v in metric.samples().items()} for part in keys}
-    arrays = _rows('', keys, scores)
+    arrays = _rows('', known, scores)
     queries = {part: {k: v for metric in columns[part] for k, v in metric.queries().items()} for part in keys}
     for group in dict.fromkeys(name for part in queries.values() for name in part):
         members = {part: groups[group] for part, groups in queries.items() if group in groups}
@@ -116,7 +116,7 @@ def find_rows(name: str, arrays: Mapping[str, np.ndarray]) -> str:
 def write_samples(samples: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
     """Write what `SetEvaluator.samples` returned, in one step; the folder is made."""
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, **samples)
+        np.savez_compressed(temporary, **samples)  # type: ignore[arg-type]  # the stub reads them as `allow_pickle`
 
 
 def read_samples(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,7 @@ class ZeroShot(Metric):
         super().setup(context)
         self.vectors = {}  # filled once a pass, shared by the copies for each set
 
-    def available(self, outputs: TokenizerOutput, batch: Batch) -> bool | str:
+    def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
         reason = super().available(outputs, batch)
         if reason is not True:

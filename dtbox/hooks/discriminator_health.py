@@ -47,9 +47,9 @@ class DiscriminatorHealth(Hook):
         for name, value in dict(interval=interval, patience=patience).items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'`{name}` is {value!r}; expected a whole number of at least 1.', name)
-        for name, value in dict(won=won, apart=apart).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-                raise InputError(f'`{name}` is {value!r}; expected a number of 0 or more.', name)
+        for name, limit in dict(won=won, apart=apart).items():
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0:
+                raise InputError(f'`{name}` is {limit!r}; expected a number of 0 or more.', name)
         self.interval, self.limits = interval, dict(won=won, collapsed=apart)
         self.patience, self.stop = patience, stop
         self.sums, self.count = None, 0

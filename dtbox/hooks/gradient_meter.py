@@ -145,7 +145,7 @@ def measure(probe: GradientProbe, batch: Any, blocks: Sequence[tuple[str, list[t
         for side in SIDES:
             values = differentiate(sum(parts[side].values()), parameters)
             gradients[side] = dict(zip(map(id, parameters), values))
-        row = dict(layers=[name for name, _ in blocks], cosine=[], **{side: [] for side in SIDES})
+        row: dict[str, Any] = dict(layers=[name for name, _ in blocks], cosine=[], **{side: [] for side in SIDES})
         sums = torch.zeros(3, dtype=torch.float64)
         for _, group in blocks:
             r, s = (join(group, gradients[side]) for side in SIDES)

@@ -55,7 +55,8 @@ class Images(Hook):
                 raise InputError(f'`{name}` is {value!r}; expected a whole number of at least {least}.', name)
         self.interval, self.count = interval, count
         self.per_set, self.reason = per_set, ''
-        self.batch, self.failed = None, {}
+        self.batch: Batch | None = None
+        self.failed = {}
 
     def before_train(self, runner: Runner) -> None:
         """Find out whether there is something to reconstruct."""

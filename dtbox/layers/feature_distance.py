@@ -41,8 +41,8 @@ class _UnitDistance(torch.autograd.Function):
         values = torch.zeros(len(reconstruction), dtype=kind, device=reconstruction.device)
         gradient = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         for rows, places in _pieces(flat):
-            pair = (x[rows, :, places].to(kind) for x in (flat, wanted))
-            value, pull = _piece(*pair, column, flat.shape[2], gradient is not None)
+            value, pull = _piece(flat[rows, :, places].to(kind), wanted[rows, :, places].to(kind), column,
+                                 flat.shape[2], gradient is not None)
             values[rows] += value
             if gradient is not None:
                 gradient[rows, :, places] = pull

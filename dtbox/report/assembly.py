@@ -42,12 +42,12 @@ def build(folders: str | os.PathLike | Sequence[str | os.PathLike], out: str | o
         InputError: nothing to report on (see `trials.read`), no `out` for runs, `out` holds files that no report wrote,
             or cannot be written.
     """
-    folders = [os.fspath(f) for f in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
-    experiment = read(folders, metrics, reference, mixed)
+    given = [os.fspath(f) for f in ([folders] if isinstance(folders, (str, os.PathLike)) else folders)]
+    experiment = read(given, metrics, reference, mixed)
     if out is None:
-        if not os.path.isfile(os.path.join(folders[0], 'results.csv')):
+        if not os.path.isfile(os.path.join(given[0], 'results.csv')):
             raise InputError('a report on run folders needs a folder to go to: --out DIR.')
-        out = os.path.join(folders[0], 'report')
+        out = os.path.join(given[0], 'report')
     out = os.path.abspath(os.fspath(out))
     try:
         check_place(out)
@@ -58,7 +58,7 @@ def build(folders: str | os.PathLike | Sequence[str | os.PathLike], out: str | o
                          'Give another folder: --out DIR.') from e
     try:
         parts = assemble(experiment, new)
-        command = _command(folders, out, metrics, reference, mixed)
+        command = _command(given, out, metrics, reference, mixed)
         _write(os.path.join(new, 'index.html'), render(experiment, parts, new, command))
         _seal(new)
         umask = os.umask(0)
@@ -97,7 +97,7 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     samples = pairs.Samples(experiment.infos)
     asked, absent = names.headline(experiment)
     first = asked[:names.MOST]
-    parts = dict(
+    parts: dict[str, Any] = dict(
         scores=scores.score_table(experiment, asked, 'scores', 'Scores') if asked else None,
         paired=scores.paired_table(experiment, samples, pairs.columns(experiment, asked)),
         facts=scores.fact_table(experiment), details=scores.detail_tables(experiment),

@@ -4,7 +4,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import List, Tuple
 
@@ -73,7 +73,7 @@ def tradeoffs(experiment: Experiment, metrics: list[str], folder: str) -> list[F
     return figures
 
 
-def _tradeoff(experiment: Experiment, pair: tuple[str, str], folder: str, kind: str) -> Figure | None:
+def _tradeoff(experiment: Experiment, pair: Sequence[str], folder: str, kind: str) -> Figure | None:
     """One pair: points for the seeds that have both metrics; None where fewer than two variants have."""
     described = [experiment.describe(m) for m in pair]
     measured, names = {}, [label(d, experiment.sets) for d in described]
@@ -87,8 +87,8 @@ def _tradeoff(experiment: Experiment, pair: tuple[str, str], folder: str, kind: 
     lower = [d.lower for d in described]
     front = pareto([[m.value for m in both] for _, both in measured.values()], lower)
     look = dict(zip(experiment.variants, looks(len(experiment.variants))))
-    points = [Point(experiment.short(v), look[v], seeds, tuple(m.value for m in both), tuple(m.half for m in both), on)
-              for (v, (seeds, both)), on in zip(measured.items(), front)]
+    points = [Point(experiment.short(v), look[v], seeds, (x.value, y.value), (x.half, y.half), on)
+              for (v, (seeds, (x, y))), on in zip(measured.items(), front)]
     suffixes = ('.png', '.pdf') if kind == 'tradeoff' else ('.png',)  # a PDF takes as long as all the rest of a figure
     figure = Figure(f'tradeoff_{slug(pair[0])}_{slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind,
                     suffixes=suffixes)
@@ -231,7 +231,7 @@ def contact_sheet(experiment: Experiment, folder: str) -> tuple[Figure | None, l
     return replace(figure, notes=tuple(notes)), troubles
 
 
-def _read_strips(experiment: Experiment) -> tuple[dict[tuple, tuple[np.ndarray, np.ndarray, list[str]]], list[str]]:
+def _read_strips(experiment: Experiment) -> tuple[dict[tuple, tuple[np.ndarray, np.ndarray, list[tuple]]], list[str]]:
     """Return variant -> (images, reconstructions, names) of its first seed that has a strip, and what went wrong."""
     strips, troubles = {}, []
     for variant in experiment.variants:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from typing import Any
 
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import split_set
@@ -34,16 +35,16 @@ def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str,
     return own, metrics, stamps, infos
 
 
-def settings_of(path: str) -> dict[str, float]:
+def settings_of(path: str) -> dict[str, Any]:
     """Return the plain numbers that a config.py sets at its top, without running it."""
     try:
         with open(path, encoding='utf-8') as f:
             nodes = ast.parse(f.read()).body
     except (OSError, SyntaxError, ValueError):
         return {}
-    plain = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
-    return {node.targets[0].id: node.value.value for node in plain
-            if isinstance(node.targets[0], ast.Name) and type(node.value.value) in (int, float)}
+    pairs = [(node.targets[0], node.value) for node in nodes if isinstance(node, ast.Assign)]
+    return {target.id: value.value for target, value in pairs
+            if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and type(value.value) in (int, float)}
 
 
 def seconds_of(folder: str) -> float | None:

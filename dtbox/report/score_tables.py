@@ -48,7 +48,7 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
         for metric in metrics:
             mean = columns_of_means[metric][variant]
-            text = shown(described[metric], mean and mean.value, mean and mean.half)
+            text = shown(described[metric], *((mean.value, mean.half) if mean else (None, None)))
             several = several or bool(mean and mean.half is not None)
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
@@ -84,7 +84,7 @@ def fact_table(experiment: Experiment) -> Table | None:
         row = [_name(experiment, variant)]
         for fact in facts:
             mean = columns_of_means[fact][variant]
-            row.append(Cell(shown(described[fact], mean and mean.value), raw=(mean.value,) if mean else ()))
+            row.append(Cell(shown(described[fact], mean.value if mean else None), raw=(mean.value,) if mean else ()))
         rows.append(row)
     if experiment.about:
         notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.']

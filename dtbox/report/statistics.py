@@ -116,5 +116,5 @@ def pareto(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[boo
     Returns:
         list of P booleans; equal points are on the front together.
     """
-    points = np.asarray(points, dtype=np.float64) * np.where(lower, -1.0, 1.0)
-    return [not bool(((points >= p).all(axis=1) & (points > p).any(axis=1)).any()) for p in points]
+    gains = np.asarray(points, dtype=np.float64) * np.where(lower, -1.0, 1.0)
+    return [not bool(((gains >= p).all(axis=1) & (gains > p).any(axis=1)).any()) for p in gains]

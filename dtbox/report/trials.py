@@ -133,8 +133,8 @@ def _infos(about: dict[str, Any], folder: str) -> Infos:
 def _about(path: str) -> dict[str, Any]:
     """Return grid.json; what the report reads of it has the types that a grid writes."""
     about = read_json(path)
-    kinds = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str, description=str,
-                 infos=list)
+    kinds: dict[str, Any] = dict(axes=dict, metrics=list, reference=dict, seconds=(int, float), title=str,
+                                 description=str, infos=list)
     for key, kind in kinds.items():
         if about.get(key) is not None and not isinstance(about[key], kind):
             raise InputError(f'{path}: `{key}` is {about[key]!r}, which no grid writes. {ANEW}')

@@ -44,7 +44,8 @@ class Setting:
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.batch is None) == (self.whole is None) or (self.whole if self.batch is None else self.batch) < 1:
+        given = [images for images in (self.batch, self.whole) if images is not None]
+        if len(given) != 1 or given[0] < 1:
             raise InputError(f'there are {self.batch} images a GPU and {self.whole} in all; expected one of the two, '
                              'at least 1.')
         if not self.counts or self.peak <= 0 or not 0 < self.utilisation <= 1 or self.memory <= 0:
@@ -56,6 +57,7 @@ class Setting:
         """Return the images a GPU of `gpus`; `InputError` where they cannot be divided evenly."""
         if self.batch is not None:
             return self.batch
+        assert self.whole is not None  # the one or the other is given
         if self.whole % gpus:
             raise InputError(f'{self.whole} images in all cannot be divided evenly among {gpus} GPUs. Give a '
                              'multiple of the largest number of GPUs, or other numbers of GPUs.')
@@ -120,7 +122,8 @@ class Row:
     @property
     def days(self) -> float | None:
         """Days of them, or None."""
-        return None if self.samples is None else self.iterations * self.step / 86400
+        iterations = self.iterations
+        return None if iterations is None else iterations * self.step / 86400
 
 
 def measure_windows(description: Description) -> dict[str, float]:
@@ -136,7 +139,7 @@ def measure_windows(description: Description) -> dict[str, float]:
                 discriminator=4 * discriminator.flops if discriminator else 0.0)
 
 
-def predict_step(compute: float, fractions: dict[str, float], sends: Sequence[tuple[Kind, Sequence[float]]],
+def predict_step(compute: float, fractions: dict[str, float], sends: Sequence[tuple[Kind, Sequence[int]]],
                  network: Network, world: int) -> tuple[dict[str, Sent], float]:
     """Predict what one step sends and how long nothing else is done.
 

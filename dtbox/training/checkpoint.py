@@ -74,7 +74,8 @@ def to_plain(value: Any) -> Any:
 def get_random_state() -> dict[str, Any]:
     """Return the state of Python's, NumPy's and PyTorch's generators, as tensors and plain types."""
     version, internal, gauss = random.getstate()
-    name, keys, pos, has_gauss, cached = np.random.get_state()
+    legacy: Any = np.random.get_state()  # a tuple; the stub says a dict, too
+    name, keys, pos, has_gauss, cached = legacy
     state = dict(python=[version, list(internal), gauss], torch=torch.get_rng_state(),
                  numpy=[name, torch.from_numpy(keys.astype(np.int64)), pos, has_gauss, cached])
     if torch.cuda.is_available():
@@ -96,7 +97,8 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 def allow_mmengine_types() -> None:
     """Let `weights_only=True` read checkpoints that MMEngine's own hooks write (HistoryBuffer, numpy scalars)."""
     from mmengine.logging.history_buffer import HistoryBuffer
-    kinds = [HistoryBuffer, np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar]
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]  # which NumPy's stubs leave out
+    kinds = [HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
     kinds += [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     torch.serialization.add_safe_globals(kinds)
 

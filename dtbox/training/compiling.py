@@ -1,7 +1,7 @@
 """torch.compile as a switch. Each block is compiled by itself, so that equal blocks are compiled once."""
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Literal, Mapping
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from dtbox.errors import InputError, reason
 
 
-def compile_task(task: nn.Module, options: bool | Mapping[str, Any]) -> int:
+def compile_task(task: nn.Module, options: Literal[True] | Mapping[str, Any]) -> int:
     """Compile the modules that a Task names (see `Task.modules_to_compile`), in place.
 
     State dicts keep their names. The first step of each module takes the time of compiling it.

@@ -172,7 +172,8 @@ class ValLoop(BaseLoop):
 
     def __init__(self, runner: Any, dataloader: DataLoader, make_evaluator: Callable[[], SetEvaluator]) -> None:
         super().__init__(runner, dataloader)
-        self.make_evaluator, self.results = make_evaluator, None
+        self.make_evaluator = make_evaluator
+        self.results: Results | None = None
         self.evaluator: SetEvaluator | None = None
 
     def run(self) -> Results:

@@ -48,6 +48,8 @@ class Runner(MMRunner):
     ema: WeightEMA | None = None
     configured_batch: int | None = None
     backward_passes: Mapping[str, int] = {}
+    _val_loop: ValLoop | None
+    _has_loaded: bool
 
     @classmethod
     def from_config(cls, cfg: Config, work_dir: str | None = None, resume: bool = False, launcher: str = 'none',
@@ -227,8 +229,7 @@ class Runner(MMRunner):
     def save(self, path: str | None = None) -> None:
         """Write a checkpoint to `path` (None: that of the run folder); the old one stays until the new one is whole."""
         state, path = collect_state(self), path or RunFolder(self.work_dir).checkpoint
-        # a full disk ends all ranks, and none waits
-        distributed.run_on_first_rank(lambda: checkpoint.save(state, path))
+        distributed.run_on_first_rank(lambda: checkpoint.save(state, path))  # a full disk ends all ranks; none waits
 
     def load_or_resume(self) -> None:
         """Continue the run of this folder (`resume`); the weights of a new run are loaded already."""

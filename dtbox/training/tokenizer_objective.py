@@ -93,7 +93,7 @@ def _differentiate_generator(discriminator: nn.Module, cut: Tensor) -> tuple[Ten
 
 
 def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Tensor], pull: Tensor, terms: Terms,
-                              reconstructions: Tensor, last_layer: Tensor) -> list[Tensor]:
+                              reconstructions: Tensor, last_layer: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients at the last weight: of the terms to compare with, and of the generator's term."""
     for name in loss.against:
         if name not in terms.raw:
@@ -105,9 +105,10 @@ def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Ten
                              'reconstructions (its weight is 0, or it does not read them). Set `against`, or '
                              '`adaptive=None`.', 'model.gan.adversarial')
     reference = sum(gradients[name] for name in loss.against)
-    ends = (reference, pull)
-    return [torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0]
-            for g in ends]
+    of_terms, of_generator = (
+        torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0]
+        for g in (reference, pull))
+    return of_terms, of_generator
 
 
 def _detach(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

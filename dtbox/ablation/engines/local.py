@@ -54,7 +54,8 @@ class LocalTrial:
     why = ''
 
     def __init__(self, process: subprocess.Popen, release: Callable[[], None]):
-        self.process, self.release = process, release
+        self.process = process
+        self.release: Callable[[], None] | None = release
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs."""

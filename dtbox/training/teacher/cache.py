@@ -13,7 +13,7 @@ import os
 import time
 import uuid
 import warnings
-from typing import Callable, Sequence
+from typing import Any, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -28,6 +28,15 @@ KEY = 20
 """Bytes of a key."""
 LOOK = 30.0
 """Seconds after which the cache looks again for what other processes have written."""
+
+
+class _Teacher(Protocol):
+    """What the cache asks of a Teacher."""
+    layer: int
+
+    def digest(self) -> str: ...
+
+    def __call__(self, images: Tensor) -> TeacherOutput: ...
 
 
 class TeacherCache:
@@ -48,13 +57,15 @@ class TeacherCache:
             raise InputError(f'{folder} is a file; expected a folder for the output of the teacher.', 'cache')
         self.root, self.name = str(folder), dtype
         self.dtype = DTYPES[dtype]
-        self.folder, self.shapes = None, None
+        self.folder: str | None = None
+        self.shapes: dict[str, Any] | None = None
         self.places, self.seen = {}, {}
-        self.own, self.looked = None, 0.0
+        self.own: str | None = None
+        self.looked = 0.0
         self.full = False
         self.hits, self.misses = 0, 0
 
-    def __call__(self, teacher: Callable[[Tensor], TeacherOutput], images: Tensor, pixels: Tensor) -> TeacherOutput:
+    def __call__(self, teacher: _Teacher, images: Tensor, pixels: Tensor) -> TeacherOutput:
         """Return what a teacher says of images; what the folder does not have is computed and added to it.
 
         Args:

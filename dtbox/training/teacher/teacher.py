@@ -68,7 +68,8 @@ class Teacher(nn.Module):
                              'layer')
         self.layer = layer
         self.requires_grad_(False).eval()
-        self._hash, self._images = None, None
+        self._hash: str | None = None
+        self._images: Tensor | None = None
         self._wanted, self._tapped = {layer}, {}
 
     def train(self, mode: bool = True) -> Teacher:
@@ -110,11 +111,12 @@ class Teacher(nn.Module):
     def _find_shared_trunk(self, images: Tensor, student: Student) -> tuple[str, int] | None:
         if self.trunk_sharing is False or (self.trunk_sharing == 'auto' and not student.exact):
             return None
-        if self.shared_trunk == 'unknown':
-            self.shared_trunk = find_shared_trunk(self.encoder, student.tokenizer, images)
-            if self.trunk_sharing is True and self.shared_trunk is None:
+        shared = self.shared_trunk
+        if isinstance(shared, str):  # 'unknown'
+            self.shared_trunk = shared = find_shared_trunk(self.encoder, student.tokenizer, images)
+            if self.trunk_sharing is True and shared is None:
                 refuse_trunk_sharing('model.teacher.trunk_sharing')
-        return self.shared_trunk
+        return shared
 
     @torch.no_grad()
     def forward(self, images: Tensor, start: tuple[int, Mapping[int, Tensor]] | None = None) -> TeacherOutput:
