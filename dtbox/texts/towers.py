@@ -126,7 +126,7 @@ class OpenCLIPText(TextTower):
         if self.weights is None:
             return
         state = load_open_clip_state(self.name, self.weights)
-        scalars = {k: state[k].reshape(()) for k in ('logit_scale', 'logit_bias') if k in state}
+        scalars = {k: v.reshape(()) for k, v in state.items() if k in ('logit_scale', 'logit_bias')}
         if self.prefix is not None:
             scalars = {k: v.reshape(()) for k, v in with_prefix(state, self.prefix).items()
                        if k in ('logit_scale', 'logit_bias')}

@@ -139,3 +139,10 @@ def test_weights_that_do_not_fit(tmp_path):
         tower(weights=str(tmp_path / 'w.pt')).init_weights()
     with pytest.raises(InputError, match=r'missing: positional_embedding'):
         tower(weights=str(tmp_path / 'w.pt'), prefix='text.').init_weights()
+
+
+def test_a_tag_of_open_clip_needs_a_name():
+    tower = TEXTS.build(dict(type='OpenCLIPText', embed_dim=8, weights='hub:webli', text_cfg=dict(
+        context_length=4, vocab_size=6, width=8, heads=1, layers=1)))
+    with pytest.raises(InputError, match="`weights` is 'hub:webli', a tag of open_clip, but the tower has no `name`"):
+        tower.init_weights()
