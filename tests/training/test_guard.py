@@ -98,9 +98,10 @@ def test_gradients_that_are_not_finite(tiny_config, tmp_path):
 
 def test_codes_of_a_skipped_step_are_discarded(tiny_config, tmp_path):
     """Gradients of iteration 2 are NaN after the codebooks have collected: neither of them learns from that step."""
-    tables = {}
+    tables, pending = {}, []
 
     def poison(model, iteration, batch):
+        pending.extend(codes for part in model.modules() for codes in getattr(part, 'pending', ()))
         tables[iteration] = {k: v.clone() for k, v in model.state_dict().items() if 'codebooks' in k}
         if iteration == 2:
             weight = next(p for p in model.tokenizer.decoder.parameters() if p.requires_grad)
@@ -111,3 +112,4 @@ def test_codes_of_a_skipped_step_are_discarded(tiny_config, tmp_path):
     assert moved == [True, True, False, True]
     updates = {k: [int(tables[i][k]) for i in range(5)] for k in tables[0] if k.endswith('updates')}
     assert updates and all(count == [0, 1, 2, 2, 3] for count in updates.values())
+    assert not pending  # nor from the next one
