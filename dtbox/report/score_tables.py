@@ -129,7 +129,7 @@ def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[s
     return Table('paired', title, columns, rows, _paired_notes(differences, seeds, gaps))
 
 
-def _difference(d: Difference | None, described: Described, shared: int, mixed: bool) -> Cell:
+def _difference(d: Difference | None, described: Described, shared: int, mixed: bool = False) -> Cell:
     """The cell of a `Difference`; `shared` seeds could have gone into it; `mixed` protocols have no better side."""
     if d is None:
         return Cell('–')

@@ -1,10 +1,12 @@
 """Three ways to run the contract of a part: a report, one assertion, one pytest test a check."""
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 import traceback
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
 import torch
 
@@ -38,7 +40,8 @@ def run_check(contract: Contract, name: str, subject: Subject) -> CheckResult:
     detail = ''
     with torch.random.fork_rng(devices=[]):
         try:
-            contract.checks[name](subject)
+            with _explain_missing_kernel():
+                contract.checks[name](subject)
         except DoesNotApply as e:
             status, detail = 'does not apply', str(e)
         except Broken as e:
@@ -48,6 +51,19 @@ def run_check(contract: Contract, name: str, subject: Subject) -> CheckResult:
     if status == 'fails':
         detail = f'{_shorten(detail)} Asked: {" ".join((contract.checks[name].__doc__ or "").split())}'
     return CheckResult(name, status, detail, time.perf_counter() - begin)
+
+
+@contextlib.contextmanager
+def _explain_missing_kernel() -> Iterator[None]:
+    """Where ATEN_CPU_CAPABILITY chooses older kernels than the processor has, torch's bfloat16 attention refuses to
+    run: no fault of the part."""
+    try:
+        yield
+    except RuntimeError as e:
+        if 'pack_vnni2 is only supported' not in str(e):
+            raise
+        capability = os.environ.get('ATEN_CPU_CAPABILITY', 'of this machine')
+        raise DoesNotApply(f'torch has no bfloat16 attention for the CPU kernels `{capability}`') from e
 
 
 def _shorten(text: str, most: int = 400) -> str:
@@ -119,7 +135,8 @@ def part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: S
     def test(name: str) -> None:
         with torch.random.fork_rng(devices=[]):
             try:
-                contract.checks[name](contract.subject(cfg, plugins, ranks))
+                with _explain_missing_kernel():
+                    contract.checks[name](contract.subject(cfg, plugins, ranks))
             except DoesNotApply as e:
                 pytest.skip(str(e))
     return test
