@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from dtbox.ablation.endings import explain_exit, explain_os_errors, stop_on_sigterm
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.folder import GridFolder
-from dtbox.ablation.plan import look_again, make_plan, wanted
+from dtbox.ablation.plan import is_wanted, look_again, make_plan
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import Progress
 from dtbox.ablation.trial import NO_ROOM
@@ -59,7 +59,7 @@ def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None
         try:
             with folder.lock():
                 plan = restore_results(look_again(plan, grid, folder, resume, accept_code_change), folder)
-                todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
+                todo = [p for p in plan if p.what != 'keep' and is_wanted(p.trial, only)]
                 remarks = [engine.remark, _outdated(todo)]
                 if resume and not folder.about():
                     remarks.append(f'{folder.path} holds nothing yet: the grid starts from the beginning.')

@@ -295,7 +295,7 @@ def test_code_changes_under_a_running_trial(grid, out, instant, monkeypatch):
     folder = os.path.join(out, 'trials', FIRST)
     stale(folder, 'new', seconds_before=2.0)
     with monkeypatch.context() as other:
-        other.setattr('dtbox.ablation.plan.code_hash', lambda: 'new')
+        other.setattr('dtbox.ablation.plan.hash_code', lambda: 'new')
         with pytest.raises(InputError, match=f'dtbox has changed since 4 trials .*now new.: {FIRST}, '):
             run_grid(grid, out, resume=True)
     plan, _ = run_grid(grid, out, resume=True)
