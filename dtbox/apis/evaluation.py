@@ -72,7 +72,7 @@ def report(results: Results) -> str:
     return '\n'.join([*lines, '', format_table(results)])
 
 
-def results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
+def choose_results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
     """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
     protocols.json), or the first free of metrics.1.json, metrics.2.json, ...
 
@@ -88,7 +88,7 @@ def results_path(checkpoint: str | None, out: str | None = None, protocols: bool
     return out
 
 
-def samples_path(path: str) -> str | None:
+def choose_samples_path(path: str) -> str | None:
     """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json,
     samples.1.npz beside metrics.1.json; None where the file has another name."""
     return name_samples(path)

@@ -9,7 +9,7 @@ from typing import Any, Mapping, NamedTuple
 import torch
 from mmengine.config import Config
 
-from dtbox.apis.building import build_for_use, cast, known_dtype
+from dtbox.apis.building import build_for_use, cast, parse_dtype
 from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
 from dtbox.registry import TOKENIZERS
@@ -83,7 +83,7 @@ def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch
         InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is
             not there.
     """
-    dtype, part = known_dtype(dtype), cfg['model']['tokenizer']
+    dtype, part = parse_dtype(dtype), cfg['model']['tokenizer']
     if path is None:
         return Opened(cast(_build_start(cfg), dtype).to(device).eval().requires_grad_(False), {})
     weights = read_weights(path, cfg)

@@ -23,12 +23,12 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, str) and REFERENCE.match(value) is not None
 
 
-def references(node: Any) -> set[str]:
+def find_references(node: Any) -> set[str]:
     """Return the names that references below `node` refer to."""
     if isinstance(node, dict):
-        return set().union(*map(references, node.values()))
+        return set().union(*map(find_references, node.values()))
     if isinstance(node, (list, tuple)):
-        return set().union(*map(references, node))
+        return set().union(*map(find_references, node))
     return {REFERENCE.match(node).group(1)} if is_reference(node) else set()
 
 

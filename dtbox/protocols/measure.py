@@ -15,7 +15,7 @@ from mmengine.config import Config
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import open_task
-from dtbox.config import known_keys, load_config, resolve, set_option
+from dtbox.config import list_known_keys, load_config, resolve, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
@@ -132,7 +132,7 @@ def report_protocols(results: Results) -> str:
 def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
     """Return the Bank of the training images, prepared as the held-out ones are."""
     data = copy.deepcopy(dict(subject.cfg.val_dataloader['dataset']))
-    if 'split' not in known_keys(data, 'val_dataloader.dataset'):
+    if 'split' not in list_known_keys(data, 'val_dataloader.dataset'):
         raise InputError(f'`{data.get("type")}` has no `split`, so there are no training images for k-NN and linear '
                          'probes.', 'val_dataloader.dataset')
     data['split'] = 'train'
