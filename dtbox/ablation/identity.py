@@ -14,7 +14,7 @@ from mmengine.config import Config
 import dtbox
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
-from dtbox.weights.state_dicts import ZOO, local_path
+from dtbox.weights.state_dicts import ZOO, find_local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
 """Top-level keys that say where something is and not what a run computes; plugins count by their content."""
@@ -81,7 +81,7 @@ def _files(node, path=''):
         for i, value in enumerate(node):
             yield from _files(value, f'{path}.{i}')
     elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(node)):
-        yield path, local_path(node)
+        yield path, find_local_path(node)
 
 
 def _stamp(path):

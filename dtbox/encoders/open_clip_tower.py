@@ -14,7 +14,7 @@ from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
 class StagedCLIP(Encoder):
@@ -168,4 +168,4 @@ class OpenCLIPTower(Encoder):
             state = open_clip.create_model(self.name, pretrained=self.weights[4:]).state_dict()
         else:
             state = load_state(self.weights)
-        load_into(self.visual, with_prefix(state, 'visual.') or state, self.weights)
+        load_into(self.visual, select_prefix(state, 'visual.') or state, self.weights)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
 class TextTower(nn.Module):
@@ -132,12 +132,12 @@ class OpenCLIPText(TextTower):
             state = load_state(self.weights)
         scalars = {k: state[k].reshape(()) for k in ('logit_scale', 'logit_bias') if k in state}
         if self.prefix is not None:
-            scalars = {k: v.reshape(()) for k, v in with_prefix(state, self.prefix).items()
+            scalars = {k: v.reshape(()) for k, v in select_prefix(state, self.prefix).items()
                        if k in ('logit_scale', 'logit_bias')}
-            tower = with_prefix(state, self.prefix + 'tower.')
+            tower = select_prefix(state, self.prefix + 'tower.')
         else:
             own = self.tower.state_dict()
-            tower = with_prefix(state, 'text.')
+            tower = select_prefix(state, 'text.')
             tower = tower or {k: v for k, v in state.items() if k in own or k.startswith('transformer.')}
         load_into(self.tower, tower, self.weights)
         with torch.no_grad():

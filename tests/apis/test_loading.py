@@ -154,12 +154,12 @@ def test_weights_are_there_once(tiny_run, monkeypatch):
     """The model is built around the tensors of the file: nothing is initialised first and nothing copied;
     quantizers stay float32."""
     from dtbox.training import checkpoint
-    from dtbox.weights.state_dicts import with_prefix
+    from dtbox.weights.state_dicts import select_prefix
     state = checkpoint.load(tiny_run)
     monkeypatch.setattr(checkpoint, 'load', lambda path: state)
     model = dtbox.load(tiny_run).model
     own = model.state_dict()
-    assert all(own[k].data_ptr() == v.data_ptr() for k, v in with_prefix(state['state_dict'], 'tokenizer.').items())
+    assert all(own[k].data_ptr() == v.data_ptr() for k, v in select_prefix(state['state_dict'], 'tokenizer.').items())
     state['state_dict'] = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state['state_dict'].items()}
     assert ({v.dtype for v in dtbox.load(tiny_run).model.state_dict().values() if v.is_floating_point()}
             == {torch.float32})
