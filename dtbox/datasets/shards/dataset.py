@@ -16,7 +16,7 @@ from dtbox import distributed
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
-from dtbox.datasets.shards.index import shard_index
+from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
@@ -125,7 +125,7 @@ class Shards(PairDataset):
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 
     def _fresh(self, place):
-        return shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
+        return load_shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
 
     def _flaw(self, sentence):
         if self.broken == 'error':
