@@ -55,8 +55,8 @@ def rename_old_keys(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
     return renamed
 
 
-def build_tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any, text_tokenizer: str
-                           | None = None) -> dict:
+def build_tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any,
+                           text_tokenizer: str | None = None) -> dict:
     """Return the VisualTokenizer config of a published model.
 
     Args:

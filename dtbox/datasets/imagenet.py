@@ -34,7 +34,7 @@ def list_wnids() -> list[str]:
 
 def list_class_names() -> list[str]:
     """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of
-    `wnids`."""
+    `list_wnids`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     return list(IMAGENET_CLASSNAMES)
 

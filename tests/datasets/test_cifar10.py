@@ -47,8 +47,8 @@ def test_even_subset():
     labels = [0, 0, 0, 1, 0, 2, 1, 2, 2, 2]
     assert choose_even_subset(labels, 6) == [0, 1, 3, 5, 6, 7] and choose_even_subset(labels, 4) == [0, 1, 3, 5]
     assert choose_even_subset(labels, 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # class 1 has two only: the others fill up
-    assert choose_even_subset(labels) == choose_even_subset(labels, 10) == choose_even_subset(labels,
-                                                                                              99) == list(range(10))
+    everything = list(range(10))
+    assert choose_even_subset(labels) == choose_even_subset(labels, 10) == choose_even_subset(labels, 99) == everything
 
 
 def test_limit_is_even_over_classes_and_smaller_ones_are_inside(cifar_shards):

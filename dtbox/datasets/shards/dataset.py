@@ -30,7 +30,7 @@ OPEN = 32
 class Shards(PairDataset):
     """Images with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
 
-    Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes
+    Shards are indexed by their headers, once each (see `load_shard_index`), and samples are read by place: no sample comes
     twice or is lost in an epoch, whatever the number of ranks and workers, and a run resumes at any iteration without
     reading what went before. An epoch's order shuffles the shards, then the samples of `window` shards at a time, so
     that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp)

@@ -68,7 +68,7 @@ def load_shard_index(path: str, cache: str | None = None) -> ShardIndex:
 
     Args:
         path: of the tar file.
-        cache: folder of the cache; None takes `cache_folder()`.
+        cache: folder of the cache; None takes `find_cache_folder()`.
 
     Raises:
         InputError: no whole sample can be read from the file.
