@@ -58,21 +58,22 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
             raise InputError(f'{value!r} came; expected an int >= {least}.', f'--{name}')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     seen = look(model, dataset, gallery, batch_size)
-    shown = [int(i) for i in patches.evenly(len(seen['keys']), images)]
+    shown = [int(i) for i in patches.choose_evenly(len(seen['keys']), images)]
     say(f'{len(seen["keys"]):,} images')
     name = os.path.basename(os.path.normpath(str(run)))
-    result = dict(run=str(run), images=len(seen['keys']), neighbours=neighbours(seen, shown, out, name), remarks=[])
-    words, vectors = nearest_words(model, dataset, seen)
+    result = dict(run=str(run), images=len(seen['keys']), neighbours=draw_neighbours(seen, shown, out, name),
+                  remarks=[])
+    words, vectors = embed_words(model, dataset, seen)
     batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
                     next(model.parameters()).device)
     if vectors is None:
         result['remarks'].append(words)
     else:
-        result['regions'] = regions(model, batch, words, vectors, grid, out, name)
+        result['regions'] = draw_regions(model, batch, words, vectors, grid, out, name)
     if model.decoder is None:
         result['remarks'].append('no reconstructions: the tokenizer has no decoder')
     else:
-        result['shuffled'] = shuffled(model, batch, seed, out, name)
+        result['shuffled'] = draw_shuffled(model, batch, seed, out, name)
     to_json(result, os.path.join(out, 'semantics.json'))
     write_page(result, out, name)
     return result
@@ -81,7 +82,7 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
 def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
     """Run the model over images, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
     labels, keys, thumbs, positions."""
-    positions, device = patches.evenly(len(dataset), count), next(model.parameters()).device
+    positions, device = patches.choose_evenly(len(dataset), count), next(model.parameters()).device
     seen = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
     for first in range(0, len(positions), batch_size):
         batch = prepare(collate([dataset[i] for i in positions[first:first + batch_size]], with_texts=True), device)
@@ -103,11 +104,11 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
     return seen
 
 
-def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
+def draw_neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
     """Draw the nearest images by each vocabulary, and count how often neighbours are of one kind; returns vocabulary
     -> numbers."""
     spaces = {**seen['features'], **({'pooled embedding': seen['pooled']} if seen['pooled'] is not None else {})}
-    kind, same = likeness(seen)
+    kind, same = find_likeness(seen)
     rows, found = [[[_tile(seen, i)]] for i in shown], {}
     for space, rows_of in spaces.items():
         cosines = rows_of @ rows_of.T
@@ -128,7 +129,7 @@ def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
     return found
 
 
-def likeness(seen: dict) -> tuple[str, Callable[[int, int], bool] | None]:
+def find_likeness(seen: dict) -> tuple[str, Callable[[int, int], bool] | None]:
     """Return (what neighbours may have in common, callable (i, j) -> whether they have), or ('', None) where nothing is
     known of them."""
     if max(seen['labels']) >= 0 and len(set(seen['labels'])) < len(seen['labels']):
@@ -142,7 +143,7 @@ def _tile(seen, i):
     return Tile(seen['thumbs'][i], seen['texts'][i] or str(seen['keys'][i]).rpartition('/')[2])
 
 
-def nearest_words(model: Any, dataset: Any, seen: dict) -> tuple:
+def embed_words(model: Any, dataset: Any, seen: dict) -> tuple:
     """Return (words, their vectors [W, E]), or (why there are none, None)."""
     if model.head is None or model.text is None or model.text.tokenizer is None:
         return 'no words: the tokenizer has no head, no text tower, or no text tokenizer', None
@@ -159,8 +160,8 @@ def nearest_words(model: Any, dataset: Any, seen: dict) -> tuple:
     return names, class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
 
 
-def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,
-            name: str) -> dict:
+def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,
+                 name: str) -> dict:
     """Draw the words nearest to each region's tokens; returns key -> rows of words."""
     height, width = batch.images.shape[-2:]
     rows, columns = (np.linspace(0, n, grid + 1).round().astype(int) for n in (height, width))
@@ -191,7 +192,7 @@ def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torc
     return found
 
 
-def shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
+def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
     """Draw reconstructions with the codes of one vocabulary shuffled over their places; returns stream -> mean PSNR
     [dB]."""
     codes = model.encode(batch.images)
