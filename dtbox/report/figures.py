@@ -14,7 +14,7 @@ from dtbox.drawing.axis_plot import AxisPanel, draw_axis
 from dtbox.drawing.run_curves import draw_runs
 from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
-from dtbox.drawing.variant_style import TOLD_APART, looks
+from dtbox.drawing.variant_style import TOLD_APART, choose_looks
 from dtbox.errors import InputError
 from dtbox.evaluation.info import GROUPS
 from dtbox.files import read_rows
@@ -86,7 +86,7 @@ def _tradeoff(experiment: Experiment, pair: tuple[str, str], folder: str, kind: 
         return None
     lower = [d.lower for d in described]
     front = pareto([[m.value for m in both] for _, both in measured.values()], lower)
-    look = dict(zip(experiment.variants, looks(len(experiment.variants))))
+    look = dict(zip(experiment.variants, choose_looks(len(experiment.variants))))
     points = [Point(experiment.short(v), look[v], seeds, tuple(m.value for m in both), tuple(m.half for m in both), on)
               for (v, (seeds, both)), on in zip(measured.items(), front)]
     suffixes = ('.png', '.pdf') if kind == 'tradeoff' else ('.png',)  # a PDF takes as long as all the rest of a figure
@@ -198,7 +198,7 @@ def _series(runs: Iterable[list[dict[str, float]]]) -> dict[str, Curve]:
 
 
 def _curves(experiment: Experiment, series: dict[tuple, dict[str, Curve]], name: str) -> list[tuple]:
-    look = looks(len(experiment.variants))
+    look = choose_looks(len(experiment.variants))
     return [(experiment.full(v), look[i], *series[v][name]) for i, v in enumerate(experiment.variants)
             if name in series[v]]
 
