@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 
 from dtbox.ablation.grid import Grid
-from dtbox.evaluation.info import Infos, headlines
+from dtbox.evaluation.info import Infos, choose_headlines
 from dtbox.evaluation.names import is_stderr
 
 FEW = 4
@@ -19,7 +19,7 @@ def choose_headline(grid: Grid, rows: list[dict], infos: Infos | None = None) ->
     if grid.metrics:
         return [m for m in grid.metrics if m in present]
     present = [m for m in present if not is_stderr(m)]
-    return headlines(present, infos)[:FEW] or sorted(present, key=lambda m: infos.describe(m).sort_key)[:FEW]
+    return choose_headlines(present, infos)[:FEW] or sorted(present, key=lambda m: infos.describe(m).sort_key)[:FEW]
 
 
 def group_by_variant(grid: Grid, rows: list[dict]) -> dict[tuple[str, ...], list[dict]]:

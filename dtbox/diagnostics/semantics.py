@@ -23,7 +23,7 @@ from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, to_json
 from dtbox.evaluation.functional import psnr, to_unit
-from dtbox.evaluation.zeroshot import class_vectors
+from dtbox.evaluation.zeroshot import compute_class_vectors
 from dtbox.files import write_atomic
 from dtbox.training.preprocess import prepare
 
@@ -157,7 +157,7 @@ def embed_words(model: Any, dataset: Any, seen: dict) -> tuple:
         names = sorted(counts, key=lambda w: (-counts[w], w))[:WORDS] or names[:WORDS]
     if not names:
         return 'no words: the data has neither classes nor captions', None
-    return names, class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
+    return names, compute_class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
 
 
 def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,

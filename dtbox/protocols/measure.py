@@ -24,8 +24,8 @@ from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.results import Results
-from dtbox.evaluation.retrieval import side_embeddings
-from dtbox.evaluation.stamps import data_hash
+from dtbox.evaluation.retrieval import collect_side_embeddings
+from dtbox.evaluation.stamps import hash_dataset
 from dtbox.extend.record import make_records
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
@@ -83,7 +83,7 @@ def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, 
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
     results = evaluate_all(subject.model, subject.loader, passing, bank, dump) if passing else {}
     for p in protocols:
-        stamp = dict(hash=p.hash, data=data_hash(subject.loader.dataset))
+        stamp = dict(hash=p.hash, data=hash_dataset(subject.loader.dataset))
         results.setdefault(p.name, Results({ALL: {}}, protocols={p.name: stamp}))
         results[p.name] = replace(results[p.name], infos=(*results[p.name].infos, *p.infos()))
     for p in protocols:
@@ -145,7 +145,7 @@ def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
         batch = subject.model.prepare(batch)
         classed = (batch.labels >= 0).nonzero().flatten().cpu()
         labels.append(batch.labels.cpu()[classed])
-        for side, value in side_embeddings(subject.model.predict(batch)).items():
+        for side, value in collect_side_embeddings(subject.model.predict(batch)).items():
             if value is not None:
                 rows.setdefault(side, []).append(value.float().cpu()[classed])
     if not labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from dtbox.evaluation.info import Described, headlines
+from dtbox.evaluation.info import Described, choose_headlines
 from dtbox.evaluation.names import ALL, is_stderr
 from dtbox.report.experiment import Experiment
 
@@ -73,5 +73,5 @@ def headline(experiment: Experiment) -> tuple[list[str], list[str]]:
     asked, present = experiment.asked, experiment.metrics
     if asked:
         return [m for m in asked if m in present], [m for m in asked if m not in present]
-    chosen = [m for m in dict.fromkeys([*headlines(present, experiment.infos), *present]) if not is_stderr(m)]
+    chosen = [m for m in dict.fromkeys([*choose_headlines(present, experiment.infos), *present]) if not is_stderr(m)]
     return chosen[:MOST], []

@@ -8,7 +8,7 @@ from typing import Tuple
 import numpy as np
 
 from dtbox.errors import InputError
-from dtbox.evaluation.info import Described, Infos, headlines
+from dtbox.evaluation.info import Described, Infos, choose_headlines
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.samples import find_rows, read_samples
 from dtbox.report.experiment import Experiment, Trial
@@ -82,7 +82,7 @@ def _series(arrays: dict[str, np.ndarray], described: Described) -> Series | Non
 def columns(experiment: Experiment, headline: list[str]) -> list[str]:
     """Return the metrics to compare image by image: the usual ones that the trials have, then the other headline
     ones."""
-    usual = headlines(experiment.metrics, experiment.infos, len(experiment.sets))
+    usual = choose_headlines(experiment.metrics, experiment.infos, len(experiment.sets))
     usual.sort(key=lambda m: [ALL, *experiment.sets].index(experiment.describe(m).name.set))
     chosen = [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
     if len(experiment.sets) == 1:  # where there is one set, `all` is the same under another name
