@@ -15,7 +15,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from dtbox.files import no_room, write_atomic  # noqa: E402
+from dtbox.files import is_disk_full, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
 from dtbox.runs import RunFolder  # noqa: E402
@@ -75,7 +75,7 @@ def run_attempt(folder: str) -> dict:
     except Stale as e:
         record.update(status='failed', reason=str(e), stale=True)
     except Exception as e:
-        if no_room(e):
+        if is_disk_full(e):
             raise
         if not isinstance(e, InputError):
             traceback.print_exc()
@@ -93,7 +93,7 @@ def main(folder: str, parent: str | int | None = None) -> int:
             record = run_attempt(folder)
             write_record(folder, record)
     except Exception as e:
-        if not no_room(e):
+        if not is_disk_full(e):
             raise
         with contextlib.suppress(OSError):
             traceback.print_exc()

@@ -17,7 +17,7 @@ from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import make_records
-from dtbox.files import unused_path
+from dtbox.files import find_unused_path
 from dtbox.runs import RunFolder, name_samples
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_val_dataloader
@@ -81,7 +81,7 @@ def choose_results_path(checkpoint: str | None, out: str | None = None, protocol
     """
     if out is None:
         run = RunFolder(os.path.dirname(checkpoint or ''))
-        return unused_path(run.protocols if protocols else run.metrics)
+        return find_unused_path(run.protocols if protocols else run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '
                          f'{RunFolder(out).metrics}.')

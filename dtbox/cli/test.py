@@ -49,7 +49,7 @@ def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     """Measure with the config's own metrics and data."""
     from dtbox.apis.evaluation import choose_results_path, choose_samples_path, measure_run, report
     from dtbox.evaluation import write_samples
-    from dtbox.files import unused_path
+    from dtbox.files import find_unused_path
     results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin, args.dump)
     results.evaluation['command'] = command
     print(report(results))
@@ -57,7 +57,7 @@ def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     results.write(path)
     beside = choose_samples_path(path)
     if beside is not None:
-        beside = beside if args.out else unused_path(beside)
+        beside = beside if args.out else find_unused_path(beside)
         write_samples(samples, beside)
     print(f'\nwritten to {path}' + (f' and {beside}' if beside else '') + _dumped(args))
 

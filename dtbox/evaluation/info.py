@@ -1,8 +1,8 @@
 """What a metric says of its values: name, label, unit, format, direction, group.
 
 Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds
-the one that describes a value. Results carry the infos of their metrics; `list_registered_infos` stands in for results that
-were written before they did.
+the one that describes a value. Results carry the infos of their metrics; `list_registered_infos` stands in for results
+that were written before they did.
 """
 from __future__ import annotations
 

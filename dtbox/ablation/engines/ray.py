@@ -11,7 +11,7 @@ from typing import Any
 from dtbox.ablation.engines.process import build_command, build_environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, need_package, reason
-from dtbox.files import no_room
+from dtbox.files import is_disk_full
 from dtbox.runs import RunFolder
 
 
@@ -112,7 +112,7 @@ class RayTrial:
             return self.ray.get(self.ref)
         except self.ray.exceptions.RayTaskError as e:  # the process could not be started
             self.why = reason(e.cause)
-            return NO_ROOM if no_room(e.cause) else 1
+            return NO_ROOM if is_disk_full(e.cause) else 1
         except self.ray.exceptions.RayError as e:  # the node or its worker died
             self.why = reason(e)
             return -9
