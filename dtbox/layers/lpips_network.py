@@ -25,7 +25,7 @@ SMALLEST = dict(vgg=16, alex=31, squeeze=17)
 """Least image side in pixels that leaves a pixel to the deepest tap."""
 
 
-def unit(features: Tensor, dim: int) -> Tensor:
+def scale_to_unit(features: Tensor, dim: int) -> Tensor:
     """Scale to length 1 along `dim`; an all-zero vector stays zero, with a zero gradient rather than NaN."""
     return features / (torch.linalg.vector_norm(features, dim=dim, keepdim=True) + 1e-10)
 

@@ -79,7 +79,7 @@ def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, 
     """Run the common pass and what each protocol does after it; returns name of a protocol -> its Results."""
     bank = None
     if any(p.needs_training for p in protocols):
-        bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say))
+        bank = lru_cache(maxsize=None)(lambda: build_training_bank(subject, say))
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
     results = evaluate_all(subject.model, subject.loader, passing, bank, dump) if passing else {}
     for p in protocols:
@@ -129,7 +129,7 @@ def report_protocols(results: Results) -> str:
 
 
 @torch.no_grad()
-def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
+def build_training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
     """Return the Bank of the training images, prepared as the held-out ones are."""
     data = copy.deepcopy(dict(subject.cfg.val_dataloader['dataset']))
     if 'split' not in list_known_keys(data, 'val_dataloader.dataset'):
