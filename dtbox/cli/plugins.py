@@ -50,9 +50,9 @@ def write_plugin(args: argparse.Namespace) -> None:
     """Write a plugin to start from."""
     from dtbox.config.find import find_config
     from dtbox.extend import load_plugins
-    from dtbox.testing.scaffold import RECIPES, new_plugin
+    from dtbox.testing.scaffold import RECIPES, write_scaffold
     load_plugins(args.plugin)
-    path, files = new_plugin(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
+    path, files = write_scaffold(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
     print('\n'.join(files) + f'\n\nThe idea goes into {files[0]}. Then:\n  pytest {path}\n'
           f'  dtbox plugins check {args.name} --plugin {path}\n  dtbox train {os.path.join(path, "config.py")} --tiny')
 
