@@ -122,8 +122,7 @@ def draw_neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> di
             chance = np.mean([same(i, j) for i, j in drawn if i != j])
             found[space] = dict(kind=kind, share=float(np.mean(hits)), chance=float(chance))
     columns = [('image', 1), *((f'nearest by the {space} tokens' if space in seen['features']
-                                  else f'nearest by the {space}', NEAREST)
-                                 for space in spaces)]
+                                  else f'nearest by the {space}', NEAREST) for space in spaces)]
     draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} images',
               'Cosine of the mean of the quantized tokens of a vocabulary; of the embedding behind the head.')
     return found
