@@ -44,7 +44,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
             os.remove(os.path.join(folder, name))
 
 
-def no_room(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an exception, or one that led to it, says that a disk has no room (or its user none left)."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -87,7 +87,7 @@ def append_row(path: str, row: dict) -> None:
         file.write(json.dumps(row) + '\n')
 
 
-def unused_path(path: str) -> str:
+def find_unused_path(path: str) -> str:
     """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ..."""
     stem, suffix = os.path.splitext(path)
     number, free = 0, path

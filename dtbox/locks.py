@@ -52,7 +52,7 @@ def _holder(file):
     return file.read().strip() or 'unknown'
 
 
-def held(path: str | os.PathLike) -> str:
+def find_holder(path: str | os.PathLike) -> str:
     """Return the pid (text) of the process that holds the lock file `path`, '' where none does."""
     try:
         with open(path, 'r+') as file:  # some network file systems lock for writing only what may be written
@@ -65,7 +65,7 @@ def wait_until_free(path: str | os.PathLike, seconds: float = 10, every: float =
     """Wait for a lock file to be let go; returns the pid (text) of the process that still holds it after `seconds`, or
     ''."""
     for _ in range(int(seconds / every)):
-        if not held(path):
+        if not find_holder(path):
             return ''
         time.sleep(every)
-    return held(path)
+    return find_holder(path)

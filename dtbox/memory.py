@@ -38,7 +38,7 @@ class Peak:
                 self.megabytes = next(int(line.split()[1]) for line in f if line.startswith('VmHWM:')) * 1024 / 1e6
 
 
-def resident_megabytes() -> float:
+def measure_resident_megabytes() -> float:
     """Return the resident memory of this process now, in 10^6 bytes (Linux); 0 where that cannot be told."""
     try:
         with open('/proc/self/status') as f:

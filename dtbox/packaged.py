@@ -13,7 +13,7 @@ IMPORT_ROOT = os.path.dirname(PACKAGE)
 FOLDERS = ('configs', 'plugins', 'tools')
 
 
-def packaged_folder(name: str) -> str | None:
+def find_packaged_folder(name: str) -> str | None:
     """Return the absolute path of one of `FOLDERS`, or None where this installation lacks it."""
     root = os.path.join(PACKAGE, '.mim')
     if not os.path.isdir(root):
@@ -24,10 +24,10 @@ def packaged_folder(name: str) -> str | None:
     return folder if os.path.isdir(folder) else None
 
 
-def packaged_path(name: str) -> str | None:
+def find_packaged_path(name: str) -> str | None:
     """Return the absolute path of a file or folder that is named as in a clone (`configs/vqgan.py`), None where there
     is none."""
     folder, _, rest = name.replace(os.sep, '/').partition('/')
-    root = packaged_folder(folder) if folder in FOLDERS and rest else None
+    root = find_packaged_folder(folder) if folder in FOLDERS and rest else None
     path = root and os.path.normpath(os.path.join(root, rest))
     return path if path and os.path.exists(path) else None

@@ -95,6 +95,9 @@ MODULES = {
     'dtbox.cli.add_config_options': 'dtbox.cli.options.add_config_options',
     'dtbox.cli.add_plugin_option': 'dtbox.cli.options.add_plugin_option',
     'dtbox.cli.add_tiny_option': 'dtbox.cli.options.add_tiny_option',
+    'dtbox.config.known_keys': 'dtbox.config.list_known_keys',
+    'dtbox.extend.origin': 'dtbox.extend.find_origin',
+    'dtbox.testing.examples': 'dtbox.testing.list_examples',
 }
 """Old dotted module, or function of one -> new one, or a sentence where there is none. Modules below a package that
 moved follow it."""

@@ -6,7 +6,7 @@ import stat
 import pytest
 import torch
 
-from dtbox.files import move_aside, no_room, replacing, unused_path, write_atomic
+from dtbox.files import find_unused_path, is_disk_full, move_aside, replacing, write_atomic
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
@@ -62,10 +62,10 @@ def test_move_aside_takes_the_next_free_number(tmp_path):
 
 def test_unused_path(tmp_path):
     path = str(tmp_path / 'a.b.png')
-    assert unused_path(path) == path
+    assert find_unused_path(path) == path
     for name in ('a.b.png', 'a.b.1.png'):
         (tmp_path / name).write_text('')
-    assert unused_path(path) == str(tmp_path / 'a.b.2.png')
+    assert find_unused_path(path) == str(tmp_path / 'a.b.2.png')
 
 
 def test_what_a_full_disk_looks_like(tmp_path):
@@ -79,8 +79,8 @@ def test_what_a_full_disk_looks_like(tmp_path):
             raise OSError(errno.EDQUOT, 'Disk quota exceeded')
         except OSError as e:
             raise ValueError('cannot write results') from e
-    assert no_room(caught(in_disguise)) and not no_room(caught(lambda: open(tmp_path / 'none')))
-    assert not no_room(RuntimeError('CUDA out of memory'))
+    assert is_disk_full(caught(in_disguise)) and not is_disk_full(caught(lambda: open(tmp_path / 'none')))
+    assert not is_disk_full(RuntimeError('CUDA out of memory'))
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
@@ -92,5 +92,5 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr('dtbox.training.checkpoint.open', lambda *a: open('/dev/full', 'wb'), raising=False)
     with pytest.raises(OSError) as found:
         checkpoint.save(dict(state_dict=dict(a=torch.zeros(10 ** 6))), path)
-    assert no_room(found.value) and os.listdir(tmp_path) == ['checkpoint.pth']
+    assert is_disk_full(found.value) and os.listdir(tmp_path) == ['checkpoint.pth']
     assert checkpoint.load(path)['state_dict']['a'].equal(torch.ones(3))

@@ -7,7 +7,7 @@ import pytest
 from dtbox.config.find import find_config
 from dtbox.registry import QUANTIZERS
 from dtbox.testing import CONTRACTS, check_quantizer, run_checks
-from dtbox.testing.scaffold import new_plugin
+from dtbox.testing.scaffold import write_scaffold
 from tests.plugins_kit import clean as clean  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures('clean')
@@ -23,7 +23,7 @@ def test_the_quantizer_with_state(tmp_path):
 
 def test_ten_minutes(tmp_path):
     """The scaffold with the guide's lines in it keeps the contract, and codes as the guide's numbers say."""
-    path, files = new_plugin('quantizer', 'Quinary', str(tmp_path), find_config('dualtoken_rq'))
+    path, files = write_scaffold('quantizer', 'Quinary', str(tmp_path), find_config('dualtoken_rq'))
     module, test = Path(files[0]), Path(files[2])
     idea, numbers = re.findall(r'```python\n(    .*?)```', GUIDE, re.DOTALL)
     text = module.read_text()

@@ -8,14 +8,14 @@ import pytest
 from dtbox import packaged
 from dtbox.config.find import find_config, list_configs
 from dtbox.extend import find
-from dtbox.packaged import FOLDERS, IMPORT_ROOT, packaged_folder, packaged_path
+from dtbox.packaged import FOLDERS, IMPORT_ROOT, find_packaged_folder, find_packaged_path
 
 CLIMBS = re.compile(r'dirname\(\s*(os\.path\.)?dirname|parent\.parent|parents\[')
 
 
 def test_folders_of_a_clone():
     for name in FOLDERS:
-        assert packaged_folder(name) == os.path.join(IMPORT_ROOT, name)
+        assert find_packaged_folder(name) == os.path.join(IMPORT_ROOT, name)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def wheel(tmp_path, monkeypatch):
 
 def test_folders_of_a_wheel(wheel):
     configs, plugins = wheel / '.mim' / 'configs', wheel / '.mim' / 'plugins'
-    assert packaged_folder('configs') == str(configs) and packaged_folder('tools') is None
+    assert find_packaged_folder('configs') == str(configs) and find_packaged_folder('tools') is None
     assert find_config('mine') == find_config('configs/mine.py') == str(configs / 'mine.py')
     assert find_config('plugins/idea/config.py') == str(plugins / 'idea' / 'config.py')
     assert list_configs() == {'mine': str(configs / 'mine.py'), 'grid': str(configs / 'ablations' / 'grid.py')}
@@ -52,13 +52,13 @@ def test_current_folder_goes_before_a_packaged_plugin(wheel):
 def test_site_packages_without_folders(wheel):
     """Other packages leave a folder `plugins` in site-packages: it is not ours."""
     (wheel / '.mim').rename(wheel / 'gone')
-    assert packaged_folder('plugins') is None and packaged_path('plugins/stranger') is None
+    assert find_packaged_folder('plugins') is None and find_packaged_path('plugins/stranger') is None
 
 
 def test_paths_that_are_not_there():
-    assert packaged_path('configs/gone.py') is None
-    assert packaged_path('dtbox/cli') is None
-    assert packaged_path('configs') is None
+    assert find_packaged_path('configs/gone.py') is None
+    assert find_packaged_path('dtbox/cli') is None
+    assert find_packaged_path('configs') is None
 
 
 def test_no_other_module_climbs_to_the_repository():

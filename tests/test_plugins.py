@@ -8,8 +8,8 @@ from mmengine.registry import VISBACKENDS
 
 from dtbox import extend as plugins
 from dtbox.errors import InputError
-from dtbox.extend.find import content_hash
-from dtbox.extend.plugin import parts_of
+from dtbox.extend.find import hash_content
+from dtbox.extend.plugin import list_plugin_parts
 from dtbox.registry import ALL, DATASETS, HEADS, HOOKS, LOSSES, METRICS, QUANTIZERS
 from tests.plugins_kit import HEAD, SIGN, install, write
 from tests.plugins_kit import clean as clean  # noqa: F401
@@ -29,7 +29,7 @@ def test_files_and_folders(tmp_path, monkeypatch, file, given):
     assert HEADS.get('FromPath').__module__.startswith('dtbox_plugin_m')
     assert plugin.source == str(path if file == 'mine.py' else path.parent) and plugin.version == '1.2'
     assert plugins.load_plugins([given, tmp_path / given]) == [plugin, plugin]  # registering it again would raise
-    assert parts_of(plugin) == ['heads/FromPath'] and plugins.origin(HEADS, 'FromPath') is plugin
+    assert list_plugin_parts(plugin) == ['heads/FromPath'] and plugins.find_origin(HEADS, 'FromPath') is plugin
 
 
 def test_two_spellings_are_one(tmp_path, monkeypatch):
@@ -49,7 +49,7 @@ def test_no_module_is_imported_twice(tmp_path, monkeypatch):
     import imported_before
     plugin, = plugins.load_plugins(str(path))
     assert HEADS.get('Before') is imported_before.Before
-    assert parts_of(plugin) == ['heads/Before'] and plugin.version == '1.2'
+    assert list_plugin_parts(plugin) == ['heads/Before'] and plugin.version == '1.2'
 
 
 @pytest.mark.parametrize('entry', ['__init__.py', 'mine.py'])
@@ -58,7 +58,7 @@ def test_a_folder_imports_its_own_modules(tmp_path, entry):
     write(tmp_path / 'mine' / 'parts' / '__init__.py', 'from .one import ANSWER\n')
     write(tmp_path / 'mine' / 'parts' / 'one.py', HEAD.format(name='FromPart') + '\n\nANSWER = 42\n')
     plugin, = plugins.load_plugins(tmp_path / 'mine')
-    assert parts_of(plugin) == ['heads/FromPart'] and plugin.name == 'mine'
+    assert list_plugin_parts(plugin) == ['heads/FromPart'] and plugin.name == 'mine'
 
 
 def test_modules(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ class New({base}):
 @pytest.mark.parametrize('room', KINDS)
 def test_every_kind_of_part(tmp_path, room):
     plugin, = plugins.load_plugins(write(tmp_path / 'new.py', KINDS[room]))
-    assert ALL[room].get('New').__name__ == 'New' and parts_of(plugin) == [f'{room}/New']
+    assert ALL[room].get('New').__name__ == 'New' and list_plugin_parts(plugin) == [f'{room}/New']
 
 
 @pytest.mark.parametrize('make, given, says', [
@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_plugin_that_fails(tmp_path):
         assert not [m for m in sys.modules if m.startswith('dtbox_plugin_mine')]
     path.write_text(f'from . import part\n{PARTS}\n')
     plugin, = plugins.load_plugins(tmp_path / 'mine')  # once repaired, it can be loaded in the same process
-    assert len(parts_of(plugin)) == len(REGISTRIES) + 1
+    assert len(list_plugin_parts(plugin)) == len(REGISTRIES) + 1
     assert [r.get(f'Half{r.name}') for r in REGISTRIES] == [dict] * len(REGISTRIES)
 
 
@@ -244,7 +244,7 @@ def test_two_plugins_of_one_basename(tmp_path):
     with pytest.raises(InputError, match=r'mine \(\S+/c/mine\.py:7\) registers `One` under heads, a name that the '
                        r'plugin mine \(\S+/a/mine\.py\)'):
         plugins.load_plugins(tmp_path / 'c' / 'mine.py')
-    assert plugins.origin(HEADS, 'One') is a and len(plugins.LOADED) == 2
+    assert plugins.find_origin(HEADS, 'One') is a and len(plugins.LOADED) == 2
 
 
 def test_a_plugin_may_load_another(tmp_path):
@@ -274,7 +274,7 @@ def test_entry_point(tmp_path, monkeypatch):
     heads, late = plugins.LOADED.values()
     assert (heads.kind, heads.package, heads.version, heads.path) == ('installed', 'head-shop', '3.1',
                                                                       str(tmp_path / 'shop'))
-    assert parts_of(heads) == ['heads/Bought'] and parts_of(late) == ['heads/Called']
+    assert list_plugin_parts(heads) == ['heads/Bought'] and list_plugin_parts(late) == ['heads/Called']
     assert plugins.load_plugins(['shop.heads']) == [heads]
 
 
@@ -327,25 +327,25 @@ def test_broken_entry_points(tmp_path, monkeypatch, value, text, says):
 def test_what_the_hash_of_a_folder_covers(tmp_path, file, counts):
     for known in ('mine/__init__.py', 'mine/part.py', 'mine/below/table.npz'):
         write(tmp_path / known, known)
-    before = content_hash(str(tmp_path / 'mine'))
+    before = hash_content(str(tmp_path / 'mine'))
     write(tmp_path / file, 'changed = 1')
-    assert (content_hash(str(tmp_path / 'mine')) != before) == counts
+    assert (hash_content(str(tmp_path / 'mine')) != before) == counts
 
 
 def test_recipes_beside_a_plugin_do_not_count(tmp_path):
     """A longer run of the same plugin is still of the same plugin."""
     write(tmp_path / '__init__.py', 'x = 1')
-    before = content_hash(str(tmp_path))
+    before = hash_content(str(tmp_path))
     write(tmp_path / 'config.py', '"""A recipe."""\n_base_ = ["x.py"]\n')
-    assert content_hash(str(tmp_path)) == before
+    assert hash_content(str(tmp_path)) == before
     write(tmp_path / 'config.py', 'sizes = [1]\n')
-    assert content_hash(str(tmp_path)) != before
+    assert hash_content(str(tmp_path)) != before
 
 
 def test_the_hash_depends_on_names_and_not_on_the_place(tmp_path):
     for folder, file in (('a', 'x.py'), ('b', 'x.py'), ('c', 'y.py')):
         write(tmp_path / folder / file, 'x = 1')
-    a, b, c = (content_hash(str(tmp_path / folder)) for folder in 'abc')
+    a, b, c = (hash_content(str(tmp_path / folder)) for folder in 'abc')
     assert a == b != c and len(a) == 16
     files = [str(tmp_path / folder / name) for folder, name in (('a', 'x.py'), ('c', 'y.py'))]
-    assert content_hash(files[0]) == content_hash(files[1])  # of a file, the content alone
+    assert hash_content(files[0]) == hash_content(files[1])  # of a file, the content alone

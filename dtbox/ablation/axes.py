@@ -117,7 +117,7 @@ def read_metrics(metrics: Any) -> list[str]:
     return list(metrics or [])
 
 
-def matches(labels: dict[str, str], rules: list[dict[str, set[str]]]) -> bool:
+def is_matched(labels: dict[str, str], rules: list[dict[str, set[str]]]) -> bool:
     """Whether labels (dict axis -> label) fit any of the rules of `read_rules`."""
     return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
 

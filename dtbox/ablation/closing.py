@@ -5,15 +5,15 @@ import os
 from typing import TYPE_CHECKING
 
 from dtbox.ablation.folder import GridFolder
-from dtbox.ablation.plan import wanted
-from dtbox.ablation.summary import summary
+from dtbox.ablation.plan import is_wanted
+from dtbox.ablation.summary import format_summary
 from dtbox.errors import closest
 
 if TYPE_CHECKING:
     from dtbox.ablation.grid import Grid
 
 
-def closing_lines(grid: Grid, work_dir: str, rows: list[dict]) -> list[str]:
+def format_closing(grid: Grid, work_dir: str, rows: list[dict]) -> list[str]:
     """Return the closing lines of a grid: scores, states of the trials, time of bookkeeping, missing scores, and the
     table's path.
 
@@ -30,12 +30,12 @@ def closing_lines(grid: Grid, work_dir: str, rows: list[dict]) -> list[str]:
     if spent['trials']:
         part = f' ({spent["seconds"] / spent["trials"]:.1%} of the trials\' {spent["trials"]:.0f} s)'
     states = ', '.join(f'{n} {status}' for status, n in counts.items())
-    return [*summary(grid, rows), '', f'{states}. Bookkeeping: {spent["seconds"]:.1f} '
-                                      f's{part}.', *missing_score_lines(grid, rows),
+    return [*format_summary(grid, rows), '', f'{states}. Bookkeeping: {spent["seconds"]:.1f} '
+                                             f's{part}.', *list_missing_scores(grid, rows),
             f'Table: {os.path.join(work_dir, "results.csv")}']
 
 
-def missing_score_lines(grid: Grid, rows: list[dict]) -> list[str]:
+def list_missing_scores(grid: Grid, rows: list[dict]) -> list[str]:
     """Return lines about finished trials without scores, and headline metrics that no trial has."""
     done = [row for row in rows if row['status'] == 'done']
     known = {key for row in done for key in row if '/' in key}
@@ -46,7 +46,7 @@ def missing_score_lines(grid: Grid, rows: list[dict]) -> list[str]:
                     for m in grid.metrics if known and m not in known]
 
 
-def all_done(grid: Grid, rows: list[dict], only: str | None = None) -> bool:
+def is_all_done(grid: Grid, rows: list[dict], only: str | None = None) -> bool:
     """Whether all trials that a pattern asks for are done; without a pattern all trials."""
-    asked = {trial.name for trial in grid.trials if wanted(trial, only)}
+    asked = {trial.name for trial in grid.trials if is_wanted(trial, only)}
     return all(row['status'] == 'done' for row in rows if row['trial'] in asked)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-def tokenizer_facts(tokenizer: Any) -> dict[str, float]:
+def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
     """Return the size of a tokenizer and of what it makes of an image.
 
     A quantizer that several vocabularies share is counted once.
@@ -35,7 +35,7 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, float]:
                 bits_per_pixel=round(bits / (height * width), 6))
 
 
-def peak_megabytes() -> float:
+def measure_peak_megabytes() -> float:
     """Return the most memory that this process held, in MB (10^6 bytes): of the GPU where there is one, else
     resident."""
     if torch.cuda.is_available():

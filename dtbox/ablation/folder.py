@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dtbox.ablation.machine import cores, processor
+from dtbox.ablation.machine import count_cores, read_processor_name
 from dtbox.ablation.table import CHANGES, format_csv, read_rows
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
@@ -121,7 +121,8 @@ class GridFolder:
             place=os.path.abspath(grid.path), axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics,
             reference=grid.reference, threads=grid.threads, started=about.get('started')
             or time.strftime('%Y-%m-%d %H:%M:%S'),
-            machine=dict(processor=processor(), cores=cores(), system=f'{platform.system()} {platform.machine()}',
+            machine=dict(processor=read_processor_name(), cores=count_cores(),
+                         system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
             versions=dict(dtbox=dtbox.__version__, torch=str(torch.__version__), python=platform.python_version()),
             **more)
@@ -172,7 +173,7 @@ class GridFolder:
         if record['status'] in ('done', 'diverged'):
             return 'keep', record
         same = record['hashes']['code_hash'] == hashes['code_hash']
-        return ('continue' if same and not failed(record) else 'redo'), record
+        return ('continue' if same and not has_failed(record) else 'redo'), record
 
     def begin(self, trial: Trial, hashes: dict[str, str], what: str) -> dict:
         """Make a trial's folder ready to run, and return its record; an earlier attempt that cannot be continued is
@@ -232,7 +233,7 @@ class GridFolder:
         return rows
 
 
-def failed(record: dict) -> bool:
+def has_failed(record: dict) -> bool:
     """Whether an attempt is not worth resuming: it failed, and not because something changed before it could resume."""
     return record['status'] == 'failed' and not (record.get('stale') and record.get('seconds_before'))
 

@@ -26,7 +26,7 @@ from mmengine.config import Config
 
 from dtbox.ablation.axes import (
     check_kind,
-    matches,
+    is_matched,
     read_axis,
     read_budget,
     read_metrics,
@@ -213,14 +213,14 @@ def _slug(labels):
 
 
 def _check_collisions(trials):
-    from dtbox.ablation.identity import config_hash
+    from dtbox.ablation.identity import hash_config
     names, hashes = {}, {}
     for trial in trials:
         if len(trial.name) > LONGEST:
             raise InputError(f'the trial {trial.name[:40]}... would have a name of {len(trial.name)} characters; at '
                              f'most {LONGEST} make a folder. Give its values shorter names: '
                              'values=dict(label=value).', 'axes')
-        for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, config_hash(trial.config),
+        for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, hash_config(trial.config),
                                                                                      'are the same run')):
             other = table.setdefault(key, trial)
             if other is not trial:

@@ -14,14 +14,14 @@ from mmengine.config import Config
 import dtbox
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
-from dtbox.weights.state_dicts import ZOO, local_path
+from dtbox.weights.state_dicts import ZOO, find_local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
 """Top-level keys that say where something is and not what a run computes; plugins count by their content."""
 PARTS = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
 
 
-def digest(*lines: str) -> str:
+def compute_digest(*lines: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of some strings."""
     h = hashlib.sha256()
     for line in lines:
@@ -29,10 +29,10 @@ def digest(*lines: str) -> str:
     return h.hexdigest()[:16]
 
 
-def config_hash(cfg: Config) -> str:
+def hash_config(cfg: Config) -> str:
     """Return the hash of a config, references resolved; the order of keys does not count."""
     plain = resolve(cfg)._cfg_dict.to_dict()
-    return digest(json.dumps(_plain({k: v for k, v in plain.items() if k not in PLACES}), sort_keys=True))
+    return compute_digest(json.dumps(_plain({k: v for k, v in plain.items() if k not in PLACES}), sort_keys=True))
 
 
 def _plain(value):
@@ -43,21 +43,22 @@ def _plain(value):
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
-def code_hash() -> str:
+def hash_code() -> str:
     """Return the hash of every .py file of the dtbox package."""
     root = Path(dtbox.__file__).parent
     files = sorted(p for p in root.rglob('*.py') if '.mim' not in p.relative_to(root).parts)
-    return digest(*(f'{p.relative_to(root).as_posix()}:{hashlib.sha256(p.read_bytes()).hexdigest()}' for p in files))
+    return compute_digest(*(f'{p.relative_to(root).as_posix()}:{hashlib.sha256(p.read_bytes()).hexdigest()}'
+                            for p in files))
 
 
-def plugin_hash(cfg: Config) -> str:
+def hash_plugins(cfg: Config) -> str:
     """Return the hash of the plugins that a run of a config computes with (see `find_needed`), '' where there are
     none."""
     found = find_needed(resolve(cfg))
-    return digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
+    return compute_digest(*sorted(f'{p.name}:{p.hash}' for p in found)) if found else ''
 
 
-def data_hash(cfg: Config, train: Any, heldout: Any) -> str:
+def hash_data(cfg: Config, train: Any, heldout: Any) -> str:
     """Return the hash of a run's data sets and of the files (weights, tokenizers) that its config names.
 
     Args:
@@ -67,7 +68,7 @@ def data_hash(cfg: Config, train: Any, heldout: Any) -> str:
     sets = [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout))
             if dataset is not None]
     files = [f'{key}:{_file_hash(*_stamp(path))}' for key, path in sorted(_files(resolve(cfg)._cfg_dict.to_dict()))]
-    return digest(*sets, *files)
+    return compute_digest(*sets, *files)
 
 
 def _files(node, path=''):
@@ -80,7 +81,7 @@ def _files(node, path=''):
         for i, value in enumerate(node):
             yield from _files(value, f'{path}.{i}')
     elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(node)):
-        yield path, local_path(node)
+        yield path, find_local_path(node)
 
 
 def _stamp(path):
@@ -97,6 +98,6 @@ def _file_hash(path, size, changed):
     return h.hexdigest()
 
 
-def identity(hashes: dict[str, str]) -> str:
+def compute_identity(hashes: dict[str, str]) -> str:
     """Return the one hash that stands for all four: dict with the keys of PARTS -> 16 hex digits."""
-    return digest(*(hashes[part] for part in PARTS))
+    return compute_digest(*(hashes[part] for part in PARTS))

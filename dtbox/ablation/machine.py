@@ -5,7 +5,7 @@ import os
 import platform
 
 
-def processor() -> str:
+def read_processor_name() -> str:
     """Return the name of the CPU."""
     try:
         with open('/proc/cpuinfo') as f:
@@ -14,7 +14,7 @@ def processor() -> str:
         return platform.processor() or 'unknown'
 
 
-def cores(quota: str = '/sys/fs/cgroup/cpu.max') -> int:
+def count_cores(quota: str = '/sys/fs/cgroup/cpu.max') -> int:
     """Return how many CPU cores this process may use: by its affinity, and by the quota of the container that it runs
     in.
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 
-from dtbox.ablation.folder import failed
+from dtbox.ablation.folder import has_failed
 from dtbox.ablation.grid import Grid, Trial
-from dtbox.ablation.identity import code_hash, config_hash, data_hash, plugin_hash
+from dtbox.ablation.identity import hash_code, hash_config, hash_data, hash_plugins
 from dtbox.ablation.planned import Planned
-from dtbox.ablation.progress import clock
+from dtbox.ablation.progress import format_clock
 from dtbox.ablation.table import CHANGES
 from dtbox.config import resolve
 from dtbox.errors import InputError, closest, reason
@@ -30,18 +30,18 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
     Raises:
         InputError: a variant that cannot be built, `only` matches nothing, or results of other code.
     """
-    if only and not any(wanted(t, only) for t in grid.trials):
+    if only and not any(is_wanted(t, only) for t in grid.trials):
         raise InputError(f'`{only}` matches no trial.{closest(only, [t.name for t in grid.trials])} The trials are: '
                          f'{", ".join(t.name for t in grid.trials[:12])}{", ..." if len(grid.trials) > 12 else ""}.',
                          '--only')
-    code = code_hash()
+    code = hash_code()
     data = {}
     plan = []
     for trial in grid.trials:
         variant = tuple(trial.labels.values())
         if variant not in data:
             data[variant] = check_variant(trial)
-        hashes = dict(config_hash=config_hash(trial.config), code_hash=code, plugin_hash=plugin_hash(trial.config),
+        hashes = dict(config_hash=hash_config(trial.config), code_hash=code, plugin_hash=hash_plugins(trial.config),
                       data_hash=data[variant])
         plan.append(Planned(trial, *folder.state(trial, hashes), hashes))
     refuse_other_code(plan, folder, accept_code_change)
@@ -63,7 +63,7 @@ def look_again(plan: list[Planned], grid: Grid, folder: GridFolder, resume: bool
 
 def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> None:
     """Raise `InputError` where trials have run with other code than this, unless that is accepted."""
-    other = [p for p in plan if p.record and not failed(p.record) and p.record['hashes']['code_hash']
+    other = [p for p in plan if p.record and not has_failed(p.record) and p.record['hashes']['code_hash']
              != p.hashes['code_hash']]
     if other and not accept:
         hashes = other[0].record['hashes']['code_hash'], other[0].hashes['code_hash']
@@ -90,15 +90,15 @@ def check_variant(trial: Trial) -> str:
     finally:
         logger.setLevel(level)
     heldout = built.parts['val']
-    return data_hash(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None else None)
+    return hash_data(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None else None)
 
 
-def wanted(trial: Trial, only: str | None) -> bool:
+def is_wanted(trial: Trial, only: str | None) -> bool:
     """Whether a trial is among those that a pattern asks for; without a pattern all are."""
     return not only or fnmatch.fnmatch(trial.name, only) or fnmatch.fnmatch(trial.name, f'*{only}*')
 
 
-def plan_lines(plan: list[Planned]) -> list[str]:
+def format_plan(plan: list[Planned]) -> list[str]:
     """Return a plan as lines for a dry run."""
     return [f'{p.trial.name}: {WORDS[p.what]}{_because(p)}' for p in plan]
 
@@ -110,4 +110,4 @@ def _because(planned):
     changed = [part.partition('_')[0] for part in CHANGES if record['hashes'][part] != planned.hashes[part]]
     changed = changed if planned.what == 'redo' else []
     why = f'; its {" and ".join(changed).replace("plugin", "plugins")} changed' if changed else ''
-    return f' ({record["status"]}, {clock(record.get("seconds") or 0)}{why})'
+    return f' ({record["status"]}, {format_clock(record.get("seconds") or 0)}{why})'

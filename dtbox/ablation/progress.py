@@ -11,7 +11,7 @@ from typing import Any
 
 from dtbox.ablation.grid import Grid, Trial
 from dtbox.ablation.planned import Planned
-from dtbox.ablation.summary import best_so_far
+from dtbox.ablation.summary import describe_best
 from dtbox.evaluation.info import Infos
 from dtbox.runs import RunFolder
 
@@ -80,14 +80,14 @@ class Progress:
 
     def show_best(self, grid: Grid, rows: list[dict], infos: Infos | None = None) -> None:
         """Take the best of the table's rows as the best so far; `infos` say which way is better."""
-        self.best = best_so_far(grid, rows, infos)
+        self.best = describe_best(grid, rows, infos)
 
     def started(self, trial: Trial, folder: str, record: dict) -> None:
         """Note a trial that has begun, with its folder and record."""
         log = RunFolder(folder).console
         before = os.path.getsize(log) if os.path.isfile(log) else 0
         self.waiting.remove(trial)
-        self.running[trial.name] = Shown(variant(trial), time.monotonic() - record.get('seconds_before', 0), log,
+        self.running[trial.name] = Shown(get_variant(trial), time.monotonic() - record.get('seconds_before', 0), log,
                                          before)
         if not self.live:
             self.say(f'started  {trial.name}'
@@ -101,12 +101,12 @@ class Progress:
         left = self.left()
         why = f': {" ".join(record["reason"].split())}' if record['reason'] else ''
         self.say(f'{record["status"]:<8} {trial.name}{why}  '
-                 f'[{self.counts()}{f", {clock(left)} left" if left and left >= 1 else ""}]'
+                 f'[{self.counts()}{f", {format_clock(left)} left" if left and left >= 1 else ""}]'
                  + (f'  best so far: {self.best}' if self.best and not self.live else ''))
 
     def _learn(self, trial, record):
         if record['status'] == 'done' and record.get('seconds'):
-            self.seconds.setdefault(variant(trial), []).append(record['seconds'])
+            self.seconds.setdefault(get_variant(trial), []).append(record['seconds'])
 
     def counts(self) -> str:
         """Return how many trials are done, running, failed, waiting, and how many had a result before."""
@@ -133,7 +133,7 @@ class Progress:
         ends += [0.0] * (self.workers - len(ends))
         heapq.heapify(ends)
         for trial in self.waiting:
-            heapq.heapreplace(ends, ends[0] + known.get(variant(trial), usual))
+            heapq.heapreplace(ends, ends[0] + known.get(get_variant(trial), usual))
         return max(ends)
 
     def table(self) -> Any:
@@ -142,9 +142,9 @@ class Progress:
         from rich.text import Text
         left, running = self.left(), list(self.running.items())
         width = max([len(name) for name, _ in running], default=0)
-        rows = [f'{name:<{width}}  {clock(one.elapsed())}  {read_progress(one.log, one.before)[0]}'
+        rows = [f'{name:<{width}}  {format_clock(one.elapsed())}  {read_progress(one.log, one.before)[0]}'
                 for name, one in running]
-        head = f'{self.counts()}{f", {clock(left)} left" if left is not None else ""}'
+        head = f'{self.counts()}{f", {format_clock(left)} left" if left is not None else ""}'
         return Group(Text(head, style='bold'), *(Text(line, no_wrap=True, overflow='ellipsis') for line in
                                                  ([f'best so far: {self.best}'] if self.best else []) + rows))
 
@@ -154,7 +154,7 @@ def _read_left(running):
     return mean(whole) if whole else None
 
 
-def variant(trial: Trial) -> tuple[str, ...]:
+def get_variant(trial: Trial) -> tuple[str, ...]:
     """Return what seeds of the same variant share: the labels."""
     return tuple(trial.labels.values())
 
@@ -178,7 +178,7 @@ def read_progress(path: str, before: int = 0, most: int = 60) -> tuple[str, floa
     return reports[-1].group()[:most], (hours * 60 + minutes) * 60.0 + seconds
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Return seconds as h:mm:ss."""
     seconds = int(seconds)
     return f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from dtbox.ablation.endings import explain_exit, explain_os_errors, stop_on_sigterm
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.folder import GridFolder
-from dtbox.ablation.plan import look_again, make_plan, wanted
+from dtbox.ablation.plan import is_wanted, look_again, make_plan
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import Progress
 from dtbox.ablation.trial import NO_ROOM

@@ -15,7 +15,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from dtbox.files import no_room, write_atomic  # noqa: E402
+from dtbox.files import is_disk_full, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
 from dtbox.runs import RunFolder  # noqa: E402
@@ -45,25 +45,25 @@ def write_record(folder: str, record: dict) -> None:
 
 def run(folder: str, record: dict) -> dict:
     """Train and evaluate; returns the facts of the row. Raises whatever goes wrong."""
-    from dtbox.ablation.facts import peak_megabytes, tokenizer_facts
-    from dtbox.ablation.identity import PARTS, code_hash, config_hash, data_hash, identity, plugin_hash
+    from dtbox.ablation.facts import compute_tokenizer_facts, measure_peak_megabytes
+    from dtbox.ablation.identity import PARTS, compute_identity, hash_code, hash_config, hash_data, hash_plugins
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
     cfg = load_config(RunFolder(folder).config)
-    hashes = dict(config_hash=config_hash(cfg), code_hash=code_hash(), plugin_hash=plugin_hash(cfg))
+    hashes = dict(config_hash=hash_config(cfg), code_hash=hash_code(), plugin_hash=hash_plugins(cfg))
     runner = Runner.from_config(cfg, work_dir=folder, resume=True)
-    hashes['data_hash'] = data_hash(cfg, runner.train_dataloader.dataset, runner.val_parts['val']
+    hashes['data_hash'] = hash_data(cfg, runner.train_dataloader.dataset, runner.val_parts['val']
                                     and runner.val_parts['val'].dataset)
     for part in PARTS:
         if hashes[part] != record['hashes'][part]:
             raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the '
                         'grid was started')
     runner.train()
-    return dict(iterations=runner.iter_done, **tokenizer_facts(runner.task.tokenizer), identity=identity(hashes),
-                peak_mb=peak_megabytes())
+    return dict(iterations=runner.iter_done, **compute_tokenizer_facts(runner.task.tokenizer),
+                identity=compute_identity(hashes), peak_mb=measure_peak_megabytes())
 
 
-def attempt(folder: str) -> dict:
+def run_attempt(folder: str) -> dict:
     """Run a trial; returns its record with what came of it. Raises nothing but what keeps a record from being
     written."""
     from dtbox.errors import Diverged, InputError
@@ -75,7 +75,7 @@ def attempt(folder: str) -> dict:
     except Stale as e:
         record.update(status='failed', reason=str(e), stale=True)
     except Exception as e:
-        if no_room(e):
+        if is_disk_full(e):
             raise
         if not isinstance(e, InputError):
             traceback.print_exc()
@@ -90,10 +90,10 @@ def main(folder: str, parent: int | None = None) -> int:
     end_with_parent(parent)
     try:
         with Locked(RunFolder(folder).trial_lock, 'this trial'):
-            record = attempt(folder)
+            record = run_attempt(folder)
             write_record(folder, record)
     except Exception as e:
-        if not no_room(e):
+        if not is_disk_full(e):
             raise
         with contextlib.suppress(OSError):
             traceback.print_exc()

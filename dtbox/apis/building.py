@@ -14,7 +14,7 @@ from dtbox.weights.state_dicts import load_into
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
-def known_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
+def parse_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
     """Return the torch dtype of a name; `InputError` for one that models are not opened in."""
     dtype = DTYPES.get(dtype, dtype)
     if dtype not in DTYPES.values():

@@ -17,7 +17,7 @@ from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
 from dtbox.extend.record import make_records
-from dtbox.files import unused_path
+from dtbox.files import find_unused_path
 from dtbox.runs import RunFolder, name_samples
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_val_dataloader
@@ -72,7 +72,7 @@ def report(results: Results) -> str:
     return '\n'.join([*lines, '', format_table(results)])
 
 
-def results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
+def choose_results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
     """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
     protocols.json), or the first free of metrics.1.json, metrics.2.json, ...
 
@@ -81,14 +81,14 @@ def results_path(checkpoint: str | None, out: str | None = None, protocols: bool
     """
     if out is None:
         run = RunFolder(os.path.dirname(checkpoint or ''))
-        return unused_path(run.protocols if protocols else run.metrics)
+        return find_unused_path(run.protocols if protocols else run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '
                          f'{RunFolder(out).metrics}.')
     return out
 
 
-def samples_path(path: str) -> str | None:
+def choose_samples_path(path: str) -> str | None:
     """Return where the scores of single samples go beside the results at `path`: samples.npz beside metrics.json,
     samples.1.npz beside metrics.1.json; None where the file has another name."""
     return name_samples(path)

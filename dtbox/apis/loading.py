@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from dtbox.apis.building import known_dtype
+from dtbox.apis.building import parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
@@ -35,10 +35,10 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
     Raises:
         InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
     """
-    dtype = known_dtype(dtype)
+    dtype = parse_dtype(dtype)
     cfg, path = open_config(run, checkpoint, plugins=plugins)
     model = open_tokenizer(cfg, path, device, dtype).model
-    pipeline = [dict(step) for step in eval_pipeline(cfg, model.image_size)]
+    pipeline = [dict(step) for step in choose_eval_pipeline(cfg, model.image_size)]
     plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
 
@@ -69,7 +69,7 @@ def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = N
     return cfg, checkpoint
 
 
-def eval_pipeline(cfg: Config, image_size: tuple[int, int]) -> list[dict]:
+def choose_eval_pipeline(cfg: Config, image_size: tuple[int, int]) -> list[dict]:
     """Return the transform for users' images: the held-out data's own, or short side and centre crop where there is
     none."""
     dataset = (cfg.get('val_dataloader') or {}).get('dataset') or {}

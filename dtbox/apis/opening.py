@@ -9,7 +9,7 @@ from typing import Any, Mapping, NamedTuple
 import torch
 from mmengine.config import Config
 
-from dtbox.apis.building import build_for_use, cast, known_dtype
+from dtbox.apis.building import build_for_use, cast, parse_dtype
 from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
 from dtbox.registry import TOKENIZERS
@@ -17,7 +17,7 @@ from dtbox.runs import find_run_of
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.training import checkpoint as checkpoints
 from dtbox.weights.model_folders import load_published
-from dtbox.weights.state_dicts import load_into, resize_positions, with_prefix
+from dtbox.weights.state_dicts import load_into, resize_positions, select_prefix
 
 EXPORTED = '.safetensors'
 """Suffix of the weights of `save_pretrained`; any other file is a checkpoint of a run."""
@@ -67,7 +67,7 @@ def read_weights(path: str, cfg: Mapping[str, Any]) -> Weights:
         return Weights(*load_published(path, mapped=False), {})
     checkpoint = checkpoints.load(path)
     warn_changes((checkpoint.get('meta') or {}).get('plugins'), cfg, path)
-    return Weights(with_prefix(checkpoint['state_dict'], 'tokenizer.'), f'the checkpoint {path}', checkpoint)
+    return Weights(select_prefix(checkpoint['state_dict'], 'tokenizer.'), f'the checkpoint {path}', checkpoint)
 
 
 def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch.device = 'cpu',
@@ -83,7 +83,7 @@ def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch
         InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is
             not there.
     """
-    dtype, part = known_dtype(dtype), cfg['model']['tokenizer']
+    dtype, part = parse_dtype(dtype), cfg['model']['tokenizer']
     if path is None:
         return Opened(cast(_build_start(cfg), dtype).to(device).eval().requires_grad_(False), {})
     weights = read_weights(path, cfg)

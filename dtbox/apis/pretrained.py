@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dtbox import __version__
-from dtbox.apis.building import known_dtype
+from dtbox.apis.building import parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
@@ -75,7 +75,7 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
     if config['format'] > FORMAT:
         raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. '
                          'Install a newer dtbox.')
-    dtype = known_dtype(dtype)
+    dtype = parse_dtype(dtype)
     load_plugins(plugins)
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     if words.get('file') == WORDS:

@@ -12,7 +12,7 @@ from dtbox.drawing.sheets import draw_pair, to_uint8
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import psnr
 from dtbox.evaluation.functional.image_quality import to_unit
-from dtbox.files import unused_path
+from dtbox.files import find_unused_path
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _one(tokenizer, source, error, out, names):
         codes = tokenizer.encode(images, names)
         made = tokenizer.decode(codes)
         score = float(psnr(to_unit(images), to_unit(made)))
-        path = unused_path(os.path.join(out, os.path.splitext(os.path.basename(source))[0] + '.png'))
+        path = find_unused_path(os.path.join(out, os.path.splitext(os.path.basename(source))[0] + '.png'))
         draw_pair(to_uint8(images)[0], to_uint8(made)[0], path, f'PSNR {score:.2f} dB')
     except InputError as e:
         return Reconstruction(source, error=e)

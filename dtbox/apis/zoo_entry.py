@@ -11,7 +11,7 @@ from dtbox.evaluation.table import format_table
 from dtbox.files import replacing, write_atomic
 from dtbox.training import checkpoint
 from dtbox.training.build import build_parts
-from dtbox.weights.state_dicts import load_into, with_prefix
+from dtbox.weights.state_dicts import load_into, select_prefix
 
 CARD = """# {name}
 
@@ -47,7 +47,7 @@ def pack_zoo_entry(run: str, name: str, zoo: str, card: dict, plugins: Sequence[
     import torch
     from safetensors.torch import save_file
     cfg, path = open_config(run, plugins=plugins)
-    weights = with_prefix(checkpoint.load(path)['state_dict'], 'tokenizer.')
+    weights = select_prefix(checkpoint.load(path)['state_dict'], 'tokenizer.')
     packed = {k: v.half().contiguous() for k, v in weights.items()}
     parts = build_parts(cfg, 0, training=False)
     load_into(parts['model'].tokenizer, {k: v.float() for k, v in packed.items()}, path)

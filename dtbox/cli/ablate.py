@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.accept_code_change and not args.resume:
         raise InputError('--accept-code-change goes with --resume: a new grid has no earlier results.')
     from dtbox.ablation import read_grid, run_grid
-    from dtbox.ablation.closing import all_done, closing_lines
+    from dtbox.ablation.closing import format_closing, is_all_done
     from dtbox.ablation.start import find_grid, merge_settings
     path, work_dir, about = find_grid(args.grid, args.work_dir, args.resume)
     settings = merge_settings(read_options(args), args.plugin, args.seeds, args.threads, about if args.resume else None)
@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
         print(f'\nTo resume the grid: dtbox ablate {shlex.join(again)}', file=sys.stderr)
         raise
     if rows is None:
-        from dtbox.ablation.plan import plan_lines
-        print('\n'.join([*plan_lines(plan), f'{len(plan)} trials; nothing was started.']))
+        from dtbox.ablation.plan import format_plan
+        print('\n'.join([*format_plan(plan), f'{len(plan)} trials; nothing was started.']))
         return 0
-    print('\n' + '\n'.join(closing_lines(grid, work_dir, rows)))
+    print('\n' + '\n'.join(format_closing(grid, work_dir, rows)))
     if not args.no_report and any(row['status'] == 'done' for row in rows):
         from dtbox.report import build
         print(f'Report: {build(os.fspath(work_dir))}')
-    return 0 if all_done(grid, rows, args.only) else 1
+    return 0 if is_all_done(grid, rows, args.only) else 1
 
 
 VERB = Verb(

@@ -28,14 +28,14 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < (name == 'limit'):
             raise InputError(f'{value} is too small.', f'--{name}')
-    from dtbox.diagnostics.data_check import check_data, leave, report, sound
-    from dtbox.files import unused_path
+    from dtbox.diagnostics.data_check import check_data, is_sound, leave, report
+    from dtbox.files import find_unused_path
     name = os.path.splitext(os.path.basename(os.path.normpath(args.config)))[0]
     result = check_data(args.config, read_options(args), args.plugin, args.limit, args.workers)
     print(report(result))
-    files = leave(result, unused_path(args.out or os.path.join('work_dirs', 'check_data', name)))
+    files = leave(result, find_unused_path(args.out or os.path.join('work_dirs', 'check_data', name)))
     print('\nwritten to ' + ', '.join(files))
-    return 0 if sound(result) else 1
+    return 0 if is_sound(result) else 1
 
 
 VERB = Verb(

@@ -5,7 +5,7 @@ import argparse
 import os
 
 from dtbox.cli.verbs import VERBS, load_verb
-from dtbox.packaged import packaged_folder
+from dtbox.packaged import find_packaged_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def complete_config(prefix: str, **_: object) -> list[str]:
     """Return the names of configs and the paths that begin with `prefix`."""
     from argcomplete.completers import FilesCompleter
     names = []
-    root = packaged_folder('configs') or ''
+    root = find_packaged_folder('configs') or ''
     for folder in ('', 'ablations', 'paper', os.path.join('_base_', 'datasets')):
         place = os.path.join(root, folder)
         for file in sorted(os.listdir(place)) if os.path.isdir(place) else ():

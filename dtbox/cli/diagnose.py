@@ -101,8 +101,8 @@ def _add_semantics(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run a diagnosis."""
-    from dtbox.diagnostics.output_folder import result_folder
-    out = result_folder(args.source, args.kind, args.out)
+    from dtbox.diagnostics.output_folder import choose_result_folder
+    out = choose_result_folder(args.source, args.kind, args.out)
     runs = dict(conflict=run_conflict, layers=run_layers, atlas=run_atlas, semantics=run_semantics)
     runs[args.kind](args, out, read_options(args))
     print(f'\nwritten to {out}')

@@ -6,7 +6,7 @@ import sys
 from typing import Callable, NoReturn
 
 from dtbox.errors import Diverged, InputError, RankLost, Stopped
-from dtbox.files import no_room
+from dtbox.files import is_disk_full
 
 
 def main_guard(main: Callable) -> Callable:
@@ -26,7 +26,7 @@ def main_guard(main: Callable) -> Callable:
         except Stopped as e:
             leave(f'stopped: {e}', 143)
         except OSError as e:
-            if not no_room(e):
+            if not is_disk_full(e):
                 raise
             leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run '
                   'the command again (a run or grid resumes with --resume).', 2)

@@ -5,7 +5,7 @@ import argparse
 import os
 
 from dtbox.cli.options import add_config_options, add_plugin_option, read_options
-from dtbox.cli.table import format_table, screen_width
+from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
 
@@ -43,16 +43,16 @@ def list_parts(args: argparse.Namespace) -> None:
         load_config(args.config, plugins=args.plugin)
     load_plugins(args.plugin)
     rows = [(p.name, p.room, p.origin, ', '.join(p.papers), p.text) for p in catalog.list_parts(args.room)]
-    print(format_table(('name', 'room', 'from', 'paper', 'what it is'), rows, screen_width()))
+    print(format_table(('name', 'room', 'from', 'paper', 'what it is'), rows, get_screen_width()))
 
 
 def write_plugin(args: argparse.Namespace) -> None:
     """Write a plugin to start from."""
     from dtbox.config.find import find_config
     from dtbox.extend import load_plugins
-    from dtbox.testing.scaffold import RECIPES, new_plugin
+    from dtbox.testing.scaffold import RECIPES, write_scaffold
     load_plugins(args.plugin)
-    path, files = new_plugin(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
+    path, files = write_scaffold(args.kind, args.name, args.dir, find_config(RECIPES[args.kind]))
     print('\n'.join(files) + f'\n\nThe idea goes into {files[0]}. Then:\n  pytest {path}\n'
           f'  dtbox plugins check {args.name} --plugin {path}\n  dtbox train {os.path.join(path, "config.py")} --tiny')
 
@@ -140,7 +140,7 @@ def check(args: argparse.Namespace) -> int:
         shown = {key: value if isinstance(value, PLAIN) else str(value) for key, value in cfg.items()}
         print(f'{title}: {format_config({kind: shown}).partition("= ")[2]}')
         rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]
-        print(format_table(('check', 'status', 'time', 'detail'), rows, screen_width()))
+        print(format_table(('check', 'status', 'time', 'detail'), rows, get_screen_width()))
         count = {status: sum(r.status == status for r in results) for status in ('holds', 'fails', 'does not apply')}
         print(f'\n{count["holds"]} hold, {count["fails"]} fail, {count["does not apply"]} do not apply.\n')
         failed += count['fails']

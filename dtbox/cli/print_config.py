@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
-from dtbox.cli.table import format_table, screen_width
+from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
 
@@ -34,7 +34,7 @@ def list_all() -> None:
     """Print the name, kind and summary of each config that can be named."""
     from dtbox.config.find import KINDS, list_configs, read_summary
     rows = [(name, kind, read_summary(path)) for kind in KINDS for name, path in list_configs(kind).items()]
-    print(format_table(('name', 'kind', 'what it is'), rows, screen_width()))
+    print(format_table(('name', 'kind', 'what it is'), rows, get_screen_width()))
 
 
 VERB = Verb(

@@ -6,7 +6,7 @@ import textwrap
 from typing import Sequence
 
 
-def screen_width() -> int:
+def get_screen_width() -> int:
     """Return the width of the terminal in characters, at least 40."""
     return max(shutil.get_terminal_size((120, 24)).columns, 40)
 

@@ -39,32 +39,32 @@ def run(args: argparse.Namespace) -> None:
     if args.data and not args.protocol:
         raise InputError('--data goes with --protocol: the metrics of the config are meant for its own data.', '--data')
     if args.out:
-        from dtbox.apis.evaluation import results_path
-        results_path(None, args.out)
+        from dtbox.apis.evaluation import choose_results_path
+        choose_results_path(None, args.out)
     command = shlex.join(['dtbox', 'test', *args.typed])
     (measure_by_protocols if args.protocol else measure_by_recipe)(args, command)
 
 
 def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     """Measure with the config's own metrics and data."""
-    from dtbox.apis.evaluation import measure_run, report, results_path, samples_path
+    from dtbox.apis.evaluation import choose_results_path, choose_samples_path, measure_run, report
     from dtbox.evaluation import write_samples
-    from dtbox.files import unused_path
+    from dtbox.files import find_unused_path
     results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin, args.dump)
     results.evaluation['command'] = command
     print(report(results))
-    path = results_path(results.evaluation['checkpoint'], args.out)
+    path = choose_results_path(results.evaluation['checkpoint'], args.out)
     results.write(path)
-    beside = samples_path(path)
+    beside = choose_samples_path(path)
     if beside is not None:
-        beside = beside if args.out else unused_path(beside)
+        beside = beside if args.out else find_unused_path(beside)
         write_samples(samples, beside)
     print(f'\nwritten to {path}' + (f' and {beside}' if beside else '') + _dumped(args))
 
 
 def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
     """Measure by named protocols."""
-    from dtbox.apis.evaluation import results_path
+    from dtbox.apis.evaluation import choose_results_path
     from dtbox.apis.loading import open_config
     from dtbox.protocols import measure_protocols, report_protocols
     from dtbox.protocols.find import load_protocols
@@ -75,7 +75,7 @@ def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
                                 dump=args.dump)
     results.evaluation['command'] = command
     print(report_protocols(results))
-    path = results_path(checkpoint, args.out, protocols=True)
+    path = choose_results_path(checkpoint, args.out, protocols=True)
     results.write(path)
     print(f'\nwritten to {path}{_dumped(args)}')
 

@@ -13,7 +13,7 @@ examples.
 | `references.py` | `'${name}'`, and `resolve`, which puts values in their place |
 | `text.py` | configs as Python text |
 """
-from dtbox.config.keys import UNTYPED, known_keys  # noqa: F401
+from dtbox.config.keys import UNTYPED, list_known_keys  # noqa: F401
 from dtbox.config.loading import load_config, replace_data, use_own_tokenizer  # noqa: F401
 from dtbox.config.options import set_option  # noqa: F401
-from dtbox.config.references import REFERENCE, references, resolve  # noqa: F401
+from dtbox.config.references import REFERENCE, find_references, resolve  # noqa: F401

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dtbox.config.keys import TYPED, is_table, known_keys
-from dtbox.config.merge import DELETE, replaces
+from dtbox.config.keys import TYPED, is_table, list_known_keys
+from dtbox.config.merge import DELETE, is_replacement
 from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_key
 
@@ -78,14 +78,14 @@ def check_change(own: dict, base: dict, path: str, source: str, variables: Itera
         if key == DELETE:
             continue
         if key in base:
-            if isinstance(value, dict) and isinstance(base[key], dict) and not replaces(value, base[key], here):
+            if isinstance(value, dict) and isinstance(base[key], dict) and not is_replacement(value, base[key], here):
                 check_change(value, base[key], here, source)
             continue
         if is_table(path) or 'tiny' in path.split('.'):
             _check_new_part(key, value, base, path, source)
             continue
         if known is None:
-            known = known_keys({**base, **own}, path) | (set(variables) if path == '' else set())
+            known = list_known_keys({**base, **own}, path) | (set(variables) if path == '' else set())
         if known and key not in known and not str(key).startswith('_'):
             options = known | set(map(str, base))
             refuse(f'{source} sets a key that its base does not have.', key, here, options,

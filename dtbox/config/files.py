@@ -11,7 +11,7 @@ import mmengine
 from dtbox.config.checks import check_change, refuse_old_forms
 from dtbox.config.find import find_config
 from dtbox.config.merge import merge
-from dtbox.config.references import references
+from dtbox.config.references import find_references
 from dtbox.errors import InputError
 from dtbox.extend import Plugin, as_list, load_named
 from dtbox.runs import find_run_of
@@ -48,7 +48,7 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
         return merge({}, own)
 
     def check(change: dict, base: dict, at: str) -> None:
-        check_change(change, base, at, file, references(own))
+        check_change(change, base, at, file, find_references(own))
     if strict:
         check(own, below, '')
     return merge(below, own, check if strict else None)

@@ -5,7 +5,7 @@ import ast
 import os
 
 from dtbox.errors import InputError, closest
-from dtbox.packaged import packaged_folder, packaged_path
+from dtbox.packaged import find_packaged_folder, find_packaged_path
 from dtbox.runs import RunFolder
 
 KINDS = {'recipe': '', 'paper': 'paper', 'grid': 'ablations', 'protocol': 'protocols',
@@ -36,7 +36,7 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
         return name
     if not os.path.isabs(name) and not name.startswith('.'):
         file = name if name.endswith('.py') else f'{name}.py'
-        for path in [file, *(os.path.join(folder, file) for folder in _folders(kind)), packaged_path(file)]:
+        for path in [file, *(os.path.join(folder, file) for folder in _folders(kind)), find_packaged_path(file)]:
             if path and os.path.isfile(path):
                 return path
     path = RunFolder(name).config if os.path.isdir(name) else name
@@ -69,7 +69,7 @@ def read_summary(path: str) -> str:
 
 def _roots() -> list[str]:
     """Return the folders of configs: `configs` of the current folder, and that of dtbox."""
-    return [root for root in ('configs', packaged_folder('configs')) if root]
+    return [root for root in ('configs', find_packaged_folder('configs')) if root]
 
 
 def _folders(kind: str | None) -> list[str]:

@@ -35,7 +35,7 @@ def is_table(path: str) -> bool:
     return path.rpartition('.')[2] in TABLES
 
 
-def implied_type(path: str) -> str | None:
+def find_implied_type(path: str) -> str | None:
     """Return the `type` that a dict at a dotted path has where it names none, or None."""
     names = path.split('.')
     if len(names) > 1 and names[-2] == 'vocabularies':
@@ -43,7 +43,7 @@ def implied_type(path: str) -> str | None:
     return 'VisualTokenizer' if names in (['tokenizer'], ['model', 'tokenizer']) else None
 
 
-def known_keys(node: dict, path: str) -> set[str]:
+def list_known_keys(node: dict, path: str) -> set[str]:
     """Return the keys that a config dict may have by its `type`; an empty set where that cannot be told.
 
     Args:
@@ -53,7 +53,7 @@ def known_keys(node: dict, path: str) -> set[str]:
     if path == '':
         return set(TOP)
     names = path.split('.')
-    kind = node.get('type', implied_type(path))
+    kind = node.get('type', find_implied_type(path))
     if kind is None:
         return next((set(keys) for at, keys in UNTYPED.items() if _fits(names, at.split('.'))), set())
     parameters = _parameters(kind)

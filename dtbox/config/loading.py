@@ -12,7 +12,7 @@ from dtbox.config.files import read_config
 from dtbox.config.find import find_config
 from dtbox.config.merge import merge
 from dtbox.config.options import set_option
-from dtbox.config.references import references
+from dtbox.config.references import find_references
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
 from dtbox.runs import RunFolder, find_run_of
@@ -76,7 +76,7 @@ def shrink(cfg: Config) -> Config:
         raise InputError(f'{cfg.filename} has no dict `tiny` of small values. Give them with --cfg-options.', '--tiny')
 
     def check(change: dict, base: dict, at: str) -> None:
-        check_change(change, base, at, '`tiny`', references(small))
+        check_change(change, base, at, '`tiny`', find_references(small))
     check(small, plain, '')
     return Config(merge(plain, small, check, skip_absent=True), filename=cfg.filename, format_python_code=False)
 
@@ -99,8 +99,8 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
         raise InputError(f'{source} has no `train_dataloader`, so there is nothing to train on. Give a config such as '
                          'configs/_base_/datasets/imagenet.py.', '--data')
     plain = other._cfg_dict.to_dict()
-    wanted = references({name: plain[name] for name in loaders})
-    while more := references([plain.get(name) for name in wanted]) - wanted:
+    wanted = find_references({name: plain[name] for name in loaders})
+    while more := find_references([plain.get(name) for name in wanted]) - wanted:
         wanted |= more
     for name in sorted(wanted):  # the same order on every rank
         if name in plain and not (name in ('image_size', 'batch_size') and name in cfg):

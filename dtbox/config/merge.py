@@ -14,7 +14,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
-from dtbox.config.keys import implied_type
+from dtbox.config.keys import find_implied_type
 from dtbox.config.references import follow, is_reference
 
 DELETE = '_delete_'
@@ -32,12 +32,12 @@ class Change(NamedTuple):
     value: dict
 
 
-def replaces(new: dict, old: dict, path: str = '') -> bool:
+def is_replacement(new: dict, old: dict, path: str = '') -> bool:
     """Return whether a dict replaces the one at its place instead of merging into it; `path` is its dotted path."""
     if new.get(DELETE) or any(not isinstance(key, str) for key in new):
         return True
     kind = new.get('type')
-    return kind is not None and kind != old.get('type', implied_type(path))
+    return kind is not None and kind != old.get('type', find_implied_type(path))
 
 
 def merge(base: dict, own: dict, check: Check | None = None, skip_absent: bool = False, at: str = '',
@@ -68,7 +68,7 @@ def merge(base: dict, own: dict, check: Check | None = None, skip_absent: bool =
         target = copy.deepcopy(follow(merged if variables is None else variables, node[key], dotted))
         if target is None and skip_absent and 'type' not in value:
             continue
-        if not isinstance(target, dict) or replaces(value, target, dotted):
+        if not isinstance(target, dict) or is_replacement(value, target, dotted):
             node[key] = strip_marks(value)
             continue
         if check is not None:
@@ -87,7 +87,7 @@ def _merge(base: dict, own: dict, path: tuple, later: list[Change], skip_absent:
             merged[key] = strip_marks(value)
         elif is_reference(old) and not value.get(DELETE):
             later.append(Change(here, value))
-        elif isinstance(old, dict) and not replaces(value, old, '.'.join(map(str, here))):
+        elif isinstance(old, dict) and not is_replacement(value, old, '.'.join(map(str, here))):
             merged[key] = _merge(old, value, here, later, skip_absent)
         elif not (old is None and key in merged and skip_absent and 'type' not in value):
             merged[key] = strip_marks(value)
@@ -96,7 +96,7 @@ def _merge(base: dict, own: dict, path: tuple, later: list[Change], skip_absent:
 
 def _merge_tiny(base: Any, own: Any) -> Any:
     """Return the small values of a base with those of a child merged into them."""
-    if not isinstance(own, dict) or not isinstance(base, dict) or replaces(own, base):
+    if not isinstance(own, dict) or not isinstance(base, dict) or is_replacement(own, base):
         return copy.deepcopy(own)
     return {**base, **{key: _merge_tiny(base.get(key), value) for key, value in own.items()}}
 

@@ -10,8 +10,8 @@ from typing import Any
 from mmengine.config import Config
 
 from dtbox.config.checks import check_change, refuse, refuse_old_form, refuse_old_forms, refuse_old_key
-from dtbox.config.keys import is_table, known_keys
-from dtbox.config.merge import merge, replaces, strip_marks
+from dtbox.config.keys import is_table, list_known_keys
+from dtbox.config.merge import is_replacement, merge, strip_marks
 from dtbox.config.references import follow, is_reference
 from dtbox.errors import InputError
 
@@ -108,7 +108,7 @@ def _key(node: Any, part: str, above: list[str], parts: list[str]) -> Any:
         raise InputError(f'`{path}` is {node!r}; it has no key `{part}`.', '.'.join(parts))
     keys = list(node.keys())
     part = next((k for k in keys if str(k) == part), part)
-    known = known_keys(node, path)
+    known = list_known_keys(node, path)
     adds = len(above) == len(parts) - 1 and above and (is_table(path) or above[-1] == 'tiny')
     if (keys or known) and part not in keys and part not in known and not adds:
         options = list(dict.fromkeys(map(str, [*keys, *sorted(known)])))
@@ -130,7 +130,7 @@ def _merged(cfg: Config | MutableMapping, node: Any, part: Any, value: Any, path
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else dict(cfg)
     old = node[part] if isinstance(node, list) else node.get(part)
     old = follow(plain, old.to_dict() if hasattr(old, 'to_dict') else old, path)
-    if not isinstance(old, dict) or replaces(value, old, path):
+    if not isinstance(old, dict) or is_replacement(value, old, path):
         return strip_marks(value)
 
     def check(change: dict, base: dict, at: str) -> None:

@@ -29,10 +29,10 @@ def _name(value: Any) -> str | None:
     return None if match is None else match.group(1)
 
 
-def references(node: Any) -> set[str]:
+def find_references(node: Any) -> set[str]:
     """Return the names that references below `node` refer to."""
     if isinstance(node, dict):
-        return set().union(*map(references, node.values()))
+        return set().union(*map(find_references, node.values()))
     if isinstance(node, (list, tuple)):
         return set().union(*map(references, node))
     name = _name(node)

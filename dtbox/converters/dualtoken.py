@@ -19,7 +19,7 @@ import torch
 from dtbox.errors import InputError, reason
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.renaming import Renaming
-from dtbox.weights.siglip_names import map_text, map_vision, text_arguments, timm_arguments
+from dtbox.weights.siglip_names import build_text_arguments, build_timm_arguments, map_text, map_vision
 
 
 def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -40,10 +40,10 @@ def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
         raise InputError(f'{files[0]} cannot be read ({reason(e)}).') from e
     if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
         raise InputError(f'{files[0]} has no `state_dict`; expected a checkpoint of {{epoch, name, state_dict, ...}}.')
-    return config, modern_names(state['state_dict'])
+    return config, rename_old_keys(state['state_dict'])
 
 
-def modern_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def rename_old_keys(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's
     `module.`."""
     renamed = {}
@@ -55,7 +55,8 @@ def modern_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
+def build_tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any,
+                           text_tokenizer: str | None = None) -> dict:
     """Return the VisualTokenizer config of a published model.
 
     Args:
@@ -71,23 +72,23 @@ def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any, text_tok
     projection = {name: dict(type='AttentionProjection', heads=width // q['dim']) for name, q in quantizers.items()}
     return dict(
         type='VisualTokenizer', image_size=vision['image_size'],
-        encoders=dict(trunk=trunk_config(vision)),
+        encoders=dict(trunk=build_trunk_config(vision)),
         vocabularies=dict(
             pixel=dict(taps=taps, quantizer=quantizers['pixel'], projection=projection['pixel']),
             semantic=dict(taps=config['layer_sem'], quantizer=quantizers['semantic'], projection=projection['semantic'],
                           reinject=config['layer_sem'])),
-        decoder=decoder_config(config, vision, config['ddconfig']['decoder_in_channels']), head=dict(type='TrunkPool'),
-        text=text_config(vision, text, text_tokenizer))
+        decoder=build_decoder_config(config, vision, config['ddconfig']['decoder_in_channels']),
+        head=dict(type='TrunkPool'), text=build_text_config(vision, text, text_tokenizer))
 
 
 def _quantizer(config, name):
     vq = config[name]
     if vq['bottleneck_type'] not in ('rq', 'rq_ema'):
         raise InputError(f'`{name}` has the type {vq["bottleneck_type"]}; expected rq or rq_ema.', 'config.json')
-    return quantizer_config(vq, f'`{name}`')
+    return build_quantizer_config(vq, f'`{name}`')
 
 
-def quantizer_config(vq: Mapping[str, Any], name: str) -> dict:
+def build_quantizer_config(vq: Mapping[str, Any], name: str) -> dict:
     """Return the RQ config of a published quantizer; `name` is what to call it in messages."""
     if list(vq['latent_shape'])[:2] != list(vq['code_shape'])[:2]:
         raise InputError(f'{name} has latents of {vq["latent_shape"]} and codes of {vq["code_shape"]}; expected one '
@@ -99,7 +100,7 @@ def quantizer_config(vq: Mapping[str, Any], name: str) -> dict:
                 shared=vq.get('shared_codebook', True), codebook=codebook)
 
 
-def decoder_config(config: Mapping[str, Any], vision: Any, channels: int) -> dict:
+def build_decoder_config(config: Mapping[str, Any], vision: Any, channels: int) -> dict:
     """Return the CNNDecoder config of a published `ddconfig` whose latents have `channels` channels."""
     dd, latent = config['ddconfig'], config.get('decoder_latent_shape')
     levels = len(dd['ch_mult'])
@@ -138,17 +139,17 @@ def map_words(rules: Renaming, text: Any) -> None:
         rules.copy(f'text.{name}', f'siglip_model.{name}', lambda t: t.reshape(()))
 
 
-def text_config(vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
+def build_text_config(vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
     """Return the OpenCLIPText config of SigLIP's configs; `text_tokenizer` is the path of a tokenizer.json, or None."""
-    return dict(type='OpenCLIPText', embed_dim=vision['hidden_size'], text_cfg=text_arguments(text),
+    return dict(type='OpenCLIPText', embed_dim=vision['hidden_size'], text_cfg=build_text_arguments(text),
                 tokenizer=dict(type='FileTokenizer', file=text_tokenizer,
                                context_length=text['max_position_embeddings'])
                 if text_tokenizer else None)
 
 
-def trunk_config(vision: Any) -> dict:
+def build_trunk_config(vision: Any) -> dict:
     """Return the TimmViT config of SigLIP's image tower."""
-    return dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=timm_arguments(vision))
+    return dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=build_timm_arguments(vision))
 
 
 def _map_projection(rules, ours, theirs):

@@ -13,7 +13,7 @@ from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
-from dtbox.weights.siglip_names import sizes_of, sizes_of_folder
+from dtbox.weights.siglip_names import find_sizes, read_sizes
 from dtbox.weights.state_dicts import load_into
 
 
@@ -35,9 +35,9 @@ def convert_dualtoken(src: str, dst: str, siglip: str | None = None) -> int:
     if not siglip or not os.path.isdir(siglip):
         raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
                          'Give --siglip DIR.')
-    sizes, words = sizes_of_folder(siglip), _words_of(siglip)
+    sizes, words = read_sizes(siglip), _words_of(siglip)
     try:
-        cfg = dualtoken.tokenizer_config(config, sizes.vision, sizes.text, words)
+        cfg = dualtoken.build_tokenizer_config(config, sizes.vision, sizes.text, words)
     except KeyError as e:
         raise InputError(f'{src}/config.json has no entry {e}; expected the config of a DualToken release.') from e
     return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
@@ -61,9 +61,9 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None) -> int:
     if not siglip:
         raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
                          '--siglip NAME or DIR.')
-    sizes, words = sizes_of(siglip), _words_of(siglip) if vila_u.has_text(state) else None
+    sizes, words = find_sizes(siglip), _words_of(siglip) if vila_u.has_text(state) else None
     try:
-        cfg = vila_u.tokenizer_config(config, sizes.vision, sizes.text if vila_u.has_text(state) else None, words)
+        cfg = vila_u.build_tokenizer_config(config, sizes.vision, sizes.text if vila_u.has_text(state) else None, words)
     except KeyError as e:
         raise InputError(f'{src}/config.json has no entry {e}; expected the config of VILA-U\'s vision tower.') from e
     return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
@@ -82,7 +82,7 @@ def convert_vqgan(src: str, dst: str, image_size: int = 256) -> int:
     """
     _check_new(dst)
     state, directions = vqgan.read_source(src)
-    cfg = vqgan.tokenizer_config(vqgan.sizes_of(state, src), directions, image_size)
+    cfg = vqgan.build_tokenizer_config(vqgan.find_sizes(state, src), directions, image_size)
     return _build(dst, cfg, vqgan.map_state(state, src), None, src)
 
 

@@ -21,17 +21,17 @@ from typing import Any
 import torch
 
 from dtbox.converters.dualtoken import (
-    decoder_config,
+    build_decoder_config,
+    build_quantizer_config,
+    build_text_config,
+    build_trunk_config,
     map_codebooks,
     map_words,
-    quantizer_config,
-    text_config,
-    trunk_config,
 )
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.renaming import Renaming
-from dtbox.weights.siglip_names import first_keys, map_vision
+from dtbox.weights.siglip_names import describe_first_keys, map_vision
 
 VOCABULARY = 'unified'
 WRAPPER = 'rqvaesiglip'
@@ -51,8 +51,8 @@ def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor], str]:
     if not any(name.startswith('siglip_model.vision_model.')
                for name in state) or 'quantizer.codebooks.0.weight' not in state:
         raise InputError(f'{source} is no vision tower of VILA-U: expected siglip_model.vision_model.* and '
-                         f'quantizer.codebooks.0.weight. {first_keys(state)} Give the folder `vision_tower` of the '
-                         'release.')
+                         f'quantizer.codebooks.0.weight. {describe_first_keys(state)} Give the folder `vision_tower` '
+                         'of the release.')
     return config, state, source
 
 
@@ -61,8 +61,8 @@ def has_text(state: Mapping[str, torch.Tensor]) -> bool:
     return any(name.startswith('siglip_model.text_model.') for name in state)
 
 
-def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any = None,
-                     text_tokenizer: str | None = None) -> dict:
+def build_tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any = None,
+                           text_tokenizer: str | None = None) -> dict:
     """Return the VisualTokenizer config of a published tower.
 
     Args:
@@ -70,14 +70,14 @@ def tokenizer_config(config: Mapping[str, Any], vision: Any, text: Any = None,
         vision, text: SigLIP's configs; text None where the weights have no text tower.
         text_tokenizer: path of a tokenizer.json, or None.
     """
-    quantizer = quantizer_config(config, 'the quantizer')
+    quantizer = build_quantizer_config(config, 'the quantizer')
     layer = vision['num_hidden_layers'] - 1
-    words = dict(text=text_config(vision, text, text_tokenizer)) if text else {}
+    words = dict(text=build_text_config(vision, text, text_tokenizer)) if text else {}
     return dict(
-        type='VisualTokenizer', image_size=vision['image_size'], encoders=dict(trunk=trunk_config(vision)),
+        type='VisualTokenizer', image_size=vision['image_size'], encoders=dict(trunk=build_trunk_config(vision)),
         vocabularies={VOCABULARY: dict(taps=layer, quantizer=quantizer, projection=dict(type='NoProjection'),
                                        reinject=layer)},
-        decoder=dict(decoder_config(config, vision, config['ddconfig']['z_channels']), reads=[VOCABULARY],
+        decoder=dict(build_decoder_config(config, vision, config['ddconfig']['z_channels']), reads=[VOCABULARY],
                      post_quant=False),
         head=dict(type='TrunkPool'), **words)
 

@@ -41,10 +41,10 @@ def read_source(path: str) -> tuple[dict[str, torch.Tensor], bool]:
         raise InputError(f'{path} is no VQGAN of taming-transformers or LlamaGen: expected quantize.embedding.weight '
                          f'and encoder.conv_in.weight; its first keys: {", ".join(list(state)[:4]) or "none"}.')
     directions = any(k.startswith('encoder.conv_blocks.') for k in state)
-    return tamed(state) if directions else state, directions
+    return rename_to_taming(state) if directions else state, directions
 
 
-def tamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def rename_to_taming(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return LlamaGen's weights under taming's names."""
     levels = 1 + max(int(m[1]) for k in state if (m := re.match(r'decoder\.conv_blocks\.(\d+)\.', k)))
     middle = dict(zip('012', ('block_1', 'attn_1', 'block_2')))
@@ -57,7 +57,7 @@ def tamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {renamed(k): v for k, v in state.items()}
 
 
-def sizes_of(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Any]:
+def find_sizes(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Any]:
     """Return the sizes that the weights tell: `channels`, `multipliers`, `blocks`, `attended` (levels), `latent`,
     `dim`, `size`."""
     levels = {int(m[1]) for k in state if (m := re.match(r'encoder\.down\.(\d+)\.block\.', k))}
@@ -77,7 +77,7 @@ def sizes_of(state: Mapping[str, torch.Tensor], source: str) -> dict[str, Any]:
                 latent=latent, dim=dim, size=size)
 
 
-def tokenizer_config(sizes: Mapping[str, Any], directions: bool, image_size: int) -> dict:
+def build_tokenizer_config(sizes: Mapping[str, Any], directions: bool, image_size: int) -> dict:
     """Return the VisualTokenizer config of a published VQGAN at images of `image_size` pixels."""
     levels = len(sizes['multipliers'])
     if image_size % (1 << (levels - 1)):

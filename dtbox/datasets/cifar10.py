@@ -77,7 +77,7 @@ class CIFAR10(PairDataset):
         self.classes = CLASSES
         self.part = PARTS[split]
         samples = _read(self.data_root, self.part, download)
-        chosen = [samples[i] for i in even_subset([label for _, _, label, _ in samples], limit)]
+        chosen = [samples[i] for i in choose_even_subset([label for _, _, label, _ in samples], limit)]
         self.keys, pixels, self.labels, self.texts = map(list, zip(*chosen))
         self.pixels = np.stack([_decode(image, key) for image, key in zip(pixels, self.keys)])
         self.size = len(self.keys)
@@ -93,7 +93,7 @@ class CIFAR10(PairDataset):
                     key=self.keys[index], set=self.part)
 
 
-def even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
+def choose_even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
     """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and
     so on."""
     if limit is None or limit >= len(labels):

@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import BrokenSample
-from dtbox.datasets.image_files import ImageFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.structures import Regions
@@ -60,7 +60,7 @@ def read_coco(path: str | Path, content: str) -> dict:
     return data
 
 
-def image_name(image: dict, path: str | Path) -> str:
+def read_image_name(image: dict, path: str | Path) -> str:
     """Return the file of an entry of `images`: `file_name`, or, in LVIS, the end of `coco_url`
     (`train2017/000000391895.jpg`)."""
     if isinstance(image.get('file_name'), str):
@@ -90,13 +90,13 @@ class CocoFiles(ImageFiles):
         if annotations is None and split not in SPLITS:
             raise InputError(f'`split` is {split!r}; expected train or val, or name `annotations` and '
                              '`images`.', 'split')
-        root = data_folder(data_root, type(self).__name__, HOW)
+        root = find_data_folder(data_root, type(self).__name__, HOW)
         names = [annotations] if annotations else [name.format(split=split) for name in self.published]
         self.source = find(root, names, 'annotation file', HOW)
         data = read_coco(self.source, self.content)
         self.folder = find(root, [images] if images else [f'{split}2017', f'images/{split}2017', 'images', '.'],
                            'folder of images', HOW)
-        names = [self._place(image_name(image, self.source)) for image in data['images']]
+        names = [self._place(read_image_name(image, self.source)) for image in data['images']]
         number = {image['id']: i for i, image in enumerate(data['images'])}
         if len(number) < len(names):
             twice = next(k for k, n in Counter(image['id'] for image in data['images']).items() if n > 1)
@@ -191,7 +191,7 @@ class CocoObjects(CocoFiles):
         notes.sort(key=lambda n: -float(n.get('area') or 0))
         for note in notes[:self.most]:
             try:
-                mask = mask_of(note, size)
+                mask = decode_mask(note, size)
                 number = self.number[note.get('category_id')]
             except Exception as e:  # pycocotools raises anything
                 flaws.append(self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})'))
@@ -232,7 +232,7 @@ class LVIS(CocoObjects):
         return grade
 
 
-def mask_of(note: dict, size: tuple[int, int]) -> np.ndarray:
+def decode_mask(note: dict, size: tuple[int, int]) -> np.ndarray:
     """Return the mask of an annotation (polygons, or run lengths) as bool [height, width].
 
     Args:

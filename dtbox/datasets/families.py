@@ -67,7 +67,7 @@ GIANTS = frozenset(('1f9d1', '1f46b', '1f46f', '1f48f', '1f491', '1f91d', '1f93c
 AMBIGUOUS = frozenset(('1f46a',)) | {family for family in JOINED if family.startswith('1f1')}
 
 
-def family_of(key: str) -> str:
+def find_family(key: str) -> str:
     """Return the family of an emoji as a sequence of code points.
 
     Args:
@@ -104,7 +104,7 @@ def _components(key):
     return parts
 
 
-def readable(name: str, key: str = '') -> str:
+def format_name(name: str, key: str = '') -> str:
     """Return the name of an emoji in words: ':man_farmer:' -> 'man farmer', ':Madagascar:' -> 'flag of Madagascar'.
 
     Args:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtbox.datasets.image_files import ImageFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
@@ -46,7 +46,7 @@ class Captions(ImageFiles):
         if split not in (*SPLITS, 'all'):
             raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or '
                              'all.', 'split')
-        root = data_folder(data_root, 'Captions', HOW)
+        root = find_data_folder(data_root, 'Captions', HOW)
         self.source = find(root, [annotations] if annotations else [*KARPATHY, *TOKENS], 'file of captions', HOW)
         if self.source.suffix == '.json':
             rows = _karpathy(self.source, split)

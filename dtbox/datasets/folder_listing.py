@@ -96,7 +96,7 @@ def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[
     return sorted(parts[split])
 
 
-def class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, int]]:
+def find_class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Return (class names, dict key -> class index): the folders below the one that holds all images."""
     paths = {p.key: Path(p.key).parts[bool(p.part):-1] for p in images}
     common = len(os.path.commonprefix(list(paths.values())))
@@ -125,7 +125,7 @@ class Flaw:
         return f'{size[0]}x{size[1]}' if min(size) < self.min_size else ''
 
 
-def no_flaw(_photo: ImageEntry) -> str:
+def accept_all(_photo: ImageEntry) -> str:
     """Take every image as it is."""
     return ''
 

@@ -78,7 +78,7 @@ class ImageFiles(PairDataset):
             yield from texts
 
 
-def data_folder(data_root: str | Path | None, who: str, how: str) -> Path:
+def find_data_folder(data_root: str | Path | None, who: str, how: str) -> Path:
     """Return `data_root` as an existing Path.
 
     Args:

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, pick_caption
 from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folder_listing import Flaw, class_folders, divide, list_images, no_flaw
+from dtbox.datasets.folder_listing import Flaw, accept_all, divide, find_class_folders, list_images
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
@@ -60,7 +60,7 @@ class ImageFolder(PairDataset):
         self.data_root = Path(data_root).expanduser()
         self.split = split
         self.class_text = class_text
-        self._flaw = Flaw(min_size) if check else no_flaw
+        self._flaw = Flaw(min_size) if check else accept_all
         images = list_images(self.data_root)
         mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
         self._label_of = {}
@@ -134,7 +134,7 @@ class ImageFolder(PairDataset):
         texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
         if texts:
             return '.txt files beside the images', texts
-        self.classes, self._label_of = class_folders(images)
+        self.classes, self._label_of = find_class_folders(images)
         if self.classes:
             return 'class folders', {key: [self.class_text.format(self.classes[i])]
                                      for key, i in self._label_of.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.folder_listing import SUFFIXES
-from dtbox.datasets.image_files import ImageFiles, data_folder, find
+from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
@@ -21,7 +21,7 @@ META = 'meta.mat'
 SOLUTION = 'LOC_val_solution.csv'
 
 
-def wnids() -> list[str]:
+def list_wnids() -> list[str]:
     """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has
     them)."""
     import timm.data
@@ -32,9 +32,9 @@ def wnids() -> list[str]:
     return ids
 
 
-def class_names() -> list[str]:
+def list_class_names() -> list[str]:
     """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of
-    `wnids`."""
+    `list_wnids`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     return list(IMAGENET_CLASSNAMES)
 
@@ -69,7 +69,7 @@ class ImageNet(ImageFiles):
         if split not in SPLITS:
             raise InputError(f'ImageNet has no split `{split}`.{closest(split, SPLITS)} It has: train, val (the test '
                              'part has no labels).', 'split')
-        root = data_folder(data_root, 'ImageNet', HOW)
+        root = find_data_folder(data_root, 'ImageNet', HOW)
         self.classes = tuple(_class_names(names))
         folder = find(root, (split, f'Data/CLS-LOC/{split}', f'ILSVRC/Data/CLS-LOC/{split}'), f'folder of `{split}`',
                       HOW)
@@ -80,7 +80,7 @@ class ImageNet(ImageFiles):
 
 def _class_names(names):
     if names is None:
-        return class_names()
+        return list_class_names()
     if isinstance(names, (str, os.PathLike)):
         try:
             names = [line.strip() for line in Path(names).read_text(encoding='utf-8').splitlines() if line.strip()]
@@ -100,7 +100,7 @@ def _images(folder):
 
 def _by_folder(folder):
     """Return (paths, labels) of images in class folders, or None where the images lie flat."""
-    number = {wnid: i for i, wnid in enumerate(wnids())}
+    number = {wnid: i for i, wnid in enumerate(list_wnids())}
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
     strange = [name for name in names if name not in number]
@@ -137,7 +137,7 @@ def _flat(folder, root):
 def _from_devkit(folder):
     """Return dict stem of a validation image -> label; the devkit numbers classes in an order of its own."""
     from scipy.io import loadmat
-    number = {wnid: i for i, wnid in enumerate(wnids())}
+    number = {wnid: i for i, wnid in enumerate(list_wnids())}
     try:
         synsets = loadmat(folder / META, squeeze_me=True)['synsets']
         label_of = {int(row['ILSVRC2012_ID']): number[str(row['WNID'])] for row in synsets if int(row['num_children'])
@@ -150,7 +150,7 @@ def _from_devkit(folder):
 
 
 def _from_kaggle(path):
-    number = {wnid: i for i, wnid in enumerate(wnids())}
+    number = {wnid: i for i, wnid in enumerate(list_wnids())}
     try:
         with open(path, newline='') as f:
             return {row['ImageId']: number[row['PredictionString'].split()[0]] for row in csv.DictReader(f)}

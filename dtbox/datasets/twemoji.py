@@ -18,7 +18,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from dtbox.datasets.base import PairDataset, hash_fraction, pick_caption
-from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
+from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, find_family, format_name, is_plain
 from dtbox.datasets.read import read_rgba
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import DATASETS
@@ -66,17 +66,17 @@ def load_pairs() -> tuple[Emoji, ...]:
         path = images.get('-'.join(points)) or images.get(key)
         if path and 'en' in entry:
             words = found.setdefault(key, ([], path))[0]
-            words += [readable(name, key) for name in [entry['en'], *entry.get('alias', ())]]
+            words += [format_name(name, key) for name in [entry['en'], *entry.get('alias', ())]]
     owners = {}
     for key, (words, _) in found.items():
         for word in words:
             owners.setdefault(_plain_words(word), set()).add(key)
-    return tuple(Emoji(key, family_of(key), _captions(words, owners), path)
+    return tuple(Emoji(key, find_family(key), _captions(words, owners), path)
                  for key, (words, path) in sorted(found.items()))
 
 
 @lru_cache(maxsize=1)
-def family_names() -> dict[str, str]:
+def list_family_names() -> dict[str, str]:
     """Return dict family -> its name in words, sorted by family: the classes of zero-shot classification."""
     names = {}
     for emoji in load_pairs():
@@ -87,7 +87,7 @@ def family_names() -> dict[str, str]:
     return dict(sorted(names.items()))
 
 
-def split_of(emoji: Emoji) -> str:
+def find_split(emoji: Emoji) -> str:
     """Return 'train', 'concepts' or 'variants': the set that an `Emoji` belongs to."""
     giant = emoji.family in GIANTS
     if emoji.family in AMBIGUOUS:
@@ -119,11 +119,11 @@ class Twemoji(PairDataset):
         if split not in SPLITS:
             raise InputError(f'Twemoji has no split `{split}`.{closest(split, SPLITS)} It has: {", ".join(SPLITS)}.')
         self.split, self.aliases = split, aliases
-        pairs = [(split_of(emoji), emoji) for emoji in load_pairs()]
+        pairs = [(find_split(emoji), emoji) for emoji in load_pairs()]
         self.samples = [(name, emoji) for part in SPLITS[split] for name, emoji in pairs if name == part]
         self.size = len(self.samples)
-        self.classes = tuple(family_names().values())
-        self._labels = {family: i for i, family in enumerate(family_names())}
+        self.classes = tuple(list_family_names().values())
+        self._labels = {family: i for i, family in enumerate(list_family_names())}
 
     @property
     def keys(self) -> list[str]:

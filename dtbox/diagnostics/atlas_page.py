@@ -25,7 +25,7 @@ class Seen:
 
     Attributes:
         codes: stream -> [M,N,Q] integers.
-        colours, edges: grid -> [M,N], see `patches.statistics`.
+        colours, edges: grid -> [M,N], see `patches.compute_statistics`.
         texts, keys: of each image; a text is '' where there is none.
         positions: place of each image in the dataset.
         words: the words that are counted.
@@ -82,7 +82,7 @@ class Page:
 
     def finish(self, dataset: Any, codes: Sequence[int], out: str, run: str, context: int) -> dict:
         """Draw the sheet of the codes; return what is known of this page as plain types."""
-        found = [patches.examples(self.codes, code, self.grid, self.seen.keys, 3 * PATCHES) for code in codes]
+        found = [patches.choose_examples(self.codes, code, self.grid, self.seen.keys, 3 * PATCHES) for code in codes]
         images = {i: dataset[self.seen.positions[i]]['image'].permute(1, 2, 0).numpy()
                   for i in sorted({i for chosen in found for i, _ in chosen})}
         rows, entries = [], []
@@ -95,7 +95,7 @@ class Page:
             entry = self.describe(code, [(i, token) for i, token, _ in chosen])
             rows.append(Row(f'code {code}', self.lines(entry), [cut for *_, cut in chosen]))
             entries.append(entry)
-        cell = patches.cell_size(tuple(dataset[self.seen.positions[0]]['image'].shape[1:]), self.grid)
+        cell = patches.compute_cell_size(tuple(dataset[self.seen.positions[0]]['image'].shape[1:]), self.grid)
         path = os.path.join(out, f'{self.name}_depth{self.depth}.png' if self.depths > 1 else f'{self.name}.png')
         note = (
             f'A patch (outlined) and what is around it, of the images that use the code most; {len(self.counts):,} '
@@ -104,7 +104,7 @@ class Page:
         )
         draw_patches(rows, path, f'{run}: {self.label}', note, cell, context)
         p = np.array(list(self.counts.values())) / self.codes.size
-        return dict(depth=self.depth, size=self.size, used=len(self.counts), entropy=information.entropy(p),
+        return dict(depth=self.depth, size=self.size, used=len(self.counts), entropy=information.compute_entropy(p),
                     sheet=os.path.basename(path), information={key: one.row() for key, one in self.about.items()},
                     codes=entries)
 
@@ -112,7 +112,7 @@ class Page:
         """Return what is known of a code as plain types."""
         used = self.codes == code
         count, whole = int(used.sum()), len(self.codes)
-        told = information.telling_words(self.codes, self.seen.owned, code) if count else []
+        told = information.find_telling_words(self.codes, self.seen.owned, code) if count else []
         return dict(code=int(code), tokens=count, share=count / self.codes.size, images=int(used.any(1).sum()),
                     of_images=whole, words=[dict(word=self.seen.words[w], lift=lift) for w, lift in told],
                     information={key: one.by_code.get(int(code), 0.0) for key, one in self.about.items()},

@@ -36,7 +36,7 @@ LARGEST = 2 ** 31 - 1
 def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_size: int,
          say: Callable[[str], None]) -> Seen:
     """Encode images, evenly spaced over the dataset: Seen."""
-    positions = patches.evenly(len(dataset), images)
+    positions = patches.choose_evenly(len(dataset), images)
     grids = {name: need_grid(model.streams[name].layout.token_layout, 'the code atlas').map_shape for name in streams}
     codes = {name: [] for name in streams}
     texts = []
@@ -51,7 +51,7 @@ def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_si
             small = max(model.streams[name].sizes) <= LARGEST
             codes[name].append(found.cpu().numpy().astype(np.int32 if small else np.int64))
         for grid in colours:
-            for kept, values in zip((colours, edges), patches.statistics(images, grid)):
+            for kept, values in zip((colours, edges), patches.compute_statistics(images, grid)):
                 kept[grid].append(values.numpy())
         assert batch.texts is not None  # collated with texts
         texts += batch.texts

@@ -135,7 +135,7 @@ def _summary(rows, count, flaws, classes):
                      most=max(labels.values(), default=0), without=sum(r['label'] < 0 for r in good)))
 
 
-def sound(found: dict) -> bool:
+def is_sound(found: dict) -> bool:
     """Whether nothing was broken or named twice."""
     return not any(part['broken'] or part['flaws'] or part['duplicate_keys'] for part in found.values())
 

@@ -49,7 +49,8 @@ class Information:
                     entropy=self.entropy)
 
 
-def joint(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def count_pairs(x: np.ndarray, y: np.ndarray,
+                weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count pairs.
 
     Args:
@@ -67,20 +68,20 @@ def joint(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tu
     return cells // width, cells % width, p / p.sum()
 
 
-def parts(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def compute_summands(x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return the summands p log2(p / (p_x p_y)) of the mutual information (Cover and Thomas, equation 2.28), cell by
     cell, in bits."""
     px, py = np.bincount(x, p), np.bincount(y, p)
     return p * np.log2(p / (px[x] * py[y]))
 
 
-def entropy(p: np.ndarray) -> float:
+def compute_entropy(p: np.ndarray) -> float:
     """Return the entropy of probabilities in bits; zeros add nothing."""
     p = p[p > 0]
     return float(-(p * np.log2(p)).sum())
 
 
-def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def renumber_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (codes numbered from 0 without gaps, in their shape; the codes that these numbers stand for)."""
     seen, numbers = np.unique(codes, return_inverse=True)
     return numbers.reshape(codes.shape), seen
@@ -89,19 +90,19 @@ def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _information(codes, pairs, seed, shuffles):
     """`pairs(numbers, order, generator)` gives (x, y, weights) with the values of image order[i] beside the codes of
     image i."""
-    numbers, seen = dense(codes)
-    x, y, p = joint(*pairs(numbers, np.arange(len(codes)), None))
-    summands = parts(x, y, p)
+    numbers, seen = renumber_codes(codes)
+    x, y, p = count_pairs(*pairs(numbers, np.arange(len(codes)), None))
+    summands = compute_summands(x, y, p)
     generator = np.random.default_rng(seed)
-    chance = [parts(*joint(*pairs(numbers, generator.permutation(len(codes)), generator))).sum()
+    chance = [compute_summands(*count_pairs(*pairs(numbers, generator.permutation(len(codes)), generator))).sum()
               for _ in range(shuffles)]
     shares = np.bincount(x, summands, len(seen))
-    return Information(float(summands.sum()), float(np.mean(chance)), float(np.std(chance)), entropy(np.bincount(y, p)),
-                       dict(zip(seen.tolist(), shares.tolist())))
+    return Information(float(summands.sum()), float(np.mean(chance)), float(np.std(chance)),
+                       compute_entropy(np.bincount(y, p)), dict(zip(seen.tolist(), shares.tolist())))
 
 
-def with_tokens(codes: np.ndarray, values: np.ndarray, grid: tuple[int, int], seed: int = 0,
-                shuffles: int = SHUFFLES) -> Information:
+def measure_tokens(codes: np.ndarray, values: np.ndarray, grid: tuple[int, int], seed: int = 0,
+                   shuffles: int = SHUFFLES) -> Information:
     """Information between the code of a token and a value of its patch.
 
     Args:
@@ -122,22 +123,22 @@ def with_tokens(codes: np.ndarray, values: np.ndarray, grid: tuple[int, int], se
     return _information(codes, pairs, seed, shuffles)
 
 
-def with_words(codes: np.ndarray, words: Sequence[Sequence[int]], seed: int = 0,
-               shuffles: int = SHUFFLES) -> Information:
+def measure_words(codes: np.ndarray, words: Sequence[Sequence[int]], seed: int = 0,
+                  shuffles: int = SHUFFLES) -> Information:
     """Information between the code of a token and a word drawn from the caption of its image, all of its known words
     alike.
 
     Args:
         codes: [M,N] int64.
         words: M lists of word numbers without repetition; images without any are left out.
-        seed, shuffles: as in `with_tokens`.
+        seed, shuffles: as in `measure_tokens`.
     """
     kept = [i for i, own in enumerate(words) if len(own)]
     codes, words = codes[kept], [np.asarray(words[i], dtype=np.int64) for i in kept]
 
     def pairs(numbers, order, generator):
         images = np.repeat(np.arange(len(numbers)), numbers.shape[1])
-        image, code, share = joint(images, numbers.ravel())  # every code of an image once
+        image, code, share = count_pairs(images, numbers.ravel())  # every code of an image once
         lengths = np.array([len(words[order[i]]) for i in image])
         y = np.concatenate([words[order[i]] for i in image])
         return np.repeat(code, lengths), y, np.repeat(share / lengths, lengths)
@@ -146,8 +147,8 @@ def with_words(codes: np.ndarray, words: Sequence[Sequence[int]], seed: int = 0,
     return _information(codes, pairs, seed, shuffles)
 
 
-def telling_words(codes: np.ndarray, words: Sequence[Sequence[int]], code: int,
-                  most: int = 3) -> list[tuple[int, float]]:
+def find_telling_words(codes: np.ndarray, words: Sequence[Sequence[int]], code: int,
+                       most: int = 3) -> list[tuple[int, float]]:
     """Return the words that a code tells most about: [(word number, p(w|c) / p(w))], by p(w|c) log2(p(w|c) / p(w)), at
     most `most`."""
     counts = (codes == code).sum(1)

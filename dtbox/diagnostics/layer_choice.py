@@ -39,7 +39,7 @@ class Standing:
     good: bool
 
 
-def standings(groups: dict[int, list], tolerance: float) -> dict[int, Standing]:
+def compute_standings(groups: dict[int, list], tolerance: float) -> dict[int, Standing]:
     """Compare layers.
 
     Args:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from dtbox.diagnostics.layer_choice import propose, standings
+from dtbox.diagnostics.layer_choice import compute_standings, propose
 from dtbox.diagnostics.layer_probes import Probes, fit, standardise
 from dtbox.diagnostics.layer_scores import LayerScores
 from dtbox.diagnostics.subjects import open_encoder
@@ -36,7 +36,7 @@ FEW = 100
 """Steps of the probes below which a remark warns of them."""
 
 
-def chosen_layers(encoder: Any, layers: Sequence[int] | None, remarks: list[str]) -> list[int]:
+def choose_layers(encoder: Any, layers: Sequence[int] | None, remarks: list[str]) -> list[int]:
     """Return the layers to probe; those that are left out for their size go to `remarks`."""
     wrong = [layer for layer in layers or () if not 0 <= layer <= encoder.depth]
     if wrong:
@@ -115,7 +115,7 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
                                     **({'batch_size': batch_size} if batch_size else {})},
                              seed)
     val = build_val_dataloader(subject.cfg.val_dataloader)
-    kept = chosen_layers(subject.encoder, layers, subject.remarks)
+    kept = choose_layers(subject.encoder, layers, subject.remarks)
     told = bool(train.dataset.metainfo.get('texts')) and bool(val.dataset.metainfo.get('texts'))
     if subject.text is not None and not told:
         subject.remarks.append('no semantics: the data has no texts')
@@ -175,9 +175,9 @@ def score(probes: dict, features: Features, loader: DataLoader, cfg: Config) -> 
 def assemble(subject: Any, scores: dict, settings: dict) -> dict:
     """Turn the scores of all layers into the result of `probe_layers`."""
     encoder, first = subject.encoder, next(iter(scores.values()))
-    pixel = standings({layer: [s.psnr] for layer, s in scores.items()}, settings['within_db'])
-    semantic = standings({layer: list(s.hits.values()) for layer, s in scores.items()},
-                         settings['within_points'] / 100) if first.hits else None
+    pixel = compute_standings({layer: [s.psnr] for layer, s in scores.items()}, settings['within_db'])
+    semantic = compute_standings({layer: list(s.hits.values()) for layer, s in scores.items()},
+                                 settings['within_points'] / 100) if first.hits else None
     if semantic is not None and not max(s.score for s in semantic.values()):
         subject.remarks.append('no semantic layer: no probe found a single right text or image')
         semantic = None

@@ -58,7 +58,7 @@ class Standardise(nn.Module):
         return (x.float() - self.mean) * self.scale
 
 
-def latent_size(grid: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+def choose_latent_size(grid: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
     """Return the finest grid no finer than `grid` whose cells are a whole number of pixels of `image_size` (each (rows,
     columns))."""
     rows, columns = (max(n for n in range(1, cells + 1) if pixels % n == 0) for cells, pixels in zip(grid, image_size))
@@ -84,7 +84,7 @@ class Probes(nn.Module):
             torch.manual_seed(seed)
             self.decoder = DECODERS.build(dict(
                 type='ViTDecoder', in_dim=width, layout=Grid(*grid), image_size=image_size, width=WIDTH, depth=1,
-                heads=HEADS, mlp_ratio=2., refine_channels=REFINE, latent_size=latent_size(grid, image_size)))
+                heads=HEADS, mlp_ratio=2., refine_channels=REFINE, latent_size=choose_latent_size(grid, image_size)))
             self.pool = _Pool(width, text_width) if text_width else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -104,7 +104,7 @@ class Probes(nn.Module):
         made, embedding = self(x)
         total = F.mse_loss(made, images)
         if embedding is not None and texts is not None:
-            total = total + contrastive(embedding @ texts.T * self.pool.scale.exp().clamp(max=100), pairs)
+            total = total + compute_contrastive_loss(embedding @ texts.T * self.pool.scale.exp().clamp(max=100), pairs)
         return total
 
 
@@ -123,7 +123,7 @@ class _Pool(nn.Module):
         return self.fc_out(self.attend(self.fc_in(x)))
 
 
-def contrastive(logits: Tensor, pairs: Tensor) -> Tensor:
+def compute_contrastive_loss(logits: Tensor, pairs: Tensor) -> Tensor:
     """Cross entropy of the right answers, averaged over both directions (CLIP, figure 3); where several are right they
     share the target.
 

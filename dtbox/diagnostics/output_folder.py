@@ -12,7 +12,7 @@ def is_run(path: str | os.PathLike) -> bool:
     return RunFolder(path).has_checkpoint()
 
 
-def result_folder(source: str | os.PathLike, kind: str, out: str | None = None) -> str:
+def choose_result_folder(source: str | os.PathLike, kind: str, out: str | None = None) -> str:
     """Return the folder for a diagnosis, which is new or empty; it is not made yet.
 
     Args:

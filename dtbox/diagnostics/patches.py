@@ -27,13 +27,13 @@ STOP = frozenset('a an and are as at be by for from in into is it its of on or o
 """Words that say nothing of an image."""
 
 
-def cell_size(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+def compute_cell_size(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
     """Return (height, width) in pixels of a token's patch; pixels beyond the last whole patch are not seen, as in a
     patch embedding."""
     return image_size[0] // grid[0], image_size[1] // grid[1]
 
 
-def statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def compute_statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Measure patches.
 
     Args:
@@ -44,7 +44,7 @@ def statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tenso
         colours [B,N] uint8: the mean RGB in `LEVELS` levels a channel, r * 16 + g * 4 + b; edges [B,N] float32: mean
         length of the gradient of the luma (ITU-R BT.601, central differences, per pixel, values in [0, 1]).
     """
-    height, width = cell_size(images.shape[-2:], grid)
+    height, width = compute_cell_size(images.shape[-2:], grid)
     unit = ((images.float() + 1) / 2).clamp(0, 1)[..., :height * grid[0], :width * grid[1]]
     means = F.avg_pool2d(unit, (height, width)).flatten(2)
     levels = (means * LEVELS).long().clamp(max=LEVELS - 1)
@@ -54,7 +54,7 @@ def statistics(images: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tenso
     return (levels[:, 0] * LEVELS ** 2 + levels[:, 1] * LEVELS + levels[:, 2]).to(torch.uint8).cpu(), edges.cpu()
 
 
-def edge_bins(edges: np.ndarray) -> np.ndarray:
+def bin_edges(edges: np.ndarray) -> np.ndarray:
     """Put edge energies [M,N] into `EDGE_BINS` bins of about equal size (fewer where many are equal): [M,N] int64."""
     borders = np.unique(np.quantile(edges, np.arange(1, EDGE_BINS) / EDGE_BINS))
     return np.asarray(np.searchsorted(borders, edges, side='left'))
@@ -87,8 +87,8 @@ def number_words(texts: Sequence[str]) -> tuple[list[str], list[list[int]]]:
     return known, [[number[word] for word in own if word in number] for own in found]
 
 
-def examples(codes: np.ndarray, code: int, grid: tuple[int, int], keys: Sequence[str],
-             most: int) -> list[tuple[int, int]]:
+def choose_examples(codes: np.ndarray, code: int, grid: tuple[int, int], keys: Sequence[str],
+                    most: int) -> list[tuple[int, int]]:
     """Choose patches that show a code: one of each image, images that use it most first.
 
     In an image the token is taken around which the code is used most (3 x 3 tokens); images that use it alike come
@@ -128,7 +128,7 @@ def crop(image: np.ndarray, token: int, grid: tuple[int, int], context: int = 1)
     Returns:
         uint8 [h,w,4], h = (2 * context + 1) patches: RGB, and 0 for pixels beyond the image, 255 within.
     """
-    height, width = cell_size(image.shape[:2], grid)
+    height, width = compute_cell_size(image.shape[:2], grid)
     row, column = divmod(token, grid[1])
     top, left = (row - context) * height, (column - context) * width
     sides = (2 * context + 1) * height, (2 * context + 1) * width
@@ -140,7 +140,7 @@ def crop(image: np.ndarray, token: int, grid: tuple[int, int], context: int = 1)
     return out
 
 
-def evenly(count: int, most: int) -> list[int]:
+def choose_evenly(count: int, most: int) -> list[int]:
     """Return at most `most` of the positions 0 .. count - 1, evenly spaced."""
     share = min(count, most)
     return [math.floor(i * count / share) for i in range(share)]

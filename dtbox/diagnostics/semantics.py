@@ -23,7 +23,7 @@ from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, to_json
 from dtbox.evaluation.functional import psnr, to_unit
-from dtbox.evaluation.zeroshot import class_vectors
+from dtbox.evaluation.zeroshot import compute_class_vectors
 from dtbox.files import write_atomic
 from dtbox.training.preprocess import prepare
 
@@ -68,11 +68,11 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
     if vectors is None:
         result['remarks'].append(words)
     else:
-        result['regions'] = regions(model, batch, words, vectors, grid, out, name)
+        result['regions'] = draw_regions(model, batch, words, vectors, grid, out, name)
     if model.decoder is None:
         result['remarks'].append('no reconstructions: the tokenizer has no decoder')
     else:
-        result['shuffled'] = shuffled(model, batch, seed, out, name)
+        result['shuffled'] = draw_shuffled(model, batch, seed, out, name)
     to_json(result, os.path.join(out, 'semantics.json'))
     write_page(result, out, name)
     return result
@@ -103,11 +103,11 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
     return seen
 
 
-def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
+def draw_neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
     """Draw the nearest images by each vocabulary, and count how often neighbours are of one kind; returns vocabulary
     -> numbers."""
     spaces = {**seen['features'], **({'pooled embedding': seen['pooled']} if seen['pooled'] is not None else {})}
-    kind, same = likeness(seen)
+    kind, same = find_likeness(seen)
     rows, found = [[[_tile(seen, i)]] for i in shown], {}
     for space, rows_of in spaces.items():
         cosines = rows_of @ rows_of.T
@@ -121,14 +121,13 @@ def neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> dict:
             chance = np.mean([same(i, j) for i, j in drawn if i != j])
             found[space] = dict(kind=kind, share=float(np.mean(hits)), chance=float(chance))
     columns = [('image', 1), *((f'nearest by the {space} tokens' if space in seen['features']
-                                  else f'nearest by the {space}', NEAREST)
-                                 for space in spaces)]
+                                  else f'nearest by the {space}', NEAREST) for space in spaces)]
     draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} images',
               'Cosine of the mean of the quantized tokens of a vocabulary; of the embedding behind the head.')
     return found
 
 
-def likeness(seen: dict) -> tuple[str, Callable[[int, int], bool] | None]:
+def find_likeness(seen: dict) -> tuple[str, Callable[[int, int], bool] | None]:
     """Return (what neighbours may have in common, callable (i, j) -> whether they have), or ('', None) where nothing is
     known of them."""
     if max(seen['labels']) >= 0 and len(set(seen['labels'])) < len(seen['labels']):
@@ -142,7 +141,7 @@ def _tile(seen, i):
     return Tile(seen['thumbs'][i], seen['texts'][i] or str(seen['keys'][i]).rpartition('/')[2])
 
 
-def nearest_words(model: Any, dataset: Any, seen: dict) -> tuple:
+def embed_words(model: Any, dataset: Any, seen: dict) -> tuple:
     """Return (words, their vectors [W, E]), or (why there are none, None)."""
     if model.head is None or model.text is None or model.text.tokenizer is None:
         return 'no words: the tokenizer has no head, no text tower, or no text tokenizer', None
@@ -156,11 +155,11 @@ def nearest_words(model: Any, dataset: Any, seen: dict) -> tuple:
         names = sorted(counts, key=lambda w: (-counts[w], w))[:WORDS] or names[:WORDS]
     if not names:
         return 'no words: the data has neither classes nor captions', None
-    return names, class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
+    return names, compute_class_vectors(EvalContext(classes=names, embed_text=model.embed_text), ['{}']).float()
 
 
-def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,
-            name: str) -> dict:
+def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torch.Tensor, grid: int, out: str,
+                 name: str) -> dict:
     """Draw the words nearest to each region's tokens; returns key -> rows of words."""
     height, width = batch.images.shape[-2:]
     rows, columns = (np.linspace(0, n, grid + 1).round().astype(int) for n in (height, width))
@@ -191,7 +190,7 @@ def regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors: torc
     return found
 
 
-def shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
+def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
     """Draw reconstructions with the codes of one vocabulary shuffled over their places; returns stream -> mean PSNR
     [dB]."""
     codes = model.encode(batch.images)

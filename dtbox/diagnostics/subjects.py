@@ -10,7 +10,7 @@ import torch
 
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import choose_device, open_tokenizer, set_threads
-from dtbox.config import known_keys, load_config, resolve
+from dtbox.config import list_known_keys, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS, ENCODERS
@@ -116,7 +116,7 @@ def open_codes(run: str, split: str, options: dict | None = None, plugins: Seque
         raise InputError(f'the tokenizer of {run} has no vocabularies, so it has no codes.')
     data = copy.deepcopy(dict(cfg.val_dataloader['dataset']))
     if split == 'train':
-        if 'split' not in known_keys(data, 'val_dataloader.dataset'):
+        if 'split' not in list_known_keys(data, 'val_dataloader.dataset'):
             raise InputError(f'`{data.get("type")}` has no `split`, so its training images cannot be had in '
                              'evaluation form.', '--split')
         data['split'] = 'train'

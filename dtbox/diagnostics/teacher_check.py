@@ -76,13 +76,13 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
     name = getattr(subject.encoder, 'name', '')
     settings = dict(
         encoder=subject.name, model=name, weights=str(getattr(subject.encoder, 'weights', None)),
-        image_size=list(subject.encoder.image_size), activation=activations(subject.encoder),
-        resize=resize_of(loader.dataset), data=kind, images=seen, seconds=round(time.time() - begun, 1))
+        image_size=list(subject.encoder.image_size), activation=list_activations(subject.encoder),
+        resize=describe_resize(loader.dataset), data=kind, images=seen, seconds=round(time.time() - begun, 1))
     published = PUBLISHED.get(name.split('.')[0], ()) if kind == IMAGENET else ()
     return dict(scores=results, published=[(n, v) for n, v in zip(('SigLIP', 'SigLIP 2'), published) if v],
                 settings=settings, remarks=[*subject.remarks,
-                                            *remarks(settings, limit, results,
-                                                     len(loader.dataset.metainfo.get('classes') or ()))])
+                                            *list_remarks(settings, limit, results,
+                                                          len(loader.dataset.metainfo.get('classes') or ()))])
 
 
 def _evaluate(subject, loader, templates, limit, say):
@@ -140,13 +140,13 @@ def activations(encoder: Any) -> str:
     return ', '.join(sorted(found)) or 'none found'
 
 
-def resize_of(dataset: Any) -> str:
+def describe_resize(dataset: Any) -> str:
     """Return how a data set's transforms bring images to size."""
     steps = [step for step in getattr(dataset, 'pipeline', ()) if type(step).__name__ == 'ResizeCrop']
     return steps[0].mode if steps else 'transforms of its own'
 
 
-def remarks(settings: dict, limit: int | None, results: Any, classes: Any) -> list[str]:
+def list_remarks(settings: dict, limit: int | None, results: Any, classes: Any) -> list[str]:
     """Return what may be wrong, as sentences."""
     found = []
     if 'siglip' in settings['model'] and 'gelu (exact)' in settings['activation']:

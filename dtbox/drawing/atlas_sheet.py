@@ -10,7 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dtbox.drawing.style import COLOURS, canvas, rules, save
+from dtbox.drawing.style import COLOURS, apply_rules, make_canvas, save
 from dtbox.files import replacing
 
 TILE = 120
@@ -112,8 +112,8 @@ def draw_information(bars: Sequence[tuple[str, int, dict]], path: str, title: st
     about = list(dict.fromkeys(key for *_, values in bars for key in values))
     names = list(dict.fromkeys(name for name, *_ in bars))
     places = [i + 0.6 * names.index(name) for i, (name, *_) in enumerate(bars)]  # a gap between vocabularies
-    with rules():
-        figure, axes = canvas(1, len(about), (max(3.0, 1.0 + 0.4 * len(bars)), 3.0))
+    with apply_rules():
+        figure, axes = make_canvas(1, len(about), (max(3.0, 1.0 + 0.4 * len(bars)), 3.0))
         for ax, key in zip(axes[0], about):
             for at, (name, _, values) in zip(places, bars):
                 one, colour = values[key], COLOURS[names.index(name) % len(COLOURS)]

@@ -6,8 +6,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
-from dtbox.drawing.style import COLOURS, GRAY, canvas, graded, rules, save_figure
-from dtbox.drawing.variant_style import visible
+from dtbox.drawing.style import COLOURS, GRAY, apply_rules, format_metric_name, make_canvas, save_figure
+from dtbox.drawing.variant_style import compute_limits
 
 WIDTH = 3.4
 """Inches of a panel, its ticks' labels included where they are numbers."""
@@ -43,12 +43,12 @@ def draw_axis(panels: Sequence[AxisPanel], paths: Sequence[str], axis: str, labe
         axis: its name.
         labels: its labels; a place is a position in this list.
     """
-    numbers = numbers_of(labels)
+    numbers = parse_numbers(labels)
     columns = 2 if len(panels) == 4 else min(3, len(panels))
-    colours, many = colours_of(panels)
-    with rules():
-        figure, axes = canvas(math.ceil(len(panels) / columns), columns,
-                              _size(labels, numbers, columns, 1 if many else len(colours)))
+    colours, many = choose_colours(panels)
+    with apply_rules():
+        figure, axes = make_canvas(math.ceil(len(panels) / columns), columns,
+                                   _size(labels, numbers, columns, 1 if many else len(colours)))
         for ax in list(axes.flat)[len(panels):]:
             ax.set_visible(False)
         handles = {}
@@ -57,7 +57,7 @@ def draw_axis(panels: Sequence[AxisPanel], paths: Sequence[str], axis: str, labe
                 _along(ax, panel, numbers, labels, colours, many)
             else:
                 _listed(ax, panel, labels if number % columns == 0 else [''] * len(labels), colours, many)
-            ax.set_title(graded(panel.title, panel.lower, 38))
+            ax.set_title(format_metric_name(panel.title, panel.lower, 38))
             if numbers and number + columns >= len(panels):
                 ax.set_xlabel(axis)
             handles.update((name, handle) for handle, name in zip(*ax.get_legend_handles_labels()))
@@ -69,7 +69,7 @@ def draw_axis(panels: Sequence[AxisPanel], paths: Sequence[str], axis: str, labe
         save_figure(figure, paths)
 
 
-def numbers_of(labels: Sequence[str]) -> list[float] | None:
+def parse_numbers(labels: Sequence[str]) -> list[float] | None:
     """Return the labels as numbers, or None where one is not a finite number or there are fewer than two."""
     try:
         values = [float(label) for label in labels]
@@ -78,7 +78,7 @@ def numbers_of(labels: Sequence[str]) -> list[float] | None:
     return values if len(values) > 1 and len(set(values)) == len(values) and all(map(math.isfinite, values)) else None
 
 
-def colours_of(panels: Sequence[AxisPanel]) -> tuple[dict[str, str], bool]:
+def choose_colours(panels: Sequence[AxisPanel]) -> tuple[dict[str, str], bool]:
     """Return (name of a line -> colour, the same in all panels; whether there are too many to tell apart, so that all
     are gray)."""
     names = list(dict.fromkeys(name for panel in panels for name, _ in panel.lines))
@@ -158,5 +158,6 @@ def _bars(ax, bars, colour, sideways):
 
 
 def _cut(panel, change):
-    change(visible([v for _, places in panel.lines for p in places for v in (*p[1], p[2])],
-                   [p[2] + s * p[3] for _, places in panel.lines for p in places if p[3] is not None for s in (-1, 1)]))
+    change(compute_limits([v for _, places in panel.lines for p in places for v in (*p[1], p[2])],
+                          [p[2] + s * p[3] for _, places in panel.lines for p in places if p[3] is not None
+                           for s in (-1, 1)]))

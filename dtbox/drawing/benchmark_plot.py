@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtbox.drawing.style import COLOURS, canvas, rules, save
+from dtbox.drawing.style import COLOURS, apply_rules, make_canvas, save
 
 
 def draw_benchmark(results: Sequence[dict], path: str, title: str) -> None:
@@ -20,8 +20,8 @@ def draw_benchmark(results: Sequence[dict], path: str, title: str) -> None:
              for training, name in ((False, 'evaluation'), (True, 'training step'))]
     parts = [(name, rows) for name, rows in parts if rows]
     peers = list(dict.fromkeys(peer for r in results for peer in r['ratio']))
-    with rules():
-        figure, axes = canvas(len(parts), 2, (5.2, 0.6 + 0.24 * max(len(rows) for _, rows in parts)))
+    with apply_rules():
+        figure, axes = make_canvas(len(parts), 2, (5.2, 0.6 + 0.24 * max(len(rows) for _, rows in parts)))
         for (left, right), (name, rows) in zip(axes, parts):
             _ratios(left, rows, peers, name)
             _shares(right, rows, name)

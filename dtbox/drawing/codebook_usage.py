@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
+from dtbox.drawing.style import COLOURS, GRAY, apply_rules, make_canvas, save
 
 BINS = 400
 """Steps of a curve; larger codebooks are averaged over neighbouring ranks."""
@@ -41,7 +41,7 @@ class Codebook:
     dead: int
 
 
-def ranked(histogram: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+def rank_codes(histogram: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
     """Sort the used part of a histogram for drawing.
 
     Args:
@@ -58,7 +58,7 @@ def ranked(histogram: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndar
     return edges, np.add.reduceat(counts, edges[:-1]) / np.diff(edges) / counts.sum()
 
 
-def arranged(codebooks: Sequence[Codebook]) -> list[list[Codebook]]:
+def arrange_panels(codebooks: Sequence[Codebook]) -> list[list[Codebook]]:
     """Return rows of panels, at most `COLUMNS` each: a vocabulary starts a row, unless none has more than one panel."""
     groups = {}
     for codebook in codebooks:
@@ -75,13 +75,13 @@ def draw_codebooks(codebooks: Sequence[Codebook], path: str, title: str) -> None
         path: PNG to write or replace.
         title: line at the top.
     """
-    table = arranged(codebooks)
+    table = arrange_panels(codebooks)
     columns = max(map(len, table))
-    curves = [ranked(c.counts) for c in codebooks]
+    curves = [rank_codes(c.counts) for c in codebooks]
     limits = min(min(s.min() for _, s in curves), *(1 / c.size for c in codebooks)) / 3, max(s.max()
                                                                                              for _, s in curves) * 20
-    with rules():
-        figure, axes = canvas(len(table), columns, (3.0 if columns > 1 else 4.6, 2.35))
+    with apply_rules():
+        figure, axes = make_canvas(len(table), columns, (3.0 if columns > 1 else 4.6, 2.35))
         for ax in axes.flat:
             ax.set_visible(False)
         for row, line in enumerate(table):
@@ -102,7 +102,7 @@ def _number(codebook, codebooks):
 
 def _panel(ax, codebook, limits, colour):
     size = codebook.size
-    edges, shares = ranked(codebook.counts)
+    edges, shares = rank_codes(codebook.counts)
     ax.set_visible(True)
     ax.set_yscale('log')
     ax.set(xlim=(0, size), ylim=limits)

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
+from dtbox.drawing.style import COLOURS, GRAY, apply_rules, make_canvas, save
 
 SIDES = ('reconstruction', 'semantics')
 LEAST = 0.1
 """The colours of the heat map reach at least to this cosine, so that a map of nothing but noise looks pale."""
 
 
-def table(rows: Sequence[dict], key: str) -> np.ndarray:
+def build_array(rows: Sequence[dict], key: str) -> np.ndarray:
     """Return a column of the rows as an array [layers, rows], NaN where a side does not reach the layer."""
     return np.array([[np.nan if v is None else v for v in row[key]] for row in rows], dtype=np.float64).T
 
 
-def why_blank(reconstruction: Sequence, semantics: Sequence) -> str:
+def explain_blank(reconstruction: Sequence, semantics: Sequence) -> str:
     """Return why a layer has no cosine, from the norms of either side there (empty where it does not reach the layer);
     '' where it has one."""
     norms = dict(zip(SIDES, (reconstruction, semantics)))
@@ -42,12 +42,12 @@ def draw_conflict(rows: Sequence[dict], path: str, title: str, terms: Mapping[st
         terms: dict side -> names of its terms, for the line below the title.
         unit: key of what the rows count.
     """
-    tables = {key: table(rows, key) for key in ('cosine', *SIDES)}
+    tables = {key: build_array(rows, key) for key in ('cosine', *SIDES)}
     at = np.array([row[unit] for row in rows], dtype=np.float64)
     layers = rows[0]['layers']
     line = '; '.join(f'{side}: {", ".join(names)}' for side, names in (terms or {}).items() if side in SIDES)
-    with rules():
-        figure, axes = canvas(2, 2, (5.4, max(2.6, 0.9 + 0.2 * len(layers))))
+    with apply_rules():
+        figure, axes = make_canvas(2, 2, (5.4, max(2.6, 0.9 + 0.2 * len(layers))))
         image = _heat(axes[0][0], at, tables, layers, unit)
         many = {'batch': 'batches'}.get(unit, f'{unit}s')
         _profile(axes[0][1], tables['cosine'], layers, many)
@@ -69,12 +69,12 @@ def edges(at: np.ndarray) -> np.ndarray:
 def _heat(ax, at, tables, layers, unit):
     values = tables['cosine']
     limit = max(LEAST, np.nanmax(np.abs(values))) if np.isfinite(values).any() else LEAST
-    image = ax.pcolormesh(edges(at), np.arange(len(layers) + 1) - 0.5, np.ma.masked_invalid(values), cmap='RdBu',
-                          vmin=-limit, vmax=limit)
+    image = ax.pcolormesh(compute_edges(at), np.arange(len(layers) + 1) - 0.5, np.ma.masked_invalid(values),
+                          cmap='RdBu', vmin=-limit, vmax=limit)
     ax.set_facecolor('#EFEFEF')
     for i in range(len(layers)):
         if np.isnan(values[i]).all():
-            text = why_blank(*({float(v) for v in tables[side][i][np.isfinite(tables[side][i])]} for side in SIDES))
+            text = explain_blank(*({float(v) for v in tables[side][i][np.isfinite(tables[side][i])]} for side in SIDES))
             ax.text(0.5, i, text, transform=ax.get_yaxis_transform(), ha='center', va='center', fontsize=7, color=GRAY)
     _layers(ax, layers)
     ax.grid(False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dtbox.drawing.style import COLOURS, canvas, logarithmic, rules, save
+from dtbox.drawing.style import COLOURS, apply_rules, make_canvas, save, set_title_and_scale
 
 NOT_TERMS = ('iteration', 'seconds')
 
 
-def grouped(names: Sequence[str]) -> dict[str, dict[str, str]]:
+def group_names(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Sort logged names into panels.
 
     Args:
@@ -48,12 +48,12 @@ def draw_curves(rows: Sequence[dict], path: str, title: str) -> None:
         title: line at the top.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if isinstance(row[name], (int, float))))
-    panels = grouped(names)
+    panels = group_names(names)
     columns = min(len(panels), 3 if len(panels) <= 9 else 4)
     lines = math.ceil(len(panels) / columns)
     last = max(row['iteration'] for row in rows)
-    with rules():
-        figure, axes = canvas(lines, columns, (3.1 if columns > 1 else 4.6, 2.1))
+    with apply_rules():
+        figure, axes = make_canvas(lines, columns, (3.1 if columns > 1 else 4.6, 2.1))
         flat = list(axes.flat)
         for ax in flat[len(panels):]:
             ax.set_visible(False)
@@ -78,7 +78,7 @@ def _panel(ax, name, members, rows):
         style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[i // len(COLOURS) % 4]
         ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4
                 else None, markersize=3)
-    logarithmic(ax, name, values if name != 'learning rate' else [])
+    set_title_and_scale(ax, name, values if name != 'learning rate' else [])
     if len(members) > 4:  # room for them above the curves
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + (high - low) * 0.14 * math.ceil(len(members) / 4) if ax.get_yscale() == 'linear'

@@ -48,26 +48,26 @@ def _choose(point, size, bounds, taken, points):
         if first is not None and radius > NEAR:
             break
         boxes = boxes[(boxes[:, :2] >= bounds[:2]).all(axis=1) & (boxes[:, 2:] <= bounds[2:]).all(axis=1)]
-        free = boxes[~overlap(boxes, taken).any(axis=1)]
-        clear = free[belongs(point, free, points)] if len(free) else free
+        free = boxes[~find_overlaps(boxes, taken).any(axis=1)]
+        clear = free[find_clear_boxes(point, free, points)] if len(free) else free
         if len(clear):
             return clear[0]
         first = free[0] if first is None and len(free) else first
     return first
 
 
-def belongs(point: int, boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
+def find_clear_boxes(point: int, boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Say which of `boxes` [B, 4] are clearly nearer to their own point than to any other of `points`."""
     others = points[(points != point).any(axis=1)]
-    return (distance(others, boxes) > CLEARLY * distance(np.asarray([point]), boxes)).all(axis=1)
+    return (compute_distances(others, boxes) > CLEARLY * compute_distances(np.asarray([point]), boxes)).all(axis=1)
 
 
-def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def find_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Say which of `boxes` [B, 4] have area in common with which of `others` [P, 4]; returns [B, P]."""
     return ((boxes[:, None, :2] < others[None, :, 2:]) & (others[None, :, :2] < boxes[:, None, 2:])).all(axis=2)
 
 
-def distance(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def compute_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return how far `points` [P, 2] are from `boxes` [B, 4], 0 inside, as [B, P]."""
     beside = np.maximum(boxes[:, None, :2] - points[None], points[None] - boxes[:, None, 2:])
     return np.hypot(*np.moveaxis(np.maximum(beside, 0), 2, 0))

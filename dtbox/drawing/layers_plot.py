@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
+from dtbox.drawing.style import COLOURS, GRAY, apply_rules, make_canvas, save
 
 
 def draw_layers(panels: Sequence[dict], path: str, title: str, marks: dict[str, int]) -> None:
@@ -19,8 +19,8 @@ def draw_layers(panels: Sequence[dict], path: str, title: str, marks: dict[str, 
         marks: dict name -> layer: vertical lines. Layer 0, the embedding, is drawn hollow.
     """
     columns = min(3, len(panels))
-    with rules():
-        figure, axes = canvas(-(-len(panels) // columns), columns, (3.7, 2.9))
+    with apply_rules():
+        figure, axes = make_canvas(-(-len(panels) // columns), columns, (3.7, 2.9))
         for ax in list(axes.flat)[len(panels):]:
             ax.set_visible(False)
         for ax, panel in zip(axes.flat, panels):

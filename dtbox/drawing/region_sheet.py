@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, font
+from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, load_font
 from dtbox.files import replacing
 
 TILE = 176
@@ -27,9 +27,9 @@ def draw_worst(objects: Sequence[tuple], path: str, title: str, columns: int = 4
     rows = -(-len(objects) // columns)
     pair = 2 * TILE + 2
     size = (2 * MARGIN + columns * (pair + 3 * GAP) - 3 * GAP, MARGIN + 40 + rows * (TILE + 34))
-    sheet = Image.new('RGB', (max(size[0], int(font(20).getlength(title)) + 2 * MARGIN), size[1]), 'white')
+    sheet = Image.new('RGB', (max(size[0], int(load_font(20).getlength(title)) + 2 * MARGIN), size[1]), 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
+    pen.text((MARGIN, MARGIN - 6), title, INK, load_font(20))
     for i, (image, reconstruction, mask, caption) in enumerate(objects):
         left, top = MARGIN + i % columns * (pair + 3 * GAP), MARGIN + 34 + i // columns * (TILE + 34)
         box = _around(mask)
@@ -38,7 +38,7 @@ def draw_worst(objects: Sequence[tuple], path: str, title: str, columns: int = 4
             sheet.paste(Image.fromarray(_outlined(pixels, mask)).crop(box).resize((TILE, TILE),
                                                                                   Image.Resampling.NEAREST), corner)
             pen.rectangle((corner[0] - 1, top - 1, corner[0] + TILE, top + TILE), outline=EDGE)
-        pen.text((left, top + TILE + 4), caption, PALE, font(14))
+        pen.text((left, top + TILE + 4), caption, PALE, load_font(14))
     with replacing(path) as temporary:
         sheet.save(temporary)
 

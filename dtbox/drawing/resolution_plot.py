@@ -1,7 +1,7 @@
 """Scores, time and memory over the size of images."""
 from __future__ import annotations
 
-from dtbox.drawing.style import COLOURS, canvas, rules, save
+from dtbox.drawing.style import COLOURS, apply_rules, make_canvas, save
 
 LOGARITHMIC = ('seconds',)
 """Values that grow with the area: their axis is logarithmic."""
@@ -17,8 +17,8 @@ def draw_resolution(rows: list[dict], headings: dict[str, str], path: str, title
         title: line at the top.
     """
     panels = {name: heading for name, heading in headings.items() if any(row.get(name) is not None for row in rows)}
-    with rules():
-        figure, axes = canvas(1, len(panels), (2.9, 2.6))
+    with apply_rules():
+        figure, axes = make_canvas(1, len(panels), (2.9, 2.6))
         for ax, (name, heading) in zip(axes[0], panels.items()):
             for i, way in enumerate(dict.fromkeys(row['way'] for row in rows)):
                 points = [(row['size'], row[name]) for row in rows if row['way'] == way and row.get(name) is not None]

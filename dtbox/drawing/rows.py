@@ -7,8 +7,8 @@ from typing import Any, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dtbox.drawing.sample_sheet import fitted
-from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, font
+from dtbox.drawing.sample_sheet import fit_text
+from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, load_font
 from dtbox.files import replacing
 
 
@@ -42,17 +42,18 @@ def draw_rows(columns: Sequence[tuple[str, int]], rows: Sequence, path: str, tit
     lefts, left = [], MARGIN
     for name, count in columns:
         lefts.append(left)
-        left += max(count * (tile + GAP) - GAP, int(font(15).getlength(name))) + gap
+        left += max(count * (tile + GAP) - GAP, int(load_font(15).getlength(name))) + gap
     block, top = tile + 22, MARGIN + 34 + 24 * bool(note) + 26
-    width = max(left - gap + MARGIN, int(font(20).getlength(title)) + 2 * MARGIN, int(font(14).getlength(note)) + 2
+    width = max(left - gap + MARGIN, int(load_font(20).getlength(title)) + 2 * MARGIN,
+                int(load_font(14).getlength(note)) + 2
                 * MARGIN)
     sheet = Image.new('RGB', (width, top + block * len(rows) + GAP), 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
+    pen.text((MARGIN, MARGIN - 6), title, INK, load_font(20))
     if note:
-        pen.text((MARGIN, MARGIN + 24), note, PALE, font(14))
+        pen.text((MARGIN, MARGIN + 24), note, PALE, load_font(14))
     for (name, _), x in zip(columns, lefts):
-        pen.text((x, top - 22), name, INK, font(15))
+        pen.text((x, top - 22), name, INK, load_font(15))
     for r, row in enumerate(rows):
         for x, tiles in zip(lefts, row):
             for i, one in enumerate(tiles):
@@ -72,9 +73,9 @@ def _draw(sheet, pen, one, corner, tile):
         for j, text in enumerate(cells):
             x, y = left + j * size[0] / len(cells), top + i * size[1] / len(one.cells)
             pen.rectangle((x, y, x + size[0] / len(cells), y + size[1] / len(one.cells)), outline=(255, 255, 255))
-            label = fitted(text, size[0] / len(cells) - 4, 12)
-            box = pen.textbbox((x + 3, y + 2), label, font(12))
+            label = fit_text(text, size[0] / len(cells) - 4, 12)
+            box = pen.textbbox((x + 3, y + 2), label, load_font(12))
             pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=(255, 255, 255))
-            pen.text((x + 3, y + 2), label, INK, font(12))
+            pen.text((x + 3, y + 2), label, INK, load_font(12))
     if one.caption:
-        pen.text((left, top + tile + 3), fitted(one.caption, tile, 12), PALE, font(12))
+        pen.text((left, top + tile + 3), fit_text(one.caption, tile, 12), PALE, load_font(12))

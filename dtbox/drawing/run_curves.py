@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dtbox.drawing.style import canvas, logarithmic, rules, save_figure
+from dtbox.drawing.style import apply_rules, make_canvas, save_figure, set_title_and_scale
 from dtbox.drawing.variant_style import TOLD_APART
 
 
@@ -20,10 +20,10 @@ def draw_runs(panels: dict[str, list], paths: Sequence[str]) -> None:
     labels = list(dict.fromkeys(label for curves in panels.values() for label, *_ in curves))
     across = min(len(labels), 4 if columns > 1 and max(map(len, labels)) <= 24 else 2 if columns > 1 else 1)
     keyed = len(labels) <= TOLD_APART
-    with rules():
+    with apply_rules():
         width = 3.4 if columns > 1 else 5.0
-        figure, axes = canvas(lines, columns, (width, 2.2
-                                               + (0.17 * math.ceil(len(labels) / across) / lines if keyed else 0)))
+        figure, axes = make_canvas(lines, columns, (width, 2.2
+                                                    + (0.17 * math.ceil(len(labels) / across) / lines if keyed else 0)))
         for ax in list(axes.flat)[len(panels):]:
             ax.set_visible(False)
         handles = {}
@@ -32,7 +32,7 @@ def draw_runs(panels: dict[str, list], paths: Sequence[str]) -> None:
                 line, = ax.plot(x, y, color=look.colour, linestyle=look.line, linewidth=1.2 if len(labels) <= 14
                                 else 0.8, marker='o' if len(x) < 3 else None, markersize=3)
                 handles.setdefault(label, line)
-            logarithmic(ax, name, [v for *_, y in curves for v in y])
+            set_title_and_scale(ax, name, [v for *_, y in curves for v in y])
             if number + columns >= len(panels):
                 ax.set_xlabel('iteration')
         if keyed:

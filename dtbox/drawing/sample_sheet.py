@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, font
+from dtbox.drawing.sheets import EDGE, GAP, INK, MARGIN, PALE, load_font
 from dtbox.files import replacing
 
 
@@ -24,11 +24,11 @@ def draw_samples(samples: Sequence[tuple[np.ndarray, Sequence[str]]], path: str,
     columns, lines = min(columns, len(samples)), max(len(texts) for _, texts in samples)
     rows = -(-len(samples) // columns)
     block = tile + 18 * lines + 10
-    size = max(2 * MARGIN + columns * (tile + GAP) - GAP, int(font(20).getlength(title)) + 2
+    size = max(2 * MARGIN + columns * (tile + GAP) - GAP, int(load_font(20).getlength(title)) + 2
                * MARGIN), MARGIN + 36 + rows * block
     sheet = Image.new('RGB', size, 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 6), title, INK, font(20))
+    pen.text((MARGIN, MARGIN - 6), title, INK, load_font(20))
     for i, (pixels, texts) in enumerate(samples):
         left, top = MARGIN + i % columns * (tile + GAP), MARGIN + 34 + i // columns * block
         image = Image.fromarray(pixels)
@@ -38,15 +38,15 @@ def draw_samples(samples: Sequence[tuple[np.ndarray, Sequence[str]]], path: str,
         sheet.paste(image, corner)
         pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + image.width, corner[1] + image.height), outline=EDGE)
         for k, text in enumerate(texts):
-            pen.text((left, top + tile + 3 + 18 * k), fitted(text, tile, 13), PALE if k else INK, font(13))
+            pen.text((left, top + tile + 3 + 18 * k), fit_text(text, tile, 13), PALE if k else INK, load_font(13))
     with replacing(path) as temporary:
         sheet.save(temporary)
 
 
-def fitted(text: str, width: int, size: int) -> str:
+def fit_text(text: str, width: int, size: int) -> str:
     """Return a text, cut with dots where it is wider than `width` pixels."""
-    if font(size).getlength(text) <= width:
+    if load_font(size).getlength(text) <= width:
         return text
-    while text and font(size).getlength(text + '…') > width:
+    while text and load_font(size).getlength(text + '…') > width:
         text = text[:-1]
     return text + '…'

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtbox.drawing.style import COLOURS, GRAY, canvas, rules, save
+from dtbox.drawing.style import COLOURS, GRAY, apply_rules, make_canvas, save
 
 
 def draw_scale(rows: Sequence[dict], path: str, title: str) -> None:
@@ -15,8 +15,8 @@ def draw_scale(rows: Sequence[dict], path: str, title: str) -> None:
         path: PNG to write or replace.
         title: lines at the top.
     """
-    with rules():
-        figure, axes = canvas(1, 2, (4.6, 3.2))
+    with apply_rules():
+        figure, axes = make_canvas(1, 2, (4.6, 3.2))
         left, right = axes[0]
         _efficiency(left, rows)
         _seconds(right, rows)

@@ -51,12 +51,12 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
     return images.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
 
 
-def zoom_of(height: int, width: int, tile: int = TILE) -> int:
+def choose_zoom(height: int, width: int, tile: int = TILE) -> int:
     """Return how many times an image is enlarged: as far as it stays within `tile` pixels."""
     return max(1, tile // max(height, width))
 
 
-def difference(inputs: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def compute_difference(inputs: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Return the absolute difference, averaged over channels, as gray uint8 [n, H, W, 3]: 0 black, `FULL` of the range
     and more white."""
     gap = np.abs(inputs.astype(np.float32) - reconstructions).mean(-1, keepdims=True) / 255
@@ -91,14 +91,14 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
     size = (max(size[0], _needed(title, note, groups)), size[1])
     sheet = Image.new('RGB', size, 'white')
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), title, INK, font(22))
+    pen.text((MARGIN, MARGIN), title, INK, load_font(22))
     top = MARGIN + 36
     if note:
-        pen.text((MARGIN, top), note, PALE, font(15))
+        pen.text((MARGIN, top), note, PALE, load_font(15))
         top += 28
     for group, start, stop in blocks:
         if start == 0:
-            pen.text((MARGIN, top + 8), group.title, INK, font(18))
+            pen.text((MARGIN, top + 8), group.title, INK, load_font(18))
             top += 38
         rows = [group.inputs[start:stop], group.reconstructions[start:stop]]
         rows += [difference(*rows)] if differences else []
@@ -115,28 +115,28 @@ def draw_pair(image: np.ndarray, reconstruction: np.ndarray, path: str, caption:
         path: PNG to write or replace.
         caption: line below them.
     """
-    zoom = zoom_of(*image.shape[:2])
+    zoom = choose_zoom(*image.shape[:2])
     tile = (image.shape[1] * zoom, image.shape[0] * zoom)
-    width = max(2 * tile[0] + GAP, int(font(15).getlength(caption)), 220) + 2 * MARGIN
+    width = max(2 * tile[0] + GAP, int(load_font(15).getlength(caption)), 220) + 2 * MARGIN
     sheet = Image.new('RGB', (width, tile[1] + 66), 'white')
     pen = ImageDraw.Draw(sheet)
     for i, (name, pixels) in enumerate((('input', image), ('reconstruction', reconstruction))):
         left = MARGIN + i * (tile[0] + GAP)
-        pen.text((left, 10), name, INK, font(15))
+        pen.text((left, 10), name, INK, load_font(15))
         _paste(sheet, pen, pixels, (left, 34), tile)
-    pen.text((MARGIN, tile[1] + 40), caption, PALE, font(15))
+    pen.text((MARGIN, tile[1] + 40), caption, PALE, load_font(15))
     _save(sheet, path)
 
 
 def _draw_block(sheet, pen, corner, rows, captions, tile):
     left, top = corner
     for name, images in rows:
-        pen.text((left, top + tile[1] // 2), name, PALE, font(15), anchor='lm')
+        pen.text((left, top + tile[1] // 2), name, PALE, load_font(15), anchor='lm')
         for i, image in enumerate(images):
             _paste(sheet, pen, image, (left + LABELS + i * (tile[0] + GAP), top), tile)
         top += tile[1] + GAP
     for i, caption in enumerate(captions):
-        pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, font(15), anchor='mt')
+        pen.text((left + LABELS + i * (tile[0] + GAP) + tile[0] // 2, top), caption, INK, load_font(15), anchor='mt')
 
 
 def _columns(count, width):
@@ -148,7 +148,8 @@ def _columns(count, width):
 
 def _needed(title, note, groups):
     """Width that the longest line of text takes."""
-    lines = [font(22).getlength(title), font(15).getlength(note), *(font(18).getlength(g.title) for g in groups)]
+    lines = [load_font(22).getlength(title), load_font(15).getlength(note),
+             *(load_font(18).getlength(g.title) for g in groups)]
     return int(max(lines)) + 2 * MARGIN
 
 
@@ -159,7 +160,7 @@ def _paste(sheet, pen, pixels, corner, tile):
     pen.rectangle((left - 1, top - 1, left + tile[0], top + tile[1]), outline=EDGE)
 
 
-def font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """Return the typeface of the sheets in a size in pixels."""
     return ImageFont.load_default(size)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from dtbox.drawing.sheets import EDGE, INK, PALE, font, zoom_of
+from dtbox.drawing.sheets import EDGE, INK, PALE, choose_zoom, load_font
 from dtbox.errors import InputError
 from dtbox.files import replacing
 
@@ -74,9 +74,9 @@ def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray]], path: str, title:
     count, height, width = rows[0][1].shape[:3]
     shrink = math.ceil((len(rows) * count * height * width / MOST) ** 0.5)
     height, width = -(-height // shrink), -(-width // shrink)
-    zoom = zoom_of(height, width, tile)
+    zoom = choose_zoom(height, width, tile)
     step = (width * zoom + GAP, height * zoom + GAP)
-    face, large = font(max(12, min(step) // 5)), font(max(16, min(step) // 4))
+    face, large = load_font(max(12, min(step) // 5)), load_font(max(16, min(step) // 4))
     lines = [_wrapped(label, face, 2.5 * step[0], max(1, int(step[1] / (1.25 * face.size)))) for label, _ in rows]
     room = 12 + int(max(face.getlength(line) for label in lines for line in label))
     top = 2 * MARGIN + int(large.size)

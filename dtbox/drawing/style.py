@@ -41,13 +41,13 @@ def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, 
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def rules() -> AbstractContextManager:
+def apply_rules() -> AbstractContextManager:
     """Return the context in which plots are made: `RULES` over matplotlib's defaults."""
     import matplotlib
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES, 'backend': 'agg'})
 
 
-def graded(name: str, lower: bool | None, width: int) -> str:
+def format_metric_name(name: str, lower: bool | None, width: int) -> str:
     """Return a metric's name, broken at `width` characters, and which way is better: in words, since a PDF embeds a
     second font for arrows.
 
@@ -81,7 +81,7 @@ def save(figure: Figure, path: str, dpi: int = 160) -> None:
         figure.savefig(temporary, dpi=dpi, facecolor='white')
 
 
-def logarithmic(ax: Axes, name: str, values: Sequence[float]) -> None:
+def set_title_and_scale(ax: Axes, name: str, values: Sequence[float]) -> None:
     """Title a panel, and give it a log scale where its values are positive and the largest is more than `LOG_FROM`
     times the smallest."""
     if values and min(values) > 0 and max(values) / min(values) > LOG_FROM:

@@ -6,9 +6,9 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from dtbox.drawing.labels import belongs, distance, place
-from dtbox.drawing.style import GRAY, canvas, graded, rules, save_figure
-from dtbox.drawing.variant_style import Look, visible
+from dtbox.drawing.labels import compute_distances, find_clear_boxes, place
+from dtbox.drawing.style import GRAY, apply_rules, format_metric_name, make_canvas, save_figure
+from dtbox.drawing.variant_style import Look, compute_limits
 
 KEYED = 14
 """Labels up to which they are written in the larger type."""
@@ -47,14 +47,14 @@ def draw_tradeoff(points: Sequence[Point], paths: Sequence[str], names: Sequence
     Returns:
         labels of the points for which there was no room.
     """
-    with rules():
-        figure, axes = canvas(1, 1, (4.9, 3.4))
+    with apply_rules():
+        figure, axes = make_canvas(1, 1, (4.9, 3.4))
         ax = axes[0][0]
         _spread(ax, points, 6.5 if len(points) <= 40 else 4.5)
         _front(ax, [p for p in points if p.front], lower)
         _limits(ax, points)
-        ax.set_xlabel(graded(names[0], lower[0], 60))
-        ax.set_ylabel(graded(names[1], lower[1], 42))
+        ax.set_xlabel(format_metric_name(names[0], lower[0], 60))
+        ax.set_ylabel(format_metric_name(names[1], lower[1], 42))
         homeless = _label(figure, ax, points)
         save_figure(figure, paths)
     return homeless
@@ -89,8 +89,8 @@ def _front(ax, front, lower):
 
 def _limits(ax, points):
     for k, change in ((0, ax.set_xlim), (1, ax.set_ylim)):
-        change(visible([v[k] for p in points for v in (*p.seeds, p.mean)],
-                       [p.mean[k] + s * p.half[k] for p in points if p.half[k] is not None for s in (-1, 1)]))
+        change(compute_limits([v[k] for p in points for v in (*p.seeds, p.mean)],
+                              [p.mean[k] + s * p.half[k] for p in points if p.half[k] is not None for s in (-1, 1)]))
 
 
 def _ink(colour):
@@ -126,7 +126,7 @@ def _label(figure, ax, points):
             continue
         text.xyann = ((box[0] + 1 - xy[0]) / pixel, (box[1] + 1 - xy[1]) / pixel)
         boxed = np.asarray([box])
-        if distance(xy[None], boxed)[0, 0] > 12 * pixel or not belongs(xy, boxed, at)[0]:
+        if compute_distances(xy[None], boxed)[0, 0] > 12 * pixel or not find_clear_boxes(xy, boxed, at)[0]:
             end = ax.transData.inverted().transform((min(max(xy[0], box[0]), box[2]), min(max(xy[1], box[1]), box[3])))
             leaders.append((p.mean, end))
             colours.append(p.look.colour)

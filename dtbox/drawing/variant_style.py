@@ -20,7 +20,7 @@ class Look:
     line: object
 
 
-def looks(count: int) -> list[Look]:
+def choose_looks(count: int) -> list[Look]:
     """Return `count` looks: seven colours by four lines while that suffices, else colours of a scale in the order of
     the variants."""
     if count <= TOLD_APART:
@@ -32,7 +32,7 @@ def looks(count: int) -> list[Look]:
     return [Look(to_hex(scale(0.95 * i / (count - 1))), MARKERS[i % len(MARKERS)], '-') for i in range(count)]
 
 
-def visible(values: Sequence[float], bars: Sequence[float]) -> tuple[float, float]:
+def compute_limits(values: Sequence[float], bars: Sequence[float]) -> tuple[float, float]:
     """Return the limits of an axis that shows every value, and as much of the intervals as does not push the values
     together.
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtbox.drawing.style import COLOURS, canvas, rules, save
+from dtbox.drawing.style import COLOURS, apply_rules, make_canvas, save
 
 MOST = 7
 """Clips that are drawn in colours of their own; the others are gray."""
@@ -18,8 +18,8 @@ def draw_over_time(curves: dict[str, list[tuple[int, float]]], path: str, title:
         title: line at the top.
         label: of the y axis.
     """
-    with rules():
-        figure, axes = canvas(1, 1, (7.2, 3.2))
+    with apply_rules():
+        figure, axes = make_canvas(1, 1, (7.2, 3.2))
         ax = axes[0, 0]
         for i, (clip, points) in enumerate(curves.items()):
             frames, values = np.array(points, dtype=np.float64).T

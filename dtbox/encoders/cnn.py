@@ -21,7 +21,7 @@ from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention
 from dtbox.layers.recompute import run
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 STEMS = (1, 2, 4)
 
@@ -131,4 +131,4 @@ class CNNEncoder(Encoder):
     def init_weights(self) -> None:
         """Load `weights`; `InputError` lists every key that does not match."""
         if self.weights is not None:
-            load_into(self, with_prefix(load_state(self.weights), self.prefix), self.weights)
+            load_into(self, select_prefix(load_state(self.weights), self.prefix), self.weights)

@@ -8,8 +8,8 @@ from dtbox.encoders.timm_vit import StagedTimm, build_timm, fit_sizes
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
 from dtbox.weights.model_folders import load_published
-from dtbox.weights.siglip_names import sizes_of, timm_arguments, vision_keys, vision_state
-from dtbox.weights.state_dicts import load_into, with_prefix
+from dtbox.weights.siglip_names import build_timm_arguments, find_sizes, is_vision_key, map_vision_state
+from dtbox.weights.state_dicts import load_into, select_prefix
 
 
 @ENCODERS.register_module()
@@ -39,14 +39,14 @@ class SigLIP(StagedTimm):
     def __init__(self, name: str, image_size: int | Sequence[int] | None = None, weights: str | None = None,
                  prefix: str = '', resample: bool = False, recompute: bool = False,
                  vision: dict[str, Any] | None = None) -> None:
-        sizes = sizes_of(name)
+        sizes = find_sizes(name)
         wrong = set(vision or {}) - set(sizes.vision)
         if wrong:
             raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: '
                              f'{", ".join(sizes.vision)}.')
         config = {**sizes.vision, **(vision or {})}
         size = config['image_size'] if image_size is None else image_size
-        trunk = build_timm('vit_base_patch16_siglip_224', size, timm_arguments(config))
+        trunk = build_timm('vit_base_patch16_siglip_224', size, build_timm_arguments(config))
         super().__init__(trunk, recompute)
         self.name = name
         self.hub = sizes.hub
@@ -60,8 +60,8 @@ class SigLIP(StagedTimm):
             return
         if self.prefix:
             state, source = load_published(self.weights)
-            state = with_prefix(state, self.prefix)
+            state = select_prefix(state, self.prefix)
         else:
-            state, source = load_published(self.weights, vision_keys, self.hub)
-        state = vision_state(state, self.depth, source)
+            state, source = load_published(self.weights, is_vision_key, self.hub)
+        state = map_vision_state(state, self.depth, source)
         load_into(self.trunk, fit_sizes(state, self.trunk) if self.resample else state, source)

@@ -18,7 +18,7 @@ from dtbox.encoders.base import Encoder, check_grid
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
 class StagedTimm(Encoder):
@@ -118,7 +118,7 @@ class TimmViT(StagedTimm):
             state = build_timm(self.name, self.image_size, self.model_args, pretrained=True).state_dict()
         else:
             state = load_state(self.weights)
-        state = with_prefix(state, self.prefix)
+        state = select_prefix(state, self.prefix)
         if self.resample:
             state = fit_sizes(state, self.trunk)
         try:

@@ -19,7 +19,7 @@ from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.info import Infos
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.results import RESERVED, Results
-from dtbox.evaluation.stamps import settings_hash
+from dtbox.evaluation.stamps import hash_settings
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput, take
 
@@ -57,7 +57,7 @@ class SetEvaluator:
             except InputError as e:
                 raise e.within(where) from e.__cause__
         self.unnamed, self._infos = _checked(unnamed), Infos(infos)
-        self.hash = settings_hash([metric for _, metric in metrics])
+        self.hash = hash_settings([metric for _, metric in metrics])
         self.reads = frozenset(name for m in self.prototypes for name in (*m.requires, *m.uses))
         self.reset()
 
@@ -153,7 +153,7 @@ class SetEvaluator:
         """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the
         same, after `results`."""
         self.results()
-        return samples.table(self.columns, self.keys)
+        return samples.join_sets(self.columns, self.keys)
 
     def find(self, kind: type | str, name: str = ALL) -> Metric | None:
         """Return the metric of class `kind` (a class or its name) of the set `name`, or None; ask after `results`."""

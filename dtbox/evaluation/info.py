@@ -1,8 +1,8 @@
 """What a metric says of its values: name, label, unit, format, direction, group.
 
 Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds
-the one that describes a value. Results carry the infos of their metrics; `registered_infos` stands in for results that
-were written before they did.
+the one that describes a value. Results carry the infos of their metrics; `list_registered_infos` stands in for results
+that were written before they did.
 """
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class Infos:
         for registry in (METRICS, PROTOCOLS):  # asked, and its rooms imported, only where nothing before knows the name
             tail, prefix = name.value, []
             while described is None and tail:  # results without infos do not tell a metric's prefix from its name
-                described = _find(registered_infos(registry), replace(name, value=tail), '/'.join(prefix))
+                described = _find(list_registered_infos(registry), replace(name, value=tail), '/'.join(prefix))
                 head, _, tail = tail.partition('/')
                 prefix.append(head)
         if described is not None:
@@ -210,7 +210,7 @@ class Infos:
         return Described(name, MetricInfo(name.value, name.value.replace('{', '{{').replace('}', '}}')))
 
 
-def headlines(metrics: Iterable[str], infos: Infos, sets: int = 2) -> list[str]:
+def choose_headlines(metrics: Iterable[str], infos: Infos, sets: int = 2) -> list[str]:
     """Return the values of a list of SET/METRIC that reports and grids show first, in order: those of `all`, or else of
     the first few sets; values of protocols are not among them.
 
@@ -240,7 +240,7 @@ def _find(infos: Iterable[MetricInfo], name: MetricName, prefix: str = '') -> De
     return None
 
 
-def registered_infos(*registries: Registry) -> tuple[MetricInfo, ...]:
+def list_registered_infos(*registries: Registry) -> tuple[MetricInfo, ...]:
     """Return the infos of registered parts, those of plugins among them; by default of metrics and protocols."""
     infos = []
     for registry in registries or (METRICS, PROTOCOLS):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from dtbox import distributed
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.results import RECIPE, Results
-from dtbox.evaluation.stamps import data_hash
+from dtbox.evaluation.stamps import hash_dataset
 
 
 def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: str | None = None) -> Results:
@@ -58,7 +58,7 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
                 outputs = model.predict(batch)
                 for evaluator in evaluators.values():
                     evaluator.update(batch, outputs)
-        data = data_hash(dataloader.dataset)
+        data = hash_dataset(dataloader.dataset)
         return {name: replace(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
                 for name, evaluator in evaluators.items()}
     finally:

@@ -18,7 +18,7 @@ from dtbox.errors import InputError, need_package
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
-from dtbox.evaluation.retrieval import side_embeddings
+from dtbox.evaluation.retrieval import collect_side_embeddings
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -66,7 +66,7 @@ class Probe(Metric):
         """See Metric."""
         labels, positions = batch.labels.detach().cpu(), self.classed(batch)
         self.labels.append(labels[positions])
-        for side, value in side_embeddings(outputs).items():
+        for side, value in collect_side_embeddings(outputs).items():
             if value is not None:
                 self.rows[side].append(value.detach().float().cpu()[positions])
 

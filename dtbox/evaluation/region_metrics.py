@@ -19,7 +19,7 @@ from dtbox.evaluation.functional import to_unit
 from dtbox.evaluation.functional.ranking import TIE
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
-from dtbox.evaluation.zeroshot import class_vectors
+from dtbox.evaluation.zeroshot import compute_class_vectors
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, Regions, TokenizerOutput
 
@@ -27,7 +27,7 @@ WORST = 24
 """Objects of which `worst` keeps what is needed to draw them."""
 
 
-def groups_of(regions: Regions, i: int) -> list[str]:
+def list_groups(regions: Regions, i: int) -> list[str]:
     """Names of the groups that object `i` belongs to: all, its size, its frequency."""
     return ['objects', regions.sizes[i], *([regions.frequencies[i]] if regions.frequencies[i] else [])]
 
@@ -62,7 +62,7 @@ class RegionError(Metric):
             masks = regions.masks.to(squared.device)
             for i, mask in enumerate(masks):
                 mse, l1 = squared[b][mask].mean(), absolute[b][mask].mean()
-                for group in groups_of(regions, i):
+                for group in list_groups(regions, i):
                     self._note(group, mse, l1)
                 self._remember(batch, outputs, b, i, mse)
             rest = ~masks.any(0)
@@ -137,7 +137,7 @@ class RegionZeroShot(Metric):
             self.leave_out('images without objects', len(batch))
             return
         if 'classes' not in self.vectors:
-            self.vectors['classes'] = class_vectors(self.context, self.templates)
+            self.vectors['classes'] = compute_class_vectors(self.context, self.templates)
         vectors = self.vectors['classes']
         teacher = outputs.teacher.last if outputs.teacher is not None else None
         for side in SIDES:
@@ -155,7 +155,7 @@ class RegionZeroShot(Metric):
         for i, category in enumerate(regions.categories):
             right = scores[i, category]
             place = int((scores[i] >= right - TIE).sum()) - 1
-            for group in groups_of(regions, i):
+            for group in list_groups(regions, i):
                 self.add(f'{group}/{side}/hits', torch.tensor(float(place == 0)))
                 self.add(f'{group}/{side}/n', torch.tensor(1))
 

@@ -27,7 +27,7 @@ from dtbox.structures import Batch, TokenizerOutput
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
 
 
-def side_embeddings(outputs: TokenizerOutput) -> dict[str, Tensor | None]:
+def collect_side_embeddings(outputs: TokenizerOutput) -> dict[str, Tensor | None]:
     """Return side -> pooled embedding [B,E] of the images or None: the teacher's, and the tokens' from the head."""
     return dict(teacher=outputs.teacher.pooled if outputs.teacher is not None else None, tokens=outputs.pooled)
 
@@ -75,7 +75,7 @@ class Retrieval(Metric):
 
     def available(self, outputs: TokenizerOutput, batch: Batch) -> Literal[True] | str:
         """See Metric."""
-        if all(v is None for v in side_embeddings(outputs).values()):
+        if all(v is None for v in collect_side_embeddings(outputs).values()):
             return 'no pooled embedding, neither of the tokens nor of a teacher'
         if self.context.embed_text is None and (outputs.text_pooled is None or batch.captions is not None):
             return 'no text tower to embed the captions'
@@ -96,7 +96,7 @@ class Retrieval(Metric):
         self.keys += [str(keys[i]) for i in captioned]
         self.pairs += [(str(keys[i]), text) for i in captioned for text in captions[i]]
         _append(self.rows['text'], self._embed(batch, outputs, captions, captioned))
-        for name, value in side_embeddings(outputs).items():
+        for name, value in collect_side_embeddings(outputs).items():
             if value is None:
                 self.leave_out(REASONS['pooled' if name == 'tokens' else 'teacher.pooled'], size)
             else:

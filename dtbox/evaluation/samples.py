@@ -68,7 +68,7 @@ class SampleScores:
         return arrays
 
 
-def table(columns: Mapping[str, Sequence[Any]], keys: Mapping[str, Sequence[str | None]]) -> dict[str, np.ndarray]:
+def join_sets(columns: Mapping[str, Sequence[Any]], keys: Mapping[str, Sequence[str | None]]) -> dict[str, np.ndarray]:
     """Put the scores of several sets together.
 
     Args:

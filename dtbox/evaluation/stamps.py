@@ -12,41 +12,41 @@ import os
 from typing import Any
 
 
-def digest(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """Return the first 16 hex digits of the SHA-256 of plain values; the order of keys does not count."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def settings_hash(metrics: list) -> str:
+def hash_settings(metrics: list) -> str:
     """Return the hash of a list of metrics: configs, or Metric objects, which count by their class alone."""
-    return digest([plain(m) if isinstance(m, dict) else type(m).__name__ for m in metrics])
+    return compute_digest([to_json_value(m) if isinstance(m, dict) else type(m).__name__ for m in metrics])
 
 
-def data_hash(dataset: Any) -> str:
+def hash_dataset(dataset: Any) -> str:
     """Return the hash of a data set's content and transforms; '' where it cannot say what it holds."""
     if not hasattr(dataset, 'fingerprint'):
         return ''
-    return digest([dataset.fingerprint(), [_step(step) for step in getattr(dataset, 'pipeline', ())]])
+    return compute_digest([dataset.fingerprint(), [_step(step) for step in getattr(dataset, 'pipeline', ())]])
 
 
 def _step(step: Any) -> Any:
     if not hasattr(step, '__dict__'):
         return repr(step)
-    return [type(step).__name__, plain({k: v for k, v in vars(step).items() if not k.startswith('_')})]
+    return [type(step).__name__, to_json_value({k: v for k, v in vars(step).items() if not k.startswith('_')})]
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Return a value as JSON can hold it; files by their content."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-        return f'file {file_hash(value)}'
+        return f'file {hash_file(value)}'
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
-def file_hash(path: str | os.PathLike) -> str:
+def hash_file(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's content, 16 hex digits."""
     h = hashlib.sha256()
     with open(path, 'rb') as f:

@@ -15,7 +15,7 @@ from dtbox.evaluation.functional import topk_places
 from dtbox.evaluation.functional.ranking import TIE
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
-from dtbox.evaluation.retrieval import side_embeddings
+from dtbox.evaluation.retrieval import collect_side_embeddings
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -60,7 +60,7 @@ class ZeroShot(Metric):
         reason = super().available(outputs, batch)
         if reason is not True:
             return reason
-        if all(v is None for v in side_embeddings(outputs).values()):
+        if all(v is None for v in collect_side_embeddings(outputs).values()):
             return 'no pooled embedding, neither of the tokens nor of a teacher'
         return True if bool((batch.labels >= 0).any()) else 'images without a class'
 
@@ -71,7 +71,7 @@ class ZeroShot(Metric):
             raise InputError(f'label {int(labels.max())} is beyond the {len(self.context.classes)} class names of the '
                              'data.')
         vectors = self._class_vectors()
-        for side, value in side_embeddings(outputs).items():
+        for side, value in collect_side_embeddings(outputs).items():
             if value is None:
                 self.leave_out(REASONS['pooled' if side == 'tokens' else 'teacher.pooled'], len(positions))
                 continue
@@ -88,7 +88,7 @@ class ZeroShot(Metric):
 
     def _class_vectors(self) -> Tensor:
         if 'classes' not in self.vectors:
-            self.vectors['classes'] = class_vectors(self.context, self.templates, self.block)
+            self.vectors['classes'] = compute_class_vectors(self.context, self.templates, self.block)
         return self.vectors['classes']
 
     def values(self) -> dict[str, float]:
@@ -115,7 +115,7 @@ def read_templates(templates: str | Sequence[str]) -> list[str]:
     return templates
 
 
-def class_vectors(context: EvalContext, templates: str | Sequence[str], block: int = 256) -> Tensor:
+def compute_class_vectors(context: EvalContext, templates: str | Sequence[str], block: int = 256) -> Tensor:
     """Return the vector of each class [classes,E], float64: the normalised mean of the normalised embeddings of its
     name in every template.
 

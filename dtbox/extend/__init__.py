@@ -5,6 +5,6 @@ with an entry point in the group `dtbox.plugins`. `find` says where a plugin is,
 takes it back when it fails, `load` loads, `record` keeps what a run was trained with and compares.
 """
 from dtbox.extend.load import as_list, load_installed, load_named, load_plugins
-from dtbox.extend.plugin import LOADED, Plugin, origin
+from dtbox.extend.plugin import LOADED, Plugin, find_origin
 
-__all__ = ['LOADED', 'Plugin', 'as_list', 'load_installed', 'load_named', 'load_plugins', 'origin']
+__all__ = ['LOADED', 'Plugin', 'as_list', 'find_origin', 'load_installed', 'load_named', 'load_plugins']

@@ -32,12 +32,12 @@ def is_built_in(record: Mapping) -> bool:
     return record['parts'] == [BUILT_IN_PLUGINS.get(record['name'])]
 
 
-def without_built_in(records: Iterable[Mapping] | None) -> list[Mapping]:
+def drop_built_in(records: Iterable[Mapping] | None) -> list[Mapping]:
     """Return the records of plugins that are still plugins."""
     return [record for record in records or () if not is_built_in(record)]
 
 
-def recorded_as_built_in(name: str, folder: str) -> bool:
+def is_recorded_as_built_in(name: str, folder: str) -> bool:
     """Whether a run folder was trained with a plugin whose part became built in; logs one line where it was.
 
     Args:

@@ -11,7 +11,7 @@ from mmengine.registry import Registry
 
 from dtbox.errors import InputError, closest
 from dtbox.extend.load import load_installed
-from dtbox.extend.plugin import LOADED, origin
+from dtbox.extend.plugin import LOADED, find_origin
 from dtbox.registry import ALL
 
 PAPER = re.compile(r'arxiv(?:\.org/(?:abs|pdf)/|[:\s]+)(\d{4}\.\d{4,5})', re.IGNORECASE)
@@ -57,12 +57,12 @@ def list_parts(room: str | None = None) -> list[Part]:
 
 
 def _part(registry: Registry, name: str, room: str) -> Part:
-    target, owner = registry.module_dict[name], origin(registry, name)
+    target, owner = registry.module_dict[name], find_origin(registry, name)
     if not isinstance(owner, str):
         owner = f'{owner.package} {owner.version or ""}'.strip() if owner.kind == 'installed' else _short(owner.path)
     own = target.__doc__ if inspect.isclass(target) or inspect.isfunction(target) else None
     around = getattr(sys.modules.get(getattr(target, '__module__', None) or ''), '__doc__', None)
-    return Part(name, room, owner, first_sentence(own) or first_sentence(around),
+    return Part(name, room, owner, take_first_sentence(own) or take_first_sentence(around),
                 find_papers(own) or find_papers(around))
 
 
@@ -71,7 +71,7 @@ def _short(path: str) -> str:
     return relative if len(relative) < len(path) else path
 
 
-def first_sentence(text: str | None) -> str:
+def take_first_sentence(text: str | None) -> str:
     """Return the first sentence of a docstring on one line, '' where there is none."""
     paragraph = ' '.join(inspect.cleandoc(text or '').split('\n\n')[0].split())
     return re.split(r'(?<=[.!?]) +(?=[^a-z\d])', paragraph)[0]

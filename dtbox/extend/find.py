@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from dtbox.errors import InputError
-from dtbox.packaged import packaged_path
+from dtbox.packaged import find_packaged_path
 
 RECIPE = re.compile(rb'^_base_ *=', re.MULTILINE)
 SKIP_FOLDERS = ('__pycache__', 'tests', 'results', 'work_dirs')
@@ -93,7 +93,7 @@ def _candidates(name: str, near: str | None) -> list[str]:
         folders.append(os.path.dirname(os.path.abspath(near)))
         while os.path.dirname(folders[-1]) != folders[-1]:
             folders.append(os.path.dirname(folders[-1]))
-    packaged = packaged_path(name) or packaged_path(f'plugins/{name}')
+    packaged = find_packaged_path(name) or find_packaged_path(f'plugins/{name}')
     return [*(os.path.join(folder, name) for folder in [*folders, os.getcwd()]), *([packaged] if packaged else [])]
 
 
@@ -150,7 +150,7 @@ def _member(folders: list[str], name: str) -> tuple[str | None, list[str] | None
     return None, spaces or None
 
 
-def content_hash(root: str) -> str:
+def hash_content(root: str) -> str:
     """Return 16 hex digits that change with the code and the data of a plugin.
 
     Args:

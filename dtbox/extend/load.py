@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any, Callable, Iterable
 
 from dtbox.errors import InputError, reason
-from dtbox.extend.built_in import recorded_as_built_in, refuse_built_in
-from dtbox.extend.find import Missing, Place, content_hash, find
+from dtbox.extend.built_in import is_recorded_as_built_in, refuse_built_in
+from dtbox.extend.find import Missing, Place, find, hash_content
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
 from dtbox.runs import RunFolder
@@ -76,7 +76,7 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
     folder, plugins = os.path.dirname(os.path.abspath(config)), []
     run = os.path.isfile(RunFolder(folder).plugins)
     for name in as_list(names):
-        if recorded_as_built_in(_name(name), folder):
+        if is_recorded_as_built_in(_name(name), folder):
             continue
         new = [p for p in given if p.name == _name(name)]
         try:
@@ -151,7 +151,7 @@ def _load(place: Place, package: str | None = None, version: str | None = None, 
         if active.entry == place.entry:  # it names itself, or two name each other
             return active
     plugin = Plugin(place.name, 'installed' if package else place.kind, place.root, place.source,
-                    content_hash(place.root), place.entry,
+                    hash_content(place.root), place.entry,
                     package=package)
     module = next((m for m in list(sys.modules.values()) if _is_file(m, place.entry)), None)
     name = module.__name__ if module else place.name if place.kind == 'module' else _alias(place)

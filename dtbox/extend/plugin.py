@@ -42,7 +42,7 @@ ACTIVE: list[Plugin] = []
 """Plugins that are being imported, outermost first."""
 
 
-def origin(registry: Registry, name: str) -> Plugin | str:
+def find_origin(registry: Registry, name: str) -> Plugin | str:
     """Return where a registered part comes from: a Plugin, or the name of a Python package ('dtbox')."""
     module = getattr(registry.module_dict[name], '__module__', None) or 'unknown'
     for plugin in [*LOADED.values(), *ACTIVE]:
@@ -51,9 +51,9 @@ def origin(registry: Registry, name: str) -> Plugin | str:
     return module.split('.')[0]
 
 
-def parts_of(plugin: Plugin) -> list[str]:
+def list_plugin_parts(plugin: Plugin) -> list[str]:
     """Return the parts of a plugin as list of 'ROOM/NAME', those that were registered before it was loaded included."""
     rooms = {registry: room for room, registry in ALL.items()}
-    parts = [(r, n) for r in ALL.values() for n in r.module_dict if origin(r, n) is plugin]
+    parts = [(r, n) for r in ALL.values() for n in r.module_dict if find_origin(r, n) is plugin]
     parts += [part for part in plugin.parts if part not in parts]
     return [f'{rooms.get(r, "mmengine " + r.name)}/{n}' for r, n in parts]

@@ -10,9 +10,9 @@ from typing import Any, Iterable, Iterator, Mapping
 from mmengine.config import Config
 
 from dtbox.errors import InputError
-from dtbox.extend.built_in import without_built_in
+from dtbox.extend.built_in import drop_built_in
 from dtbox.extend.load import as_list
-from dtbox.extend.plugin import LOADED, Plugin, parts_of
+from dtbox.extend.plugin import LOADED, Plugin, list_plugin_parts
 from dtbox.files import write_atomic
 from dtbox.registry import ALL
 from dtbox.runs import RunFolder
@@ -26,7 +26,7 @@ def find_used(cfg: Config) -> list[Plugin]:
     """
     sources, types = set(as_list(cfg.get('plugins'))), set(_types(cfg))
     return [p for p in LOADED.values() if p.source in sources
-            or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+            or types & {part.rpartition('/')[2] for part in list_plugin_parts(p)}]
 
 
 def find_needed(cfg: Config) -> list[Plugin]:
@@ -37,7 +37,8 @@ def find_needed(cfg: Config) -> list[Plugin]:
         cfg: resolved Config, as `dtbox.config.load_config` completes it.
     """
     types, named = set(_types(cfg)), find_used(cfg)
-    chosen = [p for p in named if not parts_of(p) or types & {part.rpartition('/')[2] for part in parts_of(p)}]
+    chosen = [p for p in named if not list_plugin_parts(p)
+              or types & {part.rpartition('/')[2] for part in list_plugin_parts(p)}]
     while more := [p for p in named if p not in chosen and any(_imports(c, p) for c in chosen)]:
         chosen += more
     return [p for p in named if p in chosen]
@@ -72,7 +73,7 @@ def make_records(cfg: Config, earlier: Iterable[Mapping] = ()) -> list[dict]:
     for plugin in find_used(cfg):
         record = dict(name=plugin.name, version=plugin.version, hash=plugin.hash, kind=plugin.kind,
                       source=plugin.source, package=plugin.package,
-                      parts=parts_of(plugin))
+                      parts=list_plugin_parts(plugin))
         records.append(record)
     for old, new in pair_records(earlier, records):
         if new is not None:
@@ -113,7 +114,7 @@ def refuse_changes(recorded: Iterable[Mapping] | None, current: list[dict], path
         path: the checkpoint.
     """
     end = 'Restore it, or accept that the rest of the run differs: --accept-plugin-change.'
-    for old, new in pair_records(without_built_in(recorded), current):
+    for old, new in pair_records(drop_built_in(recorded), current):
         if new is None:
             raise InputError(f'{path} was trained with the plugin {_title(old)}, which this run does not load. '
                              f'{_how(old)} {end}')
@@ -133,7 +134,7 @@ def warn_changes(recorded: Iterable[Mapping] | None, cfg: Config, path: str) -> 
         path: the checkpoint.
     """
     types = set(_types(cfg))
-    for old, new in pair_records(without_built_in(recorded), make_records(cfg)):
+    for old, new in pair_records(drop_built_in(recorded), make_records(cfg)):
         if new is None:
             gone = [part for part in old['parts'] if part.rpartition('/')[2] in types and not _registered(part)]
             message = f'{path} was trained with the plugin {_title(old)}, which is not loaded.'

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator
 from mmengine.registry import Registry
 
 from dtbox.errors import InputError
-from dtbox.extend.plugin import ACTIVE, Plugin, origin
+from dtbox.extend.plugin import ACTIVE, Plugin, find_origin
 from dtbox.registry import ALL, OBSERVERS, Slot
 
 FRAMEWORK = ('dtbox', 'mmengine', 'mmcv')
@@ -117,6 +117,6 @@ def _related(registry: Registry) -> list[Registry]:
 
 
 def _owner(registry: Registry, name: str) -> str:
-    owner = origin(registry, name)
+    owner = find_origin(registry, name)
     module = getattr(registry.module_dict[name], '__module__', None)
     return f'{owner} ({module})' if isinstance(owner, str) else f'the plugin {owner.name} ({owner.path})'

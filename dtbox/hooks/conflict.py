@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dtbox import distributed
-from dtbox.drawing.conflict_plot import draw_conflict, why_blank
+from dtbox.drawing.conflict_plot import draw_conflict, explain_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import append_row, read_rows, write_rows
@@ -125,14 +125,14 @@ def summarise(rows: list[dict], terms: Mapping[str, list[str]]) -> dict[str, Any
         columns = {key: [row[key][i] for row in rows if row[key][i] is not None] for key in ('cosine', *SIDES)}
         values = columns['cosine']
         layers[name] = dict(
-            cosine=mean(values), deviation=float(np.std(values)) if values else None,
-            opposed=mean([v < 0 for v in values]), **{side: mean(columns[side]) for side in SIDES},
-            blank=why_blank(*(columns[side] for side in SIDES)))
-    together = mean([r['together'] for r in rows if r['together'] is not None])
+            cosine=compute_mean(values), deviation=float(np.std(values)) if values else None,
+            opposed=compute_mean([v < 0 for v in values]), **{side: compute_mean(columns[side]) for side in SIDES},
+            blank=explain_blank(*(columns[side] for side in SIDES)))
+    together = compute_mean([r['together'] for r in rows if r['together'] is not None])
     return dict(terms=terms, rows=len(rows), together=together, layers=layers)
 
 
-def mean(values: Sequence[float]) -> float | None:
+def compute_mean(values: Sequence[float]) -> float | None:
     """Return the mean, or None of no values."""
     return float(np.mean(values)) if len(values) else None
 

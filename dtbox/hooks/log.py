@@ -46,7 +46,7 @@ class Log(Hook):
         if sys.stderr.isatty():
             from tqdm import tqdm
             self.bar = tqdm(total=runner.max_iters, initial=self.first, unit='it', desc='train', **choose_bar_width())
-            quiet_console(runner.logger)
+            silence_console(runner.logger)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
@@ -92,7 +92,7 @@ class Log(Hook):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-            quiet_console(runner.logger, False)
+            silence_console(runner.logger, False)
 
     def after_train(self, runner: Runner) -> None:
         """Say where everything is."""
@@ -106,7 +106,7 @@ def choose_bar_width() -> dict[str, Any]:
     return dict(dynamic_ncols=True) if known else dict(ncols=100, nrows=20)
 
 
-def quiet_console(logger: logging.Logger, quiet: bool = True) -> None:
+def silence_console(logger: logging.Logger, quiet: bool = True) -> None:
     """Keep plain lines off a console that shows a progress bar, or let them through again; the log file has all."""
     for handler in logger.handlers:
         if type(handler) is logging.StreamHandler:

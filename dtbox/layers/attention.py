@@ -41,12 +41,12 @@ def xformers(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, bias: Tensor
     ops = need_package('xformers.ops', 'xformers', 'attention backend `xformers`')
     if causal and bias is not None:
         raise InputError('attention backend `xformers` takes `causal` or `bias`, not both.')
-    mask = ops.LowerTriangularMask() if causal else None if bias is None else aligned(bias, q, k)
+    mask = ops.LowerTriangularMask() if causal else None if bias is None else align_bias(bias, q, k)
     out = ops.memory_efficient_attention(*(t.transpose(1, 2).contiguous() for t in (q, k, v)), attn_bias=mask)
     return out.transpose(1, 2)
 
 
-def aligned(bias: Tensor, q: Tensor, k: Tensor, multiple: int = 8) -> Tensor:
+def align_bias(bias: Tensor, q: Tensor, k: Tensor, multiple: int = 8) -> Tensor:
     """Return a bias as xformers' kernels want it: [B,H,N,M] of q's type, rows that begin at a multiple of 8 numbers in
     memory."""
     if bias.dtype == torch.bool:
@@ -62,7 +62,7 @@ def check_backend(name: str) -> Callable[..., Tensor]:
     backend = ATTENTION.get(name)
     if name == 'xformers':
         need_package('xformers.ops', 'xformers', 'attention backend `xformers`')
-        why = xformers_flaw()
+        why = find_xformers_flaw()
         if why:
             raise InputError(f'attention backend `xformers` cannot run here: {why}. Install the xformers that was '
                              'built for this torch '
@@ -70,7 +70,7 @@ def check_backend(name: str) -> Callable[..., Tensor]:
     return backend
 
 
-def xformers_flaw() -> str | None:
+def find_xformers_flaw() -> str | None:
     """Return why xformers' kernels cannot run here, or None."""
     if not torch.cuda.is_available():
         return 'its kernels need a CUDA device, and there is none'

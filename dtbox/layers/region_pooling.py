@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def tokens_inside(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+def find_tokens_inside(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Say which tokens belong to which region: those of whose patch at least half does; where none, the one that the
     region covers most.
 
@@ -41,6 +41,6 @@ def pool_regions(tokens: Tensor, masks: Sequence[Tensor], grid: tuple[int, int],
     embeddings = []
     for rows, mask in zip(tokens, masks):
         pooled = [pool(rows[None, inside])[0]
-                  for inside in tokens_inside(mask.to(rows.device), grid)] if len(mask) else []
+                  for inside in find_tokens_inside(mask.to(rows.device), grid)] if len(mask) else []
         embeddings.append(torch.stack(pooled) if pooled else rows.new_zeros(0, 0))
     return embeddings

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError, closest
-from dtbox.losses.base import full
+from dtbox.losses.base import widen
 from dtbox.registry import LOSSES
 
 
@@ -26,7 +26,7 @@ def hinge(real: Tensor, reconstruction: Tensor, slope: float = 0.) -> Tensor:
         real, reconstruction: logits of any shape for images and for reconstructions.
         slope: of f below zero; 0 is the plain hinge.
     """
-    real, reconstruction = full(real), full(reconstruction)
+    real, reconstruction = widen(real), widen(reconstruction)
     return .5 * (F.leaky_relu(1 - real, slope).mean() + F.leaky_relu(1 + reconstruction, slope).mean())
 
 
@@ -37,7 +37,7 @@ def leaky_hinge(real: Tensor, reconstruction: Tensor) -> Tensor:
 
 def generator_term(reconstruction: Tensor) -> Tensor:
     """- mean of the logits for reconstructions."""
-    return -full(reconstruction).mean()
+    return -widen(reconstruction).mean()
 
 
 def adaptive_weight(nll_grad: Tensor, gen_grad: Tensor, low: float = .3, high: float = 10.) -> Tensor:
@@ -48,7 +48,7 @@ def adaptive_weight(nll_grad: Tensor, gen_grad: Tensor, low: float = .3, high: f
         gen_grad: gradient of the generator term there, of the same shape.
         low, high: bounds.
     """
-    nll, gen = (torch.linalg.vector_norm(full(g.detach())) for g in (nll_grad, gen_grad))
+    nll, gen = (torch.linalg.vector_norm(widen(g.detach())) for g in (nll_grad, gen_grad))
     return (nll / (gen + 1e-4)).clamp(low, high)
 
 
@@ -126,7 +126,7 @@ class AdversarialLoss:
             (weighted scalar, dict with `discriminator` (not weighted), `logits_real`, `logits_fake` (means)).
         """
         term = KINDS[self.kind](real, reconstruction)
-        logs = dict(discriminator=term, logits_real=full(real).mean(), logits_fake=full(reconstruction).mean())
+        logs = dict(discriminator=term, logits_real=widen(real).mean(), logits_fake=widen(reconstruction).mean())
         return self.discriminator_factor(iteration) * term, {k: v.detach() for k, v in logs.items()}
 
     def balance(self, nll: Tensor, generator: Tensor, batch_weight: float = 1.0) -> Tensor:
@@ -138,7 +138,7 @@ class AdversarialLoss:
             batch_weight: weight of the gradients of this rank among all ranks (samples * ranks / samples of all ranks).
         """
         if not self.per_rank and distributed.get_world_size() > 1:
-            both = torch.stack([full(nll), full(generator)]) * batch_weight
+            both = torch.stack([widen(nll), widen(generator)]) * batch_weight
             distributed.average_in_place(both)
             nll, generator = both.unbind(0)
         assert self.adaptive is not None  # asked for where there are bounds

@@ -40,12 +40,12 @@ def need(outputs: TokenizerOutput, path: str, reader: str) -> Any:
                      '(a head, a text tower, a teacher, a vocabulary of that name), or take the term out.')
 
 
-def full(tensor: Tensor) -> Tensor:
+def widen(tensor: Tensor) -> Tensor:
     """Return `tensor` in float32 at least: half precision is widened, everything else stays the same object."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def same_shape(a: Tensor, b: Tensor, names: tuple[str, str], reader: str) -> None:
+def check_same_shape(a: Tensor, b: Tensor, names: tuple[str, str], reader: str) -> None:
     """Raise `InputError` unless tensors `a` and `b`, called `names`, have equal shapes."""
     if a.shape != b.shape:
         raise InputError(f'{reader} compares `{names[0]}` {list(a.shape)} with `{names[1]}` {list(b.shape)}; their '
@@ -90,10 +90,10 @@ class Loss(nn.Module):
 
     def read(self, outputs: TokenizerOutput, path: str) -> Tensor:
         """Return the tensor under `path` in float32; `InputError` where it is missing."""
-        return full(need(outputs, path, type(self).__name__))
+        return widen(need(outputs, path, type(self).__name__))
 
     def read_pair(self, outputs: TokenizerOutput, first: str, second: str) -> tuple[Tensor, Tensor]:
         """Return two tensors of equal shape in float32; `InputError` where one is missing or the shapes differ."""
         a, b = self.read(outputs, first), self.read(outputs, second)
-        same_shape(a, b, (first, second), type(self).__name__)
+        check_same_shape(a, b, (first, second), type(self).__name__)
         return a, b

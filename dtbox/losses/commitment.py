@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dtbox.losses.base import Loss, full, need
+from dtbox.losses.base import Loss, need, widen
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -35,7 +35,8 @@ class CommitmentLoss(Loss):
         """See Loss."""
         if self.vocabularies is not None:
             return {f'{self.kind}_{v}': self.read(outputs, f'losses.{v}.{self.kind}') for v in self.vocabularies}
-        return {f'{self.kind}_{v}': full(terms[self.kind]) for v, terms in outputs.losses.items() if self.kind in terms}
+        return {f'{self.kind}_{v}': widen(terms[self.kind]) for v, terms in outputs.losses.items()
+                if self.kind in terms}
 
 
 @LOSSES.register_module()
@@ -57,5 +58,5 @@ class QuantizerLoss(Loss):
     def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         names = outputs.losses if self.vocabularies is None else self.vocabularies
-        return {f'{kind}_{v}': full(value) for v in names
+        return {f'{kind}_{v}': widen(value) for v in names
                 for kind, value in need(outputs, f'losses.{v}', 'QuantizerLoss').items()}

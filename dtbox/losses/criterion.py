@@ -12,7 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.errors import Diverged, InputError, closest
-from dtbox.losses.base import Loss, full, need
+from dtbox.losses.base import Loss, need, widen
 from dtbox.losses.paths import check_paths
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
@@ -207,7 +207,7 @@ class Criterion(nn.Module):
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise InputError(f'the term `{term}` is {getattr(value, "shape", type(value).__name__)}; expected a '
                                  'scalar tensor.')
-        return {term: full(value.reshape(())) for term, value in terms.items()}
+        return {term: widen(value.reshape(())) for term, value in terms.items()}
 
     @staticmethod
     def check_finite(terms: Any) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.layers.lpips_network import unit
-from dtbox.losses.base import Loss, full
+from dtbox.layers.lpips_network import scale_to_unit
+from dtbox.losses.base import Loss, widen
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -64,6 +64,6 @@ class FeaturePerceptualLoss(Loss):
         with torch.no_grad():
             wanted = teacher.taps(images, layers)
         got = teacher.taps(reconstructions, layers)
-        value = sum(w * (unit(full(got[k]), -1) - unit(full(wanted[k]), -1)).square().sum(-1).mean()
+        value = sum(w * (scale_to_unit(widen(got[k]), -1) - scale_to_unit(widen(wanted[k]), -1)).square().sum(-1).mean()
                     for k, w in self.weights.items())
         return {'feature_perceptual': value}

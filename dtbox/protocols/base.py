@@ -8,7 +8,7 @@ from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.evaluation import MetricInfo, Results, SetEvaluator
 from dtbox.evaluation.evaluate import list_metrics
-from dtbox.evaluation.stamps import digest, plain
+from dtbox.evaluation.stamps import compute_digest, to_json_value
 from dtbox.protocols.subject import Subject
 from dtbox.registry import PROTOCOLS
 
@@ -84,5 +84,5 @@ def load_protocol(path: str | os.PathLike, options: dict | None = None) -> Proto
     protocol.name, settings = os.path.splitext(os.path.basename(str(path)))[0], dict(cfg['protocol'])
     if 'metrics' in settings:  # by name or as a list: the same metrics have the same hash
         settings['metrics'] = [metric for _, metric in list_metrics(settings['metrics'])]
-    protocol.hash = digest(plain(settings))
+    protocol.hash = compute_digest(to_json_value(settings))
     return protocol

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import open_task
-from dtbox.config import known_keys, load_config, resolve, set_option
+from dtbox.config import list_known_keys, load_config, resolve, set_option
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
@@ -24,8 +24,8 @@ from dtbox.evaluation.loop import evaluate_all
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.results import Results
-from dtbox.evaluation.retrieval import side_embeddings
-from dtbox.evaluation.stamps import data_hash
+from dtbox.evaluation.retrieval import collect_side_embeddings
+from dtbox.evaluation.stamps import hash_dataset
 from dtbox.extend.record import make_records
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
@@ -79,11 +79,11 @@ def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, 
     """Run the common pass and what each protocol does after it; returns name of a protocol -> its Results."""
     bank = None
     if any(p.needs_training for p in protocols):
-        bank = lru_cache(maxsize=None)(lambda: training_bank(subject, say))
+        bank = lru_cache(maxsize=None)(lambda: build_training_bank(subject, say))
     passing = {name: evaluator for name, evaluator in evaluators.items() if evaluator.prototypes}
     results = evaluate_all(subject.model, subject.loader, passing, bank, dump) if passing else {}
     for p in protocols:
-        stamp = dict(hash=p.hash, data=data_hash(subject.loader.dataset))
+        stamp = dict(hash=p.hash, data=hash_dataset(subject.loader.dataset))
         results.setdefault(p.name, Results({ALL: {}}, protocols={p.name: stamp}))
         results[p.name] = replace(results[p.name], infos=(*results[p.name].infos, *p.infos()))
     for p in protocols:
@@ -129,10 +129,10 @@ def report_protocols(results: Results) -> str:
 
 
 @torch.no_grad()
-def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
+def build_training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
     """Return the Bank of the training images, prepared as the held-out ones are."""
     data = copy.deepcopy(dict(subject.cfg.val_dataloader['dataset']))
-    if 'split' not in known_keys(data, 'val_dataloader.dataset'):
+    if 'split' not in list_known_keys(data, 'val_dataloader.dataset'):
         raise InputError(f'`{data.get("type")}` has no `split`, so there are no training images for k-NN and linear '
                          'probes.', 'val_dataloader.dataset')
     data['split'] = 'train'
@@ -145,7 +145,7 @@ def training_bank(subject: Subject, say: Callable[[str], None]) -> Bank:
         batch = subject.model.prepare(batch)
         classed = (batch.labels >= 0).nonzero().flatten().cpu()
         labels.append(batch.labels.cpu()[classed])
-        for side, value in side_embeddings(subject.model.predict(batch)).items():
+        for side, value in collect_side_embeddings(subject.model.predict(batch)).items():
             if value is not None:
                 rows.setdefault(side, []).append(value.float().cpu()[classed])
     if not labels:

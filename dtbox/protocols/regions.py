@@ -40,7 +40,7 @@ class RegionScores(Protocol):
         for part in results.held_out:
             if not results.sets[part]:
                 continue
-            table = region_table(results.sets[part], results.described)
+            table = format_region_table(results.sets[part], results.described)
             write_atomic(os.path.join(folder, f'regions_{part}.md'), table + '\n')
             lines += ['', *table.splitlines(), '', f'written to {os.path.join(folder, f"regions_{part}.md")}']
             worst = [w for metric in evaluator.columns[part] for w in getattr(metric, 'worst', ())][:self.worst]
@@ -60,7 +60,7 @@ def _drawn(worst: dict[str, Any], names: Sequence[str]) -> tuple[np.ndarray, np.
     return image, reconstruction, worst['mask'].numpy(), caption
 
 
-def region_table(values: dict[str, float | None], infos: Infos) -> str:
+def format_region_table(values: dict[str, float | None], infos: Infos) -> str:
     """Return the values of region metrics as Markdown: a row a group, a column a score.
 
     Numbers of masks stand first, tokens before the teacher.

@@ -35,7 +35,7 @@ BESIDE = ('size', 'way', 'images')
 """What a row holds beside scores and costs."""
 
 
-def by_size(infos: Iterable[MetricInfo]) -> list[MetricInfo]:
+def expand_by_size(infos: Iterable[MetricInfo]) -> list[MetricInfo]:
     """Return the infos of values of each way and size: `psnr` -> `psnr/{way}/{size}`."""
     return [replace(info, name=f'{info.name}/{{way}}/{{size}}', headline=0) for info in infos]
 
@@ -60,7 +60,7 @@ class Resolution(Protocol):
     """
     info = [MetricInfo('seconds/{way}/{size}', 'seconds per image', '', '.3g', 'lower', 'cost', order=1),
             MetricInfo('peak_mb/{way}/{size}', 'peak memory', 'MB', ',.0f', 'lower', 'cost', order=2)]
-    info += by_size(info for metric in (PSNR, SSIM, L1, LPIPS) for info in metric.info)
+    info += expand_by_size(info for metric in (PSNR, SSIM, L1, LPIPS) for info in metric.info)
 
     def __init__(self, metrics: Sequence | dict = (), sizes: Sequence[int] = (256, 384, 512, 768, 1024),
                  ways: Sequence[str] = WAYS, overlap: float = 0.25, limit: int = 200, batch: int = 4) -> None:
@@ -76,7 +76,7 @@ class Resolution(Protocol):
     def infos(self) -> list[MetricInfo]:
         """See Protocol; those of its own metrics by size count before the built-in ones."""
         own = [info for metric in SetEvaluator(self.about).prototypes for info in metric.infos()]
-        return [*by_size(own), *self.info]
+        return [*expand_by_size(own), *self.info]
 
     def finish(self, subject: Subject, evaluator: SetEvaluator, results: Results, folder: str) -> list[str]:
         """See Protocol."""
@@ -88,7 +88,7 @@ class Resolution(Protocol):
                     continue
                 rows.append(dict(size=size, way=way, **self._measure(subject, cfg, size, way)))
         infos = Infos(self.infos())
-        table = resolution_table(rows, infos)
+        table = format_resolution_table(rows, infos)
         for row in rows:
             for name, value in row.items():
                 if name not in BESIDE and value is not None:
@@ -96,7 +96,7 @@ class Resolution(Protocol):
         results.counts[ALL] = rows[0]['images'] if rows else 0
         if distributed.get_rank() == 0:
             write_atomic(os.path.join(folder, 'resolution.md'), table + '\n')
-            headings = {name: info.heading for name, info in columns_of(rows, infos).items()}
+            headings = {name: info.heading for name, info in list_columns(rows, infos).items()}
             draw_resolution(rows, headings, os.path.join(folder, 'resolution.png'),
                             f'One model of {own[0]} pixels at other sizes')
         return ['', *table.splitlines(), '', f'written to {os.path.join(folder, "resolution.md")} and resolution.png']
@@ -149,15 +149,15 @@ def _reconstructor(tokenizer: Any) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def columns_of(rows: list[dict], infos: Infos) -> dict[str, MetricInfo]:
+def list_columns(rows: list[dict], infos: Infos) -> dict[str, MetricInfo]:
     """Return the scores and costs of rows and what describes each: name -> MetricInfo."""
     names = [name for name in (rows[0] if rows else ()) if name not in BESIDE]
     return {name: infos.describe(f'{name}/{rows[0]["way"]}/{rows[0]["size"]}', has_set=False).info for name in names}
 
 
-def resolution_table(rows: list[dict], infos: Infos) -> str:
+def format_resolution_table(rows: list[dict], infos: Infos) -> str:
     """Return the rows as Markdown: size, way, number of images, and each score and cost as its info says."""
-    columns = columns_of(rows, infos)
+    columns = list_columns(rows, infos)
     lines = ['| size | by | images | ' + ' | '.join(info.heading for info in columns.values()) + ' |',
              '|---:|---|---:|' + '---:|' * len(columns)]
     for row in rows:

@@ -16,7 +16,7 @@ from dtbox.report import figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment
-from dtbox.report.page import render, warnings_of
+from dtbox.report.page import list_warnings, render
 from dtbox.report.trials import read
 
 MARK = 'report.json'
@@ -95,7 +95,7 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     for place in places.values():
         os.makedirs(place)
     samples = pairs.Samples(experiment.infos)
-    asked, absent = names.headline(experiment)
+    asked, absent = names.choose_headline(experiment)
     first = asked[:names.MOST]
     parts: dict[str, Any] = dict(
         scores=scores.score_table(experiment, asked, 'scores', 'Scores') if asked else None,
@@ -106,11 +106,11 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
         if table is not None:
             for suffix, text in (('md', table.markdown()), ('csv', table.csv()), ('tex', table.latex())):
                 _write(os.path.join(places['tables'], f'{table.name}.{suffix}'), text)
-    drawn = [*figures.tradeoffs(experiment, first, places['figures']),
-             *figures.axis_figures(experiment, first, places['figures']),
-             *figures.curve_figures(experiment, places['figures'])]
-    sheet, troubles = figures.contact_sheet(experiment, places['figures'])
-    warnings = [*warnings_of(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles]
+    drawn = [*figures.draw_tradeoffs(experiment, first, places['figures']),
+             *figures.draw_axis_figures(experiment, first, places['figures']),
+             *figures.draw_curve_figures(experiment, places['figures'])]
+    sheet, troubles = figures.draw_heldout_sheet(experiment, places['figures'])
+    warnings = [*list_warnings(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles]
     return dict(parts, figures=drawn + ([sheet] if sheet else []), warnings=warnings)
 
 

@@ -14,14 +14,14 @@ from dtbox.drawing.axis_plot import AxisPanel, draw_axis
 from dtbox.drawing.run_curves import draw_runs
 from dtbox.drawing.strips import draw_contact_sheet, read_strip
 from dtbox.drawing.tradeoff import Point, draw_tradeoff
-from dtbox.drawing.variant_style import TOLD_APART, looks
+from dtbox.drawing.variant_style import TOLD_APART, choose_looks
 from dtbox.errors import InputError
 from dtbox.evaluation.info import GROUPS
 from dtbox.files import read_rows
 from dtbox.report.experiment import Experiment
-from dtbox.report.metric_names import label, slug
-from dtbox.report.score_tables import means
-from dtbox.report.statistics import mean_of, pareto
+from dtbox.report.metric_names import format_label, make_slug
+from dtbox.report.score_tables import compute_means
+from dtbox.report.statistics import compute_mean, find_pareto_front
 from dtbox.runs import RunFolder
 
 Curve = Tuple[List[float], List[float]]
@@ -60,7 +60,7 @@ class Figure:
         return [os.path.join(folder, self.name + suffix) for suffix in self.suffixes]
 
 
-def tradeoffs(experiment: Experiment, metrics: list[str], folder: str) -> list[Figure]:
+def draw_tradeoffs(experiment: Experiment, metrics: list[str], folder: str) -> list[Figure]:
     """Draw every pair of the headline metrics that have a direction, reconstruction against semantics first."""
     group = {m: experiment.describe(m).info.group for m in metrics}
     metrics = [m for m in metrics if experiment.describe(m).lower is not None]
@@ -76,12 +76,12 @@ def tradeoffs(experiment: Experiment, metrics: list[str], folder: str) -> list[F
 def _tradeoff(experiment: Experiment, pair: Sequence[str], folder: str, kind: str) -> Figure | None:
     """One pair: points for the seeds that have both metrics; None where fewer than two variants have."""
     described = [experiment.describe(m) for m in pair]
-    measured, names = {}, [label(d, experiment.sets) for d in described]
+    measured, names = {}, [format_label(d, experiment.sets) for d in described]
     for variant in experiment.variants:
         trials = [t for t in experiment.of(variant).values() if all(m in t.metrics for m in pair)]
         seeds = [tuple(t.metrics[m] * d.factor for m, d in zip(pair, described)) for t in trials]
         if seeds:
-            measured[variant] = seeds, [mean_of(values) for values in zip(*seeds)]
+            measured[variant] = seeds, [compute_mean(values) for values in zip(*seeds)]
     if len(measured) < 2:
         return None
     lower = [d.lower for d in described]
@@ -90,7 +90,7 @@ def _tradeoff(experiment: Experiment, pair: Sequence[str], folder: str, kind: st
     points = [Point(experiment.short(v), look[v], seeds, (x.value, y.value), (x.half, y.half), on)
               for (v, (seeds, (x, y))), on in zip(measured.items(), front)]
     suffixes = ('.png', '.pdf') if kind == 'tradeoff' else ('.png',)  # a PDF takes as long as all the rest of a figure
-    figure = Figure(f'tradeoff_{slug(pair[0])}_{slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind,
+    figure = Figure(f'tradeoff_{make_slug(pair[0])}_{make_slug(pair[1])}', f'{names[0]} against {names[1]}', kind=kind,
                     suffixes=suffixes)
     homeless = draw_tradeoff(points, figure.paths(folder), names, lower)
     between = ', ' if experiment.numbered else '; '
@@ -104,7 +104,7 @@ def _tradeoff(experiment: Experiment, pair: Sequence[str], folder: str, kind: st
     return replace(figure, notes=tuple(notes))
 
 
-def axis_figures(experiment: Experiment, metrics: list[str], folder: str) -> list[Figure]:
+def draw_axis_figures(experiment: Experiment, metrics: list[str], folder: str) -> list[Figure]:
     """Draw the headline metrics along each axis that has several labels."""
     figures = []
     for number, (axis, labels) in enumerate(experiment.axes.items()):
@@ -116,7 +116,7 @@ def axis_figures(experiment: Experiment, metrics: list[str], folder: str) -> lis
         if any(panel.mean for panel in panels):
             notes.append('Black: the mean over those combinations of the other axes that have all of these labels; the '
                          'others: the combinations.')
-        figure = Figure(f'axis_{slug(axis)}', f'Along {axis}', tuple(notes), 'axis')
+        figure = Figure(f'axis_{make_slug(axis)}', f'Along {axis}', tuple(notes), 'axis')
         draw_axis(panels, figure.paths(folder), axis, labels)
         figures.append(figure)
     return figures
@@ -127,7 +127,7 @@ def _panel(experiment: Experiment, metric: str, number: int, labels: list[str]) 
     most labels."""
     described = experiment.describe(metric)
     groups, factor = {}, described.factor
-    for variant, mean in means(experiment, metric).items():
+    for variant, mean in compute_means(experiment, metric).items():
         if mean is not None:
             seeds = [factor * t.metrics[metric] for t in experiment.of(variant).values() if metric in t.metrics]
             groups.setdefault(experiment.name(variant, without=number), {})[labels.index(variant[number])] = (
@@ -136,10 +136,10 @@ def _panel(experiment: Experiment, metric: str, number: int, labels: list[str]) 
     whole = [places for places in groups.values() if len(places) == max(map(len, groups.values()))]
     alike = len(whole) > 1 and len({tuple(sorted(p)) for p in whole}) == 1
     middle = [(at, float(np.mean([p[at][1] for p in whole]))) for at in sorted(whole[0])] if alike else ()
-    return AxisPanel(label(described, experiment.sets), described.lower, lines, middle)
+    return AxisPanel(format_label(described, experiment.sets), described.lower, lines, middle)
 
 
-def curve_figures(experiment: Experiment, folder: str) -> list[Figure]:
+def draw_curve_figures(experiment: Experiment, folder: str) -> list[Figure]:
     """Draw the learning curves (history.jsonl) and the health of the codebooks (codebooks.jsonl), means over seeds."""
     histories, books = {}, {}
     for variant in experiment.variants:
@@ -198,12 +198,12 @@ def _series(runs: Iterable[list[dict[str, float]]]) -> dict[str, Curve]:
 
 
 def _curves(experiment: Experiment, series: dict[tuple, dict[str, Curve]], name: str) -> list[tuple]:
-    look = looks(len(experiment.variants))
+    look = choose_looks(len(experiment.variants))
     return [(experiment.full(v), look[i], *series[v][name]) for i, v in enumerate(experiment.variants)
             if name in series[v]]
 
 
-def contact_sheet(experiment: Experiment, folder: str) -> tuple[Figure | None, list[str]]:
+def draw_heldout_sheet(experiment: Experiment, folder: str) -> tuple[Figure | None, list[str]]:
     """Draw the same held-out images and their reconstructions by the first seed of each variant.
 
     Returns:

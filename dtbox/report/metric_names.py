@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from dtbox.evaluation.info import Described, headlines
+from dtbox.evaluation.info import Described, choose_headlines
 from dtbox.evaluation.names import ALL, is_stderr
 from dtbox.report.experiment import Experiment
 
@@ -13,12 +13,12 @@ MOST = 6
 """Headline metrics that are drawn, at most."""
 
 
-def slug(text: str) -> str:
+def make_slug(text: str) -> str:
     """Return text as part of a file's name."""
     return re.sub(r'[^A-Za-z0-9]+', '-', text).strip('-').lower() or 'x'
 
 
-def label(described: Described, sets: list[str] | tuple[str, ...] = (), percent: str = '%') -> str:
+def format_label(described: Described, sets: list[str] | tuple[str, ...] = (), percent: str = '%') -> str:
     """Return the label of a metric or fact; the set follows where there are several and it is not `all`, then the unit
     of a fraction.
 
@@ -34,8 +34,8 @@ def label(described: Described, sets: list[str] | tuple[str, ...] = (), percent:
     return f'{text} [{percent}]' if described.is_fraction else text
 
 
-def shown(described: Described, value: float | None, half: float | None = None, sign: str = '',
-          difference: bool = False) -> str:
+def format_value(described: Described, value: float | None, half: float | None = None, sign: str = '',
+                 difference: bool = False) -> str:
     """Return a value as text, `–` where there is none, followed by ± half the width of its interval where that is
     known.
 
@@ -64,7 +64,7 @@ def _fixed(value: float, digits: int) -> str:
     return f'.{max(0, digits - 1 - exponent)}f' if -5 <= exponent < 7 else f'.{digits - 1}e'
 
 
-def headline(experiment: Experiment) -> tuple[list[str], list[str]]:
+def choose_headline(experiment: Experiment) -> tuple[list[str], list[str]]:
     """Return (metrics that come first, metrics that were asked for and that no finished trial has).
 
     Where neither the user nor the grid names any, those are chosen whose infos have a place among the headlines, then
@@ -73,5 +73,5 @@ def headline(experiment: Experiment) -> tuple[list[str], list[str]]:
     asked, present = experiment.asked, experiment.metrics
     if asked:
         return [m for m in asked if m in present], [m for m in asked if m not in present]
-    chosen = [m for m in dict.fromkeys([*headlines(present, experiment.infos), *present]) if not is_stderr(m)]
+    chosen = [m for m in dict.fromkeys([*choose_headlines(present, experiment.infos), *present]) if not is_stderr(m)]
     return chosen[:MOST], []

@@ -16,13 +16,13 @@ from dtbox import __version__
 from dtbox.evaluation.names import is_stderr
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.figures import Figure
-from dtbox.report.run_files import last_lines
+from dtbox.report.run_files import read_last_lines
 
 LARGE = 4_000_000
 """Bytes that an image may have in the page; a larger one becomes a JPEG there, its file stays lossless."""
 
 
-def data_uri(path: str) -> tuple[str, bool]:
+def build_data_uri(path: str) -> tuple[str, bool]:
     """Return (data URI of a PNG, whether it had to become a JPEG of at most `LARGE` bytes)."""
     with open(path, 'rb') as f:
         data = f.read()
@@ -38,7 +38,7 @@ def data_uri(path: str) -> tuple[str, bool]:
     return f'data:image/jpeg;base64,{base64.b64encode(data).decode()}', True
 
 
-def prose(text: str) -> str:
+def format_prose(text: str) -> str:
     """Return a docstring as HTML: paragraphs, lists of lines that start with a dash, and `code`."""
     parts = []
     for block in re.split(r'\n\s*\n', text.strip()):
@@ -54,7 +54,7 @@ def _words(text: str) -> str:
     return re.sub(r'`([^`]+)`', r'<code>\1</code>', escape(' '.join(text.split()), quote=False))
 
 
-def clock(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Return a time as '3 h 05 min', '4 min 10 s' or '12 s'."""
     if seconds is None:
         return 'unknown'
@@ -64,29 +64,29 @@ def clock(seconds: float | None) -> str:
     return f'{seconds // 60} min {seconds % 60:02d} s' if seconds >= 60 else f'{seconds} s'
 
 
-def failures(experiment: Experiment) -> list[dict[str, Any]]:
+def list_failures(experiment: Experiment) -> list[dict[str, Any]]:
     """Return a dict for each trial that has not finished: name, status, reason and the last lines of its log."""
     failed = [t for t in experiment.trials if not t.done and (t.status != 'missing' or t.reason)]
-    return [dict(name=t.name, status=t.status, reason=t.reason, log=last_lines(t.folder)) for t in failed]
+    return [dict(name=t.name, status=t.status, reason=t.reason, log=read_last_lines(t.folder)) for t in failed]
 
 
-def settings(experiment: Experiment) -> list[tuple[str, list[str]]]:
+def list_settings(experiment: Experiment) -> list[tuple[str, list[str]]]:
     """Return (name, lines) of each variant whose recipe and overrides are known."""
     known = {t.variant: t.settings for t in reversed(experiment.trials) if t.settings}
     return [(experiment.full(v), [f'{k} = {x if isinstance(x, str) else json.dumps(x)}' for k, x in known[v].items()])
             for v in experiment.variants if v in known]
 
 
-def origin(experiment: Experiment, command: str) -> list[tuple[str, str]]:
+def describe_origin(experiment: Experiment, command: str) -> list[tuple[str, str]]:
     """Return (name, text) pairs that say where everything comes from; `command` builds the report."""
     about, trials = experiment.about, [t for t in experiment.trials if t.done]
     seeds = ', '.join(map(str, sorted({t.seed for t in experiment.trials})))
     pairs = [('Command', about.get('command')), ('Config', about.get('config')), ('Started', about.get('started')),
              ('Seeds', seeds), ('Machine', _join(about.get('machine'))), ('Versions', _join(about.get('versions'))),
              ('Workers', about.get('workers')), ('Threads of a trial', about.get('threads')),
-             ('Wall time of the grid', clock(about['seconds']) if about.get('seconds') is not None else None)]
+             ('Wall time of the grid', format_duration(about['seconds']) if about.get('seconds') is not None else None)]
     seconds = [t.facts['seconds'] for t in experiment.trials if 'seconds' in t.facts]
-    pairs.append(('Time of all trials together', clock(sum(seconds)) if seconds else None))
+    pairs.append(('Time of all trials together', format_duration(sum(seconds)) if seconds else None))
     for kind in ('code_hash', 'plugin_hash', 'data_hash'):
         hashes = list(dict.fromkeys(t.hashes[kind] for t in trials if kind in t.hashes))
         text = ', '.join(hashes[:6]) + (f' and {len(hashes) - 6} more' if hashes[6:] else '')
@@ -104,7 +104,7 @@ def _join(value: Any) -> Any:
     return ', '.join(f'{k} {texts[k]}' for k, v in value.items() if v not in (None, '', []))
 
 
-def warnings_of(experiment: Experiment, absent: list[str], paired: bool) -> list[str]:
+def list_warnings(experiment: Experiment, absent: list[str], paired: bool) -> list[str]:
     """Return sentences on what a reader must mind.
 
     Args:
@@ -166,7 +166,7 @@ def render(experiment: Experiment, parts: dict[str, Any], folder: str, command: 
 
     def embed(figure: Figure) -> dict[str, Any]:
         path = figure.paths(os.path.join(folder, 'figures'))[0]
-        uri, lossy = data_uri(path)
+        uri, lossy = build_data_uri(path)
         with Image.open(path) as image:
             return dict(uri=uri, lossy=lossy, width=image.width, height=image.height)
 
@@ -178,6 +178,6 @@ def render(experiment: Experiment, parts: dict[str, Any], folder: str, command: 
         counts[trial.status] = counts.get(trial.status, 0) + 1
     return env.get_template('page.html').render(
         experiment=experiment, parts=parts, figures=figures, counts=counts, done=counts.get('done', 0),
-        failures=failures(experiment), origin=origin(experiment, command), settings=settings(experiment),
-        description=Markup(prose(experiment.description)), style=Markup(env.loader.get_source(env, 'style.css')[0]),
-        table=lambda t: Markup(t.html()), embed=embed)
+        failures=list_failures(experiment), origin=describe_origin(experiment, command),
+        settings=list_settings(experiment), description=Markup(format_prose(experiment.description)),
+        style=Markup(env.loader.get_source(env, 'style.css')[0]), table=lambda t: Markup(t.html()), embed=embed)

@@ -8,11 +8,11 @@ from typing import Tuple
 import numpy as np
 
 from dtbox.errors import InputError
-from dtbox.evaluation.info import Described, Infos, headlines
+from dtbox.evaluation.info import Described, Infos, choose_headlines
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.samples import find_rows, read_samples
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.statistics import Difference, paired
+from dtbox.report.statistics import Difference, compute_difference
 from dtbox.runs import RunFolder
 
 Series = Tuple[np.ndarray, np.ndarray]
@@ -79,10 +79,10 @@ def _series(arrays: dict[str, np.ndarray], described: Described) -> Series | Non
     return unique, np.bincount(inverse, values.astype(np.float64)) / np.bincount(inverse)
 
 
-def columns(experiment: Experiment, headline: list[str]) -> list[str]:
+def choose_columns(experiment: Experiment, headline: list[str]) -> list[str]:
     """Return the metrics to compare image by image: the usual ones that the trials have, then the other headline
     ones."""
-    usual = headlines(experiment.metrics, experiment.infos, len(experiment.sets))
+    usual = choose_headlines(experiment.metrics, experiment.infos, len(experiment.sets))
     usual.sort(key=lambda m: [ALL, *experiment.sets].index(experiment.describe(m).name.set))
     chosen = [m for m in dict.fromkeys([*usual, *headline]) if m in experiment.metrics]
     if len(experiment.sets) == 1:  # where there is one set, `all` is the same under another name
@@ -107,7 +107,7 @@ def compare(experiment: Experiment, samples: Samples, variant: tuple, metric: st
             common = np.intersect1d(common, other, assume_unique=True)
     if not len(common):
         return None
-    return paired(np.stack([_at(a, common) - _at(b, common) for a, b in both]))
+    return compute_difference(np.stack([_at(a, common) - _at(b, common) for a, b in both]))
 
 
 def _at(series: Series, common: np.ndarray) -> np.ndarray:

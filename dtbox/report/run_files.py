@@ -13,7 +13,7 @@ from dtbox.files import read_rows
 from dtbox.runs import RunFolder
 
 
-def results_of(folder: str) -> tuple[Results | None, dict[str, float], dict[str, str], list[MetricInfo]]:
+def read_results(folder: str) -> tuple[Results | None, dict[str, float], dict[str, str], list[MetricInfo]]:
     """Read what a run has measured: its metrics.json, and protocols.json, protocols.1.json, ... beside it; of these a
     later one counts for more.
 
@@ -47,13 +47,13 @@ def settings_of(path: str) -> dict[str, Any]:
             if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and type(value.value) in (int, float)}
 
 
-def seconds_of(folder: str) -> float | None:
+def read_seconds(folder: str) -> float | None:
     """Return how long a run has trained, by its history.jsonl, or None."""
     rows = read_rows(RunFolder(folder).history)
     return rows[-1].get('seconds') if rows else None
 
 
-def last_lines(folder: str, count: int = 15, most: int = 32768) -> list[str]:
+def read_last_lines(folder: str, count: int = 15, most: int = 32768) -> list[str]:
     """Return the last lines of a trial's log, at most `count`, control characters taken out; [] where there is no
     log."""
     path = next((p for p in RunFolder(folder).list_consoles() if os.path.getsize(p)), None)

@@ -28,16 +28,16 @@ PAIRED = (
     'over images alone, as if other seeds gave the same.')
 
 
-def means(experiment: Experiment, metric: str) -> dict[tuple, Mean | None]:
+def compute_means(experiment: Experiment, metric: str) -> dict[tuple, Mean | None]:
     """Return variant -> `Mean` of a metric or fact over its finished seeds, None where no seed has it."""
     table = 'facts' if metric in FACTS else 'metrics'
     values = {v: [getattr(t, table) for t in experiment.of(v).values()] for v in experiment.variants}
-    return {v: mean_of(numbers[metric] for numbers in seeds if metric in numbers) for v, seeds in values.items()}
+    return {v: compute_mean(numbers[metric] for numbers in seeds if metric in numbers) for v, seeds in values.items()}
 
 
-def score_table(experiment: Experiment, metrics: list[str], name: str, title: str) -> Table:
+def build_score_table(experiment: Experiment, metrics: list[str], name: str, title: str) -> Table:
     """Return the table of some metrics: a row for each variant, means over seeds with intervals, the best in bold."""
-    columns_of_means = {m: means(experiment, m) for m in metrics}
+    columns_of_means = {m: compute_means(experiment, m) for m in metrics}
     described = {m: experiment.describe(m) for m in metrics}
     mixed = {m: groups for m in metrics if len(groups := experiment.group_stamps(m)) > 1}
     rows = []
@@ -72,13 +72,13 @@ def score_table(experiment: Experiment, metrics: list[str], name: str, title: st
     return Table(name, title, columns, rows, notes)
 
 
-def fact_table(experiment: Experiment) -> Table | None:
+def build_fact_table(experiment: Experiment) -> Table | None:
     """Return the table of costs and sizes, or None where nothing is known."""
     facts = [f for f in FACTS if any(f in t.facts for t in experiment.trials if t.done)]
     if not facts:
         return None
     described = {f: experiment.describe(f) for f in facts}
-    columns_of_means = {f: means(experiment, f) for f in facts}
+    columns_of_means = {f: compute_means(experiment, f) for f in facts}
     rows = []
     for variant in experiment.variants:
         row = [_name(experiment, variant)]
@@ -93,11 +93,11 @@ def fact_table(experiment: Experiment) -> Table | None:
     if len({t.facts.get('threads') for t in experiment.trials if t.done}) > 1:
         notes.append('The trials had different numbers of threads: their times do not compare.')
     columns = [Column(experiment.heading, (experiment.heading,), words=True)]
-    columns += [Column(label(described[f]), (f,)) for f in facts]
+    columns += [Column(format_label(described[f]), (f,)) for f in facts]
     return Table('facts', 'Time, memory and size', columns, rows, notes)
 
 
-def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[str]) -> Table | None:
+def build_paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[str]) -> Table | None:
     """Return the table of paired differences to the reference variant, or None where no two variants can be
     compared."""
     reference = experiment.reference
@@ -123,7 +123,7 @@ def paired_table(experiment: Experiment, samples: pairs.Samples, metrics: list[s
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'images', '± images alone')
     for metric in metrics:
-        title = label(experiment.describe(metric), experiment.sets, 'points')
+        title = format_label(experiment.describe(metric), experiment.sets, 'points')
         columns.append(Column(title, tuple(f'{metric} {part}' for part in parts)))
     title = f'Differences to the reference ({experiment.name(reference)})'
     return Table('paired', title, columns, rows, _paired_notes(differences, seeds, gaps))
@@ -136,7 +136,8 @@ def _difference(d: Difference | None, described: Described, shared: int, mixed: 
     graded = d.sure and d.seeds > 1 and described.lower is not None and not mixed
     better = (d.value < 0) == described.lower if graded else None
     low, high = (None, None) if d.half is None else (d.value - d.half, d.value + d.half)
-    text = shown(described, d.value, d.half, '+', difference=True) + (f' (n {d.seeds})' if d.seeds < shared else '')
+    few = f' (n {d.seeds})' if d.seeds < shared else ''
+    text = format_value(described, d.value, d.half, '+', difference=True) + few
     return Cell(text, better=better, raw=(d.value, low, high, d.seeds, d.images, d.narrow))
 
 
@@ -152,7 +153,7 @@ def _paired_notes(differences: dict[tuple, Difference | None], seeds: set[int], 
     return notes
 
 
-def detail_tables(experiment: Experiment) -> list[Table]:
+def build_detail_tables(experiment: Experiment) -> list[Table]:
     """Return tables of every metric, a table for each set and one for the use of the codes."""
     metrics = sorted((m for m in experiment.metrics if not is_stderr(m)), key=lambda m: experiment.describe(m).sort_key)
     tables = []
@@ -161,22 +162,24 @@ def detail_tables(experiment: Experiment) -> list[Table]:
         scores = [m for m in mine if experiment.describe(m).info.group != 'codes']
         codes = [m for m in mine if experiment.describe(m).info.group == 'codes']
         if scores:
-            tables.append(score_table(experiment, scores, f'scores_{slug(part)}', f'Every score, {_set(part)}'))
+            tables.append(build_score_table(experiment, scores, f'scores_{make_slug(part)}',
+                                            f'Every score, {_set(part)}'))
         if codes:
-            tables.append(score_table(experiment, codes, f'codes_{slug(part)}', f'Use of the codes, {_set(part)}'))
+            tables.append(build_score_table(experiment, codes, f'codes_{make_slug(part)}',
+                                            f'Use of the codes, {_set(part)}'))
     return tables
 
 
-def trial_table(experiment: Experiment) -> Table:
+def build_trial_table(experiment: Experiment) -> Table:
     """Return the table of all trials."""
     rows, time = [], experiment.describe('seconds')
     for t in experiment.trials:
         seconds = t.facts.get('seconds')
         cells = [Cell(t.name), Cell(str(t.seed), raw=(t.seed,)), Cell(t.status)]
-        cells.append(Cell(shown(time, seconds), raw=(seconds,)))
+        cells.append(Cell(format_value(time, seconds), raw=(seconds,)))
         rows.append([*cells, *(Cell(t.hashes.get(h, '–'), raw=(t.hashes.get(h),)) for h in HASHES)])
     columns = [Column('trial', words=True), Column('seed', ('seed',)), Column('status', words=True)]
-    columns.append(Column(label(time), ('seconds',)))
+    columns.append(Column(format_label(time), ('seconds',)))
     columns += [Column(h.replace('_', ' '), (h,), words=True) for h in HASHES]
     return Table('trials', 'Every trial', columns, rows)
 
@@ -191,7 +194,7 @@ def _name(experiment: Experiment, variant: tuple) -> Cell:
 
 def _graded(described: Described, sets: list[str]) -> str:
     arrow = {True: '\u00a0↓', False: '\u00a0↑', None: ''}[described.lower]
-    return label(described, sets) + arrow
+    return format_label(described, sets) + arrow
 
 
 def _tell_stamps(groups: dict[str, list[Trial]]) -> str:

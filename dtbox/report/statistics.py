@@ -48,13 +48,13 @@ class Difference:
         return self.half is not None and abs(self.value) > self.half
 
 
-def quantile(df: int) -> float:
+def compute_quantile(df: int) -> float:
     """Return the quantile of Student's t with `df` degrees of freedom that a two-sided interval of `LEVEL` needs."""
     from scipy.special import stdtrit
     return float(stdtrit(df, (1 + LEVEL) / 2))
 
 
-def mean_of(values: Iterable[float]) -> Mean | None:
+def compute_mean(values: Iterable[float]) -> Mean | None:
     """Return the `Mean` of numbers, None where there are none.
 
     The interval is Student's: mean +- t(n - 1) s / sqrt(n), with s the sample standard deviation.
@@ -63,11 +63,11 @@ def mean_of(values: Iterable[float]) -> Mean | None:
     n = len(numbers)
     if not n:
         return None
-    half = float(quantile(n - 1) * numbers.std(ddof=1) / n ** 0.5) if n > 1 else None
+    half = float(compute_quantile(n - 1) * numbers.std(ddof=1) / n ** 0.5) if n > 1 else None
     return Mean(float(numbers.mean()), half, n)
 
 
-def paired(differences: np.ndarray) -> Difference:
+def compute_difference(differences: np.ndarray) -> Difference:
     """Return the `Difference` of paired scores.
 
     Seeds and images are both samples: of trainings that could have run, and of images that could have been held out.
@@ -94,19 +94,20 @@ def paired(differences: np.ndarray) -> Difference:
     seeds, images = d.shape
     mean = float(d.mean())
     if seeds == 1 or images == 1:
-        flat = mean_of(d.ravel())
+        flat = compute_mean(d.ravel())
         return Difference(mean, flat.half, seeds, images, flat.half if images > 1 else None)
     by_seed, by_image = d.mean(axis=1), d.mean(axis=0)
     rest = d - by_seed[:, None] - by_image[None, :] + mean
     ms_seeds = images * ((by_seed - mean) ** 2).sum() / (seeds - 1)
     ms_images = seeds * ((by_image - mean) ** 2).sum() / (images - 1)
     ms_rest = (rest ** 2).sum() / ((seeds - 1) * (images - 1))
-    of_seeds, of_images = quantile(seeds - 1) ** 2 * max(ms_seeds - ms_rest, 0.0), quantile(images - 1) ** 2 * ms_images
+    of_seeds = compute_quantile(seeds - 1) ** 2 * max(ms_seeds - ms_rest, 0.0)
+    of_images = compute_quantile(images - 1) ** 2 * ms_images
     halves = (float((squared / d.size) ** 0.5) for squared in (of_seeds + of_images, of_images))
     return Difference(mean, next(halves), seeds, images, next(halves))
 
 
-def pareto(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[bool]:
+def find_pareto_front(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[bool]:
     """Say which points no other point beats: none is at least as good in every direction and better in one.
 
     Args:

@@ -18,7 +18,7 @@ from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.run_files import results_of, seconds_of, settings_of
+from dtbox.report.run_files import read_results, read_seconds, read_settings
 from dtbox.runs import RunFolder
 
 ANEW = 'Run the grid again with --resume to have it written anew.'
@@ -184,11 +184,11 @@ def read_runs(folders: Sequence[str]) -> Experiment:
             raise InputError(f'{folder} is neither the folder of a grid (no results.csv) nor of a run (no '
                              'metrics.json, no config.py).')
         run.check_format()
-        name, (results, measured, stamps, own) = run.name, results_of(folder)
+        name, (results, measured, stamps, own) = run.name, read_results(folder)
         infos.update(dict.fromkeys(own))
-        settings, ending = settings_of(run.config), SEED.search(name)
+        settings, ending = read_settings(run.config), SEED.search(name)
         seed = settings.get('seed', int(ending.group(1)) if ending else 0)
-        facts = dict(iterations=results and results.iteration, seconds=seconds_of(folder),
+        facts = dict(iterations=results and results.iteration, seconds=read_seconds(folder),
                      threads=settings.get('threads'))
         status, reason = ('done', '') if results else ('missing', 'no metrics.json: it has not finished')
         trials.append(Trial(

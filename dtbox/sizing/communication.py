@@ -1,4 +1,4 @@
-"""Messages of a training step (`kinds`), and how long they take (`Network.seconds`).
+"""Messages of a training step (`list_kinds`), and how long they take (`Network.seconds`).
 
 Times are those of rings (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
 JPDC 69(2), 2009): an all-reduce of S bytes over W ranks takes 2 (W - 1) steps, in each of which every rank sends
@@ -241,7 +241,7 @@ PARALLEL = dict(
 and all else as two."""
 
 
-def kinds(parallel: str = 'ddp') -> tuple[Kind, ...]:
+def list_kinds(parallel: str = 'ddp') -> tuple[Kind, ...]:
     """Return the Kinds of a step; `InputError` for an unknown way to divide the model."""
     if parallel not in PARALLEL:
         raise InputError(f'`parallel` is {parallel!r}; expected one of: {", ".join(PARALLEL)}.')

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from mmengine.config import Config
 
 from dtbox.errors import InputError
-from dtbox.sizing.communication import Facts, Kind, Network, kinds, read_facts
+from dtbox.sizing.communication import Facts, Kind, Network, list_kinds, read_facts
 from dtbox.sizing.describe import ADAM, GB, Description, build_without_memory, describe
 
 COUNTS = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -204,7 +204,7 @@ def scale(cfg: Config, setting: Setting) -> tuple[Description, Facts, list[Row]]
     for gpus in setting.counts:
         batch = setting.divide_batch(gpus)
         there = replace(has, batch=batch, world=gpus)
-        sends = [(kind, kind.sizes(there)) for kind in kinds(setting.parallel) if kind.sizes(there)]
+        sends = [(kind, kind.sizes(there)) for kind in list_kinds(setting.parallel) if kind.sizes(there)]
         compute = batch * description.step_flops() / (setting.peak * setting.utilisation)
         need = predict_memory(description, has, batch, gpus, setting.parallel)
         rows.append(Row(gpus, batch, need, need <= setting.memory, compute,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from dtbox.errors import InputError
-from dtbox.sizing.communication import Network, kinds
+from dtbox.sizing.communication import Network, list_kinds
 from dtbox.sizing.describe import describe
 from dtbox.sizing.scale import measure_windows, predict_step
 from dtbox.sizing.scale_ranks import Trained, load_config_of, time_transfers, train
@@ -109,7 +109,7 @@ def _train_apart(ranks, world, source, batch, steps):
 def make_bytes_table(trained: Trained) -> list[list[str]]:
     """Return what the last step of a process sent beside the model's count: lists of texts, the head first."""
     lines = [['what is sent in a step', 'calls', 'calls, model', 'bytes', 'bytes, model', 'difference']]
-    sent, known = trained.sent[-1], kinds()
+    sent, known = trained.sent[-1], list_kinds()
     for kind in known:
         sizes = kind.sizes(trained.facts)
         calls, size = sent.get(kind.name, (0, 0))
@@ -135,7 +135,7 @@ def predict_sending(result: CheckResult, world: int, hidden: bool = False) -> fl
     network, _ = fit_network(SIZES, result.transfers[world], world)
     one = result.ranks[world]
     rows = statistics.mean(one.restarted)
-    sends = [(kind, [rows] if kind.most else kind.sizes(one.facts)) for kind in kinds() if not kind.most or rows]
+    sends = [(kind, [rows] if kind.most else kind.sizes(one.facts)) for kind in list_kinds() if not kind.most or rows]
     return predict_step(statistics.median(result.seconds[1]), result.fractions if hidden else {}, sends, network,
                         world)[1]
 

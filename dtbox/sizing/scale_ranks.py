@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 
-from dtbox.sizing.communication import kinds, read_facts
+from dtbox.sizing.communication import list_kinds, read_facts
 
 OWN = dict(all_reduce=0, all_gather=1, broadcast=0, reduce=0, all_gather_into_tensor=1, reduce_scatter=1,
            reduce_scatter_tensor=1, gather=0)
@@ -37,7 +37,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.sent, self.real = {}, {}
-        self.senders = {kind.sender: kind.name for kind in kinds() if kind.sender}
+        self.senders = {kind.sender: kind.name for kind in list_kinds() if kind.sender}
 
     def __enter__(self) -> Counted:
         for name in (*OWN, *OBJECTS):

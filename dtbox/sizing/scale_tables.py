@@ -5,7 +5,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from dtbox.sizing.communication import kinds
+from dtbox.sizing.communication import list_kinds
 from dtbox.sizing.describe import GB, Description
 from dtbox.sizing.scale import Row, Setting
 
@@ -32,7 +32,7 @@ def make_sent_table(rows: Sequence[Row], parallel: str) -> list[list[str]]:
     first, last = rows[0], rows[-1]
     lines = [['what is sent in a step', 'operation', 'calls', 'bytes of a rank', f'ms, {first.gpus:,} GPUs',
               f'ms, {last.gpus:,} GPUs', 'during']]
-    for kind in kinds(parallel):
+    for kind in list_kinds(parallel):
         if kind.name in last.sent:
             sent = last.sent[kind.name]
             lines.append([kind.name, kind.operation, f'{sent.calls:,}',

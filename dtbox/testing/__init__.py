@@ -13,51 +13,50 @@ from typing import Callable, Sequence
 
 from dtbox.testing.contracts import CONTRACTS
 from dtbox.testing.rank_group import RankError, Ranks
-from dtbox.testing.suite import CheckResult, check_part, examples, part_checks, run_checks
+from dtbox.testing.suite import CheckResult, check_part, list_examples, make_part_checks, run_checks
 
 __all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks',
-           'decoder_checks',
-           'encoder_checks', 'examples', 'head_checks', 'loss_checks', 'metric_checks', 'quantizer_checks',
-           'run_checks']
+           'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'loss_checks', 'metric_checks',
+           'quantizer_checks', 'run_checks']
 
 Names = Sequence[str]
 
 
 def encoder_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of an encoder with one case a check. Arguments as of `run_checks`."""
-    return part_checks('encoder', cfg, plugins, only, skip)
+    return make_part_checks('encoder', cfg, plugins, only, skip)
 
 
 def quantizer_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = (),
                      ranks: Ranks | None = None) -> Callable:
     """Return a pytest test of a quantizer with one case a check. Arguments as of `run_checks`."""
-    return part_checks('quantizer', cfg, plugins, only, skip, ranks)
+    return make_part_checks('quantizer', cfg, plugins, only, skip, ranks)
 
 
 def decoder_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of a decoder with one case a check. Arguments as of `run_checks`."""
-    return part_checks('decoder', cfg, plugins, only, skip)
+    return make_part_checks('decoder', cfg, plugins, only, skip)
 
 
 def loss_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of a loss with one case a check. Arguments as of `run_checks`."""
-    return part_checks('loss', cfg, plugins, only, skip)
+    return make_part_checks('loss', cfg, plugins, only, skip)
 
 
 def metric_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = (),
                   ranks: Ranks | None = None) -> Callable:
     """Return a pytest test of a metric with one case a check. Arguments as of `run_checks`."""
-    return part_checks('metric', cfg, plugins, only, skip, ranks)
+    return make_part_checks('metric', cfg, plugins, only, skip, ranks)
 
 
 def dataset_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of a dataset with one case a check. Arguments as of `run_checks`."""
-    return part_checks('dataset', cfg, plugins, only, skip)
+    return make_part_checks('dataset', cfg, plugins, only, skip)
 
 
 def head_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of a head with one case a check. Arguments as of `run_checks`."""
-    return part_checks('head', cfg, plugins, only, skip)
+    return make_part_checks('head', cfg, plugins, only, skip)
 
 
 def check_quantizer(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = (),

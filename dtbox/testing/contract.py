@@ -43,6 +43,6 @@ class Contract:
                 if getattr(part, 'example', None) is not None}
 
 
-def by_name(*checks: Check) -> dict[str, Check]:
+def index_by_name(*checks: Check) -> dict[str, Check]:
     """Return checks by the names of their functions."""
     return {check.__name__: check for check in checks}

@@ -15,7 +15,7 @@ from torch import Tensor
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.collate import collate
 from dtbox.registry import DATASETS
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
 from dtbox.testing.subject import Subject, fail, require
 
@@ -40,14 +40,14 @@ class DatasetSubject(Subject):
         self.some = sorted({round(i * (size - 1) / (MOST - 1)) for i in range(MOST)}) if size else []
 
 
-def equal(a: Any, b: Any) -> bool:
+def is_equal(a: Any, b: Any) -> bool:
     """Whether two items are equal: dicts and lists by their entries, images and arrays by their values."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        return a.keys() == b.keys() and all(is_equal(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
+        return len(a) == len(b) and all(map(is_equal, a, b))
     if isinstance(a, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, Image.Image):
@@ -57,13 +57,13 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, np.random.Generator):
         return a.bit_generator.state == b.bit_generator.state
     if hasattr(a, '__dataclass_fields__'):
-        return all(equal(getattr(a, k), getattr(b, k)) for k in a.__dataclass_fields__)
+        return all(is_equal(getattr(a, k), getattr(b, k)) for k in a.__dataclass_fields__)
     return bool(a == b)
 
 
 def require_items(a: dict, b: dict, what: str) -> None:
     """Raise `Broken`, naming the entries, unless two items are equal."""
-    wrong = sorted(k for k in a.keys() | b.keys() if k not in a or k not in b or not equal(a[k], b[k]))
+    wrong = sorted(k for k in a.keys() | b.keys() if k not in a or k not in b or not is_equal(a[k], b[k]))
     require(not wrong, f'{what}: the entries {", ".join(map(str, wrong))} differ.')
 
 
@@ -201,5 +201,5 @@ def fingerprint(subject: DatasetSubject) -> None:
     require(text == other.fingerprint(), 'two instances have different fingerprints.')
 
 
-DATASET = Contract('dataset', 'datasets', DatasetSubject, by_name(
+DATASET = Contract('dataset', 'datasets', DatasetSubject, index_by_name(
     length, items, batches, seeded, seeds, pickles, metainfo, keys, fingerprint))

@@ -18,19 +18,19 @@ from dtbox.errors import InputError
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import Grid, need_grid
 from dtbox.registry import DECODERS
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
 from dtbox.testing.subject import (
     DoesNotApply,
     Subject,
-    generator,
-    idle_parameters,
+    copy_state,
+    list_idle_parameters,
+    make_generator,
     require,
     require_gradient,
     require_refused,
     require_same,
     require_state,
-    state_of,
 )
 
 TOLERANCE = 1e-4
@@ -56,7 +56,7 @@ class DecoderSubject(Subject):
 
     def features(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return features [B,N,D]."""
-        return torch.randn(b, self.grid[0] * self.grid[1], self.dim, generator=generator(seed))
+        return torch.randn(b, self.grid[0] * self.grid[1], self.dim, generator=make_generator(seed))
 
 
 def images(subject: DecoderSubject) -> None:
@@ -81,7 +81,7 @@ def other_layouts(subject: DecoderSubject) -> None:
         decoder = subject.build(layout=Grid(*grid), image_size=size, **changes)
     except InputError as e:
         raise DoesNotApply(f'the decoder refuses a grid of {grid}: {e.message}') from e
-    out = decoder(torch.randn(2, grid[0] * grid[1], subject.dim, generator=generator(0)))
+    out = decoder(torch.randn(2, grid[0] * grid[1], subject.dim, generator=make_generator(0)))
     require(out.shape == (2, 3, *size), f'a grid of {grid} gives images {list(out.shape)}; expected {[2, 3, *size]}.')
 
 
@@ -111,7 +111,7 @@ def last_layer(subject: DecoderSubject) -> None:
     weight = decoder.last_layer
     require(any(weight is p for p in decoder.parameters()), '`last_layer` is not a parameter of the decoder.')
     before = decoder(features)
-    (before * torch.randn(before.shape, generator=generator(1))).sum().backward()
+    (before * torch.randn(before.shape, generator=make_generator(1))).sum().backward()
     require_gradient(weight.grad, '`last_layer`')
     with torch.no_grad():
         weight.add_(1)
@@ -123,14 +123,14 @@ def gradients(subject: DecoderSubject) -> None:
     trainable parameter."""
     decoder, features = subject.build(), subject.features().requires_grad_(True)
     out = decoder(features)
-    (out * torch.randn(out.shape, generator=generator(1))).sum().backward()
+    (out * torch.randn(out.shape, generator=make_generator(1))).sum().backward()
     require_gradient(features.grad, 'the features')
     for what, axes in (('tokens', (0, 2)), ('channels', (0, 1))):
         pull = features.grad.abs().sum(axes)
         ignored = (pull == 0).nonzero().flatten().tolist()
         require(not ignored, f'the images do not depend on {len(ignored)} of the {len(pull)} {what}: '
                 f'{", ".join(map(str, ignored[:8]))}.')
-    idle = idle_parameters(decoder)
+    idle = list_idle_parameters(decoder)
     require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
 
 
@@ -174,7 +174,7 @@ def recompute(subject: DecoderSubject) -> None:
 def forward_leaves_state(subject: DecoderSubject) -> None:
     """A pass in evaluation changes nothing."""
     decoder = subject.build().eval()
-    before = state_of(decoder)
+    before = copy_state(decoder)
     decoder(subject.features())
     require_state(decoder, before, 'a pass in evaluation')
 
@@ -185,11 +185,11 @@ def state_dict(subject: DecoderSubject) -> None:
     decoder = subject.build()
     twin = subject.build(seed=99)
     features = subject.features()
-    twin.load_state_dict(state_of(decoder), strict=True)
+    twin.load_state_dict(copy_state(decoder), strict=True)
     want = decoder.eval()(features)
     require_same(twin.eval()(features), want, 'images after loading', 1e-6)
     require_same(copy.deepcopy(decoder)(features), want, 'images of a deep copy', 1e-6)
-    require_state(subject.build(seed=5), state_of(subject.build(seed=5)), 'two instances of one seed')
+    require_state(subject.build(seed=5), copy_state(subject.build(seed=5)), 'two instances of one seed')
 
 
 def autocast(subject: DecoderSubject) -> None:
@@ -226,7 +226,7 @@ def refuses_wrong_sizes(subject: DecoderSubject) -> None:
     require(out.shape[2:] == odd, f'`image_size` {odd} is accepted, and the images have {list(out.shape[2:])} pixels.')
 
 
-DECODER = Contract('decoder', 'decoders', DecoderSubject, by_name(
+DECODER = Contract('decoder', 'decoders', DecoderSubject, index_by_name(
     images, other_layouts, rows_and_columns, last_layer, gradients, stands_alone, not_clamped, recompute,
     forward_leaves_state,
     state_dict, autocast, refuses_wrong_features, refuses_wrong_sizes))

@@ -13,20 +13,20 @@ from torch import Tensor
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
 from dtbox.testing.subject import (
     DoesNotApply,
     Subject,
+    copy_state,
     fail,
-    generator,
-    idle_parameters,
+    list_idle_parameters,
+    make_generator,
     require,
     require_gradient,
     require_refused,
     require_same,
     require_state,
-    state_of,
 )
 
 TOLERANCE = 1e-4
@@ -52,7 +52,7 @@ class EncoderSubject(Subject):
 
     def images(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return images [B,3,H,W] in [-1, 1]."""
-        return torch.rand(b, 3, *self.size, generator=generator(seed)) * 2 - 1
+        return torch.rand(b, 3, *self.size, generator=make_generator(seed)) * 2 - 1
 
 
 def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
@@ -165,7 +165,7 @@ def gradients(subject: EncoderSubject) -> None:
     """Gradients reach the images and the parameters: finite everywhere, not zero at the images and in every block."""
     encoder, images = subject.build(), subject.images().requires_grad_(True)
     tokens, taps = run_whole(encoder, images)
-    weights = torch.randn(tokens.shape, generator=generator(1))
+    weights = torch.randn(tokens.shape, generator=make_generator(1))
     total = (tokens * weights).sum() + sum(tap.pow(2).mean() for tap in taps.values())
     if encoder.pooled_dim is not None:
         total = total + encoder.pool(tokens).pow(2).sum()
@@ -174,7 +174,7 @@ def gradients(subject: EncoderSubject) -> None:
     wrong = [name for name, p in encoder.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     require(not wrong, f'NaN or infinite gradients at {", ".join(wrong)}.')
     trainable = [name for name, p in encoder.named_parameters() if p.requires_grad]
-    idle = idle_parameters(encoder)
+    idle = list_idle_parameters(encoder)
     require(not trainable or len(idle) <= len(trainable) // 4,
             f'no gradient, or zeros, at {len(idle)} of {len(trainable)} '
             f'parameters: {", ".join(idle[:5])}. Freeze or drop what is not used.')
@@ -183,7 +183,7 @@ def gradients(subject: EncoderSubject) -> None:
 def forward_leaves_state(subject: EncoderSubject) -> None:
     """A pass in evaluation changes nothing, whatever it taps; a pass in training changes no parameter."""
     encoder, images = subject.build().eval(), subject.images()
-    before = state_of(encoder)
+    before = copy_state(encoder)
     run_whole(encoder, images)
     require_state(encoder, before, 'a pass in evaluation')
     run_whole(encoder.train(), images)
@@ -197,7 +197,7 @@ def state_dict(subject: EncoderSubject) -> None:
     encoder = subject.build()
     twin = subject.build(seed=99)
     images = subject.images()
-    twin.load_state_dict(state_of(encoder), strict=True)
+    twin.load_state_dict(copy_state(encoder), strict=True)
     want, _ = run_whole(encoder.eval(), images)
     require_same(run_whole(twin.eval(), images)[0], want, 'tokens after loading', 1e-6)
     require_same(run_whole(copy.deepcopy(encoder), images)[0], want, 'tokens of a deep copy', 1e-6)
@@ -205,7 +205,7 @@ def state_dict(subject: EncoderSubject) -> None:
 
 def reproducible(subject: EncoderSubject) -> None:
     """Under one seed, two instances have the same weights."""
-    require_state(subject.build(seed=5), state_of(subject.build(seed=5)), 'two instances of one seed')
+    require_state(subject.build(seed=5), copy_state(subject.build(seed=5)), 'two instances of one seed')
 
 
 def autocast(subject: EncoderSubject) -> None:
@@ -245,6 +245,6 @@ def refuses_wrong_images(subject: EncoderSubject) -> None:
             fail(f'`image_size` {size} is accepted, without an InputError.')
 
 
-ENCODER = Contract('encoder', 'encoders', EncoderSubject, by_name(
+ENCODER = Contract('encoder', 'encoders', EncoderSubject, index_by_name(
     sizes, staged_run, taps_are_raw, prefix_tokens, stands_alone, pools, pools_regions, gradients, forward_leaves_state,
     state_dict, reproducible, autocast, refuses_wrong_images))

@@ -16,18 +16,18 @@ from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.heads.pools import Head
 from dtbox.registry import ENCODERS, HEADS
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
 from dtbox.testing.subject import (
     DoesNotApply,
     Subject,
-    generator,
-    idle_parameters,
+    copy_state,
+    list_idle_parameters,
+    make_generator,
     require,
     require_gradient,
     require_same,
     require_state,
-    state_of,
 )
 
 TRUNK = dict(type='TimmViT', name='vit_base_patch16_siglip_224', image_size=32,
@@ -64,7 +64,7 @@ class HeadSubject(Subject):
 
     def tokens(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return what the head reads: tokens [B,P+N,D] of the trunk, or features [B,N,D]."""
-        return torch.randn(b, 16, 32, generator=generator(seed))
+        return torch.randn(b, 16, 32, generator=make_generator(seed))
 
 
 def shape(subject: HeadSubject) -> None:
@@ -94,9 +94,9 @@ def gradients(subject: HeadSubject) -> None:
     head."""
     head, tokens = subject.build(), subject.tokens().requires_grad_(True)
     out = head(tokens, subject.trunk)
-    (out * torch.randn(out.shape, generator=generator(1))).sum().backward()
+    (out * torch.randn(out.shape, generator=make_generator(1))).sum().backward()
     require_gradient(tokens.grad, 'the tokens')
-    idle = idle_parameters(head)
+    idle = list_idle_parameters(head)
     require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
 
 
@@ -127,20 +127,21 @@ def state_dict(subject: HeadSubject) -> None:
     head = subject.build()
     twin = subject.build(seed=99)
     tokens = subject.tokens()
-    before = state_of(head)
+    before = copy_state(head)
     want = head.eval()(tokens, subject.trunk)
     require_state(head, before, 'a pass in evaluation')
     twin.load_state_dict(before, strict=True)
     require_same(twin.eval()(tokens, subject.trunk), want, 'embeddings after loading', 1e-6)
-    require_state(subject.build(seed=5), state_of(subject.build(seed=5)), 'two instances of one seed')
+    require_state(subject.build(seed=5), copy_state(subject.build(seed=5)), 'two instances of one seed')
 
 
 def trunk_stays_outside(subject: HeadSubject) -> None:
     """The encoder that a head is called with does not become part of it: its weights stay out of the head's state."""
     head = subject.build()
-    before = set(state_of(head))
+    before = set(copy_state(head))
     head(subject.tokens(), subject.trunk)
-    require(set(state_of(head)) == before, f'after a pass the state holds {sorted(set(state_of(head)) - before)[:3]} '
+    require(set(copy_state(head)) == before,
+            f'after a pass the state holds {sorted(set(copy_state(head)) - before)[:3]} '
             'as well.')
 
 
@@ -154,5 +155,5 @@ def autocast(subject: HeadSubject) -> None:
             f'expected {[3, subject.width]}, all finite.')
 
 
-HEAD = Contract('head', 'heads', HeadSubject, by_name(
+HEAD = Contract('head', 'heads', HeadSubject, index_by_name(
     shape, stands_alone, gradients, regions, state_dict, trunk_stays_outside, autocast))

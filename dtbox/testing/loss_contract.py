@@ -10,9 +10,9 @@ from dtbox.errors import InputError
 from dtbox.losses.base import lookup
 from dtbox.losses.paths import PATHS, match_path
 from dtbox.structures import take
-from dtbox.testing.contract import Contract, by_name
-from dtbox.testing.loss_subject import FROZEN, B, LossSubject, field_of, keep, leaves, require_equal_terms
-from dtbox.testing.subject import fail, require, require_same, require_state, state_of
+from dtbox.testing.contract import Contract, index_by_name
+from dtbox.testing.loss_subject import FROZEN, B, LossSubject, keep, list_leaves, name_field, require_equal_terms
+from dtbox.testing.subject import copy_state, fail, require, require_same, require_state
 
 
 def legal_paths(subject: LossSubject) -> None:
@@ -34,7 +34,7 @@ def reads_what_it_requires(subject: LossSubject) -> None:
         fail(f'with nothing but {", ".join(subject.requires) or "the images"} the loss raises {type(e).__name__}: {e}')
     require_equal_terms(alone, loss(outputs, batch), 'with the required fields alone and with all fields', 0.0)
     for path in subject.requires:
-        if path == 'images' or '.' not in path and field_of(path) in ('codes', 'features', 'losses'):
+        if path == 'images' or '.' not in path and name_field(path) in ('codes', 'features', 'losses'):
             continue
         try:
             loss(keep(outputs, [p for p in subject.requires if p != path]), batch)
@@ -74,12 +74,12 @@ def gradients(subject: LossSubject) -> None:
     total = sum(subject.build()(outputs, subject.batch()).values())
     require(total.requires_grad, 'the terms carry no gradient.')
     total.backward()
-    read = leaves(outputs, [path for path in subject.requires if field_of(path) not in FROZEN])
+    read = list_leaves(outputs, [path for path in subject.requires if name_field(path) not in FROZEN])
     wrong = [path for path, value in read.items() if value.grad is not None and not value.grad.isfinite().all()]
     require(not wrong, f'NaN or infinite gradients at {", ".join(wrong)}.')
     require(any(v.grad is not None and v.grad.any() for v in read.values()),
             f'no gradient reaches any of {", ".join(read) or "no field"}.')
-    reached = [p for p, v in leaves(outputs, ['teacher.tokens', 'teacher.pooled', 'teacher.last']).items()
+    reached = [p for p, v in list_leaves(outputs, ['teacher.tokens', 'teacher.pooled', 'teacher.last']).items()
                if v.grad is not None and v.grad.any()]
     require(not reached, f'a gradient reaches {", ".join(reached)}; the teacher is frozen: detach it.')
 
@@ -96,7 +96,7 @@ def finite_where_it_is_best(subject: LossSubject) -> None:
     wrong = [name for name, value in terms.items() if not value.isfinite()]
     require(not wrong, f'the terms {", ".join(wrong)} are NaN or infinite there.')
     sum(terms.values()).backward()
-    wrong = [p for p, v in leaves(best, ['reconstructions', 'pooled', 'features']).items() if v.grad is not None
+    wrong = [p for p, v in list_leaves(best, ['reconstructions', 'pooled', 'features']).items() if v.grad is not None
              and not v.grad.isfinite().all()]
     require(not wrong, f'the gradients at {", ".join(wrong)} are NaN or infinite there (a root or a norm of 0?).')
 
@@ -142,11 +142,12 @@ def leaves_state(subject: LossSubject) -> None:
     loss = subject.build()
     outputs = subject.outputs()
     batch = subject.batch()
-    before, values = state_of(loss), {path: v.detach().clone() for path, v in leaves(outputs, list(PATHS)).items()}
+    before, values = copy_state(loss), {path: v.detach().clone()
+                                        for path, v in list_leaves(outputs, list(PATHS)).items()}
     first = loss(outputs, batch)
     require_equal_terms(loss(outputs, batch), first, 'two calls', 0.0)
     require_state(loss, before, 'a call')
-    for path, value in leaves(outputs, list(values)).items():
+    for path, value in list_leaves(outputs, list(values)).items():
         require_same(value, values[path], f'`{path}` before and after a call')
 
 
@@ -157,7 +158,7 @@ def nothing_to_train(subject: LossSubject) -> None:
             'them.')
 
 
-LOSS = Contract('loss', 'losses', LossSubject, by_name(
+LOSS = Contract('loss', 'losses', LossSubject, index_by_name(
     legal_paths, reads_what_it_requires, names, scalars, gradients, finite_where_it_is_best, raw, autocast,
     order_of_images,
     one_image, leaves_state, nothing_to_train))

@@ -14,7 +14,7 @@ from dtbox.losses.base import Loss, lookup
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 from dtbox.testing.rank_group import Ranks
-from dtbox.testing.subject import Subject, generator, require, require_same
+from dtbox.testing.subject import Subject, make_generator, require, require_same
 
 B = 4
 N = 16
@@ -58,7 +58,7 @@ class LossSubject(Subject):
     def outputs(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> TokenizerOutput:
         """Return a TokenizerOutput that has every field; all tensors but images and codes are leaves that ask for a
         gradient."""
-        rng = generator(seed)
+        rng = make_generator(seed)
 
         def leaf(*shape: int) -> Tensor:
             return torch.randn(shape, generator=rng).to(dtype).requires_grad_(True)
@@ -81,12 +81,12 @@ class LossSubject(Subject):
                      keys=[f'key {i}' for i in range(B)])
 
 
-def field_of(path: str) -> str:
+def name_field(path: str) -> str:
     """Return the first name of a path."""
     return path.split('.')[0]
 
 
-def leaves(outputs: TokenizerOutput, paths: Sequence[str]) -> dict[str, Tensor]:
+def list_leaves(outputs: TokenizerOutput, paths: Sequence[str]) -> dict[str, Tensor]:
     """Return path -> tensor under these paths, dicts walked."""
     tensors = {}
 

@@ -10,7 +10,7 @@ import torch
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
 from dtbox.extend import load_plugins
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.metric_subject import COUNT, MetricSubject
 from dtbox.testing.rank_group import RankError
 from dtbox.testing.subject import DoesNotApply, fail, require
@@ -98,11 +98,11 @@ def missing_parts(subject: MetricSubject) -> None:
         context = metric.context
         head, _, rest = name.partition('.')
         if head == 'batch':
-            batch = without(batch, rest)
+            batch = drop_field(batch, rest)
         elif head == 'context':
-            context = without(context, rest)
+            context = drop_field(context, rest)
         else:
-            outputs = without(outputs, name)
+            outputs = drop_field(outputs, name)
         lacking = subject.build()
         lacking.setup(context)
         try:
@@ -114,12 +114,12 @@ def missing_parts(subject: MetricSubject) -> None:
         require(lacking.skipped, f'without `{name}` there are no values, and `skipped` does not say why.')
 
 
-def without(thing: Any, path: str) -> Any:
+def drop_field(thing: Any, path: str) -> Any:
     """Return a dataclass with the field under `path` emptied."""
     name, _, rest = path.partition('.')
     value = getattr(thing, name)
     if rest:
-        value = {k: v for k, v in value.items() if k != rest} if isinstance(value, dict) else without(value, rest)
+        value = {k: v for k, v in value.items() if k != rest} if isinstance(value, dict) else drop_field(value, rest)
     else:
         value = {} if isinstance(value, dict) else None
     return type(thing)(**{**{f.name: getattr(thing, f.name) for f in fields(thing)}, name: value})
@@ -182,5 +182,5 @@ def two_ranks(subject: MetricSubject) -> None:
                            'one rank')
 
 
-METRIC = Contract('metric', 'metrics', MetricSubject, by_name(
+METRIC = Contract('metric', 'metrics', MetricSubject, index_by_name(
     values, description, streaming, merge, fresh, missing_parts, samples, no_gradient, two_ranks))

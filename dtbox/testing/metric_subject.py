@@ -15,7 +15,7 @@ from dtbox.evaluation.probes import Bank
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
 from dtbox.testing.rank_group import Ranks
-from dtbox.testing.subject import DoesNotApply, Subject, generator, require
+from dtbox.testing.subject import DoesNotApply, Subject, make_generator, require
 
 COUNT = 12
 N = 16
@@ -46,7 +46,7 @@ class MetricSubject(Subject):
         return metric
 
     def _make(self) -> tuple[Batch, TokenizerOutput]:
-        rng = generator(0)
+        rng = make_generator(0)
         images = torch.rand(COUNT, 3, S, S, generator=rng) * 2 - 1
         text, tokens = torch.randn(COUNT, E, generator=rng), torch.randn(COUNT, N, D, generator=rng)
         sizes = {name: SIZES.get(name, SIZES['pixel']) for name in self.vocabularies}
@@ -90,7 +90,7 @@ class MetricSubject(Subject):
 
 def make_context() -> EvalContext:
     """Return an EvalContext that has everything."""
-    bank = Bank({side: torch.randn(40, E, generator=generator(i)) for i, side in enumerate(('teacher', 'tokens'))},
+    bank = Bank({side: torch.randn(40, E, generator=make_generator(i)) for i, side in enumerate(('teacher', 'tokens'))},
                 torch.arange(40) % CLASSES)
     return EvalContext(
         classes=[f'class {i}' for i in range(CLASSES)], embed_text=embed_text, teacher=embed_images,
@@ -108,7 +108,8 @@ def make_regions(i: int) -> Regions:
 
 def embed_text(texts: list[str]) -> Tensor:
     """Return unit vectors [T, E] that depend on the texts alone."""
-    return F.normalize(torch.stack([torch.randn(E, generator=generator(sum(map(ord, text)))) for text in texts]), dim=1)
+    return F.normalize(torch.stack([torch.randn(E, generator=make_generator(sum(map(ord, text)))) for text in texts]),
+                       dim=1)
 
 
 def embed_images(images: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The contract of quantizers (see `dtbox.quantizers.base`): 27 checks of outputs, inputs, gradients and state."""
 from dtbox.testing import quantizer_gradients, quantizer_inputs, quantizer_outputs, quantizer_state
-from dtbox.testing.contract import Contract, by_name
+from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.quantizer_subject import QuantizerSubject
 
-QUANTIZER = Contract('quantizer', 'quantizers', QuantizerSubject, by_name(
+QUANTIZER = Contract('quantizer', 'quantizers', QuantizerSubject, index_by_name(
     quantizer_outputs.sizes, quantizer_outputs.shapes, quantizer_outputs.dtypes,
     quantizer_outputs.decode_equals_forward,
     quantizer_outputs.code_range, quantizer_outputs.codes_stand_alone, quantizer_outputs.autocast,

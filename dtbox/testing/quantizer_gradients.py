@@ -12,15 +12,15 @@ from torch.utils.checkpoint import checkpoint
 
 from dtbox.layers.estimators import StraightThrough
 from dtbox.quantizers.base import Quantizer
-from dtbox.testing.quantizer_subject import QuantizerSubject, objective
+from dtbox.testing.quantizer_subject import QuantizerSubject, compute_objective
 from dtbox.testing.subject import (
     DoesNotApply,
-    idle_parameters,
+    copy_state,
+    list_idle_parameters,
     require,
     require_gradient,
     require_same,
     require_state,
-    state_of,
 )
 
 
@@ -46,12 +46,12 @@ def straight_through(subject: QuantizerSubject) -> None:
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
     (quantizer(z).features * weights).sum().backward()
     quantizer.discard()
-    want = numerical(lambda x: smooth(x).double().mul(weights).sum(), z.detach())
+    want = compute_numerical_gradient(lambda x: smooth(x).double().mul(weights).sum(), z.detach())
     tolerance = 2e-3 * max(1.0, want.abs().max().item())
     require_same(z.grad, want, 'gradient of the features and numerical gradient of the smooth path', tolerance)
 
 
-def numerical(f: Callable[[Tensor], Tensor], z: Tensor, step: float = 0.03) -> Tensor:
+def compute_numerical_gradient(f: Callable[[Tensor], Tensor], z: Tensor, step: float = 0.03) -> Tensor:
     """Return the gradient of a scalar function of z by the central five-point rule (error of order step^4; float32 is
     enough)."""
     gradient = torch.zeros_like(z)
@@ -71,9 +71,9 @@ def parameters_get_gradient(subject: QuantizerSubject) -> None:
         raise DoesNotApply('the quantizer has no trainable parameters.')
     z = subject.z(16, 16)
     out = quantizer(z)
-    require(objective(out, z).requires_grad, 'features and losses carry no gradient to the parameters.')
-    objective(out, z).backward()
-    idle = idle_parameters(quantizer)
+    require(compute_objective(out, z).requires_grad, 'features and losses carry no gradient to the parameters.')
+    compute_objective(out, z).backward()
+    idle = list_idle_parameters(quantizer)
     require(not idle, f'no gradient, zeros, or NaN at {", ".join(idle)}.')
     quantizer.discard()
 
@@ -97,7 +97,7 @@ def checkpointing(subject: QuantizerSubject) -> None:
         quantizer, z = subject.build(), subject.z().requires_grad_(True)
 
         def loss(x: Tensor) -> Tensor:
-            return objective(quantizer(x), x)
+            return compute_objective(quantizer(x), x)
         torch.manual_seed(0)
         wrapper(loss, z).backward()
         grads = [z.grad, *(p.grad for p in quantizer.parameters() if p.grad is not None)]
@@ -110,4 +110,4 @@ def checkpointing(subject: QuantizerSubject) -> None:
         require(len(others) == len(gradients), f'{what}, {len(others)} of {len(gradients)} gradients arrive.')
         for a, b in zip(others, gradients):
             require_same(a, b, f'gradients {what}', 1e-6)
-        require_state(again, state_of(want), f'commit {what}')
+        require_state(again, copy_state(want), f'commit {what}')

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from dtbox.testing.quantizer_subject import QuantizerSubject
-from dtbox.testing.subject import require, require_refused, state_of
+from dtbox.testing.subject import copy_state, require, require_refused
 
 
 def empty_batches(subject: QuantizerSubject) -> None:
@@ -21,7 +21,7 @@ def empty_batches(subject: QuantizerSubject) -> None:
         for what, features in (('forward', quantizer(z).features), ('decode', quantizer.decode(codes))):
             require(features.shape == z.shape,
                     f'{what} gives features of shape {list(features.shape)} for {list(z.shape)}.')
-        broken = [name for name, value in state_of(quantizer).items() if not value.isfinite().all()]
+        broken = [name for name, value in copy_state(quantizer).items() if not value.isfinite().all()]
         require(not broken, f'after [{b}, {n}, {subject.dim}] and `commit`, {broken} hold NaN or infinite values.')
 
 

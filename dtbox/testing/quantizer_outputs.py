@@ -10,7 +10,7 @@ import torch
 
 from dtbox.structures import QuantizerOutput
 from dtbox.testing.quantizer_subject import QuantizerSubject, train_step
-from dtbox.testing.subject import require, require_same, require_state, state_of
+from dtbox.testing.subject import copy_state, require, require_same, require_state
 
 
 def sizes(subject: QuantizerSubject) -> None:
@@ -59,7 +59,7 @@ def dtypes(subject: QuantizerSubject) -> None:
         torch.manual_seed(0)
         quantizer(z)
         quantizer.commit()
-    require_state(half, state_of(full), 'commit of bfloat16 features and of the same values in float32', 1e-5)
+    require_state(half, copy_state(full), 'commit of bfloat16 features and of the same values in float32', 1e-5)
 
 
 def autocast(subject: QuantizerSubject) -> None:
@@ -78,7 +78,7 @@ def autocast(subject: QuantizerSubject) -> None:
         with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
             quantizer(z)
             quantizer.commit()
-        states.append(state_of(quantizer))
+        states.append(copy_state(quantizer))
     require_state(quantizer, states[0], 'commit with and without autocast', 1e-5)
 
 
@@ -156,7 +156,7 @@ def copies(subject: QuantizerSubject) -> None:
     does `.double()`."""
     quantizer, z = subject.trained(), subject.z()
     quantizer(z.clone().requires_grad_(True))
-    before, codes = state_of(quantizer), quantizer.encode(z)
+    before, codes = copy_state(quantizer), quantizer.encode(z)
     twin = copy.deepcopy(quantizer)
     require_same(twin.encode(z), codes, 'codes of a deep copy')
     train_step(twin, subject.z(seed=5), 5)

@@ -13,14 +13,14 @@ from dtbox.extend import load_plugins
 from dtbox.quantizers.base import Quantizer
 from dtbox.testing.quantizer_subject import QuantizerSubject, train_step
 from dtbox.testing.rank_group import RankError
-from dtbox.testing.subject import require, require_same, require_state, same, state_of
+from dtbox.testing.subject import copy_state, is_same, require, require_same, require_state
 
 
 def evaluation_leaves_state(subject: QuantizerSubject) -> None:
     """Forward in evaluation, and encode and decode in either mode, change nothing, nor do they leave anything for
     `commit`."""
     quantizer, z = subject.trained(), subject.z(seed=7)
-    before = state_of(quantizer)
+    before = copy_state(quantizer)
     quantizer.decode(quantizer.encode(z))
     require_state(quantizer, before, 'encode and decode in training')
     quantizer.eval()(z)
@@ -34,7 +34,7 @@ def forward_leaves_state(subject: QuantizerSubject) -> None:
     """A training forward and its backward change nothing before `commit`."""
     subject.collects_only()
     quantizer, z = subject.trained(), subject.z(seed=7).requires_grad_(True)
-    before = state_of(quantizer)
+    before = copy_state(quantizer)
     out = quantizer(z)
     require_state(quantizer, before, 'a training forward')
     if out.features.requires_grad:
@@ -46,7 +46,7 @@ def skipped_step(subject: QuantizerSubject) -> None:
     """After `discard` the step has not been: the state is untouched, and the next step is as if it were the first."""
     subject.collects_only()
     skipping, want = subject.trained(), subject.trained()
-    before = state_of(skipping)
+    before = copy_state(skipping)
     skipping(subject.z(seed=7))
     skipping.discard()
     require_state(skipping, before, 'discard')
@@ -54,7 +54,7 @@ def skipped_step(subject: QuantizerSubject) -> None:
     require_state(skipping, before, 'commit after discard')
     for quantizer in (skipping, want):
         train_step(quantizer, subject.z(seed=8), 8)
-    require_state(skipping, state_of(want), 'the step after a skipped one')
+    require_state(skipping, copy_state(want), 'the step after a skipped one')
 
 
 def reproducible(subject: QuantizerSubject) -> None:
@@ -63,7 +63,7 @@ def reproducible(subject: QuantizerSubject) -> None:
     for _ in range(2):
         quantizer = subject.build()
         outs.append([train_step(quantizer, subject.z(seed=s), s) for s in range(5)])
-        states.append(state_of(quantizer))
+        states.append(copy_state(quantizer))
     for a, b in zip(*outs):
         require_same(a.codes, b.codes, 'codes of two instances of one seed')
         require_same(a.features, b.features, 'features of two instances of one seed')
@@ -76,14 +76,14 @@ def state_dict(subject: QuantizerSubject) -> None:
     quantizer = subject.trained()
     twin = subject.build(seed=99)
     z = subject.z(seed=7)
-    twin.load_state_dict(state_of(quantizer), strict=True)
+    twin.load_state_dict(copy_state(quantizer), strict=True)
     outs = [q.eval()(z) for q in (quantizer, twin)]
     require_same(outs[0].codes, outs[1].codes, 'codes after loading')
     require_same(outs[0].features, outs[1].features, 'features after loading')
     for seed in (8, 9):
         for q in (quantizer, twin):
             train_step(q.train(), subject.z(seed=seed), seed)
-    require_state(twin, state_of(quantizer), 'training on after loading')
+    require_state(twin, copy_state(quantizer), 'training on after loading')
 
 
 def accumulation(subject: QuantizerSubject) -> None:
@@ -99,10 +99,10 @@ def accumulation(subject: QuantizerSubject) -> None:
                 for batch in batches:
                     quantizer(batch)
                 quantizer.commit()
-        require_state(many, state_of(one), f'micro-batches of {", ".join(map(str, parts))} images', 1e-5)
+        require_state(many, copy_state(one), f'micro-batches of {", ".join(map(str, parts))} images', 1e-5)
 
 
-def live_bytes() -> int:
+def count_live_bytes() -> int:
     """Return the bytes of all storages that tensors made since `gc.freeze` hold, those kept for a backward pass among
     them."""
     gc.collect()
@@ -131,9 +131,9 @@ def memory(subject: QuantizerSubject) -> None:
             gc.freeze()  # looks at new objects only, which is much faster
         try:
             steps(quantizer, end, 20)
-            before = live_bytes()
+            before = count_live_bytes()
             steps(quantizer, end, 40)
-            after = live_bytes()
+            after = count_live_bytes()
         finally:
             if not already:
                 gc.unfreeze()
@@ -146,37 +146,37 @@ SPLITS = ((3, 8), (4, 8), (8, 8), (0, 8))
 """Of eight images, where the part of rank 0 and that of rank 1 end; in the last two steps one of them has none."""
 
 
-def own_part(values: Tensor, ends: tuple[int, int], rank: int, world: int) -> Tensor:
+def take_own_part(values: Tensor, ends: tuple[int, int], rank: int, world: int) -> Tensor:
     """Return what is a rank's own of `values`; all of it where there is one rank."""
     return values if world == 1 else values[0 if rank == 0 else ends[0]:ends[rank]]
 
 
-def commits(rank: int, world: int, cfg: dict, plugins: list[str]) -> list[dict[str, Tensor]]:
+def run_commits(rank: int, world: int, cfg: dict, plugins: list[str]) -> list[dict[str, Tensor]]:
     """Four commits on a rank's part of the data, in micro-batches, and one when no rank has any: list of states."""
     load_plugins(plugins)
     subject, states = QuantizerSubject(cfg), []
     quantizer = subject.build()
     for step, ends in enumerate(SPLITS):
         torch.manual_seed(step)
-        for batch in own_part(subject.z(8, 9, step), ends, rank, world).split(2):
+        for batch in take_own_part(subject.z(8, 9, step), ends, rank, world).split(2):
             quantizer(batch)
         quantizer.commit()
-        states.append(state_of(quantizer))
+        states.append(copy_state(quantizer))
     quantizer.commit()
-    return [*states, state_of(quantizer)]
+    return [*states, copy_state(quantizer)]
 
 
 def two_ranks(subject: QuantizerSubject) -> None:
     """Two ranks with uneven parts of the data have the codebooks of one rank with all of it, within 1e-5."""
     subject.collects_only()
-    alone = commits(0, 1, subject.cfg, subject.plugins)
+    alone = run_commits(0, 1, subject.cfg, subject.plugins)
     try:
-        ranks = subject.ranks.run(commits, subject.cfg, subject.plugins)
+        ranks = subject.ranks.run(run_commits, subject.cfg, subject.plugins)
     except RankError as e:
         require(False, f'the ranks failed: {e}')
     for rank, states in enumerate(ranks):
         for step, (state, want) in enumerate(zip(states, alone)):
             wrong = [f'`{n}` by {(state[n].double() - v.double()).abs().max().item():.3g}'
-                     for n, v in want.items() if not same(state[n], v, 1e-5)]
+                     for n, v in want.items() if not is_same(state[n], v, 1e-5)]
             require(not wrong, f'after commit {step + 1}, rank {rank} differs from one rank with all data in '
                     f'{", ".join(wrong)}.')

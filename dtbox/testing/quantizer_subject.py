@@ -13,7 +13,7 @@ from dtbox.quantizers.base import Quantizer
 from dtbox.registry import QUANTIZERS
 from dtbox.structures import QuantizerOutput
 from dtbox.testing.rank_group import Ranks
-from dtbox.testing.subject import DoesNotApply, Subject, generator
+from dtbox.testing.subject import DoesNotApply, Subject, make_generator
 
 
 class QuantizerSubject(Subject):
@@ -43,7 +43,7 @@ class QuantizerSubject(Subject):
 
     def z(self, b: int = 4, n: int = 9, seed: int = 0, scale: float = 1.0) -> Tensor:
         """Return features [B,N,C]."""
-        return torch.randn(b, n, self.dim, generator=generator(seed)) * scale
+        return torch.randn(b, n, self.dim, generator=make_generator(seed)) * scale
 
     def collects_only(self) -> None:
         """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward.
@@ -52,7 +52,7 @@ class QuantizerSubject(Subject):
             raise DoesNotApply('the quantizer updates its state inside the forward (`updates_in_forward`).')
 
 
-def objective(out: QuantizerOutput, z: Tensor) -> Tensor:
+def compute_objective(out: QuantizerOutput, z: Tensor) -> Tensor:
     """Return the scalar that the checks train with: the quantizer's own terms and the reconstruction of its input."""
     return (out.features - z).pow(2).mean() + sum(out.losses.values())
 
@@ -62,7 +62,7 @@ def train_step(quantizer: Quantizer, z: Tensor, seed: int, lr: float = 0.05) -> 
     torch.manual_seed(seed)
     quantizer.zero_grad(set_to_none=True)
     out = quantizer(z)
-    loss = objective(out, z)
+    loss = compute_objective(out, z)
     if loss.requires_grad:
         loss.backward()
         with torch.no_grad():

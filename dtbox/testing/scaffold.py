@@ -25,7 +25,7 @@ RECIPES = dict(encoder='vqgan', quantizer='dualtoken_rq', decoder='dualtoken_rq'
 """Kind of part -> the recipe of dtbox that a new part is tried in."""
 
 
-def new_plugin(kind: str, name: str, folder: str, recipe: str) -> tuple[str, list[str]]:
+def write_scaffold(kind: str, name: str, folder: str, recipe: str) -> tuple[str, list[str]]:
     """Write a plugin with a working part into FOLDER/NAME.
 
     Args:

@@ -83,17 +83,17 @@ class Subject:
         return part.train() if isinstance(part, nn.Module) else part
 
 
-def generator(seed: int) -> torch.Generator:
+def make_generator(seed: int) -> torch.Generator:
     """Return a random generator for data, apart from the seeds of parts."""
     return torch.Generator().manual_seed(1000 + seed)
 
 
-def state_of(module: nn.Module) -> dict[str, Tensor]:
+def copy_state(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of a module's state dict."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
+def is_same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
     """Whether two tensors have one shape and one value, within the tolerance; NaN equals nothing."""
     if a.shape != b.shape:
         return False
@@ -113,17 +113,17 @@ def describe_difference(a: Tensor, b: Tensor) -> str:
 
 def require_same(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:
     """Raise `Broken` unless two tensors are the same within the tolerance."""
-    if not same(a, b, tolerance):
+    if not is_same(a, b, tolerance):
         raise Broken(f'{what}: {describe_difference(a, b)}.')
 
 
 def require_state(module: nn.Module, state: dict[str, Tensor], what: str, tolerance: float = 0.0) -> None:
     """Raise `Broken`, naming the entries, unless a module's state is the given one within the tolerance."""
-    own = state_of(module)
+    own = copy_state(module)
     require(own.keys() == state.keys(), f'{what}: the entries {sorted(own.keys() ^ state.keys())} are in one state '
             'dict only.')
     wrong = [f'`{name}` ({describe_difference(own[name], value)})' for name, value in state.items()
-             if not same(own[name], value, tolerance)]
+             if not is_same(own[name], value, tolerance)]
     require(not wrong, f'{what}: the state differs in {", ".join(wrong)}.')
 
 
@@ -149,7 +149,7 @@ def require_gradient(gradient: Tensor | None, where: str) -> None:
         fail(f'the gradient at {where} is {"missing" if gradient is None else "zero, NaN or infinite"}.')
 
 
-def idle_parameters(module: nn.Module) -> list[str]:
+def list_idle_parameters(module: nn.Module) -> list[str]:
     """Return the names of trainable parameters whose gradient is missing, zero, NaN or infinite."""
     return [name for name, p in module.named_parameters()
             if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())]

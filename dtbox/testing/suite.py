@@ -120,8 +120,8 @@ def check_part(cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str]
         raise AssertionError(f'{cfg} breaks {len(failed)} of the contract\'s checks:\n{lines}')
 
 
-def part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None,
-                skip: Sequence[str] = (), ranks: Ranks | None = None) -> Callable:
+def make_part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: Sequence[str] | None = None,
+                     skip: Sequence[str] = (), ranks: Ranks | None = None) -> Callable:
     """Return a pytest test with one case a check; assign it to a name that begins with `test`.
 
     Args:
@@ -142,7 +142,7 @@ def part_checks(kind: str, cfg: dict, plugins: str | Sequence[str] = (), only: S
     return test
 
 
-def examples(kind: str = 'quantizer') -> dict[str, dict]:
+def list_examples(kind: str = 'quantizer') -> dict[str, dict]:
     """Return name -> config of every registered part of a kind that has an `example`: the arguments of a small
     instance."""
     return CONTRACTS[kind].examples()

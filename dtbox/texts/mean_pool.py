@@ -14,7 +14,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
-from dtbox.weights.state_dicts import load_into, load_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
 @TEXTS.register_module()
@@ -68,4 +68,4 @@ class MeanPoolText(TextTower):
     def init_weights(self) -> None:
         """Load `weights` into this tower, scale and bias included."""
         if self.weights is not None:
-            load_into(self, with_prefix(load_state(self.weights), self.prefix), self.weights)
+            load_into(self, select_prefix(load_state(self.weights), self.prefix), self.weights)

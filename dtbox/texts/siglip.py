@@ -10,7 +10,7 @@ from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import OpenCLIPText
 from dtbox.weights.model_folders import load_published, read_json
-from dtbox.weights.siglip_names import sizes_of, text_arguments, text_keys, text_state
+from dtbox.weights.siglip_names import build_text_arguments, find_sizes, is_text_key, map_text_state
 from dtbox.weights.state_dicts import load_into
 
 PADS = {1: '</s>', 2: '<pad>'}
@@ -36,7 +36,7 @@ class SigLIPText(OpenCLIPText):
 
     def __init__(self, name: str, weights: str | None = None, tokenizer: dict | None = None,
                  text: dict[str, Any] | None = None) -> None:
-        sizes = sizes_of(name)
+        sizes = find_sizes(name)
         wrong = set(text or {}) - set(sizes.text)
         if wrong:
             raise InputError(f'`text` has {", ".join(sorted(wrong))}; expected entries of a text_config: '
@@ -48,7 +48,7 @@ class SigLIPText(OpenCLIPText):
             tokenizer = dict(type='FileTokenizer', file=words, context_length=config['max_position_embeddings'],
                              pad=read_padding(weights) or PADS[sizes.version])
         super().__init__(embed_dim=config.get('projection_size') or config['hidden_size'],
-                         text_cfg=text_arguments(config), tokenizer=tokenizer, weights=weights)
+                         text_cfg=build_text_arguments(config), tokenizer=tokenizer, weights=weights)
         self.name = name
         self.hub = sizes.hub
         self.layers = config['num_hidden_layers']
@@ -57,8 +57,8 @@ class SigLIPText(OpenCLIPText):
         """Load `weights` into the tower, and scale and bias where the file has them."""
         if self.weights is None:
             return
-        state, source = load_published(self.weights, text_keys, self.hub)
-        state, scalars = text_state(state, self.layers, source)
+        state, source = load_published(self.weights, is_text_key, self.hub)
+        state, scalars = map_text_state(state, self.layers, source)
         load_into(self.tower, state, source)
         with torch.no_grad():
             for key, value in scalars.items():

@@ -19,7 +19,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
-from dtbox.weights.state_dicts import local_path
+from dtbox.weights.state_dicts import find_local_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -98,7 +98,7 @@ class FileTokenizer(TextTokenizer):
 
     def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
         from tokenizers import Tokenizer
-        self.file = local_path(file)
+        self.file = find_local_path(file)
         if not os.path.isfile(self.file):
             raise InputError(f'the tokenizer file {file} does not exist. Give the path of a tokenizer.json.')
         try:

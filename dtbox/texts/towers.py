@@ -128,12 +128,12 @@ class OpenCLIPText(TextTower):
         state = load_open_clip_state(self.name, self.weights)
         scalars = {k: v.reshape(()) for k, v in state.items() if k in ('logit_scale', 'logit_bias')}
         if self.prefix is not None:
-            scalars = {k: v.reshape(()) for k, v in with_prefix(state, self.prefix).items()
+            scalars = {k: v.reshape(()) for k, v in select_prefix(state, self.prefix).items()
                        if k in ('logit_scale', 'logit_bias')}
-            tower = with_prefix(state, self.prefix + 'tower.')
+            tower = select_prefix(state, self.prefix + 'tower.')
         else:
             own = self.tower.state_dict()
-            tower = with_prefix(state, 'text.')
+            tower = select_prefix(state, 'text.')
             tower = tower or {k: v for k, v in state.items() if k in own or k.startswith('transformer.')}
         load_into(self.tower, tower, self.weights)
         with torch.no_grad():

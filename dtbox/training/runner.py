@@ -68,7 +68,7 @@ class Runner(MMRunner):
         """
         source, cfg = cfg, resolve(cfg)
         start_ranks(launcher, cfg.get('rank_timeout'))
-        startup.quiet_other_ranks()
+        startup.silence_other_ranks()
         if cfg.get('threads'):
             torch.set_num_threads(int(cfg.threads))
         work_dir = work_dir or cfg.get('work_dir') or choose_run_folder(source.filename).path

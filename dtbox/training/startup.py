@@ -241,7 +241,7 @@ def name_experiment(work_dir: str) -> str:
     return f'{os.path.basename(os.path.normpath(work_dir))}_{uuid.uuid4().hex[:8]}'
 
 
-def quiet_other_ranks() -> None:
+def silence_other_ranks() -> None:
     """Let only rank 0 log messages common to all ranks; the others log warnings."""
     for handler in MMLogger.get_current_instance().handlers if distributed.get_rank() else ():
         handler.setLevel('WARNING')

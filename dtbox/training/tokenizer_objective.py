@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dtbox.errors import InputError, closest
 from dtbox.losses.adversarial import AdversarialLoss, generator_term
-from dtbox.losses.base import full
+from dtbox.losses.base import widen
 from dtbox.losses.criterion import Criterion, Terms
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -112,4 +112,4 @@ def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Ten
 
 
 def _detach(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: full(value.detach()) for name, value in values.items()}
+    return {name: widen(value.detach()) for name, value in values.items()}

@@ -54,7 +54,7 @@ class SigLIPSizes:
     hub: str = ''
 
 
-def sizes_of(name: str) -> SigLIPSizes:
+def find_sizes(name: str) -> SigLIPSizes:
     """Return the SigLIPSizes of a name or folder.
 
     Args:
@@ -66,7 +66,7 @@ def sizes_of(name: str) -> SigLIPSizes:
         InputError: a name of none of these, a variant that was not published, or a folder without such a config.
     """
     if os.path.isdir(name):
-        return sizes_of_folder(name)
+        return read_sizes(name)
     parsed = _parsed(name)
     if parsed is None:
         known = [f'google/siglip{"2" if v == 2 else ""}-{variant}' for v, variants in VARIANTS.items()
@@ -103,14 +103,14 @@ def _parsed(name):
     return None
 
 
-def sizes_of_folder(folder: str) -> SigLIPSizes:
+def read_sizes(folder: str) -> SigLIPSizes:
     """Return the SigLIPSizes of a local folder with Hugging Face's config.json; `InputError` for other configs."""
     config = read_json(os.path.join(folder, 'config.json'))
     if 'vision_config' not in config or 'text_config' not in config:
         other = config.get('architecture') or (config.get('model_cfg')
                                                or {}).get('vision_cfg', {}).get('timm_model_name')
         if other and _parsed(other):
-            return sizes_of(other)
+            return find_sizes(other)
         raise InputError(f'{folder}/config.json has no vision_config and text_config; expected a SigLIP model\'s '
                          'folder.')
     vision, text = {**VISION, **config['vision_config']}, {**TEXT, **config['text_config']}
@@ -122,41 +122,42 @@ def sizes_of_folder(folder: str) -> SigLIPSizes:
     return SigLIPSizes(2 if text['vocab_size'] > VOCABULARY[1] else 1, vision, text)
 
 
-def ratio(hidden: int, width: int) -> float:
+def compute_ratio(hidden: int, width: int) -> float:
     """Return an MLP ratio that gives exactly `hidden` under int(width * ratio)."""
     return (hidden + 0.5) / width
 
 
-def timm_arguments(vision: Mapping) -> dict:
+def build_timm_arguments(vision: Mapping) -> dict:
     """Return the arguments that make timm's `vit_base_patch16_siglip_224` the image tower of a `vision_config`."""
     width = vision['hidden_size']
     return dict(embed_dim=width, depth=vision['num_hidden_layers'], num_heads=vision['num_attention_heads'],
-                patch_size=vision['patch_size'], mlp_ratio=ratio(vision['intermediate_size'], width),
+                patch_size=vision['patch_size'], mlp_ratio=compute_ratio(vision['intermediate_size'], width),
                 act_layer='gelu_tanh')
 
 
-def text_arguments(text: Mapping) -> dict:
+def build_text_arguments(text: Mapping) -> dict:
     """Return open_clip's text config of a `text_config`: no mask of any kind, the last position is the text's
     embedding."""
     return dict(context_length=text['max_position_embeddings'], vocab_size=text['vocab_size'],
                 width=text['hidden_size'], heads=text['num_attention_heads'], layers=text['num_hidden_layers'],
-                no_causal_mask=True, pool_type='last', mlp_ratio=ratio(text['intermediate_size'], text['hidden_size']),
-                proj_bias=True, norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh'))
+                no_causal_mask=True, pool_type='last',
+                mlp_ratio=compute_ratio(text['intermediate_size'], text['hidden_size']), proj_bias=True,
+                norm_kwargs=dict(eps=1e-6), act_kwargs=dict(approximate='tanh'))
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
 
-def vision_keys(name: str) -> bool:
+def is_vision_key(name: str) -> bool:
     """Whether a published key, of any layout, belongs to the image tower."""
     return name.startswith(('vision_model.', 'visual.')) or not name.startswith(('text_model.', 'text.', 'logit_'))
 
 
-def text_keys(name: str) -> bool:
+def is_text_key(name: str) -> bool:
     """Whether a published key belongs to the text tower or the logits."""
     return name.startswith(('text_model.', 'text.', 'logit_'))
 
 
-def vision_state(state: Mapping[str, Tensor], depth: int, source: str) -> dict[str, Tensor]:
+def map_vision_state(state: Mapping[str, Tensor], depth: int, source: str) -> dict[str, Tensor]:
     """Return published weights, whichever of the three layouts, under timm's names.
 
     Args:
@@ -178,10 +179,10 @@ def vision_state(state: Mapping[str, Tensor], depth: int, source: str) -> dict[s
     raise InputError(f'{source} holds no SigLIP image tower: there is no '
                      'vision_model.embeddings.patch_embedding.weight (Hugging Face), '
                      'visual.trunk.patch_embed.proj.weight (open_clip) or patch_embed.proj.weight (timm). '
-                     f'{first_keys(state)}')
+                     f'{describe_first_keys(state)}')
 
 
-def text_state(state: Mapping[str, Tensor], depth: int, source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def map_text_state(state: Mapping[str, Tensor], depth: int, source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return (weights of the text tower under open_clip's names, dict of `logit_scale` and `logit_bias` where the file
     has them)."""
     scalars = {k: state[k].reshape(()).float() for k in ('logit_scale', 'logit_bias') if k in state}
@@ -192,10 +193,10 @@ def text_state(state: Mapping[str, Tensor], depth: int, source: str) -> tuple[di
     if 'text.token_embedding.weight' in state:
         return {k.removeprefix('text.'): v for k, v in state.items() if k.startswith('text.')}, scalars
     raise InputError(f'{source} holds no SigLIP text tower: there is no text_model.embeddings.token_embedding.weight '
-                     f'(Hugging Face) or text.token_embedding.weight (open_clip). {first_keys(state)}')
+                     f'(Hugging Face) or text.token_embedding.weight (open_clip). {describe_first_keys(state)}')
 
 
-def first_keys(state: Mapping[str, Tensor]) -> str:
+def describe_first_keys(state: Mapping[str, Tensor]) -> str:
     """A sentence that shows what a file holds instead."""
     return f'Its first keys: {", ".join(list(state)[:4]) or "none"}.'
 

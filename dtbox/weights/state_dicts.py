@@ -18,7 +18,7 @@ CHUNK = 1 << 24
 """Bytes that are copied from a mapped file before it is mapped anew: mapped pages count as memory of the process."""
 
 
-def zoo_path(uri: str) -> str:
+def find_zoo_path(uri: str) -> str:
     """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown
     name."""
     name, _, file = uri[len(ZOO):].partition('/')
@@ -33,9 +33,9 @@ def zoo_path(uri: str) -> str:
     return str(path)
 
 
-def local_path(uri: str) -> str:
+def find_local_path(uri: str) -> str:
     """Turn a `dtbox://` name into a path; leave everything else as it is."""
-    return zoo_path(uri) if uri.startswith(ZOO) else uri
+    return find_zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
 def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
@@ -71,7 +71,7 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
     Returns:
         dict name -> tensor, on the CPU.
     """
-    path = local_path(uri)
+    path = find_local_path(uri)
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
                          'dtbox:// name.')
@@ -116,7 +116,7 @@ def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mappe
     return state
 
 
-def aligned(tensor: torch.Tensor) -> torch.Tensor:
+def align_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor whose memory begins at a multiple of `ALIGNMENT`: itself, or a copy.
 
     Equal weights then give equal bits, whatever file they came from: tensors of a mapped file, and views, lie anywhere.
@@ -124,7 +124,7 @@ def aligned(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
 
 
-def with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def select_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """Return the entries of `state` under `prefix`, without it."""
     return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
 
@@ -154,7 +154,7 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
         raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
                          + _listing('left over', extra) + _listing('wrong shape', shapes)
                          + ' Check that the name, the sizes and the file belong together.')
-    values = {k: aligned(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
+    values = {k: align_tensor(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
     module.load_state_dict(values, strict=False, assign=assign)
 
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from dtbox.ablation import GridFolder, read_grid
-from dtbox.ablation.closing import missing_score_lines
+from dtbox.ablation.closing import list_missing_scores
 from dtbox.ablation.start import find_grid, merge_settings
 from dtbox.cli.ablate import VERB
 from dtbox.cli.options import read_options
@@ -106,7 +106,7 @@ def test_scores_that_are_not_there_are_said_to_be(write_grid):
     grid = read_grid(write_grid(("metrics = ['heldout/psnr']", "metrics = ['heldout/pnsr', 'heldout/ssim']")))
     rows = [{'trial': 'a', 'status': 'done', 'heldout/psnr': 1.0, 'heldout/ssim': 1.0},
             dict(trial='b', status='done'), dict(trial='c', status='failed')]
-    assert missing_score_lines(grid, rows) == [
+    assert list_missing_scores(grid, rows) == [
         'b has no scores: its metrics.json is missing or cannot be read. To run it again, take its folder away.',
         'No trial has the metric `heldout/pnsr` that the grid asks for. Did you mean `heldout/psnr` or `heldout/ssim`?']
-    assert missing_score_lines(grid, rows[2:]) == []
+    assert list_missing_scores(grid, rows[2:]) == []

@@ -11,7 +11,7 @@ from dtbox.ablation import machine
 from dtbox.ablation.engines import local as locals_
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.engines import ray as rays
-from dtbox.ablation.engines.process import command, environment
+from dtbox.ablation.engines.process import build_command, build_environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError
 
@@ -34,12 +34,12 @@ def test_cores_of_a_container(tmp_path, monkeypatch, quota, cores):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)), raising=False)
     if quota:
         (tmp_path / 'cpu.max').write_text(quota + '\n')
-    assert machine.cores(str(tmp_path / 'cpu.max')) == cores
+    assert machine.count_cores(str(tmp_path / 'cpu.max')) == cores
 
 
 def test_workers_fill_the_cores(monkeypatch):
-    monkeypatch.setattr(locals_, 'cores', lambda: 8)
-    monkeypatch.setattr(locals_, 'visible_gpus', lambda: [])
+    monkeypatch.setattr(locals_, 'count_cores', lambda: 8)
+    monkeypatch.setattr(locals_, 'list_visible_gpus', lambda: [])
     assert [make_engine('local', threads).workers for threads in (1, 3, 16)] == [8, 2, 1]
     assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) use 8 cores' in make_engine('local',
                                                                                                                4,
@@ -55,12 +55,12 @@ def test_gpus(monkeypatch, named, count, gpus):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if named is not None:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', named)
-    assert locals_.visible_gpus() == gpus
+    assert locals_.list_visible_gpus() == gpus
 
 
 def test_each_worker_has_its_gpu(monkeypatch, tmp_path):
     devices, codes = [], iter([None, 0, None])
-    monkeypatch.setattr(locals_, 'visible_gpus', lambda: ['4', '6'])
+    monkeypatch.setattr(locals_, 'list_visible_gpus', lambda: ['4', '6'])
     monkeypatch.setattr(locals_.subprocess, 'Popen', lambda *a, env, **k: devices.append(env['CUDA_VISIBLE_DEVICES'])
                         or SimpleNamespace(
         poll=lambda: next(codes)))
@@ -72,9 +72,9 @@ def test_each_worker_has_its_gpu(monkeypatch, tmp_path):
 
 
 def test_the_process_of_a_trial(monkeypatch):
-    assert command('somewhere')[-2:] == ['somewhere', str(os.getpid())]
+    assert build_command('somewhere')[-2:] == ['somewhere', str(os.getpid())]
     monkeypatch.setenv('OMP_NUM_THREADS', '64')
-    env = environment(3, '1')
+    env = build_environment(3, '1')
     assert (env['OMP_NUM_THREADS'], env['MKL_NUM_THREADS'], env['CUDA_VISIBLE_DEVICES']) == ('3', '3', '1')
 
 
@@ -142,7 +142,7 @@ def test_without_an_address_ray_is_started_here(ray, monkeypatch):
     gone."""
     make_engine('ray', 1)
     assert ray.inits[0]['address'] == 'local' and ray.inits[0]['include_dashboard'] is False
-    monkeypatch.setattr(rays, 'knock', lambda address: None)
+    monkeypatch.setattr(rays, 'check_address', lambda address: None)
     monkeypatch.setenv('RAY_ADDRESS', 'there:1')
     make_engine('ray', 1)
     make_engine('ray', 1, address='elsewhere:1')
@@ -186,7 +186,8 @@ def test_a_task_has_begun_when_its_log_grows(ray, tmp_path, monkeypatch):
     (tmp_path / 'log.txt').write_text('of an earlier attempt\n')
     trial = make_engine('ray', 1).start(str(tmp_path))
     assert not trial.has_begun()
-    monkeypatch.setattr(rays, 'command', lambda folder: [sys.executable, '-c', 'print("hello"); raise SystemExit(5)'])
+    monkeypatch.setattr(rays, 'build_command',
+                        lambda folder: [sys.executable, '-c', 'print("hello"); raise SystemExit(5)'])
     assert rays.run_process(str(tmp_path), str(tmp_path), 1) == 5 and trial.has_begun()
     assert (tmp_path / 'log.txt').read_text().splitlines()[0::2] == ['of an earlier attempt', 'hello']
     with pytest.raises(FileNotFoundError, match='file system that all nodes share'):

@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from dtbox.ablation import identity as ids
 from dtbox.ablation import read_grid
-from dtbox.ablation.identity import plugin_hash
+from dtbox.ablation.identity import hash_plugins
 from dtbox.extend import load_plugins
 from tests.plugins_kit import SIGN, write
 from tests.plugins_kit import clean as clean  # noqa: F401
@@ -25,19 +25,19 @@ def test_config_hash_sees_values_and_not_order_or_places(write_grid):
     same.work_dir = '/somewhere'
     same._cfg_dict['quantizer'] = type(cfg.quantizer)(dict(reversed(list(cfg.quantizer.items()))))
     other.quantizer.depth = 7  # seen through the reference that follows it
-    assert ids.config_hash(same) == ids.config_hash(cfg) != ids.config_hash(other)
-    assert ids.config_hash(dict(a={1: 2})) != ids.config_hash(dict(a={'1': 2}))
+    assert ids.hash_config(same) == ids.hash_config(cfg) != ids.hash_config(other)
+    assert ids.hash_config(dict(a={1: 2})) != ids.hash_config(dict(a={'1': 2}))
 
 
 def test_data_hash_sees_data_and_the_files_of_the_config(tmp_path):
     weights = tmp_path / 'w.pt'
     weights.write_bytes(b'one')
     cfg = dict(model=dict(weights=str(weights)))
-    first = ids.data_hash(cfg, Data('a'), Data('b'))
-    assert first == ids.data_hash(cfg, Data('a'), Data('b')) != ids.data_hash(cfg, Data('a'), Data('c'))
+    first = ids.hash_data(cfg, Data('a'), Data('b'))
+    assert first == ids.hash_data(cfg, Data('a'), Data('b')) != ids.hash_data(cfg, Data('a'), Data('c'))
     weights.write_bytes(b'other')
-    assert ids.data_hash(cfg, Data('a'), Data('b')) != first
-    assert ids.data_hash({}, None, None) != ids.data_hash({}, Data('a'), None)
+    assert ids.hash_data(cfg, Data('a'), Data('b')) != first
+    assert ids.hash_data({}, None, None) != ids.hash_data({}, Data('a'), None)
 
 
 def test_code_hash_sees_every_file_of_the_package(tmp_path, monkeypatch):
@@ -45,11 +45,11 @@ def test_code_hash_sees_every_file_of_the_package(tmp_path, monkeypatch):
     (tmp_path / 'dtbox' / '__init__.py').write_text('')
     (tmp_path / 'dtbox' / 'a' / 'b.py').write_text('x = 1')
     monkeypatch.setattr(ids.dtbox, '__file__', str(tmp_path / 'dtbox' / '__init__.py'))
-    before = ids.code_hash()
+    before = ids.hash_code()
     (tmp_path / 'dtbox' / 'a' / 'notes.txt').write_text('not code')
-    assert ids.code_hash() == before
+    assert ids.hash_code() == before
     (tmp_path / 'dtbox' / 'a' / 'b.py').write_text('x = 2')
-    assert ids.code_hash() != before
+    assert ids.hash_code() != before
 
 
 def test_fingerprints_of_data_sets(tmp_path):
@@ -76,7 +76,7 @@ def test_plugin_hash_counts_what_a_run_computes_with(tmp_path, clean):
         clean()
         paths = [str(tmp_path / f'{name}.py') for name in ('one', 'other', 'silent')]
         load_plugins(paths)
-        return plugin_hash(Config(dict(plugins=paths, quantizer=dict(type=quantizer, dim=3))))
+        return hash_plugins(Config(dict(plugins=paths, quantizer=dict(type=quantizer, dim=3))))
     first = {name: hash_now(name) for name in ('SignOne', 'SignOther', 'RQ')}
     assert len(set(first.values())) == 3 and all(first.values())
     write(tmp_path / 'other.py', SIGN.format(name='SignOther') + '# a change\n')
@@ -95,7 +95,7 @@ def test_plugin_hash_counts_plugins_that_a_plugin_imports(tmp_path, clean, monke
     def hash_now():
         clean()
         load_plugins(['signbase', 'signuser'])
-        return plugin_hash(Config(dict(plugins=['signbase', 'signuser'], quantizer=dict(type='SignUser', dim=3))))
+        return hash_plugins(Config(dict(plugins=['signbase', 'signuser'], quantizer=dict(type='SignUser', dim=3))))
     first = hash_now()
     write(tmp_path / 'signbase.py', SIGN.format(name='SignBase') + '# a change\n')
     assert hash_now() != first

@@ -15,7 +15,7 @@ from dtbox.ablation.endings import explain_exit
 from dtbox.ablation.run import SHARE, Work
 from dtbox.ablation.trial import NO_ROOM, read_record, write_record
 from dtbox.errors import InputError
-from dtbox.locks import Locked, held, wait_until_free
+from dtbox.locks import Locked, find_holder, wait_until_free
 from tests.ablation import conftest
 from tests.child_processes import start_child
 
@@ -163,10 +163,10 @@ def test_a_trial_that_outlived_its_grid_is_waited_for(grid, out, instant, monkey
 
 def test_locks(tmp_path):
     path = str(tmp_path / 'lock')
-    assert held(path) == '' and not os.path.exists(path)
+    assert find_holder(path) == '' and not os.path.exists(path)
     with Locked(path, 'x'):
-        assert held(path) == wait_until_free(path, 0.1) == str(os.getpid())
-    assert held(path) == wait_until_free(path) == ''
+        assert find_holder(path) == wait_until_free(path, 0.1) == str(os.getpid())
+    assert find_holder(path) == wait_until_free(path) == ''
 
 
 # ---- disks and records -----------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_code_changes_under_a_running_trial(grid, out, instant, monkeypatch):
     folder = os.path.join(out, 'trials', FIRST)
     stale(folder, 'new', seconds_before=2.0)
     with monkeypatch.context() as other:
-        other.setattr('dtbox.ablation.plan.code_hash', lambda: 'new')
+        other.setattr('dtbox.ablation.plan.hash_code', lambda: 'new')
         with pytest.raises(InputError, match=f'dtbox has changed since 4 trials .*now new.: {FIRST}, '):
             run_grid(grid, out, resume=True)
     plan, _ = run_grid(grid, out, resume=True)

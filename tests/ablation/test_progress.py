@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dtbox.ablation import progress as shown
 from dtbox.ablation.progress import Progress, read_progress
-from dtbox.ablation.summary import best_so_far
+from dtbox.ablation.summary import describe_best
 
 LINE = ('11/25 22:16:40 - mmengine - INFO - [20/320] left 1:03:09  lr 1.50e-03  semantic_tokens 3.295  '
         'semantic_pooled -0.1222  total 9\n')
@@ -130,4 +130,4 @@ def test_the_best_is_the_least_where_less_is_better():
     grid = SimpleNamespace(axes=dict(size=['1', '2']), metrics=['all/l1'])
     rows = [{'size': '1', 'status': 'done', 'all/l1': 0.2}, {'size': '2', 'status': 'done', 'all/l1': 0.1},
             {'size': '2', 'status': 'failed'}]
-    assert best_so_far(grid, rows) == '2 (all/l1 0.1)' and best_so_far(grid, rows[2:]) == ''
+    assert describe_best(grid, rows) == '2 (all/l1 0.1)' and describe_best(grid, rows[2:]) == ''

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from dtbox.ablation import read_grid, run_grid
-from dtbox.ablation.plan import plan_lines
-from dtbox.ablation.summary import best_so_far, summary
+from dtbox.ablation.plan import format_plan
+from dtbox.ablation.summary import describe_best, format_summary
 from dtbox.errors import InputError
 
 
@@ -41,8 +41,8 @@ def test_all_trials_run_once(grid, out, instant):
     assert about['name'] == 'small'
     assert about['command'] == 'python tools/ablate.py small.py'
     assert about['axes'] == grid.axes
-    assert best_so_far(grid, rows).startswith('2, wide') or best_so_far(grid, rows).startswith('2, narrow')
-    assert len(summary(grid, rows)) == 5
+    assert describe_best(grid, rows).startswith('2, wide') or describe_best(grid, rows).startswith('2, narrow')
+    assert len(format_summary(grid, rows)) == 5
     engine = instant()
     run_grid(grid, out, resume=True)
     assert engine.started == []
@@ -75,7 +75,7 @@ def test_other_code_stops_until_it_is_accepted(grid, out, instant, monkeypatch):
     instant(outcome={'1__wide__seed0': 'failed'})
     run_grid(grid, out)
     before = table(out)['2__wide__seed0']['code_hash']
-    monkeypatch.setattr('dtbox.ablation.plan.code_hash', lambda: 'another')
+    monkeypatch.setattr('dtbox.ablation.plan.hash_code', lambda: 'another')
     engine = instant()
     with pytest.raises(InputError, match=r'dtbox has changed since 7 trials .* --accept-code-change'):
         run_grid(grid, out, resume=True)
@@ -118,7 +118,7 @@ def test_results_of_what_has_changed_are_not_in_the_table(grid, out, instant, wr
     run_grid(grid, out)
     changed = read_grid(write_grid(("'model.tokenizer.decoder.width': 64", "'model.tokenizer.decoder.width': 96")))
     plan, _ = run_grid(changed, out, resume=True, dry_run=True)
-    lines = plan_lines(plan)
+    lines = format_plan(plan)
     assert lines[0] == '1__wide__seed0: to run again (done, 0:00:01; its config changed)'
     assert lines[2] == '1__narrow__seed0: has a result (done, 0:00:01)'
     instant(outcome={'1__wide__seed0': 'failed'})

@@ -11,8 +11,8 @@ import torch
 
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation import trial as trials
-from dtbox.ablation.facts import tokenizer_facts
-from dtbox.ablation.identity import code_hash, config_hash, plugin_hash
+from dtbox.ablation.facts import compute_tokenizer_facts
+from dtbox.ablation.identity import hash_code, hash_config, hash_plugins
 from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
 from dtbox.layout import Grid
@@ -26,8 +26,8 @@ def begin(write_grid, tmp_path, monkeypatch):
 
     def start(options=None, **hashes):
         trial = read_grid(write_grid(), options).trials[0]
-        found = dict(config_hash=config_hash(trial.config), code_hash=code_hash(),
-                     plugin_hash=plugin_hash(trial.config), data_hash=check_variant(trial))
+        found = dict(config_hash=hash_config(trial.config), code_hash=hash_code(),
+                     plugin_hash=hash_plugins(trial.config), data_hash=check_variant(trial))
         folder = GridFolder(tmp_path / 'out')
         folder.begin(trial, {**found, **hashes}, 'new')
         return folder.trial(trial)
@@ -107,14 +107,14 @@ def test_a_shared_quantizer_counts_once():
                         c=SimpleNamespace(layout=Grid(2, 2), quantizer=own))
     tokenizer = SimpleNamespace(vocabularies=vocabularies, image_size=(16, 8),
                                 parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
-    assert tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0,
-                                              bits_per_pixel=112 / 128)
+    assert compute_tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0,
+                                                      bits_per_pixel=112 / 128)
 
 
 def test_memory_is_the_process_own():
     """Linux counts what the parent held at the start of a process into ru_maxrss."""
     code = ('import sys; from types import SimpleNamespace as N; sys.modules["torch"] = N(cuda=N(is_available=lambda: '
-            'False)); from dtbox.ablation.facts import peak_megabytes; print(peak_megabytes())')
+            'False)); from dtbox.ablation.facts import measure_peak_megabytes; print(measure_peak_megabytes())')
     grown = f'import subprocess, sys; held = bytearray(3 * 10 ** 8); subprocess.run([sys.executable, "-c", {code!r}])'
     done = subprocess.run([sys.executable, '-c', grown], capture_output=True, text=True)
     assert 5 < float(done.stdout) < 200, done.stderr

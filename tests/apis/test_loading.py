@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dtbox
-from dtbox.apis.loading import eval_pipeline, open_config
+from dtbox.apis.loading import choose_eval_pipeline, open_config
 from dtbox.config import load_config
 from dtbox.registry import TOKENIZERS
 from dtbox.training import checkpoint
@@ -86,12 +86,12 @@ def test_half_precision_without_a_projection(tmp_path, quantizer):
 def test_pipeline_of_the_held_out_data(converted, tmp_path):
     cfg, path = open_config(converted)
     assert path == str(converted / 'checkpoint.pth')
-    assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['ResizeCrop', 'PackImage']
+    assert [s['type'] for s in choose_eval_pipeline(cfg, (32, 32))] == ['ResizeCrop', 'PackImage']
     folder = dict(pipeline=[dict(type='PackImage')])
     cfg.val_dataloader.dataset = dict(type='EmojiOrFolder', folder=folder, twemoji=dict(pipeline=[]))
-    assert [s['type'] for s in eval_pipeline(cfg, (32, 32))] == ['PackImage']
-    assert eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48))
-    assert eval_pipeline({}, (32, 32))[0]['size'] == 32
+    assert [s['type'] for s in choose_eval_pipeline(cfg, (32, 32))] == ['PackImage']
+    assert choose_eval_pipeline({}, (32, 48))[0] == dict(type='ResizeCrop', size=(32, 48))
+    assert choose_eval_pipeline({}, (32, 32))[0]['size'] == 32
     tok = dtbox.load(write_run(tmp_path / 'bare'))
     assert tok.prepare(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16) and len(tok.pipeline) == 2
 
@@ -154,12 +154,12 @@ def test_weights_are_there_once(tiny_run, monkeypatch):
     """The model is built around the tensors of the file: nothing is initialised first and nothing copied;
     quantizers stay float32."""
     from dtbox.training import checkpoint
-    from dtbox.weights.state_dicts import with_prefix
+    from dtbox.weights.state_dicts import select_prefix
     state = checkpoint.load(tiny_run)
     monkeypatch.setattr(checkpoint, 'load', lambda path: state)
     model = dtbox.load(tiny_run).model
     own = model.state_dict()
-    assert all(own[k].data_ptr() == v.data_ptr() for k, v in with_prefix(state['state_dict'], 'tokenizer.').items())
+    assert all(own[k].data_ptr() == v.data_ptr() for k, v in select_prefix(state['state_dict'], 'tokenizer.').items())
     state['state_dict'] = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state['state_dict'].items()}
     assert ({v.dtype for v in dtbox.load(tiny_run).model.state_dict().values() if v.is_floating_point()}
             == {torch.float32})

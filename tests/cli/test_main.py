@@ -9,9 +9,9 @@ import pytest
 import dtbox
 from dtbox.cli.main import main
 from dtbox.cli.verbs import VERBS, load_verb
-from dtbox.packaged import packaged_folder
+from dtbox.packaged import find_packaged_folder
 
-TOOLS = packaged_folder('tools')
+TOOLS = find_packaged_folder('tools')
 
 
 def run(capsys, *words):

@@ -93,7 +93,7 @@ def test_list_of_one_room_and_of_the_plugins_of_a_config(capsys, monkeypatch, tm
      'First.',
      ('1711.00937', '2203.01941'))])
 def test_what_docstrings_say(text, first, ids):
-    assert catalog.first_sentence(text) == first and catalog.find_papers(text) == ids
+    assert catalog.take_first_sentence(text) == first and catalog.find_papers(text) == ids
 
 
 # ---- new ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from dtbox.apis.evaluation import evaluate_run, results_path, samples_path
+from dtbox.apis.evaluation import choose_results_path, choose_samples_path, evaluate_run
 from dtbox.cli.test import VERB
 from dtbox.errors import InputError
 from dtbox.evaluation import read_samples
@@ -51,11 +51,12 @@ def test_another_teacher(tiny_run, tiny_config):
 def test_where_results_go(tmp_path):
     checkpoint = str(tmp_path / 'checkpoint.pth')
     for name in ('metrics.json', 'metrics.1.json', 'metrics.2.json'):
-        path = results_path(checkpoint)
+        path = choose_results_path(checkpoint)
         assert path == str(tmp_path / name)
         open(path, 'w').close()
-    assert results_path(checkpoint, path) == path  # who names a file gets it
-    assert samples_path('a/metrics.json') == 'a/samples.npz' and samples_path('metrics.2.json') == 'samples.2.npz'
-    assert samples_path('a/scores.json') is None and samples_path('a/metrics_b.json') is None
+    assert choose_results_path(checkpoint, path) == path  # who names a file gets it
+    assert choose_samples_path('a/metrics.json') == 'a/samples.npz'
+    assert choose_samples_path('metrics.2.json') == 'samples.2.npz'
+    assert choose_samples_path('a/scores.json') is None and choose_samples_path('a/metrics_b.json') is None
     with pytest.raises(InputError, match='it is a folder'):
-        results_path(checkpoint, str(tmp_path))
+        choose_results_path(checkpoint, str(tmp_path))

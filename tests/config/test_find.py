@@ -6,9 +6,9 @@ import pytest
 from dtbox.config import load_config
 from dtbox.config.find import find_config, list_configs, read_summary
 from dtbox.errors import InputError
-from dtbox.packaged import FOLDERS, packaged_folder
+from dtbox.packaged import FOLDERS, find_packaged_folder
 
-CONFIGS = packaged_folder('configs')
+CONFIGS = find_packaged_folder('configs')
 
 
 @pytest.mark.parametrize('name, path', [
@@ -75,4 +75,4 @@ def test_list_names_what_can_be_found(tmp_path, monkeypatch):
 
 
 def test_packaged_folders_of_a_clone():
-    assert all(os.path.isabs(packaged_folder(name)) for name in FOLDERS)
+    assert all(os.path.isabs(find_packaged_folder(name)) for name in FOLDERS)

@@ -8,7 +8,7 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.datasets import CIFAR10, collate
-from dtbox.datasets.cifar10 import CLASSES, even_subset
+from dtbox.datasets.cifar10 import CLASSES, choose_even_subset
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.training.build import build_parts
@@ -45,9 +45,10 @@ def test_keys_name_file_and_sample(cifar_shards, cifar_batches):
 
 def test_even_subset():
     labels = [0, 0, 0, 1, 0, 2, 1, 2, 2, 2]
-    assert even_subset(labels, 6) == [0, 1, 3, 5, 6, 7] and even_subset(labels, 4) == [0, 1, 3, 5]
-    assert even_subset(labels, 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # class 1 has two only: the others fill up
-    assert even_subset(labels) == even_subset(labels, 10) == even_subset(labels, 99) == list(range(10))
+    assert choose_even_subset(labels, 6) == [0, 1, 3, 5, 6, 7] and choose_even_subset(labels, 4) == [0, 1, 3, 5]
+    assert choose_even_subset(labels, 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # class 1 has two only: the others fill up
+    everything = list(range(10))
+    assert choose_even_subset(labels) == choose_even_subset(labels, 10) == choose_even_subset(labels, 99) == everything
 
 
 def test_limit_is_even_over_classes_and_smaller_ones_are_inside(cifar_shards):

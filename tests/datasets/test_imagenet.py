@@ -3,13 +3,13 @@ import pytest
 
 from dtbox.datasets import ImageNet
 from dtbox.datasets.base import BrokenSample
-from dtbox.datasets.imagenet import class_names, wnids
+from dtbox.datasets.imagenet import list_class_names, list_wnids
 from dtbox.errors import InputError
 from tests.format_data import LABELS, WNIDS, devkit, imagenet, save
 
 
 def test_names_and_order_are_the_standard_ones():
-    ids, names = wnids(), class_names()
+    ids, names = list_wnids(), list_class_names()
     assert len(ids) == len(names) == 1000 and ids == sorted(ids)
     assert [ids[i] for i in LABELS] == list(WNIDS)
     assert (names[0], names[1], names[281], names[999]) == ('tench', 'goldfish', 'tabby cat', 'toilet paper')

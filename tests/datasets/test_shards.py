@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from dtbox.datasets import CursorBatchSampler, collate
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.shards import Shards
-from dtbox.datasets.shards.index import scan, shard_index
+from dtbox.datasets.shards.index import load_shard_index, scan
 from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
 from tests.shard_data import add, image, write_set, write_shard
@@ -73,7 +73,7 @@ def test_patterns_that_name_nothing(tmp_path, urls, says):
 
 def test_the_index_finds_what_tarfile_reads(tmp_path):
     path = write_shard(tmp_path / 's.tar', range(5), json_captions=True)
-    index = shard_index(path)
+    index = load_shard_index(path)
     with tarfile.open(path) as tar, open(path, 'rb') as f:
         content = {m.name: tar.extractfile(m).read() for m in tar}
         for i, key in enumerate(index.keys):
@@ -85,18 +85,18 @@ def test_the_index_finds_what_tarfile_reads(tmp_path):
 
 def test_the_index_is_kept_until_the_file_changes(tmp_path, monkeypatch):
     path = write_shard(tmp_path / 's.tar', range(3))
-    first = shard_index(path)
+    first = load_shard_index(path)
     with monkeypatch.context() as m:
         m.setattr('dtbox.datasets.shards.index.scan', lambda path: 1 / 0)
-        again = shard_index(path)
+        again = load_shard_index(path)
         assert again.keys.tolist() == first.keys.tolist() and again.members(2) == first.members(2)
         os.utime(path, ns=(1, 1))
         with pytest.raises(ZeroDivisionError):
-            shard_index(path)
+            load_shard_index(path)
     kept = tmp_path / 'cache' / 'dtbox' / 'shards'
     for file in kept.iterdir():
         file.write_bytes(b'spoilt')
-    assert len(shard_index(path)) == 3
+    assert len(load_shard_index(path)) == 3
 
 
 def broken_shard(folder, how):

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dtbox.datasets import CursorBatchSampler, Twemoji, collate
-from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, family_of, is_plain, readable
-from dtbox.datasets.twemoji import family_names, load_pairs, split_of
+from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, find_family, format_name, is_plain
+from dtbox.datasets.twemoji import find_split, list_family_names, load_pairs
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
@@ -18,7 +18,7 @@ PIPELINE = [dict(type='EmojiAugment', size=32), dict(type='PackImage')]
 
 @pytest.fixture(scope='module')
 def pairs():
-    return {part: [e for e in load_pairs() if split_of(e) == part] for part in ('train', 'concepts', 'variants')}
+    return {part: [e for e in load_pairs() if find_split(e) == part] for part in ('train', 'concepts', 'variants')}
 
 
 def families(emojis):
@@ -86,13 +86,13 @@ def test_held_out_pictures_are_unlike_all_others(pairs):
     ('1f446', '1f448-1f3fb', '1f449'), ('1f1f3-1f1f4', '1f1f8-1f1ef'), ('1f575', '1f575-fe0f-200d-2640-fe0f',
                                                                         '1f575-1f3fb')])
 def test_one_family(keys):
-    assert {family_of(key) for key in keys} == {keys[0]}
+    assert {find_family(key) for key in keys} == {keys[0]}
 
 
 def test_different_families():
     keys = ['1f9d1-200d-1f33e', '1f33e', '1f9d1-200d-1f9bd', '1f9bd', '2640', '2642', '27a1', '1f48b', '2764', '1f499',
             '23-20e3', '1f1ea-1f1fa', '1f3f3-fe0f-200d-1f308', '1f3f3', '1f3fb', '1f9b0']
-    assert len({family_of(key) for key in keys}) == len(keys)
+    assert len({find_family(key) for key in keys}) == len(keys)
 
 
 def test_joined_names_real_families():
@@ -107,13 +107,13 @@ def test_joined_names_real_families():
                                                                                 'pirate flag'),
     (':woman’s_hat:', '1f452', "woman's hat"), (':keycap_#:', '23-20e3', 'keycap #')])
 def test_names_in_words(name, key, words):
-    assert readable(name, key) == words
+    assert format_name(name, key) == words
 
 
 def test_texts_are_unique_and_classes_readable():
     texts = [emoji.captions[0] for emoji in load_pairs()]
     assert len(set(texts)) == len(texts) and not any('_' in t or ':' in t for t in texts)
-    names = family_names()
+    names = list_family_names()
     assert len(set(names.values())) == len(names) == len(families(load_pairs()))
     assert names['1f9d1-200d-2695'] == 'health worker' and names['1f46b'] == 'people holding hands'
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from dtbox.diagnostics import layer_finder as layers
-from dtbox.diagnostics.layer_choice import Standing, propose, standings
-from dtbox.diagnostics.layer_probes import Probes, Standardise, contrastive, latent_size
+from dtbox.diagnostics.layer_choice import Standing, compute_standings, propose
+from dtbox.diagnostics.layer_probes import Probes, Standardise, choose_latent_size, compute_contrastive_loss
 from dtbox.diagnostics.layer_scores import LayerScores
-from dtbox.diagnostics.output_folder import result_folder
+from dtbox.diagnostics.output_folder import choose_result_folder
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, Retrieval, ZeroShot
 from dtbox.layout import Grid
@@ -18,18 +18,18 @@ from dtbox.structures import Batch, TokenizerOutput
 def test_standings_by_hand():
     """Layer 3 is best. Layer 2 loses 1 dB everywhere; layer 1 loses 0, 2, 0, 2: mean 1, standard error sqrt(4/3) /
     2."""
-    found = standings({1: [[8, 6, 8, 6]], 2: [[7, 7, 7, 7]], 3: [[8, 8, 8, 8]]}, tolerance=1.)
+    found = compute_standings({1: [[8, 6, 8, 6]], 2: [[7, 7, 7, 7]], 3: [[8, 8, 8, 8]]}, tolerance=1.)
     assert found[3] == Standing(8., 0., 0., True) and found[2] == Standing(7., 1., 0., True)
     assert found[1].loss == 1 and found[1].half == pytest.approx(1.96 * (4 / 3) ** .5 / 2) and not found[1].good
-    both = standings({1: [[1, 1], [0, 1, 1]], 2: [[1, 1], [1, 1, 1]]}, tolerance=.2)  # means 1 and 2/3: 5/6
+    both = compute_standings({1: [[1, 1], [0, 1, 1]], 2: [[1, 1], [1, 1, 1]]}, tolerance=.2)  # means 1 and 2/3: 5/6
     assert both[1].score == pytest.approx(5 / 6) and both[1].loss == pytest.approx(1 / 6) and not both[1].good
-    assert standings({1: [[5.]], 2: [[5.]]}, tolerance=9.)[2].half == np.inf  # one image shows nothing
+    assert compute_standings({1: [[5.]], 2: [[5.]]}, tolerance=9.)[2].half == np.inf  # one image shows nothing
 
 
 def test_the_embedding_is_no_candidate():
-    found = standings({0: [[9., 9.]], 1: [[8., 8.]], 2: [[7., 7.]]}, tolerance=1.)
+    found = compute_standings({0: [[9., 9.]], 1: [[8., 8.]], 2: [[7., 7.]]}, tolerance=1.)
     assert [s.good for s in found.values()] == [False, True, True] and found[0].loss == -1 and propose(found).pixel == 2
-    assert standings({0: [[9., 9.]]}, tolerance=1.)[0].good  # unless it is all there is
+    assert compute_standings({0: [[9., 9.]]}, tolerance=1.)[0].good  # unless it is all there is
 
 
 def standing(score, good):
@@ -64,15 +64,15 @@ def test_standardised_features():
 def test_contrastive_by_hand():
     """Equal logits over two texts cost ln 2; where both are right answers, too."""
     logits = torch.zeros(2, 2)
-    assert contrastive(logits, torch.eye(2, dtype=torch.bool)).item() == pytest.approx(np.log(2))
-    assert contrastive(logits, torch.ones(2, 2, dtype=torch.bool)).item() == pytest.approx(np.log(2))
-    assert contrastive(torch.tensor([[9., 0.], [0., 9.]]), torch.eye(2, dtype=torch.bool)).item() < 1e-3
+    assert compute_contrastive_loss(logits, torch.eye(2, dtype=torch.bool)).item() == pytest.approx(np.log(2))
+    assert compute_contrastive_loss(logits, torch.ones(2, 2, dtype=torch.bool)).item() == pytest.approx(np.log(2))
+    assert compute_contrastive_loss(torch.tensor([[9., 0.], [0., 9.]]), torch.eye(2, dtype=torch.bool)).item() < 1e-3
 
 
 @pytest.mark.parametrize('grid, size, want', [
      ((27, 27), (384, 384), (24, 24)), ((8, 8), (64, 64), (8, 8)), ((3, 5), (40, 40), (2, 5))])
 def test_latent_size_divides_the_image(grid, size, want):
-    assert latent_size(grid, size) == want
+    assert choose_latent_size(grid, size) == want
 
 
 def test_probes_start_alike_and_disturb_no_random_state():
@@ -151,19 +151,19 @@ def test_large_layers_are_left_out_and_said(monkeypatch):
         def layout(self, layer):
             return (Grid(64, 64), Grid(32, 32), Grid(16, 16))[layer]
     remarks = []
-    assert layers.chosen_layers(Pyramid(), None, remarks) == [1, 2]
+    assert layers.choose_layers(Pyramid(), None, remarks) == [1, 2]
     assert remarks == ['left out for their size: 0 (4,096 tokens); name them with --layers']
-    assert layers.chosen_layers(Pyramid(), [2, 0, 2], remarks) == [0, 2] and len(remarks) == 1
+    assert layers.choose_layers(Pyramid(), [2, 0, 2], remarks) == [0, 2] and len(remarks) == 1
     with pytest.raises(InputError, match='no layer 3; the encoder has the layers 0'):
-        layers.chosen_layers(Pyramid(), [3], [])
+        layers.choose_layers(Pyramid(), [3], [])
 
 
 def test_folders_are_never_taken_twice(tmp_path):
     run = tmp_path / 'run'
     (run / 'diagnostics' / 'atlas').mkdir(parents=True)
-    assert result_folder(run, 'atlas') == str(run / 'diagnostics' / 'atlas')  # empty: free
+    assert choose_result_folder(run, 'atlas') == str(run / 'diagnostics' / 'atlas')  # empty: free
     (run / 'diagnostics' / 'atlas' / 'atlas.json').touch()
-    assert result_folder(run, 'atlas') == str(run / 'diagnostics' / 'atlas.1')
-    assert result_folder('configs/dualtoken_rq.py', 'layers') == 'work_dirs/diagnostics/dualtoken_rq_layers'
+    assert choose_result_folder(run, 'atlas') == str(run / 'diagnostics' / 'atlas.1')
+    assert choose_result_folder('configs/dualtoken_rq.py', 'layers') == 'work_dirs/diagnostics/dualtoken_rq_layers'
     with pytest.raises(InputError, match='is a file'):
-        result_folder(run, 'atlas', str(run / 'diagnostics' / 'atlas' / 'atlas.json'))
+        choose_result_folder(run, 'atlas', str(run / 'diagnostics' / 'atlas' / 'atlas.json'))

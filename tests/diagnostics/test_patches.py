@@ -7,7 +7,8 @@ from dtbox.diagnostics import patches
 
 
 def test_cells_of_a_grid_that_leaves_pixels_over():
-    assert patches.cell_size((384, 384), (27, 27)) == (14, 14) and patches.cell_size((32, 64), (4, 4)) == (8, 16)
+    assert patches.compute_cell_size((384, 384), (27, 27)) == (14, 14)
+    assert patches.compute_cell_size((32, 64), (4, 4)) == (8, 16)
 
 
 def test_colours_and_edges_by_hand():
@@ -20,16 +21,16 @@ def test_colours_and_edges_by_hand():
     image[:, 2, :, :4] = -1.
     image[..., 4:] = -1
     image[..., 2:, 4:] = 1
-    colours, edges = patches.statistics(image, (1, 2))
+    colours, edges = patches.compute_statistics(image, (1, 2))
     assert colours.dtype == torch.uint8 and colours.tolist() == [[3 * 16 + 2 * 4 + 0, 2 * 16 + 2 * 4 + 2]]
-    far = patches.statistics(image[..., 4:], (1, 1))[1]
+    far = patches.compute_statistics(image[..., 4:], (1, 1))[1]
     # at the seam both patches have an edge
     assert far.item() == pytest.approx((0 + .5 + .5 + 0) / 4) and edges[0, 1] > edges[0, 0] > 0
 
 
 def test_edges_fall_into_even_bins():
     edges = np.concatenate([np.zeros(50), np.linspace(0, 1, 50)]).reshape(10, 10)
-    bins = patches.edge_bins(edges)
+    bins = patches.bin_edges(edges)
     assert bins.shape == (10, 10) and bins.min() == 0 and len(np.unique(bins)) == 5 and (bins[edges == 0] == 0).all()
 
 
@@ -44,12 +45,10 @@ def test_examples():
     codes[1, [0, 4, 5, 8]] = 7
     codes[2, 3] = 7
     codes[3, 6] = 7
-    found = patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 5)
+    found = patches.choose_examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 5)
     assert found[0] == (1, 4) and sorted(found[1:]) == [(2, 3), (3, 6)]  # token 4 has three more of the code around it
-    assert patches.examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 1) == [(1, 4)] and patches.examples(codes,
-                                                                                                        8, (3, 3),
-                                                                                                        list('abcd'),
-                                                                                                        5) == []
+    assert patches.choose_examples(codes, 7, (3, 3), ['a', 'b', 'c', 'd'], 1) == [(1, 4)]
+    assert patches.choose_examples(codes, 8, (3, 3), list('abcd'), 5) == []
 
 
 def test_crop_keeps_the_patch_in_the_middle():
@@ -62,4 +61,4 @@ def test_crop_keeps_the_patch_in_the_middle():
 
 @pytest.mark.parametrize('count, most, want', [(3, 5, [0, 1, 2]), (10, 4, [0, 2, 5, 7]), (5, 5, [0, 1, 2, 3, 4])])
 def test_evenly(count, most, want):
-    assert patches.evenly(count, most) == want
+    assert patches.choose_evenly(count, most) == want

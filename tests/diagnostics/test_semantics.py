@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dtbox.diagnostics.semantics import format_table, likeness, make_semantics, neighbours
+from dtbox.diagnostics.semantics import draw_neighbours, find_likeness, format_table, make_semantics
 from dtbox.errors import InputError
 from tools.diagnose import main
 
@@ -57,13 +57,13 @@ def test_neighbours_by_hand(tmp_path):
     rows = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0.9, 0.1], [0, 1.0], [0.1, 0.9]]), dim=1)
     seen = dict(features=dict(pixel=rows), pooled=None, labels=[0, 0, 1, 1], texts=[''] * 4, keys=list('abcd'),
                 thumbs=[torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()] * 4)
-    kind, same = likeness(seen)
+    kind, same = find_likeness(seen)
     assert kind == 'the class' and same(0, 1) and not same(1, 2)
-    found = neighbours(seen, [0], str(tmp_path), 'x')
+    found = draw_neighbours(seen, [0], str(tmp_path), 'x')
     assert found['pixel']['share'] == pytest.approx(1 / 3) and found['pixel']['chance'] == pytest.approx(1 / 3,
                                                                                                          abs=0.05)
     seen.update(labels=[-1] * 4, texts=['a red bird', 'a bird', 'a red bird', 'a dog'])
-    kind, same = likeness(seen)
+    kind, same = find_likeness(seen)
     assert kind == 'a word of the caption' and same(0, 1) and not same(1, 3)
 
 

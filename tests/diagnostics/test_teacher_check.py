@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dtbox.diagnostics.teacher_check import PUBLISHED, check_teacher, remarks, report
+from dtbox.diagnostics.teacher_check import PUBLISHED, check_teacher, list_remarks, report
 from dtbox.errors import InputError
 from dtbox.evaluation import Results
 from tests.format_data import imagenet
@@ -51,8 +51,8 @@ def test_what_may_be_wrong_is_said(cifar_shards):
     assert 'SigLIP squashes' in text
     assert 'on the first ' in text
     settings = dict(model='x', activation='', resize='', images=9)
-    assert 'at chance' in remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.1})), 10)[0]
-    assert remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.3})), 10) == []
+    assert 'at chance' in list_remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.1})), 10)[0]
+    assert list_remarks(settings, None, Results(dict(val={'zeroshot_top1/teacher': 0.3})), 10) == []
 
 
 def test_configs_without_texts_or_teacher(tiny_config, cifar_shards):

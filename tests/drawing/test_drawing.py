@@ -17,13 +17,13 @@ def test_difference_is_white_from_a_quarter_of_the_range():
     black = np.zeros((1, 1, 3, 3), np.uint8)
     other = black.copy()
     other[0, 0, 1], other[0, 0, 2] = 32, (255, 255, 0)  # 32 / 255 / 0.25 = 0.50196 of white
-    assert sheets.difference(black, other)[0, 0, :, 0].tolist() == [0, 128, 255]
-    assert (sheets.difference(other, black) == sheets.difference(black, other)).all()
+    assert sheets.compute_difference(black, other)[0, 0, :, 0].tolist() == [0, 128, 255]
+    assert (sheets.compute_difference(other, black) == sheets.compute_difference(black, other)).all()
 
 
 @pytest.mark.parametrize('side, zoom', [(32, 6), (64, 3), (96, 2), (128, 1), (384, 1)])
 def test_small_pictures_are_enlarged(side, zoom):
-    assert sheets.zoom_of(side, side) == zoom == sheets.zoom_of(side // 2, side)
+    assert sheets.choose_zoom(side, side) == zoom == sheets.choose_zoom(side // 2, side)
 
 
 def test_sheet_holds_the_pixels(tmp_path):
@@ -49,9 +49,9 @@ def test_lines_of_a_sheet_are_balanced(count, columns):
 
 
 def test_ranked_sorts_what_is_used():
-    edges, shares = codebooks.ranked(np.array([0, 2, 0, 6, 0]))
+    edges, shares = codebooks.rank_codes(np.array([0, 2, 0, 6, 0]))
     assert edges.tolist() == [0, 1, 2] and shares.tolist() == [.75, .25]
-    edges, shares = codebooks.ranked(np.array([1, 4, 2, 0, 1]), bins=2)  # 4, 2 | 1, 1
+    edges, shares = codebooks.rank_codes(np.array([1, 4, 2, 0, 1]), bins=2)  # 4, 2 | 1, 1
     assert edges.tolist() == [0, 2, 4] and shares.tolist() == [3 / 8, 1 / 8]
 
 
@@ -63,13 +63,13 @@ def panel(name, depth, size):
 
 def test_panels_of_codebooks():
     rq = [panel(name, d, 16) for name in 'ab' for d in range(6)]
-    assert [[(c.vocabulary, c.depth) for c in row] for row in codebooks.arranged(rq)] == [
+    assert [[(c.vocabulary, c.depth) for c in row] for row in codebooks.arrange_panels(rq)] == [
         [('a', 0), ('a', 1), ('a', 2), ('a', 3)],
         [('a', 4), ('a', 5)],
         [('b', 0), ('b', 1), ('b', 2), ('b', 3)],
         [('b', 4), ('b', 5)],
     ]
-    assert [len(row) for row in codebooks.arranged([panel(n, None, 16) for n in 'ab'])] == [2]
+    assert [len(row) for row in codebooks.arrange_panels([panel(n, None, 16) for n in 'ab'])] == [2]
 
 
 @pytest.mark.parametrize('panels', [[('a', None, 60000)], [('a', 0, 16), ('a', 1, 16), ('b', None, 1)]])
@@ -81,12 +81,13 @@ def test_codebooks_are_drawn(tmp_path, panels):
 def test_terms_are_grouped():
     names = ['iteration', 'seconds', 'commitment_pixel', 'l2', 'commitment_semantic', 'feature_perceptual', 'logits',
              'total', 'generator_base_lr', 'generator_lr', 'discriminator_lr']
-    assert curves.grouped(names) == {
+    assert curves.group_names(names) == {
         'total': {'total': 'total'}, 'commitment': {'commitment_pixel': 'pixel', 'commitment_semantic': 'semantic'},
         'l2': {'l2': 'l2'}, 'feature perceptual': {'feature_perceptual': 'feature perceptual'},
         'logits': {'logits': 'logits'}, 'learning rate': {'generator_base_lr': 'generator',
                                                           'discriminator_lr': 'discriminator'}}
-    assert list(curves.grouped(names)) == ['total', 'commitment', 'l2', 'feature perceptual', 'logits', 'learning rate']
+    assert list(curves.group_names(names)) == ['total', 'commitment', 'l2', 'feature perceptual', 'logits',
+                                               'learning rate']
 
 
 @pytest.mark.parametrize('terms, rows', [(1, 1), (15, 12)])

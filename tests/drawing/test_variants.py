@@ -8,9 +8,9 @@ from PIL import Image
 
 from dtbox.drawing import labels, strips
 from dtbox.drawing import variant_style as looks
-from dtbox.drawing.axis_plot import AxisPanel, colours_of, draw_axis, numbers_of
+from dtbox.drawing.axis_plot import AxisPanel, choose_colours, draw_axis, parse_numbers
 from dtbox.drawing.run_curves import draw_runs
-from dtbox.drawing.style import canvas
+from dtbox.drawing.style import make_canvas
 from dtbox.drawing.tradeoff import Point, _spread, draw_tradeoff
 from dtbox.errors import InputError
 
@@ -34,18 +34,19 @@ def test_labels_never_cover_each_other_or_points():
     assert None not in boxes and all(b[0] >= 0 and b[1] >= 0 and b[2] <= 400 and b[3] <= 300 for b in boxes)
     boxes = np.array(boxes)
     # each with itself
-    assert not labels.overlap(boxes, np.array(marks)).any() and labels.overlap(boxes, boxes).sum() == 60
+    assert not labels.find_overlaps(boxes, np.array(marks)).any() and labels.find_overlaps(boxes, boxes).sum() == 60
 
 
 def test_distance_and_belonging_by_hand():
     boxes, points = np.array([(10, 10, 20, 20), (0, 0, 1, 1)]), np.array([(15, 15), (7, 6), (30, 15)])
-    assert labels.distance(points, boxes)[0].tolist() == [0, 5, 10] and labels.distance(points[:1], boxes)[
+    assert labels.compute_distances(points, boxes)[0].tolist() == [0, 5, 10]
+    assert labels.compute_distances(points[:1], boxes)[
         1, 0
     ] == pytest.approx(14 * 2**0.5)
-    assert labels.belongs((5, 15), boxes, np.array([(5, 15), (31, 15)])).tolist() == [True, True]
-    assert labels.belongs((5, 15), boxes, np.array([(5, 15), (29, 15), (5, 16)])).tolist() == [False, False]
-    assert labels.overlap(boxes, np.array([(19, 19, 30, 30), (20, 10, 30, 20)])).tolist() == [[True, False], [False,
-                                                                                                              False]]
+    assert labels.find_clear_boxes((5, 15), boxes, np.array([(5, 15), (31, 15)])).tolist() == [True, True]
+    assert labels.find_clear_boxes((5, 15), boxes, np.array([(5, 15), (29, 15), (5, 16)])).tolist() == [False, False]
+    others = np.array([(19, 19, 30, 30), (20, 10, 30, 20)])
+    assert labels.find_overlaps(boxes, others).tolist() == [[True, False], [False, False]]
 
 
 def test_a_label_never_sits_nearer_to_another_point():
@@ -54,26 +55,27 @@ def test_a_label_never_sits_nearer_to_another_point():
     points = [(100, 100), (140, 100)]
     boxes = np.array(labels.place(points, [(70, 10)] * 2,
                                   EVERYWHERE, [(x - 5, y - 5, x + 5, y + 5) for x, y in points]))
-    near = labels.distance(np.array(points), boxes)
+    near = labels.compute_distances(np.array(points), boxes)
     assert (near[0, 1] > 2 * near[0, 0]) and (near[1, 0] > 2 * near[1, 1])
 
 
 def test_looks_tell_variants_apart():
-    assert len({(v.colour, v.line) for v in looks.looks(28)}) == 28 and len({v.colour for v in looks.looks(100)}) == 100
-    assert looks.looks(3) == looks.looks(28)[:3]
+    assert len({(v.colour, v.line) for v in looks.choose_looks(28)}) == 28
+    assert len({v.colour for v in looks.choose_looks(100)}) == 100
+    assert looks.choose_looks(3) == looks.choose_looks(28)[:3]
 
 
 def test_visible_range():
-    assert looks.visible([1.0, 2.0], []) == pytest.approx((0.93, 2.07))
+    assert looks.compute_limits([1.0, 2.0], []) == pytest.approx((0.93, 2.07))
     # a wide bar is cut off
-    assert looks.visible([1.0, 2.0], [-50.0, 2.2]) == pytest.approx((0.5 - 0.07 * 1.7, 2.2 + 0.07 * 1.7))
-    low, high = looks.visible([5.0], [])
+    assert looks.compute_limits([1.0, 2.0], [-50.0, 2.2]) == pytest.approx((0.5 - 0.07 * 1.7, 2.2 + 0.07 * 1.7))
+    low, high = looks.compute_limits([5.0], [])
     assert low < 5 < high
 
 
 @pytest.mark.parametrize('count', [1, 40])
 def test_tradeoff_of_one_and_of_many(tmp_path, count):
-    rng, look = np.random.default_rng(1), looks.looks(count)
+    rng, look = np.random.default_rng(1), looks.choose_looks(count)
     points = [Point(f'v{i}', look[i], [tuple(m), tuple(m + 0.1)], tuple(m + 0.05), (0.2, None), i == 0)
               for i, m in enumerate(rng.normal(0, 1, (count, 2)))]
     assert draw_tradeoff(points, [tmp_path / 'a.png'], ('x', 'y'), (False, True)) == []
@@ -82,7 +84,7 @@ def test_tradeoff_of_one_and_of_many(tmp_path, count):
 
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_intervals_have_the_colours_of_their_points(count):
-    look, axes = looks.looks(count), canvas(1, 1, (3, 3))[1]
+    look, axes = looks.choose_looks(count), make_canvas(1, 1, (3, 3))[1]
     _spread(axes[0][0], [Point(f'v{i}', look[i], [], (i, i), (0.2, 0.2)) for i in range(count)], 6)
     bars = [c for c in axes[0][0].collections if isinstance(c, LineCollection)]
     assert len(bars) == 2 and all([to_hex(c).upper() for c in found.get_colors()] == [v.colour for v in look]
@@ -90,9 +92,9 @@ def test_intervals_have_the_colours_of_their_points(count):
 
 
 def test_axis_of_numbers_and_of_names(tmp_path):
-    assert numbers_of(['0.1', '1e-3']) == [0.1,
-                                           0.001] and numbers_of(['8']) is None and numbers_of(['1', 'two']) is None
-    assert numbers_of(['1', '1.0']) is None and numbers_of(['1', 'nan']) is None
+    assert parse_numbers(['0.1', '1e-3']) == [0.1, 0.001]
+    assert parse_numbers(['8']) is None and parse_numbers(['1', 'two']) is None
+    assert parse_numbers(['1', '1.0']) is None and parse_numbers(['1', 'nan']) is None
     places = [(0, [1.0, 2.0], 1.5, 6.4), (1, [3.0], 3.0, None)]
     panels = [AxisPanel('PSNR', False, [('a', places), ('b', places[:1])], [(0, 1.2)]),
               AxisPanel('a metric with a name that is longer than its panel',
@@ -108,17 +110,17 @@ def test_a_line_has_the_same_colour_in_every_panel():
     place, mean = [(0, [1.0], 1.0, None)], [(0, 1.0)]
     panels = [AxisPanel('x', False, [('a', place), ('b', place)], mean),
               AxisPanel('y', False, [('b', place), ('c', place)])]
-    colours, many = colours_of(panels)
+    colours, many = choose_colours(panels)
     assert list(colours) == ['a', 'b', 'c'] and len(set(colours.values())) == 3 and not many
     full = [AxisPanel('x', False, [(f'{i}', place) for i in range(7)])]
-    assert len(set(colours_of(full)[0].values())) == 7 and not colours_of(full)[1]
-    assert colours_of([AxisPanel('x', False, full[0].lines, mean)])[1]  # black is that of the mean
-    assert colours_of([AxisPanel('x', False, [*full[0].lines, ('7', place)])])[1]
+    assert len(set(choose_colours(full)[0].values())) == 7 and not choose_colours(full)[1]
+    assert choose_colours([AxisPanel('x', False, full[0].lines, mean)])[1]  # black is that of the mean
+    assert choose_colours([AxisPanel('x', False, [*full[0].lines, ('7', place)])])[1]
 
 
 def test_figures_do_not_tell_the_time(tmp_path):
-    curves = {'l2': [('a', looks.looks(1)[0], [1, 2, 3], [1.0, 0.1, 0.01])],
-              'x': [('a', looks.looks(1)[0], [1], [-1.0])]}
+    curves = {'l2': [('a', looks.choose_looks(1)[0], [1, 2, 3], [1.0, 0.1, 0.01])],
+              'x': [('a', looks.choose_looks(1)[0], [1], [-1.0])]}
     for name in 'ab':
         draw_runs(curves, [tmp_path / f'{name}.{suffix}' for suffix in ('png', 'pdf')])
     for suffix in ('png', 'pdf'):

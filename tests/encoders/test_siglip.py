@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS, TEXTS
-from dtbox.weights.siglip_names import VARIANTS, sizes_of
+from dtbox.weights.siglip_names import VARIANTS, find_sizes
 from tests.conftest import write_published
 
 
@@ -110,7 +110,7 @@ def shapes(state, prefix=''):
     ('google/siglip2-so400m-patch16-384', 'vit_so400m_patch16_siglip_384', 'ViT-SO400M-16-SigLIP2-384')])
 def test_sizes_are_those_of_timm_and_open_clip(hub, model, clip):
     """One set of sizes under three kinds of names; the shapes of all weights are those that timm and open_clip have."""
-    assert sizes_of(clip) == sizes_of(hub) == sizes_of(model + ('.v2_webli' if 'siglip2' in hub else '.webli'))
+    assert find_sizes(clip) == find_sizes(hub) == find_sizes(model + ('.v2_webli' if 'siglip2' in hub else '.webli'))
     with torch.device('meta'):
         own = ENCODERS.build(dict(type='SigLIP', name=clip))
         other = timm.create_model(model, num_classes=0)
@@ -127,7 +127,7 @@ def test_sizes_are_those_of_timm_and_open_clip(hub, model, clip):
 
 def test_patch_14_at_384_sees_27_rows():
     """6 pixels at the edges are not seen; 378 pixels, as timm and open_clip name it, make the same tokens."""
-    assert sizes_of('ViT-SO400M-14-SigLIP2-378').hub == 'google/siglip2-so400m-patch14-384'
+    assert find_sizes('ViT-SO400M-14-SigLIP2-378').hub == 'google/siglip2-so400m-patch14-384'
     with torch.device('meta'):
         encoder = ENCODERS.build(dict(type='SigLIP', name='siglip2-so400m-patch14-384',
                                       vision=dict(num_hidden_layers=2)))
@@ -143,9 +143,9 @@ def test_patch_14_at_384_sees_27_rows():
 def test_published_variants_are_known():
     for version, names in VARIANTS.items():
         for name in names:
-            assert sizes_of(f'siglip{"2" if version == 2 else ""}-{name}').version == version
-    assert sizes_of('siglip2-base-patch32-256').vision['patch_size'] == 32
-    assert sizes_of('ViT-B-16-SigLIP').vision['image_size'] == 224
+            assert find_sizes(f'siglip{"2" if version == 2 else ""}-{name}').version == version
+    assert find_sizes('siglip2-base-patch32-256').vision['patch_size'] == 32
+    assert find_sizes('ViT-B-16-SigLIP').vision['image_size'] == 224
 
 
 @pytest.mark.parametrize('name, says', [

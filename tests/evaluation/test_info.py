@@ -3,7 +3,7 @@ import pytest
 
 from dtbox.errors import InputError
 from dtbox.evaluation import Infos, Metric, MetricInfo, SetEvaluator
-from dtbox.evaluation.info import GROUPS, headlines, registered_infos
+from dtbox.evaluation.info import GROUPS, choose_headlines, list_registered_infos
 from dtbox.registry import METRICS
 
 
@@ -74,7 +74,7 @@ def test_the_order_of_tables():
 def test_headlines_are_those_of_all_or_of_the_first_sets():
     present = ['a/psnr', 'all/psnr', 'all/token_cosine', 'c/t2i_r1/tokens', 'a/t2i_r1/tokens', 'a/t2i_r1/teacher',
                'b/t2i_r5/tokens', 'b/t2i_r1/tokens', 'b/psnr@P']
-    assert headlines(present, Infos()) == ['all/psnr', 'all/token_cosine', 'a/t2i_r1/tokens', 'c/t2i_r1/tokens']
+    assert choose_headlines(present, Infos()) == ['all/psnr', 'all/token_cosine', 'a/t2i_r1/tokens', 'c/t2i_r1/tokens']
 
 
 def test_where_scores_of_single_images_are():
@@ -87,7 +87,7 @@ def test_where_scores_of_single_images_are():
 
 
 def test_an_info_travels_as_json():
-    for info in registered_infos():
+    for info in list_registered_infos():
         assert MetricInfo.from_dict(info.to_dict()) == info and info.group in GROUPS
     assert MetricInfo('x', 'X').to_dict() == dict(name='x',
                                                   label='X') and MetricInfo.from_dict(dict(name='x', label='X',

@@ -7,7 +7,7 @@ import pytest
 
 from dtbox.ablation.folder import GridFolder
 from dtbox.ablation.grid import Trial
-from dtbox.ablation.summary import best_so_far
+from dtbox.ablation.summary import describe_best
 from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.extend import load_plugins
 from dtbox.registry import METRICS
@@ -97,7 +97,7 @@ def test_in_a_grid(measured, tmp_path, metric, best, title):
     grid = SimpleNamespace(name='g', trials=trials, axes=dict(kind=list(measured)), metrics=[metric], threads=1)
     write(tmp_path / 'grid' / 'grid.json', json.dumps(dict(format=1, name='g', axes=grid.axes, metrics=[metric])))
     rows = folder.write_table(grid)
-    assert best_so_far(grid, rows, folder.infos) == best
+    assert describe_best(grid, rows, folder.infos) == best
     for trial in trials:
         (tmp_path / 'grid' / 'trials' / trial.name / 'metrics.json').unlink()
     build(tmp_path / 'grid')

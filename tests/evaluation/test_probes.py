@@ -7,7 +7,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import KNN, Bank, EvalContext, FrameChange, LinearProbe, RegionError, RegionZeroShot
 from dtbox.evaluation.functional import psnr
 from dtbox.evaluation.zeroshot import read_templates
-from dtbox.layers.region_pooling import pool_regions, tokens_inside
+from dtbox.layers.region_pooling import find_tokens_inside, pool_regions
 from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput
 
 
@@ -80,10 +80,11 @@ def test_tokens_inside_a_mask():
     masks[0, :4, :4] = True  # the first of four tokens
     masks[1, :, :3] = True  # three quarters of the left two
     masks[2, 5, 6] = True  # less than half of any token
-    assert tokens_inside(masks, (2, 2)).tolist() == [[True, False, False, False], [True, False, True, False], [False,
-                                                                                                               False,
-                                                                                                               False,
-                                                                                                               True]]
+    assert find_tokens_inside(masks, (2, 2)).tolist() == [
+        [True, False, False, False],
+        [True, False, True, False],
+        [False, False, False, True],
+    ]
     tokens = torch.arange(8.0).reshape(1, 4, 2)
     pooled = pool_regions(tokens, [masks], (2, 2), lambda part: part.mean(1))
     assert pooled[0].tolist() == [[0, 1], [2, 3], [6, 7]] and pool_regions(tokens, [masks[:0]], (2, 2),

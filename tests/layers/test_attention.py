@@ -92,7 +92,7 @@ class Kernels:
 def kernels(monkeypatch):
     monkeypatch.setitem(sys.modules, 'xformers.ops', Kernels())
     monkeypatch.setitem(sys.modules, 'xformers', type(sys)('xformers'))
-    monkeypatch.setattr('dtbox.layers.attention.xformers_flaw', lambda: None)
+    monkeypatch.setattr('dtbox.layers.attention.find_xformers_flaw', lambda: None)
     return ATTENTION.get('xformers')
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dtbox.errors import InputError
-from dtbox.losses.perceptual import FeaturePerceptualLoss, unit
+from dtbox.losses.perceptual import FeaturePerceptualLoss, scale_to_unit
 from dtbox.structures import TokenizerOutput
 
 
@@ -63,5 +63,5 @@ def test_missing_teacher_and_layers_are_refused(outputs, batch):
 def test_unit_of_zero_has_a_finite_gradient():
     x = torch.zeros(1, 3, requires_grad=True)
     y = torch.relu(x)
-    (unit(y, -1) - 1.).square().sum().backward()
+    (scale_to_unit(y, -1) - 1.).square().sum().backward()
     assert x.grad.isfinite().all()

@@ -11,7 +11,7 @@ from dtbox.apis.tiles import place_tiles, reconstruct_tiled
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.evaluation.results import Results
-from dtbox.evaluation.stamps import digest
+from dtbox.evaluation.stamps import compute_digest
 from dtbox.protocols import load_protocol
 from tests.format_data import coco_captions, coco_objects, colour_video, frame_folder, imagenet, karpathy
 from tests.shard_data import write_set
@@ -97,7 +97,7 @@ def test_names_of_metrics_do_not_count_in_the_hash(tmp_path):
     metrics = "dict(psnr=dict(type='PSNR'), ssim=None, l1=dict(type='L1'))"
     (tmp_path / 'named.py').write_text(f"protocol = dict(type='Scores', metrics={metrics})\n")
     protocol = load_protocol(str(tmp_path / 'named.py'))
-    assert protocol.hash == digest(dict(type='Scores', metrics=[dict(type='PSNR'), dict(type='L1')]))
+    assert protocol.hash == compute_digest(dict(type='Scores', metrics=[dict(type='PSNR'), dict(type='L1')]))
     assert [m.label for m in protocol.evaluator().prototypes] == ['PSNR', 'L1']
 
 

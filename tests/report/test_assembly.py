@@ -12,8 +12,8 @@ from PIL import Image
 
 from dtbox.errors import InputError
 from dtbox.report import build
-from dtbox.report.figures import contact_sheet
-from dtbox.report.page import LARGE, clock, data_uri, prose
+from dtbox.report.figures import draw_heldout_sheet
+from dtbox.report.page import LARGE, build_data_uri, format_duration, format_prose
 from dtbox.report.trials import read
 from tests.report.synthetic import edit_rows, write_grid
 from tools.report import main
@@ -130,7 +130,7 @@ def test_a_broken_picture_is_made_up_for_by_another_seed(tmp_path):
     (tmp_path / 'f').mkdir()
     sizes = []
     for troubles in (0, 1, 2):
-        sheet, said = contact_sheet(read([tmp_path]), tmp_path / 'f')
+        sheet, said = draw_heldout_sheet(read([tmp_path]), tmp_path / 'f')
         assert len(said) == troubles and all('heldout.png' in s for s in said)
         sizes.append(Image.open(sheet.paths(tmp_path / 'f')[0]).size)
         (tmp_path / 'trials' / f'x__seed{troubles % 2}' / 'heldout.png').write_bytes(b'\x89PNG')
@@ -233,20 +233,20 @@ def test_large_pictures_become_jpeg_in_the_page(tmp_path):
     import numpy as np
     path = tmp_path / 'a.png'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)).save(path)
-    uri, lossy = data_uri(path)
+    uri, lossy = build_data_uri(path)
     assert path.stat().st_size > LARGE
     assert lossy
     assert uri.startswith('data:image/jpeg')
     assert len(uri) < LARGE * 4 / 3 + 100
     Image.new('RGB', (8, 8)).save(path)
-    assert not data_uri(path)[1]
+    assert not build_data_uri(path)[1]
 
 
 def test_words():
-    assert prose('One <line>\ngoes on.\n\n- `a`: first\n  more\n- second\n\nEnd.') == (
+    assert format_prose('One <line>\ngoes on.\n\n- `a`: first\n  more\n- second\n\nEnd.') == (
         '<p>One &lt;line&gt; goes on.</p><ul><li><code>a</code>: first more</li><li>second</li></ul><p>End.</p>')
-    assert prose('Lead:\n- a\n- b') == '<p>Lead:</p><ul><li>a</li><li>b</li></ul>'
-    assert [clock(s) for s in (None, 12.4, 250, 3723)] == ['unknown', '12 s', '4 min 10 s', '1 h 02 min']
+    assert format_prose('Lead:\n- a\n- b') == '<p>Lead:</p><ul><li>a</li><li>b</li></ul>'
+    assert [format_duration(s) for s in (None, 12.4, 250, 3723)] == ['unknown', '12 s', '4 min 10 s', '1 h 02 min']
 
 
 BROWSER = next((b for b in ('chromium', 'chromium-browser', 'google-chrome') if shutil.which(b)), None)

@@ -6,7 +6,7 @@ import pytest
 
 from dtbox.evaluation import read_samples, write_samples
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.pairs import Samples, columns, compare
+from dtbox.report.pairs import Samples, choose_columns, compare
 from dtbox.report.trials import read
 
 
@@ -33,9 +33,9 @@ def test_means_are_those_of_metrics_json(grid):
         assert values.mean() == pytest.approx(trial.metrics[metric], abs=1e-9) and len(set(keys)) == len(keys)
     for metric in ('all/frechet_teacher', 'all/keys', 'variants/kept', 'nowhere/psnr', 'all/usage/pixel'):
         assert samples.of(trial, metric) is None
-    assert columns(found, ['all/ssim', 'all/kept'])[:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
+    assert choose_columns(found, ['all/ssim', 'all/kept'])[:3] == ['all/psnr', 'all/token_cosine', 'all/pooled_cosine']
     assert {'concepts/t2i_r1/tokens', 'variants/i2t_r1/tokens',
-            'all/ssim'} <= set(columns(found, ['all/ssim', 'all/kept']))
+            'all/ssim'} <= set(choose_columns(found, ['all/ssim', 'all/kept']))
 
 
 def test_difference_of_the_means(grid):

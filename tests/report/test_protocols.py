@@ -69,8 +69,9 @@ def test_results_of_protocols_are_read_beside_metrics(tmp_path):
     found = read([a, b], metrics=['all/psnr'])
     assert found.trials[1].metrics['val/psnr@reconstruction'] == 31
     assert found.trials[0].metrics['val/psnr@reconstruction'] == 30
-    assert label(found.describe('val/psnr@reconstruction')) == 'PSNR [dB] (reconstruction) (val)'
-    assert label(found.describe('val/zeroshot_top1@zeroshot/tokens')) == 'zero-shot top-1, tokens (zeroshot) (val) [%]'
+    assert format_label(found.describe('val/psnr@reconstruction')) == 'PSNR [dB] (reconstruction) (val)'
+    described = found.describe('val/zeroshot_top1@zeroshot/tokens')
+    assert format_label(described) == 'zero-shot top-1, tokens (zeroshot) (val) [%]'
 
 
 def test_grids(tmp_path):

@@ -8,7 +8,13 @@ from dtbox.evaluation import Infos
 from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.pairs import Samples
-from dtbox.report.score_tables import fact_table, means, paired_table, score_table, trial_table
+from dtbox.report.score_tables import (
+    build_fact_table,
+    build_paired_table,
+    build_score_table,
+    build_trial_table,
+    compute_means,
+)
 from dtbox.report.statistics import Difference
 from dtbox.report.tables import Cell, Column, Table
 from dtbox.report.trials import read
@@ -75,21 +81,22 @@ def test_best_gaps_and_counts():
         ('b', 0, {'all/psnr': 20.5, 'all/l1': 0.2}),
         ('c', 0, None),
     )
-    table = score_table(found, ['all/psnr', 'all/l1'], 'scores', 'Scores')
+    table = build_score_table(found, ['all/psnr', 'all/l1'], 'scores', 'Scores')
     texts = [[cell.text for cell in row] for row in table.rows]
     assert texts == [['a', '2', '21.00 ± 12.71', '0.1000 (n 1)'], ['b', '1', '20.50', '0.2000'], ['c', '0', '–', '–']]
     assert [[cell.bold for cell in row] for row in table.rows] == [[False, False, True, True], [False] * 4, [False] * 4]
     assert table.rows[0][2].raw == (21.0, pytest.approx(12.7062, abs=1e-3), 2) and any('(n 2)' in note
                                                                                        for note in table.notes)
     assert [c.title for c in table.columns[2:]] == ['PSNR [dB]\u00a0↑', 'L1 in [-1, 1]\u00a0↓']
-    same = score_table(experiment(('a', 0, {'all/psnr': 1.0}), ('b', 0, {'all/psnr': 1.0})), ['all/psnr'], 'x', 'X')
+    same = build_score_table(experiment(('a', 0, {'all/psnr': 1.0}), ('b', 0, {'all/psnr': 1.0})), ['all/psnr'], 'x',
+                             'X')
     assert not any(cell.bold for row in same.rows for cell in row) and same.notes[0].startswith('One seed each')
 
 
 def test_codebooks_of_other_sizes_are_not_ranked():
     scores = {'all/usage/x': 0.5, 'all/perplexity/x': 100.0, 'all/dead/x': 10.0}
-    table = score_table(experiment(('a', 0, scores), ('b', 0, {k: 2 * v for k, v in scores.items()})), list(scores),
-                        'x', 'X')
+    table = build_score_table(experiment(('a', 0, scores), ('b', 0, {k: 2 * v for k, v in scores.items()})),
+                              list(scores), 'x', 'X')
     assert [c.title for c in table.columns[2:]] == ['codes in use, x [%]\u00a0↑', 'perplexity, x', 'dead codes, x']
     assert [[cell.bold for cell in row[2:]] for row in table.rows] == [
         [False] * 3,
@@ -99,7 +106,7 @@ def test_codebooks_of_other_sizes_are_not_ranked():
 
 def test_many_variants_are_numbered():
     found = experiment(*((f'v{i}', 0, {'all/psnr': float(i)}) for i in range(15)))
-    table = score_table(found, ['all/psnr'], 'scores', 'Scores')
+    table = build_score_table(found, ['all/psnr'], 'scores', 'Scores')
     assert table.rows[14][0].text == '15. v14'
     assert table.csv().splitlines()[15].startswith('v14,')
     assert table.rows[14][2].bold
@@ -107,11 +114,11 @@ def test_many_variants_are_numbered():
 
 def test_tables_of_a_grid(grid):
     found = read([grid])
-    facts = fact_table(found)
+    facts = build_fact_table(found)
     assert [c.title for c in facts.columns][:3] == ['lr, codebooks', 'iterations',
                                                     'time [s]'] and facts.rows[0][2].text == '200'
-    assert [row[2].text for row in trial_table(found).rows].count('diverged') == 1
-    table = paired_table(found, Samples(), ['all/psnr', 'variants/t2i_r1/tokens', 'all/kept'])
+    assert [row[2].text for row in build_trial_table(found).rows].count('diverged') == 1
+    table = build_paired_table(found, Samples(), ['all/psnr', 'variants/t2i_r1/tokens', 'all/kept'])
     assert [row[0].text for row in table.rows] == ['0.001, two & <more>', '0.01, one', '0.01, two & <more>']
     assert [c.title for c in table.columns] == ['lr, codebooks', 'seeds', 'PSNR [dB]', 'text to image R@1, tokens '
                                                                                        '(variants) [points]']
@@ -119,7 +126,7 @@ def test_tables_of_a_grid(grid):
     value, low, high, seeds, images, narrow = table.rows[2][2].raw
     assert 0.5 < value < 1.3 and low < value < high and (seeds, images) == (2, 80) and 0 < narrow < high - value
     assert table.rows[2][2].text.startswith('+')
-    assert means(found, 'all/psnr')[('0.01', 'one')].count == 2
+    assert compute_means(found, 'all/psnr')[('0.01', 'one')].count == 2
 
 
 @pytest.mark.parametrize('metric, value, better', [

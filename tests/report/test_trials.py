@@ -10,8 +10,8 @@ from dtbox.ablation.columns import FACTS
 from dtbox.errors import InputError
 from dtbox.files import read_rows
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.metric_names import headline, label, shown
-from dtbox.report.run_files import last_lines
+from dtbox.report.metric_names import choose_headline, format_label, format_value
+from dtbox.report.run_files import read_last_lines
 from dtbox.report.trials import read
 
 
@@ -179,14 +179,14 @@ def test_files_that_are_no_tables(grid, tmp_path):
 
 def test_last_lines(grid, tmp_path):
     failed = next(t for t in read([grid]).trials if not t.done)
-    lines = last_lines(failed.folder)
+    lines = read_last_lines(failed.folder)
     assert len(lines) == 15 and lines[-1] == 'stopped: the term l2 is NaN. <b>' and lines[0] == 'line 26'
     (tmp_path / 'log.txt').write_text('1 %\r50 %\r100 %\n\x1b[1mbold\x1b[0m\x00 end\n\n')
-    assert last_lines(tmp_path) == ['100 %', 'bold end'] and last_lines(tmp_path / 'nothing') == []
+    assert read_last_lines(tmp_path) == ['100 %', 'bold end'] and read_last_lines(tmp_path / 'nothing') == []
     (tmp_path / 'log.txt').unlink()
     (tmp_path / '2025').mkdir()
     (tmp_path / '2025' / '2025.log').write_text('a line\n')
-    assert last_lines(tmp_path) == ['a line'] and read_rows(tmp_path / 'none.jsonl') == []
+    assert read_last_lines(tmp_path) == ['a line'] and read_rows(tmp_path / 'none.jsonl') == []
 
 
 EMPTY = Experiment('', '', {}, [], {}, [], None)
@@ -194,11 +194,13 @@ EMPTY = Experiment('', '', {}, [], {}, [], None)
 
 def test_labels_name_the_set_where_there_are_several():
     describe = EMPTY.describe
-    assert label(describe('all/psnr'), ['a', 'b']) == label(describe('a/psnr'), ['a']) == 'PSNR [dB]'
-    assert label(describe('a/psnr'), ['a', 'b']) == 'PSNR [dB] (a)'
-    assert label(describe('a/i2t_r5/tokens'), ['a', 'b']) == 'image to text R@5, tokens (a) [%]'
-    assert label(describe('all/kept'), percent='points') == 'mean R@1 kept by tokens [points]'
-    assert label(describe('seconds')) == 'time [s]' and describe('seconds').lower and describe('bits').lower is None
+    assert format_label(describe('all/psnr'), ['a', 'b']) == format_label(describe('a/psnr'), ['a']) == 'PSNR [dB]'
+    assert format_label(describe('a/psnr'), ['a', 'b']) == 'PSNR [dB] (a)'
+    assert format_label(describe('a/i2t_r5/tokens'), ['a', 'b']) == 'image to text R@5, tokens (a) [%]'
+    assert format_label(describe('all/kept'), percent='points') == 'mean R@1 kept by tokens [points]'
+    assert format_label(describe('seconds')) == 'time [s]'
+    assert describe('seconds').lower
+    assert describe('bits').lower is None
 
 
 @pytest.mark.parametrize('metric, value, half, text', [
@@ -207,20 +209,20 @@ def test_labels_name_the_set_where_there_are_several():
      ('a/mine', 0.23, 3.853e-17, '0.2300 ± 0.0000'), ('a/mine', 123456.0, 12.3, '123456 ± 12'),
      ('a/mine', 1.5e-7, 2e-8, '1.500e−07 ± 2.000e−08'), ('a/mine', 0.0, 0.0, '0.000 ± 0.000')])
 def test_numbers_for_people(metric, value, half, text):
-    assert shown(EMPTY.describe(metric), value, half) == text
+    assert format_value(EMPTY.describe(metric), value, half) == text
 
 
 def test_a_difference_shows_the_digits_of_its_interval():
     mine, psnr = EMPTY.describe('a/mine'), EMPTY.describe('all/psnr')
-    assert shown(mine, 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
-    assert shown(mine, 0.012341, None, '+', difference=True) == '+0.01234' and shown(psnr, 0.5, 1.0, '+',
-                                                                                     True) == '+0.50 ± 1.00'
+    assert format_value(mine, 0.012341, 0.00192, '+', difference=True) == '+0.0123 ± 0.0019'
+    assert format_value(mine, 0.012341, None, '+', difference=True) == '+0.01234'
+    assert format_value(psnr, 0.5, 1.0, '+', True) == '+0.50 ± 1.00'
 
 
 def headline_of(asked, present):
     """Headline of an experiment whose one trial has measured `present`."""
     trial = Trial('t', 't', 'done', '', ('t',), 0, metrics=dict.fromkeys(present, 1.0))
-    return headline(Experiment('', '', {}, [trial], {}, asked, None))
+    return choose_headline(Experiment('', '', {}, [trial], {}, asked, None))
 
 
 def test_headline_metrics():

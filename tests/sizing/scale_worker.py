@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 
 from dtbox.sizing import scale_ranks
-from dtbox.sizing.communication import Facts, Network, kinds
+from dtbox.sizing.communication import Facts, Network, list_kinds
 
 
 def train(rank, world, config, batch, steps):
@@ -43,5 +43,5 @@ class Pretended:
             return [[Network(self.world, 1e9, 1.0, 1e-4).seconds('all_reduce', size, self.world)
                      for size in args[0]]] * self.world
         has, steps = Facts(tokenizer=1000), args[2]
-        sent = {k.name: (len(k.sizes(has)), sum(k.sizes(has))) for k in kinds() if k.sizes(has)}
+        sent = {k.name: (len(k.sizes(has)), sum(k.sizes(has))) for k in list_kinds() if k.sizes(has)}
         return [scale_ranks.Trained([float(self.world)] * steps, [sent] * steps, [0] * steps, has)] * self.world

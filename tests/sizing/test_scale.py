@@ -8,7 +8,16 @@ import pytest
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.sizing import scale, scale_tables
-from dtbox.sizing.communication import BUCKET, FIRST_BUCKET, Facts, Kind, Network, cut_into_buckets, kinds, read_facts
+from dtbox.sizing.communication import (
+    BUCKET,
+    FIRST_BUCKET,
+    Facts,
+    Kind,
+    Network,
+    cut_into_buckets,
+    list_kinds,
+    read_facts,
+)
 from dtbox.sizing.describe import Description, Part, build_without_memory, describe
 from dtbox.sizing.scale_check import SIZES, check, fit_network, format_check, make_bytes_table
 from dtbox.sizing.scale_report import align_columns
@@ -82,7 +91,7 @@ def test_facts_of_recipes():
     assert has.updates == has.restarts == [(1024, 16)] * 2 and (has.gathers, has.official, has.adaptive) == (2, [],
                                                                                                              True)
     assert has.last_layer == 432 and has.discriminator == found.parts['discriminator'].parameters
-    assert {k.name: sum(k.sizes(has)) for k in kinds()}['codebook statistics'] == 2 * 4 * 1024 * 17
+    assert {k.name: sum(k.sizes(has)) for k in list_kinds()}['codebook statistics'] == 2 * 4 * 1024 * 17
     cfg.model.gan.adversarial.per_rank = True
     cfg.model.tokenizer.vocabularies.pixel.quantizer = dict(cfg.quantizer, official=True, variant='rq')
     has = read_facts(build_without_memory(cfg)[0], cfg.model.gan.adversarial)
@@ -91,7 +100,7 @@ def test_facts_of_recipes():
     assert read_facts(build_without_memory(cfg)[0]).gathers == 0
     cfg = resolve(load_config('configs/vila_u.py'))
     has = replace(read_facts(build_without_memory(cfg)[0]), batch=8, world=4)
-    sizes = {k.name: k.sizes(has) for k in kinds()}
+    sizes = {k.name: k.sizes(has) for k in list_kinds()}
     width = has.pairs[0]
     assert sizes['embeddings'] == [4 * 8 * width] and sizes['gradients of embeddings'] == [4 * 4 * 8 * width]
 
@@ -115,7 +124,7 @@ def test_two_processes_send_what_the_model_counts(recipe):
     """Every kind of message in every step of two ranks, calls and bytes; nothing that the table does not name."""
     for one in SHARED.run(scale_worker.train, recipe, 2, 2):
         lines = make_bytes_table(one)[1:]
-        assert [line[0] for line in lines] == [k.name for k in kinds() if k.sizes(one.facts)]
+        assert [line[0] for line in lines] == [k.name for k in list_kinds() if k.sizes(one.facts)]
         assert all(line[5] == '0' for line in lines), lines
         assert all(line[1] == line[2] for line in lines if line[0] != 'restart rows'), lines
         assert one.sent[0]['gradients of the tokenizer'] == one.sent[1]['gradients of the tokenizer']
@@ -175,7 +184,7 @@ def test_bad_numbers(words, says, capsys):
 
 def test_unknown_ways():
     with pytest.raises(InputError, match='expected one of: ddp, fsdp'):
-        kinds('zero')
+        list_kinds('zero')
 
 
 def test_what_does_not_fit_is_told_apart():

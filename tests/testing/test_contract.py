@@ -5,7 +5,7 @@ import torch
 from dtbox.errors import InputError
 from dtbox.quantizers.vq import VQ
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS, STARTS
-from dtbox.testing import check_quantizer, examples, quantizer_checks, run_checks
+from dtbox.testing import check_quantizer, list_examples, quantizer_checks, run_checks
 
 EMA = dict(type='EMACodebook', decay=0.9)
 GRADIENT = dict(type='GradientCodebook', restart=1.0)
@@ -33,7 +33,7 @@ CONFIGS = {
     'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 2])}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
-ALL = {**examples(), **CONFIGS, **OFFICIAL}
+ALL = {**list_examples(), **CONFIGS, **OFFICIAL}
 
 
 def types(cfg):
@@ -43,7 +43,7 @@ def types(cfg):
 
 def test_every_part_is_here():
     """A new quantizer has an `example`; a new codebook, start or estimator comes into CONFIGS."""
-    assert all(name in examples() for name in QUANTIZERS.module_dict)
+    assert all(name in list_examples() for name in QUANTIZERS.module_dict)
     named = set().union(*map(types, ALL.values())) | {'EMACodebook', 'StraightThrough',
                                                       'CheckpointStart'}  # the defaults; one that reads a file
     for registry in (CODEBOOKS, STARTS, ESTIMATORS):
@@ -67,7 +67,7 @@ def test_what_applies():
                         'accumulation', 'two_ranks'}
 
 
-test_one_case_a_check = quantizer_checks(examples()['FSQ'])
+test_one_case_a_check = quantizer_checks(list_examples()['FSQ'])
 
 
 def test_what_a_failure_says():

@@ -14,7 +14,7 @@ from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.testing import CONTRACTS
-from dtbox.testing.scaffold import RECIPES, new_plugin
+from dtbox.testing.scaffold import RECIPES, write_scaffold
 from dtbox.training.build import build_parts
 from tests.plugins_kit import clean as clean  # noqa: F401
 
@@ -28,7 +28,7 @@ def plugins(tmp_path_factory):
     """A folder with a new plugin of every kind; not to be changed."""
     folder = tmp_path_factory.mktemp('new') / 'plugins'
     for kind in RECIPES:
-        new_plugin(kind, name_of(kind), str(folder), find_config(RECIPES[kind]))
+        write_scaffold(kind, name_of(kind), str(folder), find_config(RECIPES[kind]))
     return folder
 
 
@@ -93,10 +93,10 @@ def test_the_command_trains_one(plugins, tmp_path, clean):
 
 def test_an_unknown_kind(tmp_path):
     with pytest.raises(InputError, match='there is no template for the kind `quantiser`. Did you mean `quantizer`'):
-        new_plugin('quantiser', 'Mine', str(tmp_path), find_config('dualtoken_rq'))
+        write_scaffold('quantiser', 'Mine', str(tmp_path), find_config('dualtoken_rq'))
 
 
 @pytest.mark.parametrize('kind, name', [('loss', 'Tensor'), ('encoder', 'Encoder'), ('dataset', 'Image')])
 def test_names_that_the_module_uses(tmp_path, kind, name):
     with pytest.raises(InputError, match=f'`{name}` is a name that the module itself uses'):
-        new_plugin(kind, name, str(tmp_path), find_config('dualtoken_rq'))
+        write_scaffold(kind, name, str(tmp_path), find_config('dualtoken_rq'))

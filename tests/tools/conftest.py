@@ -2,6 +2,7 @@
 import os
 import sys
 
-from dtbox.packaged import packaged_folder
+from dtbox.packaged import find_packaged_folder
 
-sys.path.append(os.path.join(packaged_folder('tools'), 'benchmarks'))  # at the end: `data` or `step` of others go first
+# at the end: `data` or `step` of others go first
+sys.path.append(os.path.join(find_packaged_folder('tools'), 'benchmarks'))

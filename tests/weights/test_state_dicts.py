@@ -5,7 +5,7 @@ import torch.nn as nn
 from safetensors.torch import save_file
 
 from dtbox.errors import InputError
-from dtbox.weights.state_dicts import ALIGNMENT, load_into, load_state, local_path, with_prefix, zoo_path
+from dtbox.weights.state_dicts import ALIGNMENT, find_local_path, find_zoo_path, load_into, load_state, select_prefix
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_missing_file(tmp_path):
 
 
 def test_zoo_names():
-    assert zoo_path('dtbox://siglip-tiny-twemoji/tokenizer.json').endswith('tokenizer.json')
+    assert find_zoo_path('dtbox://siglip-tiny-twemoji/tokenizer.json').endswith('tokenizer.json')
     with pytest.raises(InputError, match='no weights named `siglip-tiny-twemoj`. Did you mean `siglip-tiny-twemoji`'):
         load_state('dtbox://siglip-tiny-twemoj')
     with pytest.raises(InputError, match='`siglip-tiny-twemoji` has no file `gone.json`'):
-        zoo_path('dtbox://siglip-tiny-twemoji/gone.json')
-    assert local_path('/a/b.pt') == '/a/b.pt'
+        find_zoo_path('dtbox://siglip-tiny-twemoji/gone.json')
+    assert find_local_path('/a/b.pt') == '/a/b.pt'
 
 
 def test_mmengine_reads_zoo_names():
@@ -80,7 +80,7 @@ def test_mmengine_reads_zoo_names():
 
 
 def test_with_prefix():
-    assert with_prefix({'a.b': 1, 'ab': 2}, 'a.') == {'b': 1} and with_prefix({'a': 1}, '') == {'a': 1}
+    assert select_prefix({'a.b': 1, 'ab': 2}, 'a.') == {'b': 1} and select_prefix({'a': 1}, '') == {'a': 1}
 
 
 def test_load_into():

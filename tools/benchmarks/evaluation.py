@@ -15,7 +15,7 @@ from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, SetEvaluator
 from dtbox.evaluation.fid import FID
-from dtbox.memory import Peak, resident_megabytes
+from dtbox.memory import Peak, measure_resident_megabytes
 from dtbox.registry import METRICS, MODELS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput
 
@@ -86,7 +86,7 @@ def measure_stream(images: int = 50000, size: int = 64, batch_size: int = 100, c
     evaluator = build_evaluator(captions)
     for batch, outputs in make_stream(2 * batch_size, size, batch_size, captions, tokens, seed=1):
         pass  # what the stream itself takes does not count
-    before, seconds = resident_megabytes(), 0.0
+    before, seconds = measure_resident_megabytes(), 0.0
     with Peak() as peak:
         for i, (batch, outputs) in enumerate(make_stream(images, size, batch_size, captions, tokens)):
             begun = time.perf_counter()

@@ -48,8 +48,8 @@ def run_in_turn(args: argparse.Namespace, workers: int, threads: int) -> tuple[f
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = parse(argv)
-    from dtbox.ablation.machine import cores
-    n = args.cores or cores()
+    from dtbox.ablation.machine import count_cores
+    n = args.cores or count_cores()
     if n < 2:
         raise InputError(f'{n} leaves nothing to divide; give 2 or more.', '--cores')
     check_counts(rounds=args.rounds)

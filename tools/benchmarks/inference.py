@@ -38,7 +38,7 @@ import json, sys, time
 import torch
 import dtbox, dtbox.apis.loading, dtbox.registry
 import timm, open_clip
-from dtbox.memory import Peak, resident_megabytes
+from dtbox.memory import Peak, measure_resident_megabytes
 from dtbox.runs import RunFolder
 what, path, size = sys.argv[1:]
 def read():
@@ -49,7 +49,7 @@ def read():
             done += f.readinto(view[done:done + (1 << 24)])
         return data
 dtbox.apis.loading.open_config(path)
-before, begun = resident_megabytes(), time.perf_counter()
+before, begun = measure_resident_megabytes(), time.perf_counter()
 with Peak() as peak:
     kept = read() if what == 'read' else dtbox.load(path)
 seconds = time.perf_counter() - begun

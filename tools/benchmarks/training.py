@@ -21,7 +21,7 @@ from dtbox.cli.guard import main_guard
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.config import resolve
 from dtbox.errors import InputError
-from dtbox.hooks.log import quiet_console
+from dtbox.hooks.log import silence_console
 from dtbox.training.build import build_parts
 from dtbox.training.loops import TrainLoop
 from dtbox.training.runner import Runner
@@ -102,7 +102,7 @@ class AlternatingLoop(TrainLoop):
         """Take turns."""
         runner = self.runner
         runner.call_hook('before_train')
-        quiet_console(runner.logger)
+        silence_console(runner.logger)
         runner.model.train()
         batches = iter(self.dataloader)
         runner.call_hook('before_train_epoch')

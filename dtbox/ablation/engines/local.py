@@ -5,8 +5,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
-from dtbox.ablation.engines.process import command, environment
-from dtbox.ablation.machine import cores
+from dtbox.ablation.engines.process import build_command, build_environment
+from dtbox.ablation.machine import count_cores
 from dtbox.runs import RunFolder
 
 
@@ -22,22 +22,22 @@ class LocalEngine:
     """
 
     def __init__(self, threads: int, workers: int | None = None):
-        self.threads, self.gpus = threads, visible_gpus()
-        fitting = len(self.gpus) or max(1, cores() // threads)
+        self.threads, self.gpus = threads, list_visible_gpus()
+        fitting = len(self.gpus) or max(1, count_cores() // threads)
         self.workers = workers or fitting
         self.free = list(range(self.workers))
         self.remark = ''
-        if not self.gpus and self.workers * threads > cores():
-            self.remark = (f'{self.workers} workers of {threads} thread(s) use {cores()} cores: they slow one another '
-                           'down.')
+        if not self.gpus and self.workers * threads > count_cores():
+            self.remark = (f'{self.workers} workers of {threads} thread(s) use {count_cores()} cores: they slow one '
+                           'another down.')
 
     def start(self, folder: str) -> LocalTrial:
         """Start the trial of a folder; its output goes to log.txt there."""
         slot = self.free.pop(0)
         device = self.gpus[slot % len(self.gpus)] if self.gpus else None
         with open(RunFolder(folder).console, 'ab') as log:
-            process = subprocess.Popen(command(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                       env=environment(self.threads, device))
+            process = subprocess.Popen(build_command(folder), stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=subprocess.STDOUT, env=build_environment(self.threads, device))
         return LocalTrial(process, lambda: self.free.append(slot))
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class LocalTrial:
         self.poll()
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
     if not torch.cuda.is_available():

@@ -7,12 +7,12 @@ import sys
 from dtbox.packaged import IMPORT_ROOT
 
 
-def command(folder: str) -> list[str]:
+def build_command(folder: str) -> list[str]:
     """Return the command line of a trial's process, to be started by this one."""
     return [sys.executable, '-m', 'dtbox.ablation.trial', folder, str(os.getpid())]
 
 
-def environment(threads: int, device: str | None = None) -> dict[str, str]:
+def build_environment(threads: int, device: str | None = None) -> dict[str, str]:
     """Return the environment of a trial's process: this one's, with `threads` for every library that would otherwise
     take all cores.
 

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from typing import Any
 
-from dtbox.ablation.engines.process import command, environment
+from dtbox.ablation.engines.process import build_command, build_environment
 from dtbox.ablation.trial import NO_ROOM
 from dtbox.errors import InputError, need_package, reason
-from dtbox.files import no_room
+from dtbox.files import is_disk_full
 from dtbox.runs import RunFolder
 
 
@@ -36,7 +36,7 @@ class RayEngine:
         if mine:  # it needs not give way to others, as Ray's workers do by default
             os.environ.setdefault('RAY_worker_niceness', '0')
         try:
-            knock(address)
+            check_address(address)
             if self.owned:
                 self.ray.init(address=address, include_dashboard=False if mine else None, log_to_driver=False,
                               logging_level='error')
@@ -57,7 +57,7 @@ class RayEngine:
 
     def start(self, folder: str) -> RayTrial:
         """Hand the trial of a folder to the cluster; its output goes to log.txt there."""
-        before = log_size(folder)
+        before = measure_log_size(folder)
         return RayTrial(self.ray, self.remote.remote(os.path.abspath(folder), os.getcwd(), self.threads), folder,
                         before)
 
@@ -67,7 +67,7 @@ class RayEngine:
             self.ray.shutdown()
 
 
-def last_started() -> str:
+def find_last_started() -> str:
     """Return the address of the cluster that was last started on this machine, as Ray notes it for `auto`, '' where
     there is none."""
     folder = os.environ.get('RAY_TMPDIR') or sys.platform.startswith('linux') and os.environ.get('TMPDIR') or '/tmp'
@@ -78,10 +78,10 @@ def last_started() -> str:
         return ''
 
 
-def knock(address: str, seconds: float = 10) -> None:
+def check_address(address: str, seconds: float = 10) -> None:
     """Raise OSError where nothing listens at an address; Ray itself would try for minutes or for ever, and may end the
     process."""
-    host, _, port = (last_started() if address == 'auto' else address).rpartition('://')[2].rpartition(':')
+    host, _, port = (find_last_started() if address == 'auto' else address).rpartition('://')[2].rpartition(':')
     if host and port.isdigit():
         socket.create_connection((host, int(port)), seconds).close()
 
@@ -112,14 +112,14 @@ class RayTrial:
             return self.ray.get(self.ref)
         except self.ray.exceptions.RayTaskError as e:  # the process could not be started
             self.why = reason(e.cause)
-            return NO_ROOM if no_room(e.cause) else 1
+            return NO_ROOM if is_disk_full(e.cause) else 1
         except self.ray.exceptions.RayError as e:  # the node or its worker died
             self.why = reason(e)
             return -9
 
     def has_begun(self) -> bool:
         """Whether a node has started it: others may use the cluster, too."""
-        return log_size(self.folder) > self.before
+        return measure_log_size(self.folder) > self.before
 
     def stop(self) -> None:
         """Stop it; the kernel ends its process together with the worker."""
@@ -127,7 +127,7 @@ class RayTrial:
         self.ray.wait([self.ref], timeout=10)
 
 
-def log_size(folder: str) -> int:
+def measure_log_size(folder: str) -> int:
     """Return the bytes of a trial's log, 0 where there is none."""
     try:
         return os.path.getsize(RunFolder(folder).console)
@@ -142,5 +142,5 @@ def run_process(folder: str, cwd: str, threads: int) -> int:
                                 'that all nodes share')
     with open(RunFolder(folder).console, 'ab', buffering=0) as log:
         log.write(f'on {socket.gethostname()}\n'.encode())
-        return subprocess.run(command(folder), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                              env=environment(threads)).returncode
+        return subprocess.run(build_command(folder), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log,
+                              stderr=subprocess.STDOUT, env=build_environment(threads)).returncode

@@ -16,7 +16,7 @@ from dtbox import distributed
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
-from dtbox.datasets.shards.index import shard_index
+from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
@@ -30,11 +30,11 @@ OPEN = 32
 class Shards(PairDataset):
     """Images with texts in WebDataset shards (CC12M, LAION and the like; https://github.com/webdataset/webdataset).
 
-    Shards are indexed by their headers, once each (see `shard_index`), and samples are read by place: no sample comes
-    twice or is lost in an epoch, whatever the number of ranks and workers, and a run resumes at any iteration without
-    reading what went before. An epoch's order shuffles the shards, then the samples of `window` shards at a time, so
-    that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg, png, webp)
-    with what `text` and `label` name; keys are SHARD/KEY.
+    Shards are indexed by their headers, once each (see `load_shard_index`), and samples are read by place: no sample
+    comes twice or is lost in an epoch, whatever the number of ranks and workers, and a run resumes at any iteration
+    without reading what went before. An epoch's order shuffles the shards, then the samples of `window` shards at a
+    time, so that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg,
+    png, webp) with what `text` and `label` name; keys are SHARD/KEY.
 
     Broken shards (truncated, empty, not tar) and samples (no image, undecodable) are named in the log and left out with
     `broken='skip'`; what of a truncated shard is whole is used.
@@ -125,7 +125,7 @@ class Shards(PairDataset):
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 
     def _fresh(self, place):
-        return shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
+        return load_shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
 
     def _flaw(self, sentence):
         if self.broken == 'error':

@@ -62,18 +62,18 @@ class ShardIndex:
                           self.suffixes, self.flaws), without
 
 
-def shard_index(path: str, cache: str | None = None) -> ShardIndex:
+def load_shard_index(path: str, cache: str | None = None) -> ShardIndex:
     """Return the ShardIndex of a tar file, from the cache where the file is the same (place, size, time) as when it was
     put there.
 
     Args:
         path: of the tar file.
-        cache: folder of the cache; None takes `cache_folder()`.
+        cache: folder of the cache; None takes `find_cache_folder()`.
 
     Raises:
         InputError: no whole sample can be read from the file.
     """
-    kept = os.path.join(cache or cache_folder(), f'{_fingerprint(path)}.npz')
+    kept = os.path.join(cache or find_cache_folder(), f'{_fingerprint(path)}.npz')
     index = _read(kept)
     if index is None:
         index = scan(path)
@@ -84,7 +84,7 @@ def shard_index(path: str, cache: str | None = None) -> ShardIndex:
     return index
 
 
-def cache_folder() -> str:
+def find_cache_folder() -> str:
     """Return the folder of the indices: dtbox/shards under $XDG_CACHE_HOME or ~/.cache."""
     return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'dtbox', 'shards')
 

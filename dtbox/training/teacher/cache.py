@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.files import no_room, write_atomic
+from dtbox.files import is_disk_full, write_atomic
 from dtbox.structures import TeacherOutput
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -154,7 +154,7 @@ class TeacherCache:
                 if key not in self.places:  # not the second of two equal images in one batch
                     self._append(key, row)
         except OSError as e:
-            if not no_room(e):
+            if not is_disk_full(e):
                 raise
             self.full = True  # records after a torn one would not stand where their keys say
             warnings.warn(f'no space is left in {self.folder} for the output of the teacher; nothing more is kept '
