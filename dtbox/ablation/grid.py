@@ -131,7 +131,7 @@ def read_grid(path: str, options: dict[str, Any] | None = None, plugins: Sequenc
     trials, recipes = [], {}
     for chosen in itertools.product(*axes.values()):
         labels = dict(zip(axes, chosen))
-        if keep[0] and not matches(labels, keep[0]) or matches(labels, keep[1]):
+        if keep[0] and not is_matched(labels, keep[0]) or is_matched(labels, keep[1]):
             continue
         variant = _variant(labels, axes, shared, recipes)
         trials += [_seeded(variant, labels, seed) for seed in seeds]
@@ -213,7 +213,7 @@ def _slug(labels):
 
 
 def _check_collisions(trials):
-    from dtbox.ablation.identity import hash_config
+    from dtbox.ablation.compute_identity import hash_config
     names, hashes = {}, {}
     for trial in trials:
         if len(trial.name) > LONGEST:

@@ -59,7 +59,7 @@ def run_grid(grid: Grid, folder: str, engine: str = 'local', workers: int | None
         try:
             with place.lock():
                 plan = restore_results(look_again(plan, grid, place, resume, accept_code_change), place)
-                todo = [p for p in plan if p.what != 'keep' and wanted(p.trial, only)]
+                todo = [p for p in plan if p.what != 'keep' and is_wanted(p.trial, only)]
                 remarks = [runs.remark, _outdated(todo)]
                 if resume and not place.about():
                     remarks.append(f'{place.path} holds nothing yet: the grid starts from the beginning.')

@@ -34,7 +34,7 @@ def find_references(node: Any) -> set[str]:
     if isinstance(node, dict):
         return set().union(*map(find_references, node.values()))
     if isinstance(node, (list, tuple)):
-        return set().union(*map(references, node))
+        return set().union(*map(find_references, node))
     name = _name(node)
     return set() if name is None else {name}
 

@@ -60,10 +60,10 @@ class Page:
         self.codes = seen.codes[self.name][..., depth]
         used, counts = np.unique(self.codes, return_counts=True)
         self.counts = dict(zip(used.tolist(), counts.tolist()))
-        colours, edges = seen.colours[self.grid].astype(np.int64), patches.edge_bins(seen.edges[self.grid])
-        self.about = dict(words=information.with_words(self.codes, seen.owned, seed)) if seen.words else {}
-        self.about['colour'] = information.with_tokens(self.codes, colours, self.grid, seed)
-        self.about['edges'] = information.with_tokens(self.codes, edges, self.grid, seed)
+        colours, edges = seen.colours[self.grid].astype(np.int64), patches.bin_edges(seen.edges[self.grid])
+        self.about = dict(words=information.measure_words(self.codes, seen.owned, seed)) if seen.words else {}
+        self.about['colour'] = information.measure_tokens(self.codes, colours, self.grid, seed)
+        self.about['edges'] = information.measure_tokens(self.codes, edges, self.grid, seed)
 
     @property
     def label(self) -> str:

@@ -59,10 +59,11 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     seen = look(model, dataset, gallery, batch_size)
     name, count = os.path.basename(os.path.normpath(str(run))), len(seen['keys'])
-    shown = [int(i) for i in patches.evenly(count, images)]
+    shown = [int(i) for i in patches.choose_evenly(count, images)]
     say(f'{count:,} images')
-    result: dict[str, Any] = dict(run=str(run), images=count, neighbours=neighbours(seen, shown, out, name), remarks=[])
-    words, vectors = nearest_words(model, dataset, seen)
+    result: dict[str, Any] = dict(run=str(run), images=count, neighbours=draw_neighbours(seen, shown, out, name),
+                                  remarks=[])
+    words, vectors = embed_words(model, dataset, seen)
     batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
                     next(model.parameters()).device)
     if vectors is None:
@@ -81,7 +82,7 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
 def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
     """Run the model over images, evenly spaced: dict of features by vocabulary [M, D], `pooled` [M, E], texts,
     labels, keys, thumbs, positions."""
-    positions, device = patches.evenly(len(dataset), count), next(model.parameters()).device
+    positions, device = patches.choose_evenly(len(dataset), count), next(model.parameters()).device
     seen: dict = dict(features={}, pooled=[], texts=[], labels=[], keys=[], thumbs=[], positions=list(positions))
     for first in range(0, len(positions), batch_size):
         batch = prepare(collate([dataset[i] for i in positions[first:first + batch_size]], with_texts=True), device)

@@ -126,7 +126,7 @@ def _loader(subject, data, own):
     return build_val_dataloader(cfg.val_dataloader), str(cfg.val_dataloader['dataset'].get('type'))
 
 
-def activations(encoder: Any) -> str:
+def list_activations(encoder: Any) -> str:
     """Return the names of the activations in an encoder, the form of GELU among them."""
     found = set()
     for module in encoder.modules():

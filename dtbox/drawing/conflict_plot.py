@@ -58,7 +58,7 @@ def draw_conflict(rows: Sequence[dict], path: str, title: str, terms: Mapping[st
         save(figure, path)
 
 
-def edges(at: np.ndarray) -> np.ndarray:
+def compute_edges(at: np.ndarray) -> np.ndarray:
     """Return the borders [n + 1] between n increasing positions, halfway."""
     if len(at) == 1:
         return np.array([at[0] - 0.5, at[0] + 0.5])

@@ -76,7 +76,7 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
         tile: pixels that an enlarged image has at most.
     """
     height, width = groups[0].inputs.shape[1:3]
-    zoom = zoom_of(height, width, tile)
+    zoom = choose_zoom(height, width, tile)
     shown = (width * zoom, height * zoom)
     columns = _columns(max(len(g.inputs) for g in groups), shown[0])
     if differences:
@@ -101,7 +101,7 @@ def draw_sheet(groups: Sequence[Group], path: str, title: str, note: str = '', d
             pen.text((MARGIN, top + 8), group.title, INK, load_font(18))
             top += 38
         rows = [group.inputs[start:stop], group.reconstructions[start:stop]]
-        rows += [difference(*rows)] if differences else []
+        rows += [compute_difference(*rows)] if differences else []
         _draw_block(sheet, pen, (MARGIN, top), zip(names, rows), group.captions[start:stop], shown)
         top += block
     _save(sheet, path)

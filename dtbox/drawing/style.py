@@ -31,7 +31,7 @@ RULES = {'font.size': 8.5, 'axes.titlesize': 9.5, 'axes.labelsize': 8.5, 'xtick.
 """matplotlib's rcParams of every plot, whatever the user's own are."""
 
 
-def canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
+def make_canvas(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
     """Return (figure, axes [rows, columns]) without a display or global state; `size` is the (width, height) of a panel
     in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -14,7 +14,7 @@ from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_open_clip_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
 
 
 class StagedCLIP(Encoder):
@@ -164,4 +164,4 @@ class OpenCLIPTower(Encoder):
         if self.weights is None:
             return
         state = load_open_clip_state(self.name, self.weights)
-        load_into(self.visual, with_prefix(state, 'visual.') or state, self.weights)
+        load_into(self.visual, select_prefix(state, 'visual.') or state, self.weights)

@@ -98,10 +98,10 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     asked, absent = names.choose_headline(experiment)
     first = asked[:names.MOST]
     parts: dict[str, Any] = dict(
-        scores=scores.score_table(experiment, asked, 'scores', 'Scores') if asked else None,
-        paired=scores.paired_table(experiment, samples, pairs.columns(experiment, asked)),
-        facts=scores.fact_table(experiment), details=scores.detail_tables(experiment),
-        trials=scores.trial_table(experiment) if experiment.trials else None)
+        scores=scores.build_score_table(experiment, asked, 'scores', 'Scores') if asked else None,
+        paired=scores.build_paired_table(experiment, samples, pairs.choose_columns(experiment, asked)),
+        facts=scores.build_fact_table(experiment), details=scores.build_detail_tables(experiment),
+        trials=scores.build_trial_table(experiment) if experiment.trials else None)
     for table in [parts['scores'], parts['paired'], parts['facts'], parts['trials'], *parts['details']]:
         if table is not None:
             for suffix, text in (('md', table.markdown()), ('csv', table.csv()), ('tex', table.latex())):

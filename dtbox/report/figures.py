@@ -85,8 +85,8 @@ def _tradeoff(experiment: Experiment, pair: Sequence[str], folder: str, kind: st
     if len(measured) < 2:
         return None
     lower = [d.lower for d in described]
-    front = pareto([[m.value for m in both] for _, both in measured.values()], lower)
-    look = dict(zip(experiment.variants, looks(len(experiment.variants))))
+    front = find_pareto_front([[m.value for m in both] for _, both in measured.values()], lower)
+    look = dict(zip(experiment.variants, choose_looks(len(experiment.variants))))
     points = [Point(experiment.short(v), look[v], seeds, (x.value, y.value), (x.half, y.half), on)
               for (v, (seeds, (x, y))), on in zip(measured.items(), front)]
     suffixes = ('.png', '.pdf') if kind == 'tradeoff' else ('.png',)  # a PDF takes as long as all the rest of a figure

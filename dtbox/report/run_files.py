@@ -35,7 +35,7 @@ def read_results(folder: str) -> tuple[Results | None, dict[str, float], dict[st
     return own, metrics, stamps, infos
 
 
-def settings_of(path: str) -> dict[str, Any]:
+def read_settings(path: str) -> dict[str, Any]:
     """Return the plain numbers that a config.py sets at its top, without running it."""
     try:
         with open(path, encoding='utf-8') as f:

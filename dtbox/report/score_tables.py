@@ -6,8 +6,8 @@ from dtbox.evaluation.info import Described
 from dtbox.evaluation.names import ALL, is_stderr, split_set
 from dtbox.report import pairs
 from dtbox.report.experiment import Experiment, Trial
-from dtbox.report.metric_names import label, shown, slug
-from dtbox.report.statistics import Difference, Mean, mean_of
+from dtbox.report.metric_names import format_label, format_value, make_slug
+from dtbox.report.statistics import Difference, Mean, compute_mean
 from dtbox.report.tables import Cell, Column, Table
 
 INTERVAL = 'Mean ± half the width of the 95 % interval over seeds (Student t).'
@@ -48,7 +48,7 @@ def build_score_table(experiment: Experiment, metrics: list[str], name: str, tit
         row = [_name(experiment, variant), Cell(str(count), raw=(count,))]
         for metric in metrics:
             mean = columns_of_means[metric][variant]
-            text = shown(described[metric], *((mean.value, mean.half) if mean else (None, None)))
+            text = format_value(described[metric], *((mean.value, mean.half) if mean else (None, None)))
             several = several or bool(mean and mean.half is not None)
             if mean and mean.count < count:
                 text += f' (n {mean.count})'
@@ -65,7 +65,7 @@ def build_score_table(experiment: Experiment, metrics: list[str], name: str, tit
     if any(d.lower is None for d in described.values()):
         notes.append(UNGRADED)
     if mixed:
-        notes.append(MIXED + '; '.join(f'{label(described[m], experiment.sets)}: {_tell_stamps(groups)}'
+        notes.append(MIXED + '; '.join(f'{format_label(described[m], experiment.sets)}: {_tell_stamps(groups)}'
                                        for m, groups in mixed.items()) + '.')
     if gaps:
         notes.append('–: not measured; (n 2): measured in two seeds only.')
@@ -84,7 +84,8 @@ def build_fact_table(experiment: Experiment) -> Table | None:
         row = [_name(experiment, variant)]
         for fact in facts:
             mean = columns_of_means[fact][variant]
-            row.append(Cell(shown(described[fact], mean.value if mean else None), raw=(mean.value,) if mean else ()))
+            row.append(Cell(format_value(described[fact], mean.value if mean else None), raw=(mean.value,) if mean
+                            else ()))
         rows.append(row)
     if experiment.about:
         notes = ['Means over seeds; time and memory are those of a whole trial, evaluation included.']

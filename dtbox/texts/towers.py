@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
-from dtbox.weights.state_dicts import load_into, load_open_clip_state, with_prefix
+from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
 
 
 class TextTower(nn.Module):

@@ -7,8 +7,8 @@ import pytest
 
 from dtbox.errors import InputError
 from dtbox.evaluation.results import Results
-from dtbox.report.metric_names import label
-from dtbox.report.score_tables import score_table
+from dtbox.report.metric_names import format_label
+from dtbox.report.score_tables import build_score_table
 from dtbox.report.trials import read
 from tests.report.synthetic import edit_rows, write_grid
 
@@ -41,7 +41,7 @@ def test_runs_of_different_protocols(tmp_path, other, what):
                                          f'.{what}.*--mixed-protocols'):
         read(folders)
     mixed = read(folders, mixed=True)
-    table = score_table(mixed, ['all/psnr'], 'scores', 'Scores')
+    table = build_score_table(mixed, ['all/psnr'], 'scores', 'Scores')
     assert not any(cell.bold for row in table.rows for cell in row)
     says = f'none is marked as the best. Hashes of settings and data: PSNR [dB]: s-d (a), {what[-3:]} (b).'
     assert says in table.notes[-1]
@@ -49,7 +49,7 @@ def test_runs_of_different_protocols(tmp_path, other, what):
 
 def test_the_best_of_one_protocol_is_marked(tmp_path):
     alike = read([run_folder(tmp_path / 'a', 20.0, stamp()), run_folder(tmp_path / 'b', 21.0, stamp())])
-    table = score_table(alike, ['all/psnr'], 'scores', 'Scores')
+    table = build_score_table(alike, ['all/psnr'], 'scores', 'Scores')
     assert [row[-1].bold for row in table.rows] == [False, True] and 'protocols' not in ' '.join(table.notes)
 
 
