@@ -82,7 +82,7 @@ class PairDataset(Dataset):
         one of the same name and size is not noticed."""
         h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
         for line in (*self.classes, *self.contents()):
-            h.update(str(line).encode() + b'\0')
+            h.update(str(line).encode('utf-8', 'surrogateescape') + b'\0')
         return h.hexdigest()[:16]
 
     def set_seed(self, seed: int) -> None:

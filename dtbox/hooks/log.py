@@ -84,7 +84,8 @@ class Log(Hook):
         if self.bar is not None:
             self.bar.set_postfix({k: f'{means[k]:.3g}' for k in self.show if k in means})
         terms = '  '.join(f'{k} {v:.4g}' for k, v in means.items())
-        rate = next(iter(rates.values()))
+        # what the optimizer uses: `base_lr` is that of parameters in no group, of which there may be none
+        rate = next(v for k, v in rates.items() if k.rpartition('.')[2] == 'lr')
         runner.logger.info(f'[{done}/{runner.max_iters}] left {format_clock(left)}  lr {rate:.2e}  {terms}')
 
     def after_train_epoch(self, runner: Runner, metrics: Any = None) -> None:

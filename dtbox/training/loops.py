@@ -19,6 +19,7 @@ from dtbox.evaluation.loop import evaluate
 from dtbox.evaluation.results import Results
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch
+from dtbox.training import checkpoint
 from dtbox.training.task import Task
 
 
@@ -177,7 +178,14 @@ class ValLoop(BaseLoop):
         self.evaluator: SetEvaluator | None = None
 
     def run(self) -> Results:
-        """Evaluate; return and keep the results."""
+        """Evaluate; return and keep the results. The random state of the training is as before."""
+        before = checkpoint.get_random_state()
+        try:
+            return self._run()
+        finally:
+            checkpoint.set_random_state(before)
+
+    def _run(self) -> Results:
         with self.runner.averaged():
             self.runner.call_hook('before_val')
             self.runner.call_hook('before_val_epoch')

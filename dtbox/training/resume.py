@@ -9,13 +9,12 @@ from dtbox import __version__, distributed
 from dtbox.errors import InputError
 from dtbox.training import checkpoint
 from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
+from dtbox.training.schedules import restore_schedule
 from dtbox.weights.state_dicts import load_into
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
-FIXED = dict(samples='training samples', batch='samples a batch', seed='as the seed')
-"""Entries of the meta that a resumed run must share -> what a message calls them; a task adds its own."""
 
 
 def collect_state(runner: Runner) -> dict[str, Any]:
@@ -37,12 +36,8 @@ def collect_state(runner: Runner) -> dict[str, Any]:
 
 
 def collect_meta(runner: Runner) -> dict[str, Any]:
-    """Return what a reader wants to know before loading: versions, seed, data, what the task adds, plugins."""
-    loader = runner._train_dataloader
-    return dict(dtbox=__version__, torch=str(torch.__version__), seed=int(runner._seed or 0),
-                world_size=distributed.get_world_size(), batch_size=loader.batch_sampler.batch_size,
-                configured_batch=runner.configured_batch, samples=len(loader.dataset), **runner.task.checkpoint_meta,
-                plugins=list(runner.plugins))
+    """Return what a reader wants to know before loading: versions, which run it is, plugins."""
+    return dict(dtbox=__version__, torch=str(torch.__version__), **runner.same_run, plugins=list(runner.plugins))
 
 
 def restore_state(runner: Runner, state: Mapping[str, Any], path: str) -> None:
@@ -65,9 +60,11 @@ def restore_state(runner: Runner, state: Mapping[str, Any], path: str) -> None:
         runner.ema.load(state['ema']['raw'], state['ema']['steps'], shard_as)
     for name, moments in state['optimizer'].items():
         load_optimizer(runner.optim_wrapper[name].optimizer, moments)
+        if (base := getattr(runner.optim_wrapper[name], 'base_param_settings', None)) is not None:
+            base.update(moments.get('base_param_settings') or {})  # the rate that MMEngine's log calls `base_lr`
     for name, group in (runner.param_schedulers or {}).items():
         for schedule, saved in zip(group, state['param_schedulers'][name]):
-            schedule.load_state_dict(saved)
+            restore_schedule(schedule, saved)
 
 
 def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
@@ -77,12 +74,12 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
         runner, state, path: as for `restore_state`.
 
     Raises:
-        InputError: a checkpoint without optimizers, or of another run.
+        InputError: a checkpoint without optimizers.
     """
     if 'optimizer' not in state:
         raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from '
                          'its weights.')
-    world = check_meta(runner, state['meta'], path)
+    world = state['meta']['world_size']
     restore_state(runner, state, path)
     runner._train_loop._iter = int(state['iteration'])
     runner.backward_passes = state.get('backward_passes', {})
@@ -91,13 +88,3 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
         checkpoint.set_random_state(state['random'][rank])
     others = '' if world == own else f', written by {world} rank{"s" * (world != 1)}, with {own}'
     runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
-
-
-def check_meta(runner: Runner, meta: Mapping[str, Any], path: str) -> int:
-    """Raise `InputError` where a checkpoint's meta is that of another run; return its number of ranks."""
-    theirs, mine = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (meta, collect_meta(runner)))
-    for key, what in {**FIXED, **runner.task.fixed_meta}.items():
-        if theirs.get(key) != mine[key]:
-            raise InputError(f'{path} was trained with {theirs.get(key)} {what}, this run has {mine[key]}; it would '
-                             'not continue the same run. Restore the setting, or start a new run with `load_from`.')
-    return theirs['world_size']

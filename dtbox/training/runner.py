@@ -40,13 +40,12 @@ class Runner(MMRunner):
     Attributes:
         plugins: records of the plugins that the run uses.
         ema: WeightEMA, or None.
-        configured_batch: batch size of a rank as the config says; a run that resumes on another number of ranks has
-            another.
+        same_run: what a checkpoint notes of which run it is.
         backward_passes: optimizer name -> backward passes before a run was resumed.
     """
     plugins: list[dict] = []
     ema: WeightEMA | None = None
-    configured_batch: int | None = None
+    same_run: Mapping[str, Any] = {}
     backward_passes: Mapping[str, int] = {}
     _val_loop: ValLoop | None
     _has_loaded: bool
@@ -91,7 +90,7 @@ class Runner(MMRunner):
     def _begin(self, source: Config, ready: startup.Prepared, moved: str | None) -> None:
         """Keep what MMEngine's Runner does not know; log what was found; write the config of a new run."""
         self.source_config, self.val_parts = source, ready.built.parts
-        self.plugins, self.configured_batch = ready.plugins, ready.configured_batch
+        self.plugins, self.same_run = ready.plugins, ready.same_run
         if ready.ema is not None:
             self.ema = ready.ema
             self.ema.attach(self.task.averaged)

@@ -1,6 +1,7 @@
 """Learning-rate schedules counted in iterations."""
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, Mapping
 
@@ -48,6 +49,28 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     def _get_value(self) -> list[float]:
         return [base * self.factor(self.last_step) for base in self.base_values]
+
+    def refresh(self) -> None:
+        """Give the optimizer the rate of the present step again: after a resume with another `total` it has another
+        one."""
+        for group, value in zip(self.optimizer.param_groups, self._get_value()):
+            group[self.param_name] = value
+        self._last_value = [group[self.param_name] for group in self.optimizer.param_groups]
+
+
+def restore_schedule(schedule: _ParamScheduler, saved: Mapping[str, Any]) -> None:
+    """Take the place in a schedule from a checkpoint. What its config says stays: its length, where a run is made longer.
+
+    Args:
+        schedule: as the config says.
+        saved: `state_dict()` of the one in the checkpoint.
+    """
+    own = {name for kind in type(schedule).__mro__ for name in inspect.signature(kind.__init__).parameters}
+    kept = {name: value for name, value in vars(schedule).items() if name in own - {'last_step', 'optimizer'}}
+    schedule.load_state_dict(dict(saved))
+    vars(schedule).update(kept)
+    if hasattr(schedule, 'refresh'):
+        schedule.refresh()
 
 
 class StepSchedules(Hook):

@@ -26,6 +26,7 @@ from dtbox.training.compiling import compile_task
 from dtbox.training.dataloaders import divide_batch
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
+from dtbox.training.same_run import describe_config, make_meta, refuse_other_config, refuse_other_run
 from dtbox.training.task import Task
 from dtbox.weights.state_dicts import load_into
 
@@ -55,13 +56,13 @@ class Prepared(NamedTuple):
         built: Built; the task has its weights, is on its device, compiled and wrapped.
         ema: WeightEMA that is not attached yet, or None.
         plugins: records of the plugins that the run uses.
-        configured_batch: batch size of a rank as the config says; another number of ranks changes it.
+        same_run: what a checkpoint notes of which run it is (see `dtbox.training.same_run.make_meta`).
         start: what to log about `load_from`, or None.
     """
     built: Built
     ema: WeightEMA | None
     plugins: list[dict]
-    configured_batch: int | None
+    same_run: dict[str, Any]
     start: str | None
 
 
@@ -75,17 +76,23 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
         accept_plugin_change: resume also where a plugin is missing or has changed.
     """
     plugins = read_plugin_records(cfg, resumed, accept_plugin_change)
-    configured = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if resumed:
-        keep_global_batch(cfg, resumed)
+    configured, described = (cfg.get('train_dataloader') or {}).get('batch_size'), describe_config(cfg)
+    path, earlier = RunFolder(resumed or '').checkpoint, {}
+    if resumed and os.path.isfile(path):
+        earlier = checkpoint.load(path, mmap=True).get('meta') or {}
+        refuse_other_config(earlier.get('config'), described, path, source.filename)
+        keep_global_batch(cfg, earlier, path)
     with find_run_of(source.filename or 'run.py').explain_old_names():
         built = build_run(cfg, int(cfg.get('seed', 0)))
     task = built.parts['model']
-    check_same_run(cfg, plugins, len(built.parts['train'].dataset))
     start = load_initial_weights(task, cfg, resumed)
+    same_run = make_meta(task, built.parts['train'], int(cfg.get('seed', 0)), configured, described)
+    check_same_run(cfg, plugins, same_run)
+    if earlier:
+        refuse_other_run(earlier, same_run, task.fixed_meta, path)
     ema = build_ema(cfg.get('ema'))
     place_task(task, built.parts['optim'], cfg)
-    return Prepared(built, ema, plugins, configured, start)
+    return Prepared(built, ema, plugins, same_run, start)
 
 
 def build_run(cfg: Config, seed: int) -> Built:
@@ -123,20 +130,20 @@ def check_backends(backends: list[Any] | None) -> None:
             need_package(*PACKAGES[kind], f'`{kind}`')
 
 
-def check_same_run(cfg: Config, plugins: list[dict], samples: int) -> None:
+def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -> None:
     """Raise `InputError` on every rank where they do not mean the same run.
 
     Args:
         cfg: resolved Config.
         plugins: records of this rank's plugins.
-        samples: size of the training set.
+        same_run: of this rank (see `dtbox.training.same_run.make_meta`).
     """
     if distributed.get_world_size() == 1:
         return
     plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # content counts, not place
     facts = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '')
              for p in plugins}
-    facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{samples} samples',
+    facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{same_run["samples"]} samples, fingerprint {same_run["data"]}',
                   'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
     everywhere = distributed.gather_objects(facts)
     for what in sorted({name for one in everywhere for name in one}):
@@ -162,19 +169,16 @@ def read_plugin_records(cfg: Config, resumed: str | None = None, accept: bool = 
     return records
 
 
-def keep_global_batch(cfg: Config, resumed: str) -> None:
+def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
     """Give each rank its part of the global batch that a resumed run is trained with, on whatever number of ranks.
 
     Nothing changes where the config says another batch size than at first.
 
     Args:
         cfg: resolved Config, changed in place.
-        resumed: folder of the run.
+        meta, path: of the checkpoint.
     """
-    path = RunFolder(resumed).checkpoint
-    if not os.path.isfile(path):
-        return
-    meta, loader = checkpoint.load(path, mmap=True).get('meta') or {}, cfg.get('train_dataloader') or {}
+    loader = cfg.get('train_dataloader') or {}
     world = distributed.get_world_size()
     before, batch = meta.get('world_size', world), meta.get('batch_size')
     if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):

@@ -1,0 +1,138 @@
+"""Whether a resumed run continues the run of its checkpoint: the same settings, the same data, the same parts.
+
+What may change is declared in `SAFE`: how long the run is, what it logs, keeps and evaluates, and what computes it.
+"""
+from __future__ import annotations
+
+import fnmatch
+import json
+from typing import TYPE_CHECKING, Any, Mapping
+
+from mmengine.config import Config
+
+from dtbox import distributed
+from dtbox.errors import InputError
+
+if TYPE_CHECKING:
+    from dtbox.training.task import Task
+
+READ = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'ema', 'amp')
+"""Entries of a config that the training itself reads; the seed is compared with the meta."""
+SAFE = ('train_cfg.max_iters', 'train_cfg.val_interval', 'train_cfg.tolerate',
+        *(f'train_dataloader.{name}' for name in ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory',
+                                                  'timeout', 'multiprocessing_context', 'batch_size')),
+        'model.teacher.trunk_sharing', 'model.teacher.cache*', '*.recompute', '*.attention')
+"""Patterns (shell style) of dotted keys that may change: they do not say what is trained. The batch size of a rank
+follows the number of ranks; the meta has the global one."""
+FIXED = dict(samples='training samples', batch='samples a batch', seed='as the seed')
+"""Entries of the meta that a resumed run must share -> what a message calls them; a task adds its own."""
+MOST = 12
+"""Differences that a message lists."""
+MISSING = 'not set'
+
+
+def describe_config(cfg: Config) -> str:
+    """Return what a checkpoint notes of a resolved config: JSON of dotted key -> value of all that training reads."""
+    flat: dict[str, Any] = {}
+    plain = cfg._cfg_dict.to_dict()
+    for key in READ:
+        if plain.get(key) is not None:
+            _flatten(plain[key], key, flat)
+    return json.dumps(flat)
+
+
+def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
+    if isinstance(value, Mapping) and value:
+        for name, part in value.items():
+            if part is not None:  # a part that a child config takes out is as one that was never there
+                _flatten(part, f'{key}.{name}', flat)
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, (Mapping, list, tuple)) for part in value):
+        for i, part in enumerate(value):
+            _flatten(part, f'{key}.{i}', flat)
+    else:
+        flat[key] = json.loads(json.dumps(value, default=lambda v: f'{getattr(v, "__module__", "")}.{v!r}'))
+
+
+def compare_configs(before: str, now: str) -> dict[str, tuple[Any, Any]]:
+    """Return dotted key -> (value before, value now) of the settings by which a run would not be the same.
+
+    Args:
+        before, now: as `describe_config` returns them.
+    """
+    old, new = json.loads(before), json.loads(now)
+    ends = [flat.get('train_cfg.max_iters') for flat in (old, new)]
+    found = {}
+    for key in [*old, *(key for key in new if key not in old)]:
+        pair = old.get(key, MISSING), new.get(key, MISSING)
+        follows = key.startswith('param_scheduler.') and list(pair) == ends  # the schedule continues to the new end
+        if pair[0] != pair[1] and not follows and not _is_place(*pair) and not _is_safe(key):
+            found[key] = pair
+    return found
+
+
+def _is_safe(key: str) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in SAFE)
+
+
+def _is_place(*values: Any) -> bool:
+    """Whether values name files or folders: what lies there counts, not where (data by their fingerprint; weights are in
+    the checkpoint)."""
+    texts = [value for value in values if value is not None]
+    return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
+
+
+def refuse_other_config(before: str | None, now: str, path: str, source: str | None) -> None:
+    """Raise `InputError` where a resumed run has other settings than its checkpoint was trained with.
+
+    Args:
+        before: what the checkpoint notes (see `describe_config`); None in one that an older dtbox wrote.
+        now: of the resumed run.
+        path: of the checkpoint.
+        source: config file, for the command of a new run.
+    """
+    found = compare_configs(before, now) if before is not None else {}
+    if not found:
+        return
+    lines = [f'  {key}: {old!r} then, {new!r} now' for key, (old, new) in list(found.items())[:MOST]]
+    lines += [f'  and {len(found) - MOST} more'] if len(found) > MOST else []
+    raise InputError(
+        f'{path} was trained with other settings; with these it would not continue the same run:\n'
+        + '\n'.join(lines) + '\nRestore them (a run resumes by `dtbox train RUN --resume` alone), or start a new run from '
+        f'these weights: dtbox train {source or "CONFIG"} --cfg-options load_from={path}', next(iter(found)))
+
+
+def make_meta(task: Task, loader: Any, seed: int, configured_batch: int | None, described: str) -> dict[str, Any]:
+    """Return the part of a checkpoint's meta that says which run it is.
+
+    Args:
+        task, loader, seed: of the run.
+        configured_batch: batch size of a rank as the config says.
+        described: see `describe_config`.
+    """
+    return dict(seed=seed, world_size=distributed.get_world_size(), batch_size=loader.batch_sampler.batch_size,
+                configured_batch=configured_batch, samples=len(loader.dataset), data=read_fingerprint(loader.dataset),
+                config=described, **task.checkpoint_meta)
+
+
+def read_fingerprint(dataset: Any) -> str:
+    """Return the fingerprint of a data set, '' where it has none."""
+    return dataset.fingerprint() if hasattr(dataset, 'fingerprint') else ''
+
+
+def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: Mapping[str, str], path: str) -> None:
+    """Raise `InputError` where a checkpoint's meta is that of another run.
+
+    Args:
+        theirs, mine: meta of the checkpoint and of the run.
+        fixed: entries that a task adds to FIXED.
+        path: of the checkpoint.
+    """
+    then, now = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (theirs, mine))
+    for key, what in {**FIXED, **fixed}.items():
+        if then.get(key) != now[key]:
+            raise InputError(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '
+                             'not continue the same run. Restore the setting, or start a new run with `load_from`.')
+    if then.get('data') and now.get('data') and then['data'] != now['data']:
+        raise InputError(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
+                         f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, '
+                         'or start a new run with `load_from`.', 'train_dataloader.dataset')
