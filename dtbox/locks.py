@@ -1,10 +1,13 @@
 """A lock on a folder that dies with the process that holds it."""
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 from dtbox.errors import InputError
+from dtbox.files import move_aside
 
 
 class Locked:
@@ -25,7 +28,7 @@ class Locked:
 
     def __enter__(self):
         self.file = open(self.path, 'a+')
-        if not _take(self.file):
+        if not any(_take(self.file, wait) for wait in (0, 0.02, 0.1)):  # `find_holder` of another process is short
             with self.file:
                 raise InputError(f'another process (pid {_holder(self.file)}) is working on {self.what} in '
                                  f'{os.path.dirname(self.path)}. Wait for it, or stop it.')
@@ -35,11 +38,60 @@ class Locked:
         return self
 
     def __exit__(self, *_):
-        self.file.close()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the lock, also where forked processes have inherited the open file; twice does no harm."""
+        if self.file is not None and not self.file.closed:
+            import fcntl
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+            self.file.close()
 
 
-def _take(file):
+@contextlib.contextmanager
+def one_at_a_time(folder: str | os.PathLike) -> Iterator[None]:
+    """Let one process at a time run the block, of those that name the same folder: to look and then act on what was
+    seen. Where the file system does not lock folders, all run it."""
     import fcntl
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
+def take_folder(folder: str, lock: Locked, move: bool) -> str | None:
+    """Make a folder and take its lock, as one step: of two processes that want it at the same moment, one gets it and
+    the other one changes nothing.
+
+    Args:
+        folder: that need not exist.
+        lock: of a file in it, to be let go by the caller.
+        move: rename a folder that holds something to FOLDER.1 (or the next free number) first.
+
+    Returns:
+        where it was moved to, or None.
+
+    Raises:
+        InputError: another process holds the lock.
+    """
+    parent = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(parent, exist_ok=True)
+    with one_at_a_time(parent):
+        if other := find_holder(lock.path):
+            raise InputError(f'another run (pid {other}) uses the folder {folder}. Wait for it or stop it, or give '
+                             'another --work-dir.')
+        moved = move_aside(folder) if move else None
+        os.makedirs(folder, exist_ok=True)
+        lock.__enter__()
+    return moved
+
+
+def _take(file, wait=0):
+    import fcntl
+    time.sleep(wait)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -54,9 +106,13 @@ def _holder(file):
 
 def find_holder(path: str | os.PathLike) -> str:
     """Return the pid (text) of the process that holds the lock file `path`, '' where none does."""
-    try:
-        with open(path, 'r+') as file:  # some network file systems lock for writing only what may be written
-            return '' if _take(file) else _holder(file)
+    try:  # some network file systems lock for writing only what may be written
+        with open(path, 'r+' if os.access(path, os.W_OK) else 'r') as file:
+            if not _take(file):
+                return _holder(file)
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_UN)
+            return ''
     except FileNotFoundError:
         return ''
 

@@ -10,13 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import ContextManager
 
 from dtbox import __version__
 from dtbox.errors import InputError, RenamedError
-from dtbox.files import move_aside, write_atomic
-from dtbox.locks import Locked, wait_until_free
+from dtbox.files import write_atomic
 from dtbox.run_formats import FORMAT, Origin, check_format
+from dtbox.run_owner import Owned
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors')
 """How the names of checkpoint files end."""
@@ -27,7 +26,7 @@ _HEADER = re.compile(r'(?:Written|Converted) by dtbox (\S+?)[;.]? ')
 _PROTOCOLS = re.compile(r'protocols(?:\.(\d+))?\.json')
 
 
-class RunFolder:
+class RunFolder(Owned):
     """The files of a run: paths, whether they are there or not. Nothing is read or written before a method is called.
 
     Args:
@@ -182,40 +181,6 @@ class RunFolder:
             writer = self.read_origin().tell_writer()
             raise RenamedError(f'{e.message} {writer} wrote the run folder {self.path}: write the new name into '
                                f'{self.config}, or open the folder with that version.', e.where) from e
-
-    def prepare(self, resume: bool) -> str | None:
-        """Make the folder ready for a run. All ranks call this; only rank 0 touches the disk.
-
-        Args:
-            resume: continue the run in the folder; otherwise an earlier run is moved to NAME.1, NAME.2, ...
-
-        Returns:
-            where an earlier run was moved to, or None.
-
-        Raises:
-            InputError: on every rank: the folder is a file, another run uses it, or it is of a format that cannot be
-                read.
-        """
-        from dtbox import distributed  # brings torch, which command lines that only print do without
-        return distributed.run_on_first_rank(lambda: self._prepare(resume))
-
-    def _prepare(self, resume: bool) -> str | None:
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
-        other = wait_until_free(self.running_lock)
-        if other:
-            raise InputError(f'another run (pid {other}) uses the folder {self.path}. Wait for it or stop it, or give '
-                             'another --work-dir.')
-        if resume:
-            self.check_format()
-        moved = None if resume else move_aside(self.path)
-        os.makedirs(self.path, exist_ok=True)
-        return moved
-
-    def hold(self) -> ContextManager:
-        """Return a context in which no other run trains in the folder; rank 0 holds the lock for all ranks."""
-        from dtbox import distributed
-        return Locked(self.running_lock, 'the run') if distributed.get_rank() == 0 else contextlib.nullcontext()
 
 
 def choose_run_folder(config: str | None) -> RunFolder:

@@ -205,7 +205,12 @@ def test_prepare(tmp_path):
     run = RunFolder(tmp_path / 'run')
     assert run.prepare(resume=False) is None and os.path.isdir(run.path)
     open(run.config, 'w').close()
+    with pytest.raises(InputError, match=rf'another run \(pid {os.getpid()}\) uses the folder'):
+        RunFolder(run).prepare(resume=True)
+    assert not os.path.exists(f'{run.path}.1')
+    run.release()
     assert run.prepare(resume=True) is None and run.has_config()
+    run.release()
     assert run.prepare(resume=False) == f'{run.path}.1'
     assert not run.has_config()
     assert RunFolder(f'{run.path}.1').has_config()
@@ -215,9 +220,12 @@ def test_prepare(tmp_path):
 
 
 def test_one_run_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr('dtbox.runs.wait_until_free', lambda path: '17' if path == str(tmp_path / '.running') else '')
-    with pytest.raises(InputError, match=r'another run \(pid 17\) uses the folder'):
-        RunFolder(tmp_path).prepare(resume=True)
+    run = RunFolder(tmp_path)
+    assert run.prepare(resume=True) is None
+    with run.hold(), pytest.raises(InputError, match='is working on the run'), Locked(run.running_lock, 'the run'):
+        pass  # one lock from `prepare` to the end of `hold`
+    with Locked(run.running_lock, 'the run'):
+        pass
     with RunFolder(tmp_path).hold(), pytest.raises(InputError,
                                                    match='is working on the run'), Locked(tmp_path / '.running',
                                                                                           'the run'):

@@ -75,9 +75,11 @@ class TrainLoop(BaseLoop):
             runner.optim_wrapper[name]._inner_count = count
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
+            runner.signals.in_step = True
             self.run_iter(next(batches))
             if runner.task.stop_agreed and not runner.accumulating:
                 runner.stop_now()
+            runner.signals.in_step = False  # a stop that comes now is heeded at once
             due = self.val_interval and self._iter % self.val_interval == 0 and self._iter < self._max_iters
             if due and runner.val_loop is not None:
                 runner.val_loop.run()

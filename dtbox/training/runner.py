@@ -4,9 +4,8 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import signal
-import threading
-from typing import Any, ContextManager, Iterator, Mapping
+import weakref
+from typing import Any, ContextManager, Mapping
 
 import torch
 from mmengine.config import Config
@@ -25,14 +24,11 @@ from dtbox.training.launch import explain_lost_rank, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
 from dtbox.training.resume import collect_state, restore_state, resume_run
 from dtbox.training.schedules import StepSchedules
+from dtbox.training.signals import StopSignals
 from dtbox.training.task import Task
 from dtbox.weights.state_dicts import register_scheme
 
 register_scheme()
-
-SIGNALS = [signal.SIGTERM] + ([signal.SIGUSR1] if hasattr(signal, 'SIGUSR1') else [])
-"""What clusters send before they take a machine away."""
-
 
 class Runner(MMRunner):
     """Trains and evaluates what a config describes. Make one with `Runner.from_config`.
@@ -40,9 +36,12 @@ class Runner(MMRunner):
     Attributes:
         plugins: records of the plugins that the run uses.
         ema: WeightEMA, or None.
+        folder: RunFolder of the run, which holds its lock.
         same_run: what a checkpoint notes of which run it is.
         backward_passes: optimizer name -> backward passes before a run was resumed.
     """
+    folder: RunFolder
+    signals: StopSignals
     plugins: list[dict] = []
     ema: WeightEMA | None = None
     same_run: Mapping[str, Any] = {}
@@ -72,8 +71,18 @@ class Runner(MMRunner):
             torch.set_num_threads(int(cfg.threads))
         work_dir = work_dir or cfg.get('work_dir') or choose_run_folder(source.filename).path
         ready = startup.prepare_run(cfg, source, work_dir if resume else None, accept_plugin_change)
-        parts = ready.built.parts
-        moved = RunFolder(work_dir).prepare(resume)  # the first thing that changes anything on disk
+        folder = RunFolder(work_dir)
+        moved = folder.prepare(resume)  # the first thing that changes anything on disk
+        try:
+            return cls._make(cfg, source, folder, ready, resume, launcher, moved)
+        except BaseException:
+            folder.release()
+            raise
+
+    @classmethod
+    def _make(cls, cfg: Config, source: Config, folder: RunFolder, ready: startup.Prepared, resume: bool,
+              launcher: str, moved: str | None) -> Runner:
+        parts, work_dir = ready.built.parts, folder.path
         runner = cls(
             model=parts['model'], work_dir=work_dir, train_dataloader=parts['train'], train_cfg=dict(cfg.train_cfg),
             optim_wrapper=parts['optim'], param_scheduler=ready.built.schedules,
@@ -84,6 +93,8 @@ class Runner(MMRunner):
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []),
             experiment_name=startup.name_experiment(work_dir))
+        runner.folder = folder
+        weakref.finalize(runner, folder.release)
         runner._begin(source, ready, moved)
         return runner
 
@@ -120,14 +131,16 @@ class Runner(MMRunner):
     def train(self) -> Task:
         """Train; meanwhile no other run trains in the run folder.
 
-        SIGTERM and SIGUSR1, as clusters send them before they take a machine away, end the run after the present
-        iteration, its state saved.
+        SIGTERM and SIGUSR1, as clusters send them before they take a machine away, and Ctrl-C end the run after the
+        present iteration, its state saved. A second Ctrl-C ends it at once, and so does one during an evaluation: the
+        state before it is saved anyway.
 
         Raises:
             Stopped: a signal came to one of the ranks; all have stopped.
+            KeyboardInterrupt: after Ctrl-C.
             RankLost: another rank has gone.
         """
-        with RunFolder(self.work_dir).hold(), self._signals():
+        with self.folder.hold(), StopSignals(self.task) as self.signals:
             try:
                 return super().train()
             except RuntimeError as e:
@@ -136,23 +149,11 @@ class Runner(MMRunner):
                     raise
                 raise lost from e
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def stop(number: int, frame: Any) -> None:
-            self.task.stop_wanted = True
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {s: signal.signal(s, stop) for s in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def stop_now(self) -> None:
         """Save and end: a signal has come to one of the ranks."""
         self.save()
+        if self.signals.interrupted:
+            raise KeyboardInterrupt
         raise Stopped(f'a signal came; the state of iteration {self.iter_done} is saved in {self.work_dir}.')
 
     def log_setting(self) -> None:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from dtbox import distributed
 from dtbox.errors import InputError
+from dtbox.training.dataloaders import divide_batch
 
 if TYPE_CHECKING:
     from dtbox.training.task import Task
@@ -75,8 +76,8 @@ def _is_safe(key: str) -> bool:
 
 
 def _is_place(*values: Any) -> bool:
-    """Whether values name files or folders: what lies there counts, not where (data by their fingerprint; weights are in
-    the checkpoint)."""
+    """Whether values name files or folders: what lies there counts, not where. Data count by their fingerprint, and
+    weights are in the checkpoint."""
     texts = [value for value in values if value is not None]
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
 
@@ -97,8 +98,8 @@ def refuse_other_config(before: str | None, now: str, path: str, source: str | N
     lines += [f'  and {len(found) - MOST} more'] if len(found) > MOST else []
     raise InputError(
         f'{path} was trained with other settings; with these it would not continue the same run:\n'
-        + '\n'.join(lines) + '\nRestore them (a run resumes by `dtbox train RUN --resume` alone), or start a new run from '
-        f'these weights: dtbox train {source or "CONFIG"} --cfg-options load_from={path}', next(iter(found)))
+        + '\n'.join(lines) + '\nRestore them (a run resumes by `dtbox train RUN --resume` alone), or start a new run '
+        f'from these weights: dtbox train {source or "CONFIG"} --cfg-options load_from={path}', next(iter(found)))
 
 
 def make_meta(task: Task, loader: Any, seed: int, configured_batch: int | None, described: str) -> dict[str, Any]:
@@ -136,3 +137,20 @@ def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: 
         raise InputError(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
                          f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, '
                          'or start a new run with `load_from`.', 'train_dataloader.dataset')
+
+
+def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
+    """Give each rank its part of the global batch that a resumed run is trained with, on whatever number of ranks.
+
+    Nothing changes where the config says another batch size than at first.
+
+    Args:
+        cfg: resolved Config, changed in place.
+        meta, path: of the checkpoint.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    world = distributed.get_world_size()
+    before, batch = meta.get('world_size', world), meta.get('batch_size')
+    if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
+        what = f'{path} was trained by {before} rank{"s" * (before != 1)}; its batch'
+        loader['batch_size'] = divide_batch(before * batch, world, what)

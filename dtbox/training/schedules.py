@@ -59,13 +59,13 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
 
 def restore_schedule(schedule: _ParamScheduler, saved: Mapping[str, Any]) -> None:
-    """Take the place in a schedule from a checkpoint. What its config says stays: its length, where a run is made longer.
+    """Take the place in a schedule from a checkpoint. What its config says stays, such as the length of a longer run.
 
     Args:
         schedule: as the config says.
         saved: `state_dict()` of the one in the checkpoint.
     """
-    own = {name for kind in type(schedule).__mro__ for name in inspect.signature(kind.__init__).parameters}
+    own = {name for kind in type(schedule).__mro__[:-1] for name in inspect.signature(kind).parameters}
     kept = {name: value for name, value in vars(schedule).items() if name in own - {'last_step', 'optimizer'}}
     schedule.load_state_dict(dict(saved))
     vars(schedule).update(kept)

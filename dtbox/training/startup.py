@@ -23,10 +23,15 @@ from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
 from dtbox.training.build import build_ema, build_hooks, build_parts, build_schedules, check_hooks
 from dtbox.training.compiling import compile_task
-from dtbox.training.dataloaders import divide_batch
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
-from dtbox.training.same_run import describe_config, make_meta, refuse_other_config, refuse_other_run
+from dtbox.training.same_run import (
+    describe_config,
+    keep_global_batch,
+    make_meta,
+    refuse_other_config,
+    refuse_other_run,
+)
 from dtbox.training.task import Task
 from dtbox.weights.state_dicts import load_into
 
@@ -80,10 +85,10 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
     path, earlier = RunFolder(resumed or '').checkpoint, {}
     if resumed and os.path.isfile(path):
         earlier = checkpoint.load(path, mmap=True).get('meta') or {}
-        refuse_other_config(earlier.get('config'), described, path, source.filename)
         keep_global_batch(cfg, earlier, path)
     with find_run_of(source.filename or 'run.py').explain_old_names():
         built = build_run(cfg, int(cfg.get('seed', 0)))
+    refuse_other_config(earlier.get('config'), described, path, source.filename)
     task = built.parts['model']
     start = load_initial_weights(task, cfg, resumed)
     same_run = make_meta(task, built.parts['train'], int(cfg.get('seed', 0)), configured, described)
@@ -143,7 +148,8 @@ def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -
     plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # content counts, not place
     facts = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '')
              for p in plugins}
-    facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': f'{same_run["samples"]} samples, fingerprint {same_run["data"]}',
+    data = f'{same_run["samples"]} samples, fingerprint {same_run["data"]}'
+    facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': data,
                   'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
     everywhere = distributed.gather_objects(facts)
     for what in sorted({name for one in everywhere for name in one}):
@@ -167,23 +173,6 @@ def read_plugin_records(cfg: Config, resumed: str | None = None, accept: bool = 
     if not accept:
         record.refuse_changes(earlier, records, path)
     return records
-
-
-def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
-    """Give each rank its part of the global batch that a resumed run is trained with, on whatever number of ranks.
-
-    Nothing changes where the config says another batch size than at first.
-
-    Args:
-        cfg: resolved Config, changed in place.
-        meta, path: of the checkpoint.
-    """
-    loader = cfg.get('train_dataloader') or {}
-    world = distributed.get_world_size()
-    before, batch = meta.get('world_size', world), meta.get('batch_size')
-    if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
-        what = f'{path} was trained by {before} rank{"s" * (before != 1)}; its batch'
-        loader['batch_size'] = divide_batch(before * batch, world, what)
 
 
 # ---- weights and device ---------------------------------------------------------------------------------------------

@@ -51,11 +51,9 @@ def test_a_refused_resume_changes_nothing(tiny_config, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / 'run')
     before = files(run)
     for options in ({'quantizer.size': 32}, {'train_dataloader.batch_size': 2}):
-        runner = Runner.from_config(load_config(tiny_config, options), work_dir=str(run), resume=True)
         with pytest.raises(InputError):
-            runner.train()
-    after = files(run)
-    assert {k: after[k] for k in before} == before
+            Runner.from_config(load_config(tiny_config, options), work_dir=str(run), resume=True)
+    assert files(run) == before
     dtbox.load(run)
 
 

@@ -1,0 +1,77 @@
+"""A run folder has one owner: the run that took it first, from before anything in it changes to its end."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator
+
+from dtbox.errors import InputError
+from dtbox.locks import Locked, find_holder, take_folder, wait_until_free
+
+
+class Owned:
+    """Base of a folder that one process at a time may work in.
+
+    Attributes:
+        path: of the folder.
+        running_lock: path of the lock file in it.
+        lock: held by this object, or None.
+    """
+    path: str
+    running_lock: str
+    lock: Locked | None = None
+
+    def check_format(self) -> None:
+        """Raise `InputError` where this version of dtbox does not read what the folder holds."""
+
+    def prepare(self, resume: bool) -> str | None:
+        """Take the folder for a run, until `hold` ends or `release`. All ranks call this; only rank 0 touches the disk.
+
+        Args:
+            resume: continue the run in the folder; otherwise an earlier run is moved to NAME.1, NAME.2, ...
+
+        Returns:
+            where an earlier run was moved to, or None.
+
+        Raises:
+            InputError: on every rank: the folder is a file, cannot be written to, another run uses it, or it is of a
+                format that cannot be read.
+        """
+        from dtbox import distributed  # brings torch, which command lines that only print do without
+        return distributed.run_on_first_rank(lambda: self._prepare(resume))
+
+    def _prepare(self, resume: bool) -> str | None:
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
+        if resume:
+            self.check_format()
+        lock = Locked(self.running_lock, 'the run')
+        try:
+            if (pid := find_holder(self.running_lock)) == str(os.getpid()):
+                gc.collect()  # a run of this process that is over, but not yet forgotten
+            elif pid:
+                wait_until_free(self.running_lock)  # ranks of a run that was killed are about to end
+            moved = take_folder(self.path, lock, move=not resume)
+        except OSError as e:
+            raise InputError(f'the work dir {self.path} cannot be made or written to ({e.strerror or e}). Give another '
+                             '--work-dir, or mend that.') from e
+        self.lock = lock
+        return moved
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Within the block no other run trains in the folder; rank 0 holds the lock for all, from `prepare` on."""
+        from dtbox import distributed
+        if self.lock is None and distributed.get_rank() == 0:
+            self.lock = Locked(self.running_lock, 'the run').__enter__()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let other runs have the folder."""
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None

@@ -1,0 +1,79 @@
+"""A run folder has one owner: of runs that want it at the same moment one gets it, and the others change nothing."""
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from dtbox.errors import InputError
+from dtbox.locks import Locked, find_holder
+from dtbox.run_owner import take_folder
+from dtbox.runs import RunFolder
+
+FORK = multiprocessing.get_context('fork')
+
+
+def want(path, name, start, ended, won):
+    """Take the folder as a new run does, write a file, keep the lock until all have tried."""
+    start.wait()
+    lock = Locked(os.path.join(path, '.running'), 'the run')
+    try:
+        take_folder(path, lock, move=True)
+    except InputError:
+        won.put(None)
+    else:
+        with open(os.path.join(path, 'config.py'), 'w') as file:
+            file.write(name)
+        won.put(name)
+    ended.wait()
+
+
+@pytest.mark.parametrize('round', range(20))
+def test_races(tmp_path, round):
+    """Three processes at the same moment, on a folder that holds an earlier run."""
+    path = str(tmp_path / 'run')
+    os.makedirs(path)
+    (tmp_path / 'run' / 'config.py').write_text('earlier')
+    start, ended, won = FORK.Barrier(3), FORK.Event(), FORK.Queue()
+    children = [FORK.Process(target=want, args=(path, str(i), start, ended, won), daemon=True) for i in range(3)]
+    for child in children:
+        child.start()
+    found = [won.get(timeout=30) for _ in children]
+    ended.set()
+    for child in children:
+        child.join(30)
+    winner, = [name for name in found if name is not None]
+    assert (tmp_path / 'run' / 'config.py').read_text() == winner
+    assert (tmp_path / 'run.1' / 'config.py').read_text() == 'earlier' and not (tmp_path / 'run.2').exists()
+    assert find_holder(os.path.join(path, '.running')) == ''  # it is let go when its process ends
+
+
+def test_forked_workers_do_not_keep_the_lock(tmp_path):
+    """A DataLoader's workers inherit the open file; they may live on for a while."""
+    run = RunFolder(tmp_path / 'run')
+    run.prepare(resume=False)
+    worker = FORK.Process(target=time.sleep, args=(30,), daemon=True)
+    worker.start()
+    run.release()
+    try:
+        assert find_holder(run.running_lock) == ''
+        RunFolder(run.path).prepare(resume=True)
+    finally:
+        worker.kill()
+        worker.join()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    """One sentence, whatever the system says; what was there stays."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'config.py').write_text('mine')
+
+    def refuse(*_, **__):
+        raise PermissionError(13, 'Permission denied')
+    for place in ('dtbox.locks.os.makedirs', 'dtbox.locks.open'):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, refuse, raising=False)
+            with pytest.raises(InputError, match='the work dir .*run cannot be made or written to .Permission denied.*'
+                                                 'Give another --work-dir'):
+                RunFolder(tmp_path / 'run').prepare(resume=True)
+    assert os.listdir(tmp_path) == ['run'] and (tmp_path / 'run' / 'config.py').read_text() == 'mine'
