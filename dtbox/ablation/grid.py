@@ -213,7 +213,7 @@ def _slug(labels):
 
 
 def _check_collisions(trials):
-    from dtbox.ablation.compute_identity import hash_config
+    from dtbox.ablation.identity import hash_config
     names, hashes = {}, {}
     for trial in trials:
         if len(trial.name) > LONGEST:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
@@ -15,6 +16,8 @@ from dtbox.ablation.progress import format_clock
 from dtbox.ablation.table import CHANGES
 from dtbox.config import resolve
 from dtbox.errors import InputError, closest, reason
+from dtbox.evaluation import Infos, SetEvaluator
+from dtbox.evaluation.names import split_set
 
 if TYPE_CHECKING:
     from dtbox.ablation.folder import GridFolder
@@ -36,16 +39,34 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
                          '--only')
     code = hash_code()
     data = {}
+    infos = {}
     plan = []
     for trial in grid.trials:
         variant = tuple(trial.labels.values())
         if variant not in data:
-            data[variant] = check_variant(trial)
+            data[variant], infos[variant] = check_variant(trial)
         hashes = dict(config_hash=hash_config(trial.config), code_hash=code, plugin_hash=hash_plugins(trial.config),
                       data_hash=data[variant])
         plan.append(Planned(trial, *folder.state(trial, hashes), hashes))
+    check_metric_names(grid.metrics, list(infos.values()))
     refuse_other_code(plan, folder, accept_code_change)
     return plan
+
+
+def check_metric_names(names: Sequence[str], infos: Sequence[Infos]) -> None:
+    """Raise `InputError` for a metric SET/NAME that none of the variants has.
+
+    Args:
+        names: metrics of a grid.
+        infos: what the metrics of each variant are.
+    """
+    known = [f'{name.partition("/")[0]}/{info.name}' for name in names for one in infos for info in one.infos]
+    for name in names:
+        value = split_set(name)[1]
+        if '@' not in value and not any(one.knows(value) for one in infos):
+            raise InputError(f'no variant has the metric `{name}`.{closest(name, known)} The grid names it in '
+                             '`metrics`.',
+                             'metrics')
 
 
 def look_again(plan: list[Planned], grid: Grid, folder: GridFolder, resume: bool,
@@ -74,8 +95,9 @@ def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> 
                          'are, each with its hash: --resume --accept-code-change.')
 
 
-def check_variant(trial: Trial) -> str:
-    """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash."""
+def check_variant(trial: Trial) -> tuple[str, Infos]:
+    """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash and what its
+    metrics are."""
     from dtbox.training.startup import build_run
     logger = MMLogger.get_current_instance()
     level = logger.level
@@ -90,7 +112,11 @@ def check_variant(trial: Trial) -> str:
     finally:
         logger.setLevel(level)
     heldout = built.parts['val']
-    return hash_data(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None else None)
+    described = [info for m in SetEvaluator(built.parts['metrics'], where='val_evaluator').prototypes
+                 for info in m.infos()]
+    return hash_data(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None
+                     else None), Infos(
+        described)
 
 
 def is_wanted(trial: Trial, only: str | None) -> bool:

@@ -51,7 +51,7 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     cfg, path = open_config(run, checkpoint, options, plugins)
     check_required(cfg, ('val_dataloader', 'val_evaluator'))
-    evaluator = SetEvaluator(cfg.val_evaluator)
+    evaluator = SetEvaluator(cfg.val_evaluator, where='val_evaluator')
     check_dump(dump, evaluator.prototypes)
     model, state = open_task(cfg, path)
     results = evaluate(model, build_val_dataloader(cfg.val_dataloader), evaluator, dump)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from typing import Callable, NoReturn
 
@@ -13,12 +14,17 @@ def main_guard(main: Callable) -> Callable:
     """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
 
     Exit codes: 2 for `InputError` and a full disk, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
-    Any other exception keeps its traceback.
+    A reader that has gone (`| head`) ends it quietly with 141. Any other exception keeps its traceback.
     """
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> object:
         try:
-            return main(argv)
+            result = main(argv)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left cannot be written either
+            raise SystemExit(141) from None
         except InputError as e:
             leave(f'error: {e}', 2)
         except (Diverged, RankLost) as e:

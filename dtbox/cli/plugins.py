@@ -7,7 +7,7 @@ import os
 from dtbox.cli.options import add_config_options, add_plugin_option, read_options
 from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
-from dtbox.errors import InputError
+from dtbox.errors import InputError, closest
 
 KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head')
 """Kinds of parts that have a contract and a scaffold."""
@@ -18,21 +18,29 @@ PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands list, new and check."""
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    shown = commands.add_parser('list', help='every registered part: where it comes from, what it is, its paper')
+    shown = commands.add_parser('list', help='every registered part (built-in ones, and those of CONFIG or --plugin): '
+                                           'where it comes from, what it is, its paper')
     shown.add_argument('config', nargs='?', metavar='CONFIG', help='config file or run folder, for its plugins')
     shown.add_argument('--room', metavar='NAME', help='one room alone, such as quantizers or losses')
     add_plugin_option(shown)
     new = commands.add_parser('new', help='write a plugin that works, to start from')
-    new.add_argument('kind', choices=KINDS, help=f'kind of part: {", ".join(KINDS)}', metavar='KIND')
+    new.add_argument('kind', type=read_kind, choices=KINDS, help=f'kind of part: {", ".join(KINDS)}', metavar='KIND')
     new.add_argument('name', metavar='NAME', help='of the class, the registered part and the folder')
     new.add_argument('--dir', default='plugins', metavar='DIR', help='where to put the folder NAME (default: plugins)')
     add_plugin_option(new)
     check = commands.add_parser('check', help='run the contract of a kind of part: exit code 0 if all holds, 1 if not')
     check.add_argument('subject', metavar='NAME_OR_CONFIG',
                        help='registered part; or config or run folder, for all its parts of the kind --kind')
-    check.add_argument('--kind', choices=KINDS, metavar='KIND',
+    check.add_argument('--kind', type=read_kind, choices=KINDS, metavar='KIND',
                        help='kind of part, where a name stands in several registries (default of a config: quantizer)')
     add_config_options(check)
+
+
+def read_kind(text: str) -> str:
+    """Return a kind of part; an `ArgumentTypeError` names the closest one."""
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f'there is no kind `{text}`.{closest(text, KINDS)} Kinds: {", ".join(KINDS)}')
+    return text
 
 
 def list_parts(args: argparse.Namespace) -> None:

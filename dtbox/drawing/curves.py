@@ -75,9 +75,10 @@ def _panel(ax, name, members, rows):
             continue
         x, y = zip(*points)
         values += y
-        style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[i // len(COLOURS) % 4]
-        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style, marker='o' if len(x) < 4
-                else None, markersize=3)
+        round_ = i // len(COLOURS) % 4
+        style = ('-', (0, (5, 2)), (0, (1.5, 1.5)), '-.')[round_]
+        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, linestyle=style,
+                marker='os^D'[round_] if len(x) < 4 else None, markersize=3)
     set_title_and_scale(ax, name, values if name != 'learning rate' else [])
     if len(members) > 4:  # room for them above the curves
         low, high = ax.get_ylim()

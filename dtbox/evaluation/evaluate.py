@@ -5,6 +5,7 @@ It knows batches and outputs only; whoever runs the model calls `setup` once a p
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ class SetEvaluator:
     Args:
         metrics: configs of METRICS or Metric objects: a list, or a dict by name, in which None removes one.
         unnamed: set of samples whose batch names none.
+        where: the key of the config that `metrics` stands under, for messages.
 
     Attributes:
         hash: of the metrics and their settings (see `dtbox.evaluation.stamps`).
@@ -41,8 +43,8 @@ class SetEvaluator:
             exist, or two that would use the same names.
     """
 
-    def __init__(self, metrics: Sequence | dict, unnamed: str = 'heldout'):
-        metrics = list_metrics(metrics)
+    def __init__(self, metrics: Sequence | dict, unnamed: str = 'heldout', where: str = 'metrics'):
+        metrics = list_metrics(metrics, where)
         self.prototypes = [METRICS.build(metric, where=where) for where, metric in metrics]
         infos = []
         for i, (metric, (where, _)) in enumerate(zip(self.prototypes, metrics)):
@@ -147,7 +149,7 @@ class SetEvaluator:
         unknown = [name for name in names if not self._infos.knows(name)]
         if unknown and distributed.get_rank() == 0:
             print_log(f'no `info` of a metric describes {", ".join(unknown)}: tables show these values by their names, '
-                      'and nothing ranks them.', logger='current', level='WARNING')
+                      'and nothing ranks them.', logger='current', level=logging.WARNING)
 
     def samples(self) -> dict[str, np.ndarray]:
         """Return the scores of single samples as arrays by name (see `dtbox.evaluation.samples`); on every rank the
@@ -171,7 +173,7 @@ class SetEvaluator:
 FORM = 'a dict of metrics by name, such as dict(psnr=dict(type=\'PSNR\'))'
 
 
-def list_metrics(metrics: Sequence | dict) -> list[tuple[str, Any]]:
+def list_metrics(metrics: Sequence | dict, where: str = 'metrics') -> list[tuple[str, Any]]:
     """Return (place in the config, metric) pairs of a list of metrics, or of a dict name -> metric, in which None
     removes one.
 
@@ -180,11 +182,11 @@ def list_metrics(metrics: Sequence | dict) -> list[tuple[str, Any]]:
     """
     if isinstance(metrics, dict):
         if 'type' in metrics:
-            raise InputError(f'got one metric, {dict(metrics)!r}; expected {FORM}.', 'metrics')
-        return [(f'metrics.{name}', metric) for name, metric in metrics.items() if metric is not None]
+            raise InputError(f'got one metric, {dict(metrics)!r}; expected {FORM}.', where)
+        return [(f'{where}.{name}', metric) for name, metric in metrics.items() if metric is not None]
     if not isinstance(metrics, (list, tuple)):
-        raise InputError(f'got {metrics!r}; expected {FORM}, or a list.', 'metrics')
-    return [(f'metrics[{i}]', metric) for i, metric in enumerate(metrics)]
+        raise InputError(f'got {metrics!r}; expected {FORM}, or a list.', where)
+    return [(f'{where}[{i}]', metric) for i, metric in enumerate(metrics)]
 
 
 def _gather(keys: dict[str, list]) -> dict[str, list]:

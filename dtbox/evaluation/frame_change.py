@@ -16,8 +16,9 @@ from dtbox.structures import Batch, TokenizerOutput
 
 @METRICS.register_module()
 class FrameChange(Metric):
-    """`video_psnr` [dB] of single frames; and over pairs of neighbouring frames of a clip, in units of [0, 1], means
-    over pixels and pairs:
+    """`video_psnr` [dB] of single frames, and change from frame to frame.
+
+    Over pairs of neighbouring frames of a clip, in units of [0, 1], means over pixels and pairs:
 
     - `change/source`, `change/made`: |x_t - x_(t-1)| of the source and of the reconstruction;
     - `flicker`: |(y_t - y_(t-1)) - (x_t - x_(t-1))|, change that the source does not have, 0 for a still reconstruction

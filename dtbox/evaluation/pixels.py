@@ -20,12 +20,18 @@ class PerImage(Metric):
     """Mean over images of one number per image, and its standard error `NAME/stderr` from two images on.
 
     The name is that of its one info.
+
+    A subclass writes `score(outputs) -> [B]`: `outputs.images` and `outputs.reconstructions` are [B,3,H,W], nominally
+    in [-1, 1]; images are in that range, reconstructions may lie beyond it. `functional.to_unit` clamps both and takes
+    them to [0, 1].
     """
     requires = ('reconstructions',)
 
     @property
     def name(self) -> str:
         """Name of the value."""
+        if not self.info:
+            self.infos()  # which says what to write
         return self.info[0].name
 
     def score(self, outputs: TokenizerOutput) -> Tensor:

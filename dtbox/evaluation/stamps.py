@@ -11,6 +11,9 @@ import json
 import os
 from typing import Any
 
+from dtbox.extend import Plugin, find_origin
+from dtbox.registry import METRICS
+
 
 def compute_digest(value: Any) -> str:
     """Return the first 16 hex digits of the SHA-256 of plain values; the order of keys does not count."""
@@ -18,8 +21,17 @@ def compute_digest(value: Any) -> str:
 
 
 def hash_settings(metrics: list) -> str:
-    """Return the hash of a list of metrics: configs, or Metric objects, which count by their class alone."""
-    return compute_digest([to_json_value(m) if isinstance(m, dict) else type(m).__name__ for m in metrics])
+    """Return the hash of a list of metrics: configs, or Metric objects, which count by their class alone. Metrics of a
+    plugin count with the plugin's content, too."""
+    return compute_digest([_with_plugin(metric) for metric in metrics])
+
+
+def _with_plugin(metric: dict | Any) -> Any:
+    """What stands for a metric; for one of a plugin [that, hash of the plugin]."""
+    name = metric.get('type') if isinstance(metric, dict) else type(metric).__name__
+    value = to_json_value(metric) if isinstance(metric, dict) else name
+    origin = find_origin(METRICS, name) if name in METRICS.module_dict else None
+    return [value, origin.hash] if isinstance(origin, Plugin) else value
 
 
 def hash_dataset(dataset: Any) -> str:

@@ -15,6 +15,8 @@ BEST = ('↑ more is better, ↓ less is better; bold: the best mean of a column
         'next.')
 IMAGES = ('Fractions of hits also depend on which images are held out, which no interval over seeds shows: compare '
           'them by paired differences.')
+ARROWS = {True: '\u00a0↓', False: '\u00a0↑', None: ''}
+"""Whether less is better -> what follows the title of a column."""
 MIXED = ('Numbers of different protocols in one column do not compare, and none is marked as the best. Hashes of '
          'settings and data: ')
 UNGRADED = ('A column without an arrow has no better direction (such as perplexity, which depends on the size of the '
@@ -124,7 +126,8 @@ def build_paired_table(experiment: Experiment, samples: pairs.Samples, metrics: 
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'images', '± images alone')
     for metric in metrics:
-        title = format_label(experiment.describe(metric), experiment.sets, 'points')
+        described = experiment.describe(metric)
+        title = format_label(described, experiment.sets, 'points') + ARROWS[described.lower]
         columns.append(Column(title, tuple(f'{metric} {part}' for part in parts)))
     title = f'Differences to the reference ({experiment.name(reference)})'
     return Table('paired', title, columns, rows, _paired_notes(differences, seeds, gaps))
@@ -194,8 +197,7 @@ def _name(experiment: Experiment, variant: tuple) -> Cell:
 
 
 def _graded(described: Described, sets: list[str]) -> str:
-    arrow = {True: '\u00a0↓', False: '\u00a0↑', None: ''}[described.lower]
-    return format_label(described, sets) + arrow
+    return format_label(described, sets) + ARROWS[described.lower]
 
 
 def _tell_stamps(groups: dict[str, list[Trial]]) -> str:

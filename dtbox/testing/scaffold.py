@@ -10,6 +10,7 @@ import os
 import string
 from pathlib import Path
 
+from dtbox.config.find import list_configs
 from dtbox.errors import InputError, closest
 from dtbox.files import write_atomic
 from dtbox.registry import ALL
@@ -53,7 +54,9 @@ def write_scaffold(kind: str, name: str, folder: str, recipe: str) -> tuple[str,
         raise InputError(f'{folder} is a file. Give --dir a folder.')
     if not os.path.isfile(recipe):
         raise InputError(f'the recipe {recipe}, which the plugin\'s own would be a child of, does not exist.')
-    base = os.path.relpath(os.path.realpath(recipe), os.path.realpath(path)).replace(os.sep, '/')
+    base = RECIPES[kind]  # by name, so that the folder can be moved
+    if os.path.realpath(recipe) != os.path.realpath(list_configs().get(base, '')):
+        base = os.path.relpath(os.path.realpath(recipe), os.path.realpath(path)).replace(os.sep, '/')
     words = dict(kind=kind, name=name, base=base, shown=os.path.normpath(path))
     written = []
     for file, template in templates.items():

@@ -16,6 +16,7 @@ from mmengine.registry import VISBACKENDS
 from dtbox import __version__, distributed
 from dtbox.config.text import format_config
 from dtbox.errors import InputError, closest, need_package
+from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
 from dtbox.registry import WRAPPERS
@@ -109,6 +110,8 @@ def build_run(cfg: Config, seed: int) -> Built:
     check_backends(cfg.get('vis_backends'))
     hooks = build_hooks(cfg.get('hooks'), absent=set(task.optional_parts) - set(task.parts))
     check_hooks(hooks, task)
+    if parts['val'] is not None:
+        SetEvaluator(parts['metrics'], where='val_evaluator')  # what is wrong in it is told before the run
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
     return Built(parts, list(hooks.values()), schedules, remarks)
 

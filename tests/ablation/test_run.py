@@ -129,11 +129,14 @@ def test_results_of_what_has_changed_are_not_in_the_table(grid, out, instant, wr
 
 
 def test_a_metric_that_no_trial_has_is_told_at_the_first_one(write_grid, out, instant, capsys):
+    """A set is known once there are results; a metric is known before anything starts."""
     instant(workers=1)
-    run_grid(read_grid(write_grid(("'heldout/psnr'", "'heldout/pnsr'"))), out)
+    run_grid(read_grid(write_grid(("'heldout/psnr'", "'heldot/psnr'"))), out)
     said = capsys.readouterr().out
-    assert said.count('`heldout/pnsr`, one of the metrics of the grid, is not among those of 1__wide__seed0. Did you '
+    assert said.count('`heldot/psnr`, one of the metrics of the grid, is not among those of 1__wide__seed0. Did you '
                       'mean `heldout/psnr`?') == 1
+    with pytest.raises(InputError, match='no variant has the metric `heldout/pnsr`. Did you mean `heldout/psnr`'):
+        run_grid(read_grid(write_grid(("'heldout/psnr'", "'heldout/pnsr'"))), out + '2', dry_run=True)
 
 
 def test_the_first_command_stays(grid, out, instant):

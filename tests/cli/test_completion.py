@@ -13,7 +13,7 @@ pytest.importorskip('argcomplete')
     ('dtbox train dualtoken_r', {'dualtoken_rq'}),
     ('dtbox train dualtoken_rq --re', {'--resume'}), ('dtbox ablate decoupling_', {'decoupling_cifar10'}),
     ('dtbox diagnose confl', {'conflict'}), ('dtbox test --data image', {'imagenet'}),
-    ('dtbox train here', {'here.py'}), ('dtbox export --to o', {'onnx'})])
+    ('dtbox plugins new dec', {'decoder'}), ('dtbox train here', {'here.py'}), ('dtbox export --to o', {'onnx'})])
 def test_completion(line, words, tmp_path):
     """What the shell asks by its environment, and what dtbox answers to the file it names."""
     (tmp_path / 'here.py').touch()

@@ -108,3 +108,13 @@ def test_readme_of_the_tools():
         assert words[:2] == ['dtbox', name] and load_verb(name).parse(words[2:])
     benchmarks = {file for file in os.listdir(os.path.join(TOOLS, 'benchmarks')) if file.endswith('.py')}
     assert set(re.findall(r'(?:benchmarks/|`)(\w+\.py)', text)) == benchmarks
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_gone():
+    """`dtbox plugins list | head -1` ends quietly, with the exit code of a broken pipe."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'wb') as gone:
+        done = subprocess.run([sys.executable, '-m', 'dtbox', '--help'], stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, '')

@@ -273,3 +273,10 @@ def test_plugins_of_this_repository_load_together():
                           capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     assert len(folders) >= 3 and done.stdout.strip() == str([1] * len(folders))
+
+
+@pytest.mark.parametrize('words', [('new', 'decodr', 'Mine'), ('check', 'RQ', '--kind', 'decodr')])
+def test_a_misspelt_kind(words, capsys):
+    with pytest.raises(SystemExit):
+        plugins.VERB.main(list(words))
+    assert 'there is no kind `decodr`. Did you mean `decoder`? Kinds: encoder, ' in capsys.readouterr().err

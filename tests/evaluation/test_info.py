@@ -1,4 +1,6 @@
 """Metrics describe their values; nothing is guessed from the words of a name."""
+import logging
+
 import pytest
 
 from dtbox.errors import InputError
@@ -146,12 +148,16 @@ def test_a_value_that_no_info_describes_is_told(make, context, caplog, monkeypat
 
         def values(self):
             return dict(y=1.0)
+    from mmengine.logging import MMLogger
     lines = []
-    monkeypatch.setattr('dtbox.evaluation.evaluate.print_log', lambda text, **kwargs: lines.append(text))
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handlers', [handler])
     evaluator = SetEvaluator([Odd()])
     evaluator.setup(context)
     evaluator.update(*make(2))
-    assert evaluator.results().sets['all'] == dict(y=1.0) and 'no `info` of a metric describes y' in lines[0]
+    assert evaluator.results().sets['all'] == dict(y=1.0) and lines[0][0] == 'WARNING'
+    assert 'no `info` of a metric describes y' in lines[0][1]
 
 
 def test_metrics_by_name():

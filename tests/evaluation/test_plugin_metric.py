@@ -57,6 +57,17 @@ def measured(make, context, tmp_path):
     return results
 
 
+def test_its_numbers_bear_the_hash_of_the_plugin(tmp_path):
+    """Another content of the plugin, the same name: the numbers do not belong in one column."""
+    hashes = []
+    for text in (PLUGIN, PLUGIN.replace('10', '11'), PLUGIN):
+        write(tmp_path / 'mine.py', text)
+        with without_plugins():
+            load_plugins([str(tmp_path / 'mine.py')])
+            hashes.append(SetEvaluator(dict(mine=dict(type='Ratio', value=1.0))).hash)
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
 def test_in_the_text_table(measured):
     lines = {line[:26].strip(): line[26:].split() for line in format_table(measured['far']).splitlines()}
     assert lines['ratio of distances [m] ↑'] == ['20.0']

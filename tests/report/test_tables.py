@@ -120,8 +120,9 @@ def test_tables_of_a_grid(grid):
     assert [row[2].text for row in build_trial_table(found).rows].count('diverged') == 1
     table = build_paired_table(found, Samples(), ['all/psnr', 'variants/t2i_r1/tokens', 'all/kept'])
     assert [row[0].text for row in table.rows] == ['0.001, two & <more>', '0.01, one', '0.01, two & <more>']
-    assert [c.title for c in table.columns] == ['lr, codebooks', 'seeds', 'PSNR [dB]', 'text to image R@1, tokens '
-                                                                                       '(variants) [points]']
+    assert [c.title for c in table.columns] == ['lr, codebooks', 'seeds', 'PSNR [dB]\u00a0↑',
+                                                'text to image R@1, tokens '
+                                                                                       '(variants) [points]\u00a0↑']
     assert [row[1].text for row in table.rows] == ['1', '2', '2'] and any('one seed' in note for note in table.notes)
     value, low, high, seeds, images, narrow = table.rows[2][2].raw
     assert 0.5 < value < 1.3 and low < value < high and (seeds, images) == (2, 80) and 0 < narrow < high - value

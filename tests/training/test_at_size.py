@@ -223,7 +223,8 @@ def test_sharded_then_whole(tiny_config, tmp_path):
     run(tiny_config, tmp_path / 'whole', **fine)
     whole = checkpoint.load(tmp_path / 'whole')
     for name, value in whole['state_dict'].items():
-        assert torch.allclose(again['state_dict'][name].double(), value.double(), rtol=1e-3, atol=1e-4), name
+        # 5e-4 is half of a step of Adam at this rate; kernels of AVX2 differ by 2e-4
+        assert torch.allclose(again['state_dict'][name].double(), value.double(), rtol=1e-3, atol=5e-4), name
     logs = [(tmp_path / 'run' / p).read_text() for p in (tmp_path / 'run').rglob('*.log')]
     assert any('written by 2 ranks, with 1' in log for log in logs)
 

@@ -57,6 +57,18 @@ def test_a_refused_resume_changes_nothing(tiny_config, tiny_run, tmp_path):
     dtbox.load(run)
 
 
+@pytest.mark.parametrize('metric, says', [
+    (dict(type='PNSR'), 'val_evaluator.odd.*`PNSR` is not registered.*PSNR'),
+    (dict(type='PSNR', prefx='x'), 'val_evaluator.odd.*takes no argument `?prefx'),
+    (dict(type='FID', weights='none.pt'), 'val_evaluator.odd.weights: .*none.pt, do not exist')])
+def test_a_wrong_metric_is_told_before_the_run(tiny_config, tmp_path, metric, says):
+    cfg = load_config(tiny_config)
+    cfg.val_evaluator.odd = metric
+    with pytest.raises(InputError, match=says):
+        Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
+
+
 def test_a_missing_backend_package_is_named(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(InputError, match=r'pip install "dtbox\[wandb\]"'):
