@@ -7,7 +7,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Container, Iterator
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written when their process died (see `replacing`)."""
@@ -42,6 +44,28 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     for name in os.listdir(folder):
         if LEFTOVER.fullmatch(name):
             os.remove(os.path.join(folder, name))
+
+
+def find_damage(path: str | os.PathLike, names: Container[str] | None = None) -> str | None:
+    """Return the name of a record of a zip file (as torch writes checkpoints) whose content does not match its CRC-32;
+    None where all do, or the file is no zip.
+
+    Args:
+        path: of the file.
+        names: last parts of the names of the records to check; None checks all.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if names is None or record.filename.rpartition('/')[2] in names:
+                try:
+                    with archive.open(record) as file:
+                        while file.read(1 << 22):
+                            pass
+                except (zipfile.BadZipFile, zlib.error, EOFError):
+                    return record.filename
+    return None
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -25,6 +25,12 @@ class Owned:
     def check_format(self) -> None:
         """Raise `InputError` where this version of dtbox does not read what the folder holds."""
 
+    def check_exists(self) -> None:
+        """Raise `InputError` where something has removed or renamed the folder while the run used it."""
+        if not os.path.isdir(self.path):
+            raise InputError(f'the run folder {self.path} is gone: something has removed or renamed it while the run '
+                             'used it. What the run had learnt since its last checkpoint is lost.')
+
     def prepare(self, resume: bool) -> str | None:
         """Take the folder for a run, until `hold` ends or `release`. All ranks call this; only rank 0 touches the disk.
 
@@ -67,6 +73,9 @@ class Owned:
             self.lock = Locked(self.running_lock, 'the run').__enter__()
         try:
             yield
+        except OSError:
+            self.check_exists()  # what could not be written may be gone with the whole folder
+            raise
         finally:
             self.release()
 

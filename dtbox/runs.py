@@ -41,7 +41,6 @@ class RunFolder(Owned):
         metrics: scores of the last evaluation.
         samples: scores of single held-out images.
         protocols: scores by named protocols; a second measurement goes to protocols.1.json and so on.
-        protocol_outputs: folder for tables and figures of protocols.
         history: loss terms and learning rates, a JSON object a line.
         codebook_history: use of the codes during training, a JSON object a line.
         conflict_history, conflict: angles between gradients during training, a JSON object a line, and their summary.
@@ -64,7 +63,6 @@ class RunFolder(Owned):
         self.metrics = self.file('metrics.json')
         self.samples = self.file('samples.npz')
         self.protocols = self.file('protocols.json')
-        self.protocol_outputs = self.file('protocols')
         self.history = self.file('history.jsonl')
         self.codebook_history = self.file('codebooks.jsonl')
         self.conflict_history = self.file('conflict.jsonl')

@@ -34,7 +34,8 @@ def test_races(tmp_path, round):
     path = str(tmp_path / 'run')
     os.makedirs(path)
     (tmp_path / 'run' / 'config.py').write_text('earlier')
-    start, ended, won = FORK.Barrier(3), FORK.Event(), FORK.Queue()
+    start, ended = FORK.Barrier(3), FORK.Event()
+    won = FORK.Queue()
     children = [FORK.Process(target=want, args=(path, str(i), start, ended, won), daemon=True) for i in range(3)]
     for child in children:
         child.start()

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 
 from dtbox.cli.options import add_config_options, read_options
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
-from dtbox.runs import find_run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,12 +70,12 @@ def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
     from dtbox.protocols.find import load_protocols
     protocols, rest = load_protocols(args.protocol, read_options(args))
     _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
-    folder = find_run_of(checkpoint).protocol_outputs
+    path = choose_results_path(checkpoint, args.out, protocols=True)
+    folder = os.path.splitext(path)[0]  # protocols.1/ beside protocols.1.json
     results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder,
                                 dump=args.dump)
     results.evaluation['command'] = command
     print(report_protocols(results))
-    path = choose_results_path(checkpoint, args.out, protocols=True)
     results.write(path)
     print(f'\nwritten to {path}{_dumped(args)}')
 

@@ -13,15 +13,20 @@ import numpy as np
 import torch
 
 from dtbox.errors import InputError, reason
-from dtbox.files import replacing
+from dtbox.files import find_damage, is_disk_full, replacing
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.runs import RunFolder
 
 
 def save(checkpoint: Mapping[str, Any], path: str) -> None:
     """Write a checkpoint to a temporary file and rename it; an old one at `path` stays until the new one is whole."""
-    with replacing(path) as temporary, open(temporary, 'wb') as f:  # a file of Python's: its errors tell of a full disk
-        torch.save({'format': FORMAT, **to_plain(checkpoint)}, f)
+    try:
+        with replacing(path) as temporary, open(temporary, 'wb') as f:  # Python's file: its errors tell of a full disk
+            torch.save({'format': FORMAT, **to_plain(checkpoint)}, f)
+    except (OSError, RuntimeError) as e:  # torch's writer raises RuntimeError
+        if is_disk_full(e):
+            raise
+        raise InputError(f'the checkpoint {path} cannot be written ({reason(e)}). The one before is as it was.') from e
 
 
 def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
@@ -40,7 +45,14 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise InputError(f'the checkpoint {path} does not exist. Give a checkpoint.pth or a run folder that holds one.')
     try:
+        damage = find_damage(path, ('data.pkl',) if mmap else None)  # torch does not check what it reads
+        if damage is not None:
+            raise InputError(f'the checkpoint {path} is damaged: its record {damage} does not match its checksum. A '
+                             'disk or a copy has changed it; take another copy, or an earlier checkpoint (the hook '
+                             'Checkpoint keeps some with `keep_every`).')
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+    except InputError:
+        raise
     except Exception as e:
         raise InputError(f'the checkpoint {path} cannot be read ({reason(e)}). '
                          'It may be cut short, or not be a checkpoint of dtbox.') from e

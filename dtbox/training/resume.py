@@ -88,3 +88,6 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
         checkpoint.set_random_state(state['random'][rank])
     others = '' if world == own else f', written by {world} rank{"s" * (world != 1)}, with {own}'
     runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
+    if runner.iter_done >= runner.max_iters:
+        runner.logger.info(f'All {runner.max_iters} iterations are done; the run is evaluated again. Resume it with '
+                           'another max_iters to train for longer.')

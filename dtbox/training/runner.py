@@ -228,7 +228,8 @@ class Runner(MMRunner):
 
     def save(self, path: str | None = None) -> None:
         """Write a checkpoint to `path` (None: that of the run folder); the old one stays until the new one is whole."""
-        state, path = collect_state(self), path or RunFolder(self.work_dir).checkpoint
+        state, path = collect_state(self), path or self.folder.checkpoint
+        self.folder.check_exists()
         distributed.run_on_first_rank(lambda: checkpoint.save(state, path))  # a full disk ends all ranks; none waits
 
     def load_or_resume(self) -> None:
@@ -236,7 +237,7 @@ class Runner(MMRunner):
         if self._has_loaded:
             return
         if self._resume:
-            path = RunFolder(self.work_dir).checkpoint
+            path = self.folder.checkpoint
             if os.path.isfile(path):
                 resume_run(self, checkpoint.load(path), path)
             else:

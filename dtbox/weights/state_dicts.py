@@ -9,6 +9,7 @@ from typing import Callable, Iterable
 import torch
 
 from dtbox.errors import InputError, closest, reason
+from dtbox.files import find_damage
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -82,6 +83,9 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
             from mmengine.runner import CheckpointLoader
             state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         else:
+            if (damage := find_damage(path)) is not None:
+                raise InputError(f'the weights file {path} is damaged: its record {damage} does not match its '
+                                 'checksum. A disk or a copy has changed it; take another copy.')
             state = torch.load(path, map_location='cpu', weights_only=True)
     except InputError:
         raise
