@@ -113,6 +113,11 @@ class RunFolder(Owned):
         """Return the path of a rank's batch of `iteration` (from 1) whose loss was NaN or infinite."""
         return os.path.join(self.nonfinite, f'iteration_{iteration:08d}_rank_{rank}.pt')
 
+    def is_run_config(self, path: str | os.PathLike) -> bool:
+        """Whether a file is the config of this folder, and a run (or whoever sent it) has written the folder."""
+        same = os.path.abspath(path) == os.path.abspath(self.config)
+        return same and any(os.path.isfile(file) for file in (self.about, self.checkpoint, self.plugins, self.metrics))
+
     def has_config(self) -> bool:
         """Return whether the folder holds a config."""
         return os.path.isfile(self.config)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from dtbox import trust
 from dtbox.apis.building import parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.tokenizer import Tokenizer
@@ -17,7 +18,8 @@ from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
 
 
 def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, device: str | torch.device = 'cpu',
-         dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()) -> Tokenizer:
+         dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
+         trust_remote_code: bool = False) -> Tokenizer:
     """Open a trained tokenizer.
 
     Args:
@@ -28,6 +30,8 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
             it.
         plugins: plugins that the config does not name, or has at a place where they no longer are: folders, files or
             modules.
+        trust_remote_code: run plugins that lie in the run folder, and Python in its config. Without it the folder is
+            data: opening that of a stranger runs nothing of theirs.
 
     Returns:
         Tokenizer. A plugin whose content has changed since training is warned of.
@@ -36,7 +40,8 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
         InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
     """
     dtype = parse_dtype(dtype)
-    cfg, path = open_config(run, checkpoint, plugins=plugins)
+    with trust.trust_remote_code(trust_remote_code):
+        cfg, path = open_config(run, checkpoint, plugins=plugins)
     model = open_tokenizer(cfg, path, device, dtype).model
     pipeline = [dict(step) for step in choose_eval_pipeline(cfg, model.image_size)]
     plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)

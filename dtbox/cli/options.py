@@ -26,6 +26,9 @@ def add_plugin_option(parser: argparse.ArgumentParser) -> None:
     """Add --plugin."""
     parser.add_argument('--plugin', action='append', default=[], metavar='PATH',
                         help='folder, file or module with parts to register; may be given several times')
+    parser.add_argument('--trust-remote-code', action='store_true',
+                        help='let a run folder of somebody else run what came with it: its plugins, Python in its '
+                             'config, commands of shards')
 
 
 def read_options(args: argparse.Namespace) -> dict:

@@ -10,6 +10,7 @@ from typing import Callable
 from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
 from dtbox.renames import find_option
+from dtbox.trust import trust_remote_code
 
 EXAMPLE = 'Example: '
 
@@ -71,9 +72,14 @@ class Verb:
         args.typed = words
         return args
 
+    def _run(self, argv: list[str] | None) -> int | None:
+        args = self.parse(argv)
+        with trust_remote_code(getattr(args, 'trust_remote_code', False)):
+            return self.run(args)
+
     def main(self, argv: list[str] | None = None) -> None:
         """Run the verb. It leaves with the exit code where that is not 0; errors of users are one sentence (see
         `main_guard`)."""
-        code = main_guard(lambda argv: self.run(self.parse(argv)))(argv)
+        code = main_guard(self._run)(argv)
         if code:
             raise SystemExit(code)

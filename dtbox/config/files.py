@@ -6,21 +6,23 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-import mmengine
+import yaml
 
 from dtbox.config.checks import check_change, refuse_old_forms
 from dtbox.config.find import find_config
+from dtbox.config.literals import read_literals
 from dtbox.config.merge import merge
 from dtbox.config.references import find_references
 from dtbox.errors import InputError
 from dtbox.extend import Plugin, as_list, load_named
 from dtbox.runs import find_run_of
+from dtbox.trust import is_trusted, require_trust
 
 BASES = '_base_'
 
 
 def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | None = None,
-                strict: bool = True) -> dict[str, Any]:
+                strict: bool = True, as_data: bool = False) -> dict[str, Any]:
     """Return the values of a config file, merged with those of its bases; references stay.
 
     Args:
@@ -29,11 +31,12 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
         named: gets the plugins that the file and its bases name, which are loaded, the lowest base's first; None loads
             none.
         strict: refuse keys that neither the base nor a constructor knows.
+        as_data: it is that of a folder that may be a stranger's; see `read_file`.
 
     Raises:
         InputError: a file that cannot be read, an unknown key, or a form of an earlier version.
     """
-    own, bases = read_file(path)
+    own, bases = read_file(path, as_data)
     own = adopt_format_1(own, path)
     file = os.path.basename(path)
     below, inherited = {}, []
@@ -54,25 +57,35 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
     return merge(below, own, check if strict else None)
 
 
-def read_file(path: str) -> tuple[dict[str, Any], list[str]]:
+def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[str]]:
     """Return the values that a file sets itself, and the bases that it names.
 
-    A .py file is run; functions, modules and names that begin with two underscores are left out. JSON and YAML are
-    read, too.
+    A .py file is run; functions, modules and names that begin with two underscores are left out. That of a run folder
+    (or any with `as_data`) is read as data (see `read_literals`), unless its author is trusted. JSON and YAML are read,
+    too.
     """
+    as_data = (as_data or find_run_of(path).is_run_config(path)) and not is_trusted()
     try:
+        with open(path, encoding='utf-8') as file:
+            text = file.read()
         if os.path.splitext(path)[1] in ('.json', '.yaml', '.yml'):
-            values: dict[str, Any] = mmengine.load(path)
+            values: dict[str, Any] = yaml.safe_load(text)  # JSON is YAML
+        elif as_data:
+            values = read_literals(text, path)
         else:
-            with open(path, encoding='utf-8') as file:
-                code = compile(file.read(), path, 'exec')
             values = {'__file__': os.path.abspath(path), '__name__': 'config'}
-            exec(code, values)
+            exec(compile(text, path, 'exec'), values)
+        if not isinstance(values, dict):
+            raise TypeError(f'it holds a {type(values).__name__}, not a dict')
+    except InputError:
+        raise
     except Exception as e:  # a config is Python: whatever it may raise
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
     values = {key: value for key, value in values.items()
               if not key.startswith('__') and not isinstance(value, (types.FunctionType, types.ModuleType))}
     bases = values.pop(BASES, [])
+    if bases and as_data:
+        require_trust(f'the config {path} has the base {bases!r}')
     if not isinstance(bases, (str, list, tuple)) or not all(isinstance(base, str) for base in bases):
         raise InputError(f'`{BASES}` of {path} is {bases!r}; expected a path, a name, or a list of them.', BASES)
     return values, [bases] if isinstance(bases, str) else list(bases)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -16,6 +16,7 @@ from dtbox.config.references import find_references
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
 from dtbox.runs import RunFolder, find_run_of
+from dtbox.trust import require_trust
 
 
 def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
@@ -45,7 +46,7 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         path = run.config
     named = []
     with find_run_of(path).explain_old_names():
-        values = read_config(path, given, named)
+        values = read_config(path, given, named, as_data=folder is not None)
     if named or given:
         values['plugins'] = list(dict.fromkeys(plugin.source for plugin in named + given))
     elif values.get('plugins'):  # those of a run folder, all of them built in by now
@@ -57,9 +58,21 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         replace_data(cfg, load_config(find_config(data, 'data', '--data')), data)
     if tiny:
         cfg = shrink(cfg)
+    commands = set(_find_commands(cfg._cfg_dict.to_dict())) if find_run_of(path).is_run_config(path) else set()
     for key, value in options.items():
         set_option(cfg, key, value)
+    for command in sorted(commands & set(_find_commands(cfg._cfg_dict.to_dict()))):
+        require_trust(f'the config {path} reads shards by the command `{command}`')
     return cfg
+
+
+def _find_commands(node: Any) -> Iterator[str]:
+    """Yield the strings of a config that are commands of shards."""
+    if isinstance(node, str) and node.strip().startswith('pipe:'):
+        yield node
+    elif isinstance(node, (dict, list, tuple)):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from _find_commands(part)
 
 
 def shrink(cfg: Config) -> Config:

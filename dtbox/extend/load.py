@@ -18,7 +18,9 @@ from dtbox.extend.built_in import is_recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, Place, find, hash_content
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
+from dtbox.packaged import find_packaged_path
 from dtbox.runs import RunFolder
+from dtbox.trust import require_trust
 
 GROUP = 'dtbox.plugins'
 _installed: list[bool] = []
@@ -74,12 +76,14 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
         list of Plugin.
     """
     folder, plugins = os.path.dirname(os.path.abspath(config)), []
-    run = os.path.isfile(RunFolder(folder).plugins)
+    run = RunFolder(folder).is_run_config(config)
     for name in as_list(names):
         if is_recorded_as_built_in(_name(name), folder):
             continue
         new = [p for p in given if p.name == _name(name)]
         try:
+            if run and not new:
+                _refuse_to_run(name, config)
             plugins += new[:1] if run and new else load_plugins(name, near=config)
         except Missing as e:
             if not new:
@@ -87,6 +91,18 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
                                  '(under the same name): --plugin PATH, or plugins=[PATH] of dtbox.load.') from e
             plugins += new[:1]
     return plugins
+
+
+def _refuse_to_run(name: str | os.PathLike, config: str) -> None:
+    """Raise `InputError` where a plugin that the config of a run folder names came with that folder, unless its author
+    is trusted. One that the user has elsewhere is the user's."""
+    place = find(name, config)
+    folder = os.path.realpath(os.path.dirname(config))
+    brought = folder if os.path.isabs(os.path.expanduser(name)) else os.path.dirname(folder)
+    own = [os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path]
+    inside = f'{place.root}{os.sep}'.startswith(f'{brought}{os.sep}')
+    if place.kind != 'module' and inside and not any(place.root.startswith(path + os.sep) for path in own):
+        require_trust(f'the plugin {place.root} came with the run folder {folder}')
 
 
 def _name(given: str) -> str:

@@ -130,7 +130,7 @@ def check_backends(backends: list[Any] | None) -> None:
     """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
     for i, backend in enumerate(backends or []):
         kind = backend.get('type') if isinstance(backend, dict) else None
-        if kind is None or VISBACKENDS.get(kind) is None:
+        if kind is None or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
             known = sorted(VISBACKENDS.module_dict)
             raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {backend!r}.'
                              f'{closest(str(kind), known)}', f'vis_backends.{i}')
