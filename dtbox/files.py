@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Container, Iterator
+from typing import Any
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written when their process died (see `replacing`)."""
@@ -84,6 +85,14 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
             f.write(text)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text; `ValueError` for one that is broken, or nested deeper than Python follows."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError('it is nested too deeply') from None
+
+
 def read_rows(path: str) -> list[dict]:
     """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are
     left out."""
@@ -92,7 +101,7 @@ def read_rows(path: str) -> list[dict]:
         with open(path, encoding='utf-8', errors='replace') as file:
             for line in file:
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError:
                     continue
                 if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from dtbox import __version__
 from dtbox.errors import InputError, RenamedError
-from dtbox.files import write_atomic
+from dtbox.files import parse_json, write_atomic
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.run_owner import Owned
 
@@ -145,7 +145,7 @@ class RunFolder(Owned):
         """
         try:
             with open(self.about, encoding='utf-8') as file:
-                about = json.load(file)
+                about = parse_json(file.read())
             return Origin(int(about['format']), str(about['dtbox']))
         except FileNotFoundError:
             return Origin(1, self._read_version())

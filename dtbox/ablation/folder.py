@@ -15,7 +15,7 @@ from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
-from dtbox.files import LEFTOVER, move_aside, remove_leftovers, write_atomic
+from dtbox.files import LEFTOVER, move_aside, parse_json, remove_leftovers, write_atomic
 from dtbox.locks import Locked, wait_until_free
 from dtbox.runs import RunFolder
 
@@ -51,7 +51,7 @@ class GridFolder:
         path = self.file('grid.json')
         try:
             with open(path, encoding='utf-8') as f:
-                about = json.load(f)
+                about = parse_json(f.read())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as e:

@@ -15,7 +15,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from dtbox.files import is_disk_full, write_atomic  # noqa: E402
+from dtbox.files import is_disk_full, parse_json, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
 from dtbox.runs import RunFolder  # noqa: E402
@@ -32,7 +32,7 @@ def read_record(folder: str) -> dict:
     """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole."""
     try:
         with open(RunFolder(folder).record, encoding='utf-8') as f:
-            record = json.load(f)
+            record = parse_json(f.read())
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) and {'status', 'hashes'} <= set(record) else {}

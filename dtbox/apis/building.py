@@ -76,3 +76,10 @@ def cast(model: VisualTokenizer, dtype: torch.dtype) -> VisualTokenizer:
     kept = {id(t) for stream in model.streams.values()
             for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
     return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)
+
+
+def check_pipeline(pipeline: Any, where: str) -> list[dict]:
+    """Return the configs of a transform's steps; `InputError` unless it is a list of dicts."""
+    if not isinstance(pipeline, (list, tuple)) or not all(isinstance(step, Mapping) for step in pipeline):
+        raise InputError(f'got {pipeline!r:.100}; expected a list of dicts with `type`, one for each step.', where)
+    return list(pipeline)

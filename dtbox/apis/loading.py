@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from dtbox import trust
-from dtbox.apis.building import parse_dtype
+from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.config import load_config, resolve, use_own_tokenizer
@@ -69,8 +69,9 @@ def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = N
     cfg = load_config(run, options, plugins)
     use_own_tokenizer(cfg, find_run_of(checkpoint).path)
     cfg = resolve(cfg)
-    if not (cfg.get('model') or {}).get('tokenizer'):
-        raise InputError(f'{run} has no `model.tokenizer`; it is no tokenizer\'s config.')
+    model = cfg.get('model')
+    if not isinstance(model, Mapping) or not isinstance(model.get('tokenizer'), Mapping) or not model['tokenizer']:
+        raise InputError(f'{run} has no dict `model.tokenizer`; it is not the config of a tokenizer.')
     return cfg, checkpoint
 
 
@@ -80,4 +81,5 @@ def choose_eval_pipeline(cfg: Config, image_size: tuple[int, int]) -> list[dict]
     dataset = (cfg.get('val_dataloader') or {}).get('dataset') or {}
     dataset = dataset.get('folder') or dataset
     size = image_size[0] if image_size[0] == image_size[1] else image_size
-    return dataset.get('pipeline') or [dict(type='ResizeCrop', size=size), dict(type='PackImage')]
+    pipeline = dataset.get('pipeline') or [dict(type='ResizeCrop', size=size), dict(type='PackImage')]
+    return check_pipeline(pipeline, 'val_dataloader.dataset.pipeline')

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dtbox import __version__
-from dtbox.apis.building import parse_dtype
+from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
@@ -70,8 +70,16 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
     config = read_json(os.path.join(folder, CONFIG))
+    if not isinstance(config, dict):
+        raise InputError(f'{folder}/{CONFIG} holds a {type(config).__name__}; expected a JSON object.')
     if config.get('model_type') != 'dtbox':
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')
+    kinds = dict(format=(int, 'a number'), tokenizer=(dict, 'a dict'), pipeline=(list, 'a list of steps'))
+    for key, (kind, what) in kinds.items():
+        if not isinstance(config.get(key), kind):
+            raise InputError(f'`{key}` of {folder}/{CONFIG} is {config.get(key)!r:.60}; expected {what}, as '
+                             'save_pretrained writes it.')
+    check_pipeline(config['pipeline'], 'pipeline')
     if config['format'] > FORMAT:
         raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. '
                          'Install a newer dtbox.')

@@ -128,6 +128,8 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
 def use_own_tokenizer(cfg: Config, folder: str) -> None:
     """Let a config read the tokenizer.json that its run folder keeps, where there is one."""
     file = RunFolder(folder).text_tokenizer
-    text = (cfg.get('model') or {}).get('tokenizer', {}).get('text') or {}
-    if os.path.isfile(file) and text.get('tokenizer', {}).get('file'):
-        text['tokenizer']['file'] = os.path.abspath(file)
+    node: Any = cfg
+    for key in ('model', 'tokenizer', 'text', 'tokenizer'):
+        node = node.get(key) if isinstance(node, (Mapping, Config)) else None
+    if os.path.isfile(file) and isinstance(node, dict) and node.get('file'):
+        node['file'] = os.path.abspath(file)

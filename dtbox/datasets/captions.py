@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.errors import InputError
+from dtbox.files import parse_json
 
 FILES = ('captions.json', 'captions.jsonl', 'captions.csv', 'captions.tsv', 'captions.txt', 'metadata.jsonl',
          'metadata.csv')
@@ -116,8 +116,8 @@ def read_sidecar(path: Path) -> list[str]:
 
 def _from_json(content, path):
     try:
-        data = json.loads(content)
-    except json.JSONDecodeError as e:
+        data = parse_json(content)
+    except ValueError as e:
         raise InputError(f'captions file {path} is not valid JSON ({e}).') from e
     if isinstance(data, dict) and isinstance(data.get('annotations'), list) and isinstance(data.get('images'), list):
         yield from _from_coco(data, path)
@@ -146,8 +146,8 @@ def _from_jsonl(content, path):
     for i, line in enumerate(content.split('\n'), 1):
         if line.strip():
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as e:
+                row = parse_json(line)
+            except ValueError as e:
                 raise InputError(f'captions file {path}, line {i}, is not valid JSON ({e}).') from e
             yield _from_row(row, f'{path}, line {i}')
 

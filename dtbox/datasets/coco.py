@@ -2,7 +2,6 @@
 form (Gupta et al., arXiv 1908.03195)."""
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from mmengine.logging import print_log
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.errors import InputError
+from dtbox.files import parse_json
 from dtbox.registry import DATASETS
 from dtbox.structures import Regions
 
@@ -38,7 +38,7 @@ def read_coco(path: str | Path, content: str) -> dict:
         InputError: no JSON, or not in COCO's form.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        data = parse_json(Path(path).read_text(encoding='utf-8'))
     except OSError as e:
         raise InputError(f'the annotations {path} cannot be read ({e.strerror or e}).', 'annotations') from e
     except ValueError as e:

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.errors import InputError, closest, reason
+from dtbox.files import parse_json
 from dtbox.registry import DATASETS
 
 HOW = 'configs/_base_/datasets/README.md says where it comes from and what the folder looks like.'
@@ -72,7 +72,7 @@ def _folder(root, name):
 def _karpathy(path, split):
     """Return dict file -> captions of a split of Karpathy's JSON."""
     try:
-        images = json.loads(path.read_text(encoding='utf-8'))['images']
+        images = parse_json(path.read_text(encoding='utf-8'))['images']
         wanted = {'train', 'restval'} if split == 'train' else {split}
         chosen = [im for im in images if split == 'all' or im['split'] in wanted]
         return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [_tidy(s['raw'])

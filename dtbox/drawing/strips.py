@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from dtbox.drawing.sheets import EDGE, INK, PALE, choose_zoom, load_font
 from dtbox.errors import InputError
-from dtbox.files import replacing
+from dtbox.files import parse_json, replacing
 
 STRIP = 'dtbox strip'
 """Name of the text in a strip's PNG that says what its columns are."""
@@ -49,7 +49,7 @@ def read_strip(path: str) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
     """
     try:
         with Image.open(path) as image:
-            names = [tuple(name) for name in json.loads(image.text[STRIP])]
+            names = [tuple(name) for name in parse_json(image.text[STRIP])]
             pixels = np.asarray(image.convert('RGB'))
         rows = [np.stack(np.split(row, len(names), axis=1)) for row in np.split(pixels, 2)]
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as e:

@@ -8,6 +8,7 @@ import tempfile
 from typing import Any
 
 from dtbox.errors import InputError, reason
+from dtbox.files import parse_json
 from dtbox.runs import RunFolder
 
 
@@ -56,7 +57,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         return {}
     try:
         with open(path, encoding='utf-8') as f:
-            values = json.load(f)
+            values = parse_json(f.read())
     except (OSError, ValueError) as e:
         raise InputError(f'{path} cannot be read ({reason(e)}).') from e
     if not isinstance(values, dict):

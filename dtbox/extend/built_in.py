@@ -2,12 +2,12 @@
 opens."""
 from __future__ import annotations
 
-import json
 import logging
 import os
 from typing import Iterable, Mapping
 
 from dtbox.errors import InputError
+from dtbox.files import parse_json
 from dtbox.renames import BUILT_IN_PLUGINS, FIRST
 from dtbox.runs import RunFolder
 
@@ -48,7 +48,7 @@ def is_recorded_as_built_in(name: str, folder: str) -> bool:
     if name not in BUILT_IN_PLUGINS or not os.path.isfile(path):
         return False
     with open(path, encoding='utf-8') as f:
-        if not any(record['name'] == name and is_built_in(record) for record in json.load(f)):
+        if not any(record['name'] == name and is_built_in(record) for record in parse_json(f.read())):
             return False
     part = BUILT_IN_PLUGINS[name].rpartition('/')[2]
     logging.getLogger('dtbox').warning(f'{folder} was trained with the plugin {name}; its part `{part}` is built in '

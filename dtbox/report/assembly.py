@@ -12,6 +12,7 @@ from typing import Any
 
 from dtbox import __version__
 from dtbox.errors import InputError
+from dtbox.files import parse_json
 from dtbox.report import figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
@@ -126,7 +127,7 @@ def check_place(out: str) -> None:
         return
     try:
         with open(os.path.join(out, MARK), encoding='utf-8') as f:
-            known = json.load(f)['files']
+            known = parse_json(f.read())['files']
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f'{out} holds files that no report wrote. Give a folder that is new, empty or an earlier '
                          'report: --out DIR.') from None

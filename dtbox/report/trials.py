@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -17,6 +16,7 @@ from dtbox.errors import InputError, closest
 from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
+from dtbox.files import parse_json
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.run_files import read_results, read_seconds, read_settings
 from dtbox.runs import RunFolder
@@ -168,7 +168,7 @@ def _row(row: dict[str, str], number: int, folder: str, axes: list[str], metrics
 
 
 def _settings(text: str) -> dict[str, Any]:
-    settings = json.loads(text)
+    settings = parse_json(text)
     if not isinstance(settings, dict):
         raise ValueError
     return settings

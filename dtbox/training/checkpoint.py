@@ -60,9 +60,35 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         keys = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f'{path} is not a checkpoint of dtbox: expected the keys format and state_dict, got {keys}. '
                          '`dtbox convert` reads published ones.')
-    origin = Origin(checkpoint['format'], (checkpoint.get('meta') or {}).get('dtbox', ''))
-    check_format(f'the checkpoint {path}', origin)
+    check_content(checkpoint, path)
+    check_format(f'the checkpoint {path}', Origin(checkpoint['format'], str(checkpoint['meta'].get('dtbox', ''))))
     return checkpoint
+
+
+def check_content(checkpoint: dict[str, Any], path: str) -> None:
+    """Raise `InputError` unless the entries of a checkpoint that every reader uses are of their kinds; `meta` may be
+    absent."""
+    checkpoint['meta'] = {} if checkpoint.get('meta') is None else checkpoint['meta']
+    meta, state, plugins = checkpoint['meta'], checkpoint['state_dict'], None
+    if isinstance(meta, dict):
+        plugins = meta.get('plugins') or []
+    records = isinstance(plugins, list) and all(isinstance(record, dict) and isinstance(record.get('parts'), list)
+                                                and {'name', 'hash', 'source'} <= set(record) for record in plugins)
+    tensors = isinstance(state, dict) and all(isinstance(name, str) and isinstance(value, torch.Tensor)
+                                              for name, value in state.items())
+    wrong = [what for right, what in (
+        (_is_count(checkpoint['format']), f'`format` is {checkpoint["format"]!r}, not a count'),
+        (isinstance(meta, dict), f'`meta` is {meta!r:.60}, not a dict'),
+        (records or not isinstance(meta, dict), '`meta.plugins` is not a list of records'),
+        (tensors, '`state_dict` is not a dict of name -> tensor'),
+        (_is_count(checkpoint.get('iteration', 0)), f'`iteration` is {checkpoint.get("iteration")!r}, not a count'))
+        if not right]
+    if wrong:
+        raise InputError(f'{path} is not a checkpoint that dtbox has written: {"; ".join(wrong)}.')
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def to_plain(value: Any) -> Any:

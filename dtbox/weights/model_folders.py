@@ -2,13 +2,13 @@
 from the hub."""
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Callable
 
 import torch
 
 from dtbox.errors import InputError, reason
+from dtbox.files import parse_json
 from dtbox.weights.state_dicts import load_state
 
 FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin',
@@ -22,8 +22,8 @@ def read_json(path: str) -> Any:
         raise InputError(f'{path} does not exist.')
     try:
         with open(path, encoding='utf-8') as f:
-            return json.load(f)
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+            return parse_json(f.read())
+    except ValueError as e:
         raise InputError(f'{path} is not a JSON file: {e}') from e
 
 

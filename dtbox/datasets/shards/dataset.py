@@ -3,7 +3,6 @@ ranks and workers."""
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import list_places
 from dtbox.errors import InputError
+from dtbox.files import parse_json
 from dtbox.registry import DATASETS
 
 IMAGES = ('jpg', 'jpeg', 'png', 'webp')
@@ -176,7 +176,7 @@ class Shards(PairDataset):
             content = self._bytes(shard, members[kind])
             if kind == 'json':
                 try:
-                    content = json.loads(content).get(name)
+                    content = parse_json(content).get(name)
                 except (ValueError, AttributeError) as e:
                     raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON '
                                             f'object ({e})') from e

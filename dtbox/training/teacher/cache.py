@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.files import is_disk_full, write_atomic
+from dtbox.files import is_disk_full, parse_json, write_atomic
 from dtbox.structures import TeacherOutput
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -97,7 +97,8 @@ class TeacherCache:
         if not os.path.isfile(meta):
             return
         with open(meta) as f:
-            self.shapes = {name: None if shape is None else torch.Size(shape) for name, shape in json.load(f).items()}
+            shapes = parse_json(f.read())
+        self.shapes = {name: None if shape is None else torch.Size(shape) for name, shape in shapes.items()}
         for file in sorted(os.listdir(self.folder)):
             if file.endswith('.keys'):
                 self._read_keys(os.path.join(self.folder, file[:-len('.keys')]))

@@ -1,0 +1,205 @@
+"""Folders of strangers, made by code: each name of `RUNS` and `EXPORTS` changes a good one so that opening it tries to
+run code, to allocate without bound, or to end in a traceback."""
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import torch
+
+MARK = 'executed'
+"""Name of the file that hostile code would make, in the folder above the hostile one."""
+
+
+def _code(folder):
+    return f"open({os.path.join(os.path.dirname(folder), MARK)!r}, 'w').close()"
+
+
+def _write(file, text):
+    def change(folder):
+        content = text(folder) if callable(text) else text
+        with open(os.path.join(folder, file), 'wb' if isinstance(content, bytes) else 'w') as f:
+            f.write(content)
+    return change
+
+
+def _append(text):
+    """Add a line to config.py."""
+    def change(folder):
+        with open(os.path.join(folder, 'config.py'), 'a') as f:
+            f.write('\n' + (text(folder) if callable(text) else text) + '\n')
+    return change
+
+
+def _run(expression):
+    """Add `x = EXPRESSION`, in which CODE stands for hostile Python."""
+    return _append(lambda folder: expression.replace('CODE', _code(folder)))
+
+
+def _checkpoint(edit):
+    """Change what checkpoint.pth holds."""
+    def change(folder):
+        path = os.path.join(folder, 'checkpoint.pth')
+        state = torch.load(path, weights_only=True)
+        torch.save(edit(state) or state, path)
+    return change
+
+
+def _json(file, edit):
+    def change(folder):
+        path = os.path.join(folder, file)
+        with open(path) as f:
+            values = json.load(f)
+        with open(path, 'w') as f:
+            json.dump(edit(values) or values, f)
+    return change
+
+
+def _plugin(named, place):
+    """A plugin that runs code, and a config that names it."""
+    def change(folder):
+        path = os.path.normpath(os.path.join(folder, place))
+        os.makedirs(path, exist_ok=True)
+        with open(os.path.join(path, '__init__.py'), 'w') as f:
+            f.write(_code(folder))
+        _append(f'plugins = [{named.replace("PATH", path)!r}]')(folder)
+    return change
+
+
+class _Reduce:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+def _pickled(file, protocol=2):
+    def change(folder):
+        with open(os.path.join(folder, file), 'wb') as f:
+            pickle.dump(_Reduce(os.path.join(os.path.dirname(folder), MARK)), f, protocol)
+    return change
+
+
+def _torch_pickled(folder):
+    torch.save(dict(format=2, state_dict={}, meta=_Reduce(os.path.join(os.path.dirname(folder), MARK))),
+               os.path.join(folder, 'checkpoint.pth'))
+
+
+def _base(folder):
+    with open(os.path.join(folder, 'evil.py'), 'w') as f:
+        f.write(_code(folder))
+    _append("_base_ = ['evil.py']")(folder)
+
+
+def _folder_for(file):
+    def change(folder):
+        path = os.path.join(folder, file)
+        if os.path.exists(path):
+            os.remove(path)
+        os.makedirs(path)
+    return change
+
+
+def _cut(file, keep):
+    def change(folder):
+        path = os.path.join(folder, file)
+        with open(path, 'rb') as f:
+            content = f.read()
+        with open(path, 'wb') as f:
+            f.write(content[:int(len(content) * keep)])
+    return change
+
+
+def _key(**values):
+    def edit(state):
+        state.update(values)
+    return edit
+
+
+def _without(*names):
+    def edit(state):
+        for name in names:
+            state.pop(name, None)
+    return edit
+
+
+DEEP = '[' * 10_000 + ']' * 10_000
+RUNS = {
+    # Python in config.py
+    'call': _run('x = CODE'), 'import': _run('import os\nCODE'), 'statement': _run('CODE'),
+    'lambda': _run('x = (lambda: CODE)()'), 'comprehension': _run('x = [CODE for _ in (1,)]'),
+    'nested': _run('x = dict(a=[1, (2, {"b": CODE})])'), 'dict_argument': _run('x = dict(CODE)'),
+    'dict_keyword': _run('x = dict(**{"a": CODE})'), 'float_argument': _run('x = float(CODE)'),
+    'fstring': _run('x = f"{CODE}"'), 'conditional': _run('x = 1 if CODE else 2'), 'walrus': _run('x = (y := CODE)'),
+    'subscript': _run('x = [1][CODE or 0]'), 'starred': _run('x = [*(CODE or ())]'),
+    'operator': _run('x = 1 + (CODE or 0)'), 'function': _run('def f(a=CODE): pass'),
+    'class': _run('class A:\n    a = CODE'), 'decorator': _run('@CODE\ndef f(): pass'),
+    'loop': _run('for i in (1,):\n    CODE'), 'with': _run('with CODE: pass'),
+    'try': _run('try:\n    CODE\nexcept: pass'), 'annotation': _run('x: CODE = 1'),
+    'augmented': _run('seed += CODE or 0'), 'unpacked': _run('a, b = CODE, 1'), 'deleted': _run('del seed\nCODE'),
+    'match': _run('match 1:\n    case 1: CODE'), 'assertion': _run('assert CODE'),
+    'shadowed_dict': _run('dict = 1\nx = dict(a=CODE)'), 'base': _base,
+    'docstring_call': _write('config.py', lambda folder: f'{_code(folder)}\nseed = 0\n'),
+    # plugins and commands
+    'plugin_inside': _plugin('mine', 'mine'), 'plugin_inside_absolute': _plugin('PATH', 'mine'),
+    'plugin_beside': _plugin('../mine', '../mine'), 'plugin_hidden': _plugin('./.x/../mine', 'mine'),
+    'pipe': _append(lambda folder: 'val_dataloader = dict(batch_size=1, dataset=dict(type="Shards", urls="pipe:touch '
+                    + os.path.join(os.path.dirname(folder), MARK) + '", split="heldout"))'),
+    # types by their import path
+    'type_os': _append('model = dict(type="TokenizerTask", tokenizer=dict(type="os.system", command="touch '
+                       'executed"))'),
+    'type_encoder': _append('model = dict(type="TokenizerTask", '
+                            'tokenizer=dict(encoders=dict(a=dict(type="os.system"))))'),
+    # files that are something else
+    'deep': _append(f'x = {DEEP}'), 'empty': _write('config.py', ''), 'binary': _write('config.py', bytes(range(256))),
+    'utf16': _write('config.py', 'seed = 0'.encode('utf-16')), 'null': _write('config.py', b'seed = 0\0'),
+    'number': _write('config.py', '7'), 'config_is_a_folder': _folder_for('config.py'),
+    'model_list': _append('model = [1]'), 'model_none': _append('model = None'),
+    'tokenizer_str': _append('model = dict(tokenizer="x")'), 'key_of_a_number': _append('model = {1: 2}'),
+    'plugins_number': _append('plugins = 7'),
+    'pipeline_number': _append('val_dataloader = dict(dataset=dict(pipeline=7))'),
+    'pipeline_os': _append('val_dataloader = dict(dataset=dict(type="ImageFolder", '
+                           'pipeline=[dict(type="os.system")]))'),
+    # checkpoint.pth
+    'pickle': _pickled('checkpoint.pth'), 'torch_pickle': _torch_pickled, 'cut': _cut('checkpoint.pth', 0.5),
+    'no_checkpoint': _write('checkpoint.pth', b''), 'text': _write('checkpoint.pth', 'hello'),
+    'checkpoint_is_a_folder': _folder_for('checkpoint.pth'),
+    'meta_int': _checkpoint(_key(meta=7)), 'meta_text': _checkpoint(_key(meta='x')),
+    'meta_none': _checkpoint(_key(meta=None)), 'meta_absent': _checkpoint(_without('meta')),
+    'state_list': _checkpoint(_key(state_dict=[1, 2])), 'state_numbers': _checkpoint(_key(state_dict={'a': 1})),
+    'state_keys': _checkpoint(_key(state_dict={1: torch.ones(1)})), 'state_empty': _checkpoint(_key(state_dict={})),
+    'format_text': _checkpoint(_key(format='x')), 'format_none': _checkpoint(_key(format=None)),
+    'format_float': _checkpoint(_key(format=2.5)), 'plugins_int': _checkpoint(lambda s: s['meta'].update(plugins=7)),
+    'plugins_text': _checkpoint(lambda s: s['meta'].update(plugins=['x'])),
+    'version_int': _checkpoint(lambda s: s['meta'].update(dtbox=7)),
+    # beside them
+    'run_json_list': _write('run.json', '[1]'), 'run_json_deep': _write('run.json', DEEP),
+    'run_json_format': _write('run.json', '{"format": "2", "dtbox": 7}'),
+    'plugins_json': _write('plugins.json', '{"a": 1}'), 'plugins_json_deep': _write('plugins.json', DEEP)}
+"""Name -> what it does to a good run folder."""
+
+
+def _huge(values):
+    values['tokenizer']['encoders']['trunk']['model_args']['embed_dim'] = 10_000_000
+
+
+def _codes(values):
+    values['tokenizer']['vocabularies']['pixel']['quantizer']['size'] = 2 ** 45
+
+
+EXPORTS = {
+    'no_tokenizer': _json('config.json', _without('tokenizer')), 'no_format': _json('config.json', _without('format')),
+    'no_pipeline': _json('config.json', _without('pipeline')), 'no_type': _json('config.json', _without('model_type')),
+    'list': _write('config.json', '[1, 2]'), 'deep': _write('config.json', DEEP), 'broken': _write('config.json', '{'),
+    'format_text': _json('config.json', _key(format='1')), 'format_later': _json('config.json', _key(format=99)),
+    'pipeline_text': _json('config.json', _key(pipeline='x')), 'pipeline_os': _json('config.json', _key(pipeline=[
+        dict(type='os.system', command='touch executed')])),
+    'tokenizer_list': _json('config.json', _key(tokenizer=[1])), 'huge': _json('config.json', _huge),
+    'many_codes': _json('config.json', _codes), 'config_is_a_folder': _folder_for('config.json'),
+    'weights_cut': _cut('model.safetensors', 0.5), 'weights_text': _write('model.safetensors', 'hello'),
+    'weights_empty': _write('model.safetensors', b''),
+    'weights_header': _write('model.safetensors', (2 ** 40).to_bytes(8, 'little') + b'{}'),
+    'weights_is_a_folder': _folder_for('model.safetensors')}
+"""Name -> what it does to a good folder of `save_pretrained`."""

@@ -1,0 +1,74 @@
+"""Opening somebody else's folder is as safe as opening a picture: nothing of theirs runs, and what is wrong is told."""
+import os
+import shutil
+import time
+
+import pytest
+
+import dtbox
+from dtbox.config import load_config
+from dtbox.errors import InputError
+from dtbox.memory import Peak
+from tests.hostile import EXPORTS, MARK, RUNS
+
+
+@pytest.fixture(scope='module')
+def exported(tiny_run, tmp_path_factory):
+    """A good folder of `save_pretrained`."""
+    folder = tmp_path_factory.mktemp('exported') / 'good'
+    dtbox.load(tiny_run).save_pretrained(folder)
+    return folder
+
+
+def attempt(use, place):
+    """Call `use`; returns the error, None where it succeeded. Nothing may run, take long, or take memory."""
+    begun, error = time.perf_counter(), None
+    with Peak() as peak:
+        try:
+            use()
+        except InputError as e:
+            error = str(e)
+    assert not (place / MARK).exists() and not os.path.exists('executed')
+    assert time.perf_counter() - begun < 20 and (peak.megabytes is None or peak.megabytes < 3000)
+    return error
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_run_folder(name, tiny_run, tmp_path, recwarn):
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    RUNS[name](str(run))
+    error = attempt(lambda: dtbox.load(run), tmp_path)
+    assert error is None or len(error) < 2000
+
+
+@pytest.mark.parametrize('name', EXPORTS)
+def test_an_exported_folder(name, exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / 'folder')
+    EXPORTS[name](str(folder))
+    error = attempt(lambda: dtbox.Tokenizer.from_pretrained(folder), tmp_path)
+    assert error is not None and len(error) < 2000
+
+
+def test_they_are_many():
+    assert len(RUNS) + len(EXPORTS) >= 60
+
+
+@pytest.mark.parametrize('name', ['call', 'plugin_inside', 'plugin_beside'])
+def test_trusted_code_runs(name, tiny_run, tmp_path):
+    """With the user's word, as in transformers."""
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    RUNS[name](str(run))
+    with pytest.raises(InputError, match='--trust-remote-code, or trust_remote_code=True from Python'):
+        dtbox.load(run)
+    dtbox.load(run, trust_remote_code=True)
+    assert (tmp_path / MARK).exists()
+
+
+def test_what_the_user_says_is_the_users(tiny_run, tmp_path):
+    """A command for shards that comes by an option is not that of the run folder."""
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    RUNS['pipe'](str(run))
+    with pytest.raises(InputError, match='reads shards by the command `pipe:touch .*--trust-remote-code'):
+        load_config(run)
+    key = 'val_dataloader.dataset.urls'
+    assert load_config(run, {key: 'pipe:cat mine.tar'}).val_dataloader.dataset.urls == 'pipe:cat mine.tar'
