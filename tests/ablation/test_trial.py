@@ -27,7 +27,7 @@ def begin(write_grid, tmp_path, monkeypatch):
     def start(options=None, **hashes):
         trial = read_grid(write_grid(), options).trials[0]
         found = dict(config_hash=hash_config(trial.config), code_hash=hash_code(),
-                     plugin_hash=hash_plugins(trial.config), data_hash=check_variant(trial))
+                     plugin_hash=hash_plugins(trial.config), data_hash=check_variant(trial)[0])
         folder = GridFolder(tmp_path / 'out')
         folder.begin(trial, {**found, **hashes}, 'new')
         return folder.trial(trial)

@@ -113,7 +113,7 @@ def test_run_folder_without_checkpoint_or_tokenizer(converted, tmp_path):
     with pytest.raises(dtbox.InputError, match=r'the checkpoint \S+checkpoint\.pth does not exist'):
         dtbox.load(tmp_path)
     (tmp_path / 'config.py').write_text('a = 1\n')
-    with pytest.raises(dtbox.InputError, match='has no `model.tokenizer`'):
+    with pytest.raises(dtbox.InputError, match='has no dict `model.tokenizer`'):
         dtbox.load(tmp_path)
     (tmp_path / 'config.py').unlink()
     with pytest.raises(dtbox.InputError, match=r'config\.py does not exist'):
