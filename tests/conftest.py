@@ -69,7 +69,8 @@ def write_published(folder, golden, change=None):
     state = dict(golden['state_dict'])
     if change is not None:
         change(config, state, towers)
-    (src / 'config.json').write_text(json.dumps(config))
+    # as it is published: all entries under one key
+    (src / 'config.json').write_text(json.dumps(dict(model_type='rqvaesiglip', rqvaesiglip=config)))
     (siglip / 'config.json').write_text(json.dumps(towers))
     torch.save(dict(epoch=1, name='tiny', state_dict={k: v.bfloat16() for k, v in state.items()}), src / 'epoch_1.pt')
     return src, siglip

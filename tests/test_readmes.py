@@ -96,6 +96,7 @@ def run_with_texts(golden, tmp_path_factory):
     folder = tmp_path_factory.mktemp('readme')
     source, siglip = write_published(folder, golden)
     train_word_tokenizer(['a cat', 'a dog']).save(str(siglip / 'tokenizer.json'))
+    (siglip / 'tokenizer_config.json').write_text('{"pad_token": "<pad>"}')
     convert_dualtoken(source, folder / 'run', siglip)
     return folder / 'run'
 

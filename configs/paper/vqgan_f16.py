@@ -17,7 +17,8 @@ batch_size = 12
 num_workers = 8
 gan_start = 250001
 max_iters = 520000
-quantizer = dict(type='VQ', size=1024, dim=256, codebook=dict(type='GradientCodebook'))
+quantizer = dict(type='VQ', size=1024, dim=256, codebook=dict(
+    type='GradientCodebook', weight=0.25))  # taming's VectorQuantizer2, legacy=True: commitment 1, codebook beta = 0.25
 
 model = dict(
     type='TokenizerTask',

@@ -16,6 +16,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
 from dtbox.evaluation.loop import evaluate
+from dtbox.evaluation.stamps import hash_file
 from dtbox.extend.record import make_records
 from dtbox.files import find_unused_path
 from dtbox.runs import RunFolder, name_samples
@@ -55,9 +56,9 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     check_dump(dump, evaluator.prototypes)
     model, state = open_task(cfg, path)
     results = evaluate(model, build_val_dataloader(cfg.val_dataloader), evaluator, dump)
-    about = dict(config=str(run), checkpoint=path, time=date, seconds=round(time.time() - start, 1),
-                 device=model.iteration.device.type, dtbox=__version__, torch=str(torch.__version__),
-                 plugins=make_records(cfg))
+    about = dict(config=str(run), checkpoint=path, checkpoint_hash=hash_file(path), time=date,
+                 seconds=round(time.time() - start, 1), device=model.iteration.device.type, dtbox=__version__,
+                 torch=str(torch.__version__), plugins=make_records(cfg))
     return replace(results, iteration=state.get('iteration'), evaluation=about), evaluator.samples()
 
 
@@ -65,7 +66,8 @@ def report(results: Results) -> str:
     """Return the results of `evaluate_run` as text: what was measured, when and how, and the table."""
     about = results.evaluation
     done = '' if results.iteration is None else f', iteration {results.iteration}'
-    lines = [f'checkpoint  {about["checkpoint"]}{done}', f'config      {about["config"]}',
+    lines = [f'checkpoint  {about["checkpoint"]}{done}, sha256 {about["checkpoint_hash"]}',
+             f'config      {about["config"]}',
              f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
     if about.get('command'):
         lines.append(f'command     {about["command"]}')

@@ -17,9 +17,13 @@ from typing import Any
 import torch
 
 from dtbox.errors import InputError, reason
+from dtbox.texts.siglip import LARGEST_OF_1, PADS, read_padding
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.renaming import Renaming
 from dtbox.weights.siglip_names import build_text_arguments, build_timm_arguments, map_text, map_vision
+
+WRAPPER = 'rqvaesiglip'
+"""Entry of the published config.json under which all others lie."""
 
 
 def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -40,7 +44,7 @@ def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
         raise InputError(f'{files[0]} cannot be read ({reason(e)}).') from e
     if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
         raise InputError(f'{files[0]} has no `state_dict`; expected a checkpoint of {{epoch, name, state_dict, ...}}.')
-    return config, rename_old_keys(state['state_dict'])
+    return config.get(WRAPPER, config), rename_old_keys(state['state_dict'])
 
 
 def rename_old_keys(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -140,11 +144,18 @@ def map_words(rules: Renaming, text: Any) -> None:
 
 
 def build_text_config(vision: Any, text: Any, text_tokenizer: str | None = None) -> dict:
-    """Return the OpenCLIPText config of SigLIP's configs; `text_tokenizer` is the path of a tokenizer.json, or None."""
+    """Return the OpenCLIPText config of SigLIP's configs; `text_tokenizer` is the path of a tokenizer.json, or None.
+
+    Texts are padded with the token that the tokenizer_config.json beside it names, or else with that of the version of
+    SigLIP, which the size of the vocabulary tells.
+    """
+    tokenizer = None
+    if text_tokenizer:
+        pad = read_padding(os.path.dirname(text_tokenizer)) or PADS[1 if text['vocab_size'] <= LARGEST_OF_1 else 2]
+        tokenizer = dict(type='FileTokenizer', file=text_tokenizer, context_length=text['max_position_embeddings'],
+                         pad=pad)
     return dict(type='OpenCLIPText', embed_dim=vision['hidden_size'], text_cfg=build_text_arguments(text),
-                tokenizer=dict(type='FileTokenizer', file=text_tokenizer,
-                               context_length=text['max_position_embeddings'])
-                if text_tokenizer else None)
+                tokenizer=tokenizer)
 
 
 def build_trunk_config(vision: Any) -> dict:

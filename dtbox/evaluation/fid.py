@@ -71,6 +71,10 @@ class FID(Moments):
         check_given(self.weights, f'the weights of {self.library}\'s Inception', FILES[self.library])
         if self.reference and not os.path.isfile(self.reference):
             raise InputError(f'the statistics {self.reference} do not exist.', 'reference')
+        if self.weights and self.weights != 'download':
+            open_inception(self.library, self.weights)
+        if self.reference:
+            read_statistics(self.reference)
 
     def setup(self, context: EvalContext) -> None:
         """See Metric."""
@@ -151,6 +155,8 @@ def read_statistics(path: str | os.PathLike | None) -> tuple[Tensor, Tensor]:
         raise
     except Exception as e:  # numpy and zipfile raise anything
         raise InputError(f'the statistics {path} cannot be read ({reason(e)}).') from e
+    if not (mean.isfinite().all() and covariance.isfinite().all()):
+        raise InputError(f'{path} holds NaN or infinity; expected the mean and the covariance of Inception features.')
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise InputError(f'{path}: `mu` has the shape {list(mean.shape)} and `sigma` {list(covariance.shape)}; '
                          'expected [E] and [E, E].')

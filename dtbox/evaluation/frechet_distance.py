@@ -2,7 +2,7 @@
 
 It is not an rFID (`fid` is): other features, other size, no JPEG on the way. Values compare only under one teacher and
 one set of images. With fewer images than features the covariances are singular and the distance is biased: small sets
-look closer than they are.
+look farther apart than they are, which the results note.
 """
 from __future__ import annotations
 
@@ -38,10 +38,14 @@ class Moments(Metric):
         return mean, (self.state[f'{stream}/outer'] - n * torch.outer(mean, mean)) / (n - 1)
 
     def enough(self) -> int:
-        """Return the number of images; 0, with a reason, where they are too few."""
+        """Return the number of images; 0, with a reason, where they are too few; a note where they are few."""
         if self.count < 2:
             self.reasons['a Frechet distance needs at least two images'] = self.count
             return 0
+        width = len(self.state[f'{RECONSTRUCTION}/sum'])
+        if self.count < width:
+            self.reasons[f'fewer images than the {width:,} features of the network: the distance is biased, and larger '
+                         'than that of more images'] = self.count
         return self.count
 
 

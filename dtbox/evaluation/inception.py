@@ -8,6 +8,7 @@ itself.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,8 @@ FILES = {
     'clean-fid': f'{BASE["nvidia"]}/inception-2015-12-05.pt',
     'torch-fidelity': f'{BASE["toshas"]}/weights-inception-2015-12-05-6726825d.pth'}
 """Library -> where its weights are published."""
+OPTIONS = {'clean-fid': 'inception_clean', 'torch-fidelity': 'inception_fidelity'}
+"""Library -> the variable of the shipped protocols that names them."""
 
 
 def check_given(weights: str | os.PathLike | None, what: str, url: str) -> None:
@@ -44,8 +47,8 @@ def open_inception(library: str, weights: str | os.PathLike | None,
     """
     url = FILES[library]
     if not weights:
-        raise InputError(f'the weights of {library}\'s Inception are not given. Fetch {url} and give its path, '
-                         'or \'download\'.')
+        raise InputError(f'the weights of {library}\'s Inception are not given. Fetch {url} and give its path as '
+                         f'`weights` (of a shipped protocol: --cfg-options {OPTIONS[library]}=PATH), or \'download\'.')
     path = _download(url) if weights == 'download' else os.fspath(weights)
     check_given(path, f'the weights of {library}\'s Inception', url)
     try:
@@ -53,12 +56,20 @@ def open_inception(library: str, weights: str | os.PathLike | None,
     except InputError:
         raise
     except Exception as e:  # TorchScript and pickles raise anything
-        raise InputError(f'{path} does not hold the Inception of {library} ({reason(e)}). Fetch {url}.') from e
+        other = next(name for name in FILES if name != library)
+        what = reason(e).splitlines()[0][:80].rsplit(' ', 1)[0]
+        raise InputError(f'{path} does not hold the Inception of {library} ({what} ...). It may be that of {other}, or '
+                         f'half downloaded. Fetch {url}.') from e
 
 
 def _clean(path: str, device: torch.device | str) -> Callable[[Tensor], Tensor]:
     resize = need_package('cleanfid.resize', 'fid', 'clean-fid\'s rFID').build_resizer('clean')
-    network = torch.jit.load(path, map_location=device).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch means to give up TorchScript, in which NVIDIA publishes the network
+        network = torch.jit.load(path, map_location=device).eval()
+    if not hasattr(network, 'layers'):
+        raise InputError(f'{path} is a TorchScript of something else than NVIDIA\'s Inception (it has no `layers`). '
+                         f'Fetch {FILES["clean-fid"]}.')
 
     @torch.no_grad()
     def features(images: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ def format_table(results: Results) -> str:
     title = 'all images' if results.sets.get(ALL) else sets[0] if sets else ''
     blocks += _code_block(values, title, results.described, codes)
     if results.skipped:
-        blocks += ['not measured', *(line for k, v in results.skipped.items() for line in _wrap(f'{k}: {v}')), '']
+        lines = [line for label, why in results.skipped.items() for line in _wrap(f'{label}: {why}')]
+        blocks += ['not measured, or of note', *lines, '']
     if results.missing:
         lost = results.missing
         blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read']

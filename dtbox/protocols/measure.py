@@ -25,7 +25,7 @@ from dtbox.evaluation.names import ALL
 from dtbox.evaluation.probes import Bank
 from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import collect_side_embeddings
-from dtbox.evaluation.stamps import hash_dataset
+from dtbox.evaluation.stamps import hash_dataset, hash_file
 from dtbox.extend.record import make_records
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
@@ -68,7 +68,7 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
     subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
     results = _run(subject, protocols, evaluators, folder or '.', say, dump)
     about = dict(
-        config=str(run), checkpoint=path, data=str(data) if data else None, time=date,
+        config=str(run), checkpoint=path, checkpoint_hash=hash_file(path), data=str(data) if data else None, time=date,
         seconds=round(time.time() - start, 1), device=model.iteration.device.type, dtbox=__version__,
         torch=str(torch.__version__), plugins=make_records(cfg))
     return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
@@ -120,8 +120,11 @@ def open_data(run: str, checkpoint: str | None, data: str | None, options: dict 
 def report_protocols(results: Results) -> str:
     """Return the results of `measure_protocols` as text: a table for each protocol."""
     about = results.evaluation
-    lines = [f'checkpoint  {about["checkpoint"]}', f'data        {about["data"] or "that of the run"}',
-             f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}']
+    lines = [
+        f'checkpoint  {about["checkpoint"]}, sha256 {about["checkpoint_hash"]}',
+        f'data        {about["data"] or "that of the run"}',
+        f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}',
+    ]
     for name, stamp in results.protocols.items():
         title = f'protocol {name} (settings {stamp["hash"]}, data {stamp["data"] or "unknown"})'
         lines += ['', title, '', format_table(results.of_protocol(name))]

@@ -22,7 +22,8 @@ class FSQ(Quantizer):
     """Finite scalar quantizer (FSQ, arXiv 2309.15505): one code per token, codebook size the product of the levels.
 
     Args:
-        levels: number of levels of each channel, at least 2 each ([8, 8, 8, 5, 5, 5] gives 64,000 codes).
+        levels: number of levels of each channel, at least 3 each ([8, 8, 8, 5, 5, 5] gives 64,000 codes). With 2 the
+            shift of even counts would be so large that nearly all inputs get one level.
         estimator: config of the gradient estimator of the rounding.
         eps: how far the bound stays from the outermost levels' edges.
     """
@@ -30,8 +31,9 @@ class FSQ(Quantizer):
 
     def __init__(self, levels: list[int], estimator: dict = dict(type='StraightThrough'), eps: float = 1e-3) -> None:
         super().__init__()
-        if not levels or any(not isinstance(n, int) or n < 2 for n in levels):
-            raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 2, one per channel.')
+        if not levels or any(not isinstance(n, int) or n < 3 for n in levels):
+            raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 3, one per channel. For '
+                             'channels of one bit take BSQ or LFQ.')
         if math.prod(levels) >= 2 ** 63:
             raise InputError(f'`levels` {levels} make {math.prod(levels)} codes, more than an int64 can number. Take '
                              'fewer channels or levels.')

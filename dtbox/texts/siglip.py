@@ -15,6 +15,8 @@ from dtbox.weights.state_dicts import load_into
 
 PADS = {1: '</s>', 2: '<pad>'}
 """Version -> the padding token of its tokenizer, where its folder does not say."""
+LARGEST_OF_1 = 32000
+"""Ids of SigLIP 1's tokenizer; that of SigLIP 2 has 256,000."""
 
 
 @TEXTS.register_module()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -26,9 +27,19 @@ if TYPE_CHECKING:
 
 
 def canonicalize(text: str) -> str:
-    """Lower the case, turn underscores into spaces, remove punctuation, collapse white space (SigLIP's rule)."""
+    """Turn underscores into spaces, delete ASCII punctuation, lower the case, collapse white space: SigLIP's rule
+    (big_vision's `get_lowercase` pipeline; open_clip's `canonicalize_text`). Accents, vowel signs and emoji stay."""
+    return ' '.join(text.replace('_', ' ').translate(_NO_PUNCTUATION).lower().split())
+
+
+def keep_words(text: str) -> str:
+    """Lower the case, turn underscores into spaces, keep letters, digits and white space alone: the rule of
+    `train_word_tokenizer` and of the word-level tokenizers that it has made."""
     text = re.sub(r'[^\w\s]', '', text.replace('_', ' ').lower())
     return re.sub(r'\s+', ' ', text).strip()
+
+
+_NO_PUNCTUATION = str.maketrans('', '', string.punctuation)
 
 
 class TextTokenizer:
@@ -93,7 +104,7 @@ class FileTokenizer(TextTokenizer):
         file: path, or `dtbox://NAME/tokenizer.json`.
         context_length: ids per text; shorter texts are padded at the end.
         pad: the padding token's text.
-        clean: canonicalise the text first (lower case, no punctuation), as SigLIP does.
+        clean: canonicalise the text first, as SigLIP does; for a word-level tokenizer by `keep_words`.
     """
 
     def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
@@ -107,7 +118,9 @@ class FileTokenizer(TextTokenizer):
             raise InputError(f'{file} is not a tokenizer.json that the `tokenizers` package can read: {e}') from e
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        self.context_length, self.clean = context_length, clean
+        words = type(self.tokenizer.model).__name__ == 'WordLevel'
+        self.clean = (keep_words if words else canonicalize) if clean else str
+        self.context_length = context_length
         self.vocab_size = self.tokenizer.get_vocab_size()
         self.special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         pad_id = self.tokenizer.token_to_id(pad)
@@ -117,7 +130,7 @@ class FileTokenizer(TextTokenizer):
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text."""
-        return self.tokenizer.encode(canonicalize(text) if self.clean else text).ids
+        return self.tokenizer.encode(self.clean(text)).ids
 
     def save(self, path: str | os.PathLike) -> None:
         """Write tokenizer.json."""
@@ -159,13 +172,13 @@ def train_word_tokenizer(texts: Collection[str], min_count: int = 1) -> Tokenize
     """Make a word-level tokenizer from texts: <pad> = 0, <unk> = 1, then the words by falling count.
 
     Args:
-        texts: strings; they are canonicalised.
+        texts: strings; see `keep_words`.
         min_count: words seen less often become <unk>.
     """
     from collections import Counter
 
     from tokenizers import Tokenizer, models, pre_tokenizers
-    counts = Counter(word for text in texts for word in canonicalize(text).split())
+    counts = Counter(word for text in texts for word in keep_words(text).split())
     words = [w for w, n in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])) if n >= min_count]
     if not words:
         raise InputError(f'none of the {sum(1 for _ in texts)} texts has a word; a tokenizer needs some.')

@@ -20,5 +20,6 @@ def reader(golden, tmp_path_factory):
     folder = tmp_path_factory.mktemp('reader')
     src, siglip = write_published(folder, golden)
     train_word_tokenizer(['red fox', 'red']).save(str(siglip / 'tokenizer.json'))
+    (siglip / 'tokenizer_config.json').write_text('{"pad_token": "<pad>"}')
     convert_dualtoken(src, folder / 'run', siglip)
     return dtbox.load(folder / 'run')

@@ -71,14 +71,14 @@ model = dict(type='TokenizerTask', tokenizer={dict(dict(
     return folder
 
 
-@pytest.mark.parametrize('quantizer', [dict(type='FSQ', levels=[2] * 31 + [8]), dict(type='VQ', size=64, dim=32)])
+@pytest.mark.parametrize('quantizer', [dict(type='FSQ', levels=[3] * 31 + [8]), dict(type='VQ', size=64, dim=32)])
 def test_half_precision_without_a_projection(tmp_path, quantizer):
     """Nothing between the table and the decoder that would say the type."""
     pixel = dict(taps=1, quantizer=quantizer, projection=dict(type='NoProjection'))
     run = write_run(tmp_path / 'run', vocabularies=dict(pixel=pixel))
     half, images = dtbox.load(run, dtype='bfloat16'), torch.rand(1, 3, 16, 16)
     if quantizer['type'] == 'FSQ':
-        assert half.model.vocabularies['pixel'].quantizer.half_range.tolist() == pytest.approx([0.5005] * 31 + [3.5035])
+        assert half.model.vocabularies['pixel'].quantizer.half_range.tolist() == pytest.approx([1.001] * 31 + [3.5035])
     codes = half.encode(images) if quantizer['type'] == 'VQ' else {'pixel': torch.zeros(1, 16, 1).long()}
     assert half.decode(codes).dtype == torch.bfloat16
 

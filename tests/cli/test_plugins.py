@@ -147,8 +147,8 @@ def test_check_of_a_name(capsys, few, monkeypatch):
     assert code == 0 and few == [(dict(type='FSQ', levels=[3, 4]), [])]
     assert "FSQ: dict(type='FSQ', levels=[3, 4])" in out and '2 hold, 0 fail, 1 do not apply.' in out
     assert re.search(r'\ncheck +status +time +detail\nsizes +holds +\d\.\d\d s\n', out)
-    call(capsys, 'check', 'FSQ', '--cfg-options', 'levels=[2,2]', 'estimator.type=StraightThrough')
-    assert few[1][0] == dict(type='FSQ', levels=[2, 2], estimator=dict(type='StraightThrough'))
+    call(capsys, 'check', 'FSQ', '--cfg-options', 'levels=[3,3]', 'estimator.type=StraightThrough')
+    assert few[1][0] == dict(type='FSQ', levels=[3, 3], estimator=dict(type='StraightThrough'))
 
 
 def test_check_of_what_breaks_the_contract(capsys, few, monkeypatch, tmp_path):
@@ -279,4 +279,4 @@ def test_plugins_of_this_repository_load_together():
 def test_a_misspelt_kind(words, capsys):
     with pytest.raises(SystemExit):
         plugins.VERB.main(list(words))
-    assert 'there is no kind `decodr`. Did you mean `decoder`? Kinds: encoder, ' in capsys.readouterr().err
+    assert 'there is no kind `decodr`. Did you mean `decoder` or `encoder`? Kinds: encoder, ' in capsys.readouterr().err

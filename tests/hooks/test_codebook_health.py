@@ -35,12 +35,12 @@ def read(folder):
 
 
 def test_numbers_by_hand(tmp_path):
-    """FSQ with 2 x 2 codes: four tokens at code 0, two each at 1 and 2 make an entropy of 1.5 bits."""
-    fsq = QUANTIZERS.build(dict(type='FSQ', levels=[2, 2])).train()
-    runner, hook = runner_of(tmp_path, pixel=fsq), CodebookHealth(interval=1, warn=0)
+    """Two bits: four tokens at code 0, two each at 1 and 2 make an entropy of 1.5 bits."""
+    lfq = QUANTIZERS.build(dict(type='LFQ', dim=2)).train()
+    runner, hook = runner_of(tmp_path, pixel=lfq), CodebookHealth(interval=1, warn=0)
     hook.before_train(runner)
-    fsq(torch.tensor([[[-9., -9.]] * 4 + [[9., -9.]] * 2 + [[-9., 9.]] * 2]))
-    fsq.eval()(torch.tensor([[[9., 9.]]])), fsq.train()  # evaluation is not counted
+    lfq(torch.tensor([[[-9., -9.]] * 4 + [[9., -9.]] * 2 + [[-9., 9.]] * 2]))
+    lfq.eval()(torch.tensor([[[9., 9.]]])), lfq.train()  # evaluation is not counted
     runner.iter_done = 1
     hook.after_train_iter(runner, 0)
     assert read(tmp_path) == [dict(iteration=1, usage_pixel=0.75, dead_pixel=1, entropy_pixel=pytest.approx(1.5),

@@ -153,7 +153,7 @@ def test_objects(text_run, tmp_path, protocol, data, lvis, capsys):
     assert 0 <= scores[f'region_top1@{protocol}/objects/tokens'] <= 1
     assert f'region_top1@{protocol}/objects/teacher' in scores
     assert any('annotation 6' in line for line in found['missing'])
-    folder = os.path.join(text_run, 'protocols', protocol)
+    folder = str(tmp_path / 'out' / protocol)
     table = open(os.path.join(folder, 'regions_val.md')).read()
     assert table.startswith('| inside | masks | PSNR [dB] | L1 | category top-1, tokens [%] | category top-1, teacher '
                             '[%] |\n')
@@ -168,7 +168,7 @@ def test_video(text_run, tmp_path):
     scores = found['heldout']
     assert found['counts']['all'] == 10 and scores['frame_pairs@video'] == 8 and scores['change@video/source'] > 0.03
     assert scores['flicker@video'] > 0 and 0 < scores['churn@video/pixel'] <= 1 and 'ssim@video' in scores
-    folder = os.path.join(text_run, 'protocols', 'video')
+    folder = str(tmp_path / 'out' / 'video')
     import cv2
     file = cv2.VideoCapture(os.path.join(folder, 'rise.mp4'))
     frames = []
@@ -195,7 +195,7 @@ def test_resolution(text_run, tmp_path):
     assert scores['psnr@resolution/resize/64'] == pytest.approx(scores['psnr@resolution/tiles/64'], abs=1e-3)
     assert {f'{name}@resolution/{way}/96' for name in ('psnr', 'ssim', 'seconds', 'peak_mb')
             for way in ('resize', 'tiles')} <= set(scores)
-    folder = os.path.join(text_run, 'protocols', 'resolution')
+    folder = str(tmp_path / 'out' / 'resolution')
     table = open(os.path.join(folder, 'resolution.md')).read()
     assert len(table.splitlines()) == 6 and os.path.isfile(os.path.join(folder, 'resolution.png'))
 

@@ -23,7 +23,7 @@ def test_by_hand():
     assert fsq(torch.stack([steps, steps * 0], 1)[None]).features[0, :, 0].tolist() == [0., 0.5, 0.5, 1.]
 
 
-@pytest.mark.parametrize('levels', [[2], [3], [8, 5, 2], [4, 4, 3], [8, 8, 8]])
+@pytest.mark.parametrize('levels', [[3], [4], [8, 5, 3], [4, 4, 3], [8, 8, 8]])
 def test_every_code_has_one_point(levels):
     fsq = build('FSQ', levels=levels)
     size = fsq.codebook_sizes[0]
@@ -61,5 +61,5 @@ def test_more_codes_than_numbers():
 
 @pytest.mark.parametrize('levels', [[], [1, 8], [8.0], [8, -2], None, [True]])
 def test_levels_are_checked(levels):
-    with pytest.raises(InputError, match='expected a list of integers of at least 2'):
+    with pytest.raises(InputError, match='expected a list of integers of at least 3'):
         build('FSQ', levels=levels)
