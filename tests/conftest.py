@@ -1,5 +1,6 @@
 """What the tests share: golden data and a checkpoint in the published form; one thread a worker; the marker `slow`."""
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -18,14 +19,26 @@ SLOW = Path(__file__).parent / 'slow_tests.txt'
 """Lines `file` or `file::function`, measured: more than half a second of one CPU, or processes of their own."""
 
 
+logging.raiseExceptions = False  # a logger of an earlier test may still write to the output captured there, now closed
+
+
 def pytest_configure():
     """A worker of xdist ends with pytest, also when that is killed."""
     if 'PYTEST_XDIST_WORKER' in os.environ:
         end_with_parent()
 
 
+LONGEST = ('tests/training/test_paper_runs.py', 'tests/cli/test_installed.py', 'tests/training/test_at_size.py',
+           'tests/ablation/test_trials.py', 'tests/training/test_killed_on_shards.py', 'tests/testing/test_scaffold.py',
+           'tests/training/test_resume.py', 'tests/apis/test_export.py', 'tests/training/test_startup.py',
+           'tests/distributed/test_two_ranks.py', 'tests/training/test_same_run.py', 'tests/test_types.py')
+"""Files that take more than ten seconds: they come first, so that no worker waits for another one at the end."""
+
+
 def pytest_collection_modifyitems(items):
-    """Mark the tests that slow_tests.txt names."""
+    """Mark the tests that slow_tests.txt names; the longest files come first."""
+    place = {file: i for i, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition('::')[0], len(place)))
     slow = set(SLOW.read_text().split())
     for item in items:
         name = item.nodeid.partition('[')[0]

@@ -92,7 +92,9 @@ def without_plugins():
     def restore():
         for registry, parts in before.items():
             for name in set(registry.module_dict) - set(parts):
-                if registry.module_dict[name].__module__.split('.')[0] not in STAYS:  # those register once a process
+                part = registry.module_dict[name]
+                again = any(part is known for known in parts.values())  # a part of dtbox under another name
+                if again or part.__module__.split('.')[0] not in STAYS:  # those register once a process
                     del registry.module_dict[name]
             registry.module_dict.update(parts)
         new = set(sys.modules) - modules

@@ -10,6 +10,7 @@ from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.memory import Peak
 from tests.hostile import EXPORTS, MARK, RUNS
+from tests.plugins_kit import clean as clean  # noqa: F401
 
 
 @pytest.fixture(scope='module')
@@ -53,6 +54,7 @@ def test_they_are_many():
     assert len(RUNS) + len(EXPORTS) >= 60
 
 
+@pytest.mark.usefixtures('clean')
 @pytest.mark.parametrize('name', ['call', 'plugin_inside', 'plugin_beside'])
 def test_trusted_code_runs(name, tiny_run, tmp_path):
     """With the user's word, as in transformers."""

@@ -82,7 +82,7 @@ class PairDataset(Dataset):
         one of the same name and size is not noticed."""
         h = hashlib.sha256(f'{type(self).__name__} {len(self)}'.encode())
         for line in (*self.classes, *self.contents()):
-            h.update(str(line).encode('utf-8', 'surrogateescape') + b'\0')
+            h.update(str(line).encode('utf-8', 'surrogatepass') + b'\0')
         return h.hexdigest()[:16]
 
     def set_seed(self, seed: int) -> None:
@@ -119,7 +119,7 @@ class PairDataset(Dataset):
 def hash_fraction(purpose: str, key: str) -> float:
     """Return a number in [0, 1) that depends on nothing but the two strings; what it is below is the same choice for
     ever."""
-    return int(hashlib.sha1(f'{purpose}:{key}'.encode()).hexdigest()[:13], 16) / 16 ** 13
+    return int(hashlib.sha1(f'{purpose}:{key}'.encode('utf-8', 'surrogatepass')).hexdigest()[:13], 16) / 16 ** 13
 
 
 def pick_caption(captions: Sequence[str], rng: np.random.Generator | None = None) -> str:

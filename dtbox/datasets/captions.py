@@ -59,7 +59,8 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         raise InputError(f'captions file {path} is not UTF-8 ({e}). Save it as UTF-8.') from e
     captions_of = {}
     for name, texts in reader(content, path):
-        tidied = (' '.join(text.split()) for text in texts)
+        # a lone surrogate (a JSON escape \\ud83d) is no character: it becomes a question mark
+        tidied = (' '.join(text.split()).encode('utf-8', 'replace').decode() for text in texts)
         captions_of.setdefault(_tidy_name(name), []).extend(text for text in tidied if text)
     if not captions_of:
         raise InputError(f'captions file {path} holds no captions. Fill it, or set captions=False to go without.')

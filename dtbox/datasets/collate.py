@@ -9,7 +9,7 @@ from dtbox.errors import InputError
 from dtbox.structures import Batch
 
 
-def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
+def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = False) -> Batch:
     """Put samples together.
 
     Args:
@@ -17,6 +17,7 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
             `set` and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with
             `broken`, what is wrong with them, are left out. None at all make an empty batch: a process has no sample in
             the last step of an epoch.
+        need_texts: leave out samples without a text as broken ones are: a loss compares images with texts.
         with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
@@ -27,6 +28,9 @@ def collate(items: Sequence[dict], with_texts: bool = False) -> Batch:
     Raises:
         InputError: images that are not tensors, or images of different sizes.
     """
+    if need_texts:
+        items = [item if 'broken' in item or str(item.get('text') or '').strip()
+                 else dict(broken=f'the sample {item.get("key")} has no text, which a loss needs') for item in items]
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
     if not items:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ KARPATHY = ('dataset_flickr30k.json', 'dataset_flickr8k.json', 'dataset_coco.jso
 TOKENS = ('results_20130124.token', 'Flickr8k.token.txt', 'results.csv', 'captions.txt')
 LISTS = ('Flickr_8k.{split}Images.txt', '{split}.txt', 'flickr30k_{split}.txt')
 """Files that name the images of a split; Flickr8k calls val `dev`."""
+UNPIPED = re.compile(r'([^|]+)\| *\d+ +(.+)')
+"""A row of Kaggle's results.csv that has lost its second bar; the published one has `2199200615.jpg| 4   A dog`."""
 FOLDERS = ('flickr30k-images', 'flickr30k_images', 'Flicker8k_Dataset', 'Flickr8k_Dataset', 'Images', 'images', '.')
 
 
@@ -93,8 +96,9 @@ def _tokens(path):
         content = path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f'{path} cannot be read ({reason(e)}).', 'annotations') from e
-    lines, captions_of = content.splitlines(), {}
-    for i, line in enumerate(lines, 1):
+    captions_of = {}
+    for i, line in enumerate(content.split('\n'), 1):  # splitlines would also end a line at U+2028, within a caption
+        line = line.rstrip('\r')
         if not line.strip() or i == 1 and line.replace(' ', '').lower() in ('image,caption',
                                                                             'image_name|comment_number|comment'):
             continue
@@ -103,8 +107,12 @@ def _tokens(path):
             name = name.rsplit('#', 1)[0]
         elif line.count('|') >= 2 and path.suffix == '.csv':
             name, _, text = line.split('|', 2)
+        elif path.suffix == '.csv' and (row := UNPIPED.fullmatch(line)):
+            name, text = row[1], row[2]
         elif ',' in line and path.name == 'captions.txt':
-            name, text = next(csv.reader([line]))[:2]
+            name, text = line.split(',', 1)
+            if text.lstrip().startswith('"'):  # quoted: a table; otherwise the caption is all behind the first comma
+                text = next(csv.reader([text.lstrip()]))[0]
         else:
             raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
                              'caption.', 'annotations')
@@ -120,7 +128,7 @@ def _of_split(captions_of, root, split, source):
              for pattern in LISTS]
     path = find(root, names, f'list of the images of `{split}` (which {source.name} does not tell; split=\'all\' '
                              'takes everything)', HOW)
-    listed = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    listed = [line.strip() for line in Path(path).read_text(encoding='utf-8-sig').split('\n') if line.strip()]
     listed = [name if '.' in name else f'{name}.jpg' for name in listed]  # Entities lists the numbers alone
     lost = [name for name in listed if name not in captions_of]
     if lost:

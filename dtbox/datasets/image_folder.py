@@ -12,7 +12,15 @@ from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, pick_caption
 from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folder_listing import Flaw, accept_all, divide, find_class_folders, list_images
+from dtbox.datasets.folder_listing import (
+    Flaw,
+    accept_all,
+    divide,
+    find_class_folders,
+    find_root,
+    find_strays,
+    list_images,
+)
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
@@ -24,13 +32,18 @@ SPLITS = ('train', 'heldout')
 class ImageFolder(PairDataset):
     """A folder of images, at any depth; images are PIL RGB of their own size.
 
-    Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder are taken as they are; otherwise a hash of
+    Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder, or inside the only folder that it holds, are
+    taken as they are; otherwise a hash of
     each image's relative path holds out a fraction, at least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
     metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
     least two folders; otherwise none, and `metainfo['texts']` is False. An image without a caption among others that
-    have one gets ''. Where texts come from class folders, these also give labels and `classes`.
+    have one gets ''. Where texts come from class folders, these also give labels and `classes`; a few images beside the
+    class folders are left out.
+
+    What is found but not used (other kinds of files, folders that may not be entered, a third part) is counted in the
+    log and in `notes`.
 
     Args:
         data_root: the folder.
@@ -57,14 +70,16 @@ class ImageFolder(PairDataset):
             raise InputError(f'`holdout` is a fraction of the images, between 0 and 1; got {holdout!r}.')
         if not isinstance(data_root, (str, os.PathLike)) or not os.fspath(data_root):
             raise InputError(f'`data_root` must be the folder that holds the images, got {data_root!r}.')
-        self.data_root = Path(data_root).expanduser()
+        self.data_root = find_root(Path(data_root).expanduser())
         self.split = split
         self.class_text = class_text
         self._flaw = Flaw(min_size) if check else accept_all
-        images = list_images(self.data_root)
+        self.notes: list[str] = []
+        images = list_images(self.data_root, self.notes)
         mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
-        self._label_of = {}
+        self._label_of, self._strays = {}, set()
         self.text_source, self._captions = self._find_texts(captions, images)
+        mine = [image for image in mine if image.key not in self._strays]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
         self._report(mine)
@@ -134,13 +149,20 @@ class ImageFolder(PairDataset):
         texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
         if texts:
             return '.txt files beside the images', texts
-        self.classes, self._label_of = find_class_folders(images)
+        strays = find_strays(images)
+        if strays:
+            names = ', '.join(image.key for image in strays[:5]) + (', ...' if len(strays) > 5 else '')
+            self.notes.append(f'{len(strays)} images lie in no class folder and are left out: {names}')
+            self._strays = {image.key for image in strays}
+        self.classes, self._label_of = find_class_folders([image for image in images if image not in strays])
         if self.classes:
             return 'class folders', {key: [self.class_text.format(self.classes[i])]
                                      for key, i in self._label_of.items()}
         return '', {}
 
     def _report(self, mine):
+        for note in self.notes:
+            print_log(f'ImageFolder {self.data_root}: {note}', 'current', level=logging.WARNING)
         without = sum(not self._captions.get(image.key) for image in mine)
         note = f'; {without} images have no caption' if self.text_source and without else ''
         texts = f'texts from {self.text_source}' if self.text_source else 'without texts'

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -117,16 +118,19 @@ def _to_rgba(image, source):
 def _deep_to_rgba(image):
     """Return a grayscale image of 16 bits, 32 bits or floats as RGBA.
 
-    Integers above 255 are read as 16-bit values, floats up to 1 as [0, 1]; what lies beyond the range is clipped.
+    Integers above 255 are read as 16-bit values. Floats are read as [0, 1], [0, 255] or [0, 65535], whichever holds all
+    but one in a thousand of the finite values, with 1 % to spare. What lies beyond the range is clipped.
     """
     values = np.asarray(image).astype(np.float64)
     floats = image.mode.startswith('F')
-    top = float(np.nanmax(values)) if values.size else 0.0
+    finite = values[np.isfinite(values)]
     if floats:
-        unit = 1.0 if top <= 1 else 255.0
+        top = float(np.quantile(finite, 0.999)) if finite.size else 0.0
+        unit = next((unit for unit in (1.0, 255.0) if top <= 1.01 * unit), 65535.0)
     else:
+        top = float(finite.max()) if finite.size else 0.0
         unit = 65535.0 if top > 255 or image.mode.startswith('I;16') else 255.0
-    gray = np.clip(np.nan_to_num(values) * (255.0 / unit), 0, 255).round().astype(np.uint8)
+    gray = np.clip(np.nan_to_num(values, posinf=unit, neginf=0.0) * (255.0 / unit), 0, 255).round().astype(np.uint8)
     alpha = np.full_like(gray, 255)
     hidden = image.info.get('transparency')
     if isinstance(hidden, (int, float)):
@@ -143,6 +147,13 @@ def _unreadable(source, error):
         return InputError(f'{_name(source)} does not exist. Check the path.')
     if isinstance(error, IsADirectoryError):
         return InputError(f'{_name(source)} is a folder; give the path of one file.')
+    if isinstance(error, PermissionError):
+        return InputError(f'{_name(source)} may not be read: permission denied.')
+    if isinstance(error, Image.DecompressionBombError):
+        found = re.search(r'\((\d+) pixels\)', str(error))
+        size = f'{int(found[1]) / 1e6:,.0f} million pixels' if found else 'more pixels'
+        return InputError(f'{_name(source)} has {size}, more than Pillow opens (PIL.Image.MAX_IMAGE_PIXELS). Make it '
+                          'smaller.')
     if isinstance(error, Image.UnidentifiedImageError):
         return InputError(f'{_name(source)} is in no image format that Pillow knows. Save it as PNG or JPEG.')
     return InputError(f'{_name(source)} cannot be decoded ({error}): broken or truncated. Replace it or leave it out.')

@@ -91,7 +91,7 @@ def _read(dataset, limit, workers, part, say):
         if len(rows) % 6400 < 64:
             say(f'{part}: {len(rows):,} of {len(order):,} read')
     return dict(_summary(rows, count, getattr(dataset, 'flaws', ()), getattr(dataset, 'classes', ())),
-                images=[r for r in rows if 'image' in r])
+                notes=list(getattr(dataset, 'notes', ())), images=[r for r in rows if 'image' in r])
 
 
 class _Some:
@@ -158,8 +158,8 @@ def report(found: dict) -> str:
                          f'{classes["most"]:,} images each; {classes["without"]:,} images without')
         if f['objects']:
             lines.append(f'  objects   {f["objects"]:,} masks')
-        for title, some in (('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again',
-                                                                             f['duplicate_keys'])):
+        lists = [('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again', f['duplicate_keys'])]
+        for title, some in [*lists, *([('found, but not used', f['notes'])] if f['notes'] else [])]:
             lines.append(f'  {title}: {len(some):,}')
             lines += [f'    {s}' for s in some[:TOLD]] + ([f'    and {len(some) - TOLD:,} more'] if len(some) > TOLD
                                                           else [])

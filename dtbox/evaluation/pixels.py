@@ -50,7 +50,8 @@ class PerImage(Metric):
         n, total, squares = (self.state[k].item() for k in ('images', 'sum', 'squares'))
         values = {self.name: total / n}
         if n > 1:
-            variance = max(0.0, squares - total * total / n) / (n - 1)
+            spread = squares - total * total / n
+            variance = (0.0 if spread < 0 else spread) / (n - 1)  # rounding makes it negative; NaN stays NaN
             values[f'{self.name}/stderr'] = (variance / n) ** 0.5
         return values
 

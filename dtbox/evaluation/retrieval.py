@@ -24,6 +24,7 @@ from dtbox.evaluation.names import SIDES
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
 
+UNKNOWN = 'the teacher does not know these images (its R@1 is that of guessing): nothing of it can be kept'
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
 
 
@@ -144,8 +145,20 @@ class Retrieval(Metric):
                 values.update({f'{way}_r{k}/{side}': recall_at(p, k) for way, p in ways.items() for k in self.ks})
                 means[side] = sum(recall_at(p, 1) for p in ways.values()) / 2
         if means.get('teacher') and 'tokens' in means:
-            values['kept'] = means['tokens'] / means['teacher']
+            if means['teacher'] <= self._chance():
+                self.reasons[UNKNOWN] = self.count
+            else:
+                values['kept'] = means['tokens'] / means['teacher']
         return values
+
+    def _chance(self) -> float:
+        """Mean R@1 that guessing stays below in 999 of 1,000 sets: for M queries of G answers 1 / G, and three standard
+        deviations of that many guesses."""
+        ranking = self._ranking()
+        sizes = [len(keys) for keys, _ in (ranking['t2i'], ranking['i2t'])]
+        chances = [1 / size for size in reversed(sizes)]
+        spread = sum(p * (1 - p) / m for p, m in zip(chances, sizes)) ** 0.5 / 2
+        return sum(chances) / 2 + 3 * spread
 
     def queries(self) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
         """See Metric: the place of the best right answer of each query, from 0, for `t2i` and `i2t`."""

@@ -96,7 +96,10 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
 def _refuse_to_run(name: str | os.PathLike, config: str) -> None:
     """Raise `InputError` where a plugin that the config of a run folder names came with that folder, unless its author
     is trusted. One that the user has elsewhere is the user's."""
-    place = find(name, config)
+    try:
+        place = find(name, config)
+    except Missing:  # `load_plugins` says where it may have gone
+        return
     folder = os.path.realpath(os.path.dirname(config))
     brought = folder if os.path.isabs(os.path.expanduser(name)) else os.path.dirname(folder)
     own = [os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path]

@@ -1,6 +1,7 @@
 """From a resolved config to the parts of a run: task, data, optimizers, hooks, schedules, average of the weights."""
 from __future__ import annotations
 
+import functools
 from typing import Any, Collection, Mapping, Sequence
 
 import torch
@@ -31,6 +32,8 @@ def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]
     torch.manual_seed(seed)
     task = build_task(cfg, training)
     train = build_train_dataloader(cfg.train_dataloader, seed) if training else None
+    if training and task.needs_texts and train.dataset.metainfo.get('texts'):
+        train.collate_fn = functools.partial(train.collate_fn, need_texts=True)
     optim = build_optim_wrappers(task.parts, cfg.optim_wrapper, task.optional_parts) if training else None
     return dict(model=task, train=train, optim=optim, metrics=dict(cfg.get('val_evaluator') or {}),
                 val=build_val_dataloader(cfg.val_dataloader) if cfg.get('val_dataloader') else None)

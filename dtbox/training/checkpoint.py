@@ -69,9 +69,8 @@ def check_content(checkpoint: dict[str, Any], path: str) -> None:
     """Raise `InputError` unless the entries of a checkpoint that every reader uses are of their kinds; `meta` may be
     absent."""
     checkpoint['meta'] = {} if checkpoint.get('meta') is None else checkpoint['meta']
-    meta, state, plugins = checkpoint['meta'], checkpoint['state_dict'], None
-    if isinstance(meta, dict):
-        plugins = meta.get('plugins') or []
+    meta, state = checkpoint['meta'], checkpoint['state_dict']
+    plugins = meta.get('plugins') or [] if isinstance(meta, dict) else []
     records = isinstance(plugins, list) and all(isinstance(record, dict) and isinstance(record.get('parts'), list)
                                                 and {'name', 'hash', 'source'} <= set(record) for record in plugins)
     tensors = isinstance(state, dict) and all(isinstance(name, str) and isinstance(value, torch.Tensor)
@@ -79,7 +78,7 @@ def check_content(checkpoint: dict[str, Any], path: str) -> None:
     wrong = [what for right, what in (
         (_is_count(checkpoint['format']), f'`format` is {checkpoint["format"]!r}, not a count'),
         (isinstance(meta, dict), f'`meta` is {meta!r:.60}, not a dict'),
-        (records or not isinstance(meta, dict), '`meta.plugins` is not a list of records'),
+        (records, '`meta.plugins` is not a list of records'),
         (tensors, '`state_dict` is not a dict of name -> tensor'),
         (_is_count(checkpoint.get('iteration', 0)), f'`iteration` is {checkpoint.get("iteration")!r}, not a count'))
         if not right]

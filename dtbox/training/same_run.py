@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from mmengine.config import Config
 
@@ -22,9 +22,9 @@ READ = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_
 SAFE = ('train_cfg.max_iters', 'train_cfg.val_interval', 'train_cfg.tolerate',
         *(f'train_dataloader.{name}' for name in ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory',
                                                   'timeout', 'multiprocessing_context', 'batch_size')),
-        'model.teacher.trunk_sharing', 'model.teacher.cache*', '*.recompute', '*.attention')
+        '*.recompute', '*.attention')
 """Patterns (shell style) of dotted keys that may change: they do not say what is trained. The batch size of a rank
-follows the number of ranks; the meta has the global one."""
+follows the number of ranks; the meta has the global one. A task adds its own (`safe_settings`)."""
 FIXED = dict(samples='training samples', batch='samples a batch', seed='as the seed')
 """Entries of the meta that a resumed run must share -> what a message calls them; a task adds its own."""
 MOST = 12
@@ -54,11 +54,12 @@ def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
         flat[key] = json.loads(json.dumps(value, default=lambda v: f'{getattr(v, "__module__", "")}.{v!r}'))
 
 
-def compare_configs(before: str, now: str) -> dict[str, tuple[Any, Any]]:
+def compare_configs(before: str, now: str, safe: Sequence[str] = ()) -> dict[str, tuple[Any, Any]]:
     """Return dotted key -> (value before, value now) of the settings by which a run would not be the same.
 
     Args:
         before, now: as `describe_config` returns them.
+        safe: patterns beside `SAFE`.
     """
     old, new = json.loads(before), json.loads(now)
     ends = [flat.get('train_cfg.max_iters') for flat in (old, new)]
@@ -66,13 +67,13 @@ def compare_configs(before: str, now: str) -> dict[str, tuple[Any, Any]]:
     for key in [*old, *(key for key in new if key not in old)]:
         pair = old.get(key, MISSING), new.get(key, MISSING)
         follows = key.startswith('param_scheduler.') and list(pair) == ends  # the schedule continues to the new end
-        if pair[0] != pair[1] and not follows and not _is_place(*pair) and not _is_safe(key):
+        if pair[0] != pair[1] and not follows and not _is_place(*pair) and not _is_safe(key, safe):
             found[key] = pair
     return found
 
 
-def _is_safe(key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in SAFE)
+def _is_safe(key: str, more: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in (*SAFE, *more))
 
 
 def _is_place(*values: Any) -> bool:
@@ -82,7 +83,7 @@ def _is_place(*values: Any) -> bool:
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
 
 
-def refuse_other_config(before: str | None, now: str, path: str, source: str | None) -> None:
+def refuse_other_config(before: str | None, now: str, path: str, source: str | None, safe: Sequence[str]) -> None:
     """Raise `InputError` where a resumed run has other settings than its checkpoint was trained with.
 
     Args:
@@ -90,8 +91,9 @@ def refuse_other_config(before: str | None, now: str, path: str, source: str | N
         now: of the resumed run.
         path: of the checkpoint.
         source: config file, for the command of a new run.
+        safe: patterns of keys that the task lets change (`safe_settings`).
     """
-    found = compare_configs(before, now) if before is not None else {}
+    found = compare_configs(before, now, safe) if before is not None else {}
     if not found:
         return
     lines = [f'  {key}: {old!r} then, {new!r} now' for key, (old, new) in list(found.items())[:MOST]]

@@ -35,12 +35,15 @@ class Task(BaseModel):
 
     Attributes:
         iteration: buffer, int64 scalar: iterations done.
-        batch_weight: weight of the mean over this rank's samples in the present step; the mean over ranks of weighted
-            means is that over samples. 0.0 for a rank without samples.
+        batch_weight: weight of the mean over this rank's samples in the present step, 0.0 where it has none; the mean
+            over ranks of weighted means is that over samples.
         stop_wanted: set on one rank when a signal has come; the next step sets `stop_agreed` on all.
     """
     training_only: Sequence[str] = ()
     """Arguments that only training needs; evaluation builds the task without them."""
+    needs_texts = False  # whether samples without a text cannot be trained on: the data loader leaves them out
+    safe_settings: Sequence[str] = ()
+    """Patterns of dotted keys that a resumed run may change (see `dtbox.training.same_run.SAFE`)."""
     optional_parts: Sequence[str] = ()
     """Parts that a config may leave out; optimizers and schedules of an absent one are left out, too."""
     fixed_meta: Mapping[str, str] = {}

@@ -43,7 +43,7 @@ class TokenizerTask(Task):
             trains without.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
     """
-    training_only = ('losses', 'gan')
+    training_only, safe_settings = ('losses', 'gan'), ('model.teacher.trunk_sharing', 'model.teacher.cache*')
     optional_parts = ('discriminator',)
     fixed_meta = {'teacher': 'as the teacher'}
 
@@ -52,6 +52,8 @@ class TokenizerTask(Task):
         super().__init__(amp)
         self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
         object.__setattr__(self, 'criterion', tokenizer_setup.build_criterion(losses))
+        self.needs_texts = self.criterion is not None and any(
+            name.startswith('text_pooled') for name in self.criterion.requires)
         gan = tokenizer_setup.check_gan(gan)
         self.discriminator = DISCRIMINATORS.build(gan['discriminator'], where='gan.discriminator') if gan else None
         self.adversarial = LOSSES.build(gan['adversarial'], where='gan.adversarial') if gan else None
@@ -121,9 +123,8 @@ class TokenizerTask(Task):
             pixels: its images as the data gave them, by which a teacher's cache knows them; None takes those of the
                 batch.
         """
-        requires = self.criterion.requires
-        ids = None
-        if any(name.startswith('text_pooled') for name in requires):
+        ids, requires = None, self.criterion.requires
+        if self.needs_texts:
             if batch.texts is None:
                 raise InputError('the losses compare images with texts, but the data has no texts. Add captions '
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')

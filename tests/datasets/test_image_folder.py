@@ -75,7 +75,9 @@ def test_class_folders(tmp_path):
         dog = 'golden' in item['key']
         assert item['label'] == dog and item['text'] == f'a photo of a {"golden retriever" if dog else "cat"}'
     assert ImageFolder(tmp_path, captions=False).metainfo == dict(classes=(), texts=False)
-    save(tmp_path, 'images/loose.png')
+    save(tmp_path, 'images/loose.png')  # one of 13 is left out
+    assert ImageFolder(tmp_path, 'train').metainfo == dict(classes=('cat', 'golden retriever'), texts=True)
+    save(tmp_path, 'images/loose2.png')  # two of 14 are more than a tenth: the folders are no classes
     assert ImageFolder(tmp_path, 'train').metainfo == dict(classes=(), texts=False)
 
 
@@ -136,7 +138,7 @@ def test_broken_and_tiny_pictures_are_named_and_skipped(tmp_path, log):
     data = ImageFolder(tmp_path, 'train')
     assert data.keys == ['train/0.png', 'train/1.png', 'train/2.png', 'train/whole.jpg']
     assert 'skipped 4 of 8 images: train/cut.jpg (broken or truncated), train/link.png' in log[0]
-    assert 'tiny.png (90x31)' in log[0]
+    assert 'tiny.png (90x31, below min_size=32)' in log[0]
     assert len(ImageFolder(tmp_path, 'train', min_size=1)) == 5
     unchecked = ImageFolder(tmp_path, 'train', check=False)
     with pytest.raises(InputError, match='cut.jpg cannot be decoded'):

@@ -82,18 +82,16 @@ def test_warning_comes_once_and_names_what_to_try(tmp_path, caplog):
 def test_a_collapse_is_told_once_until_recovered(tmp_path, caplog):
     """Usage against the median of five intervals before, depth by depth, also of those before a resume; settling at the
     start is no collapse."""
-    fsq = QUANTIZERS.build(dict(type='FSQ', levels=[4, 2])).train()
-    spread = torch.stack(torch.meshgrid(torch.linspace(-3, 3, 16), torch.tensor([-9.0, 9.0]), indexing='ij'), -1).view(
-        1, 32, 2
-    )
+    lfq = QUANTIZERS.build(dict(type='LFQ', dim=3)).train()
+    spread = torch.cartesian_prod(*[torch.tensor([-9.0, 9.0])] * 3).repeat(4, 1)[None]  # each of 8 codes four times
 
     def steps(hook, runner, *batches):
         for z in batches:
-            fsq(z)
+            lfq(z)
             runner.iter_done += 1
             hook.after_train_iter(runner, 0)
         return [r.message for r in caplog.records]
-    runner, hook = runner_of(tmp_path, pixel=fsq), CodebookHealth(interval=1, warn=0)
+    runner, hook = runner_of(tmp_path, pixel=lfq), CodebookHealth(interval=1, warn=0)
     hook.before_train(runner)
     gone = spread.new_full(spread.shape, 9.)
     # the first, and one with too few tokens, are not judged

@@ -18,6 +18,7 @@ from dtbox.errors import InputError
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 from dtbox.training.same_run import compare_configs, describe_config
+from dtbox.training.tokenizer_task import TokenizerTask
 from tests.child_processes import start_child
 from tests.tiny_run import write_photos
 from tests.training.test_resume import same
@@ -32,7 +33,7 @@ BASE = dict(model=dict(type='A', gan=None, teacher=dict(weights='/a/b.pt', cache
 def changed(**changes):
     cfg = Config(BASE)
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
-    return set(compare_configs(describe_config(Config(BASE)), describe_config(cfg)))
+    return set(compare_configs(describe_config(Config(BASE)), describe_config(cfg), TokenizerTask.safe_settings))
 
 
 @pytest.mark.parametrize('changes, keys', [
