@@ -129,3 +129,19 @@ def test_most_captions_of_an_image():
         metric.process(batch, outputs)
         found[most] = len(metric.pairs)
     assert found == {1: 2, None: 4}
+
+
+def test_nothing_is_kept_of_a_teacher_that_guesses():
+    """Of 64 images the teacher finds one in each direction, as guessing would; the tokens find all of them."""
+    torch.manual_seed(0)
+    text = torch.nn.functional.normalize(torch.randn(64, 48), dim=1)
+    batch = Batch(images=torch.zeros(64, 3, 2, 2), texts=[f't{i}' for i in range(64)], keys=[str(i) for i in range(64)])
+    blind = text.roll(1, 0).clone()
+    blind[0], blind[1] = text[0], text[63]
+    metric = run(Retrieval(ks=(1,)), (batch, outputs_of(text, text, blind)))
+    found = metric.compute()
+    assert found['t2i_r1/tokens'] == 1 and 0 < found['t2i_r1/teacher'] < 0.05 and 'kept' not in found
+    assert 'the teacher does not know these images' in metric.skipped
+    half = text.clone()
+    half[:32] = text[:32].roll(1, 0)  # the other half of them are far more than guessing
+    assert run(Retrieval(ks=(1,)), (batch, outputs_of(text, text, half))).compute()['kept'] == pytest.approx(2, rel=0.1)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -194,3 +195,23 @@ def test_gather_rows_of_different_lengths(thread_ranks):
     for found in thread_ranks.run(lambda rank: distributed.gather_rows(rows[rank]), 3):
         assert torch.equal(found, torch.cat([rows[0], rows[2]]))
     assert all(len(found) == 0 for found in thread_ranks.run(lambda rank: distributed.gather_rows(rows[1]), 2))
+
+
+def test_the_error_of_a_number_that_is_none(make, context, build):
+    """NaN is not known to within 0."""
+    batch, outputs = make(4)
+    made = outputs.reconstructions.clone()
+    made[1] = float('nan')
+    for kind, name in (('PSNR', 'psnr'), ('L1', 'l1')):
+        metric = build(kind)
+        metric.process(batch, replace(outputs, reconstructions=made))
+        found = metric.compute()
+        assert math.isnan(found[name]) and math.isnan(found[f'{name}/stderr'])
+
+
+def test_few_images_are_noted(make, context, build):
+    """Fewer images than features: the distance is there, and what it is worth, too."""
+    metric = build('FrechetDistance')
+    metric.process(*make(4))
+    assert metric.compute()['frechet_teacher'] >= 0
+    assert 'fewer images than the 5 features of the network: the distance is biased' in metric.skipped
