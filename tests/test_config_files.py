@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dtbox.config import load_config
+from dtbox.errors import InputError
+
 ROOT = Path(__file__).parent.parent
 MOST_FILES, MOST_BYTES = 110, 4_000_000
 LEFT_OUT = ('.pdf', '.tex', '.html', 'report.json', 'grid.json')
@@ -41,3 +44,13 @@ def test_links(readme):
         path = target.partition('#')[0]
         if path and '://' not in path:
             assert (readme.parent / path).exists(), target
+
+
+def test_json_is_read_as_json(tmp_path):
+    """1e-4 is a number, and tabs may indent; YAML 1.1 thinks otherwise of both."""
+    (tmp_path / 'small.json').write_text('{\n\t"lr": 1e-4,\n\t"nested": {"a": [1, 2.5, null, true]}\n}')
+    cfg = load_config(tmp_path / 'small.json')
+    assert cfg.lr == 1e-4 and cfg.nested.to_dict() == dict(a=[1, 2.5, None, True])
+    (tmp_path / 'code.yaml').write_text('a: !!python/object/apply:os.getcwd []')
+    with pytest.raises(InputError, match='code.yaml cannot be read: ConstructorError'):
+        load_config(tmp_path / 'code.yaml')

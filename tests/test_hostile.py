@@ -74,3 +74,18 @@ def test_what_the_user_says_is_the_users(tiny_run, tmp_path):
         load_config(run)
     key = 'val_dataloader.dataset.urls'
     assert load_config(run, {key: 'pipe:cat mine.tar'}).val_dataloader.dataset.urls == 'pipe:cat mine.tar'
+
+
+def test_a_grid_trusts_the_folders_that_it_has_written(tiny_run, tmp_path, monkeypatch):
+    """A recipe of the user's with commands for shards: its trials read them."""
+    from dtbox.ablation import trial
+    from dtbox.ablation.identity import PARTS
+    from dtbox.training.runner import Runner
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    RUNS['pipe'](str(run))
+
+    def stop(cfg, **_):
+        raise RuntimeError(cfg.val_dataloader.dataset.urls)
+    monkeypatch.setattr(Runner, 'from_config', stop)
+    with pytest.raises(RuntimeError, match='pipe:touch'):
+        trial.run(str(run), dict(hashes=dict.fromkeys(PARTS)))

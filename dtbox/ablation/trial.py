@@ -49,7 +49,9 @@ def run(folder: str, record: dict) -> dict:
     from dtbox.ablation.identity import PARTS, compute_identity, hash_code, hash_config, hash_data, hash_plugins
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
-    cfg = load_config(RunFolder(folder).config)
+    from dtbox.trust import trust_remote_code
+    with trust_remote_code():  # the grid itself has written this folder
+        cfg = load_config(RunFolder(folder).config)
     hashes = dict(config_hash=hash_config(cfg), code_hash=hash_code(), plugin_hash=hash_plugins(cfg))
     runner = Runner.from_config(cfg, work_dir=folder, resume=True)
     hashes['data_hash'] = hash_data(cfg, runner.train_dataloader.dataset, runner.val_parts['val']

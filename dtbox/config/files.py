@@ -15,6 +15,7 @@ from dtbox.config.merge import merge
 from dtbox.config.references import find_references
 from dtbox.errors import InputError
 from dtbox.extend import Plugin, as_list, load_named
+from dtbox.files import parse_json
 from dtbox.runs import find_run_of
 from dtbox.trust import is_trusted, require_trust
 
@@ -68,8 +69,9 @@ def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[st
     try:
         with open(path, encoding='utf-8') as file:
             text = file.read()
-        if os.path.splitext(path)[1] in ('.json', '.yaml', '.yml'):
-            values: dict[str, Any] = yaml.safe_load(text)  # JSON is YAML
+        suffix = os.path.splitext(path)[1]
+        if suffix in ('.json', '.yaml', '.yml'):  # 1e-4 and tabs are JSON, but not what YAML 1.1 takes them for
+            values: dict[str, Any] = parse_json(text) if suffix == '.json' else yaml.safe_load(text)
         elif as_data:
             values = read_literals(text, path)
         else:

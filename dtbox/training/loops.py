@@ -84,6 +84,8 @@ class TrainLoop(BaseLoop):
             if due and runner.val_loop is not None:
                 runner.val_loop.run()
                 runner.task.train()
+        if runner.signals.interrupted and distributed.get_world_size() == 1:  # in the last step, which no other follows
+            runner.stop_now()
         runner.call_hook('after_train_epoch')
         if runner.val_loop is not None:
             runner.val_loop.run()

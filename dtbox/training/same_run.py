@@ -67,7 +67,7 @@ def compare_configs(before: str, now: str, safe: Sequence[str] = ()) -> dict[str
     for key in [*old, *(key for key in new if key not in old)]:
         pair = old.get(key, MISSING), new.get(key, MISSING)
         follows = key.startswith('param_scheduler.') and list(pair) == ends  # the schedule continues to the new end
-        if pair[0] != pair[1] and not follows and not _is_place(*pair) and not _is_safe(key, safe):
+        if pair[0] != pair[1] and not follows and not _is_place(key, *pair) and not _is_safe(key, safe):
             found[key] = pair
     return found
 
@@ -76,9 +76,11 @@ def _is_safe(key: str, more: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in (*SAFE, *more))
 
 
-def _is_place(*values: Any) -> bool:
+def _is_place(key: str, *values: Any) -> bool:
     """Whether values name files or folders: what lies there counts, not where. Data count by their fingerprint, and
-    weights are in the checkpoint."""
+    weights are in the checkpoint. A `name` or `type` with a slash is that of a model of a hub."""
+    if key.rpartition('.')[2] in ('name', 'type'):
+        return False
     texts = [value for value in values if value is not None]
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
 

@@ -42,7 +42,7 @@ def changed(**changes):
     (dict(param_scheduler__generator=[dict(type='W', total=8, warmup=0.2)]), {'param_scheduler.generator.0.warmup'}),
     (dict(param_scheduler__generator=[dict(type='W', total=16, warmup=0.1)]), {'param_scheduler.generator.0.total'}),
     (dict(train_dataloader__dataset__limit=4), {'train_dataloader.dataset.limit'}),
-    (dict(model__gan='on'), {'model.gan'}),
+    (dict(model__gan='on'), {'model.gan'}), (dict(model__type='hub/model'), {'model.type'}),
     # a longer run, its schedule with it; what computes, logs and evaluates; where things are
     (dict(train_cfg__max_iters=16, param_scheduler__generator=[dict(type='W', total=16, warmup=0.1)]), set()),
     (dict(train_dataloader__num_workers=2, hooks__log__interval=7, val_dataloader=None), set()),
@@ -156,3 +156,18 @@ def test_ctrl_c_saves(tiny_config, tmp_path):
     done = checkpoint.load(tmp_path / 'run')['iteration']
     assert child.returncode == 130 and 1 < done < 500
     assert 'Ctrl-C: the run saves its state after this iteration' in said and '--resume' in said, said
+
+
+def test_ctrl_c_in_the_last_step(tiny_config, tmp_path):
+    """No step follows in which the ranks could agree: the run ends all the same, saved, and is not evaluated."""
+    runner = Runner.from_config(load_config(tiny_config, {'hooks.images.interval': 0}), work_dir=str(tmp_path / 'run'))
+    step = runner.task.train_step
+
+    def interrupted(*args, **kwargs):
+        if int(runner.task.iteration) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*args, **kwargs)
+    runner.task.train_step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert checkpoint.load(tmp_path / 'run')['iteration'] == 6 and not (tmp_path / 'run' / 'metrics.json').exists()
