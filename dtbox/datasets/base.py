@@ -122,6 +122,24 @@ def hash_fraction(purpose: str, key: str) -> float:
     return int(hashlib.sha1(f'{purpose}:{key}'.encode('utf-8', 'surrogatepass')).hexdigest()[:13], 16) / 16 ** 13
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise InputError unless `limit`, the most images that a data set takes, is an int >= 1 or None."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.', 'limit')
+
+
+def choose_even_subset(labels: Sequence, limit: int | None = None) -> list[int]:
+    """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and
+    so on."""
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
+    seen, ranked = {}, []
+    for i, label in enumerate(labels):
+        ranked.append((seen.get(label, 0), label, i))
+        seen[label] = seen.get(label, 0) + 1
+    return sorted(i for _, _, i in sorted(ranked)[:limit])
+
+
 def pick_caption(captions: Sequence[str], rng: np.random.Generator | None = None) -> str:
     """Return one of `captions` at random, the first where `rng` is None, '' where there are none."""
     if not captions:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dtbox import distributed
-from dtbox.datasets.base import PairDataset
+from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards import list_shards, read_shards
 from dtbox.errors import InputError, closest, reason
@@ -68,8 +68,7 @@ class CIFAR10(PairDataset):
         super().__init__(pipeline, seed)
         if split not in PARTS:
             raise InputError(f'CIFAR10 has no split `{split}`.{closest(split, PARTS)} It has: {", ".join(PARTS)}.')
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.')
+        check_limit(limit)
         if not data_root or not isinstance(data_root, (str, Path)):
             raise InputError(f'CIFAR10 needs `data_root`, the folder that holds the data; got {data_root!r}. {HOW}')
         self.data_root = Path(data_root).expanduser()
@@ -91,18 +90,6 @@ class CIFAR10(PairDataset):
         """Return the image at `index` as in `PairDataset.sample`."""
         return dict(image=Image.fromarray(self.pixels[index]), text=self.texts[index], label=self.labels[index],
                     key=self.keys[index], set=self.part)
-
-
-def choose_even_subset(labels: Sequence[int], limit: int | None = None) -> list[int]:
-    """Return the indices of at most `limit` samples, ascending: the first of each class, then the second of each, and
-    so on."""
-    if limit is None or limit >= len(labels):
-        return list(range(len(labels)))
-    seen, ranked = {}, []
-    for i, label in enumerate(labels):
-        ranked.append((seen.get(label, 0), label, i))
-        seen[label] = seen.get(label, 0) + 1
-    return sorted(i for _, _, i in sorted(ranked)[:limit])
 
 
 def _read(root, part, download):

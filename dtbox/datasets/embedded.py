@@ -8,7 +8,7 @@ from dtbox.registry import DATASETS
 
 @DATASETS.register_module()
 def EmojiOrFolder(data_root: str | None = None, split: str = 'train', twemoji: dict | None = None,
-             folder: dict | None = None, seed: int = 0) -> PairDataset:
+                  folder: dict | None = None, seed: int = 0, limit: int | None = None) -> PairDataset:
     """Build one of two datasets, so that setting `data_root` is all it takes to train on other images.
 
     Args:
@@ -17,6 +17,7 @@ def EmojiOrFolder(data_root: str | None = None, split: str = 'train', twemoji: d
         twemoji: config of the dataset without data_root, with its own pipeline; `type` is Twemoji unless given.
         folder: config of the dataset with data_root; `type` is ImageFolder unless given.
         seed: of the augmentation, for either.
+        limit: take at most so many images, for either; None for all.
 
     Raises:
         InputError: the config that is needed is missing, or what the dataset says.
@@ -25,7 +26,8 @@ def EmojiOrFolder(data_root: str | None = None, split: str = 'train', twemoji: d
     if cfg is None:
         raise InputError(f'EmojiOrFolder with data_root={data_root!r} needs the argument `{name}`: the config of '
                          f'{kind} with its pipeline.')
-    cfg = dict(dict(type=kind, split=split, seed=seed), **cfg)
+    defaults = dict(type=kind, split=split, seed=seed, **({} if limit is None else dict(limit=limit)))
+    cfg = dict(defaults, **cfg)
     if data_root is not None:
         cfg.setdefault('data_root', data_root)
         cfg['split'] = 'train' if cfg['split'] == 'train' else 'heldout'

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.base import BrokenSample, PairDataset, check_limit
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 
@@ -27,8 +27,7 @@ class ImageFiles(PairDataset):
     def __init__(self, pipeline: Sequence = (), seed: int = 0, split: str = 'train', set: str | None = None,
                  limit: int | None = None, broken: str = 'error'):
         super().__init__(pipeline, seed, broken)
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise InputError(f'`limit` is the most images to take, an int >= 1 or None; got {limit!r}.', 'limit')
+        check_limit(limit)
         self.split = split
         self.part = set or split
         self.limit = limit

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
-from dtbox.datasets.base import PairDataset, pick_caption
+from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
 from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
 from dtbox.datasets.folder_listing import (
     Flaw,
@@ -55,6 +55,8 @@ class ImageFolder(PairDataset):
         min_size: images whose shorter side has fewer pixels are skipped.
         check: decode every image of the split once at the start and skip broken ones; without, they fail when read.
         class_text: text made of a class name.
+        limit: take at most so many usable images, the first of each class and the classes as even as they allow; None
+            for all.
 
     Raises:
         InputError: a missing folder, one without usable images, or captions that match no image.
@@ -62,8 +64,9 @@ class ImageFolder(PairDataset):
 
     def __init__(self, data_root: str | Path, split: str = 'train', pipeline: Sequence = (), seed: int = 0,
                  captions: str | bool | None = None, holdout: float = 0.1, min_size: int = 32, check: bool = True,
-                 class_text: str = 'a photo of a {}'):
+                 class_text: str = 'a photo of a {}', limit: int | None = None):
         super().__init__(pipeline, seed)
+        check_limit(limit)
         if split not in SPLITS:
             raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: train, heldout.')
         if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 < holdout < 1:
@@ -80,6 +83,7 @@ class ImageFolder(PairDataset):
         self._label_of, self._strays = {}, set()
         self.text_source, self._captions = self._find_texts(captions, images)
         mine = [image for image in mine if image.key not in self._strays]
+        mine = [mine[i] for i in choose_even_subset([self._label_of.get(image.key, -1) for image in mine], limit)]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
         self._report(mine)

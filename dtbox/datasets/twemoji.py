@@ -17,7 +17,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from dtbox.datasets.base import PairDataset, hash_fraction, pick_caption
+from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, hash_fraction, pick_caption
 from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, find_family, format_name, is_plain
 from dtbox.datasets.read import read_rgba
 from dtbox.errors import InputError, closest, need_package
@@ -108,19 +108,23 @@ class Twemoji(PairDataset):
     Args:
         split: 'train', 'concepts', 'variants', 'heldout' (concepts, then variants) or 'all'.
         pipeline, seed: as in `PairDataset`.
+        limit: take at most so many emoji, the first of each set and as many of either; None for all.
         aliases: draw the text among the emoji's name and its aliases, by the sample's generator; for training.
 
     Raises:
         InputError: an unknown split, or a package that is not installed.
     """
 
-    def __init__(self, split: str = 'train', pipeline: Sequence = (), seed: int = 0, aliases: bool = False):
+    def __init__(self, split: str = 'train', pipeline: Sequence = (), seed: int = 0, aliases: bool = False,
+                 limit: int | None = None):
         super().__init__(pipeline, seed)
+        check_limit(limit)
         if split not in SPLITS:
             raise InputError(f'Twemoji has no split `{split}`.{closest(split, SPLITS)} It has: {", ".join(SPLITS)}.')
         self.split, self.aliases = split, aliases
         pairs = [(find_split(emoji), emoji) for emoji in load_pairs()]
-        self.samples = [(name, emoji) for part in SPLITS[split] for name, emoji in pairs if name == part]
+        samples = [(name, emoji) for part in SPLITS[split] for name, emoji in pairs if name == part]
+        self.samples = [samples[i] for i in choose_even_subset([name for name, _ in samples], limit)]
         self.size = len(self.samples)
         self.classes = tuple(list_family_names().values())
         self._labels = {family: i for i, family in enumerate(list_family_names())}

@@ -8,7 +8,8 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.datasets import CIFAR10, collate
-from dtbox.datasets.cifar10 import CLASSES, choose_even_subset
+from dtbox.datasets.base import choose_even_subset
+from dtbox.datasets.cifar10 import CLASSES
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.training.build import build_parts

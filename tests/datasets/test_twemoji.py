@@ -177,3 +177,15 @@ def test_errors():
         DATASETS.build(dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', sise=3)]))
     with pytest.raises(IndexError):
         Twemoji()[-1]
+
+
+def test_limit_takes_as_many_of_each_set():
+    """A limit keeps the first samples of every set, as many of each; a bad one is an error that names it."""
+    whole = Twemoji('heldout')
+    few = Twemoji('heldout', limit=5)
+    assert few.sets == ['concepts'] * 3 + ['variants'] * 2 and len(few) == 5
+    assert few.keys == [*Twemoji('concepts').keys[:3], *Twemoji('variants').keys[:2]]
+    assert Twemoji('heldout', limit=10 ** 6).keys == whole.keys and few.fingerprint() != whole.fingerprint()
+    for limit in (0, -1, True, 2.0, '5'):
+        with pytest.raises(InputError, match='`limit`'):
+            Twemoji('heldout', limit=limit)

@@ -5,6 +5,8 @@ Set data_root=PATH (`--cfg-options data_root=PATH`) to train and evaluate on you
 data_root = None
 image_size = 64
 batch_size = 64
+heldout_limit = None  # evaluate at most so many held-out images
+tiny = dict(heldout_limit=64)
 
 train_dataloader = dict(
     batch_size='${batch_size}', num_workers=0,
@@ -18,7 +20,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size='${batch_size}', num_workers=0,
     dataset=dict(
-        type='EmojiOrFolder', data_root='${data_root}', split='heldout',
+        type='EmojiOrFolder', data_root='${data_root}', split='heldout', limit='${heldout_limit}',
         twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiPlace', size='${image_size}'), dict(type='PackImage')]),
         folder=dict(type='ImageFolder', pipeline=[dict(type='ResizeCrop', size='${image_size}'),
                                                   dict(type='PackImage')])))
