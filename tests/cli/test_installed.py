@@ -1,4 +1,5 @@
 """A wheel in a fresh environment, in an empty folder far from any clone: command, configs and plugins work."""
+import json
 import os
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ def run(*command, cwd, **env):
 
 @pytest.fixture(scope='module')
 def dtbox(tmp_path_factory):
-    """Function that runs the installed `dtbox WORDS` in an empty folder; its attribute `folder` is that folder."""
+    """Function that runs the installed `dtbox WORDS` in an empty folder, its attribute `folder`; `one_process` runs
+    several of them."""
     place = tmp_path_factory.mktemp('installed')
     source, venv = place / 'source', place / 'venv'
     folder = place / 'empty'
@@ -48,6 +50,17 @@ def dtbox(tmp_path_factory):
 
     def call(*words):
         return run(venv / 'bin' / 'dtbox', *words, cwd=folder)
+
+    def one_process(*commands):
+        """Run several commands by one process, which imports once; returns the output of each."""
+        code = ('import json, sys; from dtbox.cli.main import main\n'
+                'for words in json.loads(sys.argv[1]):\n'
+                '    assert not main(words), words\n'
+                '    print(end="\\0")')
+        out = run(call.python, '-c', code, json.dumps(commands), cwd=folder).split('\0')
+        assert len(out) == len(commands) + 1
+        return out[:-1]
+    call.one_process = one_process
     call.folder, call.package = folder, site / 'dtbox'
     call.python = venv / 'bin' / 'python'
     return call
@@ -71,19 +84,21 @@ def test_train_then_test(dtbox):
 
 
 def test_configs_by_name(dtbox):
-    assert 'trials; nothing was started.' in dtbox('ablate', 'decoupling', '--dry-run')
-    assert 'rfid_clean' in dtbox('test', 'RUN', '--protocol', 'list')
-    listed = dtbox('print-config', '--list')
+    """Configs of the wheel are found by their names, as is one that is given by its path in a clone."""
+    plan, protocols, listed, config, other = dtbox.one_process(
+        ['ablate', 'decoupling', '--dry-run'], ['test', 'RUN', '--protocol', 'list'], ['print-config', '--list'],
+        ['print-config', 'paper/vqgan_f16'], ['print-config', 'configs/vqgan.py'])
+    assert 'trials; nothing was started.' in plan and 'rfid_clean' in protocols
     assert all(name in listed for name in ('dualtoken_rq', 'paper/vqgan_f16', 'decoupling', 'imagenet'))
-    assert 'image_size = 256' in dtbox('print-config', 'paper/vqgan_f16')
-    assert 'quantizer = ' in dtbox('print-config', 'configs/vqgan.py')
+    assert 'image_size = 256' in config and 'quantizer = ' in other
 
 
 def test_plugins(dtbox):
     """Parts are listed, a packaged plugin is found by its name, and a new plugin passes its own test."""
-    assert 'FSQ' in dtbox('plugins', 'list') and 'ProductRQ' in dtbox('plugins', 'list', '--plugin', 'product_rq')
-    dtbox('plugins', 'new', 'quantizer', 'MyIdea')
     plugin = dtbox.folder / 'plugins' / 'MyIdea'
+    built_in, packaged, *_ = dtbox.one_process(
+        ['plugins', 'list'], ['plugins', 'list', '--plugin', 'product_rq'], ['plugins', 'new', 'quantizer', 'MyIdea'],
+        ['print-config', str(plugin / 'config.py')])
+    assert 'FSQ' in built_in and 'ProductRQ' in packaged
     run(dtbox.python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', plugin, cwd=dtbox.folder)
-    dtbox('print-config', plugin / 'config.py')
     dtbox('plugins', 'check', 'MyIdea', '--plugin', plugin)
