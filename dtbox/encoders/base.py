@@ -6,7 +6,7 @@ output of block l, without a norm; layer 0 is the embedding.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Union
 
 import torch
 import torch.nn as nn
@@ -15,6 +15,11 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.layers.region_pooling import pool_regions
 from dtbox.layout import Grid, TokenLayout, need_grid
+
+NORM = 'norm'
+"""The tap after the trunk's final norm: what `normalize` makes of the last block's output."""
+Layer = Union[int, str]
+"""What can be tapped: a layer, or `NORM`."""
 
 
 def check_grid(image_size: Sequence[int], grid: Sequence[int]) -> None:
@@ -28,13 +33,15 @@ class Encoder(nn.Module):
     """Base class of encoders.
 
     A subclass sets `depth`, `num_prefix_tokens`, `image_size` and `pooled_dim`, and implements `width`, `grid` (or
-    `layout`, where its tokens do not lie on a grid), `embed`, `step` and `pool`.
+    `layout`, where its tokens do not lie on a grid), `embed`, `step` and `pool`; one whose tokens pass a norm after the
+    last block also sets `has_norm` and implements `normalize`.
 
     Attributes:
         depth: number of blocks.
         num_prefix_tokens: tokens before the patch tokens; they travel inside `run`, taps never show them.
         image_size: (height, width) in pixels.
         pooled_dim: width of `pool`'s output, or None where the trunk has no pool of its own.
+        has_norm: whether all tokens pass a norm after the last block, which `NORM` taps.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
     example: ClassVar[dict[str, Any] | None] = None
@@ -42,6 +49,7 @@ class Encoder(nn.Module):
     num_prefix_tokens: int = 0
     image_size: tuple[int, int] = (0, 0)
     pooled_dim: int | None = None
+    has_norm: bool = False
 
     def width(self, layer: int) -> int:
         """Return the channels D of `layer`."""
@@ -64,6 +72,10 @@ class Encoder(nn.Module):
 
     def step(self, tokens: Tensor, layer: int) -> Tensor:
         """Run block `layer` (1-based): tokens [B,P+N,D] -> [B,P+N,D]."""
+        raise NotImplementedError
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """Apply the trunk's final norm: tokens [B,P+N,D] after the last block -> the same shape."""
         raise NotImplementedError
 
     def pool(self, tokens: Tensor) -> Tensor:

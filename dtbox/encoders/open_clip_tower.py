@@ -32,6 +32,8 @@ class StagedCLIP(Encoder):
         self.image_size, self._grid = read_pair(visual.image_size, 'image_size'), tuple(visual.grid_size)
         check_grid(self.image_size, self._grid)
         self.pooled_dim = visual.output_dim
+        # an attention pool, or `final_ln_after_pool`, norms what is pooled instead
+        self.has_norm = visual.attn_pool is None and not visual.final_ln_after_pool
 
     def width(self, layer: int) -> int:
         """Return the channels D, the same at every layer."""
@@ -52,6 +54,10 @@ class StagedCLIP(Encoder):
         if self.recompute and torch.is_grad_enabled() and self.training:
             return checkpoint(call, tokens, use_reentrant=False)
         return call(tokens)
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """Apply `ln_post`: tokens [B,1+N,D] -> the same shape."""
+        return self.visual.ln_post(tokens)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Final norm, pool and projection of the tower: -> [B, pooled_dim]."""
@@ -125,6 +131,7 @@ class OpenCLIPTower(Encoder):
         object.__setattr__(self, 'stages', stages)  # has the modules of `visual`, which are registered already
         self.depth, self.num_prefix_tokens = stages.depth, stages.num_prefix_tokens
         self.image_size, self.pooled_dim = stages.image_size, config['embed_dim']
+        self.has_norm = stages.has_norm
         mean, std = (mean or get_statistics(name)[0]), (std or get_statistics(name)[1])
         self.rescale = tuple(mean) != (0.5,) * 3 or tuple(std) != (0.5,) * 3
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -153,6 +160,10 @@ class OpenCLIPTower(Encoder):
     def step(self, tokens: Tensor, layer: int) -> Tensor:
         """Run block `layer` (1-based)."""
         return self.stages.step(tokens, layer)
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """Apply the tower's final norm: tokens [B,P+N,D] -> the same shape."""
+        return self.stages.normalize(tokens)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Pool and project as the whole model does: -> [B, embed_dim]."""

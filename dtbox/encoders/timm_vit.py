@@ -44,6 +44,7 @@ class StagedTimm(Encoder):
         self._grid = tuple(trunk.patch_embed.grid_size)
         check_grid(self.image_size, self._grid)
         self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
+        self.has_norm = not isinstance(trunk.norm, nn.Identity)  # timm's `fc_norm` norms what is pooled instead
 
     def width(self, layer: int) -> int:
         """Return the channels D, the same at every layer."""
@@ -77,9 +78,13 @@ class StagedTimm(Encoder):
         rope = module.get_embed() if cached else module.get_embed(shape=self._grid)
         return rope[layer - 1] if getattr(self.trunk, 'rope_mixed', False) else rope
 
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """Apply timm's `norm`: tokens [B,P+N,D] -> what its `forward_features` returns."""
+        return self.trunk.norm(tokens)
+
     def pool(self, tokens: Tensor) -> Tensor:
         """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
-        return self.trunk.forward_head(self.trunk.norm(tokens))
+        return self.trunk.forward_head(self.normalize(tokens))
 
 
 @ENCODERS.register_module()

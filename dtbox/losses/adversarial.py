@@ -6,8 +6,9 @@ DualToken (arXiv 2503.14324) uses a leaky hinge: logits beyond the margin still 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -40,16 +41,18 @@ def generator_term(reconstruction: Tensor) -> Tensor:
     return -widen(reconstruction).mean()
 
 
-def adaptive_weight(nll_grad: Tensor, gen_grad: Tensor, low: float = .3, high: float = 10.) -> Tensor:
-    """clamp(|nll_grad| / (|gen_grad| + 1e-4), low, high), detached.
+def adaptive_weight(nll_grad: Tensor, gen_grad: Tensor, low: float = .3, high: float = 10.,
+                    eps: float = 1e-4) -> Tensor:
+    """clamp(|nll_grad| / (|gen_grad| + eps), low, high), detached.
 
     Args:
         nll_grad: gradient of the reconstruction terms at the decoder's last weight.
         gen_grad: gradient of the generator term there, of the same shape.
         low, high: bounds.
+        eps: keeps the denominator from 0.
     """
     nll, gen = (torch.linalg.vector_norm(widen(g.detach())) for g in (nll_grad, gen_grad))
-    return (nll / (gen + 1e-4)).clamp(low, high)
+    return (nll / (gen + eps)).clamp(low, high)
 
 
 KINDS = dict(hinge=hinge, leaky_hinge=leaky_hinge)
@@ -67,23 +70,26 @@ class AdversarialLoss:
         weight: factor of the generator's term.
         start: first iteration, counted from 0, in which the discriminator exists for either side.
         adaptive: bounds (low, high) of the adaptive weight, or None for a constant 1.
-        against: criterion terms whose unweighted sum the adaptive weight compares with.
+        against: criterion terms whose sum the adaptive weight compares with: names, which count 1 each whatever their
+            weights in the criterion are, or a dict name -> factor.
         discriminator_weight: factor of the discriminator's own term.
         later: None, or (iteration, factor): the discriminator's factor from that iteration on.
         ramp: iterations from `start` on in which the generator's factor rises from 0 to `weight`, in equal steps
             (UniTok, arXiv 2502.20321); 0 sets it at once.
         per_rank: compare the gradients of each rank by themselves (the published DualToken); otherwise their means over
             all ranks, so that the weight is that of one rank with the global batch.
+        eps: added to the generator's norm in the adaptive weight (VQGAN and DualToken 1e-4, UniTok 1e-6).
     """
     kind: str = 'leaky_hinge'
     weight: float = .75
     start: int = 0
     adaptive: Optional[Tuple[float, float]] = (.3, 10.)
-    against: Tuple[str, ...] = ('l2', 'lpips')
+    against: Union[Tuple[str, ...], Dict[str, float]] = ('l2', 'lpips')
     discriminator_weight: float = 1.
     later: Optional[Tuple[int, float]] = None
     ramp: int = 0
     per_rank: bool = False
+    eps: float = 1e-4
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -99,8 +105,17 @@ class AdversarialLoss:
                              'high, or None.')
         if self.later is not None and len(self.later) != 2:
             raise InputError(f'`later` is {self.later!r}; expected (iteration, factor), or None.')
+        if not self.eps > 0:
+            raise InputError(f'`eps` is {self.eps}; expected a small positive number, such as 1e-6.')
         if isinstance(self.against, str):
             object.__setattr__(self, 'against', (self.against,))
+        wrong = [f for f in self.compared_terms().values() if isinstance(f, bool) or not isinstance(f, (int, float))]
+        if wrong or not all(map(math.isfinite, self.compared_terms().values())):
+            raise InputError(f'`against` is {self.against!r}; expected names of terms, or a dict name -> number.')
+
+    def compared_terms(self) -> dict[str, float]:
+        """Return the terms that the adaptive weight compares with, and their factors."""
+        return dict(self.against) if isinstance(self.against, Mapping) else dict.fromkeys(self.against, 1.0)
 
     def active(self, iteration: int) -> bool:
         """Whether the discriminator takes part in `iteration` (from 0)."""
@@ -133,7 +148,7 @@ class AdversarialLoss:
         """Return the adaptive weight, a detached scalar (see `adaptive_weight`).
 
         Args:
-            nll: gradient of the unweighted sum of the terms `against` at the decoder's last weight.
+            nll: gradient of the sum of the terms `against` at the decoder's last weight.
             generator: gradient of the generator's term there, of the same shape.
             batch_weight: weight of the gradients of this rank among all ranks (samples * ranks / samples of all ranks).
         """
@@ -142,4 +157,4 @@ class AdversarialLoss:
             distributed.average_in_place(both)
             nll, generator = both.unbind(0)
         assert self.adaptive is not None  # asked for where there are bounds
-        return adaptive_weight(nll, generator, *self.adaptive)
+        return adaptive_weight(nll, generator, *self.adaptive, eps=self.eps)

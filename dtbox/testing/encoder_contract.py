@@ -5,19 +5,13 @@ Legend: B batch, P prefix tokens, N patch tokens, D width, H and W pixels, E wid
 from __future__ import annotations
 
 import copy
-from typing import Sequence
-
 import torch
-from torch import Tensor
 
-from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
-from dtbox.registry import ENCODERS
 from dtbox.testing.contract import Contract, index_by_name
-from dtbox.testing.rank_group import Ranks
+from dtbox.testing.encoder_subject import TOLERANCE, EncoderSubject, run_whole
 from dtbox.testing.subject import (
     DoesNotApply,
-    Subject,
     copy_state,
     fail,
     list_idle_parameters,
@@ -28,37 +22,6 @@ from dtbox.testing.subject import (
     require_same,
     require_state,
 )
-
-TOLERANCE = 1e-4
-"""Largest difference between an image alone and in a batch, whose products may be summed in another order."""
-
-
-class EncoderSubject(Subject):
-    """An encoder under test.
-
-    Attributes:
-        depth: number of blocks.
-        prefix: number of prefix tokens P.
-        size: (H, W).
-    """
-    registry, base = ENCODERS, Encoder
-
-    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
-        super().__init__(cfg, plugins, ranks)
-        example = self.build()
-        self.depth = example.depth
-        self.prefix = example.num_prefix_tokens
-        self.size = tuple(example.image_size)
-
-    def images(self, b: int = 3, seed: int = 0) -> Tensor:
-        """Return images [B,3,H,W] in [-1, 1]."""
-        return torch.rand(b, 3, *self.size, generator=make_generator(seed)) * 2 - 1
-
-
-def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-    """Return tokens [B,P+N,D] after the last block and the patch tokens of every layer, 0 included."""
-    return encoder.run(encoder.embed(images), 0, encoder.depth, range(encoder.depth + 1))
-
 
 def sizes(subject: EncoderSubject) -> None:
     """`depth`, `num_prefix_tokens`, `image_size` and `width(l)` are whole numbers; the tokens have these sizes, and are
@@ -129,6 +92,21 @@ def stands_alone(subject: EncoderSubject) -> None:
     require_same(run_whole(encoder, images)[0], tokens, 'tokens of the same images, twice')
     require_same(run_whole(encoder, images[2:3])[0], tokens[2:3], 'tokens of an image alone and in a batch', TOLERANCE)
     require_same(run_whole(encoder, images.flip(0))[0].flip(0), tokens, 'tokens of images in another order', TOLERANCE)
+
+
+def norms(subject: EncoderSubject) -> None:
+    """`normalize` gives finite tokens of the same shape that are not the last block's, an image's the same alone;
+    without one, `has_norm` is False."""
+    encoder = subject.build().eval()
+    require(type(encoder.has_norm) is bool, f'`has_norm` is {encoder.has_norm!r}; expected True or False.')
+    if not encoder.has_norm:
+        raise DoesNotApply('no norm follows the last block (`has_norm` is False).')
+    tokens, _ = run_whole(encoder, subject.images(4))
+    normed = encoder.normalize(tokens)
+    require(normed.shape == tokens.shape, f'`normalize` gives {list(normed.shape)}; expected {list(tokens.shape)}.')
+    require(normed.isfinite().all(), '`normalize` gives NaN or infinite values.')
+    require(not torch.equal(normed, tokens), '`normalize` changes nothing; without a norm `has_norm` is False.')
+    require_same(encoder.normalize(tokens[1:2]), normed[1:2], 'tokens after the norm, alone and in a batch', TOLERANCE)
 
 
 def pools(subject: EncoderSubject) -> None:
@@ -246,5 +224,5 @@ def refuses_wrong_images(subject: EncoderSubject) -> None:
 
 
 ENCODER = Contract('encoder', 'encoders', EncoderSubject, index_by_name(
-    sizes, staged_run, taps_are_raw, prefix_tokens, stands_alone, pools, pools_regions, gradients, forward_leaves_state,
-    state_dict, reproducible, autocast, refuses_wrong_images))
+    sizes, staged_run, taps_are_raw, prefix_tokens, stands_alone, norms, pools, pools_regions, gradients,
+    forward_leaves_state, state_dict, reproducible, autocast, refuses_wrong_images))

@@ -9,15 +9,15 @@ from typing import Protocol
 
 from torch import Tensor
 
-from dtbox.encoders.base import Encoder
+from dtbox.encoders.base import NORM, Encoder, Layer
 from dtbox.errors import InputError
 from dtbox.structures import VocabularyOutput
 from dtbox.tokenizers.streams import Stream
-from dtbox.tokenizers.vocabulary import Tap
+from dtbox.tokenizers.vocabulary import Place, Tap, find_block, lies_after
 
 
 def plan_stops(encoders: Mapping[str, Encoder],
-               streams: Mapping[str, Stream]) -> tuple[dict[str, set[int]], dict[Tap, str]]:
+               streams: Mapping[str, Stream]) -> tuple[dict[str, set[int]], dict[Place, str]]:
     """Return encoder -> layers at which a pass stops, and (encoder, layer) -> vocabulary that re-injects there.
 
     Args:
@@ -28,10 +28,10 @@ def plan_stops(encoders: Mapping[str, Encoder],
         InputError: two vocabularies re-inject after one layer, or vocabularies wait for each other.
     """
     stops: dict[str, set[int]] = {name: set() for name in encoders}
-    reinjections: dict[Tap, str] = {}
+    reinjections: dict[Place, str] = {}
     for name, vocabulary in ((n, v) for stream in streams.values() for n, v in stream.vocabularies.items()):
-        for encoder, layer in vocabulary.taps:
-            stops[encoder].add(layer)
+        for tap in vocabulary.taps:
+            stops[tap[0]].add(find_block(tap, encoders))
         if vocabulary.reinject:
             if vocabulary.reinject in reinjections:
                 raise InputError(f'vocabularies `{reinjections[vocabulary.reinject]}` and `{name}` both re-inject '
@@ -43,12 +43,12 @@ def plan_stops(encoders: Mapping[str, Encoder],
     return stops, reinjections
 
 
-def check_order(streams: Mapping[str, Stream], reinjections: Mapping[Tap, str]) -> None:
+def check_order(streams: Mapping[str, Stream], reinjections: Mapping[Place, str]) -> None:
     """Raise `InputError` where streams wait for each other: each taps a layer after the other's re-injection."""
     owner = {name: stream.name for stream in streams.values() for name in stream.vocabularies}
+    taps = {name: [tap for v in stream.vocabularies.values() for tap in v.taps] for name, stream in streams.items()}
     waits = {name: {owner[other] for (encoder, layer), other in reinjections.items()
-                    if any(e == encoder and at > layer for v in stream.vocabularies.values() for e, at in v.taps)}
-             for name, stream in streams.items()}
+                    if any(e == encoder and lies_after(at, layer) for e, at in taps[name])} for name in streams}
     while ready := [name for name, others in waits.items() if not others & waits.keys()]:
         for name in ready:
             del waits[name]
@@ -62,7 +62,7 @@ class Staged(Protocol):
     """What a pass asks of a tokenizer; `VisualTokenizer` has it."""
     encoders: Mapping[str, Encoder]
     stops: Mapping[str, set[int]]
-    reinjections: Mapping[Tap, str]
+    reinjections: Mapping[Place, str]
 
     def find_stream(self, vocabulary: str) -> Stream:
         """Return the stream that holds the codes of a vocabulary."""
@@ -77,7 +77,7 @@ class Pass:
         tokenizer: VisualTokenizer.
         images: [B,3,H,W] in [-1,1].
         collect: let quantizers in training collect what they see; otherwise a pass leaves no trace.
-        layers: (encoder, layer) pairs that will be tapped in addition to those of the vocabularies.
+        layers: (encoder, layer or `NORM`) pairs that will be tapped in addition to those of the vocabularies.
     """
 
     def __init__(self, tokenizer: Staged, images: Tensor, collect: bool = False,
@@ -85,16 +85,21 @@ class Pass:
         self.tokenizer = tokenizer
         self.images = images
         self.collect = collect
-        self.also = set(layers)
+        self.also = {(name, int(layer)) for name, layer in layers if layer != NORM}
         self.tokens: dict[str, Tensor] = {}
         self.layer: dict[str, int] = {}
         self.tapped: dict[Tap, Tensor] = {}
         self.outputs: dict[str, VocabularyOutput] = {}
 
-    def tap(self, name: str, layer: int) -> Tensor:
-        """Return the patch tokens [B,N,D] of a layer, as they were before any re-injection there."""
+    def tap(self, name: str, layer: Layer) -> Tensor:
+        """Return the patch tokens [B,N,D] of a layer, as they were before any re-injection there; those after the norm
+        see what is re-injected after the last block."""
         if (name, layer) not in self.tapped:
-            self._advance(name, layer)
+            if layer == NORM:
+                encoder = self.tokenizer.encoders[name]
+                self.tapped[name, layer] = encoder.patches(encoder.normalize(self.last(name)))
+            else:
+                self._advance(name, int(layer))
         return self.tapped[name, layer]
 
     def vocabulary(self, name: str) -> VocabularyOutput:

@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dtbox.encoders.base import Encoder
+from dtbox.encoders.base import NORM, Encoder, Layer
 from dtbox.errors import InputError
 from dtbox.layout import TokenLayout
 from dtbox.registry import PROJECTIONS, VOCABULARIES
@@ -19,9 +19,11 @@ from dtbox.structures import QuantizerOutput, VocabularyOutput
 from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, quantize
 
 Taps = Union[int, str, Sequence, Mapping]
-"""A layer, 'encoder:layer', a list of them, or a dict tap -> weight."""
-Tap = tuple[str, int]
-"""(encoder name, layer)."""
+"""A layer or 'norm', 'encoder:layer', a list of them, or a dict tap -> weight."""
+Tap = tuple[str, Layer]
+"""(encoder name, layer or `NORM`)."""
+Place = tuple[str, int]
+"""(encoder name, layer) where features return to the trunk."""
 
 
 def parse_taps(taps: Taps, encoders: Mapping[str, Encoder]) -> list[tuple[Tap, float]]:
@@ -44,18 +46,40 @@ def parse_taps(taps: Taps, encoders: Mapping[str, Encoder]) -> list[tuple[Tap, f
                 raise InputError(f'tap `{tap}` names no encoder; with the encoders {", ".join(encoders)} write '
                                  '`name:layer`.', 'taps')
             name = next(iter(encoders))
-        if name not in encoders or not layer.isdigit():
-            raise InputError(f'tap `{tap}` is not `layer` or `encoder:layer`; the encoders are {", ".join(encoders)}.',
-                             'taps')
-        if int(layer) > encoders[name].depth:
-            raise InputError(f'tap `{tap}` is beyond the last layer: encoder `{name}` has {encoders[name].depth} '
-                             f'blocks. Choose a layer from 0 to {encoders[name].depth}.', 'taps')
-        parsed.append(((name, int(layer)), float(weight)))
+        if name not in encoders or not (layer.isdigit() or layer == NORM):
+            raise InputError(f'tap `{tap}` is not `layer`, `{NORM}` or `encoder:layer`; the encoders are '
+                             f'{", ".join(encoders)}.', 'taps')
+        parsed.append(((name, check_layer(tap, layer, name, encoders[name])), float(weight)))
     if not parsed:
         raise InputError('a vocabulary needs at least one tap.', 'taps')
     if len({key for key, _ in parsed}) < len(parsed):
         raise InputError(f'a layer is tapped twice: {list(taps)}.', 'taps')
     return parsed
+
+
+def check_layer(tap: Any, layer: str, name: str, encoder: Encoder) -> Layer:
+    """Return the layer of a tap; `InputError` where its encoder does not have it."""
+    if layer == NORM:
+        if not encoder.has_norm:
+            raise InputError(f'tap `{tap}` follows a norm after the last block, and encoder `{name}` has none (timm '
+                             "builds `vitamin_large_256` with one by model_args=dict(fc_norm=False, global_pool='')). "
+                             f'Tap its last layer, {encoder.depth}.', 'taps')
+        return NORM
+    if int(layer) > encoder.depth:
+        raise InputError(f'tap `{tap}` is beyond the last layer: encoder `{name}` has {encoder.depth} blocks. Choose a '
+                         f'layer from 0 to {encoder.depth}.', 'taps')
+    return int(layer)
+
+
+def lies_after(tapped: Layer, layer: int) -> bool:
+    """Return whether what is tapped is computed from the output of block `layer`, and is not that output."""
+    return tapped == NORM or int(tapped) > layer
+
+
+def find_block(tap: Tap, encoders: Mapping[str, Encoder]) -> int:
+    """Return the block whose output a tap is, or is computed from."""
+    name, layer = tap
+    return encoders[name].depth if layer == NORM else int(layer)
 
 
 @VOCABULARIES.register_module()
@@ -94,7 +118,7 @@ class Vocabulary(nn.Module):
             self.quantizer = build_quantizer(quantizer, 'quantizer')
             self.channels = slice(0, self.quantizer.dim)
         code_dim = self.channels.stop - self.channels.start
-        widths = [encoders[name].width(layer) for name, layer in self.taps]
+        widths = [encoders[tap[0]].width(find_block(tap, encoders)) for tap in self.taps]
         if share_projection and len(set(widths)) > 1:
             raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.',
                              'share_projection')
@@ -118,12 +142,12 @@ class Vocabulary(nn.Module):
             raise e.within('quantizer') from e.__cause__
         self.reinject = self._check_reinject(reinject, encoders)
 
-    def _check_reinject(self, layer: int | None, encoders: Mapping[str, Encoder]) -> Tap | None:
+    def _check_reinject(self, layer: int | None, encoders: Mapping[str, Encoder]) -> Place | None:
         if layer is None:
             return None
         name = self.taps[0][0]
         encoder = encoders[name]
-        late = [t for t in self.taps if t[0] == name and t[1] > layer]
+        late = [t for t in self.taps if t[0] == name and lies_after(t[1], layer)]
         if not 1 <= layer <= encoder.depth or late:
             raise InputError(f'cannot re-inject after layer {layer}: encoder `{name}` has {encoder.depth} blocks and '
                              f'this vocabulary taps its layers {[t[1] for t in self.taps if t[0] == name]}, which must '
@@ -177,7 +201,8 @@ class Vocabulary(nn.Module):
 
 def find_layout(taps: Sequence[Tap], encoders: Mapping[str, Encoder]) -> TokenLayout:
     """Return the layout of the tapped layers; `InputError` where they differ."""
-    layouts: dict[TokenLayout, Any] = {encoders[name].layout(layer): f'{name}:{layer}' for name, layer in taps}
+    layouts: dict[TokenLayout, Any] = {encoders[tap[0]].layout(find_block(tap, encoders)): f'{tap[0]}:{tap[1]}'
+                                       for tap in taps}
     if len(layouts) > 1:
         told = ', '.join(f'{tap} a {layout}' for layout, tap in layouts.items())
         raise InputError(f'the taps have different token layouts: {told}. A vocabulary needs one. Tap layers of one '

@@ -95,7 +95,8 @@ def _differentiate_generator(discriminator: nn.Module, cut: Tensor) -> tuple[Ten
 def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Tensor], pull: Tensor, terms: Terms,
                               reconstructions: Tensor, last_layer: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients at the last weight: of the terms to compare with, and of the generator's term."""
-    for name in loss.against:
+    compared = loss.compared_terms()
+    for name in compared:
         if name not in terms.raw:
             raise InputError(f'the adaptive weight compares with the term `{name}`, which the criterion does not have.'
                              f'{closest(name, terms.raw)} It has: {", ".join(terms.raw) or "none"}. Set `against`, or '
@@ -104,7 +105,7 @@ def _differentiate_last_layer(loss: AdversarialLoss, gradients: Mapping[str, Ten
             raise InputError(f'the adaptive weight compares with the term `{name}`, which has no gradient at the '
                              'reconstructions (its weight is 0, or it does not read them). Set `against`, or '
                              '`adaptive=None`.', 'model.gan.adversarial')
-    reference = sum(gradients[name] for name in loss.against)
+    reference = sum(factor * gradients[name] for name, factor in compared.items())
     of_terms, of_generator = (
         torch.autograd.grad(reconstructions, last_layer, g.to(reconstructions.dtype), retain_graph=True)[0]
         for g in (reference, pull))

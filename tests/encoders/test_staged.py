@@ -52,6 +52,39 @@ def test_layers_are_raw_outputs_of_blocks(build, family):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
+def test_the_norm_is_the_models_own(build, family):
+    """`normalize` gives what timm's `forward_features`, or open_clip's `forward_intermediates`, returns."""
+    encoder = build(family)
+    x = images(encoder)
+    model = whole(encoder)
+    model = model.trunk if hasattr(model, 'trunk') else model
+    with torch.no_grad():
+        tokens, _ = encoder.run(encoder.embed(x), 0, encoder.depth)
+        if not encoder.has_norm:
+            assert family in ('average', 'eva02') and isinstance(model.norm, torch.nn.Identity)
+            return
+        got = encoder.normalize(tokens)
+        if hasattr(model, 'forward_features'):
+            want = model.forward_features(x)
+        else:
+            deep = model.forward_intermediates(x, [-1], normalize_intermediates=True, output_fmt='NLC',
+                                               output_extra_tokens=True)
+            want = torch.cat([deep['image_intermediates_prefix'][0], deep['image_intermediates'][0]], 1)
+    assert got.shape == tokens.shape and torch.allclose(got, want, atol=1e-5)
+    assert (got - tokens).abs().max() > 0.1
+
+
+def test_norms_that_follow_the_pool(tiny_clip):
+    """open_clip's `final_ln_after_pool` and attention pools norm one vector, not the tokens."""
+    from open_clip.transformer import VisionTransformer
+    from dtbox.encoders.open_clip_tower import StagedCLIP
+    sizes = dict(image_size=16, patch_size=8, width=32, layers=1, heads=2, mlp_ratio=1, output_dim=16)
+    assert StagedCLIP(VisionTransformer(**sizes)).has_norm
+    for args in (dict(final_ln_after_pool=True), dict(attentional_pool=True, attn_pooler_heads=2)):
+        assert not StagedCLIP(VisionTransformer(**sizes, **args)).has_norm
+
+
+@pytest.mark.parametrize('family', FAMILIES)
 def test_resuming_in_the_middle(build, family):
     encoder = build(family)
     x = images(encoder)

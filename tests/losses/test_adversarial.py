@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from dtbox.discriminators.patch import PatchDiscriminator
 from dtbox.errors import InputError
@@ -63,6 +64,15 @@ def test_balance_by_hand():
     nll, gen = torch.tensor([3., 4.]), torch.tensor([0., -1.])
     assert AdversarialLoss().balance(nll, gen).item() == pytest.approx(5 / 1.0001)
     assert AdversarialLoss(adaptive=(.1, 2.)).balance(nll, gen, batch_weight=.5).item() == 2.
+    assert AdversarialLoss(eps=.25).balance(nll, gen).item() == pytest.approx(5 / 1.25)
+
+
+def test_terms_that_the_adaptive_weight_compares_with():
+    """Names count 1 each; a dict, also that of a config, gives the factors."""
+    assert AdversarialLoss().compared_terms() == {'l2': 1, 'lpips': 1}
+    assert AdversarialLoss(against='l1').compared_terms() == {'l1': 1}
+    loss = LOSSES.build(Config(dict(gan=dict(type='AdversarialLoss', against=dict(l1=.2, l2=1)))).gan)
+    assert loss.compared_terms() == {'l1': .2, 'l2': 1}
 
 
 def test_ramp():
@@ -89,7 +99,8 @@ def test_gradient_of_half_precision_logits_is_found_in_float32():
 @pytest.mark.parametrize('change, message', [
      (dict(kind='leaky'), 'Did you mean `leaky_hinge`'), (dict(weight=-1.), '0 or more'), (dict(start=-1), '0 or more'),
      (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), 'low <= high'),
-     (dict(later=(5,)), 'iteration, factor')])
+     (dict(later=(5,)), 'iteration, factor'), (dict(eps=0), '`eps` is 0'), (dict(against={'l1': None}), 'name -> number'),
+     (dict(against={'l1': float('inf')}), 'name -> number')])
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         AdversarialLoss(**change)

@@ -47,6 +47,12 @@ class SeesTheBatch(TimmViT):
         return super().step(tokens, layer) + 0.1 * tokens.mean(0)
 
 
+@breaks('norms')
+class NormsOverTheBatch(TimmViT):
+    def normalize(self, tokens):
+        return tokens - tokens.mean(0)
+
+
 @breaks('pools')
 class OtherPooledWidth(TimmViT):
     def __init__(self, **args):

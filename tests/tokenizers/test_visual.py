@@ -331,6 +331,60 @@ def test_autocast_keeps_the_residual_stream(images):
     assert MODEL['depth'] == 4
 
 
+# ---- the tap after the final norm ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('encoder', [PLAIN, PREFIXED])
+def test_the_tap_after_the_norm(images, encoder):
+    """It is timm's `forward_features` without the prefix tokens; no head or other layer is needed for it."""
+    model = build(encoders=dict(trunk=encoder), vocabularies=dict(
+        late=vocabulary({'norm': 1.0, 4: 0.5}), pixel=vocabulary(1)), head=None)
+    trunk, late = model.encoders['trunk'], model.vocabularies['late']
+    calls = blocks_run(model)
+    with torch.no_grad():
+        out = model(images)
+        assert calls == [1, 2, 3, 4]
+        last = trunk.run(trunk.embed(images), 0, 4, {4})[1][4]
+        normed = trunk.trunk.forward_features(images)[:, trunk.num_prefix_tokens:]
+        want = late([normed, last])
+    assert torch.equal(out.codes['late'], want.codes)
+    assert torch.allclose(out.features['late'], want.features, atol=1e-5)
+    assert torch.equal(model.encode(images, ['late'])['late'], want.codes)
+    del calls[:]
+    model.encode(images, ['pixel'])
+    assert calls == [1]
+    asked = model(images, layers=[('trunk', 'norm'), ('trunk', 2)]).layers
+    assert torch.allclose(asked['trunk', 'norm'], normed, atol=1e-5) and asked['trunk', 2].shape == normed.shape
+
+
+def test_the_norm_sees_what_is_reinjected(images):
+    """Features put back after the last block are what the norm norms."""
+    model = build(vocabularies=dict(semantic=vocabulary(4, reinject=4), late=vocabulary('norm')), decoder=None)
+    trunk, voc = model.encoders['trunk'], model.vocabularies
+    with torch.no_grad():
+        last = trunk.run(trunk.embed(images), 0, 4)[0]
+        normed = trunk.trunk.norm(voc['semantic']([last]).features)
+        out = model(images)
+    assert torch.allclose(out.features['late'], voc['late']([normed]).features, atol=1e-5)
+    assert torch.allclose(out.pooled, trunk.trunk.forward_head(normed), atol=1e-5)
+
+
+def test_the_norm_that_is_tapped_learns(images):
+    model = build(vocabularies=dict(late=vocabulary('norm')), head=None, decoder=None).train()
+    model(images).features['late'].sum().backward()
+    assert model.encoders['trunk'].trunk.norm.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('name, says', [
+    ('CNNEncoder', 'encoder `trunk` has none'), ('TimmViT', r'encoder `trunk` has none .*fc_norm=False')])
+def test_encoders_without_a_norm(name, says):
+    """VQGAN's last layer holds its norm already; timm's `fc_norm` norms what is pooled."""
+    encoder = dict(type='CNNEncoder', channels=32, multipliers=(1, 1, 1), blocks=1, latent_channels=32) \
+        if name == 'CNNEncoder' else dict(PLAIN, model_args=dict(MODEL, fc_norm=True, global_pool='avg'))
+    with pytest.raises(InputError, match=r'^model\.vocabularies\.late\.taps: .*' + says):
+        TOKENIZERS.build(dualtoken(encoders=dict(trunk=encoder), vocabularies=dict(late=vocabulary('norm')), head=None,
+                                   decoder=None), where='model')
+
+
 def test_encode_in_training_mode_collects_nothing():
     """Also when it passes a re-injection on its way to a deeper tap."""
     from dtbox.registry import TOKENIZERS

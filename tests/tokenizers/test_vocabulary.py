@@ -15,9 +15,10 @@ LINEAR = dict(type='LinearProjection', norm=False)
 class Fake(Encoder):
     """An encoder of which only the sizes are asked."""
 
-    def __init__(self, depth=4, width=4, grid=(2, 2)):
+    def __init__(self, depth=4, width=4, grid=(2, 2), normed=False):
         super().__init__()
         self.depth = depth
+        self.has_norm = normed
         self._width = width
         self._grid = grid
 
@@ -32,6 +33,7 @@ class Fake(Encoder):
 
 ONE = dict(trunk=Fake())
 TWO = dict(a=Fake(), b=Fake(depth=6, width=6))
+NORMED = dict(trunk=Fake(normed=True))
 
 
 def build(taps, encoders=ONE, **args):
@@ -43,7 +45,9 @@ def build(taps, encoders=ONE, **args):
     (3, ONE, [(('trunk', 3), 1.0)]), ('3', ONE, [(('trunk', 3), 1.0)]), ('trunk:0', ONE, [(('trunk', 0), 1.0)]),
     ({4: 1.0, 2: 0.6}, ONE, [(('trunk', 4), 1.0), (('trunk', 2), 0.6)]),
     ([1, 'trunk:2'], ONE, [(('trunk', 1), 1.0), (('trunk', 2), 1.0)]),
-    ({'b:6': 2, 'a:4': -1}, TWO, [(('b', 6), 2.0), (('a', 4), -1.0)])])
+    ({'b:6': 2, 'a:4': -1}, TWO, [(('b', 6), 2.0), (('a', 4), -1.0)]),
+    ('norm', NORMED, [(('trunk', 'norm'), 1.0)]),
+    ({'trunk:norm': 1.0, 4: 0.5}, NORMED, [(('trunk', 'norm'), 1.0), (('trunk', 4), 0.5)])])
 def test_taps(taps, encoders, parsed):
     assert parse_taps(taps, encoders) == parsed
 
@@ -52,8 +56,11 @@ def test_taps(taps, encoders, parsed):
     (5, ONE, r'tap `5` is beyond the last layer: encoder `trunk` has 4 blocks\. Choose a layer from 0 to 4'),
     ('a:5', TWO, r'encoder `a` has 4 blocks'),
     (3, TWO, r'tap `3` names no encoder; with the encoders a, b write `name:layer`'),
-    (-1, ONE, 'tap `-1` is not `layer` or `encoder:layer`'), ('c:1', TWO, 'the encoders are a, b'),
-    ('deep', ONE, 'tap `deep` is not'),
+    (-1, ONE, 'tap `-1` is not `layer`, `norm` or `encoder:layer`'), ('c:1', TWO, 'the encoders are a, b'),
+    ('deep', ONE, 'tap `deep` is not'), ('Norm', ONE, 'tap `Norm` is not'),
+    ('norm', ONE, r'tap `norm` follows a norm after the last block, and encoder `trunk` has none .* Tap its last '
+                  r'layer, 4\.'), ('norm', TWO, 'tap `norm` names no encoder'),
+    (['norm', 'trunk:norm'], NORMED, 'tapped twice'),
     ([], ONE, 'at least one tap'), ({}, ONE, 'at least one tap'), ([1, 'trunk:1'], ONE, 'tapped twice')])
 def test_taps_that_are_none(taps, encoders, says):
     with pytest.raises(InputError, match=r'^v\.taps: .*' + says):
@@ -138,6 +145,7 @@ def test_reinjection(layer):
 @pytest.mark.parametrize('taps, encoders, layer, says', [
     (2, ONE, 0, 'cannot re-inject after layer 0'), (2, ONE, 5, 'encoder `trunk` has 4 blocks'),
     (2, ONE, 1, r'taps its layers \[2\], which must not lie after'),
+    ('norm', NORMED, 4, r'taps its layers \[.norm.\], which must not lie after'),
     (['a:1', 'b:5'], TWO, 5, 'encoder `a` has 4 blocks')])
 def test_reinjection_that_does_not_fit(taps, encoders, layer, says):
     with pytest.raises(InputError, match=r'^v\.reinject: .*' + says):

@@ -56,15 +56,17 @@ def direct(model, critic, batch, criterion, loss):
     term = generator_term(critic(outputs.reconstructions))
     weight = torch.ones(())
     if loss.adaptive is not None:
-        sides = sum(terms.raw[n] for n in loss.against), term
+        factors = loss.against if isinstance(loss.against, dict) else dict.fromkeys(loss.against, 1)
+        sides = sum(factor * terms.raw[n] for n, factor in factors.items()), term
         weight = adaptive_weight(*(torch.autograd.grad(t, model.last.weight, retain_graph=True)[0] for t in sides),
-                                 *loss.adaptive)
+                                 *loss.adaptive, loss.eps)
     total = terms.total + loss.generator_factor(1) * weight * term
     return total, weight, term, torch.autograd.grad(total, list(model.parameters()))
 
 
 @pytest.mark.parametrize('changes', [{}, dict(adaptive=None), dict(adaptive=(0.3, 0.5)),
-                                     dict(per_rank=True, against=('both',))])
+                                     dict(per_rank=True, against=('both',)),
+                                     dict(against={'l1': 0.2, 'l2': 1}, eps=0.1)])
 def test_equals_a_direct_implementation(changes):
     model, critic, batch, criterion, loss = setting(**changes)
     total, weight, term, want = direct(model, critic, batch, criterion, loss)
