@@ -205,17 +205,18 @@ def test_what_cannot_be_written_is_refused(tmp_path):
 
 
 def test_other_data(write):
-    """--data: loaders and their variables come from the other config, picture size and batch from the recipe, overrides
+    """--data: loaders and their variables come from the other config, image size and batch from the recipe, overrides
     reach both."""
     recipe = write('recipe.py', "_base_ = ['./base.py']\ntrain_dataloader = dict(batch_size=2, "
-                                "dataset=dict(type='Twemoji'))\ndata_root = 'old'\nval_dataloader = "
+                                "dataset=dict(type='Twemoji'))\nval_dataloader = "
                                 "dict(batch_size=2, dataset=dict(type='Twemoji', limit=5))\n")
     cfg = resolve(load_config(recipe, dict(data_root='photos', resize='squash', size=9),
                               data='configs/_base_/datasets/coco_captions.py'))
     assert cfg.train_dataloader.dataset.type == cfg.val_dataloader.dataset.type == 'CocoCaptions'
     assert 'limit' not in cfg.val_dataloader.dataset
     assert cfg.train_dataloader.dataset.data_root == 'photos'
-    assert cfg.train_dataloader.batch_size == 64
+    assert cfg.train_dataloader.batch_size == cfg.val_dataloader.batch_size == 2
+    assert cfg.train_dataloader.num_workers == 4  # the recipe says nothing
     assert cfg.train_dataloader['last'] == 'carry'
     assert cfg.val_dataloader.dataset.pipeline[0] == dict(type='ResizeCrop', size=16,
                                                           mode='squash') and cfg.quantizer['size'] == 9

@@ -1,9 +1,11 @@
 """UniTok at 256 pixels: ViTamin-L, 256 tokens of 8 codes of 4,096 directions; the text tower learns along.
 
-Paper: UniTok, arXiv 2502.20321, and its published code. Published: rFID 0.41 and zero-shot 70.8 % from scratch.
-Deviations: a ViT decoder of the same width and depth with DualToken's refinement in place of ViTamin's mirror image;
-PatchGAN with a hinge instead of the discriminator on DINOv2 features, without DiffAug and consistency; no entropy term
-(its weight is 0 by default). Data: pairs (the paper has DataComp-1B, 1.28 B samples).
+Paper: UniTok, arXiv 2502.20321, and its published code of 2025-04 ("the release" below; its names are those of the
+arguments in utils/config.py). Published: rFID 0.41 and zero-shot 70.8 % from scratch.
+Deviations: PatchGAN instead of the discriminator on DINOv2 features, without DiffAug and consistency; no drop path in
+the decoder; projections and quantizer under autocast like the rest. Data: pairs (the paper has DataComp-1B, 1.28 B
+samples). Encoder, quantizer, decoder, head and text tower equal the release's with its weights (`dtbox convert
+unitok`).
 
 Command, on 8 GPUs:
 
@@ -12,40 +14,48 @@ Command, on 8 GPUs:
 """
 _base_ = ['../_base_/datasets/cc12m.py']
 
-lpips = 'download'
-image_size = 256
-batch_size = 64  # a GPU (release: local batch 64)
-num_workers = 8
-gan_start = 937500  # 0.375 epochs (release), on 8 GPUs
-max_iters = 2500000  # one epoch of 1.28 B samples in batches of 512, on 8 GPUs
-quantizer = dict(type='MCQ', size=4096, dim=64, parts=8)  # release: 32,768 codes in 8 books, 64 channels
+lpips = 'download'  # release: lpips_path
+image_size = 256  # release: img_size
+batch_size = 64  # a GPU (release: local_bs)
+num_workers = 8  # release: workers
+gan_start = 937500  # release: disc_start_ep 0.375, on 8 GPUs
+max_iters = 2500000  # release: epoch 1 of train_num_samples 1.28 B in batches of 512, on 8 GPUs
+# release: vocab_size 32,768 in num_codebooks 8, vocab_width 64
+quantizer = dict(type='MCQ', size=4096, dim=64, parts=8)
 
 model = dict(
     type='TokenizerTask',
     tokenizer=dict(
         image_size='${image_size}',
-        encoders=dict(trunk=dict(type='TimmViT', name='vitamin_large_256', recompute=True,
-                                 # release: positions removed, drop path 0.1
-                                 model_args=dict(pos_embed='none', drop_path_rate=0.1))),
-        vocabularies=dict(unified=dict(taps=31, quantizer='${quantizer}',
-                                       # release: 16 heads, full attention
+        encoders=dict(trunk=dict(
+            type='TimmViT', name='vitamin_large_256', recompute=True,  # release: model, grad_ckpt
+            # release: positions removed, drop_path 0.1, no pool, `norm` in use, tanh GELU in the blocks
+            model_args=dict(pos_embed='none', drop_path_rate=0.1, fc_norm=False, global_pool='',
+                            act_layer='gelu_tanh'))),
+        # release: quantizes after encoder.norm; quant_proj with 16 heads, full attention
+        vocabularies=dict(unified=dict(taps='norm', quantizer='${quantizer}',
                                        projection=dict(type='AttentionProjection', causal=False))),
-        decoder=dict(type='ViTDecoder', reads=['unified'], width=1024, depth=31, heads=16, refine_channels=128),
-        head=dict(type='MeanPool', reads='unified', out_dim=768),  # release: mean, LayerNorm, linear 1024 -> 768
-        text=dict(type='OpenCLIPText', embed_dim=768, logit_scale=2.6592600, logit_bias=0.0,  # release: ln(1 / 0.07)
+        # release: the mirror image of the encoder
+        decoder=dict(type='ViTaminDecoder', reads=['unified'], depth=31, heads=16, recompute=True),
+        head=dict(type='MeanPool', reads='unified', out_dim=768),  # release: mean, fc_norm, projection (embed_dim 768)
+        # release: text_width, text_heads, text_layers, text_vocab_size, text_context_length; logit_scale is ln(1 / 0.07)
+        text=dict(type='OpenCLIPText', embed_dim=768, logit_scale=2.6592600, logit_bias=0.0,
                   text_cfg=dict(context_length=77, vocab_size=49408, width=768, heads=12, layers=12),
                   tokenizer=dict(type='OpenCLIPTokenizer', context_length=77))),
     losses=dict(
-        contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0),
-        quantizers=dict(type='QuantizerLoss', weight=1.0),
-        l1=dict(type='L1Loss', weight=0.2), pixels=dict(type='L2Loss', weight=1.0),
-        perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
+        contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0),  # release: lc
+        # release: lq 1 of vq_beta 0.25 x commitment + codebook; MCQ's own terms are 4 x these
+        quantizers=dict(type='QuantizerLoss', weight=0.25),
+        l1=dict(type='L1Loss', weight=0.2), pixels=dict(type='L2Loss', weight=1.0),  # release: l1, l2
+        perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),  # release: lp
     gan='${gan}')
 gan = dict(
-    discriminator=dict(type='PatchDiscriminator', width=64),
+    discriminator=dict(type='PatchDiscriminator', width=64),  # ours, see above
     adversarial=dict(
-        type='AdversarialLoss', kind='hinge', start='${gan_start}', ramp=75000, weight=0.4,  # release: ramp 0.03 epochs
-        adaptive=(0.015, 1e4), against=('l2', 'lpips')))
+        type='AdversarialLoss', kind='hinge', discriminator_weight=2.0,  # release: dcrit hg, without the factor 1/2
+        start='${gan_start}', ramp=75000, weight=0.4,  # release: disc_warmup_ep 0.03, ld
+        # release: 0.015 to 1e4; of l1 x L1 + l2 x L2 + lp x LPIPS, over the generator's norm + 1e-6
+        adaptive=(0.015, 1e4), against=dict(l1=0.2, l2=1.0, lpips=1.0), eps=1e-6))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),
@@ -54,24 +64,30 @@ val_evaluator = dict(
     code_usage=dict(type='CodeUsage'))
 
 optim_wrapper = dict(
-    # release: lr 5e-4, weight decay 0.02, clip 10; ViTamin's own norm and the sigmoid loss's bias are not used
+    # release: lr, optim_beta, optim_eps, wd, grad_clip; the bias of the sigmoid loss is not used
     generator=dict(optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.95), eps=1e-6, weight_decay=0.02),
-                   clip_grad=dict(max_norm=10.0), freeze=['encoders.trunk.trunk.fc_norm.*', 'text.logit_bias']),
+                   clip_grad=dict(max_norm=10.0), freeze=['text.logit_bias']),
+    # release: disc_lr, disc_optim_beta, disc_wd, grad_clip
     discriminator=dict(optimizer=dict(type='AdamW', lr=2e-5, betas=(0.5, 0.9), weight_decay=0.2),
                        clip_grad=dict(max_norm=10.0)))
-param_scheduler = dict(generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.01, floor=0.1))  # release
-train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)
-amp = 'bfloat16'
-hooks = dict(
+param_scheduler = dict(
+    # release: warmup_ep 0.01 from lr_start_ratio 0, then a cosine to lr_end_ratio 0.1
+    generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.01, floor=0.1, zero=True),
+    # release: disc_warmup_ep 0.03 from 0, a cosine to disc_lr_end_ratio 0.1 over the 0.625 epochs with a discriminator;
+    # counted in the discriminator's own steps
+    discriminator=dict(type='WarmupCosineLR', total=1562500, warmup=75000, floor=0.1, zero=True))
+train_cfg = dict(max_iters='${max_iters}', val_interval=10000, tolerate=10)  # ours: intervals
+amp = 'bfloat16'  # release: bf16
+hooks = dict(  # ours: intervals
     log=dict(type='Log', interval=100, show=('l2', 'contrastive')),
     codebook_health=dict(type='CodebookHealth', interval=100),
     checkpoint=dict(type='Checkpoint', interval=2000),
     results=dict(type='Results'),
     images=dict(type='Images', interval=10000))
-seed = 0
+seed = 0  # ours
 tiny = dict(
     batch_size=2, max_iters=2, num_workers=0, amp=None, gan_start=1, image_size=64, quantizer=dict(size=32),
     model=dict(tokenizer=dict(
         encoders=dict(trunk=dict(name='vitamin_small_224', model_args=dict(drop_path_rate=0.0, depth=2))),
-        vocabularies=dict(unified=dict(taps=2)), decoder=dict(width=64, depth=1, heads=4, refine_channels=16),
+        decoder=dict(depth=1, heads=4, channels=(16, 8), blocks=(1, 1)),
         head=dict(out_dim=64), text=dict(embed_dim=64, text_cfg=dict(width=64, heads=4, layers=1)))))

@@ -17,12 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gan = kinds.add_parser('vqgan', help='VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv '
                                          '2406.06525): one file of weights')
     gan.add_argument('src', metavar='SRC', help='.ckpt, .pt or .safetensors file')
-    for parser in (dualtoken, vila, gan):
+    uni = kinds.add_parser('unitok', help='UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth')
+    uni.add_argument('src', metavar='SRC', help='.pth file')
+    for parser in (dualtoken, vila, gan, uni):
         parser.add_argument('dst', metavar='DST', help='run folder to write')
     dualtoken.add_argument('--siglip', metavar='DIR',
                            help='Hugging Face SigLIP folder (default: pretrained_model of the config)')
     vila.add_argument('--siglip', metavar='NAME|DIR',
                       help='published SigLIP or its local folder (default: pretrained_model of the config)')
+    uni.add_argument('--heads', type=int, metavar='N',
+                     help='attention heads, where the width is not that of a published ViTamin')
     gan.add_argument('--image-size', type=int, default=256,
                      help='pixels, which the weights do not contain (default: 256)')
 
@@ -32,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
     from dtbox.converters import run_folder
     if args.kind == 'vqgan':
         count = run_folder.convert_vqgan(args.src, args.dst, args.image_size)
+    elif args.kind == 'unitok':
+        count = run_folder.convert_unitok(args.src, args.dst, args.heads)
     else:
         convert = dict(dualtoken=run_folder.convert_dualtoken, vila_u=run_folder.convert_vila_u)[args.kind]
         count = convert(args.src, args.dst, args.siglip)

@@ -9,11 +9,12 @@ examples.
 | `merge.py` | how two dicts merge |
 | `keys.py` | which keys the dicts of a config may have |
 | `checks.py` | keys that do not exist, forms of earlier versions: errors that name the closest match, or the new form |
+| `variables.py` | which variables are read: setting another one is an error |
 | `options.py` | `--cfg-options`: reads values, sets dotted keys |
 | `references.py` | `'${name}'`, and `resolve`, which puts values in their place |
 | `text.py` | configs as Python text |
 """
 from dtbox.config.keys import UNTYPED, list_known_keys  # noqa: F401
-from dtbox.config.loading import load_config, replace_data, use_own_tokenizer  # noqa: F401
+from dtbox.config.loading import load_config, replace_data, take_data_options, use_own_tokenizer  # noqa: F401
 from dtbox.config.options import set_option  # noqa: F401
 from dtbox.config.references import REFERENCE, find_references, resolve  # noqa: F401

@@ -13,6 +13,7 @@ from dtbox.config.find import find_config
 from dtbox.config.literals import read_literals
 from dtbox.config.merge import merge
 from dtbox.config.references import find_references
+from dtbox.config.variables import check_read
 from dtbox.errors import InputError
 from dtbox.extend import Plugin, as_list, load_named
 from dtbox.files import parse_json
@@ -55,7 +56,10 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
         check_change(change, base, at, file, find_references(own))
     if strict:
         check(own, below, '')
-    return merge(below, own, check if strict else None)
+    merged = merge(below, own, check if strict else None)
+    if strict:
+        check_read(merged, own, file)
+    return merged
 
 
 def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[str]]:

@@ -17,6 +17,9 @@ TABLES = ('losses', 'vocabularies', 'quantizers', 'encoders', 'groups', 'hooks',
 TYPED = ('losses', 'encoders', 'hooks', 'val_evaluator', 'metrics')
 """Those of the tables whose parts need a `type`."""
 
+VALUES = ('taps', 'against')
+"""Dicts of weights by name, each of which is one value: a change replaces it whole."""
+
 BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the table of parts)."""
 

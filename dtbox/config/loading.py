@@ -11,8 +11,9 @@ from dtbox.config.checks import check_change
 from dtbox.config.files import read_config
 from dtbox.config.find import find_config
 from dtbox.config.merge import merge
-from dtbox.config.options import set_option
+from dtbox.config.options import SOURCE, set_option
 from dtbox.config.references import find_references
+from dtbox.config.variables import check_read
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
 from dtbox.runs import RunFolder, find_run_of
@@ -61,6 +62,7 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
     commands = set(_find_commands(cfg._cfg_dict.to_dict())) if find_run_of(path).is_run_config(path) else set()
     for key, value in options.items():
         set_option(cfg, key, value)
+    check_read(cfg._cfg_dict.to_dict(), [key for key in options if '.' not in key], SOURCE)
     for command in sorted(commands & set(_find_commands(cfg._cfg_dict.to_dict()))):
         require_trust(f'the config {path} reads shards by the command `{command}`')
     return cfg
@@ -95,9 +97,10 @@ def shrink(cfg: Config) -> Config:
 
 
 def replace_data(cfg: Config, other: Config, source: str) -> None:
-    """Let a recipe read the data of another config: its dataloaders and the variables that these refer to.
+    """Let a recipe read the data of another config: its data sets and the variables that these refer to.
 
-    `image_size` and `batch_size` stay the recipe's, where it has them.
+    What the recipe sets itself stays: the settings of its loaders (`batch_size`, `num_workers`, ...), the variables
+    that these refer to, `image_size` and `resize`.
 
     Args:
         cfg: Config, changed in place.
@@ -115,14 +118,33 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
     wanted = find_references({name: plain[name] for name in loaders})
     while more := find_references([plain.get(name) for name in wanted]) - wanted:
         wanted |= more
-    for name in sorted(wanted):  # the same order on every rank
-        if name in plain and not (name in ('image_size', 'batch_size') and name in cfg):
+    recipe = cfg._cfg_dict.to_dict()
+    settings = {name: {key: value for key, value in (recipe.get(name) or {}).items() if key != 'dataset'}
+                for name in loaders}
+    own = ({'image_size', 'resize'} | find_references(settings)) & recipe.keys()
+    for name in sorted(wanted - own):  # the same order on every rank
+        if name in plain:
             cfg[name] = plain[name]
     for name in ('train_dataloader', 'val_dataloader'):
-        cfg[name] = plain.get(name)
+        cfg[name] = {**plain[name], **settings[name]} if name in loaders else None
     plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
     if plugins:
         cfg.plugins = plugins
+
+
+def take_data_options(data: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Take from `options` (changed in place) what belongs to a config of data to measure on, and return it.
+
+    These are the keys whose variable or dict the data config has; `batch_size` and `num_workers` of a data config
+    without such variables are those of its `val_dataloader`.
+    """
+    top, own = load_config(data), {}
+    for key in list(options):
+        if key.split('.')[0] in top:
+            own[key] = options.pop(key)
+        elif key in ('batch_size', 'num_workers'):
+            own[f'val_dataloader.{key}'] = options.pop(key)
+    return own
 
 
 def use_own_tokenizer(cfg: Config, folder: str) -> None:

@@ -2,8 +2,8 @@
 reference.
 
 - A dict merges into a dict, key by key: keys of the base keep their order, new ones come after them.
-- A dict whose `type` differs from the base's replaces it. So does one with `_delete_=True`, and one whose keys are not
-  words (taps: layer -> weight), which is one value.
+- A dict whose `type` differs from the base's replaces it. So does one with `_delete_=True`, one whose keys are not
+  words, and one that is one value (`VALUES`: the weights of `taps`, the factors of `against`).
 - None removes a part; any other value replaces.
 - A dict that meets a reference `'${name}'` merges into a copy of the value that it names; the variable itself stays as
   it is.
@@ -14,7 +14,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
-from dtbox.config.keys import find_implied_type
+from dtbox.config.keys import VALUES, find_implied_type
 from dtbox.config.references import follow, is_reference
 
 DELETE = '_delete_'
@@ -34,7 +34,7 @@ class Change(NamedTuple):
 
 def is_replacement(new: dict, old: dict, path: str = '') -> bool:
     """Return whether a dict replaces the one at its place instead of merging into it; `path` is its dotted path."""
-    if new.get(DELETE) or any(not isinstance(key, str) for key in new):
+    if new.get(DELETE) or any(not isinstance(key, str) for key in new) or path.rpartition('.')[2] in VALUES:
         return True
     kind = new.get('type')
     return kind is not None and kind != old.get('type', find_implied_type(path))
@@ -94,11 +94,11 @@ def _merge(base: dict, own: dict, path: tuple, later: list[Change], skip_absent:
     return merged
 
 
-def _merge_tiny(base: Any, own: Any) -> Any:
+def _merge_tiny(base: Any, own: Any, name: str = '') -> Any:
     """Return the small values of a base with those of a child merged into them."""
-    if not isinstance(own, dict) or not isinstance(base, dict) or is_replacement(own, base):
+    if not isinstance(own, dict) or not isinstance(base, dict) or is_replacement(own, base, name):
         return copy.deepcopy(own)
-    return {**base, **{key: _merge_tiny(base.get(key), value) for key, value in own.items()}}
+    return {**base, **{key: _merge_tiny(base.get(key), value, str(key)) for key, value in own.items()}}
 
 
 def _copy_dicts(value: Any) -> Any:

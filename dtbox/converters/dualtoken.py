@@ -126,10 +126,10 @@ def map_state(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], visi
     shortcut = config.get('layer_shortcut') is not None
     for name, short in (('pixel', 'pix'), ('semantic', 'sem')):
         target = f'vocabularies.{name}'
-        _map_projection(rules, f'{target}.projections.0', f'prequant_{short}')
+        map_projection(rules, f'{target}.projections.0', f'prequant_{short}')
         if shortcut and short == 'pix':
-            _map_projection(rules, f'{target}.projections.1', 'prequant_shortcut')
-        _map_projection(rules, f'{target}.post_projection', f'postquant_{short}')
+            map_projection(rules, f'{target}.projections.1', 'prequant_shortcut')
+        map_projection(rules, f'{target}.post_projection', f'postquant_{short}')
         map_codebooks(rules, f'{target}.quantizer.codebooks', f'quantizer_{short}.codebooks', config[f'vq_{short}'])
     rules.tree('decoder.post_quant_conv.', 'post_quant_conv.')
     rules.tree('decoder.decoder.', 'decoder.')
@@ -163,7 +163,8 @@ def build_trunk_config(vision: Any) -> dict:
     return dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=build_timm_arguments(vision))
 
 
-def _map_projection(rules, ours, theirs):
+def map_projection(rules: Renaming, ours: str, theirs: str) -> None:
+    """Copy an attention projection without its constant zero key bias."""
     for part in ('norm1', 'norm2', 'norm3', 'proj', 'attn.proj', 'mlp.norm', 'mlp.w0', 'mlp.w1', 'mlp.w2'):
         rules.both(f'{ours}.{part}', f'{theirs}.{part}')
     for part in ('attn.qkv.weight', 'attn.q_bias', 'attn.v_bias'):

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.config.text import dump_config
-from dtbox.converters import dualtoken, vila_u, vqgan
+from dtbox.converters import dualtoken, unitok, vila_u, vqgan
 from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
@@ -84,6 +84,23 @@ def convert_vqgan(src: str, dst: str, image_size: int = 256) -> int:
     state, directions = vqgan.read_source(src)
     cfg = vqgan.build_tokenizer_config(vqgan.find_sizes(state, src), directions, image_size)
     return _build(dst, cfg, vqgan.map_state(state, src), None, src)
+
+
+def convert_unitok(src: str, dst: str, heads: int | None = None) -> int:
+    """Turn UniTok's published tokenizer into a run folder.
+
+    Args:
+        src: its .pth file.
+        dst: run folder to write; must not exist, or be empty.
+        heads: attention heads, where the width of the model is not that of a published ViTamin.
+
+    Returns:
+        number of parameters.
+    """
+    _check_new(dst)
+    args, state = unitok.read_source(src)
+    cfg = unitok.build_tokenizer_config(args, state, heads)
+    return _build(dst, cfg, unitok.map_state(state, args, src), None, src)
 
 
 def _check_new(dst):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dtbox.config import load_config, resolve, set_option
+from dtbox.config import load_config, resolve, set_option, take_data_options
 from dtbox.config.find import find_config
 from dtbox.diagnostics.subjects import open_encoder
 from dtbox.errors import InputError
@@ -59,8 +59,7 @@ def check_teacher(config: str, data: str | None = None, encoder: str = 'teacher'
     own = {}
     if data is not None:
         data = find_config(data, 'data', '--data')
-        top = load_config(data)
-        own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
+        own = take_data_options(data, options)
     subject = open_encoder(config, encoder, options, plugins)
     if subject.text is None:
         raise InputError(f'the encoder cannot be compared with texts: {"; ".join(subject.remarks)}. A config with a '

@@ -44,6 +44,8 @@ class StagedTimm(Encoder):
         self._grid = tuple(trunk.patch_embed.grid_size)
         check_grid(self.image_size, self._grid)
         self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
+        if trunk.global_pool == '':  # timm's word for no pool
+            self.pooled_dim = None
         self.has_norm = not isinstance(trunk.norm, nn.Identity)  # timm's `fc_norm` norms what is pooled instead
 
     def width(self, layer: int) -> int:
@@ -101,7 +103,8 @@ class TimmViT(StagedTimm):
             their resizing (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm.
             Without it they are an error.
         recompute: drop the activations of blocks and compute them again in the backward pass.
-        model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...).
+        model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...);
+            `embed_cfg` of a ViTamin as a dict of embed_dim, depths and stem_width.
     """
     example = dict(name='vit_base_patch16_siglip_224', image_size=32,
                    model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
@@ -157,6 +160,16 @@ def fit_sizes(state: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor
     return state
 
 
+def build_stem_config(sizes: Mapping[str, Any]) -> Any:
+    """Return timm's config of ViTamin's convolutional stages of a dict `embed_dim`, `depths`, `stem_width`."""
+    from timm.models.vitamin import VitCfg, VitConvCfg
+    wrong = set(sizes) - {'embed_dim', 'depths', 'stem_width'}
+    if wrong:
+        raise InputError(f'`embed_cfg` has {", ".join(sorted(wrong))}; expected embed_dim, depths and stem_width.',
+                         'model_args')
+    return VitCfg(conv_cfg=VitConvCfg(norm_layer='layernorm2d', norm_eps=1e-6), head_type='1d', **sizes)
+
+
 def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str, Any],
                pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
@@ -166,6 +179,8 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
                          'timm.list_models("vit_*").')
     size = read_pair(image_size, 'image_size')
     args = dict(num_classes=0, **model_args)
+    if isinstance(args.get('embed_cfg'), Mapping):
+        args['embed_cfg'] = build_stem_config(args['embed_cfg'])
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
     except (TypeError, AssertionError, ValueError) as e:

@@ -120,12 +120,13 @@ class Upsample(nn.Module):
 
     Args:
         channels: C.
+        out_channels: C'; None keeps them.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, out_channels: int | None = None):
         super().__init__()
-        self.conv = conv3x3(channels, channels)
+        self.conv = conv3x3(channels, out_channels or channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B,C,H,W] -> [B,C,2H,2W]."""
+        """x [B,C,H,W] -> [B,C',2H,2W]."""
         return self.conv(F.interpolate(x, scale_factor=2, mode='nearest'))

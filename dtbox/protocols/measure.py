@@ -15,7 +15,7 @@ from mmengine.config import Config
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import open_task
-from dtbox.config import list_known_keys, load_config, resolve, set_option
+from dtbox.config import list_known_keys, load_config, resolve, set_option, take_data_options
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator, format_table
@@ -99,8 +99,7 @@ def open_data(run: str, checkpoint: str | None, data: str | None, options: dict 
     options, own = dict(options or {}), {}
     if data is not None:
         data = find_config(data, 'data', '--data')
-        top = load_config(data)
-        own = {k: options.pop(k) for k in list(options) if k.split('.')[0] in top}
+        own = take_data_options(data, options)
     cfg, path = open_config(run, checkpoint, options, plugins)
     opened = (run, checkpoint, options, plugins)
     if data is None:

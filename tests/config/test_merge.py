@@ -170,3 +170,30 @@ def test_set_option_in_a_list(write):
     assert cfg.steps == [dict(type='A', size=4)]
     set_option(cfg, 'steps.0', dict(type='B'))
     assert cfg.steps == [dict(type='B')]
+
+
+# ---- dicts of weights are one value ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize('taps', ["{'trunk:3': 1.0}", "{'norm': 1.0}", "{3: 1.0, 'norm': 0.5}", "{'2': 0.5}", '[1, 3]'])
+def test_a_child_sets_the_weights_of_taps_whole(child, taps):
+    """Whatever names the layers: numbers, words, or the strings that JSON makes of numbers."""
+    change = f'model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(taps={taps}))))'
+    want = eval(taps)
+    assert child(change).model.tokenizer.vocabularies.pixel.taps == want
+    cfg = child(f'tiny = dict({change.replace("model = ", "model=")})', tiny=True)
+    assert cfg.model.tokenizer.vocabularies.pixel.taps == want
+    cfg = child('', {'model.tokenizer.vocabularies.pixel': dict(taps=want)})
+    assert cfg.model.tokenizer.vocabularies.pixel.taps == want
+
+
+def test_one_weight_of_a_tap(child):
+    """The dotted key of a layer that is there changes its weight; another one is an error that names those."""
+    key = 'model.tokenizer.vocabularies.pixel.taps'
+    assert child('', {f'{key}.1': 0.3}).model.tokenizer.vocabularies.pixel.taps == {2: 1.0, 1: 0.3}
+    with pytest.raises(InputError, match=r'taps\.3: there is no such key .* there are: 2, 1\.'):
+        child('', {f'{key}.3': 1.0})
+
+
+def test_factors_of_the_adaptive_weight_are_one_value():
+    base = dict(adversarial=dict(against={'l1': 0.2, 'l2': 1.0}))
+    assert merge(base, dict(adversarial=dict(against={'lpips': 1.0}))) == dict(adversarial=dict(against={'lpips': 1.0}))

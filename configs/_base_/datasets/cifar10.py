@@ -10,14 +10,14 @@ image_size = 32
 batch_size = 64
 
 train_dataloader = dict(
-    batch_size='${batch_size}', num_workers=0,
+    batch_size='${batch_size}',
     dataset=dict(
         type='CIFAR10', data_root='${data_root}', split='train', download='${download}',
         pipeline=[dict(type='RandomResizedCrop', size='${image_size}', scale=(0.8, 1.0)), dict(type='RandomFlip'),
                   dict(type='PackImage')]))
 
 val_dataloader = dict(
-    batch_size='${batch_size}', num_workers=0,
+    batch_size='${batch_size}',
     dataset=dict(
         type='CIFAR10', data_root='${data_root}', split='heldout', download='${download}',
         pipeline=[dict(type='ResizeCrop', size='${image_size}'), dict(type='PackImage')]))

@@ -9,7 +9,7 @@ heldout_limit = None  # evaluate at most so many held-out images
 tiny = dict(heldout_limit=64)
 
 train_dataloader = dict(
-    batch_size='${batch_size}', num_workers=0,
+    batch_size='${batch_size}',
     dataset=dict(
         type='EmojiOrFolder', data_root='${data_root}', split='train',
         twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size='${image_size}'),
@@ -18,7 +18,7 @@ train_dataloader = dict(
                                                   dict(type='PackImage')])))
 
 val_dataloader = dict(
-    batch_size='${batch_size}', num_workers=0,
+    batch_size='${batch_size}',
     dataset=dict(
         type='EmojiOrFolder', data_root='${data_root}', split='heldout', limit='${heldout_limit}',
         twemoji=dict(type='Twemoji', pipeline=[dict(type='EmojiPlace', size='${image_size}'), dict(type='PackImage')]),
