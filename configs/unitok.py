@@ -17,12 +17,13 @@ quantizer = dict(type='MCQ', size=1024, dim=32, parts=4)
 model = dict(
     tokenizer=dict(
         vocabularies=dict(unified=dict(
-            taps=8, quantizer='${quantizer}', projection=dict(type='AttentionProjection', causal=False))),
+            taps='norm', quantizer='${quantizer}', projection=dict(type='AttentionProjection', causal=False))),
         head=dict(type='MeanPool', reads='unified', out_dim=128)),
-    losses=dict(quantizers=dict(weight=1.0), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
+    # release: 0.25 x commitment + codebook; MCQ's own terms are 4 x these
+    losses=dict(quantizers=dict(weight=0.25), contrastive=dict(type='SoftmaxContrastiveLoss', weight=1.0)))
 
-# the trunk's own norm and pool are not used, nor is the bias of the sigmoid loss; the text tower learns along
+# the trunk's own pool is not used, nor is the bias of the sigmoid loss; the text tower learns along
 optim_wrapper = dict(generator=dict(
-    freeze=['encoders.trunk.trunk.norm.*', 'encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
+    freeze=['encoders.trunk.trunk.attn_pool.*', 'text.logit_bias'],
     groups={'text.*': dict(lr_mult=0.3)}))
 val_evaluator = dict(token_cosine=None)

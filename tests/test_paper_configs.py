@@ -1,12 +1,16 @@
 """The configs of the published sizes: built whole on the meta device, with the published numbers of parameters; stepped
-at their own tiny size."""
+at their own tiny size; their values are the releases', and say so."""
+import ast
+import io
+import re
+import tokenize
 from pathlib import Path
 
 import pytest
 import torch
 
 from dtbox.config import load_config, resolve, set_option
-from dtbox.registry import MODELS
+from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.training.build import build_parts
 from tests.format_data import imagenet
 from tests.shard_data import write_set
@@ -114,3 +118,100 @@ def test_the_discriminator_warms_up_from_zero():
     schedule = SCHEDULES.build(dict(cfg.param_scheduler.discriminator, by_epoch=False), optimizer=optimizer)
     assert schedule.factor(0) == 0 and schedule.factor(9766) == pytest.approx(0.5) and schedule.factor(19532) == 1
     assert schedule.factor(781260) * 7.2e-5 == pytest.approx(4e-5)
+
+
+# ---- values of the releases ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('name, commitment, codebook', [('vqgan_f16', 1.0, 0.25), ('unitok_256', 0.25, 1.0)])
+def test_weights_of_the_terms_of_quantizers(name, commitment, codebook):
+    """taming's VectorQuantizer2 (legacy: beta 0.25 on the table's side), and UniTok's vq_beta 0.25 on the encoder's, as
+    gradients: of c mean (z - sg(e))^2 at z, and of k mean (sg(z) - e)^2 at the table."""
+    cfg = resolve(load_config(f'paper/{name}', {'quantizer': dict(size=4, dim=16)}))
+    quantizer = QUANTIZERS.build(cfg.quantizer).train()
+    table = quantizer.weight if name == 'unitok_256' else quantizer.codebook.weight
+    torch.nn.init.normal_(table)
+    z = torch.randn(2, 3, 16, requires_grad=True)
+    weight = cfg.model.losses.quantizers.weight
+    out = quantizer(z)
+    plain = quantizer.smooth(z) if name == 'unitok_256' else z
+    rows = quantizer.decode(out.codes)
+    want = commitment * (plain - rows.detach()).pow(2).mean() + codebook * (plain.detach() - rows).pow(2).mean()
+    got = weight * sum(out.losses.values())
+    assert set(out.losses) == {'commitment', 'codebook'} and got.item() == pytest.approx(want.item(), rel=1e-6)
+    for found, wanted in zip(*(torch.autograd.grad(side, (z, table), retain_graph=True) for side in (got, want))):
+        assert torch.allclose(found, wanted, atol=1e-7) and wanted.abs().sum() > 0
+
+
+def test_the_gan_of_unitok():
+    """The release's arguments: disc_start_ep 0.375 and disc_warmup_ep 0.03 of one epoch of 1.28 B / 512 steps, a cosine
+    to 0.1 x until its end; the adaptive weight compares with 0.2 L1 + L2 + LPIPS over the norm + 1e-6."""
+    from dtbox.registry import LOSSES, SCHEDULES
+    cfg = resolve(load_config('paper/unitok_256'))
+    epoch = 1_280_000_000 // (8 * cfg.batch_size)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=2e-5)
+    schedule = SCHEDULES.build(dict(cfg.param_scheduler.discriminator, by_epoch=False), optimizer=optimizer)
+    warmup, end = int(0.03 * epoch), int(0.625 * epoch)
+    assert cfg.max_iters == epoch and cfg.gan_start == 0.375 * epoch and cfg.gan_start + end == epoch
+    assert schedule.factor(0) == 0 and schedule.factor(warmup // 2) == 0.5 and schedule.factor(warmup) == 1
+    assert schedule.factor((warmup + end) // 2) == pytest.approx(0.55) and schedule.factor(end) == pytest.approx(0.1)
+    loss = LOSSES.build(cfg.gan.adversarial)
+    assert loss.compared_terms() == {name: cfg.model.losses[part].weight for name, part in
+                                     dict(l1='l1', l2='pixels', lpips='perceptual').items()}
+    assert loss.compared_terms()['l1'] == 0.2
+    assert loss.generator_factor(cfg.gan_start + warmup - 1) == 0.4 == 2 * loss.generator_factor(
+        cfg.gan_start + warmup // 2 - 1)
+    balance = loss.balance(torch.tensor([0.0, 3e-6]), torch.tensor([2e-6, 0.0]))
+    assert balance.item() == pytest.approx(1.0)  # 3e-6 / (2e-6 + 1e-6)
+
+
+# ---- where each value comes from ---------------------------------------------------------------------------------------
+
+SOURCE = re.compile(r'release|paper|ours|older scripts|taming|timm')
+LINES = 8
+"""A comment counts for the values of a block of at most so many lines."""
+
+
+def list_unsourced(text):
+    """Return (line, value) of each number and tuple of a config without a comment that says where it is from.
+
+    It stands on the line, above it, or on or above a line of a block around it that is short. `tiny`, `_base_`, names of
+    parts and references need none.
+    """
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    said = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and SOURCE.search(token.string)}
+    lines, left = text.splitlines(), []
+
+    def is_said(node):
+        above = node.lineno - 1
+        while above and lines[above - 1].lstrip().startswith('#'):
+            if above in said:
+                return True
+            above -= 1
+        return any(line in said for line in range(node.lineno, node.end_lineno + 1))
+
+    def walk(node, around):
+        around = [*around, node] if node.end_lineno - node.lineno < LINES else around
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            if not any(map(is_said, around)):
+                left.append((node.lineno, node.value))
+        for child in ast.iter_child_nodes(node):
+            if hasattr(child, 'lineno'):
+                walk(child, around)
+
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id not in ('tiny', '_base_'):
+            walk(statement, [])
+    return left
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_every_value_says_where_it_is_from(path):
+    """The release and its name there, the paper, or `ours`."""
+    assert not list_unsourced(path.read_text())
+
+
+def test_values_without_a_source_are_found():
+    """On the line, above it, or in a short block; a comment about something else is none."""
+    assert list_unsourced('a = 1\nb = 2  # release: b\n# paper: section 3\nc = 3\nd = 4  # of them\n') == [(1, 1), (5, 4)]
+    assert not list_unsourced('# ours\nx = dict(\n    a=1,\n    b=(2, 3))\ntiny = dict(y=5)\n')
+    assert list_unsourced('x = dict(  # ours\n' + ''.join(f'    a{i}={i},\n' for i in range(9)) + '    b=2)\n')

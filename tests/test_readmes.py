@@ -131,3 +131,18 @@ def test_links(file):
 def test_main_readme_is_short():
     """A newcomer reads it in one go."""
     assert len((ROOT / 'README.md').read_text(encoding='utf-8').splitlines()) <= 150
+
+
+RESULTS = sorted(path for folder in ('ablations/results', 'protocols/results', 'results')
+                 for path in (ROOT / 'configs' / folder).rglob('*.md')
+                 if path.name in ('README.md', 'benchmark.md', 'scale.md', 'check.md'))
+
+
+@pytest.mark.parametrize('path', RESULTS, ids=lambda p: p.relative_to(ROOT / 'configs').as_posix())
+def test_results_name_the_code_that_made_them(path):
+    """Each links to the table of what has changed since, where its commit stands, too."""
+    text = path.read_text(encoding='utf-8')
+    assert re.search(r'\[what has changed since\]\((\.\./)+README\.md#results\)', text)
+    if path.parent != ROOT / 'configs' / 'ablations' / 'results':
+        commit = re.search(r'Code of commit ([0-9a-f]{7});', text)
+        assert commit and commit[1] in (ROOT / 'configs' / 'README.md').read_text(encoding='utf-8')

@@ -11,8 +11,8 @@ Command, on 8 GPUs:
 """
 _base_ = ['./dualtoken_so400m_384_rq8.py']
 
-image_size = 256
+image_size = 256  # release: the model's name
 encoder = dict(name='google/siglip2-so400m-patch16-256')
-quantizer = dict(depth=4)
+quantizer = dict(depth=4)  # release: code_shape
 # release: decoder_latent_shape 16 x 16, the grid itself
 model = dict(tokenizer=dict(decoder=dict(attention_resolutions=(16,), latent_size=None)))

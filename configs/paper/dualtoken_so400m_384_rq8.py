@@ -21,9 +21,9 @@ _base_ = ['../_base_/datasets/cc12m.py']
 
 siglip = 'hub'  # or the local folder of google/siglip2-so400m-patch14-384
 lpips = 'download'  # or torchvision's vgg16-397923af.pth
-image_size = 384
+image_size = 384  # paper
 batch_size = 32  # a GPU, of 8: 256 in all (release: --batch-size 32)
-num_workers = 8
+num_workers = 8  # ours
 gan_start = 19532  # half an epoch (release)
 max_iters = 781260  # 20 epochs of 39,063 steps: 10 M samples each (release)
 
@@ -55,7 +55,7 @@ model = dict(
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),
     gan='${gan}')
 gan = dict(
-    discriminator=dict(type='PatchDiscriminator', width=64),
+    discriminator=dict(type='PatchDiscriminator', width=64),  # release: 64 filters
     # release: unused in the first half epoch; 0.75 on the generator's term always, on the discriminator's after the
     # first epoch;
     # adaptive weight in 0.3..10
@@ -77,16 +77,16 @@ param_scheduler = dict(
     generator=dict(type='WarmupCosineLR', total='${max_iters}', warmup=10000),  # release
     # release: from 0 over half an epoch, then a cosine to 4e-5; counted in the discriminator's own steps
     discriminator=dict(type='WarmupCosineLR', total=781260, warmup=19532, floor=4e-5 / 7.2e-5, zero=True))
-train_cfg = dict(max_iters='${max_iters}', val_interval=39063, tolerate=10)
+train_cfg = dict(max_iters='${max_iters}', val_interval=39063, tolerate=10)  # ours: once an epoch
 amp = 'bfloat16'  # release: amp_bf16
-hooks = dict(
+hooks = dict(  # ours: intervals
     log=dict(type='Log', interval=100, show=('l2', 'semantic_tokens')),
     codebook_health=dict(type='CodebookHealth', interval=100),
     discriminator_health=dict(type='DiscriminatorHealth', interval=100),
     checkpoint=dict(type='Checkpoint', interval=2000),
     results=dict(type='Results'),
     images=dict(type='Images', interval=10000))
-seed = 0
+seed = 0  # release
 tiny = dict(
     siglip=None, encoder=dict(vision=dict(hidden_size=64, intermediate_size=96, num_attention_heads=4)),
     batch_size=2, max_iters=2, num_workers=0, amp=None, gan_start=1, image_size=112, quantizer=dict(size=32, depth=2),

@@ -14,7 +14,7 @@ Command, on 8 GPUs:
 _base_ = ['./dualtoken_so400m_384_rq8.py']
 
 load_from = None
-model = dict(
+model = dict(  # release: -cos + 5 Spool + 5 x the semantic commitment, of stage 1's terms
     losses=dict(semantic=dict(mse=0.0, weight=1.0), pooled=dict(weight=5.0),
                 quantizers=dict(vocabularies=['semantic']), pixels=None, perceptual=None))
 gan = None

@@ -38,7 +38,7 @@ model = dict(
         # release: the mirror image of the encoder
         decoder=dict(type='ViTaminDecoder', reads=['unified'], depth=31, heads=16, recompute=True),
         head=dict(type='MeanPool', reads='unified', out_dim=768),  # release: mean, fc_norm, projection (embed_dim 768)
-        # release: text_width, text_heads, text_layers, text_vocab_size, text_context_length; logit_scale is ln(1 / 0.07)
+        # release: text_width, text_heads, text_layers, text_vocab_size, text_context_length; ln(1 / 0.07)
         text=dict(type='OpenCLIPText', embed_dim=768, logit_scale=2.6592600, logit_bias=0.0,
                   text_cfg=dict(context_length=77, vocab_size=49408, width=768, heads=12, layers=12),
                   tokenizer=dict(type='OpenCLIPTokenizer', context_length=77))),

@@ -1,10 +1,10 @@
 """VILA-U's tokenizer at 384 pixels: SigLIP So400m/14, 729 tokens of 16 codes of 16,384 for pixels and semantics.
 
 Paper: VILA-U, arXiv 2409.04429 (K 16,384, depth 16, contrastive and reconstruction weights of 1, text tower frozen,
-SigLIP as the start: quoted from memory). Its training code is not published: optimizer and schedule are DualToken's, so
-is the discriminator. Published: rFID 1.25, zero-shot 78.0 %. Tap, decoder and codebook as in its published tower: the
-raw output of the last block but one, no projections, a 1 x 1 convolution before the decoder. Data: pairs (the paper has
-COYO-700M).
+SigLIP as the start: quoted from memory), and its published vision tower ("the release"). Its training code is not
+published: optimizer, schedule and discriminator are ours, that is DualToken's. Published: rFID 1.25, zero-shot 78.0 %.
+Tap, decoder and codebook as in its published tower: the raw output of the last block but one, no projections, a 1 x 1
+convolution before the decoder. Data: pairs (the paper has COYO-700M).
 
 Command, on 8 GPUs:
 
@@ -20,9 +20,11 @@ model = dict(
     tokenizer=dict(
         vocabularies=dict(
             pixel=None, semantic=None,
+            # release: the raw output of block 26 of 27, no projections
             unified=dict(taps=26, quantizer='${quantizer}', projection=dict(type='NoProjection'), reinject=26)),
-        decoder=dict(reads=['unified'], post_quant=False),
+        decoder=dict(reads=['unified'], post_quant=False),  # release: a plain 1 x 1 convolution
         text=dict(type='SigLIPText', name='google/siglip-so400m-patch14-384', weights='${siglip}')),
+    # paper: weights of 1 for the contrastive loss and for all of reconstruction
     losses=dict(semantic=None, pooled=None, contrastive=dict(type='SigmoidContrastiveLoss', weight=1.0),
                 quantizers=dict(weight=1.0), pixels=dict(weight=1.0)))
 optim_wrapper = dict(generator=dict(freeze=['text.tower.*']))
