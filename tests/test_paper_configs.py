@@ -120,7 +120,7 @@ def test_the_discriminator_warms_up_from_zero():
     assert schedule.factor(781260) * 7.2e-5 == pytest.approx(4e-5)
 
 
-# ---- values of the releases ------------------------------------------------------------------------------------------
+# ---- values of the releases -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('name, commitment, codebook', [('vqgan_f16', 1.0, 0.25), ('unitok_256', 0.25, 1.0)])
 def test_weights_of_the_terms_of_quantizers(name, commitment, codebook):
@@ -164,7 +164,7 @@ def test_the_gan_of_unitok():
     assert balance.item() == pytest.approx(1.0)  # 3e-6 / (2e-6 + 1e-6)
 
 
-# ---- where each value comes from ---------------------------------------------------------------------------------------
+# ---- where each value comes from ---------------------------------------------------------------------------------
 
 SOURCE = re.compile(r'release|paper|ours|older scripts|taming|timm')
 LINES = 8
@@ -174,8 +174,8 @@ LINES = 8
 def list_unsourced(text):
     """Return (line, value) of each number and tuple of a config without a comment that says where it is from.
 
-    It stands on the line, above it, or on or above a line of a block around it that is short. `tiny`, `_base_`, names of
-    parts and references need none.
+    It stands on the line, above it, or on or above a line of a block around it that is short. `tiny`, `_base_`, names
+    of parts and references need none.
     """
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     said = {token.start[0] for token in tokens if token.type == tokenize.COMMENT and SOURCE.search(token.string)}
@@ -212,6 +212,7 @@ def test_every_value_says_where_it_is_from(path):
 
 def test_values_without_a_source_are_found():
     """On the line, above it, or in a short block; a comment about something else is none."""
-    assert list_unsourced('a = 1\nb = 2  # release: b\n# paper: section 3\nc = 3\nd = 4  # of them\n') == [(1, 1), (5, 4)]
+    text = 'a = 1\nb = 2  # release: b\n# paper: section 3\nc = 3\nd = 4  # of them\n'
+    assert list_unsourced(text) == [(1, 1), (5, 4)]
     assert not list_unsourced('# ours\nx = dict(\n    a=1,\n    b=(2, 3))\ntiny = dict(y=5)\n')
     assert list_unsourced('x = dict(  # ours\n' + ''.join(f'    a{i}={i},\n' for i in range(9)) + '    b=2)\n')

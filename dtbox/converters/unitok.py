@@ -56,7 +56,8 @@ def read_source(path: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return file['args'], {name.removeprefix('module.'): value for name, value in state.items()}
 
 
-def build_tokenizer_config(args: Mapping[str, Any], state: Mapping[str, torch.Tensor], heads: int | None = None) -> dict:
+def build_tokenizer_config(args: Mapping[str, Any], state: Mapping[str, torch.Tensor],
+                           heads: int | None = None) -> dict:
     """Return the VisualTokenizer config of a published file.
 
     Args:
@@ -73,8 +74,8 @@ def build_tokenizer_config(args: Mapping[str, Any], state: Mapping[str, torch.Te
         raise InputError(f'the weights lack {e}, which every UniTok has.') from e
     heads = heads or HEADS.get(width)
     if not heads:
-        raise InputError(f'the encoder has the width {width}; published ViTamins have {", ".join(map(str, HEADS))}. Say '
-                         'its attention heads.', '--heads')
+        raise InputError(f'the encoder has the width {width}; published ViTamins have {", ".join(map(str, HEADS))}. '
+                         'Say its attention heads.', '--heads')
     books = args['num_codebooks']
     trunk = dict(encoder, num_heads=heads, pos_embed='none', fc_norm=False, global_pool='', act_layer='gelu_tanh')
     words = dict(type='OpenCLIPTokenizer', context_length=args['text_context_length'])

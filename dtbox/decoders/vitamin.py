@@ -1,5 +1,5 @@
-"""UniTok's decoder (arXiv 2502.20321), ViTamin (arXiv 2404.02132) upside down: transformer blocks on the token grid, then
-inverted bottlenecks that double the size four times.
+"""UniTok's decoder (arXiv 2502.20321), ViTamin (arXiv 2404.02132) upside down: transformer blocks on the token grid,
+then inverted bottlenecks that double the size four times.
 
 Parameters have the names of the published file, so that checkpoints load under the prefix `decoder.`. Deviation: the
 published decoder clamps to [-1, 1] outside training; a dtbox decoder never does.

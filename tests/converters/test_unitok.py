@@ -1,7 +1,6 @@
 """UniTok's published file through the converter, against what its own modules gave (golden_unitok.pt: the layout of the
 release with 2 blocks of width 64, 4 codebooks of 32), and all names and shapes of the full size."""
 import copy
-import re
 
 import pytest
 import torch
@@ -139,5 +138,5 @@ def test_files_of_another_layout(golden, tmp_path, change, says):
 
 def test_a_width_that_no_published_vitamin_has(golden):
     state = golden['state_dict']['trainer']['unitok']
-    with pytest.raises(InputError, match=re.escape('--heads: the encoder has the width 64; published ViTamins have 384')):
+    with pytest.raises(InputError, match=r'^--heads: the encoder has the width 64; published ViTamins have 384, 768'):
         unitok.build_tokenizer_config(golden['state_dict']['args'], state)

@@ -165,6 +165,6 @@ def test_what_applies():
                 if r.status == 'does not apply'}
     sound = [ENCODERS['TimmViT'], DECODERS['ViTDecoder'], HEADS['MeanPool'], LOSSES['L1Loss'], METRICS['PSNR']]
     assert [left_out(cfg) for cfg in sound] == [set()] * len(sound)
-    assert left_out(ENCODERS['CNNEncoder']) == {'pools', 'pools_regions'}
+    assert left_out(ENCODERS['CNNEncoder']) == {'norms', 'pools', 'pools_regions'}
     assert left_out(ENCODERS['TimmViT with a class token']) == {'pools_regions'}
     assert left_out(METRICS['Retrieval']) == {'merge'}
