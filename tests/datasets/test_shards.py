@@ -56,6 +56,7 @@ def test_shards_of_one_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize('urls, says', [
      ('no/such.tar', r'the shard no/such.tar does not exist'), ('no/such-*.tar', r'no file matches no/such-\*\.tar'),
      ('{tmp}', r'holds no \*\.tar files'), ('https://x/y.tar', r'pipe:curl -sfL https://x/y\.tar'),
+     (None, r'the shards are None; .* Set it \(shards=PATTERN heldout=PATTERN .* \(--data CONFIG\)'),
      ([], r'the shards are \[\]'), (3, 'the shards are 3'), (['{tmp}/one.tar', '{tmp}/one.tar'], 'is named twice'),
      ('a{0..', 'braces')])
 def test_patterns_that_name_nothing(tmp_path, urls, says):

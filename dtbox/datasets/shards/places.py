@@ -43,8 +43,9 @@ def list_places(urls: str | Sequence[str]) -> list[Place]:
     given = [urls] if isinstance(urls, (str, os.PathLike)) else urls
     if not given or not isinstance(given, (list, tuple)) or not all(isinstance(u, (str, os.PathLike)) and os.fspath(u)
                                                                     for u in given):
+        ways = ' Set it (shards=PATTERN heldout=PATTERN in the configs of dtbox), or choose other data (--data CONFIG).'
         raise InputError(f'the shards are {urls!r}; expected a pattern such as data/cc12m-{{0000..2175}}.tar, or a '
-                         'list of them.', 'urls')
+                         f'list of them.{ways if urls is None else ""}', 'urls')
     places = [place for url in given for part in _parts(os.fspath(url)) for place in _expand(part)]
     seen = set()
     for place in places:
