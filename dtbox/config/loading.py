@@ -121,15 +121,28 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
     recipe = cfg._cfg_dict.to_dict()
     settings = {name: {key: value for key, value in (recipe.get(name) or {}).items() if key != 'dataset'}
                 for name in loaders}
+    numbers = _move_to_variables(settings, plain)
     own = ({'image_size', 'resize'} | find_references(settings)) & recipe.keys()
-    for name in sorted(wanted - own):  # the same order on every rank
+    for name in sorted(wanted - own | numbers.keys()):  # the same order on every rank
         if name in plain:
-            cfg[name] = plain[name]
+            cfg[name] = numbers.get(name, plain[name])
     for name in ('train_dataloader', 'val_dataloader'):
         cfg[name] = {**plain[name], **settings[name]} if name in loaders else None
     plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
     if plugins:
         cfg.plugins = plugins
+
+
+def _move_to_variables(settings: dict[str, dict], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace numbers that a recipe writes in its loaders by the data config's references for them, so that options of
+    these names reach both; returns name -> number. Where two loaders differ, the second keeps its number."""
+    numbers: dict[str, Any] = {}
+    for loader, own in settings.items():
+        for key, value in own.items():
+            names = find_references(data[loader].get(key))
+            if names and not find_references(value) and numbers.setdefault(min(names), value) == value:
+                own[key] = data[loader][key]
+    return numbers
 
 
 def take_data_options(data: str, options: dict[str, Any]) -> dict[str, Any]:

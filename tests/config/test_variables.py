@@ -58,7 +58,14 @@ def test_loader_settings_that_a_recipe_writes_itself(tmp_path):
     path.write_text("_base_ = ['dualtoken_rq']\ntrain_dataloader = dict(num_workers=1, global_batch_size=48)\n")
     cfg = resolve(load_config(path, data='imagenet'))
     assert (cfg.train_dataloader.num_workers, cfg.train_dataloader.global_batch_size) == (1, 48)
-    assert cfg.val_dataloader.num_workers == 4 and cfg.train_dataloader.dataset.type == 'ImageNet'
+    assert cfg.train_dataloader.dataset.type == 'ImageNet'
+    assert 'num_workers' not in load_config(path).val_dataloader and cfg.val_dataloader.num_workers == 1
+    path.write_text("_base_ = ['dualtoken_rq']\ntrain_dataloader = dict(batch_size=6)\n"
+                    "val_dataloader = dict(batch_size=3)\n")
+    cfg = resolve(load_config(path, data='imagenet'))
+    assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (6, 3)
+    cfg = resolve(load_config(path, dict(batch_size=9), data='imagenet'))
+    assert (cfg.train_dataloader.batch_size, cfg.val_dataloader.batch_size) == (9, 3)
 
 
 def test_options_of_data_to_measure_on():
