@@ -186,6 +186,12 @@ def test_a_child_sets_the_weights_of_taps_whole(child, taps):
     assert cfg.model.tokenizer.vocabularies.pixel.taps == want
 
 
+def test_tiny_taps_of_a_child_replace_those_of_its_base(write):
+    write("tiny = dict(taps={'trunk:2': 1.0})\n", 'small.py')
+    cfg = load_config(write("_base_ = ['small.py']\ntiny = dict(taps={'trunk:norm': 0.5})\n"))
+    assert cfg.tiny == dict(taps={'trunk:norm': 0.5})
+
+
 def test_one_weight_of_a_tap(child):
     """The dotted key of a layer that is there changes its weight; another one is an error that names those."""
     key = 'model.tokenizer.vocabularies.pixel.taps'

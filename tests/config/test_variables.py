@@ -37,9 +37,8 @@ def test_what_is_read_may_be_set(options):
 
 
 @pytest.mark.parametrize('data', ['pictures64', 'imagenet', 'cc12m'])
-def test_settings_of_a_recipe_beside_other_data(data):
+def test_settings_of_a_recipe_beside_other_data(data, tmp_path):
     """Batch, workers, image size and resize are the recipe's; an option reaches them."""
-    child = dict(resize='squash')
     cfg = resolve(load_config(PAPER, data=data))
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         assert (loader.batch_size, loader.num_workers) == (32, 8)
@@ -47,7 +46,9 @@ def test_settings_of_a_recipe_beside_other_data(data):
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         assert (loader.batch_size, loader.num_workers) == (5, 3)
     if data != 'pictures64':
-        pipeline = resolve(load_config(PAPER, child, data=data)).val_dataloader.dataset.pipeline
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = ['{PAPER}']\nresize = 'squash'\n")
+        pipeline = resolve(load_config(path, data=data)).val_dataloader.dataset.pipeline
         assert pipeline[0] == dict(type='ResizeCrop', size=384, mode='squash')
 
 
