@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer, check_sizes, in_backward, mean_square
-from dtbox.quantizers.search import CodeSearch
+from dtbox.quantizers.search import make_search
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
@@ -71,7 +71,7 @@ class JointVQ(Quantizer):
 
     def _search(self, values: Tensor) -> Tensor:
         """values [B,N,C], normalised -> codes [B,N]."""
-        search = CodeSearch(self.smooth(self.codebook.table().detach().float()) * self.scale)
+        search = make_search(self.smooth(self.codebook.table().detach().float()) * self.scale)
         return search((values.detach() * self.scale).flatten(0, 1)).view(values.shape[:2])
 
     def forward(self, z: Tensor) -> QuantizerOutput:

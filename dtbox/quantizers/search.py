@@ -93,6 +93,12 @@ def traced_search(codebook: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda z: (z.float() @ table.t() - table.pow(2).sum(1) / 2).argmax(1)
 
 
+def make_search(codebook: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function z [M, C] -> nearest codes [M] for as long as the table [K, C] does not change; while a graph is
+    exported, one that the graph can hold."""
+    return traced_search(codebook) if torch.compiler.is_exporting() else CodeSearch(codebook)
+
+
 def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest row of a codebook for each vector.
 
@@ -103,7 +109,7 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         [M] int64 in [0, K).
     """
-    return CodeSearch(codebook)(z)
+    return make_search(codebook)(z)
 
 
 def _grouped(rows: Tensor) -> tuple[Tensor, int]:

@@ -36,7 +36,7 @@ def test_what_is_read_may_be_set(options):
     assert load_config(PAPER, options) is not None
 
 
-@pytest.mark.parametrize('data', ['pictures64', 'imagenet', 'cc12m'])
+@pytest.mark.parametrize('data', ['pictures64', 'imagenet'])
 def test_settings_of_a_recipe_beside_other_data(data, tmp_path):
     """Batch, workers, image size and resize are the recipe's; an option reaches them."""
     cfg = resolve(load_config(PAPER, data=data))

@@ -4,6 +4,7 @@ import torch
 
 from dtbox.quantizers import search
 from dtbox.quantizers.search import nearest_codes
+from dtbox.registry import QUANTIZERS
 from tests.quantizers.conftest import build
 
 
@@ -79,3 +80,22 @@ def test_half_precision_is_searched_in_float32():
     with torch.autocast('cpu', torch.bfloat16):
         assert nearest_codes(z, codebook).item() == 1
     assert codebook.bfloat16().flatten().tolist()[1] == 100.0
+
+
+@pytest.mark.parametrize('cfg', [
+    dict(type='MCQ', size=16, dim=8, parts=2), dict(type='JointVQ', size=16, members=dict(a=4, b=4))], ids=lambda cfg: cfg['type'])
+def test_an_exported_search_takes_any_batch(cfg):
+    """Quantizers with tables outside a Codebook, too: the tiles of `CodeSearch` would fix the batch size of a graph."""
+    quantizer = QUANTIZERS.build(cfg).eval()
+
+    class Encode(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.quantizer = quantizer
+
+        def forward(self, z):
+            return self.quantizer.encode(z)
+    batch = {0: torch.export.Dim('batch')}
+    program = torch.export.export(Encode(), (torch.randn(2, 5, 8),), dynamic_shapes=(batch,)).module()
+    z = torch.randn(7, 5, 8)
+    assert torch.equal(program(z), quantizer.encode(z))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dtbox import distributed
 from dtbox.quantizers.base import check_sizes
-from dtbox.quantizers.search import CodeSearch, traced_search
+from dtbox.quantizers.search import make_search
 from dtbox.registry import STARTS
 
 
@@ -64,9 +64,7 @@ class Codebook(nn.Module):
 
     def searcher(self) -> Callable[[Tensor], Tensor]:
         """Return a function z [M, C] -> nearest codes [M] int64, for as long as the table does not change."""
-        if torch.compiler.is_exporting():
-            return traced_search(self.table())
-        return CodeSearch(self.table())
+        return make_search(self.table())
 
     def search(self, z: Tensor) -> Tensor:
         """z [M, C] -> nearest codes [M] int64."""
