@@ -83,7 +83,8 @@ def test_half_precision_is_searched_in_float32():
 
 
 @pytest.mark.parametrize('cfg', [
-    dict(type='MCQ', size=16, dim=8, parts=2), dict(type='JointVQ', size=16, members=dict(a=4, b=4))], ids=lambda cfg: cfg['type'])
+    dict(type='MCQ', size=16, dim=8, parts=2), dict(type='JointVQ', size=16, members=dict(a=4, b=4))],
+    ids=lambda cfg: cfg['type'])
 def test_an_exported_search_takes_any_batch(cfg):
     """Quantizers with tables outside a Codebook, too: the tiles of `CodeSearch` would fix the batch size of a graph."""
     quantizer = QUANTIZERS.build(cfg).eval()
