@@ -56,17 +56,18 @@ class ImageFiles(PairDataset):
         """Return the key of a sample."""
         return os.fsdecode(self.names[index])
 
-    def read(self, index: int) -> Image.Image:
-        """Return the image at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
+    def read(self, index: int, upright: bool = True) -> Image.Image:
+        """Return the image at `index` as PIL RGB, turned as its EXIF block says unless not `upright`; `BrokenSample`
+        where it cannot be read."""
         key = self.key(index)
         try:
-            return read_image(self.root / key)
+            return read_image(self.root / key, upright=upright)
         except InputError as e:
             raise BrokenSample(key, str(e)) from e
 
-    def sample(self, index: int, rng: np.random.Generator) -> dict:
-        """Return the sample at `index` as in `PairDataset.sample`."""
-        sample = dict(image=self.read(index), text='', label=-1 if self.labels is None else int(self.labels[index]),
+    def sample(self, index: int, rng: np.random.Generator, upright: bool = True) -> dict:
+        """Return the sample at `index` as in `PairDataset.sample`; `upright` as for `read`."""
+        sample = dict(image=self.read(index, upright), text='', label=-1 if self.labels is None else int(self.labels[index]),
                      key=self.key(index), set=self.part)
         return sample if self.captions is None else dict(sample, captions=self.captions[index])
 
