@@ -13,6 +13,7 @@ from typing import Any
 
 from dtbox.extend import Plugin, find_origin
 from dtbox.registry import METRICS
+from dtbox.weights.entries import name_entry, split_entry
 
 
 def compute_digest(value: Any) -> str:
@@ -53,8 +54,10 @@ def to_json_value(value: Any) -> Any:
         return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json_value(v) for v in value]
-    if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-        return f'file {hash_file(value)}'
+    if isinstance(value, (str, os.PathLike)):
+        path, entry = split_entry(os.fspath(value))
+        if os.path.isfile(path):
+            return name_entry(f'file {hash_file(path)}', entry)
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 

@@ -16,6 +16,7 @@ from dtbox.errors import InputError, reason
 from dtbox.files import find_damage, is_disk_full, replacing
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.runs import RunFolder
+from dtbox.weights.entries import strip_wrappers
 
 
 def save(checkpoint: Mapping[str, Any], path: str) -> None:
@@ -61,6 +62,7 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         raise InputError(f'{path} is not a checkpoint of dtbox: expected the keys format and state_dict, got {keys}. '
                          '`dtbox convert` reads published ones.')
     check_content(checkpoint, path)
+    checkpoint['state_dict'] = strip_wrappers(checkpoint['state_dict'])
     check_format(f'the checkpoint {path}', Origin(checkpoint['format'], str(checkpoint['meta'].get('dtbox', ''))))
     return checkpoint
 
