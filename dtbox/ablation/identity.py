@@ -14,6 +14,7 @@ from mmengine.config import Config
 import dtbox
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
+from dtbox.files import compute_sha256
 from dtbox.weights.entries import split_entry
 from dtbox.weights.state_dicts import ZOO, find_local_path
 
@@ -92,11 +93,7 @@ def _stamp(path):
 
 @functools.lru_cache(maxsize=None)
 def _file_hash(path, size, changed):
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(1 << 22):
-            h.update(block)
-    return h.hexdigest()
+    return compute_sha256(path)
 
 
 def compute_identity(hashes: dict[str, str]) -> str:

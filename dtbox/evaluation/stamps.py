@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from dtbox.extend import Plugin, find_origin
+from dtbox.files import compute_sha256
 from dtbox.registry import METRICS
 from dtbox.weights.entries import name_entry, split_entry
 
@@ -63,8 +64,4 @@ def to_json_value(value: Any) -> Any:
 
 def hash_file(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's content, 16 hex digits."""
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(1 << 22):
-            h.update(block)
-    return h.hexdigest()[:16]
+    return compute_sha256(path)[:16]
