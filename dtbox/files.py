@@ -5,13 +5,19 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
+import math
 import os
 import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any
+
+from mmengine.logging import print_log
+
+from dtbox.errors import InputError
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written when their process died (see `replacing`)."""
@@ -88,6 +94,19 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def explain_writing(folder: str | os.PathLike) -> Iterator[None]:
+    """Turn what the system says of a folder that cannot be written to into an `InputError`; a full disk stays what it
+    is."""
+    try:
+        yield
+    except OSError as e:
+        if is_disk_full(e):
+            raise
+        raise InputError(f'{os.fspath(e.filename or folder)} cannot be written ({e.strerror or e}). Give another '
+                         'folder, or mend that.') from e
+
+
 def write_atomic(path: str | os.PathLike, text: str) -> None:
     """Write a text file in one step."""
     with replacing(path) as temporary:
@@ -103,20 +122,45 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError('it is nested too deeply') from None
 
 
-def read_rows(path: str) -> list[dict]:
-    """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are
-    left out."""
-    rows = []
-    if os.path.isfile(path):
-        with open(path, encoding='utf-8', errors='replace') as file:
-            for line in file:
-                try:
-                    row = parse_json(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
-                    rows.append(row)
-    return rows
+def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:
+    """Return the rows of a .jsonl file of numbers, [] where there is no file. Lines that are no such row (cut short by
+    a kill, changed by a disk) are left out, counted and logged.
+
+    Args:
+        path: of the file.
+        needs: what a row has beside `iteration`.
+
+    Raises:
+        InputError: a file that may not be read.
+    """
+    if not os.path.isfile(path):
+        return []
+    try:
+        with open(path, 'rb') as file:
+            lines = file.read().split(b'\n')
+    except OSError as e:
+        raise InputError(f'{path} cannot be read ({e.strerror or e}).') from e
+    rows = [(number, _parse_row(line, needs)) for number, line in enumerate(lines, 1) if line.strip()]
+    bad = [number for number, row in rows if row is None]
+    if bad:
+        print_log(f'{path}: {len(bad)} of {len(rows)} lines cannot be read and are left out, line {bad[0]} the first.',
+                  'current', level=logging.WARNING)
+    return [row for _, row in rows if row is not None]
+
+
+def _parse_row(line: bytes, needs: Collection[str]) -> dict | None:
+    try:
+        row = parse_json(line.decode('utf-8'))
+    except ValueError:
+        return None
+    iteration = row.get('iteration') if isinstance(row, dict) else None
+    sound = isinstance(iteration, (int, float)) and math.isfinite(iteration) and set(needs) <= set(row)
+    return row if sound and all(map(_is_number, row.values())) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, None where it was not finite, or a list (of the layers of a model)."""
+    return value is None or isinstance(value, (int, float, list))
 
 
 def write_rows(path: str, rows: list[dict]) -> None:

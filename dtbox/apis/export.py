@@ -15,7 +15,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.errors import InputError, need_package, reason
-from dtbox.files import compute_sha256
+from dtbox.files import compute_sha256, explain_writing
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
     if kind == 'onnx':
         for package in ('onnx', 'onnxscript'):
             need_package(package, 'onnx', 'export to ONNX')
+    with explain_writing(folder):
+        return _write(tokenizer, os.fspath(folder), kind)
+
+
+def _write(tokenizer: Tokenizer, folder: str, kind: str) -> list[str]:
     os.makedirs(folder, exist_ok=True)
     paths = []
     for name, part in list_parts(tokenizer).items():

@@ -16,7 +16,7 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
-from dtbox.files import compute_sha256, replacing, write_atomic
+from dtbox.files import compute_sha256, explain_writing, replacing, write_atomic
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json
 
@@ -36,13 +36,18 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
         folder: new or empty; weights are written in the types that they have.
 
     Raises:
-        InputError: a folder that is not empty, a tokenizer whose config is not known.
+        InputError: a folder that is not empty or cannot be written to, a tokenizer whose config is not known.
     """
-    from safetensors.torch import save_file
     if tokenizer.config is None:
         raise InputError('this Tokenizer was not opened by dtbox.load or from_pretrained, so its config is not known.')
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise InputError(f'{folder} is not an empty folder. Give one that is new, so that nothing is overwritten.')
+    with explain_writing(folder):
+        _write(tokenizer, os.fspath(folder))
+
+
+def _write(tokenizer, folder):
+    from safetensors.torch import save_file
     os.makedirs(folder, exist_ok=True)
     config = json.loads(json.dumps(tokenizer.config))
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}

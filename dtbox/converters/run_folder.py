@@ -10,6 +10,7 @@ from dtbox import __version__
 from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, vila_u, vqgan
 from dtbox.errors import InputError
+from dtbox.files import explain_writing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -107,7 +108,8 @@ def _build(dst, cfg, state, words, source):
     """Build the tokenizer, load `state` into it, write the run folder; returns the number of parameters."""
     tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
     load_into(tokenizer, state, source)
-    write(dst, cfg, tokenizer, words, made_from=source)
+    with explain_writing(dst):
+        write(dst, cfg, tokenizer, words, made_from=source)
     return sum(p.numel() for p in tokenizer.parameters())
 
 

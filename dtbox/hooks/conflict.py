@@ -25,6 +25,9 @@ from dtbox.hooks.gradient_meter import SIDES, Sides, measure
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
 
+NEEDS = ('layers', 'together', 'cosine', *SIDES)
+"""What a line of conflict.jsonl has beside `iteration`."""
+
 
 @HOOKS.register_module()
 class GradientConflict(Hook):
@@ -73,7 +76,7 @@ class GradientConflict(Hook):
         self.path = RunFolder(runner.work_dir).conflict_history
         self.blocks, self.terms = self.probe.find_blocks(), {}
         if distributed.get_rank() == 0:
-            write_rows(self.path, [r for r in read_rows(self.path) if r['iteration'] < runner.iter_done])
+            write_rows(self.path, [r for r in read_rows(self.path, NEEDS) if r['iteration'] < runner.iter_done])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Measure where it is due."""
@@ -89,7 +92,7 @@ class GradientConflict(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Write the summary and draw."""
-        rows = read_rows(self.path) if distributed.get_rank() == 0 else []
+        rows = read_rows(self.path, NEEDS) if distributed.get_rank() == 0 else []
         if rows:
             title = f'{RunFolder(runner.work_dir).name}: gradients while it trains'
             table = format_summary(write_conflict(rows, self.terms, runner.work_dir, title))
