@@ -32,7 +32,11 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     stem, suffix = os.path.splitext(os.path.basename(path))
-    handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
+    except OSError as e:
+        e.filename = os.fspath(path)  # that of the temporary file says nothing
+        raise
     os.close(handle)
     try:
         yield temporary
@@ -174,14 +178,30 @@ def append_row(path: str, row: dict) -> None:
         file.write(json.dumps(row) + '\n')
 
 
-def find_unused_path(path: str) -> str:
-    """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ..."""
+def find_unused_path(path: str, *others: str) -> str:
+    """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ...
+
+    Args:
+        path: wanted.
+        others: endings in the place of the suffix that must be free, too ('' for a folder of the file's name).
+    """
     stem, suffix = os.path.splitext(path)
-    number, free = 0, path
-    while os.path.lexists(free):
+    number, free = 0, stem
+    while any(os.path.lexists(free + ending) for ending in (suffix, *others)):
         number += 1
-        free = f'{stem}.{number}{suffix}'
-    return free
+        free = f'{stem}.{number}'
+    return free + suffix
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise `InputError` where a file could not be written, before hours are spent on its content: its folder, or the
+    first one above that exists, is no folder or may not be written to."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        why = 'may not be written to' if os.path.isdir(folder) else 'is no folder'
+        raise InputError(f'{os.fspath(path)} cannot be written: {folder} {why}. Give another place, or mend that.')
 
 
 def move_aside(folder: str | os.PathLike) -> str | None:

@@ -193,7 +193,8 @@ EXPORTS = {
     'no_tokenizer': _json('config.json', _without('tokenizer')), 'no_format': _json('config.json', _without('format')),
     'no_pipeline': _json('config.json', _without('pipeline')), 'no_type': _json('config.json', _without('model_type')),
     'list': _write('config.json', '[1, 2]'), 'deep': _write('config.json', DEEP), 'broken': _write('config.json', '{'),
-    'sums_text': _json('config.json', _key(sha256='x')), 'sums_odd': _json('config.json', _key(sha256={'config.json': 7})),
+    'sums_text': _json('config.json', _key(sha256='x')),
+    'sums_odd': _json('config.json', _key(sha256={'config.json': 7})),
     'format_text': _json('config.json', _key(format='1')), 'format_later': _json('config.json', _key(format=99)),
     'pipeline_text': _json('config.json', _key(pipeline='x')), 'pipeline_os': _json('config.json', _key(pipeline=[
         dict(type='os.system', command='touch executed')])),

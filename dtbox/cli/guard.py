@@ -18,7 +18,8 @@ SYSTEM = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errn
 def main_guard(main: Callable) -> Callable:
     """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
 
-    Exit codes: 2 for `InputError`, a full disk, and files that may not be read or written, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
+    Exit codes: 2 for `InputError`, a full disk, and files that may not be read or written;
+    1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
     A reader that has gone (`| head`) ends it quietly with 141. Any other exception keeps its traceback.
     """
     @functools.wraps(main)

@@ -39,8 +39,8 @@ def read_source(path: str, entry: str | None = None) -> tuple[dict[str, torch.Te
     except InputError as e:
         if 'Unpickl' in e.message:
             raise InputError(f'{path} holds more than tensors, as Lightning\'s checkpoints do, and is not opened for '
-                             'that. Where you trust it, write its `state_dict` alone to a file (or which entry holds its '
-                             'weights, such as `model` or `ema`): torch.save(torch.load(FILE, weights_only=False)'
+                             'that. Where you trust it, write its `state_dict` alone to a file (or which entry holds '
+                             'its weights, such as `model` or `ema`): torch.save(torch.load(FILE, weights_only=False)'
                              '["state_dict"], NEW).') from e
         raise
     if CODES not in state:  # a part of a larger model, such as `first_stage_model.`

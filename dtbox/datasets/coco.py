@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.datasets.left_out import describe_unnamed
-from dtbox.datasets.masks import decode_mask, place_annotations
+from dtbox.datasets.masks import decode_mask, describe_left_out, place_annotations
 from dtbox.datasets.read import read_turn
 from dtbox.errors import InputError
 from dtbox.files import parse_json
@@ -175,11 +176,7 @@ class CocoObjects(CocoFiles):
         self.fill(self.folder, names)
         self.annotated = notes[:self.size]
         self.sizes = [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
-        crowds = [sum(bool(note.get('iscrowd')) for note in some) for some in self.annotated]
-        beyond = sum(max(len(some) - crowd - (self.most or len(some)), 0) for some, crowd in zip(self.annotated, crowds))
-        self.note(*([f'{sum(crowds):,} masks of crowds are left out'] if sum(crowds) else []),
-                  *([f'{beyond:,} masks are left out: beyond the {self.most} largest of their image (`most`)']
-                    if beyond else []))
+        self.note(*describe_left_out(self.annotated, self.most))
 
     def class_name(self, category: dict) -> str:
         """Return the name of a category for people and text towers: 'bow_(weapon)' -> 'bow (weapon)'."""
@@ -192,7 +189,7 @@ class CocoObjects(CocoFiles):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` with `masks`, `regions` and `flaws`."""
         placement = self._place_annotations(index)
-        sample = super().sample(index, rng, placement.upright)
+        sample = self.describe(index, self.read(index, placement.upright))
         regions = self._regions(index, sample['image'].size, placement.why)
         sample['masks'], sample['regions'], sample['flaws'] = regions
         return sample
@@ -204,7 +201,6 @@ class CocoObjects(CocoFiles):
             raise BrokenSample(self.key(index), str(e)) from e
 
     def _regions(self, index, size, why):
-        from PIL import Image
         masks, rows = [], []
         flaws = []
         notes = [n for n in self.annotated[index] if not n.get('iscrowd')]

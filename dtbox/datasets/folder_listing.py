@@ -6,15 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from dtbox.datasets.base import hash_fraction
 from dtbox.datasets.left_out import get_suffix, name_some
-from dtbox.datasets.read import verify_image
 from dtbox.errors import InputError
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm', '.avif')
@@ -68,8 +64,8 @@ def find_root(data_root: str | Path) -> Path:
 
 
 def find_parts(names: list[str]) -> dict[str, str]:
-    """Return dict folder -> 'train' or 'heldout' where some of `names` are those of a training and a held-out part, else
-    {}."""
+    """Return dict folder -> 'train' or 'heldout' where some of `names` are those of a training and a held-out part,
+    else {}."""
     plain = {}
     for name in sorted(names, key=lambda name: (len(name), name), reverse=True):  # `train` before `train2017`
         plain[_NUMBERED.fullmatch(name.lower())[1]] = name
@@ -215,39 +211,3 @@ def find_strays(images: list[ImageEntry]) -> list[ImageEntry]:
     strays = [p for p in images if depth[p.key] == least]
     rest = [p for p in images if depth[p.key] > least]
     return strays if rest and 10 * len(strays) <= len(images) and find_class_folders(rest)[0] else []
-
-
-class Flaw:
-    """Says what is wrong with an image, '' where nothing is. Files are decoded once a process."""
-
-    def __init__(self, min_size: int):
-        self.min_size = min_size
-
-    def __call__(self, image):
-        try:
-            status = os.stat(image.path)
-        except OSError as e:  # a dangling link
-            return e.strerror or 'unreadable'
-        size = _decoded_size(str(image.path), status.st_size, status.st_mtime_ns)
-        if isinstance(size, str):
-            return size
-        return f'{size[0]}x{size[1]}, below min_size={self.min_size}' if min(size) < self.min_size else ''
-
-
-def accept_all(_photo: ImageEntry) -> str:
-    """Take every image as it is."""
-    return ''
-
-
-@lru_cache(maxsize=None)
-def _decoded_size(path, _size, _changed):
-    """Return (width, height), or what is wrong."""
-    try:
-        return verify_image(path)
-    except InputError as e:
-        cause = e.__cause__
-        if isinstance(cause, PermissionError):
-            return 'permission denied'
-        if isinstance(cause, Image.DecompressionBombError):
-            return str(e).partition(' has ')[2]
-        return 'broken or truncated'

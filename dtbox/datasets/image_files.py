@@ -65,11 +65,15 @@ class ImageFiles(PairDataset):
         except InputError as e:
             raise BrokenSample(key, str(e)) from e
 
-    def sample(self, index: int, rng: np.random.Generator, upright: bool = True) -> dict:
-        """Return the sample at `index` as in `PairDataset.sample`; `upright` as for `read`."""
-        sample = dict(image=self.read(index, upright), text='', label=-1 if self.labels is None else int(self.labels[index]),
-                     key=self.key(index), set=self.part)
+    def describe(self, index: int, image: Image.Image) -> dict:
+        """Return the sample of an image that has been read."""
+        label = -1 if self.labels is None else int(self.labels[index])
+        sample = dict(image=image, text='', label=label, key=self.key(index), set=self.part)
         return sample if self.captions is None else dict(sample, captions=self.captions[index])
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
+        """Return the sample at `index` as in `PairDataset.sample`."""
+        return self.describe(index, self.read(index))
 
     def contents(self) -> Iterator[str]:
         """Yield the names of the images and their captions; sizes of a million files would take minutes to ask."""

@@ -12,15 +12,8 @@ from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
 from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folder_listing import (
-    Flaw,
-    accept_all,
-    divide,
-    find_class_folders,
-    find_root,
-    find_strays,
-    list_images,
-)
+from dtbox.datasets.flaws import Flaw, accept_all
+from dtbox.datasets.folder_listing import divide, find_class_folders, find_root, find_strays, list_images
 from dtbox.datasets.left_out import describe_suffixes, name_some
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest

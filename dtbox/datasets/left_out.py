@@ -52,7 +52,8 @@ def name_some(names: Iterable[str]) -> str:
     return ', '.join(names[:TOLD]) + (', ...' if len(names) > TOLD else '')
 
 
-def describe_unnamed(folder: str | os.PathLike, names: Iterable[str], suffixes: Sequence[str], source: str) -> list[str]:
+def describe_unnamed(folder: str | os.PathLike[str], names: Iterable[str], suffixes: Sequence[str],
+                     source: object) -> list[str]:
     """Return a sentence on the images of a folder (not of those in it) that a list does not name; [] where it names
     all.
 
@@ -63,7 +64,7 @@ def describe_unnamed(folder: str | os.PathLike, names: Iterable[str], suffixes: 
         source: what the list is, for the sentence.
     """
     known = {os.path.basename(name) for name in names}
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fspath(folder)) as entries:
         others = sorted(e.name for e in entries if e.name not in known and not e.name.startswith('.')
                         and os.path.splitext(e.name)[1].lower() in suffixes)
     return [f'{len(others):,} images in {folder} are left out: {source} does not name them, such as '

@@ -43,8 +43,18 @@ def place_annotations(annotated: tuple, stored: tuple[int, int], turn: int) -> P
 
 
 def _fits(size, annotated):
-    """Whether an image is one of the size that was annotated, made smaller or larger as a whole (rounded to a pixel)."""
+    """Whether an image is one of the size that was annotated, made smaller or larger as a whole (to a pixel)."""
     return abs(size[0] * annotated[1] - size[1] * annotated[0]) <= max(annotated)
+
+
+def describe_left_out(annotated: list[list[dict]], most: int | None) -> list[str]:
+    """Return sentences on the annotations of each image that are not used: crowds, and those beyond the `most` largest
+    ones."""
+    singles = [sum(not note.get('iscrowd') for note in some) for some in annotated]
+    crowds = sum(map(len, annotated)) - sum(singles)
+    beyond = sum(max(count - most, 0) for count in singles) if most else 0
+    return [*([f'{crowds:,} masks of crowds are left out'] if crowds else []),
+            *([f'{beyond:,} masks are left out: beyond the {most} largest of their image (`most`)'] if beyond else [])]
 
 
 def decode_mask(note: dict, size: tuple[int, int], annotated: tuple[int, int]) -> np.ndarray:

@@ -85,8 +85,8 @@ class Video(PairDataset):
         """Return the files and folders that are clips, and note what else is there."""
         if root.is_file():
             if root.suffix.lower() in SUFFIXES:
-                raise InputError(f'data_root {root} is an image, not a video. Give the folder of the frames, or a video '
-                                 f'file ({", ".join(FILES)}).', 'data_root')
+                raise InputError(f'data_root {root} is an image, not a video. Give the folder of the frames, or a '
+                                 f'video file ({", ".join(FILES)}).', 'data_root')
             return [root]
         clips = [root]
         others = Counter()

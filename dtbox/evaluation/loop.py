@@ -25,7 +25,8 @@ def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: 
 
     Returns:
         Results. Samples that could not be read are not in the scores, but named under `missing`; `left_out` says what
-        the data set found and does not use; `protocols` says by what hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
+        the data set found and does not use; `protocols` says by what hashes of metrics and data the numbers compare
+        (see `dtbox.evaluation.stamps`).
     """
     return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump)[RECIPE]
 

@@ -3,8 +3,8 @@
 The JSON holds one object for each set (`all` merges them) and, beside the sets, the keys of `KEYS`:
 
     {"val": {"psnr": 21.5, "psnr/stderr": 0.1}, "all": {...}, "skipped": {"FID": "why"}, "counts": {"val": 8, "all": 8},
-     "missing": ["sentence"], "left_out": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}}, "iteration": 300, "evaluation":
-     {...}, "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
+     "missing": ["sentence"], "left_out": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}},
+     "iteration": 300, "evaluation": {...}, "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
 """
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ class Results:
         Raises:
             InputError: a set that does not hold numbers, or infos that are not those of metrics.
         """
-        kinds = dict(skipped=dict, counts=dict, missing=list, left_out=list, protocols=dict, evaluation=dict, infos=list)
+        kinds = dict(skipped=dict, counts=dict, missing=list, left_out=list, protocols=dict, evaluation=dict,
+                     infos=list)
         for key, kind in kinds.items():
             if not isinstance(values.get(key, kind()), kind):
                 raise InputError(f'{source}: `{key}` is {values[key]!r}; expected what dtbox writes there. {AGAIN}')

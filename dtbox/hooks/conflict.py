@@ -22,6 +22,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import append_row, read_rows, write_rows
 from dtbox.hooks.gradient_meter import SIDES, Sides, measure
+from dtbox.markup import escape_markdown
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
 
@@ -147,8 +148,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = ['| layer | cosine | below 0 | norm of reconstruction | norm of semantics | |', '|---|---|---|---|---|---|']
     for name, layer in summary['layers'].items():
         spread = f' +- {layer["deviation"]:.3f}' if layer['cosine'] is not None and summary['rows'] > 1 else ''
-        lines.append(f'| {name} | {show(layer["cosine"], "+.3f")}{spread} | {show(layer["opposed"], ".0%")} | '
-                     f'{show(layer["reconstruction"], ".3g")} | {show(layer["semantics"], ".3g")} | {layer["blank"]} |')
+        lines.append(f'| {escape_markdown(str(name))} | {show(layer["cosine"], "+.3f")}{spread} '
+                     f'| {show(layer["opposed"], ".0%")} | {show(layer["reconstruction"], ".3g")} '
+                     f'| {show(layer["semantics"], ".3g")} | {layer["blank"]} |')
     lines += ['', f'all layers that both reach: cosine {show(summary["together"], "+.3f") or "none"}']
     lines += [f'{side}: {", ".join(names) or "-"}' for side, names in summary['terms'].items()]
     return '\n'.join(lines)

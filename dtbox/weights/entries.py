@@ -1,9 +1,9 @@
 """Which of the weights in a file are meant: an average of them (EMA) or the plain ones, and the prefixes that wrappers
 leave in their names.
 
-Trainers save several sets of weights in one file: `{'model': ..., 'ema': ..., 'optimizer': ...}`, or averages beside the
-plain weights under a prefix, as LitEma of latent-diffusion does. As timm and LlamaGen do, the average is taken where
-there is one, and the log says so. `FILE::ENTRY` names another one.
+Trainers save several sets of weights in one file: `{'model': ..., 'ema': ..., 'optimizer': ...}`, or averages beside
+the plain weights under a prefix, as LitEma of latent-diffusion does. As timm and LlamaGen do, the average is taken
+where there is one, and the log says so. `FILE::ENTRY` names another one.
 """
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def name_entry(path: str, entry: str | None) -> str:
     return f'{path}{MARK}{entry}' if entry else path
 
 
-def choose_weights(content: Any, path: str, entry: str = '') -> Mapping[str, torch.Tensor]:
+def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.Tensor]:
     """Return the weights that a file's content holds.
 
     Args:
