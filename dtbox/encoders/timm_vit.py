@@ -81,6 +81,9 @@ class StagedTimm(Encoder):
         """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
         return self.trunk.forward_head(self.trunk.norm(tokens))
 
+MOST_BLOCKS = 10_000
+"""Blocks of a vision transformer."""
+
 
 @ENCODERS.register_module()
 class TimmViT(StagedTimm):
@@ -161,6 +164,9 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
                          'timm.list_models("vit_*").')
     size = read_pair(image_size, 'image_size')
     args = dict(num_classes=0, **model_args)
+    depth = args.get('depth', 1)
+    if isinstance(depth, int) and depth > MOST_BLOCKS:  # timm makes a number for each before it makes a block
+        raise InputError(f'`depth` is {depth:,}; expected at most {MOST_BLOCKS:,} blocks.', 'model_args.depth')
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
     except (TypeError, AssertionError, ValueError) as e:
