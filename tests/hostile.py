@@ -181,7 +181,8 @@ RUNS = {
     'heads': _replace('embed_dim=32, depth=3, num_heads=2', 'embed_dim=10_000_001, depth=3, num_heads=2'),
     'codes': _replace('size=64', f'size={2 ** 45}'),
     'depths': _replace('depth=2', 'depth=1_000_000'), 'width': _replace('width=32', 'width=10_000_000'),
-    'blocks': _replace('blocks=1', 'blocks=1_000_000'), 'image_size': _replace('image_size = 32', f'image_size = {2 ** 20}'),
+    'blocks': _replace('blocks=1', 'blocks=1_000_000'),
+    'image_size': _replace('image_size = 32', f'image_size = {2 ** 20}'),
     # checkpoint.pth
     'pickle': _pickled('checkpoint.pth'), 'torch_pickle': _torch_pickled, 'cut': _cut('checkpoint.pth', 0.5),
     'no_checkpoint': _write('checkpoint.pth', b''), 'text': _write('checkpoint.pth', 'hello'),
@@ -231,7 +232,8 @@ EXPORTS = {
 
 
 RESUMES = {
-    'no_schedules': _without('param_schedulers'), 'no_random': _without('random'), 'no_iteration': _without('iteration'),
+    'no_schedules': _without('param_schedulers'), 'no_random': _without('random'),
+    'no_iteration': _without('iteration'),
     'no_optimizer': _without('optimizer'), 'schedules_list': _key(param_schedulers=[]),
     'schedules_other': _key(param_schedulers={'x': []}), 'random_number': _key(random=7),
     'random_empty': _key(random=[{}]), 'random_text': _key(random=[dict(python=[3, [1], None], numpy=1, torch='x')]),

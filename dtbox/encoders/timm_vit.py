@@ -169,6 +169,8 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
         raise InputError(f'`depth` is {depth:,}; expected at most {MOST_BLOCKS:,} blocks.', 'model_args.depth')
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
+    except InputError:
+        raise
     except (TypeError, AssertionError, ValueError) as e:
         raise InputError(f'timm cannot build `{name}` for images of {size[0]} x {size[1]} with {model_args}: '
                          f'{e}') from e

@@ -110,7 +110,7 @@ class TextTokenizer:
         try:
             return self.ids(text[:most])
         except BaseException as e:
-            if type(e).__name__ != 'PanicException':  # of the package `tokenizers`, whose regular expressions are bounded
+            if type(e).__name__ != 'PanicException':  # of `tokenizers`, whose regular expressions are bounded
                 raise
             raise InputError(f'the text tokenizer {self.file} cannot read text {i}, "{text[:40]}" ({reason(e)}): a '
                              'regular expression in it takes too long, or it is damaged.') from e
