@@ -203,11 +203,13 @@ def find_class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[
                                                                            for key, p in paths.items()}
 
 
-def find_strays(images: list[ImageEntry]) -> list[ImageEntry]:
-    """Return the images that lie beside class folders and in none of them, where they are few (a tenth at most) and the
-    others make classes; [] otherwise."""
+def find_strays(images: list[ImageEntry]) -> tuple[list[ImageEntry], tuple[str, ...]]:
+    """Return (the images that lie beside class folders and in none of them, where they are few: one, or a tenth at
+    most; the names of the folders that would be classes without them)."""
     depth = {p.key: len(Path(p.key).parts[bool(p.part):-1]) for p in images}
     least = min(depth.values())
     strays = [p for p in images if depth[p.key] == least]
     rest = [p for p in images if depth[p.key] > least]
-    return strays if rest and 10 * len(strays) <= len(images) and find_class_folders(rest)[0] else []
+    classes = find_class_folders(rest)[0] if rest and not find_class_folders(images)[0] else ()
+    few = len(strays) == 1 or 10 * len(strays) <= len(images)
+    return strays if classes and few else [], classes

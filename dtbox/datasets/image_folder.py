@@ -73,12 +73,12 @@ class ImageFolder(PairDataset):
         self.class_text = class_text
         self._flaw = Flaw(min_size) if check else accept_all
         listing = list_images(self.data_root)
-        mine = self._usable(divide(listing.images, split, holdout, self._flaw, self.data_root))
         self.note(*listing.notes)
         self._label_of, self._strays = {}, set()
         self.text_source, self._captions = self._find_texts(captions, listing.images, listing.others)
         self.note(*describe_suffixes(listing.others, texts=f'texts come from {self.text_source or "nowhere"}'))
-        mine = [image for image in mine if image.key not in self._strays]
+        images = [image for image in listing.images if image.key not in self._strays]
+        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
         mine = [mine[i] for i in choose_even_subset([self._label_of.get(image.key, -1) for image in mine], limit)]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
@@ -156,7 +156,10 @@ class ImageFolder(PairDataset):
                       'such as boxes of objects, and no captions')
         elif texts:
             return '.txt files beside the images', texts
-        strays = find_strays(images)
+        strays, classes = find_strays(images)
+        if classes and not strays:
+            self.note(f'the folders {name_some(classes)} are not taken for classes, since many images lie beside them: '
+                      'no labels, and no texts of class names')
         if strays:
             self.note(f'{len(strays)} images lie in no class folder and are left out: '
                       f'{name_some(image.key for image in strays)}')

@@ -138,6 +138,21 @@ def test_what_lies_in_a_folder_of_images(tmp_path):
         f'{tmp_path / "captions.json"}: 1 entries match no image in {tmp_path}'])
 
 
+@pytest.mark.parametrize('loose, classes', [(1, ('cat', 'dog')), (3, ())])
+def test_images_beside_class_folders(tmp_path, loose, classes):
+    """A few are left out, many switch the classes off; either is said. The held-out part is never of loose ones."""
+    for i in range(2):
+        photo(tmp_path / 'cat' / f'{i}.png'), photo(tmp_path / 'dog' / f'{i}.png')
+    for i in range(loose):
+        photo(tmp_path / f'x{i}.png')
+    parts = [ImageFolder(tmp_path, split) for split in ('train', 'heldout')]
+    assert all(part.classes == classes and len(part) for part in parts)
+    assert parts[0].notes == [
+        '1 images lie in no class folder and are left out: x0.png' if classes else
+        'the folders cat, dog are not taken for classes, since many images lie beside them: no labels, and no texts of '
+        'class names']
+
+
 def test_folders_that_are_parts_are_no_classes(tmp_path):
     for part in ('val', 'test'):
         for i in range(4):
