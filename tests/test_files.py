@@ -6,8 +6,10 @@ import stat
 import pytest
 import torch
 
+from dtbox.apis.evaluation import choose_images_folder
 from dtbox.errors import InputError
 from dtbox.files import (
+    check_writable,
     explain_writing,
     find_unused_path,
     is_disk_full,
@@ -130,3 +132,36 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
             raise OSError(errno.EROFS, 'Read-only file system', '/a/b')
     with pytest.raises(OSError), explain_writing('/a/b'):
         raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_a_free_name_for_a_file_and_its_folder(tmp_path):
+    """Images of an evaluation whose JSON is gone stay: the next one takes another name for both."""
+    (tmp_path / 'protocols').mkdir()
+    (tmp_path / 'protocols.1.json').touch()
+    assert find_unused_path(str(tmp_path / 'protocols.json')) == str(tmp_path / 'protocols.json')
+    assert find_unused_path(str(tmp_path / 'protocols.json'), '') == str(tmp_path / 'protocols.2.json')
+    out = str(tmp_path / 'mine.json')
+    assert choose_images_folder(out) == str(tmp_path / 'mine')
+    (tmp_path / 'mine').mkdir()
+    assert choose_images_folder(out) == str(tmp_path / 'mine.1')  # a folder of something else
+    (tmp_path / 'mine.json').touch()
+    assert choose_images_folder(out) == str(tmp_path / 'mine')  # its own: the JSON is replaced, too
+
+
+def test_places_are_checked_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    check_writable(tmp_path / 'a' / 'b' / 'c.json')
+    with pytest.raises(InputError, match='c.json cannot be written: .*file is no folder. Give another place'):
+        check_writable(tmp_path / 'file' / 'c.json')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    with pytest.raises(InputError, match='c.json cannot be written: .* may not be written to'):
+        check_writable(tmp_path / 'c.json')
+
+
+def test_a_folder_that_is_locked_is_named(tmp_path, monkeypatch):
+    """Not the temporary file in it."""
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / '.a.x1.part.txt'))
+    monkeypatch.setattr('tempfile.mkstemp', refuse)
+    with pytest.raises(PermissionError, match=r"/a.txt'$"):
+        write_atomic(tmp_path / 'a.txt', 'x')

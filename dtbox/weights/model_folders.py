@@ -6,6 +6,7 @@ import os
 from typing import Any, Callable
 
 import torch
+from mmengine.logging import print_log
 
 from dtbox.errors import InputError, reason
 from dtbox.files import parse_json
@@ -54,6 +55,8 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
         raise InputError(f'{place} holds no weights: expected one of {", ".join(FILES)}; there are: '
                          f'{", ".join(sorted(os.listdir(place))[:12]) or "no files"}.')
     path = os.path.join(place, names[0])
+    if len(names) > 1:
+        print_log(f'{place} holds {", ".join(names)}; the weights are those of {names[0]}.', 'current')
     if not path.endswith('.index.json'):
         return load_state(name_entry(path, entry), keep, mapped), path
     table = read_json(path).get('weight_map')
