@@ -91,3 +91,12 @@ def test_a_text_tokenizer_that_is_there_stays(tmp_path, capsys):
         dtbox_main(['train-text-tokenizer', 'siglip_tiny_twemoji', str(tmp_path / 'tokenizer.json')])
     assert left.value.code == 2 and 'exists already; nothing in it was changed' in capsys.readouterr().err
     assert (tmp_path / 'tokenizer.json').read_text() == 'mine'
+
+
+def test_a_second_prediction_takes_a_new_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('dtbox.cli.scale.predict', lambda args: f'to {args.out}')
+    (tmp_path / 'out').mkdir()
+    for name in ('out', 'out.1'):
+        dtbox_main(['scale', 'vqgan', '--gpus', '1', '--out', str(tmp_path / 'out')])
+        assert f'to {tmp_path / name}\n' in capsys.readouterr().out
+        (tmp_path / 'out' / 'scale.md').write_text('mine')
