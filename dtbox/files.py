@@ -15,8 +15,6 @@ import zlib
 from collections.abc import Collection, Container, Iterator
 from typing import Any
 
-from mmengine.logging import print_log
-
 from dtbox.errors import InputError
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
@@ -147,6 +145,7 @@ def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:
     rows = [(number, _parse_row(line, needs)) for number, line in enumerate(lines, 1) if line.strip()]
     bad = [number for number, row in rows if row is None]
     if bad:
+        from mmengine.logging import print_log  # heavy, for what is rare
         print_log(f'{path}: {len(bad)} of {len(rows)} lines cannot be read and are left out, line {bad[0]} the first.',
                   'current', level=logging.WARNING)
     return [row for _, row in rows if row is not None]

@@ -113,7 +113,7 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
 def test_good_lines_are_kept_and_bad_ones_counted(tmp_path, monkeypatch):
     """A line cut short, other bytes, other JSON, a row without what is needed: the others stay."""
     said = []
-    monkeypatch.setattr('dtbox.files.print_log', lambda text, *_, **__: said.append(text))
+    monkeypatch.setattr('mmengine.logging.print_log', lambda text, *_, **__: said.append(text))
     path = tmp_path / 'history.jsonl'
     bad = [b'{"iteration": 2, "to', b'{"iteration": 3, "t\xfftal": 1}', b'[1]', b'{"total": 1}', b'\0' * 40,
            b'{"iteration": "4"}', b'{"iteration": NaN}', b'{"iteration": 5, "total": "x"}', b'[' * 5000,
