@@ -1,11 +1,19 @@
 """Names of others are no formulas in CSV and no markup in Markdown."""
 import csv
 import io
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from dtbox.ablation.table import format_csv
+from dtbox.apis.building import TooLarge, limit_tensors
+from dtbox.evaluation import MetricInfo
+from dtbox.evaluation.info import Infos
 from dtbox.markup import escape_csv, escape_markdown, unescape_csv
+from dtbox.protocols.resolution import format_resolution_table
 from dtbox.report.tables import Cell, Column, Table
+from dtbox.report.trials import read_grid
 
 
 @pytest.mark.parametrize('text', ['=1+1', '+cmd|x', '-2+3', '@SUM(A1)', '\t=1', '\r=1', ' =1', "'=1", '＝1', '-',
@@ -45,3 +53,35 @@ def test_tables_hold_no_formulas_and_no_markup():
     lines = table.markdown().splitlines()
     assert lines[0] == r'**a \| \<b\>**' and lines[4] == r'| =HYPERLINK("http\://a")\|\<i\> | -1.5 |'
     assert lines[-1] == r'see \[x\](y)'
+
+
+def test_a_grid_reads_back_what_it_has_written(tmp_path):
+    """Labels, columns and reasons that would be formulas are texts in results.csv, and themselves again in a report."""
+    axes = {'=axis': {'-wide': None}}
+    row = {'trial': '@t', 'folder': 'trials/t', 'status': 'failed', 'seed': 0, 'reason': '=1+1', '=axis': '-wide',
+           'val/psnr': -1.5}
+    text = format_csv(SimpleNamespace(axes=axes), [row])
+    (tmp_path / 'results.csv').write_text(text)
+    cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
+    assert not any(cell.startswith(('=', '+', '@')) or cell == '-wide' for cell in cells) and '-1.5' in cells
+    experiment = read_grid(str(tmp_path))
+    assert experiment.axes == {'=axis': ['-wide']}
+    trial = experiment.trials[0]
+    assert (trial.name, trial.reason, trial.variant) == ('@t', '=1+1', ('-wide',))
+
+
+def test_tables_of_protocols_hold_no_markup():
+    info = MetricInfo('odd/{way}/{size}', 'a|<b>', '', '.1f', group='codes')
+    row = dict(size=64, way='squash', images=4, odd=1.0)
+    assert format_resolution_table([row], Infos([info])).splitlines()[0] == r'| size | by | images | a\|\<b> |'
+
+
+def test_building_stops_with_the_weights():
+    """A model of many more tensors than the file has is not built to its end."""
+    built = []
+    with pytest.raises(TooLarge, match='it holds 1 tensors, and the config describes a model of more than 1,005 with'):
+        with limit_tensors({'a': torch.ones(1)}, 'the file'):
+            for _ in range(5000):
+                built.append(torch.nn.Linear(1, 1, bias=False))
+    assert len(built) == 1004
+    torch.nn.Linear(1, 1)

@@ -161,13 +161,9 @@ def _open(path):
     import mmcv
     reader = mmcv.VideoReader(str(path))
     why = 'no video, cut short, or of a codec that OpenCV does not know here'
-    if reader.opened:
-        try:
-            if reader.frame_cnt > 0 and reader.get_frame(0) is not None:
-                return reader
-        except IndexError:
-            pass
-        if reader.frame_cnt < 1:
-            why = 'it tells of no frames, so it is empty, cut short or no video'
+    if reader.opened and reader.frame_cnt > 0 and reader.get_frame(0) is not None:
+        return reader
+    if reader.opened and reader.frame_cnt < 1:
+        why = 'it tells of no frames, so it is empty, cut short or no video'
     raise InputError(f'the video {path} cannot be decoded: {why}. Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or '
                      'give a folder of frames.')
