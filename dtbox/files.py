@@ -3,14 +3,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
+import logging
+import math
 import os
 import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any
+
+from dtbox.errors import InputError
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written when their process died (see `replacing`)."""
@@ -25,7 +30,11 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     stem, suffix = os.path.splitext(os.path.basename(path))
-    handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
+    except OSError as e:
+        e.filename = os.fspath(path)  # that of the temporary file says nothing
+        raise
     os.close(handle)
     try:
         yield temporary
@@ -69,6 +78,15 @@ def find_damage(path: str | os.PathLike, names: Container[str] | None = None) ->
     return None
 
 
+def compute_sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file's content, 64 hex digits: about half a second for each gigabyte."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an exception, or one that led to it, says that a disk has no room (or its user none left)."""
     while error is not None:
@@ -76,6 +94,19 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextlib.contextmanager
+def explain_writing(folder: str | os.PathLike) -> Iterator[None]:
+    """Turn what the system says of a folder that cannot be written to into an `InputError`; a full disk stays what it
+    is."""
+    try:
+        yield
+    except OSError as e:
+        if is_disk_full(e):
+            raise
+        raise InputError(f'{os.fspath(e.filename or folder)} cannot be written ({e.strerror or e}). Give another '
+                         'folder, or mend that.') from e
 
 
 def write_atomic(path: str | os.PathLike, text: str) -> None:
@@ -93,20 +124,46 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError('it is nested too deeply') from None
 
 
-def read_rows(path: str) -> list[dict]:
-    """Return the rows of a .jsonl file that have `iteration`, [] where there is no file; lines cut short by a kill are
-    left out."""
-    rows = []
-    if os.path.isfile(path):
-        with open(path, encoding='utf-8', errors='replace') as file:
-            for line in file:
-                try:
-                    row = parse_json(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and isinstance(row.get('iteration'), (int, float)):
-                    rows.append(row)
-    return rows
+def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:
+    """Return the rows of a .jsonl file of numbers, [] where there is no file. Lines that are no such row (cut short by
+    a kill, changed by a disk) are left out, counted and logged.
+
+    Args:
+        path: of the file.
+        needs: what a row has beside `iteration`.
+
+    Raises:
+        InputError: a file that may not be read.
+    """
+    if not os.path.isfile(path):
+        return []
+    try:
+        with open(path, 'rb') as file:
+            lines = file.read().split(b'\n')
+    except OSError as e:
+        raise InputError(f'{path} cannot be read ({e.strerror or e}).') from e
+    rows = [(number, _parse_row(line, needs)) for number, line in enumerate(lines, 1) if line.strip()]
+    bad = [number for number, row in rows if row is None]
+    if bad:
+        from mmengine.logging import print_log  # heavy, for what is rare
+        print_log(f'{path}: {len(bad)} of {len(rows)} lines cannot be read and are left out, line {bad[0]} the first.',
+                  'current', level=logging.WARNING)
+    return [row for _, row in rows if row is not None]
+
+
+def _parse_row(line: bytes, needs: Collection[str]) -> dict | None:
+    try:
+        row = parse_json(line.decode('utf-8'))
+    except ValueError:
+        return None
+    iteration = row.get('iteration') if isinstance(row, dict) else None
+    sound = isinstance(iteration, (int, float)) and math.isfinite(iteration) and set(needs) <= set(row)
+    return row if sound and all(map(_is_number, row.values())) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, None where it was not finite, or a list (of the layers of a model)."""
+    return value is None or isinstance(value, (int, float, list))
 
 
 def write_rows(path: str, rows: list[dict]) -> None:
@@ -120,14 +177,30 @@ def append_row(path: str, row: dict) -> None:
         file.write(json.dumps(row) + '\n')
 
 
-def find_unused_path(path: str) -> str:
-    """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ..."""
+def find_unused_path(path: str, *others: str) -> str:
+    """Return `path`, or where that exists the first free one of NAME.1.SUFFIX, NAME.2.SUFFIX, ...
+
+    Args:
+        path: wanted.
+        others: endings in the place of the suffix that must be free, too ('' for a folder of the file's name).
+    """
     stem, suffix = os.path.splitext(path)
-    number, free = 0, path
-    while os.path.lexists(free):
+    number, free = 0, stem
+    while any(os.path.lexists(free + ending) for ending in (suffix, *others)):
         number += 1
-        free = f'{stem}.{number}{suffix}'
-    return free
+        free = f'{stem}.{number}'
+    return free + suffix
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise `InputError` where a file could not be written, before hours are spent on its content: its folder, or the
+    first one above that exists, is no folder or may not be written to."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        why = 'may not be written to' if os.path.isdir(folder) else 'is no folder'
+        raise InputError(f'{os.fspath(path)} cannot be written: {folder} {why}. Give another place, or mend that.')
 
 
 def move_aside(folder: str | os.PathLike) -> str | None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from dtbox.errors import InputError
+from dtbox.files import explain_writing
 from dtbox.locks import Locked, find_holder, take_folder, wait_until_free
 
 
@@ -73,9 +74,12 @@ class Owned:
             self.lock = Locked(self.running_lock, 'the run').__enter__()
         try:
             yield
-        except OSError:
+        except OSError as e:
             self.check_exists()  # what could not be written may be gone with the whole folder
-            raise
+            if not os.fsdecode(e.filename or '').startswith(os.path.join(self.path, '')):
+                raise
+            with explain_writing(self.path):
+                raise
         finally:
             self.release()
 

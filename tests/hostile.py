@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 
 import torch
 
@@ -53,6 +54,19 @@ def _json(file, edit):
             values = json.load(f)
         with open(path, 'w') as f:
             json.dump(edit(values) or values, f)
+    return change
+
+
+def _replace(pattern, text):
+    """Change the settings of config.py."""
+    def change(folder):
+        path = os.path.join(folder, 'config.py')
+        with open(path) as f:
+            content = f.read()
+        changed = re.sub(pattern, text, content)
+        assert changed != content
+        with open(path, 'w') as f:
+            f.write(changed)
     return change
 
 
@@ -162,6 +176,13 @@ RUNS = {
     'pipeline_number': _append('val_dataloader = dict(dataset=dict(pipeline=7))'),
     'pipeline_os': _append('val_dataloader = dict(dataset=dict(type="ImageFolder", '
                            'pipeline=[dict(type="os.system")]))'),
+    # models without bound
+    'embed_dim': _replace('embed_dim=32', 'embed_dim=10_000_000'), 'depth': _replace('depth=3', 'depth=1_000_000'),
+    'heads': _replace('embed_dim=32, depth=3, num_heads=2', 'embed_dim=10_000_001, depth=3, num_heads=2'),
+    'codes': _replace('size=64', f'size={2 ** 45}'),
+    'depths': _replace('depth=2', 'depth=1_000_000'), 'width': _replace('width=32', 'width=10_000_000'),
+    'blocks': _replace('blocks=1', 'blocks=1_000_000'),
+    'image_size': _replace('image_size = 32', f'image_size = {2 ** 20}'),
     # checkpoint.pth
     'pickle': _pickled('checkpoint.pth'), 'torch_pickle': _torch_pickled, 'cut': _cut('checkpoint.pth', 0.5),
     'no_checkpoint': _write('checkpoint.pth', b''), 'text': _write('checkpoint.pth', 'hello'),
@@ -173,6 +194,9 @@ RUNS = {
     'format_text': _checkpoint(_key(format='x')), 'format_none': _checkpoint(_key(format=None)),
     'format_float': _checkpoint(_key(format=2.5)), 'plugins_int': _checkpoint(lambda s: s['meta'].update(plugins=7)),
     'plugins_text': _checkpoint(lambda s: s['meta'].update(plugins=['x'])),
+    'iteration_negative': _checkpoint(_key(iteration=-5)),
+    'world_text': _checkpoint(lambda s: s['meta'].update(world_size='x')),
+    'settings_list': _checkpoint(lambda s: s['meta'].update(config='[1]')),
     'version_int': _checkpoint(lambda s: s['meta'].update(dtbox=7)),
     # beside them
     'run_json_list': _write('run.json', '[1]'), 'run_json_deep': _write('run.json', DEEP),
@@ -193,6 +217,8 @@ EXPORTS = {
     'no_tokenizer': _json('config.json', _without('tokenizer')), 'no_format': _json('config.json', _without('format')),
     'no_pipeline': _json('config.json', _without('pipeline')), 'no_type': _json('config.json', _without('model_type')),
     'list': _write('config.json', '[1, 2]'), 'deep': _write('config.json', DEEP), 'broken': _write('config.json', '{'),
+    'sums_text': _json('config.json', _key(sha256='x')),
+    'sums_odd': _json('config.json', _key(sha256={'config.json': 7})),
     'format_text': _json('config.json', _key(format='1')), 'format_later': _json('config.json', _key(format=99)),
     'pipeline_text': _json('config.json', _key(pipeline='x')), 'pipeline_os': _json('config.json', _key(pipeline=[
         dict(type='os.system', command='touch executed')])),
@@ -203,3 +229,37 @@ EXPORTS = {
     'weights_header': _write('model.safetensors', (2 ** 40).to_bytes(8, 'little') + b'{}'),
     'weights_is_a_folder': _folder_for('model.safetensors')}
 """Name -> what it does to a good folder of `save_pretrained`."""
+
+
+RESUMES = {
+    'no_schedules': _without('param_schedulers'), 'no_random': _without('random'),
+    'no_iteration': _without('iteration'),
+    'no_optimizer': _without('optimizer'), 'schedules_list': _key(param_schedulers=[]),
+    'schedules_other': _key(param_schedulers={'x': []}), 'random_number': _key(random=7),
+    'random_empty': _key(random=[{}]), 'random_text': _key(random=[dict(python=[3, [1], None], numpy=1, torch='x')]),
+    'optimizer_list': _key(optimizer=[1]), 'optimizer_empty': _key(optimizer={'generator': {}}),
+    'optimizer_other': _key(optimizer={'x': {}}), 'no_world': lambda state: state['meta'].pop('world_size') and None,
+    'passes': _key(backward_passes=3)}
+"""Name -> what it does to a good checkpoint of a run that resumes."""
+
+
+def make_words(**changes):
+    """Return a tokenizer.json of two words as text."""
+    return json.dumps({**dict(
+        version='1.0', truncation=None, padding=None, added_tokens=[], normalizer=None,
+        pre_tokenizer=dict(type='WhitespaceSplit'), post_processor=None, decoder=None,
+        model=dict(type='WordLevel', vocab={'<pad>': 0, '<unk>': 1, 'cat': 2}, unk_token='<unk>')), **changes})
+
+
+def _pattern(regex):
+    return make_words(normalizer=dict(type='Replace', pattern=dict(Regex=regex), content='b'))
+
+
+WORDS = {
+    'ids_far': make_words(model=dict(type='WordLevel', vocab={'<pad>': 0, '<unk>': 1, 'cat': 4_000_000_000},
+                                     unk_token='<unk>')),
+    'nested_repeats': _pattern('(a+)+$'), 'alternatives': _pattern('(a|aa)+$'), 'empty_repeats': _pattern('(a*)*b'),
+    'many_repeats': _pattern('a*a*a*a*a*a*a*c'), 'regex_broken': _pattern('(('), 'empty': '', 'list': '[1]',
+    'deep': DEEP, 'binary': '\0\1\2', 'no_pad': make_words(model=dict(type='WordLevel', vocab={'cat': 0},
+                                                                      unk_token='cat'))}
+"""Name -> tokenizer.json of somebody else."""

@@ -6,7 +6,18 @@ import stat
 import pytest
 import torch
 
-from dtbox.files import find_unused_path, is_disk_full, move_aside, replacing, write_atomic
+from dtbox.apis.evaluation import choose_images_folder
+from dtbox.errors import InputError
+from dtbox.files import (
+    check_writable,
+    explain_writing,
+    find_unused_path,
+    is_disk_full,
+    move_aside,
+    read_rows,
+    replacing,
+    write_atomic,
+)
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
@@ -94,3 +105,63 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         checkpoint.save(dict(state_dict=dict(a=torch.zeros(10 ** 6))), path)
     assert is_disk_full(found.value) and os.listdir(tmp_path) == ['checkpoint.pth']
     assert checkpoint.load(path)['state_dict']['a'].equal(torch.ones(3))
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_good_lines_are_kept_and_bad_ones_counted(tmp_path, monkeypatch):
+    """A line cut short, other bytes, other JSON, a row without what is needed: the others stay."""
+    said = []
+    monkeypatch.setattr('mmengine.logging.print_log', lambda text, *_, **__: said.append(text))
+    path = tmp_path / 'history.jsonl'
+    bad = [b'{"iteration": 2, "to', b'{"iteration": 3, "t\xfftal": 1}', b'[1]', b'{"total": 1}', b'\0' * 40,
+           b'{"iteration": "4"}', b'{"iteration": NaN}', b'{"iteration": 5, "total": "x"}', b'[' * 5000,
+           b'{"iteration": 6}']
+    good = [b'{"iteration": 1, "total": 0.5}', b'{"iteration": 9, "total": null}']
+    path.write_bytes(b'\n'.join([good[0], *bad, good[1]]) + b'\n\n')
+    assert read_rows(str(path), ['total']) == [dict(iteration=1, total=0.5), dict(iteration=9, total=None)]
+    assert said == [f'{path}: 10 of 12 lines cannot be read and are left out, line 2 the first.']
+    path.write_bytes(good[0] + b'\n')
+    assert len(read_rows(str(path))) == 1 and len(said) == 1 and read_rows(str(tmp_path / 'none')) == []
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    with pytest.raises(InputError, match='/a/b cannot be written .Read-only file system.. Give another folder'):
+        with explain_writing('/a/b'):
+            raise OSError(errno.EROFS, 'Read-only file system', '/a/b')
+    with pytest.raises(OSError), explain_writing('/a/b'):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_a_free_name_for_a_file_and_its_folder(tmp_path):
+    """Images of an evaluation whose JSON is gone stay: the next one takes another name for both."""
+    (tmp_path / 'protocols').mkdir()
+    (tmp_path / 'protocols.1.json').touch()
+    assert find_unused_path(str(tmp_path / 'protocols.json')) == str(tmp_path / 'protocols.json')
+    assert find_unused_path(str(tmp_path / 'protocols.json'), '') == str(tmp_path / 'protocols.2.json')
+    out = str(tmp_path / 'mine.json')
+    assert choose_images_folder(out) == str(tmp_path / 'mine')
+    (tmp_path / 'mine').mkdir()
+    assert choose_images_folder(out) == str(tmp_path / 'mine.1')  # a folder of something else
+    (tmp_path / 'mine.json').touch()
+    assert choose_images_folder(out) == str(tmp_path / 'mine')  # its own: the JSON is replaced, too
+
+
+def test_places_are_checked_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    check_writable(tmp_path / 'a' / 'b' / 'c.json')
+    with pytest.raises(InputError, match='c.json cannot be written: .*file is no folder. Give another place'):
+        check_writable(tmp_path / 'file' / 'c.json')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    with pytest.raises(InputError, match='c.json cannot be written: .* may not be written to'):
+        check_writable(tmp_path / 'c.json')
+
+
+def test_a_folder_that_is_locked_is_named(tmp_path, monkeypatch):
+    """Not the temporary file in it."""
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / '.a.x1.part.txt'))
+    monkeypatch.setattr('tempfile.mkstemp', refuse)
+    with pytest.raises(PermissionError, match=r"/a.txt'$"):
+        write_atomic(tmp_path / 'a.txt', 'x')

@@ -1,15 +1,20 @@
 """Opening somebody else's folder is as safe as opening a picture: nothing of theirs runs, and what is wrong is told."""
+import json
 import os
 import shutil
 import time
 
 import pytest
+import torch
 
 import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.memory import Peak
-from tests.hostile import EXPORTS, MARK, RUNS
+from dtbox.texts.tokenizers import FileTokenizer
+from dtbox.training.resume import resume_run
+from dtbox.training.runner import Runner
+from tests.hostile import EXPORTS, MARK, RESUMES, RUNS, WORDS, make_words
 from tests.plugins_kit import clean as clean  # noqa: F401
 
 
@@ -18,6 +23,9 @@ def exported(tiny_run, tmp_path_factory):
     """A good folder of `save_pretrained`."""
     folder = tmp_path_factory.mktemp('exported') / 'good'
     dtbox.load(tiny_run).save_pretrained(folder)
+    config = json.loads((folder / 'config.json').read_text())
+    config.pop('sha256')  # a stranger writes none: what else is wrong is looked at
+    (folder / 'config.json').write_text(json.dumps(config))
     return folder
 
 
@@ -50,6 +58,48 @@ def test_an_exported_folder(name, exported, tmp_path):
     assert error is not None and len(error) < 2000
 
 
+@pytest.fixture(scope='module')
+def resumable(tiny_config, tiny_run, tmp_path_factory):
+    """A runner of the run, and what its checkpoint holds."""
+    run = shutil.copytree(tiny_run, tmp_path_factory.mktemp('resumed') / 'run')
+    runner = Runner.from_config(load_config(tiny_config), work_dir=str(run), resume=True)
+    return runner, torch.load(run / 'checkpoint.pth', weights_only=True)
+
+
+@pytest.mark.parametrize('name', RESUMES)
+def test_a_checkpoint_to_resume(name, resumable, tmp_path):
+    """What is missing or odd is one sentence, and says what can be done."""
+    runner, state = resumable
+    state = dict(state, meta=dict(state['meta']))
+    RESUMES[name](state)
+    error = attempt(lambda: resume_run(runner, state, 'checkpoint.pth'), tmp_path)
+    assert error is not None and '`load_from`' in error and len(error) < 600
+
+
+@pytest.mark.parametrize('name', WORDS)
+def test_a_text_tokenizer(name, tmp_path):
+    """A regular expression may also come to an end by itself."""
+    (tmp_path / 'tokenizer.json').write_text(WORDS[name])
+    texts = ['cat', 'a' * 4000 + '!']
+    error = attempt(lambda: FileTokenizer(str(tmp_path / 'tokenizer.json'), clean=False)(texts), tmp_path)
+    assert (error is None) == (name in ('empty_repeats', 'many_repeats'))
+    assert error is None or 'tokenizer.json' in error and len(error) < 600
+
+
+def test_a_text_of_20_megabytes(tmp_path):
+    """Its beginning is read where it may be cut; otherwise it is one sentence. Neither takes its time."""
+    (tmp_path / 'tokenizer.json').write_text(make_words())
+    tokenizer = FileTokenizer(str(tmp_path / 'tokenizer.json'), 8)
+    text = 'cat dog ' * 2_500_000
+    error = attempt(lambda: tokenizer([text], truncate=False), tmp_path)
+    assert error == ('text 0 has 20,000,000 characters, and the text tower reads at most 8 tokens. Shorten it, or pass '
+                     'truncate=True to have it cut.')
+    begun = time.process_time()
+    with pytest.warns(UserWarning, match='text 0 has .* tokens, but the text tower reads at most 8'):
+        assert tokenizer([text]).tolist() == [[2, 1] * 4]
+    assert time.process_time() - begun < 1
+
+
 def test_they_are_many():
     assert len(RUNS) + len(EXPORTS) >= 60
 
@@ -80,7 +130,6 @@ def test_a_grid_trusts_the_folders_that_it_has_written(tiny_run, tmp_path, monke
     """A recipe of the user's with commands for shards: its trials read them."""
     from dtbox.ablation import trial
     from dtbox.ablation.identity import PARTS
-    from dtbox.training.runner import Runner
     run = shutil.copytree(tiny_run, tmp_path / 'run')
     RUNS['pipe'](str(run))
 

@@ -14,6 +14,8 @@ from mmengine.config import Config
 import dtbox
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
+from dtbox.files import compute_sha256
+from dtbox.weights.entries import split_entry
 from dtbox.weights.state_dicts import ZOO, find_local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
@@ -80,8 +82,8 @@ def _files(node, path=''):
     elif isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
             yield from _files(value, f'{path}.{i}')
-    elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(node)):
-        yield path, find_local_path(node)
+    elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(split_entry(node)[0])):
+        yield path, find_local_path(split_entry(node)[0])
 
 
 def _stamp(path):
@@ -91,11 +93,7 @@ def _stamp(path):
 
 @functools.lru_cache(maxsize=None)
 def _file_hash(path, size, changed):
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(1 << 22):
-            h.update(block)
-    return h.hexdigest()
+    return compute_sha256(path)
 
 
 def compute_identity(hashes: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from dtbox.ablation.trial import read_record
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
 from dtbox.evaluation.results import Results
+from dtbox.markup import escape_csv
 from dtbox.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ def format_csv(grid: Grid, rows: list[dict]) -> str:
     columns = [*FIRST, *grid.axes, *TAKEN[len(FIRST):]]
     columns += sorted({key for row in rows for key in row} - set(columns))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
-    writer.writeheader()
-    writer.writerows({k: '' if v is None else repr(v) if isinstance(v, float) else v for k, v in row.items()}
-                     for row in rows)
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(map(escape_csv, columns))
+    for row in rows:
+        values = (row.get(column) for column in columns)
+        writer.writerow('' if v is None else repr(v) if isinstance(v, float) else escape_csv(v) for v in values)
     return text.getvalue()
 
 

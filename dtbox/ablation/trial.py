@@ -10,7 +10,9 @@ import time
 BEGUN = time.monotonic()
 
 import contextlib  # noqa: E402
+import functools  # noqa: E402
 import json  # noqa: E402
+import logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
@@ -20,6 +22,8 @@ from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
 from dtbox.runs import RunFolder  # noqa: E402
 
+HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
+"""What `hashes` of a record holds."""
 NO_ROOM = 74
 """Exit code of a trial whose disk is full: its record says nothing, and it can resume from its last checkpoint."""
 
@@ -29,13 +33,29 @@ class Stale(RuntimeError):
 
 
 def read_record(folder: str) -> dict:
-    """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole."""
+    """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole, which is said."""
+    path = RunFolder(folder).record
     try:
-        with open(RunFolder(folder).record, encoding='utf-8') as f:
+        with open(path, encoding='utf-8') as f:
             record = parse_json(f.read())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return record if isinstance(record, dict) and {'status', 'hashes'} <= set(record) else {}
+    except (OSError, ValueError) as e:
+        _warn_of_record(path, f'{type(e).__name__}: {e}')
+        return {}
+    hashes = record.get('hashes') if isinstance(record, dict) else None
+    if not isinstance(hashes, dict) or not {'status', *HASHES} <= {*record, *hashes} or not isinstance(
+            record.get('reason', ''), str):
+        _warn_of_record(path, 'it is not what a grid writes')
+        return {}
+    return record
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_of_record(path: str, why: str) -> None:
+    from mmengine.logging import print_log
+    print_log(f'{path} cannot be read ({why}); its trial counts as not done, and a grid runs it again beside what is '
+              'there.', 'current', level=logging.WARNING)
 
 
 def write_record(folder: str, record: dict) -> None:

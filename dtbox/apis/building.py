@@ -1,10 +1,12 @@
 """A tokenizer's model around the weights of a file, on a device and in a float type."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dtbox.errors import InputError, reason
 from dtbox.registry import TOKENIZERS
@@ -48,12 +50,43 @@ def build_with(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source: s
     Models that compute with numbers when they are built, or have tensors that no state dict holds, are built as usual,
     and the weights copied.
     """
-    model = _without_memory(cfg)
-    empty = model is not None
-    if not empty:
-        model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    with limit_tensors(state, source):
+        model = _without_memory(cfg)
+        empty = model is not None
+        if not empty:
+            model = TOKENIZERS.build(cfg, where='model.tokenizer')
     load_into(model, state, source, assign=empty)
     return model
+
+
+class TooLarge(InputError):
+    """A config describes a model that has nothing to do with the weights."""
+
+
+@contextlib.contextmanager
+def limit_tensors(state: Mapping[str, torch.Tensor], source: str) -> Iterator[None]:
+    """Stop building a model within the block once it has far more parameters than the weights that it is for: a config
+    of somebody else may ask for any depth and width.
+
+    Raises:
+        TooLarge: then.
+    """
+    tensors = 4 * len(state) + 1000
+    numbers = 4 * sum(value.numel() for value in state.values()) + 10 ** 8
+    built = [0, 0]
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+        built[0] += 1
+        built[1] += parameter.numel()
+        if built[0] > tensors or built[1] > numbers:
+            raise TooLarge(f'{source} does not match its config: it holds {len(state):,} tensors, and the config '
+                           f'describes a model of more than {built[0]:,} with {built[1]:,} numbers. Check that they '
+                           'belong together.')
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _without_memory(cfg):
@@ -61,6 +94,8 @@ def _without_memory(cfg):
     try:
         with torch.device('meta'):
             model = TOKENIZERS.build(cfg, where='model.tokenizer')
+    except TooLarge:
+        raise
     except Exception:  # whatever it is, building it as usual works, or tells what is wrong
         return None
     saved = set(model.state_dict())

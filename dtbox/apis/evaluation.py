@@ -83,11 +83,18 @@ def choose_results_path(checkpoint: str | None, out: str | None = None, protocol
     """
     if out is None:
         run = RunFolder(os.path.dirname(checkpoint or ''))
-        return find_unused_path(run.protocols if protocols else run.metrics)
+        return find_unused_path(run.protocols, '') if protocols else find_unused_path(run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '
                          f'{RunFolder(out).metrics}.')
     return out
+
+
+def choose_images_folder(path: str) -> str:
+    """Return where images and clips go beside the results at `path`: the folder of its name, or the first free one of
+    NAME.1, NAME.2, ... where that holds something and `path` does not exist, so that they are not its own."""
+    folder = os.path.splitext(path)[0]
+    return folder if os.path.isfile(path) else find_unused_path(folder)
 
 
 def choose_samples_path(path: str) -> str | None:

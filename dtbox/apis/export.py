@@ -6,6 +6,7 @@ Legend: B batch, N tokens, Q codes per token.
 """
 from __future__ import annotations
 
+import glob
 import os
 from typing import TYPE_CHECKING, Union
 
@@ -14,10 +15,15 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.errors import InputError, need_package, reason
+from dtbox.files import compute_sha256, explain_writing
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:
     from dtbox.apis.tokenizer import Tokenizer
+
+
+SUMS = 'SHA256SUMS'
+"""File of an exported folder: what `sha256sum --check SHA256SUMS` compares its graphs with."""
 
 
 class Encode(nn.Module):
@@ -96,11 +102,16 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
         kind: 'torch' (encode.pt2, decode.pt2) or 'onnx' (encode.onnx, decode.onnx; needs onnx and onnxscript).
 
     Returns:
-        paths of the files.
+        paths of the files, SHA256SUMS the last.
     """
     if kind == 'onnx':
         for package in ('onnx', 'onnxscript'):
             need_package(package, 'onnx', 'export to ONNX')
+    with explain_writing(folder):
+        return _write(tokenizer, os.fspath(folder), kind)
+
+
+def _write(tokenizer: Tokenizer, folder: str, kind: str) -> list[str]:
     os.makedirs(folder, exist_ok=True)
     paths = []
     for name, part in list_parts(tokenizer).items():
@@ -114,4 +125,9 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
             torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
                               verbose=False).save(path)
         paths.append(path)
-    return paths
+    sums = os.path.join(folder, SUMS)
+    with open(sums, 'a', encoding='utf-8') as file:
+        for path in paths:  # large ONNX graphs have their weights in files of their own
+            file.writelines(f'{compute_sha256(one)}  {os.path.basename(one)}\n'
+                            for one in sorted(glob.glob(glob.escape(path) + '*')))
+    return [*paths, sums]

@@ -2,6 +2,7 @@
 offline and hold no code."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
-from dtbox.files import write_atomic
+from dtbox.files import compute_sha256, explain_writing, replacing, write_atomic
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json
 
@@ -23,6 +24,8 @@ CONFIG = 'config.json'
 WEIGHTS = 'model.safetensors'
 WORDS = 'tokenizer.json'
 FORMAT = 1
+SUMS = 'sha256'
+"""Entry of config.json: file -> SHA-256; that of config.json itself is of its other values."""
 
 
 def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
@@ -33,13 +36,18 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
         folder: new or empty; weights are written in the types that they have.
 
     Raises:
-        InputError: a folder that is not empty, a tokenizer whose config is not known.
+        InputError: a folder that is not empty or cannot be written to, a tokenizer whose config is not known.
     """
-    from safetensors.torch import save_file
     if tokenizer.config is None:
         raise InputError('this Tokenizer was not opened by dtbox.load or from_pretrained, so its config is not known.')
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise InputError(f'{folder} is not an empty folder. Give one that is new, so that nothing is overwritten.')
+    with explain_writing(folder):
+        _write(tokenizer, os.fspath(folder))
+
+
+def _write(tokenizer, folder):
+    from safetensors.torch import save_file
     os.makedirs(folder, exist_ok=True)
     config = json.loads(json.dumps(tokenizer.config))
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
@@ -48,9 +56,39 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
         shutil.copyfile(own.file, os.path.join(folder, WORDS))
         words['file'] = WORDS
     state = {k: v.detach().cpu().contiguous().clone() for k, v in tokenizer.model.state_dict().items()}
-    save_file(state, os.path.join(folder, WEIGHTS), metadata=dict(format='pt', dtbox=__version__))
-    write_atomic(os.path.join(folder, CONFIG),
-                 json.dumps(dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config), indent=2) + '\n')
+    with replacing(os.path.join(folder, WEIGHTS)) as temporary:
+        save_file(state, temporary, metadata=dict(format='pt', dtbox=__version__))
+    config = dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config)
+    sums = {name: compute_sha256(os.path.join(folder, name)) for name in (WEIGHTS, WORDS)
+            if os.path.isfile(os.path.join(folder, name))}
+    config[SUMS] = {**sums, CONFIG: _hash_values(config)}
+    write_atomic(os.path.join(folder, CONFIG), json.dumps(config, indent=2) + '\n')
+
+
+def _hash_values(config):
+    """Return the SHA-256 of the values of a config, however they are laid out."""
+    plain = {key: value for key, value in config.items() if key != SUMS}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def check_sums(folder: str | os.PathLike, config: dict) -> None:
+    """Compare the files of a folder with the SHA-256 that its config carries; folders of an older dtbox carry none.
+    Half a second for each gigabyte.
+
+    Raises:
+        InputError: a file that is not the one that was exported.
+    """
+    sums = config.get(SUMS, {})
+    if not isinstance(sums, dict):
+        raise InputError(f'`{SUMS}` of {folder}/{CONFIG} is {sums!r:.60}; expected a dict of file -> SHA-256.')
+    for name in (CONFIG, WEIGHTS, WORDS):
+        path = os.path.join(folder, name)
+        if name in sums and os.path.isfile(path):
+            found = _hash_values(config) if name == CONFIG else compute_sha256(path)
+            if found != sums[name]:
+                raise InputError(f'{path} is not the file that was exported: its SHA-256 is not that of `{SUMS}` in '
+                                 f'{CONFIG}. It is half downloaded, or a disk or a copy has changed it: take another '
+                                 f'copy of the folder. If you have changed it yourself, take {name} out of `{SUMS}`.')
 
 
 def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu', dtype: str | torch.dtype = 'float32',
@@ -65,7 +103,7 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
         (VisualTokenizer, configs of its evaluation transform, config): the arguments of a Tokenizer.
 
     Raises:
-        InputError: a missing or broken file, another kind of model, weights that do not match.
+        InputError: a missing, broken or changed file, another kind of model, weights that do not match.
     """
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
@@ -84,6 +122,7 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
         raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. '
                          'Install a newer dtbox.')
     dtype = parse_dtype(dtype)
+    check_sums(folder, config)
     load_plugins(plugins)
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     if words.get('file') == WORDS:

@@ -1,13 +1,18 @@
 """Reconstruct image files: images to look at, scores, and what the codes cost."""
 from __future__ import annotations
 
+import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
+from mmengine.logging import print_log
+
 from dtbox.datasets.folder_listing import SUFFIXES
+from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.drawing.sheets import draw_pair, to_uint8
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import psnr
@@ -86,8 +91,14 @@ def find_images(paths: Iterable[str]) -> Iterator[tuple[str, InputError | None]]
         if not os.path.isdir(path):
             yield path, None
             continue
-        found = sorted(os.path.join(folder, file) for folder, _, files in os.walk(path) for file in files
-                       if file.lower().endswith(SUFFIXES) and not file.startswith('.'))
+        notes, others = [], Counter()
+        walk = os.walk(path, onerror=lambda e: notes.append(f'the folder {e.filename} is left out: {e.strerror}'))
+        every = sorted(os.path.join(folder, file) for folder, _, files in walk for file in files)
+        found = [file for file in every if file.lower().endswith(SUFFIXES)
+                 and not os.path.basename(file).startswith('.')]
+        others.update(get_suffix(os.path.basename(file)) for file in every if not file.lower().endswith(SUFFIXES))
+        for note in (*notes, *describe_suffixes(others)):
+            print_log(f'{path}: {note}', 'current', level=logging.WARNING)
         if not found:
             yield path, InputError(f'the folder {path} holds no images. Images are known by {", ".join(SUFFIXES)}.')
         for image in found:

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     uni.add_argument('src', metavar='SRC', help='.pth file')
     for parser in (dualtoken, vila, gan, uni):
         parser.add_argument('dst', metavar='DST', help='run folder to write')
+        parser.add_argument('--weights', metavar='ENTRY',
+                            help='which of several sets of weights in the file to take, such as model or ema (default: '
+                                 'the average, where there is one; the log says so)')
     dualtoken.add_argument('--siglip', metavar='DIR',
                            help='Hugging Face SigLIP folder (default: pretrained_model of the config)')
     vila.add_argument('--siglip', metavar='NAME|DIR',
@@ -35,12 +38,12 @@ def run(args: argparse.Namespace) -> None:
     """Convert."""
     from dtbox.converters import run_folder
     if args.kind == 'vqgan':
-        count = run_folder.convert_vqgan(args.src, args.dst, args.image_size)
+        count = run_folder.convert_vqgan(args.src, args.dst, args.image_size, args.weights)
     elif args.kind == 'unitok':
-        count = run_folder.convert_unitok(args.src, args.dst, args.heads)
+        count = run_folder.convert_unitok(args.src, args.dst, args.heads, args.weights)
     else:
         convert = dict(dualtoken=run_folder.convert_dualtoken, vila_u=run_folder.convert_vila_u)[args.kind]
-        count = convert(args.src, args.dst, args.siglip)
+        count = convert(args.src, args.dst, args.siglip, args.weights)
     print(f'{args.dst}: {count / 1e6:.2f} M parameters; open it with dtbox.load({args.dst!r})')
 
 

@@ -1,6 +1,7 @@
 """Errors that a user can read: one sentence on stderr, and the exit code that says what kind it is."""
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -9,11 +10,16 @@ from typing import Callable, NoReturn
 from dtbox.errors import Diverged, InputError, RankLost, Stopped
 from dtbox.files import is_disk_full
 
+SYSTEM = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+          errno.ELOOP, errno.ESTALE)
+"""What a system says of files that it does not let be read or written."""
+
 
 def main_guard(main: Callable) -> Callable:
     """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
 
-    Exit codes: 2 for `InputError` and a full disk, 1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
+    Exit codes: 2 for `InputError`, a full disk, and files that may not be read or written;
+    1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
     A reader that has gone (`| head`) ends it quietly with 141. Any other exception keeps its traceback.
     """
     @functools.wraps(main)
@@ -32,6 +38,9 @@ def main_guard(main: Callable) -> Callable:
         except Stopped as e:
             leave(f'stopped: {e}', 143)
         except OSError as e:
+            if e.errno in SYSTEM and e.filename:
+                leave(f'error: {os.fsdecode(e.filename)} cannot be read or written ({e.strerror}). Mend that, or give '
+                      'another place.', 2)
             if not is_disk_full(e):
                 raise
             leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run '

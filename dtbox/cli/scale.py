@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='bandwidth a GPU between nodes (default: 25, one 200 Gb/s card each)')
     parser.add_argument('--latency', type=float, default=5, metavar='US', help='microseconds a hop (default: 5)')
     parser.add_argument('--out', metavar='DIR',
-                        help='also write scale.md, scale.csv and scale.png there (with --check: check.md)')
+                        help='also write scale.md, scale.csv and scale.png there (with --check: check.md); a folder '
+                             'that holds something is left alone, and DIR.1 taken')
     parser.add_argument('--check', action='store_true', help='train 1, 2 and 4 ranks here for a few steps; use an idle '
                                                              'machine')
     parser.add_argument('--steps', type=int, default=20, metavar='N', help='of --check, timed (default: 20)')
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the prediction, or the check of it."""
+    from dtbox.files import find_unused_path
+    if args.out and os.path.isdir(args.out) and os.listdir(args.out):
+        args.out = find_unused_path(os.path.normpath(args.out))
     print(check(args) if args.check else predict(args))
+    if args.out:
+        print(f'\nwritten to {args.out}')
 
 
 def predict(args: argparse.Namespace) -> str:

@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'{args.limit} images; expected at least 1.', '--limit')
     from dtbox.diagnostics.teacher_check import check_teacher, report
     from dtbox.evaluation import to_json
+    from dtbox.files import check_writable
+    if args.out:
+        check_writable(args.out)
     templates = args.template or ('imagenet80' if 'imagenet' in (args.data or '') else ['a photo of a {}'])
     result = check_teacher(args.config, args.data, args.encoder, read_options(args), args.plugin, templates, args.limit)
     print(report(result))

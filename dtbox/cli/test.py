@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError('--data goes with --protocol: the metrics of the config are meant for its own data.', '--data')
     if args.out:
         from dtbox.apis.evaluation import choose_results_path
-        choose_results_path(None, args.out)
+        from dtbox.files import check_writable
+        check_writable(choose_results_path(None, args.out))
     command = shlex.join(['dtbox', 'test', *args.typed])
     (measure_by_protocols if args.protocol else measure_by_recipe)(args, command)
 
@@ -48,30 +49,36 @@ def run(args: argparse.Namespace) -> None:
 def measure_by_recipe(args: argparse.Namespace, command: str) -> None:
     """Measure with the config's own metrics and data."""
     from dtbox.apis.evaluation import choose_results_path, choose_samples_path, measure_run, report
+    from dtbox.apis.loading import open_config
     from dtbox.evaluation import write_samples
-    from dtbox.files import find_unused_path
+    from dtbox.files import check_writable, find_unused_path
+    if not args.out:
+        check_writable(choose_results_path(open_config(args.config, args.checkpoint, plugins=args.plugin)[1]))
     results, samples = measure_run(args.config, args.checkpoint, read_options(args), args.plugin, args.dump)
     results.evaluation['command'] = command
     print(report(results))
     path = choose_results_path(results.evaluation['checkpoint'], args.out)
+    replaced = os.path.isfile(path)
     results.write(path)
     beside = choose_samples_path(path)
     if beside is not None:
-        beside = beside if args.out else find_unused_path(beside)
+        beside = beside if replaced else find_unused_path(beside)  # those of another run stay
         write_samples(samples, beside)
     print(f'\nwritten to {path}' + (f' and {beside}' if beside else '') + _dumped(args))
 
 
 def measure_by_protocols(args: argparse.Namespace, command: str) -> None:
     """Measure by named protocols."""
-    from dtbox.apis.evaluation import choose_results_path
+    from dtbox.apis.evaluation import choose_images_folder, choose_results_path
     from dtbox.apis.loading import open_config
+    from dtbox.files import check_writable
     from dtbox.protocols import measure_protocols, report_protocols
     from dtbox.protocols.find import load_protocols
     protocols, rest = load_protocols(args.protocol, read_options(args))
     _, checkpoint = open_config(args.config, args.checkpoint, plugins=args.plugin)
     path = choose_results_path(checkpoint, args.out, protocols=True)
-    folder = os.path.splitext(path)[0]  # protocols.1/ beside protocols.1.json
+    check_writable(path)
+    folder = choose_images_folder(path)  # protocols.1/ beside protocols.1.json
     results = measure_protocols(args.config, protocols, args.checkpoint, args.data, rest, args.plugin, folder,
                                 dump=args.dump)
     results.evaluation['command'] = command

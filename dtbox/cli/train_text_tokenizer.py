@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from dtbox.cli.options import add_config_options, read_config
 from dtbox.cli.verb import Verb
+from dtbox.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train the text tokenizer."""
     from dtbox.config import resolve
-    from dtbox.files import replacing
+    from dtbox.files import check_writable, replacing
     from dtbox.registry import DATASETS
     from dtbox.texts.tokenizers import train_word_tokenizer
+    if os.path.lexists(args.out):
+        raise InputError(f'{args.out} exists already; nothing in it was changed. Give another file.')
+    check_writable(args.out)
     cfg = resolve(read_config(args))
     dataset = DATASETS.build(cfg.train_dataloader.dataset, where='train_dataloader.dataset')
     tokenizer = train_word_tokenizer(dataset.texts, args.min_count)

@@ -16,18 +16,24 @@ from typing import Any
 
 import torch
 
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError
 from dtbox.texts.siglip import LARGEST_OF_1, PADS, read_padding
+from dtbox.weights.entries import name_entry
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.renaming import Renaming
 from dtbox.weights.siglip_names import build_text_arguments, build_timm_arguments, map_text, map_vision
+from dtbox.weights.state_dicts import load_state
 
 WRAPPER = 'rqvaesiglip'
 """Entry of the published config.json under which all others lie."""
 
 
-def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
     """Read a published folder.
+
+    Args:
+        folder: of the release.
+        entry: which of several sets of weights in its file to take.
 
     Returns:
         (config dict, state dict).
@@ -38,21 +44,14 @@ def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor]]:
         raise InputError(f'{folder} holds {len(files)} .pt files '
                          f'({", ".join(map(os.path.basename, files)) or "none"}); expected exactly one, the '
                          'checkpoint, beside config.json.')
-    try:
-        state = torch.load(files[0], map_location='cpu', weights_only=True)
-    except Exception as e:
-        raise InputError(f'{files[0]} cannot be read ({reason(e)}).') from e
-    if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
-        raise InputError(f'{files[0]} has no `state_dict`; expected a checkpoint of {{epoch, name, state_dict, ...}}.')
-    return config.get(WRAPPER, config), rename_old_keys(state['state_dict'])
+    state = load_state(name_entry(files[0], entry))
+    return config.get(WRAPPER, config), rename_old_keys(state)
 
 
 def rename_old_keys(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`); drop DDP's
-    `module.`."""
+    """Rename keys of checkpoints from before 2026-03-18 (`quantizer_pixel` -> `quantizer_pix`)."""
     renamed = {}
     for name, value in state.items():
-        name = name.removeprefix('module.')
         for old, new in (('semantic', 'sem'), ('pixel', 'pix')):
             name = name.replace(f'quant_{old}', f'quant_{new}').replace(f'quantizer_{old}', f'quantizer_{new}')
         renamed[name] = value

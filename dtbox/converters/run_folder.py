@@ -10,6 +10,7 @@ from dtbox import __version__
 from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, unitok, vila_u, vqgan
 from dtbox.errors import InputError
+from dtbox.files import explain_writing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -17,7 +18,7 @@ from dtbox.weights.siglip_names import find_sizes, read_sizes
 from dtbox.weights.state_dicts import load_into
 
 
-def convert_dualtoken(src: str, dst: str, siglip: str | None = None) -> int:
+def convert_dualtoken(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
     """Turn a published DualToken checkpoint into a run folder.
 
     Args:
@@ -25,12 +26,14 @@ def convert_dualtoken(src: str, dst: str, siglip: str | None = None) -> int:
         dst: run folder to write; must not exist, or be empty.
         siglip: Hugging Face SigLIP folder (config.json; tokenizer.json where texts should be embedded); None takes
             `pretrained_model` of the config where that is a local folder.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
 
     Returns:
         number of parameters.
     """
     _check_new(dst)
-    config, state = dualtoken.read_source(src)
+    config, state = dualtoken.read_source(src, weights)
     siglip = siglip or config.get('pretrained_model')
     if not siglip or not os.path.isdir(siglip):
         raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
@@ -43,7 +46,7 @@ def convert_dualtoken(src: str, dst: str, siglip: str | None = None) -> int:
     return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
 
 
-def convert_vila_u(src: str, dst: str, siglip: str | None = None) -> int:
+def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
     """Turn VILA-U's published vision tower into a run folder.
 
     Args:
@@ -51,12 +54,14 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None) -> int:
         dst: run folder to write; must not exist, or be empty.
         siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the
             config.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
 
     Returns:
         number of parameters.
     """
     _check_new(dst)
-    config, state, source = vila_u.read_source(src)
+    config, state, source = vila_u.read_source(src, weights)
     siglip = siglip or config.get('pretrained_model')
     if not siglip:
         raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
@@ -69,36 +74,39 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None) -> int:
     return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
 
 
-def convert_vqgan(src: str, dst: str, image_size: int = 256) -> int:
+def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None = None) -> int:
     """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
 
     Args:
         src: its .ckpt, .pt or .safetensors file.
         dst: run folder to write; must not exist, or be empty.
         image_size: pixels, which the weights do not tell.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
 
     Returns:
         number of parameters.
     """
     _check_new(dst)
-    state, directions = vqgan.read_source(src)
+    state, directions = vqgan.read_source(src, weights)
     cfg = vqgan.build_tokenizer_config(vqgan.find_sizes(state, src), directions, image_size)
     return _build(dst, cfg, vqgan.map_state(state, src), None, src)
 
 
-def convert_unitok(src: str, dst: str, heads: int | None = None) -> int:
+def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | None = None) -> int:
     """Turn UniTok's published tokenizer into a run folder.
 
     Args:
         src: its .pth file.
         dst: run folder to write; must not exist, or be empty.
         heads: attention heads, where the width of the model is not that of a published ViTamin.
+        weights: which entry of `trainer` to take; None takes `unitok`.
 
     Returns:
         number of parameters.
     """
     _check_new(dst)
-    args, state = unitok.read_source(src)
+    args, state = unitok.read_source(src, weights)
     cfg = unitok.build_tokenizer_config(args, state, heads)
     return _build(dst, cfg, unitok.map_state(state, args, src), None, src)
 
@@ -118,7 +126,8 @@ def _build(dst, cfg, state, words, source):
     """Build the tokenizer, load `state` into it, write the run folder; returns the number of parameters."""
     tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
     load_into(tokenizer, state, source)
-    write(dst, cfg, tokenizer, words, made_from=source)
+    with explain_writing(dst):
+        write(dst, cfg, tokenizer, words, made_from=source)
     return sum(p.numel() for p in tokenizer.parameters())
 
 

@@ -20,6 +20,7 @@ import torch
 
 from dtbox.converters.dualtoken import map_projection
 from dtbox.errors import InputError, reason
+from dtbox.weights.entries import choose_weights
 from dtbox.weights.renaming import Renaming
 
 VOCABULARY = 'unified'
@@ -32,11 +33,15 @@ ARGUMENTS = ('img_size', 'vocab_size', 'vocab_width', 'num_codebooks', 'quant_pr
 """Entries of `args` that are read."""
 
 
-def read_source(path: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_source(path: str, weights: str | None = None) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read a published file; returns (`args`, state dict).
 
+    Args:
+        path: of the file.
+        weights: which entry of `trainer` to take; None takes `unitok`.
+
     Raises:
-        InputError: no such file, or one of another layout.
+        InputError: no such file or entry, or one of another layout.
     """
     try:
         file = torch.load(path, map_location='cpu', weights_only=True)
@@ -53,7 +58,7 @@ def read_source(path: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise InputError(f'{path} was trained with quant_proj={file["args"]["quant_proj"]!r} and '
                          f'num_query={file["args"].get("num_query")!r}; only attention projections and no queries '
                          '(the published files) can be converted.')
-    return file['args'], {name.removeprefix('module.'): value for name, value in state.items()}
+    return file['args'], choose_weights(trainer, path, weights or 'unitok')
 
 
 def build_tokenizer_config(args: Mapping[str, Any], state: Mapping[str, torch.Tensor],

@@ -38,15 +38,19 @@ WRAPPER = 'rqvaesiglip'
 """Where a release wraps the tower: an entry of its config, and a prefix of its weights."""
 
 
-def read_source(folder: str) -> tuple[dict, dict[str, torch.Tensor], str]:
+def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, torch.Tensor], str]:
     """Read the tower's folder.
+
+    Args:
+        folder: of the tower.
+        entry: which of several sets of weights in its file to take.
 
     Returns:
         (config dict, state dict, path of the weights).
     """
     config = read_json(os.path.join(folder, 'config.json'))
     config = config.get(WRAPPER, config)
-    state, source = load_published(folder)
+    state, source = load_published(folder, entry=entry or '')
     state = {re.sub(rf'^(module\.)?({WRAPPER}\.)?', '', name): value for name, value in state.items()}
     if not any(name.startswith('siglip_model.vision_model.')
                for name in state) or 'quantizer.codebooks.0.weight' not in state:

@@ -14,32 +14,45 @@ from typing import Any
 import torch
 
 from dtbox.errors import InputError
+from dtbox.weights.entries import name_entry
 from dtbox.weights.renaming import Renaming
-from dtbox.weights.state_dicts import load_state
+from dtbox.weights.state_dicts import load_state, select_prefix
 
+CODES = 'quantize.embedding.weight'
+"""The table that every VQGAN has."""
 IGNORED = ('codebook_used',)
 """Endings of keys that mean nothing here."""
 
 
-def read_source(path: str) -> tuple[dict[str, torch.Tensor], bool]:
+def read_source(path: str, entry: str | None = None) -> tuple[dict[str, torch.Tensor], bool]:
     """Read a checkpoint; returns (state dict under taming's names, whether codes are directions, as in LlamaGen).
+
+    Args:
+        path: of the checkpoint.
+        entry: which of several sets of weights in it to take, or the prefix of their names.
 
     Raises:
         InputError: no such file, one that cannot be read as tensors alone, or another network.
     """
     try:
-        state = load_state(path)
+        state = load_state(name_entry(path, entry))
     except InputError as e:
         if 'Unpickl' in e.message:
             raise InputError(f'{path} holds more than tensors, as Lightning\'s checkpoints do, and is not opened for '
-                             'that. Where you trust it, write its `state_dict` alone to a file: '
-                             'torch.save({"state_dict": torch.load(FILE, weights_only=False)["state_dict"]}, '
-                             'NEW).') from e
+                             'that. Where you trust it, write its `state_dict` alone to a file (or which entry holds '
+                             'its weights, such as `model` or `ema`): torch.save(torch.load(FILE, weights_only=False)'
+                             '["state_dict"], NEW).') from e
         raise
+    if CODES not in state:  # a part of a larger model, such as `first_stage_model.`
+        prefixes = [name.removesuffix(CODES) for name in state if name.endswith(f'.{CODES}')]
+        if len(prefixes) > 1:
+            raise InputError(f'{path} holds several VQGANs, under {", ".join(prefixes)}. Say which one is meant: '
+                             f'--weights {prefixes[0][:-1]}.')
+        state = select_prefix(state, prefixes[0]) if prefixes else state
     state = {k: v for k, v in state.items() if not k.startswith('loss.') and not k.endswith(IGNORED)}
-    if 'quantize.embedding.weight' not in state or 'encoder.conv_in.weight' not in state:
-        raise InputError(f'{path} is no VQGAN of taming-transformers or LlamaGen: expected quantize.embedding.weight '
-                         f'and encoder.conv_in.weight; its first keys: {", ".join(list(state)[:4]) or "none"}.')
+    if CODES not in state or 'encoder.conv_in.weight' not in state:
+        raise InputError(f'{path} is no VQGAN of taming-transformers or LlamaGen: expected {CODES} and '
+                         f'encoder.conv_in.weight; its first keys: {", ".join(list(state)[:4]) or "none"}.')
     directions = any(k.startswith('encoder.conv_blocks.') for k in state)
     return rename_to_taming(state) if directions else state, directions
 

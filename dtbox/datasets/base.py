@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from dtbox.errors import InputError
@@ -30,7 +32,8 @@ class PairDataset(Dataset):
     Samplers yield `position = epoch * len(dataset) + index`. Everything random about a sample is drawn from a generator
     seeded by (seed, epoch, index), so that it does not depend on workers, ranks, or what was read before.
 
-    A concrete dataset sets `size`, `classes`, `has_texts` and writes `sample(index, rng)`.
+    A concrete dataset sets `size`, `classes`, `has_texts` and writes `sample(index, rng)`. What it finds and does not
+    use it tells `note`.
 
     Args:
         pipeline: transforms (configs or callables), applied in order to the sample's dict.
@@ -39,6 +42,8 @@ class PairDataset(Dataset):
 
     Attributes:
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
+        notes: sentences on what was found and is not used: how many, of which kind, and why.
+        flaws: sentences on what should have been used and is broken.
     """
     example = None
 
@@ -51,6 +56,8 @@ class PairDataset(Dataset):
         if broken not in ('error', 'skip'):
             raise InputError(f"`broken` is {broken!r}; expected 'error' or 'skip'.", 'broken')
         self.broken = broken
+        self.notes: list[str] = []
+        self.flaws: list[str] = []
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
         self.set_seed(seed)
 
@@ -84,6 +91,13 @@ class PairDataset(Dataset):
         for line in (*self.classes, *self.contents()):
             h.update(str(line).encode('utf-8', 'surrogatepass') + b'\0')
         return h.hexdigest()[:16]
+
+    def note(self, *sentences: str) -> None:
+        """Note, and log, what was found and is not used; `dtbox check-data` and the results of an evaluation repeat
+        it."""
+        self.notes += sentences
+        for sentence in sentences:
+            print_log(f'{type(self).__name__}: {sentence}', 'current', level=logging.WARNING)
 
     def set_seed(self, seed: int) -> None:
         """Set the seed of the augmentation (an int >= 0)."""

@@ -115,6 +115,16 @@ def read_sidecar(path: Path) -> list[str]:
     return [text] if text else []
 
 
+def hold_boxes(text: str) -> bool:
+    """Whether a text is no caption but five numbers or more: a class and a box, as YOLO's tools lay them beside
+    images."""
+    words = text.split()
+    try:
+        return len([float(word) for word in words]) >= 5
+    except ValueError:
+        return False
+
+
 def _from_json(content, path):
     try:
         data = parse_json(content)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs
 import io
 import pickle
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from dtbox import distributed
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset
+from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards import list_shards, read_shards
 from dtbox.errors import InputError, closest, reason
@@ -75,7 +77,11 @@ class CIFAR10(PairDataset):
         self.split = split
         self.classes = CLASSES
         self.part = PARTS[split]
-        samples = _read(self.data_root, self.part, download)
+        others = Counter()
+        samples = _read(self.data_root, self.part, download, others)
+        self.note(*describe_suffixes(others, 'those that are read (an image, .cls, .txt)', what='members'))
+        if list_shards(self.data_root, self.part) and (self.data_root / BATCHES).is_dir():
+            self.note(f'{self.data_root / BATCHES} is left out: the shards beside it are read')
         chosen = [samples[i] for i in choose_even_subset([label for _, _, label, _ in samples], limit)]
         self.keys, pixels, self.labels, self.texts = map(list, zip(*chosen))
         self.pixels = np.stack([_decode(image, key) for image, key in zip(pixels, self.keys)])
@@ -92,8 +98,9 @@ class CIFAR10(PairDataset):
                     key=self.keys[index], set=self.part)
 
 
-def _read(root, part, download):
-    """Return [(key, image as `_decode` takes it, label, text)] of a part of what `root` holds; shards come first."""
+def _read(root, part, download, others):
+    """Return [(key, image as `_decode` takes it, label, text)] of a part of what `root` holds; shards come first.
+    `others` counts what of them is not used."""
     shards = list_shards(root, part)
     folder = root if root.name == BATCHES else root / BATCHES
     if download and not shards and not folder.is_dir():
@@ -101,7 +108,7 @@ def _read(root, part, download):
     if not root.is_dir():
         raise InputError(f'data_root {root} {"is a file, not a folder" if root.exists() else "does not exist"}. {HOW}')
     if shards:
-        samples = [_from_shard(*sample) for sample in read_shards(shards, (*IMAGES, 'cls', 'txt'))]
+        samples = [_from_shard(*sample) for sample in read_shards(shards, (*IMAGES, 'cls', 'txt'), others)]
         if not samples:
             raise InputError(f'the shards {part}-*.tar in {root} hold no samples; expected members KEY.jpg (or .png), '
                              'KEY.cls and KEY.txt.')

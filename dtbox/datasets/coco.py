@@ -2,17 +2,20 @@
 form (Gupta et al., arXiv 1908.03195)."""
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
+from PIL import Image
 
 from dtbox.datasets.base import BrokenSample
+from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
+from dtbox.datasets.left_out import describe_unnamed
+from dtbox.datasets.masks import decode_mask, describe_left_out, place_annotations
+from dtbox.datasets.read import read_turn
 from dtbox.errors import InputError
 from dtbox.files import parse_json
 from dtbox.registry import DATASETS
@@ -21,7 +24,7 @@ from dtbox.structures import Regions
 HOW = 'Get it from cocodataset.org; configs/_base_/datasets/README.md shows what the folder looks like.'
 SPLITS = ('train', 'val')
 SMALL, LARGE = 32 ** 2, 96 ** 2
-"""Pixels of the original image below which an object is small, and from which on it is large (COCO's evaluation)."""
+"""Pixels of the image below which an object is small, and from which on it is large (COCO's evaluation)."""
 
 
 def read_coco(path: str | Path, content: str) -> dict:
@@ -103,8 +106,10 @@ class CocoFiles(ImageFiles):
             raise InputError(f'{self.source} has two images with the id {twice}.', 'annotations')
         lost = [note['image_id'] for note in data['annotations'] if note['image_id'] not in number]
         if lost:
-            print_log(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; '
-                      'they are left out.', 'current', level=logging.WARNING)
+            self.note(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; '
+                      'they are left out')
+        if self.folder != root:
+            self.note(*describe_unnamed(self.folder, names, SUFFIXES, self.source))
         notes = [[] for _ in names]
         for note in data['annotations']:
             if note['image_id'] in number:
@@ -134,8 +139,7 @@ class CocoCaptions(CocoFiles):
         texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
         without = sum(not any(some) for some in texts)
         if without:
-            print_log(f'{self.source}: {without} of {len(names)} images have no caption.', 'current',
-                      level=logging.WARNING)
+            self.note(f'{self.source}: {without} of {len(names)} images have no caption')
         self.fill(self.folder, names, [[t for t in some if t] for some in texts])
 
 
@@ -146,6 +150,10 @@ class CocoObjects(CocoFiles):
     Samples carry `masks`, a list of PIL images of mode L (255 inside) that the pipeline resizes along, and `regions`,
     what is known of each. Crowds are left out. Masks that are empty or lie outside of the image are left out, and named
     in `flaws` of their sample.
+
+    Masks follow a file that has another size than the annotations name, and sizes of objects count its pixels. An image
+    that EXIF turns is left as it is stored where that is what was annotated, by its size. Masks of an image of other
+    proportions, or whose size does not tell which way it was annotated, are left out and named.
 
     Arguments as in `CocoFiles`, and
         most: objects of an image that are taken, the largest ones; None for all.
@@ -166,11 +174,12 @@ class CocoObjects(CocoFiles):
         self.number = {c['id']: i for i, c in enumerate(categories)}
         self.frequency = [self.frequency_of(c) for c in categories]
         self.fill(self.folder, names)
-        self.notes, self.sizes = notes[:self.size], [(im.get('width'), im.get('height'))
-                                                     for im in data['images'][:self.size]]
+        self.annotated = notes[:self.size]
+        self.sizes = [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
+        self.note(*describe_left_out(self.annotated, self.most))
 
     def class_name(self, category: dict) -> str:
-        """Return the name of a category for people and text towers."""
+        """Return the name of a category for people and text towers: 'bow_(weapon)' -> 'bow (weapon)'."""
         return str(category['name']).replace('_', ' ')
 
     def frequency_of(self, category: dict) -> str:
@@ -179,19 +188,30 @@ class CocoObjects(CocoFiles):
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` with `masks`, `regions` and `flaws`."""
-        sample = super().sample(index, rng)
-        sample['masks'], sample['regions'], sample['flaws'] = self._regions(index, sample['image'].size)
+        placement = self._place_annotations(index)
+        sample = self.describe(index, self.read(index, placement.upright))
+        regions = self._regions(index, sample['image'].size, placement.why)
+        sample['masks'], sample['regions'], sample['flaws'] = regions
         return sample
 
-    def _regions(self, index, size):
-        from PIL import Image
+    def _place_annotations(self, index):
+        try:
+            return place_annotations(self.sizes[index], *read_turn(self.root / self.key(index)))
+        except InputError as e:
+            raise BrokenSample(self.key(index), str(e)) from e
+
+    def _regions(self, index, size, why):
         masks, rows = [], []
         flaws = []
-        notes = [n for n in self.notes[index] if not n.get('iscrowd')]
+        notes = [n for n in self.annotated[index] if not n.get('iscrowd')]
         notes.sort(key=lambda n: -float(n.get('area') or 0))
+        if why and notes:
+            flaws, notes = [f'{self.key(index)}: its {len(notes)} masks are left out: {why}'], []
+        annotated = self.sizes[index] if all(self.sizes[index]) else size
+        scale = size[0] * size[1] / (annotated[0] * annotated[1])
         for note in notes[:self.most]:
             try:
-                mask = decode_mask(note, size)
+                mask = decode_mask(note, size, annotated)
                 number = self.number[note.get('category_id')]
             except Exception as e:  # pycocotools raises anything
                 flaws.append(self._flaw(index, note, f'cannot be read ({type(e).__name__}: {e})'))
@@ -200,7 +220,7 @@ class CocoObjects(CocoFiles):
                 flaws.append(self._flaw(index, note, f'is empty or lies outside of the image of {size[0]} x {size[1]} '
                                                      'pixels'))
                 continue
-            area = float(note.get('area') or mask.sum())
+            area = float(note['area']) * scale if note.get('area') else mask.sum()
             masks.append(Image.fromarray(mask * np.uint8(255)))
             rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large',
                          self.frequency[number], str(note.get('id', len(rows)))))
@@ -219,10 +239,6 @@ class LVIS(CocoObjects):
     published = ('lvis_v1_{split}.json', 'annotations/lvis_v1_{split}.json')
     GRADES = dict(r='rare', c='common', f='frequent')
 
-    def class_name(self, category: dict) -> str:
-        """'bow_(decorative_ribbons)' -> 'bow (decorative ribbons)'."""
-        return str(category['name']).replace('_', ' ')
-
     def frequency_of(self, category: dict) -> str:
         """Return LVIS's grade."""
         grade = self.GRADES.get(category.get('frequency'))
@@ -230,21 +246,3 @@ class LVIS(CocoObjects):
             raise InputError(f'{self.source}: the category {category["name"]} has the frequency '
                              f'{category.get("frequency")!r}; expected r, c or f. Is it LVIS v1?', 'annotations')
         return grade
-
-
-def decode_mask(note: dict, size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of an annotation (polygons, or run lengths) as bool [height, width].
-
-    Args:
-        note: an annotation of COCO.
-        size: (width, height) of its image in pixels.
-    """
-    from pycocotools import mask as masks
-    shape, parts = note['segmentation'], (size[1], size[0])
-    if isinstance(shape, list):
-        runs = masks.merge(masks.frPyObjects(shape, *parts))
-    else:
-        runs = masks.frPyObjects(shape, *parts) if isinstance(shape['counts'], list) else shape
-        if list(shape['size']) != list(parts):
-            raise BrokenSample(str(note.get('id')), f'its size is {shape["size"]}, that of the image {list(parts)}')
-    return masks.decode(runs).astype(bool)

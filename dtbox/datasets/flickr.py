@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
+from dtbox.datasets.left_out import describe_unnamed
 from dtbox.errors import InputError, closest, reason
 from dtbox.files import parse_json
 from dtbox.registry import DATASETS
@@ -52,14 +54,19 @@ class Captions(ImageFiles):
         root = find_data_folder(data_root, 'Captions', HOW)
         self.source = find(root, [annotations] if annotations else [*KARPATHY, *TOKENS], 'file of captions', HOW)
         if self.source.suffix == '.json':
-            rows = _karpathy(self.source, split)
+            rows, named = _karpathy(self.source, split)
         else:
-            rows = _of_split(_tokens(self.source), root, split, self.source)
+            named = _tokens(self.source)
+            rows = _of_split(named, root, split, self.source)
         if not rows:
             raise InputError(f'{self.source} has no images of the split `{split}`.', 'split')
         folder = root / images if images else _folder(root, next(iter(rows)))
         if not folder.is_dir():
             raise InputError(f'the folder {folder} of the images does not exist.', 'images')
+        self.note(*describe_unnamed(folder, named, SUFFIXES, self.source) if folder != root else ())
+        without = sum(not texts for texts in rows.values())
+        if without:
+            self.note(f'{self.source}: {without} of {len(rows)} images have no caption')
         self.fill(folder, list(rows), list(rows.values()))
 
 
@@ -73,14 +80,14 @@ def _folder(root, name):
 
 
 def _karpathy(path, split):
-    """Return dict file -> captions of a split of Karpathy's JSON."""
+    """Return (dict file -> captions of a split of Karpathy's JSON, the files that it names at all)."""
     try:
         images = parse_json(path.read_text(encoding='utf-8'))['images']
         wanted = {'train', 'restval'} if split == 'train' else {split}
         chosen = [im for im in images if split == 'all' or im['split'] in wanted]
-        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [_tidy(s['raw'])
-                                                                                   for s in im['sentences']]
-                for im in chosen}
+        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [
+            text for s in im['sentences'] if (text := _tidy(s['raw']))] for im in chosen}, [
+            im['filename'] for im in images]
     except (OSError, ValueError) as e:
         raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.',
                          'annotations') from e
@@ -116,7 +123,7 @@ def _tokens(path):
         else:
             raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
                              'caption.', 'annotations')
-        captions_of.setdefault(name.strip(), []).append(_tidy(text))
+        captions_of.setdefault(name.strip(), []).extend(filter(None, [_tidy(text)]))
     return captions_of
 
 

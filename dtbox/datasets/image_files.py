@@ -56,19 +56,24 @@ class ImageFiles(PairDataset):
         """Return the key of a sample."""
         return os.fsdecode(self.names[index])
 
-    def read(self, index: int) -> Image.Image:
-        """Return the image at `index` as PIL RGB; `BrokenSample` where it cannot be read."""
+    def read(self, index: int, upright: bool = True) -> Image.Image:
+        """Return the image at `index` as PIL RGB, turned as its EXIF block says unless not `upright`; `BrokenSample`
+        where it cannot be read."""
         key = self.key(index)
         try:
-            return read_image(self.root / key)
+            return read_image(self.root / key, upright=upright)
         except InputError as e:
             raise BrokenSample(key, str(e)) from e
 
+    def describe(self, index: int, image: Image.Image) -> dict:
+        """Return the sample of an image that has been read."""
+        label = -1 if self.labels is None else int(self.labels[index])
+        sample = dict(image=image, text='', label=label, key=self.key(index), set=self.part)
+        return sample if self.captions is None else dict(sample, captions=self.captions[index])
+
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
-        sample = dict(image=self.read(index), text='', label=-1 if self.labels is None else int(self.labels[index]),
-                     key=self.key(index), set=self.part)
-        return sample if self.captions is None else dict(sample, captions=self.captions[index])
+        return self.describe(index, self.read(index))
 
     def contents(self) -> Iterator[str]:
         """Yield the names of the images and their captions; sizes of a million files would take minutes to ask."""

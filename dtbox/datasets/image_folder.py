@@ -11,16 +11,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
-from dtbox.datasets.captions import find_captions, match_captions, read_captions, read_sidecar
-from dtbox.datasets.folder_listing import (
-    Flaw,
-    accept_all,
-    divide,
-    find_class_folders,
-    find_root,
-    find_strays,
-    list_images,
-)
+from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
+from dtbox.datasets.flaws import Flaw, accept_all
+from dtbox.datasets.folder_listing import divide, find_class_folders, find_root, find_strays, list_images
+from dtbox.datasets.left_out import describe_suffixes, name_some
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
@@ -32,9 +26,9 @@ SPLITS = ('train', 'heldout')
 class ImageFolder(PairDataset):
     """A folder of images, at any depth; images are PIL RGB of their own size.
 
-    Split: `train` and `val` (or `test`, `heldout`, ...) inside the folder, or inside the only folder that it holds, are
-    taken as they are; otherwise a hash of
-    each image's relative path holds out a fraction, at least one image and never all.
+    Split: `train` and `val` (or `test`, `heldout`, `val2017`, ...) inside the folder, or inside the only folder with
+    images that it holds, are taken as they are; otherwise a hash of each image's relative path holds out a fraction, at
+    least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
     metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
@@ -42,8 +36,9 @@ class ImageFolder(PairDataset):
     have one gets ''. Where texts come from class folders, these also give labels and `classes`; a few images beside the
     class folders are left out.
 
-    What is found but not used (other kinds of files, folders that may not be entered, a third part) is counted in the
-    log and in `notes`.
+    What is found but not used (other kinds of files, folders that may not be entered, a third part, entries of the
+    captions without an image) is counted in the log, in `notes` and in results. Sidecars that hold rows of numbers
+    are labels of objects, not captions.
 
     Args:
         data_root: the folder.
@@ -77,12 +72,13 @@ class ImageFolder(PairDataset):
         self.split = split
         self.class_text = class_text
         self._flaw = Flaw(min_size) if check else accept_all
-        self.notes: list[str] = []
-        images = list_images(self.data_root, self.notes)
-        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
+        listing = list_images(self.data_root)
+        self.note(*listing.notes)
         self._label_of, self._strays = {}, set()
-        self.text_source, self._captions = self._find_texts(captions, images)
-        mine = [image for image in mine if image.key not in self._strays]
+        self.text_source, self._captions = self._find_texts(captions, listing.images, listing.others)
+        self.note(*describe_suffixes(listing.others, texts=f'texts come from {self.text_source or "nowhere"}'))
+        images = [image for image in listing.images if image.key not in self._strays]
+        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
         mine = [mine[i] for i in choose_even_subset([self._label_of.get(image.key, -1) for image in mine], limit)]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
@@ -132,8 +128,9 @@ class ImageFolder(PairDataset):
             raise InputError(f'{self.data_root} has no usable images for `{self.split}`.{reason} Add images.')
         return good
 
-    def _find_texts(self, captions, images):
-        """Return (where the texts come from, dict key -> captions)."""
+    def _find_texts(self, captions, images, others):
+        """Return (where the texts come from, dict key -> captions); files of texts that are used are taken out of
+        `others`, the counts of files that are no images."""
         if captions is False:
             return '', {}
         folder = next((self.data_root / p.key.split('/')[0] for p in images if p.part == self.split), self.data_root)
@@ -147,16 +144,25 @@ class ImageFolder(PairDataset):
             names = {p.key: _other_names(p, path) for p in images if not inside or p.part == self.split}
             matched, unused = match_captions(read_captions(path), names, path)
             if unused:
-                print_log(f'{path}: {unused} entries match no image in {self.data_root}', 'current',
-                          level=logging.WARNING)
+                self.note(f'{path}: {unused} entries match no image in {self.data_root}')
+            parts = {self.data_root / image.key.split('/')[0] if image.part else self.data_root for image in images}
+            others.subtract(p.suffix.lower() for p in {path, *(find_captions(part) for part in parts)}
+                            if p is not None and p.is_relative_to(self.data_root))
             return path.name, matched
         texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
-        if texts:
+        others['.txt'] -= len({p.path.with_suffix('.txt') for p in images if p.key in texts})
+        if any(texts.values()) and all(hold_boxes(text) for some in texts.values() for text in some):
+            self.note(f'the {len(texts):,} .txt files beside the images are left out: they hold rows of numbers, '
+                      'such as boxes of objects, and no captions')
+        elif texts:
             return '.txt files beside the images', texts
-        strays = find_strays(images)
+        strays, classes = find_strays(images)
+        if classes and not strays:
+            self.note(f'the folders {name_some(classes)} are not taken for classes, since many images lie beside them: '
+                      'no labels, and no texts of class names')
         if strays:
-            names = ', '.join(image.key for image in strays[:5]) + (', ...' if len(strays) > 5 else '')
-            self.notes.append(f'{len(strays)} images lie in no class folder and are left out: {names}')
+            self.note(f'{len(strays)} images lie in no class folder and are left out: '
+                      f'{name_some(image.key for image in strays)}')
             self._strays = {image.key for image in strays}
         self.classes, self._label_of = find_class_folders([image for image in images if image not in strays])
         if self.classes:
@@ -165,8 +171,6 @@ class ImageFolder(PairDataset):
         return '', {}
 
     def _report(self, mine):
-        for note in self.notes:
-            print_log(f'ImageFolder {self.data_root}: {note}', 'current', level=logging.WARNING)
         without = sum(not self._captions.get(image.key) for image in mine)
         note = f'; {without} images have no caption' if self.text_source and without else ''
         texts = f'texts from {self.text_source}' if self.text_source else 'without texts'

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
+from dtbox.datasets.left_out import describe_suffixes, get_suffix, name_some
 from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 
@@ -73,7 +75,14 @@ class ImageNet(ImageFiles):
         self.classes = tuple(_class_names(names))
         folder = find(root, (split, f'Data/CLS-LOC/{split}', f'ILSVRC/Data/CLS-LOC/{split}'), f'folder of `{split}`',
                       HOW)
-        files, labels = _by_folder(folder) or _flat(folder, root)
+        others, loose = Counter(), []
+        files, labels = _by_folder(folder, others, loose) or _flat(folder, root, others)
+        self.note(*describe_suffixes(others))
+        if loose:
+            self.note(f'{len(loose):,} images in {folder} lie in no class folder and are left out: {name_some(loose)}')
+        absent = len(self.classes) - len(dict.fromkeys(labels))
+        if absent:
+            self.note(f'{absent} of {len(self.classes):,} classes have no images in {folder}')
         captions = None if class_text is None else [[class_text.format(self.classes[i])] for i in labels]
         self.fill(folder, files, captions, labels)
 
@@ -92,14 +101,23 @@ def _class_names(names):
     return names
 
 
-def _images(folder):
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith('.')
-                      and os.path.splitext(e.name)[1].lower() in SUFFIXES)
+def _images(folder, others):
+    """Return the names of the images of a folder; other files are counted in `others`, folders by their names."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(e.name, e.is_dir()) for e in entries]
+    except OSError as e:
+        raise InputError(f'the folder {folder} cannot be read ({e.strerror or e}).', 'data_root') from e
+    images = [name for name, inner in found if not inner and not name.startswith('.')
+              and os.path.splitext(name)[1].lower() in SUFFIXES]
+    taken = set(images)
+    others.update(get_suffix(name) for name, inner in found if not inner and name not in taken)
+    return sorted(images)
 
 
-def _by_folder(folder):
-    """Return (paths, labels) of images in class folders, or None where the images lie flat."""
+def _by_folder(folder, others, loose):
+    """Return (paths, labels) of images in class folders, or None where the images lie flat; `loose` gets the images
+    beside the class folders."""
     number = {wnid: i for i, wnid in enumerate(list_wnids())}
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
@@ -110,15 +128,16 @@ def _by_folder(folder):
                          'ImageFolder.', 'data_root')
     if not names:
         return None
-    samples = [(f'{name}/{file}', number[name]) for name in names for file in _images(folder / name)]
+    loose += _images(folder, others)
+    samples = [(f'{name}/{file}', number[name]) for name in names for file in _images(folder / name, others)]
     if not samples:
         raise InputError(f'the class folders in {folder} hold no images. {HOW}', 'data_root')
     return tuple(map(list, zip(*samples)))
 
 
-def _flat(folder, root):
+def _flat(folder, root, others):
     """Return (paths, labels) of images beside each other, labels from devkit or Kaggle's table."""
-    files = _images(folder)
+    files = _images(folder, others)
     if not files:
         raise InputError(f'{folder} holds neither class folders nor images. {HOW}', 'data_root')
     devkit = next((root / d for d in DEVKIT if (root / d / TRUTH).is_file()), None)

@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from dtbox.errors import InputError
 
 
 def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
-               background: Sequence[int] = (255, 255, 255)) -> Image.Image:
+               background: Sequence[int] = (255, 255, 255), upright: bool = True) -> Image.Image:
     """Return an image as upright RGB, transparent parts shown on `background`.
 
     EXIF rotation is applied; palette, grayscale, 16-bit, CMYK and images with transparency are converted.
@@ -24,6 +24,7 @@ def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
     Args:
         source: path of an image, a PIL image, or a BytesIO with a file's content.
         background: colour under transparent pixels, three values in [0, 255].
+        upright: apply the EXIF rotation.
 
     Returns:
         PIL image of mode RGB, of its own size.
@@ -31,7 +32,7 @@ def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
     Raises:
         InputError: the file is missing, broken or truncated, or no image at all.
     """
-    image = _open(source)
+    image = _open(source, upright)
     if image.mode == 'RGB' and not image.has_transparency_data:
         return image
     return flatten(_to_rgba(image, source), background)
@@ -64,17 +65,39 @@ def verify_image(path: str | os.PathLike) -> tuple[int, int]:
         raise _unreadable(path, e) from e
 
 
-def _open(source):
-    """Return the decoded, upright image in its own mode, not shared with `source`."""
+def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """Return ((width, height) of the stored pixels, how the EXIF block says to turn them, from 1, not at all, to 8);
+    only the head of the file is read.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            try:
+                if image.format == 'PNG':  # its EXIF block may come after the pixels
+                    image.load()
+                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+            except Exception:  # a damaged EXIF block
+                turn = 1
+    except Exception as e:  # see verify_image
+        raise _unreadable(path, e) from e
+    return size, turn if turn in range(1, 9) else 1
+
+
+def _open(source, upright=True):
+    """Return the decoded image in its own mode, turned upright where asked, not shared with `source`."""
     if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
         raise InputError(f'expected the path of an image or a PIL image, got {type(source).__name__}.')
     try:
         if isinstance(source, Image.Image):
-            image = _upright(source)
+            image = _upright(source) if upright else source.copy()
         else:
             with Image.open(source) as image:
                 image.load()
-                _turn_upright(image)
+                if upright:
+                    _turn_upright(image)
     except Exception as e:  # see verify_image
         raise _unreadable(source, e) from e
     if 0 in image.size:

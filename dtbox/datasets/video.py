@@ -1,17 +1,20 @@
 """Video: the frames of files and of folders, one after the other."""
 from __future__ import annotations
 
+import logging
 import os
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image
 
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.folder_listing import SUFFIXES
+from dtbox.datasets.left_out import describe_suffixes, get_suffix, name_some
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
@@ -58,16 +61,16 @@ class Video(PairDataset):
         self.split = split
         self.part = set or split
         self.stride = stride
-        self.flaws = []
         self._readers = OrderedDict()
         self.clips, self.ends = [], []
-        for path in _clips(root):
+        for path in self._find_clips(root):
             try:
                 frames = _frames(path)
             except InputError as e:
                 if broken == 'error':
                     raise
                 self.flaws.append(str(e))
+                print_log(f'Video {self.part}: {e}', 'current', level=logging.WARNING)
                 continue
             count = len(range(0, len(frames), stride))
             count = count if limit is None else min(count, limit)
@@ -77,6 +80,32 @@ class Video(PairDataset):
             why = self.flaws[0] if self.flaws else f'videos end in {", ".join(FILES)}, frames are images.'
             raise InputError(f'{root} holds no video that can be read: {why}', 'data_root')
         self.size = self.ends[-1]
+
+    def _find_clips(self, root):
+        """Return the files and folders that are clips, and note what else is there."""
+        if root.is_file():
+            if root.suffix.lower() in SUFFIXES:
+                raise InputError(f'data_root {root} is an image, not a video. Give the folder of the frames, or a '
+                                 f'video file ({", ".join(FILES)}).', 'data_root')
+            return [root]
+        clips = [root]
+        others = Counter()
+        if not _images(root):
+            inside = sorted(p for p in root.iterdir() if not p.name.startswith('.'))
+            clips = [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _images(p)]
+            folders = [p.name for p in inside if p.is_dir() and p not in clips]
+            if folders:
+                self.note(f'{len(folders)} folders are left out: no images lie in them, of which a clip is made: '
+                          f'{name_some(folders)}')
+            others.update(get_suffix(p.name) for p in inside if p.is_file() and p not in clips)
+        for folder in (p for p in clips if p.is_dir()):
+            beside = [p for p in folder.iterdir() if not p.name.startswith('.')]
+            others.update('folder' if p.is_dir() else get_suffix(p.name) for p in beside
+                          if p.is_dir() or p.suffix.lower() not in SUFFIXES)
+        if inner := others.pop('folder', 0):
+            self.note(f'{inner} folders within clips are left out: the images beside them are the frames')
+        self.note(*describe_suffixes(others, f'videos ({", ".join(FILES)}) and frames'))
+        return clips
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the frame at `index` as in `PairDataset.sample`."""
@@ -116,14 +145,6 @@ class Video(PairDataset):
         return dict(self.__dict__, _readers=OrderedDict())
 
 
-def _clips(root):
-    """Return the files and folders that are clips."""
-    if root.is_file() or _images(root):
-        return [root]
-    inside = sorted(p for p in root.iterdir() if not p.name.startswith('.'))
-    return [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _images(p)]
-
-
 def _images(folder):
     return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES
                   and not p.name.startswith('.')) if folder.is_dir() else []
@@ -133,17 +154,16 @@ def _frames(path):
     """Return a list of image files, or a range for a video file."""
     if path.is_dir():
         return _images(path)
-    count = _open(path).frame_cnt
-    if count < 1:
-        raise InputError(f'the video {path} tells of no frames: not a video, or cut short. Re-encode it, or give a '
-                         'folder of frames.')
-    return range(count)
+    return range(_open(path).frame_cnt)
 
 
 def _open(path):
     import mmcv
     reader = mmcv.VideoReader(str(path))
-    if not reader.opened or reader.get_frame(0) is None:
-        raise InputError(f'the video {path} cannot be decoded: no video, cut short, or of a codec that OpenCV does '
-                         'not know here. Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or give a folder of frames.')
-    return reader
+    why = 'no video, cut short, or of a codec that OpenCV does not know here'
+    if reader.opened and reader.frame_cnt > 0 and reader.get_frame(0) is not None:
+        return reader
+    if reader.opened and reader.frame_cnt < 1:
+        why = 'it tells of no frames, so it is empty, cut short or no video'
+    raise InputError(f'the video {path} cannot be decoded: {why}. Re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4), or '
+                     'give a folder of frames.')

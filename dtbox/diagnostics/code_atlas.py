@@ -25,6 +25,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
 from dtbox.layout import need_grid
+from dtbox.markup import escape_markdown
 from dtbox.training.preprocess import prepare
 
 ABOUT = ('words', 'colour', 'edges')
@@ -181,8 +182,8 @@ def format_table(result: dict) -> str:
             for key in about:
                 found = page['information'][key]
                 cells.append(f'{found["bits"]:.3f} ({found["raw"]:.3f} - {found["shuffled"]:.3f})')
-            lines.append(f'| {name} | {page["depth"]} | {page["used"]:,} of {page["size"]:,} | {page["entropy"]:.2f} '
-                         f'| {" | ".join(cells)} |')
+            lines.append(f'| {escape_markdown(name)} | {page["depth"]} | {page["used"]:,} of {page["size"]:,} '
+                         f'| {page["entropy"]:.2f} | {" | ".join(cells)} |')
     first = next(page for pages in result['vocabularies'].values() for page in pages)['information']
     most = ', '.join(f'{key} {found["entropy"]:.2f}' for key, found in first.items())
     lines += ['', f'Mutual information of a token\'s code with a word of its image\'s caption ({settings["words"]} '
@@ -190,5 +191,5 @@ def format_table(result: dict) -> str:
               f'its patch ({patches.LEVELS ** 3} colours) and with its edge energy ({patches.EDGE_BINS} bins): '
               f'estimate from counts less the mean of {settings["shuffles"]} shuffles, on {settings["images"]:,} '
               f'{settings["split"]} images. There are to tell, in bits: {most}.']
-    lines += [f'Note: {remark}.' for remark in result['remarks']]
+    lines += [f'Note: {escape_markdown(remark)}.' for remark in result['remarks']]
     return '\n'.join(lines)

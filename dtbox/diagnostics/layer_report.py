@@ -9,6 +9,7 @@ import numpy as np
 from dtbox.drawing.layers_plot import draw_layers
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
+from dtbox.markup import escape_markdown
 
 
 def write_result(result: dict, folder: str) -> None:
@@ -71,7 +72,7 @@ def format_table(result: dict) -> str:
               f'semantics: at most {settings["within_points"]:g} points of mean R@1 (upper ends of 95 % intervals, '
               'paired over the held-out images). The pixel layer is the deepest good one up to the semantic layer, '
               'the semantic layer the shallowest good one. Layer 0, the embedding, is no candidate.']
-    lines += [f'Note: {remark}.' for remark in result['remarks']]
+    lines += [f'Note: {escape_markdown(remark)}.' for remark in result['remarks']]
     lines.append(f'{settings["seconds"]:.0f} s; '
                  f'{json.dumps({k: settings[k] for k in ("iters", "batch_size", "seed")})}')
     return '\n'.join(lines)

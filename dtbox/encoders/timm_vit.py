@@ -88,6 +88,9 @@ class StagedTimm(Encoder):
         """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
         return self.trunk.forward_head(self.normalize(tokens))
 
+MOST_BLOCKS = 10_000
+"""Blocks of a vision transformer."""
+
 
 @ENCODERS.register_module()
 class TimmViT(StagedTimm):
@@ -181,8 +184,13 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
     args = dict(num_classes=0, **model_args)
     if isinstance(args.get('embed_cfg'), Mapping):
         args['embed_cfg'] = build_stem_config(args['embed_cfg'])
+    depth = args.get('depth', 1)
+    if isinstance(depth, int) and depth > MOST_BLOCKS:  # timm makes a number for each before it makes a block
+        raise InputError(f'`depth` is {depth:,}; expected at most {MOST_BLOCKS:,} blocks.', 'model_args.depth')
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
+    except InputError:
+        raise
     except (TypeError, AssertionError, ValueError) as e:
         raise InputError(f'timm cannot build `{name}` for images of {size[0]} x {size[1]} with {model_args}: '
                          f'{e}') from e

@@ -40,6 +40,7 @@ class EvalContext:
         pool_regions: side (`tokens`, `teacher`) -> callable (last tokens of the side [B,P + N,D], B masks bool [M,H,W])
             -> list of B embeddings [M,E], or None.
         bank: callable without arguments -> Bank of the training images, embedded once when a metric first asks.
+        stride: numbers of frames between neighbours of a video; None where it is not known.
         dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`); None writes none.
     """
     classes: Sequence[str] | None = None
@@ -48,6 +49,7 @@ class EvalContext:
     vocabularies: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
     pool_regions: dict[str, Callable[[Tensor, list[Tensor]], list[Tensor]] | None] = field(default_factory=dict)
     bank: Callable[[], Any] | None = None
+    stride: int | None = None
     dump: str | None = None
 
 

@@ -13,6 +13,8 @@ from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
 
+AFTER_LOST = 'frames after one that could not be read'
+
 
 @METRICS.register_module()
 class FrameChange(Metric):
@@ -27,7 +29,8 @@ class FrameChange(Metric):
     - `frame_pairs`: their number.
 
     Keys are CLIP/FRAME with the number of the frame, as `Video` gives them, in order. Pairs across the parts of two
-    ranks count too. A frame after one that could not be read makes no pair.
+    ranks count too. A frame after one that could not be read makes no pair: neighbours lie the stride of the data set
+    (`context.stride`) apart, or, where it is not known, as far as the closest frames do.
     """
     info = [MetricInfo('video_psnr', 'PSNR of frames', 'dB', '.2f', 'higher', 'reconstruction', order=30),
             MetricInfo('flicker', 'flicker', '', '.4f', 'lower', 'reconstruction', order=31),
@@ -44,7 +47,6 @@ class FrameChange(Metric):
         super().reset()
         self.first: dict[str, Any] | None = None
         self.last: dict[str, Any] | None = None
-        self.gap: int | None = None
 
     def update(self, batch: Batch, outputs: TokenizerOutput) -> None:
         """See Metric."""
@@ -65,30 +67,26 @@ class FrameChange(Metric):
             self.last = frame
 
     def _pair(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Add a pair to the sums of its distance in frames; `values` knows which distance is that of neighbours."""
         if before['clip'] != now['clip']:
             return
         gap = now['number'] - before['number']
-        self.gap = gap if self.gap is None else self.gap
-        if gap != self.gap:
-            self.leave_out('frames after one that could not be read', 1)
-            return
         source, reconstruction = (now[side] - before[side] for side in ('source', 'reconstruction'))
-        self.add('pairs', torch.tensor(1))
-        self.add('source', source.abs().double().mean())
-        self.add('reconstruction', reconstruction.abs().double().mean())
-        self.add('flicker', (reconstruction - source).abs().double().mean())
+        self.add(f'pairs@{gap}', torch.tensor(1))
+        self.add(f'change/source@{gap}', source.abs().double().mean())
+        self.add(f'change/made@{gap}', reconstruction.abs().double().mean())
+        self.add(f'flicker@{gap}', (reconstruction - source).abs().double().mean())
         for name, codes in now['codes'].items():
-            self.add(f'churn/{name}', (codes != before['codes'][name]).double().mean())
+            self.add(f'churn/{name}@{gap}', (codes != before['codes'][name]).double().mean())
 
     def sync(self) -> None:
         """See Metric."""
         if self.synced:
             return
-        parts = distributed.gather_objects((self.first, self.last, self.gap))
+        parts = distributed.gather_objects((self.first, self.last))
         mine = distributed.get_rank()
         if mine and self.first is not None:  # this rank adds the pair across its own beginning
-            before = next((last for _, last, _ in reversed(parts[:mine]) if last is not None), None)
-            self.gap = next((gap for *_, gap in parts if gap is not None), None)
+            before = next((last for _, last in reversed(parts[:mine]) if last is not None), None)
             if before is not None:
                 self._pair(before, self.first)
         super().sync()
@@ -96,9 +94,14 @@ class FrameChange(Metric):
     def values(self) -> dict[str, float]:
         """See Metric."""
         values = dict(video_psnr=self.state['psnr'] / self.state['images'])
-        if 'pairs' in self.state:
-            n = self.state['pairs']
-            values.update({'change/source': self.state['source'] / n, 'change/made': self.state['reconstruction'] / n,
-                           'flicker': self.state['flicker'] / n, 'frame_pairs': n})
-            values.update({k: v / n for k, v in self.state.items() if k.startswith('churn/')})
+        pairs = {int(name[len('pairs@'):]): int(n) for name, n in self.state.items() if name.startswith('pairs@')}
+        stride = self.context.stride or min(pairs, default=0)
+        behind = sum(n for gap, n in pairs.items() if gap != stride)
+        if behind:
+            self.reasons[AFTER_LOST] = behind
+        if stride in pairs:
+            sums = {name[:-len(f'@{stride}')]: value for name, value in self.state.items()
+                    if name.endswith(f'@{stride}')}
+            n = sums.pop('pairs')
+            values.update({name: value / n for name, value in sums.items()}, frame_pairs=n)
         return values

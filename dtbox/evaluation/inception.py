@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError, need_package, reason
+from dtbox.weights.entries import split_entry
 
 BASE = dict(nvidia='https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics',
             toshas='https://github.com/toshas/torch-fidelity/releases/download/v0.2.0')
@@ -29,7 +30,7 @@ OPTIONS = {'clean-fid': 'inception_clean', 'torch-fidelity': 'inception_fidelity
 
 def check_given(weights: str | os.PathLike | None, what: str, url: str) -> None:
     """Raise `InputError` where a path of weights is given and there is no such file; 'download' and None are none."""
-    if weights and weights != 'download' and not os.path.isfile(weights):
+    if weights and weights != 'download' and not os.path.isfile(split_entry(os.fspath(weights))[0]):
         raise InputError(f'{what}, {os.fspath(weights)}, do not exist. Fetch {url}.', 'weights')
 
 

@@ -24,8 +24,9 @@ def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: 
         dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`).
 
     Returns:
-        Results. Samples that could not be read are not in the scores, but named under `missing`; `protocols` says by
-        what hashes of metrics and data the numbers compare (see `dtbox.evaluation.stamps`).
+        Results. Samples that could not be read are not in the scores, but named under `missing`; `left_out` says what
+        the data set found and does not use; `protocols` says by what hashes of metrics and data the numbers compare
+        (see `dtbox.evaluation.stamps`).
     """
     return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump)[RECIPE]
 
@@ -45,11 +46,12 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
     training = model.training
     model.eval()
     try:
-        context = replace(model.eval_context(dataloader.dataset), bank=bank)
+        dataset = dataloader.dataset
+        context = replace(model.eval_context(dataset), bank=bank, stride=getattr(dataset, 'stride', None))
         for name, evaluator in evaluators.items():
             evaluator.setup(replace(context, dump=dump and os.path.join(dump, '' if name == RECIPE else name)))
             if distributed.get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
-                evaluator.lose(getattr(dataloader.dataset, 'flaws', ()))
+                evaluator.lose(getattr(dataset, 'flaws', ()))
         for batch in dataloader:
             for evaluator in evaluators.values():
                 evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
@@ -58,8 +60,9 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
                 outputs = model.predict(batch)
                 for evaluator in evaluators.values():
                     evaluator.update(batch, outputs)
-        data = hash_dataset(dataloader.dataset)
-        return {name: replace(evaluator.results(), protocols={name: dict(hash=evaluator.hash, data=data)})
+        data, notes = hash_dataset(dataset), list(getattr(dataset, 'notes', ()))
+        return {name: replace(evaluator.results(), left_out=notes,
+                              protocols={name: dict(hash=evaluator.hash, data=data)})
                 for name, evaluator in evaluators.items()}
     finally:
         model.train(training)

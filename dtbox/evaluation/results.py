@@ -3,8 +3,8 @@
 The JSON holds one object for each set (`all` merges them) and, beside the sets, the keys of `KEYS`:
 
     {"val": {"psnr": 21.5, "psnr/stderr": 0.1}, "all": {...}, "skipped": {"FID": "why"}, "counts": {"val": 8, "all": 8},
-     "missing": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}}, "iteration": 300, "evaluation":
-     {...}, "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
+     "missing": ["sentence"], "left_out": ["sentence"], "protocols": {"recipe": {"hash": "...", "data": "..."}},
+     "iteration": 300, "evaluation": {...}, "infos": [{"name": "psnr", "label": "PSNR", "unit": "dB", ...}]}
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dtbox.evaluation.names import ALL, add_protocol, split_protocol
 
 RECIPE = 'recipe'
 """Name of the protocol that a config has in its `val_evaluator`."""
-KEYS = ('skipped', 'counts', 'missing', 'protocols', 'iteration', 'evaluation', 'infos')
+KEYS = ('skipped', 'counts', 'missing', 'left_out', 'protocols', 'iteration', 'evaluation', 'infos')
 """Keys of the JSON that do not name a set."""
 RESERVED = (ALL, *KEYS)
 """Names that a held-out set cannot have."""
@@ -42,6 +42,8 @@ class Results:
         iteration: of the checkpoint, or None.
         evaluation: when, how and on what was evaluated; {} for an evaluation during training.
         infos: what the values are; () for results of a dtbox that did not write them.
+        left_out: sentences on what lies with the data and is not used (files of other kinds, and the like), with
+            counts and reasons.
     """
     sets: dict[str, dict[str, float | None]]
     counts: dict[str, int] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Results:
     iteration: int | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)
     infos: tuple[MetricInfo, ...] = ()
+    left_out: list[str] = field(default_factory=list)
 
     @cached_property
     def described(self) -> Infos:
@@ -96,7 +99,7 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it; what is empty is left out, `skipped` and `counts` excepted."""
-        beside = dict(missing=self.missing, protocols=self.protocols, iteration=self.iteration,
+        beside = dict(missing=self.missing, left_out=self.left_out, protocols=self.protocols, iteration=self.iteration,
                       evaluation=self.evaluation, infos=[info.to_dict() for info in self.infos])
         beside = {key: value for key, value in beside.items() if value or value == 0}
         return {**self.sets, 'skipped': self.skipped, 'counts': self.counts, **beside}
@@ -120,7 +123,8 @@ class Results:
         Raises:
             InputError: a set that does not hold numbers, or infos that are not those of metrics.
         """
-        kinds = dict(skipped=dict, counts=dict, missing=list, protocols=dict, evaluation=dict, infos=list)
+        kinds = dict(skipped=dict, counts=dict, missing=list, left_out=list, protocols=dict, evaluation=dict,
+                     infos=list)
         for key, kind in kinds.items():
             if not isinstance(values.get(key, kind()), kind):
                 raise InputError(f'{source}: `{key}` is {values[key]!r}; expected what dtbox writes there. {AGAIN}')
@@ -154,11 +158,13 @@ class Results:
         skipped = {}
         protocols = {}
         missing = set()
+        left_out = {}
         infos = {}
         for name, part in parts.items():
             for own, stamp in part.protocols.items():
                 protocols[own] = dict(stamp, counts=part.counts)  # a protocol may see fewer images than another
             missing |= set(part.missing)
+            left_out.update(dict.fromkeys(part.left_out))
             skipped.update({f'{label}@{name}': why for label, why in part.skipped.items()})
             for key, values in part.sets.items():
                 sets.setdefault(key, {}).update({add_protocol(metric, name): value for metric, value in values.items()})
@@ -166,7 +172,8 @@ class Results:
                 if infos.setdefault(info.name, info) != info:  # two protocols mean different things by one name
                     infos[add_protocol(info.name, name)] = replace(info, name=add_protocol(info.name, name))
         counts = max((part.counts for part in parts.values()), key=lambda c: (len(c), c.get(ALL, 0)), default={})
-        return cls(sets, counts, skipped, sorted(missing), protocols, infos=tuple(infos.values()))
+        return cls(sets, counts, skipped, sorted(missing), protocols, infos=tuple(infos.values()),
+                   left_out=list(left_out))
 
 
 def _is_number(value: Any) -> bool:

@@ -12,7 +12,9 @@ import os
 from typing import Any
 
 from dtbox.extend import Plugin, find_origin
+from dtbox.files import compute_sha256
 from dtbox.registry import METRICS
+from dtbox.weights.entries import name_entry, split_entry
 
 
 def compute_digest(value: Any) -> str:
@@ -53,15 +55,13 @@ def to_json_value(value: Any) -> Any:
         return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json_value(v) for v in value]
-    if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
-        return f'file {hash_file(value)}'
+    if isinstance(value, (str, os.PathLike)):
+        path, entry = split_entry(os.fspath(value))
+        if os.path.isfile(path):
+            return name_entry(f'file {hash_file(path)}', entry)
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
 def hash_file(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's content, 16 hex digits."""
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(1 << 22):
-            h.update(block)
-    return h.hexdigest()[:16]
+    return compute_sha256(path)[:16]

@@ -36,11 +36,11 @@ def format_table(results: Results) -> str:
     if results.skipped:
         lines = [line for label, why in results.skipped.items() for line in _wrap(f'{label}: {why}')]
         blocks += ['not measured, or of note', *lines, '']
-    if results.missing:
-        lost = results.missing
-        blocks += [f'INCOMPLETE: {len(lost)} samples, shards or masks could not be read']
-        blocks += [line for sentence in lost[:5] for line in _wrap(sentence)]
-        blocks += [*([f'  and {len(lost) - 5} more'] if len(lost) > 5 else []), '']
+    for title, sentences in (('INCOMPLETE: {} samples, shards or masks could not be read', results.missing),
+                             ('found with the data, and not used', results.left_out)):
+        if sentences:
+            blocks += [title.format(len(sentences)), *(line for text in sentences[:5] for line in _wrap(text))]
+            blocks += [*([f'  and {len(sentences) - 5} more'] if len(sentences) > 5 else []), '']
     return '\n'.join(line.rstrip() for line in blocks).rstrip('\n')
 
 

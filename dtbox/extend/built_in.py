@@ -47,9 +47,13 @@ def is_recorded_as_built_in(name: str, folder: str) -> bool:
     path = RunFolder(folder).plugins
     if name not in BUILT_IN_PLUGINS or not os.path.isfile(path):
         return False
-    with open(path, encoding='utf-8') as f:
-        if not any(record['name'] == name and is_built_in(record) for record in parse_json(f.read())):
-            return False
+    try:
+        with open(path, encoding='utf-8') as f:
+            if not any(record['name'] == name and is_built_in(record) for record in parse_json(f.read())):
+                return False
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise InputError(f'{path} cannot be read ({type(e).__name__}: {e}), which says what the plugin {name} of the '
+                         'run was. Take it out of `plugins`, or mend the file.', 'plugins') from e
     part = BUILT_IN_PLUGINS[name].rpartition('/')[2]
     logging.getLogger('dtbox').warning(f'{folder} was trained with the plugin {name}; its part `{part}` is built in '
                                        'since '

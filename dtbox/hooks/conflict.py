@@ -22,8 +22,12 @@ from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import append_row, read_rows, write_rows
 from dtbox.hooks.gradient_meter import SIDES, Sides, measure
+from dtbox.markup import escape_markdown
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+
+NEEDS = ('layers', 'together', 'cosine', *SIDES)
+"""What a line of conflict.jsonl has beside `iteration`."""
 
 
 @HOOKS.register_module()
@@ -73,7 +77,7 @@ class GradientConflict(Hook):
         self.path = RunFolder(runner.work_dir).conflict_history
         self.blocks, self.terms = self.probe.find_blocks(), {}
         if distributed.get_rank() == 0:
-            write_rows(self.path, [r for r in read_rows(self.path) if r['iteration'] < runner.iter_done])
+            write_rows(self.path, [r for r in read_rows(self.path, NEEDS) if r['iteration'] < runner.iter_done])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Measure where it is due."""
@@ -89,7 +93,7 @@ class GradientConflict(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Write the summary and draw."""
-        rows = read_rows(self.path) if distributed.get_rank() == 0 else []
+        rows = read_rows(self.path, NEEDS) if distributed.get_rank() == 0 else []
         if rows:
             title = f'{RunFolder(runner.work_dir).name}: gradients while it trains'
             table = format_summary(write_conflict(rows, self.terms, runner.work_dir, title))
@@ -144,8 +148,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = ['| layer | cosine | below 0 | norm of reconstruction | norm of semantics | |', '|---|---|---|---|---|---|']
     for name, layer in summary['layers'].items():
         spread = f' +- {layer["deviation"]:.3f}' if layer['cosine'] is not None and summary['rows'] > 1 else ''
-        lines.append(f'| {name} | {show(layer["cosine"], "+.3f")}{spread} | {show(layer["opposed"], ".0%")} | '
-                     f'{show(layer["reconstruction"], ".3g")} | {show(layer["semantics"], ".3g")} | {layer["blank"]} |')
+        lines.append(f'| {escape_markdown(str(name))} | {show(layer["cosine"], "+.3f")}{spread} '
+                     f'| {show(layer["opposed"], ".0%")} | {show(layer["reconstruction"], ".3g")} '
+                     f'| {show(layer["semantics"], ".3g")} | {layer["blank"]} |')
     lines += ['', f'all layers that both reach: cosine {show(summary["together"], "+.3f") or "none"}']
     lines += [f'{side}: {", ".join(names) or "-"}' for side, names in summary['terms'].items()]
     return '\n'.join(lines)

@@ -13,6 +13,7 @@ from dtbox.evaluation import Results, SetEvaluator
 from dtbox.evaluation.info import GROUPS as METRIC_GROUPS
 from dtbox.evaluation.info import Infos
 from dtbox.files import write_atomic
+from dtbox.markup import escape_markdown
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
 from dtbox.registry import PROTOCOLS
@@ -79,11 +80,12 @@ def format_region_table(values: dict[str, float | None], infos: Infos) -> str:
             spec = info.format.replace('%', 'f')
             cells[described.fields['group'], info, side] = format(described.factor * value, spec)
     ordered = sorted(columns, key=lambda column: columns[column])
-    titles = [', '.join(filter(None, (info.heading, side))) + (' [%]' if info.format.endswith('%') else '')
+    titles = [escape_markdown(', '.join(filter(None, (info.heading, side))))
+              + (' [%]' if info.format.endswith('%') else '')
               for info, side in ordered]
     lines = ['| inside | ' + ' | '.join(titles) + ' |', '|---|' + '---:|' * len(ordered)]
     for group in GROUPS:
         if any((group, *column) in cells for column in ordered):
             row = [cells.get((group, *column), '–') for column in ordered]
-            lines.append(f'| {group} | ' + ' | '.join(row) + ' |')
+            lines.append(f'| {escape_markdown(group)} | ' + ' | '.join(row) + ' |')
     return '\n'.join(lines)

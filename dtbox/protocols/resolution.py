@@ -23,6 +23,7 @@ from dtbox.evaluation import Infos, MetricInfo, Results, SetEvaluator
 from dtbox.evaluation.names import ALL, is_stderr
 from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.files import write_atomic
+from dtbox.markup import escape_markdown
 from dtbox.memory import Peak
 from dtbox.protocols.base import Protocol
 from dtbox.protocols.subject import Subject
@@ -158,7 +159,7 @@ def list_columns(rows: list[dict], infos: Infos) -> dict[str, MetricInfo]:
 def format_resolution_table(rows: list[dict], infos: Infos) -> str:
     """Return the rows as Markdown: size, way, number of images, and each score and cost as its info says."""
     columns = list_columns(rows, infos)
-    lines = ['| size | by | images | ' + ' | '.join(info.heading for info in columns.values()) + ' |',
+    lines = ['| size | by | images | ' + ' | '.join(escape_markdown(info.heading) for info in columns.values()) + ' |',
              '|---:|---|---:|' + '---:|' * len(columns)]
     for row in rows:
         cells = ['–' if row.get(name) is None else format(row[name], info.format) for name, info in columns.items()]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from dtbox.markup import escape_csv, escape_markdown
+
 UP, DOWN = '▲', '▼'
 
 _TEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}',
@@ -93,7 +95,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, with its title and notes."""
-        lines = [f'**{self.title}**', '', '| ' + ' | '.join(_md(c.title) for c in self.columns) + ' |',
+        lines = [f'**{_md(self.title)}**', '', '| ' + ' | '.join(_md(c.title) for c in self.columns) + ' |',
                  '|' + '|'.join('---' if c.words or i == 0 else '---:' for i, c in enumerate(self.columns)) + '|']
         for row in self.rows:
             cells = [f'**{_md(cell.full)}**' if cell.bold else _md(cell.full) for cell in row]
@@ -104,9 +106,9 @@ class Table:
         """Return the table as CSV: numbers in full, intervals and counts in columns of their own."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator='\n')
-        writer.writerow([name for c in self.columns for name in (c.raw or (c.title,))])
+        writer.writerow([escape_csv(name) for c in self.columns for name in (c.raw or (c.title,))])
         for row in self.rows:
-            writer.writerow([_raw(v) for cell, c in zip(row, self.columns)
+            writer.writerow([escape_csv(_raw(v)) for cell, c in zip(row, self.columns)
                              for v in (cell.raw or ('',) * len(c.raw) if c.raw else (cell.text,))])
         return out.getvalue()
 
@@ -130,7 +132,7 @@ def _firsts(row: list[Cell], columns: list[Column]) -> Iterator[tuple[bool, tupl
 
 
 def _md(text: str) -> str:
-    return re.sub(r'([\\|*_`<>\[\]])', r'\\\1', ' '.join(text.split()))
+    return escape_markdown(text, plain=False)
 
 
 def _tex(text: str) -> str:

@@ -17,6 +17,7 @@ from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
 from dtbox.files import parse_json
+from dtbox.markup import unescape_csv
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.run_files import read_results, read_seconds, read_settings
 from dtbox.runs import RunFolder
@@ -92,7 +93,8 @@ def read_grid(folder: str) -> Experiment:
         with open(path, newline='', encoding='utf-8') as f:
             text = f.read()
         reader = csv.DictReader(io.StringIO(text, newline=''))
-        rows, columns = list(reader), list(reader.fieldnames or [])
+        rows = [{unescape_csv(k): unescape_csv(v) for k, v in row.items()} for row in reader]
+        columns = [unescape_csv(name) for name in reader.fieldnames or []]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f'{path} cannot be read ({e}). {ANEW}') from e
     if not text.endswith('\n'):

@@ -7,6 +7,7 @@ from typing import Sequence
 
 from mmengine.config import Config
 
+from dtbox.markup import escape_markdown
 from dtbox.sizing import scale, scale_check, scale_tables
 
 
@@ -21,7 +22,7 @@ def format_markdown(lines: Sequence[Sequence[str]]) -> str:
     """Return lists of texts, the head first, as a table in Markdown."""
     head, *rest = lines
     rows = [head, ['---'] + ['---:'] * (len(head) - 1), *rest]
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+    return '\n'.join('| ' + ' | '.join(map(escape_markdown, row)) + ' |' for row in rows)
 
 
 def report_scale(cfg: Config, setting: scale.Setting, name: str, out: str | None = None) -> str:
@@ -39,7 +40,8 @@ def report_scale(cfg: Config, setting: scale.Setting, name: str, out: str | None
     tables = [scale_tables.make_step_table(rows), scale_tables.make_sent_table(rows, setting.parallel)]
     listed = '\n'.join(f'- {sentence}' for sentence in scale_tables.list_assumptions(setting, description))
     if out:
-        write_scale(out, title, rows, '\n\n'.join([f'# {title}', *map(format_markdown, tables), listed]) + '\n')
+        page = [f'# {escape_markdown(title)}', *map(format_markdown, tables), listed]
+        write_scale(out, title, rows, '\n\n'.join(page) + '\n')
     return '\n\n'.join([title, *map(align_columns, tables), listed])
 
 
@@ -68,7 +70,7 @@ def report_check(result: scale_check.CheckResult, command: Sequence[str], out: s
     if out:
         from dtbox.files import write_atomic
         os.makedirs(out, exist_ok=True)
-        pages = [f'# Predicted and measured steps of {result.name}', f'`{shlex.join(command)}`',
+        pages = [f'# Predicted and measured steps of {escape_markdown(result.name)}', f'`{shlex.join(command)}`',
                  scale_check.format_check(result, format_markdown)]
         write_atomic(os.path.join(out, 'check.md'), '\n\n'.join(pages) + '\n')
     return scale_check.format_check(result, align_columns)

@@ -5,6 +5,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from dtbox.markup import escape_csv
 from dtbox.sizing.communication import list_kinds
 from dtbox.sizing.describe import GB, Description
 from dtbox.sizing.scale import Row, Setting
@@ -49,7 +50,7 @@ def format_csv(rows: Sequence[Row]) -> str:
     names = list(rows[0].sent)
     writer.writerow(['gpus', 'images_a_gpu', 'fits', 'memory_bytes', 'compute_s', 'sent_s', 'exposed_s', 'step_s',
                      'images_per_s', 'efficiency', 'iterations', 'days',
-                     *(f'{name} [{unit}]' for name in names for unit in ('bytes', 's'))])
+                     *(escape_csv(f'{name} [{unit}]') for name in names for unit in ('bytes', 's'))])
     for r in rows:
         values = (r.compute, r.communication, r.exposed, r.step, r.rate, r.efficiency)
         writer.writerow([r.gpus, r.batch, int(r.fits), round(r.memory), *(f'{v:.6g}' for v in values), r.iterations,

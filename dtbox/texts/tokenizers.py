@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
 from dtbox.weights.state_dicts import find_local_path
@@ -39,6 +39,10 @@ def keep_words(text: str) -> str:
     return re.sub(r'\s+', ' ', text).strip()
 
 
+LONGEST = 256
+"""Characters of a text for each id that the tower reads, after which it is cut before it is tokenized."""
+MOST_GAPS = 8
+"""Times the number of tokens that ids may reach."""
 _NO_PUNCTUATION = str.maketrans('', '', string.punctuation)
 
 
@@ -83,7 +87,7 @@ class TextTokenizer:
                 raise InputError(f'text {i} is {type(text).__name__}; expected a string.')
             if not text.strip():
                 raise InputError(f'text {i} is empty; expected at least one word.')
-            ids = self.ids(text)
+            ids = self._find_ids(i, text, truncate)
             if len(ids) > self.context_length:
                 message = (f'text {i} has {len(ids)} tokens, but the text tower reads at most {self.context_length} '
                            f'("{text[:60]}...").')
@@ -94,6 +98,22 @@ class TextTokenizer:
                     self.warned = True
             rows.append(self.pack(ids))
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
+
+
+    def _find_ids(self, i: int, text: str, truncate: bool) -> list[int]:
+        """Return the ids of the text at position `i`; of a very long one those of its beginning, where it may be cut:
+        the time that a tokenizer takes can grow with the square of the length."""
+        most = LONGEST * self.context_length
+        if len(text) > most and not truncate:
+            raise InputError(f'text {i} has {len(text):,} characters, and the text tower reads at most '
+                             f'{self.context_length} tokens. Shorten it, or pass truncate=True to have it cut.')
+        try:
+            return self.ids(text[:most])
+        except BaseException as e:
+            if type(e).__name__ != 'PanicException':  # of `tokenizers`, whose regular expressions are bounded
+                raise
+            raise InputError(f'the text tokenizer {self.file} cannot read text {i}, "{text[:40]}" ({reason(e)}): a '
+                             'regular expression in it takes too long, or it is damaged.') from e
 
 
 @TEXT_TOKENIZERS.register_module()
@@ -109,6 +129,9 @@ class FileTokenizer(TextTokenizer):
 
     def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
         from tokenizers import Tokenizer
+        if not isinstance(context_length, int) or not 0 < context_length <= 1 << 20:
+            raise InputError(f'`context_length` is {context_length!r}; expected the ids of a text, an int from 1 to '
+                             f'{1 << 20:,}.', 'context_length')
         self.file = find_local_path(file)
         if not os.path.isfile(self.file):
             raise InputError(f'the tokenizer file {file} does not exist. Give the path of a tokenizer.json.')
@@ -121,7 +144,11 @@ class FileTokenizer(TextTokenizer):
         words = type(self.tokenizer.model).__name__ == 'WordLevel'
         self.clean = (keep_words if words else canonicalize) if clean else str
         self.context_length = context_length
-        self.vocab_size = self.tokenizer.get_vocab_size()
+        ids = self.tokenizer.get_vocab(with_added_tokens=True).values()
+        self.vocab_size = max(ids, default=-1) + 1
+        if self.vocab_size > MOST_GAPS * max(len(ids), 1000):
+            raise InputError(f'the tokenizer file {file} has {len(ids):,} tokens and an id of {self.vocab_size - 1:,}: '
+                             'it is damaged.')
         self.special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         pad_id = self.tokenizer.token_to_id(pad)
         if pad_id is None:

@@ -13,9 +13,13 @@ import numpy as np
 import torch
 
 from dtbox.errors import InputError, reason
-from dtbox.files import find_damage, is_disk_full, replacing
+from dtbox.files import find_damage, is_disk_full, parse_json, replacing
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.runs import RunFolder
+from dtbox.weights.entries import strip_wrappers
+
+COUNTS = ('seed', 'world_size', 'batch_size', 'configured_batch', 'samples')
+"""Entries of `meta` that are whole numbers."""
 
 
 def save(checkpoint: Mapping[str, Any], path: str) -> None:
@@ -61,6 +65,7 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         raise InputError(f'{path} is not a checkpoint of dtbox: expected the keys format and state_dict, got {keys}. '
                          '`dtbox convert` reads published ones.')
     check_content(checkpoint, path)
+    checkpoint['state_dict'] = strip_wrappers(checkpoint['state_dict'])
     check_format(f'the checkpoint {path}', Origin(checkpoint['format'], str(checkpoint['meta'].get('dtbox', ''))))
     return checkpoint
 
@@ -75,15 +80,26 @@ def check_content(checkpoint: dict[str, Any], path: str) -> None:
                                                 and {'name', 'hash', 'source'} <= set(record) for record in plugins)
     tensors = isinstance(state, dict) and all(isinstance(name, str) and isinstance(value, torch.Tensor)
                                               for name, value in state.items())
+    facts = meta if isinstance(meta, dict) else {}
     wrong = [what for right, what in (
         (_is_count(checkpoint['format']), f'`format` is {checkpoint["format"]!r}, not a count'),
         (isinstance(meta, dict), f'`meta` is {meta!r:.60}, not a dict'),
         (records, '`meta.plugins` is not a list of records'),
         (tensors, '`state_dict` is not a dict of name -> tensor'),
-        (_is_count(checkpoint.get('iteration', 0)), f'`iteration` is {checkpoint.get("iteration")!r}, not a count'))
+        (_is_count(checkpoint.get('iteration', 0)), f'`iteration` is {checkpoint.get("iteration")!r}, not a count'),
+        (_is_settings(facts.get('config')), '`meta.config` does not hold settings as JSON'),
+        *((_is_count(facts[key]), f'`meta.{key}` is {facts[key]!r:.60}, not a count') for key in COUNTS
+          if facts.get(key) is not None))
         if not right]
     if wrong:
         raise InputError(f'{path} is not a checkpoint that dtbox has written: {"; ".join(wrong)}.')
+
+
+def _is_settings(value: Any) -> bool:
+    try:
+        return value is None or isinstance(value, str) and isinstance(parse_json(value), dict)
+    except ValueError:
+        return False
 
 
 def _is_count(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 import torch
 
 from dtbox import __version__, distributed
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.training import checkpoint
 from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
 from dtbox.training.schedules import restore_schedule
@@ -15,6 +15,8 @@ from dtbox.weights.state_dicts import load_into
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
+NEEDS = ('optimizer', 'param_schedulers', 'iteration', 'random')
+"""What a checkpoint holds beside weights so that a run can resume."""
 
 
 def collect_state(runner: Runner) -> dict[str, Any]:
@@ -74,18 +76,28 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
         runner, state, path: as for `restore_state`.
 
     Raises:
-        InputError: a checkpoint without optimizers.
+        InputError: a checkpoint that lacks something, or holds something else.
     """
     if 'optimizer' not in state:
         raise InputError(f'{path} holds weights only; a run cannot be resumed from it. Use `load_from` to start from '
                          'its weights.')
-    world = state['meta']['world_size']
-    restore_state(runner, state, path)
-    runner._train_loop._iter = int(state['iteration'])
-    runner.backward_passes = state.get('backward_passes', {})
+    lacking = [key for key in NEEDS if key not in state]
+    if lacking:
+        raise InputError(f'{path} has no {", ".join(f"`{key}`" for key in lacking)}: a run cannot be resumed from it '
+                         'exactly. Take another checkpoint, or use `load_from` to start from its weights.')
     rank, own = distributed.get_rank(), distributed.get_world_size()
-    if rank < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
-        checkpoint.set_random_state(state['random'][rank])
+    try:
+        world = int(state['meta']['world_size'])
+        restore_state(runner, state, path)
+        runner._train_loop._iter = int(state['iteration'])
+        runner.backward_passes = dict(state.get('backward_passes', {}))
+        if rank < len(state['random']):  # of more ranks than there were, the new ones keep what the seed gave them
+            checkpoint.set_random_state(state['random'][rank])
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as e:
+        raise InputError(f'{path} does not hold what this run needs to resume ({type(e).__name__}: {reason(e)}). Take '
+                         'another checkpoint, or use `load_from` to start from its weights.') from e
     others = '' if world == own else f', written by {world} rank{"s" * (world != 1)}, with {own}'
     runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
     if runner.iter_done >= runner.max_iters:

@@ -132,7 +132,7 @@ def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: 
         fixed: entries that a task adds to FIXED.
         path: of the checkpoint.
     """
-    then, now = ({**m, 'batch': m['batch_size'] * m['world_size']} for m in (theirs, mine))
+    then, now = ({**m, 'batch': m.get('batch_size', 0) * m.get('world_size', 0)} for m in (theirs, mine))
     for key, what in {**FIXED, **fixed}.items():
         if then.get(key) != now[key]:
             raise InputError(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '

@@ -213,6 +213,7 @@ def start_from(task: Task, path: str) -> str:
     given = checkpoint.load(path)
     state = {k: v for k, v in given['state_dict'].items() if k != 'iteration'}
     sentence = f'Starting from {path}' + (f', iteration {given["iteration"]}' if 'iteration' in given else '')
+    sentence += ', its averaged weights (`ema`)' if 'ema' in given else ''
     skipped, remark = task.choose_start(list(state))
     load_into(task, shard_state(state, task.state_dict()), f'the checkpoint {path}', ignore=('iteration', *skipped))
     return f'{sentence}; {remark}.' if remark else f'{sentence}.'

@@ -6,9 +6,11 @@ import os
 from typing import Any, Callable
 
 import torch
+from mmengine.logging import print_log
 
 from dtbox.errors import InputError, reason
 from dtbox.files import parse_json
+from dtbox.weights.entries import name_entry
 from dtbox.weights.state_dicts import load_state
 
 FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin',
@@ -27,14 +29,15 @@ def read_json(path: str) -> Any:
         raise InputError(f'{path} is not a JSON file: {e}') from e
 
 
-def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: str = '',
-                   mapped: bool = True) -> tuple[dict[str, torch.Tensor], str]:
+def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: str = '', mapped: bool = True,
+                   entry: str = '') -> tuple[dict[str, torch.Tensor], str]:
     """Load weights from a file, a folder or the hub.
 
     Args:
         place: a file or `dtbox://` name (see `load_state`); a model's folder; or 'hub', to fetch the model `hub`.
         keep, mapped: which keys to return, and whether their file may stay mapped, as in `load_state`.
         hub: Hugging Face's name of the model.
+        entry: which of several sets of weights in the file of a folder to take (see `dtbox.weights.entries`).
 
     Returns:
         (dict name -> tensor, the path that they came from).
@@ -52,8 +55,10 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
         raise InputError(f'{place} holds no weights: expected one of {", ".join(FILES)}; there are: '
                          f'{", ".join(sorted(os.listdir(place))[:12]) or "no files"}.')
     path = os.path.join(place, names[0])
+    if len(names) > 1:
+        print_log(f'{place} holds {", ".join(names)}; the weights are those of {names[0]}.', 'current')
     if not path.endswith('.index.json'):
-        return load_state(path, keep, mapped), path
+        return load_state(name_entry(path, entry), keep, mapped), path
     table = read_json(path).get('weight_map')
     if not isinstance(table, dict):
         raise InputError(f'{path} has no `weight_map`; expected Hugging Face\'s index of shards.')

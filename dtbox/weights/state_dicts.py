@@ -1,15 +1,17 @@
 """Weights from a file, the packaged zoo or a hub, into a module, with every key accounted for."""
 from __future__ import annotations
 
+import argparse
 import math
 import os
 from importlib import resources
-from typing import Callable, Iterable
+from typing import Any, Callable, Iterable
 
 import torch
 
 from dtbox.errors import InputError, closest, reason
 from dtbox.files import find_damage
+from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -63,49 +65,54 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
 
     Args:
         uri: `dtbox://NAME`, a .safetensors / .pt / .pth / .bin file, or anything MMEngine's CheckpointLoader knows
-            (http://, open-mmlab://, ...). A checkpoint's `state_dict`, `model` or `module` entry is unwrapped.
+            (http://, open-mmlab://, ...). Of several sets of weights in a file an average (EMA) is taken, or the one
+            that FILE::ENTRY names; see `dtbox.weights.entries`.
         keep: which keys to return; other tensors are not read where the format allows it (safetensors).
         mapped: a safetensors file may stay mapped: right for weights that are copied into a module. False: every tensor
             has memory of its own, and the whole takes little more memory than the weights: right for weights that a
             module keeps (`assign`).
 
     Returns:
-        dict name -> tensor, on the CPU.
+        dict name -> tensor, on the CPU; without what wrappers (`module.`, `_orig_mod.`) add to names.
+
+    Raises:
+        InputError: no such file, one that cannot be read, one without weights, or with several sets that could be
+            meant.
     """
-    path = find_local_path(uri)
+    path, entry = split_entry(find_local_path(uri))
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
                          'dtbox:// name.')
     try:
-        if path.endswith('.safetensors'):
-            return read_safetensors(path, keep, mapped)
-        if '://' in path:
-            from mmengine.runner import CheckpointLoader
-            state = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        else:
-            if (damage := find_damage(path)) is not None:
-                raise InputError(f'the weights file {path} is damaged: its record {damage} does not match its '
-                                 'checksum. A disk or a copy has changed it; take another copy.')
-            state = torch.load(path, map_location='cpu', weights_only=True)
+        content = read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
     except InputError:
         raise
     except Exception as e:
         raise InputError(f'the weights file {path} cannot be read ({reason(e)}). '
                          'It may be half downloaded or not a weights file.') from e
-    for key in ('state_dict', 'model', 'module'):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
-        raise InputError(f'{path} holds a {type(state).__name__}; expected weights: a dict of name -> tensor.')
+    state = choose_weights(content, path, entry)
     return state if keep is None else {k: v for k, v in state.items() if keep(k)}
+
+
+def _read_file(path: str) -> Any:
+    if '://' in path:
+        from mmengine.runner import CheckpointLoader
+        return CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    if (damage := find_damage(path)) is not None:
+        raise InputError(f'the weights file {path} is damaged: its record {damage} does not match its '
+                         'checksum. A disk or a copy has changed it; take another copy.')
+    with torch.serialization.safe_globals([argparse.Namespace]):  # plain values: options that many trainers keep
+        return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def read_safetensors(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str,
                                                                                                         torch.Tensor]:
-    """Read the tensors of a .safetensors file; `keep` and `mapped` are those of `load_state`."""
+    """Read the tensors of a .safetensors file; `keep` (of names without what wrappers add) and `mapped` are those of
+    `load_state`."""
     from safetensors import safe_open
     with safe_open(path, 'pt') as file:
-        keys = [key for key in file.keys() if keep is None or keep(key)]
+        keys = [key for name, key in strip_wrappers({key: key for key in file.keys()}).items()
+                if keep is None or keep(name)]
         if mapped:
             return {key: file.get_tensor(key) for key in keys}
     state: dict[str, torch.Tensor] = {}
@@ -129,8 +136,10 @@ def align_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def select_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Return the entries of `state` under `prefix`, without it."""
-    return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+    """Return the entries of `state` under `prefix`, without it; what wrappers add is no part of either."""
+    found = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
+    plain = strip_name(prefix)
+    return found if found or plain == prefix else {k[len(plain):]: v for k, v in state.items() if k.startswith(plain)}
 
 
 def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: str, ignore: Iterable[str] = (),

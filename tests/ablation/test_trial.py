@@ -12,7 +12,7 @@ import torch
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation import trial as trials
 from dtbox.ablation.facts import compute_tokenizer_facts
-from dtbox.ablation.identity import hash_code, hash_config, hash_plugins
+from dtbox.ablation.identity import PARTS, hash_code, hash_config, hash_plugins
 from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
 from dtbox.layout import Grid
@@ -126,8 +126,12 @@ def test_records(tmp_path):
     assert read_record(tmp_path) == {}
     (tmp_path / 'trial.json').write_text('{"status": "failed"}')  # nothing tells what it was
     assert read_record(tmp_path) == {}
-    write_record(tmp_path, dict(status='done', hashes={}))
-    assert read_record(tmp_path) == dict(status='done', hashes={})
+    for odd in ([1], dict(status='done', hashes={}), dict(status='done', hashes=7), 'x'):
+        write_record(tmp_path, odd)
+        assert read_record(tmp_path) == {}
+    whole = dict(status='done', hashes=dict.fromkeys(PARTS, 'x'))
+    write_record(tmp_path, whole)
+    assert read_record(tmp_path) == whole
 
 
 def test_seconds_of_a_killed_trial(begin, write_grid):

@@ -1,6 +1,8 @@
 """What is given away gives the same: folders in Hugging Face's manner, torch.export programs, ONNX under
 onnxruntime."""
+import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -84,6 +86,34 @@ def test_folders_that_are_not_right(tok, tmp_path):
         dtbox.Tokenizer.from_pretrained(tmp_path / 'b')
 
 
+def test_changed_files_are_told(tok, tmp_path):
+    """One bit of the weights, one word of the config, another tokenizer; the layout of the JSON does not count."""
+    good = tmp_path / 'good'
+    tok.save_pretrained(good)
+    assert (good / 'model.safetensors').stat().st_mode & 0o044
+    config = json.loads((good / 'config.json').read_text())
+    (good / 'config.json').write_text(json.dumps(config))
+    dtbox.Tokenizer.from_pretrained(good)
+
+    def flip(path):
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(bytes(content))
+    changes = {'model.safetensors': flip, 'config.json': lambda path: path.write_text(json.dumps(
+        dict(config, pipeline=config['pipeline'][1:])))}
+    if 'tokenizer.json' in config['sha256']:
+        changes['tokenizer.json'] = flip
+    for name, change in changes.items():
+        folder = shutil.copytree(good, tmp_path / f'bad_{name}')
+        change(folder / name)
+        with pytest.raises(InputError, match=f'{name} is not the file that was exported.*take another copy of the '
+                                             f'folder. If you have changed it yourself, take {name} out of `sha256`'):
+            dtbox.Tokenizer.from_pretrained(folder)
+    config['sha256'].pop('config.json')
+    (good / 'config.json').write_text(json.dumps(dict(config, note='mine')))
+    dtbox.Tokenizer.from_pretrained(good)
+
+
 # ---- graphs ----------------------------------------------------------------------------------------------------------
 
 def same(codes, found, tok):
@@ -93,6 +123,9 @@ def same(codes, found, tok):
 def test_programs(tiny_run, tok, tmp_path):
     main([str(tiny_run), '--to', 'torch', '--out', str(tmp_path)])
     encode, decode = (torch.export.load(str(tmp_path / f'{name}.pt2')).module() for name in ('encode', 'decode'))
+    sums = dict(line.split('  ')[::-1] for line in (tmp_path / 'SHA256SUMS').read_text().splitlines())
+    assert sums == {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+                    for name in ('encode.pt2', 'decode.pt2')}
     for count in (1, 5):
         codes = tok.encode(images(tok, count))
         same(codes, encode(images(tok, count)), tok)

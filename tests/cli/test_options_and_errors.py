@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from dtbox.cli.guard import main_guard
+from dtbox.cli.main import main as dtbox_main
 from dtbox.cli.options import add_config_options, read_config
 from dtbox.config.options import parse_options
 from dtbox.errors import Diverged, InputError
@@ -58,6 +59,8 @@ def test_options_that_are_none(pair):
     (OSError(errno.ENOSPC, 'No space left on device', 'a/b.pth'), 2,
      'error: no space is left on the disk for a/b.pth. Make room and run the '
      'command again (a run or grid resumes with --resume).\n'),
+    (OSError(errno.EROFS, 'Read-only file system', '/a/b'), 2,
+     'error: /a/b cannot be read or written (Read-only file system). Mend that, or give another place.\n'),
     (KeyboardInterrupt(), 130, 'interrupted.\n')])
 def test_errors_are_one_sentence(error, code, line, capsys):
     @main_guard
@@ -80,3 +83,20 @@ def test_other_errors_keep_their_traceback():
         main(['x'])
     with pytest.raises(FileNotFoundError):
         main_guard(lambda argv: open('/no/such/file'))([])
+
+
+def test_a_text_tokenizer_that_is_there_stays(tmp_path, capsys):
+    (tmp_path / 'tokenizer.json').write_text('mine')
+    with pytest.raises(SystemExit) as left:
+        dtbox_main(['train-text-tokenizer', 'siglip_tiny_twemoji', str(tmp_path / 'tokenizer.json')])
+    assert left.value.code == 2 and 'exists already; nothing in it was changed' in capsys.readouterr().err
+    assert (tmp_path / 'tokenizer.json').read_text() == 'mine'
+
+
+def test_a_second_prediction_takes_a_new_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('dtbox.cli.scale.predict', lambda args: f'to {args.out}')
+    (tmp_path / 'out').mkdir()
+    for name in ('out', 'out.1'):
+        dtbox_main(['scale', 'vqgan', '--gpus', '1', '--out', str(tmp_path / 'out')])
+        assert f'to {tmp_path / name}\n' in capsys.readouterr().out
+        (tmp_path / 'out' / 'scale.md').write_text('mine')

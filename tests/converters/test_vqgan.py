@@ -1,5 +1,6 @@
 """Published VQGANs through the converter, against what taming-transformers' own modules gave (golden_vqgan.pt: 16 x 16
 tokens, attention at 16)."""
+import argparse
 import re
 
 import pytest
@@ -84,3 +85,20 @@ def test_checkpoints_that_hold_more_than_tensors(vqgan, tmp_path, capsys):
         main(['vqgan', str(tmp_path / 'x.ckpt'), str(tmp_path / 'run')])
     assert re.search('holds more than tensors, as Lightning\'s checkpoints do.*write its `state_dict` alone',
                      capsys.readouterr().err)
+
+
+def test_published_files_with_several_sets(vqgan, tmp_path, capsys):
+    """LlamaGen's loader prefers the average; `--weights` takes another; a part of a larger model is found."""
+    good = vqgan['state_dict']
+    old = {name: value * 0.5 for name, value in good.items()}
+    cases = [(dict(ema=good, model=old, args=argparse.Namespace(lr=1)), ()),
+             (dict(ema=old, model=good), ('--weights', 'model')),
+             ({f'first_stage_model.{k}': v for k, v in good.items()}, ())]
+    for i, (content, more) in enumerate(cases):
+        (tmp_path / str(i)).mkdir()
+        tok = converted(content, tmp_path / str(i), *more)
+        assert torch.equal(tok.encode(vqgan['images'])['pixel'][..., 0], vqgan['codes'])
+    torch.save({f'{head}.{k}': v for head in 'ab' for k, v in good.items()}, tmp_path / 'two.ckpt')
+    with pytest.raises(SystemExit):
+        main(['vqgan', str(tmp_path / 'two.ckpt'), str(tmp_path / 'run'), '--image-size', '32'])
+    assert 'holds several VQGANs, under a., b.. Say which one is meant: --weights a.' in capsys.readouterr().err

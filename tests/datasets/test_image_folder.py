@@ -27,7 +27,8 @@ def keys(root, split, **kwargs):
 @pytest.fixture
 def log(monkeypatch):
     lines = []
-    monkeypatch.setattr('dtbox.datasets.image_folder.print_log', lambda text, *args, **kwargs: lines.append(text))
+    for module in ('base', 'image_folder'):
+        monkeypatch.setattr(f'dtbox.datasets.{module}.print_log', lambda text, *args, **kwargs: lines.append(text))
     return lines
 
 

@@ -87,3 +87,13 @@ def test_folders_that_are_something_else(tmp_path, make, says):
 def test_arguments(tmp_path, root, split, says):
     with pytest.raises(InputError, match=says):
         ImageNet(root and root.replace('{tmp}', str(tmp_path)), split)
+
+
+def test_imagenet_counts_what_it_leaves_out(tmp_path):
+    imagenet(tmp_path)
+    save(tmp_path / 'train' / 'loose.png', 3)
+    (tmp_path / 'train' / 'n01440764' / 'n01440764_7.tar').write_text('x')
+    assert ImageNet(tmp_path, 'train').notes == [
+        '1 files that end in .tar are left out: not among the kinds of images that are read',
+        f'1 images in {tmp_path / "train"} lie in no class folder and are left out: loose.png',
+        f'996 of 1,000 classes have no images in {tmp_path / "train"}']

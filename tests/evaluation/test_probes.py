@@ -177,3 +177,20 @@ def test_frames_of_two_clips_make_no_pair():
     metric.process(Batch(images=images, keys=['a/000000', 'a/000001', 'b/000002']),
                    TokenizerOutput(images=images, reconstructions=images))
     assert metric.compute()['frame_pairs'] == 1
+
+
+@pytest.mark.parametrize('lost, stride, pairs', [
+    ((1,), None, 9), ((6,), None, 9), ((0, 2), None, 9 - 1), ((1,), 1, 9), ((0, 11), None, 9),
+    ((1, 3, 5, 7, 9, 11), 1, 0)])
+def test_lost_frames_change_no_other_pair(lost, stride, pairs):
+    """Whichever frame is lost, the change is that of the neighbours that are left."""
+    metric = FrameChange()
+    metric.setup(EvalContext(stride=stride))
+    images = torch.linspace(-1, 1, 12).view(-1, 1, 1, 1).expand(12, 3, 4, 4)
+    some = [i for i in range(12) if i not in lost]
+    for part in (some[:4], some[4:]):
+        metric.process(Batch(images=images[part], keys=[f'a/{i:06d}' for i in part]),
+                       TokenizerOutput(images=images[part], reconstructions=images[part]))
+    found = metric.compute()
+    assert found.get('frame_pairs', 0) == pairs
+    assert not pairs or found['change/source'] == pytest.approx(1 / 11, abs=1e-6)

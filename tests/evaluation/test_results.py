@@ -3,9 +3,15 @@ import json
 import math
 
 import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
 
+from dtbox.datasets import collate
+from dtbox.datasets.image_folder import ImageFolder
 from dtbox.errors import InputError
-from dtbox.evaluation import MetricInfo, Results
+from dtbox.evaluation import EvalContext, MetricInfo, Results, SetEvaluator, format_table
+from dtbox.evaluation.loop import evaluate
+from dtbox.structures import TokenizerOutput
 
 PSNR = MetricInfo('psnr', 'PSNR', 'dB', '.2f', 'higher', 'reconstruction')
 
@@ -45,6 +51,37 @@ def test_rows_hold_finite_numbers_and_the_stamp():
     assert results.row() == {'protocol': 's-d', 'val/psnr': 20.0,
                              'all/psnr': 21.0} and small().row() == {'val/psnr': 20.0, 'all/psnr': 21.0}
     assert results.stamp('psnr') == 's-d' and results.stamp('usage@P/pixel') == 't-e' and results.stamp('psnr@Q') == ''
+
+
+class Pass:
+    """A model that gives images back."""
+    training = False
+
+    def eval(self):
+        return self
+
+    train = prepare = lambda self, value=None: value
+
+    def eval_context(self, dataset):
+        return EvalContext()
+
+    def predict(self, batch):
+        images = batch.images.float() / 127.5 - 1
+        return TokenizerOutput(images=images, reconstructions=images)
+
+
+def test_results_say_what_the_data_leave_out(tmp_path):
+    """In the JSON, in the table, and where protocols are joined; another kind of file is no sample that is missing."""
+    for i in range(5):
+        Image.new('RGB', (40, 40)).save(tmp_path / f'{i}.png')
+    (tmp_path / 'a.heic').write_text('x')
+    data = ImageFolder(tmp_path, 'heldout', [dict(type='ResizeCrop', size=32), dict(type='PackImage')])
+    found = evaluate(Pass(), DataLoader(data, 2, collate_fn=collate), SetEvaluator([dict(type='PSNR')]))
+    assert len(found.left_out) == 1 and '1 files that end in .heic are left out' in found.left_out[0]
+    assert not found.missing and found.to_dict()['left_out'] == found.left_out
+    assert Results.from_dict(found.to_dict()).left_out == found.left_out
+    table = format_table(Results.join(dict(one=found, two=found)))
+    assert 'INCOMPLETE' not in table and 'found with the data, and not used\n  1 files that end in .heic' in table
 
 
 def test_protocols_are_joined_and_taken_apart():

@@ -75,3 +75,16 @@ def test_a_folder_that_is_removed_meanwhile(tiny_config, tmp_path):
     with pytest.raises(InputError, match='the run folder .*run is gone: something has removed or renamed it'):
         runner.train()
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_checkpoint_of_a_wrapped_model(tiny_run, tmp_path):
+    """`load_from` and `dtbox.load` take it as that of the model itself."""
+    state = checkpoint.load(tiny_run)
+    good = state['state_dict']
+    state['state_dict'] = {f'module._orig_mod.{name}': value for name, value in good.items()}
+    torch.save(state, tmp_path / 'checkpoint.pth')
+    again = checkpoint.load(tmp_path / 'checkpoint.pth')['state_dict']
+    assert list(again) == list(good)
+    opened = dtbox.load(tiny_run, tmp_path / 'checkpoint.pth')
+    assert all(torch.equal(opened.model.state_dict()[name.removeprefix('tokenizer.')], value)
+               for name, value in good.items() if name.startswith('tokenizer.'))

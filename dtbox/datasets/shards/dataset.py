@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,15 +13,18 @@ from mmengine.logging import print_log
 
 from dtbox import distributed
 from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.folder_listing import SUFFIXES
+from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import load_shard_index
-from dtbox.datasets.shards.places import list_places
+from dtbox.datasets.shards.places import describe_beside, list_places
 from dtbox.errors import InputError
 from dtbox.files import parse_json
 from dtbox.registry import DATASETS
 
-IMAGES = ('jpg', 'jpeg', 'png', 'webp')
+IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
+"""Suffixes of images; of a sample that has several the first one counts."""
 OPEN = 32
 """Shards that a process keeps open."""
 
@@ -33,8 +36,9 @@ class Shards(PairDataset):
     Shards are indexed by their headers, once each (see `load_shard_index`), and samples are read by place: no sample
     comes twice or is lost in an epoch, whatever the number of ranks and workers, and a run resumes at any iteration
     without reading what went before. An epoch's order shuffles the shards, then the samples of `window` shards at a
-    time, so that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (jpeg,
-    png, webp) with what `text` and `label` name; keys are SHARD/KEY.
+    time, so that reading stays in few files (the chunked shuffle of webdataset's `wids`). A sample is KEY.jpg (or
+    another kind of image that ImageFolder reads) with what `text` and `label` name; keys are SHARD/KEY. Members of
+    other kinds are counted in `notes`.
 
     Broken shards (truncated, empty, not tar) and samples (no image, undecodable) are named in the log and left out with
     `broken='skip'`; what of a truncated shard is whole is used.
@@ -81,9 +85,9 @@ class Shards(PairDataset):
                 raise InputError(f"`text` names {source!r}; expected 'txt' or 'json:KEY'.", 'text')
         self.classes = tuple(classes or ())
         self.places = list_places(urls)
+        self.note(*describe_beside(urls))
         self.index_folder = index
         self.cache = ShardCache(fetched, keep)
-        self.flaws = []
         self._indices = OrderedDict()
         self._files = OrderedDict()
         self._count(limit)
@@ -103,6 +107,8 @@ class Shards(PairDataset):
         sizes = []
         kept = []
         kinds = set()
+        unread = Counter()
+        read = {source.partition(':')[0] for source in self.text} | {self.label}
         for place in self.places:
             try:
                 index, without = self._fresh(place)
@@ -118,9 +124,12 @@ class Shards(PairDataset):
                 kept.append(place)
                 sizes.append(len(index))
                 kinds.update(index.suffixes)
+                unread += index.count_unread(IMAGES, read)
         if not kept:
             raise InputError(f'none of {len(self.places)} shards can be used: {self.flaws[0]}', 'urls')
         self.places, self.ends = kept, np.cumsum(sizes)
+        named = ', '.join(f'.{suffix}' for suffix in sorted(filter(None, read)))
+        self.note(*describe_suffixes(unread, f'those that are read (one image{named and ", "}{named})', what='members'))
         self.has_texts = any(source.partition(':')[0] in kinds for source in self.text)
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from dtbox.datasets.left_out import get_suffix
 from dtbox.datasets.shards.reading import split_name
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 
-VERSION = 1
+VERSION = 2
 PACKED = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstandard', b'\xfd7zX': 'xz', b'BZh': 'bzip2'}
 BLOCK = 512
 MOST = 20
@@ -32,6 +34,7 @@ class ShardIndex:
         kinds: int64 [m], positions in `suffixes`.
         suffixes: such as 'jpg' and 'txt'.
         flaws: sentences on what was left out.
+        others: kind -> number of members that belong to no sample: links, and files without a suffix.
     """
     keys: np.ndarray
     starts: np.ndarray
@@ -40,6 +43,7 @@ class ShardIndex:
     kinds: np.ndarray
     suffixes: list
     flaws: list = field(default_factory=list)
+    others: dict[str, int] = field(default_factory=dict)
 
     def __len__(self):
         return len(self.keys)
@@ -59,7 +63,23 @@ class ShardIndex:
         starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[has])])
         without = self.keys[~has].tolist()
         return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept],
-                          self.suffixes, self.flaws), without
+                          self.suffixes, self.flaws, self.others), without
+
+    def count_unread(self, images: Sequence[str], others: Sequence[str]) -> Counter[str]:
+        """Return suffix ('.json') -> number of members that are not read.
+
+        Args:
+            images: suffixes of images; of each sample the first one is read.
+            others: suffixes of the other members that are read.
+        """
+        counts = Counter({f'.{s}': int(n) for s, n in zip(self.suffixes, np.bincount(self.kinds)) if s not in others})
+        of = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        free = np.ones(len(self), dtype=bool)
+        for suffix in (s for s in images if s in self.suffixes):
+            samples = np.unique(of[self.kinds == self.suffixes.index(suffix)])
+            counts[f'.{suffix}'] -= int(free[samples].sum())
+            free[samples] = False
+        return counts + Counter(self.others)
 
 
 def load_shard_index(path: str, cache: str | None = None) -> ShardIndex:
@@ -100,12 +120,13 @@ def scan(path: str) -> ShardIndex:
     groups = []
     flaws = []
     seen = set()
+    others = Counter()
     try:
         size = os.path.getsize(path)
         with open(path, 'rb') as file:
             _check_packing(path, file.read(8))
             file.seek(0)
-            end = _collect(file, size, groups, seen, flaws)
+            end = _collect(file, size, groups, seen, flaws, others)
             _check_end(file, size, end, flaws)
     except (tarfile.TarError, EOFError) as e:
         raise InputError(f'the shard {path} is not a tar file ({reason(e)}); it has {size:,} bytes. Fetch or write it '
@@ -122,11 +143,13 @@ def scan(path: str) -> ShardIndex:
     offsets, sizes, kinds = (np.array(column, dtype=np.int64) for column in zip(*rows))
     starts = np.concatenate([[0], np.cumsum([len(members) for _, members in groups])]).astype(np.int64)
     told = flaws[:MOST] + ([f'and {len(flaws) - MOST} more'] if len(flaws) > MOST else [])
-    return ShardIndex(np.array([key for key, _ in groups]), starts, offsets, sizes, kinds, suffixes, told)
+    return ShardIndex(np.array([key for key, _ in groups]), starts, offsets, sizes, kinds, suffixes, told,
+                      dict(others))
 
 
-def _collect(file, size, groups, seen, flaws):
-    """Fill `groups` with (key, dict suffix -> (offset, size)); returns where the last whole member ends."""
+def _collect(file, size, groups, seen, flaws, others):
+    """Fill `groups` with (key, dict suffix -> (offset, size)), and count other members; returns where the last whole
+    member ends."""
     key = None
     members = {}
     end = 0
@@ -151,6 +174,7 @@ def _collect(file, size, groups, seen, flaws):
                     raise tarfile.ReadError('unexpected end of data')
                 end = member.offset_data + -(-member.size // BLOCK) * BLOCK
                 if not counts:
+                    others['link' if member.issym() or member.islnk() else get_suffix(stem)] += not member.isdir()
                     continue
                 if suffix in members:
                     flaws.append(f'the sample {key} has two members .{suffix}; the later one is left out')
@@ -194,7 +218,7 @@ def _read(path):
     try:
         with np.load(path, allow_pickle=False) as f:
             return ShardIndex(f['keys'], f['starts'], f['offsets'], f['sizes'], f['kinds'], f['suffixes'].tolist(),
-                              f['flaws'].tolist())
+                              f['flaws'].tolist(), dict(zip(f['others'].tolist(), f['other_counts'].tolist())))
     except Exception:  # not there, or spoilt: it is made again
         return None
 
@@ -203,4 +227,5 @@ def _write(index, path):
     with replacing(path) as temporary:
         np.savez(temporary, keys=index.keys, starts=index.starts, offsets=index.offsets, sizes=index.sizes,
                  kinds=index.kinds, suffixes=np.array(index.suffixes, dtype=np.str_),
-                 flaws=np.array(index.flaws, dtype=np.str_))
+                 flaws=np.array(index.flaws, dtype=np.str_), others=np.array(list(index.others), dtype=np.str_),
+                 other_counts=np.array(list(index.others.values()), dtype=np.int64))

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.errors import InputError
 
 PIPE = 'pipe:'
@@ -53,6 +55,20 @@ def list_places(urls: str | Sequence[str]) -> list[Place]:
             raise InputError(f'the shard {place} is named twice; every sample of it would come twice.', 'urls')
         seen.add(str(place))
     return _named(places)
+
+
+def describe_beside(urls: str | Sequence[str]) -> list[str]:
+    """Return sentences on what lies beside the shards in the folders that `urls` names, and is no shard."""
+    given = [urls] if isinstance(urls, (str, os.PathLike)) else urls
+    counts: Counter[str] = Counter()
+    for folder in (os.path.expanduser(part) for url in given for part in _parts(os.fspath(url))):
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                counts.update('folder' if e.is_dir() else get_suffix(e.name) for e in entries
+                              if not (e.is_file() and e.name.endswith('.tar') or e.name.startswith('.')))
+    folders = counts.pop('folder', 0)
+    return [*describe_suffixes(counts, 'shards (.tar)'),
+            *([f'{folders:,} folders beside the shards are left out'] if folders else [])]
 
 
 def _parts(url):

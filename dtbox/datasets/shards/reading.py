@@ -5,9 +5,11 @@ Source of the layout: https://github.com/webdataset/webdataset. Members of a sam
 from __future__ import annotations
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dtbox.datasets.left_out import get_suffix
 from dtbox.errors import InputError
 
 
@@ -16,12 +18,14 @@ def list_shards(folder: str | Path, part: str) -> list[Path]:
     return sorted(path for path in Path(folder).glob(f'{part}-*.tar') if path.is_file())
 
 
-def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str],
+                others: Counter[str] | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Read samples, shard after shard, in the order of their members.
 
     Args:
         paths: tar files.
-        suffixes: of the members to read, such as 'jpg'; others are passed over.
+        suffixes: of the members to read, such as 'jpg'.
+        others: counts the members of other suffixes ('.json', or 'no suffix'), which are passed over.
 
     Yields:
         (key, dict suffix -> bytes): the key is SHARD/KEY without suffixes, such as 'train-000/000017'.
@@ -29,9 +33,10 @@ def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str]) -> Iterato
     Raises:
         InputError: a file that is not a whole tar file, or a key that comes again.
     """
+    others = Counter() if others is None else others
     for path in map(Path, paths):
         seen = set()
-        for name, parts in _samples(path, suffixes):
+        for name, parts in _samples(path, suffixes, others):
             key = f'{path.stem}/{name}'
             if key in seen:
                 raise InputError(f'shard {path} holds the sample {name} twice. Members of one sample must follow one '
@@ -40,7 +45,7 @@ def read_shards(paths: Iterable[str | Path], suffixes: Sequence[str]) -> Iterato
             yield key, parts
 
 
-def _samples(path, suffixes):
+def _samples(path, suffixes, others):
     """Yield (name, dict suffix -> bytes) of one shard."""
     name, parts = None, {}
     try:
@@ -48,6 +53,7 @@ def _samples(path, suffixes):
             for member in tar:
                 stem, suffix = split_name(member.name)
                 if not member.isfile() or suffix not in suffixes:
+                    others[get_suffix(f'member.{suffix}' if suffix else 'member')] += not member.isdir()
                     continue
                 if stem != name or suffix in parts:
                     if parts:

@@ -77,13 +77,15 @@ class CheckpointStart:
     def load(self, size: int, dim: int) -> tuple[Tensor, Tensor | None]:
         """Return the table [K, C] and the averaged counts [K] beside it (None without); `InputError` where it is not
         there or does not fit."""
+        from dtbox.weights.entries import strip_name
         from dtbox.weights.state_dicts import load_state
         state = load_state(self.file)
-        if self.key not in state:
+        key = self.key if self.key in state else strip_name(self.key)
+        if key not in state:
             raise InputError(f'{self.file} has no `{self.key}`.{closest(self.key, state)}', 'start.key')
-        table = state[self.key]
+        table = state[key]
         if tuple(table.shape) != (size, dim):
             raise InputError(f'`{self.key}` of {self.file} is {list(table.shape)}; this codebook is [{size}, {dim}].',
                              'start')
-        counts = state.get(self.key.removesuffix('weight') + 'cluster_size')
+        counts = state.get(key.removesuffix('weight') + 'cluster_size')
         return table.float(), counts.float() if counts is not None and len(counts) == size else None

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.files import is_disk_full, parse_json, write_atomic
 from dtbox.structures import TeacherOutput
 
@@ -96,9 +96,13 @@ class TeacherCache:
         meta = os.path.join(self.folder, 'shapes.json')
         if not os.path.isfile(meta):
             return
-        with open(meta) as f:
-            shapes = parse_json(f.read())
-        self.shapes = {name: None if shape is None else torch.Size(shape) for name, shape in shapes.items()}
+        try:
+            with open(meta, encoding='utf-8') as f:
+                shapes = parse_json(f.read())
+            self.shapes = {name: None if shape is None else torch.Size(shape) for name, shape in shapes.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as e:
+            raise InputError(f'{meta} cannot be read ({reason(e)}). Remove the folder {self.folder}: the teacher\'s '
+                             'outputs are computed again.', 'model.teacher.cache') from e
         for file in sorted(os.listdir(self.folder)):
             if file.endswith('.keys'):
                 self._read_keys(os.path.join(self.folder, file[:-len('.keys')]))
