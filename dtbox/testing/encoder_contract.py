@@ -5,6 +5,7 @@ Legend: B batch, P prefix tokens, N patch tokens, D width, H and W pixels, E wid
 from __future__ import annotations
 
 import copy
+
 import torch
 
 from dtbox.errors import InputError
@@ -22,6 +23,7 @@ from dtbox.testing.subject import (
     require_same,
     require_state,
 )
+
 
 def sizes(subject: EncoderSubject) -> None:
     """`depth`, `num_prefix_tokens`, `image_size` and `width(l)` are whole numbers; the tokens have these sizes, and are

@@ -77,6 +77,7 @@ def test_the_norm_is_the_models_own(build, family):
 def test_norms_that_follow_the_pool(tiny_clip):
     """open_clip's `final_ln_after_pool` and attention pools norm one vector, not the tokens."""
     from open_clip.transformer import VisionTransformer
+
     from dtbox.encoders.open_clip_tower import StagedCLIP
     sizes = dict(image_size=16, patch_size=8, width=32, layers=1, heads=2, mlp_ratio=1, output_dim=16)
     assert StagedCLIP(VisionTransformer(**sizes)).has_norm
