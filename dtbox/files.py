@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Container, Iterator
 from typing import Any
 
+from dtbox.errors import InputError
+
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 """Names of files that were being written when their process died (see `replacing`)."""
 
@@ -31,13 +33,28 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         yield temporary
         with open(temporary, 'rb') as f:
             os.fsync(f.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        apply_umask(temporary)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def apply_umask(path: str | os.PathLike) -> None:
+    """Give a file or folder the mode that the umask leaves new ones; those of `tempfile` are for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, (0o777 if os.path.isdir(path) else 0o666) & ~umask)
+
+
+@contextlib.contextmanager
+def explain_writing(path: str | os.PathLike) -> Iterator[None]:
+    """Within the block, an `OSError` becomes an `InputError` that says where nothing could be written."""
+    try:
+        yield
+    except OSError as e:
+        raise InputError(f'{os.fspath(path)} cannot be written ({e.strerror or e}). Check the place, its permissions '
+                         'and its free space, or choose another.') from e
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

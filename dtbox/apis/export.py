@@ -13,7 +13,9 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.arguments import read_arguments, read_choice, read_path
 from dtbox.errors import InputError, need_package, reason
+from dtbox.files import explain_writing
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def export_program(part: Part) -> torch.export.ExportedProgram:
                          'in its forward has to skip that while torch.compiler.is_exporting().') from e
 
 
+@read_arguments(folder=read_path, kind=read_choice('torch', 'onnx'))
 def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> list[str]:
     """Write the graphs of a tokenizer.
 
@@ -101,17 +104,19 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
     if kind == 'onnx':
         for package in ('onnx', 'onnxscript'):
             need_package(package, 'onnx', 'export to ONNX')
-    os.makedirs(folder, exist_ok=True)
+    with explain_writing(folder):
+        os.makedirs(folder, exist_ok=True)
     paths = []
     for name, part in list_parts(tokenizer).items():
         path = os.path.join(folder, f'{name}.{"pt2" if kind == "torch" else "onnx"}')
         if os.path.exists(path):
             raise InputError(f'{path} exists already. Give another folder, or move the file away.')
         program = export_program(part)
-        if kind == 'torch':
-            torch.export.save(program, path)
-        else:
-            torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
-                              verbose=False).save(path)
+        with explain_writing(path):
+            if kind == 'torch':
+                torch.export.save(program, path)
+            else:
+                torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
+                                  verbose=False).save(path)
         paths.append(path)
     return paths
