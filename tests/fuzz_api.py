@@ -18,6 +18,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 import dtbox
@@ -178,8 +179,7 @@ def list_entries(tok, run, folder):
                                     dtype=dtype, plugins=plugins, trust_remote_code=flag), tokenizer),
         load_config=Entry(dtbox.load_config,
                           dict(path=[lambda: 'vqgan', *paths], options=[dict, lambda: None], plugins=plugins,
-                               data=[lambda: None], tiny=[lambda: False]), check_kind(dtbox.load_config('vqgan').__class__),
-                          0.5, ('the config',)),
+                               data=[lambda: None], tiny=[lambda: False]), check_kind(Config), 0.5, ('the config',)),
         Tokenizer=Entry(dtbox.Tokenizer, dict(model=[lambda: tok.model], pipeline=[lambda: tok.config['pipeline']],
                                               config=[lambda: None, lambda: tok.config]), tokenizer),
         reconstruct_tiled=Entry(reconstruct_tiled,
@@ -194,8 +194,8 @@ def list_entries(tok, run, folder):
         evaluate_run=Entry(evaluate_run, dict(run=[], checkpoint=[lambda: None], options=[lambda: None],
                                               plugins=plugins), check_kind(), 0.3),
         choose_results_path=Entry(choose_results_path,
-                                  dict(checkpoint=[lambda: None, lambda: str(run)], out=[lambda: None, lambda: 'a.json'],
-                                       protocols=flag), check_kind(str), 0.3),
+                                  dict(checkpoint=[lambda: None, lambda: str(run)],
+                                       out=[lambda: None, lambda: 'a.json'], protocols=flag), check_kind(str), 0.3),
         read_image=Entry(read_image, dict(source=[lambda: file, lambda: pil],
                                           background=[lambda: (0, 0, 0), lambda: [9, 9, 9]]), check_kind(Image.Image),
                          words=('the image',)),
@@ -220,13 +220,15 @@ def list_layouts(codes, names, order, ids, grid):
         'layout.from_flat_ids': Entry(LAYOUT.from_flat_ids, dict(ids=ids, names=none, order=[CodeOrder]), check_codes,
                                       words=('ids have the shape', 'stream')),
         'layout.count_ids': Entry(LAYOUT.count_ids, dict(names=names), check_kind(int), words=('stream',)),
-        'layout.stream': Entry(LAYOUT.stream, dict(name=[lambda: 'pixel']), check_kind(StreamLayout), words=('stream',)),
+        'layout.stream': Entry(LAYOUT.stream, dict(name=[lambda: 'pixel']), check_kind(StreamLayout),
+                               words=('stream',)),
         'layout.select': Entry(LAYOUT.select, dict(names=names[1:]), layout, words=('stream',)),
         'layout.restrict': Entry(LAYOUT.restrict, dict(depths=[lambda: None, lambda: dict(pixel=(0, 2))],
                                                        groups=[lambda: None, lambda: dict(pixel=(3, 3))]), layout),
         'layout.extract': Entry(LAYOUT.extract, dict(codes=codes), check_codes),
         'layout.restore': Entry(LAYOUT.restore, dict(codes=codes), check_codes),
-        'CodeLayout.from_dict': Entry(CodeLayout.from_dict, dict(values=[LAYOUT.to_dict]), layout, words=('layout of codes', 'stream')),
+        'CodeLayout.from_dict': Entry(CodeLayout.from_dict, dict(values=[LAYOUT.to_dict]), layout,
+                                      words=('layout of codes', 'stream')),
         'StreamLayout': Entry(StreamLayout, dict(name=[lambda: 'a'], token_layout=token_layouts,
                                                  codebooks=[lambda: (64, 64), tuple], depths=none,
                                                  groups=none), check_kind(StreamLayout)),
@@ -243,13 +245,15 @@ def list_layouts(codes, names, order, ids, grid):
         'Sequence': Entry(Sequence, dict(length=[lambda: 3]), check_kind(Sequence), 0.5),
         'Scales': Entry(Scales, dict(sizes=[lambda: [1, 2], lambda: ((1, 2),)]), check_kind(Scales), 0.5),
         'Video': Entry(Video, dict(frames=[lambda: 2], rows=[lambda: 3], columns=[lambda: 4]), check_kind(Video), 0.5),
-        'grid.position': Entry(grid.position, dict(index=[lambda: 3, lambda: np.int64(4)]), check_kind(tuple), words=('no token',)),
+        'grid.position': Entry(grid.position, dict(index=[lambda: 3, lambda: np.int64(4)]), check_kind(tuple),
+                               words=('no token',)),
         'grid.positions': Entry(grid.positions, dict(device=[lambda: None, lambda: 'cpu']), check_tensor),
-        'grid.index': Entry(lambda position: grid.index(*listed(position)), dict(position=[lambda: (1, 2)]), check_kind(int),
+        'grid.index': Entry(lambda position: grid.index(*listed(position)), dict(position=[lambda: (1, 2)]),
+                            check_kind(int),
                             words=('no token at',)),
         'grid.split': Entry(grid.split, dict(values=[lambda: torch.zeros(1, 25, 2)]), check_kind(tuple)),
-        'grid.unflatten': Entry(grid.unflatten, dict(features=[lambda: torch.zeros(1, 25, 2)]), check_kind(torch.Tensor),
-                                words=('values',)),
+        'grid.unflatten': Entry(grid.unflatten, dict(features=[lambda: torch.zeros(1, 25, 2)]),
+                                check_kind(torch.Tensor), words=('values',)),
         'grid.flatten': Entry(grid.flatten, dict(maps=[lambda: torch.zeros(1, 2, 5, 5)]), check_kind(torch.Tensor)),
         'Grid.from_dict': Entry(Grid.from_dict, dict(values=[grid.to_dict]), check_kind(Grid, Sequence, Scales, Video),
                                 words=('token layout', 'rows', 'columns', 'sizes')),
@@ -260,7 +264,8 @@ def list_layouts(codes, names, order, ids, grid):
 
 def list_functions(pair, scores, covariance):
     """Return the functions of `dtbox.evaluation.functional`."""
-    mean, labels = [lambda: torch.zeros(3), lambda: [0, 0, 0]], [lambda: torch.tensor([0, 1, 2, 4]), lambda: [0, 1, 2, 3]]
+    mean = [lambda: torch.zeros(3), lambda: [0, 0, 0]]
+    labels = [lambda: torch.tensor([0, 1, 2, 4]), lambda: [0, 1, 2, 3]]
     number = [lambda: 0.01, lambda: 0.5]
     return dict(
         to_unit=Entry(functional.to_unit, dict(images=pair), check_tensor),
@@ -272,7 +277,8 @@ def list_functions(pair, scores, covariance):
                           check_kind(torch.Tensor), words=('codes reach',)),
         seen_counts=Entry(functional.seen_counts, dict(histogram=[lambda: [1, 2], lambda: torch.ones(9).to_sparse()]),
                           check_tensor),
-        code_usage=Entry(functional.code_usage, dict(histogram=[lambda: torch.ones(9), lambda: [1, 2, 0]]), check_usage),
+        code_usage=Entry(functional.code_usage, dict(histogram=[lambda: torch.ones(9), lambda: [1, 2, 0]]),
+                         check_usage),
         frechet_distance=Entry(functional.frechet_distance, dict(mean1=mean, cov1=covariance, mean2=mean,
                                                                  cov2=covariance), check_distance),
         places=Entry(functional.places, dict(queries=scores, gallery=scores, pairs=[lambda: [[0, 0], [1, 1], [2, 2],
@@ -317,7 +323,8 @@ def call_once(entries, rng):
     entry = entries[name]
     arguments = {key: rng.choice(values)() for key, values in entry.values.items() if values}
     count = 0 if rng.random() < VALID_SHARE and all(entry.values.values()) else 2 if rng.random() < 0.2 else 1
-    odd = {key: draw_odd(rng, entry.values[key]) for key in rng.sample(list(entry.values), min(count, len(entry.values)))}
+    chosen = rng.sample(list(entry.values), min(count, len(entry.values)))
+    odd = {key: draw_odd(rng, entry.values[key]) for key in chosen}
     for key, values in entry.values.items():
         if not values and key not in odd:
             odd[key] = draw_odd(rng, [])

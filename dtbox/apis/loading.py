@@ -13,7 +13,7 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.pretrained import is_pretrained
 from dtbox.apis.tokenizer import Tokenizer
-from dtbox.arguments import optional, read_arguments, read_device, read_flag, read_kind, read_path
+from dtbox.arguments import optional, read_arguments, read_device, read_flag, read_options, read_path
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import as_list
@@ -57,10 +57,11 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
 
 
-@read_arguments(run=read_path, checkpoint=optional(read_path), options=optional(read_kind(Mapping)), plugins=as_list)
+@read_arguments(run=read_path, checkpoint=optional(read_path), options=optional(read_options), plugins=as_list)
 def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
                 options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = ()) -> tuple[Config, str]:
     """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint; see `load_config`."""
+    run, checkpoint = str(run), None if checkpoint is None else str(checkpoint)
     if is_pretrained(run):
         raise InputError(f'{run} is a folder that save_pretrained wrote, or another model folder: it has weights and a '
                          'config.json, but not the config of a run. dtbox.load opens it; what needs data, a teacher '

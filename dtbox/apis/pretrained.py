@@ -51,7 +51,7 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
     text = json.dumps(dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config), indent=2) + '\n'
     with explain_writing(folder):
         os.makedirs(folder, exist_ok=True)
-        if 'file' in words:
+        if own is not None and own.file:
             shutil.copyfile(own.file, os.path.join(folder, WORDS))
         with replacing(os.path.join(folder, WEIGHTS)) as temporary:
             save_file(state, temporary, metadata=dict(format='pt', dtbox=__version__))

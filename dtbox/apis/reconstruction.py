@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
+from dtbox.arguments import naming, optional, read_arguments, read_names, read_path, read_paths
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.drawing.sheets import draw_pair, to_uint8
-from dtbox.arguments import naming, optional, read_arguments, read_names, read_path, read_paths
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import psnr
 from dtbox.evaluation.functional.image_quality import to_unit

@@ -5,13 +5,12 @@ Legend: B batch, H and W pixels of the images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dtbox.arguments import describe, iterate, read_arguments, read_count, read_floats, read_kind, read_number, refuse
+from dtbox.arguments import describe, iterate, read_arguments, read_count, read_floats, read_number, refuse
 from dtbox.errors import InputError
 
 
@@ -29,6 +28,12 @@ def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
+def _read_model(value: Any) -> Callable[[Tensor], Tensor]:
+    if not callable(value):
+        raise refuse(value, 'a callable [b,3,h,w] -> [b,3,h,w]')
+    return value
+
+
 def _read_size(value: Any) -> tuple[int, int]:
     size = tuple(map(read_count(), iterate(value, '(height, width)')))
     if len(size) != 2:
@@ -36,8 +41,7 @@ def _read_size(value: Any) -> tuple[int, int]:
     return size
 
 
-@read_arguments(images=read_floats, model=read_kind(Callable, what='a callable'), size=_read_size, overlap=read_number(0, 1),
-                batch=read_count())
+@read_arguments(images=read_floats, model=_read_model, size=_read_size, overlap=read_number(0, 1), batch=read_count())
 def reconstruct_tiled(images: Tensor, model: Callable[[Tensor], Tensor], size: Sequence[int], overlap: float = 0.25,
                       batch: int = 16) -> Tensor:
     """Reconstruct images of any size.

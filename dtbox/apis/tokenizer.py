@@ -14,8 +14,19 @@ from torch import Tensor
 from dtbox.apis.building import check_pipeline
 from dtbox.apis.images import Images, prepare_images
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
-from dtbox.arguments import naming, optional, read_arguments, read_codes, read_flag, read_kind, read_names
-from dtbox.arguments import read_path, read_texts, read_whole, refuse
+from dtbox.arguments import (
+    naming,
+    optional,
+    read_arguments,
+    read_codes,
+    read_flag,
+    read_kind,
+    read_names,
+    read_path,
+    read_texts,
+    read_whole,
+    refuse,
+)
 from dtbox.errors import InputError
 from dtbox.layout import CodeLayout, CodeOrder
 from dtbox.layout.codes import STREAMS
@@ -50,7 +61,8 @@ class Tokenizer:
     @read_arguments(model=read_kind(VisualTokenizer), config=optional(_read_config))
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict], config: dict | None = None) -> None:
         self.model, self.config = model, config
-        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(check_pipeline(pipeline, 'pipeline'))]
+        steps = check_pipeline(pipeline, 'pipeline')
+        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(steps)]
         self.image_size = model.image_size
         self.vocabularies, self.streams = list(model.vocabularies), list(model.streams)
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from dtbox.arguments import describe, optional, read_arguments, read_count, read_device
 from dtbox.errors import InputError, closest
 
-
 MOST = 2 ** 31
 """More rows, columns or tokens than any layout has."""
 

@@ -14,8 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dtbox.arguments import describe, iterate, naming, optional, read_arguments, read_codes, read_kind
-from dtbox.arguments import read_name, read_names, read_whole
+from dtbox.arguments import (
+    describe,
+    iterate,
+    naming,
+    optional,
+    read_arguments,
+    read_codes,
+    read_kind,
+    read_name,
+    read_names,
+    read_whole,
+)
 from dtbox.errors import InputError, closest
 from dtbox.layout.orders import CodeOrder, join_ids, split_ids
 from dtbox.layout.stream_layout import StreamLayout
@@ -86,6 +96,9 @@ class CodeLayout:
         """
         if not codes:
             raise InputError('there are no codes; expected those of at least one stream.')
+        sizes = {name: len(value) if value.ndim else 0 for name, value in codes.items()}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f'the codes are of batches of different sizes: {sizes}. Hand in those of the same images.')
         ids = {}
         streams = self._pick(codes)
         offsets = self._count()
@@ -129,8 +142,8 @@ class CodeLayout:
     def _count(self) -> dict[str, list[int]]:
         """Return `offsets`; `InputError` where there are more ids than int64 has."""
         if self.flat_size >= 2 ** 63:
-            raise InputError(f'the codebooks have {self.flat_size:.3g} codes together, more than int64 can number. Take '
-                             'streams with smaller codebooks, or cut codes into `groups` of bits.')
+            raise InputError(f'the codebooks have {self.flat_size:.3g} codes together, more than int64 can number. '
+                             'Take streams with smaller codebooks, or cut codes into `groups` of bits.')
         return self.offsets
 
     def _explain(self, ids: Tensor, streams: list[StreamLayout], order: CodeOrder) -> InputError:

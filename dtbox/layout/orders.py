@@ -58,7 +58,8 @@ class CodeOrder:
     def from_dict(values: Mapping[str, Any]) -> CodeOrder:
         """Return the order that `to_dict` described; `InputError` for other keys."""
         if not isinstance(values, Mapping) or set(values) - {'by', 'streams'}:
-            raise InputError(f'an order of codes is {describe(values)}; expected a dict with the keys `by` and `streams`.')
+            raise InputError(f'an order of codes is {describe(values)}; expected a dict with the keys `by` and '
+                             '`streams`.')
         return CodeOrder(**values)
 
 

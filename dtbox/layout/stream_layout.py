@@ -64,8 +64,8 @@ class StreamLayout:
                 continue
             least = dict(codebooks=1, depths=0, groups=1)[field]
             if not isinstance(value, (list, tuple)) or not all(type(v) is int and v >= least for v in value):
-                raise InputError(f'`{field}` of `{self.name}` is {describe(value)}; expected a list of whole numbers from '
-                                 f'{least}.', field)
+                raise InputError(f'`{field}` of `{self.name}` is {describe(value)}; expected a list of whole numbers '
+                                 f'from {least}.', field)
             object.__setattr__(self, field, tuple(value))
         if self.depths is not None:
             ends = (*self.depths, 0, 0)[:2]
@@ -151,6 +151,6 @@ class StreamLayout:
         """Return the stream that `to_dict` described; `InputError` for missing or unknown keys and wrong values."""
         known = [field.name for field in fields(StreamLayout)]
         if not isinstance(values, Mapping) or not set(known[:3]) <= set(values) <= set(known):
-            raise InputError(f'a stream of codes is {describe(values)}; expected a dict with the keys {", ".join(known[:3])}, '
-                             f'and perhaps {", ".join(known[3:])}.')
+            raise InputError(f'a stream of codes is {describe(values)}; expected a dict with the keys '
+                             f'{", ".join(known[:3])}, and perhaps {", ".join(known[3:])}.')
         return StreamLayout(**{**values, 'token_layout': TokenLayout.from_dict(values['token_layout'])})

@@ -69,7 +69,8 @@ class Scales(TokenLayout):
 
     def __post_init__(self) -> None:
         if not isinstance(self.sizes, (list, tuple)) or not self.sizes:
-            raise InputError(f'`sizes` is {describe(self.sizes)}; expected the size of each scale, such as [1, 2, 4].', 'sizes')
+            raise InputError(f'`sizes` is {describe(self.sizes)}; expected the size of each scale, such as '
+                             '[1, 2, 4].', 'sizes')
         pairs = [(size, size) if type(size) is int else size for size in self.sizes]
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:

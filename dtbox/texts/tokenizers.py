@@ -86,8 +86,8 @@ class TextTokenizer:
             try:
                 text.encode()
             except UnicodeEncodeError as e:
-                raise InputError(f'text {i} is {text[:60]!r}, which is not Unicode that can be written as UTF-8 (half a '
-                                 'surrogate pair?). Repair it or leave it out.') from e
+                raise InputError(f'text {i} is {text[:60]!r}, which is not Unicode that can be written as UTF-8 (half '
+                                 'a surrogate pair?). Repair it or leave it out.') from e
             ids = self.ids(text)
             if len(ids) > self.context_length:
                 message = (f'text {i} has {len(ids)} tokens, but the text tower reads at most {self.context_length} '

@@ -88,7 +88,8 @@ def test_files_that_are_no_pictures(tok, image, tmp_path):
      (torch.zeros(1, 3, 32, 31), r'\[1, 3, 32, 31\]; expected .*32, 32'),
      (torch.zeros(3, 32, 32), r'\[3, 32, 32\]; expected a float tensor \[B, 3, 32, 32\]'),
      (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
-     (np.zeros((32, 32, 3)), r'images are an array float64 \[32, 32, 3\]; expected a tensor'), (None, 'images are None'),
+     (np.zeros((32, 32, 3)), r'images are an array float64 \[32, 32, 3\]; expected a tensor'),
+     (None, 'images are None'),
      ([np.zeros((32, 32, 3))], 'a list of images holds an array'),
      ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a float32 tensor'),
      ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
@@ -223,7 +224,8 @@ def test_flat_ids_there_and_back(tok, images, names):
      (torch.zeros(1, 100).long(), None, r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'),
      (torch.zeros(200).long(), None, r'\[200\]; expected'),
      (torch.zeros(1, 101).long(), ['pixel'], r'expected \[B, 100\] for pixel'),
-     (torch.zeros(1, 100).long(), ['pixel'], r'the id 0 at place 1 of sequence 0 .*\(pixel, depth 1\) there are 64 to 127'),
+     (torch.zeros(1, 100).long(), ['pixel'],
+      r'the id 0 at place 1 of sequence 0 .*\(pixel, depth 1\) there are 64 to 127'),
      (torch.full((1, 100), 512), ['pixel'], 'ids reach from 512 to 512, but this tokenizer has the ids 0 to 511'),
      (torch.zeros(1, 100), ['pixel'], 'float')])
 def test_flat_ids_that_do_not_fit(tok, ids, names, says):

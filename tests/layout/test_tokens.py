@@ -95,7 +95,8 @@ def test_the_map_of_a_grid_is_a_view():
      'the sequence of 5 tokens cannot be laid out as one map; only a grid and a video can'),
     (lambda: SCALES.unflatten(torch.zeros(1, 11, 2)), '`split` gives the tokens of each scale'),
     (lambda: GRID.unflatten(torch.zeros(1, 5, 2)), r'values are a float32 tensor \[1, 5, 2\]'),
-    (lambda: GRID.flatten(torch.zeros(1, 5, 3, 2)), r'maps are a float32 tensor \[1, 5, 3, 2\]; expected \[B, C, 2, 3\]'),
+    (lambda: GRID.flatten(torch.zeros(1, 5, 3, 2)),
+     r'maps are a float32 tensor \[1, 5, 3, 2\]; expected \[B, C, 2, 3\]'),
     (lambda: SEQUENCE.flatten(torch.zeros(1, 2, 5)), 'cannot be laid out as one map'),
     (lambda: need_grid(SEQUENCE, 'the code atlas'),
      'the code atlas needs tokens on a grid .* these are a sequence of 5 tokens')])

@@ -39,13 +39,14 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
         InputError: when the shapes do not fit or a value is not finite.
     """
     width = mean1.numel()
-    if mean1.shape != mean2.shape or mean1.ndim != 1 or cov1.shape != (width, width) or cov2.shape != (width, width) or not width:
-        raise InputError(f'expected means (mean1, mean2) [E] and covariances (cov1, cov2) [E, E] of one width, got {list(mean1.shape)}, '
-                         f'{list(cov1.shape)}, {list(mean2.shape)} and {list(cov2.shape)}.')
+    if mean1.shape != mean2.shape or mean1.ndim != 1 or not cov1.shape == cov2.shape == (width, width) or not width:
+        raise InputError('expected means (mean1, mean2) [E] and covariances (cov1, cov2) [E, E] of one width, got '
+                         f'{list(mean1.shape)}, {list(cov1.shape)}, {list(mean2.shape)} and {list(cov2.shape)}.')
     wrong = [name for name, v in dict(mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2).items()
              if not torch.isfinite(v).all()]
     if wrong:
-        raise InputError(f'the features hold NaN or infinite values: they have no Frechet distance ({", ".join(wrong)}).')
+        raise InputError('the features hold NaN or infinite values: they have no Frechet distance '
+                         f'({", ".join(wrong)}).')
     root = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
     distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * root
     return max(0.0, distance.item())

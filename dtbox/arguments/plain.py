@@ -1,9 +1,4 @@
-"""What a caller hands in: each argument of a public function is read by a small reader, which returns it in its usual
-form or raises an `InputError`; `read_arguments` adds the name of the argument.
-
-    @read_arguments(codes=read_codes, clamp=read_flag)
-    def decode(self, codes, clamp=True): ...
-"""
+"""Readers of arguments that are no tensors, and the decorator that uses them."""
 from __future__ import annotations
 
 import contextlib
@@ -14,7 +9,7 @@ import numbers
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,13 +22,11 @@ Reader = Callable[[Any], Any]
 """Takes what came; returns it in its usual form, or raises an `InputError`."""
 _Function = TypeVar('_Function', bound=Callable[..., Any])
 
-FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 LONGEST_PATH = 4096
 """Bytes of a path, as Linux has it."""
 LONGEST_NAME = 200
 PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set)
 """Types whose values are recognised as they are written."""
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 
 
 @contextlib.contextmanager
@@ -68,15 +61,16 @@ def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
 
 
 def describe(value: Any) -> str:
-    """Return what came in a few words: the kind, size and place of a tensor or array, the type and value of the rest."""
+    """Return what came in a few words: kind, size and place of a tensor or array, value and type of the rest."""
     if isinstance(value, Tensor):
         if torch.nn.parameter.is_lazy(value):
             return 'a parameter without values'
         shape = '' if value.is_nested else f' {list(value.shape)}'
-        kind = ' nested' if value.is_nested else ' quantized' if value.is_quantized else ''
-        layout = '' if value.layout in (torch.strided, torch.jagged) else f' {str(value.layout)[6:]}'
+        kind = 'nested ' if value.is_nested else 'quantized ' if value.is_quantized else ''
+        layout = '' if value.layout in (torch.strided, torch.jagged) else f'{str(value.layout)[6:]} '
         place = '' if value.device.type == 'cpu' else f' on the device {value.device}'
-        return f'a{kind}{layout} {str(value.dtype)[6:]} tensor{shape}{place}'
+        words = f'{kind}{layout}{str(value.dtype)[6:]} tensor{shape}{place}'
+        return f'an {words}' if words.startswith('int') else f'a {words}'
     if isinstance(value, np.ndarray):
         return f'an array {str(value.dtype)[:60]} {list(value.shape)}'
     kind = '' if type(value) in PLAIN else f' ({type(value).__name__})'
@@ -166,6 +160,13 @@ def read_paths(value: Any) -> list[str]:
     return [read_path(path) for path in iterate(value, 'a path or a list of paths')]
 
 
+def read_options(value: Any) -> dict[str, Any]:
+    """Return a mapping whose keys are names as a dict."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise refuse(value, 'a dict of names')
+    return dict(value)
+
+
 def iterate(value: Any, expected: str) -> Iterator[Any]:
     """Return an iterator over what is not a text, bytes or a tensor; `InputError` for what cannot be iterated over."""
     try:
@@ -187,86 +188,5 @@ def read_names(value: Any) -> list[str]:
     """Return one name, or several, as a list of strings."""
     if isinstance(value, Mapping):  # of which the values would be ignored
         raise refuse(value, 'a name, or a list of names')
-    return [read_name(name) for name in ([value] if isinstance(value, str) else iterate(value, 'a name, or a list of names'))]
-
-
-def read_texts(value: Any) -> list[str] | Tensor:
-    """Return one text, or several, as a list of strings; token ids as a tensor of whole numbers."""
-    if isinstance(value, Tensor):
-        return read_whole(value)
-    expected = 'a string, a list of strings, or a tensor of token ids [T, L]'
-    if isinstance(value, (Mapping, set, frozenset)):  # without order, or with more than texts
-        raise refuse(value, expected)
-    return [value] if isinstance(value, str) else list(iterate(value, expected))
-
-
-def read_tensor(value: Any, dtypes: Collection[torch.dtype] = (), expected: str = 'a tensor of numbers') -> Tensor:
-    """Return numbers as a tensor that every operation takes: dense, with values, without names.
-
-    Args:
-        value: a tensor, an array, a number, or lists of these.
-        dtypes: that it may have; all where there are none.
-        expected: for the error.
-    """
-    tensor = value if isinstance(value, Tensor) else _make_tensor(value, expected)
-    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
-        raise InputError(f'got {describe(tensor)}, which has no values; expected {expected}.')
-    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
-        raise InputError(f'got {describe(tensor)}; expected {expected}, dense: see its methods to_dense, '
-                         'to_padded_tensor and dequantize.')
-    if dtypes and tensor.dtype not in dtypes:
-        raise refuse(tensor, expected)
-    return tensor.rename(None) if any(getattr(tensor, 'names', ())) else tensor  # names are gone in newer torch
-
-
-def _make_tensor(value: Any, expected: str) -> Tensor:
-    kinds = (list, tuple, range, numbers.Number, np.ndarray, np.generic)
-    if not isinstance(value, kinds) and not hasattr(value, '__array__') or isinstance(value, np.ma.MaskedArray):
-        raise refuse(value, expected)
-    try:
-        if not isinstance(value, (list, tuple, numbers.Number)):
-            array = np.asarray(value)  # without negative strides, in this machine's order of bytes
-            value = np.ascontiguousarray(array, array.dtype.newbyteorder('=')).reshape(array.shape)
-        return torch.as_tensor(value)
-    except Exception as e:  # TypeError, ValueError, RuntimeError, RecursionError, whatever `__array__` raises
-        raise refuse(value, expected) from e
-
-
-def read_whole(value: Any) -> Tensor:
-    """Return whole numbers as an int64 tensor."""
-    return read_tensor(value, WHOLE, 'a tensor of whole numbers (int64)').long()
-
-
-def read_floats(value: Any) -> Tensor:
-    """Return floats as a tensor."""
-    return read_tensor(value, FLOATS, f'a tensor of floats ({", ".join(str(dtype)[6:] for dtype in FLOATS)})')
-
-
-def read_codes(value: Any) -> dict[str, Tensor]:
-    """Return codes, by stream, as a dict of int64 tensors."""
-    if not isinstance(value, Mapping):
-        raise InputError(f'codes are {describe(value)}; expected a dict vocabulary -> int64 [B,N,Q] as `encode` '
-                         'returns.')
-    codes = {}
-    for name, numbers_of in value.items():
-        if not isinstance(name, str):
-            raise refuse(name, 'names of vocabularies as keys')
-        with naming(name):
-            codes[name] = read_whole(numbers_of)
-    return codes
-
-
-def read_device(value: Any) -> torch.device:
-    """Return a torch device that is there and has values."""
-    expected = 'a device of this machine, such as \'cpu\' or \'cuda\''
-    if not isinstance(value, (str, torch.device)):
-        raise refuse(value, expected)
-    try:
-        device = torch.device(value)
-        torch.empty(0, device=device)
-    except Exception as e:  # whatever a backend raises that is not there
-        raise InputError(f'got {describe(value)}, which cannot be used ({type(e).__name__}: '
-                         f'{(str(e).splitlines() or [""])[0][:80]}); expected {expected}.') from e
-    if device.type == 'meta':
-        raise InputError(f'got {describe(value)}, a device without values; expected {expected}.')
-    return device
+    names = [value] if isinstance(value, str) else iterate(value, 'a name, or a list of names')
+    return [read_name(name) for name in names]
