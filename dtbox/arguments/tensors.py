@@ -40,6 +40,8 @@ def _make_tensor(value: Any, expected: str) -> Tensor:
     if not isinstance(value, kinds) and not hasattr(value, '__array__') or isinstance(value, np.ma.MaskedArray):
         raise refuse(value, expected)
     try:
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
+            return torch.stack([read_tensor(item) for item in value])
         if not isinstance(value, (list, tuple, numbers.Number)):
             array = np.asarray(value)  # without negative strides, in this machine's order of bytes
             value = np.ascontiguousarray(array, array.dtype.newbyteorder('=')).reshape(array.shape)

@@ -266,7 +266,9 @@ def test_texts(reader):
 @pytest.mark.parametrize('texts, says', [
     ('', 'text 0 is empty'), (['red', ' '], 'text 1 is empty'), ([], 'there are no texts'),
     (['red ' * 9], r'has 9 tokens.*Shorten it, or pass truncate=True'),
-    ([3], 'text 0 is int'), (torch.full((1, 8), 48), 'token ids reach from 48 to 48; this tower has the ids 0 to 47'),
+    ([3], 'text 0 is int'), (['red', 'a\ud800'], r'text 1 is .*not Unicode'), ({'red': 1}, 'texts: got .*red'),
+    (torch.zeros(1, 0).long(), 'there are no texts'), (torch.zeros(1, 8).bool(), 'texts: got a bool tensor'),
+    (torch.full((1, 8), 48), 'token ids reach from 48 to 48; this tower has the ids 0 to 47'),
     (torch.zeros(1, 9).long(), r'expected int64 \[T, L\], L up to 8')])
 def test_texts_that_are_none(reader, texts, says):
     with pytest.raises(dtbox.InputError, match=says):

@@ -61,7 +61,7 @@ def test_quantizers(change, says):
 
 def test_a_quantizer_whose_other_methods_go_wrong():
     model = build(vocabularies=quantize_with(encode=lambda codes: codes.float()))
-    with pytest.raises(InputError, match=r'Changed gave codes that are a float32 tensor \[2, 16, 1\]; expected an int64'):
+    with pytest.raises(InputError, match=r'gave codes that are a float32 tensor \[2, 16, 1\]; expected an int64'):
         model.encode(IMAGES)
     model = build(vocabularies=quantize_with(decode=lambda features: features[:, :3]))
     with pytest.raises(InputError, match=r'Changed gave features that are a float32 tensor \[2, 3, 8\]'):
