@@ -152,7 +152,7 @@ def list_entries(tok, run, folder):
     grid = Grid(5, 5)
 
     def collect(**kwargs):
-        return list(reconstruct_files(tok, **kwargs))
+        return list(reconstruct_files(**kwargs))
 
     def save(folder):
         tok.save_pretrained(folder)
@@ -187,10 +187,10 @@ def list_entries(tok, run, folder):
                                      size=size, overlap=[lambda: 0.25, lambda: 0], batch=[lambda: 16, lambda: 1]),
                                 functools.partial(check_tensor, ndim=4)),
         reconstruct_files=Entry(collect,
-                                dict(images=[lambda: [str(file)], lambda: [file]], out=[lambda: str(folder / 'out')],
-                                     vocabularies=[lambda: None, lambda: ['pixel']]), check_kind(list), 0.5),
-        export_to=Entry(functools.partial(export_to, tok), dict(folder=[lambda: next(fresh)], kind=[lambda: 'torch']),
-                        check_kind(list), 0),
+                                dict(tokenizer=[lambda: tok], images=[lambda: [str(file)], lambda: [file]],
+                                     out=[lambda: str(folder / 'out')], vocabularies=[lambda: None, lambda: ['pixel']]), check_kind(list), 0.5),
+        export_to=Entry(export_to, dict(tokenizer=[], folder=[lambda: next(fresh)], kind=[lambda: 'torch']),
+                        check_kind(), 0.3),
         evaluate_run=Entry(evaluate_run, dict(run=[], checkpoint=[lambda: None], options=[lambda: None],
                                               plugins=plugins), check_kind(), 0.3),
         choose_results_path=Entry(choose_results_path,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dtbox.arguments import describe
+from dtbox.arguments import describe, refuse
 from dtbox.errors import InputError, reason
 from dtbox.registry import TOKENIZERS
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -77,6 +77,13 @@ def cast(model: VisualTokenizer, dtype: torch.dtype) -> VisualTokenizer:
     kept = {id(t) for stream in model.streams.values()
             for t in (*stream.quantizer.parameters(), *stream.quantizer.buffers())}
     return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)
+
+
+def read_tokenizer(value: Any) -> Any:
+    """Return a `dtbox.Tokenizer`; `InputError` for anything else."""
+    if not isinstance(getattr(value, 'model', None), VisualTokenizer):
+        raise refuse(value, 'a Tokenizer, as dtbox.load returns it')
+    return value
 
 
 def check_pipeline(pipeline: Any, where: str) -> list[dict]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.apis.building import read_tokenizer
 from dtbox.arguments import read_arguments, read_choice, read_path
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import explain_writing
@@ -62,6 +63,7 @@ class Decode(nn.Module):
 Part = Union[Encode, Decode]
 
 
+@read_arguments(tokenizer=read_tokenizer)
 def list_parts(tokenizer: Tokenizer) -> dict[str, Part]:
     """Return name -> module to export: `encode`, and `decode` where there is a decoder."""
     parts: dict[str, Part] = dict(encode=Encode(tokenizer.model))
@@ -89,7 +91,7 @@ def export_program(part: Part) -> torch.export.ExportedProgram:
                          'in its forward has to skip that while torch.compiler.is_exporting().') from e
 
 
-@read_arguments(folder=read_path, kind=read_choice('torch', 'onnx'))
+@read_arguments(tokenizer=read_tokenizer, folder=read_path, kind=read_choice('torch', 'onnx'))
 def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> list[str]:
     """Write the graphs of a tokenizer.
 
