@@ -1,5 +1,6 @@
 """Odd values that a caller may hand in, by what they are."""
 import collections
+import http
 import io
 import pathlib
 import warnings
@@ -31,6 +32,43 @@ class WrongPath:
 
     def __fspath__(self):
         return b'bytes'
+
+
+class OwnString(str):
+    """A string of somebody else."""
+
+
+class BrokenDict(dict):
+    """A dict whose items raise."""
+
+    def items(self):
+        raise RuntimeError('no items')
+
+
+def make_fake():
+    """Return a tensor without values that says it lies on the CPU."""
+    from torch._subclasses import FakeTensorMode
+    with FakeTensorMode():
+        return torch.zeros(1, 3, 32, 32)
+
+
+def make_inference():
+    """Return a tensor of inference mode."""
+    with torch.inference_mode():
+        return torch.zeros(1, 3, 32, 32)
+
+
+def make_tv_image():
+    """Return an image of torchvision's kind of tensor."""
+    from torchvision import tv_tensors
+    return tv_tensors.Image(torch.zeros(1, 3, 32, 32))
+
+
+def make_freed():
+    """Return a tensor whose storage was let go, as FSDP does between passes."""
+    value = torch.zeros(1, 3, 32, 32)
+    value.untyped_storage().resize_(0)
+    return value
 
 
 def make_nested():
@@ -103,6 +141,8 @@ def list_plain():
         'hostile object': Hostile, 'wrong path': WrongPath, 'open file': lambda: io.BytesIO(b'no image'),
         'missing path': lambda: pathlib.Path('no/such/place'), 'folder': lambda: pathlib.Path('.'),
         'device': lambda: torch.device('cpu'), 'meta device': lambda: 'meta', 'dtype': lambda: torch.float64,
+        'own string': lambda: OwnString('pixel'), 'broken dict': lambda: BrokenDict(pixel=1),
+        'enumeration': lambda: http.HTTPStatus.OK, 'named tuple': lambda: collections.namedtuple('Pair', 'a b')(1, 2),
         'exception': lambda: ValueError('odd'), 'Ellipsis': lambda: ..., 'slice': lambda: slice(2),
     }
 
@@ -127,6 +167,9 @@ def list_tensors():
         'nested': make_nested, 'jagged': make_jagged, 'quantized': make_quantized,
         'lazy': torch.nn.UninitializedParameter, 'parameter': lambda: torch.nn.Parameter(torch.zeros(1, 3, 32, 32)),
         'codes too large': lambda: torch.full((1, 25, 4), 2 ** 62), 'codes below 0': lambda: torch.full((1, 25, 4), -1),
+        'fake': make_fake, 'inference': make_inference, 'image of torchvision': make_tv_image, 'freed': make_freed,
+        'negated': lambda: torch._neg_view(torch.ones(1, 25, 4, dtype=torch.int64)),
+        'transposed codes': lambda: torch.zeros(4, 25, 1, dtype=torch.int64).transpose(0, 2),
         'no codes': lambda: torch.zeros(0, 25, 4, dtype=torch.int64),
         'codes of no token': lambda: torch.zeros(1, 0, 4, dtype=torch.int64),
         'ids': lambda: torch.zeros(1, 200, dtype=torch.int64), 'list of tensors': lambda: [torch.zeros(3, 32, 32)] * 2,

@@ -162,9 +162,18 @@ def read_paths(value: Any) -> list[str]:
 
 def read_options(value: Any) -> dict[str, Any]:
     """Return a mapping whose keys are names as a dict."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise refuse(value, 'a dict of names')
-    return dict(value)
+    return read_mapping(value, 'a dict of names')
+
+
+def read_mapping(value: Any, expected: str) -> dict[str, Any]:
+    """Return a mapping as a dict; `InputError` for anything else, and for keys that are no strings."""
+    try:
+        items = dict(value.items()) if isinstance(value, Mapping) else {None: None}
+    except Exception:  # of somebody else's class
+        items = {None: None}
+    if not all(isinstance(key, str) for key in items):
+        raise refuse(value, expected)
+    return items
 
 
 def iterate(value: Any, expected: str) -> Iterator[Any]:

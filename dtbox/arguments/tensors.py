@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.arguments.plain import describe, iterate, naming, refuse
+from dtbox.arguments.plain import LONGEST_NAME, describe, iterate, naming, read_mapping, refuse
 from dtbox.errors import InputError
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -25,7 +25,7 @@ def read_tensor(value: Any, dtypes: Collection[torch.dtype] = (), expected: str 
         expected: for the error.
     """
     tensor = value if isinstance(value, Tensor) else _make_tensor(value, expected)
-    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+    if not has_values(tensor):
         raise InputError(f'got {describe(tensor)}, which has no values; expected {expected}.')
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
         raise InputError(f'got {describe(tensor)}; expected {expected}, dense: see its methods to_dense, '
@@ -33,6 +33,16 @@ def read_tensor(value: Any, dtypes: Collection[torch.dtype] = (), expected: str 
     if dtypes and tensor.dtype not in dtypes:
         raise refuse(tensor, expected)
     return tensor.rename(None) if any(getattr(tensor, 'names', ())) else tensor  # names are gone in newer torch
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether a tensor has values: not a lazy, meta or fake one, and none whose memory was let go."""
+    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+        return False
+    try:
+        return tensor.layout != torch.strided or tensor.is_nested or not tensor.numel() or tensor.data_ptr() != 0
+    except RuntimeError:  # it has no memory of its own
+        return False
 
 
 def _make_tensor(value: Any, expected: str) -> Tensor:
@@ -62,15 +72,10 @@ def read_floats(value: Any) -> Tensor:
 
 def read_codes(value: Any) -> dict[str, Tensor]:
     """Return codes, by stream, as a dict of int64 tensors."""
-    if not isinstance(value, Mapping):
-        raise InputError(f'codes are {describe(value)}; expected a dict vocabulary -> int64 [B,N,Q] as `encode` '
-                         'returns.')
-    codes = {}
-    for name, numbers_of in value.items():
-        if not isinstance(name, str):
-            raise refuse(name, 'names of vocabularies as keys')
-        with naming(name):
-            codes[name] = read_whole(numbers_of)
+    codes = read_mapping(value, 'a dict vocabulary -> int64 [B,N,Q] as `encode` returns')
+    for name in codes:
+        with naming(name[:LONGEST_NAME]):
+            codes[name] = read_whole(codes[name])
     return codes
 
 

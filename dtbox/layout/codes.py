@@ -24,6 +24,7 @@ from dtbox.arguments import (
     read_kind,
     read_name,
     read_names,
+    read_options,
     read_whole,
 )
 from dtbox.errors import InputError, closest
@@ -179,7 +180,7 @@ class CodeLayout:
         """Return the layout of some streams alone. Its flat ids start at 0."""
         return CodeLayout(tuple(self._pick(names)))
 
-    @read_arguments(depths=optional(read_kind(Mapping)), groups=optional(read_kind(Mapping)))
+    @read_arguments(depths=optional(read_options), groups=optional(read_options))
     def restrict(self, depths: Mapping[str, tuple[int, int]] | None = None,
                  groups: Mapping[str, tuple[int, ...]] | None = None) -> CodeLayout:
         """Return a layout whose streams hold a range of depths, or codes cut into groups of bits; its ids start at 0.

@@ -142,7 +142,7 @@ def test_codes_may_be_stored_small(tok, images, convert):
 
 
 @pytest.mark.parametrize('codes, says', [
-     (torch.zeros(1, 25, 4), r'codes are a float32 tensor \[1, 25, 4\]; expected a dict'),
+     (torch.zeros(1, 25, 4), r'codes: got a float32 tensor \[1, 25, 4\]; expected a dict'),
      ({'pixle': torch.zeros(1, 25, 4).long()}, 'missing: pixel. Got: pixle'), ({}, 'missing: pixel. Got: none'),
      ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, ' r'4\] for the 5 x 5'),
      ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'),
