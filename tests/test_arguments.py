@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from dtbox import arguments
-from dtbox.arguments import optional, read_arguments, read_codes, read_count, read_flag, read_names, read_number
+from dtbox.arguments import allow_none, read_arguments, read_codes, read_count, read_flag, read_names, read_number
 from dtbox.errors import InputError
 
 
-@read_arguments(flag=read_flag, names=optional(read_names), places=lambda places: tuple(map(read_count(), places)))
+@read_arguments(flag=read_flag, names=allow_none(read_names), places=lambda places: tuple(map(read_count(), places)))
 def call(flag, *places, names=None, other=3):
     """The docstring stays."""
     return flag, places, names, other

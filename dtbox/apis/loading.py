@@ -13,14 +13,14 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.apis.pretrained import is_pretrained
 from dtbox.apis.tokenizer import Tokenizer
-from dtbox.arguments import optional, read_arguments, read_device, read_flag, read_options, read_path
+from dtbox.arguments import allow_none, read_arguments, read_device, read_flag, read_options, read_path
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError
 from dtbox.extend import as_list
 from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
 
 
-@read_arguments(run=read_path, checkpoint=optional(read_path), device=read_device, dtype=parse_dtype, plugins=as_list,
+@read_arguments(run=read_path, checkpoint=allow_none(read_path), device=read_device, dtype=parse_dtype, plugins=as_list,
                 trust_remote_code=read_flag)
 def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, device: str | torch.device = 'cpu',
          dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
@@ -57,7 +57,7 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
     return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
 
 
-@read_arguments(run=read_path, checkpoint=optional(read_path), options=optional(read_options), plugins=as_list)
+@read_arguments(run=read_path, checkpoint=allow_none(read_path), options=allow_none(read_options), plugins=as_list)
 def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
                 options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = ()) -> tuple[Config, str]:
     """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint; see `load_config`."""

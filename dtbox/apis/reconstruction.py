@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from dtbox.apis.building import read_tokenizer
-from dtbox.arguments import naming, optional, read_arguments, read_names, read_path, read_paths
+from dtbox.arguments import allow_none, naming, read_arguments, read_names, read_path, read_paths
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.drawing.sheets import draw_pair, to_uint8
 from dtbox.errors import InputError
@@ -47,7 +47,7 @@ class Reconstruction:
         return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'
 
 
-@read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=optional(read_names))
+@read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names))
 def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
                       vocabularies: Sequence[str] | None = None) -> Iterator[Reconstruction]:
     """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.

@@ -15,8 +15,8 @@ from dtbox.apis.building import check_pipeline
 from dtbox.apis.images import Images, prepare_images
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
 from dtbox.arguments import (
+    allow_none,
     naming,
-    optional,
     read_arguments,
     read_codes,
     read_flag,
@@ -58,7 +58,7 @@ class Tokenizer:
         streams: names that codes go by: those of the vocabularies, or of the quantizer that several share.
     """
 
-    @read_arguments(model=read_kind(VisualTokenizer), config=optional(_read_config))
+    @read_arguments(model=read_kind(VisualTokenizer), config=allow_none(_read_config))
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict], config: dict | None = None) -> None:
         self.model, self.config = model, config
         steps = check_pipeline(pipeline, 'pipeline')
@@ -104,7 +104,7 @@ class Tokenizer:
         return f'Tokenizer({height} x {width} pixels; {books or "no vocabularies"}; {self.device}, {dtype})'
 
     @torch.no_grad()
-    @read_arguments(vocabularies=optional(read_names))
+    @read_arguments(vocabularies=allow_none(read_names))
     def encode(self, images: Images, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
         """Images -> stream -> codes [B,N,Q] int64.
 
@@ -207,7 +207,7 @@ class Tokenizer:
             self.model.streams.check_names(codes)
         return self.layout.flat_ids(codes, order)
 
-    @read_arguments(ids=read_whole, vocabularies=optional(read_names), order=read_kind(CodeOrder))
+    @read_arguments(ids=read_whole, vocabularies=allow_none(read_names), order=read_kind(CodeOrder))
     def from_flat_ids(self, ids: Any, vocabularies: str | Iterable[str] | None = None,
                       order: CodeOrder = STREAMS) -> dict[str, Tensor]:
         """Ids [B,L] as `flat_ids` gives them -> stream -> codes [B,N,Q].

@@ -8,10 +8,10 @@ form or raises an `InputError`; `read_arguments` adds the name of the argument.
 """
 from dtbox.arguments.plain import (
     Reader,
+    allow_none,
     describe,
     iterate,
     naming,
-    optional,
     read_arguments,
     read_choice,
     read_count,
@@ -36,7 +36,7 @@ from dtbox.arguments.tensors import (
     read_whole,
 )
 
-__all__ = ['FLOATS', 'Reader', 'WHOLE', 'describe', 'iterate', 'naming', 'optional', 'read_arguments', 'read_choice',
+__all__ = ['FLOATS', 'Reader', 'WHOLE', 'describe', 'iterate', 'naming', 'allow_none', 'read_arguments', 'read_choice',
            'read_codes', 'read_count', 'read_device', 'read_flag', 'read_floats', 'read_kind', 'read_name',
            'read_names', 'read_number', 'read_options', 'read_path', 'read_paths', 'read_tensor', 'read_texts',
            'read_whole', 'refuse']

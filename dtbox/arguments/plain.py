@@ -82,7 +82,7 @@ def refuse(value: Any, expected: str) -> InputError:
     return InputError(f'got {describe(value)}; expected {expected}.')
 
 
-def optional(read: Reader) -> Reader:
+def allow_none(read: Reader) -> Reader:
     """Return a reader that lets None through."""
     return lambda value: None if value is None else read(value)
 
@@ -168,12 +168,12 @@ def read_options(value: Any) -> dict[str, Any]:
 def read_mapping(value: Any, expected: str) -> dict[str, Any]:
     """Return a mapping as a dict; `InputError` for anything else, and for keys that are no strings."""
     try:
-        items = dict(value.items()) if isinstance(value, Mapping) else {None: None}
-    except Exception:  # of somebody else's class
-        items = {None: None}
-    if not all(isinstance(key, str) for key in items):
-        raise refuse(value, expected)
-    return items
+        items = dict(value.items())
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in items):
+            return items
+    except Exception:  # no mapping, or one of somebody else
+        pass
+    raise refuse(value, expected)
 
 
 def iterate(value: Any, expected: str) -> Iterator[Any]:

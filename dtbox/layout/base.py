@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Mapping
 import torch
 from torch import Tensor
 
-from dtbox.arguments import describe, optional, read_arguments, read_count, read_device
+from dtbox.arguments import allow_none, describe, read_arguments, read_count, read_device
 from dtbox.errors import InputError, closest
 
 MOST = 2 ** 31
@@ -102,7 +102,7 @@ class TokenLayout:
             index = index * size + at
         return self.slices[number].start + index
 
-    @read_arguments(device=optional(read_device))
+    @read_arguments(device=allow_none(read_device))
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """Return the coordinates of all tokens [N, len(axes)] int64, in order."""
         rows = []

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from dtbox.arguments import (
+    allow_none,
     describe,
     iterate,
     naming,
-    optional,
     read_arguments,
     read_codes,
     read_kind,
@@ -79,7 +79,7 @@ class CodeLayout:
         """Number of flat ids: the sum of all sizes over streams and depths."""
         return sum(sum(stream.sizes) for stream in self.streams)
 
-    @read_arguments(names=optional(read_names))
+    @read_arguments(names=allow_none(read_names))
     def count_ids(self, names: Iterable[str] | None = None) -> int:
         """Return the number L of flat ids of an image, for some streams or all."""
         return sum(stream.tokens * len(stream.sizes) for stream in self._pick(names))
@@ -109,7 +109,7 @@ class CodeLayout:
             ids[stream.name] = value + torch.tensor(offsets[stream.name], device=value.device)
         return join_ids(ids, {stream.name: stream.token_layout for stream in streams}, order)
 
-    @read_arguments(ids=read_whole, names=optional(read_names), order=read_kind(CodeOrder))
+    @read_arguments(ids=read_whole, names=allow_none(read_names), order=read_kind(CodeOrder))
     def from_flat_ids(self, ids: Tensor, names: Iterable[str] | None = None,
                       order: CodeOrder = STREAMS) -> dict[str, Tensor]:
         """Ids [B, L] as `flat_ids` gives them -> dict stream -> codes [B, N, Q].
@@ -180,7 +180,7 @@ class CodeLayout:
         """Return the layout of some streams alone. Its flat ids start at 0."""
         return CodeLayout(tuple(self._pick(names)))
 
-    @read_arguments(depths=optional(read_options), groups=optional(read_options))
+    @read_arguments(depths=allow_none(read_options), groups=allow_none(read_options))
     def restrict(self, depths: Mapping[str, tuple[int, int]] | None = None,
                  groups: Mapping[str, tuple[int, ...]] | None = None) -> CodeLayout:
         """Return a layout whose streams hold a range of depths, or codes cut into groups of bits; its ids start at 0.

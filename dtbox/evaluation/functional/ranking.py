@@ -16,7 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.arguments import iterate, optional, read_arguments, read_count, read_floats, read_number, read_whole, refuse
+from dtbox.arguments import (
+    allow_none,
+    iterate,
+    read_arguments,
+    read_count,
+    read_floats,
+    read_number,
+    read_whole,
+    refuse,
+)
 from dtbox.errors import InputError
 
 TIE = 1e-6
@@ -24,7 +33,7 @@ TIE = 1e-6
 
 
 @read_arguments(queries=read_floats, gallery=read_floats, pairs=read_whole, tie=read_number(0),
-                block=optional(read_count()))
+                block=allow_none(read_count()))
 def places(queries: Tensor, gallery: Tensor, pairs: Tensor, tie: float = 0.0, block: int | None = None) -> Tensor:
     """Place of the best right item of each query, by cosine similarity.
 
