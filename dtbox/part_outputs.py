@@ -29,7 +29,7 @@ def check_floats(part: Any, what: str, value: Any, shape: Sequence[int], dtype: 
         n in (-1, have) for n, have in zip(shape[first:], value.shape[first:]))
     if fits and (dtype in (None, value.dtype) or torch.is_autocast_enabled(value.device.type)):
         return value
-    sizes = ', '.join('B' if n == -1 else str(int(n)) for n in shape)
+    sizes = ', '.join('any' if n == -1 else str(int(n)) for n in shape)
     raise refuse_output(part, what, value, f'a {str(dtype or "float")[6 * bool(dtype):]} tensor [{sizes}]')
 
 

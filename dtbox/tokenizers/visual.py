@@ -143,7 +143,7 @@ class VisualTokenizer(nn.Module):
     def _decode(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return the images [B,3,H,W] of the features that the decoder reads, side by side [B,N,D]."""
         joined = features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
-        return check_floats(self.decoder, 'images', self.decoder(joined), (joined.shape[0], 3, *self.image_size))
+        return check_floats(self.decoder, 'images', self.decoder(joined), (joined.shape[0], 3, -1, -1))
 
     def commit(self) -> None:
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
