@@ -40,13 +40,18 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         yield temporary
         with open(temporary, 'rb') as f:
             os.fsync(f.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        apply_umask(temporary)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def apply_umask(path: str | os.PathLike) -> None:
+    """Give a file or folder the mode that the umask leaves new ones; those of `tempfile` are for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, (0o777 if os.path.isdir(path) else 0o666) & ~umask)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

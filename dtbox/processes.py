@@ -34,6 +34,21 @@ def end_with_parent(parent: int | None = None) -> None:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
+def _use_one_thread() -> None:
+    """In a forked process, let torch compute on one thread.
+
+    A fork copies none of the threads of its parent. Where these have computed with OpenMP, GNU's library waits for them
+    in the child, for ever, as soon as it divides work. PyTorch's DataLoader does the same in its workers.
+    """
+    torch = sys.modules.get('torch')
+    if torch is not None and hasattr(torch, 'set_num_threads'):
+        torch.set_num_threads(1)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_use_one_thread)
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)

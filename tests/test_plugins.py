@@ -116,7 +116,7 @@ def test_every_kind_of_part(tmp_path, room):
     ({}, 'gone.py', r'gone\.py does not exist \(tried from the current directory /\S+\)\. Give a folder'),
     ({}, 'gone/x', r'gone/x does not exist'),
     ({}, '/gone/x', r'/gone/x does not exist\. Give'), ({}, 'my-gone', r'my-gone does not exist'),
-    ({}, '', r"is named ''"),
+    ({}, '', r"plugins: got ''; expected a path"),
     ({'empty/notes.txt': ''}, './empty', r'folder /\S+empty has neither __init__\.py nor empty\.py'),
     ({'x/notes.txt': ''}, 'x/notes.txt', r'notes\.txt is not a \.py file'),
     ({}, 'no_such_module', r'no_such_module is neither a module .*no `no_such_module`.*PYTHONPATH.* nor a folder '

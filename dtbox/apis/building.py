@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from dtbox.arguments import describe, refuse
 from dtbox.errors import InputError, reason
 from dtbox.registry import TOKENIZERS
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -18,10 +19,10 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch
 
 def parse_dtype(dtype: 'str | torch.dtype') -> torch.dtype:
     """Return the torch dtype of a name; `InputError` for one that models are not opened in."""
-    dtype = DTYPES.get(dtype, dtype)
-    if dtype not in DTYPES.values():
-        raise InputError(f'`dtype` is {dtype!r}; expected one of {", ".join(DTYPES)}.')
-    return dtype
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise InputError(f'`dtype` is {describe(dtype)}; expected one of {", ".join(DTYPES)}.')
+    return found
 
 
 def build_for_use(cfg: Mapping[str, Any], state: dict[str, torch.Tensor], source: str,
@@ -113,8 +114,15 @@ def cast(model: VisualTokenizer, dtype: torch.dtype) -> VisualTokenizer:
     return model._apply(lambda t: t.to(dtype) if t.is_floating_point() and id(t) not in kept else t)
 
 
+def read_tokenizer(value: Any) -> Any:
+    """Return a `dtbox.Tokenizer`; `InputError` for anything else."""
+    if not isinstance(getattr(value, 'model', None), VisualTokenizer):
+        raise refuse(value, 'a Tokenizer, as dtbox.load returns it')
+    return value
+
+
 def check_pipeline(pipeline: Any, where: str) -> list[dict]:
     """Return the configs of a transform's steps; `InputError` unless it is a list of dicts."""
     if not isinstance(pipeline, (list, tuple)) or not all(isinstance(step, Mapping) for step in pipeline):
-        raise InputError(f'got {pipeline!r:.100}; expected a list of dicts with `type`, one for each step.', where)
+        raise InputError(f'got {describe(pipeline)}; expected a list of dicts with `type`, one for each step.', where)
     return list(pipeline)

@@ -12,6 +12,7 @@ import torch
 from dtbox import __version__
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import open_task
+from dtbox.arguments import allow_none, read_arguments, read_flag, read_path
 from dtbox.errors import InputError
 from dtbox.evaluation import Results, SetEvaluator, format_table
 from dtbox.evaluation.dump import check_dump
@@ -30,6 +31,7 @@ def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None =
     return measure_run(run, checkpoint, options, plugins)[0]
 
 
+@read_arguments(dump=allow_none(read_path))
 def measure_run(run: str, checkpoint: str | None = None, options: dict | None = None, plugins: Sequence[str] = (),
                 dump: str | None = None) -> tuple[Results, dict[str, np.ndarray]]:
     """Measure a trained tokenizer with the metrics and the held-out data of its config.
@@ -74,6 +76,7 @@ def report(results: Results) -> str:
     return '\n'.join([*lines, '', format_table(results)])
 
 
+@read_arguments(checkpoint=allow_none(read_path), out=allow_none(read_path), protocols=read_flag)
 def choose_results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
     """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
     protocols.json), or the first free of metrics.1.json, metrics.2.json, ...
@@ -86,7 +89,7 @@ def choose_results_path(checkpoint: str | None, out: str | None = None, protocol
         return find_unused_path(run.protocols, '') if protocols else find_unused_path(run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '
-                         f'{RunFolder(out).metrics}.')
+                         f'{RunFolder(out).metrics}.', 'out')
     return out
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.apis.building import read_tokenizer
+from dtbox.arguments import read_arguments, read_choice, read_path
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import compute_sha256, explain_writing
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -66,6 +68,7 @@ class Decode(nn.Module):
 Part = Union[Encode, Decode]
 
 
+@read_arguments(tokenizer=read_tokenizer)
 def list_parts(tokenizer: Tokenizer) -> dict[str, Part]:
     """Return name -> module to export: `encode`, and `decode` where there is a decoder."""
     parts: dict[str, Part] = dict(encode=Encode(tokenizer.model))
@@ -93,6 +96,7 @@ def export_program(part: Part) -> torch.export.ExportedProgram:
                          'in its forward has to skip that while torch.compiler.is_exporting().') from e
 
 
+@read_arguments(tokenizer=read_tokenizer, folder=read_path, kind=read_choice('torch', 'onnx'))
 def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> list[str]:
     """Write the graphs of a tokenizer.
 
@@ -108,22 +112,19 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
         for package in ('onnx', 'onnxscript'):
             need_package(package, 'onnx', 'export to ONNX')
     with explain_writing(folder):
-        return _write(tokenizer, os.fspath(folder), kind)
-
-
-def _write(tokenizer: Tokenizer, folder: str, kind: str) -> list[str]:
-    os.makedirs(folder, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     paths = []
     for name, part in list_parts(tokenizer).items():
         path = os.path.join(folder, f'{name}.{"pt2" if kind == "torch" else "onnx"}')
         if os.path.exists(path):
             raise InputError(f'{path} exists already. Give another folder, or move the file away.')
         program = export_program(part)
-        if kind == 'torch':
-            torch.export.save(program, path)
-        else:
-            torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
-                              verbose=False).save(path)
+        with explain_writing(path):
+            if kind == 'torch':
+                torch.export.save(program, path)
+            else:
+                torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
+                                  verbose=False).save(path)
         paths.append(path)
     sums = os.path.join(folder, SUMS)
     with open(sums, 'a', encoding='utf-8') as file:

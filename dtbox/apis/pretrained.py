@@ -14,9 +14,11 @@ import torch
 from dtbox import __version__
 from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
+from dtbox.arguments import naming, read_arguments, read_device, read_path
 from dtbox.errors import InputError
-from dtbox.extend import load_plugins
+from dtbox.extend import as_list, load_plugins
 from dtbox.files import compute_sha256, explain_writing, replacing, write_atomic
+from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json
 
@@ -42,27 +44,24 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
         raise InputError('this Tokenizer was not opened by dtbox.load or from_pretrained, so its config is not known.')
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise InputError(f'{folder} is not an empty folder. Give one that is new, so that nothing is overwritten.')
-    with explain_writing(folder):
-        _write(tokenizer, os.fspath(folder))
-
-
-def _write(tokenizer, folder):
     from safetensors.torch import save_file
-    os.makedirs(folder, exist_ok=True)
     config = json.loads(json.dumps(tokenizer.config))
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
     own = getattr(tokenizer.model.text, 'tokenizer', None)
     if own is not None and own.file:
-        shutil.copyfile(own.file, os.path.join(folder, WORDS))
         words['file'] = WORDS
     state = {k: v.detach().cpu().contiguous().clone() for k, v in tokenizer.model.state_dict().items()}
-    with replacing(os.path.join(folder, WEIGHTS)) as temporary:
-        save_file(state, temporary, metadata=dict(format='pt', dtbox=__version__))
     config = dict(model_type='dtbox', format=FORMAT, dtbox=__version__, **config)
-    sums = {name: compute_sha256(os.path.join(folder, name)) for name in (WEIGHTS, WORDS)
-            if os.path.isfile(os.path.join(folder, name))}
-    config[SUMS] = {**sums, CONFIG: _hash_values(config)}
-    write_atomic(os.path.join(folder, CONFIG), json.dumps(config, indent=2) + '\n')
+    with explain_writing(folder):
+        os.makedirs(folder, exist_ok=True)
+        if own is not None and own.file:
+            shutil.copyfile(own.file, os.path.join(folder, WORDS))
+        with replacing(os.path.join(folder, WEIGHTS)) as temporary:
+            save_file(state, temporary, metadata=dict(format='pt', dtbox=__version__))
+        sums = {name: compute_sha256(os.path.join(folder, name)) for name in (WEIGHTS, WORDS)
+                if os.path.isfile(os.path.join(folder, name))}
+        config[SUMS] = {**sums, CONFIG: _hash_values(config)}
+        write_atomic(os.path.join(folder, CONFIG), json.dumps(config, indent=2) + '\n')
 
 
 def _hash_values(config):
@@ -91,6 +90,12 @@ def check_sums(folder: str | os.PathLike, config: dict) -> None:
                                  f'copy of the folder. If you have changed it yourself, take {name} out of `{SUMS}`.')
 
 
+def is_pretrained(folder: str | os.PathLike) -> bool:
+    """Whether a folder is one that `save_pretrained` wrote, and no run."""
+    return os.path.isfile(os.path.join(folder, CONFIG)) and not RunFolder(folder).has_config()
+
+
+@read_arguments(folder=read_path, device=read_device, dtype=parse_dtype, plugins=as_list)
 def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu', dtype: str | torch.dtype = 'float32',
                     plugins: str | Sequence[str] = ()) -> tuple[VisualTokenizer, list[dict], dict]:
     """Open a folder that `save_pretrained` wrote.
@@ -105,9 +110,12 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
     Raises:
         InputError: a missing, broken or changed file, another kind of model, weights that do not match.
     """
+    if RunFolder(folder).has_config():
+        raise InputError(f'{folder} is a run folder: open it with dtbox.load.', 'folder')
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
-    config = read_json(os.path.join(folder, CONFIG))
+    with naming('folder'):
+        config = read_json(os.path.join(folder, CONFIG))
     if not isinstance(config, dict):
         raise InputError(f'{folder}/{CONFIG} holds a {type(config).__name__}; expected a JSON object.')
     if config.get('model_type') != 'dtbox':
@@ -121,7 +129,6 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
     if config['format'] > FORMAT:
         raise InputError(f'{folder} has format {config["format"]}; this version of dtbox reads up to {FORMAT}. '
                          'Install a newer dtbox.')
-    dtype = parse_dtype(dtype)
     check_sums(folder, config)
     load_plugins(plugins)
     words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}

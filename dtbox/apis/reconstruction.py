@@ -11,6 +11,8 @@ from typing import Any, Dict, Optional, Tuple
 
 from mmengine.logging import print_log
 
+from dtbox.apis.building import read_tokenizer
+from dtbox.arguments import allow_none, naming, read_arguments, read_names, read_path, read_paths
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.drawing.sheets import draw_pair, to_uint8
@@ -43,13 +45,14 @@ class Reconstruction:
 
     def __str__(self):
         if self.error is not None:
-            return str(self.error)
+            return self.error.message
         codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}'
                           for name, (tokens, depth) in self.codes.items())
         bits = f'{self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
         return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'
 
 
+@read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names))
 def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
                       vocabularies: Sequence[str] | None = None) -> Iterator[Reconstruction]:
     """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.
@@ -72,7 +75,8 @@ def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
     model = tokenizer.model
     if model.decoder is None:
         raise InputError('this tokenizer has no decoder; it cannot reconstruct images.')
-    names = model.check_streams(vocabularies or model.reads)
+    with naming('vocabularies'):
+        names = model.check_streams(vocabularies or model.reads)
     missing = [name for name in model.check_streams(model.reads) if name not in names]
     if missing:
         raise InputError(f'the decoder reads {", ".join(model.reads)}; `vocabularies` leaves out '

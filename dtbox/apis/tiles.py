@@ -5,10 +5,12 @@ Legend: B batch, H and W pixels of the images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dtbox.arguments import describe, iterate, read_arguments, read_count, read_floats, read_number, refuse
 from dtbox.errors import InputError
 
 
@@ -26,6 +28,20 @@ def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
+def _read_model(value: Any) -> Callable[[Tensor], Tensor]:
+    if not callable(value):
+        raise refuse(value, 'a callable [b,3,h,w] -> [b,3,h,w]')
+    return value
+
+
+def _read_size(value: Any) -> tuple[int, int]:
+    size = tuple(map(read_count(), iterate(value, '(height, width)')))
+    if len(size) != 2:
+        raise refuse(value, '(height, width)')
+    return size
+
+
+@read_arguments(images=read_floats, model=_read_model, size=_read_size, overlap=read_number(0, 1), batch=read_count())
 def reconstruct_tiled(images: Tensor, model: Callable[[Tensor], Tensor], size: Sequence[int], overlap: float = 0.25,
                       batch: int = 16) -> Tensor:
     """Reconstruct images of any size.
@@ -40,8 +56,10 @@ def reconstruct_tiled(images: Tensor, model: Callable[[Tensor], Tensor], size: S
     Returns:
         [B,3,H,W].
     """
-    if not 0 <= overlap < 1:
-        raise InputError(f'`overlap` is {overlap!r}; expected a fraction in [0, 1).', 'overlap')
+    if overlap == 1:
+        raise InputError('got 1; expected a fraction in [0, 1).', 'overlap')
+    if images.ndim != 4 or not images.numel():
+        raise InputError(f'the images are {describe(images)}; expected [B, 3, H, W] with B >= 1.', 'images')
     height, width = images.shape[-2:]
     if height < size[0] or width < size[1]:
         raise InputError(f'the images have {height} x {width} pixels, fewer than a tile of {size[0]} x {size[1]}. '

@@ -4,26 +4,40 @@ Legend: B batch, N tokens, D width, Q codes per token, E joint width, T texts.
 """
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from dtbox.apis.building import check_pipeline
+from dtbox.apis.images import Images, prepare_images
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
-from dtbox.datasets import collate, read_image
+from dtbox.arguments import (
+    allow_none,
+    naming,
+    read_arguments,
+    read_codes,
+    read_flag,
+    read_kind,
+    read_names,
+    read_path,
+    read_texts,
+    read_whole,
+    refuse,
+)
 from dtbox.errors import InputError
 from dtbox.layout import CodeLayout, CodeOrder
 from dtbox.layout.codes import STREAMS
 from dtbox.registry import TRANSFORMS
 from dtbox.tokenizers.visual import VisualTokenizer
-from dtbox.training.preprocess import prepare
 
-Images = Union[Tensor, Image.Image, str, os.PathLike, Sequence]
-"""A tensor [B,3,H,W] in [-1,1] or a list of [3,H,W]; a PIL image, a path, or a list of PIL images and paths."""
+
+def _read_config(value: Any) -> dict:
+    if not isinstance(value, dict) or value.keys() != {'tokenizer', 'pipeline'}:
+        raise refuse(value, 'a dict with `tokenizer` and `pipeline`')
+    return value
 
 
 class Tokenizer:
@@ -44,20 +58,24 @@ class Tokenizer:
         streams: names that codes go by: those of the vocabularies, or of the quantizer that several share.
     """
 
+    @read_arguments(model=read_kind(VisualTokenizer), config=allow_none(_read_config))
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict], config: dict | None = None) -> None:
         self.model, self.config = model, config
-        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(pipeline)]
+        steps = check_pipeline(pipeline, 'pipeline')
+        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(steps)]
         self.image_size = model.image_size
         self.vocabularies, self.streams = list(model.vocabularies), list(model.streams)
 
+    @read_arguments(folder=read_path)
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write config.json, model.safetensors and tokenizer.json into a new folder; see `dtbox.apis.pretrained`."""
         save_pretrained(self, folder)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike, **kwargs: Any) -> Tokenizer:
-        """Open a folder that `save_pretrained` wrote; takes `device`, `dtype` and `plugins` as `dtbox.load` does."""
-        return cls(*open_pretrained(folder, **kwargs))
+    def from_pretrained(cls, folder: str | os.PathLike, device: str | torch.device = 'cpu',
+                        dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()) -> Tokenizer:
+        """Open a folder that `save_pretrained` wrote; `device`, `dtype` and `plugins` as in `dtbox.load`."""
+        return cls(*open_pretrained(folder, device, dtype, plugins))
 
     @property
     def device(self) -> torch.device:
@@ -75,32 +93,8 @@ class Tokenizer:
         Raises:
             InputError: an empty batch, a wrong shape, a file that is missing or is not an image.
         """
-        if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
-            if len({image.shape for image in images}) > 1:
-                raise InputError(f'the tensors in the list have the shapes {sorted({tuple(i.shape) for i in images})}; '
-                                 'expected [3,H,W] each.')
-            images = torch.stack(list(images))
-        if isinstance(images, Tensor):
-            self.model.check_images(images)
-            check_range(images)
-            return images.to(self.device, self.dtype)
-        if isinstance(images, (str, os.PathLike, Image.Image)):
-            images = [images]
-        if not isinstance(images, (list, tuple)):
-            raise InputError(f'images are {type(images).__name__}; expected a tensor [B,3,H,W], a PIL image, a path, '
-                             'or a list of these.')
-        if not images:
-            raise InputError('the batch is empty; expected at least one image.')
-        items = []
-        for image in images:
-            if not isinstance(image, (str, os.PathLike, Image.Image)):
-                raise InputError(f'a list of images holds a {type(image).__name__}; expected PIL images or paths, or '
-                                 'tensors [3,H,W] alone.')
-            results = dict(image=read_image(image))
-            for step in self.pipeline:
-                results = step(results)
-            items.append(results)
-        return prepare(collate(items), self.device).images.to(self.dtype)
+        with naming('images'):
+            return prepare_images(images, self.model, self.pipeline)
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -110,6 +104,7 @@ class Tokenizer:
         return f'Tokenizer({height} x {width} pixels; {books or "no vocabularies"}; {self.device}, {dtype})'
 
     @torch.no_grad()
+    @read_arguments(vocabularies=allow_none(read_names))
     def encode(self, images: Images, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
         """Images -> stream -> codes [B,N,Q] int64.
 
@@ -119,9 +114,12 @@ class Tokenizer:
             images: see the class.
             vocabularies: names; None for all. No block runs after the last one that they need.
         """
+        with naming('vocabularies'):
+            self.model.check_streams(vocabularies)
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
+    @read_arguments(codes=read_codes, clamp=read_flag)
     def decode(self, codes: Mapping[str, Any], clamp: bool = True) -> Tensor:
         """Codes -> images [B,3,H,W].
 
@@ -132,15 +130,19 @@ class Tokenizer:
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
-        images = self.model.decode(self._read_codes(codes))
+        with naming('codes'):
+            images = self.model.decode(self._place(codes))
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
+    @read_arguments(codes=read_codes)
     def features(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them."""
-        return self.model.features(self._read_codes(codes))
+        with naming('codes'):
+            return self.model.features(self._place(codes))
 
     @torch.no_grad()
+    @read_arguments(clamp=read_flag)
     def reconstruct(self, images: Images, clamp: bool = True) -> Tensor:
         """Images -> their reconstructions [B,3,H,W] from codes."""
         return self.decode(self.encode(images, self.model.reads), clamp)
@@ -151,6 +153,7 @@ class Tokenizer:
         return self.model.embed_image(self.prepare(images))
 
     @torch.no_grad()
+    @read_arguments(texts=read_texts, truncate=read_flag)
     def embed_text(self, texts: str | Sequence[str] | Tensor, truncate: bool = False) -> Tensor:
         """Texts -> embeddings [T,E], L2-normalised.
 
@@ -158,23 +161,18 @@ class Tokenizer:
             texts: a string, a list of strings, or token ids [T,L] int64.
             truncate: cut texts that are longer than the tower reads; otherwise they are an `InputError`.
         """
-        if isinstance(texts, str):
-            texts = [texts]
-        if not len(texts):
-            raise InputError('there are no texts; expected at least one.')
-        return self.model.embed_text(texts, truncate)
+        with naming('texts'):
+            if not isinstance(texts, Tensor) and not texts or isinstance(texts, Tensor) and not texts.numel():
+                raise InputError('there are no texts; expected at least one.')
+            return self.model.embed_text(texts, truncate)
 
-    def _read_codes(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Codes of any accepted kind -> int64 tensors on the model's device."""
-        if not isinstance(codes, dict):
-            raise InputError(f'codes are {type(codes).__name__}; expected a dict vocabulary -> int64 [B,N,Q] as '
-                             '`encode` returns.')
-        values = {name: torch.as_tensor(value).to(self.device) for name, value in codes.items()}
-        sizes = {name: len(value) if value.ndim else 0 for name, value in values.items()}
+    def _place(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Codes of one batch -> the same on the model's device."""
+        sizes = {name: len(value) if value.ndim else 0 for name, value in codes.items()}
         if len(set(sizes.values())) > 1:
             raise InputError(f'the codes are of batches of different sizes: {sizes}. Hand in the codes of the same '
                              'images.')
-        return {name: value if value.is_floating_point() else value.long() for name, value in values.items()}
+        return {name: value.to(self.device) for name, value in codes.items()}
 
     # ---- one id space, for language models --------------------------------------------------------------------------
 
@@ -193,6 +191,7 @@ class Tokenizer:
         """Number of flat ids: the sum of all codebook sizes over streams and depths, a shared one counted once."""
         return self.layout.flat_size
 
+    @read_arguments(codes=read_codes, order=read_kind(CodeOrder))
     def flat_ids(self, codes: Mapping[str, Any], order: CodeOrder = STREAMS) -> Tensor:
         """Codes -> ids [B,L] int64 in [0, flat_size).
 
@@ -203,10 +202,12 @@ class Tokenizer:
         Raises:
             InputError: no codes, unknown names, other shapes, codes out of range.
         """
-        codes = self._read_codes(codes)
-        self.model.streams.check_names(codes)
+        with naming('codes'):
+            codes = self._place(codes)
+            self.model.streams.check_names(codes)
         return self.layout.flat_ids(codes, order)
 
+    @read_arguments(ids=read_whole, vocabularies=allow_none(read_names), order=read_kind(CodeOrder))
     def from_flat_ids(self, ids: Any, vocabularies: str | Iterable[str] | None = None,
                       order: CodeOrder = STREAMS) -> dict[str, Tensor]:
         """Ids [B,L] as `flat_ids` gives them -> stream -> codes [B,N,Q].
@@ -217,18 +218,8 @@ class Tokenizer:
             order: the one that the ids were made with.
 
         Raises:
-            InputError: a length that does not fit, or an id outside its stream and depth.
+            InputError: a length that does not fit, ids that are not this tokenizer's, or not at this place.
         """
-        names = self.model.check_streams(vocabularies)
-        return self.layout.from_flat_ids(torch.as_tensor(ids).to(self.device), names, order)
-
-
-def check_range(images: Tensor) -> None:
-    """Raise `InputError` unless images are finite and roughly in [-1, 1], up to what a decoder may overshoot."""
-    if not images.numel():
-        return
-    low, high = images.min().item(), images.max().item()
-    if not -2 <= low <= high <= 2:
-        values = 'NaN or infinite' if not math.isfinite(low + high) else f'from {low:g} to {high:g}'
-        raise InputError(f'the images have values that are {values}; expected them in [-1, 1], as x / 127.5 - 1 gives '
-                         'of bytes.')
+        with naming('vocabularies'):
+            names = self.model.check_streams(vocabularies)
+        return self.layout.from_flat_ids(ids.to(self.device), names, order)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from dtbox.arguments import allow_none, read_arguments, read_flag, read_options, read_path
 from dtbox.config.checks import check_change
 from dtbox.config.files import read_config
 from dtbox.config.find import find_config
@@ -20,6 +21,8 @@ from dtbox.runs import RunFolder, find_run_of
 from dtbox.trust import require_trust
 
 
+@read_arguments(path=read_path, options=allow_none(read_options), plugins=as_list, data=allow_none(read_path),
+                tiny=read_flag)
 def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
                 data: str | None = None, tiny: bool = False) -> Config:
     """Read a config file with its bases, load its plugins, apply overrides, and check every key.

@@ -8,13 +8,26 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from dtbox.arguments import describe, iterate, read_arguments, read_number, refuse
 from dtbox.errors import InputError
 
+COLOUR = 'three numbers in [0, 255]'
 
+
+def _read_colour(value: Any) -> tuple[int, ...]:
+    """Return a colour as three whole numbers."""
+    colour = tuple(int(read_number(0, 255)(part)) for part in iterate(value, COLOUR))
+    if len(colour) != 3:
+        raise refuse(value, COLOUR)
+    return colour
+
+
+@read_arguments(background=_read_colour)
 def read_image(source: str | os.PathLike | Image.Image | io.BytesIO,
                background: Sequence[int] = (255, 255, 255), upright: bool = True) -> Image.Image:
     """Return an image as upright RGB, transparent parts shown on `background`.
@@ -43,9 +56,10 @@ def read_rgba(source: str | os.PathLike | Image.Image | io.BytesIO) -> Image.Ima
     return _to_rgba(_open(source), source)
 
 
+@read_arguments(background=_read_colour)
 def flatten(image: Image.Image, background: Sequence[int] = (255, 255, 255)) -> Image.Image:
     """Return an RGBA image as RGB, laid on a solid `background` (three values in [0, 255])."""
-    canvas = Image.new('RGBA', image.size, tuple(int(v) for v in background) + (255,))
+    canvas = Image.new('RGBA', image.size, (*background, 255))
     canvas.alpha_composite(image)
     return canvas.convert('RGB')
 
@@ -89,7 +103,7 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 def _open(source, upright=True):
     """Return the decoded image in its own mode, turned upright where asked, not shared with `source`."""
     if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
-        raise InputError(f'expected the path of an image or a PIL image, got {type(source).__name__}.')
+        raise InputError(f'the source is {describe(source)}; expected the path of an image or a PIL image.')
     try:
         if isinstance(source, Image.Image):
             image = _upright(source) if upright else source.copy()

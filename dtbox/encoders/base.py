@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.arguments import describe
 from dtbox.errors import InputError
 from dtbox.layers.region_pooling import pool_regions
 from dtbox.layout import Grid, TokenLayout, need_grid
@@ -139,6 +140,8 @@ class Encoder(nn.Module):
     def check_images(self, images: Tensor) -> None:
         """Raise `InputError` unless `images` is a non-empty float tensor [B,3,H,W] of this encoder's size."""
         want = f'a float tensor [B, 3, {self.image_size[0]}, {self.image_size[1]}] in [-1, 1]'
+        if not isinstance(images, Tensor) or images.is_nested:
+            raise InputError(f'images are {describe(images)}; expected {want}.')
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != tuple(self.image_size):
             raise InputError(f'images have the shape {list(images.shape)}; expected {want}. Resize them to the '
                              'model\'s size, or hand in PIL images or paths, which are prepared for you.')

@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 
 from dtbox.errors import InputError, reason
-from dtbox.files import parse_json
+from dtbox.files import apply_umask, parse_json
 from dtbox.runs import RunFolder
 
 
@@ -36,9 +36,7 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
+        apply_umask(temporary)
         os.replace(temporary, path)
     except OSError as e:
         if temporary and os.path.exists(temporary):

@@ -13,6 +13,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any, Callable, Iterable
 
+from dtbox.arguments import describe, naming, read_path
 from dtbox.errors import InputError, reason
 from dtbox.extend.built_in import is_recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, Place, find, hash_content
@@ -55,11 +56,13 @@ def _find(name: str | os.PathLike, near: str | None) -> Place:
 
 def as_list(names: Any) -> list:
     """Return the value of `plugins` as a list: None is none, and one name is a list of one."""
-    if isinstance(names, (str, os.PathLike)):
-        return [names]
+    names = [names] if isinstance(names, (str, os.PathLike)) else names
     if names is not None and not (isinstance(names, (list, tuple))
                                   and all(isinstance(n, (str, os.PathLike)) for n in names)):
-        raise InputError(f'`plugins` is {names!r}; expected a list of paths and module names.', 'plugins')
+        raise InputError(f'`plugins` is {describe(names)}; expected a list of paths and module names.', 'plugins')
+    for name in names or ():
+        with naming('plugins'):
+            read_path(name)
     return list(names or ())
 
 

@@ -13,14 +13,23 @@ from typing import Any, ClassVar, Mapping
 import torch
 from torch import Tensor
 
+from dtbox.arguments import allow_none, describe, read_arguments, read_count, read_device
 from dtbox.errors import InputError, closest
+
+MOST = 2 ** 31
+"""More rows, columns or tokens than any layout has."""
 
 
 def check_count(value: Any, name: str) -> int:
     """Return `value`; `InputError` unless it is a positive whole number."""
-    if type(value) is not int or value < 1:
-        raise InputError(f'`{name}` is {value!r}; expected a positive whole number of tokens.', name)
+    if type(value) is not int or not 1 <= value < MOST:
+        raise InputError(f'`{name}` is {describe(value)}; expected a positive whole number of tokens.', name)
     return value
+
+
+def is_dense(values: Any) -> bool:
+    """Whether something is a tensor whose shape and dimensions every operation understands."""
+    return isinstance(values, Tensor) and values.layout == torch.strided and not values.is_nested
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,10 @@ class TokenLayout:
 
     def check_tokens(self, values: Tensor) -> None:
         """Raise `InputError` unless `values` are [B, N, ...]."""
-        if values.ndim < 2 or values.shape[1] != self.tokens:
-            raise InputError(f'values are {list(values.shape)}; expected [B, {self.tokens}, ...] for the {self}.')
+        if not is_dense(values) or values.ndim < 2 or values.shape[1] != self.tokens:
+            raise InputError(f'values are {describe(values)}; expected [B, {self.tokens}, ...] for the {self}.')
 
+    @read_arguments(index=read_count(-2 ** 63))
     def position(self, index: int) -> tuple[int, ...]:
         """Return the coordinates of token `index` (0 to N - 1), one for each of `axes`."""
         if not 0 <= index < self.tokens:
@@ -78,6 +88,7 @@ class TokenLayout:
             place.insert(0, last)
         return tuple(place) if len(place) == len(self.axes) else (number, *place)
 
+    @read_arguments(position=lambda places: tuple(map(read_count(-2 ** 63), places)))
     def index(self, *position: int) -> int:
         """Return the number of the token at these coordinates, one for each of `axes`; the inverse of `position`."""
         sliced = bool(position) and len(self.axes) > len(self.shapes[0])
@@ -91,6 +102,7 @@ class TokenLayout:
             index = index * size + at
         return self.slices[number].start + index
 
+    @read_arguments(device=allow_none(read_device))
     def positions(self, device: torch.device | str | None = None) -> Tensor:
         """Return the coordinates of all tokens [N, len(axes)] int64, in order."""
         rows = []
@@ -113,12 +125,14 @@ class TokenLayout:
         """Lay features out as a map: [B, N, C] -> [B, C, h, w] of a grid, [B, C, t, h, w] of a video."""
         shape = self.map_shape
         self.check_tokens(features)
+        if features.ndim != 3:
+            raise InputError(f'features are {describe(features)}; expected [B, {self.tokens}, C].')
         return features.transpose(1, 2).unflatten(2, shape)
 
     def flatten(self, maps: Tensor) -> Tensor:
         """Put a map in the order of the tokens, as before `unflatten`: [B, C, h, w] or [B, C, t, h, w] -> [B, N, C]."""
-        if tuple(maps.shape[2:]) != self.map_shape:
-            raise InputError(f'maps are {list(maps.shape)}; expected [B, C, {", ".join(map(str, self.map_shape))}].')
+        if not is_dense(maps) or maps.ndim < 2 or tuple(maps.shape[2:]) != self.map_shape:
+            raise InputError(f'maps are {describe(maps)}; expected [B, C, {", ".join(map(str, self.map_shape))}].')
         return maps.flatten(2).transpose(1, 2)
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,13 +149,14 @@ class TokenLayout:
             InputError: another type, missing or unknown sizes, sizes that are not whole numbers.
         """
         if not isinstance(values, Mapping) or 'type' not in values:
-            raise InputError(f'a token layout is {values!r}; expected a dict with `type`, one of '
+            raise InputError(f'a token layout is {describe(values)}; expected a dict with `type`, one of '
                              f'{", ".join(TokenLayout.kinds)}.')
         name, sizes = values['type'], {k: v for k, v in values.items() if k != 'type'}
-        if name not in TokenLayout.kinds:
-            raise InputError(f'there is no token layout `{name}`.{closest(name, TokenLayout.kinds)} '
+        if not isinstance(name, str) or name not in TokenLayout.kinds:
+            hint = closest(name, TokenLayout.kinds) if isinstance(name, str) else ''
+            raise InputError(f'there is no token layout {describe(name)}.{hint} '
                              f'Expected one of {", ".join(TokenLayout.kinds)}.', 'type')
         known = [field.name for field in fields(TokenLayout.kinds[name])]
-        if sorted(sizes) != sorted(known):
-            raise InputError(f'a {name} has the sizes {", ".join(known)}; got {", ".join(sizes) or "none"}.')
+        if set(sizes) != set(known):
+            raise InputError(f'a {name} has the sizes {", ".join(known)}; got {", ".join(map(str, sizes)) or "none"}.')
         return TokenLayout.kinds[name](**sizes)

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, closest
+from dtbox.arguments import describe, naming, read_arguments, read_choice, read_count, read_names, read_whole
+from dtbox.errors import InputError
 from dtbox.layout.base import TokenLayout
 
 ALTERNATIONS = ('stream', 'slice', 'token')
@@ -33,11 +34,11 @@ class CodeOrder:
     streams: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.by not in ALTERNATIONS:
-            raise InputError(f'`by` is {self.by!r}.{closest(self.by, ALTERNATIONS)} Expected one of '
-                             f'{", ".join(ALTERNATIONS)}.', 'by')
+        with naming('by'):
+            read_choice(*ALTERNATIONS)(self.by)
         if self.streams is not None:
-            object.__setattr__(self, 'streams', tuple(self.streams))
+            with naming('streams'):
+                object.__setattr__(self, 'streams', tuple(read_names(self.streams)))
 
     def arrange(self, names: list[str]) -> list[str]:
         """Return the names in this order; `InputError` where the order does not name one of them."""
@@ -57,7 +58,8 @@ class CodeOrder:
     def from_dict(values: Mapping[str, Any]) -> CodeOrder:
         """Return the order that `to_dict` described; `InputError` for other keys."""
         if not isinstance(values, Mapping) or set(values) - {'by', 'streams'}:
-            raise InputError(f'an order of codes is {values!r}; expected a dict with the keys `by` and `streams`.')
+            raise InputError(f'an order of codes is {describe(values)}; expected a dict with the keys `by` and '
+                             '`streams`.')
         return CodeOrder(**values)
 
 
@@ -123,6 +125,7 @@ def check_alike(counts: Mapping[str, int], order: CodeOrder) -> None:
                          'Order the codes by stream.')
 
 
+@read_arguments(codes=read_whole, fill=read_count(-2 ** 63))
 def delay_codes(codes: Tensor, fill: int) -> Tensor:
     """Delay each depth by one step after the depth before it: code d (from 0) of token n stands at step n + d.
 
@@ -133,6 +136,8 @@ def delay_codes(codes: Tensor, fill: int) -> Tensor:
     Returns:
         [B, N + Q - 1, Q].
     """
+    if codes.ndim != 3:
+        raise InputError(f'codes have the shape {list(codes.shape)}; expected [B, N, Q].')
     batch, tokens, depth = codes.shape
     steps = codes.new_full((batch, tokens + depth - 1, depth), fill)
     for d in range(depth):
@@ -140,9 +145,12 @@ def delay_codes(codes: Tensor, fill: int) -> Tensor:
     return steps
 
 
+@read_arguments(steps=read_whole)
 def undo_delay(steps: Tensor) -> Tensor:
     """Take the codes out of delayed steps, the inverse of `delay_codes`: [B, N + Q - 1, Q] -> [B, N, Q]."""
+    if steps.ndim != 3:
+        raise InputError(f'steps have the shape {list(steps.shape)}; expected [B, N + Q - 1, Q].')
     count, depth = steps.shape[1:]
-    if count < depth:
+    if not 0 < depth <= count:
         raise InputError(f'steps are {list(steps.shape)}; {depth} delayed depths need at least {depth} steps.')
     return torch.stack([steps[:, d:count - depth + 1 + d, d] for d in range(depth)], 2)

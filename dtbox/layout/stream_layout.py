@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dtbox.arguments import describe, naming, read_arguments, read_kind, read_name, read_whole
 from dtbox.errors import InputError
 from dtbox.layout.base import TokenLayout
 
@@ -19,6 +20,9 @@ from dtbox.layout.base import TokenLayout
 def check_codes(codes: Tensor, sizes: Iterable[int]) -> None:
     """Raise `InputError` unless `codes` are [..., Q] integers, each in the range of its codebook size."""
     sizes = list(sizes)
+    if not isinstance(codes, Tensor) or not torch.compiler.is_exporting():
+        with naming('codes'):
+            codes = read_whole(codes)
     if codes.is_floating_point() or codes.ndim < 1 or codes.shape[-1] != len(sizes):
         raise InputError(f'codes are {codes.dtype} {list(codes.shape)}; expected int64 [B, N, {len(sizes)}].')
     if torch.compiler.is_exporting() or not codes.numel():
@@ -51,12 +55,17 @@ class StreamLayout:
     groups: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for field, read in (('name', read_name), ('token_layout', read_kind(TokenLayout))):
+            with naming(field):
+                read(getattr(self, field))
         for field in ('codebooks', 'depths', 'groups'):
             value = getattr(self, field)
             if value is None:
                 continue
-            if not isinstance(value, (list, tuple)) or not all(type(v) is int and v >= 0 for v in value):
-                raise InputError(f'`{field}` of `{self.name}` is {value!r}; expected a list of whole numbers.', field)
+            least = dict(codebooks=1, depths=0, groups=1)[field]
+            if not isinstance(value, (list, tuple)) or not all(type(v) is int and v >= least for v in value):
+                raise InputError(f'`{field}` of `{self.name}` is {describe(value)}; expected a list of whole numbers '
+                                 f'from {least}.', field)
             object.__setattr__(self, field, tuple(value))
         if self.depths is not None:
             ends = (*self.depths, 0, 0)[:2]
@@ -64,7 +73,8 @@ class StreamLayout:
                 raise InputError(f'`depths` of `{self.name}` is {self.depths}; expected (first, stop), first below '
                                  f'stop, and stop at most {len(self.codebooks)}, the depths of the quantizer.',
                                  'depths')
-        if self.groups is not None and any(size != 2 ** sum(self.groups) for size in self._kept):
+        if self.groups is not None and any(size & (size - 1) or size.bit_length() != sum(self.groups) + 1
+                                           for size in self._kept):
             sizes = ', '.join(f'{size:,}' for size in self._kept)
             raise InputError(f'the groups {self.groups} have {sum(self.groups)} bits, but the codebooks of '
                              f'`{self.name}` have {sizes} codes. Give groups whose bits add up to log2 of that.',
@@ -104,11 +114,14 @@ class StreamLayout:
     def check(self, codes: Tensor) -> None:
         """Raise `InputError` unless `codes` are [B, N, Q] of this stream, each in its range."""
         self.need_codes()
+        with naming('codes'):
+            codes = codes if torch.compiler.is_exporting() else read_whole(codes)
         if codes.ndim != 3 or codes.shape[1] != self.tokens:
             want = f'[B, {self.tokens}, {len(self.sizes)}]'
             raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.token_layout}.')
         check_codes(codes, self.sizes)
 
+    @read_arguments(codes=read_whole)
     def extract(self, codes: Tensor) -> Tensor:
         """Quantizer's codes [B, N, all depths] -> those of the stream [B, N, Q]."""
         replace(self, depths=None, groups=None).check(codes)
@@ -119,6 +132,7 @@ class StreamLayout:
         parts = [(codes >> shift) & (2 ** bits - 1) for bits, shift in zip(self.groups, below)]
         return torch.stack(parts, -1).flatten(2)
 
+    @read_arguments(codes=read_whole)
     def restore(self, codes: Tensor) -> Tensor:
         """Codes of the stream [B, N, Q] -> the quantizer's codes [B, N, depths that the stream holds]."""
         self.check(codes)
@@ -137,6 +151,6 @@ class StreamLayout:
         """Return the stream that `to_dict` described; `InputError` for missing or unknown keys and wrong values."""
         known = [field.name for field in fields(StreamLayout)]
         if not isinstance(values, Mapping) or not set(known[:3]) <= set(values) <= set(known):
-            raise InputError(f'a stream of codes is {values!r}; expected a dict with the keys {", ".join(known[:3])}, '
-                             f'and perhaps {", ".join(known[3:])}.')
+            raise InputError(f'a stream of codes is {describe(values)}; expected a dict with the keys '
+                             f'{", ".join(known[:3])}, and perhaps {", ".join(known[3:])}.')
         return StreamLayout(**{**values, 'token_layout': TokenLayout.from_dict(values['token_layout'])})

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from dtbox.arguments import describe
 from dtbox.errors import InputError
 from dtbox.layout.base import TokenLayout, check_count
 
@@ -68,11 +69,12 @@ class Scales(TokenLayout):
 
     def __post_init__(self) -> None:
         if not isinstance(self.sizes, (list, tuple)) or not self.sizes:
-            raise InputError(f'`sizes` is {self.sizes!r}; expected the size of each scale, such as [1, 2, 4].', 'sizes')
+            raise InputError(f'`sizes` is {describe(self.sizes)}; expected the size of each scale, such as '
+                             '[1, 2, 4].', 'sizes')
         pairs = [(size, size) if type(size) is int else size for size in self.sizes]
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise InputError(f'`sizes` holds {pair!r}; expected a number or (rows, columns) each.', 'sizes')
+                raise InputError(f'`sizes` holds {describe(pair)}; expected a number or (rows, columns) each.', 'sizes')
             for value in pair:
                 check_count(value, 'sizes')
         object.__setattr__(self, 'sizes', tuple(tuple(pair) for pair in pairs))

@@ -14,6 +14,7 @@ from torch import Tensor
 from dtbox.errors import Diverged, InputError, closest
 from dtbox.losses.base import Loss, need, widen
 from dtbox.losses.paths import check_paths
+from dtbox.part_outputs import check_scalars
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 
@@ -202,11 +203,8 @@ class Criterion(nn.Module):
         used = any(weight.values()) if isinstance(weight, dict) else bool(weight)
         with torch.set_grad_enabled(used and torch.is_grad_enabled()):
             terms = loss(outputs, batch)
+        check_scalars(loss, terms)
         self._no_leftover(name, terms)
-        for term, value in terms.items():
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                raise InputError(f'the term `{term}` is {getattr(value, "shape", type(value).__name__)}; expected a '
-                                 'scalar tensor.')
         return {term: widen(value.reshape(())) for term, value in terms.items()}
 
     @staticmethod

@@ -12,7 +12,7 @@ from typing import Any
 
 from dtbox import __version__
 from dtbox.errors import InputError
-from dtbox.files import parse_json
+from dtbox.files import apply_umask, parse_json
 from dtbox.report import figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
@@ -62,9 +62,7 @@ def build(folders: str | os.PathLike | Sequence[str | os.PathLike], out: str | o
         command = _command(given, out, metrics, reference, mixed)
         _write(os.path.join(new, 'index.html'), render(experiment, parts, new, command))
         _seal(new)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(new, 0o777 & ~umask)  # mkdtemp gives 0700
+        apply_umask(new)
         check_place(out)
         _swap(new, out)
     except OSError as e:

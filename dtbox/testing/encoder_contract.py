@@ -18,6 +18,7 @@ from dtbox.testing.subject import (
     list_idle_parameters,
     make_generator,
     require,
+    require_floats,
     require_gradient,
     require_refused,
     require_same,
@@ -27,18 +28,17 @@ from dtbox.testing.subject import (
 
 def sizes(subject: EncoderSubject) -> None:
     """`depth`, `num_prefix_tokens`, `image_size` and `width(l)` are whole numbers; the tokens have these sizes, and are
-    as many as `layout(l)`, or `grid(l)`, says."""
+    as many as `layout(l)`, or `grid(l)`, says; they are finite float32 of float32 images."""
     encoder = subject.build().eval()
     numbers = dict(depth=encoder.depth, num_prefix_tokens=encoder.num_prefix_tokens, image_height=subject.size[0],
                    image_width=subject.size[1])
     for name, value in numbers.items():
-        require(type(value) is int and value >= (name != 'num_prefix_tokens'),
-                f'`{name}` is {value!r}; expected a whole number.')
+        least = int(name != 'num_prefix_tokens')
+        require(type(value) is int and value >= least, f'`{name}` is {value!r}; expected a whole number.')
     tokens, taps = run_whole(encoder, subject.images(2))
     for layer in range(encoder.depth + 1):
         announced = (2, encoder.layout(layer).tokens, encoder.width(layer))
-        require(taps[layer].shape == announced, f'layer {layer} has patch tokens {list(taps[layer].shape)}; '
-                f'`layout` and `width` say {list(announced)}.')
+        require_floats(taps[layer], announced, f'patch tokens of layer {layer}, sized by `layout` and `width`,')
     last = taps[encoder.depth].shape[1]
     require(tokens.shape[1] == last + subject.prefix,
             f'after the last block there are {tokens.shape[1]} tokens; expected '

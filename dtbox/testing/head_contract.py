@@ -25,6 +25,7 @@ from dtbox.testing.subject import (
     list_idle_parameters,
     make_generator,
     require,
+    require_floats,
     require_gradient,
     require_same,
     require_state,
@@ -68,16 +69,14 @@ class HeadSubject(Subject):
 
 
 def shape(subject: HeadSubject) -> None:
-    """The output is a finite [B, pooled_dim], in training and in evaluation."""
+    """The output is a finite float32 [B, pooled_dim], in training and in evaluation."""
     require(type(subject.width) is int and subject.width > 0,
             f'`pooled_dim` is {subject.width!r}; expected the width of the output.')
     for training in (True, False):
         head = subject.build().train(training)
         for b in (1, 4):
             out = head(subject.tokens(b), subject.trunk)
-            require(out.shape == (b, subject.width),
-                    f'{b} images give {list(out.shape)}; expected {[b, subject.width]}.')
-            require(out.isfinite().all(), 'the embedding has NaN or infinite values.')
+            require_floats(out, (b, subject.width), f'embeddings of {b} images')
 
 
 def stands_alone(subject: HeadSubject) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.arguments import describe
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
 from dtbox.registry import Slot
@@ -109,6 +110,13 @@ def describe_difference(a: Tensor, b: Tensor) -> str:
             return f'{int(values.isnan().sum())} of {values.numel()} values are NaN'
     distance = (a.double() - b.double()).abs()
     return f'{int((distance != 0).sum())} of {distance.numel()} values differ, by {distance.max().item():.3g} at most'
+
+
+def require_floats(value: Any, shape: Sequence[int], what: str) -> None:
+    """Raise `Broken` unless a value is a finite float32 tensor of a shape."""
+    right = isinstance(value, Tensor) and value.dtype == torch.float32 and value.shape == torch.Size(shape)
+    require(right, f'{what} are {describe(value)}; expected float32 {list(shape)}.')
+    require(value.isfinite().all(), f'{what} have NaN or infinite values.')
 
 
 def require_same(a: Tensor, b: Tensor, what: str, tolerance: float = 0.0) -> None:

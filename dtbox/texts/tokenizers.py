@@ -87,6 +87,11 @@ class TextTokenizer:
                 raise InputError(f'text {i} is {type(text).__name__}; expected a string.')
             if not text.strip():
                 raise InputError(f'text {i} is empty; expected at least one word.')
+            try:
+                text.encode()
+            except UnicodeEncodeError as e:
+                raise InputError(f'text {i} is {text[:60]!r}, which is not Unicode that can be written as UTF-8 (half '
+                                 'a surrogate pair?). Repair it or leave it out.') from e
             ids = self._find_ids(i, text, truncate)
             if len(ids) > self.context_length:
                 message = (f'text {i} has {len(ids)} tokens, but the text tower reads at most {self.context_length} '

@@ -50,8 +50,8 @@ class TextTower(nn.Module):
     def check_ids(self, ids: Tensor) -> None:
         """Raise `InputError` unless `ids` are [T, L] integers of this tower's vocabulary."""
         length, size = self.limits()
-        if ids.ndim != 2 or ids.shape[1] > length or ids.is_floating_point():
-            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, {length}].')
+        if ids.ndim != 2 or not 0 < ids.shape[1] <= length or ids.is_floating_point():
+            raise InputError(f'token ids are {ids.dtype} {list(ids.shape)}; expected int64 [T, L], L up to {length}.')
         if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
             raise InputError(f'token ids reach from {int(ids.min())} to {int(ids.max())}; this tower has the ids 0 to '
                              f'{size - 1}.')

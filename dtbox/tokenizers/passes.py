@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dtbox.encoders.base import NORM, Encoder, Layer
 from dtbox.errors import InputError
+from dtbox.part_outputs import check_floats, refuse_output
 from dtbox.structures import VocabularyOutput
 from dtbox.tokenizers.streams import Stream
 from dtbox.tokenizers.vocabulary import Place, Tap, find_block, lies_after
@@ -135,7 +136,7 @@ class Pass:
         encoder = self.tokenizer.encoders[name]
         if name not in self.tokens:
             self.tokens[name], self.layer[name] = encoder.embed(self.images), 0
-            self.tapped[name, 0] = encoder.patches(self.tokens[name])
+            self.tapped[name, 0] = self._check(encoder, 0, encoder.patches(self.tokens[name]))
         stops = self.tokenizer.stops[name]
         while self.layer[name] < target:
             start = self.layer[name]
@@ -144,7 +145,13 @@ class Pass:
             taps = {layer for layer in stops | {at for e, at in self.also if e == name} if start < layer <= stop}
             self.tokens[name], tapped = encoder.run(self.tokens[name], start, stop, taps)
             self.layer[name] = stop
-            self.tapped.update({(name, layer): t for layer, t in tapped.items()})
+            self.tapped.update({(name, layer): self._check(encoder, layer, t) for layer, t in tapped.items()})
+            if missing := taps - tapped.keys():
+                raise refuse_output(encoder, 'taps', sorted(tapped), f'those of the layers {sorted(missing)}, too')
+
+    def _check(self, encoder: Encoder, layer: int, tokens: Tensor) -> Tensor:
+        shape = (self.images.shape[0], encoder.layout(layer).tokens, encoder.width(layer))
+        return check_floats(encoder, f'the output of layer {layer}', tokens, shape, self.images.dtype)
 
     def _reinject(self, name: str, layer: int) -> None:
         vocabulary = self.tokenizer.reinjections.get((name, layer))

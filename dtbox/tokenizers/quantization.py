@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.errors import InputError, NotFinite
+from dtbox.part_outputs import check_code_tensor, check_floats, check_scalars
 from dtbox.registry import QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
@@ -57,4 +58,13 @@ def quantize(quantizer: nn.Module, z: Tensor) -> QuantizerOutput:
     if not isinstance(out, QuantizerOutput):
         raise InputError(f'{type(quantizer).__name__} returned a {type(out).__name__}; expected a '
                          'QuantizerOutput(features, codes, losses).', 'quantizer')
+    check_floats(quantizer, 'features', out.features, z.shape, z.dtype)
+    if out.codes is not None or quantizer.codebook_sizes:
+        check_code_tensor(quantizer, out.codes, z.shape[0], len(quantizer.codebook_sizes))
+    check_scalars(quantizer, out.losses)
     return out
+
+
+def find_codes(quantizer: nn.Module, z: Tensor) -> Tensor:
+    """z [B,N,C] -> codes [B,N,Q] int64, without gradient; `InputError` where the quantizer returns anything else."""
+    return check_code_tensor(quantizer, quantizer.encode(z), z.shape[0], len(quantizer.codebook_sizes))

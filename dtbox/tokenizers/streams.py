@@ -18,7 +18,7 @@ from torch import Tensor
 from dtbox.errors import InputError, closest
 from dtbox.layout import CodeLayout, StreamLayout
 from dtbox.structures import VocabularyOutput
-from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, quantize
+from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, quantize
 from dtbox.tokenizers.vocabulary import Vocabulary
 
 
@@ -81,7 +81,7 @@ class Stream:
 
     def encode(self, tapped: Mapping[str, Sequence[Tensor]]) -> Tensor:
         """Vocabulary -> tapped layers -> codes [B,N,Q] int64, without gradient."""
-        return self.quantizer.encode(self._join(tapped))
+        return find_codes(self.quantizer, self._join(tapped))
 
 
 class Streams(dict):

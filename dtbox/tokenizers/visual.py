@@ -18,6 +18,7 @@ from dtbox.errors import InputError
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import CodeLayout, need_grid
+from dtbox.part_outputs import check_floats
 from dtbox.registry import ENCODERS, TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
 from dtbox.tokenizers.composition import build_decoder, build_head
@@ -97,8 +98,6 @@ class VisualTokenizer(nn.Module):
             except InputError as e:
                 raise e.within(name) from e.__cause__
 
-    # ---- a whole pass: the only entry of training ------------------------------------------------------------------
-
     def forward(self, images: Tensor, text_ids: Tensor | None = None, reconstruct: bool = True,
                 vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = ()) -> TokenizerOutput:
         """Run everything that exists, or what is asked for.
@@ -123,24 +122,28 @@ class VisualTokenizer(nn.Module):
         streams = {name: out for name, out in firsts.items() if out is not None}
         texts, heads = self.text is not None and text_ids is not None, self.head is not None
         return TokenizerOutput(
-            images=images, reconstructions=self.decoder(self._join(features)) if reconstruct else None,
+            images=images, reconstructions=self._decode(features) if reconstruct else None,
             codes={name: out.codes for name, out in streams.items() if out.codes is not None}, features=features,
             losses={name: out.losses for name, out in streams.items()},
             pooled=self._pool(run) if heads else None, last=self._read(run) if heads else None,
-            text_pooled=self.text(text_ids) if texts else None,
+            text_pooled=self._pool_ids(text_ids) if texts else None,
             logit_scale=self.text.logit_scale if texts else None, logit_bias=self.text.logit_bias if texts else None,
             layers={tap: run.tap(*tap) for tap in layers})
 
     def _read(self, run: Pass) -> Tensor:
-        """Return the tokens that the head reads."""
         return run.vocabulary(self.head.reads).features if self.head.reads else run.last(self.head.encoder)
 
     def _pool(self, run: Pass) -> Tensor:
-        return self.head(self._read(run), self.encoders[self.head.encoder])
+        pooled = self.head(self._read(run), self.encoders[self.head.encoder])
+        return check_floats(self.head, 'pooled embeddings', pooled, (run.images.shape[0], self.head.pooled_dim))
 
-    def _join(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return the features that the decoder reads, side by side [B,N,D]."""
-        return features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
+    def _pool_ids(self, ids: Tensor) -> Tensor:
+        return check_floats(self.text, 'pooled embeddings', self.text(ids), (ids.shape[0], self.text.pooled_dim))
+
+    def _decode(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return the images [B,3,H,W] of the features that the decoder reads, side by side [B,N,D]."""
+        joined = features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
+        return check_floats(self.decoder, 'images', self.decoder(joined), (joined.shape[0], 3, -1, -1))
 
     def commit(self) -> None:
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
@@ -164,8 +167,6 @@ class VisualTokenizer(nn.Module):
         """See `Streams.collecting`."""
         return self.streams.collecting(wanted)
 
-    # ---- single results, without work that was not asked for --------------------------------------------------------
-
     def check_images(self, images: Tensor) -> None:
         """Raise `InputError` unless `images` is a non-empty float tensor [B,3,H,W] of the model's size."""
         for encoder in self.encoders.values():
@@ -176,7 +177,7 @@ class VisualTokenizer(nn.Module):
         return self.streams.find(vocabulary)
 
     def check_streams(self, names: str | Iterable[str] | None = None) -> list[str]:
-        """Return the names of the streams that hold these vocabularies; see `Streams.resolve`."""
+        """See `Streams.resolve`."""
         return self.streams.resolve(names)
 
     def budget(self, names: str | Iterable[str] | None = None) -> Budget:
@@ -218,7 +219,7 @@ class VisualTokenizer(nn.Module):
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
                              f'Got: {", ".join(codes) or "none"}.')
-        return self.decoder(self._join(self.features({n: codes[n] for n in reads})))
+        return self._decode(self.features({n: codes[n] for n in reads}))
 
     def pool_image(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] -> pooled embedding [B,E], not normalised."""
@@ -238,7 +239,7 @@ class VisualTokenizer(nn.Module):
         """Strings or ids [T,L] -> pooled embedding [T,E], not normalised."""
         if self.text is None:
             raise InputError('this tokenizer has no text tower; it gives no text embedding.')
-        return self.text(self.text.ids(texts, truncate))
+        return self._pool_ids(self.text.ids(texts, truncate))
 
     def embed_image(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] -> L2-normalised embedding [B,E]."""

@@ -14,9 +14,10 @@ from torch import Tensor
 from dtbox.encoders.base import NORM, Encoder, Layer
 from dtbox.errors import InputError
 from dtbox.layout import TokenLayout
+from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
-from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, quantize
+from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, quantize
 
 Taps = Union[int, str, Sequence, Mapping]
 """A layer or 'norm', 'encoder:layer', a list of them, or a dict tap -> weight."""
@@ -117,7 +118,7 @@ class Vocabulary(nn.Module):
         else:
             self.quantizer = build_quantizer(quantizer, 'quantizer')
             self.channels = slice(0, self.quantizer.dim)
-        code_dim = self.channels.stop - self.channels.start
+        code_dim = self.code_dim = self.channels.stop - self.channels.start
         widths = [encoders[tap[0]].width(find_block(tap, encoders)) for tap in self.taps]
         if share_projection and len(set(widths)) > 1:
             raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.',
@@ -167,7 +168,7 @@ class Vocabulary(nn.Module):
         projections = list(self.projections) * (len(self.taps) if self.share_projection else 1)
         total = None
         for layer, project, weight in zip(tapped, projections, self.weights()):
-            z = project(layer)
+            z = check_floats(project, 'projected tokens', project(layer), (*layer.shape[:2], self.code_dim))
             z = z if isinstance(weight, float) and weight == 1.0 else z * weight
             total = z if total is None else total + z
         return total
@@ -179,11 +180,15 @@ class Vocabulary(nn.Module):
     def finish(self, out: QuantizerOutput) -> VocabularyOutput:
         """QuantizerOutput -> VocabularyOutput."""
         features = out.features[..., self.channels]
-        return VocabularyOutput(self.post_projection(features), features, out.codes, out.losses)
+        return VocabularyOutput(self._project_back(features), features, out.codes, out.losses)
+
+    def _project_back(self, features: Tensor) -> Tensor:
+        shape = (*features.shape[:2], self.out_dim)
+        return check_floats(self.post_projection, 'features', self.post_projection(features), shape)
 
     def encode(self, tapped: Sequence[Tensor]) -> Tensor:
         """Tapped layers -> codes [B,N,Q] int64, without gradient, with its own quantizer."""
-        return self.quantizer.encode(self.combine(tapped))
+        return find_codes(self.quantizer, self.combine(tapped))
 
     def check_shape(self, codes: Tensor) -> None:
         """Raise `InputError` unless `codes` are [B,N,Q] with the N tokens of the layout."""
@@ -195,8 +200,9 @@ class Vocabulary(nn.Module):
         """Codes [B,N,Q] -> features [B,N,D]; N of the codes and of the features are those of their layouts."""
         self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
-        values = self.quantizer.decode(codes)[..., self.channels]
-        return self.post_projection(values if weight is None else values.to(weight.dtype))
+        shape = (codes.shape[0], self.feature_layout.tokens, self.quantizer.dim)
+        values = check_floats(self.quantizer, 'features', self.quantizer.decode(codes), shape)[..., self.channels]
+        return self._project_back(values if weight is None else values.to(weight.dtype))
 
 
 def find_layout(taps: Sequence[Tap], encoders: Mapping[str, Encoder]) -> TokenLayout:

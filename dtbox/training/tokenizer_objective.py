@@ -18,6 +18,7 @@ from dtbox.errors import InputError, closest
 from dtbox.losses.adversarial import AdversarialLoss, generator_term
 from dtbox.losses.base import widen
 from dtbox.losses.criterion import Criterion, Terms
+from dtbox.part_outputs import check_logits
 from dtbox.structures import Batch, TokenizerOutput
 
 
@@ -85,7 +86,7 @@ def _differentiate_generator(discriminator: nn.Module, cut: Tensor) -> tuple[Ten
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
-        term = generator_term(discriminator(cut))
+        term = generator_term(check_logits(discriminator, discriminator(cut), len(cut)))
         return term.detach(), torch.autograd.grad(term, cut)[0]
     finally:
         for parameter in learning:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dtbox.errors import InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
+from dtbox.part_outputs import check_logits
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch, TokenizerOutput
@@ -144,7 +145,8 @@ class TokenizerTask(Task):
         with sync_gradients(self.wrapped_discriminator, optimizer.should_sync()):
             with self.autocast():
                 # one pass over both: DistributedDataParallel wants one forward per backward
-                fake, real = self.wrapped_discriminator(torch.cat([reconstructions, images])).chunk(2)
+                logits = self.wrapped_discriminator(torch.cat([reconstructions, images]))
+                fake, real = check_logits(self.discriminator, logits, 2 * len(images)).chunk(2)
                 total, logs = self.adversarial.discriminator_terms(real, fake, int(self.iteration))
             with agree('discriminator\'s term', 'more', self.discard):
                 check_finite(logs)

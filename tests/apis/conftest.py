@@ -11,15 +11,25 @@ def tok(converted):
     return dtbox.load(converted)
 
 
-@pytest.fixture(scope='session')
-def reader(golden, tmp_path_factory):
-    """The same model with a tokenizer of a few words: <pad> = 0, <unk> = 1, red = 2, fox = 3."""
+def make_reader(golden, folder):
+    """Write the same model with a tokenizer of a few words as a run folder; returns it."""
     from dtbox.converters.run_folder import convert_dualtoken
     from dtbox.texts.tokenizers import train_word_tokenizer
     from tests.conftest import write_published
-    folder = tmp_path_factory.mktemp('reader')
     src, siglip = write_published(folder, golden)
     train_word_tokenizer(['red fox', 'red']).save(str(siglip / 'tokenizer.json'))
     (siglip / 'tokenizer_config.json').write_text('{"pad_token": "<pad>"}')
     convert_dualtoken(src, folder / 'run', siglip)
-    return dtbox.load(folder / 'run')
+    return folder / 'run'
+
+
+@pytest.fixture(scope='session')
+def reader_run(golden, tmp_path_factory):
+    """Run folder of `reader`."""
+    return make_reader(golden, tmp_path_factory.mktemp('reader'))
+
+
+@pytest.fixture(scope='session')
+def reader(reader_run):
+    """The same model with a tokenizer of a few words: <pad> = 0, <unk> = 1, red = 2, fox = 3."""
+    return dtbox.load(reader_run)

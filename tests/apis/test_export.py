@@ -2,13 +2,16 @@
 onnxruntime."""
 import hashlib
 import json
+import os
 import shutil
+import stat
 
 import pytest
 import torch
 
 import dtbox
-from dtbox.apis.export import export_program, list_parts
+from dtbox.apis.evaluation import evaluate_run
+from dtbox.apis.export import export_program, export_to, list_parts
 from dtbox.errors import InputError
 from dtbox.weights.state_dicts import ALIGNMENT
 from tools.export import main
@@ -112,6 +115,39 @@ def test_changed_files_are_told(tok, tmp_path):
     config['sha256'].pop('config.json')
     (good / 'config.json').write_text(json.dumps(dict(config, note='mine')))
     dtbox.Tokenizer.from_pretrained(good)
+def test_load_opens_a_folder_of_save_pretrained(tok, tmp_path):
+    """It has no config of a run: `load` opens it, what needs a run says what the folder is."""
+    tok.save_pretrained(tmp_path / 'a')
+    x = images(tok, 2)
+    codes = dtbox.load(tmp_path / 'a', dtype='float32').encode(x)
+    assert all(torch.equal(codes[name], value) for name, value in tok.encode(x).items())
+    with pytest.raises(InputError, match=r'checkpoint: got \S+, but \S+ is a folder that save_pretrained wrote'):
+        dtbox.load(tmp_path / 'a', tmp_path / 'model.pth')
+    with pytest.raises(InputError, match=r'a is a folder that save_pretrained wrote, .*dtbox\.load opens it'):
+        evaluate_run(str(tmp_path / 'a'))
+
+
+def test_from_pretrained_of_a_run_folder(tiny_run):
+    with pytest.raises(InputError, match=r'folder: \S+ is a run folder: open it with dtbox\.load'):
+        dtbox.Tokenizer.from_pretrained(tiny_run)
+
+
+@pytest.mark.parametrize('umask', [0o022, 0o077])
+def test_files_have_the_mode_that_the_umask_leaves(reader, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        reader.save_pretrained(tmp_path / 'a')
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / 'a').iterdir()}
+    assert modes == dict.fromkeys(('config.json', 'model.safetensors', 'tokenizer.json'), 0o666 & ~umask)
+
+
+def test_a_place_that_cannot_be_written(tok, tmp_path):
+    (tmp_path / 'file').write_text('')
+    for save in (tok.save_pretrained, lambda folder: export_to(tok, folder, 'torch')):
+        with pytest.raises(InputError, match=r'file/a cannot be written \(Not a directory\)'):
+            save(tmp_path / 'file' / 'a')
 
 
 # ---- graphs ----------------------------------------------------------------------------------------------------------

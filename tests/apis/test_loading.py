@@ -102,7 +102,7 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
     (('RUN/config.py', 'RUN/gone.pth'), r'the checkpoint \S+gone\.pth does not exist'),
     (('RUN', None, 'cpu', 'float64'), r"`dtype` is 'float64'; expected one of float32, bfloat16, float16"),
     (('RUN', None, 'cpu', torch.int8), r'`dtype` is torch\.int8'),
-    (('RUN', None, 'tpu9'), r"cannot be moved to the device 'tpu9'")])
+    (('RUN', None, 'tpu9'), r"device: got 'tpu9', which cannot be used")])
 def test_what_cannot_be_opened(converted, args, says):
     with pytest.raises(dtbox.InputError, match=says):
         dtbox.load(*[a.replace('RUN', str(converted)) if isinstance(a, str) else a for a in args])

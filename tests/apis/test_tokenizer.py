@@ -88,9 +88,10 @@ def test_files_that_are_no_pictures(tok, image, tmp_path):
      (torch.zeros(1, 3, 32, 31), r'\[1, 3, 32, 31\]; expected .*32, 32'),
      (torch.zeros(3, 32, 32), r'\[3, 32, 32\]; expected a float tensor \[B, 3, 32, 32\]'),
      (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
-     (np.zeros((32, 32, 3)), 'images are ndarray; expected a tensor'), (None, 'images are NoneType'),
-     ([np.zeros((32, 32, 3))], 'a list of images holds a ndarray'),
-     ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a Tensor'),
+     (np.zeros((32, 32, 3)), r'images are an array float64 \[32, 32, 3\]; expected a tensor'),
+     (None, 'images are None'),
+     ([np.zeros((32, 32, 3))], 'a list of images holds an array'),
+     ([torch.zeros(3, 32, 32), 'x.png'], 'a list of images holds a float32 tensor'),
      ([torch.zeros(3, 32, 32), torch.zeros(3, 32, 31)], r'have the shapes .*expected \[3,H,W\] each'),
      (torch.rand(1, 3, 32, 32) * 255, r'from .* to 25.*expected them in \[-1, 1\]'),
      (torch.full((1, 3, 32, 32), float('nan')), 'NaN or infinite')])
@@ -141,12 +142,12 @@ def test_codes_may_be_stored_small(tok, images, convert):
 
 
 @pytest.mark.parametrize('codes, says', [
-     (torch.zeros(1, 25, 4), 'codes are Tensor; expected a dict'),
+     (torch.zeros(1, 25, 4), r'codes: got a float32 tensor \[1, 25, 4\]; expected a dict'),
      ({'pixle': torch.zeros(1, 25, 4).long()}, 'missing: pixel. Got: pixle'), ({}, 'missing: pixel. Got: none'),
      ({'pixel': torch.zeros(1, 24, 4).long()}, r'\[1, 24, 4\]; expected \[B, 25, ' r'4\] for the 5 x 5'),
      ({'pixel': torch.zeros(25, 4).long()}, r'\[25, 4\]'),
      ({'pixel': torch.zeros(1, 25, 3).long()}, r'\[1, 25, 3\]; expected int64 \[B, N, 4\]'),
-     ({'pixel': torch.zeros(1, 25, 4)}, r'codes are torch\.float32'),
+     ({'pixel': torch.zeros(1, 25, 4)}, r'codes\.pixel: got a float32 tensor .* whole numbers'),
      ({'pixel': torch.full((1, 25, 4), 64)}, 'codes at depth 0 reach from 64 to 64'),
      ({'pixel': torch.full((1, 25, 4), -1)}, 'reach from -1 to -1; its codebook has codes 0 to 63'),
      ({'pixel': torch.zeros(1, 25, 4).long(), 'semantic': torch.zeros(2, 25, 4).long()}, 'batches of different sizes'),
@@ -223,8 +224,9 @@ def test_flat_ids_there_and_back(tok, images, names):
      (torch.zeros(1, 100).long(), None, r'\[1, 100\]; expected \[B, 200\] for pixel, semantic'),
      (torch.zeros(200).long(), None, r'\[200\]; expected'),
      (torch.zeros(1, 101).long(), ['pixel'], r'expected \[B, 100\] for pixel'),
-     (torch.zeros(1, 100).long(), ['pixel'], 'codes at depth 1 reach from -64 to -64'),
-     (torch.full((1, 100), 512), ['pixel'], 'codes at depth 0 reach from 512 to 512'),
+     (torch.zeros(1, 100).long(), ['pixel'],
+      r'the id 0 at place 1 of sequence 0 .*\(pixel, depth 1\) there are 64 to 127'),
+     (torch.full((1, 100), 512), ['pixel'], 'ids reach from 512 to 512, but this tokenizer has the ids 0 to 511'),
      (torch.zeros(1, 100), ['pixel'], 'float')])
 def test_flat_ids_that_do_not_fit(tok, ids, names, says):
     with pytest.raises(dtbox.InputError, match=says):
@@ -264,8 +266,10 @@ def test_texts(reader):
 @pytest.mark.parametrize('texts, says', [
     ('', 'text 0 is empty'), (['red', ' '], 'text 1 is empty'), ([], 'there are no texts'),
     (['red ' * 9], r'has 9 tokens.*Shorten it, or pass truncate=True'),
-    ([3], 'text 0 is int'), (torch.full((1, 8), 48), 'token ids reach from 48 to 48; this tower has the ids 0 to 47'),
-    (torch.zeros(1, 9).long(), r'expected int64 \[T, 8\]')])
+    ([3], 'text 0 is int'), (['red', 'a\ud800'], r'text 1 is .*not Unicode'), ({'red': 1}, 'texts: got .*red'),
+    (torch.zeros(1, 0).long(), 'there are no texts'), (torch.zeros(1, 8).bool(), 'texts: got a bool tensor'),
+    (torch.full((1, 8), 48), 'token ids reach from 48 to 48; this tower has the ids 0 to 47'),
+    (torch.zeros(1, 9).long(), r'expected int64 \[T, L\], L up to 8')])
 def test_texts_that_are_none(reader, texts, says):
     with pytest.raises(dtbox.InputError, match=says):
         reader.embed_text(texts)

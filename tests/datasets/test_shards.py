@@ -3,6 +3,7 @@ broken is named."""
 import gzip
 import os
 import re
+import stat
 import tarfile
 from collections import Counter
 from itertools import islice
@@ -188,6 +189,10 @@ def test_pipes_are_fetched_once_and_the_oldest_go(tmp_path):
     keys = [data[i]['key'] for i in range(10)]
     assert keys == [f's-{n // 2}/{n:06d}' for n in range(10)]
     assert len(list((tmp_path / 'fetched').glob('*.tar'))) == 2
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in (tmp_path / 'fetched').glob('*.tar'):  # other users of the machine share them
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
     calls = len(log.read_text().split())
     again = Shards(command, PACK, fetched=str(tmp_path / 'fetched'), window=2, keep=2)
     assert [again[i]['key'] for i in range(8, 10)] == keys[8:] and calls >= 5

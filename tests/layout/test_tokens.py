@@ -55,7 +55,7 @@ def test_positions(layout, places):
     (lambda: SCALES.index(1, 2, 0), r'expected \(scale, row, column\)'),
     (lambda: SCALES.index(3, 0, 0), 'no token at'), (lambda: VIDEO.index(2, 0, 0), r'expected \(frame, row, column\)'),
     (lambda: GRID.split(torch.zeros(1, 5, 2)),
-     r'values are \[1, 5, 2\]; expected \[B, 6, \.\.\.\] for the 2 x 3 token grid')])
+     r'values are a float32 tensor \[1, 5, 2\]; expected \[B, 6, \.\.\.\] for the 2 x 3 token grid')])
 def test_tokens_that_are_not_there(call, says):
     with pytest.raises(InputError, match=says):
         call()
@@ -94,8 +94,9 @@ def test_the_map_of_a_grid_is_a_view():
     (lambda: SEQUENCE.unflatten(torch.zeros(1, 5, 2)),
      'the sequence of 5 tokens cannot be laid out as one map; only a grid and a video can'),
     (lambda: SCALES.unflatten(torch.zeros(1, 11, 2)), '`split` gives the tokens of each scale'),
-    (lambda: GRID.unflatten(torch.zeros(1, 5, 2)), r'values are \[1, 5, 2\]'),
-    (lambda: GRID.flatten(torch.zeros(1, 5, 3, 2)), r'maps are \[1, 5, 3, 2\]; expected \[B, C, 2, 3\]'),
+    (lambda: GRID.unflatten(torch.zeros(1, 5, 2)), r'values are a float32 tensor \[1, 5, 2\]'),
+    (lambda: GRID.flatten(torch.zeros(1, 5, 3, 2)),
+     r'maps are a float32 tensor \[1, 5, 3, 2\]; expected \[B, C, 2, 3\]'),
     (lambda: SEQUENCE.flatten(torch.zeros(1, 2, 5)), 'cannot be laid out as one map'),
     (lambda: need_grid(SEQUENCE, 'the code atlas'),
      'the code atlas needs tokens on a grid .* these are a sequence of 5 tokens')])
@@ -126,7 +127,7 @@ def test_plain_dicts():
 
 
 @pytest.mark.parametrize('values, says', [
-    (dict(type='Grit', rows=1, columns=1), r'there is no token layout `Grit`\. Did you mean `Grid`\?'),
+    (dict(type='Grit', rows=1, columns=1), r"there is no token layout 'Grit'\. Did you mean `Grid`\?"),
     (None, 'a token layout is None'),
     (dict(rows=1), 'expected a dict with `type`, one of Grid, Sequence, Scales, Video'),
     (dict(type='Grid', rows=1), 'a Grid has the sizes rows, columns; got rows'),

@@ -87,7 +87,7 @@ def test_a_loss_that_gives_no_scalar_is_refused(outputs, batch):
     class Map(Loss):
         def terms(self, outputs, batch):
             return dict(map=outputs.images)
-    with pytest.raises(InputError, match=r'a: the term `map` is torch.Size.*expected a scalar'):
+    with pytest.raises(InputError, match=r'a: Map gave the term `map` that is a float32 tensor .*expected a scalar'):
         Criterion(dict(a=dict(type=Map)))(outputs, batch)
 
 

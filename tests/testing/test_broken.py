@@ -265,5 +265,14 @@ def test_one_fault_fails_one_check(check):
     assert not failed[check].startswith('raised') or check in ('copies', 'empty_batches'), failed
 
 
+def test_nan_in_features_is_found():
+    class Infected(VQ):
+        def forward(self, z):
+            out = super().forward(z)
+            return changed(out, out.features * float('nan'))
+    result, = run_checks(dict(type=Infected, **ARGS), only=['shapes'])
+    assert result.status == 'fails' and 'NaN or infinite' in result.detail
+
+
 def test_what_only_the_graph_holds_is_found():
     assert [r.status for r in run_checks(dict(type=HoardsGraphs, **ARGS), only=['memory'])] == ['fails']

@@ -1,4 +1,6 @@
 """The contract of encoders finds what it looks for: for every check an encoder with one fault."""
+import re
+
 import pytest
 import torch
 import torch.nn as nn
@@ -117,6 +119,17 @@ class TakesAnyImage(TimmViT):
 @pytest.mark.parametrize('check', FAULTS.checks)
 def test_the_fault_is_found(check):
     FAULTS.require_found(check)
+
+
+@pytest.mark.parametrize('change, says', [
+    (lambda tokens: tokens.half(), 'float16 tensor .*; expected float32'),
+    (lambda tokens: tokens * float('nan'), 'NaN or infinite values')])
+def test_tokens_of_another_type_or_nan_are_found(change, says):
+    class Changed(TimmViT):
+        def patches(self, tokens):
+            return change(super().patches(tokens))
+    result = FAULTS.run(Changed, 'sizes')
+    assert result.status == 'fails' and re.search(says, result.detail)
 
 
 def test_more_idle_parameters_than_a_quarter_are_found():

@@ -16,6 +16,14 @@ class OneTooWide(MeanPool):
         self.pooled_dim += 1
 
 
+def test_embeddings_in_half_are_found():
+    class Half(MeanPool):
+        def forward(self, tokens, encoder):
+            return super().forward(tokens, encoder).half()
+    result = FAULTS.run(Half, 'shape')
+    assert result.status == 'fails' and 'a float16 tensor' in result.detail
+
+
 @breaks('stands_alone')
 class SeesTheBatch(MeanPool):
     def forward(self, tokens, encoder):

@@ -11,6 +11,7 @@ import tempfile
 
 from dtbox.datasets.shards.places import Place
 from dtbox.errors import InputError
+from dtbox.files import apply_umask
 
 
 class ShardCache:
@@ -60,6 +61,7 @@ class ShardCache:
             if not os.path.getsize(temporary):
                 raise InputError(f'the command of a shard, `{command}`, wrote nothing to its standard output. Try it '
                                  'in a shell.')
+            apply_umask(temporary)  # other users of this machine read it, too
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):

@@ -8,12 +8,20 @@ Shapes: E feature width.
 """
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from dtbox.arguments import FLOATS, WHOLE, read_arguments, read_tensor
 from dtbox.errors import InputError
 
 
+def _read(value: Any) -> Tensor:
+    return read_tensor(value, (*FLOATS, *WHOLE)).detach().cpu().double()
+
+
+@read_arguments(mean1=_read, cov1=_read, mean2=_read, cov2=_read)
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """Return |mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)).
 
@@ -30,13 +38,15 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     Raises:
         InputError: when the shapes do not fit or a value is not finite.
     """
-    mean1, cov1, mean2, cov2 = (torch.as_tensor(v).detach().cpu().double() for v in (mean1, cov1, mean2, cov2))
     width = mean1.numel()
-    if mean1.shape != mean2.shape or mean1.ndim != 1 or cov1.shape != (width, width) or cov2.shape != (width, width):
-        raise InputError(f'expected means [E] and covariances [E, E] of one width, got {list(mean1.shape)}, '
-                         f'{list(cov1.shape)}, {list(mean2.shape)} and {list(cov2.shape)}.')
-    if not all(torch.isfinite(v).all() for v in (mean1, cov1, mean2, cov2)):
-        raise InputError('the features hold NaN or infinite values: they have no Frechet distance.')
+    if mean1.shape != mean2.shape or mean1.ndim != 1 or not cov1.shape == cov2.shape == (width, width) or not width:
+        raise InputError('expected means (mean1, mean2) [E] and covariances (cov1, cov2) [E, E] of one width, got '
+                         f'{list(mean1.shape)}, {list(cov1.shape)}, {list(mean2.shape)} and {list(cov2.shape)}.')
+    wrong = [name for name, v in dict(mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2).items()
+             if not torch.isfinite(v).all()]
+    if wrong:
+        raise InputError('the features hold NaN or infinite values: they have no Frechet distance '
+                         f'({", ".join(wrong)}).')
     root = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
     distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * root
     return max(0.0, distance.item())

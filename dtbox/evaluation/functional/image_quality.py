@@ -10,11 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dtbox.arguments import describe, read_arguments, read_count, read_floats, read_number
 from dtbox.errors import InputError
 
 _BLOCK = 1 << 21  # numbers at a time in `ssim`: about 150 MB of float64 on the way
 
 
+@read_arguments(images=read_floats)
 def to_unit(images: Tensor) -> Tensor:
     """Map images from [-1, 1] to [0, 1]; what lies outside is clamped."""
     return (precise(images).clamp(-1, 1) + 1) / 2
@@ -26,6 +28,7 @@ def precise(x: Tensor) -> Tensor:
     return x.float() if x.device.type == 'mps' else x.double()
 
 
+@read_arguments(x=read_floats, y=read_floats)
 def psnr(x: Tensor, y: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image, 10 log10(1 / (mse + 1e-8)): at most 80 dB.
 
@@ -43,6 +46,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return -10 * torch.log10(mse + 1e-8)
 
 
+@read_arguments(x=read_floats, y=read_floats)
 def absolute_error(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute error of each image [B], in the unit of the images.
 
@@ -56,6 +60,8 @@ def absolute_error(x: Tensor, y: Tensor) -> Tensor:
     return (precise(x) - precise(y)).abs().mean(dim=(1, 2, 3))
 
 
+@read_arguments(x=read_floats, y=read_floats, size=read_count(), sigma=read_number(0, above=True),
+                k1=read_number(0, above=True), k2=read_number(0, above=True))
 def ssim(x: Tensor, y: Tensor, size: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 0.03) -> Tensor:
     """Structural similarity of each image: Gaussian window, population variances, range 1, channels averaged.
 
@@ -106,6 +112,6 @@ def _blur(x: Tensor, window: list[float]) -> Tensor:
 
 
 def _check(x: Tensor, y: Tensor) -> None:
-    if x.shape != y.shape or x.ndim != 4 or not len(x):
-        raise InputError(f'expected two batches of images of one shape [B, C, H, W], got {list(x.shape)} and '
-                         f'{list(y.shape)}.')
+    if x.shape != y.shape or x.ndim != 4 or not x.numel() or x.device != y.device:
+        raise InputError(f'x is {describe(x)} and y {describe(y)}; expected two batches of images of one shape '
+                         '[B, C, H, W] on one device.')

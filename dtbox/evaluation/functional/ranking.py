@@ -10,17 +10,30 @@ Shapes: M queries, G gallery items, E embedding width, P pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.arguments import (
+    allow_none,
+    iterate,
+    read_arguments,
+    read_count,
+    read_floats,
+    read_number,
+    read_whole,
+    refuse,
+)
 from dtbox.errors import InputError
 
 TIE = 1e-6
 """Cosines closer than this are a tie: equal images in different batches differ by float32 round-off."""
 
 
+@read_arguments(queries=read_floats, gallery=read_floats, pairs=read_whole, tie=read_number(0),
+                block=allow_none(read_count()))
 def places(queries: Tensor, gallery: Tensor, pairs: Tensor, tie: float = 0.0, block: int | None = None) -> Tensor:
     """Place of the best right item of each query, by cosine similarity.
 
@@ -38,10 +51,9 @@ def places(queries: Tensor, gallery: Tensor, pairs: Tensor, tie: float = 0.0, bl
     Raises:
         InputError: when the widths differ, a pair is out of range or a query has no right item.
     """
-    queries, gallery = torch.as_tensor(queries), torch.as_tensor(gallery)
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise InputError(f'expected embeddings [M, E] and [G, E] of one width, got {list(queries.shape)} and '
-                         f'{list(gallery.shape)}.')
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1] or not len(gallery):
+        raise InputError(f'expected as `queries` and `gallery` embeddings [M, E] and [G, E] of one width, got '
+                         f'{list(queries.shape)} and {list(gallery.shape)}.')
     block = block or max(64, 2 ** 22 // max(1, len(gallery)))
     cosines = _Cosines(gallery, min(block, len(queries)))
     parts = [_places_of(cosines(queries[i:i + block]), right, tie, cosines.spare)
@@ -81,6 +93,7 @@ class _Cosines:
         return cosines.div_(self.lengths)
 
 
+@read_arguments(scores=read_floats, labels=read_whole, tie=read_number(0))
 def topk_places(scores: Tensor, labels: Tensor, tie: float = 0.0) -> Tensor:
     """Place of the right class of each sample; the k first count as right for top-k.
 
@@ -95,7 +108,10 @@ def topk_places(scores: Tensor, labels: Tensor, tie: float = 0.0) -> Tensor:
     Raises:
         InputError: when a label is out of range.
     """
-    labels = torch.as_tensor(labels).long().cpu()
+    labels = labels.cpu()
+    if scores.ndim != 2 or labels.ndim != 1 or len(scores) != len(labels):
+        raise InputError(f'expected as `scores` and `labels` [M, G] and [M], got {list(scores.shape)} and '
+                         f'{list(labels.shape)}.')
     pairs = torch.stack([torch.arange(len(labels)), labels], dim=1)
     scores = scores.detach().double().cpu()
     blocks = _right_items(pairs, len(scores), scores.shape[1], max(1, len(scores)))
@@ -103,11 +119,21 @@ def topk_places(scores: Tensor, labels: Tensor, tie: float = 0.0) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
 
 
+@read_arguments(places_m=read_whole, k=read_count(0))
 def recall_at(places_m: Tensor, k: int) -> float:
     """Fraction of queries whose place is among the first `k`; NaN without queries."""
     return (places_m < k).double().mean().item()
 
 
+def _read_strings(value: Any) -> list[str]:
+    strings = list(iterate(value, 'a list of strings'))
+    for item in strings:
+        if not isinstance(item, str):
+            raise refuse(item, 'a list of strings')
+    return strings
+
+
+@read_arguments(keys=_read_strings, texts=_read_strings)
 def match_pairs(keys: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Find the images, the texts and what belongs together in a list of pairs.
 
@@ -121,6 +147,8 @@ def match_pairs(keys: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, Tens
         tuple: positions of the first sample of each image [I]; of each text [T]; pairs [P,2] int64 (image, text) as
         positions in these two.
     """
+    if len(keys) != len(texts):
+        raise InputError(f'there are {len(keys)} `keys` and {len(texts)} `texts`; expected one of each a sample.')
     images = {}
     captions = {}
     pairs = {}
@@ -134,7 +162,9 @@ def match_pairs(keys: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, Tens
 
 def _right_items(pairs: Tensor, m: int, g: int, block: int) -> Iterator[tuple[int, Tensor]]:
     """Yield (first query, mask [block,G] of right items) of each block of queries."""
-    pairs = torch.as_tensor(pairs).long().cpu()
+    pairs = pairs.cpu()
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise InputError(f'pairs have the shape {list(pairs.shape)}; expected [P, 2].')
     if len(pairs) and (int(pairs.min()) < 0 or int(pairs[:, 0].max()) >= m or int(pairs[:, 1].max()) >= g):
         raise InputError(f'pairs must lie in 0..{m - 1} queries and 0..{g - 1} items; the largest are '
                          f'{pairs.max(0).values.tolist()}, the smallest {pairs.min(0).values.tolist()}.')
