@@ -7,14 +7,16 @@ from typing import Any, Collection, Mapping, Sequence
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
-from dtbox.errors import InputError, closest
-from dtbox.registry import HOOKS, MODELS, SCHEDULES, check_arguments
+from dtbox.config import check_recipe
+from dtbox.errors import InputError, at, closest
+from dtbox.registry import HOOKS, MODELS, SCHEDULES, call_checked
 from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
 from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.task import Task
+from dtbox.values import check_value
 
 
 def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]
         dict(model, train, val, metrics, optim); None for what the config leaves out.
     """
     check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
+    check_recipe(cfg)
     torch.manual_seed(seed)
     task = build_task(cfg, training)
     train = build_train_dataloader(cfg.train_dataloader, seed) if training else None
@@ -82,10 +85,8 @@ def check_hooks(hooks: Mapping[str, Hook], task: Task) -> None:
     """Let hooks that have a `check` refuse the task."""
     for name, hook in hooks.items():
         if hasattr(hook, 'check'):
-            try:
+            with at(f'hooks.{name}'):
                 hook.check(task)
-            except InputError as e:
-                raise e.within(f'hooks.{name}') from e.__cause__
 
 
 def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[str] = ()) -> dict[str, list] | None:
@@ -112,19 +113,20 @@ def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[s
             raise InputError(f'there is a schedule for `{name}`, which has no optimizer.'
                              f'{closest(name, list(optimizers.keys()))}', 'param_scheduler')
     groups = {name: group if isinstance(group, (list, tuple)) else [group] for name, group in table.items()}
-    return {name: [SCHEDULES.build(dict(by_epoch=False, **one), where=f'param_scheduler.{name}',
-                                   optimizer=optimizers[name]) for one in group]
+    return {name: [_build_schedule(one, optimizers[name], f'param_scheduler.{name}') for one in group]
             for name, group in groups.items()} or None
+
+
+def _build_schedule(cfg: Any, optimizer: OptimWrapper, where: str) -> Any:
+    check_value(cfg, Mapping[str, Any], where)
+    if cfg.get('by_epoch'):
+        raise InputError('schedules are counted in iterations; leave `by_epoch` out.', f'{where}.by_epoch')
+    return SCHEDULES.build({**cfg, 'by_epoch': False}, where=where, optimizer=optimizer)
 
 
 def build_ema(cfg: Mapping[str, Any] | None) -> WeightEMA | None:
     """Return the WeightEMA of `ema=dict(decay=...)`, or None."""
     if not cfg:
         return None
-    if not isinstance(cfg, dict):
-        raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
-    try:
-        check_arguments(WeightEMA, cfg, 'the average of the weights')
-    except InputError as e:
-        raise e.within('ema') from e.__cause__
-    return WeightEMA(**cfg)
+    with at('ema'):
+        return call_checked(WeightEMA, dict(cfg), 'the average of the weights')

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__, distributed
-from dtbox.config import resolve
+from dtbox.config import check_recipe, check_spelling, resolve
 from dtbox.config.text import dump_config
 from dtbox.errors import Stopped
 from dtbox.evaluation import SetEvaluator
@@ -65,10 +65,12 @@ class Runner(MMRunner):
             Runner, ready for `train()`.
         """
         source, cfg = cfg, resolve(cfg)
+        check_recipe(cfg)
+        check_spelling(source)
         start_ranks(launcher, cfg.get('rank_timeout'))
         startup.silence_other_ranks()
         if cfg.get('threads'):
-            torch.set_num_threads(int(cfg.threads))
+            torch.set_num_threads(cfg.threads)
         work_dir = work_dir or cfg.get('work_dir') or choose_run_folder(source.filename).path
         ready = startup.prepare_run(cfg, source, work_dir if resume else None, accept_plugin_change)
         folder = RunFolder(work_dir)

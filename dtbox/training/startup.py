@@ -15,11 +15,11 @@ from mmengine.registry import VISBACKENDS
 
 from dtbox import __version__, distributed
 from dtbox.config.text import format_config
-from dtbox.errors import InputError, closest, need_package
+from dtbox.errors import InputError, at, closest, need_package
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
-from dtbox.registry import WRAPPERS
+from dtbox.registry import WRAPPERS, check_arguments
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
 from dtbox.training.build import build_ema, build_hooks, build_parts, build_schedules, check_hooks
@@ -34,6 +34,7 @@ from dtbox.training.same_run import (
     refuse_other_run,
 )
 from dtbox.training.task import Task
+from dtbox.values import check_values
 from dtbox.weights.state_dicts import load_into
 
 PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
@@ -106,7 +107,6 @@ def build_run(cfg: Config, seed: int) -> Built:
     """Build all that a resolved config describes; weights are not loaded and nothing on disk changes."""
     parts = build_parts(cfg, seed)
     task = parts['model']
-    check_iterations(cfg)
     remarks = task.check_run(cfg)
     check_backends(cfg.get('vis_backends'))
     hooks = build_hooks(cfg.get('hooks'), absent=set(task.optional_parts) - set(task.parts))
@@ -120,23 +120,20 @@ def build_run(cfg: Config, seed: int) -> Built:
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 
-def check_iterations(cfg: Config) -> None:
-    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number."""
-    count = cfg.train_cfg.get('max_iters')
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f'`max_iters` is {count!r}; expected a whole number of at least 1.', 'train_cfg.max_iters')
-
-
 def check_backends(backends: list[Any] | None) -> None:
     """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
     for i, backend in enumerate(backends or []):
-        kind = backend.get('type') if isinstance(backend, dict) else None
-        if kind is None or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
+        args = dict(backend)
+        kind = args.pop('type', None)
+        if not isinstance(kind, str) or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
             known = sorted(VISBACKENDS.module_dict)
-            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {backend!r}.'
+            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {dict(backend)!r}.'
                              f'{closest(str(kind), known)}', f'vis_backends.{i}')
         if kind in PACKAGES:
             need_package(*PACKAGES[kind], f'`{kind}`')
+        with at(f'vis_backends.{i}'):
+            check_arguments(VISBACKENDS.module_dict[kind], {**args, 'save_dir': ''}, f'`{kind}`')
+            check_values(VISBACKENDS.module_dict[kind], args)
 
 
 def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -> None:

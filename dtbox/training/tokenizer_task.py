@@ -12,7 +12,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
@@ -182,11 +182,9 @@ class TokenizerTask(Task):
     def init_weights(self) -> None:
         """Load the weights that encoders, text tower and teacher name in their configs."""
         for name in ('tokenizer', 'teacher'):
-            try:
+            with at(f'model.{name}'):
                 if getattr(self, name) is not None:
                     getattr(self, name).init_weights()
-            except InputError as e:
-                raise e.within(f'model.{name}') from e.__cause__
 
     def init_frozen_weights(self) -> None:
         """Load the teacher's weights."""
