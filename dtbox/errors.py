@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
+import traceback
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
@@ -69,6 +71,19 @@ def at(where: str) -> Iterator[None]:
         yield
     except InputError as e:
         raise e.within(where) from e.__cause__
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Within the block, turn an error that command lines would print with its traceback into a `ForeignError`: `what`,
+    what it says, and where it comes from."""
+    try:
+        yield
+    except Exception as e:
+        if is_told(e):
+            raise
+        place = traceback.extract_tb(e.__traceback__)[-1]
+        raise ForeignError(f'{what}: {reason(e)} ({os.path.basename(place.filename)}, line {place.lineno}).') from e
 
 
 def is_told(error: BaseException) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
-import traceback
 from typing import Any, Callable, Mapping
 
 from mmengine.registry import DATASETS as MM_DATASETS
@@ -19,7 +17,7 @@ from mmengine.registry import MODELS as MM_MODELS
 from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
-from dtbox.errors import ForeignError, InputError, RenamedError, closest, is_told, reason
+from dtbox.errors import InputError, RenamedError, closest, explained
 from dtbox.renames import find_argument, find_name
 from dtbox.values import check_values
 
@@ -75,14 +73,8 @@ def call_checked(target: Callable, args: Mapping[str, Any], name: str, more: Map
     """
     check_arguments(target, {**args, **(more or {})}, name)
     check_values(target, args)
-    try:
+    with explained(f'{name} cannot be made of these values'):
         return target(**args, **(more or {}))
-    except Exception as e:
-        if is_told(e):
-            raise
-        place = traceback.extract_tb(e.__traceback__)[-1]
-        raise ForeignError(f'{name} cannot be made of these values: {reason(e)} ({os.path.basename(place.filename)}, '
-                           f'line {place.lineno}).') from e
 
 
 class Slot(Registry):

@@ -5,7 +5,7 @@ from dtbox import training
 from dtbox.config import UNTYPED, list_known_keys, load_config, resolve, set_option
 from dtbox.config.text import dump_config, format_config
 from dtbox.errors import InputError
-from dtbox.training import loops, optim
+from dtbox.training import loops
 from dtbox.training.dataloaders import build_train_dataloader
 
 BASE = """

@@ -51,7 +51,7 @@ class PairDataset(Dataset):
         if broken not in ('error', 'skip'):
             raise InputError(f"`broken` is {broken!r}; expected 'error' or 'skip'.", 'broken')
         self.broken = broken
-        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
+        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(pipeline)]
         self.set_seed(seed)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:

@@ -5,9 +5,8 @@ DualToken (arXiv 2503.14324) uses a leaky hinge: logits beyond the margin still 
 """
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from dtbox import distributed
 from dtbox.errors import InputError, closest
 from dtbox.losses.base import widen
 from dtbox.registry import LOSSES
+from dtbox.values import Count, Factor, check_values
 
 
 def hinge(real: Tensor, reconstruction: Tensor, slope: float = 0.) -> Tensor:
@@ -76,29 +76,23 @@ class AdversarialLoss:
             all ranks, so that the weight is that of one rank with the global batch.
     """
     kind: str = 'leaky_hinge'
-    weight: float = .75
-    start: int = 0
+    weight: Factor = .75
+    start: Count = 0
     adaptive: Optional[Tuple[float, float]] = (.3, 10.)
-    against: Tuple[str, ...] = ('l2', 'lpips')
-    discriminator_weight: float = 1.
-    later: Optional[Tuple[int, float]] = None
-    ramp: int = 0
+    against: Union[str, Tuple[str, ...]] = ('l2', 'lpips')
+    discriminator_weight: Factor = 1.
+    later: Optional[Tuple[Count, Factor]] = None
+    ramp: Count = 0
     per_rank: bool = False
 
     def __post_init__(self):
+        check_values(AdversarialLoss, vars(self))
         if self.kind not in KINDS:
             raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: '
                              f'{", ".join(KINDS)}.')
-        if not math.isfinite(self.weight) or self.weight < 0 or self.start < 0:
-            raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or '
-                             'more.')
-        if self.ramp < 0:
-            raise InputError(f'`ramp` is {self.ramp}; expected a number of iterations, 0 or more.')
         if self.adaptive is not None and not (len(self.adaptive) == 2 and 0 <= self.adaptive[0] <= self.adaptive[1]):
             raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= '
                              'high, or None.')
-        if self.later is not None and len(self.later) != 2:
-            raise InputError(f'`later` is {self.later!r}; expected (iteration, factor), or None.')
         if isinstance(self.against, str):
             object.__setattr__(self, 'against', (self.against,))
 

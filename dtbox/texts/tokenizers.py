@@ -20,6 +20,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
+from dtbox.values import Positive
 from dtbox.weights.state_dicts import find_local_path
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class FileTokenizer(TextTokenizer):
         clean: canonicalise the text first, as SigLIP does; for a word-level tokenizer by `keep_words`.
     """
 
-    def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
+    def __init__(self, file: str, context_length: Positive = 64, pad: str = '<pad>', clean: bool = True) -> None:
         from tokenizers import Tokenizer
         self.file = find_local_path(file)
         if not os.path.isfile(self.file):

@@ -21,7 +21,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
 from dtbox.config.schema import Optimization
-from dtbox.errors import InputError, at, closest
+from dtbox.errors import InputError, at, closest, explained
 from dtbox.registry import call_checked
 from dtbox.values import Factor, check_value
 
@@ -79,8 +79,17 @@ def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWr
         args['fused'] = True
     with at(f'{where}.optimizer'):
         optimizer = call_checked(target, args, f'`{target.__name__}`', dict(params=groups))
+        with explained(f'`{target.__name__}` cannot take a step'):
+            _try_step(target, args)
     return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'),
                         accumulative_counts=cfg.get('accumulative_counts', 1))
+
+
+def _try_step(target: type[torch.optim.Optimizer], args: Mapping[str, Any]) -> None:
+    """Let an optimizer move a weight of its own: one that wants a closure or sparse gradients fails here."""
+    weight = nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.ones(2, 2)
+    target([weight], **args).step()
 
 
 def _match(patterns: Iterable[str], names: Sequence[str], where: str) -> set[str]:

@@ -90,7 +90,7 @@ class Runner(MMRunner):
             optim_wrapper=parts['optim'], param_scheduler=ready.built.schedules,
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
                                param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
-            custom_hooks=ready.built.hooks, load_from=cfg.get('load_from'), resume=resume, launcher=launcher,
+            custom_hooks=list(ready.built.hooks.values()), load_from=cfg.get('load_from'), resume=resume, launcher=launcher,
             randomness=dict(seed=int(cfg.get('seed', 0))), cfg=cfg, default_scope='mmengine', log_level='WARNING',
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []),

@@ -26,6 +26,7 @@ from dtbox.training.build import build_ema, build_hooks, build_parts, build_sche
 from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
+from dtbox.training.rehearsal import rehearse_evaluation, rehearse_training
 from dtbox.training.same_run import (
     describe_config,
     keep_global_batch,
@@ -46,12 +47,12 @@ class Built(NamedTuple):
 
     Attributes:
         parts: as `build_parts` returns it.
-        hooks: in the order of the config.
+        hooks: by name, in the order of the config.
         schedules: part -> list of schedules, or None.
         remarks: sentences to log as warnings.
     """
     parts: dict[str, Any]
-    hooks: list[Hook]
+    hooks: dict[str, Hook]
     schedules: dict[str, list] | None
     remarks: list[str]
 
@@ -99,6 +100,11 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
     if earlier:
         refuse_other_run(earlier, same_run, task.fixed_meta, path)
     ema = build_ema(cfg.get('ema'))
+    move_to_device(task)
+    if not earlier:  # its weights come from the checkpoint, later
+        rehearse_training(task, built.parts['optim'], built.parts['train'], built.hooks, cfg.train_cfg.max_iters)
+    if built.parts['val'] is not None:
+        rehearse_evaluation(task, built.parts['val'], built.parts['metrics'])
     place_task(task, built.parts['optim'], cfg)
     return Prepared(built, ema, plugins, same_run, start)
 
@@ -114,7 +120,7 @@ def build_run(cfg: Config, seed: int) -> Built:
     if parts['val'] is not None:
         SetEvaluator(parts['metrics'], where='val_evaluator')  # what is wrong in it is told before the run
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
-    return Built(parts, list(hooks.values()), schedules, remarks)
+    return Built(parts, hooks, schedules, remarks)
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
@@ -215,12 +221,16 @@ def start_from(task: Task, path: str) -> str:
     return f'{sentence}; {remark}.' if remark else f'{sentence}.'
 
 
-def place_task(task: Task, optimizers: OptimWrapperDict, cfg: Config) -> None:
-    """Move a Task to its device, compile it (`compile`), and let ranks share it (`model_wrapper_cfg`; default DDP)."""
+def move_to_device(task: Task) -> None:
+    """Move a Task to the GPU of this rank, where there is one."""
     if torch.cuda.is_available():
         task.to(torch.device('cuda', torch.cuda.current_device()))
     else:
         keep_freed_memory()
+
+
+def place_task(task: Task, optimizers: OptimWrapperDict, cfg: Config) -> None:
+    """Compile a Task on its device (`compile`), and let ranks share it (`model_wrapper_cfg`; default DDP)."""
     if cfg.get('compile'):
         compile_task(task, cfg.compile)
     wrapper = WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg')

@@ -99,6 +99,10 @@ class Task(BaseModel):
         self.iteration += 1
         return logs
 
+    def rehearse(self, data: Batch, optimizers: OptimWrapperDict) -> None:
+        """Run one iteration before the run, whose traces the caller takes away (see `dtbox.training.rehearsal`)."""
+        self.step(data, optimizers)
+
     def make_placeholder(self) -> Batch:
         """Return a Batch of one sample for a rank that has none in a step of all; its weight is 0."""
         raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
@@ -142,6 +146,11 @@ class Task(BaseModel):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.iteration.device
+
+    @property
+    def all_modules(self) -> Iterator[nn.Module]:
+        """Every module of this task, also those that no state dict holds."""
+        return self.modules()
 
     @property
     def modules_to_compile(self) -> list[nn.Module]:

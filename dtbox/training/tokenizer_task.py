@@ -6,7 +6,8 @@ forward, losses, generator update, codebook commit, discriminator update on the 
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+import itertools
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -151,6 +152,15 @@ class TokenizerTask(Task):
             optimizer.update_params(self.batch_weight * total)
         return logs
 
+    def rehearse(self, data: Batch, optimizers: OptimWrapperDict) -> None:
+        """See `Task.rehearse`; what the quantizers collect is forgotten, and no cache of a teacher is written."""
+        if self.teacher is not None:
+            self.teacher.cache = None  # put back with all else
+        try:
+            self.step(data, optimizers)
+        finally:
+            self.discard()
+
     def discard(self) -> None:
         """Forget what the quantizers have collected in a step that is skipped."""
         self.tokenizer.discard()
@@ -169,6 +179,12 @@ class TokenizerTask(Task):
     def has_stepped(self, name: str, logs: Mapping[str, Tensor]) -> bool:
         """Return whether a part has stepped: the discriminator does once it takes part."""
         return name != 'discriminator' or 'discriminator' in logs
+
+    @property
+    def all_modules(self) -> Iterator[nn.Module]:
+        """Every module, those of teacher and criterion included."""
+        outside = [part for part in (self.teacher, self.criterion) if part is not None]
+        return itertools.chain(self.modules(), *(part.modules() for part in outside))
 
     @property
     def modules_to_compile(self) -> list[nn.Module]:

@@ -9,12 +9,14 @@ What an annotation cannot tell, such as a name that exists for type checkers alo
 """
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Mapping
 
 from dtbox.errors import InputError
 from dtbox.values.fit import Misfit, find_misfit
 from dtbox.values.hints import read_hints
 from dtbox.values.kinds import (
+    Average,
     Count,
     Depth,
     Factor,
@@ -27,7 +29,7 @@ from dtbox.values.kinds import (
 )
 from dtbox.values.words import describe_hint, shorten
 
-__all__ = ['Count', 'Depth', 'Factor', 'Fraction', 'Misfit', 'Positive', 'PositiveNumber', 'Seed', 'Table', 'Within',
+__all__ = ['Average', 'Count', 'Depth', 'Factor', 'Fraction', 'Misfit', 'Positive', 'PositiveNumber', 'Seed', 'Table', 'Within',
            'check_value', 'check_values', 'describe_hint', 'find_misfit', 'read_hints', 'shorten']
 
 
@@ -42,7 +44,9 @@ def check_value(value: Any, hint: Any, where: str) -> None:
     misfit = find_misfit(value, hint)
     if misfit is not None:
         place = '.'.join((where, *misfit.path))
-        raise InputError(f'`{place.rpartition(".")[2]}` is {shorten(misfit.value)}; expected {misfit.expected}.', place)
+        name = re.search(r'[^.]*[^.\d][^.]*(\.\d+)*$', place)  # `betas.1`
+        raise InputError(misfit.sentence or f'`{name[0] if name else place}` is {shorten(misfit.value)}; expected '
+                         f'{misfit.expected}.', place)
 
 
 def check_values(target: Callable, values: Mapping[str, Any]) -> None:

@@ -16,10 +16,12 @@ from dtbox.values.words import MAPPINGS, SEQUENCES, UNIONS, describe_hint
 
 
 class Misfit(NamedTuple):
-    """Where a value does not fit: keys below the value that was checked, what stands there, what is expected."""
+    """Where a value does not fit: keys below the value that was checked, what stands there, what is expected, or the
+    sentence that says what is wrong."""
     path: tuple[str, ...]
     value: Any
     expected: str
+    sentence: str = ''
 
 
 def find_misfit(value: Any, hint: Any) -> Misfit | None:
@@ -29,7 +31,7 @@ def find_misfit(value: Any, hint: Any) -> Misfit | None:
         return _find_in_union(value, hint, args)
     if origin is Annotated:
         if (misfit := find_misfit(value, args[0])) is not None:
-            return misfit._replace(expected=describe_hint(hint)) if not misfit.path else misfit
+            return misfit if misfit.path or misfit.sentence else misfit._replace(expected=describe_hint(hint))
         fits = all(rule.holds(value) for rule in args[1:] if isinstance(rule, Within))
         return None if fits else Misfit((), value, describe_hint(hint))
     if inspect.isclass(hint) and issubclass(hint, Table):
@@ -83,8 +85,8 @@ def _find_in_union(value: Any, hint: Any, options: tuple) -> Misfit | None:
     misfits = [find_misfit(value, one) for one in options]
     if any(misfit is None for misfit in misfits):
         return None
-    inner = max((misfit for misfit in misfits if misfit is not None), key=lambda misfit: len(misfit.path))
-    return inner if inner.path else Misfit((), value, describe_hint(hint))
+    inner = max((misfit for misfit in misfits if misfit is not None), key=lambda m: (len(m.path), bool(m.sentence)))
+    return inner if inner.path or inner.sentence else Misfit((), value, describe_hint(hint))
 
 
 def _find_in_table(value: Any, table: type[Table]) -> Misfit | None:
@@ -93,9 +95,9 @@ def _find_in_table(value: Any, table: type[Table]) -> Misfit | None:
     hints = read_hints(table)
     for key in value:
         if key not in hints:
-            return Misfit((str(key),), value[key], f'no key of that name.{closest(key, hints)} There are: '
-                                                   f'{", ".join(hints)}')
+            return Misfit((), value, '', f'there is no key `{key}`.{closest(key, hints)} There are: '
+                                         f'{", ".join(hints)}.')
     for field in dataclasses.fields(table):  # type: ignore[arg-type]
         if field.default is dataclasses.MISSING and field.name not in value:
-            return Misfit((), value, f'a dict with the key `{field.name}`')
+            return Misfit((), value, '', f'`{field.name}` is missing. There are: {", ".join(value) or "no keys"}.')
     return _find_first((((key,), part, hints[key]) for key, part in value.items()))

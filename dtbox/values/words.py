@@ -31,11 +31,11 @@ def describe_hint(hint: Any) -> str:
     if inspect.isclass(kind) and issubclass(kind, Table):
         return f'a dict with the keys {", ".join(read_hints(kind))}'
     if kind in MAPPINGS:
-        return 'a dict' + (f' of {_describe_many(args[1])}' if args else '')
+        return 'a dict' + (f' of {_describe_many(args[1])}' if args and args[1] is not Any else '')
     if kind is tuple and args and args[-1] is not ...:
         return f'{len(args)} values: {"; ".join(describe_hint(one) for one in args)}'
     if kind in SEQUENCES:
-        return 'a list' + (f' of {_describe_many(args[0])}' if args else '')
+        return 'a list' + (f' of {_describe_many(args[0])}' if args and args[0] is not Any else '')
     return getattr(kind, '__name__', str(kind))
 
 

@@ -16,6 +16,7 @@ from dtbox import distributed
 from dtbox.quantizers.base import check_sizes
 from dtbox.quantizers.search import CodeSearch, traced_search
 from dtbox.registry import STARTS
+from dtbox.values import Count, Factor, Fraction, Seed, check_values
 
 
 class Codebook(nn.Module):
@@ -40,9 +41,10 @@ class Codebook(nn.Module):
         restarts: codes that restarted in this process so far.
     """
 
-    def __init__(self, size: int, dim: int, decay: float = 0.99, restart: float = 1.0, start: dict | None = None,
-                 cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
+    def __init__(self, size: int, dim: int, decay: Fraction = 0.99, restart: Factor = 1.0, start: dict | None = None,
+                 cosine: bool = False, delay: Count = 0, seed: Seed = 0) -> None:
         super().__init__()
+        check_values(Codebook, locals())
         check_sizes(size=size, dim=dim)
         self.size, self.dim = size, dim
         self.decay, self.restart = decay, restart
