@@ -5,12 +5,14 @@ Arguments of parts are not here: their constructors say by annotations what they
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Mapping, Sequence
+from typing import Annotated, Any, Literal, Mapping, Sequence
 
-from dtbox.values import Count, Factor, Positive, PositiveNumber, Seed, Table, check_value, read_hints
+from dtbox.values import Count, Factor, Positive, PositiveNumber, Seed, Table, Within, check_value, read_hints
 
 Part = Any
 """What a registry builds, and checks when it does."""
+Workers = Annotated[int, Within(0, 1024)]
+"""Processes of a data loader."""
 
 
 @dataclass
@@ -18,7 +20,7 @@ class HeldOutLoader(Table):
     """`val_dataloader`: `batch_size` images of a rank at a time, read by `num_workers` processes (0: by this one)."""
     dataset: Part
     batch_size: Positive
-    num_workers: Count = 0
+    num_workers: Workers = 0
 
 
 @dataclass
@@ -27,7 +29,7 @@ class TrainLoader(Table):
     dataset: Part
     batch_size: Positive | None = None
     global_batch_size: Positive | None = None
-    num_workers: Count = 0
+    num_workers: Workers = 0
     last: Literal['drop', 'carry', 'smaller'] = 'drop'
 
 

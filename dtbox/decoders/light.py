@@ -132,8 +132,8 @@ class LightCNNDecoder(Decoder):
     example = dict(in_dim=16, layout=Grid(4, 4), image_size=(16, 16), width=32, blocks=1)
 
     def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], width: Positive = 128,
-                 blocks: Depth = 2, channels: Sequence[Positive] | None = None, latent_size: int | Sequence[int] | None = None,
-                 recompute: bool = False) -> None:
+                 blocks: Depth = 2, channels: Sequence[Positive] | None = None,
+                 latent_size: int | Sequence[int] | None = None, recompute: bool = False) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
         if channels is None:
             stages = max((self.image_size[0] // self.latent[0]).bit_length() - 1, 0)

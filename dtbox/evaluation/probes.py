@@ -109,7 +109,8 @@ class KNN(Probe):
     """
     info = [MetricInfo('knn_top1', 'k-NN top-1', '', '.1%', 'higher', 'semantics', order=12)]
 
-    def __init__(self, k: Positive = 20, temperature: PositiveNumber = 0.07, block: Positive = 512, prefix: str = '') -> None:
+    def __init__(self, k: Positive = 20, temperature: PositiveNumber = 0.07, block: Positive = 512,
+                 prefix: str = '') -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1 or not temperature > 0:
             raise InputError(f'`k` is {k!r} and `temperature` {temperature!r}; '
                              'expected an int >= 1 and a number above 0.', 'k')

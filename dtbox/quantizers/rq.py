@@ -37,9 +37,9 @@ class RQ(Quantizer):
     """
     example = dict(size=32, dim=4, depth=3)
 
-    def __init__(self, size: int, dim: int, depth: Depth, shared: bool = True, codebook: dict = dict(type='EMACodebook'),
-                 estimator: dict = dict(type='StraightThrough'), official: bool = False,
-                 variant: str | None = None) -> None:
+    def __init__(self, size: int, dim: int, depth: Depth, shared: bool = True,
+                 codebook: dict = dict(type='EMACodebook'), estimator: dict = dict(type='StraightThrough'),
+                 official: bool = False, variant: str | None = None) -> None:
         super().__init__()
         check_sizes(depth=depth)
         if official and (variant not in rq_official.VARIANTS or not shared):

@@ -33,8 +33,9 @@ class MeanPoolText(TextTower):
         logit_scale, logit_bias: initial values.
     """
 
-    def __init__(self, embed_dim: Positive, width: Positive, depth: Depth, heads: Positive, tokenizer: dict, weights: str | None = None,
-                 prefix: str = '', logit_scale: float = 2.3025851, logit_bias: float = -10.0) -> None:
+    def __init__(self, embed_dim: Positive, width: Positive, depth: Depth, heads: Positive, tokenizer: dict,
+                 weights: str | None = None, prefix: str = '', logit_scale: float = 2.3025851,
+                 logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)
         if self.tokenizer is None:
             raise InputError('MeanPoolText masks the padding of its tokenizer, and there is none. Give it a '

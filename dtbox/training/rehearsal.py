@@ -115,7 +115,7 @@ def read_few(loader: DataLoader, places: Sequence[int], where: str) -> Batch:
 
 
 def embed_few(embed: Callable[[list[str]], Tensor]) -> Callable[[list[str]], Tensor]:
-    """Return a function of texts [T] -> embeddings [T,E] that computes two of them only, since there may be thousands."""
+    """Return a function of texts [T] -> embeddings [T,E] that computes two only; there may be thousands."""
     def embed_some(texts: list[str]) -> Tensor:
         few = embed(list(texts)[:IMAGES])
         return few[torch.arange(len(texts), device=few.device) % len(few)]
@@ -148,7 +148,7 @@ def without_trace(task: Task) -> Iterator[None]:
                        for k, v in vars(m).items() if k not in OWN}) for m in modules]
     buffers = [(m, dict(m._buffers)) for m in modules]
     changing = [b for _, own in buffers for b in own.values() if b is not None]
-    changing += [p for quantizer in task.quantizers.values() for p in quantizer.parameters()]
+    changing += [p for part in task.quantizers.values() for p in part.parameters()]
     kept = [(tensor, tensor.detach().clone()) for tensor in changing]
     randomness = get_random_state()
     try:

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from torch.optim import Optimizer
 
 from dtbox.registry import SCHEDULES
 from dtbox.values import Factor, Fraction, Positive, check_values
@@ -28,7 +29,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         last_step, by_epoch, verbose: as MMEngine's schedules have them.
     """
 
-    def __init__(self, optimizer: OptimWrapper, total: Positive, warmup: Factor = 0.05, floor: Fraction = 0.0,
+    def __init__(self, optimizer: OptimWrapper | Optimizer, total: Positive, warmup: Factor = 0.05, floor: Fraction = 0.0,
                  zero: bool = False, last_step: int = -1, by_epoch: bool = False, verbose: bool = False) -> None:
         check_values(WarmupCosineLR, locals())
         self.total, self.floor = int(total), floor

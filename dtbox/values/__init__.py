@@ -2,10 +2,10 @@
 
     check_value(0, Positive, 'hooks.log.interval')    # hooks.log.interval: `interval` is 0; expected a whole number ...
 
-An annotation is a plain one (`int | None`, `Sequence[str]`, `Literal['drop', 'carry']`, `Mapping[str, float]`), one with
-a range (`Annotated[int, Within(1)]`), or a dataclass derived from `Table`: a dict with these keys. True is no number, '2'
-is no 2, a whole number is a number, NaN is none; lists and tuples stand for each other, as JSON knows one of them only.
-What an annotation cannot tell, such as a name that exists for type checkers alone, is left to the part.
+An annotation is a plain one (`int | None`, `Sequence[str]`, `Literal['drop', 'carry']`, `Mapping[str, float]`), one
+with a range (`Annotated[int, Within(1)]`), or a dataclass derived from `Table`: a dict with these keys. True is no
+number, '2' is no 2, a whole number is a number, NaN is none; lists and tuples stand for each other, as JSON knows one
+of them only. What an annotation cannot tell, such as a name that exists for type checkers alone, is left to the part.
 """
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from dtbox.values.kinds import (
 )
 from dtbox.values.words import describe_hint, shorten
 
-__all__ = ['Average', 'Count', 'Depth', 'Factor', 'Fraction', 'Misfit', 'Positive', 'PositiveNumber', 'Seed', 'Table', 'Within',
-           'check_value', 'check_values', 'describe_hint', 'find_misfit', 'read_hints', 'shorten']
+__all__ = ['Average', 'Count', 'Depth', 'Factor', 'Fraction', 'Misfit', 'Positive', 'PositiveNumber', 'Seed', 'Table',
+           'Within', 'check_value', 'check_values', 'describe_hint', 'find_misfit', 'read_hints', 'shorten']
 
 
 def check_value(value: Any, hint: Any, where: str) -> None:

@@ -40,11 +40,12 @@ def find_misfit(value: Any, hint: Any) -> Misfit | None:
     if not _is_of_kind(value, kind, args):
         return Misfit((), value, describe_hint(hint))
     if kind in MAPPINGS and args:
-        return _find_first((((str(k),), k, args[0]) for k in value), (((str(k),), v, args[1]) for k, v in value.items()))
+        keys = ((str(key), key, args[0]) for key in value)
+        return _find_first(keys, ((str(key), part, args[1]) for key, part in value.items()))
     if kind is tuple and args and args[-1] is not ...:
-        return _find_first((((str(i),), part, one) for i, (part, one) in enumerate(zip(value, args))))
+        return _find_first((str(i), part, one) for i, (part, one) in enumerate(zip(value, args)))
     if kind in SEQUENCES and args:
-        return _find_first((((str(i),), part, args[0]) for i, part in enumerate(value)))
+        return _find_first((str(i), part, args[0]) for i, part in enumerate(value))
     return None
 
 
@@ -75,9 +76,9 @@ def _is_of_kind(value: Any, kind: Any, args: tuple) -> bool:
 
 def _find_first(*groups: Any) -> Misfit | None:
     for group in groups:
-        for path, part, hint in group:
+        for key, part, hint in group:
             if (misfit := find_misfit(part, hint)) is not None:
-                return misfit._replace(path=(*path, *misfit.path))
+                return misfit._replace(path=(key, *misfit.path))
     return None
 
 
@@ -100,4 +101,4 @@ def _find_in_table(value: Any, table: type[Table]) -> Misfit | None:
     for field in dataclasses.fields(table):  # type: ignore[arg-type]
         if field.default is dataclasses.MISSING and field.name not in value:
             return Misfit((), value, '', f'`{field.name}` is missing. There are: {", ".join(value) or "no keys"}.')
-    return _find_first((((key,), part, hints[key]) for key, part in value.items()))
+    return _find_first((key, part, hints[key]) for key, part in value.items())
