@@ -221,14 +221,12 @@ def without_downloads() -> Iterator[None]:
         module.open_network = before
 
 
-def fuzz(cfg: Config, count: int, seed: int, run: Callable[[Config], Result]) -> list[tuple[str, Result]]:
-    """Try `count` mutations of a config; returns (what was changed, Result) of each."""
+def fuzz(cfg: Config, count: int, seed: int, run: Callable[[Config], Result]) -> Iterator[tuple[str, Result]]:
+    """Try `count` mutations of a config; yields (what was changed, Result) of each."""
     draw = random.Random(f'{seed} {Path(cfg.filename).stem}')
-    results = []
     for _ in range(count):
         change, mutated = mutate(cfg, draw)
-        results.append((change, run(mutated)))
-    return results
+        yield change, run(mutated)
 
 
 def main() -> int:
@@ -248,15 +246,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as data, without_downloads():
         for path in args.configs or list_recipes():
             start = time.process_time()
-            results = fuzz(load_recipe(path, Path(data)), args.count, args.seed, try_run if args.train else try_checks)
-            counts = collections.Counter(result.end for _, result in results)
+            counts: collections.Counter[str] = collections.Counter()
+            run = try_run if args.train else try_checks
+            for change, (end, said) in fuzz(load_recipe(path, Path(data)), args.count, args.seed, run):
+                counts[end] += 1
+                if end in ends[3:] or args.show in (end, 'all'):
+                    print(f'{path.stem}: {change}\n    {end}: {said}', flush=True)
             total += counts
             lines.append(f'| {path.stem} | ' + ' | '.join(str(counts[end]) for end in ends)
                          + f' | {time.process_time() - start:.0f} |')
             print(lines[-1], file=sys.stderr, flush=True)
-            for change, (end, said) in results:
-                if end in ends[3:] or args.show in (end, 'all'):
-                    print(f'{path.stem}: {change}\n    {end}: {said}', flush=True)
     print('\n'.join([*lines, '| all | ' + ' | '.join(str(total[end]) for end in ends) + ' | |']))
     return int(any(total[end] for end in ends[3:]))
 
