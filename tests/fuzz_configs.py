@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple
 
 from mmengine.config import Config
+from PIL import Image
 
 from dtbox.config import check_recipe, check_spelling, load_config, resolve, set_option
 from dtbox.errors import Diverged, InputError
@@ -221,6 +222,20 @@ def without_downloads() -> Iterator[None]:
         module.open_network = before
 
 
+@contextlib.contextmanager
+def without_rendering() -> Iterator[None]:
+    """Let figures be made, but save one grey pixel of each, since rendering takes most of the time of a tiny run."""
+    from matplotlib.figure import Figure
+
+    def save(self: Figure, path: Any, **kwargs: Any) -> None:
+        Image.new('RGB', (1, 1)).save(path, 'png')
+    before, Figure.savefig = Figure.savefig, save
+    try:
+        yield
+    finally:
+        Figure.savefig = before
+
+
 def fuzz(cfg: Config, count: int, seed: int, run: Callable[[Config], Result]) -> Iterator[tuple[str, Result]]:
     """Try `count` mutations of a config; yields (what was changed, Result) of each."""
     draw = random.Random(f'{seed} {Path(cfg.filename).stem}')
@@ -243,7 +258,7 @@ def main() -> int:
     ends = ('trained', 'refused', 'diverged', 'late', 'traceback', 'hangs')
     total: collections.Counter[str] = collections.Counter()
     lines = ['| config | ' + ' | '.join(ends) + ' | CPU s |', '|---' * (len(ends) + 2) + '|']
-    with tempfile.TemporaryDirectory() as data, without_downloads():
+    with tempfile.TemporaryDirectory() as data, without_downloads(), without_rendering():
         for path in args.configs or list_recipes():
             start = time.process_time()
             counts: collections.Counter[str] = collections.Counter()
