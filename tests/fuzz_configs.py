@@ -14,7 +14,7 @@ import argparse
 import collections
 import contextlib
 import copy
-import os
+import logging
 import random
 import resource
 import signal
@@ -254,7 +254,7 @@ def main() -> int:
     parser.add_argument('--show', choices=('trained', 'refused', 'all'), help='print these ends, too')
     args = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    os.environ['TQDM_DISABLE'] = '1'
+    logging.disable(logging.INFO)
     ends = ('trained', 'refused', 'diverged', 'late', 'traceback', 'hangs')
     total: collections.Counter[str] = collections.Counter()
     lines = ['| config | ' + ' | '.join(ends) + ' | CPU s |', '|---' * (len(ends) + 2) + '|']

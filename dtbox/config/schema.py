@@ -82,7 +82,7 @@ class Recipe(Table):
     model: Mapping[str, Any] | None = None
     train_dataloader: TrainLoader | None = None
     val_dataloader: HeldOutLoader | None = None
-    val_evaluator: Mapping[str, Part] | Sequence[Part] | None = None
+    val_evaluator: Mapping[str, Part] | None = None
     optim_wrapper: Mapping[str, Optimization | None] | None = None
     param_scheduler: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     train_cfg: Loop | None = None

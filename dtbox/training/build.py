@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Collection, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from mmengine.config import Config
@@ -66,27 +66,33 @@ def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
             raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
 
 
-def build_hooks(cfg: Mapping[str, Any] | None, absent: Collection[str] = ()) -> dict[str, Hook]:
-    """Build the hooks of a config.
-
-    Args:
-        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out.
-        absent: optional parts of the task that this config leaves out. Hooks that watch one (`part` of their class) are
-            left out, too.
+def build_hooks(cfg: Mapping[str, Any] | None) -> dict[str, Hook]:
+    """Build the hooks of a config: dict name -> dict(type=..., arguments), None for one that a child config takes out.
 
     Returns:
         name -> hook, in the order of the config.
     """
     hooks = {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
-    return {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
+    for name, hook in hooks.items():
+        if not isinstance(hook, Hook):
+            raise InputError(f'`{type(hook).__name__}` is no hook. Derive it from mmengine.hooks.Hook.',
+                             f'hooks.{name}')
+    return hooks
 
 
-def check_hooks(hooks: Mapping[str, Hook], task: Task) -> None:
-    """Let hooks that have a `check` refuse the task."""
+def check_hooks(hooks: Mapping[str, Hook], task: Task) -> dict[str, Hook]:
+    """Let hooks that have a `check` refuse the task.
+
+    Returns:
+        the hooks without those that watch an optional part (`part` of their class) that the task does not have.
+    """
+    absent = set(task.optional_parts) - set(task.parts)
+    hooks = {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
     for name, hook in hooks.items():
         if hasattr(hook, 'check'):
             with at(f'hooks.{name}'):
                 hook.check(task)
+    return hooks
 
 
 def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[str] = ()) -> dict[str, list] | None:

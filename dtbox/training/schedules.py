@@ -29,8 +29,9 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         last_step, by_epoch, verbose: as MMEngine's schedules have them.
     """
 
-    def __init__(self, optimizer: OptimWrapper | Optimizer, total: Positive, warmup: Factor = 0.05, floor: Fraction = 0.0,
-                 zero: bool = False, last_step: int = -1, by_epoch: bool = False, verbose: bool = False) -> None:
+    def __init__(self, optimizer: OptimWrapper | Optimizer, total: Positive, warmup: Factor = 0.05,
+                 floor: Fraction = 0.0, zero: bool = False, last_step: int = -1, by_epoch: bool = False,
+                 verbose: bool = False) -> None:
         check_values(WarmupCosineLR, locals())
         self.total, self.floor = int(total), floor
         self.zero = bool(zero)

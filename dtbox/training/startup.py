@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import VISBACKENDS
 
 from dtbox import __version__, distributed
+from dtbox.config import check_recipe
 from dtbox.config.text import format_config
 from dtbox.errors import InputError, at, closest, need_package
 from dtbox.evaluation import SetEvaluator
@@ -111,14 +112,15 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
 
 def build_run(cfg: Config, seed: int) -> Built:
     """Build all that a resolved config describes; weights are not loaded and nothing on disk changes."""
+    check_recipe(cfg)
+    check_backends(cfg.get('vis_backends'))  # what is small comes first
+    hooks = build_hooks(cfg.get('hooks'))
+    if cfg.get('val_dataloader'):
+        SetEvaluator(dict(cfg.get('val_evaluator') or {}), where='val_evaluator')
     parts = build_parts(cfg, seed)
     task = parts['model']
     remarks = task.check_run(cfg)
-    check_backends(cfg.get('vis_backends'))
-    hooks = build_hooks(cfg.get('hooks'), absent=set(task.optional_parts) - set(task.parts))
-    check_hooks(hooks, task)
-    if parts['val'] is not None:
-        SetEvaluator(parts['metrics'], where='val_evaluator')  # what is wrong in it is told before the run
+    hooks = check_hooks(hooks, task)
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
     return Built(parts, hooks, schedules, remarks)
 
