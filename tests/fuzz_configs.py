@@ -41,7 +41,7 @@ KINDS = ('replace', 'replace', 'replace', 'replace', 'delete', 'misspell', 'swap
 LEFT_OUT = ('tiny', 'plugins', '_base_', 'data_root', 'shards', 'heldout')
 """Top-level keys that are not mutated: what a training does not read, and where the data are."""
 LIMIT, MEMORY = 120, 8 << 30
-"""Seconds and bytes that a mutation may take."""
+"""Seconds of CPU time and bytes that a mutation may take."""
 
 
 class Result(NamedTuple):
@@ -186,8 +186,8 @@ def try_run(cfg: Config) -> Result:
 def _watch(work: Callable[[], Any], touched: Callable[[], bool]) -> Result:
     def ring(signum: int, frame: Any) -> None:
         raise TimeoutError(f'more than {LIMIT} s')
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LIMIT)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
     try:
         work()
         return Result('trained')
@@ -200,8 +200,8 @@ def _watch(work: Callable[[], Any], touched: Callable[[], bool]) -> Result:
     except Exception:
         return Result('traceback', traceback.format_exc())
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @contextlib.contextmanager
