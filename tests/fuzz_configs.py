@@ -29,7 +29,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 from mmengine.config import Config
 from PIL import Image
 
-from dtbox.config import check_recipe, check_spelling, load_config, resolve, set_option
+from dtbox.config import load_config, resolve_checked, set_option
 from dtbox.errors import Diverged, InputError
 from tests.cifar_data import write_shards as write_cifar
 from tests.format_data import imagenet
@@ -156,15 +156,7 @@ CHANGES: dict[str, Callable[[Any, Any, random.Random], str]] = dict(
 def try_checks(cfg: Config) -> Result:
     """Go through all checks before a run."""
     from dtbox.training import startup
-    return _watch(lambda: startup.prepare_run(check(cfg), cfg, None, False), lambda: False)
-
-
-def check(source: Config) -> Config:
-    """Resolve a config and check its values, as the Runner does."""
-    cfg = resolve(source)
-    check_recipe(cfg)
-    check_spelling(source)
-    return cfg
+    return _watch(lambda: startup.prepare_run(resolve_checked(cfg), cfg, None, False), lambda: False)
 
 
 def try_run(cfg: Config) -> Result:

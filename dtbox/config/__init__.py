@@ -14,7 +14,7 @@ examples.
 | `references.py` | `'${name}'`, and `resolve`, which puts values in their place |
 | `text.py` | configs as Python text |
 """
-from dtbox.config.checks import check_spelling  # noqa: F401
+from dtbox.config.checks import resolve_checked  # noqa: F401
 from dtbox.config.keys import UNTYPED, list_known_keys  # noqa: F401
 from dtbox.config.loading import load_config, replace_data, use_own_tokenizer  # noqa: F401
 from dtbox.config.options import set_option  # noqa: F401

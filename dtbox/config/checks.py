@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 from dtbox.config.keys import TOP, TYPED, is_table, list_known_keys
 from dtbox.config.merge import DELETE, is_replacement
-from dtbox.config.references import find_references
+from dtbox.config.references import find_references, resolve
+from dtbox.config.schema import check_recipe
 from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_key
 
@@ -137,3 +138,11 @@ def check_spelling(source: Config) -> None:
         near = difflib.get_close_matches(name, TOP, n=1, cutoff=0.8)
         if near and name not in TOP and name not in used and not name.startswith('_') and near[0] not in source:
             raise InputError(f'nothing reads `{name}`. Did you mean `{near[0]}`?', name)
+
+
+def resolve_checked(source: Config) -> Config:
+    """Return a config with its references replaced, and the values checked that dtbox reads of a recipe."""
+    cfg = resolve(source)
+    check_recipe(cfg)
+    check_spelling(source)
+    return cfg

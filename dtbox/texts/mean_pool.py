@@ -33,7 +33,7 @@ class MeanPoolText(TextTower):
         logit_scale, logit_bias: initial values.
     """
 
-    def __init__(self, embed_dim: Positive, width: Positive, depth: Depth, heads: Positive, tokenizer: dict,
+    def __init__(self, embed_dim: Positive, width: Positive, depth: Depth, heads: Positive, tokenizer: dict | None,
                  weights: str | None = None, prefix: str = '', logit_scale: float = 2.3025851,
                  logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)

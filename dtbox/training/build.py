@@ -8,15 +8,19 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import VISBACKENDS
 
 from dtbox.config import check_recipe
-from dtbox.errors import InputError, at, closest
-from dtbox.registry import HOOKS, MODELS, SCHEDULES, call_checked
+from dtbox.errors import InputError, at, closest, need_package
+from dtbox.registry import HOOKS, MODELS, SCHEDULES, call_checked, check_arguments
 from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
 from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.task import Task
-from dtbox.values import check_value
+from dtbox.values import check_value, check_values
+
+PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
+"""Visualizer backend -> the module that it needs and the extra that brings it."""
 
 
 def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]:
@@ -64,6 +68,22 @@ def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in keys:
         if cfg.get(key) is None:
             raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
+
+
+def check_backends(backends: list[Any] | None) -> None:
+    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
+    for i, backend in enumerate(backends or []):
+        args = dict(backend)
+        kind = args.pop('type', None)
+        if not isinstance(kind, str) or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
+            known = sorted(VISBACKENDS.module_dict)
+            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {dict(backend)!r}.'
+                             f'{closest(str(kind), known)}', f'vis_backends.{i}')
+        if kind in PACKAGES:
+            need_package(*PACKAGES[kind], f'`{kind}`')
+        with at(f'vis_backends.{i}'):
+            check_arguments(VISBACKENDS.module_dict[kind], {**args, 'save_dir': ''}, f'`{kind}`')
+            check_values(VISBACKENDS.module_dict[kind], args)
 
 
 def build_hooks(cfg: Mapping[str, Any] | None) -> dict[str, Hook]:

@@ -36,7 +36,7 @@ class DryOptimizer(OptimWrapper):
     """
 
     def __init__(self, wrapper: OptimWrapper) -> None:
-        vars(self).update(vars(wrapper))
+        self.__dict__.update(vars(wrapper))
 
     def should_update(self) -> bool:
         """False: gradients are never used."""

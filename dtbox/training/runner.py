@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__, distributed
-from dtbox.config import check_recipe, check_spelling, resolve
+from dtbox.config import resolve_checked
 from dtbox.config.text import dump_config
 from dtbox.errors import Stopped
 from dtbox.evaluation import SetEvaluator
@@ -64,9 +64,7 @@ class Runner(MMRunner):
         Returns:
             Runner, ready for `train()`.
         """
-        source, cfg = cfg, resolve(cfg)
-        check_recipe(cfg)
-        check_spelling(source)
+        source, cfg = cfg, resolve_checked(cfg)
         start_ranks(launcher, cfg.get('rank_timeout'))
         startup.silence_other_ranks()
         if cfg.get('threads'):
@@ -90,9 +88,8 @@ class Runner(MMRunner):
             optim_wrapper=parts['optim'], param_scheduler=ready.built.schedules,
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
                                param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
-            custom_hooks=list(ready.built.hooks.values()), load_from=cfg.get('load_from'), resume=resume,
-            launcher=launcher,
-            randomness=dict(seed=int(cfg.get('seed', 0))), cfg=cfg, default_scope='mmengine', log_level='WARNING',
+            custom_hooks=[*ready.built.hooks.values()], load_from=cfg.get('load_from'), launcher=launcher,
+            resume=resume, randomness=dict(seed=int(cfg.get('seed', 0))), cfg=cfg, default_scope='mmengine', log_level='WARNING',
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []),
             experiment_name=startup.name_experiment(work_dir))

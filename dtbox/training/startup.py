@@ -11,19 +11,25 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict
-from mmengine.registry import VISBACKENDS
 
 from dtbox import __version__, distributed
 from dtbox.config import check_recipe
 from dtbox.config.text import format_config
-from dtbox.errors import InputError, at, closest, need_package
+from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
-from dtbox.registry import WRAPPERS, check_arguments
+from dtbox.registry import WRAPPERS
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
-from dtbox.training.build import build_ema, build_hooks, build_parts, build_schedules, check_hooks
+from dtbox.training.build import (
+    build_ema,
+    build_hooks,
+    build_parts,
+    build_schedules,
+    check_backends,
+    check_hooks,
+)
 from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
@@ -36,11 +42,7 @@ from dtbox.training.same_run import (
     refuse_other_run,
 )
 from dtbox.training.task import Task
-from dtbox.values import check_values
 from dtbox.weights.state_dicts import load_into
-
-PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
-"""Visualizer backend -> the module that it needs and the extra that brings it."""
 
 
 class Built(NamedTuple):
@@ -126,22 +128,6 @@ def build_run(cfg: Config, seed: int) -> Built:
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
-
-
-def check_backends(backends: list[Any] | None) -> None:
-    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
-    for i, backend in enumerate(backends or []):
-        args = dict(backend)
-        kind = args.pop('type', None)
-        if not isinstance(kind, str) or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
-            known = sorted(VISBACKENDS.module_dict)
-            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {dict(backend)!r}.'
-                             f'{closest(str(kind), known)}', f'vis_backends.{i}')
-        if kind in PACKAGES:
-            need_package(*PACKAGES[kind], f'`{kind}`')
-        with at(f'vis_backends.{i}'):
-            check_arguments(VISBACKENDS.module_dict[kind], {**args, 'save_dir': ''}, f'`{kind}`')
-            check_values(VISBACKENDS.module_dict[kind], args)
 
 
 def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch
+from dtbox.training.answers import Answers
 from dtbox.training.parallel import ShardPlan, find_blocks
 from dtbox.training.preprocess import prepare
 from dtbox.training.step_checks import check_gradients, check_trained
@@ -27,7 +28,7 @@ AMP = {None: None, 'bfloat16': torch.bfloat16}
 """Value of `amp` -> dtype of autocast."""
 
 
-class Task(BaseModel):
+class Task(Answers, BaseModel):
     """What the Runner trains.
 
     Args:
@@ -99,10 +100,6 @@ class Task(BaseModel):
         self.iteration += 1
         return logs
 
-    def rehearse(self, data: Batch, optimizers: OptimWrapperDict) -> None:
-        """Run one iteration before the run, whose traces the caller takes away (see `dtbox.training.rehearsal`)."""
-        self.step(data, optimizers)
-
     def make_placeholder(self) -> Batch:
         """Return a Batch of one sample for a rank that has none in a step of all; its weight is 0."""
         raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
@@ -146,11 +143,6 @@ class Task(BaseModel):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.iteration.device
-
-    @property
-    def all_modules(self) -> Iterator[nn.Module]:
-        """Every module of this task, also those that no state dict holds."""
-        return self.modules()
 
     @property
     def modules_to_compile(self) -> list[nn.Module]:
@@ -232,28 +224,3 @@ class Task(BaseModel):
     def forward(self, data: Batch, mode: str = 'predict') -> Any:
         """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry)."""
         return self.predict(self.prepare(data))
-
-    # ---- what hooks ask for; a task that has nothing of the kind keeps the default -----------------------------------
-
-    @property
-    def quantizers(self) -> dict[str, nn.Module]:
-        """Name -> quantizer whose codes and codebooks are watched."""
-        return {}
-
-    @property
-    def discriminator_terms(self) -> Sequence[str]:
-        """Names of a discriminator's logged terms: loss, mean logits of images and of reconstructions."""
-        return ()
-
-    def make_gradient_probe(self) -> Any:
-        """Return the GradientProbe that `dtbox.hooks.gradient_meter` measures, or None."""
-        return None
-
-    @property
-    def reconstructs(self) -> bool:
-        """Whether `reconstruct` returns images."""
-        return False
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of prepared images [B,3,H,W], not clamped."""
-        raise InputError(f'{type(self).__name__} does not reconstruct images.')

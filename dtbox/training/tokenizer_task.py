@@ -6,8 +6,7 @@ forward, losses, generator update, codebook commit, discriminator update on the 
 """
 from __future__ import annotations
 
-import itertools
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -23,17 +22,16 @@ from dtbox.training import tokenizer_evaluation, tokenizer_setup
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.preprocess import make_placeholder
 from dtbox.training.step_checks import agree
-from dtbox.training.task import Task
 from dtbox.training.teacher import Student, build_teacher
+from dtbox.training.tokenizer_answers import TokenizerAnswers
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
-from dtbox.training.tokenizer_probe import TokenizerProbe
 
 DISCRIMINATOR = 'discriminator.'
 """How the discriminator's keys in a state dict begin."""
 
 
 @MODELS.register_module()
-class TokenizerTask(Task):
+class TokenizerTask(TokenizerAnswers):
     """A tokenizer in training.
 
     Args:
@@ -152,15 +150,6 @@ class TokenizerTask(Task):
             optimizer.update_params(self.batch_weight * total)
         return logs
 
-    def rehearse(self, data: Batch, optimizers: OptimWrapperDict) -> None:
-        """See `Task.rehearse`; what the quantizers collect is forgotten, and no cache of a teacher is written."""
-        if self.teacher is not None:
-            self.teacher.cache = None  # put back with all else
-        try:
-            self.step(data, optimizers)
-        finally:
-            self.discard()
-
     def discard(self) -> None:
         """Forget what the quantizers have collected in a step that is skipped."""
         self.tokenizer.discard()
@@ -179,12 +168,6 @@ class TokenizerTask(Task):
     def has_stepped(self, name: str, logs: Mapping[str, Tensor]) -> bool:
         """Return whether a part has stepped: the discriminator does once it takes part."""
         return name != 'discriminator' or 'discriminator' in logs
-
-    @property
-    def all_modules(self) -> Iterator[nn.Module]:
-        """Every module, those of teacher and criterion included."""
-        outside = [part for part in (self.teacher, self.criterion) if part is not None]
-        return itertools.chain(self.modules(), *(part.modules() for part in outside))
 
     @property
     def modules_to_compile(self) -> list[nn.Module]:
@@ -236,26 +219,3 @@ class TokenizerTask(Task):
     def eval_context(self, dataset: Any) -> EvalContext:
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
         return tokenizer_evaluation.make_eval_context(self, super().eval_context(dataset).classes)
-
-    @property
-    def quantizers(self) -> dict[str, nn.Module]:
-        """Vocabulary -> quantizer; one that vocabularies share comes once, under its own name."""
-        return {name: stream.quantizer for name, stream in self.tokenizer.streams.items()}
-
-    @property
-    def discriminator_terms(self) -> Sequence[str]:
-        """Names of the discriminator's terms; none without a discriminator."""
-        return () if self.discriminator is None else ('discriminator', 'logits_real', 'logits_fake')
-
-    def make_gradient_probe(self) -> TokenizerProbe:
-        """Return what measures the gradients of reconstruction and semantics."""
-        return TokenizerProbe(self)
-
-    @property
-    def reconstructs(self) -> bool:
-        """Whether there is a decoder."""
-        return self.tokenizer.decoder is not None
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of images [B,3,H,W] in [-1,1], not clamped."""
-        return self.tokenizer(images).reconstructions

@@ -34,7 +34,7 @@ def find_misfit(value: Any, hint: Any) -> Misfit | None:
             return misfit if misfit.path or misfit.sentence else misfit._replace(expected=describe_hint(hint))
         fits = all(rule.holds(value) for rule in args[1:] if isinstance(rule, Within))
         return None if fits else Misfit((), value, describe_hint(hint))
-    if inspect.isclass(hint) and issubclass(hint, Table):
+    if origin is None and inspect.isclass(hint) and issubclass(hint, Table):
         return _find_in_table(value, hint)
     kind = origin or hint
     if not _is_of_kind(value, kind, args):

@@ -7,17 +7,21 @@ import functools
 import inspect
 import sys
 import types
-from typing import Any, Callable, Mapping, Union
+from typing import Any, Mapping, Union
 
 from dtbox.values.kinds import Table
 
 
-@functools.lru_cache(maxsize=None)
-def read_hints(target: Callable) -> Mapping[str, Any]:
+def read_hints(target: Any) -> Mapping[str, Any]:
     """Return argument -> annotation of a class, function or `Table`, those that can be evaluated.
 
     The arguments that a constructor passes on by `**kwargs` are those of the constructors above it.
     """
+    return _read(target)
+
+
+@functools.lru_cache(maxsize=None)
+def _read(target: Any) -> Mapping[str, Any]:
     if inspect.isclass(target) and issubclass(target, Table):
         return _evaluate({field.name: field.type for field in dataclasses.fields(target)},  # type: ignore[arg-type]
                          target.__module__)
