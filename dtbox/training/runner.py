@@ -89,10 +89,10 @@ class Runner(MMRunner):
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
                                param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
             custom_hooks=[*ready.built.hooks.values()], load_from=cfg.get('load_from'), launcher=launcher,
-            randomness=dict(seed=cfg.get('seed', 0)), cfg=cfg, default_scope='mmengine', log_level='WARNING', resume=resume,
+            randomness=dict(seed=cfg.get('seed', 0)), cfg=cfg, default_scope='mmengine', log_level='WARNING',
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []),
-            experiment_name=startup.name_experiment(work_dir))
+            experiment_name=startup.name_experiment(work_dir), resume=resume)
         runner.folder = folder
         weakref.finalize(runner, folder.release)
         runner._begin(source, ready, moved)
