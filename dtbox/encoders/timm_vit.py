@@ -18,6 +18,7 @@ from dtbox.encoders.base import Encoder, check_grid
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
+from dtbox.values import Depth, Positive, check_value
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
@@ -152,6 +153,10 @@ def fit_sizes(state: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor
     return state
 
 
+SIZES = dict(embed_dim=Positive, depth=Depth, num_heads=Positive)
+"""Arguments of timm's transformers that a loop or an allocation would take at their word."""
+
+
 def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str, Any],
                pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
@@ -160,6 +165,8 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
         raise InputError(f'timm does not have a model `{name}`.{closest(name, timm.list_models())} See '
                          'timm.list_models("vit_*").')
     size = read_pair(image_size, 'image_size')
+    for key in SIZES.keys() & model_args.keys():
+        check_value(model_args[key], SIZES[key], f'model_args.{key}')
     args = dict(num_classes=0, **model_args)
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)

@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from dtbox import distributed
 from dtbox.errors import Diverged, InputError, NotFinite, at, explained
 from dtbox.evaluation import SetEvaluator
 from dtbox.structures import Batch
@@ -63,7 +64,7 @@ def rehearse_training(task: Task, optimizers: OptimWrapperDict, loader: DataLoad
     """
     with without_trace(task), freeing_gradients(task):
         batch = read_few(loader, next(iter(loader.batch_sampler)), 'train_dataloader.dataset')
-        if not len(batch):
+        if distributed.is_set_anywhere(not len(batch)):
             return  # the first iteration tells why, or finds others
         task.train()
         task.batch_weight = 1.0
@@ -89,7 +90,7 @@ def rehearse_evaluation(task: Task, loader: DataLoader, metrics: Mapping[str, An
     """
     with without_trace(task), torch.no_grad():
         batch = read_few(loader, list(loader.sampler), 'val_dataloader.dataset')
-        if not len(batch):
+        if distributed.is_set_anywhere(not len(batch)):
             return
         task.eval()
         with explained('an evaluation of two images fails'):

@@ -27,7 +27,7 @@ class Within(NamedTuple):
 Positive = Annotated[int, Within(1)]
 Count = Annotated[int, Within(0)]
 Depth = Annotated[int, Within(1, 1024)]
-"""Blocks, layers or codes one after the other: what a loop builds one by one."""
+"""Blocks, layers, codes or passes one after the other: what a loop goes through one by one."""
 Factor = Annotated[float, Within(0)]
 PositiveNumber = Annotated[float, Within(0, above=True)]
 Fraction = Annotated[float, Within(0, 1)]
