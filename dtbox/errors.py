@@ -5,8 +5,11 @@ traceback and leave with exit code 2; from Python it is an ordinary `ValueError`
 """
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import os
+import traceback
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 
@@ -37,6 +40,11 @@ class RenamedError(InputError):
     """A name of an earlier version of dtbox; the message says the new one."""
 
 
+class ForeignError(InputError):
+    """An error of somebody else's code, of a part, a library or a plugin, that the values of a config have led to; its
+    `__cause__` is that error."""
+
+
 class NotFinite(InputError):
     """Values that must be finite are NaN or infinite; in training, a sign that it has diverged."""
 
@@ -54,6 +62,33 @@ class RankLost(RuntimeError):
 class Stopped(RuntimeError):
     """A run was asked to stop by a signal and has saved its state. Command lines leave with exit code 143, as after
     SIGTERM."""
+
+
+@contextlib.contextmanager
+def at(where: str) -> Iterator[None]:
+    """Within the block, put `where` in front of the dotted path of an `InputError`."""
+    try:
+        yield
+    except InputError as e:
+        raise e.within(where) from e.__cause__
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Within the block, turn an error that command lines would print with its traceback into a `ForeignError`: `what`,
+    what it says, and where it comes from."""
+    try:
+        yield
+    except Exception as e:
+        if is_told(e):
+            raise
+        place = traceback.extract_tb(e.__traceback__)[-1]
+        raise ForeignError(f'{what}: {reason(e)} ({os.path.basename(place.filename)}, line {place.lineno}).') from e
+
+
+def is_told(error: BaseException) -> bool:
+    """Return whether an exception is one that command lines print as it is, without a traceback."""
+    return isinstance(error, (InputError, Diverged, RankLost, Stopped))
 
 
 def reason(error: BaseException, most: int = 160) -> str:

@@ -17,8 +17,9 @@ from mmengine.registry import MODELS as MM_MODELS
 from mmengine.registry import PARAM_SCHEDULERS as MM_SCHEDULES
 from mmengine.registry import Registry
 
-from dtbox.errors import InputError, RenamedError, closest
+from dtbox.errors import InputError, RenamedError, closest, explained
 from dtbox.renames import find_argument, find_name
+from dtbox.values import check_values
 
 PARENTS = {'model': 'mmengine.model', 'dataset': 'mmengine.dataset', 'metric': 'mmengine.evaluator',
            'hook': 'mmengine.hooks', 'parameter scheduler': 'mmengine.optim'}
@@ -57,11 +58,31 @@ def check_arguments(target: Callable, args: Mapping[str, Any], name: str) -> Non
                          f'{", ".join(f"`{m}`" for m in missing)}; got {", ".join(args) or "none"}.')
 
 
+def call_checked(target: Callable, args: Mapping[str, Any], name: str, more: Mapping[str, Any] | None = None) -> Any:
+    """Return `target(**args, **more)`, the arguments checked by name and by annotation.
+
+    Args:
+        target: class or function.
+        args: what a config gives.
+        name: what to call the target in messages.
+        more: arguments of the caller, whose values are not checked.
+
+    Raises:
+        InputError: an argument that there is not, one that is missing, a value that its annotation does not allow.
+        ForeignError: the target has raised an error of its own.
+    """
+    check_arguments(target, {**args, **(more or {})}, name)
+    check_values(target, args)
+    with explained(f'{name} cannot be made of these values'):
+        return target(**args, **(more or {}))
+
+
 class Slot(Registry):
     """A registry whose `build` explains itself.
 
-    An unknown name lists what is registered and the closest match; an argument that the constructor refuses is named;
-    an `InputError` raised inside is passed on with `where` put in front, so that the message bears the config path.
+    An unknown name lists what is registered and the closest match; an argument that the constructor refuses is named,
+    and so is a value that does not fit its annotation; an `InputError` raised inside is passed on with `where` put in
+    front, so that the message bears the config path, and any other error becomes one.
     """
 
     def _register_module(self, module: Any, module_name: str | list[str] | None = None, force: bool = False) -> None:
@@ -122,11 +143,13 @@ class Slot(Registry):
                 raise InputError(f'a part of {self.name} needs the key `type`; got the keys {sorted(args)}. '
                                  f'Registered: {", ".join(sorted(self._candidates()))}.')
             target = self.get(kind) if isinstance(kind, str) else kind
+            if not callable(target):
+                raise InputError(f'`type` is {kind!r}; expected the name of a part of {self.name}. Registered: '
+                                 f'{", ".join(sorted(self._candidates()))}.', 'type')
             name = f'`{getattr(target, "__name__", kind)}`'
             taken = _parameters(target)
-            args.update({k: v for k, v in defaults.items() if k not in args and (taken is None or k in taken)})
-            check_arguments(target, args, name)
-            return target(**args)
+            more = {k: v for k, v in defaults.items() if k not in args and (taken is None or k in taken)}
+            return call_checked(target, args, name, more)
         except InputError as e:
             raise e.within(where) from e.__cause__
 

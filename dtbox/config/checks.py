@@ -4,11 +4,16 @@ version one that names the new form.
 """
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from dtbox.config.keys import TYPED, is_table, list_known_keys
+from mmengine.config import Config
+
+from dtbox.config.keys import TOP, TYPED, is_table, list_known_keys
 from dtbox.config.merge import DELETE, is_replacement
+from dtbox.config.references import find_references, resolve
+from dtbox.config.schema import check_recipe
 from dtbox.errors import InputError, RenamedError, closest
 from dtbox.renames import find_argument, find_key
 
@@ -123,3 +128,21 @@ def refuse(what: str, key: str, path: str, options: Iterable[str], listing: str,
     if moved:
         raise RenamedError(f'{what} {moved.tell(key)}', where or path)
     raise InputError(f'{what}{closest(key, options)} {listing}', where or path)
+
+
+def check_spelling(source: Config) -> None:
+    """Raise `InputError` for a name at the top level of a config that nothing refers to, and that is nearly the name of
+    a setting: `hoks`."""
+    used = find_references(source._cfg_dict.to_dict())
+    for name in source:
+        near = difflib.get_close_matches(name, TOP, n=1, cutoff=0.8)
+        if near and name not in TOP and name not in used and not name.startswith('_') and near[0] not in source:
+            raise InputError(f'nothing reads `{name}`. Did you mean `{near[0]}`?', name)
+
+
+def resolve_checked(source: Config) -> Config:
+    """Return a config with its references replaced, and the values checked that dtbox reads of a recipe."""
+    cfg = resolve(source)
+    check_recipe(cfg)
+    check_spelling(source)
+    return cfg

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import inspect
 
+from dtbox.config.schema import DICTS, Recipe
 from dtbox.registry import ALL
+from dtbox.values import read_hints
 
-TOP = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg',
-       'hooks', 'vis_backends', 'plugins', 'tiny', 'seed', 'amp', 'threads', 'work_dir', 'load_from', 'data_root',
-       'image_size', 'model_wrapper_cfg', 'ema', 'compile', 'rank_timeout')
+TOP = tuple(read_hints(Recipe))
 """Top-level keys that a child config may add; other names have to stand in its base, or be referred to as
 `'${name}'`."""
 
@@ -24,12 +24,9 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 """Keys that stand beside a constructor's arguments, by the config key of the part (or of the table of parts)."""
 
 UNTYPED = {
-    'train_dataloader': ('dataset', 'batch_size', 'global_batch_size', 'num_workers', 'last'),
-    'val_dataloader': ('dataset', 'batch_size', 'num_workers'),
-    'train_cfg': ('max_iters', 'val_interval', 'tolerate'),
+    **{path: tuple(read_hints(table)) for path, table in DICTS.items()},
     'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype'),
-    'gan': ('discriminator', 'adversarial'), 'model.gan': ('discriminator', 'adversarial'),
-    'optim_wrapper.*': ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')}
+    'gan': ('discriminator', 'adversarial'), 'model.gan': ('discriminator', 'adversarial')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 
 

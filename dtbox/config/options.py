@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import copy
 import os
+import re
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def parse_value(text: str) -> Any:
         return list(value) if isinstance(value, tuple) and not text.startswith('(') else value
     except (SyntaxError, ValueError):
         pass
-    if os.path.exists(text):
+    if os.path.exists(text) or re.match(r'\{[\w.,]+\}[^\s,]', text):  # {0000..0003}.tar
         return text
     if text.startswith(('dict(', '[', '{', '(')):
         raise InputError(f'the value `{text}` is not a Python literal. Quote it in the shell: \'key=dict(type="X", '

@@ -58,7 +58,7 @@ class PairDataset(Dataset):
         self.broken = broken
         self.notes: list[str] = []
         self.flaws: list[str] = []
-        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline)]
+        self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(pipeline)]
         self.set_seed(seed)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:

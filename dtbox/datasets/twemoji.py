@@ -87,6 +87,7 @@ def list_family_names() -> dict[str, str]:
     return dict(sorted(names.items()))
 
 
+@lru_cache(maxsize=None)
 def find_split(emoji: Emoji) -> str:
     """Return 'train', 'concepts' or 'variants': the set that an `Emoji` belongs to."""
     giant = emoji.family in GIANTS

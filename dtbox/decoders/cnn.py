@@ -18,6 +18,7 @@ from dtbox.errors import InputError
 from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS
+from dtbox.values import Depth, Positive
 
 
 class _Level(nn.Module):
@@ -94,9 +95,9 @@ class CNNDecoder(Decoder):
                    latent_channels=32,
                    attention_resolutions=(4,))
 
-    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: int = 128,
-                 multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: int = 2, latent_channels: int = 1024,
-                 attention_resolutions: Sequence[int] = (24,), latent_size: int | Sequence[int] | None = None,
+    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: Positive = 128,
+                 multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: Depth = 2, latent_channels: Positive = 1024,
+                 attention_resolutions: Sequence[Positive] = (24,), latent_size: int | Sequence[int] | None = None,
                  post_quant: bool | None = True, recompute: bool = False) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):

@@ -23,6 +23,7 @@ from dtbox.errors import InputError
 from dtbox.layers.conv import ResidualConv, conv3x3
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS
+from dtbox.values import Depth, Positive, PositiveNumber
 
 
 def paint(x_bhwc: Tensor, height: int, width: int) -> Tensor:
@@ -58,8 +59,8 @@ class ViTDecoder(Decoder):
     """
     example = dict(in_dim=16, layout=Grid(4, 4), image_size=(16, 16), width=32, depth=1, heads=2, refine_channels=8)
 
-    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], width: int = 128, depth: int = 4,
-                 heads: int = 4, mlp_ratio: float = 4., refine_channels: int = 16,
+    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], width: Positive = 128,
+                 depth: Depth = 4, heads: Positive = 4, mlp_ratio: PositiveNumber = 4., refine_channels: Positive = 16,
                  latent_size: int | Sequence[int] | None = None, recompute: bool = False) -> None:
         from timm.models.vision_transformer import Block
         super().__init__(in_dim, layout, image_size, latent_size)
@@ -130,9 +131,9 @@ class LightCNNDecoder(Decoder):
     """
     example = dict(in_dim=16, layout=Grid(4, 4), image_size=(16, 16), width=32, blocks=1)
 
-    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], width: int = 128, blocks: int = 2,
-                 channels: Sequence[int] | None = None, latent_size: int | Sequence[int] | None = None,
-                 recompute: bool = False) -> None:
+    def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], width: Positive = 128,
+                 blocks: Depth = 2, channels: Sequence[Positive] | None = None,
+                 latent_size: int | Sequence[int] | None = None, recompute: bool = False) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
         if channels is None:
             stages = max((self.image_size[0] // self.latent[0]).bit_length() - 1, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.layers.conv import conv3x3, group_norm
 from dtbox.registry import DISCRIMINATORS
+from dtbox.values import Positive
 
 SLOPE = 0.2
 
@@ -41,7 +42,7 @@ class PatchDiscriminator(nn.Module):
         width: channels after the first convolution, a multiple of 32; the blocks have 2, 4 and 8 times as many.
     """
 
-    def __init__(self, width: int = 64):
+    def __init__(self, width: Positive = 64):
         super().__init__()
         self.main = nn.Sequential(
             conv3x3(3, width, stride=2),

@@ -21,6 +21,7 @@ from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention
 from dtbox.layers.recompute import run
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
+from dtbox.values import Depth, Positive
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 STEMS = (1, 2, 4)
@@ -67,9 +68,9 @@ class CNNEncoder(Encoder):
     example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16,
                    attention_resolutions=(16,))
 
-    def __init__(self, image_size: int | Sequence[int], channels: int = 128,
-                 multipliers: Sequence[int] = (1, 1, 2, 2, 4), blocks: int = 2, latent_channels: int = 256,
-                 attention_resolutions: Sequence[int] = (16,), stem: int = 1, weights: str | None = None,
+    def __init__(self, image_size: int | Sequence[int], channels: Positive = 128,
+                 multipliers: Sequence[Positive] = (1, 1, 2, 2, 4), blocks: Depth = 2, latent_channels: Positive = 256,
+                 attention_resolutions: Sequence[Positive] = (16,), stem: int = 1, weights: str | None = None,
                  prefix: str = '', recompute: bool = False) -> None:
         super().__init__()
         self.image_size = read_pair(image_size, 'image_size')

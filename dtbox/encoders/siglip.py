@@ -7,6 +7,7 @@ from typing import Any
 from dtbox.encoders.timm_vit import StagedTimm, build_timm, fit_sizes
 from dtbox.errors import InputError
 from dtbox.registry import ENCODERS
+from dtbox.values import Depth, check_value
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.siglip_names import build_timm_arguments, find_sizes, is_vision_key, map_vision_state
 from dtbox.weights.state_dicts import load_into, select_prefix
@@ -45,6 +46,7 @@ class SigLIP(StagedTimm):
             raise InputError(f'`vision` has {", ".join(sorted(wrong))}; expected entries of a vision_config: '
                              f'{", ".join(sizes.vision)}.')
         config = {**sizes.vision, **(vision or {})}
+        check_value(config['num_hidden_layers'], Depth, 'vision.num_hidden_layers')
         size = config['image_size'] if image_size is None else image_size
         trunk = build_timm('vit_base_patch16_siglip_224', size, build_timm_arguments(config))
         super().__init__(trunk, recompute)

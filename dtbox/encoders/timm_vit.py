@@ -18,6 +18,7 @@ from dtbox.encoders.base import Encoder, check_grid
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
+from dtbox.values import Depth, Positive, check_value
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
@@ -87,9 +88,6 @@ class StagedTimm(Encoder):
     def pool(self, tokens: Tensor) -> Tensor:
         """Final norm and the trunk's own pool (class token, average or attention pool): -> [B, pooled_dim]."""
         return self.trunk.forward_head(self.normalize(tokens))
-
-MOST_BLOCKS = 10_000
-"""Blocks of a vision transformer."""
 
 
 @ENCODERS.register_module()
@@ -163,6 +161,10 @@ def fit_sizes(state: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor
     return state
 
 
+SIZES = dict(embed_dim=Positive, depth=Depth, num_heads=Positive)
+"""Arguments of timm's transformers that a loop or an allocation would take at their word."""
+
+
 def build_stem_config(sizes: Mapping[str, Any]) -> Any:
     """Return timm's config of ViTamin's convolutional stages of a dict `embed_dim`, `depths`, `stem_width`."""
     from timm.models.vitamin import VitCfg, VitConvCfg
@@ -181,12 +183,11 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
         raise InputError(f'timm does not have a model `{name}`.{closest(name, timm.list_models())} See '
                          'timm.list_models("vit_*").')
     size = read_pair(image_size, 'image_size')
+    for key in SIZES.keys() & model_args.keys():
+        check_value(model_args[key], SIZES[key], f'model_args.{key}')
     args = dict(num_classes=0, **model_args)
     if isinstance(args.get('embed_cfg'), Mapping):
         args['embed_cfg'] = build_stem_config(args['embed_cfg'])
-    depth = args.get('depth', 1)
-    if isinstance(depth, int) and depth > MOST_BLOCKS:  # timm makes a number for each before it makes a block
-        raise InputError(f'`depth` is {depth:,}; expected at most {MOST_BLOCKS:,} blocks.', 'model_args.depth')
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **args)
     except InputError:

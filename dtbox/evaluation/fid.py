@@ -21,6 +21,7 @@ from dtbox.evaluation.inception import FILES, check_given, open_inception
 from dtbox.evaluation.info import MetricInfo
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Positive
 
 WRITTEN = ('png', 'jpeg')
 AGAINST = ('images', 'statistics')
@@ -50,7 +51,7 @@ class FID(Moments):
     dumps = True
 
     def __init__(self, library: str = 'clean-fid', weights: str | None = None, written: str = 'png',
-                 size: int | None = None, against: str = 'images', reference: str | None = None,
+                 size: Positive | None = None, against: str = 'images', reference: str | None = None,
                  prefix: str = '') -> None:
         if library not in FILES:
             raise InputError(f'`library` is {library!r}; expected one of {", ".join(FILES)}.', 'library')

@@ -21,6 +21,7 @@ from dtbox.evaluation.names import SIDES
 from dtbox.evaluation.retrieval import collect_side_embeddings
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Positive, PositiveNumber
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class KNN(Probe):
     """
     info = [MetricInfo('knn_top1', 'k-NN top-1', '', '.1%', 'higher', 'semantics', order=12)]
 
-    def __init__(self, k: int = 20, temperature: float = 0.07, block: int = 512, prefix: str = '') -> None:
+    def __init__(self, k: Positive = 20, temperature: PositiveNumber = 0.07, block: Positive = 512,
+                 prefix: str = '') -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1 or not temperature > 0:
             raise InputError(f'`k` is {k!r} and `temperature` {temperature!r}; '
                              'expected an int >= 1 and a number above 0.', 'k')
@@ -140,7 +142,7 @@ class LinearProbe(Probe):
     """
     info = [MetricInfo('linear_top1', 'linear probe top-1', '', '.1%', 'higher', 'semantics', order=13)]
 
-    def __init__(self, c: float = 0.316, most_iters: int = 1000, prefix: str = '') -> None:
+    def __init__(self, c: PositiveNumber = 0.316, most_iters: Positive = 1000, prefix: str = '') -> None:
         self.c, self.most_iters = c, most_iters
         super().__init__(prefix)
 

@@ -23,6 +23,7 @@ from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import SIDES
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Positive
 
 UNKNOWN = 'the teacher does not know these images (its R@1 is that of guessing): nothing of it can be kept'
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
@@ -60,7 +61,7 @@ class Retrieval(Metric):
     uses = ('pooled', 'teacher.pooled', 'text_pooled', 'context.embed_text', 'batch.captions')
     merges = False
 
-    def __init__(self, ks: Sequence[int] = (1, 5, 10), most: int | None = None, block: int = 256,
+    def __init__(self, ks: Sequence[Positive] = (1, 5, 10), most: Positive | None = None, block: Positive = 256,
                  prefix: str = '') -> None:
         super().__init__(prefix)
         self.ks, self.most = tuple(ks), most

@@ -18,6 +18,7 @@ from dtbox.evaluation.names import SIDES
 from dtbox.evaluation.retrieval import collect_side_embeddings
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Positive
 
 
 @METRICS.register_module()
@@ -43,7 +44,7 @@ class ZeroShot(Metric):
     uses = ('pooled', 'teacher.pooled')
     merges = False
 
-    def __init__(self, templates: str | Sequence[str] = ('{}',), ks: Sequence[int] = (1, 5), block: int = 256,
+    def __init__(self, templates: str | Sequence[str] = ('{}',), ks: Sequence[Positive] = (1, 5), block: Positive = 256,
                  prefix: str = '') -> None:
         self.templates, self.ks = read_templates(templates), tuple(ks)
         self.block = block

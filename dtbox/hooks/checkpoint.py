@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+from dtbox.values import Count, Positive, check_values
 
 
 @HOOKS.register_module()
@@ -23,7 +24,8 @@ class Checkpoint(Hook):
     """
     priority = 'LOWEST'
 
-    def __init__(self, interval: int, keep_every: int = 0) -> None:
+    def __init__(self, interval: Positive, keep_every: Count = 0) -> None:
+        check_values(Checkpoint, locals())
         self.interval, self.keep_every = interval, keep_every
         self.due, self.copy_due = False, False
 

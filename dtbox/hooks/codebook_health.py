@@ -23,6 +23,7 @@ from dtbox.hooks.codebook_state import advise, check_codes, check_ranks, count_r
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+from dtbox.values import Fraction, Positive, check_values
 
 RECENT = 5
 """Intervals whose median tells what usage was."""
@@ -55,12 +56,8 @@ class CodebookHealth(Hook):
     """
     priority = 'LOW'  # before Checkpoint: codebooks that differ are not written
 
-    def __init__(self, interval: int = 100, warn: float = 0.2, collapse: float = 0.5) -> None:
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise InputError(f'`interval` is {interval!r}; expected a whole number of at least 1.', 'interval')
-        for name, value in dict(warn=warn, collapse=collapse).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise InputError(f'`{name}` is {value!r}; expected a fraction from 0 to 1.', name)
+    def __init__(self, interval: Positive = 100, warn: Fraction = 0.2, collapse: Fraction = 0.5) -> None:
+        check_values(CodebookHealth, locals())
         self.interval, self.warn = interval, warn
         self.collapse, self.since = collapse, 0
         self.counts, self.restarted = {}, {}

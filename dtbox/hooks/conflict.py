@@ -25,6 +25,7 @@ from dtbox.hooks.gradient_meter import SIDES, Sides, measure
 from dtbox.markup import escape_markdown
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+from dtbox.values import Positive, check_values
 
 NEEDS = ('layers', 'together', 'cosine', *SIDES)
 """What a line of conflict.jsonl has beside `iteration`."""
@@ -57,15 +58,19 @@ class GradientConflict(Hook):
     """
     priority = 'NORMAL'
 
-    def __init__(self, interval: int = 20, reconstruction: str | Sequence[str] | None = None,
+    def __init__(self, interval: Positive = 20, reconstruction: str | Sequence[str] | None = None,
                  semantics: str | Sequence[str] | None = None) -> None:
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise InputError(f'`interval` is {interval!r}; expected a whole number of at least 1.', 'interval')
+        check_values(GradientConflict, locals())
         self.interval, self.sides = interval, Sides(reconstruction, semantics)
 
     def check(self, task: Any) -> None:
         """Raise `InputError` where a task has nothing to compare; asked before the run folder is touched."""
         self.sides.check(task.make_gradient_probe())
+
+    def rehearse(self, task: Any, batch: Any) -> None:
+        """Measure once before the run."""
+        probe = task.make_gradient_probe()
+        measure(probe, batch, probe.find_blocks(), self.sides)
 
     def before_train(self, runner: Runner) -> None:
         """Find the blocks; forget lines that a resumed run will write again."""

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.registry import HOOKS
+from dtbox.values import Factor, Positive, check_values
 
 ADVICE = dict(
     won='its gradient no longer tells the decoder how to get better. Try a lower rate of optim_wrapper.discriminator, '
@@ -42,14 +43,9 @@ class DiscriminatorHealth(Hook):
     part = 'discriminator'
     """Part of the task that this hook watches: a recipe that leaves an optional part out leaves its hook out, too."""
 
-    def __init__(self, interval: int = 100, won: float = 0.05, apart: float = 0.01, patience: int = 3,
+    def __init__(self, interval: Positive = 100, won: Factor = 0.05, apart: Factor = 0.01, patience: Positive = 3,
                  stop: bool = False) -> None:
-        for name, value in dict(interval=interval, patience=patience).items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f'`{name}` is {value!r}; expected a whole number of at least 1.', name)
-        for name, limit in dict(won=won, apart=apart).items():
-            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0:
-                raise InputError(f'`{name}` is {limit!r}; expected a number of 0 or more.', name)
+        check_values(DiscriminatorHealth, locals())
         self.interval, self.limits = interval, dict(won=won, collapsed=apart)
         self.patience, self.stop = patience, stop
         self.sums, self.count = None, 0

@@ -18,13 +18,13 @@ from dtbox.drawing.codebook_usage import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
 from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
 from dtbox.drawing.strips import write_strip
-from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.image_quality import to_unit
 from dtbox.files import read_rows
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch
+from dtbox.values import Count, Positive, check_values
 
 STRIP = 16
 """Images in heldout.png, spread over the held-out sets; fewer where there are fewer."""
@@ -49,10 +49,8 @@ class Images(Hook):
     """
     priority = 'LOWEST'
 
-    def __init__(self, interval: int, count: int = 8, per_set: int = 16) -> None:
-        for name, value, least in (('interval', interval, 0), ('count', count, 1), ('per_set', per_set, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f'`{name}` is {value!r}; expected a whole number of at least {least}.', name)
+    def __init__(self, interval: Count, count: Positive = 8, per_set: Positive = 16) -> None:
+        check_values(Images, locals())
         self.interval, self.count = interval, count
         self.per_set, self.reason = per_set, ''
         self.batch: Batch | None = None

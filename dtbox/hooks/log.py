@@ -15,6 +15,7 @@ from dtbox import distributed
 from dtbox.files import append_row, read_rows, write_rows
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
+from dtbox.values import Positive, check_values
 
 
 @HOOKS.register_module()
@@ -31,7 +32,8 @@ class Log(Hook):
     """
     priority = 'BELOW_NORMAL'  # before the schedules: the learning rate of this iteration, not of the next
 
-    def __init__(self, interval: int = 20, show: Sequence[str] = ('total',)) -> None:
+    def __init__(self, interval: Positive = 20, show: Sequence[str] = ('total',)) -> None:
+        check_values(Log, locals())
         self.interval, self.show = interval, show
         self.sums, self.counts = {}, {}
         self.bar = None

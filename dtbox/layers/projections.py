@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.registry import ATTENTION, PROJECTIONS
+from dtbox.values import Positive
 
 
 class GatedMLP(nn.Module):
@@ -78,7 +79,7 @@ class AttentionProjection(nn.Module):
         attention: name of the attention backend.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, heads: int | None = None, causal: bool | None = None,
+    def __init__(self, in_dim: int, out_dim: int, heads: Positive | None = None, causal: bool | None = None,
                  attention: str = 'sdpa'):
         super().__init__()
         large, small = max(in_dim, out_dim), min(in_dim, out_dim)
@@ -111,7 +112,7 @@ class MLPProjection(nn.Module):
         hidden: inner width; None takes the larger of the two.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, hidden: int | None = None):
+    def __init__(self, in_dim: int, out_dim: int, hidden: Positive | None = None):
         super().__init__()
         hidden = hidden or max(in_dim, out_dim)
         self.norm = nn.LayerNorm(in_dim)

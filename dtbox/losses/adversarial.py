@@ -18,6 +18,7 @@ from dtbox import distributed
 from dtbox.errors import InputError, closest
 from dtbox.losses.base import widen
 from dtbox.registry import LOSSES
+from dtbox.values import Count, Factor, PositiveNumber, check_values
 
 
 def hinge(real: Tensor, reconstruction: Tensor, slope: float = 0.) -> Tensor:
@@ -81,36 +82,27 @@ class AdversarialLoss:
         eps: added to the generator's norm in the adaptive weight (VQGAN and DualToken 1e-4, UniTok 1e-6).
     """
     kind: str = 'leaky_hinge'
-    weight: float = .75
-    start: int = 0
+    weight: Factor = .75
+    start: Count = 0
     adaptive: Optional[Tuple[float, float]] = (.3, 10.)
-    against: Union[Tuple[str, ...], Dict[str, float]] = ('l2', 'lpips')
-    discriminator_weight: float = 1.
-    later: Optional[Tuple[int, float]] = None
-    ramp: int = 0
+    against: Union[str, Tuple[str, ...], Dict[str, float]] = ('l2', 'lpips')
+    discriminator_weight: Factor = 1.
+    later: Optional[Tuple[Count, Factor]] = None
+    ramp: Count = 0
     per_rank: bool = False
-    eps: float = 1e-4
+    eps: PositiveNumber = 1e-4
 
     def __post_init__(self):
+        check_values(AdversarialLoss, vars(self))
         if self.kind not in KINDS:
             raise InputError(f'`kind` is {self.kind!r}.{closest(self.kind, KINDS)} Expected one of: '
                              f'{", ".join(KINDS)}.')
-        if not math.isfinite(self.weight) or self.weight < 0 or self.start < 0:
-            raise InputError(f'`weight` is {self.weight} and `start` is {self.start}; expected finite numbers of 0 or '
-                             'more.')
-        if self.ramp < 0:
-            raise InputError(f'`ramp` is {self.ramp}; expected a number of iterations, 0 or more.')
         if self.adaptive is not None and not (len(self.adaptive) == 2 and 0 <= self.adaptive[0] <= self.adaptive[1]):
             raise InputError(f'`adaptive` is {self.adaptive!r}; expected the bounds (low, high) with 0 <= low <= '
                              'high, or None.')
-        if self.later is not None and len(self.later) != 2:
-            raise InputError(f'`later` is {self.later!r}; expected (iteration, factor), or None.')
-        if not self.eps > 0:
-            raise InputError(f'`eps` is {self.eps}; expected a small positive number, such as 1e-6.')
         if isinstance(self.against, str):
             object.__setattr__(self, 'against', (self.against,))
-        wrong = [f for f in self.compared_terms().values() if isinstance(f, bool) or not isinstance(f, (int, float))]
-        if wrong or not all(map(math.isfinite, self.compared_terms().values())):
+        if not all(map(math.isfinite, self.compared_terms().values())):
             raise InputError(f'`against` is {self.against!r}; expected names of terms, or a dict name -> number.')
 
     def compared_terms(self) -> dict[str, float]:

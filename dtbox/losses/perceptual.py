@@ -18,6 +18,7 @@ from dtbox.layers.lpips_network import scale_to_unit
 from dtbox.losses.base import Loss, widen
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Count, Factor
 
 
 @LOSSES.register_module()
@@ -37,7 +38,7 @@ class FeaturePerceptualLoss(Loss):
     requires = ('reconstructions', 'images')
     names = ('feature_perceptual',)
 
-    def __init__(self, layers: int | Sequence[int] | dict[int, float]):
+    def __init__(self, layers: Count | Sequence[Count] | dict[Count, Factor]):
         super().__init__()
         layers = (layers,) if isinstance(layers, int) else layers
         weights = dict(layers) if isinstance(layers, dict) else {layer: 1. for layer in layers}

@@ -8,12 +8,13 @@ from torch import Tensor
 from dtbox.losses.base import Loss
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.values import Factor
 
 EPS = 1e-8
 """Floor of the norms under the cosine."""
 
 
-def distillation(student: Tensor, teacher: Tensor, mse: float = 1., cosine: float = 1.) -> Tensor:
+def distillation(student: Tensor, teacher: Tensor, mse: Factor = 1., cosine: Factor = 1.) -> Tensor:
     """mse * mean((s - t)^2) - cosine * mean(cos(s, t)); cosine along the last axis.
 
     Args:
@@ -40,7 +41,7 @@ class SemanticLoss(Loss):
         name: name of the term.
     """
 
-    def __init__(self, vocabulary: str = 'semantic', mse: float = 1., cosine: float = 1.,
+    def __init__(self, vocabulary: str = 'semantic', mse: Factor = 1., cosine: Factor = 1.,
                  name: str = 'semantic_tokens'):
         super().__init__()
         self.mse, self.cosine = mse, cosine

@@ -17,6 +17,7 @@ from dtbox.quantizers.base import Quantizer, check_sizes, in_backward, mean_squa
 from dtbox.quantizers.codebooks import Codebook, EMACodebook
 from dtbox.registry import CODEBOOKS, ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
+from dtbox.values import Depth
 
 
 @QUANTIZERS.register_module()
@@ -36,9 +37,9 @@ class RQ(Quantizer):
     """
     example = dict(size=32, dim=4, depth=3)
 
-    def __init__(self, size: int, dim: int, depth: int, shared: bool = True, codebook: dict = dict(type='EMACodebook'),
-                 estimator: dict = dict(type='StraightThrough'), official: bool = False,
-                 variant: str | None = None) -> None:
+    def __init__(self, size: int, dim: int, depth: Depth, shared: bool = True,
+                 codebook: dict = dict(type='EMACodebook'), estimator: dict = dict(type='StraightThrough'),
+                 official: bool = False, variant: str | None = None) -> None:
         super().__init__()
         check_sizes(depth=depth)
         if official and (variant not in rq_official.VARIANTS or not shared):

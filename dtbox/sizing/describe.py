@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from dtbox.errors import InputError, reason
+from dtbox.errors import ForeignError, InputError, reason
 from dtbox.registry import MODELS
 from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
 
@@ -134,10 +134,12 @@ def build_without_memory(cfg: Config) -> tuple[nn.Module, list[str]]:
     with torch.device('meta'):
         try:
             model = MODELS.build(model_cfg, where='model')
-        except (RuntimeError, NotImplementedError) as e:
+        except ForeignError as e:
+            if not isinstance(e.__cause__, (RuntimeError, NotImplementedError)):
+                raise
             raise InputError('the model cannot be built without memory, a part of it computes with values '
-                             f'({reason(e)}). Let that part use plain Python numbers in its constructor.',
-                             'model') from e
+                             f'({reason(e.__cause__)}). Let that part use plain Python numbers in its constructor.',
+                             e.where) from e
     freeze_by_config(model, cfg)
     return model, nets
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import TextTower
+from dtbox.values import Depth, Positive
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 
@@ -32,8 +33,9 @@ class MeanPoolText(TextTower):
         logit_scale, logit_bias: initial values.
     """
 
-    def __init__(self, embed_dim: int, width: int, depth: int, heads: int, tokenizer: dict, weights: str | None = None,
-                 prefix: str = '', logit_scale: float = 2.3025851, logit_bias: float = -10.0) -> None:
+    def __init__(self, embed_dim: Positive, width: Positive, depth: Depth, heads: Positive, tokenizer: dict | None,
+                 weights: str | None = None, prefix: str = '', logit_scale: float = 2.3025851,
+                 logit_bias: float = -10.0) -> None:
         super().__init__(tokenizer, logit_scale, logit_bias)
         if self.tokenizer is None:
             raise InputError('MeanPoolText masks the padding of its tokenizer, and there is none. Give it a '

@@ -9,6 +9,7 @@ import torch
 from dtbox.errors import InputError
 from dtbox.registry import TEXTS
 from dtbox.texts.towers import OpenCLIPText
+from dtbox.values import Depth, check_value
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.siglip_names import build_text_arguments, find_sizes, is_text_key, map_text_state
 from dtbox.weights.state_dicts import load_into
@@ -44,6 +45,7 @@ class SigLIPText(OpenCLIPText):
             raise InputError(f'`text` has {", ".join(sorted(wrong))}; expected entries of a text_config: '
                              f'{", ".join(sizes.text)}.')
         config = {**sizes.text, **(text or {})}
+        check_value(config['num_hidden_layers'], Depth, 'text.num_hidden_layers')
         weights = name if weights is None and sizes.hub == '' else weights
         words = os.path.join(weights or '', 'tokenizer.json')
         if tokenizer is None and weights and os.path.isfile(words):

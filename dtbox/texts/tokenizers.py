@@ -20,6 +20,7 @@ from torch import Tensor
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
+from dtbox.values import Positive
 from dtbox.weights.state_dicts import find_local_path
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class FileTokenizer(TextTokenizer):
         clean: canonicalise the text first, as SigLIP does; for a word-level tokenizer by `keep_words`.
     """
 
-    def __init__(self, file: str, context_length: int = 64, pad: str = '<pad>', clean: bool = True) -> None:
+    def __init__(self, file: str, context_length: Positive = 64, pad: str = '<pad>', clean: bool = True) -> None:
         from tokenizers import Tokenizer
         if not isinstance(context_length, int) or not 0 < context_length <= 1 << 20:
             raise InputError(f'`context_length` is {context_length!r}; expected the ids of a text, an int from 1 to '

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
+from dtbox.values import Depth, check_value
 from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
 
 
@@ -94,6 +95,7 @@ class OpenCLIPText(TextTower):
             embed_dim = embed_dim or whole['embed_dim']
         if not embed_dim or not config:
             raise InputError('OpenCLIPText needs `name`, or `embed_dim` and `text_cfg`; got neither.')
+        check_value(config.get('layers', 1), Depth, 'text_cfg.layers')
         if config.pop('hf_model_name', None):
             raise InputError(f'the text tower of `{name}` is a Hugging Face model, which is not supported; choose one '
                              'on open_clip\'s own TextTransformer.')

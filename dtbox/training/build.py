@@ -2,19 +2,25 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Collection, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import VISBACKENDS
 
-from dtbox.errors import InputError, closest
-from dtbox.registry import HOOKS, MODELS, SCHEDULES, check_arguments
+from dtbox.config import check_recipe
+from dtbox.errors import InputError, at, closest, need_package
+from dtbox.registry import HOOKS, MODELS, SCHEDULES, call_checked, check_arguments
 from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
 from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.task import Task
+from dtbox.values import check_value, check_values
+
+PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
+"""Visualizer backend -> the module that it needs and the extra that brings it."""
 
 
 def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]:
@@ -29,6 +35,7 @@ def build_parts(cfg: Config, seed: int, training: bool = True) -> dict[str, Any]
         dict(model, train, val, metrics, optim); None for what the config leaves out.
     """
     check_required(cfg, ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg') if training else ('model',))
+    check_recipe(cfg)
     torch.manual_seed(seed)
     task = build_task(cfg, training)
     train = build_train_dataloader(cfg.train_dataloader, seed) if training else None
@@ -63,29 +70,49 @@ def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
             raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
 
 
-def build_hooks(cfg: Mapping[str, Any] | None, absent: Collection[str] = ()) -> dict[str, Hook]:
-    """Build the hooks of a config.
+def check_backends(backends: list[Any] | None) -> None:
+    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
+    for i, backend in enumerate(backends or []):
+        args = dict(backend)
+        kind = args.pop('type', None)
+        if not isinstance(kind, str) or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
+            known = sorted(VISBACKENDS.module_dict)
+            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {dict(backend)!r}.'
+                             f'{closest(str(kind), known)}', f'vis_backends.{i}')
+        if kind in PACKAGES:
+            need_package(*PACKAGES[kind], f'`{kind}`')
+        with at(f'vis_backends.{i}'):
+            check_arguments(VISBACKENDS.module_dict[kind], {**args, 'save_dir': ''}, f'`{kind}`')
+            check_values(VISBACKENDS.module_dict[kind], args)
 
-    Args:
-        cfg: dict name -> dict(type=..., arguments), None for one that a child config takes out.
-        absent: optional parts of the task that this config leaves out. Hooks that watch one (`part` of their class) are
-            left out, too.
+
+def build_hooks(cfg: Mapping[str, Any] | None) -> dict[str, Hook]:
+    """Build the hooks of a config: dict name -> dict(type=..., arguments), None for one that a child config takes out.
 
     Returns:
         name -> hook, in the order of the config.
     """
     hooks = {name: HOOKS.build(hook, where=f'hooks.{name}') for name, hook in (cfg or {}).items() if hook is not None}
-    return {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
+    for name, hook in hooks.items():
+        if not isinstance(hook, Hook):
+            raise InputError(f'`{type(hook).__name__}` is no hook. Derive it from mmengine.hooks.Hook.',
+                             f'hooks.{name}')
+    return hooks
 
 
-def check_hooks(hooks: Mapping[str, Hook], task: Task) -> None:
-    """Let hooks that have a `check` refuse the task."""
+def check_hooks(hooks: Mapping[str, Hook], task: Task) -> dict[str, Hook]:
+    """Let hooks that have a `check` refuse the task.
+
+    Returns:
+        the hooks without those that watch an optional part (`part` of their class) that the task does not have.
+    """
+    absent = set(task.optional_parts) - set(task.parts)
+    hooks = {name: hook for name, hook in hooks.items() if getattr(hook, 'part', None) not in absent}
     for name, hook in hooks.items():
         if hasattr(hook, 'check'):
-            try:
+            with at(f'hooks.{name}'):
                 hook.check(task)
-            except InputError as e:
-                raise e.within(f'hooks.{name}') from e.__cause__
+    return hooks
 
 
 def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[str] = ()) -> dict[str, list] | None:
@@ -112,19 +139,20 @@ def build_schedules(cfg: Any, optimizers: OptimWrapperDict, optional: Sequence[s
             raise InputError(f'there is a schedule for `{name}`, which has no optimizer.'
                              f'{closest(name, list(optimizers.keys()))}', 'param_scheduler')
     groups = {name: group if isinstance(group, (list, tuple)) else [group] for name, group in table.items()}
-    return {name: [SCHEDULES.build(dict(by_epoch=False, **one), where=f'param_scheduler.{name}',
-                                   optimizer=optimizers[name]) for one in group]
+    return {name: [_build_schedule(one, optimizers[name], f'param_scheduler.{name}') for one in group]
             for name, group in groups.items()} or None
+
+
+def _build_schedule(cfg: Any, optimizer: OptimWrapper, where: str) -> Any:
+    check_value(cfg, Mapping[str, Any], where)
+    if cfg.get('by_epoch'):
+        raise InputError('schedules are counted in iterations; leave `by_epoch` out.', f'{where}.by_epoch')
+    return SCHEDULES.build({**cfg, 'by_epoch': False}, where=where, optimizer=optimizer)
 
 
 def build_ema(cfg: Mapping[str, Any] | None) -> WeightEMA | None:
     """Return the WeightEMA of `ema=dict(decay=...)`, or None."""
     if not cfg:
         return None
-    if not isinstance(cfg, dict):
-        raise InputError(f'`ema` is {cfg!r}; expected dict(decay=0.9999), or None.', 'ema')
-    try:
-        check_arguments(WeightEMA, cfg, 'the average of the weights')
-    except InputError as e:
-        raise e.within('ema') from e.__cause__
-    return WeightEMA(**cfg)
+    with at('ema'):
+        return call_checked(WeightEMA, dict(cfg), 'the average of the weights')

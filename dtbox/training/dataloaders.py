@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 import torch
 from torch.utils.data import DataLoader
 
 from dtbox import distributed
+from dtbox.config.schema import HeldOutLoader, TrainLoader
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError
 from dtbox.registry import DATASETS
+from dtbox.values import check_value
 
 
 def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
@@ -21,15 +23,16 @@ def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
             rank; `global_batch_size` in its place is that of all ranks together.
         seed: of data order and augmentation.
     """
-    cfg = dict(cfg)
-    if cfg.get('global_batch_size') is not None:
-        whole = cfg.pop('global_batch_size')
-        cfg['batch_size'] = divide_batch(whole, distributed.get_world_size(), '`global_batch_size`')
-    cfg.pop('global_batch_size', None)
-    _check(cfg, 'train_dataloader', ('last',))
+    check_value(cfg, TrainLoader, 'train_dataloader')
+    batch, whole = cfg.get('batch_size'), cfg.get('global_batch_size')
+    if whole is not None:
+        batch = divide_batch(whole, distributed.get_world_size(), '`global_batch_size`')
+    if batch is None:
+        raise InputError('there is no `batch_size`; expected the number of samples of a rank, or `global_batch_size`, '
+                         'that of all ranks.', 'train_dataloader')
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), cfg['batch_size'], seed=seed, last=cfg.get('last', 'drop'),
+    sampler = CursorBatchSampler(len(dataset), batch, seed=seed, last=cfg.get('last', 'drop'),
                                  rank=distributed.get_rank(), world=distributed.get_world_size(),
                                  order=getattr(dataset, 'order', None))
     own = torch.Generator().manual_seed(seed)  # so that starting workers moves no other random state
@@ -39,7 +42,7 @@ def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
 
 def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     """Build the held-out DataLoader of dict(dataset, batch_size, num_workers): each sample once over all ranks."""
-    _check(cfg, 'val_dataloader')
+    check_value(cfg, HeldOutLoader, 'val_dataloader')
     dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
     sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     with_texts = bool(getattr(dataset, 'metainfo', {}).get('texts'))
@@ -58,20 +61,9 @@ def divide_batch(batch: int, world: int, what: str) -> int:
     Raises:
         InputError: the samples do not divide evenly.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InputError(f'{what} is {batch!r}; expected a positive integer.', 'train_dataloader')
     if batch % world:
         fitting = [n for n in range(1, batch + 1) if batch % n == 0]
         near = sorted({max(n for n in fitting if n <= world), min(n for n in fitting if n >= min(world, batch))})
         raise InputError(f'{what} of {batch} cannot be divided among {world} ranks. Start '
                          f'{" or ".join(map(str, near))} of them, or change the batch.', 'train_dataloader')
     return batch // world
-
-
-def _check(cfg: Mapping[str, Any], where: str, more: Sequence[str] = ()) -> None:
-    known = ('dataset', 'batch_size', *(('global_batch_size',) if more else ()), 'num_workers', *more)
-    for key in cfg:
-        if key not in known:
-            raise InputError(f'there is no key `{key}`.{closest(key, known)} There are: {", ".join(known)}.', where)
-    if not isinstance(cfg.get('batch_size'), int) or cfg['batch_size'] < 1:
-        raise InputError(f'`batch_size` is {cfg.get("batch_size")!r}; expected a positive integer.', where)

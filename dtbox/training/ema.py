@@ -7,8 +7,8 @@ from typing import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from dtbox.errors import InputError
 from dtbox.training.parallel import get_local, reshard
+from dtbox.values import Average, check_values
 
 
 class WeightEMA:
@@ -22,9 +22,8 @@ class WeightEMA:
         decay: d in the long run, in (0, 1).
     """
 
-    def __init__(self, decay: float = 0.9999) -> None:
-        if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay < 1:
-            raise InputError(f'`decay` is {decay!r}; expected a number between 0 and 1, such as 0.9999.', 'ema.decay')
+    def __init__(self, decay: Average = 0.9999) -> None:
+        check_values(WeightEMA, locals())
         self.decay, self.steps = float(decay), 0
         self.weights: dict[str, Tensor] = {}
         self.module: nn.Module | None = None

@@ -20,12 +20,13 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
-from dtbox.errors import InputError, closest
+from dtbox.config.schema import Optimization
+from dtbox.errors import InputError, at, closest, explained
+from dtbox.registry import call_checked
+from dtbox.values import Factor, check_value
 
 FORMS = {'fused', 'foreach', 'capturable', 'differentiable'}
 """Arguments that choose how PyTorch computes a step."""
-KEYS = ('optimizer', 'freeze', 'groups', 'clip_grad', 'accumulative_counts')
-"""What the entry of a part may hold."""
 
 
 def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
@@ -55,35 +56,40 @@ def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
         if name not in parts:
             raise InputError(f'there is an optimizer for `{name}`, which the model does not '
                              f'have.{closest(name, parts)} It has: {", ".join(parts)}.', 'optim_wrapper')
-    try:
+    with at('optim_wrapper'):
         return OptimWrapperDict(**{name: _build_one(name, parts[name], cfg[name]) for name in parts})
-    except InputError as e:
-        raise e.within('optim_wrapper') from e.__cause__
 
 
 def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWrapper:
-    for key in cfg:
-        if key not in KEYS:
-            raise InputError(f'there is no key `{key}`.{closest(key, KEYS)} There are: {", ".join(KEYS)}.', where)
+    check_value(cfg, Optimization, where)
     names = [n for n, _ in module.named_parameters()]
     frozen = _match(cfg.get('freeze') or [], names, f'{where}.freeze')
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    groups = _make_groups(module, cfg, where)
-    args = dict(cfg['optimizer'])
-    kind = args.pop('type')
+    args = {'lr': None, **cfg['optimizer']}
+    kind = args.pop('type', None)
     target = getattr(torch.optim, kind, None) if isinstance(kind, str) else kind
-    if target is None:
+    if not inspect.isclass(target) or not issubclass(target, torch.optim.Optimizer):
         known = [k for k in dir(torch.optim) if k[:1].isupper()]
-        raise InputError(f'torch.optim has no `{kind}`.{closest(kind, known)}', f'{where}.optimizer')
+        raise InputError(f'torch.optim has no `{kind}`.{closest(str(kind), known)}', f'{where}.optimizer')
+    for name in ('lr', *(('weight_decay',) if 'weight_decay' in args else ())):
+        check_value(args[name], Factor, f'{where}.optimizer.{name}')
+    groups = _make_groups(module, cfg, where)
     if 'fused' in inspect.signature(target).parameters and not FORMS & set(args):
         args['fused'] = True
-    try:
-        optimizer = target(groups, **args)
-    except (TypeError, ValueError) as e:
-        raise InputError(f'{kind} cannot be made with {args}: {e}', f'{where}.optimizer') from e
+    with at(f'{where}.optimizer'):
+        optimizer = call_checked(target, args, f'`{target.__name__}`', dict(params=groups))
+        with explained(f'`{target.__name__}` cannot take a step'):
+            _try_step(target, args)
     return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'),
                         accumulative_counts=cfg.get('accumulative_counts', 1))
+
+
+def _try_step(target: type[torch.optim.Optimizer], args: Mapping[str, Any]) -> None:
+    """Let an optimizer move a weight of its own: one that wants a closure or sparse gradients fails here."""
+    weight = nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.ones(2, 2)
+    target([weight], **args).step()
 
 
 def _match(patterns: Iterable[str], names: Sequence[str], where: str) -> set[str]:
@@ -109,7 +115,7 @@ def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        own = next((s for p, s in settings.items() if fnmatch.fnmatch(name, p)), {})
+        own = next((s for p, s in settings.items() if s and fnmatch.fnmatch(name, p)), {})
         decays = own.get('decay_mult', 1.0) * decay if parameter.ndim >= 2 else 0.0
         rate = own.get('lr_mult', 1.0) * lr
         groups.setdefault((rate, decays), []).append(parameter)

@@ -19,6 +19,7 @@ from torch import Tensor
 from dtbox import distributed
 from dtbox.errors import InputError
 from dtbox.registry import WRAPPERS
+from dtbox.values import PositiveNumber
 
 BLOCKS = ('blocks', 'resblocks', 'layers')
 """Names of lists of blocks in networks."""
@@ -57,7 +58,7 @@ class DDP:
         static_graph: let PyTorch remember the order of gradients of the first step; not with losses that begin later.
     """
 
-    def __init__(self, bucket_cap_mb: float | None = None, static_graph: bool = False) -> None:
+    def __init__(self, bucket_cap_mb: PositiveNumber | None = None, static_graph: bool = False) -> None:
         # gradients live in the buckets, so that they are neither copied nor held twice
         self.options = dict(bucket_cap_mb=bucket_cap_mb, static_graph=static_graph, broadcast_buffers=False,
                             gradient_as_bucket_view=True)

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner as MMRunner
 
 from dtbox import __version__, distributed
-from dtbox.config import resolve
+from dtbox.config import resolve_checked
 from dtbox.config.text import dump_config
 from dtbox.errors import Stopped
 from dtbox.evaluation import SetEvaluator
@@ -64,11 +64,11 @@ class Runner(MMRunner):
         Returns:
             Runner, ready for `train()`.
         """
-        source, cfg = cfg, resolve(cfg)
+        source, cfg = cfg, resolve_checked(cfg)
         start_ranks(launcher, cfg.get('rank_timeout'))
         startup.silence_other_ranks()
         if cfg.get('threads'):
-            torch.set_num_threads(int(cfg.threads))
+            torch.set_num_threads(cfg.threads)
         work_dir = work_dir or cfg.get('work_dir') or choose_run_folder(source.filename).path
         ready = startup.prepare_run(cfg, source, work_dir if resume else None, accept_plugin_change)
         folder = RunFolder(work_dir)
@@ -88,11 +88,11 @@ class Runner(MMRunner):
             optim_wrapper=parts['optim'], param_scheduler=ready.built.schedules,
             default_hooks=dict(timer=dict(type='IterTimerHook'), runtime_info=dict(type='RuntimeInfoHook'),
                                param_scheduler=StepSchedules(), sampler_seed=None, logger=None, checkpoint=None),
-            custom_hooks=ready.built.hooks, load_from=cfg.get('load_from'), resume=resume, launcher=launcher,
-            randomness=dict(seed=int(cfg.get('seed', 0))), cfg=cfg, default_scope='mmengine', log_level='WARNING',
+            custom_hooks=[*ready.built.hooks.values()], load_from=cfg.get('load_from'), launcher=launcher,
+            randomness=dict(seed=cfg.get('seed', 0)), cfg=cfg, default_scope='mmengine', log_level='WARNING',
             env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl' if torch.cuda.is_available() else 'gloo')),
             visualizer=dict(type='Visualizer', vis_backends=cfg.get('vis_backends') or []),
-            experiment_name=startup.name_experiment(work_dir))
+            experiment_name=startup.name_experiment(work_dir), resume=resume)
         runner.folder = folder
         weakref.finalize(runner, folder.release)
         runner._begin(source, ready, moved)

@@ -9,9 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from torch.optim import Optimizer
 
-from dtbox.errors import InputError
 from dtbox.registry import SCHEDULES
+from dtbox.values import Factor, Fraction, Positive, check_values
 
 
 @SCHEDULES.register_module()
@@ -28,12 +29,10 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         last_step, by_epoch, verbose: as MMEngine's schedules have them.
     """
 
-    def __init__(self, optimizer: OptimWrapper, total: int, warmup: float = 0.05, floor: float = 0.0,
-                 zero: bool = False, last_step: int = -1, by_epoch: bool = False, verbose: bool = False) -> None:
-        if total < 1 or warmup < 0 or not 0 <= floor <= 1:
-            raise InputError(f'expected total >= 1, warmup >= 0 and floor in [0, 1]; got total={total}, '
-                             f'warmup={warmup}, floor={floor}.',
-                             'param_scheduler')
+    def __init__(self, optimizer: OptimWrapper | Optimizer, total: Positive, warmup: Factor = 0.05,
+                 floor: Fraction = 0.0, zero: bool = False, last_step: int = -1, by_epoch: bool = False,
+                 verbose: bool = False) -> None:
+        check_values(WarmupCosineLR, locals())
         self.total, self.floor = int(total), floor
         self.zero = bool(zero)
         self.warmup = int(warmup if warmup >= 1 else round(warmup * total))

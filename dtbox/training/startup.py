@@ -11,21 +11,29 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict
-from mmengine.registry import VISBACKENDS
 
 from dtbox import __version__, distributed
+from dtbox.config import check_recipe
 from dtbox.config.text import format_config
-from dtbox.errors import InputError, closest, need_package
+from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
 from dtbox.registry import WRAPPERS
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
-from dtbox.training.build import build_ema, build_hooks, build_parts, build_schedules, check_hooks
+from dtbox.training.build import (
+    build_ema,
+    build_hooks,
+    build_parts,
+    build_schedules,
+    check_backends,
+    check_hooks,
+)
 from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
+from dtbox.training.rehearsal import rehearse_evaluation, rehearse_training
 from dtbox.training.same_run import (
     describe_config,
     keep_global_batch,
@@ -36,21 +44,18 @@ from dtbox.training.same_run import (
 from dtbox.training.task import Task
 from dtbox.weights.state_dicts import load_into
 
-PACKAGES = {'TensorboardVisBackend': ('torch.utils.tensorboard', 'tensorboard'), 'WandbVisBackend': ('wandb', 'wandb')}
-"""Visualizer backend -> the module that it needs and the extra that brings it."""
-
 
 class Built(NamedTuple):
     """Everything of a run that its config describes.
 
     Attributes:
         parts: as `build_parts` returns it.
-        hooks: in the order of the config.
+        hooks: by name, in the order of the config.
         schedules: part -> list of schedules, or None.
         remarks: sentences to log as warnings.
     """
     parts: dict[str, Any]
-    hooks: list[Hook]
+    hooks: dict[str, Hook]
     schedules: dict[str, list] | None
     remarks: list[str]
 
@@ -98,45 +103,31 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
     if earlier:
         refuse_other_run(earlier, same_run, task.fixed_meta, path)
     ema = build_ema(cfg.get('ema'))
+    move_to_device(task)
+    if not earlier:  # its weights come from the checkpoint, later
+        rehearse_training(task, built.parts['optim'], built.parts['train'], built.hooks, cfg.train_cfg.max_iters)
+    if built.parts['val'] is not None:
+        rehearse_evaluation(task, built.parts['val'], built.parts['metrics'])
     place_task(task, built.parts['optim'], cfg)
     return Prepared(built, ema, plugins, same_run, start)
 
 
 def build_run(cfg: Config, seed: int) -> Built:
     """Build all that a resolved config describes; weights are not loaded and nothing on disk changes."""
+    check_recipe(cfg)
+    check_backends(cfg.get('vis_backends'))  # what is small comes first
+    hooks = build_hooks(cfg.get('hooks'))
+    if cfg.get('val_dataloader'):
+        SetEvaluator(dict(cfg.get('val_evaluator') or {}), where='val_evaluator')
     parts = build_parts(cfg, seed)
     task = parts['model']
-    check_iterations(cfg)
     remarks = task.check_run(cfg)
-    check_backends(cfg.get('vis_backends'))
-    hooks = build_hooks(cfg.get('hooks'), absent=set(task.optional_parts) - set(task.parts))
-    check_hooks(hooks, task)
-    if parts['val'] is not None:
-        SetEvaluator(parts['metrics'], where='val_evaluator')  # what is wrong in it is told before the run
+    hooks = check_hooks(hooks, task)
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
-    return Built(parts, list(hooks.values()), schedules, remarks)
+    return Built(parts, hooks, schedules, remarks)
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
-
-
-def check_iterations(cfg: Config) -> None:
-    """Raise `InputError` unless `train_cfg.max_iters` is a positive whole number."""
-    count = cfg.train_cfg.get('max_iters')
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f'`max_iters` is {count!r}; expected a whole number of at least 1.', 'train_cfg.max_iters')
-
-
-def check_backends(backends: list[Any] | None) -> None:
-    """Raise `InputError` for a visualizer backend that is not registered or whose package is missing."""
-    for i, backend in enumerate(backends or []):
-        kind = backend.get('type') if isinstance(backend, dict) else None
-        if kind is None or kind not in VISBACKENDS.module_dict:  # `get` would import what it names
-            known = sorted(VISBACKENDS.module_dict)
-            raise InputError(f'expected dict(type=...) with one of {", ".join(known)}; got {backend!r}.'
-                             f'{closest(str(kind), known)}', f'vis_backends.{i}')
-        if kind in PACKAGES:
-            need_package(*PACKAGES[kind], f'`{kind}`')
 
 
 def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -> None:
@@ -219,12 +210,16 @@ def start_from(task: Task, path: str) -> str:
     return f'{sentence}; {remark}.' if remark else f'{sentence}.'
 
 
-def place_task(task: Task, optimizers: OptimWrapperDict, cfg: Config) -> None:
-    """Move a Task to its device, compile it (`compile`), and let ranks share it (`model_wrapper_cfg`; default DDP)."""
+def move_to_device(task: Task) -> None:
+    """Move a Task to the GPU of this rank, where there is one."""
     if torch.cuda.is_available():
         task.to(torch.device('cuda', torch.cuda.current_device()))
     else:
         keep_freed_memory()
+
+
+def place_task(task: Task, optimizers: OptimWrapperDict, cfg: Config) -> None:
+    """Compile a Task on its device (`compile`), and let ranks share it (`model_wrapper_cfg`; default DDP)."""
     if cfg.get('compile'):
         compile_task(task, cfg.compile)
     wrapper = WRAPPERS.build(cfg.get('model_wrapper_cfg') or dict(type='DDP'), where='model_wrapper_cfg')

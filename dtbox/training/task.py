@@ -19,6 +19,7 @@ from dtbox import distributed
 from dtbox.errors import Diverged, InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch
+from dtbox.training.answers import Answers
 from dtbox.training.parallel import ShardPlan, find_blocks
 from dtbox.training.preprocess import prepare
 from dtbox.training.step_checks import check_gradients, check_trained
@@ -27,7 +28,7 @@ AMP = {None: None, 'bfloat16': torch.bfloat16}
 """Value of `amp` -> dtype of autocast."""
 
 
-class Task(BaseModel):
+class Task(Answers, BaseModel):
     """What the Runner trains.
 
     Args:
@@ -223,28 +224,3 @@ class Task(BaseModel):
     def forward(self, data: Batch, mode: str = 'predict') -> Any:
         """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry)."""
         return self.predict(self.prepare(data))
-
-    # ---- what hooks ask for; a task that has nothing of the kind keeps the default -----------------------------------
-
-    @property
-    def quantizers(self) -> dict[str, nn.Module]:
-        """Name -> quantizer whose codes and codebooks are watched."""
-        return {}
-
-    @property
-    def discriminator_terms(self) -> Sequence[str]:
-        """Names of a discriminator's logged terms: loss, mean logits of images and of reconstructions."""
-        return ()
-
-    def make_gradient_probe(self) -> Any:
-        """Return the GradientProbe that `dtbox.hooks.gradient_meter` measures, or None."""
-        return None
-
-    @property
-    def reconstructs(self) -> bool:
-        """Whether `reconstruct` returns images."""
-        return False
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of prepared images [B,3,H,W], not clamped."""
-        raise InputError(f'{type(self).__name__} does not reconstruct images.')

@@ -6,7 +6,7 @@ from typing import Any, Mapping, Sequence
 from torch import nn
 
 from dtbox import distributed
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.losses.criterion import Criterion
 from dtbox.structures import TokenizerOutput
@@ -18,10 +18,8 @@ METHODS = ('encode', 'features', 'decode', 'pool_image', 'pool_text', 'pool_regi
 
 def build_criterion(losses: Mapping | None) -> Criterion | None:
     """Build the Criterion of `losses`, or None."""
-    try:
+    with at('losses'):
         return Criterion(losses) if losses is not None else None
-    except InputError as e:
-        raise e.within('losses') from e.__cause__
 
 
 def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> None:

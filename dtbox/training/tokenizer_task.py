@@ -12,7 +12,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.part_outputs import check_logits
@@ -23,17 +23,16 @@ from dtbox.training import tokenizer_evaluation, tokenizer_setup
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.preprocess import make_placeholder
 from dtbox.training.step_checks import agree
-from dtbox.training.task import Task
 from dtbox.training.teacher import Student, build_teacher
+from dtbox.training.tokenizer_answers import TokenizerAnswers
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
-from dtbox.training.tokenizer_probe import TokenizerProbe
 
 DISCRIMINATOR = 'discriminator.'
 """How the discriminator's keys in a state dict begin."""
 
 
 @MODELS.register_module()
-class TokenizerTask(Task):
+class TokenizerTask(TokenizerAnswers):
     """A tokenizer in training.
 
     Args:
@@ -184,11 +183,9 @@ class TokenizerTask(Task):
     def init_weights(self) -> None:
         """Load the weights that encoders, text tower and teacher name in their configs."""
         for name in ('tokenizer', 'teacher'):
-            try:
+            with at(f'model.{name}'):
                 if getattr(self, name) is not None:
                     getattr(self, name).init_weights()
-            except InputError as e:
-                raise e.within(f'model.{name}') from e.__cause__
 
     def init_frozen_weights(self) -> None:
         """Load the teacher's weights."""
@@ -224,26 +221,3 @@ class TokenizerTask(Task):
     def eval_context(self, dataset: Any) -> EvalContext:
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
         return tokenizer_evaluation.make_eval_context(self, super().eval_context(dataset).classes)
-
-    @property
-    def quantizers(self) -> dict[str, nn.Module]:
-        """Vocabulary -> quantizer; one that vocabularies share comes once, under its own name."""
-        return {name: stream.quantizer for name, stream in self.tokenizer.streams.items()}
-
-    @property
-    def discriminator_terms(self) -> Sequence[str]:
-        """Names of the discriminator's terms; none without a discriminator."""
-        return () if self.discriminator is None else ('discriminator', 'logits_real', 'logits_fake')
-
-    def make_gradient_probe(self) -> TokenizerProbe:
-        """Return what measures the gradients of reconstruction and semantics."""
-        return TokenizerProbe(self)
-
-    @property
-    def reconstructs(self) -> bool:
-        """Whether there is a decoder."""
-        return self.tokenizer.decoder is not None
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of images [B,3,H,W] in [-1,1], not clamped."""
-        return self.tokenizer(images).reconstructions

@@ -173,7 +173,7 @@ def test_errors():
         Twemoji('concept')
     with pytest.raises(InputError, match='seed.*-1'):
         Twemoji(seed=-1)
-    with pytest.raises(InputError, match=r'pipeline\[0\].*`EmojiAugment` takes no argument `sise`'):
+    with pytest.raises(InputError, match=r'pipeline.0.*`EmojiAugment` takes no argument `sise`'):
         DATASETS.build(dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', sise=3)]))
     with pytest.raises(IndexError):
         Twemoji()[-1]

@@ -129,8 +129,8 @@ def test_recomputed_forwards_count_once(tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [
-     (dict(interval=0), 'at least 1'), (dict(warn=20), 'a fraction from 0 to 1'),
-     (dict(collapse=True), 'collapse.*a fraction')])
+     (dict(interval=0), 'at least 1'), (dict(warn=20), 'warn.* a number from 0 to 1'),
+     (dict(collapse=True), 'collapse.*a number')])
 def test_arguments(args, says):
     with pytest.raises(InputError, match=says):
         CodebookHealth(**args)

@@ -97,11 +97,10 @@ def test_gradient_of_half_precision_logits_is_found_in_float32():
 
 
 @pytest.mark.parametrize('change, message', [
-     (dict(kind='leaky'), 'Did you mean `leaky_hinge`'), (dict(weight=-1.), '0 or more'), (dict(start=-1), '0 or more'),
-     (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), 'low <= high'),
-     (dict(later=(5,)), 'iteration, factor'), (dict(eps=0), '`eps` is 0'),
-     (dict(against={'l1': None}), 'name -> number'),
-     (dict(against={'l1': float('inf')}), 'name -> number')])
+    (dict(kind='leaky'), 'Did you mean `leaky_hinge`'), (dict(weight=-1.), 'at least 0'),
+    (dict(start=-1), 'at least 0'), (dict(adaptive=(10., .3)), 'low <= high'), (dict(adaptive=(1.,)), '2 values'),
+    (dict(later=(5,)), '2 values'), (dict(eps=0), '`eps` is 0'), (dict(against={'l1': None}), 'expected'),
+    (dict(against={'l1': float('inf')}), 'name -> number')])
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         AdversarialLoss(**change)

@@ -146,7 +146,7 @@ def test_depths_and_micro_batches_make_one_update():
 @pytest.mark.parametrize('args', [dict(size=0, dim=2), dict(size=4, dim=-1), dict(size=4.0, dim=2),
                                   dict(size=True, dim=2)])
 def test_sizes_are_checked(args):
-    with pytest.raises(InputError, match='expected a positive integer'):
+    with pytest.raises(InputError, match='expected a whole number'):
         CODEBOOKS.build(dict(type='EMACodebook', **args))
 
 

@@ -49,8 +49,9 @@ def test_commit_keeps_the_members_rows_together():
 
 
 @pytest.mark.parametrize('args, says', [
-    (dict(members={}), '`members` is {}; expected a dict'), (dict(members=[4, 4]), 'expected a dict name -> width'),
-    (dict(members=dict(a=1, b=4)), 'at least 2 channels each'), (dict(members=dict(a=2.5)), r'`members\.a` is 2\.5'),
+    (dict(members={}), '`members` is {}; expected a dict'), (dict(members=[4, 4]), 'expected a dict'),
+    (dict(members=dict(a=1, b=4)), 'at least 2 channels each'),
+    (dict(members=dict(a=2.5)), r'^members\.a: `a` is 2\.5'),
     (dict(members=dict(a=2), weights=dict(b=1.0)), 'positive number for members, which are a'),
     (dict(members=dict(a=2), weights=dict(a=0)), 'positive number'), (dict(members=dict(a=2), size=0), '`size` is 0'),
     (dict(members=dict(a=2), codebook=dict(type='EMACodebook', cosine=True)), 'normalises each by itself')])

@@ -33,8 +33,6 @@ def test_launchers_say_what_they_need(monkeypatch):
     monkeypatch.delenv('SLURM_PROCID', raising=False)
     with pytest.raises(InputError, match='SLURM_PROCID.* not set. Start it as: srun'):
         start_ranks('slurm')
-    with pytest.raises(InputError, match='`rank_timeout` is 0'):
-        start_ranks('pytorch', 0)
 
 
 def test_slurm():

@@ -37,7 +37,7 @@ def test_it_steps_as_the_plain_one_does(kind):
 def test_what_is_no_optimizer():
     with pytest.raises(InputError, match='torch.optim has no `AdmaW`.*Did you mean `AdamW`'):
         built(type='AdmaW')
-    with pytest.raises(InputError, match='Adam cannot be made with .*betas'):
+    with pytest.raises(InputError, match='`Adam` cannot be made of these values: .*beta'):
         built(type='Adam', betas=(2, 3))
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox import distributed
-from dtbox.quantizers.base import check_sizes
 from dtbox.quantizers.search import make_search
 from dtbox.registry import STARTS
+from dtbox.values import Count, Factor, Fraction, Positive, Seed, check_values
 
 
 class Codebook(nn.Module):
@@ -40,16 +40,15 @@ class Codebook(nn.Module):
         restarts: codes that restarted in this process so far.
     """
 
-    def __init__(self, size: int, dim: int, decay: float = 0.99, restart: float = 1.0, start: dict | None = None,
-                 cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
+    def __init__(self, size: Positive, dim: Positive, decay: Fraction = 0.99, restart: Factor = 1.0,
+                 start: dict | None = None, cosine: bool = False, delay: Count = 0, seed: Seed = 0) -> None:
         super().__init__()
-        check_sizes(size=size, dim=dim)
+        check_values(Codebook, locals())
         self.size, self.dim = size, dim
         self.decay, self.restart = decay, restart
         self.cosine = cosine
         self.delay, self.seed = delay, seed
-        self.restarts = 0
-        self.pending = []
+        self.restarts, self.pending = 0, []
         self.start = STARTS.build(start, where='start') if start else None
 
     # ---- what a quantizer asks --------------------------------------------------------------------------------

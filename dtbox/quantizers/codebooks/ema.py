@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dtbox.quantizers.codebooks.base import Codebook
 from dtbox.registry import CODEBOOKS
+from dtbox.values import Count, Factor, Fraction, PositiveNumber, Seed
 
 FADED = 1e-3
 """Averaged count below which a row is left as it is."""
@@ -27,8 +28,8 @@ class EMACodebook(Codebook):
         eps: of the Laplace smoothing.
     """
 
-    def __init__(self, size: int, dim: int, decay: float = 0.99, restart: float = 1.0, eps: float = 1e-5,
-                 start: dict | None = None, cosine: bool = False, delay: int = 0, seed: int = 0) -> None:
+    def __init__(self, size: int, dim: int, decay: Fraction = 0.99, restart: Factor = 1.0, eps: PositiveNumber = 1e-5,
+                 start: dict | None = None, cosine: bool = False, delay: Count = 0, seed: Seed = 0) -> None:
         super().__init__(size, dim, decay, restart, start, cosine, delay, seed)
         self.eps = eps
         weight = self.prepare(torch.randn(size, dim))

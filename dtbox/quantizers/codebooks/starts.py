@@ -15,6 +15,7 @@ from dtbox.quantizers.base import check_sizes
 from dtbox.quantizers.codebooks.base import draw, statistics
 from dtbox.quantizers.search import nearest_codes
 from dtbox.registry import STARTS
+from dtbox.values import Depth
 
 
 @STARTS.register_module()
@@ -46,7 +47,7 @@ class KMeansStart(SampleStart):
         limit: most vectors to cluster.
     """
 
-    def __init__(self, iters: int = 10, limit: int = 65536) -> None:
+    def __init__(self, iters: Depth = 10, limit: int = 65536) -> None:
         super().__init__(limit)
         check_sizes(iters=iters)
         self.iters = iters

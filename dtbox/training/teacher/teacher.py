@@ -13,10 +13,10 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion
-from dtbox.registry import ENCODERS, check_arguments
+from dtbox.registry import ENCODERS, call_checked
 from dtbox.structures import TeacherOutput, TokenizerOutput
 from dtbox.training.teacher.cache import TeacherCache
 from dtbox.training.teacher.trunk_sharing import check_trunk_sharing, find_shared_trunk, refuse_trunk_sharing
@@ -188,12 +188,9 @@ def build_teacher(cfg: Mapping | None, tokenizer: nn.Module, criterion: Criterio
     needs = [name for name in criterion.requires if name.startswith('teacher')] if criterion else []
     if needs and not cfg:
         raise InputError(f'the losses need {", ".join(needs)}, but the config has no teacher.', 'teacher')
-    try:
-        if cfg:
-            check_arguments(Teacher, cfg, 'the teacher')
-        teacher = Teacher(**{'image_size': tokenizer.image_size, **cfg}) if cfg else None
-    except InputError as e:
-        raise e.within('teacher') from e.__cause__
+    with at('teacher'):
+        more = {} if 'image_size' in (cfg or {}) else dict(image_size=tokenizer.image_size)
+        teacher = call_checked(Teacher, cfg, 'the teacher', more) if cfg else None
     if teacher is not None and tokenizer.attention is not None:
         switch_attention(teacher.encoder, tokenizer.attention)
     if criterion is not None:
