@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -13,22 +14,25 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
-"""Names of files that were being written when their process died (see `replacing`)."""
+"""Names of files that are being written, or were when their process died (see `replacing`)."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Give the path of a temporary file beside `path`; it takes the place of `path` when the block ends well.
 
-    When the block raises, or the process dies, `path` stays as it was.
+    When the block raises, or the process dies, `path` stays as it was. What a process that was killed has left of the
+    same file is taken away.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     stem, suffix = os.path.splitext(os.path.basename(path))
+    remove_leftovers(folder, re.compile(rf'\.{re.escape(stem)}\.\w+\.part{re.escape(suffix)}'))
     handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
     os.close(handle)
     try:
-        yield temporary
+        with in_use(temporary):
+            yield temporary
         with open(temporary, 'rb') as f:
             os.fsync(f.fileno())
         umask = os.umask(0)
@@ -40,11 +44,46 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
             os.remove(temporary)
 
 
-def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Take away files that a process was killed over; each is the unfinished copy of another one."""
+@contextlib.contextmanager
+def in_use(path: str | os.PathLike) -> Iterator[None]:
+    """Within the block, `remove_leftovers` of no process takes away the file or folder `path`. The system lets go of
+    what a process that is killed has held."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        _try_lock(number)
+        yield
+    finally:
+        os.close(number)
+
+
+def _try_lock(number: int) -> bool:
+    """Lock an open file or folder for this process; False where another one holds it, or nothing is ever locked."""
+    try:
+        import fcntl
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except (ImportError, OSError):  # no such system, or file system
+        return False
+
+
+def remove_leftovers(folder: str | os.PathLike, names: re.Pattern = LEFTOVER) -> None:
+    """Take away files and folders that a process was killed over, each the unfinished copy of another one; what a
+    living process holds (see `in_use`) stays.
+
+    Args:
+        folder: that is looked through; not those below it.
+        names: of what may go.
+    """
     for name in os.listdir(folder):
-        if LEFTOVER.fullmatch(name):
-            os.remove(os.path.join(folder, name))
+        if names.fullmatch(name):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):  # another process was faster, or it is not ours
+                number = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))  # it may be a pipe
+                try:
+                    if _try_lock(number):
+                        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+                finally:
+                    os.close(number)
 
 
 def find_damage(path: str | os.PathLike, names: Container[str] | None = None) -> str | None:

@@ -2,11 +2,15 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from dtbox.files import find_unused_path, is_disk_full, move_aside, replacing, write_atomic
+from dtbox.files import find_unused_path, is_disk_full, move_aside, remove_leftovers, replacing, write_atomic
+from tests.child_processes import start_child
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
@@ -94,3 +98,31 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         checkpoint.save(dict(state_dict=dict(a=torch.zeros(10 ** 6))), path)
     assert is_disk_full(found.value) and os.listdir(tmp_path) == ['checkpoint.pth']
     assert checkpoint.load(path)['state_dict']['a'].equal(torch.ones(3))
+
+
+HALF = '''
+import sys, time
+from dtbox.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    open(temporary, 'w').write('half')
+    print(temporary, flush=True)
+    time.sleep(60)
+'''
+
+
+def test_what_a_killed_write_leaves(tmp_path):
+    """The next write of the same file takes it away, and so does the next start in the folder; the unfinished file of a
+    living process stays."""
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    path = tmp_path / 'results.json'
+    with start_child([sys.executable, '-c', HALF, path], stdout=subprocess.PIPE, text=True, env=env) as child:
+        half = Path(child.stdout.readline().strip())
+        write_atomic(path, 'whole')
+        remove_leftovers(tmp_path)
+        assert half.read_text() == 'half' and path.read_text() == 'whole'
+        child.kill()
+    (tmp_path / '.other.abc.part.json').write_text('of another file')
+    write_atomic(path, 'again')
+    assert sorted(os.listdir(tmp_path)) == ['.other.abc.part.json', 'results.json']
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ['results.json']

@@ -78,3 +78,15 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
                                                  'Give another --work-dir'):
                 RunFolder(tmp_path / 'run').prepare(resume=True)
     assert os.listdir(tmp_path) == ['run'] and (tmp_path / 'run' / 'config.py').read_text() == 'mine'
+
+
+def test_a_resumed_run_tidies_up(tmp_path):
+    """What a killed run was writing goes with the next start; the rest stays."""
+    run = RunFolder(tmp_path)
+    os.makedirs(run.images)
+    for name in ('.checkpoint.ab12.part.pth', 'images/.iter_000004.cd34.part.png', 'images/iter_000002.png', '.hidden'):
+        (tmp_path / name).write_text('half')
+    run.prepare(resume=True)
+    run.release()
+    assert sorted(os.listdir(tmp_path)) == ['.hidden', '.running', 'images']
+    assert os.listdir(run.images) == ['iter_000002.png']

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -119,8 +119,9 @@ def list_images(data_root: str | Path, notes: list[str] | None = None) -> list[I
 
 
 def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str],
-           root: Path) -> list[ImageEntry]:
-    """Return the images of a split: by folders, or by hash with at least one usable image on either side.
+           root: Path, groups: Sequence[int] | None = None) -> list[ImageEntry]:
+    """Return the images of a split: by folders, or those whose paths have the smallest hashes are held out, `holdout` of
+    all of them, with at least one usable image on either side.
 
     Args:
         images: every `ImageEntry` of the folder.
@@ -128,27 +129,43 @@ def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[
         holdout: fraction held out where folders do not divide them.
         flaw: callable that says what is wrong with a `ImageEntry`, '' where nothing is.
         root: the folder, for messages.
+        groups: number of each image's group; a group is not divided. None: each image is one.
 
     Raises:
-        InputError: one usable image only.
+        InputError: one usable image only, or one group.
     """
     if images[0].part:
         return [p for p in images if p.part == split]
-    drawn = sorted((hash_fraction('heldout', p.key), p) for p in images)
-    parts = dict(heldout=[p for d, p in drawn if d < holdout], train=[p for d, p in drawn if d >= holdout])
-    for empty, full, order in (('heldout', 'train', 1), ('train', 'heldout', -1)):
-        if any(not flaw(p) for p in parts[empty]):
+    together: dict[int, list[ImageEntry]] = {}
+    for number, image in zip(range(len(images)) if groups is None else groups, images):
+        together.setdefault(number, []).append(image)
+    drawn = sorted(together.values(), key=lambda group: hash_fraction('heldout', group[0].key))
+    heldout, train = _take_fraction(drawn, max(1, round(holdout * len(images))))
+    for few, many, end in ((heldout, train, 0), (train, heldout, -1)):
+        if any(not flaw(p) for group in few for p in group):
             continue
-        usable = [p for p in parts[full] if not flaw(p)]
+        usable = [group for group in many if any(not flaw(p) for p in group)]
         if not usable:  # nothing to divide: the caller names what is wrong with them
             return images
         if len(usable) == 1:
-            raise InputError(f'{root} holds one usable image ({usable[0].key}); a training and a held-out one are '
-                             'needed. Add images.')
-        moved = usable[::order][:1]
-        parts[empty] = parts[empty] + moved
-        parts[full] = [p for p in parts[full] if p not in moved]
-    return sorted(parts[split])
+            what = f'one usable image ({usable[0][0].key})' if len(usable[0]) == 1 else 'images that all look alike'
+            raise InputError(f'{root} holds {what}; a training and a held-out one are needed. Add images.')
+        few.append(usable[end])
+        many.remove(usable[end])
+    return sorted(image for group in (heldout if split == 'heldout' else train) for image in group)
+
+
+def _take_fraction(groups: list[list[ImageEntry]], most: int) -> tuple[list, list]:
+    """Return (groups of together at most `most` images, the first ones that fit, else the smallest; the others)."""
+    taken, rest, count = [], [], 0
+    for group in groups:
+        fits = count + len(group) <= most
+        (taken if fits else rest).append(group)
+        count += len(group) * fits
+    if not taken:
+        taken = [min(groups, key=len)]
+        rest.remove(taken[0])
+    return taken, rest
 
 
 def find_class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, int]]:
