@@ -112,9 +112,22 @@ def test_readme_of_the_tools():
 
 @pytest.mark.slow
 def test_a_reader_that_has_gone():
-    """`dtbox plugins list | head -1` ends quietly, with the exit code of a broken pipe."""
+    """`dtbox --help | head -1` ends quietly, with the exit code of a broken pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, 'wb') as gone:
         done = subprocess.run([sys.executable, '-m', 'dtbox', '--help'], stdout=gone, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (141, '')
+
+
+@pytest.mark.parametrize('words', [[], ['--version'], *([verb, '--help'] for verb in VERBS), ['print-config', '--list'],
+                                   ['test', 'RUN', '--protocol', 'list']], ids=' '.join)
+def test_a_reader_that_has_gone_of_a_verb(words, monkeypatch):
+    """Whatever prints: what a verb returns, and what argparse prints itself."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as gone:
+        monkeypatch.setattr(sys, 'stdout', gone)
+        with pytest.raises(SystemExit) as left:
+            main(words)
+    assert left.value.code == 141
