@@ -174,19 +174,19 @@ def train(name: str, root: Path, folder: Path, resume: bool, kill: Kill | None, 
 
 
 class Killer:
-    """Trains, kills and compares runs in processes that begin with everything imported.
+    """Trains, kills and compares runs in processes of their own.
 
     Args:
-        place: folder for data and runs.
+        place: folder for data and consoles.
+        method: how processes start: 'forkserver', or 'fork' where this one has one thread.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, method: str = 'forkserver') -> None:
         self.place = place
         self.console = place / 'console.txt'
-        self.context = multiprocessing.get_context('forkserver')
-        self.context.set_forkserver_preload(['tests.kill_runs', 'dtbox.hooks', 'lpips', 'open_clip', 'torchvision'])
-        write_shards(place / 'cifar')
-        paper.write_data(place)
+        self.context = multiprocessing.get_context(method)
+        if method == 'forkserver':  # everything is imported once
+            self.context.set_forkserver_preload(['tests.kill_runs', 'dtbox.hooks', 'lpips', 'open_clip', 'torchvision'])
 
     def run(self, name: str, folder: Path, resume: bool = False, kill: Kill | None = None) -> int:
         """Train a run in a process of its own; returns its exit code, that of a signal negative."""
@@ -246,6 +246,8 @@ def main(argv: list[str] | None = None) -> int:
     total, equal = Counter(), Counter()
     with tempfile.TemporaryDirectory() as place:
         killer = Killer(Path(place))
+        write_shards(Path(place) / 'cifar')
+        paper.write_data(Path(place))
         for number, name in enumerate(args.configs or list_recipes()):
             draw, whole = random.Random(f'{args.seed} {name}'), Path(place) / f'{number}'
             if code := killer.run(name, whole):
