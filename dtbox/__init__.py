@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time a name is import
 
 _WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 """Variables by which a user says how threads of OpenMP wait for each other."""
-_SPINS = '10000'
-"""Times that a waiting thread looks before it sleeps: a tenth of a millisecond or two. libgomp's own 300,000 take the
-core from other programs for milliseconds, many times in an iteration; with none at all, waking up makes a run that is alone
-slower (tools/benchmarks/neighbour.py measures both)."""
+_SPINS = '1000'
+"""Times that a waiting thread looks before it sleeps: some ten microseconds. libgomp's own 300,000 take the core from
+other programs for milliseconds, many times in an iteration; with none at all, a run that is alone is slower, by the
+time that waking up takes (tools/benchmarks/neighbour.py measures both)."""
 
 # OpenMP reads it when torch is imported, which no module of dtbox has done by now
 if not any(name in os.environ for name in _WAITING):

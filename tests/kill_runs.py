@@ -2,9 +2,9 @@
 
     python tests/kill_runs.py [CONFIG ...] [--kills 3] [--seed 0]
 
-A CONFIG is the name of a recipe (default: every recipe of `configs/` and `configs/paper/`), which runs at its `tiny` size
-on small data that the script makes, or a config file, which runs as it is. A run has six iterations, an evaluation after the
-third and the last, and writes a checkpoint after each.
+A CONFIG is the name of a recipe (default: every recipe of `configs/` and `configs/paper/`), which runs at its `tiny`
+size on small data that the script makes, or a config file, which runs as it is. A run has six iterations, an evaluation
+after the third and the last, and writes a checkpoint after each.
 
 The moments take turns: a step, an evaluation, the write of a checkpoint. So do SIGKILL, SIGTERM and SIGINT. Within a
 moment the place is drawn: a thread sends the signal some milliseconds after a step or a batch of an evaluation has
@@ -81,7 +81,8 @@ class Trap:
     """
 
     def __init__(self, kill: Kill) -> None:
-        self.kill, self.seen, self.sent = kill, 0, False
+        self.kill = kill
+        self.seen, self.sent = 0, False
 
     def set(self, runner: Runner) -> None:
         """Wait in a run for the moment."""

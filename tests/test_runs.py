@@ -278,6 +278,6 @@ def test_the_table_of_files_is_that_of_a_run(tiny_run):
     """Each file of a run is in the table, and each file of the table that a run of these hooks writes is there."""
     assert list_surprises(tiny_run) == []
     assert list_absent(tiny_run, (*OPTIONAL, 'CodebookHealth', 'text tower')) == []
-    names = {os.path.relpath(value, 'run') for value in vars(RunFolder('run')).values() if value.startswith('run' + os.sep)}
-    assert not [name for name in names if not any(re.fullmatch(pattern, f'{name}') or re.fullmatch(pattern, f'{name}/')
-                                                  for pattern, _ in read_table())]
+    patterns = [pattern for pattern, _ in read_table()]
+    assert not [name for name in list_names() | COMMON
+                if not any(re.fullmatch(pattern, name) or re.fullmatch(pattern, f'{name}/') for pattern in patterns)]

@@ -120,8 +120,8 @@ def list_images(data_root: str | Path, notes: list[str] | None = None) -> list[I
 
 def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str],
            root: Path, groups: Sequence[int] | None = None) -> list[ImageEntry]:
-    """Return the images of a split: by folders, or those whose paths have the smallest hashes are held out, `holdout` of
-    all of them, with at least one usable image on either side.
+    """Return the images of a split: by folders, or those whose paths have the smallest hashes are held out, `holdout`
+    of all of them, with at least one usable image on either side.
 
     Args:
         images: every `ImageEntry` of the folder.
@@ -157,7 +157,8 @@ def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[
 
 def _take_fraction(groups: list[list[ImageEntry]], most: int) -> tuple[list, list]:
     """Return (groups of together at most `most` images, the first ones that fit, else the smallest; the others)."""
-    taken, rest, count = [], [], 0
+    taken, rest = [], []
+    count = 0
     for group in groups:
         fits = count + len(group) <= most
         (taken if fits else rest).append(group)

@@ -52,7 +52,8 @@ def _read_hash(path):
 
 
 def _list_pairs(hashes):
-    """Yield pairs of images whose hashes differ in at most MOST bits. Of MOST + 1 bands of a hash, two such share one."""
+    """Yield pairs of images whose hashes differ in at most MOST bits: of MOST + 1 bands of a hash, such two share
+    one."""
     same = defaultdict(list)
     for i, value in enumerate(hashes):
         if value is not None:

@@ -1,6 +1,6 @@
-"""Kills in an evaluation and in the write of a checkpoint; resumed, each run ends like one that nobody killed. Kills in a
-step are in `test_resume.py`, `test_same_run.py` and `test_killed_on_shards.py`; `tests/kill_runs.py` does all of it with
-every recipe, at moments that it draws."""
+"""Kills in an evaluation and in the write of a checkpoint; resumed, each run ends like one that nobody killed. Kills in
+a step are in `test_resume.py`, `test_same_run.py` and `test_killed_on_shards.py`; `tests/kill_runs.py` does all of it
+with every recipe, at moments that it draws."""
 import sys
 
 import pytest
