@@ -64,7 +64,8 @@ class Owned:
             raise InputError(f'the work dir {self.path} cannot be made or written to ({e.strerror or e}). Give another '
                              '--work-dir, or mend that.') from e
         self.lock = lock
-        for folder in (self.path, *(entry.path for entry in os.scandir(self.path) if entry.is_dir())):
+        for folder in (self.path, *(entry.path for entry in os.scandir(self.path)
+                                     if entry.is_dir(follow_symlinks=False))):
             remove_leftovers(folder)
         return moved
 

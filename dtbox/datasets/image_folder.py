@@ -15,12 +15,12 @@ from dtbox.datasets.captions import find_captions, match_captions, read_captions
 from dtbox.datasets.folder_listing import (
     Flaw,
     accept_all,
-    divide,
     find_class_folders,
     find_root,
     find_strays,
     list_images,
 )
+from dtbox.datasets.holdout import divide
 from dtbox.datasets.near_duplicates import group_near_duplicates
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
