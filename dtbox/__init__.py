@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time a name is import
     from dtbox.apis.tokenizer import Tokenizer as Tokenizer
     from dtbox.config import load_config as load_config
     from dtbox.errors import InputError as InputError
+
+_WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
+"""Variables by which a user says how threads of OpenMP wait for each other."""
+_SPINS = '1000'
+"""Times that a waiting thread looks before it sleeps: some ten microseconds. libgomp's own 300,000 take the core from
+other programs for milliseconds, many times in an iteration; with none at all, a run that is alone is slower, by the
+time that waking up takes (tools/benchmarks/neighbour.py measures both)."""
+
+# OpenMP reads it when torch is imported, which no module of dtbox has done by now
+if not any(name in os.environ for name in _WAITING):
+    os.environ['GOMP_SPINCOUNT'] = _SPINS
 
 __version__ = '0.2.0'
 _RENAMES = 'dtbox.renames'

@@ -3,33 +3,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import math
 import os
 import re
+import shutil
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dtbox.errors import InputError
 
 LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
-"""Names of files that were being written when their process died (see `replacing`)."""
+"""Names of files that are being written, or were when their process died (see `replacing`)."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Give the path of a temporary file beside `path`; it takes the place of `path` when the block ends well.
 
-    When the block raises, or the process dies, `path` stays as it was.
+    When the block raises, or the process dies, `path` stays as it was. What a process that was killed has left of the
+    same file is taken away.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     stem, suffix = os.path.splitext(os.path.basename(path))
+    remove_leftovers(folder, re.compile(rf'\.{re.escape(stem)}\.\w+\.part{re.escape(suffix)}'))
     try:
         handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
     except OSError as e:
@@ -37,11 +37,12 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         raise
     os.close(handle)
     try:
-        yield temporary
-        with open(temporary, 'rb') as f:
-            os.fsync(f.fileno())
-        apply_umask(temporary)
-        os.replace(temporary, path)
+        with in_use(temporary):
+            yield temporary
+            with open(temporary, 'rb') as f:
+                os.fsync(f.fileno())
+            apply_umask(temporary)
+            os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -54,42 +55,46 @@ def apply_umask(path: str | os.PathLike) -> None:
     os.chmod(path, (0o777 if os.path.isdir(path) else 0o666) & ~umask)
 
 
-def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Take away files that a process was killed over; each is the unfinished copy of another one."""
-    for name in os.listdir(folder):
-        if LEFTOVER.fullmatch(name):
-            os.remove(os.path.join(folder, name))
+@contextlib.contextmanager
+def in_use(path: str | os.PathLike) -> Iterator[None]:
+    """Within the block, `remove_leftovers` of no process takes away the file or folder `path`. The system lets go of
+    what a process that is killed has held."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        _try_lock(number)
+        yield
+    finally:
+        os.close(number)
 
 
-def find_damage(path: str | os.PathLike, names: Container[str] | None = None) -> str | None:
-    """Return the name of a record of a zip file (as torch writes checkpoints) whose content does not match its CRC-32;
-    None where all do, or the file is no zip.
+def _try_lock(number: int) -> bool:
+    """Lock an open file or folder for this process; False where another one holds it, or nothing is ever locked."""
+    try:
+        import fcntl
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except (ImportError, OSError):  # no such system, or file system
+        return False
+
+
+def remove_leftovers(folder: str | os.PathLike, names: re.Pattern = LEFTOVER) -> None:
+    """Take away files and folders that a process was killed over, each the unfinished copy of another one; what a
+    living process holds (see `in_use`) stays.
 
     Args:
-        path: of the file.
-        names: last parts of the names of the records to check; None checks all.
+        folder: that is looked through; not those below it.
+        names: of what may go.
     """
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if names is None or record.filename.rpartition('/')[2] in names:
+    for name in os.listdir(folder):
+        if names.fullmatch(name):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):  # another process was faster, or it is not ours
+                number = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))  # it may be a pipe
                 try:
-                    with archive.open(record) as file:
-                        while file.read(1 << 22):
-                            pass
-                except (zipfile.BadZipFile, zlib.error, EOFError):
-                    return record.filename
-    return None
-
-
-def compute_sha256(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file's content, 64 hex digits: about half a second for each gigabyte."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+                    if _try_lock(number):
+                        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+                finally:
+                    os.close(number)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

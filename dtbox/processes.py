@@ -49,6 +49,16 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_use_one_thread)
 
 
+def watch_parent(worker: int = 0) -> None:
+    """Let this process end a second after the process that started it, whichever thread of that did. For DataLoader's
+    `worker_init_fn`: workers whose run is killed would wait for each other.
+
+    Args:
+        worker: number of the worker.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)

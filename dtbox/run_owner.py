@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from dtbox.errors import InputError
-from dtbox.files import explain_writing
+from dtbox.files import explain_writing, remove_leftovers
 from dtbox.locks import Locked, find_holder, take_folder, wait_until_free
 
 
@@ -64,6 +64,9 @@ class Owned:
             raise InputError(f'the work dir {self.path} cannot be made or written to ({e.strerror or e}). Give another '
                              '--work-dir, or mend that.') from e
         self.lock = lock
+        for folder in (self.path, *(entry.path for entry in os.scandir(self.path)
+                                     if entry.is_dir(follow_symlinks=False))):
+            remove_leftovers(folder)
         return moved
 
     @contextlib.contextmanager

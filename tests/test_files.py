@@ -2,6 +2,9 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +18,11 @@ from dtbox.files import (
     is_disk_full,
     move_aside,
     read_rows,
+    remove_leftovers,
     replacing,
     write_atomic,
 )
+from tests.child_processes import start_child
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
@@ -165,3 +170,31 @@ def test_a_folder_that_is_locked_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr('tempfile.mkstemp', refuse)
     with pytest.raises(PermissionError, match=r"/a.txt'$"):
         write_atomic(tmp_path / 'a.txt', 'x')
+
+
+HALF = '''
+import sys, time
+from dtbox.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    open(temporary, 'w').write('half')
+    print(temporary, flush=True)
+    time.sleep(60)
+'''
+
+
+def test_what_a_killed_write_leaves(tmp_path):
+    """The next write of the same file takes it away, and so does the next start in the folder; the unfinished file of a
+    living process stays."""
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    path = tmp_path / 'results.json'
+    with start_child([sys.executable, '-c', HALF, path], stdout=subprocess.PIPE, text=True, env=env) as child:
+        half = Path(child.stdout.readline().strip())
+        write_atomic(path, 'whole')
+        remove_leftovers(tmp_path)
+        assert half.read_text() == 'half' and path.read_text() == 'whole'
+        child.kill()
+    (tmp_path / '.other.abc.part.json').write_text('of another file')
+    write_atomic(path, 'again')
+    assert sorted(os.listdir(tmp_path)) == ['.other.abc.part.json', 'results.json']
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ['results.json']

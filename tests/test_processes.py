@@ -1,4 +1,5 @@
 """Processes end with their parent: ranks, and programs that tests start, when the parent is killed."""
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from dtbox.training.dataloaders import build_train_dataloader
 from tests.child_processes import is_running, start_child
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='looks at /proc')
@@ -23,6 +25,7 @@ if __name__ == '__main__':
 '''
 BUSY_CHILD = '''
 import subprocess, sys
+from dtbox.training.dataloaders import build_train_dataloader
 from tests.child_processes import start_child
 child = start_child([sys.executable, '-c', 'import time; time.sleep(300)'])
 print(child.pid, flush=True)
@@ -67,3 +70,30 @@ def test_orphan_ends_at_once(platform):
     begun = time.monotonic()
     assert subprocess.run([sys.executable, '-c', code]).returncode == 137
     assert time.monotonic() - begun < 30
+
+
+def load_for_ever(pids):
+    """Start the workers of a run's loader, whose samples never come."""
+    loader = build_train_dataloader(dict(dataset=dict(type='Twemoji'), batch_size=2, num_workers=2), 0)
+    loader.dataset.__class__.__getitem__ = lambda self, index: time.sleep(300)
+    batches = iter(loader)
+    pids.put([worker.pid for worker in batches._workers])
+    next(batches)
+
+
+def test_workers_of_a_killed_run():
+    """A run is killed while its workers wait for a disk: PyTorch's own look at the parent comes after the sample."""
+    fork = multiprocessing.get_context('fork')
+    pids = fork.Queue()
+    run = fork.Process(target=load_for_ever, args=(pids,))
+    run.start()
+    workers = pids.get(timeout=60)
+    assert len(workers) == 2 and all(map(is_running, workers))
+    run.kill()
+    deadline = time.monotonic() + 10
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in workers if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left

@@ -78,3 +78,21 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
                                                  'Give another --work-dir'):
                 RunFolder(tmp_path / 'run').prepare(resume=True)
     assert os.listdir(tmp_path) == ['run'] and (tmp_path / 'run' / 'config.py').read_text() == 'mine'
+
+
+def test_a_resumed_run_tidies_up(tmp_path):
+    """What a killed run was writing goes with the next start; the rest stays, and what lies behind links."""
+    tmp_path = tmp_path / 'run'
+    run = RunFolder(tmp_path)
+    os.makedirs(run.images)
+    for name in ('.checkpoint.ab12.part.pth', 'images/.iter_000004.cd34.part.png', 'images/iter_000002.png', '.hidden'):
+        (tmp_path / name).write_text('half')
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / '.a.part').touch()
+    os.rename(tmp_path / 'elsewhere', tmp_path.parent / 'elsewhere')
+    (tmp_path / 'link').symlink_to(tmp_path.parent / 'elsewhere')
+    run.prepare(resume=True)
+    run.release()
+    assert sorted(os.listdir(tmp_path)) == ['.hidden', '.running', 'images', 'link']
+    assert os.listdir(tmp_path.parent / 'elsewhere') == ['.a.part']
+    assert os.listdir(run.images) == ['iter_000002.png']

@@ -2,7 +2,9 @@
 import ast
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,3 +235,49 @@ def test_one_run_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr('dtbox.distributed.get_rank', lambda: 1)
     with RunFolder(tmp_path).hold(), Locked(tmp_path / '.running', 'the run'):  # rank 1 holds nothing
         pass
+
+
+def read_table():
+    """Return [(pattern of a path, when it is written)] of the table in dtbox/training/README.md."""
+    text = (Path(dtbox.__file__).parent / 'training' / 'README.md').read_text()
+    table = text.partition('## What a run folder holds')[2].partition('\n## ')[0]
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines() if line.startswith('| `')]
+    patterns = {'DATE_TIME': r'\d{8}_\d{6}', 'ITERATION': r'\d+'}
+    found = []
+    for names, _, written in rows:
+        for name in re.findall('`(.+?)`', names):
+            pattern = re.escape(name) + ('.*' if name.endswith('/') else '')
+            for word, meaning in patterns.items():
+                pattern = pattern.replace(word, meaning)
+            found.append((pattern, written))
+    return found
+
+
+def list_surprises(folder):
+    """Return the files of a run folder that the table does not list."""
+    files = [path.relative_to(folder).as_posix() for path in Path(folder).rglob('*') if path.is_file()]
+    return [file for file in files if not any(re.fullmatch(pattern, file) for pattern, _ in read_table())]
+
+
+def list_absent(folder, conditions):
+    """Return the patterns of files that the table says are written, and a run folder lacks.
+
+    Args:
+        folder: of the run.
+        conditions: words of the last column for what this run does not have.
+    """
+    files = [path.relative_to(folder).as_posix() for path in Path(folder).rglob('*') if path.is_file()]
+    return [pattern for pattern, written in read_table() if not any(word in written for word in conditions)
+            and not any(re.fullmatch(pattern, file) for file in files)]
+
+
+OPTIONAL = ('with plugins', 'keep_every', 'vis_backends', 'GradientConflict', 'tolerate', '`dtbox ')
+
+
+def test_the_table_of_files_is_that_of_a_run(tiny_run):
+    """Each file of a run is in the table, and each file of the table that a run of these hooks writes is there."""
+    assert list_surprises(tiny_run) == []
+    assert list_absent(tiny_run, (*OPTIONAL, 'CodebookHealth', 'text tower')) == []
+    patterns = [pattern for pattern, _ in read_table()]
+    assert not [name for name in list_names() | {'diagnostics'}
+                if not any(re.fullmatch(pattern, name) or re.fullmatch(pattern, f'{name}/') for pattern in patterns)]

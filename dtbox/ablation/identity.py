@@ -12,9 +12,9 @@ from typing import Any
 from mmengine.config import Config
 
 import dtbox
+from dtbox.checksums import compute_sha256
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
-from dtbox.files import compute_sha256
 from dtbox.weights.entries import split_entry
 from dtbox.weights.state_dicts import ZOO, find_local_path
 

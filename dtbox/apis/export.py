@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dtbox.apis.building import read_tokenizer
 from dtbox.arguments import read_arguments, read_choice, read_path
+from dtbox.checksums import compute_sha256
 from dtbox.errors import InputError, need_package, reason
-from dtbox.files import compute_sha256, explain_writing
+from dtbox.files import explain_writing
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from dtbox import __version__
 from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
 from dtbox.arguments import naming, read_arguments, read_device, read_path
+from dtbox.checksums import compute_sha256
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
-from dtbox.files import compute_sha256, explain_writing, replacing, write_atomic
+from dtbox.files import explain_writing, replacing, write_atomic
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.model_folders import read_json

@@ -25,7 +25,11 @@ def main_guard(main: Callable) -> Callable:
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> object:
         try:
-            result = main(argv)
+            try:
+                result = main(argv)
+            except SystemExit:  # argparse has printed its help, and nobody may read it
+                sys.stdout.flush()
+                raise
             sys.stdout.flush()
             return result
         except BrokenPipeError:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class Verb:
 
     def main(self, argv: list[str] | None = None) -> None:
         """Run the verb. It leaves with the exit code where that is not 0; errors of users are one sentence (see
-        `main_guard`)."""
+        `main_guard`). A run whose console has gone (`| head`) continues: what cannot be logged there is in its log."""
+        logging.raiseExceptions = False
         code = main_guard(self._run)(argv)
         if code:
             raise SystemExit(code)

@@ -4,12 +4,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dtbox.datasets.base import hash_fraction
 from dtbox.datasets.left_out import get_suffix, name_some
 from dtbox.errors import InputError
 
@@ -154,39 +152,6 @@ def _sort_in(found, root, path, aside):
         found.images.append(ImageEntry(key, path, part))
     else:
         aside[f'in {top}/' if '/' in key else f'beside {" and ".join(sorted(found.parts))}'] += 1
-
-
-def divide(images: list[ImageEntry], split: str, holdout: float, flaw: Callable[[ImageEntry], str],
-           root: Path) -> list[ImageEntry]:
-    """Return the images of a split: by folders, or by hash with at least one usable image on either side.
-
-    Args:
-        images: every `ImageEntry` of the folder.
-        split: 'train' or 'heldout'.
-        holdout: fraction held out where folders do not divide them.
-        flaw: callable that says what is wrong with a `ImageEntry`, '' where nothing is.
-        root: the folder, for messages.
-
-    Raises:
-        InputError: one usable image only.
-    """
-    if images[0].part:
-        return [p for p in images if p.part == split]
-    drawn = sorted((hash_fraction('heldout', p.key), p) for p in images)
-    parts = dict(heldout=[p for d, p in drawn if d < holdout], train=[p for d, p in drawn if d >= holdout])
-    for empty, full, order in (('heldout', 'train', 1), ('train', 'heldout', -1)):
-        if any(not flaw(p) for p in parts[empty]):
-            continue
-        usable = [p for p in parts[full] if not flaw(p)]
-        if not usable:  # nothing to divide: the caller names what is wrong with them
-            return images
-        if len(usable) == 1:
-            raise InputError(f'{root} holds one usable image ({usable[0].key}); a training and a held-out one are '
-                             'needed. Add images.')
-        moved = usable[::order][:1]
-        parts[empty] = parts[empty] + moved
-        parts[full] = [p for p in parts[full] if p not in moved]
-    return sorted(parts[split])
 
 
 def find_class_folders(images: list[ImageEntry]) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -13,8 +13,10 @@ from mmengine.logging import print_log
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
 from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
 from dtbox.datasets.flaws import Flaw, accept_all
-from dtbox.datasets.folder_listing import divide, find_class_folders, find_root, find_strays, list_images
+from dtbox.datasets.folder_listing import find_class_folders, find_root, find_strays, list_images
+from dtbox.datasets.holdout import divide
 from dtbox.datasets.left_out import describe_suffixes, name_some
+from dtbox.datasets.near_duplicates import group_near_duplicates
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
@@ -27,8 +29,8 @@ class ImageFolder(PairDataset):
     """A folder of images, at any depth; images are PIL RGB of their own size.
 
     Split: `train` and `val` (or `test`, `heldout`, `val2017`, ...) inside the folder, or inside the only folder with
-    images that it holds, are taken as they are; otherwise a hash of each image's relative path holds out a fraction, at
-    least one image and never all.
+    images that it holds, are taken as they are; otherwise a hash of each image's relative path orders the images and
+    the first ones are held out, a tenth of them (`holdout`), at least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
     metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
@@ -50,6 +52,8 @@ class ImageFolder(PairDataset):
         min_size: images whose shorter side has fewer pixels are skipped.
         check: decode every image of the split once at the start and skip broken ones; without, they fail when read.
         class_text: text made of a class name.
+        group_near_duplicates: put images that look nearly the same (see `near_duplicates.py`) on one side, where the
+            folder is not divided; each image is read once at the start. None is False.
         limit: take at most so many usable images, the first of each class and the classes as even as they allow; None
             for all.
 
@@ -59,7 +63,8 @@ class ImageFolder(PairDataset):
 
     def __init__(self, data_root: str | Path, split: str = 'train', pipeline: Sequence = (), seed: int = 0,
                  captions: str | bool | None = None, holdout: float = 0.1, min_size: int = 32, check: bool = True,
-                 class_text: str = 'a photo of a {}', limit: int | None = None):
+                 class_text: str = 'a photo of a {}', limit: int | None = None,
+                 group_near_duplicates: bool | None = None):
         super().__init__(pipeline, seed)
         check_limit(limit)
         if split not in SPLITS:
@@ -72,13 +77,16 @@ class ImageFolder(PairDataset):
         self.split = split
         self.class_text = class_text
         self._flaw = Flaw(min_size) if check else accept_all
+        if group_near_duplicates not in (None, True, False):
+            raise InputError(f'`group_near_duplicates` is {group_near_duplicates!r}; expected True or False.')
         listing = list_images(self.data_root)
         self.note(*listing.notes)
         self._label_of, self._strays = {}, set()
         self.text_source, self._captions = self._find_texts(captions, listing.images, listing.others)
         self.note(*describe_suffixes(listing.others, texts=f'texts come from {self.text_source or "nowhere"}'))
         images = [image for image in listing.images if image.key not in self._strays]
-        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root))
+        groups = self._group(images) if group_near_duplicates else None
+        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root, groups))
         mine = [mine[i] for i in choose_even_subset([self._label_of.get(image.key, -1) for image in mine], limit)]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
@@ -111,6 +119,19 @@ class ImageFolder(PairDataset):
         """As in PairDataset, and the size of each file."""
         yield from super().contents()
         yield from (os.path.getsize(image.path) for image in self.images)
+
+    def _group(self, images):
+        groups = group_near_duplicates([image.path for image in images])
+        count = len(set(groups))
+        if images[0].part:
+            across = {p.part: {group for q, group in zip(images, groups) if q.part == p.part} for p in images}
+            shared = len(set.intersection(*across.values())) if len(across) > 1 else 0
+            if shared:
+                self.note(f'{shared:,} groups of near duplicates lie on both sides of the division by folders')
+        elif count < len(images):
+            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {count:,} groups of near duplicates, '
+                      'none of which is divided', 'current')
+        return groups
 
     def _usable(self, images):
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from typing import Any
 
 from dtbox.errors import InputError, reason
-from dtbox.files import apply_umask, parse_json
+from dtbox.files import parse_json, write_atomic
 from dtbox.runs import RunFolder
 
 
@@ -28,19 +27,9 @@ def to_json(values: Any, path: str | os.PathLike) -> None:
         raise InputError(f'cannot write results to {path}: it is a folder. Name a file, such as '
                          f'{RunFolder(path).metrics}.')
     text = json.dumps(_plain(values), indent=2, allow_nan=False) + '\n'
-    temporary = None
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f'.{os.path.basename(path)}.')
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        apply_umask(temporary)
-        os.replace(temporary, path)
+        write_atomic(path, text)
     except OSError as e:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise InputError(f'cannot write results to {path}: {e.strerror or e}. '
                          'Check the folder and its permissions.') from e
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from dtbox import distributed
 from dtbox.evaluation.evaluate import SetEvaluator
+from dtbox.evaluation.progress import show_progress
 from dtbox.evaluation.results import RECIPE, Results
 from dtbox.evaluation.stamps import hash_dataset
 
@@ -52,7 +53,7 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
             evaluator.setup(replace(context, dump=dump and os.path.join(dump, '' if name == RECIPE else name)))
             if distributed.get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
                 evaluator.lose(getattr(dataset, 'flaws', ()))
-        for batch in dataloader:
+        for batch in show_progress(dataloader):
             for evaluator in evaluators.values():
                 evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
             if len(batch):

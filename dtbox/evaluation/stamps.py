@@ -11,8 +11,8 @@ import json
 import os
 from typing import Any
 
+from dtbox.checksums import compute_sha256
 from dtbox.extend import Plugin, find_origin
-from dtbox.files import compute_sha256
 from dtbox.registry import METRICS
 from dtbox.weights.entries import name_entry, split_entry
 

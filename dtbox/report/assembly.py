@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any
 
 from dtbox import __version__
 from dtbox.errors import InputError
-from dtbox.files import apply_umask, parse_json
+from dtbox.files import apply_umask, in_use, parse_json, remove_leftovers
 from dtbox.report import figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
@@ -58,13 +59,16 @@ def build(folders: str | os.PathLike | Sequence[str | os.PathLike], out: str | o
         raise InputError(f'a report cannot go to {out} ({e.strerror}: {e.filename}). '
                          'Give another folder: --out DIR.') from e
     try:
-        parts = assemble(experiment, new)
-        command = _command(given, out, metrics, reference, mixed)
-        _write(os.path.join(new, 'index.html'), render(experiment, parts, new, command))
-        _seal(new)
-        apply_umask(new)
-        check_place(out)
-        _swap(new, out)
+        with in_use(new):
+            parts = assemble(experiment, new)
+            command = _command(given, out, metrics, reference, mixed)
+            _write(os.path.join(new, 'index.html'), render(experiment, parts, new, command))
+            _seal(new)
+            apply_umask(new)
+            check_place(out)
+            _swap(new, out)
+        # of reports that were killed; not before a whole one is in its place
+        remove_leftovers(os.path.dirname(out), re.compile(rf'\.{re.escape(os.path.basename(out))}\.\w+\.(part|old)'))
     except OSError as e:
         raise InputError(f'the report cannot be written to {out} ({e}). What was there before is unchanged.') from e
     finally:

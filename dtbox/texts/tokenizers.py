@@ -11,6 +11,7 @@ import os
 import re
 import string
 import warnings
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,15 +56,21 @@ class TextTokenizer:
         vocab_size: number of ids.
         file: path of the file that defines it, or None; a run folder keeps a copy.
         warned: whether it has warned that it cuts texts.
+        warned_of_unknown: whether it has warned of words that it does not know.
     """
     context_length: int = 0
     vocab_size: int = 0
     file: str | None = None
     warned: bool = False
+    warned_of_unknown: bool = False
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text, of any length."""
         raise NotImplementedError
+
+    def find_unknown(self, text: str) -> list[str]:
+        """Return the words of a text that have no id of their own."""
+        return []
 
     def pack(self, ids: list[int]) -> list[int]:
         """Pad or cut ids to `context_length`."""
@@ -103,7 +110,20 @@ class TextTokenizer:
                     warnings.warn(message + ' It is cut, as are others that are too long.', stacklevel=2)
                     self.warned = True
             rows.append(self.pack(ids))
+        if not self.warned_of_unknown:
+            self._warn_of_unknown(texts)
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
+
+    def _warn_of_unknown(self, texts):
+        """Count and name the unknown words of the first texts that have some."""
+        unknown = Counter(word for text in texts for word in self.find_unknown(text))
+        if unknown:
+            self.warned_of_unknown = True
+            named = ', '.join(f'"{word}"' for word, _ in unknown.most_common(5)) + (', ...' if len(unknown) > 5 else '')
+            warnings.warn(f'{sum(unknown.values())} words of {len(texts)} texts are not in the vocabulary of the text '
+                          f'tokenizer and become one token for all unknown words: {named}. So do those of later texts. '
+                          '`dtbox train-text-tokenizer` makes a tokenizer of other texts, for a text tower that is '
+                          'trained with it.', stacklevel=4)
 
 
     def _find_ids(self, i: int, text: str, truncate: bool) -> list[int]:
@@ -160,6 +180,15 @@ class FileTokenizer(TextTokenizer):
         if pad_id is None:
             raise InputError(f'{file} has no token `{pad}` to pad with; set `pad` to its padding token.')
         self.pad_id: int = pad_id
+        unknown = getattr(self.tokenizer.model, 'unk_token', None)
+        self.unknown_id = self.tokenizer.token_to_id(unknown) if unknown else None
+
+    def find_unknown(self, text: str) -> list[str]:
+        """Return the words of a text that become the unknown token."""
+        cleaned = self.clean(text)
+        encoding = self.tokenizer.encode(cleaned)
+        return [cleaned[start:end] for number, (start, end) in zip(encoding.ids, encoding.offsets)
+                if number == self.unknown_id]
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text."""
@@ -208,8 +237,6 @@ def train_word_tokenizer(texts: Collection[str], min_count: int = 1) -> Tokenize
         texts: strings; see `keep_words`.
         min_count: words seen less often become <unk>.
     """
-    from collections import Counter
-
     from tokenizers import Tokenizer, models, pre_tokenizers
     counts = Counter(word for text in texts for word in keep_words(text).split())
     words = [w for w, n in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])) if n >= min_count]

@@ -12,8 +12,9 @@ from typing import Any, Mapping
 import numpy as np
 import torch
 
+from dtbox.checksums import find_damage
 from dtbox.errors import InputError, reason
-from dtbox.files import find_damage, is_disk_full, parse_json, replacing
+from dtbox.files import is_disk_full, parse_json, replacing
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.runs import RunFolder
 from dtbox.weights.entries import strip_wrappers

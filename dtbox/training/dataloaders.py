@@ -11,6 +11,7 @@ from dtbox import distributed
 from dtbox.config.schema import HeldOutLoader, TrainLoader
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.errors import InputError
+from dtbox.processes import watch_parent
 from dtbox.registry import DATASETS
 from dtbox.values import check_value
 
@@ -37,7 +38,7 @@ def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
                                  order=getattr(dataset, 'order', None))
     own = torch.Generator().manual_seed(seed)  # so that starting workers moves no other random state
     return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
-                      generator=own)
+                      generator=own, worker_init_fn=watch_parent)
 
 
 def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
@@ -47,7 +48,7 @@ def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     with_texts = bool(getattr(dataset, 'metainfo', {}).get('texts'))
     return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=functools.partial(collate, with_texts=with_texts))
+                      collate_fn=functools.partial(collate, with_texts=with_texts), worker_init_fn=watch_parent)
 
 
 def divide_batch(batch: int, world: int, what: str) -> int:

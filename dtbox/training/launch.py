@@ -1,9 +1,13 @@
 """How the ranks of a run join each other: torchrun and Slurm, with GPUs or without; missing and lost ranks."""
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
+import threading
+import time
 from datetime import timedelta
 from typing import Mapping
 
@@ -16,6 +20,8 @@ from dtbox.processes import end_with_parent
 
 TIMEOUT = 1800
 """Seconds that ranks wait for each other, at the start and in every collective."""
+ANSWER = 20
+"""Seconds in which PyTorch's store, which rank 0 holds, answers a new client."""
 LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed',
         'connection refused', 'recv failed', 'remote process exited', 'watchdog', 'heartbeat',
         'nccl communicator was aborted')
@@ -68,14 +74,64 @@ def _join_group(timeout: float) -> None:
             raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one '
                              'rank a GPU (--nproc_per_node, --ntasks-per-node).', '--launcher')
         torch.cuda.set_device(local)
+    if os.environ.get('RANK', '0') != '0' and 'TORCHELASTIC_USE_AGENT_STORE' not in os.environ:
+        find_first_rank(os.environ, timeout)
     try:
         dist.init_process_group('nccl' if gpus else 'gloo', timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as e:  # DistStoreError and DistNetworkError are RuntimeErrors
+        if 'EADDRINUSE' in str(e):
+            raise _make_port_error(os.environ, 'and rank 0 cannot open it') from e
         raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} '
                          f'ranks at {os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came '
                          f'({count_joined(e)}). Start the missing ones, with the same address, port and number; '
                          'firewalls between nodes may be in the way.',
                          '--launcher') from e
+
+
+def find_first_rank(env: Mapping[str, str], timeout: float) -> None:
+    """Wait until rank 0 listens at MASTER_ADDR:MASTER_PORT, and check that it is rank 0 of this run: a client of
+    PyTorch's store waits without end for an answer of another program.
+
+    Args:
+        env: environment variables.
+        timeout: seconds to wait for rank 0; after that, nothing is said here.
+
+    Raises:
+        InputError: another program, or another run, listens there.
+    """
+    host, port = env.get('MASTER_ADDR', ''), env.get('MASTER_PORT', '')
+    deadline = time.monotonic() + timeout
+    while not _listens(host, port):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+    stores: list[dist.Store] = []
+
+    def connect():
+        with contextlib.suppress(RuntimeError):
+            stores.append(dist.TCPStore(host, int(port), is_master=False, wait_for_workers=False,
+                                        timeout=timedelta(seconds=ANSWER)))
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(ANSWER)
+    if not stores:
+        raise _make_port_error(env, 'and does not answer as rank 0 does')
+    ranks, own = env.get('WORLD_SIZE', ''), env.get('RANK', '')
+    if stores[0].compare_set('dtbox/ranks', '', ranks).decode() != ranks or stores[0].add(f'dtbox/rank/{own}', 1) > 1:
+        raise _make_port_error(env, f'which has a rank {own} or another number of ranks')
+
+
+def _listens(host: str, port: str) -> bool:
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _make_port_error(env: Mapping[str, str], why: str) -> InputError:
+    return InputError(f'another program or another run listens at {env.get("MASTER_ADDR")}:{env.get("MASTER_PORT")} '
+                      f'already, {why}. Give all ranks another MASTER_PORT.', '--launcher')
 
 
 def count_joined(error: Exception) -> str:

@@ -17,6 +17,7 @@ from dtbox.errors import Diverged, InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.evaluation.loop import evaluate
 from dtbox.evaluation.results import Results
+from dtbox.files import replacing
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch
 from dtbox.training import checkpoint
@@ -160,8 +161,8 @@ class Skips:
         """Write a batch that diverged to `nonfinite/` of the run folder, the first ones of a run."""
         if self.count < self.KEPT:
             os.makedirs(run.nonfinite, exist_ok=True)
-            torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts),
-                       run.nonfinite_batch(iteration + 1, distributed.get_rank()))
+            with replacing(run.nonfinite_batch(iteration + 1, distributed.get_rank())) as temporary:
+                torch.save(dict(images=batch.images, keys=batch.keys, texts=batch.texts), temporary)
 
 
 class ValLoop(BaseLoop):

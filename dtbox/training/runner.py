@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import weakref
 from typing import Any, ContextManager, Mapping
 
@@ -18,7 +17,7 @@ from dtbox.errors import Stopped
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import as_list, record
 from dtbox.runs import RunFolder, choose_run_folder
-from dtbox.training import checkpoint, startup
+from dtbox.training import checkpoint, startup, summary
 from dtbox.training.ema import WeightEMA
 from dtbox.training.launch import explain_lost_rank, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
@@ -157,12 +156,11 @@ class Runner(MMRunner):
         raise Stopped(f'a signal came; the state of iteration {self.iter_done} is saved in {self.work_dir}.')
 
     def log_setting(self) -> None:
-        """Log versions, ranks, threads and seed."""
-        world = distributed.get_world_size()
-        self.logger.info(f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, {world} '
-                         f'rank{"s" * (world != 1)}, {torch.get_num_threads()} thread(s), seed {self._seed}')
-        for plugin in self.plugins:
-            self.logger.info(f'Plugin {record.describe_record(plugin)}')
+        """Log versions, ranks, threads, seed, images and parameters."""
+        for line in summary.describe_setting(self._seed, self.plugins):
+            self.logger.info(line)
+        for line in summary.describe_contents(self.task, self.val_parts):
+            self.logger.info(line)
 
     def dump_config(self) -> None:
         """Write config.py (bases merged, references kept), plugins.json and the task's files into the run folder."""

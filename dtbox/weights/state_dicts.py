@@ -9,8 +9,8 @@ from typing import Any, Callable, Iterable
 
 import torch
 
+from dtbox.checksums import find_damage
 from dtbox.errors import InputError, closest, reason
-from dtbox.files import find_damage
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 
 ZOO = 'dtbox://'

@@ -1,4 +1,5 @@
 """The command itself: list of verbs, help, version, unknown verbs, and how quickly it starts."""
+import logging
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 import dtbox
 from dtbox.cli.main import main
+from dtbox.cli.verb import Verb
 from dtbox.cli.verbs import VERBS, load_verb
 from dtbox.packaged import find_packaged_folder
 
@@ -112,9 +114,40 @@ def test_readme_of_the_tools():
 
 @pytest.mark.slow
 def test_a_reader_that_has_gone():
-    """`dtbox plugins list | head -1` ends quietly, with the exit code of a broken pipe."""
+    """`dtbox --help | head -1` ends quietly, with the exit code of a broken pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, 'wb') as gone:
         done = subprocess.run([sys.executable, '-m', 'dtbox', '--help'], stdout=gone, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (141, '')
+
+
+@pytest.mark.parametrize('words', [[], ['--version'], *([verb, '--help'] for verb in VERBS), ['print-config', '--list'],
+                                   ['test', 'RUN', '--protocol', 'list']], ids=' '.join)
+def test_a_reader_that_has_gone_of_a_verb(words, monkeypatch):
+    """Whatever prints: what a verb returns, and what argparse prints itself."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as gone:
+        monkeypatch.setattr(sys, 'stdout', gone)
+        with pytest.raises(SystemExit) as left:
+            main(words)
+    assert left.value.code == 141
+
+
+def test_a_run_whose_console_has_gone(monkeypatch, capsys):
+    """It continues to its end, without a traceback for each line of its log."""
+    monkeypatch.setattr('logging.raiseExceptions', True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = []
+
+    def log(args):
+        handler = logging.StreamHandler(sys.stdout)
+        handler.emit(logging.makeLogRecord(dict(msg='a line')))
+        ended.append(True)
+    with open(writer, 'w') as gone:
+        monkeypatch.setattr(sys, 'stdout', gone)
+        with pytest.raises(SystemExit) as left:
+            Verb('run', 'Run', 'Nothing.', 'dtbox run', lambda parser: None, log).main([])
+    assert ended and left.value.code == 141 and capsys.readouterr().err == ''

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from dtbox.datasets import ImageFolder, Twemoji
+from dtbox.datasets.base import hash_fraction
+from dtbox.datasets.near_duplicates import hash_image
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
@@ -32,13 +34,58 @@ def log(monkeypatch):
     return lines
 
 
-def test_hash_holds_out_a_share(tmp_path):
-    save(tmp_path, *(f'{i}.png' for i in range(60)))
-    train, held = keys(tmp_path, 'train'), keys(tmp_path, 'heldout')
-    assert sorted(train + held) == sorted(f'{i}.png' for i in range(60)) and 2 <= len(held) <= 12
-    save(tmp_path, 'more/x.png', 'more/y.png')
-    assert set(held) <= set(keys(tmp_path, 'heldout')) and set(train) <= set(keys(tmp_path, 'train'))
-    assert len(keys(tmp_path, 'heldout', holdout=0.5)) > 20
+@pytest.mark.parametrize('count, holdout, heldout', [(62, 0.1, 6), (60, 0.5, 30), (7, 0.3, 2), (5, 0.01, 1)])
+def test_hash_holds_out_a_share(tmp_path, count, holdout, heldout):
+    """The share is that of the images, not an expectation; those of the smallest hashes, whatever else is there."""
+    save(tmp_path, *(f'{i}.png' for i in range(count)))
+    train, held = keys(tmp_path, 'train', holdout=holdout), keys(tmp_path, 'heldout', holdout=holdout)
+    assert sorted(train + held) == sorted(f'{i}.png' for i in range(count)) and len(held) == heldout
+    by_hash = sorted(train + held, key=lambda key: hash_fraction('heldout', key))
+    assert set(by_hash[:heldout]) == set(held)
+
+
+def write_copies(root, images=8, copies=5):
+    """Images of smooth noise, each in several sizes, formats and degrees of brightness."""
+    for i in range(images):
+        noise = np.random.default_rng(i).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        image = Image.fromarray(noise).resize((96, 96), Image.Resampling.BICUBIC)
+        for k in range(copies):
+            suffix = ('png', 'jpg', 'webp')[k % 3]
+            image.resize((96 - 12 * k, 96 - 12 * k)).point(lambda v, k=k: v * (1 - 0.05 * k)).save(
+                root / f'{i}_{k}.{suffix}')
+
+
+def test_near_duplicates_stay_together(tmp_path, log):
+    """Copies of an image are on one side; without the option some are not. Images that differ are not joined."""
+    write_copies(tmp_path)
+    sides = {split: {key[0] for key in keys(tmp_path, split, holdout=0.3, group_near_duplicates=True)}
+             for split in ('train', 'heldout')}
+    assert not sides['train'] & sides['heldout'] and len(sides['heldout']) == 2
+    assert any('40 images make 8 groups of near duplicates' in line for line in log)
+    assert {key[0] for key in keys(tmp_path, 'train', holdout=0.3)} & {key[0] for key in
+                                                                      keys(tmp_path, 'heldout', holdout=0.3)}
+    with pytest.raises(InputError, match='`group_near_duplicates` is 3'):
+        keys(tmp_path, 'train', group_near_duplicates=3)
+
+
+def test_images_that_all_look_alike(tmp_path):
+    write_copies(tmp_path, images=1)
+    with pytest.raises(InputError, match='images that all look alike'):
+        keys(tmp_path, 'heldout', group_near_duplicates=True)
+
+
+def test_near_duplicates_across_folders_are_noted(tmp_path):
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+        write_copies(tmp_path / part, images=2, copies=1)
+    notes = ImageFolder(tmp_path, 'train', group_near_duplicates=True).notes
+    assert notes == ['2 groups of near duplicates lie on both sides of the division by folders']
+
+
+def test_hashes_by_hand():
+    """A ramp that falls from left to right: each cell is brighter than its neighbour. One that rises: none is."""
+    ramp = np.tile(np.arange(90, dtype=np.uint8), (8, 1))
+    assert hash_image(Image.fromarray(ramp[:, ::-1])) == 2 ** 64 - 1 and hash_image(Image.fromarray(ramp)) == 0
 
 
 @pytest.mark.parametrize('holdout', [1e-9, 0.1, 1 - 1e-9])

@@ -27,6 +27,17 @@ def test_ids_padding_and_unknown_words(tokenizer):
     assert ids.dtype == torch.int64 and (tokenizer.vocab_size, tokenizer.context_length, tokenizer.pad_id) == (6, 4, 0)
 
 
+def test_unknown_words_are_told_once(tokenizer):
+    """Counted and named for the first texts that have some."""
+    with pytest.warns(UserWarning) as told:
+        tokenizer(['red fox', 'RED apple'])
+        warnings.warn('nothing so far', stacklevel=1)
+        tokenizer(['a red Zebra', 'zebra!', 'sun'])
+        tokenizer(['a lion'])
+    assert [str(w.message).partition(' are not')[0] for w in told] == ['nothing so far', '3 words of 3 texts']
+    assert 'become one token for all unknown words: "zebra", "a".' in str(told[1].message)
+
+
 def test_long_texts_are_cut_with_one_warning(tokenizer):
     with pytest.warns(UserWarning, match=r'text 1 has 5 tokens, but .* at most 4 \("red red red red fox\.\.\."\)\. It '
                                          r'is cut') as seen:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import dtbox
+from dtbox.checksums import find_damage
 from dtbox.config import load_config
 from dtbox.errors import InputError
-from dtbox.files import find_damage
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 

@@ -6,9 +6,16 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dtbox.errors import InputError
-from dtbox.training.launch import explain_lost_rank, find_first_node, read_slurm_environment, start_ranks
+from dtbox.training.launch import (
+    explain_lost_rank,
+    find_first_node,
+    find_first_rank,
+    read_slurm_environment,
+    start_ranks,
+)
 from tests.child_processes import is_running, start_child
 
 RANK = '''
@@ -63,6 +70,34 @@ def test_a_missing_rank(monkeypatch):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(InputError, match='rank 0 waited 2 seconds for 2 ranks .*1 of 2 did.*Start the missing ones'):
         start_ranks('pytorch', 2)
+
+
+def place(port, rank, ranks=2):
+    """The variables of a rank."""
+    return dict(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+
+
+@pytest.mark.parametrize('rank, why', [(0, 'rank 0 cannot open it'), (1, 'does not answer as rank 0 does')])
+def test_a_port_in_use(rank, why, monkeypatch):
+    """Another program listens at the port and says nothing: every rank ends with a sentence, long before it has waited
+    for the others."""
+    monkeypatch.setattr('dtbox.training.launch.ANSWER', 0.3)
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        for name, value in place(taken.getsockname()[1], rank).items():
+            monkeypatch.setenv(name, value)
+        begun = time.monotonic()
+        with pytest.raises(InputError, match=f'another program .* already, .*{why}. Give all ranks another MASTER_POR'):
+            start_ranks('pytorch', 600)
+        assert time.monotonic() - begun < 60
+
+
+def test_the_port_of_another_run():
+    """Its rank 0 answers: a second rank 1, or one of another number of ranks, is not of that run."""
+    store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+    find_first_rank(place(store.port, 1), 5)
+    for other in (place(store.port, 1), place(store.port, 3, ranks=4)):
+        with pytest.raises(InputError, match='which has a rank . or another number of ranks'):
+            find_first_rank(other, 5)
 
 
 def test_no_rank_is_lost_without_a_group():

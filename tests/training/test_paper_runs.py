@@ -31,8 +31,12 @@ RUNS = {**{path.stem: (path.stem, {}) for path in sorted(Path('configs/paper').g
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """Data of both kinds, a perceptual network, and room for runs."""
+    return write_data(tmp_path_factory.mktemp('paper'))
+
+
+def write_data(root):
+    """Write data of both kinds and a perceptual network below `root`; returns it."""
     import torchvision
-    root = tmp_path_factory.mktemp('paper')
     imagenet(root / 'imagenet')
     write_set(root / 'shards', [3, 3])
     torch.manual_seed(0)

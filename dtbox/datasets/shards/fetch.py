@@ -11,7 +11,7 @@ import tempfile
 
 from dtbox.datasets.shards.places import Place
 from dtbox.errors import InputError
-from dtbox.files import apply_umask
+from dtbox.files import LEFTOVER, replacing
 
 
 class ShardCache:
@@ -47,13 +47,11 @@ class ShardCache:
         return path
 
     def _run(self, command, path):
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix='.part')
-        try:
-            with os.fdopen(handle, 'wb') as out:
-                # of a pipeline, each part must succeed: a shell tells of the last one only
-                shell = shutil.which('bash')
-                words = [shell, '-o', 'pipefail', '-c', command] if shell else ['sh', '-c', command]
-                done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE)
+        with replacing(path) as temporary, open(temporary, 'wb') as out:
+            # of a pipeline, each part must succeed: a shell tells of the last one only
+            shell = shutil.which('bash')
+            words = [shell, '-o', 'pipefail', '-c', command] if shell else ['sh', '-c', command]
+            done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE)
             if done.returncode:
                 said = done.stderr.decode(errors='replace').strip().splitlines()
                 raise InputError(f'the command of a shard, `{command}`, failed with code {done.returncode}'
@@ -61,18 +59,13 @@ class ShardCache:
             if not os.path.getsize(temporary):
                 raise InputError(f'the command of a shard, `{command}`, wrote nothing to its standard output. Try it '
                                  'in a shell.')
-            apply_umask(temporary)  # other users of this machine read it, too
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
 
     def _tidy(self, newest):
         """Remove the shards unused longest."""
         shards = []
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
-            if name.endswith('.tar') and path != newest:
+            if name.endswith('.tar') and not LEFTOVER.fullmatch(name) and path != newest:
                 try:
                     shards.append((os.path.getmtime(path), path))
                 except FileNotFoundError:
