@@ -46,7 +46,8 @@ def test_numbers():
 
 @pytest.mark.parametrize('value', [
     np.arange(6, dtype='>i4').reshape(1, 2, 3), np.arange(6)[::-1].copy()[::-1].reshape(1, 2, 3),
-    [[[0, 1, 2], [3, 4, 5]]], torch.arange(6).to(torch.uint16).view(1, 2, 3), [torch.arange(6).view(2, 3)]])
+    [[[0, 1, 2], [3, 4, 5]]], torch.arange(6).to(torch.uint16).view(1, 2, 3), [torch.arange(6).view(2, 3)],
+    [[torch.arange(3), [3, torch.tensor(4), 5]]]])
 def test_whole_numbers_in_every_form(value):
     read = read_codes(dict(a=value))['a']
     assert read.dtype == torch.int64 and read.tolist() == [[[0, 1, 2], [3, 4, 5]]]
@@ -59,7 +60,9 @@ def test_whole_numbers_in_every_form(value):
     (lambda: torch.zeros(1, dtype=torch.complex64), r'a complex64 tensor \[1\]; expected'),
     (lambda: torch.zeros(1, dtype=torch.bool), 'a bool tensor'), (torch.nn.UninitializedBuffer, 'without values'),
     (lambda: np.ma.masked_all(3), r'an array float64 \[3\]'), (lambda: [[1], [1, 2]], r'got \[\[1\], \[1, 2\]\]'),
-    (lambda: 'ab', "got 'ab'"), (lambda: {}, 'got {}'), (lambda: [10 ** 30], 'expected a tensor of whole')])
+    (lambda: 'ab', "got 'ab'"), (lambda: {}, 'got {}'),
+    (lambda: [0, torch.nested.nested_tensor([torch.zeros(1)], layout=torch.jagged)], 'expected a tensor of whole'),
+    (lambda: [10 ** 30], 'expected a tensor of whole')])
 def test_tensors_that_are_none(make, says):
     with pytest.raises(InputError, match=says):
         arguments.read_whole(make())

@@ -13,6 +13,8 @@ from dtbox.arguments.plain import LONGEST_NAME, describe, iterate, naming, read_
 from dtbox.errors import InputError
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+DEEPEST = 16
+"""Lists in lists that are read as a tensor."""
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -52,12 +54,24 @@ def _make_tensor(value: Any, expected: str) -> Tensor:
     try:
         if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
             return torch.stack([read_tensor(item) for item in value])
+        value = _make_plain(value)  # torch iterates over tensors in lists, and crashes at nested ones
         if not isinstance(value, (list, tuple, numbers.Number)):
             array = np.asarray(value)  # without negative strides, in this machine's order of bytes
             value = np.ascontiguousarray(array, array.dtype.newbyteorder('=')).reshape(array.shape)
         return torch.as_tensor(value)
     except Exception as e:  # TypeError, ValueError, RuntimeError, RecursionError, whatever `__array__` raises
         raise refuse(value, expected) from e
+
+
+def _make_plain(value: Any, depth: int = 0) -> Any:
+    """Return lists with the numbers of the tensors that they hold; `InputError` where they nest too deeply."""
+    if isinstance(value, Tensor):
+        return read_tensor(value).tolist()
+    if not isinstance(value, (list, tuple)) or not any(isinstance(item, (list, tuple, Tensor)) for item in value):
+        return value
+    if depth > DEEPEST:
+        raise InputError('the list nests too deeply.')
+    return [_make_plain(item, depth + 1) for item in value]
 
 
 def read_whole(value: Any) -> Tensor:
