@@ -66,7 +66,8 @@ class Kill(NamedTuple):
 def draw_kill(number: int, draw: random.Random) -> Kill:
     """Return the `number`-th kill: moments and signals take turns, the place in them is drawn."""
     moment = MOMENTS[number % 3]
-    return Kill(moment, SIGNALS[(number // 3 + number) % 3], draw.randrange(4 if moment == 'evaluation' else 6),
+    most = dict(step=6, evaluation=4, write=3)[moment]  # where gradients accumulate, there are fewer writes than steps
+    return Kill(moment, SIGNALS[(number // 3 + number) % 3], draw.randrange(most),
                 draw.uniform(0, 0.2), draw.randrange(300))
 
 
