@@ -2,7 +2,7 @@
 import pytest
 import torch.nn as nn
 
-from dtbox.errors import InputError, closest, need_package, reason
+from dtbox.errors import ForeignError, InputError, closest, need_package, reason
 from dtbox.registry import ALL, DATASETS, METRICS, QUANTIZERS, SCHEDULES, Slot, check_arguments
 
 
@@ -70,12 +70,14 @@ def test_refusals_name_the_place(slot, cfg, says):
         slot.build(cfg, where='stable')
 
 
-def test_errors_of_the_part_itself_pass_unchanged(slot):
+def test_errors_of_the_part_itself_are_told_apart(slot):
+    """The sentence says where in its code it failed; the error itself is the cause."""
     class Broken:
         def __init__(self):
             raise TypeError('my own')
-    with pytest.raises(TypeError, match='my own'):
+    with pytest.raises(ForeignError, match=r'TypeError: my own \(test_registry.py, line \d+\)') as caught:
         slot.build(dict(type=Broken))
+    assert isinstance(caught.value.__cause__, TypeError)
 
 
 def test_slots_ask_their_own_rooms_only():

@@ -20,7 +20,7 @@ class CommitmentLoss(Loss):
         kind: which of a quantizer's terms to hand on; the name in front of the vocabulary's.
     """
 
-    def __init__(self, vocabularies: Sequence[str] | None = None, kind: str = 'commitment'):
+    def __init__(self, vocabularies: str | Sequence[str] | None = None, kind: str = 'commitment'):
         super().__init__()
         if isinstance(vocabularies, str):
             vocabularies = (vocabularies,)
@@ -50,7 +50,7 @@ class QuantizerLoss(Loss):
         vocabularies: names of those to take; None takes all.
     """
 
-    def __init__(self, vocabularies: Sequence[str] | None = None):
+    def __init__(self, vocabularies: str | Sequence[str] | None = None):
         super().__init__()
         self.vocabularies = (vocabularies,) if isinstance(vocabularies, str) else vocabularies
         self.requires = ('losses',) if self.vocabularies is None else tuple(f'losses.{v}' for v in self.vocabularies)

@@ -57,12 +57,14 @@ class TextTokenizer:
         file: path of the file that defines it, or None; a run folder keeps a copy.
         warned: whether it has warned that it cuts texts.
         warned_of_unknown: whether it has warned of words that it does not know.
+        unknown_id: id of words that have none of their own, or None.
     """
     context_length: int = 0
     vocab_size: int = 0
     file: str | None = None
     warned: bool = False
     warned_of_unknown: bool = False
+    unknown_id: int | None = None
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of one text, of any length."""
@@ -89,7 +91,7 @@ class TextTokenizer:
         Returns:
             [T, L] int64.
         """
-        rows = []
+        rows, unknown = [], []
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f'text {i} is {type(text).__name__}; expected a string.')
@@ -109,22 +111,22 @@ class TextTokenizer:
                 if not self.warned:
                     warnings.warn(message + ' It is cut, as are others that are too long.', stacklevel=2)
                     self.warned = True
+            if not self.warned_of_unknown and self.unknown_id in ids:
+                unknown += self.find_unknown(text[:LONGEST * self.context_length])
             rows.append(self.pack(ids))
-        if not self.warned_of_unknown:
-            self._warn_of_unknown(texts)
+        if unknown:
+            self._warn_of_unknown(Counter(unknown), len(rows))
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.context_length)
 
-    def _warn_of_unknown(self, texts):
-        """Count and name the unknown words of the first texts that have some."""
-        unknown = Counter(word for text in texts for word in self.find_unknown(text))
-        if unknown:
-            self.warned_of_unknown = True
-            named = ', '.join(f'"{word}"' for word, _ in unknown.most_common(5)) + (', ...' if len(unknown) > 5 else '')
-            warnings.warn(f'{sum(unknown.values())} words of {len(texts)} texts are not in the vocabulary of the text '
-                          f'tokenizer and become one token for all unknown words: {named}. So do those of later texts. '
-                          '`dtbox train-text-tokenizer` makes a tokenizer of other texts, for a text tower that is '
-                          'trained with it.', stacklevel=4)
-
+    def _warn_of_unknown(self, unknown: Counter, count: int) -> None:
+        """Count and name the unknown words of the first `count` texts that have some."""
+        self.warned_of_unknown = True
+        some = ', '.join(f'"{word[:40]}"' for word, _ in unknown.most_common(5))
+        named = some + (', ...' if len(unknown) > 5 else '')
+        warnings.warn(f'{sum(unknown.values())} words of {count} texts are not in the vocabulary of the text '
+                      f'tokenizer and become one token for all unknown words: {named}. So do those of later texts. '
+                      '`dtbox train-text-tokenizer` makes a tokenizer of other texts, for a text tower that is '
+                      'trained with it.', stacklevel=4)
 
     def _find_ids(self, i: int, text: str, truncate: bool) -> list[int]:
         """Return the ids of the text at position `i`; of a very long one those of its beginning, where it may be cut:

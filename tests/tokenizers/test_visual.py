@@ -262,7 +262,7 @@ def test_decoding_needs_the_codes_it_reads(images):
      r'^model\.encoders\.trunk: `TimVit` is not registered under encoders\. Did you mean `TimmViT`'),
     (dict(encoders=dict(trunk=dict(PLAIN, image_size=32))),
      r'^model\.encoders\.trunk\.image_size: this encoder takes images of \(32, 32\)'),
-    (dict(image_size='16'), r"^model: `image_size` is '16'"),
+    (dict(image_size='16'), r"^model.image_size: `image_size` is '16'"),
     (dict(image_size=3), r'^model\.encoders\.trunk: images of 3 x 3 pixels'),
     (dict(image_size=24, decoder=dict(type='LightCNNDecoder', reads=['pixel'], image_size=16, width=32)),
      r'^model\.decoder: '),

@@ -251,7 +251,8 @@ def test_fused_steps_of_shards(tiny_config, tmp_path):
 
 
 def test_what_ranks_cannot_do(tiny_config, tmp_path):
-    learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook')}
+    learned = {'model_wrapper_cfg': dict(type='FSDP2'), 'quantizer.codebook': dict(type='GradientCodebook'),
+               'model.losses.commitment': dict(type='QuantizerLoss')}
     assert all('is learned by gradient' in said
                for said in SHARED.run(sharded, str(tiny_config), str(tmp_path / 'a'), 2, False, learned))
     meter = {'model_wrapper_cfg': dict(type='FSDP2'),
