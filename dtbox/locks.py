@@ -67,7 +67,7 @@ def take_folder(folder: str, lock: Locked, move: bool) -> str | None:
     the other one changes nothing.
 
     Args:
-        folder: that need not exist.
+        folder: that need not exist. A link stays, and what it leads to is taken: it may name a larger disk.
         lock: of a file in it, to be let go by the caller.
         move: rename a folder that holds something to FOLDER.1 (or the next free number) first.
 
@@ -77,6 +77,7 @@ def take_folder(folder: str, lock: Locked, move: bool) -> str | None:
     Raises:
         InputError: another process holds the lock.
     """
+    folder = os.path.realpath(folder) if os.path.islink(folder) else folder
     parent = os.path.dirname(os.path.abspath(folder))
     os.makedirs(parent, exist_ok=True)
     with one_at_a_time(parent):

@@ -191,7 +191,7 @@ def choose_run_folder(config: str | None) -> RunFolder:
     itself for its config."""
     config = os.path.abspath(config or 'run.py')
     run = find_run_of(config)
-    return run if config == run.config and run.has_checkpoint() else RunFolder(os.path.join(_RUNS, name_run(config)))
+    return run if run.is_run_config(config) else RunFolder(os.path.join(_RUNS, name_run(config)))
 
 
 def name_run(config: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
-from dtbox.runs import RunFolder
+from dtbox.runs import RunFolder, find_run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
     if args.accept_plugin_change and not args.resume:
         raise InputError('--accept-plugin-change goes with --resume: a new run has no earlier plugins.')
     cfg = read_config(args)
+    if args.resume and args.work_dir:
+        refuse_other_folder(str(cfg.filename), args.work_dir)
     from dtbox.training.runner import Runner
     if args.seed is not None:
         cfg.seed = args.seed
@@ -50,6 +52,14 @@ def run(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print(f'\n{describe_resume(runner.work_dir)}', file=sys.stderr)
         raise
+
+
+def refuse_other_folder(config: str, work_dir: str) -> None:
+    """Raise `InputError` where the run of the folder that was named is to be resumed in one that holds no run."""
+    run = find_run_of(config)
+    if run.is_run_config(config) and run.has_checkpoint() and not RunFolder(work_dir).has_checkpoint():
+        raise InputError(f'{work_dir} holds no run that could be resumed, and {run.path} does. Resume it there (without '
+                         '--work-dir), or copy the folder first.', '--work-dir')
 
 
 def describe_resume(work_dir: str) -> str:

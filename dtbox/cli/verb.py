@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -64,8 +65,11 @@ class Verb:
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
         """Return the arguments of a command line without program and verb (default: that of the process)."""
         words = sys.argv[1:] if argv is None else [str(word) for word in argv]
-        for word in words:
-            option = word.partition('=')[0]
+        for word, before in zip(words, ['', *words]):
+            option, equals, value = word.partition('=')
+            if not word.strip() or option.startswith('--') and equals and not value.strip():
+                raise InputError(f'the command line has an empty argument{f" after {before}" if before else ""}; a '
+                                 'shell variable that is not set leaves nothing.', option.strip())
             renamed = find_option(option)
             if renamed:
                 raise InputError(renamed.tell(option))
@@ -74,6 +78,10 @@ class Verb:
         return args
 
     def _run(self, argv: list[str] | None) -> int | None:
+        try:
+            os.getcwd()
+        except FileNotFoundError as e:
+            raise InputError('the current folder is gone: something has removed it. Change to another one.') from e
         args = self.parse(argv)
         with trust_remote_code(getattr(args, 'trust_remote_code', False)):
             return self.run(args)

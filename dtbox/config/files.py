@@ -21,10 +21,12 @@ from dtbox.runs import find_run_of
 from dtbox.trust import is_trusted, require_trust
 
 BASES = '_base_'
+DEEPEST = 100
+"""Levels of dicts and lists that the values of a config may have; those of recipes have about ten."""
 
 
 def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | None = None,
-                strict: bool = True, as_data: bool = False) -> dict[str, Any]:
+                strict: bool = True, as_data: bool = False, above: Sequence[str] = ()) -> dict[str, Any]:
     """Return the values of a config file, merged with those of its bases; references stay.
 
     Args:
@@ -34,16 +36,22 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
             none.
         strict: refuse keys that neither the base nor a constructor knows.
         as_data: it is that of a folder that may be a stranger's; see `read_file`.
+        above: absolute paths of the configs whose base it is.
 
     Raises:
         InputError: a file that cannot be read, an unknown key, or a form of an earlier version.
     """
+    chain = [*above, os.path.realpath(path)]
+    if chain[-1] in above:
+        circle = ' -> '.join(map(os.path.basename, chain[chain.index(chain[-1]):]))
+        raise InputError(f'the bases of configs close a circle: {circle}. Let one of them do without its `{BASES}`.',
+                         BASES)
     own, bases = read_file(path, as_data)
     own = adopt_format_1(own, path)
     file = os.path.basename(path)
     below, inherited = {}, []
     for base in bases:
-        values = read_config(find_base(base, path), given, named, strict)
+        values = read_config(find_base(base, path), given, named, strict, above=chain)
         inherited += as_list(values.get('plugins'))
         below = merge(below, values)
     if named is not None:
@@ -71,8 +79,8 @@ def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[st
     """
     as_data = (as_data or find_run_of(path).is_run_config(path)) and not is_trusted()
     try:
-        with open(path, encoding='utf-8') as file:
-            text = file.read()
+        with open(path, 'rb') as file:
+            text = file.read()  # what reads it knows of encodings and byte order marks
         suffix = os.path.splitext(path)[1]
         if suffix in ('.json', '.yaml', '.yml'):  # 1e-4 and tabs are JSON, but not what YAML 1.1 takes them for
             values: dict[str, Any] = parse_json(text) if suffix == '.json' else yaml.safe_load(text)
@@ -83,9 +91,10 @@ def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[st
             exec(compile(text, path, 'exec'), values)
         if not isinstance(values, dict):
             raise TypeError(f'it holds a {type(values).__name__}, not a dict')
+        check_depth(values)
     except InputError:
         raise
-    except Exception as e:  # a config is Python: whatever it may raise
+    except (Exception, SystemExit) as e:  # a config is Python: whatever it may raise
         raise InputError(f'the config {path} cannot be read: {type(e).__name__}: {e}') from e
     values = {key: value for key, value in values.items()
               if not key.startswith('__') and not isinstance(value, (types.FunctionType, types.ModuleType))}
@@ -95,6 +104,15 @@ def read_file(path: str, as_data: bool = False) -> tuple[dict[str, Any], list[st
     if not isinstance(bases, (str, list, tuple)) or not all(isinstance(base, str) for base in bases):
         raise InputError(f'`{BASES}` of {path} is {bases!r}; expected a path, a name, or a list of them.', BASES)
     return values, [bases] if isinstance(bases, str) else list(bases)
+
+
+def check_depth(node: Any, depth: int = 0) -> None:
+    """Raise `ValueError` for values nested deeper than `DEEPEST`, such as a list that holds itself."""
+    if depth > DEEPEST:
+        raise ValueError(f'its values are nested deeper than {DEEPEST} levels')
+    if isinstance(node, (dict, list, tuple)):
+        for part in node.values() if isinstance(node, dict) else node:
+            check_depth(part, depth + 1)
 
 
 def adopt_format_1(values: dict[str, Any], path: str) -> dict[str, Any]:
@@ -125,7 +143,7 @@ def find_base(base: str, path: str) -> str:
         return beside
     try:
         if base.startswith('.'):
-            raise InputError(f'{beside} does not exist.')
+            raise InputError(f'{beside} {"is a folder" if os.path.isdir(beside) else "does not exist"}.')
         return find_config(base)
     except InputError as e:
         raise InputError(f'the config {path} cannot be read: its base `{base}` is missing; {e.message}', BASES) from e

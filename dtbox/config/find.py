@@ -4,7 +4,7 @@ from __future__ import annotations
 import ast
 import os
 
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, closest, reason
 from dtbox.packaged import find_packaged_folder, find_packaged_path
 from dtbox.runs import RunFolder
 
@@ -62,8 +62,11 @@ def list_configs(kind: str | None = None) -> dict[str, str]:
 
 def read_summary(path: str) -> str:
     """Return the first line of a config's docstring, '' where it has none."""
-    with open(path, encoding='utf-8') as file:
-        text = ast.get_docstring(ast.parse(file.read())) or ''
+    try:
+        with open(path, 'rb') as file:
+            text = ast.get_docstring(ast.parse(file.read())) or ''
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        return f'cannot be read: {reason(e)}'
     return text.partition('\n')[0]
 
 

@@ -11,7 +11,7 @@ MOST = 10_000_000
 """Characters of a config that is read; those of runs have some thousands."""
 
 
-def read_literals(text: str, path: str) -> dict[str, Any]:
+def read_literals(text: str | bytes, path: str) -> dict[str, Any]:
     """Return name -> value of the assignments of a Python file, without running it.
 
     Numbers, strings, None, True, False, lists, tuples, dicts, `dict(key=value)` and `float('inf')` are read.
@@ -59,12 +59,18 @@ def _read(node: ast.AST, path: str) -> Any:
         if all(isinstance(key, (str, int, float, bool, bytes, type(None), tuple)) for key in keys):
             return dict(zip(keys, (_read(part, path) for part in node.values)))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id == 'dict' and not node.args and all(k.arg for k in node.keywords):
+        if node.func.id == 'dict' and is_plain_call(node):
             return {str(k.arg): _read(k.value, path) for k in node.keywords}
         if node.func.id == 'float' and len(node.args) == 1 and not node.keywords:
             if (number := _read(node.args[0], path)) in NUMBERS:
                 return float(number)
     _refuse(node, path)
+
+
+def is_plain_call(node: ast.Call) -> bool:
+    """Whether a call has keywords alone, each once; `ast.parse` accepts one that stands twice, and Python does not."""
+    names = [keyword.arg for keyword in node.keywords]
+    return not node.args and None not in names and len(set(names)) == len(names)
 
 
 def _refuse(node: ast.AST, path: str) -> NoReturn:

@@ -51,11 +51,13 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
     named = []
     with find_run_of(path).explain_old_names():
         values = read_config(path, given, named, as_data=folder is not None)
+    if find_run_of(path).is_run_config(path):
+        values.pop('work_dir', None)  # the folder itself, wherever it is by now
     if named or given:
         values['plugins'] = list(dict.fromkeys(plugin.source for plugin in named + given))
     elif values.get('plugins'):  # those of a run folder, all of them built in by now
         values.pop('plugins')
-    cfg = Config(values, filename=path, format_python_code=False)
+    cfg = Config(values, cfg_text=path, filename=path, format_python_code=False)  # else MMEngine reads the file again
     if folder:
         use_own_tokenizer(cfg, folder)
     if data is not None:
@@ -90,13 +92,14 @@ def shrink(cfg: Config) -> Config:
     """
     plain = cfg._cfg_dict.to_dict()
     small = plain.get('tiny')
-    if not small:
+    if not small or not isinstance(small, dict):
         raise InputError(f'{cfg.filename} has no dict `tiny` of small values. Give them with --cfg-options.', '--tiny')
 
     def check(change: dict, base: dict, at: str) -> None:
         check_change(change, base, at, '`tiny`', find_references(small))
     check(small, plain, '')
-    return Config(merge(plain, small, check, skip_absent=True), filename=cfg.filename, format_python_code=False)
+    return Config(merge(plain, small, check, skip_absent=True), cfg_text=cfg.text, filename=cfg.filename,
+                  format_python_code=False)
 
 
 def replace_data(cfg: Config, other: Config, source: str) -> None:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from dtbox.config.checks import check_change, refuse, refuse_old_form, refuse_old_forms, refuse_old_key
 from dtbox.config.keys import is_table, list_known_keys
+from dtbox.config.literals import is_plain_call
 from dtbox.config.merge import is_replacement, merge, strip_marks
 from dtbox.config.references import follow, is_reference
 from dtbox.errors import InputError
@@ -30,6 +31,9 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise InputError(f'`{pair}` is not an override; expected KEY=VALUE, such as '
                              'train_cfg.max_iters=100.', '--cfg-options')
+        if not text.strip():
+            raise InputError(f'`{pair}` has no value; a shell variable that is not set leaves nothing. '
+                             f'`{key}=none` removes, {key}="\'\'" is an empty string.', '--cfg-options')
         options[key.strip()] = parse_value(text.strip())
     return options
 
@@ -55,7 +59,9 @@ def parse_value(text: str) -> Any:
 def _literal(node: ast.AST | None) -> Any:
     if node is None:  # the key of `**` in a dict
         raise ValueError('`**` is no literal')
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        if not is_plain_call(node):
+            raise ValueError('not a dict of names and values')
         return {k.arg: _literal(k.value) for k in node.keywords}
     if isinstance(node, ast.Dict):
         return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values)}

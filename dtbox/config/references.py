@@ -14,6 +14,8 @@ from dtbox.config.keys import is_table
 from dtbox.errors import InputError, closest
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
+LONGEST = 50
+"""References that may follow each other, each inside the value of the one before."""
 PLACEHOLDER = re.compile(r'\{\{\s*(_base_|file\w+|\$\w+)[^}]*\}\}')
 """MMEngine's own way to refer to variables, which is not read here."""
 
@@ -71,7 +73,8 @@ def resolve(cfg: Config | dict) -> Config:
     Parts that are removed (`None` in a table of named parts, such as `hooks` or `losses`) are left out.
 
     Raises:
-        InputError: a reference to a variable that does not exist, to itself, or in part of a string.
+        InputError: a reference to a variable that does not exist, to itself, or in part of a string; a chain of
+            hundreds.
     """
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else copy.deepcopy(cfg)
     return Config(_resolve(plain, '', frozenset(), plain), format_python_code=False)
@@ -90,6 +93,8 @@ def _resolve(node: Any, path: str, seen: frozenset, variables: dict) -> Any:
         return node
     if name in seen:
         raise InputError(f'`{node}` refers to itself.', path)
+    if len(seen) >= LONGEST:
+        raise InputError(f'`{node}` ends a chain of {LONGEST} references. Refer to the last variable at once.', path)
     return _resolve(copy.deepcopy(_variable(variables, name, path)), path, seen | {name}, variables)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Mapping, Sequence
 
-from dtbox.values import Count, Factor, Positive, PositiveNumber, Seed, Table, Within, check_value, read_hints
+from dtbox.values import Count, Factor, Positive, PositiveNumber, Seed, Table, Text, Within, check_value, read_hints
 
 Part = Any
 """What a registry builds, and checks when it does."""
@@ -92,9 +92,9 @@ class Recipe(Table):
     tiny: Mapping[str, Any] | None = None
     seed: Seed = 0
     amp: Literal['bfloat16'] | None = None
-    threads: Positive | None = None
-    work_dir: str | None = None
-    load_from: str | None = None
+    threads: Annotated[int, Within(1, 1024)] | None = None  # of ten thousands the system makes none
+    work_dir: Text | None = None
+    load_from: Text | None = None
     data_root: Any = None
     image_size: Any = None
     model_wrapper_cfg: Mapping[str, Any] | None = None

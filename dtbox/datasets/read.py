@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def verify_image(path: str | os.PathLike) -> tuple[int, int]:
     JPEG files are decoded at an eighth of their size, which reads every byte but costs less.
     """
     try:
-        with Image.open(path) as image:
+        with _open_file(path) as image:
             size = image.size
             image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
             image.load()
@@ -87,7 +88,7 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
         InputError: as `read_image`.
     """
     try:
-        with Image.open(path) as image:
+        with _open_file(path) as image:
             size = image.size
             try:
                 if image.format == 'PNG':  # its EXIF block may come after the pixels
@@ -100,6 +101,15 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
     return size, turn if turn in range(1, 9) else 1
 
 
+def _open_file(source):
+    """Return what Pillow opens; it would wait without end for what another program may write into a pipe."""
+    if isinstance(source, (str, os.PathLike)):
+        mode = os.stat(source).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise OSError('it is a pipe or a device, not a file')
+    return Image.open(source)
+
+
 def _open(source, upright=True):
     """Return the decoded image in its own mode, turned upright where asked, not shared with `source`."""
     if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
@@ -108,7 +118,7 @@ def _open(source, upright=True):
         if isinstance(source, Image.Image):
             image = _upright(source) if upright else source.copy()
         else:
-            with Image.open(source) as image:
+            with _open_file(source) as image:
                 image.load()
                 if upright:
                     _turn_upright(image)
@@ -161,11 +171,13 @@ def _deep_to_rgba(image):
     values = np.asarray(image).astype(np.float64)
     floats = image.mode.startswith('F')
     finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError('none of its values is finite')
     if floats:
-        top = float(np.quantile(finite, 0.999)) if finite.size else 0.0
+        top = float(np.quantile(finite, 0.999))
         unit = next((unit for unit in (1.0, 255.0) if top <= 1.01 * unit), 65535.0)
     else:
-        top = float(finite.max()) if finite.size else 0.0
+        top = float(finite.max())
         unit = 65535.0 if top > 255 or image.mode.startswith('I;16') else 255.0
     gray = np.clip(np.nan_to_num(values, posinf=unit, neginf=0.0) * (255.0 / unit), 0, 255).round().astype(np.uint8)
     alpha = np.full_like(gray, 255)

@@ -67,7 +67,8 @@ def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
     """Raise `InputError` where a config misses one of the entries `keys` of a recipe."""
     for key in keys:
         if cfg.get(key) is None:
-            raise InputError(f'the config has no `{key}`.{closest(key, cfg.keys())} It has: {", ".join(cfg.keys())}.')
+            there = [name for name in cfg.keys() if cfg.get(name) is not None]
+            raise InputError(f'the config has no `{key}`.{closest(key, there)} It has: {", ".join(there) or "nothing"}.', key)
 
 
 def check_backends(backends: list[Any] | None) -> None:

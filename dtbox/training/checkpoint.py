@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
 from typing import Any, Mapping
 
 import numpy as np
@@ -59,7 +60,8 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     except InputError:
         raise
     except Exception as e:
-        raise InputError(f'the checkpoint {path} cannot be read ({reason(e)}). '
+        why = reason(e) if zipfile.is_zipfile(path) else 'it is not a zip file, as torch.save writes them'
+        raise InputError(f'the checkpoint {path} cannot be read ({why}). '
                          'It may be cut short, or not be a checkpoint of dtbox.') from e
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'format' not in checkpoint:
         keys = ', '.join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import socket
@@ -53,6 +54,7 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
         raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not '
                          'set. Start it as: torchrun --nproc_per_node N -m dtbox train CONFIG --launcher pytorch.',
                          '--launcher')
+    check_environment(os.environ)
     if 'TORCHELASTIC_RUN_ID' in os.environ:  # started by torchrun itself, not by a shell that may end before its ranks
         end_with_parent()
     _join_group(timeout)
@@ -64,6 +66,23 @@ def _start_mpi(timeout: float) -> None:
                          'torchrun and --launcher pytorch.', '--launcher')
     from mmengine.dist import init_dist
     init_dist('mpi', backend='nccl', timeout=int(timeout))
+
+
+def check_environment(env: Mapping[str, str]) -> None:
+    """Raise `InputError` where a variable that says which rank this is, or where rank 0 listens, is missing or says
+    something else: ranks would wait for each other to no end."""
+    world = env.get('WORLD_SIZE', '')
+    ranks = int(world) if world.isdecimal() else 1
+    for name, low, high in (('WORLD_SIZE', 1, math.inf), ('RANK', 0, ranks - 1), ('LOCAL_RANK', 0, math.inf),
+                            ('MASTER_PORT', 1, 65535)):
+        value = env.get(name, '0' if name == 'LOCAL_RANK' else '')
+        if not value.isdecimal() or not low <= int(value) <= high:
+            most = '' if high == math.inf else f', at most {high}'
+            raise InputError(f'the variable {name} is {value!r}; expected a whole number of at least {low}{most}. '
+                             'torchrun and srun set it.', '--launcher')
+    if not env.get('MASTER_ADDR'):
+        raise InputError('the variable MASTER_ADDR is empty or not set; expected the host of rank 0. torchrun and srun set it.',
+                         '--launcher')
 
 
 def _join_group(timeout: float) -> None:
@@ -156,6 +175,9 @@ def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
         raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: '
                          'srun --ntasks-per-node GPUS --gpus-per-node GPUS python -m dtbox train CONFIG --launcher '
                          'slurm.', '--launcher')
+    if not env['SLURM_JOB_ID'].isdecimal():
+        raise InputError(f'the variable SLURM_JOB_ID is {env["SLURM_JOB_ID"]!r}; expected a whole number.',
+                         '--launcher')
     nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or ''
     address = env.get('MASTER_ADDR') or find_first_node(nodes)
     port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)

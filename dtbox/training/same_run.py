@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 READ = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'ema', 'amp')
 """Entries of a config that the training itself reads; the seed is compared with the meta."""
+START = 'load_from'
+"""Entry that says what a run begins from. It is not read again, so that another one would be a false record."""
 SAFE = ('train_cfg.max_iters', 'train_cfg.val_interval', 'train_cfg.tolerate',
         *(f'train_dataloader.{name}' for name in ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory',
                                                   'timeout', 'multiprocessing_context', 'batch_size')),
@@ -39,7 +41,7 @@ def describe_config(cfg: Config) -> str:
     for key in READ:
         if plain.get(key) is not None:
             _flatten(plain[key], key, flat)
-    return json.dumps(flat)
+    return json.dumps({**flat, START: plain.get(START)})
 
 
 def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
@@ -67,6 +69,8 @@ def compare_configs(before: str, now: str, safe: Sequence[str] = ()) -> dict[str
     for key in [*old, *(key for key in new if key not in old)]:
         pair = old.get(key, MISSING), new.get(key, MISSING)
         follows = key.startswith('param_scheduler.') and list(pair) == ends  # the schedule continues to the new end
+        if key == START and START not in old:  # an older dtbox did not note it
+            continue
         if pair[0] != pair[1] and not follows and not _is_place(key, *pair) and not _is_safe(key, safe):
             found[key] = pair
     return found
@@ -79,7 +83,7 @@ def _is_safe(key: str, more: Sequence[str]) -> bool:
 def _is_place(key: str, *values: Any) -> bool:
     """Whether values name files or folders: what lies there counts, not where. Data count by their fingerprint, and
     weights are in the checkpoint. A `name` or `type` with a slash is that of a model of a hub."""
-    if key.rpartition('.')[2] in ('name', 'type'):
+    if key.rpartition('.')[2] in ('name', 'type', START):
         return False
     texts = [value for value in values if value is not None]
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
@@ -141,6 +145,21 @@ def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: 
         raise InputError(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
                          f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, '
                          'or start a new run with `load_from`.', 'train_dataloader.dataset')
+
+
+def refuse_shorter(done: int, cfg: Mapping[str, Any], path: str) -> None:
+    """Raise `InputError` where a resumed run would be shorter than it is: its config would tell of fewer iterations
+    than its weights have.
+
+    Args:
+        done: iterations of the checkpoint.
+        cfg: resolved config.
+        path: of the checkpoint.
+    """
+    most = (cfg.get('train_cfg') or {}).get('max_iters')
+    if isinstance(most, int) and done > most:
+        raise InputError(f'{path} has {done} iterations, more than `max_iters` {most}: a run cannot become shorter. '
+                         f'Resume it with max_iters={done} or more; `dtbox test` evaluates it.', 'train_cfg.max_iters')
 
 
 def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -19,7 +19,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
-from dtbox.registry import WRAPPERS
+from dtbox.registry import HOOKS, WRAPPERS
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
 from dtbox.training.build import (
@@ -40,6 +40,7 @@ from dtbox.training.same_run import (
     make_meta,
     refuse_other_config,
     refuse_other_run,
+    refuse_shorter,
 )
 from dtbox.training.task import Task
 from dtbox.weights.state_dicts import load_into
@@ -90,7 +91,9 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
     configured, described = (cfg.get('train_dataloader') or {}).get('batch_size'), describe_config(cfg)
     path, earlier = RunFolder(resumed or '').checkpoint, {}
     if resumed and os.path.isfile(path):
-        earlier = checkpoint.load(path, mmap=True).get('meta') or {}
+        state = checkpoint.load(path, mmap=True)
+        earlier = state['meta']
+        refuse_shorter(state.get('iteration', 0), cfg, path)
         keep_global_batch(cfg, earlier, path)
     with find_run_of(source.filename or 'run.py').explain_old_names():
         built = build_run(cfg, int(cfg.get('seed', 0)))
@@ -121,10 +124,17 @@ def build_run(cfg: Config, seed: int) -> Built:
         SetEvaluator(dict(cfg.get('val_evaluator') or {}), where='val_evaluator')
     parts = build_parts(cfg, seed)
     task = parts['model']
-    remarks = task.check_run(cfg)
+    remarks = [*task.check_run(cfg), *warn_of_loss(hooks)]
     hooks = check_hooks(hooks, task)
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
     return Built(parts, hooks, schedules, remarks)
+
+
+def warn_of_loss(hooks: Mapping[str, Hook]) -> list[str]:
+    """Return the sentence to log where no hook keeps what a run learns."""
+    if any(isinstance(hook, HOOKS.get('Checkpoint')) for hook in hooks.values()):
+        return []
+    return ['No hook `Checkpoint` is in the config: nothing keeps the weights, and they are lost when the run ends.']
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

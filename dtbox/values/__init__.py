@@ -25,12 +25,13 @@ from dtbox.values.kinds import (
     PositiveNumber,
     Seed,
     Table,
+    Text,
     Within,
 )
 from dtbox.values.words import describe_hint, shorten
 
 __all__ = ['Average', 'Count', 'Depth', 'Factor', 'Fraction', 'Misfit', 'Positive', 'PositiveNumber', 'Seed', 'Table',
-           'Within', 'check_value', 'check_values', 'describe_hint', 'find_misfit', 'read_hints', 'shorten']
+           'Text', 'Within', 'check_value', 'check_values', 'describe_hint', 'find_misfit', 'read_hints', 'shorten']
 
 
 def check_value(value: Any, hint: Any, where: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dtbox.errors import closest
 from dtbox.values.hints import read_hints
-from dtbox.values.kinds import Table, Within
+from dtbox.values.kinds import RULES, Table
 from dtbox.values.words import MAPPINGS, SEQUENCES, UNIONS, describe_hint
 
 
@@ -32,7 +32,7 @@ def find_misfit(value: Any, hint: Any) -> Misfit | None:
     if origin is Annotated:
         if (misfit := find_misfit(value, args[0])) is not None:
             return misfit if misfit.path or misfit.sentence else misfit._replace(expected=describe_hint(hint))
-        fits = all(rule.holds(value) for rule in args[1:] if isinstance(rule, Within))
+        fits = all(rule.holds(value) for rule in args[1:] if isinstance(rule, RULES))
         return None if fits else Misfit((), value, describe_hint(hint))
     if origin is None and inspect.isclass(hint) and issubclass(hint, Table):
         return _find_in_table(value, hint)

@@ -24,6 +24,19 @@ class Within(NamedTuple):
                                           f' ({low} left out)' if self.above else f' ({high} left out)' * self.below)
 
 
+class Filled(NamedTuple):
+    """The texts that hold something: an empty one is what is left of a shell variable that is not set."""
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a text holds something."""
+        return bool(value.strip())
+
+    def __str__(self):
+        return 'that is not empty'
+
+
+RULES = (Within, Filled)
+Text = Annotated[str, Filled()]
 Positive = Annotated[int, Within(1)]
 Count = Annotated[int, Within(0)]
 Depth = Annotated[int, Within(1, 1024)]

@@ -7,7 +7,7 @@ import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from dtbox.values.hints import read_hints
-from dtbox.values.kinds import Table, Within
+from dtbox.values.kinds import RULES, Table
 
 UNIONS = (Union, getattr(types, 'UnionType', Union))
 SEQUENCES = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Collection,
@@ -23,7 +23,7 @@ def describe_hint(hint: Any) -> str:
     if origin in UNIONS:
         return _join([describe_hint(one) for one in args])
     if origin is Annotated:
-        return ' '.join([describe_hint(args[0]), *(str(rule) for rule in args[1:] if isinstance(rule, Within))])
+        return ' '.join([describe_hint(args[0]), *(str(rule) for rule in args[1:] if isinstance(rule, RULES))])
     if kind is Literal:
         return _join([repr(one) for one in args])
     if kind in WORDS:

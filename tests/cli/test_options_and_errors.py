@@ -28,7 +28,7 @@ def test_options_reach_the_config(tmp_path):
 
 @pytest.mark.parametrize('text, value', [
     ('1', 1), ('1e-3', 1e-3), ('-2', -2), ('true', True), ('False', False), ('null', None), ("'1'", '1'),
-    ('plain words', 'plain words'), ('', ''),
+    ('plain words', 'plain words'), ("''", ''),
     ('a=b', 'a=b'), ('x,y', ['x', 'y']), ('1,2', [1, 2]), ('(1,2)', (1, 2)), ('[1,[2,x]]', None),
     ("dict(type='X', n=[1, 2], m=dict(k=(1,)))", dict(type='X', n=[1, 2], m=dict(k=(1,)))),
     ('{6: 1.0, 4: 0.6}', {6: 1.0, 4: 0.6}), ('${size}', '${size}'), ('dict(a', None)])

@@ -26,7 +26,7 @@ from dtbox.training.runner import Runner
     ('param_scheduler.generator.by_epoch=True', 'counted in iterations'),
     ('train_cfg.val_interval=x', "`val_interval` is 'x'"), ('train_cfg.max_iters=1.5', '`max_iters` is 1.5'),
     ('vis_backends=0', '`vis_backends` is 0; expected a list of dicts or None'), ('rank_timeout={1: 2}', '{1: 2}'),
-    ('work_dir=a,b', "expected a string or None"), ('ema=dict(decay=1.0)', 'from 0 to 1'), ('amp=fp16', "'bfloat16'"),
+    ('work_dir=a,b', "expected a string that is not empty or None"), ('ema=dict(decay=1.0)', 'from 0 to 1'), ('amp=fp16', "'bfloat16'"),
     ('compile=abc', 'expected True or False, a dict or None'), ('gan.adversarial.against=-1', '`against` is -1'),
     ('model.tokenizer.decoder.width=x', "`width` is 'x'"), ('model.tokenizer.decoder.blocks=0', 'from 1 to 1024'),
     ('quantizer.depth=abc', "`depth` is 'abc'; expected a whole number"), ('quantizer.depth=0', '`depth` is 0'),

@@ -1,10 +1,12 @@
 """Images of every kind become upright RGB; what cannot be read says which file and what to do."""
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from dtbox.datasets import read_image, read_rgba
-from dtbox.datasets.read import verify_image
+from dtbox.datasets.read import read_turn, verify_image
 from dtbox.errors import InputError
 
 
@@ -109,3 +111,22 @@ def test_errors_name_the_file(tmp_path):
 def test_verify_gives_the_full_size(tmp_path):
     image(100, 60).save(tmp_path / 'a.jpg')
     assert verify_image(tmp_path / 'a.jpg') == (100, 60)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    """It has the name of an image, and nobody ever writes into it."""
+    os.mkfifo(tmp_path / 'a.png')
+    for read in (read_image, verify_image, read_turn):
+        with pytest.raises(InputError, match='a pipe or a device, not a file'):
+            read(tmp_path / 'a.png')
+
+
+def test_an_image_without_a_finite_value(tmp_path):
+    """It would be black; where some values are finite, the others are."""
+    values = np.full((4, 4), np.nan, np.float32)
+    Image.fromarray(values).save(tmp_path / 'a.tiff')
+    with pytest.raises(InputError, match='none of its values is finite'):
+        read_image(tmp_path / 'a.tiff')
+    values[0] = 1
+    Image.fromarray(values).save(tmp_path / 'b.tiff')
+    assert np.asarray(read_image(tmp_path / 'b.tiff'))[:, 0, 0].tolist() == [255, 0, 0, 0]

@@ -124,3 +124,19 @@ def test_ranks_end_with_a_killed_torchrun(tmp_path):
     if alive:
         os.kill(rank, signal.SIGKILL)
     assert not alive
+
+
+@pytest.mark.parametrize('name, value', [('RANK', '2'), ('RANK', 'x'), ('WORLD_SIZE', '0'), ('LOCAL_RANK', ''),
+                                         ('MASTER_PORT', 'abc'), ('MASTER_PORT', '70000'), ('MASTER_ADDR', '')])
+def test_variables_that_say_something_else(name, value, monkeypatch):
+    """They are told at once; ranks would wait for each other for half an hour."""
+    for key, one in {**place(29500, 1), name: value}.items():
+        monkeypatch.setenv(key, one)
+    with pytest.raises(InputError, match=f'the variable {name} is'):
+        start_ranks('pytorch', 5)
+
+
+def test_slurm_job_without_a_number():
+    env = dict(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0', SLURM_JOB_ID='x', SLURM_JOB_NODELIST='a')
+    with pytest.raises(InputError, match="SLURM_JOB_ID is 'x'"):
+        read_slurm_environment(env)

@@ -48,9 +48,17 @@ def changed(**changes):
     (dict(train_dataloader__num_workers=2, hooks__log__interval=7, val_dataloader=None), set()),
     (dict(train_dataloader__dataset__data_root='/data/b', model__teacher__weights='/x/y.pt',
           model__teacher__cache=None), set()),
+    (dict(load_from='/stages/0/checkpoint.pth'), {'load_from'}),  # not read again: config.py would tell a tale
     (dict(batch_size=8, work_dir='elsewhere'), set())])  # a variable that nothing refers to
 def test_what_may_change(changes, keys):
     assert changed(**changes) == keys
+
+
+def test_a_checkpoint_that_does_not_note_what_it_began_from():
+    """Those of an older dtbox resume as before."""
+    noted = describe_config(Config(BASE))
+    older = json.dumps({key: value for key, value in json.loads(noted).items() if key != 'load_from'})
+    assert not compare_configs(older, describe_config(Config({**BASE, 'load_from': '/a/b'})))
 
 
 def train(config, folder, resume=False, **options):

@@ -20,6 +20,7 @@ from dtbox.registry import ENCODERS, call_checked
 from dtbox.structures import TeacherOutput, TokenizerOutput
 from dtbox.training.teacher.cache import TeacherCache
 from dtbox.training.teacher.trunk_sharing import check_trunk_sharing, find_shared_trunk, refuse_trunk_sharing
+from dtbox.values import Text
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Teacher(nn.Module):
     """
 
     def __init__(self, encoder: Mapping, layer: int, image_size: Sequence[int] | None = None,
-                 trunk_sharing: bool | str = 'auto', cache: str | None = None, cache_dtype: str = 'float32') -> None:
+                 trunk_sharing: bool | str = 'auto', cache: Text | None = None, cache_dtype: str = 'float32') -> None:
         super().__init__()
         check_trunk_sharing(trunk_sharing)
         self.trunk_sharing, self.cache = trunk_sharing, TeacherCache(cache, cache_dtype) if cache else None
