@@ -202,6 +202,16 @@ def find_unused_path(path: str, *others: str) -> str:
     return free + suffix
 
 
+def check_name(path: str | os.PathLike) -> None:
+    """Raise `InputError` for a place of results whose name is not UTF-8: much of what writes and draws there (torch,
+    safetensors, matplotlib) takes no such name."""
+    try:
+        os.path.abspath(path).encode('utf-8')
+    except UnicodeEncodeError:
+        raise InputError(f'the name of {os.path.abspath(path)!r} is not UTF-8. Give a place with another name, or '
+                         'rename the folder.') from None
+
+
 def check_writable(path: str | os.PathLike) -> None:
     """Raise `InputError` where a file could not be written, before hours are spent on its content: its folder, or the
     first one above that exists, is no folder or may not be written to."""

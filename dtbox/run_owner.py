@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from dtbox.errors import InputError
-from dtbox.files import explain_writing, remove_leftovers
+from dtbox.files import check_name, explain_writing, remove_leftovers
 from dtbox.locks import Locked, find_holder, take_folder, wait_until_free
 
 
@@ -49,6 +49,7 @@ class Owned:
         return distributed.run_on_first_rank(lambda: self._prepare(resume))
 
     def _prepare(self, resume: bool) -> str | None:
+        check_name(self.path)
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
         if resume:

@@ -58,8 +58,8 @@ def refuse_other_folder(config: str, work_dir: str) -> None:
     """Raise `InputError` where the run of the folder that was named is to be resumed in one that holds no run."""
     run = find_run_of(config)
     if run.is_run_config(config) and run.has_checkpoint() and not RunFolder(work_dir).has_checkpoint():
-        raise InputError(f'{work_dir} holds no run that could be resumed, and {run.path} does. Resume it there (without '
-                         '--work-dir), or copy the folder first.', '--work-dir')
+        raise InputError(f'{work_dir} holds no run that could be resumed, and {run.path} does. Resume it there '
+                         '(without --work-dir), or copy the folder first.', '--work-dir')
 
 
 def describe_resume(work_dir: str) -> str:

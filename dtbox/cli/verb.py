@@ -11,6 +11,7 @@ from typing import Callable
 
 from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
+from dtbox.files import check_name
 from dtbox.renames import find_option
 from dtbox.trust import trust_remote_code
 
@@ -73,7 +74,10 @@ class Verb:
             renamed = find_option(option)
             if renamed:
                 raise InputError(renamed.tell(option))
-        args = self.parser().parse_args(words)
+        args = self.parser().parse_args([_expand_home(word) for word in words])
+        for place in (getattr(args, 'work_dir', None), getattr(args, 'out', None)):
+            if place:
+                check_name(place)
         args.typed = words
         return args
 
@@ -93,3 +97,11 @@ class Verb:
         code = main_guard(self._run)(argv)
         if code:
             raise SystemExit(code)
+
+
+def _expand_home(word: str) -> str:
+    """Return a word in which `~/` is the home folder, in `--option=~/...` too, where shells leave it."""
+    option, equals, value = word.partition('=')
+    if option.startswith('--') and equals:
+        return f'{option}={os.path.expanduser(value) if value.startswith("~/") else value}'
+    return os.path.expanduser(word) if word.startswith('~/') else word

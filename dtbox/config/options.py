@@ -39,7 +39,9 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Read one value (see `parse_options`)."""
+    """Read one value (see `parse_options`); `~/` is the home folder, which shells leave behind `=`."""
+    if text.startswith('~/'):
+        text = os.path.expanduser(text)
     try:
         value = _literal(ast.parse(text, mode='eval').body)
         return list(value) if isinstance(value, tuple) and not text.startswith('(') else value

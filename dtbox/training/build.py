@@ -68,7 +68,8 @@ def check_required(cfg: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in keys:
         if cfg.get(key) is None:
             there = [name for name in cfg.keys() if cfg.get(name) is not None]
-            raise InputError(f'the config has no `{key}`.{closest(key, there)} It has: {", ".join(there) or "nothing"}.', key)
+            raise InputError(f'the config has no `{key}`.{closest(key, there)} It has: '
+                             f'{", ".join(there) or "nothing"}.', key)
 
 
 def check_backends(backends: list[Any] | None) -> None:

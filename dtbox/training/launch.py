@@ -81,8 +81,8 @@ def check_environment(env: Mapping[str, str]) -> None:
             raise InputError(f'the variable {name} is {value!r}; expected a whole number of at least {low}{most}. '
                              'torchrun and srun set it.', '--launcher')
     if not env.get('MASTER_ADDR'):
-        raise InputError('the variable MASTER_ADDR is empty or not set; expected the host of rank 0. torchrun and srun set it.',
-                         '--launcher')
+        raise InputError('the variable MASTER_ADDR is empty or not set; expected the host of rank 0. torchrun and srun '
+                         'set it.', '--launcher')
 
 
 def _join_group(timeout: float) -> None:

@@ -2,9 +2,11 @@
 import pytest
 
 from dtbox.cli.main import main
+from dtbox.cli.verbs import load_verb
 from dtbox.config import load_config, resolve
 from dtbox.config.options import parse_options
 from dtbox.errors import InputError
+from dtbox.runs import RunFolder
 from dtbox.training.runner import Runner
 
 BASE = "_base_ = ['vqgan']\n"
@@ -91,6 +93,25 @@ def test_values_from_python(key, value, says, tiny_config, tmp_path):
     with pytest.raises(InputError, match=says):
         Runner.from_config(load_config(tiny_config, {key: value}), work_dir=str(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('words', [['train', 'vqgan', '--work-dir'], ['report', 'x', '--out']])
+def test_places_whose_names_are_not_utf_8(words, tmp_path, monkeypatch, capsys):
+    """Much of what writes there takes no such name, and would say so after the training."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main([*words, 'a\udcffb'])
+    assert left.value.code == 2 and 'is not UTF-8' in capsys.readouterr().err and not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match='is not UTF-8'):
+        RunFolder('a\udcffb').prepare(resume=False)
+
+
+def test_home_folder(monkeypatch):
+    """Shells leave `~/` behind `=`."""
+    monkeypatch.setenv('HOME', '/home/me')
+    assert parse_options(['data_root=~/images', 'x=a~/b']) == dict(data_root='/home/me/images', x='a~/b')
+    args = load_verb('train').parse(['~/c.py', '--work-dir=~/run', '--cfg-options', 'x=~'])
+    assert (args.config, args.work_dir) == ('/home/me/c.py', '/home/me/run') and args.cfg_options == ['x=~']
 
 
 def test_current_folder_that_is_gone(tmp_path, monkeypatch, capsys):
