@@ -24,6 +24,7 @@ def main_guard(main: Callable) -> Callable:
     """
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> object:
+        open_streams()
         try:
             try:
                 result = main(argv)
@@ -52,6 +53,21 @@ def main_guard(main: Callable) -> Callable:
         except KeyboardInterrupt:
             leave('interrupted.', 130)
     return guarded
+
+
+def open_streams() -> None:
+    """Let standard streams that are closed (`>&-`, some daemons) lead nowhere: the next files that are opened would
+    take their numbers and get what is printed, and Python has None in their place."""
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, 'w' if number else 'r', encoding='utf-8', closefd=False))
 
 
 def leave(line: str, code: int) -> NoReturn:
