@@ -3,6 +3,7 @@ options."""
 import pytest
 
 from dtbox.config import load_config, resolve, set_option
+from dtbox.config.keys import find_implied_type
 from dtbox.config.merge import merge
 from dtbox.errors import InputError
 
@@ -203,3 +204,10 @@ def test_one_weight_of_a_tap(child):
 def test_factors_of_the_adaptive_weight_are_one_value():
     base = dict(adversarial=dict(against={'l1': 0.2, 'l2': 1.0}))
     assert merge(base, dict(adversarial=dict(against={'lpips': 1.0}))) == dict(adversarial=dict(against={'lpips': 1.0}))
+
+
+@pytest.mark.parametrize('path, kind', [
+    ('model.tokenizer.vocabularies.pixel', 'Vocabulary'), ('vocabularies.pixel', 'Vocabulary'), ('vocabularies', None),
+    ('model.tokenizer', 'VisualTokenizer'), ('tokenizer', 'VisualTokenizer'), ('model.text.tokenizer', None)])
+def test_types_that_need_not_be_written(path, kind):
+    assert find_implied_type(path) == kind

@@ -246,3 +246,12 @@ def test_protocols_are_listed(capsys):
     main(['x', '--protocol', 'list'])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 18 and all(len(line.split(None, 1)) == 2 for line in lines)
+
+
+def test_options_reach_the_protocols_that_have_them():
+    """Of several protocols an option is for those that have its key; what is no protocol's is given back."""
+    from dtbox.protocols.find import load_protocols
+    found, rest = load_protocols(['resolution', 'reconstruction'], {'protocol.limit': 7, 'data_root': 'x'})
+    assert found[0].limit == 7 and not hasattr(found[1], 'limit') and rest == {'data_root': 'x'}
+    with pytest.raises(InputError, match='protocol.limt'):
+        load_protocols(['resolution', 'reconstruction'], {'protocol.limt': 7})
