@@ -105,7 +105,8 @@ def test_joined_names_real_families():
     (':Madagascar:', '1f1f2-1f1ec', 'flag of Madagascar'), (':flag_for_Chad:', '1f1f9-1f1e9', 'flag of Chad'),
     (':Wales:', '1f3f4-e0067-e0062-e0077-e006c-e0073-e007f', 'flag of Wales'), (':pirate_flag:', '1f3f4-200d-2620',
                                                                                 'pirate flag'),
-    (':woman’s_‘hat:', '1f452', "woman's 'hat"), (':“up”_button:', '1f199', '"up" button'), (':keycap_#:', '23-20e3', 'keycap #')])
+    (':woman’s_‘hat:', '1f452', "woman's 'hat"), (':“up”_button:', '1f199', '"up" button'),
+    (':keycap_#:', '23-20e3', 'keycap #')])
 def test_names_in_words(name, key, words):
     assert format_name(name, key) == words
 

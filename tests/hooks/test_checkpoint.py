@@ -12,8 +12,8 @@ def list_writes(hook, iterations=12, val_interval=0, accumulating=(), skipped=()
 
     def save(path=None):
         (copies if path else written).append(runner.iter_done)
-    runner = SimpleNamespace(max_iters=iterations, train_loop=SimpleNamespace(val_interval=val_interval), work_dir='run',
-                             save=save)
+    loop = SimpleNamespace(val_interval=val_interval)
+    runner = SimpleNamespace(max_iters=iterations, train_loop=loop, work_dir='run', save=save)
     for done in range(1, iterations + 1):
         runner.iter_done, runner.accumulating = done, done in accumulating
         hook.after_train_iter(runner, done - 1, outputs={} if done in skipped else dict(loss=1))
