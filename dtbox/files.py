@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -127,11 +128,20 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text; `ValueError` for one that is broken, or nested deeper than Python follows."""
+    """Return the value of a JSON text; `ValueError` for one that is broken, nested deeper than Python follows, or has a
+    name twice in one object, of which Python would keep the last value alone."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_make_dict)
     except RecursionError:
         raise ValueError('it is nested too deeply') from None
+
+
+def _make_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f'the name {twice[:80]!r} comes twice in one object')
+    return values
 
 
 def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def verify_image(path: str | os.PathLike) -> tuple[int, int]:
     JPEG files are decoded at an eighth of their size, which reads every byte but costs less.
     """
     try:
-        with Image.open(path) as image:
+        with _open_file(path) as image:
             size = image.size
             image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
             image.load()
@@ -87,7 +88,7 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
         InputError: as `read_image`.
     """
     try:
-        with Image.open(path) as image:
+        with _open_file(path) as image:
             size = image.size
             try:
                 if image.format == 'PNG':  # its EXIF block may come after the pixels
@@ -100,6 +101,13 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
     return size, turn if turn in range(1, 9) else 1
 
 
+def _open_file(source):
+    """Return `Image.open(source)`; a pipe or a device, which may keep its reader waiting for ever, is an OSError."""
+    if not isinstance(source, io.BytesIO) and not os.path.isdir(source) and not stat.S_ISREG(os.stat(source).st_mode):
+        raise OSError('it is a pipe or a device, not a file')
+    return Image.open(source)
+
+
 def _open(source, upright=True):
     """Return the decoded image in its own mode, turned upright where asked, not shared with `source`."""
     if not isinstance(source, (str, os.PathLike, Image.Image, io.BytesIO)):
@@ -108,7 +116,7 @@ def _open(source, upright=True):
         if isinstance(source, Image.Image):
             image = _upright(source) if upright else source.copy()
         else:
-            with Image.open(source) as image:
+            with _open_file(source) as image:
                 image.load()
                 if upright:
                     _turn_upright(image)
