@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -125,6 +126,13 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
     with replacing(path) as temporary:
         with open(temporary, 'w', encoding='utf-8') as f:
             f.write(text)
+
+
+def require_file(path: str | os.PathLike) -> None:
+    """Raise OSError for a pipe or a device, whose reader may wait for ever or never come to an end; `open` does so for
+    folders and for what is not there."""
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise OSError('it is a pipe or a device, not a file')
 
 
 def parse_json(text: str | bytes) -> Any:

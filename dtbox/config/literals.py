@@ -56,10 +56,12 @@ def _read(node: ast.AST, path: str) -> Any:
         return tuple(_read(part, path) for part in node.elts)
     if isinstance(node, ast.Dict) and None not in node.keys:
         keys = [_read(key, path) for key in node.keys if key is not None]
-        if all(isinstance(key, (str, int, float, bool, bytes, type(None), tuple)) for key in keys):
+        if all(isinstance(key, (str, int, float, bool, bytes, type(None))) for key in keys):
             return dict(zip(keys, (_read(part, path) for part in node.values)))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.func.id == 'dict' and not node.args and all(k.arg for k in node.keywords):
+            if len({k.arg for k in node.keywords}) < len(node.keywords):
+                raise InputError(f'line {node.lineno} of {path} names a key of a dict twice.')
             return {str(k.arg): _read(k.value, path) for k in node.keywords}
         if node.func.id == 'float' and len(node.args) == 1 and not node.keywords:
             if (number := _read(node.args[0], path)) in NUMBERS:

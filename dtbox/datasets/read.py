@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from dtbox.arguments import describe, iterate, read_arguments, read_number, refuse
 from dtbox.errors import InputError
+from dtbox.files import require_file
 
 COLOUR = 'three numbers in [0, 255]'
 
@@ -102,9 +102,8 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 
 
 def _open_file(source):
-    """Return `Image.open(source)`; a pipe or a device, which may keep its reader waiting for ever, is an OSError."""
-    if not isinstance(source, io.BytesIO) and not os.path.isdir(source) and not stat.S_ISREG(os.stat(source).st_mode):
-        raise OSError('it is a pipe or a device, not a file')
+    if not isinstance(source, io.BytesIO):
+        require_file(source)
     return Image.open(source)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
 from dtbox.values import Positive
@@ -138,7 +138,7 @@ class TextTokenizer:
         try:
             return self.ids(text[:most])
         except BaseException as e:
-            if type(e).__name__ != 'PanicException':  # of `tokenizers`, whose regular expressions are bounded
+            if not is_fault(e):  # regular expressions of `tokenizers` are bounded
                 raise
             raise InputError(f'the text tokenizer {self.file} cannot read text {i}, "{text[:40]}" ({reason(e)}): a '
                              'regular expression in it takes too long, or it is damaged.') from e
@@ -165,7 +165,9 @@ class FileTokenizer(TextTokenizer):
             raise InputError(f'the tokenizer file {file} does not exist. Give the path of a tokenizer.json.')
         try:
             self.tokenizer = Tokenizer.from_file(self.file)
-        except Exception as e:
+        except BaseException as e:
+            if not is_fault(e):
+                raise
             raise InputError(f'{file} is not a tokenizer.json that the `tokenizers` package can read: {e}') from e
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
