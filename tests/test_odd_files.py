@@ -204,9 +204,11 @@ def test_odd_tensors_in_weights(make):
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('changes', [
     dict(model=dict(type='WordLevel', vocab={'<pad>': 0}, unk_token='zzz')),
-    dict(normalizer=dict(type='Precompiled', precompiled_charsmap='AAAA'))], ids=['unknown', 'panic'])
+    dict(normalizer=dict(type='Sequence', normalizers=[dict(type='Replace', pattern=dict(String='o'), content='oo')]
+                         * 30)), dict(normalizer=dict(type='Prepend', prepend='x' * 10_000)),
+    dict(normalizer=dict(type='Precompiled', precompiled_charsmap='AAAA'))], ids=['unknown', 'grows', 'begins', 'panic'])
 def test_damaged_text_tokenizers(changes, tmp_path):
-    """A bare Exception, and a panic."""
+    """A bare Exception, a panic, and a text of a thousand million characters."""
     (tmp_path / 'tokenizer.json').write_text(make_words(**changes))
     with pytest.raises(InputError, match='tokenizer.json'):
         FileTokenizer(str(tmp_path / 'tokenizer.json'))(['dog'])

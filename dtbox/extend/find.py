@@ -110,9 +110,6 @@ def _where(name: str, near: str | None) -> str:
 def _module(name: str, near: str | None) -> Place:
     """Return the Place of a module without importing it or its packages."""
     parts = name.split('.')
-    if parts[0] in STANDARD:
-        raise InputError(f'the plugin {name} is a module of Python itself, which registers nothing. Name the module '
-                         'that does.')
     root: str | None = None
     file, below = _top(parts[0])
     for i in range(len(parts)):
@@ -129,6 +126,9 @@ def _module(name: str, near: str | None) -> Place:
     if file is None or root is None:
         raise InputError(f'the plugin {name} is a module without a file, which registers nothing. Name the module that '
                          'does.')
+    if parts[0] in STANDARD:
+        raise InputError(f'the plugin {name} is a module of Python itself, which registers nothing. Name the module '
+                         'that does.')
     return Place(name, 'module', os.path.realpath(file), os.path.realpath(root), name)
 
 

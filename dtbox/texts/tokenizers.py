@@ -21,6 +21,7 @@ from torch import Tensor
 from dtbox.errors import InputError, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
+from dtbox.texts.growth import check_growth
 from dtbox.values import Positive
 from dtbox.weights.state_dicts import find_local_path
 
@@ -169,6 +170,7 @@ class FileTokenizer(TextTokenizer):
             if not is_fault(e):
                 raise
             raise InputError(f'{file} is not a tokenizer.json that the `tokenizers` package can read: {e}') from e
+        check_growth(self.tokenizer.normalizer, file)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         words = type(self.tokenizer.model).__name__ == 'WordLevel'
