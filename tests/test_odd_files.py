@@ -120,6 +120,20 @@ def test_odd_ids_and_names_of_coco(tmp_path):
         read_coco(tmp_path / 'odd.json', 'caption')
 
 
+def test_marks_and_repeats_in_lists(tmp_path):
+    """A byte order mark before Karpathy's JSON and Kaggle's table; captions of an image that comes twice."""
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'val').mkdir()
+    for name in ('images/0.png', 'val/a.png'):
+        Image.new('RGB', (8, 8)).save(tmp_path / name)
+    rows = [dict(filename='0.png', split='test', sentences=[dict(raw=text)]) for text in 'xy']
+    (tmp_path / 'dataset.json').write_text('\ufeff' + json.dumps(dict(images=rows)), encoding='utf-8')
+    data = DATASETS.build(dict(type='Captions', data_root=str(tmp_path), split='test'))
+    assert [sample['captions'] for sample in data] == [['x', 'y']]
+    (tmp_path / 'LOC_val_solution.csv').write_text('\ufeffImageId,PredictionString\na,n01443537 1 2 3 4\n', 'utf-8')
+    assert DATASETS.build(dict(type='ImageNet', data_root=str(tmp_path), split='val'))[0]['label'] == 1
+
+
 def write_shard(path, **members):
     """Write a tar file of two samples, `members` replacing those of the first."""
     picture = io.BytesIO()
@@ -206,7 +220,8 @@ def test_odd_tensors_in_weights(make):
     dict(model=dict(type='WordLevel', vocab={'<pad>': 0}, unk_token='zzz')),
     dict(normalizer=dict(type='Sequence', normalizers=[dict(type='Replace', pattern=dict(String='o'), content='oo')]
                          * 30)), dict(normalizer=dict(type='Prepend', prepend='x' * 10_000)),
-    dict(normalizer=dict(type='Precompiled', precompiled_charsmap='AAAA'))], ids=['unknown', 'grows', 'begins', 'panic'])
+    dict(normalizer=dict(type='Precompiled', precompiled_charsmap='AAAA'))],
+                         ids=['unknown', 'grows', 'begins', 'panic'])
 def test_damaged_text_tokenizers(changes, tmp_path):
     """A bare Exception, a panic, and a text of a thousand million characters."""
     (tmp_path / 'tokenizer.json').write_text(make_words(**changes))

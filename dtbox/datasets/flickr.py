@@ -86,9 +86,11 @@ def _karpathy(path, split):
         images = parse_json(path.read_text(encoding='utf-8-sig'))['images']
         wanted = {'train', 'restval'} if split == 'train' else {split}
         chosen = [im for im in images if split == 'all' or im['split'] in wanted]
-        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [
-            text for s in im['sentences'] if (text := tidy_text(s['raw']))] for im in chosen}, [
-            im['filename'] for im in images]
+        captions_of: dict[str, list[str]] = {}
+        for im in chosen:  # one that comes again adds its captions
+            captions_of.setdefault('/'.join(filter(None, (im.get('filepath', ''), im['filename']))), []).extend(
+                text for s in im['sentences'] if (text := tidy_text(s['raw'])))
+        return captions_of, [im['filename'] for im in images]
     except (OSError, ValueError) as e:
         raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.',
                          'annotations') from e
