@@ -7,6 +7,8 @@ import zipfile
 import zlib
 from collections.abc import Container
 
+from dtbox.errors import InputError
+
 
 def find_damage(path: str | os.PathLike, names: Container[str] | None = None) -> str | None:
     """Return the name of a record of a zip file (as torch writes checkpoints) whose content does not match its CRC-32;
@@ -15,11 +17,17 @@ def find_damage(path: str | os.PathLike, names: Container[str] | None = None) ->
     Args:
         path: of the file.
         names: last parts of the names of the records to check; None checks all.
+
+    Raises:
+        InputError: records that are compressed.
     """
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
         for record in archive.infolist():
+            if record.compress_type != zipfile.ZIP_STORED:
+                raise InputError(f'{path} holds the compressed record {record.filename[:80]!r}, which may unpack to '
+                                 'any size; torch writes none. Unpack and save it again, if you trust it.')
             if names is None or record.filename.rpartition('/')[2] in names:
                 try:
                     with archive.open(record) as file:

@@ -91,6 +91,12 @@ def is_told(error: BaseException) -> bool:
     return isinstance(error, (InputError, Diverged, RankLost, Stopped))
 
 
+def is_fault(error: BaseException) -> bool:
+    """Return whether an exception is a fault of some code, a panic of a library in Rust (no `Exception`) included, and
+    no interrupt."""
+    return isinstance(error, Exception) or type(error).__name__ == 'PanicException'
+
+
 def reason(error: BaseException, most: int = 160) -> str:
     """Return an exception of somebody else as one short line: its type, and the first line of what it says."""
     lines = str(error).strip().splitlines()

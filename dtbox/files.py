@@ -9,7 +9,9 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -126,12 +128,28 @@ def write_atomic(path: str | os.PathLike, text: str) -> None:
             f.write(text)
 
 
+def require_file(path: str | os.PathLike) -> None:
+    """Raise OSError for a pipe or a device, whose reader may wait for ever or never come to an end; `open` does so for
+    folders and for what is not there."""
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise OSError('it is a pipe or a device, not a file')
+
+
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text; `ValueError` for one that is broken, or nested deeper than Python follows."""
+    """Return the value of a JSON text; `ValueError` for one that is broken, nested deeper than Python follows, or has a
+    name twice in one object, of which Python would keep the last value alone."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_make_dict)
     except RecursionError:
         raise ValueError('it is nested too deeply') from None
+
+
+def _make_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f'the name {twice[:80]!r} comes twice in one object')
+    return values
 
 
 def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from dtbox import __version__
 from dtbox.errors import InputError, RenamedError
-from dtbox.files import parse_json, write_atomic
+from dtbox.files import parse_json, require_file, write_atomic
 from dtbox.run_formats import FORMAT, Origin, check_format
 from dtbox.run_owner import Owned
 
@@ -144,6 +144,7 @@ class RunFolder(Owned):
             InputError: run.json was not written by dtbox.
         """
         try:
+            require_file(self.about)
             with open(self.about, encoding='utf-8') as file:
                 about = parse_json(file.read())
             return Origin(int(about['format']), str(about['dtbox']))

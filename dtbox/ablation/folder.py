@@ -15,7 +15,7 @@ from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
-from dtbox.files import LEFTOVER, move_aside, parse_json, remove_leftovers, write_atomic
+from dtbox.files import LEFTOVER, move_aside, parse_json, remove_leftovers, require_file, write_atomic
 from dtbox.locks import Locked, wait_until_free
 from dtbox.runs import RunFolder
 
@@ -50,11 +50,12 @@ class GridFolder:
         """Return grid.json as a dict; {} where there is none."""
         path = self.file('grid.json')
         try:
+            require_file(path)
             with open(path, encoding='utf-8') as f:
                 about = parse_json(f.read())
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except ValueError as e:
+        except (OSError, ValueError) as e:
             raise InputError(f'{path} cannot be read ({e}). Give another folder: --work-dir DIR.') from e
         if not isinstance(about, dict) or not isinstance(about.get('format'), int):
             raise InputError(f'{path} was not written by dtbox. Give another folder: --work-dir DIR.')

@@ -17,7 +17,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 
-from dtbox.files import is_disk_full, parse_json, write_atomic  # noqa: E402
+from dtbox.files import is_disk_full, parse_json, require_file, write_atomic  # noqa: E402
 from dtbox.locks import Locked  # noqa: E402
 from dtbox.processes import end_with_parent  # noqa: E402
 from dtbox.runs import RunFolder  # noqa: E402
@@ -36,6 +36,7 @@ def read_record(folder: str) -> dict:
     """Return trial.json of a trial's folder as a dict; {} where there is none, or none that is whole, which is said."""
     path = RunFolder(folder).record
     try:
+        require_file(path)
         with open(path, encoding='utf-8') as f:
             record = parse_json(f.read())
     except FileNotFoundError:

@@ -117,8 +117,6 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
     with naming('folder'):
         config = read_json(os.path.join(folder, CONFIG))
-    if not isinstance(config, dict):
-        raise InputError(f'{folder}/{CONFIG} holds a {type(config).__name__}; expected a JSON object.')
     if config.get('model_type') != 'dtbox':
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')
     kinds = dict(format=(int, 'a number'), tokenizer=(dict, 'a dict'), pipeline=(list, 'a list of steps'))
@@ -132,8 +130,9 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
                          'Install a newer dtbox.')
     check_sums(folder, config)
     load_plugins(plugins)
-    words = (config['tokenizer'].get('text') or {}).get('tokenizer') or {}
-    if words.get('file') == WORDS:
+    text = config['tokenizer'].get('text')
+    words = text.get('tokenizer') if isinstance(text, dict) else None
+    if isinstance(words, dict) and words.get('file') == WORDS:
         words['file'] = os.path.join(folder, WORDS)
     cfg = dict(model=dict(tokenizer=config['tokenizer']))
     model = open_tokenizer(cfg, os.path.join(folder, WEIGHTS), device, dtype).model

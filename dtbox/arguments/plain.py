@@ -144,11 +144,12 @@ def read_choice(*options: str) -> Callable[[Any], str]:
 
 def read_path(value: Any) -> str:
     """Return a path as a string."""
-    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    path = value
     try:
+        path = os.fspath(value) if isinstance(value, os.PathLike) else value
         if isinstance(path, str) and 0 < len(os.fsencode(path)) <= LONGEST_PATH and '\0' not in path:
             return str(path)
-    except UnicodeEncodeError:  # half a surrogate pair
+    except Exception:  # half a surrogate pair; a path of somebody else's class
         pass
     raise refuse(value, 'a path, as a string or a pathlib.Path')
 

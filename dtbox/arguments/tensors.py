@@ -58,7 +58,7 @@ def _make_tensor(value: Any, expected: str) -> Tensor:
         if not isinstance(value, (list, tuple, numbers.Number)):
             array = np.asarray(value)  # without negative strides, in this machine's order of bytes
             value = np.ascontiguousarray(array, array.dtype.newbyteorder('=')).reshape(array.shape)
-        return torch.as_tensor(value)
+        return torch.as_tensor(value, device='cpu')  # whatever torch.set_default_device says
     except Exception as e:  # TypeError, ValueError, RuntimeError, RecursionError, whatever `__array__` raises
         raise refuse(value, expected) from e
 

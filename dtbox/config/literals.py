@@ -56,7 +56,7 @@ def _read(node: ast.AST, path: str) -> Any:
         return tuple(_read(part, path) for part in node.elts)
     if isinstance(node, ast.Dict) and None not in node.keys:
         keys = [_read(key, path) for key in node.keys if key is not None]
-        if all(isinstance(key, (str, int, float, bool, bytes, type(None), tuple)) for key in keys):
+        if all(isinstance(key, (str, int, float, bool, bytes, type(None))) for key in keys):
             return dict(zip(keys, (_read(part, path) for part in node.values)))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.func.id == 'dict' and is_plain_call(node):

@@ -5,7 +5,9 @@ One override of `data_root`, `image_size` or `quantizer` so reaches every place 
 from __future__ import annotations
 
 import copy
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
@@ -16,6 +18,8 @@ from dtbox.errors import InputError, closest
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
 LONGEST = 50
 """References that may follow each other, each inside the value of the one before."""
+MOST = 500_000
+"""Values of a resolved config."""
 PLACEHOLDER = re.compile(r'\{\{\s*(_base_|file\w+|\$\w+)[^}]*\}\}')
 """MMEngine's own way to refer to variables, which is not read here."""
 
@@ -77,16 +81,18 @@ def resolve(cfg: Config | dict) -> Config:
             hundreds.
     """
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else copy.deepcopy(cfg)
-    return Config(_resolve(plain, '', frozenset(), plain), format_python_code=False)
+    return Config(_resolve(plain, '', frozenset(), plain, itertools.count()), format_python_code=False)
 
 
-def _resolve(node: Any, path: str, seen: frozenset, variables: dict) -> Any:
+def _resolve(node: Any, path: str, seen: frozenset, variables: dict, count: Iterator[int]) -> Any:
+    if next(count) > MOST:  # lists of references to lists of references ...
+        raise InputError(f'the config has more than {MOST:,} values once its references are followed.', path[:200])
     if isinstance(node, dict):
         table = is_table(path)
-        return {key: _resolve(value, f'{path}.{key}' if path else str(key), seen, variables)
+        return {key: _resolve(value, f'{path}.{key}' if path else str(key), seen, variables, count)
                 for key, value in node.items() if not (table and value is None)}
     if isinstance(node, (list, tuple)):
-        return type(node)(_resolve(value, f'{path}.{i}', seen, variables) for i, value in enumerate(node))
+        return type(node)(_resolve(value, f'{path}.{i}', seen, variables, count) for i, value in enumerate(node))
     name = _name(node)
     if name is None:
         _refuse_part(node, path)
@@ -95,7 +101,7 @@ def _resolve(node: Any, path: str, seen: frozenset, variables: dict) -> Any:
         raise InputError(f'`{node}` refers to itself.', path)
     if len(seen) >= LONGEST:
         raise InputError(f'`{node}` ends a chain of {LONGEST} references. Refer to the last variable at once.', path)
-    return _resolve(copy.deepcopy(_variable(variables, name, path)), path, seen | {name}, variables)
+    return _resolve(copy.deepcopy(_variable(variables, name, path)), path, seen | {name}, variables, count)
 
 
 def _refuse_part(value: Any, path: str) -> None:

@@ -45,7 +45,16 @@ def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, 
                          f'({", ".join(map(os.path.basename, files)) or "none"}); expected exactly one, the '
                          'checkpoint, beside config.json.')
     state = load_state(name_entry(files[0], entry))
-    return config.get(WRAPPER, config), rename_old_keys(state)
+    return unwrap(config, folder), rename_old_keys(state)
+
+
+def unwrap(config: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the entries of a published config.json, which may lie under `WRAPPER`; `InputError` where that is no
+    object."""
+    inner = config.get(WRAPPER, config)
+    if not isinstance(inner, dict):
+        raise InputError(f'`{WRAPPER}` of {folder}/config.json is {inner!r:.60}; expected a JSON object.')
+    return inner
 
 
 def rename_old_keys(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -179,11 +188,11 @@ def map_codebooks(rules: Renaming, ours: str, theirs: str, vq: Mapping[str, Any]
     depth = vq['code_shape'][-1]
     shared = vq.get('shared_codebook', True)
     names = (('weight', 'weight'), ('cluster_size', 'cluster_size_ema'), ('embed_sum', 'embed_ema'))
-    for d in range(1 if shared else depth):
+    for d in rules.count(1 if shared else depth):
         for mine, published in names:
             rules.copy(f'{ours}.{d}.{mine}', f'{theirs}.{d}.{published}', lambda t: t[:size])
         rules.target[f'{ours}.{d}.updates'] = torch.zeros((), dtype=torch.int64)
-    for d in range(1, depth if shared else 0):
+    for d in rules.count(depth if shared else 0)[1:]:
         for _, published in names:
             copy = f'{theirs}.{d}.{published}'
             if copy in rules.state:

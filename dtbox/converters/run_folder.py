@@ -1,15 +1,19 @@
 """Write converted weights as a run folder that `dtbox.load` and the tools open."""
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from mmengine.config import Config
 
 from dtbox import __version__
+from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, unitok, vila_u, vqgan
-from dtbox.errors import InputError
+from dtbox.errors import InputError, explained
 from dtbox.files import explain_writing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
@@ -17,7 +21,19 @@ from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.siglip_names import find_sizes, read_sizes
 from dtbox.weights.state_dicts import load_into
 
+_Convert = TypeVar('_Convert', bound=Callable[..., int])
 
+
+def _explain(convert: _Convert) -> _Convert:
+    """Return a converter whose errors of other code, which odd values of a published file lead to, are sentences."""
+    @functools.wraps(convert)
+    def call(src: str, *args: Any, **kwargs: Any) -> int:
+        with explained(f'{src} cannot be converted, as its config or its weights are not those of a release'):
+            return convert(src, *args, **kwargs)
+    return cast(_Convert, call)
+
+
+@_explain
 def convert_dualtoken(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
     """Turn a published DualToken checkpoint into a run folder.
 
@@ -46,6 +62,7 @@ def convert_dualtoken(src: str, dst: str, siglip: str | None = None, weights: st
     return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
 
 
+@_explain
 def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
     """Turn VILA-U's published vision tower into a run folder.
 
@@ -74,6 +91,7 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str |
     return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
 
 
+@_explain
 def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None = None) -> int:
     """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
 
@@ -93,6 +111,7 @@ def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None
     return _build(dst, cfg, vqgan.map_state(state, src), None, src)
 
 
+@_explain
 def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | None = None) -> int:
     """Turn UniTok's published tokenizer into a run folder.
 
@@ -124,7 +143,8 @@ def _words_of(siglip):
 
 def _build(dst, cfg, state, words, source):
     """Build the tokenizer, load `state` into it, write the run folder; returns the number of parameters."""
-    tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
+    with limit_tensors(state, source):
+        tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
     load_into(tokenizer, state, source)
     with explain_writing(dst):
         write(dst, cfg, tokenizer, words, made_from=source)

@@ -133,7 +133,7 @@ def map_state(state: Mapping[str, torch.Tensor], args: Mapping[str, Any], source
     vocabulary = f'vocabularies.{VOCABULARY}'
     map_projection(rules, f'{vocabulary}.projections.0', 'quant_proj')
     map_projection(rules, f'{vocabulary}.post_projection', 'post_quant_proj')
-    books = rules.take(*(f'quantizer.codebooks.{i}.codebook.weight' for i in range(args['num_codebooks'])))
+    books = rules.take(*(f'quantizer.codebooks.{i}.codebook.weight' for i in rules.count(args['num_codebooks'])))
     if books:
         rules.target[f'{vocabulary}.quantizer.weight'] = torch.stack(books)
     rules.tree('decoder.', 'decoder.')

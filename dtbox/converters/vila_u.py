@@ -27,6 +27,7 @@ from dtbox.converters.dualtoken import (
     build_trunk_config,
     map_codebooks,
     map_words,
+    unwrap,
 )
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import load_published, read_json
@@ -48,8 +49,7 @@ def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, 
     Returns:
         (config dict, state dict, path of the weights).
     """
-    config = read_json(os.path.join(folder, 'config.json'))
-    config = config.get(WRAPPER, config)
+    config = unwrap(read_json(os.path.join(folder, 'config.json')), folder)
     state, source = load_published(folder, entry=entry or '')
     state = {re.sub(rf'^(module\.)?({WRAPPER}\.)?', '', name): value for name, value in state.items()}
     if not any(name.startswith('siglip_model.vision_model.')

@@ -6,8 +6,10 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dtbox.errors import InputError
+from dtbox.arguments import describe
+from dtbox.errors import InputError, reason
 from dtbox.files import parse_json
 
 FILES = ('captions.json', 'captions.jsonl', 'captions.csv', 'captions.tsv', 'captions.txt', 'metadata.jsonl',
@@ -30,7 +32,8 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 
     - .json: {file: caption or [captions]}, or a list of objects as in .jsonl, or COCO's `images` and `annotations`;
     - .jsonl: an object a line with a file (`file_name`, `file`, `image`, ...) and a text (`caption`, `text`, ...);
-    - .csv, .tsv: a header with such names, an image a line;
+    - .csv, .tsv: a header with such names, an image a line; fields of .csv are parted by commas, or by the semicolons
+      or bars of its header;
     - .txt: file, tab, caption.
 
     A file that comes again adds another caption.
@@ -59,12 +62,25 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         raise InputError(f'captions file {path} is not UTF-8 ({e}). Save it as UTF-8.') from e
     captions_of = {}
     for name, texts in reader(content, path):
-        # a lone surrogate (a JSON escape \\ud83d) is no character: it becomes a question mark
-        tidied = (' '.join(text.split()).encode('utf-8', 'replace').decode() for text in texts)
-        captions_of.setdefault(_tidy_name(name), []).extend(text for text in tidied if text)
+        captions_of.setdefault(_tidy_name(name), []).extend(filter(None, map(tidy_text, texts)))
     if not captions_of:
         raise InputError(f'captions file {path} holds no captions. Fill it, or set captions=False to go without.')
     return captions_of
+
+
+def tidy_text(text: str) -> str:
+    """Return a caption with tidy white space. A lone surrogate (a JSON escape \\ud83d) is no character, and becomes a
+    question mark."""
+    return ' '.join(text.split()).encode('utf-8', 'replace').decode()
+
+
+def read_texts(value: Any, where: str) -> list[str]:
+    """Return the captions of an entry, a text, a list of them or None, tidied and without empty ones; `InputError` that
+    begins with `where` for anything else."""
+    values = value if isinstance(value, list) else [value]
+    if not all(text is None or isinstance(text, str) for text in values):
+        raise InputError(f'{where}: a caption must be a string or a list of strings, got {describe(value)}.')
+    return [tidy for text in values if text and (tidy := tidy_text(text))]
 
 
 def match_captions(captions_of: dict[str, list[str]], names: dict[str, Sequence[str]],
@@ -134,7 +150,7 @@ def _from_json(content, path):
         yield from _from_coco(data, path)
     elif isinstance(data, dict):
         for name, value in data.items():
-            yield name, _texts(value, f'{path}, file {name!r}')
+            yield name, read_texts(value, f'captions file {path}, file {name!r}')
     elif isinstance(data, list):
         for i, row in enumerate(data):
             yield _from_row(row, f'{path}, entry {i}')
@@ -147,10 +163,10 @@ def _from_coco(data, path):
     try:
         names = {image['id']: image['file_name'] for image in data['images']}
         for note in data['annotations']:
-            yield names[note['image_id']], _texts(note['caption'], path)
-    except (KeyError, TypeError) as e:
-        raise InputError(f"captions file {path} looks like COCO's, but an entry of `images` or `annotations` has no "
-                         f"{e}.") from e
+            yield names[note['image_id']].strip(), read_texts(note['caption'], f'captions file {path}')
+    except (KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"captions file {path} looks like COCO's, but an entry of `images` or `annotations` lacks a "
+                         f'part, or has an odd one ({reason(e)}).') from e
 
 
 def _from_jsonl(content, path):
@@ -164,8 +180,15 @@ def _from_jsonl(content, path):
 
 
 def _from_table(content, path):
-    rows = csv.DictReader(io.StringIO(content, newline=''), delimiter='\t' if path.suffix.lower() == '.tsv' else ',')
+    head = content.split('\n', 1)[0]
+    comma = next((mark for mark in ',;|' if mark in head), ',')  # spreadsheets of half of Europe write semicolons
+    rows = csv.DictReader(io.StringIO(content, newline=''), delimiter='\t' if path.suffix.lower() == '.tsv' else comma)
     try:
+        names = [name.strip().lower() for name in rows.fieldnames or ()]
+        twice = [name for name in (*FILE_KEYS, *TEXT_KEYS) if names.count(name) > 1]
+        if twice:
+            raise InputError(f'captions file {path} has the column `{twice[0]}` twice. Rename or delete one; several '
+                             'captions of an image are several lines.')
         for row in rows:
             if None in row:
                 raise InputError(f'captions file {path}, line {rows.line_num}, has more fields than the header. '
@@ -194,14 +217,7 @@ def _from_row(row, where):
         raise InputError(f'captions file {where}: expected a file ({", ".join(FILE_KEYS)}) and a caption '
                          f'({", ".join(TEXT_KEYS)}); got {", ".join(map(str, row)) or "nothing"}. '
                          'Rename the columns, or set captions=False to go without texts.')
-    return row[file_key], _texts(row[text_key], where)
-
-
-def _texts(value, where):
-    values = value if isinstance(value, list) else [value]
-    if not all(text is None or isinstance(text, str) for text in values):
-        raise InputError(f'captions file {where}: a caption must be a string or a list of strings, got {value!r}.')
-    return [text for text in values if text]
+    return row[file_key], read_texts(row[text_key], f'captions file {where}')
 
 
 def _tidy_name(name):

@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from dtbox.datasets.base import BrokenSample
+from dtbox.datasets.captions import read_texts
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.datasets.left_out import describe_unnamed
-from dtbox.datasets.masks import decode_mask, describe_left_out, place_annotations
+from dtbox.datasets.masks import decode_mask, describe_left_out, is_crowd, place_annotations, read_area, read_size
 from dtbox.datasets.read import read_turn
 from dtbox.errors import InputError
 from dtbox.files import parse_json
@@ -41,7 +42,7 @@ def read_coco(path: str | Path, content: str) -> dict:
         InputError: no JSON, or not in COCO's form.
     """
     try:
-        data = parse_json(Path(path).read_text(encoding='utf-8'))
+        data = parse_json(Path(path).read_text(encoding='utf-8-sig'))
     except OSError as e:
         raise InputError(f'the annotations {path} cannot be read ({e.strerror or e}).', 'annotations') from e
     except ValueError as e:
@@ -53,11 +54,12 @@ def read_coco(path: str | Path, content: str) -> dict:
             has = ', '.join(list(data)[:6]) if isinstance(data, dict) else f'a {type(data).__name__}'
             raise InputError(f'{path} is not in COCO\'s form: expected lists `images` and `annotations`, it has '
                              f'{has}.', 'annotations')
-        incomplete = next((i for i, row in enumerate(rows) if not all(k in row for k in keys)), None)
+        incomplete = next((i for i, row in enumerate(rows) if not all(k in row for k in keys)
+                           or not isinstance(row[keys[0]], (int, str, type(None)))), None)
         if incomplete is not None:
             raise InputError(f'{path} is not in COCO\'s form: entry {incomplete} of `{name}` has '
                              f'{", ".join(map(str, rows[incomplete])) or "nothing"}; expected '
-                             f'{" and ".join(keys)}.', 'annotations')
+                             f'{" and ".join(keys)}, the first a number.', 'annotations')
     if not data['images']:
         raise InputError(f'{path} names no images.', 'annotations')
     return data
@@ -136,11 +138,11 @@ class CocoCaptions(CocoFiles):
     """
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
-        texts = [[' '.join(str(n['caption']).split()) for n in some] for some in notes]
-        without = sum(not any(some) for some in texts)
-        if without:
+        texts = [[text for n in some for text in read_texts(n['caption'], f'{self.source}, image {n["image_id"]}')]
+                 for some in notes]
+        if without := sum(not some for some in texts):
             self.note(f'{self.source}: {without} of {len(names)} images have no caption')
-        self.fill(self.folder, names, [[t for t in some if t] for some in texts])
+        self.fill(self.folder, names, texts)
 
 
 @DATASETS.register_module()
@@ -167,15 +169,15 @@ class CocoObjects(CocoFiles):
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
         categories = data.get('categories')
-        if not isinstance(categories, list) or not all(isinstance(c, dict) and {'id', 'name'} <= set(c)
-                                                       for c in categories):
+        if not isinstance(categories, list) or not all(isinstance(c, dict) and 'name' in c
+                                                       and isinstance(c.get('id'), (int, str)) for c in categories):
             raise InputError(f'{self.source} has no list `categories` with id and name of each.', 'annotations')
         self.classes = tuple(self.class_name(c) for c in categories)
         self.number = {c['id']: i for i, c in enumerate(categories)}
         self.frequency = [self.frequency_of(c) for c in categories]
         self.fill(self.folder, names)
         self.annotated = notes[:self.size]
-        self.sizes = [(im.get('width'), im.get('height')) for im in data['images'][:self.size]]
+        self.sizes = [read_size(im) for im in data['images'][:self.size]]
         self.note(*describe_left_out(self.annotated, self.most))
 
     def class_name(self, category: dict) -> str:
@@ -203,8 +205,8 @@ class CocoObjects(CocoFiles):
     def _regions(self, index, size, why):
         masks, rows = [], []
         flaws = []
-        notes = [n for n in self.annotated[index] if not n.get('iscrowd')]
-        notes.sort(key=lambda n: -float(n.get('area') or 0))
+        notes = [n for n in self.annotated[index] if not is_crowd(n)]
+        notes.sort(key=read_area, reverse=True)
         if why and notes:
             flaws, notes = [f'{self.key(index)}: its {len(notes)} masks are left out: {why}'], []
         annotated = self.sizes[index] if all(self.sizes[index]) else size
@@ -220,7 +222,7 @@ class CocoObjects(CocoFiles):
                 flaws.append(self._flaw(index, note, f'is empty or lies outside of the image of {size[0]} x {size[1]} '
                                                      'pixels'))
                 continue
-            area = float(note['area']) * scale if note.get('area') else mask.sum()
+            area = read_area(note) * scale or mask.sum()
             masks.append(Image.fromarray(mask * np.uint8(255)))
             rows.append((number, 'small' if area < SMALL else 'medium' if area < LARGE else 'large',
                          self.frequency[number], str(note.get('id', len(rows)))))

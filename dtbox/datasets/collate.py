@@ -45,7 +45,7 @@ def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = 
         raise InputError(f'the images of a batch differ in size: {", ".join(map(str, shapes))}. '
                          'Put ResizeCrop, RandomResizedCrop or EmojiPlace into the pipeline.')
     texts = [item.get('text') or '' for item in items]
-    labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64)
+    labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64, device='cpu')
     sets, keys = [item.get('set') for item in items], [item.get('key') for item in items]
     captions = None
     if any('captions' in item for item in items):

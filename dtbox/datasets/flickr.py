@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtbox.datasets.captions import tidy_text
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.datasets.left_out import describe_unnamed
@@ -82,12 +83,14 @@ def _folder(root, name):
 def _karpathy(path, split):
     """Return (dict file -> captions of a split of Karpathy's JSON, the files that it names at all)."""
     try:
-        images = parse_json(path.read_text(encoding='utf-8'))['images']
+        images = parse_json(path.read_text(encoding='utf-8-sig'))['images']
         wanted = {'train', 'restval'} if split == 'train' else {split}
         chosen = [im for im in images if split == 'all' or im['split'] in wanted]
-        return {'/'.join(filter(None, (im.get('filepath', ''), im['filename']))): [
-            text for s in im['sentences'] if (text := _tidy(s['raw']))] for im in chosen}, [
-            im['filename'] for im in images]
+        captions_of: dict[str, list[str]] = {}
+        for im in chosen:  # one that comes again adds its captions
+            captions_of.setdefault('/'.join(filter(None, (im.get('filepath', ''), im['filename']))), []).extend(
+                text for s in im['sentences'] if (text := tidy_text(s['raw'])))
+        return captions_of, [im['filename'] for im in images]
     except (OSError, ValueError) as e:
         raise InputError(f'{path} cannot be read as JSON ({reason(e)}): cut short, or another file.',
                          'annotations') from e
@@ -123,7 +126,7 @@ def _tokens(path):
         else:
             raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
                              'caption.', 'annotations')
-        captions_of.setdefault(name.strip(), []).extend(filter(None, [_tidy(text)]))
+        captions_of.setdefault(name.strip(), []).extend(filter(None, [tidy_text(text)]))
     return captions_of
 
 
@@ -142,7 +145,3 @@ def _of_split(captions_of, root, split, source):
         raise InputError(f'{path} names {len(lost)} images that have no caption in {source.name}, such as '
                          f'{lost[0]}.', 'split')
     return {name: captions_of[name] for name in listed}
-
-
-def _tidy(text):
-    return ' '.join(str(text).split())

@@ -47,7 +47,10 @@ class ImageFiles(PairDataset):
         n = len(names) if self.limit is None else min(self.limit, len(names))
         self.root, self.size = Path(root), n
         # bytes in one array: a list of a million strings would be copied into every worker by counting its references
-        self.names = np.array([os.fsencode(name) for name in names[:n]])
+        try:
+            self.names = np.array([os.fsencode(name) for name in names[:n]])
+        except UnicodeEncodeError as e:  # half a surrogate pair
+            raise InputError(f'{e.object!r:.100} is not the name of a file; the list of the images is damaged.') from e
         self.captions = captions[:n] if captions is not None else None
         self.labels = np.asarray(labels[:n], dtype=np.int64) if labels is not None else None
         self.has_texts = captions is not None and any(self.captions)

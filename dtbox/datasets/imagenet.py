@@ -92,7 +92,7 @@ def _class_names(names):
         return list_class_names()
     if isinstance(names, (str, os.PathLike)):
         try:
-            names = [line.strip() for line in Path(names).read_text(encoding='utf-8').splitlines() if line.strip()]
+            names = [line.strip() for line in Path(names).read_text(encoding='utf-8-sig').splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f'the class names in {names} cannot be read ({reason(e)}).', 'names') from e
     if len(names) != 1000:
@@ -171,7 +171,7 @@ def _from_devkit(folder):
 def _from_kaggle(path):
     number = {wnid: i for i, wnid in enumerate(list_wnids())}
     try:
-        with open(path, newline='') as f:
+        with open(path, newline='', encoding='utf-8-sig') as f:
             return {row['ImageId']: number[row['PredictionString'].split()[0]] for row in csv.DictReader(f)}
     except (OSError, KeyError, IndexError, AttributeError, csv.Error, UnicodeDecodeError) as e:
         raise InputError(f'{path} cannot be read ({reason(e)}); expected the columns ImageId and PredictionString (a '

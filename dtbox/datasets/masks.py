@@ -2,12 +2,37 @@
 size, and images that EXIF turns."""
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dtbox.datasets.base import BrokenSample
+
+FAR = 16
+"""Sides of its image that a polygon may lie beyond it: pycocotools takes memory for each pixel on the way, or crashes.
+"""
+MOST = 1 << 28
+"""Pixels of a mask."""
+
+
+def is_crowd(note: dict) -> bool:
+    """Whether an annotation is of a crowd; some write the number as text."""
+    return note.get('iscrowd') not in (None, 0, '0', False, '')
+
+
+def read_area(note: dict) -> float:
+    """Return the area of an annotation in pixels, 0.0 where it has none that is a number."""
+    area = note.get('area')
+    return float(area) if isinstance(area, (int, float)) and math.isfinite(area) and area > 0 else 0.0
+
+
+def read_size(image: dict) -> tuple:
+    """Return (width, height) of an entry of `images`, (None, None) where it names none."""
+    size = image.get('width'), image.get('height')
+    good = all(isinstance(side, (int, float)) and math.isfinite(side) and side > 0 for side in size)
+    return size if good else (None, None)
 
 
 class Placement(NamedTuple):
@@ -30,7 +55,7 @@ def place_annotations(annotated: tuple, stored: tuple[int, int], turn: int) -> P
         turn: how EXIF turns them, from 1, not at all, to 8; from 5 on width and height change places.
     """
     turned = stored[::-1] if turn > 4 else stored
-    if not all(isinstance(side, (int, float)) and side > 0 for side in annotated):
+    if not all(annotated):
         annotated = turned
     as_stored, as_turned = _fits(stored, annotated), _fits(turned, annotated)
     if not as_stored and not as_turned:
@@ -50,7 +75,7 @@ def _fits(size, annotated):
 def describe_left_out(annotated: list[list[dict]], most: int | None) -> list[str]:
     """Return sentences on the annotations of each image that are not used: crowds, and those beyond the `most` largest
     ones."""
-    singles = [sum(not note.get('iscrowd') for note in some) for some in annotated]
+    singles = [sum(not is_crowd(note) for note in some) for some in annotated]
     crowds = sum(map(len, annotated)) - sum(singles)
     beyond = sum(max(count - most, 0) for count in singles) if most else 0
     return [*([f'{crowds:,} masks of crowds are left out'] if crowds else []),
@@ -68,11 +93,15 @@ def decode_mask(note: dict, size: tuple[int, int], annotated: tuple[int, int]) -
         annotated: (width, height) of the image that was annotated.
 
     Raises:
-        BrokenSample: run lengths of another size than `annotated`.
+        BrokenSample: run lengths of another size than `annotated`, points far outside of the image, too many pixels.
     """
     from pycocotools import mask as masks
     shape = note['segmentation']
+    if annotated[0] * annotated[1] > MOST:
+        raise BrokenSample(str(note.get('id')), f'its image is said to have {annotated[0]} x {annotated[1]} pixels')
     if isinstance(shape, list):
+        if any(not abs(value) <= FAR * max(annotated) for polygon in shape for value in polygon):
+            raise BrokenSample(str(note.get('id')), 'its points lie far outside of the image')
         if size != annotated:
             scale = size[0] / annotated[0], size[1] / annotated[1]
             shape = [[value * scale[i % 2] for i, value in enumerate(polygon)] for polygon in shape]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from dtbox.arguments import describe, iterate, read_arguments, read_number, refuse
 from dtbox.errors import InputError
+from dtbox.files import require_file
 
 COLOUR = 'three numbers in [0, 255]'
 
@@ -103,10 +103,8 @@ def read_turn(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 
 def _open_file(source):
     """Return what Pillow opens; it would wait without end for what another program may write into a pipe."""
-    if isinstance(source, (str, os.PathLike)):
-        mode = os.stat(source).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise OSError('it is a pipe or a device, not a file')
+    if not isinstance(source, io.BytesIO):
+        require_file(source)
     return Image.open(source)
 
 

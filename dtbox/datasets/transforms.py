@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dtbox.arguments import describe
 from dtbox.datasets.read import flatten, read_rgba
 from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
 from dtbox.structures import Regions
+
+LARGEST = 1 << 14
+"""Pixels of the side of a result: its square takes a gigabyte."""
 
 
 @TRANSFORMS.register_module()
@@ -148,7 +152,10 @@ class ResizeCrop:
         size = self.size
         if self.mode == 'squash':
             return image.resize((size, size), how)
-        short = min(image.size)
+        short, long = sorted(image.size)
+        if size * (size * long // short) > LARGEST ** 2:
+            raise InputError(f'an image of {image.width} x {image.height} pixels is too long and thin to be resized to '
+                             f'{size} pixels on its shorter side. Cut it, or leave it out.')
         image = image.resize(tuple(size * s // short for s in image.size), how)
         left, top = (round((s - size) / 2) for s in image.size)
         return image.crop((left, top, left + size, top + size))
@@ -174,8 +181,9 @@ class PackImage:
 
     def __call__(self, results):
         image = results['image']
-        if image.mode != 'RGB':
-            raise InputError(f'PackImage expects an RGB image, got mode {image.mode}. Put EmojiAugment or EmojiPlace '
+        if not isinstance(image, Image.Image) or image.mode != 'RGB':
+            found = f'mode {image.mode}' if isinstance(image, Image.Image) else describe(image)
+            raise InputError(f'PackImage expects an RGB image, got {found}. Put EmojiAugment or EmojiPlace '
                              'before it, or read the image with dtbox.datasets.read_image.')
         results['image'] = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         if 'masks' in results:
@@ -211,8 +219,9 @@ def _solid(size, colour):
 
 
 def _side(size):
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f'`size` must be the side of the result in pixels, an int >= 1; got {size!r}.')
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
+        raise InputError(f'`size` must be the side of the result in pixels, an int from 1 to {LARGEST:,}; got '
+                         f'{size!r}.')
     return size
 
 

@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Iterator
 
@@ -13,6 +14,8 @@ from dtbox.errors import InputError
 from dtbox.packaged import find_packaged_path
 
 RECIPE = re.compile(rb'^_base_ *=', re.MULTILINE)
+STANDARD = getattr(sys, 'stdlib_module_names', ())  # from Python 3.10 on
+"""Names of Python's own modules; some do something when they are imported."""
 SKIP_FOLDERS = ('__pycache__', 'tests', 'results', 'work_dirs')
 SKIP_FILES = ('test_', 'conftest.py', 'README', 'LICENSE')
 """What a plugin's parts do not depend on, beside hidden files, *.pyc, *.md and *.egg-info; files by how their names
@@ -123,6 +126,9 @@ def _module(name: str, near: str | None) -> Place:
     if file is None or root is None:
         raise InputError(f'the plugin {name} is a module without a file, which registers nothing. Name the module that '
                          'does.')
+    if parts[0] in STANDARD:
+        raise InputError(f'the plugin {name} is a module of Python itself, which registers nothing. Name the module '
+                         'that does.')
     return Place(name, 'module', os.path.realpath(file), os.path.realpath(root), name)
 
 

@@ -97,18 +97,23 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
 
 
 def _refuse_to_run(name: str | os.PathLike, config: str) -> None:
-    """Raise `InputError` where a plugin that the config of a run folder names came with that folder, unless its author
-    is trusted. One that the user has elsewhere is the user's."""
+    """Raise `InputError` where a plugin that a run folder's config names came with it, unless its author is trusted."""
     try:
         place = find(name, config)
     except Missing:  # `load_plugins` says where it may have gone
         return
     folder = os.path.realpath(os.path.dirname(config))
-    brought = folder if os.path.isabs(os.path.expanduser(name)) else os.path.dirname(folder)
-    own = [os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path]
-    inside = f'{place.root}{os.sep}'.startswith(f'{brought}{os.sep}')
-    if place.kind != 'module' and inside and not any(place.root.startswith(path + os.sep) for path in own):
+    near = place.kind != 'module' and not os.path.isabs(os.path.expanduser(name))
+    brought = os.path.dirname(folder) if near else folder
+    places = (os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path)
+    own = [path for path in places if not _lies_in(path, folder)]
+    if _lies_in(place.root, brought) and not any(_lies_in(place.root, path) for path in own):
         require_trust(f'the plugin {place.root} came with the run folder {folder}')
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a real path is a folder, or lies in it."""
+    return f'{path}{os.sep}'.startswith(f'{folder.rstrip(os.sep)}{os.sep}')
 
 
 def _name(given: str) -> str:

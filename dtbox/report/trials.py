@@ -16,7 +16,7 @@ from dtbox.errors import InputError, closest
 from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
-from dtbox.files import parse_json
+from dtbox.files import parse_json, require_file
 from dtbox.markup import unescape_csv
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.run_files import read_results, read_seconds, read_settings
@@ -90,6 +90,7 @@ def read_grid(folder: str) -> Experiment:
     """Return the Experiment of a grid's folder: results.csv, and grid.json where it is there."""
     path = os.path.join(folder, 'results.csv')
     try:
+        require_file(path)
         with open(path, newline='', encoding='utf-8') as f:
             text = f.read()
         reader = csv.DictReader(io.StringIO(text, newline=''))

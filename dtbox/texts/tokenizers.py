@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
+from dtbox.texts.tokenizer_json import open_tokenizer
 from dtbox.values import Positive
 from dtbox.weights.state_dicts import find_local_path
 
@@ -138,7 +139,7 @@ class TextTokenizer:
         try:
             return self.ids(text[:most])
         except BaseException as e:
-            if type(e).__name__ != 'PanicException':  # of `tokenizers`, whose regular expressions are bounded
+            if not is_fault(e):  # regular expressions of `tokenizers` are bounded
                 raise
             raise InputError(f'the text tokenizer {self.file} cannot read text {i}, "{text[:40]}" ({reason(e)}): a '
                              'regular expression in it takes too long, or it is damaged.') from e
@@ -156,19 +157,13 @@ class FileTokenizer(TextTokenizer):
     """
 
     def __init__(self, file: str, context_length: Positive = 64, pad: str = '<pad>', clean: bool = True) -> None:
-        from tokenizers import Tokenizer
         if not isinstance(context_length, int) or not 0 < context_length <= 1 << 20:
             raise InputError(f'`context_length` is {context_length!r}; expected the ids of a text, an int from 1 to '
                              f'{1 << 20:,}.', 'context_length')
         self.file = find_local_path(file)
         if not os.path.isfile(self.file):
             raise InputError(f'the tokenizer file {file} does not exist. Give the path of a tokenizer.json.')
-        try:
-            self.tokenizer = Tokenizer.from_file(self.file)
-        except Exception as e:
-            raise InputError(f'{file} is not a tokenizer.json that the `tokenizers` package can read: {e}') from e
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
+        self.tokenizer = open_tokenizer(self.file)
         words = type(self.tokenizer.model).__name__ == 'WordLevel'
         self.clean = (keep_words if words else canonicalize) if clean else str
         self.context_length = context_length

@@ -18,15 +18,18 @@ FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.
 """Names that a folder's weights have, the first one that exists is read."""
 
 
-def read_json(path: str) -> Any:
-    """Read a JSON file; `InputError` where it is missing or broken."""
+def read_json(path: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object; `InputError` where it is missing, broken or holds something else."""
     if not os.path.isfile(path):
         raise InputError(f'{path} does not exist.')
     try:
         with open(path, encoding='utf-8') as f:
-            return parse_json(f.read())
+            values = parse_json(f.read())
     except ValueError as e:
         raise InputError(f'{path} is not a JSON file: {e}') from e
+    if not isinstance(values, dict):
+        raise InputError(f'{path} holds a {type(values).__name__}; expected a JSON object.')
+    return values
 
 
 def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: str = '', mapped: bool = True,
@@ -60,8 +63,8 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
     if not path.endswith('.index.json'):
         return load_state(name_entry(path, entry), keep, mapped), path
     table = read_json(path).get('weight_map')
-    if not isinstance(table, dict):
-        raise InputError(f'{path} has no `weight_map`; expected Hugging Face\'s index of shards.')
+    if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
+        raise InputError(f'{path} has no `weight_map` of name -> file; expected Hugging Face\'s index of shards.')
     files = sorted({file for key, file in table.items() if keep is None or keep(key)})
     gone = [f for f in files if not os.path.isfile(os.path.join(place, f))]
     if gone:

@@ -30,6 +30,14 @@ class Renaming:
         self.missing += [n for n in gone if n not in self.missing]
         return None if gone else [self.state[n].float() for n in names]
 
+    def count(self, number: int) -> range:
+        """Return range(number) for blocks that the state dict holds; `InputError` where it holds fewer tensors than
+        these would be."""
+        if number > len(self.state):
+            raise InputError(f'{self.source} holds {len(self.state):,} tensors, and its config tells of {number:,} '
+                             'blocks or tables. They do not belong together.')
+        return range(number)
+
     def copy(self, target: str, source: str, view: Callable[[Tensor], Tensor] | None = None) -> None:
         """target <- source, reshaped by `view` (a function) where given."""
         tensors = self.take(source)

@@ -206,7 +206,7 @@ def map_vision(rules: Renaming, ours: str, theirs: str, depth: int) -> None:
     end)."""
     rules.both(f'{ours}patch_embed.proj', f'{theirs}.embeddings.patch_embedding')
     rules.copy(f'{ours}pos_embed', f'{theirs}.embeddings.position_embedding.weight', lambda t: t[None])
-    for i in range(depth):
+    for i in rules.count(depth):
         a, b = f'{ours}blocks.{i}', f'{theirs}.encoder.layers.{i}'
         rules.stack(f'{a}.attn.qkv', [f'{b}.self_attn.{x}_proj' for x in 'qkv'])
         for x, y in (('attn.proj', 'self_attn.out_proj'), ('norm1', 'layer_norm1'), ('norm2', 'layer_norm2'),
@@ -228,7 +228,7 @@ def map_text(rules: Renaming, ours: str, theirs: str, depth: int) -> None:
     """Rename Hugging Face's text tower to open_clip's; see `map_vision`."""
     rules.copy(f'{ours}token_embedding.weight', f'{theirs}.embeddings.token_embedding.weight')
     rules.copy(f'{ours}positional_embedding', f'{theirs}.embeddings.position_embedding.weight')
-    for i in range(depth):
+    for i in rules.count(depth):
         a, b = f'{ours}transformer.resblocks.{i}', f'{theirs}.encoder.layers.{i}'
         for part in ('weight', 'bias'):
             tensors = rules.take(*(f'{b}.self_attn.{x}_proj.{part}' for x in 'qkv'))

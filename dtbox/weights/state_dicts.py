@@ -9,8 +9,9 @@ from typing import Any, Callable, Iterable
 
 import torch
 
+from dtbox.arguments import describe, read_tensor
 from dtbox.checksums import find_damage
-from dtbox.errors import InputError, closest, reason
+from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 
 ZOO = 'dtbox://'
@@ -158,6 +159,8 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
         InputError: listing every key that is missing, left over or of the wrong shape.
     """
     own = module.state_dict()
+    for name in own.keys() & state.keys():
+        _check_values(name, state[name], own[name], source)
     skip = tuple(ignore)
     missing = [k for k in own if k not in state and not k.startswith(skip or ('\0',))]
     extra = [k for k in state if k not in own and not k.startswith(skip or ('\0',))]
@@ -169,6 +172,15 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
                          + ' Check that the name, the sizes and the file belong together.')
     values = {k: align_tensor(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
     module.load_state_dict(values, strict=False, assign=assign)
+
+
+def _check_values(name: str, value: torch.Tensor, own: torch.Tensor, source: str) -> None:
+    """Raise `InputError` for a tensor of a file that is sparse, quantized, nested, without values, or complex where the
+    model's is not."""
+    with at(f'the tensor {name} of {source}'):
+        read_tensor(value)
+        if value.is_complex() and not own.is_complex():
+            raise InputError(f'got {describe(value)}; expected real numbers.')
 
 
 def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

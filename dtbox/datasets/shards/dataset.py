@@ -13,13 +13,14 @@ from mmengine.logging import print_log
 
 from dtbox import distributed
 from dtbox.datasets.base import BrokenSample, PairDataset
+from dtbox.datasets.captions import read_texts
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import describe_beside, list_places
-from dtbox.errors import InputError
+from dtbox.errors import InputError, reason
 from dtbox.files import parse_json
 from dtbox.registry import DATASETS
 
@@ -190,12 +191,15 @@ class Shards(PairDataset):
                     raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON '
                                             f'object ({e})') from e
             else:
-                content = content.decode('utf-8', 'replace')
-            texts = content if isinstance(content, list) else [content]
-            if not all(t is None or isinstance(t, str) for t in texts):
-                raise BrokenSample(key, f'`{name}` of sample {key} in {self.places[shard]} is {content!r}; expected a '
-                                        'text or a list of texts')
-            texts = [tidy for t in texts if t and (tidy := ' '.join(t.split()))]
+                try:
+                    content = content.decode('utf-8-sig')
+                except UnicodeDecodeError as e:
+                    raise BrokenSample(key, f'the text of sample {key} in {self.places[shard]} is not UTF-8 '
+                                            f'({reason(e)})') from e
+            try:
+                texts = read_texts(content, f'`{name or kind}` of sample {key} in {self.places[shard]}')
+            except InputError as e:
+                raise BrokenSample(key, str(e)) from e
             if texts:
                 return texts
         return []
@@ -204,7 +208,7 @@ class Shards(PairDataset):
         if self.label not in members:
             return -1
         text = self._bytes(shard, members[self.label]).decode('ascii', 'replace').strip()
-        if not text.isdecimal() or self.classes and int(text) >= len(self.classes):
+        if not text.isdecimal() or len(text) > 18 or self.classes and int(text) >= len(self.classes):
             most = f'from 0 to {len(self.classes) - 1}' if self.classes else '>= 0'
             raise BrokenSample(key, f'sample {key} in {self.places[shard]} has the class {text[:20]!r}; expected an '
                                     f'index {most}')

@@ -16,7 +16,7 @@ from dtbox.datasets.shards.reading import split_name
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 
-VERSION = 2
+VERSION = 3
 PACKED = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstandard', b'\xfd7zX': 'xz', b'BZh': 'bzip2'}
 BLOCK = 512
 MOST = 20
@@ -166,7 +166,9 @@ def _collect(file, size, groups, seen, flaws, others):
             for member in tar:
                 tar.members = []  # tarfile would keep them all
                 stem, suffix = split_name(member.name)
-                counts = member.isfile() and suffix
+                if member.size < 0:
+                    raise tarfile.ReadError(f'{member.name!r:.80} has a negative size')
+                counts = member.isfile() and suffix and not stem.endswith('/') and stem
                 if counts and stem != key:
                     close()
                     key, members = stem, {}
@@ -174,7 +176,9 @@ def _collect(file, size, groups, seen, flaws, others):
                     raise tarfile.ReadError('unexpected end of data')
                 end = member.offset_data + -(-member.size // BLOCK) * BLOCK
                 if not counts:
-                    others['link' if member.issym() or member.islnk() else get_suffix(stem)] += not member.isdir()
+                    hidden = member.isfile() and suffix  # `._a.jpg` of a Mac
+                    kind = 'link' if member.issym() or member.islnk() else get_suffix(stem)
+                    others[kind] += not member.isdir() and not hidden
                     continue
                 if suffix in members:
                     flaws.append(f'the sample {key} has two members .{suffix}; the later one is left out')

@@ -3,15 +3,19 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.errors import InputError
 
 PIPE = 'pipe:'
+MOST = 1_000_000
+"""Shards that one pattern may name."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,13 @@ def _parts(url):
 
 def _expand(url):
     from braceexpand import UnbalancedBracesError, braceexpand
+    ranges = [abs(int(b) - int(a)) for a, b in re.findall(r'\{(-?\d{1,30})\.\.(-?\d{1,30})', url)]
     try:
-        names = list(braceexpand(url)) if '{' in url else [url]
+        names = [url] if '{' not in url or max(ranges, default=0) > MOST else list(islice(braceexpand(url), MOST + 1))
     except UnbalancedBracesError as e:
         raise InputError(f'the braces of {url!r} do not pair ({e}); a range is written {{0000..2175}}.', 'urls') from e
+    if len(names) > MOST or max(ranges, default=0) > MOST:
+        raise InputError(f'{url!r:.100} names more than {MOST:,} shards.', 'urls')
     for name in names:
         if name.startswith(PIPE):
             yield Place(name='', command=name[len(PIPE):].strip())
