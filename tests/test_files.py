@@ -17,11 +17,11 @@ from dtbox.files import (
     find_unused_path,
     is_disk_full,
     move_aside,
-    read_rows,
     remove_leftovers,
     replacing,
     write_atomic,
 )
+from dtbox.rows import read_rows
 from tests.child_processes import start_child
 
 

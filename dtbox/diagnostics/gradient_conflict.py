@@ -11,9 +11,9 @@ from dtbox.apis.opening import choose_device, load_task, set_threads
 from dtbox.config import REFERENCE, load_config, resolve
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
-from dtbox.files import write_rows
 from dtbox.hooks.conflict import format_summary, write_conflict
 from dtbox.hooks.gradient_meter import Sides, measure
+from dtbox.rows import write_rows
 from dtbox.runs import RunFolder
 from dtbox.training.build import build_parts
 from dtbox.training.runner import Runner

@@ -18,10 +18,10 @@ from dtbox import distributed
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
-from dtbox.files import append_row, read_rows, write_rows
 from dtbox.hooks.codebook_state import advise, check_codes, check_ranks, count_restarts, find_tables, name_depths
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
+from dtbox.rows import append_row, read_rows, write_rows
 from dtbox.runs import RunFolder
 from dtbox.values import Fraction, Positive, check_values
 

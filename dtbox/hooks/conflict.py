@@ -20,10 +20,10 @@ from dtbox import distributed
 from dtbox.drawing.conflict_plot import draw_conflict, explain_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
-from dtbox.files import append_row, read_rows, write_rows
 from dtbox.hooks.gradient_meter import SIDES, Sides, measure
 from dtbox.markup import escape_markdown
 from dtbox.registry import HOOKS
+from dtbox.rows import append_row, read_rows, write_rows
 from dtbox.runs import RunFolder
 from dtbox.values import Positive, check_values
 

@@ -20,8 +20,8 @@ from dtbox.drawing.sheets import Group, draw_sheet, to_uint8
 from dtbox.drawing.strips import write_strip
 from dtbox.evaluation.functional import code_usage, psnr, seen_counts
 from dtbox.evaluation.functional.image_quality import to_unit
-from dtbox.files import read_rows
 from dtbox.registry import HOOKS
+from dtbox.rows import read_rows
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch
 from dtbox.values import Count, Positive, check_values

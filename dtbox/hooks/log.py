@@ -12,8 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dtbox import distributed
-from dtbox.files import append_row, read_rows, write_rows
 from dtbox.registry import HOOKS
+from dtbox.rows import append_row, read_rows, write_rows
 from dtbox.runs import RunFolder
 from dtbox.values import Positive, check_values
 

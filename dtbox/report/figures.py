@@ -17,11 +17,11 @@ from dtbox.drawing.tradeoff import Point, draw_tradeoff
 from dtbox.drawing.variant_style import TOLD_APART, choose_looks
 from dtbox.errors import InputError
 from dtbox.evaluation.info import GROUPS
-from dtbox.files import read_rows
 from dtbox.report.experiment import Experiment
 from dtbox.report.metric_names import format_label, make_slug
 from dtbox.report.score_tables import compute_means
 from dtbox.report.statistics import compute_mean, find_pareto_front
+from dtbox.rows import read_rows
 from dtbox.runs import RunFolder
 
 Curve = Tuple[List[float], List[float]]

@@ -9,7 +9,7 @@ from typing import Any
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.names import split_set
 from dtbox.evaluation.results import Results
-from dtbox.files import read_rows
+from dtbox.rows import read_rows
 from dtbox.runs import RunFolder
 
 

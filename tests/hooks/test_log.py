@@ -1,7 +1,7 @@
 """What history.jsonl says."""
 import pytest
 
-from dtbox.files import read_rows
+from dtbox.rows import read_rows
 from tests.tiny_run import train
 
 

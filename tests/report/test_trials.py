@@ -8,11 +8,11 @@ import pytest
 
 from dtbox.ablation.columns import FACTS
 from dtbox.errors import InputError
-from dtbox.files import read_rows
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.metric_names import choose_headline, format_label, format_value
 from dtbox.report.run_files import read_last_lines
 from dtbox.report.trials import read
+from dtbox.rows import read_rows
 
 
 def copied(grid, tmp_path):

@@ -12,8 +12,8 @@ import torch
 
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
-from dtbox.files import read_rows
 from dtbox.registry import MODELS
+from dtbox.rows import read_rows
 from dtbox.structures import Batch
 from dtbox.testing.rank_group import SHARED
 from dtbox.training import checkpoint
