@@ -44,6 +44,17 @@ def stay(rank, world):
         time.sleep(0.01)
 
 
+def wait_for_ends(pids):
+    """Wait up to ten seconds for processes to end; returns those that had to be killed."""
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return left
+
+
 @pytest.mark.parametrize('code, count', [(BUSY_RANKS, 2), (BUSY_CHILD, 1)], ids=['ranks', 'child'])
 def test_killed_parent_leaves_nothing(code, count, tmp_path):
     (tmp_path / 'parent.py').write_text(f'import sys\nsys.path[:0] = {sys.path!r}\n{code}')
@@ -51,13 +62,7 @@ def test_killed_parent_leaves_nothing(code, count, tmp_path):
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == count and all(map(is_running, pids))
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while any(map(is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    left = [pid for pid in pids if is_running(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left
+    assert not wait_for_ends(pids)
 
 
 @pytest.mark.parametrize('platform', ['linux', 'other'])
@@ -90,10 +95,4 @@ def test_workers_of_a_killed_run():
     workers = pids.get(timeout=60)
     assert len(workers) == 2 and all(map(is_running, workers))
     run.kill()
-    deadline = time.monotonic() + 10
-    while any(map(is_running, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = [pid for pid in workers if is_running(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left
+    assert not wait_for_ends(workers)

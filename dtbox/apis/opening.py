@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from dtbox.apis.building import build_for_use, cast, parse_dtype
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.extend.record import warn_changes
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import find_run_of
@@ -144,10 +144,8 @@ def _load_teacher(task: Any, checkpoint: dict, path: str) -> None:
     same."""
     if task.teacher is None:
         return
-    try:
+    with at('model.teacher'):
         task.teacher.init_weights()
-    except InputError as e:
-        raise e.within('model.teacher') from e.__cause__
     trained = (checkpoint.get('meta') or {}).get('teacher')
     if trained is not None and trained != task.teacher.digest():
         raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '

@@ -14,9 +14,9 @@ import torch
 from dtbox import __version__
 from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.opening import open_tokenizer
-from dtbox.arguments import naming, read_arguments, read_device, read_path
+from dtbox.arguments import read_arguments, read_device, read_path
 from dtbox.checksums import compute_sha256
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.extend import as_list, load_plugins
 from dtbox.files import explain_writing, replacing, write_atomic
 from dtbox.runs import RunFolder
@@ -115,7 +115,7 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
         raise InputError(f'{folder} is a run folder: open it with dtbox.load.', 'folder')
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
-    with naming('folder'):
+    with at('folder'):
         config = read_json(os.path.join(folder, CONFIG))
     if config.get('model_type') != 'dtbox':
         raise InputError(f'{folder}/{CONFIG} is of the model_type {config.get("model_type")!r}; expected \'dtbox\'.')

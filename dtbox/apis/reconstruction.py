@@ -12,11 +12,11 @@ from typing import Any, Dict, Optional, Tuple
 from mmengine.logging import print_log
 
 from dtbox.apis.building import read_tokenizer
-from dtbox.arguments import allow_none, naming, read_arguments, read_names, read_path, read_paths
+from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.drawing.sheets import draw_pair, to_uint8
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.evaluation.functional import psnr
 from dtbox.evaluation.functional.image_quality import to_unit
 from dtbox.files import find_unused_path
@@ -75,7 +75,7 @@ def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
     model = tokenizer.model
     if model.decoder is None:
         raise InputError('this tokenizer has no decoder; it cannot reconstruct images.')
-    with naming('vocabularies'):
+    with at('vocabularies'):
         names = model.check_streams(vocabularies or model.reads)
     missing = [name for name in model.check_streams(model.reads) if name not in names]
     if missing:

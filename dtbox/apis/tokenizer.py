@@ -16,7 +16,6 @@ from dtbox.apis.images import Images, prepare_images
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
 from dtbox.arguments import (
     allow_none,
-    naming,
     read_arguments,
     read_codes,
     read_flag,
@@ -27,7 +26,7 @@ from dtbox.arguments import (
     read_whole,
     refuse,
 )
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.layout import CodeLayout, CodeOrder
 from dtbox.layout.codes import STREAMS
 from dtbox.registry import TRANSFORMS
@@ -93,7 +92,7 @@ class Tokenizer:
         Raises:
             InputError: an empty batch, a wrong shape, a file that is missing or is not an image.
         """
-        with naming('images'):
+        with at('images'):
             return prepare_images(images, self.model, self.pipeline)
 
     def __repr__(self) -> str:
@@ -114,7 +113,7 @@ class Tokenizer:
             images: see the class.
             vocabularies: names; None for all. No block runs after the last one that they need.
         """
-        with naming('vocabularies'):
+        with at('vocabularies'):
             self.model.check_streams(vocabularies)
         return self.model.encode(self.prepare(images), vocabularies)
 
@@ -130,7 +129,7 @@ class Tokenizer:
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
-        with naming('codes'):
+        with at('codes'):
             images = self.model.decode(self._place(codes))
         return images.clamp(-1, 1) if clamp else images
 
@@ -138,7 +137,7 @@ class Tokenizer:
     @read_arguments(codes=read_codes)
     def features(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them."""
-        with naming('codes'):
+        with at('codes'):
             return self.model.features(self._place(codes))
 
     @torch.no_grad()
@@ -161,7 +160,7 @@ class Tokenizer:
             texts: a string, a list of strings, or token ids [T,L] int64.
             truncate: cut texts that are longer than the tower reads; otherwise they are an `InputError`.
         """
-        with naming('texts'):
+        with at('texts'):
             if not isinstance(texts, Tensor) and not texts or isinstance(texts, Tensor) and not texts.numel():
                 raise InputError('there are no texts; expected at least one.')
             return self.model.embed_text(texts, truncate)
@@ -202,7 +201,7 @@ class Tokenizer:
         Raises:
             InputError: no codes, unknown names, other shapes, codes out of range.
         """
-        with naming('codes'):
+        with at('codes'):
             codes = self._place(codes)
             self.model.streams.check_names(codes)
         return self.layout.flat_ids(codes, order)
@@ -220,6 +219,6 @@ class Tokenizer:
         Raises:
             InputError: a length that does not fit, ids that are not this tokenizer's, or not at this place.
         """
-        with naming('vocabularies'):
+        with at('vocabularies'):
             names = self.model.check_streams(vocabularies)
         return self.layout.from_flat_ids(ids.to(self.device), names, order)

@@ -11,7 +11,6 @@ from dtbox.arguments.plain import (
     allow_none,
     describe,
     iterate,
-    naming,
     read_arguments,
     read_choice,
     read_count,
@@ -36,7 +35,7 @@ from dtbox.arguments.tensors import (
     read_whole,
 )
 
-__all__ = ['FLOATS', 'Reader', 'WHOLE', 'describe', 'iterate', 'naming', 'allow_none', 'read_arguments', 'read_choice',
+__all__ = ['FLOATS', 'Reader', 'WHOLE', 'describe', 'iterate', 'allow_none', 'read_arguments', 'read_choice',
            'read_codes', 'read_count', 'read_device', 'read_flag', 'read_floats', 'read_kind', 'read_name',
            'read_names', 'read_number', 'read_options', 'read_path', 'read_paths', 'read_tensor', 'read_texts',
            'read_whole', 'refuse']

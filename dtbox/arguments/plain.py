@@ -1,7 +1,6 @@
 """Readers of arguments that are no tensors, and the decorator that uses them."""
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import math
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, at, closest
 
 Reader = Callable[[Any], Any]
 """Takes what came; returns it in its usual form, or raises an `InputError`."""
@@ -27,15 +26,6 @@ LONGEST_PATH = 4096
 LONGEST_NAME = 200
 PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set)
 """Types whose values are recognised as they are written."""
-
-
-@contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Within the block, an `InputError` names the argument `name`."""
-    try:
-        yield
-    except InputError as e:
-        raise e.within(name) from e.__cause__
 
 
 def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
@@ -53,7 +43,7 @@ def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
             bound = signature.bind(*args, **kwargs)
             for name, read in readers.items():
                 if name in bound.arguments:
-                    with naming(name):
+                    with at(name):
                         bound.arguments[name] = read(bound.arguments[name])
             return function(*bound.args, **bound.kwargs)
         return call  # type: ignore[return-value]

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.arguments.plain import LONGEST_NAME, describe, iterate, naming, read_mapping, refuse
-from dtbox.errors import InputError
+from dtbox.arguments.plain import LONGEST_NAME, describe, iterate, read_mapping, refuse
+from dtbox.errors import InputError, at
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 DEEPEST = 16
@@ -88,7 +88,7 @@ def read_codes(value: Any) -> dict[str, Tensor]:
     """Return codes, by stream, as a dict of int64 tensors."""
     codes = read_mapping(value, 'a dict vocabulary -> int64 [B,N,Q] as `encode` returns')
     for name in codes:
-        with naming(name[:LONGEST_NAME]):
+        with at(name[:LONGEST_NAME]):
             codes[name] = read_whole(codes[name])
     return codes
 

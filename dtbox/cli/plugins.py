@@ -7,7 +7,7 @@ import os
 from dtbox.cli.options import add_config_options, add_plugin_option, read_options
 from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, at, closest
 
 KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head')
 """Kinds of parts that have a contract and a scaffold."""
@@ -141,10 +141,8 @@ def check(args: argparse.Namespace) -> int:
     kind, subjects = list_subjects(args)
     for title, cfg in subjects:
         plugins = [p.source for p in LOADED.values() if p.kind != 'installed']
-        try:
+        with at(f'{args.subject}: {title}'):
             results = run_checks(cfg, plugins=plugins, kind=kind)
-        except InputError as e:
-            raise e.within(f'{args.subject}: {title}') from e.__cause__
         shown = {key: value if isinstance(value, PLAIN) else str(value) for key, value in cfg.items()}
         print(f'{title}: {format_config({kind: shown}).partition("= ")[2]}')
         rows = [(r.name, r.status, f'{r.seconds:.2f} s', ' '.join(r.detail.split())) for r in results]

@@ -14,7 +14,7 @@ import torch
 from mmengine.logging import print_log
 
 from dtbox import distributed
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.evaluation import samples
 from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.info import Infos
@@ -53,11 +53,9 @@ class SetEvaluator:
             if metric.label in [m.label for m in self.prototypes[:i]]:
                 raise InputError(f'{metric.label} is there twice and both would use the same names. '
                                  'Give one a `prefix`.', where)
-            try:
+            with at(where):
                 metric.check_files()
                 infos += metric.infos()
-            except InputError as e:
-                raise e.within(where) from e.__cause__
         self.unnamed, self._infos = _checked(unnamed), Infos(infos)
         self.hash = hash_settings([metric for _, metric in metrics])
         self.reads = frozenset(name for m in self.prototypes for name in (*m.requires, *m.uses))

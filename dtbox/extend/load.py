@@ -13,8 +13,8 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any, Callable, Iterable
 
-from dtbox.arguments import describe, naming, read_path
-from dtbox.errors import InputError, reason
+from dtbox.arguments import describe, read_path
+from dtbox.errors import InputError, at, reason
 from dtbox.extend.built_in import is_recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, Place, find, hash_content
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
@@ -61,7 +61,7 @@ def as_list(names: Any) -> list:
                                   and all(isinstance(n, (str, os.PathLike)) for n in names)):
         raise InputError(f'`plugins` is {describe(names)}; expected a list of paths and module names.', 'plugins')
     for name in names or ():
-        with naming('plugins'):
+        with at('plugins'):
             read_path(name)
     return list(names or ())
 

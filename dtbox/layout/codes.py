@@ -18,7 +18,6 @@ from dtbox.arguments import (
     allow_none,
     describe,
     iterate,
-    naming,
     read_arguments,
     read_codes,
     read_kind,
@@ -27,7 +26,7 @@ from dtbox.arguments import (
     read_options,
     read_whole,
 )
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, at, closest
 from dtbox.layout.orders import CodeOrder, join_ids, split_ids
 from dtbox.layout.stream_layout import StreamLayout
 
@@ -45,7 +44,7 @@ class CodeLayout:
     streams: tuple[StreamLayout, ...]
 
     def __post_init__(self) -> None:
-        with naming('streams'):
+        with at('streams'):
             streams = tuple(map(read_kind(StreamLayout), iterate(self.streams, 'a list of StreamLayouts')))
         object.__setattr__(self, 'streams', streams)
         if len(set(self.names)) < len(self.streams):
@@ -192,7 +191,7 @@ class CodeLayout:
         changes: dict[str, dict[str, Any]] = {}
         for key, values in (('depths', depths), ('groups', groups)):
             for name, value in (values or {}).items():
-                with naming(key):
+                with at(key):
                     changes.setdefault(self.stream(name).name, {})[key] = value
         return CodeLayout(tuple(replace(stream, **changes.get(stream.name, {})) for stream in self.streams))
 
@@ -218,8 +217,6 @@ class CodeLayout:
             raise InputError(f'a layout of codes is {describe(values)}; expected a dict with the list `streams`.')
         streams = []
         for i, stream in enumerate(values['streams']):
-            try:
+            with at(f'streams.{i}'):
                 streams.append(StreamLayout.from_dict(stream))
-            except InputError as e:
-                raise e.within(f'streams.{i}') from e
         return CodeLayout(tuple(streams))

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dtbox.arguments import describe, naming, read_arguments, read_choice, read_count, read_names, read_whole
-from dtbox.errors import InputError
+from dtbox.arguments import describe, read_arguments, read_choice, read_count, read_names, read_whole
+from dtbox.errors import InputError, at
 from dtbox.layout.base import TokenLayout
 
 ALTERNATIONS = ('stream', 'slice', 'token')
@@ -34,10 +34,10 @@ class CodeOrder:
     streams: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        with naming('by'):
+        with at('by'):
             read_choice(*ALTERNATIONS)(self.by)
         if self.streams is not None:
-            with naming('streams'):
+            with at('streams'):
                 object.__setattr__(self, 'streams', tuple(read_names(self.streams)))
 
     def arrange(self, names: list[str]) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dtbox.arguments import describe, naming, read_arguments, read_kind, read_name, read_whole
-from dtbox.errors import InputError
+from dtbox.arguments import describe, read_arguments, read_kind, read_name, read_whole
+from dtbox.errors import InputError, at
 from dtbox.layout.base import TokenLayout
 
 
@@ -21,7 +21,7 @@ def check_codes(codes: Tensor, sizes: Iterable[int]) -> None:
     """Raise `InputError` unless `codes` are [..., Q] integers, each in the range of its codebook size."""
     sizes = list(sizes)
     if not isinstance(codes, Tensor) or not torch.compiler.is_exporting():
-        with naming('codes'):
+        with at('codes'):
             codes = read_whole(codes)
     if codes.is_floating_point() or codes.ndim < 1 or codes.shape[-1] != len(sizes):
         raise InputError(f'codes are {codes.dtype} {list(codes.shape)}; expected int64 [B, N, {len(sizes)}].')
@@ -56,7 +56,7 @@ class StreamLayout:
 
     def __post_init__(self) -> None:
         for field, read in (('name', read_name), ('token_layout', read_kind(TokenLayout))):
-            with naming(field):
+            with at(field):
                 read(getattr(self, field))
         for field in ('codebooks', 'depths', 'groups'):
             value = getattr(self, field)
@@ -114,7 +114,7 @@ class StreamLayout:
     def check(self, codes: Tensor) -> None:
         """Raise `InputError` unless `codes` are [B, N, Q] of this stream, each in its range."""
         self.need_codes()
-        with naming('codes'):
+        with at('codes'):
             codes = codes if torch.compiler.is_exporting() else read_whole(codes)
         if codes.ndim != 3 or codes.shape[1] != self.tokens:
             want = f'[B, {self.tokens}, {len(self.sizes)}]'

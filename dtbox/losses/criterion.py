@@ -1,7 +1,6 @@
 """The one place where terms are weighed, summed and named."""
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dtbox.errors import Diverged, InputError, closest
+from dtbox.errors import Diverged, InputError, at, closest
 from dtbox.losses.base import Loss, need, widen
 from dtbox.losses.paths import check_paths
 from dtbox.part_outputs import check_scalars
@@ -68,14 +67,6 @@ def check_finite(terms: Any) -> None:
     raise NonFiniteLoss(culprits or bad)
 
 
-@contextlib.contextmanager
-def _at(name):
-    try:
-        yield
-    except InputError as e:
-        raise e.within(name) from e.__cause__
-
-
 class Criterion(nn.Module):
     """Named losses with their weights.
 
@@ -96,14 +87,14 @@ class Criterion(nn.Module):
         self.weights = {}
         for name, entry in losses.items():
             if entry is not None:
-                with _at(name):
+                with at(name):
                     self._add(name, entry)
         if not self.weights:
             raise InputError('the criterion has no losses; expected at least one entry name -> dict(type=..., '
                              'weight=...).')
         owners = {}
         for name, loss in self.losses.items():
-            with _at(name):
+            with at(name):
                 self._check(name, loss, owners)
 
     def _add(self, name, entry):
@@ -166,7 +157,7 @@ class Criterion(nn.Module):
     def bind(self, teacher: Any) -> None:
         """Hand the frozen teacher to the losses that ask it something."""
         for name, loss in self.losses.items():
-            with _at(name):
+            with at(name):
                 loss.bind(teacher)
 
     def forward(self, outputs: TokenizerOutput, batch: Batch) -> Terms:
@@ -186,7 +177,7 @@ class Criterion(nn.Module):
         weighted = {}
         owners = {}
         for name, loss in self.losses.items():
-            with _at(name):
+            with at(name):
                 for term, value in self._evaluate(name, loss, outputs, batch).items():
                     self._claim(owners, term, name)
                     raw[term] = value

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 
 from dtbox.encoders.base import Encoder
-from dtbox.errors import InputError, closest
+from dtbox.errors import InputError, at, closest
 from dtbox.layout import Grid, TokenLayout
 from dtbox.registry import DECODERS, HEADS
 from dtbox.tokenizers.vocabulary import Vocabulary
@@ -60,10 +60,8 @@ def check_accepts(kind: str | type | None, layout: TokenLayout, reads: list[str]
     """
     if kind is None:  # the registry says what a config without a type lacks
         return
-    try:
+    with at('decoder'):
         decoder = DECODERS.get(kind) if isinstance(kind, str) else kind
-    except InputError as e:
-        raise e.within('decoder') from e.__cause__
     if 'layout' not in (known := inspect.signature(decoder).parameters) and 'grid' in known:
         raise InputError(f'{decoder.__name__} takes the argument `grid`, which is now `layout`: a layout of '
                          'dtbox.layout, such as Grid with `rows` and `columns`. Rename it in the constructor.',

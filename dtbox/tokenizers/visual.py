@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.encoders.base import Encoder
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import CodeLayout, need_grid
@@ -93,10 +93,8 @@ class VisualTokenizer(nn.Module):
             parts.append((f'quantizers.{name}' if name in self.quantizers else f'vocabularies.{name}.quantizer',
                           stream.quantizer))
         for name, part in ((name, part) for name, part in parts if part is not None):
-            try:
+            with at(name):
                 part.init_weights()
-            except InputError as e:
-                raise e.within(name) from e.__cause__
 
     def forward(self, images: Tensor, text_ids: Tensor | None = None, reconstruct: bool = True,
                 vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = ()) -> TokenizerOutput:

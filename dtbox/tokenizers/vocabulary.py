@@ -12,7 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.encoders.base import NORM, Encoder, Layer
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.layout import TokenLayout
 from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
@@ -137,10 +137,8 @@ class Vocabulary(nn.Module):
         else:
             self.tap_weights = [w for _, w in parsed]
         self.feature_layout = find_layout(self.taps, encoders)
-        try:
+        with at('quantizer'):
             self.layout: TokenLayout = self.quantizer.set_layout(self.feature_layout)
-        except InputError as e:
-            raise e.within('quantizer') from e.__cause__
         self.reinject = self._check_reinject(reinject, encoders)
 
     def _check_reinject(self, layer: int | None, encoders: Mapping[str, Encoder]) -> Place | None:
