@@ -5,9 +5,13 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING
 
 from dtbox.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def find_damage(path: str | os.PathLike, names: Container[str] | None = None) -> str | None:
@@ -45,3 +49,13 @@ def compute_sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the names and values of tensors, 16 hex digits; the order of names does not matter."""
+    import torch
+    h = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        h.update(name.encode())
+        h.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()[:16]

@@ -1,33 +1,25 @@
 """The output of a frozen teacher, kept on disk: for images that come again just as they were, such as in a second run
 with the same seed, the trials of a grid, or data without augmentation.
 
-Images are known by their content, so nothing stale is ever read. A folder TEACHER/ holds, for each process that wrote,
-a file of records of equal size and a file of their keys (SHA-1). A record counts once its key is whole, so that a
-killed process leaves no half of one.
+Images are known by their content (see `dtbox.training.record_store`). A folder TEACHER/ holds the shapes of a record
+and the records.
 """
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import time
-import uuid
-import warnings
-from typing import Any, Protocol, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dtbox.errors import InputError, reason
-from dtbox.files import is_disk_full, parse_json, write_atomic
+from dtbox.files import parse_json, write_atomic
 from dtbox.structures import TeacherOutput
+from dtbox.training.record_store import RecordStore, hash_images
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
-KEY = 20
-"""Bytes of a key."""
-LOOK = 30.0
-"""Seconds after which the cache looks again for what other processes have written."""
 
 
 class _Teacher(Protocol):
@@ -57,12 +49,8 @@ class TeacherCache:
             raise InputError(f'{folder} is a file; expected a folder for the output of the teacher.', 'cache')
         self.root, self.name = str(folder), dtype
         self.dtype = DTYPES[dtype]
-        self.folder: str | None = None
         self.shapes: dict[str, Any] | None = None
-        self.places, self.seen = {}, {}
-        self.own: str | None = None
-        self.looked = 0.0
-        self.full = False
+        self.store: RecordStore | None = None
         self.hits, self.misses = 0, 0
 
     def __call__(self, teacher: _Teacher, images: Tensor, pixels: Tensor) -> TeacherOutput:
@@ -73,27 +61,27 @@ class TeacherCache:
             images: [B,3,H,W] in [-1,1] on the teacher's device.
             pixels: the same [B,3,H,W] as the data gave them, by whose content they are known.
         """
-        if self.folder is None:
-            self.folder = os.path.join(self.root, f'{teacher.digest()}_{teacher.layer}_{self.name}')
-        keys = [hashlib.sha1(p.numpy()).digest() for p in pixels.detach().cpu().contiguous()]
-        if any(k not in self.places for k in keys) and time.monotonic() - self.looked > LOOK:
-            self._look()
-        missing = [i for i, k in enumerate(keys) if k not in self.places]
+        folder = os.path.join(self.root, f'{teacher.digest()}_{teacher.layer}_{self.name}')
+        if self.store is None:
+            self._open(folder)
+        keys = hash_images(pixels)
+        if self.store is not None and any(k not in self.store for k in keys):
+            self.store.look()
+        missing = [i for i, k in enumerate(keys) if self.store is None or k not in self.store]
         self.hits, self.misses = self.hits + len(keys) - len(missing), self.misses + len(missing)
         computed = teacher(images[missing]) if missing else None
-        if computed is not None and self.shapes is None:
-            self._write_shapes(computed)
+        if computed is not None and self.store is None:
+            self._write_shapes(folder, computed)
         rows = {}
         for place, i in enumerate(missing):
             rows[i] = self._pack(computed.tokens[place], None if computed.pooled is None else computed.pooled[place])
-        self._write([(keys[i], rows[i]) for i in missing])
+        self.store.add([(keys[i], rows[i].view(torch.uint8).numpy().tobytes()) for i in missing])
         flat = torch.stack([rows[i] if i in rows else self._read(k) for i, k in enumerate(keys)])
         return self._unpack(flat.to(images.device))
 
-    def _look(self) -> None:
-        """Find the keys that are on disk."""
-        self.looked = time.monotonic()
-        meta = os.path.join(self.folder, 'shapes.json')
+    def _open(self, folder: str) -> None:
+        """Open what is on disk, where there is something."""
+        meta = os.path.join(folder, 'shapes.json')
         if not os.path.isfile(meta):
             return
         try:
@@ -101,32 +89,21 @@ class TeacherCache:
                 shapes = parse_json(f.read())
             self.shapes = {name: None if shape is None else torch.Size(shape) for name, shape in shapes.items()}
         except (OSError, ValueError, TypeError, AttributeError) as e:
-            raise InputError(f'{meta} cannot be read ({reason(e)}). Remove the folder {self.folder}: the teacher\'s '
+            raise InputError(f'{meta} cannot be read ({reason(e)}). Remove the folder {folder}: the teacher\'s '
                              'outputs are computed again.', 'model.teacher.cache') from e
-        for file in sorted(os.listdir(self.folder)):
-            if file.endswith('.keys'):
-                self._read_keys(os.path.join(self.folder, file[:-len('.keys')]))
+        self._make_store(folder)
 
-    def _read_keys(self, stem: str) -> None:
-        first = self.seen.get(stem, 0)
-        with open(f'{stem}.keys', 'rb') as f:
-            f.seek(first * KEY)
-            new = f.read()
-        count = len(new) // KEY
-        for i in range(count):
-            self.places.setdefault(new[i * KEY:(i + 1) * KEY], (stem, first + i))
-        self.seen[stem] = first + count
-
-    def _write_shapes(self, computed: TeacherOutput) -> None:
+    def _write_shapes(self, folder: str, computed: TeacherOutput) -> None:
         """Write down the shapes of a record."""
         pooled = computed.pooled
         self.shapes = dict(tokens=computed.tokens.shape[1:], pooled=None if pooled is None else pooled.shape[1:])
         plain = {name: None if shape is None else list(shape) for name, shape in self.shapes.items()}
-        write_atomic(os.path.join(self.folder, 'shapes.json'), json.dumps(plain) + '\n')
+        write_atomic(os.path.join(folder, 'shapes.json'), json.dumps(plain) + '\n')
+        self._make_store(folder)
 
-    @property
-    def _numbers(self) -> int:
-        return sum(shape.numel() for shape in self.shapes.values() if shape is not None)
+    def _make_store(self, folder: str) -> None:
+        numbers = sum(shape.numel() for shape in self.shapes.values() if shape is not None)
+        self.store = RecordStore(folder, numbers * self.dtype.itemsize, 'the output of the teacher')
 
     def _pack(self, tokens: Tensor, pooled: Tensor | None) -> Tensor:
         return torch.cat([tokens.reshape(-1), *([] if pooled is None else [pooled.reshape(-1)])]).to('cpu', self.dtype)
@@ -137,38 +114,4 @@ class TeacherCache:
         return TeacherOutput(flat[:, :count].float().reshape(-1, *self.shapes['tokens']), pooled)
 
     def _read(self, key: bytes) -> Tensor:
-        stem, at = self.places[key]
-        size = self._numbers * self.dtype.itemsize
-        with open(f'{stem}.data', 'rb') as f:
-            f.seek(at * size)
-            raw = f.read(size)
-        if len(raw) != size:
-            raise InputError(f'{stem}.data is shorter than its keys say. Remove the folder {self.folder}; the teacher '
-                             'computes again what was in it.')
-        return torch.from_numpy(np.frombuffer(raw, dtype=np.uint8).copy()).view(self.dtype)
-
-    def _write(self, rows: Sequence[tuple[bytes, Tensor]]) -> None:
-        if not rows or self.full:
-            return
-        try:
-            if self.own is None:
-                os.makedirs(self.folder, exist_ok=True)
-                self.own = os.path.join(self.folder, uuid.uuid4().hex[:12])
-                self.seen[self.own] = 0
-            for key, row in rows:
-                if key not in self.places:  # not the second of two equal images in one batch
-                    self._append(key, row)
-        except OSError as e:
-            if not is_disk_full(e):
-                raise
-            self.full = True  # records after a torn one would not stand where their keys say
-            warnings.warn(f'no space is left in {self.folder} for the output of the teacher; nothing more is kept '
-                          'there, and the run continues.', stacklevel=2)
-
-    def _append(self, key: bytes, row: Tensor) -> None:
-        with open(f'{self.own}.data', 'ab') as f:
-            f.write(row.view(torch.uint8).numpy().tobytes())
-        with open(f'{self.own}.keys', 'ab') as f:
-            f.write(key)
-        self.places[key] = (self.own, self.seen[self.own])
-        self.seen[self.own] += 1
+        return torch.from_numpy(np.frombuffer(self.store.read(key), dtype=np.uint8).copy()).view(self.dtype)

@@ -5,7 +5,6 @@ batch, N visual tokens, P prefix tokens, D encoder width, E width of the pooled 
 """
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Callable, Collection, Mapping, Sequence
 
@@ -13,6 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.checksums import hash_tensors
 from dtbox.errors import InputError, at
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion
@@ -167,11 +167,7 @@ class Teacher(nn.Module):
     def digest(self) -> str:
         """Return the SHA-256 of the weights, 16 hex digits."""
         if self._hash is None:
-            h = hashlib.sha256()
-            for name, value in sorted(self.encoder.state_dict().items()):
-                h.update(name.encode())
-                h.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-            self._hash = h.hexdigest()[:16]
+            self._hash = hash_tensors(self.encoder.state_dict())
         return self._hash
 
 

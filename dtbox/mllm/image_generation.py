@@ -1,0 +1,75 @@
+"""Drawing: the codes of images, place by place, from contexts that end with `<image_gen_start>`.
+
+Which places follow is known, not sampled: N visual places, then `<image_gen_end>`. Under guidance (arXiv 2207.12598)
+the unconditional rows run in the same batch, after the conditional ones, and see the same codes.
+
+Legend: B rows, N visual places, Q codes of a place.
+"""
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dtbox.errors import InputError
+from dtbox.mllm.contexts import Context
+from dtbox.mllm.decoding import Decoding
+from dtbox.sampling import Guidance, SamplingRule
+
+Report = Callable[[int, Mapping[str, Tensor]], None]
+"""Called after each place with (places done, stream -> codes [B,done,Q])."""
+
+
+@torch.no_grad()
+def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None = None,
+                    generators: Sequence[torch.Generator] = (), report: Report | None = None) -> dict[str, Tensor]:
+    """Draw one image for each context.
+
+    Args:
+        model: MultimodalLM in evaluation mode.
+        contexts: B rows, each ends with `<image_gen_start>`.
+        rule: how codes are drawn.
+        guidance: None, or a scale of 1 throughout, runs no unconditional rows.
+        generators: one for each row, so that an image does not depend on its batch; () for a rule that is greedy.
+        report: see `Report`.
+
+    Returns:
+        stream -> codes [B,N,Q].
+
+    Raises:
+        InputError: a model without visual head, guidance for a model that never saw a dropped condition, contexts that
+            are too long.
+    """
+    if model.visual_head is None:
+        raise InputError('the model has no visual head and draws nothing. Train one with `visual_head`.')
+    guided = guidance is not None and guidance.is_active
+    if guided and not model.sequence.drop:
+        raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
+                         'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
+    places = model.tables.places
+    count = len(contexts)
+    rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
+    decoding = Decoding(model, rows, places)
+    done: dict[str, list[Tensor]] = {name: [] for name in model.names}
+    for place in range(places):
+        active = guidance if guided and guidance.covers(place) else None
+        state = decoding.state if active is not None else decoding.state[:count]
+        codes = model.visual_head.sample(state, rule, active, generators)
+        for name, value in codes.items():
+            done[name].append(value)
+        if report is not None:
+            report(place + 1, {name: torch.stack(values, 1) for name, values in done.items()})
+        if place + 1 < places:
+            decoding.step(_embed_place(model, done, len(rows) // count))
+    return {name: torch.stack(values, 1) for name, values in done.items()}
+
+
+def _embed_place(model: Any, done: Mapping[str, Sequence[Tensor]], copies: int) -> Tensor:
+    """Return the visual embedding [B*copies,H] of the last place."""
+    embedding = model.visual_embedding
+    if embedding.token_local:
+        x = embedding({name: values[-1][:, None] for name, values in done.items()})
+    else:
+        x = embedding({name: torch.stack(list(values), 1) for name, values in done.items()})
+    return x[:, -1].repeat(copies, 1)
