@@ -1,0 +1,114 @@
+"""What a step of MLLMTask does with batches: parts that are computed at a time, numbers of targets, weighted means.
+
+Shapes: Q codes of a place.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dtbox import distributed
+from dtbox.conversations import ConversationBatch
+from dtbox.errors import InputError, closest
+from dtbox.mllm.model import TEXT
+from dtbox.sequence_batch import IGNORE, SequenceBatch
+from dtbox.visual_heads import count_kept
+
+SAMPLES = 'samples'
+REDUCTIONS = ('mean', 'sum')
+
+
+def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
+    """Return the batch in parts of at most `size` conversations, each with its own images; None returns it whole."""
+    if size is None or size >= len(data):
+        return [data]
+    parts = []
+    for first in range(0, len(data), size):
+        chosen = data.conversations[first:first + size]
+        used = sorted({part.image for conversation in chosen for part in conversation.parts})
+        number = {image: i for i, image in enumerate(used)}
+        rows = slice(first, first + size)
+        parts.append(replace(data, images=data.images[used], keys=data.keys[rows], sets=data.sets[rows],
+                             epoch_index=data.epoch_index[rows], broken=None, flaws=None,
+                             conversations=[conversation.renumber(number) for conversation in chosen]))
+    return parts
+
+
+def drop_targets(batch: SequenceBatch) -> SequenceBatch:
+    """Return the batch without targets."""
+    return replace(batch, text_target=torch.full_like(batch.text_target, IGNORE),
+                   visual_target=torch.zeros_like(batch.visual_target))
+
+
+def count_targets(batches: Sequence[SequenceBatch], model: Any, keep_share: float) -> dict[str, float]:
+    """Return kind -> number of targets of a step, over all its parts and all ranks; `samples` likewise.
+
+    Those of streams are the ones that `keep_share` leaves.
+    """
+    text = sum(int((batch.text_target[:, 1:] != IGNORE).sum()) for batch in batches)
+    visual = sum(count_kept(int(batch.visual_target[:, 1:].sum()), keep_share) for batch in batches)
+    samples = sum(len(batch.sample[batch.sample >= 0].unique()) for batch in batches)
+    summed = distributed.sum_tensor(torch.tensor([text, visual, samples], dtype=torch.float64, device='cpu'))
+    text, visual, samples = summed.tolist()
+    return {TEXT: text, **{name: visual for name in model.names}, SAMPLES: samples}
+
+
+class Weights:
+    """The weighted sum of the losses of a multimodal language model.
+
+    Args:
+        model: MultimodalLM, whose streams have weights.
+        weights: kind (`text`, or a stream) -> weight; 1 where nothing is said.
+        depth_weights: stream -> weights of its Q depths; None weighs them equally.
+        reduction: 'mean': of the mean of each kind, over targets and depths; 'sum': of all log-probabilities, divided
+            by the samples.
+    """
+
+    def __init__(self, model: Any, weights: Mapping[str, float] | None = None,
+                 depth_weights: Mapping[str, Sequence[float]] | None = None, reduction: str = 'mean') -> None:
+        if reduction not in REDUCTIONS:
+            raise InputError(f'`reduction` is {reduction!r}; expected one of {", ".join(REDUCTIONS)}.', 'reduction')
+        kinds, sizes = [TEXT, *model.names], {name: len(model.tables.sizes[name]) for name in model.names}
+        _check_names('weights', weights, kinds)
+        _check_names('depth_weights', depth_weights, model.names)
+        for name, values in (depth_weights or {}).items():
+            if len(values) != sizes[name] or min(values) < 0 or not sum(values):
+                raise InputError(f'`depth_weights` of `{name}` are {list(values)}; expected {sizes[name]} numbers, one '
+                                 'a depth, none below 0 and not all 0.', f'depth_weights.{name}')
+        self.mean = reduction == 'mean'
+        self.weights = {kind: float((weights or {}).get(kind, 1.0)) for kind in kinds}
+        self.depths = {name: torch.tensor((depth_weights or {}).get(name) or [1.0] * size)
+                       for name, size in sizes.items()}
+
+    def __call__(self, sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (what is minimised, name -> logged term).
+
+        Args:
+            sums: as MultimodalLM's forward returns them, of a part of the step.
+            counts: as `count_targets` returns them, of the whole step on all ranks.
+        """
+        total, terms = torch.zeros((), device=sums[TEXT].device), {}
+        for kind, weight in self.weights.items():
+            if kind not in sums:
+                continue
+            means = sums[kind].float() / max(counts[kind], 1.0)  # without targets the sum is 0
+            terms[kind] = means.detach().mean()
+            if kind != TEXT:
+                terms.update({f'{kind}_{depth + 1}': value for depth, value in enumerate(means.detach())})
+            total = total + weight * self._reduce(kind, sums[kind], means, counts)
+        return total, terms
+
+    def _reduce(self, kind: str, sums: Tensor, means: Tensor, counts: Mapping[str, float]) -> Tensor:
+        depths = self.depths.get(kind, torch.ones(())).to(sums.device)
+        if self.mean:
+            return (depths * means).sum() / depths.sum()
+        return (depths * sums).sum() / max(counts[SAMPLES], 1.0)
+
+
+def _check_names(key: str, given: Mapping[str, Any] | None, known: Sequence[str]) -> None:
+    for name in given or {}:
+        if name not in known:
+            raise InputError(f'`{key}` names `{name}`.{closest(name, known)} There are: {", ".join(known)}.', key)

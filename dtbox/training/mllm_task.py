@@ -1,0 +1,193 @@
+"""MLLMTask: a multimodal language model in training.
+
+Order of a step: codes of the images (computed once, see `CodeCache`), sequences, forward, losses, update. Means are over
+all targets of the step: of all ranks, and of all parts that a step is cut into (`micro_batch`).
+
+Losses: DualToken, arXiv 2503.14324, section 3.3; each kind of target is a mean, weighted.
+"""
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, Mapping, Sequence
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
+
+from dtbox import distributed
+from dtbox.conversations import Conversation, ConversationBatch, Turn
+from dtbox.errors import InputError, at
+from dtbox.evaluation.base import EvalContext
+from dtbox.losses.criterion import check_finite
+from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
+from dtbox.registry import MLLMS, MODELS, TOKENIZERS
+from dtbox.runs import RunFolder
+from dtbox.sequence_batch import SequenceBatch
+from dtbox.training import mllm_batches, mllm_evaluation
+from dtbox.training.code_cache import CodeCache
+from dtbox.training.parallel import sync_gradients
+from dtbox.training.step_checks import agree
+from dtbox.training.task import Task
+from dtbox.values import Fraction, Positive
+
+PART = 'model'
+"""Name of the one optimizer."""
+NAMED = 20
+"""Samples that cannot be used which the log names."""
+
+
+@MODELS.register_module()
+class MLLMTask(Task):
+    """A multimodal language model in training.
+
+    Args:
+        tokenizer: config of the trained tokenizer, such as dict(type='TrainedTokenizer', source=RUN).
+        lm, sequence, visual_embedding, visual_head: see MultimodalLM.
+        weights: weight of the text (`text`) and of each stream's codes; 1 where nothing is said, 0 leaves out.
+        depth_weights: stream -> weights of its depths; None weighs them equally.
+        reduction: 'mean' over the targets of a kind; 'sum' of all log-probabilities divided by the samples, as DualToken
+            writes it.
+        keep_share: share of the visual targets that go through the visual head in a step, drawn anew each time.
+        micro_batch: conversations that are computed at a time; None takes the whole batch of a rank.
+        cache: folder that keeps the codes of images over runs; None keeps them in memory.
+        evaluation: how evaluation draws and answers; see `mllm_evaluation.Settings`.
+        judge: dict(encoder=..., text=...), frozen towers whose embeddings judge drawings; None judges none.
+        amp: None or 'bfloat16'.
+    """
+    safe_settings = ('model.cache', 'model.micro_batch', 'model.evaluation*')
+    fixed_meta = {'tokenizer': 'as the tokenizer'}
+    batch_type = ConversationBatch
+
+    def __init__(self, tokenizer: Mapping, lm: Mapping, sequence: Mapping, visual_embedding: Mapping,
+                 visual_head: Mapping | None = None, weights: Mapping[str, float] | None = None,
+                 depth_weights: Mapping[str, Sequence[float]] | None = None, reduction: str = 'mean',
+                 keep_share: Fraction = 1.0, micro_batch: Positive | None = None, cache: str | None = None,
+                 evaluation: Mapping | None = None, judge: Mapping | None = None, amp: str | None = None) -> None:
+        super().__init__(amp)
+        frozen: FrozenTokenizer = TOKENIZERS.build(tokenizer, where='tokenizer')
+        object.__setattr__(self, 'tokenizer', frozen)
+        self.model = MLLMS.build(dict(type='MultimodalLM', lm=lm, sequence=sequence, visual_embedding=visual_embedding,
+                                      visual_head=visual_head), tokenizer=frozen)
+        self.objective = mllm_batches.Weights(self.model, weights, depth_weights, reduction)
+        self.keep_share, self.micro_batch = keep_share, micro_batch
+        self.codes = CodeCache(frozen, cache)
+        self.evaluation = mllm_evaluation.read_settings(evaluation)
+        object.__setattr__(self, 'judge', mllm_evaluation.build_judge(judge, frozen))
+        self.unusable: dict[str, str] = {}
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> MLLMTask:
+        """Move the judge along."""
+        if self.judge is not None:
+            self.judge._apply(fn)
+        return super()._apply(fn, *args, **kwargs)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The whole model."""
+        return {PART: self.model}
+
+    # ---- training -----------------------------------------------------------------------------------------------
+
+    def step(self, data: ConversationBatch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
+        """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
+        optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
+        batches = self.make_sequences(data)
+        counts = mllm_batches.count_targets(batches, self.model, self.keep_share)
+        own = torch.Generator(device=self.device).manual_seed(self._choose_seed())
+        logs: dict[str, Tensor] = {}
+        for i, batch in enumerate(batches):
+            with sync_gradients(wrapped, i + 1 == len(batches) and optimizer.should_sync()):
+                with self.autocast(), agree('forward pass', 'where', self.discard):
+                    sums = wrapped(batch, self.keep_share, own)
+                total, terms = self.objective(sums, counts)
+                with agree('loss', 'which term', self.discard):
+                    check_finite({**terms, 'total': total.detach()})
+                optimizer.backward(optimizer.scale_loss(total * distributed.get_world_size()))
+            for name, value in dict(terms, total=total.detach()).items():
+                logs[name] = logs.get(name, 0) + value
+        self.update(PART, optimizer)
+        # the log averages over ranks by their samples; these are parts of means over all ranks
+        factor = distributed.get_world_size() / self.batch_weight if self.batch_weight else 0.0
+        return {name: value * factor for name, value in logs.items()}
+
+    def make_sequences(self, data: ConversationBatch, train: bool = True) -> list[SequenceBatch]:
+        """Return the sequences of a batch, `micro_batch` conversations each, on the device.
+
+        Samples that cannot be used are left out; each is named in the log once, and counted.
+        """
+        batches = []
+        for part in mllm_batches.split(data, self.micro_batch):
+            batch, unusable = self.model.sequence.build(part, self.codes(part.images), train)
+            for sample in unusable:
+                self._name_unusable(sample.key, sample.reason)
+            batches.append(mllm_batches.drop_targets(batch) if data.placeholder else batch)
+        return [batch.to(self.device) for batch in batches]
+
+    def _name_unusable(self, key: str, reason: str) -> None:
+        if key in self.unusable:
+            return
+        self.unusable[key] = reason
+        if len(self.unusable) <= NAMED:
+            print_log(f'the sample {key} cannot be used: {reason} ({len(self.unusable)} so far).', 'current',
+                      level=logging.WARNING)
+
+    def _choose_seed(self) -> int:
+        """Return the seed of what a step draws, by iteration and rank."""
+        return (int(self.iteration) * 1_000_003 + distributed.get_rank()) * 2 + 1
+
+    def make_placeholder(self) -> ConversationBatch:
+        """Return a batch of one text without targets."""
+        text = Conversation('placeholder', 'text', (Turn('assistant', ('?',)),))
+        size = self.tokenizer.model.image_size
+        return ConversationBatch(torch.zeros(0, 3, *size, dtype=torch.uint8), [text], [''], [''], [(0, 0)],
+                                 placeholder=True)
+
+    def prepare(self, batch: ConversationBatch) -> ConversationBatch:
+        """Return the batch as it is: the images go to the tokenizer only."""
+        return batch
+
+    # ---- the run and its checkpoints ----------------------------------------------------------------------------
+
+    def check_run(self, cfg: Mapping) -> list[str]:
+        """Refuse MMEngine's accumulation, whose means would not be those of the whole batch."""
+        wrapper = cfg['optim_wrapper'].get(PART) or {}
+        if wrapper.get('accumulative_counts', 1) != 1:
+            raise InputError('MLLMTask does not accumulate over iterations, since the numbers of targets differ from '
+                             'one to the next and means of means are no means. Take a larger batch_size with '
+                             'model.micro_batch=N: the step is computed N conversations at a time.',
+                             f'optim_wrapper.{PART}.accumulative_counts')
+        return []
+
+    def init_weights(self) -> None:
+        """Load the judge; the language model has loaded its own weights when it was built."""
+        self.init_frozen_weights()
+
+    def init_frozen_weights(self) -> None:
+        """Load the judge's weights."""
+        if self.judge is not None:
+            with at('model.judge'):
+                self.judge.init_weights()
+
+    @property
+    def checkpoint_meta(self) -> dict[str, Any]:
+        """The hash of the tokenizer's weights."""
+        return dict(tokenizer=self.tokenizer.digest)
+
+    def save_files(self, folder: str) -> None:
+        """Write the text tokenizer."""
+        self.model.sequence.save_tokenizer(RunFolder(folder).text_tokenizer)
+
+    # ---- evaluation ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, batch: ConversationBatch) -> Any:
+        """Return what metrics read: replies, drawings and likelihoods; see `MLLMOutput`."""
+        return mllm_evaluation.predict(self, batch)
+
+    def eval_context(self, dataset: Any) -> EvalContext:
+        """Return the judge's embeddings for metrics."""
+        context = super().eval_context(dataset)
+        return context if self.judge is None else replace(context, teacher=self.judge.embed_images,
+                                                          embed_text=self.judge.embed_texts)
