@@ -181,6 +181,7 @@ CODEBOOKS = _slot('codebooks', 'quantizers')
 STARTS = _slot('codebook starts', 'quantizers')
 DECODERS = _slot('decoders', 'decoders')
 HEADS = _slot('heads', 'heads')
+LMS = _slot('language models', 'lms')
 LOSSES = _slot('losses', 'losses')
 DISCRIMINATORS = _slot('discriminators', 'discriminators')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
@@ -197,7 +198,7 @@ SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS,
-           decoders=DECODERS, heads=HEADS,
+           decoders=DECODERS, heads=HEADS, lms=LMS,
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
            models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
