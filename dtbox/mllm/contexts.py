@@ -8,11 +8,13 @@ Legend: B rows, L places of the longest, M images of a row, N visual places of a
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dtbox.mllm.sequences.rendered import Rendered
 from dtbox.sequence_batch import SequenceBatch
 
 
@@ -23,17 +25,16 @@ class Context:
     Attributes:
         ids: [L] int64; `<image>` at visual places.
         visual: [L] int64: -1, or m * N + n, which is place n of the row's image m.
-        codes: stream -> [M,N,Q] of its images; {} where it has none.
+        codes: stream -> [M,N,Q] of its images, on the CPU; {} where it has none.
     """
-    ids: Tensor
-    visual: Tensor
+    ids: np.ndarray
+    visual: np.ndarray
     codes: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of_text(cls, ids: Sequence[int] | Tensor) -> Context:
+    def of_text(cls, ids: Sequence[int]) -> Context:
         """Return a context without images."""
-        ids = torch.as_tensor(ids, dtype=torch.int64)
-        return cls(ids, torch.full_like(ids, -1))
+        return cls(np.asarray(ids, np.int64), np.full(len(ids), -1, np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,8 +46,8 @@ class Context:
 
     def add_text(self, ids: Sequence[int]) -> Context:
         """Return the context with more text after it."""
-        more = torch.as_tensor(list(ids), dtype=torch.int64)
-        return replace(self, ids=torch.cat([self.ids, more]), visual=torch.cat([self.visual, torch.full_like(more, -1)]))
+        more = Context.of_text(ids)
+        return replace(self, ids=np.concatenate([self.ids, more.ids]), visual=np.concatenate([self.visual, more.visual]))
 
     def add_image(self, codes: Mapping[str, Tensor], mark: int) -> Context:
         """Return the context with an image after it.
@@ -56,39 +57,40 @@ class Context:
             mark: id of `<image>`.
         """
         places = len(next(iter(codes.values())))
-        visual = torch.arange(places) + self.images * places
         joined = {name: torch.cat([*([self.codes[name]] if self.codes else []), value[None].cpu()])
                   for name, value in codes.items()}
-        return Context(torch.cat([self.ids, torch.full((places,), mark, dtype=torch.int64)]),
-                       torch.cat([self.visual, visual]), joined)
+        return Context(np.concatenate([self.ids, np.full(places, mark, np.int64)]),
+                       np.concatenate([self.visual, np.arange(places) + self.images * places]), joined)
 
 
-def join_contexts(contexts: Sequence[Context], pad: int, device: torch.device | str = 'cpu') -> SequenceBatch:
-    """Return the contexts as one SequenceBatch [B,L], padded on the left, without targets.
+def take_context(rendered: Rendered, codes: Mapping[str, Tensor]) -> Context:
+    """Return the context of a rendered prompt.
 
     Args:
-        contexts: B rows.
-        pad: id of `<pad>`.
-        device: of the result.
+        rendered: one segment, whose `visual` counts the images of `codes`.
+        codes: stream -> [M,N,Q] of more images than it shows, as those of a batch.
     """
-    length = max(map(len, contexts))
-    size = (len(contexts), length)
-    ids, visual = torch.full(size, pad, dtype=torch.int64), torch.full(size, -1, dtype=torch.int64)
-    position, sample = torch.zeros(size, dtype=torch.int64), torch.full(size, -1, dtype=torch.int64)
-    first = 0
-    for row, context in enumerate(contexts):
-        start = length - len(context)
-        ids[row, start:] = context.ids
-        places = context.visual
-        count = 0 if not context.codes else next(iter(context.codes.values())).shape[:2].numel()
-        visual[row, start:] = torch.where(places >= 0, places + first, places)
-        first += count
-        position[row, start:] = torch.arange(len(context))
-        sample[row, start:] = 0
-    names = next((list(context.codes) for context in contexts if context.codes), [])
-    codes = {name: torch.cat([context.codes[name] for context in contexts if context.codes]) for name in names}
-    none = torch.zeros(size, dtype=torch.bool)
-    batch = SequenceBatch(ids=ids, visual=visual, codes=codes, position=position, segment=sample, sample=sample,
-                          prefix=none, text_target=torch.full(size, -100, dtype=torch.int64), visual_target=none,
-                          need_mask=bool((sample < 0).any()))
-    return batch.to(device)
+    places = next(iter(codes.values())).shape[1] if codes else 1
+    shown = np.unique(rendered.visual[rendered.visual >= 0] // places)
+    number = np.searchsorted(shown, np.maximum(rendered.visual, 0) // places)
+    visual = np.where(rendered.visual >= 0, number * places + rendered.visual % places, -1)
+    return Context(rendered.ids, visual, {name: value[shown].cpu() for name, value in codes.items()} if len(shown)
+                   else {})
+
+
+def join_contexts(model: Any, contexts: Sequence[Context]) -> SequenceBatch:
+    """Return the contexts as one SequenceBatch [B,L] on the model's device, padded on the left, without targets.
+
+    Args:
+        model: MultimodalLM.
+        contexts: B rows.
+    """
+    rows, first, places = [], 0, model.places
+    for i, context in enumerate(contexts):
+        visual = np.where(context.visual >= 0, context.visual + first * places, -1)
+        none, zero = np.zeros(len(context), bool), np.zeros(len(context), np.int64)
+        rows.append([(i, Rendered('', context.ids, visual, none, np.arange(len(context)), zero, none))])
+        first += context.images
+    shown = [context.codes for context in contexts if context.codes]
+    codes = {name: torch.cat([codes[name] for codes in shown]) for name in (shown[0] if shown else ())}
+    return model.sequence.assemble(rows, codes, side='left').to(model.device)

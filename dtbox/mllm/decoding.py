@@ -35,7 +35,7 @@ class Decoding:
             raise InputError(f'a sequence of {longest} places with {places} to follow is longer than the '
                              f'{model.lm.context_length} that the language model reads. Shorten the text, or leave '
                              'images out.')
-        batch = join_contexts(contexts, model.sequence.pad_id, model.device)
+        batch = join_contexts(model, contexts)
         self.model, self.length = model, longest
         self.cache = model.lm.make_cache(len(contexts), longest + places)
         self.there = batch.sample >= 0  # [B,S]

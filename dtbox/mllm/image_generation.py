@@ -23,7 +23,7 @@ Report = Callable[[int, Mapping[str, Tensor]], None]
 
 @torch.no_grad()
 def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None = None,
-                    generators: Sequence[torch.Generator] = (), report: Report | None = None) -> dict[str, Tensor]:
+                    generators: Sequence[torch.Generator] | None = None, report: Report | None = None) -> dict[str, Tensor]:
     """Draw one image for each context.
 
     Args:
@@ -31,7 +31,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
         contexts: B rows, each ends with `<image_gen_start>`.
         rule: how codes are drawn.
         guidance: None, or a scale of 1 throughout, runs no unconditional rows.
-        generators: one for each row, so that an image does not depend on its batch; () for a rule that is greedy.
+        generators: one for each row, so that an image does not depend on its batch.
         report: see `Report`.
 
     Returns:
@@ -43,11 +43,11 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     """
     if model.visual_head is None:
         raise InputError('the model has no visual head and draws nothing. Train one with `visual_head`.')
-    guided = guidance is not None and guidance.is_active
+    guided = guidance is not None and guidance.is_needed(model.names)
     if guided and not model.sequence.drop:
         raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
                          'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
-    places = model.tables.places
+    places = model.places
     count = len(contexts)
     rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
     decoding = Decoding(model, rows, places)
@@ -55,14 +55,14 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     for place in range(places):
         active = guidance if guided and guidance.covers(place) else None
         state = decoding.state if active is not None else decoding.state[:count]
-        codes = model.visual_head.sample(state, rule, active, generators)
+        codes = model.visual_head.sample(state, rule, active, generators, place)
         for name, value in codes.items():
             done[name].append(value)
         if report is not None:
             report(place + 1, {name: torch.stack(values, 1) for name, values in done.items()})
         if place + 1 < places:
             decoding.step(_embed_place(model, done, len(rows) // count))
-    return {name: torch.stack(values, 1) for name, values in done.items()}
+    return model.collapse({name: torch.stack(values, 1) for name, values in done.items()})
 
 
 def _embed_place(model: Any, done: Mapping[str, Sequence[Tensor]], copies: int) -> Tensor:

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.errors import InputError, at
-from dtbox.mllm.causality import check_causality
 from dtbox.mllm.code_rows import read_tables
+from dtbox.mllm.setup import add_special_rows, check_causal, check_streams
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import LMS, MLLMS, SEQUENCES, VISUAL_EMBEDDINGS, VISUAL_HEADS
 from dtbox.sequence_batch import SequenceBatch, allowed_mask
@@ -45,20 +45,44 @@ class MultimodalLM(nn.Module):
         super().__init__()
         object.__setattr__(self, 'tokenizer', tokenizer)
         self.tables = read_tables(tokenizer)
-        self.sequence: Any = SEQUENCES.build(sequence, where='sequence', places=tokenizer.places)
-        self.lm: Any = LMS.build(lm, where='lm', vocab_size=self.sequence.vocab_size,
-                                 special_ids=self.sequence.special_ids)
-        with at('sequence'):
-            self.sequence.bind(self.lm)
-        self.visual_embedding: Any = VISUAL_EMBEDDINGS.build(
-            visual_embedding, where='visual_embedding', tables=self.tables, width=self.lm.width,
-            features=tokenizer.features)
+        tokens = SEQUENCES.build(sequence.get('tokenizer'), where='sequence.tokenizer')
+        self.lm: Any = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size)
+        add_special_rows(self.lm, tokens)
+        more: dict[str, Any] = dict(tables=self.tables, width=self.lm.width)
+        self.visual_embedding: Any = VISUAL_EMBEDDINGS.build(visual_embedding, where='visual_embedding',
+                                                             features=tokenizer.features, **more)
         self.visual_head: Any = None
         if visual_head is not None:
-            self.visual_head = VISUAL_HEADS.build(visual_head, where='visual_head', tables=self.tables,
-                                                  width=self.lm.width)
+            self.visual_head = VISUAL_HEADS.build(visual_head, where='visual_head', **more)
+            check_streams(self.visual_head, tokenizer)
+        self.sequence: Any = SEQUENCES.build({'type': 'SequenceBuilder', **sequence, 'tokenizer': tokens},
+                                             where='sequence', places=self.places,
+                                             context_length=self.lm.context_length)
+
+    @property
+    def places(self) -> int:
+        """Places of an image in a sequence: N, or what the visual head makes of them (see `VisualHead.count_steps`)."""
+        return self.tables.places if self.visual_head is None else self.visual_head.count_steps()
+
+    def expand(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Codes of images, stream -> [M,N,Q] -> codes of the places of a sequence."""
+        return dict(codes) if self.visual_head is None else self.visual_head.expand(codes)
+
+    def collapse(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `expand`."""
+        return dict(codes) if self.visual_head is None else self.visual_head.collapse(codes)
+
+    def init_weights(self) -> None:
+        """Load the weights that the language model's config names; then check what depends on the tokenizer's weights.
+
+        Raises:
+            InputError: a model that draws reads features of a place that depend on later places.
+        """
+        with at('lm'):
+            self.lm.init_weights()
+        if self.visual_head is not None and not self.visual_embedding.token_local:
             with at('visual_embedding'):
-                check_causality(self.visual_embedding, self.tables, tokenizer)
+                check_causal(self.visual_embedding, self.tokenizer)
 
     @property
     def names(self) -> list[str]:
@@ -81,11 +105,11 @@ class MultimodalLM(nn.Module):
     def embed(self, batch: SequenceBatch) -> Tensor:
         """Return what the language model reads, [B,T,H]: rows of text ids, and visual embeddings at visual places."""
         x = self.lm.embed(batch.ids)
-        if batch.codes and next(iter(batch.codes.values())).numel():
+        there = batch.visual >= 0
+        if bool(there.any()):
             images = self.visual_embedding(batch.codes).flatten(0, 1)  # [M*N,H]
-            there = batch.visual >= 0
-            x = x.masked_scatter(there[..., None], images[batch.visual[there]].to(x.dtype))
-        return x
+            return x.masked_scatter(there[..., None], images[batch.visual[there]].to(x.dtype))
+        return x + tie_to_graph(self.visual_embedding) if self.training else x
 
     def run(self, batch: SequenceBatch) -> Tensor:
         """Return the states [B,T,H] after the language model's last norm."""
@@ -126,11 +150,16 @@ class MultimodalLM(nn.Module):
     def _sum_visual_losses(self, states: Tensor, batch: SequenceBatch, keep_share: float,
                            generator: torch.Generator | None) -> dict[str, Tensor]:
         hidden, codes = self.select_visual_targets(states, batch)
-        if not len(hidden):  # every parameter gets a gradient, on every rank
-            zero = sum(p.sum() * 0.0 for p in self.visual_head.parameters() if p.requires_grad)
-            none = states.new_zeros(()) + zero
-            sizes = {name: len(self.tables.sizes[name]) for name in self.names}
-            return {**{name: none.expand(size) for name, size in sizes.items()},
-                    **{f'count/{name}': states.new_zeros(size) for name, size in sizes.items()}}
-        out = self.visual_head.losses(hidden, codes, keep_share, generator)
-        return {**out.sums, **{f'count/{name}': count for name, count in out.counts.items()}}
+        if len(hidden):
+            out = self.visual_head.losses(hidden, codes, keep_share, generator)
+            return {**out.sums, **{f'count/{name}': count for name, count in out.counts.items()}}
+        none = states.new_zeros((), dtype=torch.float32) + tie_to_graph(self.visual_head)
+        sizes = {name: len(self.tables.sizes[name]) for name in self.visual_head.names}
+        return {**{name: none.expand(size) for name, size in sizes.items()},
+                **{f'count/{name}': torch.zeros(size, device=states.device) for name, size in sizes.items()}}
+
+
+def tie_to_graph(module: nn.Module) -> Tensor:
+    """Return a zero that gives every trainable parameter of a module a gradient of zeros: ranks that use it and ranks
+    that do not take part in the same step."""
+    return sum((p.sum() * 0.0 for p in module.parameters() if p.requires_grad), torch.zeros(()))

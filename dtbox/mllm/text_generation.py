@@ -33,13 +33,13 @@ def forbid(model: Any, may_draw: bool, left: int) -> Tensor:
         may_draw: whether `<image_gen_start>` is allowed at all.
         left: places that are left in the sequence.
     """
-    marks = model.sequence.marks
-    closed = [marks.image, marks.image_start, marks.image_end, marks.image_gen_end, marks.uncond, marks.pad, marks.bos]
-    if not may_draw or model.visual_head is None or left < model.tables.places + END_PLACES + 1:
-        closed.append(marks.image_gen_start)
+    tokens = model.sequence.tokens
+    closed = list(tokens.forbidden)
+    if not may_draw or model.visual_head is None or left < model.places + END_PLACES + 1:
+        closed.append(tokens.drawn[0])
     mask = torch.zeros(model.lm.vocab_size, dtype=torch.bool, device=model.device)
-    ends = set(marks.ends)
-    mask[[i for i in closed if i is not None and i not in ends]] = True
+    mask[closed] = True
+    mask[tokens.vocab_size:] = True  # rows of a language model that no token has
     return mask
 
 
@@ -61,8 +61,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
     """
     room = model.lm.context_length - max(map(len, contexts))
     decoding = Decoding(model, contexts, max(1, min(max_tokens, room)))
-    marks, choice = model.sequence.marks, rule.resolve(TEXT)
-    ends = torch.tensor(sorted(marks.ends), device=model.device)
+    tokens, choice = model.sequence.tokens, rule.resolve(TEXT)
     done: list[list[int]] = [[] for _ in contexts]
     running = torch.ones(len(contexts), dtype=torch.bool, device=model.device)
     for i in range(max(1, min(max_tokens, room))):
@@ -70,10 +69,10 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
         logits = logits.masked_fill(forbid(model, may_draw, room - i), float('-inf'))
         uniforms = draw_uniforms(generators, 1, logits.device)[:, 0] if generators else logits.new_zeros(len(logits))
         ids = draw(logits, choice, uniforms.double())
-        running &= ~torch.isin(ids, ends)
+        running &= ids != tokens.eos
         for row in running.nonzero().flatten().tolist():
             done[row].append(int(ids[row]))
-        running &= ids != marks.image_gen_start
+        running &= ids != tokens.drawn[0]
         if not running.any() or i + 1 == min(max_tokens, room):
             break
         decoding.step(model.lm.embed(ids[:, None])[:, 0])
@@ -90,7 +89,7 @@ def measure_loglikelihood(model: Any, contexts: Sequence[Context], answers: Sequ
         answers: the ids of B answers.
     """
     rows = [context.add_text(answer) for context, answer in zip(contexts, answers)]
-    batch = join_contexts(rows, model.sequence.marks.pad, model.device)
+    batch = join_contexts(model, rows)
     mask = allowed_mask(batch) if batch.need_mask else None
     states = model.lm(model.embed(batch), batch.position, mask)
     scores = []

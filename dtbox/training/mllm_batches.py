@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from dtbox import distributed
-from dtbox.conversations import ConversationBatch
+from dtbox.conversations import Conversation, ConversationBatch, ImagePart
 from dtbox.errors import InputError, closest
 from dtbox.mllm.model import TEXT
 from dtbox.sequence_batch import IGNORE, SequenceBatch
-from dtbox.visual_heads import count_kept
 
 SAMPLES = 'samples'
 REDUCTIONS = ('mean', 'sum')
@@ -33,8 +32,15 @@ def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
         rows = slice(first, first + size)
         parts.append(replace(data, images=data.images[used], keys=data.keys[rows], sets=data.sets[rows],
                              epoch_index=data.epoch_index[rows], broken=None, flaws=None,
-                             conversations=[conversation.renumber(number) for conversation in chosen]))
+                             conversations=[renumber(conversation, number) for conversation in chosen]))
     return parts
+
+
+def renumber(conversation: Conversation, number: Mapping[int, int]) -> Conversation:
+    """Return a conversation of a batch whose image i has the number `number[i]`."""
+    turns = [replace(turn, parts=tuple(replace(part, image=number[part.image]) if isinstance(part, ImagePart) else part
+                                       for part in turn.parts)) for turn in conversation.turns]
+    return replace(conversation, turns=tuple(turns))
 
 
 def drop_targets(batch: SequenceBatch) -> SequenceBatch:
@@ -43,17 +49,19 @@ def drop_targets(batch: SequenceBatch) -> SequenceBatch:
                    visual_target=torch.zeros_like(batch.visual_target))
 
 
-def count_targets(batches: Sequence[SequenceBatch], model: Any, keep_share: float) -> dict[str, float]:
-    """Return kind -> number of targets of a step, over all its parts and all ranks; `samples` likewise.
+def count_targets(batches: Sequence[SequenceBatch], names: Sequence[str]) -> dict[str, float]:
+    """Return kind (`text` and streams) -> number of targets of a step, over all its parts and all ranks; `samples`
+    likewise.
 
-    Those of streams are the ones that `keep_share` leaves.
+    Args:
+        batches: parts of the step.
+        names: of the streams.
     """
     text = sum(int((batch.text_target[:, 1:] != IGNORE).sum()) for batch in batches)
-    visual = sum(count_kept(int(batch.visual_target[:, 1:].sum()), keep_share) for batch in batches)
+    visual = sum(int(batch.visual_target[:, 1:].sum()) for batch in batches)
     samples = sum(len(batch.sample[batch.sample >= 0].unique()) for batch in batches)
-    summed = distributed.sum_tensor(torch.tensor([text, visual, samples], dtype=torch.float64, device='cpu'))
-    text, visual, samples = summed.tolist()
-    return {TEXT: text, **{name: visual for name in model.names}, SAMPLES: samples}
+    summed = distributed.sum_tensor(torch.tensor([text, visual, samples], dtype=torch.float64, device='cpu')).tolist()
+    return {TEXT: summed[0], **{name: summed[1] for name in names}, SAMPLES: summed[2]}
 
 
 class Weights:

@@ -5,23 +5,27 @@ Letters: B samples, M images, P visual targets, Q codes of a place, S drawings o
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.utils import is_seq_of
 from torch import Tensor, nn
 
 from dtbox.conversations import Conversation, ConversationBatch
 from dtbox.errors import InputError, at
-from dtbox.mllm.contexts import Context
+from dtbox.code_tables import EMPTY
+from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.image_generation import generate_images
 from dtbox.mllm.text_generation import generate_texts
 from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import ENCODERS, TEXTS
 from dtbox.sampling import Guidance, SamplingRule
 from dtbox.values import check_values
+
+
+CLOSED_LOOP = 'closed_loop'
+"""Kind of the caption of one's own drawing."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Settings:
         seeds: drawings S of each prompt and scale.
         sampling: arguments of the SamplingRule of codes.
         max_tokens: most text ids of a reply. Replies are greedy.
-        closed_loop: caption one's own drawings, too.
+        closed_loop: caption one's own drawings of the first scale, too.
+        question: that asks for a caption.
         batch: rows that are generated at a time.
     """
     scales: Sequence[float] = (1.0,)
@@ -41,6 +46,7 @@ class Settings:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 32
     closed_loop: bool = True
+    question: str = 'what is it?'
     batch: int = 64
 
 
@@ -121,6 +127,133 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
         for i, some in zip(drawn, loops):
             replies[i] += some
         more = {key: spread(value, drawn, len(batch)) for key, value in more.items()}
-    reads = task.tokenizer.model.reads
-    reconstructions = task.tokenizer.decode({n: c.to(task.device) for n, c in taken.items() if n in reads or not reads})
+    reconstructions = task.tokenizer.decode({name: value.to(task.device) for name, value in taken.items()})
     return MLLMOutput(images=images, reconstructions=reconstructions, replies=replies, **more)
+
+
+def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> list[list[Reply]]:
+    """Ask each question of some conversations by itself, what came before it in the context; greedy.
+
+    Args:
+        task: MLLMTask.
+        conversations: of a batch.
+        codes: stream -> [M,N,Q] of the batch's images.
+
+    Returns:
+        the Replies of each conversation.
+    """
+    asked: list[tuple[int, Context, Conversation, int]] = []
+    shown = task.model.expand(codes)
+    for i, conversation in enumerate(conversations):
+        for part in conversation.questions() if conversation.shared_prefix else [conversation]:
+            for at, turn in enumerate(part.turns):
+                if turn.role == 'assistant' and turn.text:
+                    prompt = task.model.sequence.render_prompt(replace(part, turns=part.turns[:at]))
+                    asked.append((i, take_context(prompt, shown), part, at))
+    texts = reply(task, [context for _, context, _, _ in asked])
+    replies: list[list[Reply]] = [[] for _ in conversations]
+    for (i, _, part, at), text in zip(asked, texts):
+        answer = part.turns[at]
+        replies[i].append(Reply(answer.kind or part.kind, part.turns[at - 1].text, answer.text, text))
+    return replies
+
+
+def reply(task: Any, contexts: Sequence[Context]) -> list[str]:
+    """Return the greedy reply to each context; those of like lengths are computed together."""
+    settings, texts = task.evaluation, [''] * len(contexts)
+    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+    for first in range(0, len(order), settings.batch):
+        part = order[first:first + settings.batch]
+        for i, ids in zip(part, generate_texts(task.model, [contexts[i] for i in part], settings.max_tokens)):
+            texts[i] = task.model.sequence.tokens.decode(ids).strip()
+    return texts
+
+
+def draw(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]
+         ) -> tuple[dict[str, Any], list[list[Reply]]]:
+    """Draw the prompts of some conversations, and caption the drawings.
+
+    Args:
+        task: MLLMTask.
+        conversations: of the kind 'draw', of a batch.
+        codes: stream -> [M,N,Q] of the batch's images.
+
+    Returns:
+        (`prompts`, `drawings`, `nats`, `nats_without` of MLLMOutput; the Replies of the closed loop of each).
+    """
+    settings, model = task.evaluation, task.model
+    shown = model.expand(codes)
+    prompts = [conversation.turns[-2].text for conversation in conversations]
+    contexts = [take_context(model.sequence.render_prompt(replace(c, turns=c.turns[:-1]), draw=True), shown)
+                for c in conversations]
+    drawings, loops = {}, [[] for _ in conversations]
+    for scale in settings.scales:
+        sheets = []
+        for seed in range(settings.seeds):
+            made = draw_contexts(task, contexts, prompts, scale, seed)
+            sheets.append(task.tokenizer.decode(made))
+            if settings.closed_loop and scale == settings.scales[0]:
+                for i, text in enumerate(caption(task, made)):
+                    loops[i].append(Reply(CLOSED_LOOP, '', prompts[i], text))
+        drawings[f's={scale:g}'] = torch.stack(sheets, 1)
+    return dict(prompts=prompts, drawings=drawings, nats=measure_nats(task, conversations, shown, False),
+                nats_without=measure_nats(task, conversations, shown, True)), loops
+
+
+def draw_contexts(task: Any, contexts: Sequence[Context], prompts: Sequence[str], scale: float,
+                  seed: int) -> dict[str, Tensor]:
+    """Return stream -> codes [B,N,Q] of drawings; the random numbers of a drawing depend on its prompt and the seed."""
+    rule, guidance = SamplingRule(**task.evaluation.sampling), Guidance(scale)
+    parts = []
+    for first in range(0, len(contexts), task.evaluation.batch):
+        rows = slice(first, first + task.evaluation.batch)
+        generators = [make_generator(prompt, seed) for prompt in prompts[rows]]
+        parts.append(generate_images(task.model, contexts[rows], rule, guidance, generators))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def make_generator(prompt: str, seed: int) -> torch.Generator:
+    """Return the generator of one drawing."""
+    digest = hashlib.sha256(f'{seed} {prompt}'.encode('utf-8', 'surrogatepass')).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], 'big', signed=True))
+
+
+def caption(task: Any, codes: Mapping[str, Tensor]) -> list[str]:
+    """Return the caption that the model gives to images of codes [B,N,Q], the closed loop."""
+    before, after = task.model.sequence.prompt_for_question(task.evaluation.question, 'caption')
+    shown = task.model.expand(codes)
+    mark = task.model.sequence.tokens.image
+    contexts = [Context.of_text(before).add_image({name: value[i] for name, value in shown.items()}, mark
+                                                  ).add_text(after) for i in range(len(next(iter(shown.values()))))]
+    return reply(task, contexts)
+
+
+def measure_nats(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor],
+                 drop: bool) -> dict[str, Tensor]:
+    """Return stream -> [B,Q]: the mean over places of -log p of the true codes of drawings; `drop` takes the prompts
+    away."""
+    model, parts = task.model, []
+    for first in range(0, len(conversations), task.evaluation.batch):
+        rows = [[(i, model.sequence.render(c, drop))]
+                for i, c in enumerate(conversations[first:first + task.evaluation.batch])]
+        batch = model.sequence.assemble(rows, codes).to(task.device)
+        hidden, targets = model.select_visual_targets(model.run(batch), batch)
+        parts.append({name: torch.stack([
+            F.cross_entropy(logits, targets[name][:, depth], reduction='none', ignore_index=EMPTY)
+            for depth, logits in enumerate(depths)], -1).reshape(len(rows), -1, len(depths)).mean(1).cpu()
+            for name, depths in model.visual_head.logits(hidden, targets).items()})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def spread(value: Any, rows: Sequence[int], size: int) -> Any:
+    """Return what some rows of a batch have, for all `size` rows: NaN, or '' in a list, where a row has nothing."""
+    if isinstance(value, dict):
+        return {key: spread(one, rows, size) for key, one in value.items()}
+    if isinstance(value, Tensor):
+        whole = value.new_full((size, *value.shape[1:]), float('nan'))
+        whole[torch.tensor(rows)] = value
+        return whole
+    listed = [''] * size
+    for row, one in zip(rows, value):
+        listed[row] = one
+    return listed

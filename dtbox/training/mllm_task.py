@@ -74,7 +74,7 @@ class MLLMTask(Task):
         self.keep_share, self.micro_batch = keep_share, micro_batch
         self.codes = CodeCache(frozen, cache)
         self.evaluation = mllm_evaluation.read_settings(evaluation)
-        object.__setattr__(self, 'judge', mllm_evaluation.build_judge(judge, frozen))
+        object.__setattr__(self, 'judge', mllm_evaluation.build_judge(judge, frozen.model.image_size))
         self.unusable: dict[str, str] = {}
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> MLLMTask:
@@ -94,8 +94,8 @@ class MLLMTask(Task):
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
         optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
         batches = self.make_sequences(data)
-        counts = mllm_batches.count_targets(batches, self.model, self.keep_share)
-        own = torch.Generator(device=self.device).manual_seed(self._choose_seed())
+        counts = mllm_batches.count_targets(batches, self.model.names)
+        own = torch.Generator().manual_seed(self._choose_seed())
         logs: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
             with sync_gradients(wrapped, i + 1 == len(batches) and optimizer.should_sync()):
@@ -119,7 +119,7 @@ class MLLMTask(Task):
         """
         batches = []
         for part in mllm_batches.split(data, self.micro_batch):
-            batch, unusable = self.model.sequence.build(part, self.codes(part.images), train)
+            batch, unusable = self.model.sequence.build(part, self.model.expand(self.codes(part.images)), train)
             for sample in unusable:
                 self._name_unusable(sample.key, sample.reason)
             batches.append(mllm_batches.drop_targets(batch) if data.placeholder else batch)
@@ -161,7 +161,9 @@ class MLLMTask(Task):
         return []
 
     def init_weights(self) -> None:
-        """Load the judge; the language model has loaded its own weights when it was built."""
+        """Load the weights of the language model and of the judge."""
+        with at('model'):
+            self.model.init_weights()
         self.init_frozen_weights()
 
     def init_frozen_weights(self) -> None:
@@ -177,7 +179,7 @@ class MLLMTask(Task):
 
     def save_files(self, folder: str) -> None:
         """Write the text tokenizer."""
-        self.model.sequence.save_tokenizer(RunFolder(folder).text_tokenizer)
+        self.model.sequence.tokens.save(folder)
 
     # ---- evaluation ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,48 @@
+"""What fits a language model, its text tokenizer and the visual tokenizer together."""
+from __future__ import annotations
+
+from typing import Any
+
+from dtbox.errors import InputError
+from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
+
+
+def add_special_rows(lm: Any, tokens: Any) -> None:
+    """Give a language model rows for the special tokens that its table does not have.
+
+    Args:
+        lm: LanguageModel.
+        tokens: SequenceTokenizer.
+
+    Raises:
+        InputError: special tokens whose rows would never train.
+    """
+    if tokens.vocab_size > lm.vocab_size:
+        lm.resize(lm.added + tokens.vocab_size - lm.vocab_size)
+    first = lm.vocab_size - lm.added
+    inside = [tokens.name(i) for i in tokens.added if i < first]
+    if inside and lm.frozen_names():
+        raise InputError(f'the special tokens {", ".join(inside)} have rows within the frozen table of the language '
+                         f'model, which has {first:,} rows for {min(tokens.added):,} tokens of text: they would never '
+                         'train. Train the whole language model (no `lora`), or take a tokenizer that fills its table.',
+                         'lm.lora')
+
+
+def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
+    """Raise `InputError`, which names the projections, where a visual embedding lets a place see codes of later places:
+    a model that learns to draw from it would read what it has to predict."""
+    try:
+        embedding.check_causal()
+    except InputError as e:
+        kinds = ', '.join(f'{name}: {type(vocabulary.post_projection).__name__}'
+                          for name, vocabulary in tokenizer.model.vocabularies.items())
+        raise InputError(f'{e} The post-projections of {tokenizer.source} are {kinds}; one of them is not causal '
+                         '(`causal=True`).') from e
+
+
+def check_streams(head: Any, tokenizer: FrozenTokenizer) -> None:
+    """Raise `InputError` where the tokenizer's decoder reads a vocabulary that a visual head does not predict."""
+    missing = [name for name in tokenizer.model.reads if tokenizer.model.find_stream(name).name not in head.names]
+    if missing:
+        raise InputError(f'the decoder of {tokenizer.source} reads {", ".join(missing)}, which the visual head does not '
+                         f'predict: it has {", ".join(head.names)}. Name them in `streams`.', 'visual_head.streams')
