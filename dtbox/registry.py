@@ -186,6 +186,8 @@ LOSSES = _slot('losses', 'losses')
 DISCRIMINATORS = _slot('discriminators', 'discriminators')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
+VISUAL_EMBEDDINGS = _slot('visual embeddings', 'visual_embeddings')
+VISUAL_HEADS = _slot('visual heads', 'visual_heads')
 PROTOCOLS = _slot('protocols', 'protocols')
 SEQUENCES = _slot('sequences', 'mllm.sequences')
 MIXTURES = _slot('mixtures', 'datasets')
@@ -202,6 +204,7 @@ ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, 
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS,
            decoders=DECODERS, heads=HEADS, lms=LMS,
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
+           visual_embeddings=VISUAL_EMBEDDINGS, visual_heads=VISUAL_HEADS,
            models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
            wrappers=WRAPPERS, sequences=SEQUENCES, mixtures=MIXTURES)

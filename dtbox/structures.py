@@ -108,6 +108,18 @@ class TokenizerOutput:
 
 
 @dataclass(frozen=True)
+class HeadLosses:
+    """The losses of the codes of some places, summed, so that the caller divides by counts over all ranks.
+
+    Attributes:
+        sums: stream -> cross entropy in nats of each depth, summed over its codes, [Q] float32.
+        counts: stream -> number of codes of each depth, [Q] int64.
+    """
+    sums: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Regions:
     """Objects of one image.
 
