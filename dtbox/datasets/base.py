@@ -123,8 +123,12 @@ class PairDataset(Dataset):
             if self.broken == 'error':
                 raise
             return dict(broken=str(e), key=e.key)
+        return self.finish(results)
+
+    def finish(self, results: dict) -> dict:
+        """Return a sample, with its generator as `rng`, after the pipeline."""
         if 'captions' in results:
-            results['text'] = pick_caption(results['captions'], rng if self.split == 'train' else None)
+            results['text'] = pick_caption(results['captions'], results['rng'] if self.split == 'train' else None)
         for step in self.pipeline:
             results = step(results)
         return results

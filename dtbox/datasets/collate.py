@@ -4,9 +4,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.structures import Batch
+
+NO_IMAGES = torch.zeros(0, 3, 1, 1, dtype=torch.uint8, device='cpu')
 
 
 def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = False) -> Batch:
@@ -34,24 +37,34 @@ def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = 
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
     if not items:
-        return Batch(images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8), texts=[] if with_texts else None, sets=[],
+        return Batch(images=NO_IMAGES, texts=[] if with_texts else None, sets=[],
                      keys=[], broken=broken)
-    images = [item['image'] for item in items]
-    if not all(isinstance(image, torch.Tensor) for image in images):
-        raise InputError(f'a batch needs images as tensors, got {type(images[0]).__name__}. End the pipeline with '
-                         'PackImage.')
-    shapes = sorted({tuple(image.shape) for image in images})
-    if len(shapes) > 1:
-        raise InputError(f'the images of a batch differ in size: {", ".join(map(str, shapes))}. '
-                         'Put ResizeCrop, RandomResizedCrop or EmojiPlace into the pipeline.')
+    images = stack_images([item['image'] for item in items])
     texts = [item.get('text') or '' for item in items]
     labels = torch.tensor([item.get('label', -1) for item in items], dtype=torch.int64, device='cpu')
     sets, keys = [item.get('set') for item in items], [item.get('key') for item in items]
     captions = None
     if any('captions' in item for item in items):
         captions = [list(item.get('captions') or filter(None, [item.get('text')])) for item in items]
-    return Batch(images=torch.stack(images), texts=texts if with_texts or any(texts) else None,
+    return Batch(images=images, texts=texts if with_texts or any(texts) else None,
                  labels=labels if bool((labels >= 0).any()) else None,
                  sets=None if None in sets else sets, keys=None if None in keys else keys, captions=captions,
                  broken=broken, flaws=[flaw for item in items for flaw in item.get('flaws', ())] or None,
                  regions=[item['regions'] for item in items] if all('regions' in item for item in items) else None)
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """Return images, uint8 tensors [3, H, W], as one tensor [B, 3, H, W].
+
+    Raises:
+        InputError: images that are not tensors, or images of different sizes.
+    """
+    for image in images:
+        if not isinstance(image, Tensor):
+            raise InputError(f'a batch needs images as tensors, got {type(image).__name__}. End the pipeline with '
+                             'PackImage.')
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
+        raise InputError(f'the images of a batch differ in size: {", ".join(map(str, shapes))}. '
+                         'Put ResizeCrop, RandomResizedCrop or EmojiPlace into the pipeline.')
+    return torch.stack(list(images))
