@@ -2,10 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from PIL import Image
 
 from dtbox.datasets.read import read_rgba
+
+
+@lru_cache(maxsize=None)
+def read_emoji(path: str) -> Image.Image:
+    """Return an image as RGBA, read once a process; do not write into it."""
+    return read_rgba(path)
 
 
 def fit_longer_side(image: Image.Image, side: int) -> Image.Image:

@@ -3,6 +3,7 @@ view have exact answers."""
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Tuple
 
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.datasets.emoji_canvas import fill_canvas, lay_on_canvas
+from dtbox.datasets.base import hash_fraction
+from dtbox.datasets.emoji_canvas import fill_canvas, lay_on_canvas, read_emoji
 from dtbox.datasets.emoji_questions import BACKGROUNDS, PLACES, SIZES
-from dtbox.datasets.read import read_rgba
 from dtbox.datasets.transforms import EmojiPlace, PackImage
 
 SHIFT = (0.075, 0.1)
@@ -43,18 +44,36 @@ class View(NamedTuple):
         return dict(background=self.background, place=self.place, size=self.size)
 
 
-def draw_view(key: str, number: int, seed: int = 0) -> View:
+def draw_view(key: str, number: int, seed: int = 0, names: Sequence[str] | None = None) -> View:
     """Return view `number` of an emoji.
 
-    Nothing but (seed, key, number) counts: not the split, not its size, not what was read before. Backgrounds, places
-    and sizes are equally frequent and independent of each other.
+    Nothing but (seed, key, number) counts: not the split, not its size, not what was read before.
+
+    Args:
+        key: of the emoji.
+        number: of the view, >= 0.
+        seed: >= 0.
+        names: of background, place and size; None draws them, equally frequent and independent of each other.
     """
     rng = np.random.default_rng((seed, zlib.crc32(key.encode()), number, 3))
-    names = [list(table)[int(rng.integers(len(table)))] for table in (BACKGROUNDS, PLACES, SIZES)]
-    background, place, size = names
-    way = rng.uniform(*SHIFT)
-    shift = tuple(d * way + float(rng.uniform(-JITTER, JITTER)) for d in PLACES[place])
-    return View(background, place, size, float(rng.uniform(*SIZES[size])), shift)
+    drawn = [list(table)[int(rng.integers(len(table)))] for table in (BACKGROUNDS, PLACES, SIZES)]
+    background, place, size = drawn if names is None else names
+    way, *jitter = rng.uniform((SHIFT[0], -JITTER, -JITTER), (SHIFT[1], JITTER, JITTER)).tolist()
+    right, down = (d * way + j for d, j in zip(PLACES[place], jitter))
+    return View(background, place, size, float(rng.uniform(*SIZES[size])), (right, down))
+
+
+def balance_views(keys: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Return key -> names of background, place and size: each equally frequent in the set, and each pair of names, too,
+    as far as the number of emoji allows.
+
+    The emoji are numbered by a hash of their keys; 8 backgrounds, 5 places and twice 8 have no common divisor.
+    """
+    ranked = sorted(keys, key=lambda key: (hash_fraction('view', key), key))
+    backgrounds, places = list(BACKGROUNDS), list(PLACES)
+    sizes, period = list(SIZES), len(backgrounds)
+    return {key: (backgrounds[i % period], places[i % len(places)], sizes[i // period % len(sizes)])
+            for i, key in enumerate(ranked)}
 
 
 @lru_cache(maxsize=MEMORY)
@@ -76,12 +95,6 @@ def render_view(path: str, view: View | None, size: int) -> Tensor:
     PackImage()(results)
     image: Tensor = results['image']
     return image
-
-
-@lru_cache(maxsize=None)
-def read_emoji(path: str) -> object:
-    """Return an image as PIL RGBA, read once a process; do not write into it."""
-    return read_rgba(path)
 
 
 def blank_image(size: int) -> Tensor:
