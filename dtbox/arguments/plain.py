@@ -190,3 +190,12 @@ def read_names(value: Any) -> list[str]:
         raise refuse(value, 'a name, or a list of names')
     names = [value] if isinstance(value, str) else iterate(value, 'a name, or a list of names')
     return [read_name(name) for name in names]
+
+
+def read_strings(value: Any) -> list[str]:
+    """Return a list of strings."""
+    strings = list(iterate(value, 'a list of strings'))
+    for item in strings:
+        if not isinstance(item, str):
+            raise refuse(item, 'a list of strings')
+    return strings

@@ -1,7 +1,8 @@
 """Images with texts: datasets, transforms and samplers.
 
 `base.py` is what datasets share; `read.py` reads image files of every kind. Data sets: `twemoji.py` (with
-`families.py`) is the embedded set, `cifar10.py` is CIFAR-10 with texts, `shards/` reads WebDataset tar files,
+`families.py`) is the embedded set, `twemoji_talk.py` are conversations over it (`emoji_questions.py` reads answers
+from names, `emoji_views.py` makes views, `emoji_canvas.py` lays an emoji on a background), `cifar10.py` is CIFAR-10 with texts, `shards/` reads WebDataset tar files,
 `imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the sets of those names (`image_files.py` is
 what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
 user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
@@ -20,8 +21,10 @@ from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.shards import Shards
 from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop
 from dtbox.datasets.twemoji import Twemoji
+from dtbox.datasets.twemoji_talk import TwemojiDraw, TwemojiTalk
 from dtbox.datasets.video import Video
 
 __all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace',
            'EvalSampler', 'ImageFolder', 'ImageNet', 'LVIS', 'PackImage', 'EmojiOrFolder', 'PairDataset', 'RandomFlip',
-           'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji', 'Video', 'collate', 'read_image', 'read_rgba']
+           'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji', 'TwemojiDraw', 'TwemojiTalk', 'Video', 'collate',
+           'read_image', 'read_rgba']

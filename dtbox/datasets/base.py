@@ -72,6 +72,10 @@ class PairDataset(Dataset):
         """
         raise NotImplementedError
 
+    def sample_of_epoch(self, epoch: int, index: int, rng: np.random.Generator) -> dict:
+        """Return `sample(index, rng)`; a dataset whose samples differ from epoch to epoch writes this instead."""
+        return self.sample(index, rng)
+
     @property
     def metainfo(self) -> dict:
         """dict(classes=tuple of class names, texts=whether samples have captions)."""
@@ -118,7 +122,7 @@ class PairDataset(Dataset):
         epoch, index = divmod(int(position), len(self))
         rng = np.random.default_rng((self.seed, epoch, index))
         try:
-            results = dict(self.sample(index, rng), rng=rng)
+            results = dict(self.sample_of_epoch(epoch, index, rng), rng=rng)
         except BrokenSample as e:
             if self.broken == 'error':
                 raise

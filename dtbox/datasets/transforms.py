@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from dtbox.arguments import describe
-from dtbox.datasets.read import flatten, read_rgba
+from dtbox.datasets.emoji_canvas import fill_canvas, fit_longer_side, lay_on_canvas
+from dtbox.datasets.read import flatten
 from dtbox.errors import InputError
 from dtbox.registry import TRANSFORMS
 from dtbox.structures import Regions
@@ -47,22 +48,18 @@ class EmojiAugment:
         rng = results['rng']
         side = max(round(self.size * rng.uniform(*self.scale)), 1)
         shift = rng.uniform(-self.shift, self.shift, 2) * self.size
-        image = _fit(_rgba(results['image']), side)
-        corner = tuple(round((self.size - s) / 2 + d) for s, d in zip(image.size, shift.tolist()))
-        canvas = self._canvas(rng)
-        canvas.paste(image, corner, image)
-        results['image'] = canvas
+        results['image'] = lay_on_canvas(results['image'], self._canvas(rng), side, shift.tolist())
         return results
 
     def _canvas(self, rng):
         kind, angle = rng.random(2).tolist()
         start, end = rng.integers(0, 256, (2, 3))
         if self.background != 'random':
-            return _solid(self.size, self.background)
+            return fill_canvas(self.size, self.background)
         if kind < self.plain:
-            return _solid(self.size, (255, 255, 255))
+            return fill_canvas(self.size, (255, 255, 255))
         if kind >= self.plain + (1 - self.plain) * self.gradient:
-            return _solid(self.size, start.tolist())
+            return fill_canvas(self.size, start.tolist())
         axis = np.linspace(-0.5, 0.5, self.size)
         along = axis[None] * math.cos(2 * math.pi * angle) + axis[:, None] * math.sin(2 * math.pi * angle)
         weight = (along / np.abs(along).max() * 0.5 + 0.5)[..., None] if self.size > 1 else np.zeros((1, 1, 1))
@@ -82,7 +79,7 @@ class EmojiPlace:
         self.size, self.background = _side(size), _colour(background)
 
     def __call__(self, results):
-        image = _fit(_rgba(results['image']), self.size)
+        image = fit_longer_side(results['image'], self.size)
         canvas = Image.new('RGBA', (self.size, self.size))
         canvas.paste(image, tuple((self.size - s) // 2 for s in image.size))
         results['image'] = flatten(canvas, self.background)
@@ -202,20 +199,6 @@ class PackImage:
         taken = {f: [getattr(regions, f)[i] for i in kept] for f in ('categories', 'sizes', 'frequencies', 'ids')}
         results['regions'] = Regions(**taken, masks=torch.from_numpy(np.stack([masks[i] for i in kept])) if kept
                                      else torch.zeros(0, *shape, dtype=torch.bool))
-
-
-def _rgba(image):
-    return image if image.mode == 'RGBA' else read_rgba(image)
-
-
-def _fit(image, side):
-    """Resize so that the longer side is `side` pixels. Pillow weighs RGBA by alpha: no dark fringes."""
-    longer = max(image.size)
-    return image.resize(tuple(max(round(s * side / longer), 1) for s in image.size), Image.Resampling.BICUBIC)
-
-
-def _solid(size, colour):
-    return Image.new('RGB', (size, size), tuple(colour))
 
 
 def _side(size):

@@ -18,8 +18,8 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, hash_fraction, pick_caption
+from dtbox.datasets.emoji_canvas import read_emoji
 from dtbox.datasets.families import AMBIGUOUS, GIANTS, JOINED, find_family, format_name, is_plain
-from dtbox.datasets.read import read_rgba
 from dtbox.errors import InputError, closest, need_package
 from dtbox.registry import DATASETS
 
@@ -148,14 +148,9 @@ class Twemoji(PairDataset):
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the pair at `index` as in `PairDataset.sample`."""
         name, emoji = self.samples[index]
-        return dict(image=_read_emoji(emoji.path).copy(),
+        return dict(image=read_emoji(emoji.path).copy(),
                     text=pick_caption(emoji.captions, rng if self.aliases else None), label=self._labels[emoji.family],
                     key=emoji.key, set=name)
-
-
-@lru_cache(maxsize=None)
-def _read_emoji(path):
-    return read_rgba(path)
 
 
 def _plain_words(text):

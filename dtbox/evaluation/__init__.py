@@ -1,19 +1,22 @@
-"""Metrics: pure functions, streaming metrics over TokenizerOutput, and one pass over several held-out sets.
+"""Metrics: pure functions, streaming metrics over TokenizerOutput and MLLMOutput, and one pass over several held-out sets.
 
 README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
+from dtbox.evaluation.drawings import DrawingFrechet, DrawingScore
 from dtbox.evaluation.evaluate import SetEvaluator
 from dtbox.evaluation.fid import FID
 from dtbox.evaluation.frame_change import FrameChange
 from dtbox.evaluation.frechet_distance import FrechetDistance
 from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import to_json
+from dtbox.evaluation.likelihood import CodeLikelihood
 from dtbox.evaluation.pixels import L1, LPIPS, PSNR, SSIM
 from dtbox.evaluation.probes import KNN, Bank, LinearProbe
 from dtbox.evaluation.region_metrics import RegionError, RegionZeroShot
+from dtbox.evaluation.replies import AnswerAccuracy, CaptionScore, ClosedLoop
 from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
@@ -21,7 +24,7 @@ from dtbox.evaluation.table import format_table
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['Bank', 'CodeUsage', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS',
+__all__ = ['AnswerAccuracy', 'Bank', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood', 'CodeUsage', 'DrawingFrechet',
+           'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS',
            'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
-           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
-           'write_samples']
+           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json', 'write_samples']

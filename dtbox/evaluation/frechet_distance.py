@@ -37,12 +37,13 @@ class Moments(Metric):
         mean = self.state[f'{stream}/sum'] / n
         return mean, (self.state[f'{stream}/outer'] - n * torch.outer(mean, mean)) / (n - 1)
 
-    def enough(self) -> int:
-        """Return the number of images; 0, with a reason, where they are too few; a note where they are few."""
+    def enough(self, stream: str = RECONSTRUCTION) -> int:
+        """Return the number of images; 0, with a reason, where they are too few; a note where they are fewer than the
+        features of a stream."""
         if self.count < 2:
             self.reasons['a Frechet distance needs at least two images'] = self.count
             return 0
-        width = len(self.state[f'{RECONSTRUCTION}/sum'])
+        width = len(self.state[f'{stream}/sum'])
         if self.count < width:
             self.reasons[f'fewer images than the {width:,} features of the network: the distance is biased, and larger '
                          'than that of more images'] = self.count

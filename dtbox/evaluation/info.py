@@ -18,7 +18,7 @@ from dtbox.evaluation.names import ALL, MetricName, add_protocol, read_name
 from dtbox.registry import METRICS, PROTOCOLS
 
 DIRECTIONS = ('higher', 'lower', 'none')
-GROUPS = ('reconstruction', 'semantics', 'other', 'cost', 'codes')
+GROUPS = ('reconstruction', 'semantics', 'understanding', 'drawing', 'other', 'cost', 'codes')
 """What a value is about, in the order of tables."""
 _FIELD = re.compile(r'\{(\w+)\}')
 

@@ -11,6 +11,7 @@ from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.functional import absolute_error, psnr, ssim, to_unit
 from dtbox.evaluation.inception import check_given
 from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.means import describe_mean
 from dtbox.layers.lpips_network import SMALLEST, URLS, lpips, open_network
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, TokenizerOutput
@@ -47,13 +48,7 @@ class PerImage(Metric):
 
     def values(self) -> dict[str, float]:
         """See Metric."""
-        n, total, squares = (self.state[k].item() for k in ('images', 'sum', 'squares'))
-        values = {self.name: total / n}
-        if n > 1:
-            spread = squares - total * total / n
-            variance = (0.0 if spread < 0 else spread) / (n - 1)  # rounding makes it negative; NaN stays NaN
-            values[f'{self.name}/stderr'] = (variance / n) ** 0.5
-        return values
+        return describe_mean(self.name, *(self.state[k].item() for k in ('images', 'sum', 'squares')))
 
 
 @METRICS.register_module()

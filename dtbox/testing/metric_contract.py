@@ -143,7 +143,7 @@ def samples(subject: MetricSubject) -> None:
 def no_gradient(subject: MetricSubject) -> None:
     """Outputs that ask for a gradient are measured without one, and are not changed."""
     outputs = subject.outputs
-    names = ('reconstructions', 'pooled')
+    names = [name for name in ('reconstructions', 'pooled') if hasattr(outputs, name)]
     asking = outputs.replace(**{name: getattr(outputs, name).clone().requires_grad_(True) for name in names})
     metric = subject.build()
     metric.process(subject.batch, asking)

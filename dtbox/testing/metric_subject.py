@@ -4,6 +4,7 @@ Legend: n images, N tokens, Q codes per token, D feature width, E width of embed
 """
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Sequence
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.probes import Bank
+from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
 from dtbox.testing.rank_group import Ranks
@@ -35,8 +37,11 @@ class MetricSubject(Subject):
         super().__init__(cfg, plugins, ranks)
         names = [name for name in (*self.build().requires, *self.build().uses)
                  if name.startswith(('features.', 'codes.'))]
+        self.outputs: Any
         self.vocabularies = list(dict.fromkeys([*(name.split('.')[1] for name in names), *SIZES]))
         self.batch, self.outputs = self._make()
+        if reads_mllm(self.build()):
+            self.outputs = make_mllm_output(self.outputs.images)
 
     def build(self, seed: int = 1, **changes: Any) -> Metric:
         """Return a new metric that knows the context."""
@@ -66,7 +71,7 @@ class MetricSubject(Subject):
             keys=[f'clip{i // 6}/{i % 6}' for i in range(COUNT)], regions=[make_regions(i) for i in range(COUNT)])
         return batch, outputs
 
-    def part(self, start: int, stop: int) -> tuple[Batch, TokenizerOutput]:
+    def part(self, start: int, stop: int) -> tuple[Batch, Any]:
         """Return images start .. stop - 1."""
         index = torch.arange(start, stop)
         return take(self.batch, index, COUNT), take(self.outputs, index, COUNT)
@@ -86,6 +91,27 @@ class MetricSubject(Subject):
             require(metric.skipped, 'there are no values, and `skipped` does not say why.')
             raise DoesNotApply(f'nothing could be measured here: {metric.skipped}.')
         return metric
+
+
+def reads_mllm(metric: Metric) -> bool:
+    """Whether a metric requires what an MLLMOutput has and a TokenizerOutput has not."""
+    names, ours = ({f.name for f in fields(kind)} for kind in (MLLMOutput, TokenizerOutput))
+    return any(name.partition('.')[0] in names - ours for name in metric.requires)
+
+
+def make_mllm_output(images: Tensor) -> MLLMOutput:
+    """Return an MLLMOutput of images [B,3,S,S] that has everything: some replies are right, some samples have none."""
+    rng = make_generator(5)
+    size = len(images)
+    kinds = ('caption', 'closed_loop', 'colour')
+    replies = [[Reply(kind, 'what?', f'text {i} of {kind}', f'text {i + i % 2} of {kind}') for kind in kinds[:1 + i % 4]]
+               for i in range(size)]
+    nats = {name: torch.rand(size, depths, generator=rng) for name, (depths, _) in SIZES.items()}
+    drawings = {label: images[:, None] + noise * torch.randn(size, 2, 3, S, S, generator=rng)
+                for label, noise in (('s=1', 0.5), ('s=2', 0.2))}
+    return MLLMOutput(images, reconstructions=images + 0.1 * torch.randn(images.shape, generator=rng), replies=replies,
+                      drawings=drawings, prompts=[f'text {i}' for i in range(size)], nats=nats,
+                      nats_without={name: value + 0.1 for name, value in nats.items()})
 
 
 def make_context() -> EvalContext:

@@ -98,7 +98,7 @@ def test_reasons_name_the_set_where_they_differ(make):
     found.update(*make(2, 1, sets=['b'] * 2, texts=False))
     skipped = found.results().skipped
     assert skipped['Retrieval'] == 'b: the data has no texts'
-    assert skipped['FrechetDistance'] == 'no teacher to embed the reconstructions'
+    assert skipped['FrechetDistance'] == 'no teacher to embed the images'
     assert skipped['CodeUsage'] == 'the sizes of the codebooks are not known'
     assert set(skipped) == {'Retrieval', 'FrechetDistance', 'CodeUsage', 'ZeroShot'}
 

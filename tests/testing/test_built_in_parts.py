@@ -41,7 +41,8 @@ LOSSES.update({'CommitmentLoss of one vocabulary': dict(type='CommitmentLoss', v
 METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine', 'FrechetDistance', 'Retrieval',
                                               'ZeroShot', 'CodeUsage',
                                               'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange',
-                                              'FID')}
+                                              'FID', 'AnswerAccuracy', 'CaptionScore', 'ClosedLoop',
+                                              'CodeLikelihood', 'DrawingFrechet', 'DrawingScore')}
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'),
          'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}

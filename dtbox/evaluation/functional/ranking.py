@@ -10,7 +10,6 @@ Shapes: M queries, G gallery items, E embedding width, P pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +17,12 @@ from torch import Tensor
 
 from dtbox.arguments import (
     allow_none,
-    iterate,
     read_arguments,
     read_count,
     read_floats,
     read_number,
+    read_strings,
     read_whole,
-    refuse,
 )
 from dtbox.errors import InputError
 
@@ -125,15 +123,7 @@ def recall_at(places_m: Tensor, k: int) -> float:
     return (places_m < k).double().mean().item()
 
 
-def _read_strings(value: Any) -> list[str]:
-    strings = list(iterate(value, 'a list of strings'))
-    for item in strings:
-        if not isinstance(item, str):
-            raise refuse(item, 'a list of strings')
-    return strings
-
-
-@read_arguments(keys=_read_strings, texts=_read_strings)
+@read_arguments(keys=read_strings, texts=read_strings)
 def match_pairs(keys: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Find the images, the texts and what belongs together in a list of pairs.
 

@@ -1,0 +1,175 @@
+"""What a multimodal language model draws, as the frozen teacher sees it: does the drawing show what was asked for?"""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dtbox import distributed
+from dtbox.errors import InputError
+from dtbox.evaluation.base import Metric
+from dtbox.evaluation.frechet_distance import SOURCE, Moments
+from dtbox.evaluation.functional import frechet_distance, match_pairs, places, psnr, recall_at, to_unit
+from dtbox.evaluation.functional.ranking import TIE
+from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.means import Means
+from dtbox.registry import METRICS
+from dtbox.structures import Batch
+from dtbox.values import Positive
+
+REAL, RECONSTRUCTION, SHUFFLED = 'real', 'reconstruction', 'shuffled'
+"""Labels of the anchors: what the real images score, their reconstructions, and the images of other prompts."""
+_nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
+
+
+def recall_pairs(texts: Tensor, images: Tensor, pairs: Tensor, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """Return `t2i_rK` and `i2t_rK`: whether a text finds its image among all, and an image its text.
+
+    Args:
+        texts: embeddings [T,E].
+        images: embeddings [I,E].
+        pairs: [P,2] int64, (image, text) that belong together.
+        ks: the K.
+    """
+    ranks = dict(t2i=places(texts, images, pairs.flip(1), TIE), i2t=places(images, texts, pairs, TIE))
+    return {f'{way}_r{k}': recall_at(rank, k) for way, rank in ranks.items() for k in ks}
+
+
+def list_images(outputs: Any) -> dict[str, Tensor]:
+    """Return label -> [B,S,3,H,W] in [-1, 1] of the drawings, and of the reconstructions where there are some.
+
+    Raises:
+        InputError: a label that is one of an anchor, or cannot be part of a name.
+    """
+    wrong = [label for label in outputs.drawings
+             if label in (REAL, RECONSTRUCTION, SHUFFLED) or not label or set(label) & set(' /|@')]
+    if wrong:
+        raise InputError(f'drawings have the label {wrong[0]!r}; expected one without spaces, `/`, `|` and `@`, other '
+                         f'than {REAL}, {RECONSTRUCTION} and {SHUFFLED}, such as s=2.')
+    images = dict(outputs.drawings)
+    if outputs.reconstructions is not None:
+        images[RECONSTRUCTION] = outputs.reconstructions[:, None]
+    return {label: value.detach().clamp(-1, 1) for label, value in images.items()}
+
+
+@METRICS.register_module()
+class DrawingScore(Means):
+    """`drawing_t2i_rK/LABEL` (a prompt finds its drawing among those of all prompts), `drawing_i2t_rK/LABEL` (a drawing
+    finds its prompt), `drawing_cosine/LABEL` and `drawing_psnr/LABEL` (beside the real image), for each way of sampling.
+
+    The judge is the context's `teacher` with its `embed_text`. Values are means over sampling seeds; each seed is ranked
+    by itself. Anchors stand beside them: the labels `real`, `reconstruction` where the outputs have some, and
+    `shuffled`, each prompt with the real image that stands half the set away in the order of keys. Equal prompts are one
+    text; ties count against.
+
+    Args:
+        ks: the K.
+        prefix: see Metric.
+    """
+    info = [MetricInfo('drawing_t2i_r{k}/{label}', 'prompt to drawing R@{k}', '', '.1%', 'higher', 'drawing', order=1,
+                       headline=12),
+            MetricInfo('drawing_i2t_r{k}/{label}', 'drawing to prompt R@{k}', '', '.1%', 'higher', 'drawing', order=2),
+            MetricInfo('drawing_cosine/{label}', 'drawing, cosine to real', '', '.3f', 'higher', 'drawing', order=3),
+            MetricInfo('drawing_psnr/{label}', 'drawing, PSNR', 'dB', '.2f', 'higher', 'drawing', order=4)]
+    requires = ('drawings', 'prompts', 'context.teacher', 'context.embed_text')
+    uses = ('reconstructions',)
+    merges = False
+
+    def __init__(self, ks: Sequence[Positive] = (1, 5), prefix: str = '') -> None:
+        super().__init__(prefix)
+        self.ks = tuple(ks)
+
+    def reset(self) -> None:
+        """See Metric."""
+        super().reset()
+        self.pairs: list[tuple[str, str]] = []  # (key, prompt) of each image
+        self.rows: dict[str, list[Tensor]] = {}
+
+    def update(self, batch: Batch, outputs: Any) -> None:
+        """See Metric."""
+        size = len(outputs.images)
+        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
+        real = F.normalize(self.context.teacher(outputs.images).float(), dim=-1)
+        rows = dict(text=self.context.embed_text(list(outputs.prompts)), real=real)
+        for label, images in list_images(outputs).items():
+            seeds = [images[:, s] for s in range(images.shape[1])]
+            rows[label] = torch.stack([F.normalize(self.context.teacher(x).float(), dim=-1) for x in seeds], 1)
+            self.note(f'drawing_cosine/{label}', (rows[label] * real[:, None]).sum(-1).mean(1))
+            target = to_unit(outputs.images)
+            self.note(f'drawing_psnr/{label}', torch.stack([psnr(to_unit(x), target) for x in seeds]).mean(0))
+        if self.rows and rows.keys() != self.rows.keys():
+            raise InputError(f'this batch has images of {sorted(rows)}, earlier ones of {sorted(self.rows)}; expected '
+                             'the same ways of sampling in every batch.')
+        self.pairs += [(str(key), prompt) for key, prompt in zip(keys, outputs.prompts)]
+        for label, value in rows.items():
+            self.rows.setdefault(label, []).append(value.detach().float().cpu().flatten(1))
+
+    def sync(self) -> None:
+        """See Metric."""
+        if self.synced:
+            return
+        super().sync()
+        parts = distributed.gather_objects((self.pairs, list(self.rows)))
+        self.pairs = [pair for pairs, _ in parts for pair in pairs]
+        labels = dict.fromkeys(label for _, labels in parts for label in labels)
+        self.rows = {label: [distributed.gather_rows(torch.cat(self.rows.get(label) or [torch.zeros(0, 0)]))]
+                     for label in labels}
+
+    def values(self) -> dict[str, float]:
+        """See Metric."""
+        values = self.means()
+        images, texts, pairs = match_pairs(*zip(*self.pairs))
+        rows = {label: torch.cat(parts) for label, parts in self.rows.items()}
+        text = rows.pop('text')[texts]
+        order = sorted(range(len(self.pairs)), key=lambda i: self.pairs[i])
+        half = torch.empty(len(order), dtype=torch.int64)
+        half[order] = torch.tensor(order).roll(len(order) // 2)
+        rows[SHUFFLED] = rows[REAL][half]
+        values[f'drawing_cosine/{SHUFFLED}'] = float((rows[SHUFFLED] * rows[REAL]).sum(1).double().mean())
+        for label, value in rows.items():
+            seeds = value[images].split(text.shape[1], dim=1)
+            found = [recall_pairs(text, seed, pairs, self.ks) for seed in seeds]
+            values.update({f'drawing_{name}/{label}': sum(each[name] for each in found) / len(found)
+                           for name in found[0]})
+        return values
+
+
+@METRICS.register_module()
+class DrawingFrechet(Moments):
+    """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the real
+    images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See `FrechetDistance`."""
+    info = [MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
+                       order=5)]
+    requires = ('drawings', 'context.teacher')
+    uses = ('reconstructions',)
+
+    def reset(self) -> None:
+        """See Metric."""
+        super().reset()
+        self.streams: set[str] = set()
+
+    def update(self, batch: Batch, outputs: Any) -> None:
+        """See Metric."""
+        size = len(outputs.images)
+        parts = {f'{label}|{seed}': images[:, seed] for label, images in list_images(outputs).items()
+                 for seed in range(images.shape[1])}
+        if self.streams and parts.keys() != self.streams:
+            raise InputError(f'this batch has drawings of {sorted(parts)}, earlier ones of {sorted(self.streams)}; '
+                             'expected the same ways of sampling in every batch.')
+        self.streams = set(parts)
+        for stream, images in {SOURCE: outputs.images, **parts}.items():
+            self.collect(stream, self.context.teacher(images), size)
+
+    def values(self) -> dict[str, float]:
+        """See Metric."""
+        n, distances = self.enough(SOURCE), {}
+        streams = sorted(name.partition('/')[0] for name in self.state if '|' in name and name.endswith('/sum'))
+        for stream in streams if n else ():
+            label = stream.partition('|')[0]
+            distances.setdefault(label, []).append(
+                frechet_distance(*self.moments(SOURCE, n), *self.moments(stream, n)))
+        return {f'drawing_frechet/{label}': sum(found) / len(found) for label, found in distances.items()}

@@ -1,0 +1,107 @@
+"""Scores of a reply beside right answers: exact match, word F1, CIDEr-D.
+
+CIDEr-D: Vedantam, Zitnick, Parikh, "CIDEr: Consensus-based image description evaluation", CVPR 2015, in the form of the
+COCO caption server. The scores are those of pycocoevalcap on the same words; its PTB tokenizer is not part of it.
+"""
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dtbox.arguments import iterate, read_arguments, read_count, read_kind, read_number, read_strings
+from dtbox.errors import InputError
+
+LONGEST = 4
+"""Words of the longest n-gram of CIDEr-D."""
+SIGMA = 6.0
+"""Standard deviation of the penalty for another length than the reference's."""
+_read_text = read_kind(str, what='a text')
+
+
+def _read_references(value: Any) -> list[list[str]]:
+    return [read_strings(item) for item in iterate(value, 'a list of lists of strings')]
+
+
+@read_arguments(text=_read_text)
+def normalize_text(text: str) -> str:
+    """Return a text in lower case, its words divided by one space."""
+    return ' '.join(text.lower().split())
+
+
+@read_arguments(reply=_read_text, truth=_read_text)
+def word_f1(reply: str, truth: str) -> float:
+    """Harmonic mean of precision and recall of the words, each counted as often as it occurs; case does not count.
+
+    Words are what spaces divide; articles and punctuation count. Two empty texts score 1.
+    """
+    words = [Counter(normalize_text(text).split()) for text in (reply, truth)]
+    total = sum(words[0].values()) + sum(words[1].values())
+    return 2 * sum((words[0] & words[1]).values()) / total if total else 1.0
+
+
+@read_arguments(replies=read_strings, references=_read_references, longest=read_count(1),
+                sigma=read_number(0, above=True))
+def cider_d(replies: Sequence[str], references: Sequence[Sequence[str]], longest: int = LONGEST,
+            sigma: float = SIGMA) -> list[float]:
+    """CIDEr-D of each caption, from 0 to 10; the score of a corpus is their mean.
+
+    Three properties that surprise: with one image every score is 0, since every n-gram is in all references; a perfect
+    caption of fewer than four words scores less than 10, since it lacks the longer n-grams (one word: 2.5); the penalty
+    for length counts the n-grams of two words.
+
+    Args:
+        replies: captions of the images of the whole corpus; words are what spaces divide, and case counts.
+        references: one or more captions of each image; their n-grams give the document frequencies.
+        longest: words of the longest n-gram.
+        sigma: of the penalty for length.
+
+    Raises:
+        InputError: not one list of references, with at least one in it, for each caption.
+    """
+    if len(replies) != len(references) or not all(references):
+        raise InputError(f'there are {len(replies)} captions and {len(references)} lists of references, of which '
+                         f'{sum(not some for some in references)} are empty; expected at least one reference of each.')
+    counted = [[_count_ngrams(text, longest) for text in some] for some in references]
+    frequency = Counter(ngram for some in counted for ngram in {ngram for counts in some for ngram in counts})
+    if not counted:
+        return []
+    images = math.log(len(counted))
+    weights = {ngram: images - math.log(count) for ngram, count in frequency.items()}
+    scores = []
+    for reply, some in zip(replies, counted):
+        vector = _weigh(_count_ngrams(reply, longest), weights, images, longest)
+        scores.append(10 * sum(_compare(vector, _weigh(counts, weights, images, longest), sigma) for counts in some)
+                      / len(some))
+    return scores
+
+
+class _Vector(NamedTuple):
+    """tf-idf weights of a caption, by the number of words of the n-gram, their norms, and the number of bigrams."""
+    weights: list[dict[tuple[str, ...], float]]
+    norms: list[float]
+    bigrams: int
+
+
+def _count_ngrams(text: str, longest: int) -> Counter[tuple[str, ...]]:
+    words = text.split()
+    return Counter(tuple(words[i:i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1))
+
+
+def _weigh(counts: Counter[tuple[str, ...]], weights: dict[tuple[str, ...], float], unseen: float,
+           longest: int) -> _Vector:
+    vector: list[dict[tuple[str, ...], float]] = [{} for _ in range(longest)]
+    for ngram, count in counts.items():
+        vector[len(ngram) - 1][ngram] = count * weights.get(ngram, unseen)
+    return _Vector(vector, [math.sqrt(sum(w * w for w in part.values())) for part in vector],
+                   sum(count for ngram, count in counts.items() if len(ngram) == 2))
+
+
+def _compare(reply: _Vector, truth: _Vector, sigma: float) -> float:
+    """Mean over n of the clipped cosine, times the penalty for length."""
+    total = 0.0
+    for ours, theirs, *norms in zip(reply.weights, truth.weights, reply.norms, truth.norms):
+        product = sum(min(weight, theirs[ngram]) * theirs[ngram] for ngram, weight in ours.items() if ngram in theirs)
+        total += product / (norms[0] * norms[1]) if norms[0] and norms[1] else product
+    return total / len(reply.weights) * math.exp(-(reply.bigrams - truth.bigrams) ** 2 / (2 * sigma ** 2))
