@@ -145,7 +145,8 @@ class HFCausalLM(LanguageModel):
         if self.pretrained is None:
             return
         loaded = load_model(self.pretrained, self.model.dtype)
-        rows, added, state = getattr(loaded.config, ADDED, 0), self.added, dict(loaded.state_dict())
+        rows, added = getattr(loaded.config, ADDED, 0), self.added
+        state = dict(loaded.state_dict())
         read, write = (state[name] for name in self._tables())
         state.update({name: state[name][:len(read) - rows] for name in self._tables()})
         take_weights(self.model, state, self.pretrained)

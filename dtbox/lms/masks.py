@@ -35,14 +35,14 @@ def make_mask(mask: Tensor | None, t: int, s: int, device: torch.device, additiv
         mask: bool [B,T,S], or None: each place sees itself and all before it.
         t, s: T and S.
         device: of the places.
-        additive: None: the attention reads a bool mask and knows itself that T = S places without one are causal.
-            A dtype: it adds the mask to its scores, and takes no mask for no limit.
+        additive: None: the attention reads a bool mask, and T = S places without one are causal.
+            A dtype: the attention adds the mask to its scores, and always gets one.
 
     Returns:
         [B,1,T,S], bool or of the dtype, or None where the attention needs none.
     """
     if mask is None:
-        if t == 1 or (t == s and additive is None):
+        if additive is None and t in (1, s):
             return None
         # SDPA's own causal mask counts from the first of the S places; the T places are the last
         mask = allow_earlier(t, s, device)

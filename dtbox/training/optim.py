@@ -63,7 +63,7 @@ def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
 def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWrapper:
     check_value(cfg, Optimization, where)
     names = [n for n, _ in module.named_parameters()]
-    frozen = _match(cfg.get('freeze') or [], names, f'{where}.freeze')
+    frozen = _match(cfg.get('freeze') or [], names, f'{where}.freeze') | _find_fixed(module)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
     args = {'lr': None, **cfg['optimizer']}
@@ -102,6 +102,13 @@ def _match(patterns: Iterable[str], names: Sequence[str], where: str) -> set[str
                              f'{", ".join(sorted({n.split(".")[0] + "." for n in names}))}', where)
         matches.update(hits)
     return matches
+
+
+def _find_fixed(module: nn.Module) -> set[str]:
+    """Return the names of parameters that never train, as their parts say by `frozen_names`: the base under an
+    adapter."""
+    return {f'{prefix}.{name}' if prefix else name for prefix, part in module.named_modules()
+            if callable(getattr(part, 'frozen_names', None)) for name in part.frozen_names()}
 
 
 def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
