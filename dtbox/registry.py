@@ -184,15 +184,16 @@ HEADS = _slot('heads', 'heads')
 LMS = _slot('language models', 'lms')
 LOSSES = _slot('losses', 'losses')
 DISCRIMINATORS = _slot('discriminators', 'discriminators')
-TOKENIZERS = _slot('tokenizers', 'tokenizers')
+TOKENIZERS = _slot('tokenizers', 'tokenizers', 'apis.trained_tokenizer')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
 VISUAL_EMBEDDINGS = _slot('visual embeddings', 'visual_embeddings')
 VISUAL_HEADS = _slot('visual heads', 'visual_heads')
+MLLMS = _slot('multimodal language models', 'mllm.model')
 PROTOCOLS = _slot('protocols', 'protocols')
 SEQUENCES = _slot('sequences', 'mllm.sequences')
 MIXTURES = _slot('mixtures', 'datasets')
 
-MODELS = _child('models', MM_MODELS, 'training.tokenizer_task')
+MODELS = _child('models', MM_MODELS, 'training.tokenizer_task', 'training.mllm_task')
 DATASETS = _child('datasets', MM_DATASETS, 'datasets')
 TRANSFORMS = _slot('transforms', 'datasets')
 METRICS = _child('metrics', MM_METRICS, 'evaluation')
@@ -207,5 +208,5 @@ ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, 
            visual_embeddings=VISUAL_EMBEDDINGS, visual_heads=VISUAL_HEADS,
            models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
-           wrappers=WRAPPERS, sequences=SEQUENCES, mixtures=MIXTURES)
+           wrappers=WRAPPERS, mllms=MLLMS, sequences=SEQUENCES, mixtures=MIXTURES)
 """Registries by the name of the room or slot, for tools that list what there is."""

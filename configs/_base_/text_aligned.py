@@ -7,10 +7,7 @@ model = dict(
         image_size='${image_size}',
         encoders=dict(trunk='${encoder}'),
         head=dict(type='TrunkPool'),  # the trunk's own pool, after its last block, reads tokens alone
-        text=dict(
-            type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji',
-            prefix='text.', tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
-                                           context_length=16))),
+        text='${text_tower}'),
     teacher=dict(encoder='${encoder}', layer=7))
 
 # the text tower stays as it is; the encoder starts from good weights and moves slowly

@@ -27,6 +27,7 @@ from dtbox.runs import RunFolder
 from dtbox.sequence_batch import SequenceBatch
 from dtbox.training import mllm_batches, mllm_evaluation
 from dtbox.training.code_cache import CodeCache
+from dtbox.training.mllm_judge import build_judge
 from dtbox.training.parallel import sync_gradients
 from dtbox.training.step_checks import agree
 from dtbox.training.task import Task
@@ -74,7 +75,7 @@ class MLLMTask(Task):
         self.keep_share, self.micro_batch = keep_share, micro_batch
         self.codes = CodeCache(frozen, cache)
         self.evaluation = mllm_evaluation.read_settings(evaluation)
-        object.__setattr__(self, 'judge', mllm_evaluation.build_judge(judge, frozen.model.image_size))
+        object.__setattr__(self, 'judge', build_judge(judge, frozen.model.image_size))
         self.unusable: dict[str, str] = {}
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> MLLMTask:

@@ -63,7 +63,8 @@ def rehearse_training(task: Task, optimizers: OptimWrapperDict, loader: DataLoad
         InputError: the step or a hook fails. Values that are not finite are left to the run.
     """
     with without_trace(task), freeing_gradients(task):
-        batch = read_few(loader, next(iter(loader.batch_sampler)), 'train_dataloader.dataset')
+        batch = read_few(loader, next(iter(loader.batch_sampler)), 'train_dataloader.dataset',
+                         task.batch_type)
         if distributed.is_set_anywhere(not len(batch)):
             return  # the first iteration tells why, or finds others
         task.train()
@@ -89,7 +90,7 @@ def rehearse_evaluation(task: Task, loader: DataLoader, metrics: Mapping[str, An
         InputError: a metric fails.
     """
     with without_trace(task), torch.no_grad():
-        batch = read_few(loader, list(loader.sampler), 'val_dataloader.dataset')
+        batch = read_few(loader, list(loader.sampler), 'val_dataloader.dataset', task.batch_type)
         if distributed.is_set_anywhere(not len(batch)):
             return
         task.eval()
@@ -105,13 +106,14 @@ def rehearse_evaluation(task: Task, loader: DataLoader, metrics: Mapping[str, An
                 evaluator.results()
 
 
-def read_few(loader: DataLoader, places: Sequence[int], where: str) -> Batch:
-    """Return a Batch of the first samples at `places` of a loader's data set, as the loader would make it."""
+def read_few(loader: DataLoader, places: Sequence[int], where: str, kind: type = Batch) -> Any:
+    """Return a batch of a `kind` of the first samples at `places` of a loader's data set, as the loader would make
+    it."""
     with at(where), explained('the first samples cannot be read'):
         batch = loader.collate_fn([loader.dataset[place] for place in list(places)[:IMAGES]])
-        if not isinstance(batch, Batch):
-            raise InputError(f'the samples make a {type(batch).__name__}; expected those of a Batch. End the pipeline '
-                             'with dict(type=\'PackImage\').')
+        if not isinstance(batch, kind):
+            raise InputError(f'the samples make a {type(batch).__name__}; the task reads a {kind.__name__}. Take '
+                             'another data set, or end the pipeline with dict(type=\'PackImage\').')
         return batch
 
 

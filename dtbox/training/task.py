@@ -45,6 +45,8 @@ class Task(Answers, BaseModel):
     needs_texts = False  # whether samples without a text cannot be trained on: the data loader leaves them out
     safe_settings: Sequence[str] = ()
     """Patterns of dotted keys that a resumed run may change (see `dtbox.training.same_run.SAFE`)."""
+    batch_type: type = Batch
+    """What the data loaders of this task give."""
     optional_parts: Sequence[str] = ()
     """Parts that a config may leave out; optimizers and schedules of an absent one are left out, too."""
     fixed_meta: Mapping[str, str] = {}

@@ -28,7 +28,8 @@ class SequenceBuilder:
     """Renders conversations, drops conditions, packs rows.
 
     Args:
-        tokenizer: config of the text tokenizer (`TrainedBPE`, `TokenizerFile`, `PretrainedTokenizer`).
+        tokenizer: config of the text tokenizer (`TrainedBPE`, `TokenizerFile`, `PretrainedTokenizer`), or one that is
+            built.
         template: config of the template (`PlainTemplate`, `ChatTemplate`).
         places: N.
         context_length: places that the language model reads.
@@ -40,7 +41,7 @@ class SequenceBuilder:
         template: the template.
     """
 
-    def __init__(self, tokenizer: dict, template: dict, places: Positive, context_length: Positive,
+    def __init__(self, tokenizer: Any, template: dict, places: Positive, context_length: Positive,
                  drop: Fraction = 0.1, pack: Positive | None = None) -> None:
         self.tokens = SEQUENCES.build(tokenizer, where='tokenizer')
         self.template = SEQUENCES.build(template, where='template', tokens=self.tokens)

@@ -1,0 +1,22 @@
+"""What the embedded language models on codes share: the packaged tokenizer, the judge of drawings, the training."""
+image_size = 64
+tokenizer = 'dtbox://dualtoken-twemoji'  # or the folder of another run
+batch_size = 32
+max_iters = 3200
+
+model = dict(
+    type='MLLMTask',
+    tokenizer=dict(type='TrainedTokenizer', source='${tokenizer}'),
+    evaluation=dict(scales=[2.0], seeds=1, sampling=dict(temperature=0.7)),
+    judge=dict(encoder='${encoder}', text='${text_tower}'))
+
+optim_wrapper = dict(model=dict(
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05), clip_grad=dict(max_norm=1.0)))
+param_scheduler = dict(model=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
+train_cfg = dict(max_iters='${max_iters}')
+hooks = dict(
+    log=dict(type='Log', interval=20, show=('text', 'pixel')),
+    checkpoint=dict(type='Checkpoint', interval=200),
+    results=dict(type='Results'))
+seed = 0
+tiny = dict(batch_size=4, max_iters=2)

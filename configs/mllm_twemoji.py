@@ -1,0 +1,20 @@
+"""One language model that names emoji, answers questions about them, and draws them, on the codes of DualToken.
+
+A Llama of 4 blocks, trained from nothing, reads both vocabularies of the packaged tokenizer and writes both; one step
+holds as many drawings as images with questions.
+
+Paper: DualToken, arXiv 2503.14324, section 3.3, scaled to 64 x 64 pixels and two CPU cores.
+Command: python tools/train.py configs/mllm_twemoji.py
+"""
+_base_ = ['./_base_/siglip_tiny.py', './_base_/mllm.py']
+
+model = dict(
+    lm=dict(type='HFCausalLM', config=dict(
+        model_type='llama', hidden_size=192, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=6,
+        intermediate_size=512, max_position_embeddings=256, tie_word_embeddings=True)),
+    visual_embedding=dict(type='CodesEmbedding'),
+    visual_head=dict(type='DepthHead', inner=128, blocks=2, heads=4),
+    sequence=dict(
+        tokenizer=dict(type='TrainedBPE', size=1536, texts=dict(type='TwemojiTalk', split='train')),
+        template=dict(type='PlainTemplate'), drop=0.1),
+    keep_share=0.5)
