@@ -26,8 +26,8 @@ def read_tables(tokenizer: FrozenTokenizer) -> CodeTables:
     for name, stream in tokenizer.model.streams.items():
         sizes = stream.sizes
         if max(sizes) > MOST:
-            raise InputError(f'the vocabulary `{name}` has {max(sizes):,} codes at one depth; a language model predicts '
-                             f'at most {MOST:,}. Take a tokenizer with smaller codebooks, or with codes in groups.')
+            raise InputError(f'the vocabulary `{name}` has {max(sizes):,} codes at one depth; a language model '
+                             f'predicts at most {MOST:,}. Take a tokenizer with smaller codebooks.')
         tables[name] = read_rows(stream.quantizer, sizes, name)
     return CodeTables.from_tables(tables, tokenizer.places)
 

@@ -47,7 +47,8 @@ class Context:
     def add_text(self, ids: Sequence[int]) -> Context:
         """Return the context with more text after it."""
         more = Context.of_text(ids)
-        return replace(self, ids=np.concatenate([self.ids, more.ids]), visual=np.concatenate([self.visual, more.visual]))
+        return replace(self, ids=np.concatenate([self.ids, more.ids]),
+                       visual=np.concatenate([self.visual, more.visual]))
 
     def add_image(self, codes: Mapping[str, Tensor], mark: int) -> Context:
         """Return the context with an image after it.
@@ -85,9 +86,9 @@ def join_contexts(model: Any, contexts: Sequence[Context]) -> SequenceBatch:
         model: MultimodalLM.
         contexts: B rows.
     """
-    rows, first, places = [], 0, model.places
+    rows, first = [], 0
     for i, context in enumerate(contexts):
-        visual = np.where(context.visual >= 0, context.visual + first * places, -1)
+        visual = np.where(context.visual >= 0, context.visual + first * model.places, -1)
         none, zero = np.zeros(len(context), bool), np.zeros(len(context), np.int64)
         rows.append([(i, Rendered('', context.ids, visual, none, np.arange(len(context)), zero, none))])
         first += context.images

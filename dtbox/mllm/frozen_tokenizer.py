@@ -33,7 +33,8 @@ class FrozenTokenizer:
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict] = (), config: dict | None = None,
                  source: str = 'the tokenizer') -> None:
         self.model = model.eval().requires_grad_(False)
-        self.pipeline, self.config, self.source = list(pipeline), config, source
+        self.pipeline, self.config = list(pipeline), config
+        self.source = source
         self.digest = hash_tensors(model.state_dict())
         self.places = self._count_places()
 

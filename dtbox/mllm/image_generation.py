@@ -22,8 +22,8 @@ Report = Callable[[int, Mapping[str, Tensor]], None]
 
 
 @torch.no_grad()
-def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None = None,
-                    generators: Sequence[torch.Generator] | None = None, report: Report | None = None) -> dict[str, Tensor]:
+def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None,
+                    generators: Sequence[torch.Generator], report: Report | None = None) -> dict[str, Tensor]:
     """Draw one image for each context.
 
     Args:

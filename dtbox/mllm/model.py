@@ -18,8 +18,8 @@ from torch import Tensor
 
 from dtbox.errors import InputError, at
 from dtbox.mllm.code_rows import read_tables
-from dtbox.mllm.setup import add_special_rows, check_causal, check_streams
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
+from dtbox.mllm.setup import add_special_rows, check_causal, check_streams
 from dtbox.registry import LMS, MLLMS, SEQUENCES, VISUAL_EMBEDDINGS, VISUAL_HEADS
 from dtbox.sequence_batch import SequenceBatch, allowed_mask
 

@@ -44,5 +44,5 @@ def check_streams(head: Any, tokenizer: FrozenTokenizer) -> None:
     """Raise `InputError` where the tokenizer's decoder reads a vocabulary that a visual head does not predict."""
     missing = [name for name in tokenizer.model.reads if tokenizer.model.find_stream(name).name not in head.names]
     if missing:
-        raise InputError(f'the decoder of {tokenizer.source} reads {", ".join(missing)}, which the visual head does not '
-                         f'predict: it has {", ".join(head.names)}. Name them in `streams`.', 'visual_head.streams')
+        raise InputError(f'the decoder of {tokenizer.source} reads {", ".join(missing)}, which the visual head does '
+                         f'not predict: it has {", ".join(head.names)}. Name them in `streams`.', 'visual_head.streams')

@@ -35,7 +35,8 @@ class CodeCache:
                  batch: int = 64) -> None:
         if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
             raise InputError(f'{folder} is a file; expected a folder for the codes of images.', 'cache')
-        self.tokenizer, self.memory, self.batch = tokenizer, memory, batch
+        self.tokenizer = tokenizer
+        self.memory, self.batch = memory, batch
         streams = tokenizer.layout.streams
         self.shapes = {stream.name: (tokenizer.places, len(stream.sizes)) for stream in streams}
         largest = max(size for stream in streams for size in stream.sizes)

@@ -12,16 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.code_tables import EMPTY
 from dtbox.conversations import Conversation, ConversationBatch
 from dtbox.errors import at
-from dtbox.code_tables import EMPTY
 from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.image_generation import generate_images
 from dtbox.mllm.text_generation import generate_texts
 from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.sampling import Guidance, SamplingRule
 from dtbox.values import check_values
-
 
 CLOSED_LOOP = 'closed_loop'
 """Kind of the caption of one's own drawing."""
@@ -101,15 +100,15 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
     shown = task.model.expand(codes)
     for i, conversation in enumerate(conversations):
         for part in conversation.questions() if conversation.shared_prefix else [conversation]:
-            for at, turn in enumerate(part.turns):
+            for number, turn in enumerate(part.turns):
                 if turn.role == 'assistant' and turn.text:
-                    prompt = task.model.sequence.render_prompt(replace(part, turns=part.turns[:at]))
-                    asked.append((i, take_context(prompt, shown), part, at))
+                    prompt = task.model.sequence.render_prompt(replace(part, turns=part.turns[:number]))
+                    asked.append((i, take_context(prompt, shown), part, number))
     texts = reply(task, [context for _, context, _, _ in asked])
     replies: list[list[Reply]] = [[] for _ in conversations]
-    for (i, _, part, at), text in zip(asked, texts):
-        answer = part.turns[at]
-        replies[i].append(Reply(answer.kind or part.kind, part.turns[at - 1].text, answer.text, text))
+    for (i, _, part, number), text in zip(asked, texts):
+        answer = part.turns[number]
+        replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text))
     return replies
 
 

@@ -1,7 +1,7 @@
 """MLLMTask: a multimodal language model in training.
 
-Order of a step: codes of the images (computed once, see `CodeCache`), sequences, forward, losses, update. Means are over
-all targets of the step: of all ranks, and of all parts that a step is cut into (`micro_batch`).
+Order of a step: codes of the images (computed once, see `CodeCache`), sequences, forward, losses, update. Means are
+over all targets of the step: of all ranks, and of all parts that a step is cut into (`micro_batch`).
 
 Losses: DualToken, arXiv 2503.14324, section 3.3; each kind of target is a mean, weighted.
 """
@@ -23,7 +23,6 @@ from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import MLLMS, MODELS, TOKENIZERS
-from dtbox.runs import RunFolder
 from dtbox.sequence_batch import SequenceBatch
 from dtbox.training import mllm_batches, mllm_evaluation
 from dtbox.training.code_cache import CodeCache
@@ -48,8 +47,8 @@ class MLLMTask(Task):
         lm, sequence, visual_embedding, visual_head: see MultimodalLM.
         weights: weight of the text (`text`) and of each stream's codes; 1 where nothing is said, 0 leaves out.
         depth_weights: stream -> weights of its depths; None weighs them equally.
-        reduction: 'mean' over the targets of a kind; 'sum' of all log-probabilities divided by the samples, as DualToken
-            writes it.
+        reduction: 'mean' over the targets of a kind; 'sum' of all log-probabilities divided by the samples, as
+            DualToken writes it.
         keep_share: share of the visual targets that go through the visual head in a step, drawn anew each time.
         micro_batch: conversations that are computed at a time; None takes the whole batch of a rank.
         cache: folder that keeps the codes of images over runs; None keeps them in memory.
