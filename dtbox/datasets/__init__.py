@@ -5,16 +5,20 @@
 `imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the sets of those names (`image_files.py` is
 what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
 user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
-bring samples into batches.
+bring samples into batches. Conversations: `conversation_dataset.py` is what their datasets share,
+`conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `mixture.py` mixes datasets.
 """
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.cifar10 import CIFAR10
 from dtbox.datasets.coco import LVIS, CocoCaptions, CocoObjects
 from dtbox.datasets.collate import collate
+from dtbox.datasets.conversation_dataset import ConversationDataset, collate_conversations
+from dtbox.datasets.conversation_files import ConversationFiles
 from dtbox.datasets.embedded import EmojiOrFolder
 from dtbox.datasets.flickr import Captions
 from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.imagenet import ImageNet
+from dtbox.datasets.mixture import FixedCounts, Mixture
 from dtbox.datasets.read import read_image, read_rgba
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.shards import Shards
@@ -22,6 +26,7 @@ from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, Rando
 from dtbox.datasets.twemoji import Twemoji
 from dtbox.datasets.video import Video
 
-__all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'CursorBatchSampler', 'EmojiAugment', 'EmojiPlace',
-           'EvalSampler', 'ImageFolder', 'ImageNet', 'LVIS', 'PackImage', 'EmojiOrFolder', 'PairDataset', 'RandomFlip',
-           'RandomResizedCrop', 'ResizeCrop', 'Shards', 'Twemoji', 'Video', 'collate', 'read_image', 'read_rgba']
+__all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'ConversationDataset', 'ConversationFiles',
+           'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder', 'EmojiPlace', 'EvalSampler', 'FixedCounts',
+           'ImageFolder', 'ImageNet', 'LVIS', 'Mixture', 'PackImage', 'PairDataset', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop',
+           'Shards', 'Twemoji', 'Video', 'collate', 'collate_conversations', 'read_image', 'read_rgba']
