@@ -45,7 +45,8 @@ class SequenceTokenizer:
     def __init__(self, tokenizer: Tokenizer, bos: str | None, eos: str, pad: str | None = None,
                  chat_template: str | None = None, source: str = 'the text tokenizer') -> None:
         from tokenizers import AddedToken
-        self.tokenizer, self.chat_template, self.source = tokenizer, chat_template, source
+        self.tokenizer, self.source = tokenizer, source
+        self.chat_template = chat_template
         new = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
         tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
         self.added = [self.find(token) for token in new]
