@@ -16,7 +16,7 @@ from torch import Tensor
 from dtbox.errors import InputError, explained, need_package
 from dtbox.lms.base import LanguageModel
 from dtbox.lms.cache import KeyValueCache
-from dtbox.lms.hf_config import ADDED, find_context_length, read_config
+from dtbox.lms.hf_config import ADDED, find_window, read_config
 from dtbox.lms.hf_weights import load_model, take_weights, write_model
 from dtbox.lms.lora import add_lora, is_adapter, merge_state
 from dtbox.lms.masks import make_mask
@@ -73,7 +73,8 @@ class HFCausalLM(LanguageModel):
             self.model.gradient_checkpointing_enable(dict(use_reentrant=False))
         decoder = self.model.base_model
         self._cache_name = 'cache' if 'cache' in inspect.signature(decoder.forward).parameters else 'past_key_values'
-        self.width, self.context_length = found.hidden_size, find_context_length(found)
+        self.width, self.window = found.hidden_size, find_window(found)
+        self.context_length = min(found.max_position_embeddings, self.window or found.max_position_embeddings)
         self.tied = self.model.get_output_embeddings().weight is self.model.get_input_embeddings().weight
         self.ordinary = found.vocab_size
         self._set_special(None)
@@ -94,7 +95,11 @@ class HFCausalLM(LanguageModel):
     def embed(self, ids: Tensor) -> Tensor:
         """Text ids [B,T] int64 -> embeddings [B,T,H]."""
         table = self.model.get_input_embeddings()
-        return table(ids) if self.special is None else self.special.embed(ids, table, self.ordinary)
+        try:
+            return table(ids) if self.special is None else self.special.embed(ids, table, self.ordinary)
+        except IndexError as e:  # of the CPU; a GPU stops
+            raise InputError(f'text ids from {int(ids.min())} to {int(ids.max())} came; this language model has the '
+                             f'ids 0 to {self.vocab_size - 1}.') from e
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None = None,
                 cache: KeyValueCache | None = None) -> Tensor:
@@ -107,6 +112,9 @@ class HFCausalLM(LanguageModel):
 
     def _run(self, x: Tensor, positions: Tensor, mask: Tensor | None, s: int,
              cache: KeyValueCache | None = None) -> Tensor:
+        if self.window and s > self.window:
+            raise InputError(f'{s} places came, and its attention slides over {self.window}, which masks of packed '
+                             'rows do not. Use shorter sequences, or a model without a sliding window.')
         taken = make_mask(mask, x.shape[1], s, x.device, self.additive)
         out = self.model.base_model(inputs_embeds=x.to(self.model.dtype), position_ids=positions, attention_mask=taken,
                                     use_cache=cache is not None, **{self._cache_name: cache})

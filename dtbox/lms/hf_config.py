@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Mapping
 
-from dtbox.errors import InputError, closest, explained, need_package, reason
+from dtbox.errors import InputError, closest, need_package, reason
 
 ADDED = 'dtbox_special_rows'
 """Entry of a written config.json: how many of the last rows are those of special tokens. `transformers` leaves it
@@ -90,8 +90,11 @@ def _make_config(transformers: Any, config: dict[str, Any], vocab_size: int | No
     if vocab_size is not None:
         config.setdefault('vocab_size', vocab_size)
     config.pop('transformers_version', None)
-    with explained(f'the config of `{kind}` cannot be made of these values'):
+    try:
         return transformers.AutoConfig.for_model(kind, **config)
+    except Exception as e:
+        raise InputError(f'the config of `{kind}` cannot be made of these values: {" ".join(str(e).split())}',
+                         'config') from e
 
 
 def _check_support(config: Any) -> None:
@@ -106,11 +109,8 @@ def _check_support(config: Any) -> None:
                          'plain attention, such as llama, qwen2 or qwen3.')
 
 
-def find_context_length(config: Any) -> int:
-    """Return the number of places that a model is made for: no more than a sliding window, which custom masks do not
-    have."""
-    slides = 'sliding_attention' in (getattr(config, 'layer_types', None) or ())
-    window = getattr(config, 'sliding_window', None) if slides or not getattr(config, 'layer_types', None) else None
-    if getattr(config, 'use_sliding_window', True) is False:
-        window = None
-    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+def find_window(config: Any) -> int | None:
+    """Return over how many places some block of a model slides, or None."""
+    kinds = getattr(config, 'layer_types', None) or ('sliding_attention',)
+    slides = 'sliding_attention' in kinds and getattr(config, 'use_sliding_window', True)
+    return getattr(config, 'sliding_window', None) if slides else None
