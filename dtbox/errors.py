@@ -30,7 +30,9 @@ class InputError(ValueError):
         """Return the same error, seen from one level further out in the config."""
         if not prefix:
             return self
-        return type(self)(self.message, f'{prefix}.{self.where}' if self.where else prefix)
+        error = type(self).__new__(type(self), *self.args)  # a subclass may take other arguments
+        error.__dict__.update(self.__dict__, where=f'{prefix}.{self.where}' if self.where else prefix)
+        return error
 
     def __str__(self):
         return f'{self.where}: {self.message}' if self.where else self.message

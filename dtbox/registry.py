@@ -186,6 +186,8 @@ DISCRIMINATORS = _slot('discriminators', 'discriminators')
 TOKENIZERS = _slot('tokenizers', 'tokenizers')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
 PROTOCOLS = _slot('protocols', 'protocols')
+SEQUENCES = _slot('sequences', 'mllm.sequences')
+MIXTURES = _slot('mixtures', 'datasets')
 
 MODELS = _child('models', MM_MODELS, 'training.tokenizer_task')
 DATASETS = _child('datasets', MM_DATASETS, 'datasets')
@@ -201,5 +203,5 @@ ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, 
            losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
            models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,
-           wrappers=WRAPPERS)
+           wrappers=WRAPPERS, sequences=SEQUENCES, mixtures=MIXTURES)
 """Registries by the name of the room or slot, for tools that list what there is."""

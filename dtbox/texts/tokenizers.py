@@ -21,7 +21,7 @@ from torch import Tensor
 from dtbox.errors import InputError, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
-from dtbox.texts.tokenizer_json import open_tokenizer
+from dtbox.tokenizer_files import open_tokenizer
 from dtbox.values import Positive
 from dtbox.weights.state_dicts import find_local_path
 

@@ -1,0 +1,1 @@
+"""The multimodal language model: compositions of parts that the registries give."""
