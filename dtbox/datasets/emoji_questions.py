@@ -30,7 +30,8 @@ class Question(NamedTuple):
 
 
 TONES = ('light', 'medium-light', 'medium', 'medium-dark', 'dark')
-COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'light blue', 'purple', 'brown', 'black', 'white', 'grey', 'pink')
+COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'light blue', 'purple', 'brown', 'black', 'white', 'grey',
+           'pink')
 NAME_QUESTIONS = dict(
     skin_tone=Question('what is the skin tone?', TONES),
     gender=Question('man, woman or person?', ('man', 'woman', 'person')),

@@ -58,9 +58,9 @@ def draw_view(key: str, number: int, seed: int = 0, names: Sequence[str] | None 
     rng = np.random.default_rng((seed, zlib.crc32(key.encode()), number, 3))
     drawn = [list(table)[int(rng.integers(len(table)))] for table in (BACKGROUNDS, PLACES, SIZES)]
     background, place, size = drawn if names is None else names
-    way, *jitter = rng.uniform((SHIFT[0], -JITTER, -JITTER), (SHIFT[1], JITTER, JITTER)).tolist()
-    right, down = (d * way + j for d, j in zip(PLACES[place], jitter))
-    return View(background, place, size, float(rng.uniform(*SIZES[size])), (right, down))
+    way, scale = float(rng.uniform(*SHIFT)), float(rng.uniform(*SIZES[size]))
+    right, down = (d * way + float(rng.uniform(-JITTER, JITTER)) for d in PLACES[place])
+    return View(background, place, size, scale, (right, down))
 
 
 def balance_views(keys: Iterable[str]) -> dict[str, tuple[str, str, str]]:

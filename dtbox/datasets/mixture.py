@@ -119,12 +119,16 @@ class Mixture(PairDataset):
         rule: config of what divides a batch (`MIXTURES`), such as dict(type='FixedCounts', weights=dict(draw=1,
             read=1)); None is FixedCounts.
         seed: of all of them.
+        separate_sets: put the name of a dataset after the names of its sets (`variants_draw`), so that each dataset is
+            scored by itself.
 
     Raises:
         InputError: no dataset, or datasets whose samples do not go into one batch.
     """
 
-    def __init__(self, datasets: Mapping[str, dict], rule: dict | None = None, seed: int = 0):
+    def __init__(self, datasets: Mapping[str, dict], rule: dict | None = None, seed: int = 0,
+                 separate_sets: bool = False):
+        self.separate_sets = separate_sets
         self.datasets: dict[str, Any] = {}
         super().__init__(seed=seed)
         if not datasets:
@@ -154,6 +158,8 @@ class Mixture(PairDataset):
         key = item['key'] = f'{name}/{item["key"]}'
         if 'conversation' in item:
             item['conversation'] = replace(item['conversation'], key=key)
+        if self.separate_sets and 'set' in item:
+            item['set'] = f'{item["set"]}_{name}'
         return dict(item, label=-1) if 'label' in item else item
 
     def set_seed(self, seed: int) -> None:
@@ -197,7 +203,13 @@ class Mixture(PairDataset):
     @property
     def sets(self) -> list[str]:
         """Sets of the samples, in order."""
-        return [name for sets in self._join('sets') for name in sets]
+        return [f'{part}_{name}' if self.separate_sets else part for name, dataset in self.datasets.items()
+                for part in dataset.sets]
+
+    @property
+    def boundaries(self) -> list[int]:
+        """First index of each dataset but the first: no batch of an evaluation holds samples of two datasets."""
+        return self.first[1:-1]
 
     @property
     def texts(self) -> list[str]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -117,6 +117,29 @@ class EvalSampler:
 
     def __iter__(self):
         return iter(self.indices)
+
+
+class EvalBatches:
+    """Batches of an EvalSampler, in order; none holds samples from both sides of a boundary.
+
+    Args:
+        sampler: EvalSampler.
+        batch_size: most samples of a batch.
+        boundaries: indices at which a batch ends: where a dataset of several begins.
+    """
+
+    def __init__(self, sampler: EvalSampler, batch_size: int, boundaries: Sequence[int] = ()):
+        _at_least(1, batch_size=batch_size)
+        indices = sampler.indices
+        ends = sorted({indices.start, *(b for b in boundaries if b in indices), indices.stop})
+        self.batches = [list(range(first, min(first + batch_size, stop))) for start, stop in zip(ends, ends[1:])
+                        for first in range(start, stop, batch_size)]
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
 
 
 def _at_least(lowest, **values):

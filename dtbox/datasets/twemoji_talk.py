@@ -78,8 +78,8 @@ class TwemojiDraw(EmojiConversations):
 
     Args:
         split, seed, limit, aliases, size: see `EmojiConversations`.
-        shuffled: give each image the name of another emoji, always the same other one: a control, from which nothing about
-            names can be learnt.
+        shuffled: give each image the name of another emoji, always the same other one: a control, from which nothing
+            about names can be learnt.
     """
 
     def __init__(self, split: str = 'train', seed: int = 0, limit: int | None = None, aliases: bool = False,
@@ -114,8 +114,8 @@ class TwemojiTalk(EmojiConversations):
         questions: most questions about an emoji beside its name; where more apply, training draws among them, and
             evaluation takes the first ones of `kinds`.
         kinds: names of the questions that may be asked; None for all of `QUESTIONS`.
-        plain: whether views are plain, that is on white, centred and of full size. None: the first view in training is,
-            no held-out one is; True: all are; False: none is. A plain view is not asked about.
+        plain: whether views are plain: on white, centred, of full size. None: the first view in training is, no
+            held-out one is; True: all are; False: none is. A plain view is not asked about.
         blank: show a grey image instead of the view: a control, whose answers are worth the majority answer.
 
     Attributes:
@@ -183,7 +183,8 @@ class TwemojiTalk(EmojiConversations):
         if len(asked) > self.questions:
             chosen = rng.permutation(len(asked)) if self.split == 'train' else np.arange(len(asked))
             asked = [asked[i] for i in chosen[:self.questions]]
-        turns = [Turn('user', (ImagePart(0), CAPTION_QUESTION)), Turn('assistant', (self.name_of(emoji, rng),), CAPTION)]
+        name = self.name_of(emoji, rng)
+        turns = [Turn('user', (ImagePart(0), CAPTION_QUESTION)), Turn('assistant', (name,), CAPTION)]
         for kind in asked:
             turns += [Turn('user', (QUESTIONS[kind].text,)), Turn('assistant', (answers[kind],), kind)]
         image = blank_image(self.image_size) if self.blank else render_view(emoji.path, view, self.image_size)

@@ -1,4 +1,5 @@
-"""Metrics: pure functions, streaming metrics over TokenizerOutput and MLLMOutput, and one pass over several held-out sets.
+"""Metrics: pure functions, streaming metrics over TokenizerOutput and MLLMOutput, and one pass over several
+held-out sets.
 
 README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
@@ -27,4 +28,5 @@ from dtbox.evaluation.zeroshot import ZeroShot
 __all__ = ['AnswerAccuracy', 'Bank', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood', 'CodeUsage', 'DrawingFrechet',
            'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS',
            'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
-           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json', 'write_samples']
+           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
+           'write_samples']

@@ -21,7 +21,9 @@ from dtbox.registry import METRICS
 from dtbox.structures import Batch
 from dtbox.values import Positive
 
-REAL, RECONSTRUCTION, SHUFFLED = 'real', 'reconstruction', 'shuffled'
+REAL = 'real'
+RECONSTRUCTION = 'reconstruction'
+SHUFFLED = 'shuffled'
 """Labels of the anchors: what the real images score, their reconstructions, and the images of other prompts."""
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
 
@@ -59,12 +61,13 @@ def list_images(outputs: Any) -> dict[str, Tensor]:
 @METRICS.register_module()
 class DrawingScore(Means):
     """`drawing_t2i_rK/LABEL` (a prompt finds its drawing among those of all prompts), `drawing_i2t_rK/LABEL` (a drawing
-    finds its prompt), `drawing_cosine/LABEL` and `drawing_psnr/LABEL` (beside the real image), for each way of sampling.
+    finds its prompt), `drawing_cosine/LABEL` and `drawing_psnr/LABEL` (beside the real image), for each way of
+    sampling.
 
-    The judge is the context's `teacher` with its `embed_text`. Values are means over sampling seeds; each seed is ranked
-    by itself. Anchors stand beside them: the labels `real`, `reconstruction` where the outputs have some, and
-    `shuffled`, each prompt with the real image that stands half the set away in the order of keys. Equal prompts are one
-    text; ties count against.
+    The judge is the context's `teacher` with its `embed_text`. Values are means over sampling seeds; each seed is
+    ranked by itself. Anchors stand beside them: the labels `real`, `reconstruction` where the outputs have some, and
+    `shuffled`, each prompt with the real image that stands half the set away in the order of keys. Equal prompts are
+    one text; ties count against.
 
     Args:
         ks: the K.
@@ -140,8 +143,9 @@ class DrawingScore(Means):
 
 @METRICS.register_module()
 class DrawingFrechet(Moments):
-    """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the real
-    images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See `FrechetDistance`."""
+    """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the
+    real images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See
+    `FrechetDistance`."""
     info = [MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
                        order=5)]
     requires = ('drawings', 'context.teacher')

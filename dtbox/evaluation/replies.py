@@ -59,8 +59,8 @@ class CaptionMatch(Means):
 
 @METRICS.register_module()
 class CaptionScore(CaptionMatch):
-    """`caption_exact`, `caption_f1`, and CIDEr-D: `cider` (0 to 10) beside `cider_ceiling`, what the first right caption
-    of each image scores, which is below 10 where captions have fewer than four words.
+    """`caption_exact`, `caption_f1`, and CIDEr-D: `cider` (0 to 10) beside `cider_ceiling`, what the first right
+    caption of each image scores, which is below 10 where captions have fewer than four words.
 
     Document frequencies are those of the set that is scored; with one image CIDEr-D is 0. See `functional.texts`.
     """
@@ -112,8 +112,8 @@ class ClosedLoop(CaptionMatch):
 
 @METRICS.register_module()
 class AnswerAccuracy(Means):
-    """`answer/KIND`: fraction of right answers to the questions of a kind, beside `majority/KIND`, the fraction that the
-    most frequent right answer of the same questions gets, and `asked/KIND`, how many there were; `answers` and
+    """`answer/KIND`: fraction of right answers to the questions of a kind, beside `majority/KIND`, the fraction that
+    the most frequent right answer of the same questions gets, and `asked/KIND`, how many there were; `answers` and
     `majority`, the means over kinds.
 
     Right is the reply that equals a right answer, in lower case, without a full stop at the end. Captions are no

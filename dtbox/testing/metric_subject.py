@@ -104,8 +104,8 @@ def make_mllm_output(images: Tensor) -> MLLMOutput:
     rng = make_generator(5)
     size = len(images)
     kinds = ('caption', 'closed_loop', 'colour')
-    replies = [[Reply(kind, 'what?', f'text {i} of {kind}', f'text {i + i % 2} of {kind}') for kind in kinds[:1 + i % 4]]
-               for i in range(size)]
+    replies = [[Reply(kind, 'what?', f'text {i} of {kind}', f'text {i + i % 2} of {kind}')
+                for kind in kinds[:1 + i % 4]] for i in range(size)]
     nats = {name: torch.rand(size, depths, generator=rng) for name, (depths, _) in SIZES.items()}
     drawings = {label: images[:, None] + noise * torch.randn(size, 2, 3, S, S, generator=rng)
                 for label, noise in (('s=1', 0.5), ('s=2', 0.2))}

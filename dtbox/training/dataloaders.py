@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from dtbox import distributed
 from dtbox.config.schema import HeldOutLoader, TrainLoader
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
+from dtbox.datasets.sampler import EvalBatches
 from dtbox.errors import InputError, at
 from dtbox.processes import watch_parent
 from dtbox.registry import DATASETS
@@ -54,7 +55,8 @@ def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
     sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     with_texts = bool(getattr(dataset, 'metainfo', {}).get('texts'))
-    return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
+    batches = EvalBatches(sampler, cfg['batch_size'], getattr(dataset, 'boundaries', ()))
+    return DataLoader(dataset, batch_sampler=batches, num_workers=cfg.get('num_workers', 0),
                       collate_fn=getattr(dataset, 'collate', functools.partial(collate, with_texts=with_texts)),
                       worker_init_fn=watch_parent)
 

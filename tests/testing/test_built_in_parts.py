@@ -56,7 +56,7 @@ DATASETS = {
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
-ELSEWHERE = {'losses': {'AdversarialLoss'}}
+ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'TwemojiDraw', 'TwemojiTalk'}}
 """What is registered but is not such a part."""
 
 
