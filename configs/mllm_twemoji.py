@@ -18,3 +18,16 @@ model = dict(
         tokenizer=dict(type='TrainedBPE', size=1536, texts=dict(type='TwemojiTalk', split='train')),
         template=dict(type='PlainTemplate'), drop=0.1),
     keep_share=0.5)
+
+# every batch holds as many drawings, of plain images, as images with questions, in several views
+train_dataloader = dict(
+    batch_size='${batch_size}', last='carry',
+    dataset=dict(type='Mixture', datasets=dict(draw=dict(type='TwemojiDraw'), talk=dict(type='TwemojiTalk', views=4))))
+val_dataloader = dict(
+    batch_size=64,
+    dataset=dict(type='Mixture', separate_sets=True, datasets=dict(
+        draw=dict(type='TwemojiDraw', split='variants', limit='${heldout_limit}'),
+        talk=dict(type='TwemojiTalk', split='heldout', limit='${heldout_limit}'))))
+val_evaluator = dict(
+    captions=dict(type='CaptionScore'), answers=dict(type='AnswerAccuracy'), drawings=dict(type='DrawingScore'),
+    frechet=dict(type='DrawingFrechet'), closed_loop=dict(type='ClosedLoop'), nats=dict(type='CodeLikelihood'))

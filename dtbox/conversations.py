@@ -4,7 +4,7 @@ Shapes: M images of a batch, H and W pixels.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Tuple, Union
 
@@ -118,6 +118,12 @@ class Conversation:
             turns = (*head, replace(question, parts=(*first.parts[:cut], *question.parts)), answer)
             yield replace(self, turns=turns, shared_prefix=False)
 
+    def renumber(self, number: Mapping[int, int]) -> Conversation:
+        """Return the conversation without its own images, its image i under the number `number[i]`."""
+        turns = [replace(turn, parts=tuple(replace(part, image=number[part.image]) if isinstance(part, ImagePart)
+                                           else part for part in turn.parts)) for turn in self.turns]
+        return replace(self, turns=tuple(turns), images=())
+
     def _check_order(self) -> None:
         roles = [turn.role for turn in self.turns]
         if self.kind == 'text':
@@ -193,6 +199,16 @@ class ConversationBatch:
 
     def __len__(self) -> int:
         return len(self.conversations)
+
+    def select(self, rows: Sequence[int]) -> ConversationBatch:
+        """Return some conversations with their images; sentences on broken samples stay behind."""
+        chosen = [self.conversations[row] for row in rows]
+        used = sorted({part.image for conversation in chosen for part in conversation.parts})
+        number = {image: i for i, image in enumerate(used)}
+        return replace(self, images=self.images[used], keys=[self.keys[row] for row in rows],
+                       sets=[self.sets[row] for row in rows], epoch_index=[self.epoch_index[row] for row in rows],
+                       conversations=[conversation.renumber(number) for conversation in chosen],
+                       broken=None, flaws=None)
 
     @property
     def texts(self) -> list[str]:

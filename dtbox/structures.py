@@ -175,8 +175,8 @@ class Batch:
 def take(value: Any, index: Tensor, size: int) -> Any:
     """Select samples of a batch from a nested structure.
 
-    Tensors whose first dimension is `size` and lists of that length are indexed; dataclasses and dicts are walked;
-    everything else (scalars, None) is returned as it is.
+    Tensors whose first dimension is `size` and lists of that length are indexed; dataclasses and dicts are walked, but
+    for a dataclass with a method `select(rows)`; everything else (scalars, None) is returned as it is.
 
     Args:
         value: structure to select from.
@@ -189,6 +189,8 @@ def take(value: Any, index: Tensor, size: int) -> Any:
         return [value[i] for i in index.tolist()]
     if isinstance(value, dict):
         return {k: take(v, index, size) for k, v in value.items()}
+    if hasattr(value, 'select'):
+        return value.select(index.tolist())
     if hasattr(value, '__dataclass_fields__'):
         return replace(value, **{f.name: take(getattr(value, f.name), index, size) for f in fields(value)})
     return value

@@ -3,6 +3,7 @@ image_size = 64
 tokenizer = 'dtbox://dualtoken-twemoji'  # or the folder of another run
 batch_size = 32
 max_iters = 3200
+heldout_limit = None  # evaluate at most so many held-out images of each dataset
 
 model = dict(
     type='MLLMTask',
@@ -19,4 +20,4 @@ hooks = dict(
     checkpoint=dict(type='Checkpoint', interval=200),
     results=dict(type='Results'))
 seed = 0
-tiny = dict(batch_size=4, max_iters=2)
+tiny = dict(batch_size=4, max_iters=2, heldout_limit=8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtbox.conversations import Conversation, ConversationBatch, ImagePart
+from dtbox.conversations import ConversationBatch
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.collate import NO_IMAGES, stack_images
 from dtbox.errors import InputError
@@ -32,7 +32,8 @@ def collate_conversations(items: Sequence[dict]) -> ConversationBatch:
         conversation = item['conversation']
         if conversation.parts and not conversation.images:
             raise InputError(f'the conversation {conversation.key} refers to images and has none.')
-        conversations.append(_renumber(conversation, len(images)))
+        first = len(images)
+        conversations.append(conversation.renumber({i: i + first for i in range(len(conversation.images))}))
         images += conversation.images
     return ConversationBatch(
         images=stack_images(images) if images else NO_IMAGES, conversations=conversations,
@@ -40,13 +41,6 @@ def collate_conversations(items: Sequence[dict]) -> ConversationBatch:
         epoch_index=[(item.get('epoch', 0), item.get('index', i)) for i, item in enumerate(items)],
         seed=items[0].get('seed', 0) if items else 0, broken=broken,
         flaws=[flaw for item in items for flaw in item.get('flaws', ())] or None)
-
-
-def _renumber(conversation: Conversation, first: int) -> Conversation:
-    """Return a conversation without images whose parts count from the image `first` of the batch."""
-    turns = [replace(turn, parts=tuple(replace(part, image=part.image + first) if isinstance(part, ImagePart) else part
-                                       for part in turn.parts)) for turn in conversation.turns]
-    return replace(conversation, turns=tuple(turns), images=())
 
 
 class ConversationDataset(PairDataset):

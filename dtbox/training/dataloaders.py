@@ -55,8 +55,10 @@ def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     dataset = DATASETS.build(cfg['dataset'], where='val_dataloader.dataset')
     sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     with_texts = bool(getattr(dataset, 'metainfo', {}).get('texts'))
-    batches = EvalBatches(sampler, cfg['batch_size'], getattr(dataset, 'boundaries', ()))
-    return DataLoader(dataset, batch_sampler=batches, num_workers=cfg.get('num_workers', 0),
+    how: dict[str, Any] = dict(batch_size=cfg['batch_size'], sampler=sampler)
+    if getattr(dataset, 'boundaries', ()):
+        how = dict(batch_sampler=EvalBatches(sampler, cfg['batch_size'], dataset.boundaries))
+    return DataLoader(dataset, **how, num_workers=cfg.get('num_workers', 0),
                       collate_fn=getattr(dataset, 'collate', functools.partial(collate, with_texts=with_texts)),
                       worker_init_fn=watch_parent)
 

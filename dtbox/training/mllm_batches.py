@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dtbox import distributed
-from dtbox.conversations import Conversation, ConversationBatch, ImagePart
+from dtbox.conversations import ConversationBatch
 from dtbox.errors import InputError, closest
 from dtbox.mllm.model import TEXT
 from dtbox.sequence_batch import IGNORE, SequenceBatch
@@ -24,23 +24,7 @@ def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
     """Return the batch in parts of at most `size` conversations, each with its own images; None returns it whole."""
     if size is None or size >= len(data):
         return [data]
-    parts = []
-    for first in range(0, len(data), size):
-        chosen = data.conversations[first:first + size]
-        used = sorted({part.image for conversation in chosen for part in conversation.parts})
-        number = {image: i for i, image in enumerate(used)}
-        rows = slice(first, first + size)
-        parts.append(replace(data, images=data.images[used], keys=data.keys[rows], sets=data.sets[rows],
-                             epoch_index=data.epoch_index[rows], broken=None, flaws=None,
-                             conversations=[renumber(conversation, number) for conversation in chosen]))
-    return parts
-
-
-def renumber(conversation: Conversation, number: Mapping[int, int]) -> Conversation:
-    """Return a conversation of a batch whose image i has the number `number[i]`."""
-    turns = [replace(turn, parts=tuple(replace(part, image=number[part.image]) if isinstance(part, ImagePart) else part
-                                       for part in turn.parts)) for turn in conversation.turns]
-    return replace(conversation, turns=tuple(turns))
+    return [data.select(range(first, min(first + size, len(data)))) for first in range(0, len(data), size)]
 
 
 def drop_targets(batch: SequenceBatch) -> SequenceBatch:
