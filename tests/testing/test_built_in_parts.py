@@ -1,4 +1,5 @@
-"""Every built-in encoder, decoder, loss, metric, dataset and head keeps the contract of its kind."""
+"""Every built-in encoder, decoder, loss, metric, dataset, head, visual embedding and visual head keeps the contract of
+its kind."""
 import json
 
 import pytest
@@ -46,6 +47,16 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'),
          'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}
+VISUAL_EMBEDDINGS = {name: dict(type=name) for name in ('CodesEmbedding', 'FeaturesEmbedding', 'LearnedEmbedding')}
+VISUAL_EMBEDDINGS['CodesEmbedding of one stream'] = dict(type='CodesEmbedding', streams=['pixel'])
+VISUAL_HEADS = {name: dict(type=name) for name in ('DepthHead', 'ParallelHead', 'DelayHead', 'FlattenHead')}
+SMALL = dict(type='DepthHead', inner=16, blocks=1, heads=2)
+VISUAL_HEADS.update({
+    'DepthHead, semantic first': dict(SMALL, order='semantic_first'),
+    'DepthHead, pixel first': dict(SMALL, order='pixel_first', depth_input='concat', recompute=True),
+    'DepthHead, joint': dict(SMALL, order='joint', chunk=5),
+    'DepthHead of one stream': dict(SMALL, streams=['semantic']),
+    'FlattenHead, stream by stream': dict(type='FlattenHead', by='stream', stream_order=['semantic', 'pixel'])})
 AUGMENT = [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'), dict(type='PackImage')]
 DATASETS = {
     'Twemoji': dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size=32), dict(type='PackImage')]),
@@ -82,7 +93,8 @@ def squeeze(tmp_path_factory):
 
 @pytest.mark.parametrize('room, table', [('encoders', ENCODERS), ('decoders', DECODERS), ('losses', LOSSES),
                                          ('metrics', METRICS),
-                                         ('datasets', DATASETS), ('heads', HEADS)])
+                                         ('datasets', DATASETS), ('heads', HEADS),
+                                         ('visual_embeddings', VISUAL_EMBEDDINGS), ('visual_heads', VISUAL_HEADS)])
 def test_every_part_is_here(room, table):
     """A new built-in part comes into the table of its kind."""
     ALL[room].import_from_location()
@@ -103,6 +115,16 @@ def test_decoders(name):
 @pytest.mark.parametrize('name', HEADS)
 def test_heads(name):
     check_part(HEADS[name])
+
+
+@pytest.mark.parametrize('name', VISUAL_EMBEDDINGS)
+def test_visual_embeddings(name):
+    check_part(VISUAL_EMBEDDINGS[name])
+
+
+@pytest.mark.parametrize('name', VISUAL_HEADS)
+def test_visual_heads(name):
+    check_part(VISUAL_HEADS[name])
 
 
 @pytest.mark.parametrize('name', LOSSES)
