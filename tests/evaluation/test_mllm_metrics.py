@@ -97,7 +97,7 @@ def test_blank_images_are_worth_the_majority(blank):
 
 
 def test_drawings_by_hand():
-    """Prompts 0, 90, 180 degrees. Seed 1: all right. Seed 2: the drawing of 0 lies at 85, nearer to 90 than that of 90."""
+    """Prompts 0, 90, 180 degrees. Seed 1: all right. Seed 2: the drawing of 0 lies at 85, nearer to 90 than its own."""
     pair = drawings_of([0, 90, 180], **{'s=2': [[10, 80, 190], [85, 100, 180]]})
     found = run(DrawingScore(ks=(1, 2)), pair, context=JUDGE).compute()
     assert found['drawing_t2i_r1/s=2'] == pytest.approx((1 + 2 / 3) / 2) == found['drawing_i2t_r1/s=2']
