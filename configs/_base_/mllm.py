@@ -18,6 +18,8 @@ train_cfg = dict(max_iters='${max_iters}')
 hooks = dict(
     log=dict(type='Log', interval=20, show=('text', 'pixel')),
     checkpoint=dict(type='Checkpoint', interval=200),
-    results=dict(type='Results'))
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=0),  # curves of the losses
+    sheets=dict(type='ConversationSheets', interval=400))
 seed = 0
 tiny = dict(batch_size=4, max_iters=2, heldout_limit=8)
