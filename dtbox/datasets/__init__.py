@@ -28,5 +28,5 @@ from dtbox.datasets.video import Video
 
 __all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'ConversationDataset', 'ConversationFiles',
            'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder', 'EmojiPlace', 'EvalSampler', 'FixedCounts',
-           'ImageFolder', 'ImageNet', 'LVIS', 'Mixture', 'PackImage', 'PairDataset', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop',
-           'Shards', 'Twemoji', 'Video', 'collate', 'collate_conversations', 'read_image', 'read_rgba']
+           'ImageFolder', 'ImageNet', 'LVIS', 'Mixture', 'PackImage', 'PairDataset', 'RandomFlip', 'RandomResizedCrop',
+           'ResizeCrop', 'Shards', 'Twemoji', 'Video', 'collate', 'collate_conversations', 'read_image', 'read_rgba']

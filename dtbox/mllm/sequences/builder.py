@@ -68,8 +68,9 @@ class SequenceBuilder:
                 if not rendered.target.any():
                     raise Unusable(conversation.key, 'has nothing to predict: no answer.')
                 samples.append((i, rendered))
-            except Unusable as e:
-                unusable.append(e)
+            except InputError as e:
+                unusable.append(e if isinstance(e, Unusable) else
+                                Unusable(conversation.key, f'cannot be rendered: {e}'))
         rows = [[sample] for sample in samples]
         if self.pack is not None:
             lengths = [len(rendered) for _, rendered in samples]
