@@ -6,6 +6,7 @@ from dtbox.conversations import ImagePart
 from dtbox.datasets import ConversationFiles, collate_conversations
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.conversation_rows import parse_conversation
+from dtbox.diagnostics.data_check import check_data
 from dtbox.errors import InputError
 from tests.conversation_data import llava, write_rows
 
@@ -163,3 +164,18 @@ def test_batches_that_cannot_be(tmp_path):
     with pytest.raises(InputError, match='refers to images and has none'):
         collate_conversations([bare])
     assert len(collate_conversations([])) == 0
+
+
+def test_check_data_reads_conversations(tmp_path):
+    """Missing and damaged images are named; conversations without images are read, too."""
+    rows = [llava('1', 'a.png', ('<image> what?', 'cat')), llava('2', None, ('hi', 'hello')),
+            llava('3', 'no.png', ('<image>', 'cat')), llava('4', 'b.png', ('<image>', 'cat'))]
+    root = write_rows(tmp_path, rows)
+    (tmp_path / 'b.png').write_bytes(b'torn')
+    data = dict(type='ConversationFiles', data_root=root, file='data.jsonl', broken='skip')
+    config = tmp_path / 'config.py'
+    config.write_text(f'train_dataloader = dict(batch_size=1, dataset=dict(type="Mixture", datasets=dict(a={data})))')
+    found = check_data(str(config), say=lambda line: None)['train']
+    assert found['read'] == 3 and len(found['broken']) == len(found['flaws']) == 1
+    assert 'b.png' in found['broken'][0] and 'no.png does not exist' in found['flaws'][0]
+    assert found['sizes']['median'] == [8, 8] and found['captions']['most'] == 2

@@ -70,6 +70,15 @@ def test_drawing(chatml):
     assert dropped.position.tolist() == list(range(len(dropped)))
 
 
+def test_end_of_a_turn_that_is_not_the_end_of_texts(make):
+    """As Gemma's: an answer ends with a token of turns; both stop the generation of a text."""
+    builder = make(CHATML.replace('<|im_end|>', '<|endoftext|>'))
+    tokens = builder.tokens
+    assert [tokens.name(i) for i in builder.ends] == ['<|endoftext|>', '<|im_end|>']
+    assert [tokens.name(i) for i in builder.forbidden][0] == '<|im_start|>'
+    assert read(builder, builder.render(draw('a cat')))[1].endswith('<image_gen_end><|endoftext|>')
+
+
 def test_question_and_shared_prefix(chatml):
     """The shared prefix ends behind the image; a turn is what a conversation of it alone would hold."""
     shared = ask('q', 0, ('what is it?', 'a cat'), ('what?', 'it'))

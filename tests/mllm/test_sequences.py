@@ -215,4 +215,9 @@ def test_tokens_that_a_tokenizer_lacks(words):
     tokens = SEQUENCES.build(dict(type='TokenizerFile', file=words, bos=None, pad=None))
     assert tokens.bos is None and tokens.pad == tokens.eos == EOS
     assert tokens.added == [START, END, GEN, GENEND, IMG, UNCOND] and tokens.vocab_size == UNCOND + 1
-    assert tokens.forbidden == [PAD, BOS, START, END, GENEND, IMG, UNCOND]
+
+
+def test_ids_while_a_text_is_generated(builder):
+    """It ends with the end of an answer, and holds no special token but the start of a drawing."""
+    assert builder.ends == [EOS]
+    assert builder.forbidden == [PAD, BOS, START, END, GENEND, IMG, UNCOND]
