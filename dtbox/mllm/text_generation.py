@@ -34,7 +34,7 @@ def forbid(model: Any, may_draw: bool, left: int) -> Tensor:
         left: places that are left in the sequence.
     """
     tokens = model.sequence.tokens
-    closed = list(tokens.forbidden)
+    closed = [i for i in tokens.forbidden if i != model.sequence.template.end]
     if not may_draw or model.visual_head is None or left < model.places + END_PLACES + 1:
         closed.append(tokens.drawn[0])
     mask = torch.zeros(model.lm.vocab_size, dtype=torch.bool, device=model.device)
@@ -69,7 +69,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
         logits = logits.masked_fill(forbid(model, may_draw, room - i), float('-inf'))
         uniforms = draw_uniforms(generators, 1, logits.device)[:, 0] if generators else logits.new_zeros(len(logits))
         ids = draw(logits, choice, uniforms.double())
-        running &= ids != tokens.eos
+        running &= ids != model.sequence.template.end
         for row in running.nonzero().flatten().tolist():
             done[row].append(int(ids[row]))
         running &= ids != tokens.drawn[0]
