@@ -75,4 +75,5 @@ class Guidance:
         if len(logits) % 2:
             raise InputError(f'logits are {list(logits.shape)}; expected as many unconditional rows as conditional '
                              'ones.')
-        return guide(*logits.chunk(2), scale=self.scale_of(name))
+        conditional, unconditional = logits.chunk(2)
+        return guide(conditional, unconditional, self.scale_of(name))

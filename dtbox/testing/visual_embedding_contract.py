@@ -104,7 +104,8 @@ def gradients(subject: VisualEmbeddingSubject) -> None:
 
 def state_dict(subject: VisualEmbeddingSubject) -> None:
     """The state dict holds what is learned and none of the tokenizer's tables; a pass leaves it alone."""
-    embedding, twin, codes = subject.build(), subject.build(seed=99), subject.codes()
+    embedding, twin = subject.build(), subject.build(seed=99)
+    codes = subject.codes()
     before = copy_state(embedding)
     names = {name for name, _ in embedding.named_parameters()}
     require(not {name for name in before if name.startswith('tables.')},

@@ -176,7 +176,8 @@ def rows_alone(subject: VisualHeadSubject) -> None:
 
 def guides(subject: VisualHeadSubject) -> None:
     """Guidance of scale 1 draws what the conditional rows draw alone, of scale 0 what the unconditional rows do."""
-    head, given, none = sharpen(subject.build(), 3), subject.hidden(5), subject.hidden(5, seed=1)
+    head = sharpen(subject.build(), 3)
+    given, none = subject.hidden(5), subject.hidden(5, seed=1)
     step = head.count_steps() // 2
     for scale, rows in ((1, given), (0, none)):
         guided = head.sample(torch.cat([given, none]), PLAIN, Guidance(scale), make_generators(5), step)

@@ -40,7 +40,7 @@ class FeaturesEmbedding(VisualEmbedding):
         streams: which streams are read; None for all.
         hidden: inner width of the MLP; None takes H.
     """
-    example: dict = {}
+    example = {}
     token_local = False
 
     def __init__(self, tables: CodeTables, width: int, features: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],

@@ -24,7 +24,7 @@ class LearnedEmbedding(VisualEmbedding):
         width: H of the language model; filled in by the model.
         streams: which streams are read; None for all.
     """
-    example: dict = {}
+    example = {}
 
     def __init__(self, tables: CodeTables, width: int, streams: Sequence[str] | None = None) -> None:
         super().__init__(tables, width, streams)

@@ -121,7 +121,8 @@ class VisualHead(nn.Module):
         if keep_share < 1 and total:
             kept = max(1, round(keep_share * total))
             index = torch.randperm(total, generator=generator)[:kept].sort().values.to(hidden.device)
-            hidden, codes, scale = hidden[index], {name: codes[name][index] for name in self.names}, total / kept
+            hidden, scale = hidden[index], total / kept
+            codes = {name: codes[name][index] for name in self.names}
         with torch.autocast(hidden.device.type, enabled=False):
             sums = self._sum_losses(self._cast(hidden), codes)
         return HeadLosses({name: value * scale for name, value in sums.items()}, counts)

@@ -29,7 +29,7 @@ class CellsHead(VisualHead):
         chunk: steps whose logits are held at once; None chooses.
         streams: which streams the head predicts; None for all.
     """
-    example: dict = {}
+    example = {}
 
     def __init__(self, tables: CodeTables, width: int, chunk: Positive | None = None,
                  streams: Sequence[str] | None = None) -> None:

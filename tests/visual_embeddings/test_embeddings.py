@@ -105,7 +105,8 @@ def test_one_stream_alone():
 
 
 @pytest.mark.parametrize('change, says', [
-    (lambda c: dict(pixel=c['pixel']), r'codes are pixel \[2, 10, 3\]; expected pixel \[M, N, 3\], semantic \[M, N, 2\]'),
+    (lambda c: dict(pixel=c['pixel']),
+     r'codes are pixel \[2, 10, 3\]; expected pixel \[M, N, 3\], semantic \[M, N, 2\]'),
     (lambda c: dict(c, pixel=c['pixel'][:, 1:]), r'codes are pixel \[2, 9, 3\], semantic \[2, 10, 2\]'),
     (lambda c: {}, 'codes are of no stream')])
 def test_codes_that_are_refused(change, says):

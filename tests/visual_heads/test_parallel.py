@@ -12,8 +12,8 @@ def build(**cfg):
 
 
 def test_depth_head_of_zero_blocks():
-    """With the same weights the first depths agree by the bit; so do all where the codes' map is h itself: a code map of
-    zero whose bias is the MLP's output."""
+    """With the same weights the first depths agree by the bit. The others agree where the map of the codes gives h,
+    too: its weight is zero, its bias the output of the MLP."""
     deep, flat = build(type='DepthHead', inner=8, blocks=0, heads=1), build(type='ParallelHead', inner=8)
     hidden, codes = torch.randn(1, WIDTH).expand(3, -1), make_codes(TABLES, 3)
     with torch.no_grad():
@@ -23,7 +23,7 @@ def test_depth_head_of_zero_blocks():
             chain.code_in[0].weight.zero_()
             chain.code_in[0].bias.copy_(part.hidden_in(hidden[0]))
     one, two = deep.logits(hidden, codes), flat.logits(hidden, codes)
-    losses = deep.losses(hidden, codes).sums, flat.losses(hidden, codes).sums
+    losses = [head.losses(hidden, codes).sums for head in (deep, flat)]
     for name, sizes in SIZES.items():
         assert torch.equal(one[name][0], two[name][0])
         for depth in range(len(sizes)):
@@ -32,7 +32,8 @@ def test_depth_head_of_zero_blocks():
 
 
 def test_codes_do_not_see_one_another():
-    head, hidden, codes = build(type='ParallelHead', inner=8), torch.randn(3, WIDTH), make_codes(TABLES, 3)
+    head, hidden = build(type='ParallelHead', inner=8), torch.randn(3, WIDTH)
+    codes = make_codes(TABLES, 3)
     before = head.logits(hidden, codes)
     after = head.logits(hidden, change(codes, 'pixel', (slice(None), 0), 5))
     assert all(torch.equal(a, b) for name in SIZES for a, b in zip(before[name], after[name]))

@@ -25,7 +25,8 @@ def test_delay_by_hand():
 
 
 @pytest.mark.parametrize('places', [1, 2, 64])
-@pytest.mark.parametrize('cfg', [dict(kind='DelayHead'), dict(kind='FlattenHead'), dict(kind='FlattenHead', by='stream')])
+@pytest.mark.parametrize('cfg', [dict(kind='DelayHead'), dict(kind='FlattenHead'),
+                                 dict(kind='FlattenHead', by='stream')])
 def test_patterns_and_their_inverse(places, cfg):
     tables = make_tables(places)
     head = build(tables=tables, **cfg)
