@@ -21,7 +21,7 @@ model = dict(
 
 # every batch holds as many drawings, of plain images, as images with questions, in several views
 train_dataloader = dict(
-    batch_size='${batch_size}', last='carry',
+    global_batch_size='${batch_size}', last='carry',
     dataset=dict(type='Mixture', datasets=dict(draw=dict(type='TwemojiDraw'), talk=dict(type='TwemojiTalk', views=4))))
 val_dataloader = dict(
     batch_size=64,
