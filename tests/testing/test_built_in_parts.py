@@ -1,5 +1,5 @@
-"""Every built-in encoder, decoder, loss, metric, dataset, head, visual embedding and visual head keeps the contract of
-its kind."""
+"""Every built-in encoder, decoder, loss, metric, dataset, head, language model, visual embedding and visual head keeps
+the contract of its kind."""
 import json
 
 import pytest
@@ -58,6 +58,13 @@ VISUAL_HEADS.update({
     'DepthHead, joint': dict(SMALL, order='joint', chunk=5),
     'DepthHead of one stream': dict(SMALL, streams=['semantic']),
     'FlattenHead, stream by stream': dict(type='FlattenHead', by='stream', stream_order=['semantic', 'pixel'])})
+LM = dict(vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+          num_key_value_heads=2, max_position_embeddings=64)
+LMS = {'HFCausalLM': dict(type='HFCausalLM'),
+       'HFCausalLM with adapters': dict(type='HFCausalLM', config=dict(model_type='llama', **LM),
+                                        lora=dict(r=2, init_lora_weights=False)),
+       'HFCausalLM, eager, recomputed': dict(type='HFCausalLM', config=dict(model_type='qwen3', head_dim=16, **LM),
+                                             attention='eager', recompute=True)}
 AUGMENT = [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'), dict(type='PackImage')]
 DATASETS = {
     'Twemoji': dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size=32), dict(type='PackImage')]),
@@ -94,7 +101,7 @@ def squeeze(tmp_path_factory):
 
 @pytest.mark.parametrize('room, table', [('encoders', ENCODERS), ('decoders', DECODERS), ('losses', LOSSES),
                                          ('metrics', METRICS),
-                                         ('datasets', DATASETS), ('heads', HEADS),
+                                         ('datasets', DATASETS), ('heads', HEADS), ('lms', LMS),
                                          ('visual_embeddings', VISUAL_EMBEDDINGS), ('visual_heads', VISUAL_HEADS)])
 def test_every_part_is_here(room, table):
     """A new built-in part comes into the table of its kind."""
@@ -126,6 +133,12 @@ def test_visual_embeddings(name):
 @pytest.mark.parametrize('name', VISUAL_HEADS)
 def test_visual_heads(name):
     check_part(VISUAL_HEADS[name])
+
+
+@pytest.mark.parametrize('name', LMS)
+def test_language_models(name):
+    pytest.importorskip('transformers'), pytest.importorskip('peft')
+    check_part(LMS[name])
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -190,7 +203,8 @@ def test_what_applies():
     def left_out(cfg):
         return {r.name for r in run_checks(cfg, skip=['two_ranks'] if cfg['type'] in METRICS else [])
                 if r.status == 'does not apply'}
-    sound = [ENCODERS['TimmViT'], DECODERS['ViTDecoder'], HEADS['MeanPool'], LOSSES['L1Loss'], METRICS['PSNR']]
+    sound = [ENCODERS['TimmViT'], DECODERS['ViTDecoder'], HEADS['MeanPool'], LOSSES['L1Loss'], METRICS['PSNR'],
+             LMS['HFCausalLM']]
     assert [left_out(cfg) for cfg in sound] == [set()] * len(sound)
     assert left_out(ENCODERS['CNNEncoder']) == {'norms', 'pools', 'pools_regions'}
     assert left_out(ENCODERS['TimmViT with a class token']) == {'pools_regions'}
