@@ -32,8 +32,12 @@ def plugins(tmp_path_factory):
     return folder
 
 
+WITHOUT = {'visual_embedding', 'visual_head'}
+"""Kinds without a template: their parts belong to a language model."""
+
+
 def test_every_kind_with_a_contract_has_a_template():
-    assert RECIPES.keys() == CONTRACTS.keys()
+    assert RECIPES.keys() == CONTRACTS.keys() - WITHOUT
 
 
 def test_files(plugins):
@@ -57,8 +61,9 @@ def test_their_tests_pass_as_they_are(plugins):
                           cwd=plugins.parent)
     assert done.returncode == 0, done.stdout
     passed, skipped = (int(re.search(rf'(\d+) {word}', done.stdout).group(1)) for word in ('passed', 'skipped'))
-    two_ranks = sum('two_ranks' in contract.checks for contract in CONTRACTS.values())
-    assert passed + skipped == sum(len(c.checks) for c in CONTRACTS.values()) - two_ranks + len(RECIPES)
+    contracts = [CONTRACTS[kind] for kind in RECIPES]
+    two_ranks = sum('two_ranks' in contract.checks for contract in contracts)
+    assert passed + skipped == sum(len(c.checks) for c in contracts) - two_ranks + len(RECIPES)
     assert skipped <= 4, done.stdout
 
 
