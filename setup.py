@@ -9,6 +9,8 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'dtbox' / '__init__.py').read_text()).group(1)
 
+MLLM = ['transformers>=5', 'peft', 'accelerate', 'gguf']
+
 
 def travelling_files():
     """Return the files of configs/, plugins/ and tools/ that travel with the package: code and READMEs without results
@@ -53,7 +55,7 @@ setup(
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.9',
+    python_requires='>=3.11',
     packages=find_packages(include=['dtbox', 'dtbox.*']),
     package_data={'dtbox': ['*.md', 'py.typed', '*/README.md'], 'dtbox.zoo': ['*/*'],
                   'dtbox.report': ['*.html', '*.css'],
@@ -70,7 +72,8 @@ setup(
         'test': ['pytest', 'pytest-xdist>=3.7', 'mypy', 'scikit-image', 'torchmetrics', 'pandas', 'lpips',
                  'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
                  'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete',
-                 'setuptools>=70.1'],
+                 'setuptools>=70.1', *MLLM],
+        'mllm': MLLM,
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'fid': ['clean-fid', 'torch-fidelity'],

@@ -1,6 +1,7 @@
 """Samplers with a place: training batches that resume at any iteration, and evaluation without padding."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -53,6 +54,7 @@ class CursorBatchSampler:
         self.world = world
         self.cursor = cursor
         self.order = order
+        self._orders: dict[int, np.ndarray] = {}  # of the last two epochs
 
     @property
     def iters_per_epoch(self) -> int:
@@ -64,16 +66,17 @@ class CursorBatchSampler:
         return self.iters_per_epoch
 
     def __iter__(self):
-        iteration, orders = self.cursor, {}
-        while True:
-            positions = []
-            for epoch, k in self._places(iteration):
-                if epoch not in orders:
-                    orders = {e: o for e, o in orders.items() if e == epoch - 1}
-                    orders[epoch] = self._order(epoch)
-                positions.append(epoch * self.size + int(orders[epoch][k]))
-            yield positions
-            iteration += 1
+        return map(self.batch, itertools.count(self.cursor))
+
+    def batch(self, iteration: int) -> list[int]:
+        """Return the positions of this rank's batch of an iteration."""
+        positions = []
+        for epoch, k in self._places(iteration):
+            if epoch not in self._orders:
+                self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+                self._orders[epoch] = self._order(epoch)
+            positions.append(epoch * self.size + int(self._orders[epoch][k]))
+        return positions
 
     def _places(self, iteration):
         """Return (epoch, place in its order) of each sample of this rank's batch."""

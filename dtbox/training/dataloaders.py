@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from dtbox import distributed
 from dtbox.config.schema import HeldOutLoader, TrainLoader
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.processes import watch_parent
 from dtbox.registry import DATASETS
 from dtbox.values import check_value
@@ -18,6 +18,9 @@ from dtbox.values import check_value
 
 def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
     """Build the training DataLoader.
+
+    A dataset may bring its own `collate(items)`, and `make_sampler(batch_size, seed, last, rank, world)` in the place
+    of CursorBatchSampler.
 
     Args:
         cfg: dict(dataset, batch_size, num_workers, last); `last` as in CursorBatchSampler. `batch_size` is that of a
@@ -33,12 +36,16 @@ def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
                          'that of all ranks.', 'train_dataloader')
     dataset = DATASETS.build(cfg['dataset'], where='train_dataloader.dataset')
     dataset.set_seed(seed)
-    sampler = CursorBatchSampler(len(dataset), batch, seed=seed, last=cfg.get('last', 'drop'),
-                                 rank=distributed.get_rank(), world=distributed.get_world_size(),
-                                 order=getattr(dataset, 'order', None))
+    place = dict(seed=seed, last=cfg.get('last', 'drop'), rank=distributed.get_rank(),
+                 world=distributed.get_world_size())
+    if hasattr(dataset, 'make_sampler'):
+        with at('train_dataloader'):
+            sampler = dataset.make_sampler(batch, **place)
+    else:
+        sampler = CursorBatchSampler(len(dataset), batch, order=getattr(dataset, 'order', None), **place)
     own = torch.Generator().manual_seed(seed)  # so that starting workers moves no other random state
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0), collate_fn=collate,
-                      generator=own, worker_init_fn=watch_parent)
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0),
+                      collate_fn=getattr(dataset, 'collate', collate), generator=own, worker_init_fn=watch_parent)
 
 
 def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
@@ -48,7 +55,8 @@ def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     sampler = EvalSampler(len(dataset), rank=distributed.get_rank(), world=distributed.get_world_size())
     with_texts = bool(getattr(dataset, 'metainfo', {}).get('texts'))
     return DataLoader(dataset, batch_size=cfg['batch_size'], sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=functools.partial(collate, with_texts=with_texts), worker_init_fn=watch_parent)
+                      collate_fn=getattr(dataset, 'collate', functools.partial(collate, with_texts=with_texts)),
+                      worker_init_fn=watch_parent)
 
 
 def divide_batch(batch: int, world: int, what: str) -> int:

@@ -8,6 +8,7 @@ from dtbox.layout import Grid
 from dtbox.registry import ALL
 from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
+from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
 
 TIMM = dict(embed_dim=32, depth=2, num_heads=2)
@@ -53,10 +54,11 @@ DATASETS = {
     'ImageNet': dict(type='ImageNet', split='val'), 'CocoCaptions': dict(type='CocoCaptions', split='val'),
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'),
     'Captions': dict(type='Captions', split='all'),
-    'Shards': dict(type='Shards'), 'Video': dict(type='Video'),
+    'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
+    'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
-ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'TwemojiDraw', 'TwemojiTalk'}}
+ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}
 """What is registered but is not such a part."""
 
 
@@ -144,9 +146,12 @@ def write_data(name, folder, request):
         format_data.karpathy(folder)
     elif name == 'Shards':
         return dict(urls=f'{shard_data.write_set(folder, [3, 2])}/s-{{0..1}}.tar')
+    elif name == 'ConversationFiles':
+        write_rows(folder, [llava(str(i), 'a.png', ('<image> what?', f'a cat {i}')) for i in range(4)])
+        return dict(data_root=str(folder), file='data.jsonl')
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if name not in ('Twemoji', 'EmojiOrFolder') else {}
+    return dict(data_root=str(folder)) if 'moji' not in name else {}
 
 
 @pytest.mark.parametrize('name', DATASETS)

@@ -118,6 +118,6 @@ class ChatTemplate(Template):
     def _find_end(self, text):
         end = next((i for i in self.tokens.encode_marked(text) if i in self.tokens.special.values()), None)
         if end is None:
-            raise InputError(f'the chat template of {self.tokens.source} writes the answer \'b\' as {text!r}, without a '
-                             'special token that ends it. Give the tokenizer another `chat_template`.')
+            raise InputError(f'the chat template of {self.tokens.source} writes the answer \'b\' as {text!r}, without '
+                             'a special token that ends it. Give the tokenizer another `chat_template`.')
         return end

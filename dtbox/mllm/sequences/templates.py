@@ -29,7 +29,8 @@ class Template:
     """
 
     def __init__(self, tokens: SequenceTokenizer, prompts: Mapping[str, str] | None = None) -> None:
-        self.tokens, self.prompts, self.end = tokens, dict(prompts or {}), tokens.eos
+        self.tokens, self.end = tokens, tokens.eos
+        self.prompts = dict(prompts or {})
         for kind, text in self.prompts.items():
             if kind not in KINDS:
                 raise InputError(f'`prompts` has the kind `{kind}`.{closest(kind, KINDS)} Kinds are: '

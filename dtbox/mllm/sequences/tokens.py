@@ -45,7 +45,8 @@ class SequenceTokenizer:
     def __init__(self, tokenizer: Tokenizer, bos: str | None, eos: str, pad: str | None = None,
                  chat_template: str | None = None, source: str = 'the text tokenizer') -> None:
         from tokenizers import AddedToken
-        self.tokenizer, self.chat_template, self.source = tokenizer, chat_template, source
+        self.tokenizer, self.source = tokenizer, source
+        self.chat_template = chat_template
         new = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
         tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
         self.added = [self.find(token) for token in new]
@@ -62,12 +63,6 @@ class SequenceTokenizer:
         """Every special token, with its id."""
         found = {token.content: i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         return {**found, **{self.name(i): i for i in (self.bos, self.eos, self.pad) if i is not None}}
-
-    @cached_property
-    def forbidden(self) -> list[int]:
-        """Ids that text never holds, to be masked while a text is generated: all special ones but the end of an answer
-        and the start of a generated image."""
-        return sorted(set(self.special.values()) - {self.eos, self.drawn[0]})
 
     def find(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""
