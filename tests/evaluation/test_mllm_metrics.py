@@ -111,6 +111,13 @@ def test_drawings_by_hand():
     assert found['drawing_cosine/shuffled'] == pytest.approx(-1 / 3, abs=1e-6)
 
 
+def test_the_two_directions_of_recall():
+    """Prompts 0, 20, 90, drawings at 50, 60, 90: 20 finds 50, which is 0's; 50 is nearest to 20 and 60 to 90."""
+    found = run(DrawingScore(), drawings_of([0, 20, 90], **{'s=1': [[50, 60, 90]]}), context=JUDGE).compute()
+    assert found['drawing_t2i_r1/s=1'] == pytest.approx(2 / 3)
+    assert found['drawing_i2t_r1/s=1'] == pytest.approx(1 / 3)
+
+
 def test_drawings_that_ignore_the_prompt():
     """The same drawing for every prompt: ties count against, R@1 is 0; so are drawings of other prompts."""
     degrees = list(range(0, 360, 30))

@@ -73,9 +73,10 @@ DATASETS = {
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'),
     'Captions': dict(type='Captions', split='all'),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
+    'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
-ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture', 'TwemojiDraw', 'TwemojiTalk'}}
+ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}
 """What is registered but is not such a part."""
 
 
@@ -185,7 +186,7 @@ def write_data(name, folder, request):
         return dict(data_root=str(folder), file='data.jsonl')
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if name not in ('Twemoji', 'EmojiOrFolder') else {}
+    return dict(data_root=str(folder)) if 'moji' not in name else {}
 
 
 @pytest.mark.parametrize('name', DATASETS)
