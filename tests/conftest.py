@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from dtbox.processes import end_with_parent
+from dtbox.testing.rank_group import Ranks
+from tests import child_processes
 from tests.cifar_data import cifar_batches, cifar_shards  # noqa: F401
 from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
 
@@ -26,6 +28,7 @@ def pytest_configure():
     """A worker of xdist ends with pytest, also when that is killed."""
     if 'PYTEST_XDIST_WORKER' in os.environ:
         end_with_parent()
+    Ranks.method = child_processes.FORKS.get_start_method()
 
 
 LONGEST = ('tests/training/test_paper_runs.py', 'tests/cli/test_installed.py', 'tests/training/test_at_size.py',

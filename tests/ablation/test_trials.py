@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -16,7 +15,7 @@ from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.trial import read_record
 from dtbox.locks import wait_until_free
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 from tools.ablate import main
 
 FACTS = ('seconds', 'peak_mb')  # times are never the same
@@ -87,8 +86,8 @@ def test_killed_at_a_random_moment_and_resumed(grid_file, uninterrupted):
     watched = draw.choice(trials)
     iteration = draw.randint(0, ITERATIONS)
     more = draw.uniform(0, 0.3)
-    process = start_child([sys.executable, 'tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = fork_child(['tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
     while process.poll() is None and not (read_record(watched) and lines(watched) >= iteration):
         time.sleep(0.01)
     time.sleep(more)

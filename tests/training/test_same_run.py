@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -19,7 +18,7 @@ from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 from dtbox.training.same_run import compare_configs, describe_config
 from dtbox.training.tokenizer_task import TokenizerTask
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 from tests.tiny_run import write_photos
 from tests.training.test_resume import same
 
@@ -154,8 +153,8 @@ def test_ctrl_c_saves(tiny_config, tmp_path):
     """Also before the first checkpoint of the interval."""
     options = ['hooks.checkpoint.interval=500', 'train_cfg.max_iters=500', 'param_scheduler.generator.total=500',
                'hooks.log.interval=1', 'hooks.images.interval=0']
-    child = start_child([sys.executable, '-u', 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run'),
-                         '--cfg-options', *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child = fork_child(['tools/train.py', tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', *options],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     path = tmp_path / 'run' / 'history.jsonl'
     while child.poll() is None and not (path.exists() and path.read_text().count('\n') > 1):
         time.sleep(0.05)
