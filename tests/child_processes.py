@@ -100,6 +100,10 @@ class ForkedChild:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """Send SIGTERM, unless it has ended."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Send SIGKILL, unless it has ended."""
         self.send_signal(signal.SIGKILL)

@@ -7,7 +7,9 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,10 +40,19 @@ def arguments(grid, folder, *more):
     return [str(grid), '--work-dir', str(folder), '--workers', '2', '--no-report', *more]
 
 
+def fork_trial(command, stdin, **options):
+    """Start a trial's process as a fork; its parent is the server of forks, and not that which the command names."""
+    assert command[0] == sys.executable and command[-1] == str(os.getpid()) and stdin == subprocess.DEVNULL
+    return fork_child(command[1:-1], **options)
+
+
 def ablate(*args):
-    """Run the command line in this process, which has imported all that it needs; returns what it printed."""
+    """Run the command line in this process, with its trials as forks: both have imported what they need; returns what
+    it printed. The killed grid and Ray start programs."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        forks = SimpleNamespace(**{**vars(subprocess), 'Popen': fork_trial})
+        patch.setattr('dtbox.ablation.engines.local.subprocess', forks)
         main(arguments(*args))
     return out.getvalue()
 
