@@ -45,17 +45,18 @@ class ForkedChild:
     Args:
         words: what follows `python` on a command line: SCRIPT or -m MODULE, and arguments.
         env: all variables of the process; None: those of this one.
+        cwd: its folder; None: that of this process.
         stdout, stderr: a file, its number, or one of subprocess's DEVNULL, PIPE and (stderr) STDOUT; None: that of this
             process. `communicate` returns what came to a PIPE.
     """
 
-    def __init__(self, words: list[str], env: dict | None = None, stdout=None, stderr=None) -> None:
+    def __init__(self, words: list[str], env: dict | None = None, cwd=None, stdout=None, stderr=None) -> None:
         self.args, self._pipes = [str(word) for word in words], {}
         with contextlib.ExitStack() as files:
             out = self._open(1, stdout, files)
             err = out if stderr == subprocess.STDOUT else self._open(2, stderr, files)
             self._process = FORKS.Process(target=_run, args=(self.args, dict(os.environ if env is None else env),
-                                                             os.getcwd(), _share(out), _share(err)))
+                                                             cwd or os.getcwd(), _share(out), _share(err)))
             self._process.start()
         self.pid = self._process.pid
         atexit.register(self.kill)
@@ -113,9 +114,9 @@ fork_child = ForkedChild
 """Start a Python script as a fork: as `start_child` for a command."""
 
 
-def run_fork(words, env=None):
+def run_fork(words, env=None, cwd=None):
     """Run a Python script to its end as a fork, with its output as text; returns subprocess.CompletedProcess."""
-    child = fork_child(words, env, subprocess.PIPE, subprocess.PIPE)
+    child = fork_child(words, env, cwd, subprocess.PIPE, subprocess.PIPE)
     out, err = child.communicate()
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 

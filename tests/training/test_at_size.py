@@ -320,8 +320,8 @@ def launch(config, folder, *options):
     for rank in range(2):
         env = dict(os.environ, SLURM_PROCID=str(rank), SLURM_NTASKS='2', SLURM_LOCALID=str(rank), SLURM_JOB_ID='7',
                    MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-        command = ['tools/train.py', config, '--launcher', 'slurm', '--work-dir', folder, '--cfg-options', 'train_cfg.max_iters=100000', 'val_dataloader=None',
-                   'train_dataloader.batch_size=2', *options]
+        command = ['tools/train.py', config, '--launcher', 'slurm', '--work-dir', folder, '--cfg-options',
+                   'train_cfg.max_iters=100000', 'val_dataloader=None', 'train_dataloader.batch_size=2', *options]
         children.append(fork_child(command, env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
     deadline = time.time() + 90
     while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and all(c.poll() is None
