@@ -140,6 +140,10 @@ def test_fit_of_rings():
     found, worst = fit_network(SIZES, [ring.seconds('all_reduce', size, 4) for size in SIZES], 4)
     assert (found.inside, found.latency) == (pytest.approx(2e9, rel=1e-6),
                                              pytest.approx(1e-4, rel=1e-6)) and worst == pytest.approx(1)
+    # 1 byte takes 1 s and 2 s, 3 bytes take 2 s: v minimises (v - 1)^2 + (v / 2 - 1)^2 at 1.2, 0.8 s + 0.4 s a byte
+    found, worst = fit_network([1, 1, 3], [1.0, 2.0, 2.0], 2)
+    assert found.seconds('all_reduce', 1, 2) == pytest.approx(1.2)
+    assert worst == pytest.approx(2 / 1.2)
 
 
 def test_check_says_what_it_found():
