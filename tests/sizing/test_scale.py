@@ -96,6 +96,13 @@ def test_facts_of_recipes():
     cfg.model.tokenizer.vocabularies.pixel.quantizer = dict(cfg.quantizer, official=True, variant='rq')
     has = read_facts(build_without_memory(cfg)[0], cfg.model.gan.adversarial)
     assert has.official == has.broadcasts == [(1024, 16)] * 4 and has.updates == [(1024, 16)] and not has.adaptive
+    cfg = resolve(load_config(RECIPE))
+    cfg.model.losses = dict(l1=dict(type='L1Loss'))
+    cfg.model.gan = cfg.model.teacher = None
+    model = build_without_memory(cfg)[0]
+    model.tokenizer.vocabularies['semantic'].requires_grad_(False)
+    has = read_facts(model)
+    assert (has.gathers, has.updates, has.restarts) == (2, [(1024, 16)], [(1024, 16)])
     cfg = resolve(load_config('configs/dualtoken_fsq.py'))
     assert read_facts(build_without_memory(cfg)[0]).gathers == 0
     cfg = resolve(load_config('configs/vila_u.py'))
