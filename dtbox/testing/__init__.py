@@ -17,8 +17,8 @@ from dtbox.testing.rank_group import RankError, Ranks
 from dtbox.testing.suite import CheckResult, check_part, list_examples, make_part_checks, run_checks
 
 __all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks',
-           'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'lm_checks', 'loss_checks', 'metric_checks',
-           'quantizer_checks', 'run_checks']
+           'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'lm_checks', 'loss_checks',
+           'metric_checks', 'quantizer_checks', 'run_checks']
 
 Names = Sequence[str]
 
