@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from pathlib import Path
+
 import torch
 
 from dtbox.errors import InputError
