@@ -12,8 +12,8 @@ pytest.importorskip('transformers')
 
 CHATML = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
           "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-THINKING = CHATML.replace("{{ m['content'] }}", "{% if m['role'] == 'assistant' and loop.last %}<think></think>{% endif %}"
-                          "{{ m['content'] }}")
+THINKING = CHATML.replace("{{ m['content'] }}", "{% if m['role'] == 'assistant' and loop.last %}<think></think>"
+                          "{% endif %}{{ m['content'] }}")
 TALK = Conversation('chat', 'chat', (
     Turn('system', ('be short',)), Turn('user', ('draw a cat',)), Turn('assistant', ('here:', ImagePart(0, True))),
     Turn('user', (ImagePart(1), 'what is it?')), Turn('assistant', ('a dog',))))
