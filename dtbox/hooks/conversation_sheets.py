@@ -64,7 +64,7 @@ class ConversationSheets(Hook):
             told += show_replies(output, batch)
         after = f'{RunFolder(runner.work_dir).name} after {runner.iter_done:,} iterations'
         if drawn:
-            draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s own caption', 256)
+            draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s caption', 256)
         if told:
             draw_samples(told, replies, f'{after}: replies (right answers in brackets where they differ)', 192)
 

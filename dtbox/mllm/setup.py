@@ -41,10 +41,11 @@ def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
 
 
 def check_streams(head: Any, embedding: Any, tokenizer: FrozenTokenizer) -> None:
-    """Raise `InputError` where a decoder or a visual embedding reads streams that a visual head does not predict: images
-    that the model draws would lack them."""
+    """Raise `InputError` where a decoder or a visual embedding reads streams that a visual head does not predict:
+    images that the model draws would lack them."""
     decoder = {tokenizer.model.find_stream(name).name for name in tokenizer.model.reads}
-    for what, names in ((f'the decoder of {tokenizer.source}', decoder), ('the visual embedding', set(embedding.names))):
+    readers = {f'the decoder of {tokenizer.source}': decoder, 'the visual embedding': set(embedding.names)}
+    for what, names in readers.items():
         missing = sorted(names - set(head.names))
         if missing:
             raise InputError(f'{what} reads {", ".join(missing)}, which the visual head does not predict: it has '
