@@ -18,11 +18,7 @@ from dtbox.testing.suite import CheckResult, check_part, list_examples, make_par
 
 __all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks',
            'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'lm_checks', 'loss_checks',
-<<<<<<< HEAD
            'metric_checks', 'quantizer_checks', 'run_checks', 'visual_embedding_checks', 'visual_head_checks']
-=======
-           'metric_checks', 'quantizer_checks', 'run_checks']
->>>>>>> lm
 
 Names = Sequence[str]
 
