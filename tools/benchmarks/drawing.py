@@ -48,7 +48,8 @@ def draw_without_caches(model: Any, contexts: list[Context], rule: SamplingRule,
                   for rows in ((contexts, none) if scale != 1 else (contexts,))]
         for name in model.visual_head.names:
             for depth in range(len(model.tables.sizes[name])):
-                logits = [model.visual_head.logits(state, _fill(model, codes, len(contexts)))[name][depth] for state in states]
+                known = _fill(model, codes, len(contexts))
+                logits = [model.visual_head.logits(state, known)[name][depth] for state in states]
                 guided = logits[0] if scale == 1 else logits[1] + scale * (logits[0] - logits[1])
                 codes[name].append(draw(guided, rule.resolve(name, depth), draw_uniforms(generators, 1)[:, 0]))
         done.append({name: torch.stack(values, -1) for name, values in codes.items()})
