@@ -49,6 +49,10 @@ class NotFinite(InputError):
     """Values that must be finite are NaN or infinite; in training, a sign that it has diverged."""
 
 
+class DataError(InputError):
+    """A batch of the data cannot be read; a run that trains saves its state before it ends."""
+
+
 class Diverged(RuntimeError):
     """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit
     code 1."""
