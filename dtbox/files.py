@@ -176,8 +176,10 @@ def check_name(path: str | os.PathLike) -> None:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Raise `InputError` where a file could not be written, before hours are spent on its content: its folder, or the
-    first one above that exists, is no folder or may not be written to."""
+    """Raise `InputError` where a file could not be written, before hours are spent on its content: it is a folder, or
+    its folder, or the first one above that exists, is no folder or may not be written to."""
+    if os.path.isdir(path):
+        raise InputError(f'{os.fspath(path)} is a folder; expected the name of a file to write.')
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)

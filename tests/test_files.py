@@ -158,6 +158,8 @@ def test_places_are_checked_before_the_work(tmp_path, monkeypatch):
     check_writable(tmp_path / 'a' / 'b' / 'c.json')
     with pytest.raises(InputError, match='c.json cannot be written: .*file is no folder. Give another place'):
         check_writable(tmp_path / 'file' / 'c.json')
+    with pytest.raises(InputError, match='is a folder; expected the name of a file'):
+        check_writable(tmp_path)
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     with pytest.raises(InputError, match='c.json cannot be written: .* may not be written to'):
         check_writable(tmp_path / 'c.json')

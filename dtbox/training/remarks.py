@@ -21,4 +21,5 @@ def warn_of_no_scores(cfg: Mapping[str, Any]) -> list[str]:
     if data == metrics:
         return []
     there, missing = ('val_dataloader', 'val_evaluator') if data else ('val_evaluator', 'val_dataloader')
-    return [f'The config has `{there}` and no `{missing}`: this run measures no scores. Set `{missing}`, or {there}=None.']
+    return [f'The config has `{there}` and no `{missing}`: this run measures no scores. Set `{missing}`, or '
+            f'{there}=None.']
