@@ -27,20 +27,20 @@ class Loader(DataLoader):
     """PyTorch's DataLoader; a batch that cannot be read is one sentence, also where a worker reads it."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches.
+        """Start the workers, and return an iterator over the batches, which raises `DataError` where one cannot be
+        read."""
+        return _tell_errors(super().__iter__())
 
-        Raises:
-            DataError: a batch cannot be read.
-        """
-        batches = super().__iter__()
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except Exception as e:
-                raise DataError(tell_unread(e)) from e
-            yield batch
+
+def _tell_errors(batches: Iterator[Batch]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as e:
+            raise DataError(tell_unread(e)) from e
+        yield batch
 
 
 def tell_unread(error: Exception) -> str:
