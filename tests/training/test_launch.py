@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from dtbox.cli.plugins import VERB
 from dtbox.errors import InputError
 from dtbox.training.launch import (
     explain_lost_rank,
@@ -132,8 +133,38 @@ def test_variables_that_say_something_else(name, value, monkeypatch):
     """They are told at once; ranks would wait for each other for half an hour."""
     for key, one in {**place(29500, 1), name: value}.items():
         monkeypatch.setenv(key, one)
-    with pytest.raises(InputError, match=f'the variable {name} is'):
+    with pytest.raises(InputError, match=f'variable {name} is'):
         start_ranks('pytorch', 5)
+
+
+@pytest.mark.parametrize('value', ['z', '', '-1'])
+def test_a_local_rank_of_nobody(value, monkeypatch, capsys):
+    """MMEngine reads it also where a process is alone, and before most else: every verb tells it in one sentence."""
+    monkeypatch.setenv('LOCAL_RANK', value)
+    with pytest.raises(SystemExit) as left:
+        VERB.main(['list'])
+    assert left.value.code == 2 and f'the environment variable LOCAL_RANK is {value!r}' in capsys.readouterr().err
+    with pytest.raises(InputError, match='unset LOCAL_RANK'):
+        start_ranks('none')
+
+
+@pytest.mark.parametrize('name', ['SIZE', 'RANK', 'LOCAL_RANK'])
+def test_variables_of_mpirun(name, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setenv('MASTER_ADDR', 'host')
+    for key in ('SIZE', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{key}', 'z' if key == name else '1' if key == 'SIZE' else '0')
+    with pytest.raises(InputError, match=f"variable OMPI_COMM_WORLD_{name} is 'z'"):
+        start_ranks('mpi')
+
+
+def test_a_slurm_rank_without_a_number(monkeypatch):
+    """The name of Slurm's variable is told, not of that which dtbox makes of it."""
+    for key, value in dict(SLURM_PROCID='z', SLURM_NTASKS='2', SLURM_LOCALID='0', SLURM_JOB_ID='7', MASTER_ADDR='a',
+                           MASTER_PORT='99', RANK='', WORLD_SIZE='', LOCAL_RANK='0').items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(InputError, match="variable SLURM_PROCID is 'z'"):
+        start_ranks('slurm', 5)
 
 
 def test_slurm_job_without_a_number():
