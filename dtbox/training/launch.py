@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -124,13 +125,15 @@ def find_first_rank(env: Mapping[str, str], timeout: float) -> None:
         timeout: seconds to wait for rank 0; after that, nothing is said here.
 
     Raises:
-        InputError: another program, or another run, listens there.
+        InputError: another program, or another run, listens there, or holds the port of this machine without listening.
     """
     host, port = env.get('MASTER_ADDR', ''), env.get('MASTER_PORT', '')
     deadline = time.monotonic() + timeout
     while not _listens(host, port):
         if time.monotonic() > deadline:
             return
+        if _is_held(host, port) and not _listens(host, port):
+            raise _make_port_error(env, 'and does not listen, so that rank 0 cannot open it')
         time.sleep(0.1)
     stores: list[dist.Store] = []
 
@@ -156,8 +159,24 @@ def _listens(host: str, port: str) -> bool:
     return True
 
 
+def _is_held(host: str, port: str) -> bool:
+    """Return whether `host` is this machine and its port cannot be opened. Rank 0 may open it meanwhile: sockets that
+    may share an address (SO_REUSEADDR, as PyTorch's) disturb each other only once they listen."""
+    with socket.socket() as own, socket.socket() as probe:
+        try:
+            own.bind((host, 0))
+        except OSError:  # another machine
+            return False
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(('', int(port)))
+        except OSError as e:
+            return e.errno == errno.EADDRINUSE
+    return False
+
+
 def _make_port_error(env: Mapping[str, str], why: str) -> InputError:
-    return InputError(f'another program or another run listens at {env.get("MASTER_ADDR")}:{env.get("MASTER_PORT")} '
+    return InputError(f'another program or another run uses {env.get("MASTER_ADDR")}:{env.get("MASTER_PORT")} '
                       f'already, {why}. Give all ranks another MASTER_PORT.', '--launcher')
 
 

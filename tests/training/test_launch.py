@@ -11,6 +11,7 @@ import torch
 from dtbox.cli.plugins import VERB
 from dtbox.errors import InputError
 from dtbox.training.launch import (
+    _is_held,
     explain_lost_rank,
     find_first_node,
     find_first_rank,
@@ -90,6 +91,30 @@ def test_a_port_in_use(rank, why, monkeypatch):
         with pytest.raises(InputError, match=f'another program .* already, .*{why}. Give all ranks another MASTER_POR'):
             start_ranks('pytorch', 600)
         assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_port_that_is_held_in_silence(rank, monkeypatch):
+    """A program has bound it and does not listen: nobody answers, and rank 1 would wait for rank 0 to no end."""
+    with socket.socket() as held:
+        held.bind(('127.0.0.1', 0))
+        for name, value in place(held.getsockname()[1], rank).items():
+            monkeypatch.setenv(name, value)
+        begun = time.monotonic()
+        with pytest.raises(InputError, match=f'another program .*127.0.0.1:{held.getsockname()[1]} already'):
+            start_ranks('pytorch', 600)
+        assert time.monotonic() - begun < 60
+
+
+def test_looking_at_a_port_leaves_it_free():
+    """Rank 0 opens the port while the others look at it, and is not taken for a stranger before it listens."""
+    with socket.socket() as looking:
+        looking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        looking.bind(('127.0.0.1', 0))
+        port = looking.getsockname()[1]
+        assert not _is_held('127.0.0.1', str(port))
+        torch.distributed.TCPStore('127.0.0.1', port, is_master=True, wait_for_workers=False)
+    assert not _is_held('192.0.2.1', str(port))  # of another machine nothing is known
 
 
 def test_the_port_of_another_run():
