@@ -14,7 +14,7 @@ from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, unitok, vila_u, vqgan
 from dtbox.errors import InputError, explained
-from dtbox.files import explain_writing
+from dtbox.files import explain_writing, replacing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -157,7 +157,8 @@ def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, ma
     run = RunFolder(dst)
     os.makedirs(dst, exist_ok=True)
     if words:
-        shutil.copyfile(words, run.text_tokenizer)
+        with replacing(run.text_tokenizer) as temporary:
+            shutil.copyfile(words, temporary)
         cfg['text']['tokenizer']['file'] = os.path.basename(run.text_tokenizer)
     size = '${image_size}'
     recipe = dict(
