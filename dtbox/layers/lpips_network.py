@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dtbox.errors import InputError, closest, need_package
 from dtbox.layers.feature_distance import unit_distance
-from dtbox.weights.state_dicts import align_tensor, load_state
+from dtbox.weights.state_dicts import align_tensor, check_finite, load_state
 
 URLS = dict(vgg='https://download.pytorch.org/models/vgg16-397923af.pth',
             alex='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
@@ -92,6 +92,7 @@ def build_network(net: str, weights: str, who: str = 'LPIPS') -> nn.Module:
         raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors '
                          f'are missing or of another shape, such as {", ".join(bad[:3])}. Give the file that '
                          f'torchvision publishes ({URLS[net]}).')
+    check_finite(state, weights, state)
     network.load_state_dict({k: align_tensor(v.float()) for k, v in state.items()}, assign=True)
     return network.requires_grad_(False).eval()
 
