@@ -82,18 +82,23 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
             meant.
     """
     path, entry = split_entry(find_local_path(uri))
+    content = read_content(path, keep, mapped)
+    state = choose_weights(content, path, entry)
+    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
+
+
+def read_content(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> Any:
+    """Return what a file of weights holds, on the CPU; arguments and errors as those of `load_state`."""
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
                          'dtbox:// name.')
     try:
-        content = read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
+        return read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
     except InputError:
         raise
     except Exception as e:
         raise InputError(f'the weights file {path} cannot be read ({reason(e)}). '
                          'It may be half downloaded or not a weights file.') from e
-    state = choose_weights(content, path, entry)
-    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
 
 
 def _read_file(path: str) -> Any:
