@@ -34,6 +34,10 @@ MOST = 12
 MISSING = 'not set'
 
 
+class OtherRun(InputError):
+    """A resumed run would not continue the run of its checkpoint; a new one may start from its weights."""
+
+
 def describe_config(cfg: Config) -> str:
     """Return what a checkpoint notes of a resolved config: JSON of dotted key -> value of all that training reads."""
     flat: dict[str, Any] = {}
@@ -89,14 +93,13 @@ def _is_place(key: str, *values: Any) -> bool:
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
 
 
-def refuse_other_config(before: str | None, now: str, path: str, source: str | None, safe: Sequence[str]) -> None:
-    """Raise `InputError` where a resumed run has other settings than its checkpoint was trained with.
+def refuse_other_config(before: str | None, now: str, path: str, safe: Sequence[str]) -> None:
+    """Raise `OtherRun` where a resumed run has other settings than its checkpoint was trained with.
 
     Args:
         before: what the checkpoint notes (see `describe_config`); None in one that an older dtbox wrote.
         now: of the resumed run.
         path: of the checkpoint.
-        source: config file, for the command of a new run.
         safe: patterns of keys that the task lets change (`safe_settings`).
     """
     found = compare_configs(before, now, safe) if before is not None else {}
@@ -104,10 +107,10 @@ def refuse_other_config(before: str | None, now: str, path: str, source: str | N
         return
     lines = [f'  {key}: {old!r} then, {new!r} now' for key, (old, new) in list(found.items())[:MOST]]
     lines += [f'  and {len(found) - MOST} more'] if len(found) > MOST else []
-    raise InputError(
+    raise OtherRun(
         f'{path} was trained with other settings; with these it would not continue the same run:\n'
         + '\n'.join(lines) + '\nRestore them (a run resumes by `dtbox train RUN --resume` alone), or start a new run '
-        f'from these weights: dtbox train {source or "CONFIG"} --cfg-options load_from={path}', next(iter(found)))
+        f'from these weights: load_from={path}', next(iter(found)))
 
 
 def make_meta(task: Task, loader: Any, seed: int, configured_batch: int | None, described: str) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def read_fingerprint(dataset: Any) -> str:
 
 
 def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: Mapping[str, str], path: str) -> None:
-    """Raise `InputError` where a checkpoint's meta is that of another run.
+    """Raise `OtherRun` where a checkpoint's meta is that of another run.
 
     Args:
         theirs, mine: meta of the checkpoint and of the run.
@@ -139,12 +142,12 @@ def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: 
     then, now = ({**m, 'batch': m.get('batch_size', 0) * m.get('world_size', 0)} for m in (theirs, mine))
     for key, what in {**FIXED, **fixed}.items():
         if then.get(key) != now[key]:
-            raise InputError(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '
-                             'not continue the same run. Restore the setting, or start a new run with `load_from`.')
+            raise OtherRun(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '
+                           'not continue the same run. Restore the setting, or start a new run with `load_from`.')
     if then.get('data') and now.get('data') and then['data'] != now['data']:
-        raise InputError(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
-                         f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, '
-                         'or start a new run with `load_from`.', 'train_dataloader.dataset')
+        raise OtherRun(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
+                       f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, or '
+                       'start a new run with `load_from`.', 'train_dataloader.dataset')
 
 
 def refuse_shorter(done: int, cfg: Mapping[str, Any], path: str) -> None:

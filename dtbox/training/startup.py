@@ -98,8 +98,7 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
         keep_global_batch(cfg, earlier, path)
     with find_run_of(source.filename or 'run.py').explain_old_names():
         built = build_run(cfg, int(cfg.get('seed', 0)))
-    refuse_other_config(earlier.get('config'), described, path, source.filename,
-                        built.parts['model'].safe_settings)
+    refuse_other_config(earlier.get('config'), described, path, built.parts['model'].safe_settings)
     task = built.parts['model']
     start = load_initial_weights(task, cfg, resumed)
     same_run = make_meta(task, built.parts['train'], int(cfg.get('seed', 0)), configured, described)
