@@ -68,6 +68,10 @@ class Stopped(RuntimeError):
     SIGTERM."""
 
 
+class Remark(UserWarning):
+    """A warning for whoever uses dtbox, a sentence. Command lines log it; from Python it is an ordinary warning."""
+
+
 @contextlib.contextmanager
 def at(where: str) -> Iterator[None]:
     """Within the block, put `where` in front of the dotted path of an `InputError`."""
