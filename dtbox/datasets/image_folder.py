@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
 from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
 from dtbox.datasets.flaws import Flaw, accept_all
@@ -127,10 +128,11 @@ class ImageFolder(PairDataset):
             across = {p.part: {group for q, group in zip(images, groups) if q.part == p.part} for p in images}
             shared = len(set.intersection(*across.values())) if len(across) > 1 else 0
             if shared:
-                self.note(f'{shared:,} groups of near duplicates lie on both sides of the division by folders')
+                self.note(f'near duplicates: {format_count(shared, "group", "lies")} on both sides of the division by '
+                          'folders')
         elif count < len(images):
-            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {count:,} groups of near duplicates, '
-                      'none of which is divided', 'current')
+            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {format_count(count, "group")} of '
+                      'near duplicates, none of which is divided', 'current')
         return groups
 
     def _usable(self, images):
@@ -165,7 +167,7 @@ class ImageFolder(PairDataset):
             names = {p.key: _other_names(p, path) for p in images if not inside or p.part == self.split}
             matched, unused = match_captions(read_captions(path), names, path)
             if unused:
-                self.note(f'{path}: {unused} entries match no image in {self.data_root}')
+                self.note(f'{path}: {format_count(unused, "entry", "matches")} no image in {self.data_root}')
             parts = {self.data_root / image.key.split('/')[0] if image.part else self.data_root for image in images}
             others.subtract(p.suffix.lower() for p in {path, *(find_captions(part) for part in parts)}
                             if p is not None and p.is_relative_to(self.data_root))
@@ -182,7 +184,7 @@ class ImageFolder(PairDataset):
             self.note(f'the folders {name_some(classes)} are not taken for classes, since many images lie beside them: '
                       'no labels, and no texts of class names')
         if strays:
-            self.note(f'{len(strays)} images lie in no class folder and are left out: '
+            self.note(f'{format_count(len(strays), "image", "is")} left out, in no class folder: '
                       f'{name_some(image.key for image in strays)}')
             self._strays = {image.key for image in strays}
         self.classes, self._label_of = find_class_folders([image for image in images if image not in strays])
@@ -193,9 +195,10 @@ class ImageFolder(PairDataset):
 
     def _report(self, mine):
         without = sum(not self._captions.get(image.key) for image in mine)
-        note = f'; {without} images have no caption' if self.text_source and without else ''
+        note = f'; {format_count(without, "image", "has")} no caption' if self.text_source and without else ''
         texts = f'texts from {self.text_source}' if self.text_source else 'without texts'
-        print_log(f'ImageFolder {self.data_root}, {self.split}: {len(mine)} images, {texts}{note}', 'current')
+        images = format_count(len(mine), 'image')
+        print_log(f'ImageFolder {self.data_root}, {self.split}: {images}, {texts}{note}', 'current')
 
 
 def _other_names(image, captions_path):

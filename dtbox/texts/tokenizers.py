@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, Remark, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
@@ -125,8 +126,9 @@ class TextTokenizer:
         self.warned_of_unknown = True
         some = ', '.join(f'"{word[:40]}"' for word, _ in unknown.most_common(5))
         named = some + (', ...' if len(unknown) > 5 else '')
-        warnings.warn(f'{sum(unknown.values())} words of {count} texts are not in the vocabulary of the text '
-                      f'tokenizer and become one token for all unknown words: {named}. So do those of later texts. '
+        warnings.warn(f'in {format_count(count, "text")}, {format_count(sum(unknown.values()), "word", "is")} not in '
+                      f'the vocabulary of the text tokenizer: {named}. They become the token for unknown words, as do '
+                      'those of later texts. '
                       '`dtbox train-text-tokenizer` makes a tokenizer of other texts, for a text tower that is '
                       'trained with it.', Remark, stacklevel=4)
 

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError, RankLost, at, reason
 from dtbox.processes import check_number, end_with_parent
 
@@ -99,7 +100,7 @@ def _join_group(timeout: float) -> None:
     local = int(os.environ.get('LOCAL_RANK', 0))
     if gpus:
         if local >= gpus:
-            raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one '
+            raise InputError(f'this is rank {local + 1} of its node, which has {format_count(gpus, "GPU")}. Start one '
                              'rank a GPU (--nproc_per_node, --ntasks-per-node).', '--launcher')
         torch.cuda.set_device(local)
     if os.environ.get('RANK', '0') != '0' and 'TORCHELASTIC_USE_AGENT_STORE' not in os.environ:

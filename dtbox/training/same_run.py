@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from mmengine.config import Config
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.training.dataloaders import divide_batch
 
@@ -161,8 +162,9 @@ def refuse_shorter(done: int, cfg: Mapping[str, Any], path: str) -> None:
     """
     most = (cfg.get('train_cfg') or {}).get('max_iters')
     if isinstance(most, int) and done > most:
-        raise InputError(f'{path} has {done} iterations, more than `max_iters` {most}: a run cannot become shorter. '
-                         f'Resume it with max_iters={done} or more; `dtbox test` evaluates it.', 'train_cfg.max_iters')
+        raise InputError(f'{path} has {format_count(done, "iteration")}, more than `max_iters` {most}: a run cannot '
+                         f'become shorter. Resume it with max_iters={done} or more; `dtbox test` evaluates it.',
+                         'train_cfg.max_iters')
 
 
 def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
@@ -178,5 +180,5 @@ def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
     world = distributed.get_world_size()
     before, batch = meta.get('world_size', world), meta.get('batch_size')
     if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
-        what = f'{path} was trained by {before} rank{"s" * (before != 1)}; its batch'
+        what = f'{path} was trained by {format_count(before, "rank")}; its batch'
         loader['batch_size'] = divide_batch(before * batch, world, what)
