@@ -12,13 +12,14 @@ from mmengine.logging import print_log
 
 from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
-from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
+from dtbox.datasets.captions import find_captions, match_captions, read_captions
 from dtbox.datasets.flaws import Flaw, accept_all
 from dtbox.datasets.folder_listing import find_class_folders, find_root, find_strays, list_images
 from dtbox.datasets.holdout import divide
 from dtbox.datasets.left_out import describe_suffixes, name_some
 from dtbox.datasets.near_duplicates import group_near_duplicates
 from dtbox.datasets.read import read_image
+from dtbox.datasets.sidecars import find_sidecars, hold_boxes, read_sidecar
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
 
@@ -34,10 +35,10 @@ class ImageFolder(PairDataset):
     the first ones are held out, a tenth of them (`holdout`), at least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
-    metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
-    least two folders; otherwise none, and `metainfo['texts']` is False. An image without a caption among others that
-    have one gets ''. Where texts come from class folders, these also give labels and `classes`; a few images beside the
-    class folders are left out.
+    metadata.jsonl); a .txt file beside an image (`sidecars.py`: NAME.txt or NAME.jpg.txt); class folders, when every
+    image lies in one of at least two folders; otherwise none, and `metainfo['texts']` is False. An image without a
+    caption among others that have one gets ''. Where texts come from class folders, these also give labels and
+    `classes`; a few images beside the class folders are left out.
 
     What is found but not used (other kinds of files, folders that may not be entered, a third part, entries of the
     captions without an image) is counted in the log, in `notes` and in results. Sidecars that hold rows of numbers
@@ -172,8 +173,9 @@ class ImageFolder(PairDataset):
             others.subtract(p.suffix.lower() for p in {path, *(find_captions(part) for part in parts)}
                             if p is not None and p.is_relative_to(self.data_root))
             return path.name, matched
-        texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
-        others['.txt'] -= len({p.path.with_suffix('.txt') for p in images if p.key in texts})
+        beside = find_sidecars([p.path for p in images])
+        texts = {p.key: read_sidecar(beside[p.path]) for p in images if p.path in beside}
+        others['.txt'] -= len(set(beside.values()))
         if any(texts.values()) and all(hold_boxes(text) for some in texts.values() for text in some):
             self.note(f'the {len(texts):,} .txt files beside the images are left out: they hold rows of numbers, '
                       'such as boxes of objects, and no captions')
