@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError, Remark, reason
 from dtbox.files import is_disk_full, parse_json, write_atomic
 from dtbox.structures import TeacherOutput
 
@@ -163,7 +163,7 @@ class TeacherCache:
                 raise
             self.full = True  # records after a torn one would not stand where their keys say
             warnings.warn(f'no space is left in {self.folder} for the output of the teacher; nothing more is kept '
-                          'there, and the run continues.', stacklevel=2)
+                          'there, and the run continues.', Remark, stacklevel=2)
 
     def _append(self, key: bytes, row: Tensor) -> None:
         with open(f'{self.own}.data', 'ab') as f:
