@@ -124,7 +124,7 @@ def load_for_ever(pids):
     loader = build_train_dataloader(dict(dataset=dict(type='Twemoji'), batch_size=2, num_workers=2), 0)
     loader.dataset.__class__.__getitem__ = lambda self, index: time.sleep(300)
     batches = iter(loader)
-    pids.put([worker.pid for worker in batches._workers])
+    pids.put([worker.pid for worker in multiprocessing.active_children()])
     next(batches)
 
 

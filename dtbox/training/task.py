@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox import distributed
-from dtbox.errors import Diverged, InputError
+from dtbox.errors import DataError, Diverged, InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch
 from dtbox.training.answers import Answers
@@ -39,6 +39,7 @@ class Task(Answers, BaseModel):
         batch_weight: weight of the mean over this rank's samples in the present step, 0.0 where it has none; the mean
             over ranks of weighted means is that over samples.
         stop_wanted: set on one rank when a signal has come; the next step sets `stop_agreed` on all.
+        unread: why this rank has no batch for the next step, '' where it has one; the step then ends on all ranks.
     """
     training_only: Sequence[str] = ()
     """Arguments that only training needs; evaluation builds the task without them."""
@@ -60,6 +61,7 @@ class Task(Answers, BaseModel):
         self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
         self.batch_weight, self.stop_wanted = 1.0, False
         self.stop_agreed, self._checked = False, set()
+        self.unread = ''
         self._wrapped: dict[str, nn.Module] = {}
 
     # ---- what a subclass writes ---------------------------------------------------------------------------------
@@ -92,12 +94,17 @@ class Task(Answers, BaseModel):
 
         Raises:
             Diverged: on every rank, where a value that must be finite is not on one; nothing has been updated.
+            DataError: on every rank, where one has no batch, or none has a sample; nothing has been updated.
         """
-        total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), self.stop_wanted)
+        stop = self.stop_wanted or bool(self.unread)
+        total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), stop)
+        if self.stop_agreed:
+            for unread in filter(None, distributed.gather_objects(self.unread)):
+                raise DataError(unread)
         if not total:
             why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
-            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend '
-                             'the data (dtbox check-data CONFIG names what is broken).')
+            raise DataError(f'no sample of a batch could be read{why}. Mend the data (dtbox check-data CONFIG names '
+                            'what is broken).')
         logs = self.step(data if len(data) else self.make_placeholder(), optim_wrapper)
         self.iteration += 1
         return logs

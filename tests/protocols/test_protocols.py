@@ -121,7 +121,7 @@ def test_retrieval_with_several_captions(text_run, tmp_path, data, make, counts)
     assert found['counts'] == counts
     assert 0 <= found[part]['t2i_r1@retrieval/tokens'] <= found[part]['t2i_r10@retrieval/tokens'] == 1
     if data == 'coco_captions':
-        assert 'images without a caption (1 images)' in found['skipped']['Retrieval@retrieval']
+        assert 'images without a caption (1 image)' in found['skipped']['Retrieval@retrieval']
 
 
 def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path, capsys):

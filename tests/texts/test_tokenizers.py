@@ -34,8 +34,8 @@ def test_unknown_words_are_told_once(tokenizer):
         warnings.warn('nothing so far', stacklevel=1)
         tokenizer(['a red Zebra', 'zebra!', 'sun'])
         tokenizer(['a lion'])
-    assert [str(w.message).partition(' are not')[0] for w in told] == ['nothing so far', '3 words of 3 texts']
-    assert 'become one token for all unknown words: "zebra", "a".' in str(told[1].message)
+    assert [str(w.message).partition(' are not')[0] for w in told] == ['nothing so far', 'in 3 texts, 3 words']
+    assert 'the vocabulary of the text tokenizer: "zebra", "a".' in str(told[1].message)
 
 
 def test_long_texts_are_cut_with_one_warning(tokenizer):

@@ -12,8 +12,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from dtbox.cli.train import VERB, describe_new_run
 from dtbox.config import load_config
 from dtbox.errors import InputError
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 from dtbox.training.same_run import compare_configs, describe_config
@@ -93,6 +95,27 @@ def test_other_settings_are_refused_and_nothing_changes(tiny_config, tiny_run, t
         with pytest.raises(InputError, match=f'with these it would not continue the same run:\n(.|\n)*{says}'):
             Runner.from_config(load_config(tiny_config, options), work_dir=str(run), resume=True)
     assert tables(run) == before
+
+
+def test_the_command_of_a_new_run(tiny_config, tiny_run, tmp_path, capsys):
+    """It has what the user has changed, and another folder."""
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    with pytest.raises(SystemExit):
+        VERB.main([str(run), '--resume', '--cfg-options', 'model.losses.pixels.weight=1.0'])
+    said = capsys.readouterr().err
+    assert 'weight: 5.0 then, 1.0 now' in said and said.splitlines()[-1] == (
+        f'With what you have set now, that is: dtbox train {run} --cfg-options model.losses.pixels.weight=1.0 '
+        f'--cfg-options load_from={run}/checkpoint.pth --work-dir {run}_new')
+
+
+@pytest.mark.parametrize('typed, words', [
+    ('a.py --resume --work-dir r', 'a.py --cfg-options load_from=r/checkpoint.pth --work-dir r_new'),
+    ('a.py --work-dir=r --resume --tiny --seed 3', 'a.py --tiny --seed 3 --cfg-options load_from=r/checkpoint.pth '
+                                                   '--work-dir r_new'),
+    ('r --resume --cfg-options load_from=b lr=1', 'r --cfg-options load_from=b lr=1 --work-dir r_new')])
+def test_words_of_the_new_command(typed, words):
+    """A start that the user has named stays."""
+    assert describe_new_run(typed.split(), RunFolder('r')) == f'dtbox train {words}'
 
 
 def test_other_data_are_refused(tiny_config, tiny_run, tmp_path):

@@ -11,6 +11,7 @@ import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.training.build import build_hooks
+from dtbox.training.remarks import warn_of_no_scores
 from dtbox.training.runner import Runner
 from tests.child_processes import fork_child, run_child
 
@@ -80,6 +81,21 @@ def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
     Runner.from_config(load_config(tiny_config, {'gan.adversarial.start': 6}), work_dir=str(tmp_path / 'run'))
     log, = (tmp_path / 'run').rglob('*.log')
     assert 'would begin at iteration 6' in log.read_text() and 'ends at 6' in log.read_text()
+
+
+@pytest.mark.parametrize('options, missing', [
+    ({'val_dataloader': None}, 'val_dataloader'), ({'val_evaluator': None}, 'val_evaluator'), ({}, None),
+    ({'val_dataloader': None, 'val_evaluator': None}, None)])
+def test_half_an_evaluation_is_said(options, missing, tiny_config):
+    """Held-out data without metrics, or metrics without data, measure nothing."""
+    remarks = warn_of_no_scores(load_config(tiny_config, options))
+    assert [f'no `{missing}`: this run measures no scores' in remark for remark in remarks] == [True] * bool(missing)
+
+
+def test_half_an_evaluation_is_logged(tiny_config, tmp_path):
+    Runner.from_config(load_config(tiny_config, {'val_evaluator': None}), work_dir=str(tmp_path / 'run'))
+    log, = (tmp_path / 'run').rglob('*.log')
+    assert 'The config has `val_dataloader` and no `val_evaluator`' in log.read_text()
 
 
 def test_torchrun(tiny_config, tmp_path):
