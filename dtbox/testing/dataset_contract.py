@@ -110,8 +110,8 @@ def conversation_items(dataset: ConversationDataset, some: Sequence[int]) -> Non
     for index in some:
         sample = dataset.sample(index, np.random.default_rng(0))
         talk = sample.get('conversation')
-        require(isinstance(talk, Conversation),
-                f'`conversation` of sample {index} is a {type(talk).__name__}; expected a Conversation.')
+        if not isinstance(talk, Conversation):
+            fail(f'`conversation` of sample {index} is a {type(talk).__name__}; expected a Conversation.')
         require(isinstance(sample.get('set'), str),
                 f'`set` of sample {index} is {sample.get("set")!r}; expected a string.')
         modes = {getattr(image, 'mode', type(image).__name__) for image in talk.images}
