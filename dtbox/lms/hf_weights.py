@@ -99,7 +99,6 @@ def write_model(model: Any, state: Mapping[str, Tensor], added: int, folder: str
         raise InputError(f'{folder} is not an empty folder. Give one that is new, so that nothing is overwritten.')
     config = copy.deepcopy(model.config)
     config.vocab_size += added
-    config._attn_implementation = 'sdpa'
     if added:
         setattr(config, ADDED, added)
     with torch.device('meta'):
