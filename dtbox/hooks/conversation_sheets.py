@@ -80,7 +80,7 @@ def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
 def show_drawings(output: MLLMOutput) -> list[Sample]:
     """Return a tile for each drawn sample: the real image and the first drawing of each way of sampling, side by side;
     the prompt, and the caption of the first drawing."""
-    samples = []
+    samples: list[Sample] = []
     for row, prompt in enumerate(output.prompts or []):
         tiles = [output.images[row].cpu(), *(images[row, 0].cpu() for images in output.drawings.values())]
         own = [reply.reply for reply in output.replies[row]][:1]
@@ -91,7 +91,7 @@ def show_drawings(output: MLLMOutput) -> list[Sample]:
 
 def show_replies(output: MLLMOutput, batch: ConversationBatch) -> list[Sample]:
     """Return a tile for each sample that was asked: the image, and a line for each reply."""
-    samples = []
+    samples: list[Sample] = []
     for row in range(len(batch)):
         if output.prompts and output.prompts[row]:
             continue

@@ -72,11 +72,11 @@ class Task(Answers, BaseModel):
         """Name of the optimizer -> the module that it trains. EMA averages the first, the main part."""
 
     @abstractmethod
-    def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
+    def step(self, data: Any, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration: forward, backward, update.
 
         Args:
-            data: Batch as the data loader gives it, never empty; see `prepare`.
+            data: batch of the task's `batch_type` as the data loader gives it, never empty; see `prepare`.
             optimizers: one OptimWrapper for each of `parts`.
 
         Returns:
@@ -84,12 +84,12 @@ class Task(Answers, BaseModel):
         """
 
     @abstractmethod
-    def predict(self, batch: Batch) -> Any:
-        """Return what metrics read of a prepared Batch: a frozen dataclass with at least `images`; without gradient."""
+    def predict(self, batch: Any) -> Any:
+        """Return what metrics read of a prepared batch: a frozen dataclass with at least `images`; without gradient."""
 
     # ---- one iteration ------------------------------------------------------------------------------------------
 
-    def train_step(self, data: Batch, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
+    def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration, see `step`. Ranks may have different numbers of samples, also none.
 
         Raises:
@@ -109,13 +109,13 @@ class Task(Answers, BaseModel):
         self.iteration += 1
         return logs
 
-    def make_placeholder(self) -> Batch:
-        """Return a Batch of one sample for a rank that has none in a step of all; its weight is 0."""
+    def make_placeholder(self) -> Any:
+        """Return a batch of one sample for a rank that has none in a step of all; its weight is 0."""
         raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
                          'train_dataloader.last')
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Move a Batch to the device of this task, and uint8 images to [-1, 1]."""
+    def prepare(self, batch: Any) -> Any:
+        """Move a batch to the device of this task, and uint8 images to [-1, 1]."""
         return prepare(batch, self.device)
 
     def autocast(self) -> ContextManager:
@@ -230,6 +230,6 @@ class Task(Answers, BaseModel):
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
         return EvalContext(classes=list(getattr(dataset, 'metainfo', {}).get('classes') or ()) or None)
 
-    def forward(self, data: Batch, mode: str = 'predict') -> Any:
+    def forward(self, data: Any, mode: str = 'predict') -> Any:
         """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry)."""
         return self.predict(self.prepare(data))
