@@ -149,7 +149,8 @@ class HFCausalLM(LanguageModel):
         if more:
             embedding = self.model.get_input_embeddings().weight[:self.ordinary]
             table = None if self.tied else head.weight[:self.ordinary]
-            special = make_mean_rows(more, embedding, table) if special is None else special.grow(more, embedding, table)
+            special = (make_mean_rows(more, embedding, table) if special is None else
+                       special.grow(more, embedding, table))
         self._set_special(special)
         return self.ordinary
 
