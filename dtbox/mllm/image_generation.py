@@ -43,7 +43,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     """
     if model.visual_head is None:
         raise InputError('the model has no visual head and draws nothing. Train one with `visual_head`.')
-    guided = guidance is not None and guidance.is_needed(model.names)
+    guided = guidance is not None and guidance.is_needed(model.visual_head.names)
     if guided and not model.sequence.drop:
         raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
                          'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
@@ -51,7 +51,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     count = len(contexts)
     rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
     decoding = Decoding(model, rows, places)
-    done: dict[str, list[Tensor]] = {name: [] for name in model.names}
+    done: dict[str, list[Tensor]] = {name: [] for name in model.visual_head.names}
     for place in range(places):
         active = guidance if guided and guidance.covers(place) else None
         state = decoding.state if active is not None else decoding.state[:count]

@@ -34,7 +34,7 @@ def forbid(model: Any, may_draw: bool, left: int) -> Tensor:
         left: places that are left in the sequence.
     """
     tokens = model.sequence.tokens
-    closed = list(tokens.forbidden)
+    closed = [i for i in tokens.forbidden if i != model.sequence.template.end]
     if not may_draw or model.visual_head is None or left < model.places + END_PLACES + 1:
         closed.append(tokens.drawn[0])
     mask = torch.zeros(model.lm.vocab_size, dtype=torch.bool, device=model.device)
@@ -62,6 +62,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
     room = model.lm.context_length - max(map(len, contexts))
     decoding = Decoding(model, contexts, max(1, min(max_tokens, room)))
     tokens, choice = model.sequence.tokens, rule.resolve(TEXT)
+    ends = torch.tensor([tokens.eos, model.sequence.template.end], device=model.device)
     done: list[list[int]] = [[] for _ in contexts]
     running = torch.ones(len(contexts), dtype=torch.bool, device=model.device)
     for i in range(max(1, min(max_tokens, room))):
@@ -69,7 +70,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
         logits = logits.masked_fill(forbid(model, may_draw, room - i), float('-inf'))
         uniforms = draw_uniforms(generators, 1, logits.device)[:, 0] if generators else logits.new_zeros(len(logits))
         ids = draw(logits, choice, uniforms.double())
-        running &= ids != tokens.eos
+        running &= ~torch.isin(ids, ends)
         for row in running.nonzero().flatten().tolist():
             done[row].append(int(ids[row]))
         running &= ids != tokens.drawn[0]
@@ -77,6 +78,24 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
             break
         decoding.step(model.lm.embed(ids[:, None])[:, 0])
     return done
+
+
+def reply(model: Any, contexts: Sequence[Context], max_tokens: int, batch: int = 64, rule: SamplingRule = GREEDY,
+          generators: Sequence[torch.Generator] = ()) -> list[str]:
+    """Return the text that follows each context; those of like lengths are computed together, `batch` at a time.
+
+    Args:
+        model, contexts, max_tokens, rule, generators: as in `generate_texts`.
+        batch: rows at a time.
+    """
+    texts, order = [''] * len(contexts), sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+    for first in range(0, len(order), batch):
+        part = order[first:first + batch]
+        rows = generate_texts(model, [contexts[i] for i in part], max_tokens, rule,
+                              [generators[i] for i in part] if generators else ())
+        for i, ids in zip(part, rows):
+            texts[i] = model.sequence.tokens.decode(ids).strip()
+    return texts
 
 
 @torch.no_grad()
