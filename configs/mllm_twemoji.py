@@ -1,7 +1,7 @@
 """One language model that names emoji, answers questions about them, and draws them, on the codes of DualToken.
 
-A Llama of 4 blocks, trained from nothing, reads both vocabularies of the packaged tokenizer and writes both; one step
-holds as many drawings as images with questions.
+A Llama of 4 blocks, trained from nothing, reads both vocabularies of the packaged tokenizer and writes both; every step
+holds drawings and images with questions.
 
 Paper: DualToken, arXiv 2503.14324, section 3.3, scaled to 64 x 64 pixels and two CPU cores.
 Command: python tools/train.py configs/mllm_twemoji.py
@@ -19,10 +19,12 @@ model = dict(
         template=dict(type='PlainTemplate'), drop=0.1),
     keep_share=0.5)
 
-# every batch holds as many drawings, of plain images, as images with questions, in several views
+# a batch holds two drawings, of plain images, for each image with questions, which come in several views
 train_dataloader = dict(
-    batch_size='${batch_size}', last='carry',
-    dataset=dict(type='Mixture', datasets=dict(draw=dict(type='TwemojiDraw'), talk=dict(type='TwemojiTalk', views=4))))
+    global_batch_size='${batch_size}', last='carry',
+    dataset=dict(
+        type='Mixture', rule=dict(type='FixedCounts', weights=dict(draw=2, talk=1)),
+        datasets=dict(draw=dict(type='TwemojiDraw'), talk=dict(type='TwemojiTalk', views=4))))
 val_dataloader = dict(
     batch_size=64,
     dataset=dict(type='Mixture', separate_sets=True, datasets=dict(

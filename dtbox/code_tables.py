@@ -58,8 +58,8 @@ class CodeTables(nn.Module):
             self.register_buffer(f'offsets{number}', offsets, persistent=False)
             deviation = torch.cat([table.detach().float() for table in rows]).std(correction=0)
             if not deviation.is_meta and not 0 < float(deviation) < float('inf'):
-                raise InputError(f'the rows have the standard deviation {float(deviation):g}; expected rows that differ '
-                                 'and are finite. Train the tokenizer first, or load its weights.', name)
+                raise InputError(f'the rows have the standard deviation {float(deviation):g}; expected rows that are '
+                                 'finite and differ. Train the tokenizer first, or load its weights.', name)
             self.register_buffer(f'scale{number}', deviation.reciprocal(), persistent=False)
 
     @classmethod

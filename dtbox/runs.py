@@ -47,6 +47,7 @@ class RunFolder(Owned):
         losses_plot, codebooks_plot, codebook_history_plot, conflict_plot: figures.
         reconstructions: held-out images and their reconstructions, as a figure.
         heldout_strip: held-out images above their reconstructions, pixel by pixel.
+        drawings, replies: of a multimodal language model, held-out samples as figures.
         nonfinite: folder of the batches whose loss was NaN or infinite.
         running_lock: locked while a run trains in the folder.
         record, console, trial_lock: of a trial of a grid: how it went, what its process printed, and its lock.
@@ -73,6 +74,8 @@ class RunFolder(Owned):
         self.conflict_plot = self.file('conflict.png')
         self.reconstructions = self.file('reconstructions.png')
         self.heldout_strip = self.file('heldout.png')
+        self.drawings = self.file('drawings.png')
+        self.replies = self.file('replies.png')
         self.nonfinite = self.file('nonfinite')
         self.running_lock = self.file('.running')
         self.record = self.file('trial.json')
@@ -101,9 +104,9 @@ class RunFolder(Owned):
         old = self.file(_OLD_IMAGES)
         return old if os.path.isdir(old) and not os.path.isdir(self.file(_IMAGES)) else self.file(_IMAGES)
 
-    def image_sheet(self, iteration: int) -> str:
-        """Return the path of the reconstructions drawn after `iteration` iterations."""
-        return os.path.join(self.images, f'iter_{iteration:06d}.png')
+    def image_sheet(self, iteration: int, kind: str = '') -> str:
+        """Return the path of the reconstructions drawn after `iteration` iterations, or of another `kind` of sheet."""
+        return os.path.join(self.images, f'{kind}{"_" if kind else ""}iter_{iteration:06d}.png')
 
     def checkpoint_copy(self, iteration: int) -> str:
         """Return the path of the checkpoint that is kept of `iteration`."""

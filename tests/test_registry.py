@@ -2,6 +2,7 @@
 import pytest
 import torch.nn as nn
 
+from dtbox.datasets.base import BrokenSample
 from dtbox.errors import ForeignError, InputError, closest, need_package, reason
 from dtbox.registry import ALL, DATASETS, METRICS, QUANTIZERS, SCHEDULES, Slot, check_arguments
 
@@ -113,6 +114,8 @@ def test_input_error_grows_outwards():
     error = InputError('too big.', 'size').within('quantizer').within('model')
     assert str(error) == 'model.quantizer.size: too big.' and error.message == 'too big.'
     assert str(InputError('bare.').within('')) == 'bare.' and isinstance(error, ValueError)
+    broken = BrokenSample('a.png', 'is torn.').within('data')  # a subclass with other arguments
+    assert str(broken) == 'data: is torn.' and broken.key == 'a.png'
 
 
 @pytest.mark.parametrize('name, known, hint', [

@@ -1,4 +1,5 @@
 """A run folder has one owner: of runs that want it at the same moment one gets it, and the others change nothing."""
+import errno
 import multiprocessing
 import os
 import time
@@ -96,3 +97,18 @@ def test_a_resumed_run_tidies_up(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['.hidden', '.running', 'images', 'link']
     assert os.listdir(tmp_path.parent / 'elsewhere') == ['.a.part']
     assert os.listdir(run.images) == ['iter_000002.png']
+
+
+def test_errors_of_the_system_while_a_run_holds_its_folder(tmp_path):
+    """Of a file in the folder they become one sentence; a full disk, another file and none at all stay as they are."""
+    run = RunFolder(tmp_path / 'run')
+    (tmp_path / 'run').mkdir()
+    own = os.path.join(run.path, 'log.txt')
+    with pytest.raises(InputError, match=r'log\.txt cannot be written \(Permission denied\)'), run.hold():
+        raise PermissionError(errno.EACCES, 'Permission denied', own)
+    for error in (OSError(errno.ENOSPC, 'No space left on device', own), OSError(errno.ECONNRESET, 'reset by peer'),
+                  PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'run.txt'))):
+        with pytest.raises(OSError) as found, run.hold():
+            raise error
+        assert found.value is error
+    assert run.lock is None and find_holder(run.running_lock) == ''

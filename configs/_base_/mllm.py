@@ -1,13 +1,14 @@
 """What the embedded language models on codes share: the packaged tokenizer, the judge of drawings, the training."""
 image_size = 64
 tokenizer = 'dtbox://dualtoken-twemoji'  # or the folder of another run
-batch_size = 32
-max_iters = 3200
+codes = 'work_dirs/codes'  # keeps the codes of images for other runs with the same tokenizer
+batch_size = 24
+max_iters = 5000
 heldout_limit = None  # evaluate at most so many held-out images of each dataset
 
 model = dict(
     type='MLLMTask',
-    tokenizer=dict(type='TrainedTokenizer', source='${tokenizer}'),
+    tokenizer=dict(type='TrainedTokenizer', source='${tokenizer}'), cache='${codes}',
     evaluation=dict(scales=[2.0], seeds=1, sampling=dict(temperature=0.7)),
     judge=dict(encoder='${encoder}', text='${text_tower}'))
 
@@ -18,6 +19,10 @@ train_cfg = dict(max_iters='${max_iters}')
 hooks = dict(
     log=dict(type='Log', interval=20, show=('text', 'pixel')),
     checkpoint=dict(type='Checkpoint', interval=200),
-    results=dict(type='Results'))
+    results=dict(type='Results'),
+    images=dict(type='Images', interval=0),  # curves of the losses
+    sheets=dict(type='ConversationSheets', interval=400))
 seed = 0
-tiny = dict(batch_size=4, max_iters=2, heldout_limit=8)
+threads = 1
+cpu_ranks = 2  # so small a model trains faster on two ranks than on two threads
+tiny = dict(codes=None, batch_size=6, max_iters=2, heldout_limit=8)

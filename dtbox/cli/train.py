@@ -40,18 +40,21 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args)
     if args.resume and args.work_dir:
         refuse_other_folder(str(cfg.filename), args.work_dir)
+    from dtbox.training.local_ranks import LocalRanks, choose_cpu_ranks
     from dtbox.training.runner import Runner
     if args.seed is not None:
         cfg.seed = args.seed
     if args.amp:
         cfg.amp = 'bfloat16'
-    runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=args.launcher,
-                                accept_plugin_change=args.accept_plugin_change)
-    try:
-        runner.train()
-    except KeyboardInterrupt:
-        print(f'\n{describe_resume(runner.work_dir)}', file=sys.stderr)
-        raise
+    with LocalRanks(choose_cpu_ranks(cfg, args.launcher)) as ranks:
+        launcher = args.launcher if args.launcher != 'none' else ranks.launcher
+        runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=launcher,
+                                    accept_plugin_change=args.accept_plugin_change)
+        try:
+            runner.train()
+        except KeyboardInterrupt:
+            print(f'\n{describe_resume(runner.work_dir)}', file=sys.stderr)
+            raise
 
 
 def refuse_other_folder(config: str, work_dir: str) -> None:

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
         tokenizer = train_word_tokenizer(dataset.texts, args.min_count)
     with replacing(args.out) as temporary:
         tokenizer.save(temporary)
-    print(f'{args.out}: {tokenizer.get_vocab_size()} {'words' if args.kind == 'words' else 'entries'} from {len(dataset)} samples')
+    entries = 'words' if args.kind == 'words' else 'entries'
+    print(f'{args.out}: {tokenizer.get_vocab_size()} {entries} from {len(dataset)} samples')
 
 
 VERB = Verb(

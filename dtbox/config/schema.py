@@ -93,6 +93,7 @@ class Recipe(Table):
     seed: Seed = 0
     amp: Literal['bfloat16'] | None = None
     threads: Annotated[int, Within(1, 1024)] | None = None  # of ten thousands the system makes none
+    cpu_ranks: Annotated[int, Within(1, 256)] | None = None  # that `dtbox train` starts where there is no GPU
     work_dir: Text | None = None
     load_from: Text | None = None
     data_root: Any = None

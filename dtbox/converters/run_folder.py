@@ -92,7 +92,7 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str |
 
 
 @_explain
-def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None = None) -> int:
+def convert_vqgan(src: str, dst: str, image_size: int, weights: str | None = None) -> int:
     """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
 
     Args:

@@ -1,14 +1,14 @@
 """Images with texts: datasets, transforms and samplers.
 
 `base.py` is what datasets share; `read.py` reads image files of every kind. Data sets: `twemoji.py` (with
-`families.py`) is the embedded set, `twemoji_talk.py` are conversations over it (`emoji_questions.py` reads answers from
-names, `emoji_views.py` makes views, `emoji_canvas.py` lays an emoji on a background), `cifar10.py` is CIFAR-10 with
-texts, `shards/` reads WebDataset tar files, `imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the
-sets of those names (`image_files.py` is what they share), `video.py` reads frames, `image_folder.py` (with
-`folder_listing.py` and `captions.py`) reads the user's own folder, and `embedded.py` chooses between that and the
-emoji. `transforms.py`, `collate.py` and `sampler.py` bring samples into batches. Conversations:
-`conversation_dataset.py` is what their datasets share, `conversation_files.py` (with `conversation_rows.py`) reads
-LLaVA's and OpenAI's files, `mixture.py` mixes datasets.
+`families.py`) is the embedded set, `cifar10.py` is CIFAR-10 with texts, `shards/` reads WebDataset tar files,
+`imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the sets of those names (`image_files.py` is
+what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
+user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
+bring samples into batches. Conversations: `conversation_dataset.py` is what their datasets share,
+`conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `mixture.py` mixes datasets,
+`twemoji_talk.py` asks about emoji (`emoji_questions.py` reads answers from names, `emoji_views.py` makes views,
+`emoji_canvas.py` lays an emoji on a background).
 """
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.cifar10 import CIFAR10
@@ -32,5 +32,5 @@ from dtbox.datasets.video import Video
 __all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'ConversationDataset', 'ConversationFiles',
            'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder', 'EmojiPlace', 'EvalSampler', 'FixedCounts',
            'ImageFolder', 'ImageNet', 'LVIS', 'Mixture', 'PackImage', 'PairDataset', 'RandomFlip', 'RandomResizedCrop',
-           'ResizeCrop', 'Shards', 'Twemoji', 'TwemojiDraw', 'TwemojiTalk', 'Video', 'collate',
-           'collate_conversations', 'read_image', 'read_rgba']
+           'ResizeCrop', 'Shards', 'Twemoji', 'TwemojiDraw', 'TwemojiTalk', 'Video', 'collate', 'collate_conversations',
+           'read_image', 'read_rgba']

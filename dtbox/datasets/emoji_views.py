@@ -8,13 +8,12 @@ from functools import lru_cache
 from typing import NamedTuple, Tuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from PIL import Image
 
 from dtbox.datasets.base import hash_fraction
 from dtbox.datasets.emoji_canvas import fill_canvas, lay_on_canvas, read_emoji
 from dtbox.datasets.emoji_questions import BACKGROUNDS, PLACES, SIZES
-from dtbox.datasets.transforms import EmojiPlace, PackImage
+from dtbox.datasets.transforms import EmojiPlace
 
 SHIFT = (0.075, 0.1)
 """Range of the shift to a named place, as a fraction of the canvas."""
@@ -77,26 +76,16 @@ def balance_views(keys: Iterable[str]) -> dict[str, tuple[str, str, str]]:
 
 
 @lru_cache(maxsize=MEMORY)
-def render_view(path: str, view: View | None, size: int) -> Tensor:
-    """Return a view as uint8 [3, size, size]; do not write into it.
+def render_view(path: str, view: View | None, size: int) -> Image.Image:
+    """Return a view as an RGB image; do not write into it.
 
     Args:
         path: of the image, with transparency.
         view: None for the plain view: the whole canvas, centred, on white.
         size: side of the canvas in pixels.
     """
-    results = dict(image=read_emoji(path))
     if view is None:
-        results = EmojiPlace(size)(results)
-    else:
-        canvas = fill_canvas(size, BACKGROUNDS[view.background])
-        shift = [size * part for part in view.shift]
-        results['image'] = lay_on_canvas(results['image'], canvas, round(size * view.scale), shift)
-    PackImage()(results)
-    image: Tensor = results['image']
-    return image
-
-
-def blank_image(size: int) -> Tensor:
-    """Return a grey image uint8 [3, size, size]: what is left of a view when nothing is to be seen."""
-    return torch.full((3, size, size), 128, dtype=torch.uint8)
+        plain: Image.Image = EmojiPlace(size)(dict(image=read_emoji(path)))['image']
+        return plain
+    canvas, shift = fill_canvas(size, BACKGROUNDS[view.background]), [size * part for part in view.shift]
+    return lay_on_canvas(read_emoji(path), canvas, round(size * view.scale), shift)

@@ -14,6 +14,7 @@ import numpy as np
 from dtbox.conversations import Conversation, ImagePart, Turn
 from dtbox.datasets.base import pick_caption
 from dtbox.datasets.conversation_dataset import ConversationDataset
+from dtbox.datasets.emoji_canvas import fill_canvas
 from dtbox.datasets.emoji_questions import (
     CAPTION,
     CAPTION_QUESTION,
@@ -21,13 +22,15 @@ from dtbox.datasets.emoji_questions import (
     answer_from_name,
     choose_yes_no,
 )
-from dtbox.datasets.emoji_views import View, balance_views, blank_image, draw_view, render_view
+from dtbox.datasets.emoji_views import View, balance_views, draw_view, render_view
 from dtbox.datasets.twemoji import Emoji, Twemoji, find_split, load_pairs
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
 from dtbox.values import Positive
 
 DRAW = 'draw'
+BLANK = (128, 128, 128)
+"""Colour of the image that shows nothing."""
 
 
 class EmojiConversations(ConversationDataset):
@@ -42,7 +45,7 @@ class EmojiConversations(ConversationDataset):
     """
 
     def __init__(self, split: str, seed: int, limit: int | None, aliases: bool, size: Positive) -> None:
-        super().__init__(seed=seed)
+        super().__init__([dict(type='PackImage')], seed)
         self.emoji = Twemoji(split, limit=limit, aliases=aliases)
         self.split, self.aliases = split, aliases
         self.size, self.image_size = len(self.emoji), size
@@ -174,6 +177,10 @@ class TwemojiTalk(EmojiConversations):
             return draw_view(emoji.key, number, self.seed)
         return draw_view(emoji.key, number, names=_balance_set(part)[emoji.key])
 
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
+        """See `ConversationDataset`: the sample of the first epoch."""
+        return self.sample_of_epoch(0, index, rng)
+
     def sample_of_epoch(self, epoch: int, index: int, rng: np.random.Generator) -> dict:
         """See `PairDataset`."""
         part, emoji = self.emoji.samples[index]
@@ -187,7 +194,8 @@ class TwemojiTalk(EmojiConversations):
         turns = [Turn('user', (ImagePart(0), CAPTION_QUESTION)), Turn('assistant', (name,), CAPTION)]
         for kind in asked:
             turns += [Turn('user', (QUESTIONS[kind].text,)), Turn('assistant', (answers[kind],), kind)]
-        image = blank_image(self.image_size) if self.blank else render_view(emoji.path, view, self.image_size)
+        size = self.image_size
+        image = fill_canvas(size, BLANK) if self.blank else render_view(emoji.path, view, size)
         return dict(conversation=Conversation(emoji.key, 'question', tuple(turns), (image,), shared_prefix=True),
                     set=part)
 

@@ -11,6 +11,8 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from dtbox.config import load_config, resolve
+from dtbox.conversations import Conversation
+from dtbox.datasets.conversation_dataset import collate_conversations
 from dtbox.datasets.read import flatten, read_rgba
 from dtbox.drawing.sample_sheet import draw_samples
 from dtbox.errors import InputError
@@ -36,6 +38,14 @@ class _Look:
         small = image if image.mode == 'RGB' else flatten(read_rgba(image))
         small.thumbnail((TILE, TILE))
         return dict(found, image=np.asarray(small))
+
+
+def _look_at(talk: Conversation, more: dict) -> dict:
+    """Return what is to be known of a conversation as `_Look` does: its texts as captions, its first image."""
+    looks = [_Look()(dict(image=image)) for image in talk.images]
+    texts = [turn.text for turn in talk.turns if turn.text.strip()]
+    first = dict(size=looks[0]['size'], image=looks[0]['image']) if looks else dict(size=None)
+    return dict(key=talk.key, set=more['set'], label=-1, captions=texts, objects=0, flaws=[], **first)
 
 
 def check_data(config: str, options: dict | None = None, plugins: Sequence[str] = (), limit: int | None = None,
@@ -83,7 +93,8 @@ def _read(dataset, limit, workers, part, say):
     count = len(dataset)
     order = np.unique(np.linspace(0, count - 1, min(limit or count, count)).round().astype(int))
     shown = set(order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))].tolist())
-    dataset.pipeline, dataset.broken = [_Look()], 'skip'
+    talks = getattr(dataset, 'collate', None) is collate_conversations
+    dataset.pipeline, dataset.broken = [] if talks else [_Look()], 'skip'
     rows = []
     loader = DataLoader(_Some(dataset, order, shown), batch_size=64, num_workers=workers, collate_fn=list)
     for batch in loader:
@@ -107,6 +118,8 @@ class _Some:
 
     def __getitem__(self, i):
         row = dict(self.dataset[int(self.order[i])])
+        if 'conversation' in row:
+            row = _look_at(row['conversation'], row)
         if int(self.order[i]) not in self.shown:
             row.pop('image', None)
         return row
@@ -116,7 +129,7 @@ def _summary(rows, count, flaws, classes):
     """Return dict of numbers and names: `samples`, `read`, `broken` (sentences), `flaws`, `duplicate_keys`, `sizes`,
     `captions`, `classes`."""
     good = [r for r in rows if 'broken' not in r]
-    widths, heights = (np.array([r['size'][i] for r in good] or [0]) for i in (0, 1))
+    widths, heights = (np.array([r['size'][i] for r in good if r['size']] or [0]) for i in (0, 1))
     captions = np.array([len(r['captions']) for r in good] or [0])
     labels = Counter(r['label'] for r in good if r['label'] >= 0)
     keys = Counter(r['key'] for r in rows if r.get('key') is not None)

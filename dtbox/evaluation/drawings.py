@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError
-from dtbox.evaluation.base import Metric
 from dtbox.evaluation.frechet_distance import SOURCE, Moments
 from dtbox.evaluation.functional import frechet_distance, match_pairs, places, psnr, recall_at, to_unit
 from dtbox.evaluation.functional.ranking import TIE

@@ -1,2 +1,11 @@
-"""What watches a run: the log, checkpoints, results, images."""
-from dtbox.hooks import checkpoint, codebook_health, conflict, discriminator_health, images, log, results  # noqa: F401
+"""What watches a run: the log, checkpoints, results, images, and what a language model draws and says."""
+from dtbox.hooks import (  # noqa: F401
+    checkpoint,
+    codebook_health,
+    conflict,
+    conversation_sheets,
+    discriminator_health,
+    images,
+    log,
+    results,
+)

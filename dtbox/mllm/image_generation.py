@@ -47,12 +47,13 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     if guided and not model.sequence.drop:
         raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
                          'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
-    places = model.places
     count = len(contexts)
     rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
-    decoding = Decoding(model, rows, places)
+    decoding = Decoding(model, rows, model.places)
     done: dict[str, list[Tensor]] = {name: [] for name in model.visual_head.names}
-    for place in range(places):
+    embedding = model.visual_embedding
+    read = embedding.make_cache(count)
+    for place in range(model.places):
         active = guidance if guided and guidance.covers(place) else None
         state = decoding.state if active is not None else decoding.state[:count]
         codes = model.visual_head.sample(state, rule, active, generators, place)
@@ -60,16 +61,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
             done[name].append(value)
         if report is not None:
             report(place + 1, {name: torch.stack(values, 1) for name, values in done.items()})
-        if place + 1 < places:
-            decoding.step(_embed_place(model, done, len(rows) // count))
+        if place + 1 < model.places:
+            x = embedding.step({name: value[:, None] for name, value in codes.items()}, read)[:, 0]
+            decoding.step(x.repeat(len(rows) // count, 1))
     return model.collapse({name: torch.stack(values, 1) for name, values in done.items()})
-
-
-def _embed_place(model: Any, done: Mapping[str, Sequence[Tensor]], copies: int) -> Tensor:
-    """Return the visual embedding [B*copies,H] of the last place."""
-    embedding = model.visual_embedding
-    if embedding.token_local:
-        x = embedding({name: values[-1][:, None] for name, values in done.items()})
-    else:
-        x = embedding({name: torch.stack(list(values), 1) for name, values in done.items()})
-    return x[:, -1].repeat(copies, 1)

@@ -54,7 +54,7 @@ class MultimodalLM(nn.Module):
         self.visual_head: Any = None
         if visual_head is not None:
             self.visual_head = VISUAL_HEADS.build(visual_head, where='visual_head', **more)
-            check_streams(self.visual_head, tokenizer)
+            check_streams(self.visual_head, self.visual_embedding, tokenizer)
         self.sequence: Any = SEQUENCES.build({'type': 'SequenceBuilder', **sequence, 'tokenizer': tokens},
                                              where='sequence', places=self.places,
                                              context_length=self.lm.context_length)

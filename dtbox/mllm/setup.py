@@ -40,9 +40,13 @@ def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
                          '(`causal=True`).') from e
 
 
-def check_streams(head: Any, tokenizer: FrozenTokenizer) -> None:
-    """Raise `InputError` where the tokenizer's decoder reads a vocabulary that a visual head does not predict."""
-    missing = [name for name in tokenizer.model.reads if tokenizer.model.find_stream(name).name not in head.names]
-    if missing:
-        raise InputError(f'the decoder of {tokenizer.source} reads {", ".join(missing)}, which the visual head does '
-                         f'not predict: it has {", ".join(head.names)}. Name them in `streams`.', 'visual_head.streams')
+def check_streams(head: Any, embedding: Any, tokenizer: FrozenTokenizer) -> None:
+    """Raise `InputError` where a decoder or a visual embedding reads streams that a visual head does not predict: images
+    that the model draws would lack them."""
+    decoder = {tokenizer.model.find_stream(name).name for name in tokenizer.model.reads}
+    for what, names in ((f'the decoder of {tokenizer.source}', decoder), ('the visual embedding', set(embedding.names))):
+        missing = sorted(names - set(head.names))
+        if missing:
+            raise InputError(f'{what} reads {", ".join(missing)}, which the visual head does not predict: it has '
+                             f'{", ".join(head.names)}. Let both have the same `streams`, with all that the decoder '
+                             'reads.', 'visual_head.streams')

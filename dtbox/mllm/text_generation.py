@@ -34,7 +34,7 @@ def forbid(model: Any, may_draw: bool, left: int) -> Tensor:
         left: places that are left in the sequence.
     """
     tokens = model.sequence.tokens
-    closed = [i for i in tokens.forbidden if i != model.sequence.template.end]
+    closed = list(model.sequence.forbidden)
     if not may_draw or model.visual_head is None or left < model.places + END_PLACES + 1:
         closed.append(tokens.drawn[0])
     mask = torch.zeros(model.lm.vocab_size, dtype=torch.bool, device=model.device)
@@ -62,7 +62,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
     room = model.lm.context_length - max(map(len, contexts))
     decoding = Decoding(model, contexts, max(1, min(max_tokens, room)))
     tokens, choice = model.sequence.tokens, rule.resolve(TEXT)
-    ends = torch.tensor([tokens.eos, model.sequence.template.end], device=model.device)
+    ends = torch.tensor(sorted(model.sequence.ends), device=model.device)
     done: list[list[int]] = [[] for _ in contexts]
     running = torch.ones(len(contexts), dtype=torch.bool, device=model.device)
     for i in range(max(1, min(max_tokens, room))):

@@ -43,6 +43,5 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     included."""
     ordered, index = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    drop = (before >= p).scatter_(-1, index[..., :1], False)
+    drop = probabilities.cumsum(-1) - probabilities >= p  # of the first one 0, so that it stays
     return logits.masked_fill(torch.zeros_like(drop).scatter_(-1, index, drop), float('-inf'))

@@ -40,10 +40,11 @@ class Guidance:
     def __post_init__(self) -> None:
         with at('scale'):
             read = read_number()
-            if isinstance(self.scale, Mapping):
-                object.__setattr__(self, 'scale', {name: read(s) for name, s in read_options(self.scale).items()})
-            else:
-                object.__setattr__(self, 'scale', read(self.scale))
+            by_stream = read_options(self.scale) if isinstance(self.scale, Mapping) else {}
+            for name, scale in by_stream.items():
+                with at(name):
+                    by_stream[name] = read(scale)
+            object.__setattr__(self, 'scale', by_stream or read(self.scale))
         if self.interval is not None:
             with at('interval'):
                 ends = tuple(map(read_count(0), iterate(self.interval, 'two places (first, stop)')))
@@ -74,4 +75,5 @@ class Guidance:
         if len(logits) % 2:
             raise InputError(f'logits are {list(logits.shape)}; expected as many unconditional rows as conditional '
                              'ones.')
-        return guide(*logits.chunk(2), scale=self.scale_of(name))
+        conditional, unconditional = logits.chunk(2)
+        return guide(conditional, unconditional, self.scale_of(name))

@@ -3,7 +3,8 @@
     from dtbox.testing import loss_checks
     test_contract = loss_checks(dict(type='MyLoss'), plugins=['plugins/mine'])
 
-There is one contract for each kind of part: encoder, quantizer, decoder, loss, metric, dataset, head.
+There is one contract for each kind of part: encoder, quantizer, decoder, loss, metric, dataset, head, language model
+(`lm`), visual embedding, visual head.
 `KIND_contract.py` holds its checks, a function each; `suite.py` runs them, `subject.py` is what they share,
 `rank_group.py` the ranks of checks that need two; `scaffold.py` writes a plugin to start from.
 """
@@ -16,8 +17,8 @@ from dtbox.testing.rank_group import RankError, Ranks
 from dtbox.testing.suite import CheckResult, check_part, list_examples, make_part_checks, run_checks
 
 __all__ = ['CONTRACTS', 'CheckResult', 'RankError', 'Ranks', 'check_part', 'check_quantizer', 'dataset_checks',
-           'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'loss_checks', 'metric_checks',
-           'quantizer_checks', 'run_checks']
+           'decoder_checks', 'encoder_checks', 'head_checks', 'list_examples', 'lm_checks', 'loss_checks',
+           'metric_checks', 'quantizer_checks', 'run_checks', 'visual_embedding_checks', 'visual_head_checks']
 
 Names = Sequence[str]
 
@@ -57,6 +58,22 @@ def dataset_checks(cfg: dict, plugins: str | Names = (), only: Names | None = No
 def head_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
     """Return a pytest test of a head with one case a check. Arguments as of `run_checks`."""
     return make_part_checks('head', cfg, plugins, only, skip)
+
+
+def visual_embedding_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None,
+                            skip: Names = ()) -> Callable:
+    """Return a pytest test of a visual embedding with one case a check. Arguments as of `run_checks`."""
+    return make_part_checks('visual_embedding', cfg, plugins, only, skip)
+
+
+def visual_head_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
+    """Return a pytest test of a visual head with one case a check. Arguments as of `run_checks`."""
+    return make_part_checks('visual_head', cfg, plugins, only, skip)
+
+
+def lm_checks(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = ()) -> Callable:
+    """Return a pytest test of a language model with one case a check. Arguments as of `run_checks`."""
+    return make_part_checks('lm', cfg, plugins, only, skip)
 
 
 def check_quantizer(cfg: dict, plugins: str | Names = (), only: Names | None = None, skip: Names = (),

@@ -77,6 +77,14 @@ def _find_head(cfg: Config, source: str) -> list[tuple[str, Any]]:
     return [('head', head)] if head else []
 
 
+def _find_slot(slot: str) -> Callable[[Config, str], list[tuple[str, Any]]]:
+    """Return a finder of the part in a slot of the model."""
+    def find(cfg: Config, source: str) -> list[tuple[str, Any]]:
+        part = (cfg.get('model') or {}).get(slot)
+        return [(slot, part.to_dict() if hasattr(part, 'to_dict') else part)] if part else []
+    return find
+
+
 def _find_losses(cfg: Config, source: str) -> list[tuple[str, Any]]:
     losses = (cfg.get('model') or {}).get('losses') or {}
     return [(name, {k: v for k, v in loss.items() if k != 'weight'}) for name, loss in losses.items() if loss]
@@ -95,5 +103,6 @@ def _find_datasets(cfg: Config, source: str) -> list[tuple[str, Any]]:
 
 FINDERS: dict[str, Callable] = dict(
     encoder=_find_encoders, quantizer=_find_quantizers, decoder=_find_decoder, loss=_find_losses, metric=_find_metrics,
-    dataset=_find_datasets, head=_find_head)
+    dataset=_find_datasets, head=_find_head, visual_embedding=_find_slot('visual_embedding'),
+    visual_head=_find_slot('visual_head'))
 """Kind of part -> function of a config that returns (name, config of the part)."""

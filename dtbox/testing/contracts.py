@@ -11,11 +11,15 @@ from dtbox.testing.dataset_contract import DATASET
 from dtbox.testing.decoder_contract import DECODER
 from dtbox.testing.encoder_contract import ENCODER
 from dtbox.testing.head_contract import HEAD
+from dtbox.testing.lm_contract import LM
 from dtbox.testing.loss_contract import LOSS
 from dtbox.testing.metric_contract import METRIC
 from dtbox.testing.quantizer_contract import QUANTIZER
+from dtbox.testing.visual_embedding_contract import VISUAL_EMBEDDING
+from dtbox.testing.visual_head_contract import VISUAL_HEAD
 
-CONTRACTS = {contract.kind: contract for contract in (ENCODER, QUANTIZER, DECODER, LOSS, METRIC, DATASET, HEAD)}
+CONTRACTS = {contract.kind: contract for contract in (ENCODER, QUANTIZER, DECODER, LOSS, METRIC, DATASET, HEAD, LM,
+                                                   VISUAL_EMBEDDING, VISUAL_HEAD)}
 """Kind of part -> Contract."""
 
 

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dtbox.conversations import Conversation
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.collate import collate
+from dtbox.datasets.conversation_dataset import ConversationDataset
 from dtbox.registry import DATASETS
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
@@ -82,8 +84,12 @@ def length(subject: DatasetSubject) -> None:
 
 
 def items(subject: DatasetSubject) -> None:
-    """A sample has `image` (PIL, RGB), `text`, `label`, `key` and `set` before the pipeline, of these types."""
+    """A sample has `image` (PIL, RGB), `text`, `label`, `key` and `set` before the pipeline, of these types; one of a
+    ConversationDataset has a `conversation` with PIL images, and `set`."""
     dataset = subject.build()
+    if isinstance(dataset, ConversationDataset):
+        conversation_items(dataset, subject.some)
+        return
     kinds = dict(image=Image.Image, text=str, label=int, key=str, set=str)
     for index in subject.some:
         sample = dataset.sample(index, np.random.default_rng(0))
@@ -99,10 +105,30 @@ def items(subject: DatasetSubject) -> None:
         require(mode in ('RGB', 'RGBA'), f'the image of sample {index} has the mode {mode}; expected RGB.')
 
 
+def conversation_items(dataset: ConversationDataset, some: Sequence[int]) -> None:
+    """Raise `Broken` unless the samples are conversations with PIL images."""
+    for index in some:
+        sample = dataset.sample(index, np.random.default_rng(0))
+        talk = sample.get('conversation')
+        require(isinstance(talk, Conversation), f'`conversation` of sample {index} is a {type(talk).__name__}; expected '
+                'a Conversation.')
+        require(isinstance(sample.get('set'), str), f'`set` of sample {index} is {sample.get("set")!r}; expected a str.')
+        modes = {getattr(image, 'mode', type(image).__name__) for image in talk.images}
+        require(modes <= {'RGB', 'RGBA'}, f'sample {index} has images of the modes {", ".join(sorted(modes))}; expected '
+                'PIL images, RGB.')
+
+
 def batches(subject: DatasetSubject) -> None:
-    """Items go into a batch: uint8 images [3,H,W] of one size, one text, label, key and set each."""
+    """Items go into a batch, by the `collate` of the dataset where it has one: uint8 images [3,H,W] of one size, one
+    text, label, key and set each."""
     dataset = subject.build()
     read = [dataset[i] for i in subject.some]
+    if hasattr(dataset, 'collate'):
+        batch = dataset.collate(read)
+        require(len(batch) == len(read) and len(set(batch.keys)) == len(read) and batch.images.dtype == torch.uint8,
+                f'the batch of {len(read)} samples holds {len(batch)} with the keys {batch.keys} and '
+                f'{batch.images.dtype} images; expected uint8. End the pipeline with PackImage.')
+        return
     for index, item in zip(subject.some, read):
         image = item.get('image')
         require(isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3,

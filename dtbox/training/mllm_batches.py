@@ -21,10 +21,21 @@ REDUCTIONS = ('mean', 'sum')
 
 
 def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
-    """Return the batch in parts of at most `size` conversations, each with its own images; None returns it whole."""
-    if size is None or size >= len(data):
-        return [data]
-    return [data.select(range(first, min(first + size, len(data)))) for first in range(0, len(data), size)]
+    """Return the batch in parts that are computed one after the other, each with its own images.
+
+    Drawings, images with questions and everything else are parts of their own: their lengths are alike, and only those
+    with a shared prefix need a mask.
+
+    Args:
+        data: the batch.
+        size: most conversations of a part; None for any number.
+    """
+    kinds: dict[tuple[bool, bool], list[int]] = {}
+    for row, conversation in enumerate(data.conversations):
+        kinds.setdefault((conversation.shared_prefix, conversation.kind == 'draw'), []).append(row)
+    size = size or max(len(data), 1)
+    parts = [rows[first:first + size] for rows in kinds.values() for first in range(0, len(rows), size)]
+    return [data] if len(parts) == 1 else [data.select(rows) for rows in parts]
 
 
 def drop_targets(batch: SequenceBatch) -> SequenceBatch:

@@ -1,2 +1,2 @@
 """Codes of images to inputs of a language model. README.md says what each file holds."""
-from dtbox.visual_embeddings import codes  # noqa: F401
+from dtbox.visual_embeddings import codes, features, learned  # noqa: F401

@@ -29,7 +29,7 @@ class CodesEmbedding(VisualEmbedding):
         streams: which streams are read; None for all.
         hidden: inner width of the MLP; None takes H.
     """
-    example: dict = {}
+    example = {}
 
     def __init__(self, tables: CodeTables, width: int, streams: Sequence[str] | None = None,
                  hidden: Positive | None = None) -> None:

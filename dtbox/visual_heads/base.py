@@ -33,7 +33,7 @@ class Classifiers(nn.Module):
     Untrained logits of states of norm sqrt(width) have the standard deviation `SPREAD`, so that the loss begins at
     ln K.
     """
-    SPREAD = 0.2
+    SPREAD = 0.1
 
     def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__()
@@ -52,6 +52,10 @@ class Classifiers(nn.Module):
     def losses(self, states: Tensor, codes: Tensor, chunk: int | None = None) -> Tensor:
         """States [P,Q,width], codes [P,Q] -> summed cross entropy [Q] float32; a negative code has none."""
         return sum_cross_entropy(states, self.weight, codes, self.sizes, chunk)
+
+    def losses_at(self, depth: int, states: Tensor, codes: Tensor, chunk: int | None = None) -> Tensor:
+        """States [P,width], codes [P,1] of one depth -> summed cross entropy [1] float32."""
+        return sum_cross_entropy(states[:, None], self.at(depth), codes, self.sizes[depth:depth + 1], chunk)
 
 
 class VisualHead(nn.Module):
@@ -117,7 +121,8 @@ class VisualHead(nn.Module):
         if keep_share < 1 and total:
             kept = max(1, round(keep_share * total))
             index = torch.randperm(total, generator=generator)[:kept].sort().values.to(hidden.device)
-            hidden, codes, scale = hidden[index], {name: codes[name][index] for name in self.names}, total / kept
+            hidden, scale = hidden[index], total / kept
+            codes = {name: codes[name][index] for name in self.names}
         with torch.autocast(hidden.device.type, enabled=False):
             sums = self._sum_losses(self._cast(hidden), codes)
         return HeadLosses({name: value * scale for name, value in sums.items()}, counts)

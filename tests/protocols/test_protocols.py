@@ -216,6 +216,7 @@ def test_tiled_reconstruction_is_seamless():
     shifts = iter(torch.linspace(0, 1, 1000))
     made = reconstruct_tiled(torch.zeros(1, 3, 32, 200),
                              lambda x: torch.stack([t + next(shifts) for t in x]), (32, 32), overlap=0.5)
+    assert made.shape == (1, 3, 32, 200)
     steps = made[0, 0, 0].diff().abs()
     assert steps.max() < 0.002 and made[0, 0, 0, -1] > made[0, 0, 0, 0]
     with pytest.raises(InputError, match='fewer than a tile'):

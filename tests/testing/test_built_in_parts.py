@@ -1,4 +1,5 @@
-"""Every built-in encoder, decoder, loss, metric, dataset and head keeps the contract of its kind."""
+"""Every built-in encoder, decoder, loss, metric, dataset, head, language model, visual embedding and visual head keeps
+the contract of its kind."""
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from dtbox.layout import Grid
 from dtbox.registry import ALL
 from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
+from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
 
 TIMM = dict(embed_dim=32, depth=2, num_heads=2)
@@ -46,6 +48,23 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'),
          'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}
+VISUAL_EMBEDDINGS = {name: dict(type=name) for name in ('CodesEmbedding', 'FeaturesEmbedding', 'LearnedEmbedding')}
+VISUAL_EMBEDDINGS['CodesEmbedding of one stream'] = dict(type='CodesEmbedding', streams=['pixel'])
+VISUAL_HEADS = {name: dict(type=name) for name in ('DepthHead', 'ParallelHead', 'DelayHead', 'FlattenHead')}
+SMALL = dict(type='DepthHead', inner=16, blocks=1, heads=2)
+VISUAL_HEADS.update({
+    'DepthHead, semantic first': dict(SMALL, order='semantic_first'),
+    'DepthHead, pixel first': dict(SMALL, order='pixel_first', depth_input='concat', recompute=True),
+    'DepthHead, joint': dict(SMALL, order='joint', chunk=5),
+    'DepthHead of one stream': dict(SMALL, streams=['semantic']),
+    'FlattenHead, stream by stream': dict(type='FlattenHead', by='stream', stream_order=['semantic', 'pixel'])})
+LM = dict(vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+          num_key_value_heads=2, max_position_embeddings=64)
+LMS = {'HFCausalLM': dict(type='HFCausalLM'),
+       'HFCausalLM with adapters': dict(type='HFCausalLM', config=dict(model_type='llama', **LM),
+                                        lora=dict(r=2, init_lora_weights=False)),
+       'HFCausalLM, eager, recomputed': dict(type='HFCausalLM', config=dict(model_type='qwen3', head_dim=16, **LM),
+                                             attention='eager', recompute=True)}
 AUGMENT = [dict(type='RandomResizedCrop', size=16), dict(type='RandomFlip'), dict(type='PackImage')]
 DATASETS = {
     'Twemoji': dict(type='Twemoji', pipeline=[dict(type='EmojiAugment', size=32), dict(type='PackImage')]),
@@ -53,10 +72,11 @@ DATASETS = {
     'ImageNet': dict(type='ImageNet', split='val'), 'CocoCaptions': dict(type='CocoCaptions', split='val'),
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'),
     'Captions': dict(type='Captions', split='all'),
-    'Shards': dict(type='Shards'), 'Video': dict(type='Video'),
+    'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
+    'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
-ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'TwemojiDraw', 'TwemojiTalk'}}
+ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}
 """What is registered but is not such a part."""
 
 
@@ -82,7 +102,8 @@ def squeeze(tmp_path_factory):
 
 @pytest.mark.parametrize('room, table', [('encoders', ENCODERS), ('decoders', DECODERS), ('losses', LOSSES),
                                          ('metrics', METRICS),
-                                         ('datasets', DATASETS), ('heads', HEADS)])
+                                         ('datasets', DATASETS), ('heads', HEADS), ('lms', LMS),
+                                         ('visual_embeddings', VISUAL_EMBEDDINGS), ('visual_heads', VISUAL_HEADS)])
 def test_every_part_is_here(room, table):
     """A new built-in part comes into the table of its kind."""
     ALL[room].import_from_location()
@@ -103,6 +124,22 @@ def test_decoders(name):
 @pytest.mark.parametrize('name', HEADS)
 def test_heads(name):
     check_part(HEADS[name])
+
+
+@pytest.mark.parametrize('name', VISUAL_EMBEDDINGS)
+def test_visual_embeddings(name):
+    check_part(VISUAL_EMBEDDINGS[name])
+
+
+@pytest.mark.parametrize('name', VISUAL_HEADS)
+def test_visual_heads(name):
+    check_part(VISUAL_HEADS[name])
+
+
+@pytest.mark.parametrize('name', LMS)
+def test_language_models(name):
+    pytest.importorskip('transformers'), pytest.importorskip('peft')
+    check_part(LMS[name])
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -144,9 +181,12 @@ def write_data(name, folder, request):
         format_data.karpathy(folder)
     elif name == 'Shards':
         return dict(urls=f'{shard_data.write_set(folder, [3, 2])}/s-{{0..1}}.tar')
+    elif name == 'ConversationFiles':
+        write_rows(folder, [llava(str(i), 'a.png', ('<image> what?', f'a cat {i}')) for i in range(4)])
+        return dict(data_root=str(folder), file='data.jsonl')
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if name not in ('Twemoji', 'EmojiOrFolder') else {}
+    return dict(data_root=str(folder)) if 'moji' not in name else {}
 
 
 @pytest.mark.parametrize('name', DATASETS)
@@ -164,7 +204,8 @@ def test_what_applies():
     def left_out(cfg):
         return {r.name for r in run_checks(cfg, skip=['two_ranks'] if cfg['type'] in METRICS else [])
                 if r.status == 'does not apply'}
-    sound = [ENCODERS['TimmViT'], DECODERS['ViTDecoder'], HEADS['MeanPool'], LOSSES['L1Loss'], METRICS['PSNR']]
+    sound = [ENCODERS['TimmViT'], DECODERS['ViTDecoder'], HEADS['MeanPool'], LOSSES['L1Loss'], METRICS['PSNR'],
+             LMS['HFCausalLM']]
     assert [left_out(cfg) for cfg in sound] == [set()] * len(sound)
     assert left_out(ENCODERS['CNNEncoder']) == {'norms', 'pools', 'pools_regions'}
     assert left_out(ENCODERS['TimmViT with a class token']) == {'pools_regions'}

@@ -91,6 +91,21 @@ def test_files_that_are_none(tmp_path, words):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=words, pad='[PAD]'))
 
 
+def test_gaps_between_ids(tmp_path):
+    """The ids of a small vocabulary may end at 7999, or 8 a token of one that has more than 1000; beyond, the table of
+    embeddings would be mostly empty rows."""
+    from tokenizers import Tokenizer, models
+    for last, most, more in ((7999, 8000, 3), (8000, None, 3), (8095, 8096, 1012), (8096, None, 1012)):
+        table = {'<pad>': 0, '<unk>': 1, **{str(i): i for i in range(2, more - 1)}, 'far': last}
+        Tokenizer(models.WordLevel(table, unk_token='<unk>')).save(str(tmp_path / 'gaps.json'))
+        cfg = dict(type='FileTokenizer', file=str(tmp_path / 'gaps.json'))
+        if most is not None:
+            assert TEXT_TOKENIZERS.build(cfg).vocab_size == most
+        else:
+            with pytest.raises(InputError, match=f'has {more:,} tokens and an id of {last:,}: it is damaged'):
+                TEXT_TOKENIZERS.build(cfg)
+
+
 def test_zoo_file():
     tokenizer = TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
                                            context_length=16))

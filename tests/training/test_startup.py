@@ -3,7 +3,6 @@ import os
 import pty
 import shutil
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -13,7 +12,7 @@ from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.training.build import build_hooks
 from dtbox.training.runner import Runner
-from tests.child_processes import start_child
+from tests.child_processes import fork_child, run_child
 
 
 def files(folder):
@@ -91,9 +90,8 @@ def test_torchrun(tiny_config, tmp_path):
         port = free.getsockname()[1]
     env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
                GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-    done = subprocess.run([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
-                           str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], capture_output=True,
-                          text=True, env=env)
+    done = run_child([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
+                      str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'metrics.json').is_file() and (tmp_path / 'run' / 'checkpoint.pth').is_file()
 
@@ -101,9 +99,8 @@ def test_torchrun(tiny_config, tmp_path):
 def test_on_a_terminal(tiny_config, tmp_path):
     """A bar while it trains, then the table and the place of the run on the screen."""
     main, other = pty.openpty()
-    child = start_child([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')],
-                        stdout=other, stderr=other,
-                             env=dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'))
+    child = fork_child(['tools/train.py', tiny_config, '--work-dir', tmp_path / 'run'],
+                       dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'), stdout=other, stderr=other)
     os.close(other)
     shown = b''
     while True:

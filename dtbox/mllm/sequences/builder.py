@@ -39,12 +39,17 @@ class SequenceBuilder:
     Attributes:
         tokens: the text tokenizer.
         template: the template.
+        ends: ids after which generation of a text stops.
+        forbidden: ids that text never holds, to be masked while it is generated: all special ones but the ends and
+            `<image_gen_start>`. The rows of a language model from `tokens.vocab_size` on have no token, either.
     """
 
     def __init__(self, tokenizer: Any, template: dict, places: Positive, context_length: Positive,
                  drop: Fraction = 0.1, pack: Positive | None = None) -> None:
         self.tokens = SEQUENCES.build(tokenizer, where='tokenizer')
         self.template = SEQUENCES.build(template, where='template', tokens=self.tokens)
+        self.ends = sorted({self.template.end, self.tokens.eos})
+        self.forbidden = sorted({*self.tokens.special.values()} - {*self.ends, self.tokens.drawn[0]})
         self.places, self.context_length = places, context_length
         self.drop, self.pack = drop, pack
         shortest = places + len(self.unconditional_prompt()) + 2
@@ -69,8 +74,9 @@ class SequenceBuilder:
                 if not rendered.target.any():
                     raise Unusable(conversation.key, 'has nothing to predict: no answer.')
                 samples.append((i, rendered))
-            except Unusable as e:
-                unusable.append(e)
+            except InputError as e:
+                unusable.append(e if isinstance(e, Unusable) else
+                                Unusable(conversation.key, f'cannot be rendered: {e}'))
         rows = [[sample] for sample in samples]
         if self.pack is not None:
             lengths = [len(rendered) for _, rendered in samples]

@@ -64,12 +64,6 @@ class SequenceTokenizer:
         found = {token.content: i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         return {**found, **{self.name(i): i for i in (self.bos, self.eos, self.pad) if i is not None}}
 
-    @cached_property
-    def forbidden(self) -> list[int]:
-        """Ids that text never holds, to be masked while a text is generated: all special ones but the end of an answer
-        and the start of a generated image."""
-        return sorted(set(self.special.values()) - {self.eos, self.drawn[0]})
-
     def find(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""
         number = self.tokenizer.token_to_id(token)

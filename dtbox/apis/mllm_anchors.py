@@ -1,0 +1,84 @@
+"""Floors and anchors of a multimodal language model, from the tokenizer run that it stands on: no language model is
+needed, so they can be measured before one is trained."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dtbox.apis.loading import open_config
+from dtbox.apis.opening import open_task
+from dtbox.arguments import allow_none, read_arguments, read_count, read_path
+from dtbox.errors import InputError
+from dtbox.evaluation.anchors import measure_caption_floor, measure_drawing_anchors
+from dtbox.registry import DATASETS
+from dtbox.structures import Batch
+
+HELDOUT = dict(type='TwemojiDraw', split='variants')
+TRAINING = dict(type='TwemojiDraw', split='train')
+
+
+def read_drawings(dataset: Iterable[Mapping[str, Any]]) -> tuple[Tensor, list[str]]:
+    """Return (images uint8 [n,3,H,W], n prompts) of the conversations of the kind 'draw'.
+
+    Raises:
+        InputError: there is none.
+    """
+    talks = [item['conversation'] for item in dataset]
+    pairs = [(talk.images[turn.images[0].image], question.text) for talk in talks if talk.kind == 'draw'
+             for question, turn in zip(talk.turns, talk.turns[1:]) if turn.images]
+    if not pairs:
+        raise InputError('the data has no conversation of the kind \'draw\', such as those of TwemojiDraw.')
+    return torch.stack([image for image, _ in pairs]), [prompt for _, prompt in pairs]
+
+
+@read_arguments(checkpoint=allow_none(read_path), block=read_count())
+@torch.no_grad()
+def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict | None = None,
+                        training: dict | None = None, options: dict | None = None, plugins: Sequence[str] = (),
+                        block: int = 64) -> dict[str, dict[str, dict[str, float]]]:
+    """Measure floors and anchors with the codes, the teacher and the text tower of a tokenizer run.
+
+    Args:
+        run, checkpoint, options, plugins: see `dtbox.apis.evaluation.measure_run`.
+        heldout, training: configs of data sets whose conversations are drawings; None for TwemojiDraw's `variants` and
+            `train`.
+        block: images at a time.
+
+    Returns:
+        dict: `drawings`, anchor -> scores of `judge_images`; `captions`, stream -> scores of `score_captions` of the
+        name of the training image with the nearest codes.
+
+    Raises:
+        InputError: what `measure_run` says, a run without teacher or text tower, or other data.
+    """
+    task, _ = open_task(*open_config(run, checkpoint, options, plugins))
+    context = task.eval_context(None)
+    if context.teacher is None or context.embed_text is None:
+        raise InputError(f'the run {run} has no teacher with a text tower, which judges images by names.')
+    sides = [read_drawings(DATASETS.build(cfg or default)) for cfg, default in ((heldout, HELDOUT),
+                                                                               (training, TRAINING))]
+    (real, reconstructions, rows), (known, _, known_rows) = [_run_tokenizer(task, images, block, reconstruct)
+                                                             for (images, _), reconstruct in zip(sides, (True, False))]
+    names, known_names = (texts for _, texts in sides)
+    drawings = measure_drawing_anchors(real, names, known, known_names, context.teacher, context.embed_text,
+                                       reconstructions)
+    captions = {stream: measure_caption_floor(rows[stream], names, known_rows[stream], known_names) for stream in rows}
+    return dict(drawings=drawings, captions=captions)
+
+
+def _run_tokenizer(task: Any, images: Tensor, block: int, reconstruct: bool) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    """Return (images in [-1, 1], reconstructions or None, stream -> sum over depths of the code rows [n,N,C])."""
+    tokenizer, real = task.tokenizer, []
+    made: list[Tensor] = []
+    rows: dict[str, list[Tensor]] = {name: [] for name in tokenizer.streams}
+    for part in images.split(block):
+        prepared = task.prepare(Batch(images=part)).images
+        codes = tokenizer.encode(prepared)
+        real.append(prepared.cpu())
+        made += [tokenizer.decode(codes).float().cpu()] if reconstruct and tokenizer.decoder is not None else []
+        for name, stream in tokenizer.streams.items():
+            rows[name].append(stream.quantizer.decode(codes[name]).float().cpu())
+    return torch.cat(real), torch.cat(made) if made else None, {name: torch.cat(parts) for name, parts in rows.items()}
