@@ -13,7 +13,7 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.mllm import MultimodalModel
 from dtbox.apis.mllm_opening import PARTS, open_mllm_run
 from dtbox.apis.mllm_settings import Generation
-from dtbox.apis.opening import MLLM, TOKENIZER, check_use, find_use, open_tokenizer
+from dtbox.apis.opening import MLLM, check_use, find_use, open_tokenizer
 from dtbox.apis.pretrained import MLLM_KIND, is_pretrained, read_kind_of
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_device, read_flag, read_options, read_path
@@ -83,7 +83,7 @@ def make_plain(values: Any) -> dict:
 def load_as(use: str, run: str, *args: Any, **kwargs: Any) -> Any:
     """Open a run as `load` does, with its arguments; `InputError` where it is not what `use` says (see `find_use`)."""
     opened = load(run, *args, **kwargs)
-    check_use(MLLM if isinstance(opened, MultimodalModel) else TOKENIZER, use, run)
+    check_use(opened.use, use, run)
     return opened
 
 

@@ -25,6 +25,7 @@ from dtbox.apis.mllm_folder import open_mllm_folder, save_mllm_folder
 from dtbox.apis.mllm_messages import read_messages
 from dtbox.apis.mllm_settings import Generation
 from dtbox.apis.mllm_talk import Talk
+from dtbox.apis.opening import MLLM
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_number, read_path
 from dtbox.conversations import Conversation, ImagePart, Turn
@@ -51,9 +52,12 @@ class MultimodalModel:
         generation: defaults of drawing and answering.
 
     Attributes:
+        use: what a run of it opens as, see `dtbox.apis.opening.find_use`.
         tokenizer: the `Tokenizer` that reads and writes its images.
         image_size: (height, width) in pixels.
     """
+
+    use = MLLM
 
     @read_arguments(model=read_kind(MultimodalLM), config=read_kind(dict), generation=read_kind(Generation))
     def __init__(self, model: MultimodalLM, config: dict, generation: Generation) -> None:
