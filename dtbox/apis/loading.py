@@ -44,7 +44,8 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
             data: opening that of a stranger runs nothing of theirs.
 
     Returns:
-        Tokenizer; or MultimodalModel, of a run that trained one. A plugin whose content has changed since training is warned of.
+        Tokenizer; or MultimodalModel, of a run that trained one. A plugin whose content has changed since training is
+        warned of.
 
     Raises:
         InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
@@ -95,8 +96,8 @@ def find_folder(run: str) -> str:
     with at('run'):
         folder = os.path.dirname(find_local_path(f'{ZOO}{name}'))
     if not is_pretrained(folder):
-        raise InputError(f'{run} is a pair of towers of images and texts: a recipe starts from it, and it has no codes. '
-                         'Give the name of a tokenizer or of a multimodal language model.', 'run')
+        raise InputError(f'{run} is a pair of towers of images and texts: a recipe starts from it, and it has no '
+                         'codes. Give the name of a tokenizer or of a multimodal language model.', 'run')
     return folder
 
 

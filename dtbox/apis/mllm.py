@@ -13,13 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtbox.apis.images import Images
-from dtbox.apis.mllm_arguments import (
-    check_rule,
-    read_prompts,
-    read_question,
-    read_report,
-    read_settings,
-)
+from dtbox.apis.mllm_arguments import check_rule, read_prompts, read_question, read_report, read_settings
 from dtbox.apis.mllm_drawing import Drawer, Report
 from dtbox.apis.mllm_folder import open_mllm_folder, save_mllm_folder
 from dtbox.apis.mllm_messages import read_messages
@@ -27,14 +21,14 @@ from dtbox.apis.mllm_settings import Generation
 from dtbox.apis.mllm_talk import Talk
 from dtbox.apis.opening import MLLM
 from dtbox.apis.tokenizer import Tokenizer
-from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_number, read_path
+from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_path
 from dtbox.conversations import Conversation, ImagePart, Turn
 from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError, at
 from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.model import MultimodalLM
 from dtbox.mllm.text_generation import measure_loglikelihood, reply
-from dtbox.sampling import Guidance, SamplingRule, seed_generator
+from dtbox.sampling import Guidance, seed_generator
 
 MOST = 1000
 """Drawings of a prompt in one call."""

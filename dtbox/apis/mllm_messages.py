@@ -30,8 +30,8 @@ def read_messages(messages: Any, prepare: Callable[[Any], Tensor]) -> tuple[Conv
 
     Args:
         messages: list of dicts `role` ('system', 'user', 'assistant') and `content`: a text, or a list of texts and of
-            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [3,H,W]), 'image_url' (`url`: a
-            path or data:) and 'image_gen', an image that the assistant has drawn, as all of its images are.
+            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [1,3,H,W]), 'image_url'
+            (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as all of its images are.
         prepare: images -> tensor [M,3,H,W].
 
     Returns:
@@ -109,8 +109,8 @@ def _read_url(url: Any) -> Any:
     if not isinstance(url, str) or not url.startswith(('data:', 'http:', 'https:')):
         return url.removeprefix('file://') if isinstance(url, str) else url
     if not url.startswith('data:'):
-        raise InputError(f'the image {url[:80]} lies on the network, from where dtbox fetches nothing. Save it, and give '
-                         'its path.')
+        raise InputError(f'the image {url[:80]} lies on the network, from where dtbox fetches nothing. Save it, and '
+                         'give its path.')
     try:
         content = base64.b64decode(url.partition('base64,')[2], validate=True)
     except (binascii.Error, ValueError) as e:

@@ -156,8 +156,8 @@ def check_frozen(checkpoint: Mapping[str, Any], present: Mapping[str, Any], path
     for name, digest in present.items():
         trained = meta.get(name)
         if None not in (trained, digest) and trained != digest:
-            raise InputError(f'the checkpoint {path} was trained with the {name} {trained}, but the config\'s {name} is '
-                             f'{digest} (hashes of their weights); results with another {name} would mean nothing. '
+            raise InputError(f'the checkpoint {path} was trained with the {name} {trained}, but the config\'s {name} '
+                             f'is {digest} (hashes of their weights); results with another {name} would mean nothing. '
                              f'Let the config name the {name} that it was trained with.', f'model.{name}')
 
 

@@ -12,7 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image, or folder: all images in it')
     parser.add_argument('question', metavar='QUESTION', help='text; each image is asked about by itself')
-    parser.add_argument('--max-tokens', type=int, metavar='N', help="most text tokens of a reply (default: the model's)")
+    parser.add_argument('--max-tokens', type=int, metavar='N',
+                        help="most text tokens of a reply (default: the model's)")
     parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
                         help='0 takes the most likely words (default: 0)')
     parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', default='chat', metavar='DIR',
                         help='folder for drawings and saved conversations (default: chat); nothing in it is '
                              'overwritten')
-    parser.add_argument('--max-tokens', type=int, metavar='N', help="most text tokens of a reply (default: the model's)")
+    parser.add_argument('--max-tokens', type=int, metavar='N',
+                        help="most text tokens of a reply (default: the model's)")
     parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
                         help='of the text, 0 takes the most likely words (default: 0)')
     parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')

@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', required=True, metavar='DIR',
                         help='folder for the drawings; nothing in it is overwritten')
     parser.add_argument('--scale', type=float, metavar='S',
-                        help="how far drawings are pulled towards their prompt, 1 for not at all (default: the model's)")
+                        help="how far drawings are pulled towards their prompt, 1 for not at all (default: the "
+                             "model's)")
     parser.add_argument('--temperature', type=float, metavar='T',
                         help="0 takes the most likely codes (default: the model's)")
     parser.add_argument('--top-k', type=int, metavar='K', help='draw among the K most likely codes')

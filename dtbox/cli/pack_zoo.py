@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
 VERB = Verb(
     'pack-zoo', 'Pack the model of a run into the zoo: towers, a tokenizer, a multimodal language model',
-    'A table of scores of the packed weights. The folder ZOO/NAME with weights in float16, scores.json and a model card: '
-    'of towers model.safetensors and tokenizer.json, of other models what save_pretrained writes; an entry that exists is '
-    'replaced as a whole.',
+    'A table of scores of the packed weights. The folder ZOO/NAME with weights in float16, scores.json and a model '
+    'card: of towers model.safetensors and tokenizer.json, of other models what save_pretrained writes; an entry that '
+    'exists is replaced as a whole.',
     'dtbox pack-zoo work_dirs/siglip_tiny_twemoji siglip-tiny-twemoji --zoo my_zoo', add_arguments, run)

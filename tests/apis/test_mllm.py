@@ -94,7 +94,8 @@ def test_chat_takes_images_of_every_kind(mllm, image, tmp_path):
     image.save(buffer, 'PNG')
     url = 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
     parts = [dict(type='image', image=image), dict(type='image', image=tmp_path / 'face.png'),
-             dict(type='image_url', image_url=dict(url=url)), dict(type='image_url', image_url=str(tmp_path / 'face.png'))]
+             dict(type='image_url', image_url=dict(url=url)),
+             dict(type='image_url', image_url=str(tmp_path / 'face.png'))]
     answers = [mllm.chat([dict(role='user', content=[part, dict(type='text', text='what is it?')])]) for part in parts]
     assert all(answer == answers[0] for answer in answers)
     assert answers[0] == dict(role='assistant', content=mllm.ask(image, 'what is it?')[0])
@@ -136,7 +137,8 @@ def ask(content, role='user'):
     (ask([dict(type='image_url', image_url='https://x/y.png')]), 'lies on the network'),
     (ask('a') + ask('b'), 'has the turns user, user; expected user and assistant in turn'),
     (ask('a') + ask('b', 'assistant'), 'the last message is the assistant\'s'),
-    (ask('a face ' * 200), r'messages: the conversation of these messages has [\d,]+ places; the language model reads 96'),
+    (ask('a face ' * 200),
+     r'messages: the conversation of these messages has [\d,]+ places; the language model reads 96'),
     ([], 'has the turns none'), (5, 'messages: got 5; expected a list of messages')])
 def test_refused_messages(mllm, messages, says):
     with pytest.raises(InputError, match=says):
@@ -165,6 +167,6 @@ def test_what_a_model_cannot_do(mllm, monkeypatch):
     monkeypatch.setattr(mllm.model.sequence, 'drop', 0.0)
     with pytest.raises(InputError, match='scale: guidance compares .* this model was trained without dropped prompts'):
         mllm.draw('a', scale=2)
-    monkeypatch.setattr(mllm.model, 'visual_head', None)
+    monkeypatch.setitem(mllm.model._modules, 'visual_head', None)
     with pytest.raises(InputError, match='the model has no visual head: it reads images, and draws none'):
         mllm.draw('a')
