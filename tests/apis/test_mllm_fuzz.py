@@ -24,7 +24,7 @@ def check_numbers(value):
 
 
 def list_entries(m):
-    """Return the methods of a model with valid arguments."""
+    """Return the methods of a model with valid arguments, by name."""
     image, flag = [lambda: Image.new('RGB', (40, 30)), lambda: torch.zeros(1, 3, 32, 32)], [lambda: True, lambda: False]
     text, none = [lambda: 'a face'], [lambda: None]
     talk = [lambda: [dict(role='user', content='a face')],
@@ -32,15 +32,15 @@ def list_entries(m):
     draw = dict(prompts=[*text, lambda: ['a face', 'yes']], n=[lambda: 1, lambda: 2], scale=[*none, lambda: 1.0],
                 temperature=[*none, lambda: 0, lambda: dict(pixel=1, semantic=[0.5, 1])], top_k=[*none, lambda: 3],
                 top_p=[*none, lambda: 0.9], interval=[*none, lambda: (0, 4)], seed=[lambda: 0], codes=flag,
-                report=[*none, lambda: print])
+                report=[*none, lambda: str])
     reply = dict(max_tokens=[*none, lambda: 3], temperature=[lambda: 0, lambda: 1.5], top_k=[*none, lambda: 2],
                  top_p=[*none, lambda: 0.5], seed=[lambda: 1])
-    return [Entry(m.draw, draw, check_drawings, words=('report',)),
-            Entry(m.ask, dict(images=image, question=text, **reply), check_replies),
-            Entry(m.caption, dict(images=image, **reply), check_replies),
-            Entry(m.chat, dict(messages=talk, may_draw=flag, **reply), check_kind(dict)),
-            Entry(m.loglikelihood, dict(images=image, question=text, answers=[*text, lambda: ['yes', 'a face']]),
-                  check_numbers)]
+    return dict(draw=Entry(m.draw, draw, check_drawings),
+                ask=Entry(m.ask, dict(images=image, question=text, **reply), check_replies),
+                caption=Entry(m.caption, dict(images=image, **reply), check_replies),
+                chat=Entry(m.chat, dict(messages=talk, may_draw=flag, **reply), check_kind(dict)),
+                loglikelihood=Entry(m.loglikelihood, dict(images=image, question=text,
+                                                          answers=[*text, lambda: ['yes', 'a face']]), check_numbers))
 
 
 def test_odd_calls(mllm, tmp_path):
