@@ -51,6 +51,10 @@ class NotFinite(InputError):
     """Values that must be finite are NaN or infinite; in training, a sign that it has diverged."""
 
 
+class DataError(InputError):
+    """A batch of the data cannot be read; a run that trains saves its state before it ends."""
+
+
 class Diverged(RuntimeError):
     """Training cannot go on: a term is NaN or infinite. Command lines print it without a traceback and leave with exit
     code 1."""
@@ -64,6 +68,10 @@ class RankLost(RuntimeError):
 class Stopped(RuntimeError):
     """A run was asked to stop by a signal and has saved its state. Command lines leave with exit code 143, as after
     SIGTERM."""
+
+
+class Remark(UserWarning):
+    """A warning for whoever uses dtbox, a sentence. Command lines log it; from Python it is an ordinary warning."""
 
 
 @contextlib.contextmanager

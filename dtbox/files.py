@@ -39,10 +39,49 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     try:
         with in_use(temporary):
             yield temporary
-            with open(temporary, 'rb') as f:
-                os.fsync(f.fileno())
-            apply_umask(temporary)
-            os.replace(temporary, path)
+            _put(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def _put(temporary: str, path: str | os.PathLike) -> None:
+    """Let a file that is whole take its place."""
+    with open(temporary, 'rb') as f:
+        os.fsync(f.fileno())
+    apply_umask(temporary)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: str | os.PathLike, name: str) -> Iterator[str]:
+    """Give a temporary folder in `folder`, of which the files move to `folder` when the block ends well; otherwise
+    `folder` stays as it was. For what is written as several files that belong together.
+
+    Args:
+        folder: that exists.
+        name: of what is written; it names the temporary folder.
+    """
+    remove_leftovers(folder, re.compile(rf'\.{re.escape(name)}\.\w+\.part'))
+    temporary = tempfile.mkdtemp(prefix=f'.{name}.', suffix='.part', dir=folder)
+    try:
+        with in_use(temporary):
+            yield temporary
+            for file in sorted(os.listdir(temporary)):
+                _put(os.path.join(temporary, file), os.path.join(folder, file))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def renaming(path: str | os.PathLike) -> Iterator[str]:
+    """As `replacing`, for one of very many files in a folder of this process: nothing is searched, locked or flushed to
+    the disk."""
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f'.{name}.part')
+    try:
+        yield temporary
+        os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -176,8 +215,10 @@ def check_name(path: str | os.PathLike) -> None:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Raise `InputError` where a file could not be written, before hours are spent on its content: its folder, or the
-    first one above that exists, is no folder or may not be written to."""
+    """Raise `InputError` where a file could not be written, before hours are spent on its content: it is a folder, or
+    its folder, or the first one above that exists, is no folder or may not be written to."""
+    if os.path.isdir(path):
+        raise InputError(f'{os.fspath(path)} is a folder; expected the name of a file to write.')
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)

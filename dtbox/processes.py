@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
+
+from dtbox.errors import InputError
 
 PR_SET_PDEATHSIG = 1
 """Number of the option in Linux's prctl.h: the signal that a process gets when the thread that started it ends."""
@@ -32,6 +36,22 @@ def end_with_parent(parent: int | None = None) -> None:
             os._exit(ORPHANED)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def check_number(env: Mapping[str, str], name: str, low: int = 0, high: float = math.inf, default: str = '') -> None:
+    """Raise `InputError` unless an environment variable is a whole number from `low` to `high`.
+
+    Args:
+        env: environment variables.
+        name: of the variable.
+        low, high: bounds, both allowed.
+        default: what a variable that is not set counts as.
+    """
+    value = env.get(name, default)
+    if not value.isdecimal() or not low <= int(value) <= high:
+        most = '' if high == math.inf else f', at most {high}'
+        raise InputError(f'the environment variable {name} is {value!r}; expected a whole number of at least {low}'
+                         f'{most}. What starts ranks (torchrun, srun, mpirun) sets it; otherwise: unset {name}.')
 
 
 def _use_one_thread() -> None:

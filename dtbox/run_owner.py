@@ -26,6 +26,9 @@ class Owned:
     def check_format(self) -> None:
         """Raise `InputError` where this version of dtbox does not read what the folder holds."""
 
+    def check_places(self) -> None:
+        """Raise `InputError` where a file that the run will write cannot be written."""
+
     def check_exists(self) -> None:
         """Raise `InputError` where something has removed or renamed the folder while the run used it."""
         if not os.path.isdir(self.path):
@@ -43,7 +46,7 @@ class Owned:
 
         Raises:
             InputError: on every rank: the folder is a file, cannot be written to, another run uses it, or it is of a
-                format that cannot be read.
+                format that cannot be read, or something else stands where a file of the run belongs.
         """
         from dtbox import distributed  # brings torch, which command lines that only print do without
         return distributed.run_on_first_rank(lambda: self._prepare(resume))
@@ -54,6 +57,7 @@ class Owned:
             raise InputError(f'the work dir {self.path} is a file. Give a folder that is new or holds a run.')
         if resume:
             self.check_format()
+            self.check_places()
         lock = Locked(self.running_lock, 'the run')
         try:
             if (pid := find_holder(self.running_lock)) == str(os.getpid()):

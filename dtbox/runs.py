@@ -176,6 +176,20 @@ class RunFolder(Owned):
         """Raise `InputError` where this version of dtbox does not read the format of the folder."""
         check_format(f'the run folder {self.path}', self.read_origin())
 
+    def check_places(self) -> None:
+        """Raise `InputError` where the folder may not be written to, or a folder, a pipe or a device stands where a run
+        writes a file, or a file where it writes a folder: a run would find it out when it saves."""
+        folders = (self.path, self.images, self.nonfinite, self.diagnostics)
+        for place in (*folders, *(path for path in vars(self).values() if isinstance(path, str))):
+            kind = 'folder' if place in folders else 'file'
+            right = os.path.isdir(place) if kind == 'folder' else os.path.isfile(place)
+            if os.path.exists(place) and not right:
+                raise InputError(f'{place} is not a {kind}, and a run writes a {kind} of this name. Rename it or move '
+                                 'it away.')
+            if kind == 'folder' and right and not os.access(place, os.W_OK | os.X_OK):
+                raise InputError(f'the folder {place} may not be written to. Change its mode, or copy the run to '
+                                 'another place.')
+
     @contextlib.contextmanager
     def explain_old_names(self) -> Iterator[RunFolder]:
         """Add to an error about a renamed part within the block which version of dtbox wrote the folder, and what to

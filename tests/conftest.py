@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from dtbox.processes import end_with_parent
+from dtbox.testing.rank_group import Ranks
+from tests import child_processes
 from tests.cifar_data import cifar_batches, cifar_shards  # noqa: F401
 from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
 
@@ -26,13 +28,14 @@ def pytest_configure():
     """A worker of xdist ends with pytest, also when that is killed."""
     if 'PYTEST_XDIST_WORKER' in os.environ:
         end_with_parent()
+    Ranks.method = child_processes.FORKS.get_start_method()
 
 
-LONGEST = ('tests/training/test_paper_runs.py', 'tests/cli/test_installed.py', 'tests/training/test_at_size.py',
-           'tests/ablation/test_trials.py', 'tests/training/test_killed_on_shards.py', 'tests/testing/test_scaffold.py',
-           'tests/training/test_resume.py', 'tests/apis/test_export.py', 'tests/training/test_startup.py',
-           'tests/distributed/test_two_ranks.py', 'tests/training/test_same_run.py', 'tests/test_fuzz.py',
-           'tests/test_types.py')
+LONGEST = ('tests/training/test_paper_runs.py', 'tests/training/test_at_size.py', 'tests/cli/test_installed.py',
+           'tests/test_fuzz.py', 'tests/apis/test_export.py', 'tests/training/test_resume.py',
+           'tests/testing/test_scaffold.py', 'tests/distributed/test_two_ranks.py', 'tests/ablation/test_trials.py',
+           'tests/training/test_killed_on_shards.py', 'tests/training/test_startup.py',
+           'tests/training/test_same_run.py', 'tests/test_types.py')
 """Files that take more than ten seconds: they come first, so that no worker waits for another one at the end."""
 
 

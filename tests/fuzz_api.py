@@ -288,6 +288,10 @@ def list_functions(pair, scores, covariance):
         topk_places=Entry(functional.topk_places, dict(scores=scores, labels=labels, tie=[lambda: 0.0]), check_places),
         recall_at=Entry(functional.recall_at, dict(places_m=[lambda: torch.arange(4)], k=[lambda: 1]),
                         check_kind(float)),
+        normalize_text=Entry(functional.normalize_text, dict(text=[lambda: ' A  b']), check_kind(str)),
+        word_f1=Entry(functional.word_f1, dict(reply=[lambda: 'a b'], truth=[lambda: 'a']), check_kind(float)),
+        cider_d=Entry(functional.cider_d, dict(replies=[lambda: ['a b', 'c']], references=[lambda: [['a'], ['c', 'd']]],
+                                               longest=[lambda: 4], sigma=[lambda: 6.0]), check_kind(list)),
         match_pairs=Entry(functional.match_pairs, dict(keys=[lambda: ['a', 'b']], texts=[lambda: ['c', 'd']]),
                           check_kind(tuple)),
     )

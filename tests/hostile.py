@@ -159,6 +159,8 @@ RUNS = {
     # plugins and commands
     'plugin_inside': _plugin('mine', 'mine'), 'plugin_inside_absolute': _plugin('PATH', 'mine'),
     'plugin_beside': _plugin('../mine', '../mine'), 'plugin_hidden': _plugin('./.x/../mine', 'mine'),
+    'plugin_two_above': _plugin('../../mine', '../../mine'), 'plugin_by_name': _plugin('mine', '../../mine'),
+    'plugins_above': _plugin('plugins/mine', '../../plugins/mine'),
     'pipe': _append(lambda folder: 'val_dataloader = dict(batch_size=1, dataset=dict(type="Shards", urls="pipe:touch '
                     + os.path.join(os.path.dirname(folder), MARK) + '", split="heldout"))'),
     # types by their import path

@@ -123,7 +123,8 @@ def mixed(seed=3):
     """Return conversations of every kind: two drawings, questions that share an image, one question, a talk, a text."""
     images = make_images(6, seed)
     return [draw('a cat', images[0], 'd0'), draw('a red dog what', images[1], 'd1'),
-            ask([('what is it', 'a cat'), ('red', 'no'), ('is it a dog', 'no'), ('what', 'a red dog')], images[2], 'q4'),
+            ask([('what is it', 'a cat'), ('red', 'no'), ('is it a dog', 'no'), ('what', 'a red dog')], images[2],
+                'q4'),
             ask([('what', 'a dog')], images[3], 'q1'), chat(images[4], images[5]), tell('a red cat is a cat')]
 
 

@@ -21,7 +21,7 @@ def put_together(*conversations, images=3, places=2, size=5, seed=0, epoch=0):
 
 
 class TinyLM(nn.Module):
-    """Two blocks of attention with rotary positions over text ids and the sums of code rows; heads of text and codes."""
+    """Two blocks of attention with rotary positions over text ids and sums of code rows; heads of text and codes."""
 
     def __init__(self, vocab, size=5, width=8):
         super().__init__()

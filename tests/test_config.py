@@ -198,6 +198,15 @@ def test_dump_and_reload(write, tmp_path):
     assert quantizer(again).size == 99  # references survive
 
 
+def test_long_values_take_a_line_for_each_item():
+    """Indented by four for each level, where a line would have more than 120 characters."""
+    x, y = 'x' * 60, 'y' * 60
+    assert format_config(dict(a=dict(b=1, c={'d e': [x, y]}), f=(x, y))) == (
+        f"a = dict(\n    b=1,\n    c={{\n        'd e': [\n            '{x}',\n            '{y}']}})\n"
+        f"f = (\n    '{x}',\n    '{y}',)\n")
+    assert format_config(dict(a=[x, 'y' * 51])) == f"a = ['{x}', '{'y' * 51}']\n"
+
+
 def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(InputError, match='a type, which cannot be written as text'):
         dump_config(dict(a=[dict(type=int)]), tmp_path / 'c.py')

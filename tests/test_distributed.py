@@ -24,7 +24,8 @@ def test_one_rank():
     assert values == {
         'initialized': False, 'rank': 0, 'world': 1, 'objects': ['rank 0'], 'first': 'rank 0', 'sum': [1., 10.],
         'sparse sum': [2., 0., 0.], 'tensors': [[0, 7]], 'rows': [[1., 2.], [3., 4.]], 'in place': [1., 10., 4., 8.],
-        'flags': [False, True, True], 'samples': (3, 1.0, False), 'no samples': (0, 0.0, False)}
+        'flags': [False, True, True], 'samples': (3, 1.0, False), 'no samples': (0, 0.0, False),
+        'many samples': (2 ** 24 + 1, 1.0, False)}
     assert collectives.run_first(0, 1) == ('made', 'the folder is a file.', 2)
 
 
@@ -36,7 +37,7 @@ def test_two_ranks(rank):
         'initialized': True, 'rank': rank, 'world': 2, 'objects': ['rank 0', 'rank 1'], 'first': 'rank 0',
         'sum': [3., 20.], 'sparse sum': [2., 2., 0.], 'tensors': [[0, 7], [1, 7]], 'rows': [[1., 2.], [3., 4.]],
         'in place': [3., 21., 4.5, 8.], 'flags': [False, True, True], 'samples': (4, (1.5, 0.5)[rank], True),
-        'no samples': (0, 0.0, False)}
+        'no samples': (0, 0.0, False), 'many samples': (2 ** 25 + 2, 1.0, False)}
 
 
 def test_first_rank_acts_for_all():

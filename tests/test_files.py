@@ -1,4 +1,5 @@
 """Files are whole or not there; folders are moved aside, never overwritten."""
+import contextlib
 import errno
 import os
 import stat
@@ -18,7 +19,9 @@ from dtbox.files import (
     is_disk_full,
     move_aside,
     remove_leftovers,
+    renaming,
     replacing,
+    replacing_files,
     write_atomic,
 )
 from dtbox.rows import read_rows
@@ -45,6 +48,21 @@ def test_an_exception_keeps_the_old_file(tmp_path, error):
                 f.write('half')
             raise error
     assert path.read_text() == 'old' and os.listdir(tmp_path) == ['a.txt']
+
+
+@pytest.mark.parametrize('write', [replacing, renaming, lambda path: replacing_files(path.parent, 'export')])
+def test_half_of_a_file_is_never_in_its_place(tmp_path, write):
+    """While it is written, and after the writing has failed."""
+    path = tmp_path / 'a.png'
+    for fails in (True, False):
+        with pytest.raises(OSError) if fails else contextlib.nullcontext(), write(path) as temporary:
+            place = os.path.join(temporary, 'a.png') if os.path.isdir(temporary) else temporary
+            Path(place).write_text('whole')
+            assert not path.exists()
+            if fails:
+                raise OSError(errno.ENOSPC, 'No space left on device')
+        assert os.listdir(tmp_path) == ([] if fails else ['a.png'])
+    assert path.read_text() == 'whole'
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
@@ -158,6 +176,8 @@ def test_places_are_checked_before_the_work(tmp_path, monkeypatch):
     check_writable(tmp_path / 'a' / 'b' / 'c.json')
     with pytest.raises(InputError, match='c.json cannot be written: .*file is no folder. Give another place'):
         check_writable(tmp_path / 'file' / 'c.json')
+    with pytest.raises(InputError, match='is a folder; expected the name of a file'):
+        check_writable(tmp_path)
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     with pytest.raises(InputError, match='c.json cannot be written: .* may not be written to'):
         check_writable(tmp_path / 'c.json')

@@ -44,9 +44,9 @@ def attempt(use, place):
 
 @pytest.mark.parametrize('name', RUNS)
 def test_a_run_folder(name, tiny_run, tmp_path, recwarn):
-    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    run = shutil.copytree(tiny_run, tmp_path / 'archive' / 'run')
     RUNS[name](str(run))
-    error = attempt(lambda: dtbox.load(run), tmp_path)
+    error = attempt(lambda: dtbox.load(run), run.parent)
     assert error is None or len(error) < 2000
 
 
@@ -105,15 +105,15 @@ def test_they_are_many():
 
 
 @pytest.mark.usefixtures('clean')
-@pytest.mark.parametrize('name', ['call', 'plugin_inside', 'plugin_beside'])
+@pytest.mark.parametrize('name', ['call', 'plugin_inside', 'plugin_beside', 'plugin_two_above'])
 def test_trusted_code_runs(name, tiny_run, tmp_path):
     """With the user's word, as in transformers."""
-    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    run = shutil.copytree(tiny_run, tmp_path / 'archive' / 'run')
     RUNS[name](str(run))
     with pytest.raises(InputError, match='--trust-remote-code, or trust_remote_code=True from Python'):
         dtbox.load(run)
     dtbox.load(run, trust_remote_code=True)
-    assert (tmp_path / MARK).exists()
+    assert (run.parent / MARK).exists()
 
 
 def test_what_the_user_says_is_the_users(tiny_run, tmp_path):

@@ -240,8 +240,8 @@ def test_references_that_explode(monkeypatch):
 
 
 @pytest.mark.parametrize('line, error', [
-    ("plugins = ['run.mine']", 'came with the run folder'),
-    ("plugins = ['plugins/mine.py']", 'came with the run folder'),
+    ("plugins = ['run.mine']", 'names the plugin'),
+    ("plugins = ['plugins/mine.py']", 'names the plugin'),
     ("plugins = ['this']", 'a module of Python itself'), ('x = dict(a=1, a=2)', 'would have to be run'),
     ('x = {([1],): 2}', 'would have to be run')])
 def test_odd_lines_of_a_run(line, error, tiny_run, tmp_path, monkeypatch):

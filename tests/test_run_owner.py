@@ -1,4 +1,5 @@
 """A run folder has one owner: of runs that want it at the same moment one gets it, and the others change nothing."""
+import errno
 import multiprocessing
 import os
 import time
@@ -80,6 +81,26 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ['run'] and (tmp_path / 'run' / 'config.py').read_text() == 'mine'
 
 
+@pytest.mark.parametrize('name, says', [
+    ('checkpoint.pth', 'checkpoint.pth is not a file'), ('history.jsonl', 'history.jsonl is not a file'),
+    ('images', 'images is not a folder'), ('nonfinite', 'nonfinite is not a folder')])
+def test_something_else_in_the_place_of_a_file(tmp_path, name, says):
+    """It is told before the first iteration, not when the run saves; nothing changes."""
+    place = tmp_path / name
+    place.mkdir() if 'file' in says else place.touch()
+    with pytest.raises(InputError, match=f'{says}, and a run writes'):
+        RunFolder(tmp_path).prepare(resume=True)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_folder_of_a_run_that_may_not_be_written_to(tmp_path, monkeypatch):
+    """Its lock file may be written to, and so says nothing."""
+    (tmp_path / '.running').touch()
+    monkeypatch.setattr('dtbox.runs.os.access', lambda place, mode: os.fspath(place) != str(tmp_path))
+    with pytest.raises(InputError, match='the folder .* may not be written to'):
+        RunFolder(tmp_path).prepare(resume=True)
+
+
 def test_a_resumed_run_tidies_up(tmp_path):
     """What a killed run was writing goes with the next start; the rest stays, and what lies behind links."""
     tmp_path = tmp_path / 'run'
@@ -96,3 +117,18 @@ def test_a_resumed_run_tidies_up(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['.hidden', '.running', 'images', 'link']
     assert os.listdir(tmp_path.parent / 'elsewhere') == ['.a.part']
     assert os.listdir(run.images) == ['iter_000002.png']
+
+
+def test_errors_of_the_system_while_a_run_holds_its_folder(tmp_path):
+    """Of a file in the folder they become one sentence; a full disk, another file and none at all stay as they are."""
+    run = RunFolder(tmp_path / 'run')
+    (tmp_path / 'run').mkdir()
+    own = os.path.join(run.path, 'log.txt')
+    with pytest.raises(InputError, match=r'log\.txt cannot be written \(Permission denied\)'), run.hold():
+        raise PermissionError(errno.EACCES, 'Permission denied', own)
+    for error in (OSError(errno.ENOSPC, 'No space left on device', own), OSError(errno.ECONNRESET, 'reset by peer'),
+                  PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'run.txt'))):
+        with pytest.raises(OSError) as found, run.hold():
+            raise error
+        assert found.value is error
+    assert run.lock is None and find_holder(run.running_lock) == ''

@@ -1,4 +1,5 @@
-"""The text-aligned towers of the embedded recipes (see `siglip_tiny_twemoji.py`): 8 blocks, 64 tokens; 2 blocks of text."""
+"""The text-aligned towers of the embedded recipes (see `siglip_tiny_twemoji.py`): 8 blocks for 64 tokens of an image, 2
+blocks for a text."""
 encoder = dict(
     type='TimmViT', name='vit_base_patch16_siglip_224',
     model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8, act_layer='gelu_tanh'),

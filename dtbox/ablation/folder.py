@@ -13,6 +13,7 @@ from dtbox.ablation.machine import count_cores, read_processor_name
 from dtbox.ablation.table import CHANGES, format_csv, read_rows
 from dtbox.ablation.trial import read_record, write_record
 from dtbox.config.text import dump_config
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
 from dtbox.files import LEFTOVER, move_aside, parse_json, remove_leftovers, require_file, write_atomic
@@ -80,7 +81,7 @@ class GridFolder:
                              'Give another folder: --work-dir DIR.')
         if not resume:
             done = sum(read_record(self.trial(trial)).get('status') == 'done' for trial in grid.trials)
-            raise InputError(f'{self.path} holds this grid already, with {done} finished trial{"s" * (done != 1)}. '
+            raise InputError(f'{self.path} holds this grid already, with {format_count(done, "finished trial")}. '
                              'Continue it with --resume, or start again in another folder: --work-dir DIR.')
 
     def _others(self):

@@ -15,6 +15,7 @@ from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import format_clock
 from dtbox.ablation.table import CHANGES
 from dtbox.config import resolve
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, reason
 from dtbox.evaluation import Infos, SetEvaluator
 from dtbox.evaluation.names import split_set
@@ -88,7 +89,7 @@ def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> 
              != p.hashes['code_hash']]
     if other and not accept:
         hashes = other[0].record['hashes']['code_hash'], other[0].hashes['code_hash']
-        raise InputError(f'dtbox has changed since {len(other)} trial{"s" * (len(other) > 1)} of {folder.path} ran '
+        raise InputError(f'dtbox has changed since {format_count(len(other), "trial")} of {folder.path} ran '
                          f'(code {hashes[0]}, now {hashes[1]}): '
                          f'{", ".join(p.trial.name for p in other[:5])}{", ..." if len(other) > 5 else ""}. Restore '
                          'that code, start again in another folder (--work-dir DIR), or keep these results as they '

@@ -14,6 +14,7 @@ from dtbox.ablation.plan import is_wanted, look_again, make_plan
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import Progress
 from dtbox.ablation.trial import NO_ROOM
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _run_locked(grid, folder, engine, plan, todo, about, remarks, console, begun
         work = Work(grid, folder, engine, progress, {p.trial.name: p.hashes for p in plan})
         left = [*work.run(todo[:most]), *todo[most:]]
         if left:
-            progress.say(f'{len(left)} trials were not started: the budget '
+            progress.say(f'{format_count(len(left), "trial", "was")} not started: the budget '
                          f'({", ".join(f"{k}={v}" for k, v in grid.budget.items())}) is used up. --resume continues.')
         rows = folder.write_table(grid, work.hashes)
     seconds = time.monotonic() - begun
@@ -102,7 +103,7 @@ def _outdated(todo):
     count = sum(p.outdated for p in todo)
     return (
         count
-        and f'{count} trial{"s" * (count > 1)} with a result run again, since config, data or plugins have changed; '
+        and f'{format_count(count, "trial")} with a result run again, since config, data or plugins have changed; '
             'the earlier '
         f'folder{"s are" if count > 1 else " is"} kept as NAME.1.'
     )

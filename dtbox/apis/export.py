@@ -6,7 +6,7 @@ Legend: B batch, N tokens, Q codes per token.
 """
 from __future__ import annotations
 
-import glob
+import contextlib
 import os
 from typing import TYPE_CHECKING, Union
 
@@ -18,7 +18,7 @@ from dtbox.apis.building import read_tokenizer
 from dtbox.arguments import read_arguments, read_choice, read_path
 from dtbox.checksums import compute_sha256
 from dtbox.errors import InputError, need_package, reason
-from dtbox.files import explain_writing
+from dtbox.files import explain_writing, replacing_files, write_atomic
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:
@@ -114,22 +114,28 @@ def export_to(tokenizer: Tokenizer, folder: str | os.PathLike, kind: str) -> lis
             need_package(package, 'onnx', 'export to ONNX')
     with explain_writing(folder):
         os.makedirs(folder, exist_ok=True)
-    paths = []
-    for name, part in list_parts(tokenizer).items():
-        path = os.path.join(folder, f'{name}.{"pt2" if kind == "torch" else "onnx"}')
+    suffix, parts = 'pt2' if kind == 'torch' else 'onnx', list_parts(tokenizer)
+    names = [f'{name}.{suffix}' for name in parts]
+    for path in (os.path.join(folder, name) for name in names):
         if os.path.exists(path):
             raise InputError(f'{path} exists already. Give another folder, or move the file away.')
-        program = export_program(part)
-        with explain_writing(path):
+    with explain_writing(folder), replacing_files(folder, 'export') as temporary:
+        for name, part in zip(names, parts.values()):
+            program, path = export_program(part), os.path.join(temporary, name)
             if kind == 'torch':
                 torch.export.save(program, path)
             else:
                 torch.onnx.export(program, dynamo=True, input_names=part.inputs, output_names=part.outputs,
                                   verbose=False).save(path)
-        paths.append(path)
-    sums = os.path.join(folder, SUMS)
-    with open(sums, 'a', encoding='utf-8') as file:
-        for path in paths:  # large ONNX graphs have their weights in files of their own
-            file.writelines(f'{compute_sha256(one)}  {os.path.basename(one)}\n'
-                            for one in sorted(glob.glob(glob.escape(path) + '*')))
-    return [*paths, sums]
+        _write_sums(folder, temporary)
+    return [os.path.join(folder, name) for name in (*names, SUMS)]
+
+
+def _write_sums(folder: str | os.PathLike, written: str) -> None:
+    """Add the hashes of the files in `written` to those of `folder`; large ONNX graphs have their weights in files of
+    their own."""
+    earlier = ''
+    with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, SUMS), encoding='utf-8') as file:
+        earlier = file.read()
+    lines = [f'{compute_sha256(os.path.join(written, name))}  {name}\n' for name in sorted(os.listdir(written))]
+    write_atomic(os.path.join(written, SUMS), earlier + ''.join(lines))

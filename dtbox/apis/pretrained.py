@@ -56,7 +56,8 @@ def save_pretrained(tokenizer: Any, folder: str | os.PathLike) -> None:
     with explain_writing(folder):
         os.makedirs(folder, exist_ok=True)
         if own is not None and own.file:
-            shutil.copyfile(own.file, os.path.join(folder, WORDS))
+            with replacing(os.path.join(folder, WORDS)) as temporary:
+                shutil.copyfile(own.file, temporary)
         with replacing(os.path.join(folder, WEIGHTS)) as temporary:
             save_file(state, temporary, metadata=dict(format='pt', dtbox=__version__))
         sums = {name: compute_sha256(os.path.join(folder, name)) for name in (WEIGHTS, WORDS)

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from dtbox.apis.building import read_tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths
+from dtbox.counts import format_count
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.drawing.sheets import draw_pair, to_uint8
@@ -46,7 +47,7 @@ class Reconstruction:
     def __str__(self):
         if self.error is not None:
             return self.error.message
-        codes = ', '.join(f'{name} {tokens} tokens of {depth} code{"s" * (depth > 1)}'
+        codes = ', '.join(f'{name} {format_count(tokens, "token")} of {format_count(depth, "code")}'
                           for name, (tokens, depth) in self.codes.items())
         bits = f'{self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
         return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'

@@ -8,6 +8,7 @@ import sys
 
 from dtbox.cli.options import add_config_options, read_options
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     if rows is None:
         from dtbox.ablation.plan import format_plan
-        print('\n'.join([*format_plan(plan), f'{len(plan)} trials; nothing was started.']))
+        print('\n'.join([*format_plan(plan), f'{format_count(len(plan), "trial")}; nothing was started.']))
         return 0
     print('\n' + '\n'.join(format_closing(grid, work_dir, rows)))
     if not args.no_report and any(row['status'] == 'done' for row in rows):

@@ -1,13 +1,17 @@
 """Errors that a user can read: one sentence on stderr, and the exit code that says what kind it is."""
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import logging
 import os
 import sys
-from typing import Callable, NoReturn
+import warnings
+from collections.abc import Iterator
+from typing import Any, Callable, NoReturn
 
-from dtbox.errors import Diverged, InputError, RankLost, Stopped
+from dtbox.errors import Diverged, InputError, RankLost, Remark, Stopped
 from dtbox.files import is_disk_full
 
 SYSTEM = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
@@ -53,6 +57,25 @@ def main_guard(main: Callable) -> Callable:
         except KeyboardInterrupt:
             leave('interrupted.', 130)
     return guarded
+
+
+@contextlib.contextmanager
+def logging_remarks() -> Iterator[None]:
+    """Within the block, log a `Remark`, and what Pillow remarks on an image, as a sentence: Python would print the
+    place in the code, too, which says nothing to whoever runs a command."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, Remark) and category.__module__ != 'PIL.Image':
+            before(message, category, *place, **more)
+            return
+        from mmengine.logging import print_log
+        print_log(str(message), 'current', level=logging.WARNING)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def open_streams() -> None:

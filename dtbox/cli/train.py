@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
-from dtbox.runs import RunFolder, find_run_of
+from dtbox.files import find_unused_path
+from dtbox.runs import RunFolder, choose_run_folder, find_run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +44,20 @@ def run(args: argparse.Namespace) -> None:
         refuse_other_folder(str(cfg.filename), args.work_dir)
     from dtbox.training.local_ranks import LocalRanks, choose_cpu_ranks
     from dtbox.training.runner import Runner
+    from dtbox.training.same_run import OtherRun
     if args.seed is not None:
         cfg.seed = args.seed
     if args.amp:
         cfg.amp = 'bfloat16'
     with LocalRanks(choose_cpu_ranks(cfg, args.launcher)) as ranks:
         launcher = args.launcher if args.launcher != 'none' else ranks.launcher
-        runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=launcher,
-                                    accept_plugin_change=args.accept_plugin_change)
+        try:
+            runner = Runner.from_config(cfg, work_dir=args.work_dir, resume=args.resume, launcher=launcher,
+                                        accept_plugin_change=args.accept_plugin_change)
+        except OtherRun as e:
+            run = RunFolder(args.work_dir or cfg.get('work_dir') or choose_run_folder(cfg.filename))
+            raise InputError(f'{e.message}\nWith what you have set now, that is: {describe_new_run(args.typed, run)}',
+                             e.where) from e
         try:
             runner.train()
         except KeyboardInterrupt:
@@ -63,6 +71,22 @@ def refuse_other_folder(config: str, work_dir: str) -> None:
     if run.is_run_config(config) and run.has_checkpoint() and not RunFolder(work_dir).has_checkpoint():
         raise InputError(f'{work_dir} holds no run that could be resumed, and {run.path} does. Resume it there '
                          '(without --work-dir), or copy the folder first.', '--work-dir')
+
+
+def describe_new_run(typed: list[str], run: RunFolder) -> str:
+    """Return the command of a new run that starts from the weights of `run`.
+
+    Args:
+        typed: words after `dtbox train` of the command that could not resume `run`; its settings stay.
+        run: folder of a run, which stays, too.
+    """
+    words = [word for before, word in zip(['', *typed], typed)
+             if word not in ('--resume', '--accept-plugin-change', '--work-dir') and before != '--work-dir'
+             and not word.startswith('--work-dir=')]
+    start = [] if any(word.startswith('load_from=') for word in words) else ['--cfg-options',
+                                                                             f'load_from={run.checkpoint}']
+    place = find_unused_path(f'{os.path.normpath(run.path)}_new')
+    return shlex.join(['dtbox', 'train', *words, *start, '--work-dir', place])
 
 
 def describe_resume(work_dir: str) -> str:

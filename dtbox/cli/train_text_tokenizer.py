@@ -6,6 +6,7 @@ import os
 
 from dtbox.cli.options import add_config_options, read_config
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -41,8 +42,9 @@ def run(args: argparse.Namespace) -> None:
         tokenizer = train_word_tokenizer(dataset.texts, args.min_count)
     with replacing(args.out) as temporary:
         tokenizer.save(temporary)
-    entries = 'words' if args.kind == 'words' else 'entries'
-    print(f'{args.out}: {tokenizer.get_vocab_size()} {entries} from {len(dataset)} samples')
+    entries = 'word' if args.kind == 'words' else 'entry'
+    print(f'{args.out}: {format_count(tokenizer.get_vocab_size(), entries)} from '
+          f'{format_count(len(dataset), "sample")}')
 
 
 VERB = Verb(

@@ -9,9 +9,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import Callable
 
-from dtbox.cli.guard import main_guard
+from dtbox.cli.guard import logging_remarks, main_guard
 from dtbox.errors import InputError
 from dtbox.files import check_name
+from dtbox.processes import check_number
 from dtbox.renames import find_option
 from dtbox.trust import trust_remote_code
 
@@ -86,8 +87,9 @@ class Verb:
             os.getcwd()
         except FileNotFoundError as e:
             raise InputError('the current folder is gone: something has removed it. Change to another one.') from e
+        check_number(os.environ, 'LOCAL_RANK', default='0')  # MMEngine reads it, whether there are ranks or not
         args = self.parse(argv)
-        with trust_remote_code(getattr(args, 'trust_remote_code', False)):
+        with logging_remarks(), trust_remote_code(getattr(args, 'trust_remote_code', False)):
             return self.run(args)
 
     def main(self, argv: list[str] | None = None) -> None:

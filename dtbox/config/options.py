@@ -134,6 +134,8 @@ def _merged(cfg: Config | MutableMapping, node: Any, part: Any, value: Any, path
     if is_table(above) and part not in node:
         check_change({part: value}, dict(node), above, SOURCE)
     if not isinstance(value, dict):
+        if part == 'type' and isinstance(node, (dict, Config)):
+            _refuse_old_arguments(node, value, above)
         return copy.deepcopy(value)
     refuse_old_forms(value, SOURCE, path)
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else dict(cfg)
@@ -146,3 +148,13 @@ def _merged(cfg: Config | MutableMapping, node: Any, part: Any, value: Any, path
         check_change(change, base, at, SOURCE)
     check(value, old, path)
     return merge(old, value, check, at=path, variables=plain)
+
+
+def _refuse_old_arguments(node: Config | MutableMapping, kind: Any, path: str) -> None:
+    """Raise `InputError` where another `type` alone would keep arguments of the part before that it does not take."""
+    known = list_known_keys({'type': kind}, path)
+    old = [str(key) for key in node if known and key not in known]
+    if old and node.get('type') != kind:
+        raise InputError(f'another `type` alone keeps the arguments of {node.get("type")}, and {kind} does not take '
+                         f'{", ".join(f"`{key}`" for key in old)}. Replace all of them: '
+                         f'{path}="dict(type={kind!r}, ...)".', f'{path}.type')

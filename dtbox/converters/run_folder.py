@@ -14,12 +14,12 @@ from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
 from dtbox.converters import dualtoken, unitok, vila_u, vqgan
 from dtbox.errors import InputError, explained
-from dtbox.files import explain_writing
+from dtbox.files import explain_writing, replacing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.weights.siglip_names import find_sizes, read_sizes
-from dtbox.weights.state_dicts import load_into
+from dtbox.weights.state_dicts import check_finite, load_into
 
 _Convert = TypeVar('_Convert', bound=Callable[..., int])
 
@@ -50,6 +50,7 @@ def convert_dualtoken(src: str, dst: str, siglip: str | None = None, weights: st
     """
     _check_new(dst)
     config, state = dualtoken.read_source(src, weights)
+    _check_values(state, src)
     siglip = siglip or config.get('pretrained_model')
     if not siglip or not os.path.isdir(siglip):
         raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
@@ -79,6 +80,7 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str |
     """
     _check_new(dst)
     config, state, source = vila_u.read_source(src, weights)
+    _check_values(state, src)
     siglip = siglip or config.get('pretrained_model')
     if not siglip:
         raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
@@ -92,7 +94,7 @@ def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str |
 
 
 @_explain
-def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None = None) -> int:
+def convert_vqgan(src: str, dst: str, image_size: int, weights: str | None = None) -> int:
     """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
 
     Args:
@@ -107,6 +109,7 @@ def convert_vqgan(src: str, dst: str, image_size: int = 256, weights: str | None
     """
     _check_new(dst)
     state, directions = vqgan.read_source(src, weights)
+    _check_values(state, src)
     cfg = vqgan.build_tokenizer_config(vqgan.find_sizes(state, src), directions, image_size)
     return _build(dst, cfg, vqgan.map_state(state, src), None, src)
 
@@ -126,6 +129,7 @@ def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | 
     """
     _check_new(dst)
     args, state = unitok.read_source(src, weights)
+    _check_values(state, src)
     cfg = unitok.build_tokenizer_config(args, state, heads)
     return _build(dst, cfg, unitok.map_state(state, args, src), None, src)
 
@@ -133,6 +137,11 @@ def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | 
 def _check_new(dst):
     if os.path.isdir(dst) and os.listdir(dst):
         raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+
+
+def _check_values(state, src):
+    """Raise `InputError` for values that are not finite, by the names of the file; masks may hold infinities."""
+    check_finite(state, src, [name for name in state if not name.endswith('mask')])
 
 
 def _words_of(siglip):
@@ -157,7 +166,8 @@ def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, ma
     run = RunFolder(dst)
     os.makedirs(dst, exist_ok=True)
     if words:
-        shutil.copyfile(words, run.text_tokenizer)
+        with replacing(run.text_tokenizer) as temporary:
+            shutil.copyfile(words, temporary)
         cfg['text']['tokenizer']['file'] = os.path.basename(run.text_tokenizer)
     size = '${image_size}'
     recipe = dict(

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 
 from dtbox.converters.dualtoken import map_projection
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError
 from dtbox.weights.entries import choose_weights
 from dtbox.weights.renaming import Renaming
+from dtbox.weights.state_dicts import read_content
 
 VOCABULARY = 'unified'
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
@@ -43,10 +44,7 @@ def read_source(path: str, weights: str | None = None) -> tuple[dict[str, Any], 
     Raises:
         InputError: no such file or entry, or one of another layout.
     """
-    try:
-        file = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e:
-        raise InputError(f'{path} cannot be read ({reason(e)}).') from e
+    file = read_content(path)
     trainer = file.get('trainer') if isinstance(file, dict) else None
     state = trainer.get('unitok') if isinstance(trainer, dict) else None
     if not isinstance(state, dict) or not isinstance(file.get('args'), dict):

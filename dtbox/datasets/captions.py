@@ -118,29 +118,6 @@ def match_captions(captions_of: dict[str, list[str]], names: dict[str, Sequence[
     return matched, len(captions_of) - len(used)
 
 
-def read_sidecar(path: Path) -> list[str]:
-    """Return the captions in the .txt file beside an image: one, its whole content, or none where it is blank.
-
-    Raises:
-        InputError: the file is not UTF-8.
-    """
-    try:
-        text = ' '.join(path.with_suffix('.txt').read_text(encoding='utf-8-sig').split())
-    except UnicodeDecodeError as e:
-        raise InputError(f'the caption beside {path} is not UTF-8 ({e}). Save it as UTF-8.') from e
-    return [text] if text else []
-
-
-def hold_boxes(text: str) -> bool:
-    """Whether a text is no caption but five numbers or more: a class and a box, as YOLO's tools lay them beside
-    images."""
-    words = text.split()
-    try:
-        return len([float(word) for word in words]) >= 5
-    except ValueError:
-        return False
-
-
 def _from_json(content, path):
     try:
         data = parse_json(content)

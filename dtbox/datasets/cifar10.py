@@ -79,7 +79,7 @@ class CIFAR10(PairDataset):
         self.part = PARTS[split]
         others = Counter()
         samples = _read(self.data_root, self.part, download, others)
-        self.note(*describe_suffixes(others, 'those that are read (an image, .cls, .txt)', what='members'))
+        self.note(*describe_suffixes(others, 'those that are read (an image, .cls, .txt)', what='member'))
         if list_shards(self.data_root, self.part) and (self.data_root / BATCHES).is_dir():
             self.note(f'{self.data_root / BATCHES} is left out: the shards beside it are read')
         chosen = [samples[i] for i in choose_even_subset([label for _, _, label, _ in samples], limit)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample
 from dtbox.datasets.captions import read_texts
 from dtbox.datasets.folder_listing import SUFFIXES
@@ -108,8 +109,7 @@ class CocoFiles(ImageFiles):
             raise InputError(f'{self.source} has two images with the id {twice}.', 'annotations')
         lost = [note['image_id'] for note in data['annotations'] if note['image_id'] not in number]
         if lost:
-            self.note(f'{self.source}: {len(lost)} annotations belong to no image, such as that of image {lost[0]}; '
-                      'they are left out')
+            self.note(f'{self.source}: {format_count(len(lost), "annotation", "is")} left out, of no image ({lost[0]})')
         if self.folder != root:
             self.note(*describe_unnamed(self.folder, names, SUFFIXES, self.source))
         notes = [[] for _ in names]
@@ -208,7 +208,7 @@ class CocoObjects(CocoFiles):
         notes = [n for n in self.annotated[index] if not is_crowd(n)]
         notes.sort(key=read_area, reverse=True)
         if why and notes:
-            flaws, notes = [f'{self.key(index)}: its {len(notes)} masks are left out: {why}'], []
+            flaws, notes = [f'{self.key(index)}: its {format_count(len(notes), "mask", "is")} left out: {why}'], []
         annotated = self.sizes[index] if all(self.sizes[index]) else size
         scale = size[0] * size[1] / (annotated[0] * annotated[1])
         for note in notes[:self.most]:

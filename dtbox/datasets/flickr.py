@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtbox.counts import format_count
 from dtbox.datasets.captions import tidy_text
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
@@ -142,6 +143,6 @@ def _of_split(captions_of, root, split, source):
     listed = [name if '.' in name else f'{name}.jpg' for name in listed]  # Entities lists the numbers alone
     lost = [name for name in listed if name not in captions_of]
     if lost:
-        raise InputError(f'{path} names {len(lost)} images that have no caption in {source.name}, such as '
-                         f'{lost[0]}.', 'split')
+        raise InputError(f'of the images that {path} names, {format_count(len(lost), "image", "has")} no caption '
+                         f'in {source.name}, such as {lost[0]}.', 'split')
     return {name: captions_of[name] for name in listed}

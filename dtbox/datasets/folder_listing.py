@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dtbox.counts import format_count
 from dtbox.datasets.left_out import get_suffix, name_some
 from dtbox.errors import InputError
 
@@ -123,10 +124,10 @@ def list_images(data_root: str | Path) -> Listing:
                 folders_aside.setdefault(why, []).append(os.path.join(folder, name))
         for name in files:
             _sort_in(found, root, Path(folder) / name, aside)
-    found.notes += [f'{len(some):,} folders are left out ({why}): '
+    found.notes += [f'{format_count(len(some), "folder", "is")} left out ({why}): '
                     f'{name_some(os.path.relpath(folder, root) for folder in sorted(some))}'
                     for why, some in folders_aside.items()]
-    found.notes += [f'{count:,} images {where} are left out' + (': hidden' if where.startswith('whose')
+    found.notes += [f'{format_count(count, "image", "is")} left out, {where}' + (': hidden' if where.startswith('whose')
                     else f': the parts are {", ".join(sorted(found.parts))}') for where, count in aside.items()]
     if not found.images:
         ends = sorted(suffix for suffix in found.others if suffix.startswith('.'))
@@ -142,7 +143,7 @@ def _sort_in(found, root, path, aside):
         found.others[get_suffix(path.name)] += 1
         return
     if path.name.startswith('.'):
-        aside['whose names begin with a dot'] += not path.name.startswith('._')  # a system's, beside the image itself
+        aside['whose name begins with a dot'] += not path.name.startswith('._')  # a system's, beside the image itself
         return
     # names that are not UTF-8 are spelt with backslashes, so that they can be printed and written
     key = os.fsencode(path.relative_to(root).as_posix()).decode('utf-8', 'backslashreplace')

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset, pick_caption
-from dtbox.datasets.captions import find_captions, hold_boxes, match_captions, read_captions, read_sidecar
+from dtbox.datasets.captions import find_captions, match_captions, read_captions
 from dtbox.datasets.flaws import Flaw, accept_all
 from dtbox.datasets.folder_listing import find_class_folders, find_root, find_strays, list_images
 from dtbox.datasets.holdout import divide
 from dtbox.datasets.left_out import describe_suffixes, name_some
 from dtbox.datasets.near_duplicates import group_near_duplicates
 from dtbox.datasets.read import read_image
+from dtbox.datasets.sidecars import find_sidecars, hold_boxes, read_sidecar
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
 
@@ -33,10 +35,10 @@ class ImageFolder(PairDataset):
     the first ones are held out, a tenth of them (`holdout`), at least one image and never all.
 
     Texts, the first that is found: a captions file (`captions.py`: captions.json, .jsonl, .csv, .tsv, .txt,
-    metadata.jsonl); a .txt file of the same name beside an image; class folders, when every image lies in one of at
-    least two folders; otherwise none, and `metainfo['texts']` is False. An image without a caption among others that
-    have one gets ''. Where texts come from class folders, these also give labels and `classes`; a few images beside the
-    class folders are left out.
+    metadata.jsonl); a .txt file beside an image (`sidecars.py`: NAME.txt or NAME.jpg.txt); class folders, when every
+    image lies in one of at least two folders; otherwise none, and `metainfo['texts']` is False. An image without a
+    caption among others that have one gets ''. Where texts come from class folders, these also give labels and
+    `classes`; a few images beside the class folders are left out.
 
     What is found but not used (other kinds of files, folders that may not be entered, a third part, entries of the
     captions without an image) is counted in the log, in `notes` and in results. Sidecars that hold rows of numbers
@@ -127,10 +129,11 @@ class ImageFolder(PairDataset):
             across = {p.part: {group for q, group in zip(images, groups) if q.part == p.part} for p in images}
             shared = len(set.intersection(*across.values())) if len(across) > 1 else 0
             if shared:
-                self.note(f'{shared:,} groups of near duplicates lie on both sides of the division by folders')
+                self.note(f'near duplicates: {format_count(shared, "group", "lies")} on both sides of the division by '
+                          'folders')
         elif count < len(images):
-            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {count:,} groups of near duplicates, '
-                      'none of which is divided', 'current')
+            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {format_count(count, "group")} of '
+                      'near duplicates, none of which is divided', 'current')
         return groups
 
     def _usable(self, images):
@@ -165,13 +168,14 @@ class ImageFolder(PairDataset):
             names = {p.key: _other_names(p, path) for p in images if not inside or p.part == self.split}
             matched, unused = match_captions(read_captions(path), names, path)
             if unused:
-                self.note(f'{path}: {unused} entries match no image in {self.data_root}')
+                self.note(f'{path}: {format_count(unused, "entry", "matches")} no image in {self.data_root}')
             parts = {self.data_root / image.key.split('/')[0] if image.part else self.data_root for image in images}
             others.subtract(p.suffix.lower() for p in {path, *(find_captions(part) for part in parts)}
                             if p is not None and p.is_relative_to(self.data_root))
             return path.name, matched
-        texts = {p.key: read_sidecar(p.path) for p in images if p.path.with_suffix('.txt').is_file()}
-        others['.txt'] -= len({p.path.with_suffix('.txt') for p in images if p.key in texts})
+        beside = find_sidecars([p.path for p in images])
+        texts = {p.key: read_sidecar(beside[p.path]) for p in images if p.path in beside}
+        others['.txt'] -= len(set(beside.values()))
         if any(texts.values()) and all(hold_boxes(text) for some in texts.values() for text in some):
             self.note(f'the {len(texts):,} .txt files beside the images are left out: they hold rows of numbers, '
                       'such as boxes of objects, and no captions')
@@ -182,7 +186,7 @@ class ImageFolder(PairDataset):
             self.note(f'the folders {name_some(classes)} are not taken for classes, since many images lie beside them: '
                       'no labels, and no texts of class names')
         if strays:
-            self.note(f'{len(strays)} images lie in no class folder and are left out: '
+            self.note(f'{format_count(len(strays), "image", "is")} left out, in no class folder: '
                       f'{name_some(image.key for image in strays)}')
             self._strays = {image.key for image in strays}
         self.classes, self._label_of = find_class_folders([image for image in images if image not in strays])
@@ -193,9 +197,10 @@ class ImageFolder(PairDataset):
 
     def _report(self, mine):
         without = sum(not self._captions.get(image.key) for image in mine)
-        note = f'; {without} images have no caption' if self.text_source and without else ''
+        note = f'; {format_count(without, "image", "has")} no caption' if self.text_source and without else ''
         texts = f'texts from {self.text_source}' if self.text_source else 'without texts'
-        print_log(f'ImageFolder {self.data_root}, {self.split}: {len(mine)} images, {texts}{note}', 'current')
+        images = format_count(len(mine), 'image')
+        print_log(f'ImageFolder {self.data_root}, {self.split}: {images}, {texts}{note}', 'current')
 
 
 def _other_names(image, captions_path):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtbox.counts import format_count
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.datasets.left_out import describe_suffixes, get_suffix, name_some
@@ -79,7 +80,8 @@ class ImageNet(ImageFiles):
         files, labels = _by_folder(folder, others, loose) or _flat(folder, root, others)
         self.note(*describe_suffixes(others))
         if loose:
-            self.note(f'{len(loose):,} images in {folder} lie in no class folder and are left out: {name_some(loose)}')
+            self.note(f'{format_count(len(loose), "image", "is")} left out in {folder}, in no class folder: '
+                      f'{name_some(loose)}')
         absent = len(self.classes) - len(dict.fromkeys(labels))
         if absent:
             self.note(f'{absent} of {len(self.classes):,} classes have no images in {folder}')
@@ -123,9 +125,9 @@ def _by_folder(folder, others, loose):
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
     strange = [name for name in names if name not in number]
     if names and strange:
-        raise InputError(f'{folder} holds {len(strange)} folders that are not classes of ImageNet-1k, such as '
-                         f'{strange[0]}; expected WordNet samples such as n01440764. For folders of other classes use '
-                         'ImageFolder.', 'data_root')
+        raise InputError(f'in {folder}, {format_count(len(strange), "folder", "is")} not named as a class of '
+                         f'ImageNet-1k, such as {strange[0]}; expected WordNet samples such as n01440764. For folders '
+                         'of other classes use ImageFolder.', 'data_root')
     if not names:
         return None
     loose += _images(folder, others)

@@ -5,6 +5,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from dtbox.counts import format_count
+
 DOCUMENTS = ('.md', '.rst', '.pdf', '.html', '.htm', '.py', '.ipynb', '.sh', '.log', '.db', '.ini', '.url')
 """How the names of files end that belong to nobody's data."""
 NAMES = ('readme', 'license', 'licence', 'copying', 'notice', 'authors', 'changelog', 'makefile')
@@ -27,22 +29,24 @@ def get_suffix(name: str) -> str:
 
 
 def describe_suffixes(counts: Counter[str], kinds: str = 'the kinds of images that are read', texts: str = '',
-                      what: str = 'files') -> list[str]:
+                      what: str = 'file') -> list[str]:
     """Return a sentence for each kind of file that is left out.
 
     Args:
         counts: suffix, as `get_suffix` returns it -> number of files.
         kinds: what they are not among.
         texts: why files that could hold texts are left out, where that is another reason.
-        what: files, or members of an archive.
+        what: 'file', or 'member' of an archive.
     """
     sentences = []
     for suffix, count in sorted(counts.items()):
         if suffix and count > 0:
-            end = {'no suffix': 'have no suffix', 'link': 'are links'}.get(suffix, f'end in {suffix}')
+            one = {'no suffix': 'has no suffix', 'link': 'is a link'}.get(suffix, f'ends in {suffix}')
+            many = {'no suffix': 'have no suffix', 'link': 'are links'}.get(suffix, f'end in {suffix}')
+            end = f'{one} is' if count == 1 else f'{many} are'
             extra = f', which Pillow reads with the package {EXTRA[suffix]}; convert them' if suffix in EXTRA else ''
             why = texts if texts and suffix in TEXTS else f'not among {kinds}{extra}'
-            sentences.append(f'{count:,} {what} that {end} are left out: {why}')
+            sentences.append(f'{format_count(count, what)} that {end} left out: {why}')
     return sentences
 
 
@@ -67,5 +71,5 @@ def describe_unnamed(folder: str | os.PathLike[str], names: Iterable[str], suffi
     with os.scandir(os.fspath(folder)) as entries:
         others = sorted(e.name for e in entries if e.name not in known and not e.name.startswith('.')
                         and os.path.splitext(e.name)[1].lower() in suffixes)
-    return [f'{len(others):,} images in {folder} are left out: {source} does not name them, such as '
+    return [f'{format_count(len(others), "image", "is")} left out in {folder}: not named by {source}, such as '
             f'{name_some(others)}'] if others else []

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample
 
 FAR = 16
@@ -78,8 +79,8 @@ def describe_left_out(annotated: list[list[dict]], most: int | None) -> list[str
     singles = [sum(not is_crowd(note) for note in some) for some in annotated]
     crowds = sum(map(len, annotated)) - sum(singles)
     beyond = sum(max(count - most, 0) for count in singles) if most else 0
-    return [*([f'{crowds:,} masks of crowds are left out'] if crowds else []),
-            *([f'{beyond:,} masks are left out: beyond the {most} largest of their image (`most`)'] if beyond else [])]
+    notes = [(crowds, 'of crowds'), (beyond, f'beyond the {most} largest of their image (`most`)')]
+    return [f'{format_count(number, "mask", "is")} left out: {why}' for number, why in notes if number]
 
 
 def decode_mask(note: dict, size: tuple[int, int], annotated: tuple[int, int]) -> np.ndarray:

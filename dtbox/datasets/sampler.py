@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -41,7 +42,8 @@ class CursorBatchSampler:
         _check_rank(rank, world)
         if size < batch_size * world:
             ranks = f' on each of {world} ranks' if world > 1 else ''
-            raise InputError(f'the dataset has {size} samples, fewer than one batch of {batch_size}{ranks}. '
+            raise InputError(f'the dataset has {format_count(size, "sample")}, fewer than one batch of '
+                             f'{batch_size}{ranks}. '
                              f'Lower the batch size to at most {size // world}, or add data.')
         if last not in ('drop', 'carry', 'smaller'):
             raise InputError(f"`last` is {last!r}; expected 'drop', 'carry' or 'smaller'.", 'last')

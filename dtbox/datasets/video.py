@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix, name_some
@@ -95,15 +96,15 @@ class Video(PairDataset):
             clips = [p for p in inside if p.is_file() and p.suffix.lower() in FILES or p.is_dir() and _images(p)]
             folders = [p.name for p in inside if p.is_dir() and p not in clips]
             if folders:
-                self.note(f'{len(folders)} folders are left out: no images lie in them, of which a clip is made: '
-                          f'{name_some(folders)}')
+                self.note(f'{format_count(len(folders), "folder", "is")} left out: no images lie there, of which a '
+                          f'clip is made: {name_some(folders)}')
             others.update(get_suffix(p.name) for p in inside if p.is_file() and p not in clips)
         for folder in (p for p in clips if p.is_dir()):
             beside = [p for p in folder.iterdir() if not p.name.startswith('.')]
             others.update('folder' if p.is_dir() else get_suffix(p.name) for p in beside
                           if p.is_dir() or p.suffix.lower() not in SUFFIXES)
         if inner := others.pop('folder', 0):
-            self.note(f'{inner} folders within clips are left out: the images beside them are the frames')
+            self.note(f'{format_count(inner, "folder", "is")} left out within clips: the images beside are the frames')
         self.note(*describe_suffixes(others, f'videos ({", ".join(FILES)}) and frames'))
         return clips
 

@@ -16,6 +16,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 import torch
 
+from dtbox.counts import format_count
 from dtbox.datasets import collate
 from dtbox.diagnostics import information, patches
 from dtbox.diagnostics.atlas_page import Page, Seen
@@ -57,7 +58,7 @@ def look(model: Any, dataset: Any, streams: Sequence[str], images: int, batch_si
         assert batch.texts is not None  # collated with texts
         texts += batch.texts
         keys += batch.keys or [str(i) for i in positions[first:first + batch_size]]
-    say(f'{len(positions):,} images encoded in {time.time() - start:.0f} s')
+    say(f'{format_count(len(positions), "image")} encoded in {time.time() - start:.0f} s')
     return Seen({n: np.concatenate(c) for n, c in codes.items()}, {g: np.concatenate(c) for g, c in colours.items()},
                 {g: np.concatenate(c) for g, c in edges.items()}, texts, keys, positions, *patches.number_words(texts))
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dtbox.config import load_config, resolve
 from dtbox.conversations import Conversation
+from dtbox.counts import format_count
 from dtbox.datasets.conversation_dataset import collate_conversations
 from dtbox.datasets.read import flatten, read_rgba
 from dtbox.drawing.sample_sheet import draw_samples
@@ -160,7 +161,7 @@ def report(found: dict) -> str:
         sizes = f['sizes']
         captions = f['captions']
         classes = f['classes']
-        lines += [f'{part}: {f["samples"]:,} samples'
+        lines += [f'{part}: {format_count(f["samples"], "sample")}'
                   + (f', {f["read"]:,} of them read' if f['read'] < f['samples'] else ''), '  pixels    '
                   + ', '.join(f'{name} {w} x {h}' for name, (w, h) in list(sizes.items())[:3])
                   + (f'; {sizes["sides_below_64"]:,} with a side below 64' if sizes['sides_below_64'] else ''),
@@ -189,7 +190,7 @@ def leave(found: dict, folder: str) -> list[str]:
         if f['images']:
             files.append(os.path.join(folder, f'{part}.png'))
             draw_samples([(r['image'], _caption(r)) for r in f['images']], files[-1],
-                         f'{part}: {f["samples"]:,} samples', TILE)
+                         f'{part}: {format_count(f["samples"], "sample")}', TILE)
     return files
 
 

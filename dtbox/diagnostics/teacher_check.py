@@ -11,6 +11,7 @@ import torch
 
 from dtbox.config import load_config, resolve, set_option, take_data_options
 from dtbox.config.find import find_config
+from dtbox.counts import format_count
 from dtbox.diagnostics.subjects import open_encoder
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, SetEvaluator
@@ -108,7 +109,7 @@ def _evaluate(subject, loader, templates, limit, say):
                 evaluator.update(batch, TokenizerOutput(images=batch.images, teacher=TeacherOutput(pooled=pooled)))
                 seen += len(batch)
                 if seen % 6400 < len(batch):
-                    say(f'{seen:,} images')
+                    say(format_count(seen, 'image'))
     return evaluator.results(), seen
 
 
@@ -180,6 +181,6 @@ def report(found: dict) -> str:
     lines += [f'Note: {remark}.' for remark in found['remarks']]
     lines += [f'Not measured: {label}: {why}.' for label, why in found['scores'].skipped.items()]
     if found['scores'].missing:
-        lines.append(f'INCOMPLETE: {len(found["scores"].missing)} images could not be read, such as '
+        lines.append(f'INCOMPLETE: {format_count(len(found["scores"].missing), "image")} could not be read, such as '
                      f'{found["scores"].missing[0]}')
     return '\n'.join(lines)

@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.context import REASONS, EvalContext, find_missing
 from dtbox.evaluation.info import MetricInfo
@@ -226,7 +227,7 @@ class Metric:
         """
         if not self.count:
             return '; '.join(sorted(self.reasons))
-        return '; '.join(f'{reason} ({n} images)' for reason, n in sorted(self.reasons.items()))
+        return '; '.join(f'{reason} ({format_count(n, "image")})' for reason, n in sorted(self.reasons.items()))
 
     def evaluate(self, size: int | None = None) -> dict[str, float]:
         """MMEngine's moment: sum over ranks, compute, start anew. `size` is ignored, since sums know no padding."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError
+from dtbox.files import renaming
 
 SIDES = ('source', 'reconstruction')
 
@@ -50,7 +51,9 @@ class ImageDump:
             for side, images in zip(SIDES, (source, reconstructions)):
                 path = os.path.join(self.folder, part, side, f'{rank}{number:05d}{f"_{key}" if key else ""}.png')
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                Image.fromarray(images[i].permute(1, 2, 0).cpu().numpy()).save(path, compress_level=1)
+                with renaming(path) as temporary:
+                    pixels = images[i].permute(1, 2, 0).cpu().numpy()
+                    Image.fromarray(pixels).save(temporary, format='PNG', compress_level=1)
 
 
 def read_dump(folder: str) -> Tensor:

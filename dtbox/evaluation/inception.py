@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dtbox.checksums import find_damage
 from dtbox.errors import InputError, need_package, reason
 from dtbox.weights.entries import split_entry
 
@@ -83,6 +84,8 @@ def _clean(path: str, device: torch.device | str) -> Callable[[Tensor], Tensor]:
 
 def _fidelity(path: str, device: torch.device | str) -> Callable[[Tensor], Tensor]:
     package = need_package('torch_fidelity.feature_extractor_inceptionv3', 'fid', 'torch-fidelity\'s rFID')
+    if (damage := find_damage(path)) is not None:
+        raise InputError(f'{path} is damaged: its record {damage} does not match its checksum. Take another copy.')
     torch.load(path, map_location='cpu', weights_only=True)  # tensors only: the package itself would read any pickle
     network = package.FeatureExtractorInceptionV3('inception-v3-compat', ['2048'], path).to(device).eval()
 

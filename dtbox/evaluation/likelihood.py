@@ -20,8 +20,8 @@ class CodeLikelihood(Means):
     prompt tells, 0 for one that tells nothing. Each also for single depths, as `.../NAME/depthI`.
     """
     info = [MetricInfo('nats/{stream}', 'nats a code', '', '.3f', 'lower', 'drawing', order=10),
-            MetricInfo('nats_without/{stream}', 'nats a code without prompt', '', '.3f', 'lower', 'drawing', order=11),
-            MetricInfo('prompt_gain/{stream}', 'nats that the prompt saves', '', '.3f', 'higher', 'drawing', order=12,
+            MetricInfo('nats_without/{stream}', 'nats without prompt', '', '.3f', 'lower', 'drawing', order=11),
+            MetricInfo('prompt_gain/{stream}', 'nats saved by prompt', '', '.3f', 'higher', 'drawing', order=12,
                        headline=14)]
     requires = ('nats',)
     uses = ('nats_without',)

@@ -97,22 +97,23 @@ def _code_block(values: dict[str, float | None], title: str, infos: Infos, codes
     """A row for each vocabulary and depth, a column for each info of `codes`; a single depth says the same as its
     vocabulary."""
     described = {name: infos.describe(name, has_set=False) for name in values}
-    described = {name: d for name, d in described.items() if d.info.name in codes}
+    described = {name: d for name, d in described.items() if d.info.name in codes and not d.name.is_stderr}
     if not described:
         return []
     columns = list(dict.fromkeys(d.info for d in described.values()))
     cells = {(tuple(d.fields.values()), d.name.depth, d.info): _number(d, values[name])
              for name, d in described.items()}
-    depths = {}
+    depths: dict[tuple, dict] = {}  # in the order of the values
     for where, depth, _ in cells:
-        depths.setdefault(where, set()).add(depth)
-    lines = [f'{f"codes of {title}"[:_LABEL]:<{_LABEL}}' + ''.join(f'{c.label[:_CODES]:>{_CODES}}' for c in columns)]
-    for where, depth in dict.fromkeys((where, depth) for where, depth, _ in cells):
-        if depth is not None and len(depths[where] - {None}) < 2:
+        depths.setdefault(where, {})[depth] = None
+    width = max(_CODES, min(_COLUMN, (WIDTH - _LABEL) // len(columns)))
+    lines = [f'{f"codes of {title}"[:_LABEL]:<{_LABEL}}' + ''.join(f'{c.label[:width - 1]:>{width}}' for c in columns)]
+    for where, depth in ((where, depth) for where, there in depths.items() for depth in there):
+        if depth is not None and len(depths[where].keys() - {None}) < 2:
             continue
         label = ' '.join(where) if depth is None else f'  depth {depth}'
         numbers = (cells.get((where, depth, info), '-') for info in columns)
-        lines.append(f'{label[:_LABEL - 1]:<{_LABEL}}' + ''.join(f'{cell:>{_CODES}}' for cell in numbers))
+        lines.append(f'{label[:_LABEL - 1]:<{_LABEL}}' + ''.join(f'{cell:>{width}}' for cell in numbers))
     return [*lines, '']
 
 

@@ -97,18 +97,18 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
 
 
 def _refuse_to_run(name: str | os.PathLike, config: str) -> None:
-    """Raise `InputError` where a plugin that a run folder's config names came with it, unless its author is trusted."""
+    """Raise `InputError` where a plugin that a run folder's config names may have come with it, unless its author is
+    trusted: a plugin in the folder, or one that a relative path finds in any folder above."""
     try:
         place = find(name, config)
     except Missing:  # `load_plugins` says where it may have gone
         return
     folder = os.path.realpath(os.path.dirname(config))
-    near = place.kind != 'module' and not os.path.isabs(os.path.expanduser(name))
-    brought = os.path.dirname(folder) if near else folder
+    relative = place.kind != 'module' and not os.path.isabs(os.path.expanduser(name))
     places = (os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path)
     own = [path for path in places if not _lies_in(path, folder)]
-    if _lies_in(place.root, brought) and not any(_lies_in(place.root, path) for path in own):
-        require_trust(f'the plugin {place.root} came with the run folder {folder}')
+    if (relative or _lies_in(place.root, folder)) and not any(_lies_in(place.root, path) for path in own):
+        require_trust(f'the config of the run folder {folder} names the plugin {place.root}')
 
 
 def _lies_in(path: str, folder: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Iterable, Iterator, Mapping
 
 from mmengine.config import Config
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, Remark
 from dtbox.extend.built_in import drop_built_in
 from dtbox.extend.load import as_list
 from dtbox.extend.plugin import LOADED, Plugin, list_plugin_parts
@@ -141,11 +141,11 @@ def warn_changes(recorded: Iterable[Mapping] | None, cfg: Config, path: str) -> 
             if gone:
                 raise InputError(f'{message} The config uses its part{"s" * (len(gone) > 1)} {", ".join(gone)}. '
                                  f'{_how(old)}')
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, Remark, stacklevel=3)
         elif new['hash'] != old['hash']:
             warnings.warn(f'the plugin {old["name"]} ({new["source"]}) has changed since {path} was written: it was '
                           f'{_title(old, "")}, '
-                          f'it is {_title(new, "")}. Results may differ.', stacklevel=3)
+                          f'it is {_title(new, "")}. Results may differ.', Remark, stacklevel=3)
 
 
 def _registered(part: str) -> bool:

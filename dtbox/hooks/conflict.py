@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.drawing.conflict_plot import draw_conflict, explain_blank
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
@@ -102,7 +103,8 @@ class GradientConflict(Hook):
         if rows:
             title = f'{RunFolder(runner.work_dir).name}: gradients while it trains'
             table = format_summary(write_conflict(rows, self.terms, runner.work_dir, title))
-            runner.logger.info(f'Conflict of the gradients, means over {len(rows)} iterations:\n{table}')
+            many = format_count(len(rows), 'iteration')
+            runner.logger.info(f'Conflict of the gradients, means over {many}:\n{table}')
 
 
 def write_conflict(rows: list[dict], terms: Mapping[str, list[str]], folder: str, title: str,

@@ -64,7 +64,7 @@ class ConversationSheets(Hook):
             told += show_replies(output, batch)
         after = f'{RunFolder(runner.work_dir).name} after {runner.iter_done:,} iterations'
         if drawn:
-            draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s own caption', 256)
+            draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s caption', 256)
         if told:
             draw_samples(told, replies, f'{after}: replies (right answers in brackets where they differ)', 192)
 
@@ -80,7 +80,7 @@ def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
 def show_drawings(output: MLLMOutput) -> list[Sample]:
     """Return a tile for each drawn sample: the real image and the first drawing of each way of sampling, side by side;
     the prompt, and the caption of the first drawing."""
-    samples = []
+    samples: list[Sample] = []
     for row, prompt in enumerate(output.prompts or []):
         tiles = [output.images[row].cpu(), *(images[row, 0].cpu() for images in output.drawings.values())]
         own = [reply.reply for reply in output.replies[row]][:1]
@@ -91,7 +91,7 @@ def show_drawings(output: MLLMOutput) -> list[Sample]:
 
 def show_replies(output: MLLMOutput, batch: ConversationBatch) -> list[Sample]:
     """Return a tile for each sample that was asked: the image, and a line for each reply."""
-    samples = []
+    samples: list[Sample] = []
     for row in range(len(batch)):
         if output.prompts and output.prompts[row]:
             continue

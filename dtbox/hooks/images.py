@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.datasets import collate
 from dtbox.drawing.codebook_usage import Codebook, draw_codebooks
 from dtbox.drawing.curves import draw_curves
@@ -106,13 +107,14 @@ class Images(Hook):
         if self.batch is None:
             dataset = runner.val_loop.dataloader.dataset
             self.batch = collate([dataset[i] for i in choose(dataset, total=self.count)])
-        title = f'{_name(runner)}: held-out images after {runner.iter_done:,} iterations'
+        title = f'{_name(runner)}: held-out images after {format_count(runner.iter_done, "iteration")}'
         draw_sheet(reconstruct(runner, self.batch), path, title)
 
     def _draw_many(self, runner: Runner, path: str) -> None:
         dataset = runner.val_loop.dataloader.dataset
         batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
-        title = f'{_name(runner)}: reconstructions of held-out images after {runner.iter_done:,} iterations'
+        done = format_count(runner.iter_done, 'iteration')
+        title = f'{_name(runner)}: reconstructions of held-out images after {done}'
         draw_sheet(reconstruct(runner, batch), path, title, note='PSNR below each image.', differences=True, tile=128)
 
 
@@ -168,7 +170,7 @@ def reconstruct(runner: Runner, batch: Batch) -> list[Group]:
     for name in dict.fromkeys(names):
         index = [i for i, n in enumerate(names) if n == name]
         mean = float(scores[index].mean())
-        title = f'{name}: mean PSNR of these {len(index)} images {mean:.2f} dB'
+        title = f'{name}: mean PSNR of {format_count(len(index), "image")} {mean:.2f} dB'
         labels = [f'{scores[i]:.1f} dB' for i in index]
         groups.append(Group(title, images[index], reconstructions[index], labels))
     return groups

@@ -35,15 +35,6 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, EPSILON)
 
 
-class KeyValues:
-    """Keys and values of the steps so far of one block, for R rows."""
-
-    def __init__(self, rows: int, heads: int, steps: int, width: int, like: Tensor) -> None:
-        self.keys = like.new_empty(rows, heads, steps, width)
-        self.values = like.new_empty(rows, heads, steps, width)
-        self.count = 0
-
-
 class CausalBlock(nn.Module):
     """x + attention(norm(x)), then x + swiglu(norm(x)); vector t sees vectors <= t.
 
@@ -70,10 +61,6 @@ class CausalBlock(nn.Module):
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
-    def _feed(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
-
     def forward(self, x: Tensor) -> Tensor:
         """x [P,T,W] -> [P,T,W]."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
@@ -81,21 +68,5 @@ class CausalBlock(nn.Module):
         hide = torch.full(scores.shape[-2:], float('-inf'), dtype=x.dtype, device=x.device).triu(1)
         mixed = (scores + hide).softmax(-1) @ v
         x = x + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
-        return x + self._drop(self._feed(x))
-
-    def make_cache(self, rows: int, steps: int) -> KeyValues:
-        """Return an empty cache for some rows and at most so many steps."""
-        weight = self.out.weight
-        return KeyValues(rows, self.heads, steps, len(weight) // self.heads, weight)
-
-    def step(self, x: Tensor, cache: KeyValues) -> Tensor:
-        """The next vector of each row, [R,W] -> [R,W]; no dropout, whatever the mode is."""
-        t = cache.count
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        cache.keys[:, :, t], cache.values[:, :, t] = k, v
-        cache.count = t + 1
-        if t:
-            scores = cache.keys[:, :, :t + 1] @ (q * q.shape[-1] ** -0.5).unsqueeze(-1)
-            v = (scores.transpose(-2, -1).softmax(-1) @ cache.values[:, :, :t + 1]).squeeze(-2)
-        x = x + self.out(v.flatten(1))
-        return x + self._feed(x)
+        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
+        return x + self._drop(self.down(F.silu(gate) * up))

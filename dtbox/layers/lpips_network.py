@@ -14,9 +14,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, need_package
 from dtbox.layers.feature_distance import unit_distance
-from dtbox.weights.state_dicts import align_tensor, load_state
+from dtbox.weights.state_dicts import align_tensor, check_finite, load_state
 
 URLS = dict(vgg='https://download.pytorch.org/models/vgg16-397923af.pth',
             alex='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
@@ -89,9 +90,10 @@ def build_network(net: str, weights: str, who: str = 'LPIPS') -> nn.Module:
     state = {key: _find(key, trunk, linear, scaling) for key in own}
     bad = [k for k, v in own.items() if state[k] is None or state[k].shape != v.shape]
     if bad:
-        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: {len(bad)} tensors '
-                         f'are missing or of another shape, such as {", ".join(bad[:3])}. Give the file that '
-                         f'torchvision publishes ({URLS[net]}).')
+        raise InputError(f'{weights} does not hold the torchvision weights of the `{net}` trunk: '
+                         f'{format_count(len(bad), "tensor", "is")} missing or of another shape, such as '
+                         f'{", ".join(bad[:3])}. Give the file that torchvision publishes ({URLS[net]}).')
+    check_finite(state, weights, state)
     network.load_state_dict({k: align_tensor(v.float()) for k, v in state.items()}, assign=True)
     return network.requires_grad_(False).eval()
 

@@ -60,12 +60,10 @@ class HFCausalLM(LanguageModel):
                  dtype: Literal['float32', 'bfloat16', 'float16'] = 'float32', recompute: bool = False) -> None:
         super().__init__()
         self.pretrained, self.recompute = pretrained, recompute
-        self.additive = DTYPES[dtype] if attention == 'eager' else None
+        self.eager = attention == 'eager'
         found = read_config(config, pretrained, vocab_size)
-        added = getattr(found, ADDED, 0)
-        if added:
-            delattr(found, ADDED)
-            found.vocab_size -= added
+        added = found.__dict__.pop(ADDED, 0)
+        found.vocab_size -= added
         self.model = _build(found, attention, DTYPES[dtype], empty=pretrained is not None)
         if lora is not None:
             add_lora(self.model, lora)
@@ -115,8 +113,9 @@ class HFCausalLM(LanguageModel):
         if self.window and s > self.window:
             raise InputError(f'{s} places came, and its attention slides over {self.window}, which masks of packed '
                              'rows do not. Use shorter sequences, or a model without a sliding window.')
-        taken = make_mask(mask, x.shape[1], s, x.device, self.additive)
-        out = self.model.base_model(inputs_embeds=x.to(self.model.dtype), position_ids=positions, attention_mask=taken,
+        x = x.to(self.model.get_input_embeddings().weight.dtype)
+        taken = make_mask(mask, x.shape[1], s, x.device, x.dtype if self.eager else None)
+        out = self.model.base_model(inputs_embeds=x, position_ids=positions, attention_mask=taken,
                                     use_cache=cache is not None, **{self._cache_name: cache})
         return out.last_hidden_state
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from dtbox.errors import InputError, at
 from dtbox.mllm.code_rows import read_tables
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
-from dtbox.mllm.setup import add_special_rows, check_causal, check_places, check_streams
-from dtbox.registry import LMS, MLLMS, SEQUENCES, VISUAL_EMBEDDINGS, VISUAL_HEADS
+from dtbox.mllm.setup import build_lm, check_causal, check_places, check_streams
+from dtbox.registry import MLLMS, SEQUENCES, VISUAL_EMBEDDINGS, VISUAL_HEADS
 from dtbox.sequence_batch import SequenceBatch, allowed_mask
 
 TEXT = 'text'
@@ -45,9 +45,7 @@ class MultimodalLM(nn.Module):
         super().__init__()
         object.__setattr__(self, 'tokenizer', tokenizer)
         self.tables = read_tables(tokenizer)
-        tokens = SEQUENCES.build(sequence.get('tokenizer'), where='sequence.tokenizer')
-        self.lm: Any = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size)
-        add_special_rows(self.lm, tokens)
+        self.lm, tokens = build_lm(lm, sequence.get('tokenizer'))
         more: dict[str, Any] = dict(tables=self.tables, width=self.lm.width)
         self.visual_embedding: Any = VISUAL_EMBEDDINGS.build(visual_embedding, where='visual_embedding',
                                                              features=tokenizer.features, **more)

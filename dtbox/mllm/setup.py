@@ -1,31 +1,33 @@
 """What fits a language model, its text tokenizer and the visual tokenizer together."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 from dtbox.errors import InputError
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
+from dtbox.registry import LMS, SEQUENCES
 
 
-def add_special_rows(lm: Any, tokens: Any) -> None:
-    """Give a language model rows for the special tokens that its table does not have.
+def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
+    """Build a language model and the text tokenizer, with rows for the special tokens of images.
+
+    A model from a config gets as many rows as the tokenizer has ids. One with a table of its own gets special rows after
+    it, which train also where the table is frozen.
 
     Args:
-        lm: LanguageModel.
-        tokens: SequenceTokenizer.
+        lm: config of the LanguageModel.
+        tokenizer: config of the text tokenizer.
 
-    Raises:
-        InputError: special tokens whose rows would never train.
+    Returns:
+        (LanguageModel, SequenceTokenizer).
     """
-    if tokens.vocab_size > lm.vocab_size:
-        lm.resize(lm.added + tokens.vocab_size - lm.vocab_size)
-    first = lm.vocab_size - lm.added
-    inside = [tokens.name(i) for i in tokens.added if i < first]
-    if inside and lm.frozen_names():
-        raise InputError(f'the special tokens {", ".join(inside)} have rows within the frozen table of the language '
-                         f'model, which has {first:,} rows for {min(tokens.added):,} tokens of text: they would never '
-                         'train. Train the whole language model (no `lora`), or take a tokenizer that fills its table.',
-                         'lm.lora')
+    tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer')
+    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size)
+    if tokens.added and model.vocab_size != tokens.vocab_size:
+        tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer', rows=model.vocab_size)
+    if tokens.vocab_size > model.vocab_size:
+        model.resize(model.added + tokens.vocab_size - model.vocab_size)
+    return model, tokens
 
 
 def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
@@ -44,8 +46,8 @@ def check_places(head: Any, embedding: Any) -> None:
     """Raise `InputError` where a visual embedding needs all codes of a place and the head's steps hold some of them."""
     if not embedding.token_local and head.count_steps() != head.tables.places:
         raise InputError(f'{type(embedding).__name__} reads whole images of {head.tables.places} places, and '
-                         f'{type(head).__name__} writes an image in {head.count_steps()} steps that hold some codes of a '
-                         'place each. Take CodesEmbedding or LearnedEmbedding, or a head of whole places such as '
+                         f'{type(head).__name__} writes an image in {head.count_steps()} steps that hold some codes '
+                         'of a place each. Take CodesEmbedding or LearnedEmbedding, or a head of whole places such as '
                          'DepthHead.', 'visual_embedding')
 
 

@@ -110,12 +110,13 @@ def conversation_items(dataset: ConversationDataset, some: Sequence[int]) -> Non
     for index in some:
         sample = dataset.sample(index, np.random.default_rng(0))
         talk = sample.get('conversation')
-        require(isinstance(talk, Conversation), f'`conversation` of sample {index} is a {type(talk).__name__}; expected '
-                'a Conversation.')
-        require(isinstance(sample.get('set'), str), f'`set` of sample {index} is {sample.get("set")!r}; expected a str.')
+        if not isinstance(talk, Conversation):
+            fail(f'`conversation` of sample {index} is a {type(talk).__name__}; expected a Conversation.')
+        require(isinstance(sample.get('set'), str),
+                f'`set` of sample {index} is {sample.get("set")!r}; expected a string.')
         modes = {getattr(image, 'mode', type(image).__name__) for image in talk.images}
-        require(modes <= {'RGB', 'RGBA'}, f'sample {index} has images of the modes {", ".join(sorted(modes))}; expected '
-                'PIL images, RGB.')
+        require(modes <= {'RGB', 'RGBA'},
+                f'sample {index} has images of the modes {", ".join(sorted(modes))}; expected PIL images, RGB.')
 
 
 def batches(subject: DatasetSubject) -> None:

@@ -7,18 +7,13 @@ from __future__ import annotations
 import copy
 import tempfile
 from pathlib import Path
-from typing import Sequence
 
 import torch
-from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.lms.base import LanguageModel
-from dtbox.registry import LMS
 from dtbox.testing.contract import Contract, index_by_name
-from dtbox.testing.rank_group import Ranks
+from dtbox.testing.lm_subject import LanguageModelSubject, T, make_causal
 from dtbox.testing.subject import (
-    Subject,
     copy_state,
     fail,
     list_idle_parameters,
@@ -33,35 +28,6 @@ from dtbox.testing.subject import (
 
 TOLERANCE = 1e-4
 """Largest difference between sums of one kind in another order: rows alone and in a batch, steps and a whole pass."""
-T = 9
-
-
-class LanguageModelSubject(Subject):
-    """A language model under test.
-
-    Attributes:
-        size: V.
-    """
-    registry, base = LMS, LanguageModel
-
-    def __init__(self, cfg: dict, plugins: str | Sequence[str] = (), ranks: Ranks | None = None):
-        super().__init__(cfg, plugins, ranks)
-        self.size = self.build().vocab_size
-
-    def ids(self, b: int = 3, t: int = T, seed: int = 0) -> Tensor:
-        """Return text ids [B,T]."""
-        return torch.randint(0, self.size, (b, t), generator=make_generator(seed))
-
-    @staticmethod
-    def run(lm: LanguageModel, ids: Tensor, first: int = 0, mask: Tensor | None = None, cache: object = None) -> Tensor:
-        """Return the hidden states [B,T,H] of ids [B,T] at the positions from `first` on."""
-        positions = torch.arange(first, first + ids.shape[1]).expand(ids.shape)
-        return lm(lm.embed(ids), positions, mask, cache)
-
-
-def make_causal(b: int, t: int) -> Tensor:
-    """Return the causal mask bool [B,T,T]."""
-    return torch.ones(b, t, t, dtype=torch.bool).tril()
 
 
 def shapes(subject: LanguageModelSubject) -> None:
@@ -196,7 +162,8 @@ def gradients(subject: LanguageModelSubject) -> None:
 
 def state_dict(subject: LanguageModelSubject) -> None:
     """The state dict holds all there is, a pass leaves it alone, and one seed gives one model."""
-    lm, twin, ids = subject.build().eval(), subject.build(seed=99).eval(), subject.ids()
+    lm, twin = subject.build().eval(), subject.build(seed=99).eval()
+    ids = subject.ids()
     for one in (lm, twin):
         one.resize(2)
     before = copy_state(lm)
@@ -220,7 +187,8 @@ def autocast(subject: LanguageModelSubject) -> None:
 
 def odd_places(subject: LanguageModelSubject) -> None:
     """Places of another width, positions or masks of another shape are an `InputError`."""
-    lm, x, positions = subject.build(), torch.zeros(2, 4, subject.build().width), torch.arange(4).expand(2, 4)
+    lm, positions = subject.build(), torch.arange(4).expand(2, 4)
+    x = torch.zeros(2, 4, lm.width)
     for args, what in (((x[..., :-1], positions), 'places of another width'),
                        ((x, positions[:, :3]), 'positions of fewer places'),
                        ((x, positions, make_causal(2, 5)), 'a mask of other places'),

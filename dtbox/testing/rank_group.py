@@ -38,7 +38,13 @@ class Ranks:
     Args:
         world: number of ranks.
         timeout: seconds that one job may take.
+
+    Attributes:
+        method: how the ranks start, in the words of `multiprocessing`. 'forkserver' is faster for many groups; its
+            server must have computed nothing, and must end with this process (`dtbox.processes.end_with_parent` in a
+            module that it preloads), as the ranks end with the server.
     """
+    method = 'spawn'
 
     def __init__(self, world: int = 2, timeout: float = 120.0) -> None:
         self.world, self.timeout = world, timeout
@@ -77,12 +83,13 @@ class Ranks:
         return [answers[rank][1] for rank in range(self.world)]
 
     def _start(self):
-        context = multiprocessing.get_context('spawn')
+        context = multiprocessing.get_context(self.method)
+        parent = os.getpid() if self.method == 'spawn' else None  # another one's parent is its server
         self.folder = tempfile.TemporaryDirectory(prefix='dtbox-ranks-')
         for rank in range(self.world):
             pipe, far = context.Pipe()
             store = os.path.join(self.folder.name, 'group')
-            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, store, far, os.getpid()),
+            process = context.Process(target=_serve, args=(rank, self.world, self.timeout, store, far, parent),
                                       daemon=True)
             process.start()
             far.close()
@@ -143,7 +150,8 @@ SHARED = Ranks()
 
 
 def _serve(rank, world, timeout, file, pipe, parent):
-    """Join the group and do the jobs that come through the pipe, until it closes or the process `parent` ends."""
+    """Join the group and do the jobs that come through the pipe, until it closes or the process `parent` (None: that
+    which has forked this one) ends."""
     end_with_parent(parent)
     import torch
     import torch.distributed as dist

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, is_fault, reason
+from dtbox.counts import format_count
+from dtbox.errors import InputError, Remark, is_fault, reason
 from dtbox.files import replacing
 from dtbox.registry import TEXT_TOKENIZERS
 from dtbox.tokenizer_files import open_tokenizer
@@ -110,7 +111,8 @@ class TextTokenizer:
                 if not truncate:
                     raise InputError(message + ' Shorten it, or pass truncate=True to have it cut.')
                 if not self.warned:
-                    warnings.warn(message + ' It is cut, as are others that are too long.', stacklevel=2)
+                    warnings.warn(message + ' It is cut, as are others that are too long.', Remark,
+                                  stacklevel=2)
                     self.warned = True
             if not self.warned_of_unknown and self.unknown_id in ids:
                 unknown += self.find_unknown(text[:LONGEST * self.context_length])
@@ -124,10 +126,11 @@ class TextTokenizer:
         self.warned_of_unknown = True
         some = ', '.join(f'"{word[:40]}"' for word, _ in unknown.most_common(5))
         named = some + (', ...' if len(unknown) > 5 else '')
-        warnings.warn(f'{sum(unknown.values())} words of {count} texts are not in the vocabulary of the text '
-                      f'tokenizer and become one token for all unknown words: {named}. So do those of later texts. '
+        warnings.warn(f'in {format_count(count, "text")}, {format_count(sum(unknown.values()), "word", "is")} not in '
+                      f'the vocabulary of the text tokenizer: {named}. They become the token for unknown words, as do '
+                      'those of later texts. '
                       '`dtbox train-text-tokenizer` makes a tokenizer of other texts, for a text tower that is '
-                      'trained with it.', stacklevel=4)
+                      'trained with it.', Remark, stacklevel=4)
 
     def _find_ids(self, i: int, text: str, truncate: bool) -> list[int]:
         """Return the ids of the text at position `i`; of a very long one those of its beginning, where it may be cut:

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Mapping
+import re
+from typing import Any, Iterator, Mapping
 
 import torch
 from torch.utils.data import DataLoader
@@ -11,10 +12,48 @@ from dtbox import distributed
 from dtbox.config.schema import HeldOutLoader, TrainLoader
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.datasets.sampler import EvalBatches
-from dtbox.errors import InputError, at
+from dtbox.errors import DataError, InputError, at
 from dtbox.processes import watch_parent
 from dtbox.registry import DATASETS
+from dtbox.structures import Batch
 from dtbox.values import check_value
+
+WORKER = re.compile(r'Caught (\w+) in DataLoader worker process')
+"""How PyTorch begins what it says of an exception of a worker; the traceback follows."""
+TOLD = ('InputError', 'BrokenSample')
+"""Exceptions of a worker that are sentences for the user."""
+
+
+class Loader(DataLoader):
+    """PyTorch's DataLoader; a batch that cannot be read is one sentence, also where a worker reads it."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Start the workers, and return an iterator over the batches, which raises `DataError` where one cannot be
+        read."""
+        return _tell_errors(super().__iter__())
+
+
+def _tell_errors(batches: Iterator[Batch]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as e:
+            raise DataError(tell_unread(e)) from e
+        yield batch
+
+
+def tell_unread(error: Exception) -> str:
+    """Return what an error of a data loader says as one sentence, without the traceback that PyTorch puts around that
+    of a worker."""
+    text, worker = str(error), WORKER.match(str(error))
+    kind = worker[1] if worker else type(error).__name__
+    if worker:
+        text = re.split(rf'^(?:[\w.]+\.)?{kind}: ', text, flags=re.MULTILINE)[-1].strip()
+    elif isinstance(error, InputError):
+        return text
+    return text if kind in TOLD else f'a batch of the data cannot be read ({kind}: {text.strip()}).'
 
 
 def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
@@ -45,8 +84,8 @@ def build_train_dataloader(cfg: Mapping[str, Any], seed: int) -> DataLoader:
     else:
         sampler = CursorBatchSampler(len(dataset), batch, order=getattr(dataset, 'order', None), **place)
     own = torch.Generator().manual_seed(seed)  # so that starting workers moves no other random state
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=getattr(dataset, 'collate', collate), generator=own, worker_init_fn=watch_parent)
+    return Loader(dataset, batch_sampler=sampler, num_workers=cfg.get('num_workers', 0),
+                  collate_fn=getattr(dataset, 'collate', collate), generator=own, worker_init_fn=watch_parent)
 
 
 def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
@@ -58,9 +97,9 @@ def build_val_dataloader(cfg: Mapping[str, Any]) -> DataLoader:
     how: dict[str, Any] = dict(batch_size=cfg['batch_size'], sampler=sampler)
     if getattr(dataset, 'boundaries', ()):
         how = dict(batch_sampler=EvalBatches(sampler, cfg['batch_size'], dataset.boundaries))
-    return DataLoader(dataset, **how, num_workers=cfg.get('num_workers', 0),
-                      collate_fn=getattr(dataset, 'collate', functools.partial(collate, with_texts=with_texts)),
-                      worker_init_fn=watch_parent)
+    return Loader(dataset, **how, num_workers=cfg.get('num_workers', 0),
+                  collate_fn=getattr(dataset, 'collate', functools.partial(collate, with_texts=with_texts)),
+                  worker_init_fn=watch_parent)
 
 
 def divide_batch(batch: int, world: int, what: str) -> int:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import errno
 import os
 import re
 import socket
@@ -16,13 +16,18 @@ import torch
 import torch.distributed as dist
 
 from dtbox import distributed
-from dtbox.errors import InputError, RankLost, reason
-from dtbox.processes import end_with_parent
+from dtbox.counts import format_count
+from dtbox.errors import InputError, RankLost, at, reason
+from dtbox.processes import check_number, end_with_parent
 
 TIMEOUT = 1800
 """Seconds that ranks wait for each other, at the start and in every collective."""
 ANSWER = 20
 """Seconds in which PyTorch's store, which rank 0 holds, answers a new client."""
+VARIABLES = dict(
+    pytorch=('WORLD_SIZE', 'RANK', 'LOCAL_RANK'), slurm=('SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID'),
+    mpi=('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'))
+"""Launcher -> environment variables: number of ranks, of this rank, and of this rank on its node."""
 LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'timed out waiting', 'socket closed',
         'connection refused', 'recv failed', 'remote process exited', 'watchdog', 'heartbeat',
         'nccl communicator was aborted')
@@ -42,6 +47,7 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
     Raises:
         InputError: not started by that launcher, or ranks that have not come in time.
     """
+    check_number(os.environ, 'LOCAL_RANK', default='0')  # MMEngine reads it, whether there are ranks or not
     if launcher == 'none' or distributed.is_initialized():
         return
     timeout = TIMEOUT if timeout is None else timeout
@@ -54,7 +60,7 @@ def start_ranks(launcher: str, timeout: float | None = None) -> None:
         raise InputError('--launcher pytorch is for processes that torchrun has started, and the variable RANK is not '
                          'set. Start it as: torchrun --nproc_per_node N -m dtbox train CONFIG --launcher pytorch.',
                          '--launcher')
-    check_environment(os.environ)
+    check_environment(os.environ, launcher)
     if 'TORCHELASTIC_RUN_ID' in os.environ:  # started by torchrun itself, not by a shell that may end before its ranks
         end_with_parent()
     _join_group(timeout)
@@ -64,22 +70,26 @@ def _start_mpi(timeout: float) -> None:
     if not torch.cuda.is_available():
         raise InputError('`mpi` starts ranks that have a GPU each, and there is none here. Start ranks on CPUs with '
                          'torchrun and --launcher pytorch.', '--launcher')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    check_environment(os.environ, 'mpi')
     from mmengine.dist import init_dist
     init_dist('mpi', backend='nccl', timeout=int(timeout))
 
 
-def check_environment(env: Mapping[str, str]) -> None:
+def check_environment(env: Mapping[str, str], launcher: str) -> None:
     """Raise `InputError` where a variable that says which rank this is, or where rank 0 listens, is missing or says
-    something else: ranks would wait for each other to no end."""
-    world = env.get('WORLD_SIZE', '')
-    ranks = int(world) if world.isdecimal() else 1
-    for name, low, high in (('WORLD_SIZE', 1, math.inf), ('RANK', 0, ranks - 1), ('LOCAL_RANK', 0, math.inf),
-                            ('MASTER_PORT', 1, 65535)):
-        value = env.get(name, '0' if name == 'LOCAL_RANK' else '')
-        if not value.isdecimal() or not low <= int(value) <= high:
-            most = '' if high == math.inf else f', at most {high}'
-            raise InputError(f'the variable {name} is {value!r}; expected a whole number of at least {low}{most}. '
-                             'torchrun and srun set it.', '--launcher')
+    something else: ranks would wait for each other to no end.
+
+    Args:
+        env: environment variables.
+        launcher: whose variables tell: 'pytorch', 'slurm' or 'mpi'.
+    """
+    size, rank, local = VARIABLES[launcher]
+    with at('--launcher'):
+        check_number(env, size, 1)
+        check_number(env, rank, 0, int(env[size]) - 1)
+        check_number(env, local, default='0')
+        check_number(env, 'MASTER_PORT', 1, 65535)
     if not env.get('MASTER_ADDR'):
         raise InputError('the variable MASTER_ADDR is empty or not set; expected the host of rank 0. torchrun and srun '
                          'set it.', '--launcher')
@@ -90,7 +100,7 @@ def _join_group(timeout: float) -> None:
     local = int(os.environ.get('LOCAL_RANK', 0))
     if gpus:
         if local >= gpus:
-            raise InputError(f'this is rank {local + 1} of its node, which has {gpus} GPU{"s" * (gpus > 1)}. Start one '
+            raise InputError(f'this is rank {local + 1} of its node, which has {format_count(gpus, "GPU")}. Start one '
                              'rank a GPU (--nproc_per_node, --ntasks-per-node).', '--launcher')
         torch.cuda.set_device(local)
     if os.environ.get('RANK', '0') != '0' and 'TORCHELASTIC_USE_AGENT_STORE' not in os.environ:
@@ -116,13 +126,15 @@ def find_first_rank(env: Mapping[str, str], timeout: float) -> None:
         timeout: seconds to wait for rank 0; after that, nothing is said here.
 
     Raises:
-        InputError: another program, or another run, listens there.
+        InputError: another program, or another run, listens there, or holds the port of this machine without listening.
     """
     host, port = env.get('MASTER_ADDR', ''), env.get('MASTER_PORT', '')
     deadline = time.monotonic() + timeout
     while not _listens(host, port):
         if time.monotonic() > deadline:
             return
+        if _is_held(host, port) and not _listens(host, port):
+            raise _make_port_error(env, 'and does not listen, so that rank 0 cannot open it')
         time.sleep(0.1)
     stores: list[dist.Store] = []
 
@@ -148,8 +160,24 @@ def _listens(host: str, port: str) -> bool:
     return True
 
 
+def _is_held(host: str, port: str) -> bool:
+    """Return whether `host` is this machine and its port cannot be opened. Rank 0 may open it meanwhile: sockets that
+    may share an address (SO_REUSEADDR, as PyTorch's) disturb each other only once they listen."""
+    with socket.socket() as own, socket.socket() as probe:
+        try:
+            own.bind((host, 0))
+        except OSError:  # another machine
+            return False
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(('', int(port)))
+        except OSError as e:
+            return e.errno == errno.EADDRINUSE
+    return False
+
+
 def _make_port_error(env: Mapping[str, str], why: str) -> InputError:
-    return InputError(f'another program or another run listens at {env.get("MASTER_ADDR")}:{env.get("MASTER_PORT")} '
+    return InputError(f'another program or another run uses {env.get("MASTER_ADDR")}:{env.get("MASTER_PORT")} '
                       f'already, {why}. Give all ranks another MASTER_PORT.', '--launcher')
 
 
@@ -175,9 +203,8 @@ def read_slurm_environment(env: Mapping[str, str]) -> dict[str, str]:
         raise InputError(f'--launcher slurm is for processes that srun has started, and {names} not set. Start it as: '
                          'srun --ntasks-per-node GPUS --gpus-per-node GPUS python -m dtbox train CONFIG --launcher '
                          'slurm.', '--launcher')
-    if not env['SLURM_JOB_ID'].isdecimal():
-        raise InputError(f'the variable SLURM_JOB_ID is {env["SLURM_JOB_ID"]!r}; expected a whole number.',
-                         '--launcher')
+    with at('--launcher'):
+        check_number(env, 'SLURM_JOB_ID')
     nodes = env.get('SLURM_STEP_NODELIST') or env.get('SLURM_JOB_NODELIST') or ''
     address = env.get('MASTER_ADDR') or find_first_node(nodes)
     port = env.get('MASTER_PORT') or str(20000 + int(env['SLURM_JOB_ID']) % 20000)

@@ -21,8 +21,8 @@ TAIL = 2000
 
 
 def choose_cpu_ranks(cfg: Mapping[str, Any], launcher: str) -> int:
-    """Return how many ranks this process is to start, itself included: `cpu_ranks` of the config, 1 where a launcher has
-    started ranks or where there is a GPU."""
+    """Return how many ranks this process is to start, itself included: `cpu_ranks` of the config, 1 where a launcher
+    has started ranks or where there is a GPU."""
     count = cfg.get('cpu_ranks') or 1
     return 1 if launcher != 'none' or torch.cuda.is_available() or 'RANK' in os.environ else int(count)
 

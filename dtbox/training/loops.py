@@ -6,14 +6,16 @@ another number. Evaluation runs one pass over the held-out sets (`dtbox.evaluati
 from __future__ import annotations
 
 import os
-from typing import Any, Callable
+import shlex
+from typing import Any, Callable, Iterator, NoReturn
 
 import torch
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
 from dtbox import distributed
-from dtbox.errors import Diverged, InputError
+from dtbox.datasets import collate
+from dtbox.errors import DataError, Diverged, InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.evaluation.loop import evaluate
 from dtbox.evaluation.results import Results
@@ -77,7 +79,10 @@ class TrainLoop(BaseLoop):
         runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:
             runner.signals.in_step = True
-            self.run_iter(next(batches))
+            try:
+                self.run_iter(self._read(batches))
+            except DataError as e:
+                self._end_unread(e)
             if runner.task.stop_agreed and not runner.accumulating:
                 runner.stop_now()
             runner.signals.in_step = False  # a stop that comes now is heeded at once
@@ -92,6 +97,22 @@ class TrainLoop(BaseLoop):
             runner.val_loop.run()
         runner.call_hook('after_train')
         return runner.task
+
+    def _read(self, batches: Iterator[Batch]) -> Batch:
+        """Return the next batch; an empty one where it cannot be read, which the step tells all ranks."""
+        try:
+            return next(batches)
+        except DataError as e:
+            if distributed.get_world_size() == 1:
+                raise
+            self.runner.task.unread = str(e)
+            return collate([])
+
+    def _end_unread(self, error: DataError) -> NoReturn:
+        """Save and end: a batch cannot be read. While gradients accumulate, the last checkpoint stays."""
+        if not self.runner.accumulating:
+            self.runner.save()
+        raise InputError(f'at iteration {self._iter + 1}, {error} {tell_resume(self.runner.work_dir)}') from error
 
     def run_iter(self, batch: Batch) -> None:
         """Run one iteration."""
@@ -137,6 +158,13 @@ class TrainLoop(BaseLoop):
             self.broken += 1
             if self.broken <= 10 or self.broken % 100 == 0:
                 self.runner.logger.warning(f'{sentence}; left out ({self.broken} so far on this rank).')
+
+
+def tell_resume(work_dir: str) -> str:
+    """Return what is saved of a run whose data cannot be read, and how it continues."""
+    run = RunFolder(work_dir)
+    kept = f'The last state is {run.checkpoint}' if run.has_checkpoint() else 'No state is saved yet'
+    return f'{kept}; once the data are mended, the run continues by: dtbox train {shlex.quote(run.path)} --resume.'
 
 
 class Skips:
@@ -187,6 +215,8 @@ class ValLoop(BaseLoop):
         before = checkpoint.get_random_state()
         try:
             return self._run()
+        except DataError as e:
+            raise InputError(f'{e} {tell_resume(self.runner.work_dir)}') from e
         finally:
             checkpoint.set_random_state(before)
 

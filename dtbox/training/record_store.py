@@ -15,7 +15,7 @@ from typing import Sequence
 
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, Remark
 from dtbox.files import is_disk_full
 
 KEY = 20
@@ -100,7 +100,7 @@ class RecordStore:
                 raise
             self.full = True  # records after a torn one would not stand where their keys say
             warnings.warn(f'no space is left in {self.folder} for {self.what}; nothing more is kept there, and the run '
-                          'continues.', stacklevel=2)
+                          'continues.', Remark, stacklevel=2)
 
     def _append(self, key: bytes, row: bytes) -> None:
         with open(f'{self.own}.data', 'ab') as f:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 import torch
 
 from dtbox import __version__, distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.training import checkpoint
 from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
@@ -98,7 +99,7 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as e:
         raise InputError(f'{path} does not hold what this run needs to resume ({type(e).__name__}: {reason(e)}). Take '
                          'another checkpoint, or use `load_from` to start from its weights.') from e
-    others = '' if world == own else f', written by {world} rank{"s" * (world != 1)}, with {own}'
+    others = '' if world == own else f', written by {format_count(world, "rank")}, with {own}'
     runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
     if runner.iter_done >= runner.max_iters:
         runner.logger.info(f'All {runner.max_iters} iterations are done; the run is evaluated again. Resume it with '

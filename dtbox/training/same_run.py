@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from mmengine.config import Config
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.training.dataloaders import divide_batch
 
@@ -32,6 +33,10 @@ FIXED = dict(samples='training samples', batch='samples a batch', seed='as the s
 MOST = 12
 """Differences that a message lists."""
 MISSING = 'not set'
+
+
+class OtherRun(InputError):
+    """A resumed run would not continue the run of its checkpoint; a new one may start from its weights."""
 
 
 def describe_config(cfg: Config) -> str:
@@ -89,14 +94,13 @@ def _is_place(key: str, *values: Any) -> bool:
     return all(isinstance(value, str) for value in texts) and any('/' in value for value in texts)
 
 
-def refuse_other_config(before: str | None, now: str, path: str, source: str | None, safe: Sequence[str]) -> None:
-    """Raise `InputError` where a resumed run has other settings than its checkpoint was trained with.
+def refuse_other_config(before: str | None, now: str, path: str, safe: Sequence[str]) -> None:
+    """Raise `OtherRun` where a resumed run has other settings than its checkpoint was trained with.
 
     Args:
         before: what the checkpoint notes (see `describe_config`); None in one that an older dtbox wrote.
         now: of the resumed run.
         path: of the checkpoint.
-        source: config file, for the command of a new run.
         safe: patterns of keys that the task lets change (`safe_settings`).
     """
     found = compare_configs(before, now, safe) if before is not None else {}
@@ -104,10 +108,10 @@ def refuse_other_config(before: str | None, now: str, path: str, source: str | N
         return
     lines = [f'  {key}: {old!r} then, {new!r} now' for key, (old, new) in list(found.items())[:MOST]]
     lines += [f'  and {len(found) - MOST} more'] if len(found) > MOST else []
-    raise InputError(
+    raise OtherRun(
         f'{path} was trained with other settings; with these it would not continue the same run:\n'
         + '\n'.join(lines) + '\nRestore them (a run resumes by `dtbox train RUN --resume` alone), or start a new run '
-        f'from these weights: dtbox train {source or "CONFIG"} --cfg-options load_from={path}', next(iter(found)))
+        f'from these weights: load_from={path}', next(iter(found)))
 
 
 def make_meta(task: Task, loader: Any, seed: int, configured_batch: int | None, described: str) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def read_fingerprint(dataset: Any) -> str:
 
 
 def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: Mapping[str, str], path: str) -> None:
-    """Raise `InputError` where a checkpoint's meta is that of another run.
+    """Raise `OtherRun` where a checkpoint's meta is that of another run.
 
     Args:
         theirs, mine: meta of the checkpoint and of the run.
@@ -139,12 +143,12 @@ def refuse_other_run(theirs: Mapping[str, Any], mine: Mapping[str, Any], fixed: 
     then, now = ({**m, 'batch': m.get('batch_size', 0) * m.get('world_size', 0)} for m in (theirs, mine))
     for key, what in {**FIXED, **fixed}.items():
         if then.get(key) != now[key]:
-            raise InputError(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '
-                             'not continue the same run. Restore the setting, or start a new run with `load_from`.')
+            raise OtherRun(f'{path} was trained with {then.get(key)} {what}, this run has {now[key]}; it would '
+                           'not continue the same run. Restore the setting, or start a new run with `load_from`.')
     if then.get('data') and now.get('data') and then['data'] != now['data']:
-        raise InputError(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
-                         f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, '
-                         'or start a new run with `load_from`.', 'train_dataloader.dataset')
+        raise OtherRun(f'{path} was trained on other images or texts than this run has (fingerprint {then["data"]}, '
+                       f'now {now["data"]}), as many of them; it would not continue the same run. Restore the data, or '
+                       'start a new run with `load_from`.', 'train_dataloader.dataset')
 
 
 def refuse_shorter(done: int, cfg: Mapping[str, Any], path: str) -> None:
@@ -158,8 +162,9 @@ def refuse_shorter(done: int, cfg: Mapping[str, Any], path: str) -> None:
     """
     most = (cfg.get('train_cfg') or {}).get('max_iters')
     if isinstance(most, int) and done > most:
-        raise InputError(f'{path} has {done} iterations, more than `max_iters` {most}: a run cannot become shorter. '
-                         f'Resume it with max_iters={done} or more; `dtbox test` evaluates it.', 'train_cfg.max_iters')
+        raise InputError(f'{path} has {format_count(done, "iteration")}, more than `max_iters` {most}: a run cannot '
+                         f'become shorter. Resume it with max_iters={done} or more; `dtbox test` evaluates it.',
+                         'train_cfg.max_iters')
 
 
 def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
@@ -175,5 +180,5 @@ def keep_global_batch(cfg: Config, meta: dict[str, Any], path: str) -> None:
     world = distributed.get_world_size()
     before, batch = meta.get('world_size', world), meta.get('batch_size')
     if batch is not None and loader.get('batch_size') == meta.get('configured_batch', batch):
-        what = f'{path} was trained by {before} rank{"s" * (before != 1)}; its batch'
+        what = f'{path} was trained by {format_count(before, "rank")}; its batch'
         loader['batch_size'] = divide_batch(before * batch, world, what)

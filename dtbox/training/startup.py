@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from typing import Any, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -19,7 +19,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
 from dtbox.memory import keep_freed_memory
-from dtbox.registry import HOOKS, WRAPPERS
+from dtbox.registry import WRAPPERS
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.training import checkpoint
 from dtbox.training.build import (
@@ -34,6 +34,7 @@ from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
 from dtbox.training.parallel import shard_state
 from dtbox.training.rehearsal import rehearse_evaluation, rehearse_training
+from dtbox.training.remarks import warn_of_loss, warn_of_no_scores
 from dtbox.training.same_run import (
     describe_config,
     keep_global_batch,
@@ -97,8 +98,7 @@ def prepare_run(cfg: Config, source: Config, resumed: str | None, accept_plugin_
         keep_global_batch(cfg, earlier, path)
     with find_run_of(source.filename or 'run.py').explain_old_names():
         built = build_run(cfg, int(cfg.get('seed', 0)))
-    refuse_other_config(earlier.get('config'), described, path, source.filename,
-                        built.parts['model'].safe_settings)
+    refuse_other_config(earlier.get('config'), described, path, built.parts['model'].safe_settings)
     task = built.parts['model']
     start = load_initial_weights(task, cfg, resumed)
     same_run = make_meta(task, built.parts['train'], int(cfg.get('seed', 0)), configured, described)
@@ -124,17 +124,10 @@ def build_run(cfg: Config, seed: int) -> Built:
         SetEvaluator(dict(cfg.get('val_evaluator') or {}), where='val_evaluator')
     parts = build_parts(cfg, seed)
     task = parts['model']
-    remarks = [*task.check_run(cfg), *warn_of_loss(hooks)]
+    remarks = [*task.check_run(cfg), *warn_of_loss(hooks), *warn_of_no_scores(cfg)]
     hooks = check_hooks(hooks, task)
     schedules = build_schedules(cfg.get('param_scheduler'), parts['optim'], task.optional_parts)
     return Built(parts, hooks, schedules, remarks)
-
-
-def warn_of_loss(hooks: Mapping[str, Hook]) -> list[str]:
-    """Return the sentence to log where no hook keeps what a run learns."""
-    if any(isinstance(hook, HOOKS.get('Checkpoint')) for hook in hooks.values()):
-        return []
-    return ['No hook `Checkpoint` is in the config: nothing keeps the weights, and they are lost when the run ends.']
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

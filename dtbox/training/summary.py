@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dtbox import __version__, distributed
+from dtbox.counts import format_count
 from dtbox.extend import record
 from dtbox.training.task import Task
 
@@ -18,7 +19,7 @@ def describe_setting(seed: int | None, plugins: Sequence[dict]) -> list[str]:
     """Return sentences on versions, ranks, threads, seed and plugins."""
     world = distributed.get_world_size()
     return [f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, {world} '
-            f'rank{"s" * (world != 1)}, {torch.get_num_threads()} thread(s), seed {seed}',
+            f'rank{"s" * (world != 1)}, {format_count(torch.get_num_threads(), "thread")}, seed {seed}',
             *(f'Plugin {record.describe_record(plugin)}' for plugin in plugins)]
 
 

@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox import distributed
-from dtbox.errors import Diverged, InputError
+from dtbox.errors import DataError, Diverged, InputError
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch
 from dtbox.training.answers import Answers
@@ -39,6 +39,7 @@ class Task(Answers, BaseModel):
         batch_weight: weight of the mean over this rank's samples in the present step, 0.0 where it has none; the mean
             over ranks of weighted means is that over samples.
         stop_wanted: set on one rank when a signal has come; the next step sets `stop_agreed` on all.
+        unread: why this rank has no batch for the next step, '' where it has one; the step then ends on all ranks.
     """
     training_only: Sequence[str] = ()
     """Arguments that only training needs; evaluation builds the task without them."""
@@ -60,6 +61,7 @@ class Task(Answers, BaseModel):
         self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
         self.batch_weight, self.stop_wanted = 1.0, False
         self.stop_agreed, self._checked = False, set()
+        self.unread = ''
         self._wrapped: dict[str, nn.Module] = {}
 
     # ---- what a subclass writes ---------------------------------------------------------------------------------
@@ -70,11 +72,11 @@ class Task(Answers, BaseModel):
         """Name of the optimizer -> the module that it trains. EMA averages the first, the main part."""
 
     @abstractmethod
-    def step(self, data: Batch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
+    def step(self, data: Any, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration: forward, backward, update.
 
         Args:
-            data: Batch as the data loader gives it, never empty; see `prepare`.
+            data: a `batch_type` as the data loader gives it, never empty; see `prepare`.
             optimizers: one OptimWrapper for each of `parts`.
 
         Returns:
@@ -92,23 +94,28 @@ class Task(Answers, BaseModel):
 
         Raises:
             Diverged: on every rank, where a value that must be finite is not on one; nothing has been updated.
+            DataError: on every rank, where one has no batch, or none has a sample; nothing has been updated.
         """
-        total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), self.stop_wanted)
+        stop = self.stop_wanted or bool(self.unread)
+        total, self.batch_weight, self.stop_agreed = distributed.count_samples(len(data), stop)
+        if self.stop_agreed:
+            for unread in filter(None, distributed.gather_objects(self.unread)):
+                raise DataError(unread)
         if not total:
             why = f': {data.broken[0].rstrip(".")}' if data.broken else ''
-            raise InputError(f'at iteration {int(self.iteration) + 1}, no sample of a batch could be read{why}. Mend '
-                             'the data (dtbox check-data CONFIG names what is broken).')
+            raise DataError(f'no sample of a batch could be read{why}. Mend the data (dtbox check-data CONFIG names '
+                            'what is broken).')
         logs = self.step(data if len(data) else self.make_placeholder(), optim_wrapper)
         self.iteration += 1
         return logs
 
-    def make_placeholder(self) -> Batch:
-        """Return a Batch of one sample for a rank that has none in a step of all; its weight is 0."""
+    def make_placeholder(self) -> Any:
+        """Return a `batch_type` of one sample for a rank that has none in a step of all; its weight is 0."""
         raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
                          'train_dataloader.last')
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Move a Batch to the device of this task, and uint8 images to [-1, 1]."""
+    def prepare(self, batch: Any) -> Any:
+        """Move a `batch_type` to the device of this task, and uint8 images to [-1, 1]."""
         return prepare(batch, self.device)
 
     def autocast(self) -> ContextManager:

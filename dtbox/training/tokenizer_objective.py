@@ -42,7 +42,7 @@ def compute_objective(criterion: Criterion, outputs: TokenizerOutput, batch: Bat
 
 def compute_adversarial_objective(criterion: Criterion, loss: AdversarialLoss, discriminator: nn.Module,
                                   outputs: TokenizerOutput, batch: Batch, last_layer: Tensor, iteration: int,
-                                  batch_weight: float = 1.0) -> Objective:
+                                  batch_weight: float) -> Objective:
     """Return the Objective of a step with discriminator.
 
     Args:

@@ -148,7 +148,7 @@ class VisualHead(nn.Module):
         Returns:
             stream -> codes [R,Q] int64, `EMPTY` where the step holds none.
         """
-        sampler = Sampler(rule, guidance, generators, sum(self.depths.values()), hidden.device)
+        sampler = Sampler(rule, guidance, generators, self.depths, hidden.device)
         sampler.check(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             return self._draw(self._cast(hidden), sampler, step)

@@ -23,7 +23,6 @@ from torch import Tensor
 from dtbox.code_tables import CodeTables
 from dtbox.layers.causal_block import CausalBlock, RMSNorm, make_mlp
 from dtbox.layers.recompute import run
-from dtbox.sampling import Sampler
 from dtbox.visual_heads.base import Classifiers
 
 
@@ -61,7 +60,7 @@ class DepthChain(nn.Module):
     def _row_width(self, name: str) -> int:
         return self.tables.widths[name] * (self.depths[name] if self.concat else 1)
 
-    def _accumulate(self, name: str, codes: Tensor) -> Tensor:
+    def accumulate(self, name: str, codes: Tensor) -> Tensor:
         """Codes [P,Q] of a stream -> a_1 .. a_Q [P,Q,e], or [P,Q,Qe]."""
         rows = self.tables.rows(name, codes) * self.tables.scaling(name)
         if not self.concat:
@@ -70,45 +69,22 @@ class DepthChain(nn.Module):
         seen = torch.ones(depth, depth, dtype=torch.bool, device=rows.device).tril()
         return (rows[:, None] * seen[..., None]).flatten(2)
 
-    def _begin(self, hidden: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
-        """Hidden [P,H] and the codes of the given streams -> u_1 without its position [P,W]."""
-        first = self.hidden_in(hidden)
-        for name, linear in zip(self.given, self.given_in):
-            first = first + linear(self._accumulate(name, codes[name])[:, -1])
-        return first
-
     def forward(self, hidden: Tensor, codes: Mapping[str, Tensor]) -> list[Tensor]:
         """Hidden [P,H], codes stream -> [P,Q] -> normed states [P,Q,W] of each stream of the chain."""
-        parts = [self._begin(hidden, codes)[:, None]]
+        first = self.hidden_in(hidden)
+        for name, linear in zip(self.given, self.given_in):
+            first = first + linear(self.accumulate(name, codes[name])[:, -1])
+        parts = [first[:, None]]
         for name, linear in zip(self.streams, self.code_in):
             last = self.depths[name] - (name == self.streams[-1])
-            parts.append(linear(self._accumulate(name, codes[name])[:, :last]))
+            parts.append(linear(self.accumulate(name, codes[name])[:, :last]))
         u = torch.cat(parts, 1) + self.position
         for block in self.blocks:
             u = run(block, u, self.recompute)
         return list(self.norm(u).split([self.depths[name] for name in self.streams], 1))
 
-    def draw(self, hidden: Tensor, sampler: Sampler, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Draw the codes of one place: hidden [copies x R, H], known codes of the given streams [R,Q] -> stream ->
-        [R,Q]."""
-        x = self._begin(hidden, {name: sampler.repeat(known[name]) for name in self.given})
-        caches = [block.make_cache(len(x), len(self.steps)) for block in self.blocks]
-        drawn: dict[str, list[Tensor]] = {name: [] for name in self.streams}
-        seen: Tensor | None = None
-        for t, (name, depth) in enumerate(self.steps):
-            x = x + self.position[t]
-            for block, cache in zip(self.blocks, caches):
-                x = block.step(x, cache)
-            number = self.streams.index(name)
-            codes = sampler.draw(name, depth, self.classifiers[number].logits(depth, self.norm(x)))
-            drawn[name].append(codes)
-            if t + 1 < len(self.steps):
-                seen = self._see(name, depth, codes, seen if depth else None)
-                x = sampler.repeat(self.code_in[number](seen))
-        return {name: torch.stack(codes, 1) for name, codes in drawn.items()}
-
-    def _see(self, name: str, depth: int, codes: Tensor, seen: Tensor | None) -> Tensor:
-        """a_{t-1} [R,e] (None at the first depth) and codes [R] of a depth -> a_t."""
+    def see(self, name: str, depth: int, codes: Tensor, seen: Tensor | None) -> Tensor:
+        """a_{t-1} [R,e] (None at a stream's first depth) and codes [R] of a depth of that stream -> a_t."""
         row = self.tables.depth_rows(name, depth, codes) * self.tables.scaling(name)
         if not self.concat:
             return row if seen is None else seen + row

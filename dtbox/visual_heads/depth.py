@@ -12,7 +12,7 @@ Width, heads and blocks are not published; the blocks are those of `layers/causa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch.nn as nn
 from torch import Tensor
@@ -24,6 +24,7 @@ from dtbox.sampling import Sampler
 from dtbox.values import Count, Positive, Within
 from dtbox.visual_heads.base import VisualHead
 from dtbox.visual_heads.chain import DepthChain
+from dtbox.visual_heads.drawing import ChainDrawer, group_chains
 
 FIRST = '_first'
 
@@ -56,6 +57,7 @@ class DepthHead(VisualHead):
         self.chains = nn.ModuleList(
             DepthChain(tables, width, names, given, inner, blocks, heads, dropout, depth_input == 'concat', recompute)
             for names, given in plan_chains(self.names, order, first))
+        self._drawers: list[ChainDrawer] | None = None
 
     def _sum_losses(self, hidden: Tensor, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         sums = {name: classify.losses(states, codes[name], self.chunk) for chain in self.chains
@@ -68,10 +70,15 @@ class DepthHead(VisualHead):
         return {name: logits[name] for name in self.names}
 
     def _draw(self, hidden: Tensor, sampler: Sampler, step: int) -> dict[str, Tensor]:
+        if self._drawers is None or not all(drawer.is_current() for drawer in self._drawers):
+            self._drawers = [ChainDrawer(chains) for chains in group_chains(list(self.chains))]
         codes: dict[str, Tensor] = {}
-        for chain in self.chains:
-            codes.update(chain.draw(hidden, sampler, codes))
+        for drawer in self._drawers:
+            codes.update(drawer.draw(hidden, sampler, codes))
         return {name: codes[name] for name in self.names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_drawers': None}  # a copy of weights
 
 
 def plan_chains(names: Sequence[str], order: str, first: str | None = None) -> list[tuple[list[str], list[str]]]:

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import torch
 from mmengine.logging import print_log
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.files import parse_json
 from dtbox.weights.entries import name_entry
@@ -75,8 +76,8 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
         state.update(load_state(os.path.join(place, file), keep, mapped))
     lost = [k for k in table if (keep is None or keep(k)) and k not in state]
     if lost:
-        raise InputError(f'{len(lost)} tensors that {path} names are in none of its shards, such as {lost[0]}. Fetch '
-                         'the folder again.')
+        raise InputError(f'{path} names {format_count(len(lost), "tensor")} that none of its shards holds, such '
+                         f'as {lost[0]}. Fetch the folder again.')
     return state, path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Container, Mapping
 from importlib import resources
 from typing import Any, Callable, Iterable
 
@@ -81,18 +82,23 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
             meant.
     """
     path, entry = split_entry(find_local_path(uri))
+    content = read_content(path, keep, mapped)
+    state = choose_weights(content, path, entry)
+    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
+
+
+def read_content(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> Any:
+    """Return what a file of weights holds, on the CPU; arguments and errors as those of `load_state`."""
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
                          'dtbox:// name.')
     try:
-        content = read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
+        return read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
     except InputError:
         raise
     except Exception as e:
         raise InputError(f'the weights file {path} cannot be read ({reason(e)}). '
                          'It may be half downloaded or not a weights file.') from e
-    state = choose_weights(content, path, entry)
-    return state if keep is None else {k: v for k, v in state.items() if keep(k)}
 
 
 def _read_file(path: str) -> Any:
@@ -156,11 +162,13 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
             of copying them; its own may be on the meta device.
 
     Raises:
-        InputError: listing every key that is missing, left over or of the wrong shape.
+        InputError: listing every key that is missing, left over or of the wrong shape; values that are not finite (a
+            buffer may hold infinities, as masks do).
     """
     own = module.state_dict()
     for name in own.keys() & state.keys():
         _check_values(name, state[name], own[name], source)
+    check_finite({k: v for k, v in state.items() if k in own}, source, dict(module.named_parameters()))
     skip = tuple(ignore)
     missing = [k for k in own if k not in state and not k.startswith(skip or ('\0',))]
     extra = [k for k in state if k not in own and not k.startswith(skip or ('\0',))]
@@ -181,6 +189,21 @@ def _check_values(name: str, value: torch.Tensor, own: torch.Tensor, source: str
         read_tensor(value)
         if value.is_complex() and not own.is_complex():
             raise InputError(f'got {describe(value)}; expected real numbers.')
+
+
+def check_finite(state: Mapping[str, torch.Tensor], source: str, finite: Container[str]) -> None:
+    """Raise `InputError` for tensors of a file with NaN, and for those named in `finite` with infinities: what a
+    training that has diverged, or a damaged conversion, leaves."""
+    odd = []
+    for name, value in state.items():
+        value = value.to_local() if hasattr(value, 'to_local') else value  # FSDP2's
+        if value.is_floating_point() and not math.isfinite(value.sum(dtype=torch.float32)):  # one pass, no copy
+            bad = ~value.isfinite() if name in finite else value.isnan()
+            odd += [name] * bool(bad.any())
+    if odd:
+        raise InputError(f'{source} holds NaN or infinite values in {len(odd)} of {len(state)} tensors: '
+                         f'{", ".join(odd[:3])}{", ..." if odd[3:] else ""}. Its training has diverged, or it is '
+                         'damaged; take another file.')
 
 
 def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

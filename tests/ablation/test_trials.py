@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation.engines import make_engine
 from dtbox.ablation.trial import read_record
 from dtbox.locks import wait_until_free
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 from tools.ablate import main
 
 FACTS = ('seconds', 'peak_mb')  # times are never the same
@@ -39,10 +40,19 @@ def arguments(grid, folder, *more):
     return [str(grid), '--work-dir', str(folder), '--workers', '2', '--no-report', *more]
 
 
+def fork_trial(command, stdin, **options):
+    """Start a trial's process as a fork; its parent is the server of forks, and not that which the command names."""
+    assert command[0] == sys.executable and command[-1] == str(os.getpid()) and stdin == subprocess.DEVNULL
+    return fork_child(command[1:-1], **options)
+
+
 def ablate(*args):
-    """Run the command line in this process, which has imported all that it needs; returns what it printed."""
+    """Run the command line in this process, with its trials as forks: both have imported what they need; returns what
+    it printed. The killed grid and Ray start programs."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        forks = SimpleNamespace(**{**vars(subprocess), 'Popen': fork_trial})
+        patch.setattr('dtbox.ablation.engines.local.subprocess', forks)
         main(arguments(*args))
     return out.getvalue()
 
@@ -87,8 +97,8 @@ def test_killed_at_a_random_moment_and_resumed(grid_file, uninterrupted):
     watched = draw.choice(trials)
     iteration = draw.randint(0, ITERATIONS)
     more = draw.uniform(0, 0.3)
-    process = start_child([sys.executable, 'tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = fork_child(['tools/ablate.py', *arguments(grid_file, folder)], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
     while process.poll() is None and not (read_record(watched) and lines(watched) >= iteration):
         time.sleep(0.01)
     time.sleep(more)

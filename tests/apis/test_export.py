@@ -184,6 +184,26 @@ def test_onnx(tiny_run, tok, tmp_path):
         assert (torch.as_tensor(made) - tok.decode(codes, clamp=False)).abs().max() < 1e-4
 
 
+def test_an_export_that_fails_leaves_nothing(tok, tmp_path, monkeypatch):
+    """Half of a graph, or one of two, would pass for an export; the hashes of an earlier one stay."""
+    (tmp_path / 'SHA256SUMS').write_text('1234  encode.onnx\n')
+
+    def write_half(program, path):
+        with open(path, 'w') as file:
+            file.write('half')
+        if 'decode' in path:
+            raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('dtbox.apis.export.export_program', lambda part: part)
+    monkeypatch.setattr(torch.export, 'save', write_half)
+    with pytest.raises(OSError):
+        export_to(tok, tmp_path, 'torch')
+    assert [p.name for p in tmp_path.iterdir()] == ['SHA256SUMS']
+    monkeypatch.setattr(torch.export, 'save', lambda program, path: open(path, 'w').close())
+    export_to(tok, tmp_path, 'torch')
+    lines = (tmp_path / 'SHA256SUMS').read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ['encode.onnx', 'decode.pt2', 'encode.pt2']
+
+
 def test_an_onnx_that_is_not_there(tiny_run, tmp_path, monkeypatch, capsys):
     import sys
     monkeypatch.setitem(sys.modules, 'onnxscript', None)

@@ -1,14 +1,17 @@
 """What every command line does with options and errors."""
 import argparse
 import errno
+import warnings
 
 import pytest
+from PIL import Image
 
 from dtbox.cli.guard import main_guard
 from dtbox.cli.main import main as dtbox_main
 from dtbox.cli.options import add_config_options, read_config
+from dtbox.cli.verb import Verb
 from dtbox.config.options import parse_options
-from dtbox.errors import Diverged, InputError
+from dtbox.errors import Diverged, InputError, Remark
 from dtbox.registry import SEQUENCES
 
 
@@ -111,3 +114,16 @@ def test_a_second_prediction_takes_a_new_folder(tmp_path, capsys, monkeypatch):
         dtbox_main(['scale', 'vqgan', '--gpus', '1', '--out', str(tmp_path / 'out')])
         assert f'to {tmp_path / name}\n' in capsys.readouterr().out
         (tmp_path / 'out' / 'scale.md').write_text('mine')
+
+
+def test_remarks_are_logged_as_sentences(monkeypatch, recwarn):
+    """Those of dtbox and of Pillow; other warnings keep their place in the code."""
+    logged, before = [], warnings.showwarning
+    monkeypatch.setattr('mmengine.logging.print_log', lambda message, *_, **__: logged.append(message))
+
+    def run(args):
+        for kind in (Remark, Image.DecompressionBombWarning, DeprecationWarning):
+            warnings.warn(f'of {kind.__name__}', kind, stacklevel=1)
+    Verb('say', 'Says', 'nothing', 'dtbox say', lambda parser: None, run).main([])
+    assert logged == ['of Remark', 'of DecompressionBombWarning'] and warnings.showwarning is before
+    assert [str(one.message) for one in recwarn] == ['of DeprecationWarning']

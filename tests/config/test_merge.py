@@ -1,6 +1,7 @@
 """How a child merges into its base: by name, by `type`, by None, and below references; the same for tiny values and
 options."""
 import pytest
+from mmengine.config import Config
 
 from dtbox.config import load_config, resolve, set_option
 from dtbox.config.keys import find_implied_type
@@ -211,3 +212,17 @@ def test_factors_of_the_adaptive_weight_are_one_value():
     ('model.tokenizer', 'VisualTokenizer'), ('tokenizer', 'VisualTokenizer'), ('model.text.tokenizer', None)])
 def test_types_that_need_not_be_written(path, kind):
     assert find_implied_type(path) == kind
+
+
+def test_another_type_alone_keeps_arguments():
+    """The option is refused where the new part does not take what the old one has; the error says how to replace it."""
+    def make():
+        return Config(dict(model=dict(tokenizer=dict(decoder=dict(type='ViTDecoder', reads=['pixel'], width=8)))))
+    key = 'model.tokenizer.decoder'
+    with pytest.raises(InputError) as caught:
+        set_option(make(), f'{key}.type', 'ViTaminDecoder')
+    assert 'ViTaminDecoder does not take `width`' in str(caught.value)
+    assert f'{key}="dict(type=\'ViTaminDecoder\', ...)".' in str(caught.value)
+    cfg = make()
+    set_option(cfg, f'{key}.type', 'LightCNNDecoder')  # takes them all
+    assert cfg.model.tokenizer.decoder == dict(type='LightCNNDecoder', reads=['pixel'], width=8)

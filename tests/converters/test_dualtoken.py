@@ -191,6 +191,8 @@ def test_other_layouts(golden, tmp_path, what):
      (lambda c, s, t: s.pop('siglip_model.vision_model.head.probe'),
       r'1 missing: siglip_model\.vision_model\.head\.probe'),
      (lambda c, s, t: s.update({'prequant_new.weight': torch.ones(1)}), r'1 left over: prequant_new\.weight'),
+     (lambda c, s, t: s.update({'prequant_pix.attn.zero_k_bias': torch.eye(64)[0]}),
+      r'prequant_pix\.attn\.zero_k_bias is not zero'),
      (lambda c, s, t: s.update({'decoder.conv_out.bias': torch.ones(4)}),
       r'decoder\.decoder\.conv_out\.bias: \(4,\) ' r'in the file, \(3,\)'),
      (lambda c, s, t: t['vision_config'].update(num_hidden_layers=5), r'16 left over: .*layers\.5'),

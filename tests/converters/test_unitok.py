@@ -1,6 +1,7 @@
 """UniTok's published file through the converter, against what its own modules gave (golden_unitok.pt: the layout of the
 release with 2 blocks of width 64, 4 codebooks of 32), and all names and shapes of the full size."""
 import copy
+import zipfile
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dtbox.losses.contrastive import SoftmaxContrastiveLoss
 from dtbox.registry import TOKENIZERS
 from dtbox.structures import Batch
 from tests.conftest import DATA
+from tests.training.test_damage import damage
 from tools.convert_checkpoint import main
 
 KEYS = {name: torch.empty(eval(shape), device='meta') for name, shape in (
@@ -134,6 +136,19 @@ def test_files_of_another_layout(golden, tmp_path, change, says):
         args, state = unitok.read_source(str(tmp_path / 'x.pth'))
         unitok.build_tokenizer_config(args, state, heads=4)
         unitok.map_state(state, args, 'x.pth')
+
+
+def test_a_file_that_is_damaged_or_compressed(golden, tmp_path):
+    """torch reads a flipped bit without a word, and compressed records may unpack to any size."""
+    path = tmp_path / 'x.pth'
+    torch.save(golden['state_dict'], path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / 'y.pth', 'w', zipfile.ZIP_DEFLATED) as packed:
+        for record in archive.infolist():
+            packed.writestr(record.filename, archive.read(record))
+    damage(path, bytes(512))
+    for name, says in (('x.pth', 'x.pth is damaged: its record'), ('y.pth', 'holds the compressed record')):
+        with pytest.raises(InputError, match=says):
+            unitok.read_source(str(tmp_path / name))
 
 
 def test_a_width_that_no_published_vitamin_has(golden):

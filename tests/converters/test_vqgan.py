@@ -36,6 +36,14 @@ def test_taming(vqgan, tmp_path, capsys):
     assert (tok.decode(codes).clamp(-1, 1) - vqgan['reconstructions'].clamp(-1, 1)).abs().max() < 2e-5
 
 
+def test_values_that_are_not_finite(vqgan, tmp_path, capsys):
+    """They are told by the names of the file, and nothing is written."""
+    with pytest.raises(SystemExit):
+        converted({**vqgan['state_dict'], 'decoder.conv_in.bias': torch.full((64,), float('nan'))}, tmp_path)
+    assert 'source.ckpt holds NaN or infinite values in 1 of ' in (said := capsys.readouterr().err)
+    assert 'tensors: decoder.conv_in.bias.' in said and not (tmp_path / 'run').exists()
+
+
 def llamagen(state):
     """The same weights under LlamaGen's names."""
     def renamed(name):

@@ -104,7 +104,7 @@ def test_token_files(tmp_path, file, text):
                                                                                    '`test`'),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the image a.jpg'),
     (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text('9.jpg'), 'test',
-     'names 1 images that have no caption .*such as 9.jpg'),
+     '1 image has no caption in .*such as 9.jpg'),
     (lambda root: (flickr8k(root) / 'Flickr_8k.testImages.txt').write_text(''), 'test', 'has no images of the split '
                                                                                         '`test`'),
     (lambda root: None, 'tests', '`split` is \'tests\'. Did you mean `test`')])

@@ -53,8 +53,8 @@ def test_independent_questions():
     row = llava('k', 'a.png', ('<image> what?', 'a cat'), ('red?', 'no'))
     found = parse_conversation(row, 'k', independent=True).conversation
     assert found.shared_prefix and found.kind == 'question'
-    for other in (llava('k', 'a.png', ('hi', 'hello'), ('<image> red?', 'no')), llava('k', None, ('a', 'b'), ('c', 'd')),
-                  llava('k', 'a.png', ('<image> what?', 'a cat'))):
+    for other in (llava('k', 'a.png', ('hi', 'hello'), ('<image> red?', 'no')),
+                  llava('k', None, ('a', 'b'), ('c', 'd')), llava('k', 'a.png', ('<image> what?', 'a cat'))):
         assert not parse_conversation(other, 'k', independent=True).conversation.shared_prefix
 
 
@@ -107,7 +107,8 @@ def test_object_in_the_place_of_a_list(tmp_path):
 
 
 def test_skipped_rows_are_counted(tmp_path):
-    rows = [llava('1', 'no.png', ('<image>', 'cat')), llava('2', 'a.png', ('<image>', 'cat')), llava('3', None, ('a', ''))]
+    rows = [llava('1', 'no.png', ('<image>', 'cat')), llava('2', 'a.png', ('<image>', 'cat')),
+            llava('3', None, ('a', ''))]
     data = ConversationFiles(write_rows(tmp_path, rows), 'data.jsonl', broken='skip')
     assert data.keys == ['2'] and len(data.flaws) == 2
     assert 'row 1 (1): its image' in data.flaws[0] and 'row 3 (3): turn 2' in data.flaws[1]

@@ -79,7 +79,7 @@ def test_near_duplicates_across_folders_are_noted(tmp_path):
         (tmp_path / part).mkdir()
         write_copies(tmp_path / part, images=2, copies=1)
     notes = ImageFolder(tmp_path, 'train', group_near_duplicates=True).notes
-    assert notes == ['2 groups of near duplicates lie on both sides of the division by folders']
+    assert notes == ['near duplicates: 2 groups lie on both sides of the division by folders']
 
 
 def test_hashes_by_hand():
@@ -145,8 +145,8 @@ def test_captions_file(tmp_path, log):
     assert texts['x/0.png'] == 'one' and texts['x/1.png'] in ('two',
                                                               'zwei') and texts['x/2.png'] == texts['x/3.png'] == ''
     assert texts['y/5.png'] == 'by bare name' and {item['label'] for item in items.values()} == {-1}
-    assert any('1 entries match no image' in line for line in log)
-    without = [int(line.split('; ')[1].split()[0]) for line in log if 'have no caption' in line]
+    assert any('1 entry matches no image' in line for line in log)
+    without = [int(line.split('; ')[1].split()[0]) for line in log if 'no caption' in line]
     assert sum(without) == 6
 
 

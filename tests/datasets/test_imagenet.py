@@ -66,7 +66,7 @@ def test_broken_pictures(tmp_path):
 @pytest.mark.parametrize('make, says', [
     (lambda root: None, 'has no folder of `val`; looked for val, Data/CLS-LOC/val'),
     (lambda root: (root / 'val').mkdir(), 'neither class folders nor images'),
-    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folders that are not classes of ImageNet-1k, such as '
+    (lambda root: save(root / 'val' / 'cats' / '1.jpg', 1), 'folder is not named as a class of ImageNet-1k, such as '
                                                             'cats'),
     (lambda root: (root / 'val' / WNIDS[0]).mkdir(parents=True), 'hold no images'),
     (lambda root: save(root / 'val' / 'ILSVRC2012_val_00000001.JPEG', 1), 'has neither the devkit .* nor '
@@ -94,6 +94,6 @@ def test_imagenet_counts_what_it_leaves_out(tmp_path):
     save(tmp_path / 'train' / 'loose.png', 3)
     (tmp_path / 'train' / 'n01440764' / 'n01440764_7.tar').write_text('x')
     assert ImageNet(tmp_path, 'train').notes == [
-        '1 files that end in .tar are left out: not among the kinds of images that are read',
-        f'1 images in {tmp_path / "train"} lie in no class folder and are left out: loose.png',
+        '1 file that ends in .tar is left out: not among the kinds of images that are read',
+        f'1 image is left out in {tmp_path / "train"}, in no class folder: loose.png',
         f'996 of 1,000 classes have no images in {tmp_path / "train"}']

@@ -65,7 +65,7 @@ def test_masks_lie_on_their_objects(kind, tmp_path):
         assert (white & mask).sum() > 0.93 * (white | mask).sum()
     assert found['full']['regions'].sizes == ['medium'] and found['half']['regions'].sizes == ['small']
     assert not found['cut']['masks'] and not found['turn3']['masks']
-    assert found['cut']['flaws'] == ['cut.png: its 1 masks are left out: it has 100 x 100 pixels, and its annotations '
+    assert found['cut']['flaws'] == ['cut.png: its 1 mask is left out: it has 100 x 100 pixels, and its annotations '
                                      'are those of an image of 200 x 120: other proportions, so another image or a '
                                      'part of it']
     assert 'EXIF turns it (orientation 3) and its size stays the same' in found['turn3']['flaws'][0]
@@ -125,17 +125,17 @@ def test_what_lies_in_a_folder_of_images(tmp_path):
     for name in ('captions.csv', 'raw.CR2', 'b.txt', 'more.zip', 'LICENSE', 'readme.md', 'data'):
         (tmp_path / name).write_text('x')
     assert sorted(ImageFolder(tmp_path, 'train').notes) == sorted([
-        '1 files that end in .cr2 are left out: not among the kinds of images that are read',
-        '1 files that end in .csv are left out: texts come from captions.json',
-        '1 files that end in .txt are left out: texts come from captions.json',
-        '1 files that end in .zip are left out: not among the kinds of images that are read',
-        '1 files that have no suffix are left out: not among the kinds of images that are read',
-        '1 folders are left out (a link to one that is read already): again',
-        '1 folders are left out (empty): empty',
-        '1 folders are left out (hidden): .thumbs',
-        '1 folders are left out (made by a system, not by people): @eaDir',
-        '1 images whose names begin with a dot are left out: hidden',
-        f'{tmp_path / "captions.json"}: 1 entries match no image in {tmp_path}'])
+        '1 file that ends in .cr2 is left out: not among the kinds of images that are read',
+        '1 file that ends in .csv is left out: texts come from captions.json',
+        '1 file that ends in .txt is left out: texts come from captions.json',
+        '1 file that ends in .zip is left out: not among the kinds of images that are read',
+        '1 file that has no suffix is left out: not among the kinds of images that are read',
+        '1 folder is left out (a link to one that is read already): again',
+        '1 folder is left out (empty): empty',
+        '1 folder is left out (hidden): .thumbs',
+        '1 folder is left out (made by a system, not by people): @eaDir',
+        '1 image is left out, whose name begins with a dot: hidden',
+        f'{tmp_path / "captions.json"}: 1 entry matches no image in {tmp_path}'])
 
 
 @pytest.mark.parametrize('loose, classes', [(1, ('cat', 'dog')), (3, ())])
@@ -148,7 +148,7 @@ def test_images_beside_class_folders(tmp_path, loose, classes):
     parts = [ImageFolder(tmp_path, split) for split in ('train', 'heldout')]
     assert all(part.classes == classes and len(part) for part in parts)
     assert parts[0].notes == [
-        '1 images lie in no class folder and are left out: x0.png' if classes else
+        '1 image is left out, in no class folder: x0.png' if classes else
         'the folders cat, dog are not taken for classes, since many images lie beside them: no labels, and no texts of '
         'class names']
 
@@ -167,7 +167,7 @@ def test_reconstruct_tells_what_it_leaves_out(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('dtbox.apis.reconstruction.print_log', lambda text, *_, **__: lines.append(text))
         assert [path for path, _ in find_images([str(tmp_path)])] == [str(tmp_path / 'a.png')]
-    assert len(lines) == 1 and '1 files that end in .heic are left out' in lines[0]
+    assert len(lines) == 1 and '1 file that ends in .heic is left out' in lines[0]
 
 
 # ---- published sets --------------------------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ def test_coco_counts_what_it_leaves_out(tmp_path):
     content['annotations'].append(dict(content['annotations'][0], image_id=99))
     write_json(path, content)
     assert CocoObjects(data, 'val', most=2).notes == [
-        f'{path}: 1 annotations belong to no image, such as that of image 99; they are left out',
-        f'1 images in {tmp_path / "val2017"} are left out: {path} does not name them, such as more.jpg',
-        '1 masks of crowds are left out', '2 masks are left out: beyond the 2 largest of their image (`most`)']
+        f'{path}: 1 annotation is left out, of no image (99)',
+        f'1 image is left out in {tmp_path / "val2017"}: not named by {path}, such as more.jpg',
+        '1 mask is left out: of crowds', '2 masks are left out: beyond the 2 largest of their image (`most`)']
     coco_captions(tmp_path / 'other')
     assert [note.rpartition(': ')[2] for note in CocoCaptions(tmp_path / 'other', 'val').notes] == [
         '1 of 4 images have no caption']
@@ -197,7 +197,7 @@ def test_flickr_counts_what_it_leaves_out(tmp_path):
     content['images'][1]['sentences'] = [dict(raw='  ')]
     write_json(path, content)
     assert Captions(tmp_path, 'val').notes == [
-        f'1 images in {tmp_path / "flickr30k-images"} are left out: {path} does not name them, such as extra.jpg',
+        f'1 image is left out in {tmp_path / "flickr30k-images"}: not named by {path}, such as extra.jpg',
         f'{path}: 1 of 1 images have no caption']
 
 
@@ -217,15 +217,15 @@ def test_members_that_are_not_used(tmp_path, monkeypatch):
         tar.addfile(link)
     (folder / 'sizes.parquet').write_text('x')
     (folder / 'inner').mkdir()
-    kinds = 'are left out: not among those that are read (one image, .cls, .json, .txt)'
+    says = 'left out: not among those that are read (one image, .cls, .json, .txt)'
     for _ in range(2):
         data = Shards(str(folder))
         assert len(data) == 4 and data[3]['image'].size == (40, 30)
         assert sorted(data.notes) == [
-            '1 files that end in .parquet are left out: not among shards (.tar)',
-            '1 folders beside the shards are left out', f'1 members that are links {kinds}',
-            f'1 members that have no suffix {kinds}', f'3 members that end in .npy {kinds}',
-            f'3 members that end in .png {kinds}']
+            '1 file that ends in .parquet is left out: not among shards (.tar)',
+            '1 folder is left out: beside the shards', f'1 member that has no suffix is {says}',
+            f'1 member that is a link is {says}', f'3 members that end in .npy are {says}',
+            f'3 members that end in .png are {says}']
 
 
 def test_cifar_counts_members(tmp_path):
@@ -236,7 +236,7 @@ def test_cifar_counts_members(tmp_path):
             add(tar, f'a.{suffix}', content)
     (tmp_path / 'cifar-10-batches-py').mkdir()
     assert CIFAR10(tmp_path, 'train').notes == [
-        '1 members that end in .json are left out: not among those that are read (an image, .cls, .txt)',
+        '1 member that ends in .json is left out: not among those that are read (an image, .cls, .txt)',
         f'{tmp_path / "cifar-10-batches-py"} is left out: the shards beside it are read']
 
 
@@ -269,11 +269,11 @@ def test_what_lies_beside_clips(tmp_path):
     (tmp_path / 'a' / 'flow.npy').write_text('x')
     (tmp_path / 'b' / 'inner').mkdir(parents=True)
     (tmp_path / 'b.wmv').write_text('x')
-    says = 'are left out: not among videos (.mp4, .avi, .mov, .mkv, .webm, .m4v, .mpg, .mpeg) and frames'
+    says = 'is left out: not among videos (.mp4, .avi, .mov, .mkv, .webm, .m4v, .mpg, .mpeg) and frames'
     assert Video(tmp_path).notes == [
-        '1 folders are left out: no images lie in them, of which a clip is made: b',
-        '1 folders within clips are left out: the images beside them are the frames',
-        f'1 files that end in .npy {says}', f'1 files that end in .wmv {says}']
+        '1 folder is left out: no images lie there, of which a clip is made: b',
+        '1 folder is left out within clips: the images beside are the frames',
+        f'1 file that ends in .npy {says}', f'1 file that ends in .wmv {says}']
 
 
 # ---- where it is told ------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_check_data_repeats_the_notes(tmp_path):
     config.write_text(f"val_dataloader = dict(batch_size=2, dataset=dict(type='ImageFolder', split='heldout', "
                       f"data_root='{tmp_path / 'images'}'))\n")
     found = check_data(str(config), say=lambda line: None)
-    assert len(found['heldout']['notes']) == 1 and '1 files that end in .heic' in report(found)
+    assert len(found['heldout']['notes']) == 1 and '1 file that ends in .heic' in report(found)
 
 
 def test_tables_of_captions_with_other_columns(tmp_path):
@@ -297,5 +297,5 @@ def test_tables_of_captions_with_other_columns(tmp_path):
     for name in ('captions.csv', 'metadata.csv'):
         with open(tmp_path / name, 'w', newline='') as file:
             csv.writer(file).writerows([('file_name', 'caption'), *((f'{i}.png', f'text {i}') for i in range(4))])
-    assert ImageFolder(tmp_path, 'train').notes == ['1 files that end in .csv are left out: texts come from '
+    assert ImageFolder(tmp_path, 'train').notes == ['1 file that ends in .csv is left out: texts come from '
                                                     'captions.csv']

@@ -73,7 +73,7 @@ def test_parts_below_a_single_folder(tmp_path):
 def test_a_third_part_is_told(tmp_path):
     for part in ('train', 'val', 'test'):
         photo(tmp_path / part / 'a.png'), photo(tmp_path / part / 'b.png')
-    assert ImageFolder(tmp_path, 'train', PACK).notes == ['2 images in test/ are left out: the parts are train, val']
+    assert ImageFolder(tmp_path, 'train', PACK).notes == ['2 images are left out, in test/: the parts are train, val']
 
 
 def test_one_loose_image_leaves_the_classes(tmp_path, warned):
@@ -83,7 +83,7 @@ def test_one_loose_image_leaves_the_classes(tmp_path, warned):
     photo(tmp_path / 'x.png')
     found = [ImageFolder(tmp_path, split, PACK) for split in ('train', 'heldout')]
     assert found[0].classes == ('cat', 'dog') and sum(map(len, found)) == 20
-    assert found[0].notes == ['1 images lie in no class folder and are left out: x.png']
+    assert found[0].notes == ['1 image is left out, in no class folder: x.png']
 
 
 def test_folders_of_systems_are_no_data(tmp_path):

@@ -136,7 +136,7 @@ def broken_shard(folder, how):
 
 
 @pytest.mark.parametrize('how, keys, flaw', [
-    ('middle', 3, 'ends in the middle of the sample 000003.*truncated; 3 samples before that are whole'),
+    ('middle', 3, 'ends in the middle of the sample 000003.*truncated; before that, 3 samples are whole'),
     ('between', 4, 'without the mark of its end: perhaps truncated'),
     ('scattered', 3, 'the sample 0 comes again: members of one sample must follow one another'),
     ('twice', 1, r'the sample a has two members \.jpg')])
@@ -255,7 +255,8 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
     data = Shards(str(folder), PACK)
     assert len(data) == 3 + 3 + 3
     flaws = '\n'.join(data.flaws)
-    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is not a tar file', 'have no image', 'wordless'):
+    for words in ('s-1.tar: the file ends in the middle', 's-2.tar is not a tar file', '1 sample has no image',
+                  'wordless'):
         assert words in flaws
     batch = collate([data[i] for i in range(9)])
     assert len(batch) == 7 and len(batch.broken) == 2
@@ -266,7 +267,7 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
         strict[1]
     with pytest.raises(InputError, match="s-1.tar: the file ends.*broken='skip' leaves it out"):
         Shards(str(folder), broken='error')
-    with pytest.raises(InputError, match='none of 1 shards can be used: the shard .*s-2.tar is not a tar file'):
+    with pytest.raises(InputError, match='none of 1 shard can be used: the shard .*s-2.tar is not a tar file'):
         Shards(str(folder / 's-2.tar'))
     lost = collate([data[7], data[8]])
     assert len(lost) == 0 and len(lost.broken) == 2 and isinstance(lost.images, torch.Tensor)

@@ -29,6 +29,7 @@ def call_all(rank, world):
     values['flags'] = [distributed.is_set_anywhere(flag) for flag in (False, rank == world - 1, True)]
     values['samples'] = distributed.count_samples(3 - 2 * rank, flag=rank == 1)
     values['no samples'] = distributed.count_samples(0)
+    values['many samples'] = distributed.count_samples(2 ** 24 + 1)  # float32 has no such number
     return values
 
 

@@ -52,6 +52,25 @@ def test_statistics_by_default():
     assert get_statistics('ViT-B-32') == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
 
+def test_pretrained_weights_of_timm_are_not_fetched(tiny_clip, monkeypatch):
+    """Also where the model's config asks for them: `weights` alone says what is loaded."""
+    import timm
+
+    from dtbox.encoders import open_clip_tower
+    config = open_clip_tower.get_model_config(tiny_clip[1])
+    config['vision_cfg'] = {**config['vision_cfg'], 'timm_model_pretrained': True}
+    create, asked = timm.create_model, []
+
+    def record(*args, pretrained=False, **kwargs):
+        asked.append(pretrained)
+        return create(*args, pretrained=False, **kwargs)
+
+    monkeypatch.setattr(open_clip_tower, 'get_model_config', lambda name: config)
+    monkeypatch.setattr(timm, 'create_model', record)
+    tower(tiny_clip[1], image_size=32)
+    assert asked and not any(asked)
+
+
 def test_image_size(tiny_clip):
     encoder = tower(tiny_clip[0], image_size=(16, 40))
     assert encoder.grid(1) == (2, 5)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dtbox.errors import InputError
 from dtbox.evaluation import FID, LPIPS, EvalContext, SetEvaluator
-from dtbox.evaluation.dump import check_dump, read_dump
+from dtbox.evaluation.dump import ImageDump, check_dump, read_dump
 from dtbox.evaluation.fid import read_statistics
 from dtbox.evaluation.functional import frechet_distance, ssim
 from dtbox.evaluation.inception import open_inception
@@ -182,6 +182,19 @@ def test_the_dump_holds_what_the_network_got(options, tmp_path):
         again = [network(read_dump(folder / part / side)) for side in ('source', 'reconstruction')]
         assert torch.equal(features.pop(), again[1]) and ('against' in options or torch.equal(features.pop(), again[0]))
     assert not features
+
+
+def test_an_image_of_a_dump_is_whole_or_not_there(tmp_path, monkeypatch):
+    _, real = pictures(1)
+
+    def write_half(image, path, **_):
+        with open(path, 'w') as file:
+            file.write('half')
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(Image.Image, 'save', write_half)
+    with pytest.raises(OSError):
+        ImageDump(str(tmp_path)).write(None, None, real.byte(), real.byte())
+    assert os.listdir(tmp_path / 'heldout' / 'source') == []
 
 
 def test_a_dump_needs_no_weights_and_a_new_folder(tmp_path):

@@ -54,7 +54,7 @@ def test_retrieval_leaves_out_empty_captions_and_says_so(make, build):
     batch = replace(batch, texts=['one', '  ', 'three', 'four'])
     metric = run(build('Retrieval'), (batch, outputs))
     assert metric.compute() == pytest.approx(run(build('Retrieval'), part((batch, outputs), [0, 2, 3], 4)).compute())
-    assert metric.skipped == 'images without a caption (1 images)'
+    assert metric.skipped == 'images without a caption (1 image)'
     metric = run(build('Retrieval'), (replace(batch, texts=[''] * 4), outputs))
     assert metric.compute() == {} and 'without a caption' in metric.skipped
 
@@ -95,7 +95,7 @@ def test_zero_shot_by_hand():
     found = run(metric, (batch, outputs_of(unit(5, 80, 100, 0, 200), None, unit(0, 90, 180, 0, 90)))).compute()
     assert found == {'zeroshot_top1/tokens': 0.5, 'zeroshot_top2/tokens': 1.0, 'zeroshot_top1/teacher': 1.0,
                      'zeroshot_top2/teacher': 1.0}
-    assert metric.skipped == 'images without a class (1 images)'
+    assert metric.skipped == 'images without a class (1 image)'
     with pytest.raises(InputError, match='beyond the 3 class names'):
         run(metric, (replace(batch, labels=batch.labels + 2), outputs_of(unit(0, 0, 0, 0, 0), None)))
     none = metric.fresh()

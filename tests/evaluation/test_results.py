@@ -77,11 +77,11 @@ def test_results_say_what_the_data_leave_out(tmp_path):
     (tmp_path / 'a.heic').write_text('x')
     data = ImageFolder(tmp_path, 'heldout', [dict(type='ResizeCrop', size=32), dict(type='PackImage')])
     found = evaluate(Pass(), DataLoader(data, 2, collate_fn=collate), SetEvaluator([dict(type='PSNR')]))
-    assert len(found.left_out) == 1 and '1 files that end in .heic are left out' in found.left_out[0]
+    assert len(found.left_out) == 1 and '1 file that ends in .heic is left out' in found.left_out[0]
     assert not found.missing and found.to_dict()['left_out'] == found.left_out
     assert Results.from_dict(found.to_dict()).left_out == found.left_out
     table = format_table(Results.join(dict(one=found, two=found)))
-    assert 'INCOMPLETE' not in table and 'found with the data, and not used\n  1 files that end in .heic' in table
+    assert 'INCOMPLETE' not in table and 'found with the data, and not used\n  1 file that ends in .heic' in table
 
 
 def test_protocols_are_joined_and_taken_apart():

@@ -141,6 +141,14 @@ def test_table():
     assert shown == ['PSNR [dB] ↑', 'SSIM ↑', 'my/own', 'zero-shot top-5 ↑']  # by group, then by order
 
 
+def test_table_of_long_labels():
+    """The column of labels is as wide as the longest one, and no wider than 98 characters a line allow."""
+    row = format_table(Results(dict(val={'y' * 40: 2.5}))).splitlines()[1]
+    assert row == 'y' * 40 + '2.5'.rjust(1 + 24)
+    row = format_table(Results(dict(val={'x' * 90: 2.5}))).splitlines()[1]
+    assert row == 'x' * 73 + '2.5'.rjust(1 + 24)
+
+
 def test_table_of_many_sets_and_of_one():
     values = {f'set {i}': dict(psnr=20.0 + i) for i in range(5)}
     text = format_table(Results(dict(**values, all=dict(psnr=22.0))))  # counts may be absent

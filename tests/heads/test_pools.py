@@ -38,3 +38,23 @@ def test_mean_pool_by_hand(reads):
     tokens = tokens[:, 2:] if reads else tokens  # of a vocabulary there are patch tokens only
     # mean (1, 11) -> norm (-1, 1) -> 5 - 3 + 1
     assert head(tokens, Doubled()).item() == pytest.approx(3, abs=1e-5) and head.pooled_dim == 1
+
+
+@pytest.mark.parametrize('reads, grid', [(None, None), ('semantic', (2, 1))])
+def test_mean_pool_of_a_region_by_hand(reads, grid):
+    """Its tokens on the grid of the vocabulary that the head reads, or else on that of the trunk."""
+    class Wide(Doubled):
+        depth = 4
+
+        def grid(self, layer):
+            return {4: (1, 2)}[layer]
+
+    head = HEADS.build(dict(type='MeanPool', in_dim=2, out_dim=1, reads=reads))
+    head.fc.weight.data[:] = torch.tensor([[3., 5.]])
+    nn.init.constant_(head.fc.bias, 1.)
+    tokens = torch.tensor([[[9., 9.], [9., 9.], [0., 2.], [4., 0.]]])[:, 2 if reads else 0:]
+    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[0, slice(2, 4) if reads else slice(None), slice(None) if reads else slice(2, 4)] = True
+    # the second token alone: (4, 0) -> norm (1, -1) -> 3 - 5 + 1
+    found, = head.pool_regions(tokens, [mask], Wide(), grid)
+    assert found.tolist() == [[pytest.approx(-1, abs=1e-5)]]

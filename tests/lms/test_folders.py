@@ -200,6 +200,8 @@ def test_gguf(ids, tmp_path):
     write_gguf(tmp_path / 'tiny.gguf', lm.model)
     found = open_lm(tmp_path / 'tiny.gguf')
     assert torch.equal(run_ids(found, ids), run_ids(lm, ids)) and found.context_length == 96
+    found.save_pretrained(tmp_path / 'folder')
+    assert torch.equal(open_alone(tmp_path / 'folder')(input_ids=ids).logits, run_ids(lm, ids))
     (tmp_path / 'text.gguf').write_text('not a GGUF file')
     with pytest.raises(InputError, match='text.gguf is not a file that `transformers` can open'):
         open_lm(tmp_path / 'text.gguf')

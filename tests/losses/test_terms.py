@@ -37,6 +37,15 @@ def test_values(loss, expected, outputs, batch):
         assert tuple(expected) == loss.names
 
 
+def test_paths_that_terms_of_quantizers_require():
+    """Those of the vocabularies that are named, and of no other one."""
+    assert CommitmentLoss().requires == QuantizerLoss().requires == ('losses',)
+    assert CommitmentLoss(['pixel', 'semantic'], 'entropy').requires == ('losses.pixel.entropy',
+                                                                         'losses.semantic.entropy')
+    assert QuantizerLoss('pixel').requires == ('losses.pixel',)
+    assert QuantizerLoss(['pixel', 'semantic']).requires == ('losses.pixel', 'losses.semantic')
+
+
 def log_sigmoid(x):
     return -math.log1p(math.exp(-x))
 
@@ -54,6 +63,13 @@ def test_sigmoid_loss_is_equation_1_of_siglip(outputs, batch):
     assert values(SigmoidContrastiveLoss()(outputs, same)) == pytest.approx(dict(contrastive=want_same), abs=1e-5)
     assert values(SigmoidContrastiveLoss(duplicates=False)(outputs, same)) == pytest.approx(dict(contrastive=want),
                                                                                             abs=1e-5)
+
+
+def test_sigmoid_loss_of_a_single_pair(outputs, batch):
+    """The mean over one image: its cosine is 0.6, the scale exp(0), the bias -1."""
+    one = outputs.replace(pooled=outputs.pooled[:1], text_pooled=outputs.text_pooled[:1])
+    terms = SigmoidContrastiveLoss()(one, Batch(images=batch.images[:1], texts=['a cat']))
+    assert terms['contrastive'].item() == pytest.approx(-log_sigmoid(-.4), abs=1e-6)
 
 
 def test_sigmoid_loss_uses_the_exponential_of_the_scale(outputs, batch):

@@ -12,8 +12,8 @@ pytest.importorskip('transformers')
 
 CHATML = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
           "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-THINKING = CHATML.replace("{{ m['content'] }}", "{% if m['role'] == 'assistant' and loop.last %}<think></think>{% endif %}"
-                          "{{ m['content'] }}")
+THINKING = CHATML.replace("{{ m['content'] }}", "{% if m['role'] == 'assistant' and loop.last %}<think></think>"
+                          "{% endif %}{{ m['content'] }}")
 TALK = Conversation('chat', 'chat', (
     Turn('system', ('be short',)), Turn('user', ('draw a cat',)), Turn('assistant', ('here:', ImagePart(0, True))),
     Turn('user', (ImagePart(1), 'what is it?')), Turn('assistant', ('a dog',))))
@@ -166,6 +166,20 @@ def test_tokenizers_that_cannot_be_opened(tmp_path, monkeypatch, config, message
     folder = write_chat_folder(tmp_path / 'lm', CHATML)
     with pytest.raises(InputError, match=message):
         SEQUENCES.build(dict(dict(type='PretrainedTokenizer', path=folder), **config))
+
+
+def test_new_tokens_come_after_the_rows_of_the_model(tmp_path):
+    """As Qwen's, whose tables have more rows than its tokenizer has ids."""
+    folder = write_chat_folder(tmp_path / 'lm', CHATML)
+    size = SEQUENCES.build(dict(type='PretrainedTokenizer', path=folder)).added[0]
+    (tmp_path / 'lm' / 'config.json').write_text(f'{{"vocab_size": {size + 3}}}')
+    tokens = SEQUENCES.build(dict(type='PretrainedTokenizer', path=folder))
+    assert tokens.added == list(range(size + 3, size + 9)) and tokens.vocab_size == size + 9
+    assert tokens.special['<unused_%d>' % size] == size
+    tokens.save(tmp_path / 'saved')
+    assert SEQUENCES.build(dict(type='PretrainedTokenizer', path=str(tmp_path / 'saved'))).image == tokens.image
+    with pytest.raises(InputError, match='Give the tokenizer that belongs to it'):
+        SEQUENCES.build(dict(type='PretrainedTokenizer', path=folder, rows=size - 1))
 
 
 def test_folder_without_an_end(tmp_path):

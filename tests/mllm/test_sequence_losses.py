@@ -43,7 +43,7 @@ def test_shared_prefix_equals_single_turns(builder, model):
     shared = ask('q', 1, *PAIRS)
     batch, codes = put_together(shared)
     out, _ = builder.build(batch, codes)
-    assert len(out) == 1
+    assert len(out) == 1 and out.need_mask
     apart = [builder.build(put_together(question)[0], codes)[0] for question in shared.questions()]
     assert len(apart) == 4 and not any(one.need_mask for one in apart)
     assert_same(measure(model, [out]), measure(model, apart))

@@ -67,6 +67,23 @@ def test_batch_by_hand(builder):
     assert out.codes['pixel'] is codes['pixel']
 
 
+def test_padding_on_the_left_needs_a_mask(builder):
+    _, codes = put_together()
+    rows = [[(i, builder.render(talk))] for i, talk in enumerate([draw('a cat'), draw('cat')])]
+    left, right = (builder.assemble(rows, codes, side) for side in ('left', 'right'))
+    assert left.need_mask and not right.need_mask
+    assert left.ids[1].tolist() == [PAD, BOS, CAT, GEN, IMG, IMG, GENEND, EOS]
+    assert left.position[1].tolist() == [0, *range(7)]
+
+
+def test_first_place_is_never_a_target(make_builder, words):
+    """Without a begin token nothing comes before it; in a packed row that would be another sample."""
+    builder = make_builder(tokenizer=dict(type='TokenizerFile', file=words, bos=None), pack=20)
+    text = Conversation('t', 'text', (Turn('assistant', ('a red cat',)),))
+    assert marked(builder.render(text)) == ([A, RED, CAT, EOS], [None, RED, CAT, EOS])
+    assert builder.unconditional_prompt() == [UNCOND, GEN]
+
+
 def test_sums_of_targets(builder):
     """A drawing has N visual and 2 text targets, a caption len(answer) + 1 and none in the given image."""
     batch, codes = put_together(draw('a red cat', 2), ask('q', 1, ('what', 'a red cat')))

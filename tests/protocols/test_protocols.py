@@ -121,7 +121,7 @@ def test_retrieval_with_several_captions(text_run, tmp_path, data, make, counts)
     assert found['counts'] == counts
     assert 0 <= found[part]['t2i_r1@retrieval/tokens'] <= found[part]['t2i_r10@retrieval/tokens'] == 1
     if data == 'coco_captions':
-        assert 'images without a caption (1 images)' in found['skipped']['Retrieval@retrieval']
+        assert 'images without a caption (1 image)' in found['skipped']['Retrieval@retrieval']
 
 
 def test_shards_with_broken_samples_make_an_incomplete_result(text_run, tmp_path, capsys):
@@ -216,6 +216,7 @@ def test_tiled_reconstruction_is_seamless():
     shifts = iter(torch.linspace(0, 1, 1000))
     made = reconstruct_tiled(torch.zeros(1, 3, 32, 200),
                              lambda x: torch.stack([t + next(shifts) for t in x]), (32, 32), overlap=0.5)
+    assert made.shape == (1, 3, 32, 200)
     steps = made[0, 0, 0].diff().abs()
     assert steps.max() < 0.002 and made[0, 0, 0, -1] > made[0, 0, 0, 0]
     with pytest.raises(InputError, match='fewer than a tile'):

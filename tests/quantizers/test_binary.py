@@ -25,6 +25,12 @@ def test_one_bit():
 
 
 @KINDS
+def test_no_state(kind):
+    """A checkpoint holds nothing of them, so that one of before loads."""
+    assert not kind(dim=30, group=10, entropy_weight=1.0).state_dict()
+
+
+@KINDS
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('dim', [3, 10])
 def test_as_vector_quantize_pytorch(kind, dim, training):

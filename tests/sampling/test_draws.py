@@ -44,7 +44,7 @@ def test_rules_move_generators_alike():
     states = []
     for rule in (SamplingRule(), SamplingRule(temperature=0)):
         own = generators(1)
-        sampler = Sampler(rule, None, own, 3)
+        sampler = Sampler(rule, None, own, dict(pixel=3))
         for depth in range(3):
             sampler.draw('pixel', depth, torch.zeros(1, 5))
         states.append(own[0].get_state())
@@ -52,7 +52,7 @@ def test_rules_move_generators_alike():
 
 
 def test_both_halves_go_on_with_the_same_codes():
-    sampler = Sampler(SamplingRule(temperature=0), Guidance(3.0), generators(0, 1), 1)
+    sampler = Sampler(SamplingRule(temperature=0), Guidance(3.0), generators(0, 1), dict(pixel=1))
     codes = sampler.draw('pixel', 0, torch.eye(4))
     assert codes.tolist() == [0, 1] and sampler.repeat(codes).tolist() == [0, 1, 0, 1]
 
@@ -61,4 +61,4 @@ def test_shapes_that_are_refused():
     with pytest.raises(InputError, match=r'logits are \[3, 4\] and uniforms \[2\]'):
         draw(torch.zeros(3, 4), Choice(), torch.zeros(2, dtype=torch.float64))
     with pytest.raises(InputError, match=r'\[3, 8\] for 3 generators; expected \[6, H\], conditional and'):
-        Sampler(SamplingRule(), Guidance(2.0), generators(0, 1, 2), 1).check(torch.zeros(3, 8))
+        Sampler(SamplingRule(), Guidance(2.0), generators(0, 1, 2), dict(pixel=1)).check(torch.zeros(3, 8))

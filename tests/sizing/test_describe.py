@@ -57,6 +57,16 @@ def test_activations_are_what_autograd_keeps(recipe):
     assert recipe.activations == pytest.approx(sum(size for size, _ in kept.values()), rel=0.1)
 
 
+def test_lpips_adds_what_its_network_keeps(recipe, monkeypatch):
+    """Its activations are those of the model, too: 1000 bytes of an image here."""
+    monkeypatch.setattr('dtbox.sizing.describe._measure_lpips', lambda *_: (Part(7, 0, 1.0), 1000))
+    cfg = resolve(load_config('configs/dualtoken_rq.py'))
+    cfg.model.losses.lpips = dict(type='LPIPSLoss')
+    found = describe(cfg)
+    assert found.parts['lpips'] == Part(7, 0, 1.0)
+    assert found.activations == recipe.activations + 1000
+
+
 def test_steps_and_memory_by_hand():
     found = Description(dict(a=Part(100, 100, 10.0), b=Part(50, 50, 10.0, True), frozen=Part(30, 0, 10.0),
                              lpips=Part(7, 0, 1.0), discriminator=Part(20, 20, 1.0)), 1, 1.0, {}, buffers=1000,

@@ -96,6 +96,13 @@ def test_facts_of_recipes():
     cfg.model.tokenizer.vocabularies.pixel.quantizer = dict(cfg.quantizer, official=True, variant='rq')
     has = read_facts(build_without_memory(cfg)[0], cfg.model.gan.adversarial)
     assert has.official == has.broadcasts == [(1024, 16)] * 4 and has.updates == [(1024, 16)] and not has.adaptive
+    cfg = resolve(load_config(RECIPE))
+    cfg.model.losses = dict(l1=dict(type='L1Loss'))
+    cfg.model.gan = cfg.model.teacher = None
+    model = build_without_memory(cfg)[0]
+    model.tokenizer.vocabularies['semantic'].requires_grad_(False)
+    has = read_facts(model)
+    assert (has.gathers, has.updates, has.restarts) == (2, [(1024, 16)], [(1024, 16)])
     cfg = resolve(load_config('configs/dualtoken_fsq.py'))
     assert read_facts(build_without_memory(cfg)[0]).gathers == 0
     cfg = resolve(load_config('configs/vila_u.py'))
@@ -140,6 +147,10 @@ def test_fit_of_rings():
     found, worst = fit_network(SIZES, [ring.seconds('all_reduce', size, 4) for size in SIZES], 4)
     assert (found.inside, found.latency) == (pytest.approx(2e9, rel=1e-6),
                                              pytest.approx(1e-4, rel=1e-6)) and worst == pytest.approx(1)
+    # 1 byte takes 1 s and 2 s, 3 bytes take 2 s: v minimises (v - 1)^2 + (v / 2 - 1)^2 at 1.2, 0.8 s + 0.4 s a byte
+    found, worst = fit_network([1, 1, 3], [1.0, 2.0, 2.0], 2)
+    assert found.seconds('all_reduce', 1, 2) == pytest.approx(1.2)
+    assert worst == pytest.approx(2 / 1.2)
 
 
 def test_check_says_what_it_found():

@@ -20,7 +20,8 @@ class OneBlock(LanguageModel):
 
     def __init__(self):
         super().__init__()
-        self.width, self.vocab_size, self.context_length = 8, 12, 32
+        self.width, self.vocab_size = 8, 12
+        self.context_length = 32
         self.words, self.places = nn.Embedding(12, 8), nn.Embedding(32, 8)
         self.qkv, self.head = nn.Linear(8, 24), nn.Linear(8, 12, bias=False)
 

@@ -2,8 +2,6 @@
 size."""
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from dtbox.evaluation import SetEvaluator
 from dtbox.testing import CONTRACTS
 from dtbox.testing.scaffold import RECIPES, write_scaffold
 from dtbox.training.build import build_parts
+from tests.child_processes import run_fork
 from tests.plugins_kit import clean as clean  # noqa: F401
 
 
@@ -56,9 +55,7 @@ def test_files(plugins):
 def test_their_tests_pass_as_they_are(plugins):
     """All of them in one pytest of its own, from a folder that is not a clone."""
     shutil.copy('.pytest.ini', plugins.parent)  # as in a checkout, where pytest knows the folder as a package
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', 'plugins', '-k', 'not two_ranks'],
-                          capture_output=True, text=True,
-                          cwd=plugins.parent)
+    done = run_fork(['-m', 'pytest', '-n', '0', 'plugins', '-k', 'not two_ranks'], cwd=plugins.parent)
     assert done.returncode == 0, done.stdout
     passed, skipped = (int(re.search(rf'(\d+) {word}', done.stdout).group(1)) for word in ('passed', 'skipped'))
     contracts = [CONTRACTS[kind] for kind in RECIPES]
@@ -92,7 +89,8 @@ def test_their_configs_train(kind, plugins, clean):
 
 def test_the_command_trains_one(plugins, tmp_path, clean):
     """`dtbox train CONFIG --tiny`, as the scaffold's README says, ends with scores of the plugin's metric."""
-    train.VERB.main([str(plugins / name_of('metric') / 'config.py'), '--tiny', '--work-dir', str(tmp_path / 'run')])
+    train.VERB.main([str(plugins / name_of('metric') / 'config.py'), '--tiny', '--work-dir', str(tmp_path / 'run'),
+                     '--cfg-options', 'heldout_limit=8', 'hooks.images=None'])
     assert 'wrong_pixels' in (tmp_path / 'run' / 'metrics.json').read_text()
 
 

@@ -34,8 +34,8 @@ def test_unknown_words_are_told_once(tokenizer):
         warnings.warn('nothing so far', stacklevel=1)
         tokenizer(['a red Zebra', 'zebra!', 'sun'])
         tokenizer(['a lion'])
-    assert [str(w.message).partition(' are not')[0] for w in told] == ['nothing so far', '3 words of 3 texts']
-    assert 'become one token for all unknown words: "zebra", "a".' in str(told[1].message)
+    assert [str(w.message).partition(' are not')[0] for w in told] == ['nothing so far', 'in 3 texts, 3 words']
+    assert 'the vocabulary of the text tokenizer: "zebra", "a".' in str(told[1].message)
 
 
 def test_long_texts_are_cut_with_one_warning(tokenizer):
@@ -89,6 +89,21 @@ def test_files_that_are_none(tmp_path, words):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=str(tmp_path / 'bad.json')))
     with pytest.raises(InputError, match=r'has no token `\[PAD\]` to pad with'):
         TEXT_TOKENIZERS.build(dict(type='FileTokenizer', file=words, pad='[PAD]'))
+
+
+def test_gaps_between_ids(tmp_path):
+    """The ids of a small vocabulary may end at 7999, or 8 a token of one that has more than 1000; beyond, the table of
+    embeddings would be mostly empty rows."""
+    from tokenizers import Tokenizer, models
+    for last, most, more in ((7999, 8000, 3), (8000, None, 3), (8095, 8096, 1012), (8096, None, 1012)):
+        table = {'<pad>': 0, '<unk>': 1, **{str(i): i for i in range(2, more - 1)}, 'far': last}
+        Tokenizer(models.WordLevel(table, unk_token='<unk>')).save(str(tmp_path / 'gaps.json'))
+        cfg = dict(type='FileTokenizer', file=str(tmp_path / 'gaps.json'))
+        if most is not None:
+            assert TEXT_TOKENIZERS.build(cfg).vocab_size == most
+        else:
+            with pytest.raises(InputError, match=f'has {more:,} tokens and an id of {last:,}: it is damaged'):
+                TEXT_TOKENIZERS.build(cfg)
 
 
 def test_zoo_file():

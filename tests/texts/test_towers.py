@@ -6,6 +6,7 @@ import torch
 
 from dtbox.errors import InputError
 from dtbox.registry import TEXTS
+from dtbox.texts.towers import TextTower
 
 CFG = dict(context_length=4, vocab_size=6, width=32, heads=2, layers=2)
 SIGLIP = dict(no_causal_mask=True, pool_type='last', proj_bias=True, norm_kwargs=dict(eps=1e-6),
@@ -30,6 +31,13 @@ def test_by_sizes(cfg):
     assert text.logit_scale.item() == pytest.approx(2.302585)
     assert text.logit_bias.item() == -10
     assert text.logit_scale.requires_grad
+
+
+def test_scale_and_bias_begin_as_those_of_siglip(words):
+    """exp(scale) = 10 and bias = -10 (SigLIP, arXiv 2303.15343, section 3.2), in a tower of one's own, too."""
+    mean = dict(type='MeanPoolText', embed_dim=8, width=16, depth=1, heads=2, tokenizer=file_tokenizer(words))
+    for text in (TextTower(), tower(), TEXTS.build(mean)):
+        assert text.logit_scale.exp().item() == pytest.approx(10, rel=1e-6) and text.logit_bias.item() == -10
 
 
 def test_sizes_follow_from_the_tokenizer(words):

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
@@ -22,7 +21,7 @@ from dtbox.training.ema import WeightEMA
 from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.runner import Runner
 from dtbox.training.teacher.cache import TeacherCache
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 
 QUIET = {'val_dataloader': None, 'hooks': dict(_delete_=True, log=dict(type='Log', interval=2),
                                                checkpoint=dict(type='Checkpoint', interval=2))}
@@ -321,10 +320,9 @@ def launch(config, folder, *options):
     for rank in range(2):
         env = dict(os.environ, SLURM_PROCID=str(rank), SLURM_NTASKS='2', SLURM_LOCALID=str(rank), SLURM_JOB_ID='7',
                    MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-        command = [sys.executable, 'tools/train.py', str(config), '--launcher', 'slurm', '--work-dir', str(folder),
-                   '--cfg-options', 'train_cfg.max_iters=100000', 'val_dataloader=None',
-                   'train_dataloader.batch_size=2', *options]
-        children.append(start_child(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        command = ['tools/train.py', config, '--launcher', 'slurm', '--work-dir', folder, '--cfg-options',
+                   'train_cfg.max_iters=100000', 'val_dataloader=None', 'train_dataloader.batch_size=2', *options]
+        children.append(fork_child(command, env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
     deadline = time.time() + 90
     while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and all(c.poll() is None
                                                                                        for c in children):

@@ -1,17 +1,13 @@
 """A training on shards that is killed in mid-epoch and resumed sees every sample of each epoch exactly once."""
-import contextlib
 import json
 import os
-import signal
 import socket
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 from tests.shard_data import write_set
 
 COUNTS = (7, 8, 5)
@@ -34,8 +30,6 @@ class KeysSeen(Hook):
 
     def __init__(self, folder):
         self.folder = folder
-        with open(os.path.join(folder, f'{get_rank()}.pid'), 'w') as f:
-            f.write(str(os.getpid()))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         """Write a line."""
@@ -59,18 +53,19 @@ def rows(folder, rank):
 
 
 def start(config, folder, ranks, workers, *more):
+    """Start the ranks of a run with the variables that torchrun gives them; returns them."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    launch = ['-m', 'torch.distributed.run', '--nproc_per_node', str(ranks), '--master_port',
-              str(port)] if ranks > 1 else []
     shards = config.parent / 'shards'
-    command = [sys.executable, *launch, 'tools/train.py', str(config), '--data', 'configs/_base_/datasets/cc12m.py',
-               '--work-dir', str(folder), *(['--launcher', 'pytorch'] if launch else []), *more, '--cfg-options',
-               f'shards={shards}', f'heldout={shards}', f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
+    command = ['tools/train.py', config, '--data', 'configs/_base_/datasets/cc12m.py', '--work-dir', folder,
+               '--launcher', 'pytorch' if ranks > 1 else 'none', *more, '--cfg-options', f'shards={shards}',
+               f'heldout={shards}', f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
+    env = dict(os.environ, OMP_NUM_THREADS='1', WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+               GLOO_SOCKET_IFNAME='lo')
     with open(folder.parent / 'output.txt', 'a') as out:
-        return start_child(command, env=dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS='1'), stdout=out,
-                           stderr=out)
+        return [fork_child(command, dict(env, RANK=str(rank), LOCAL_RANK=str(rank)), stdout=out, stderr=out)
+                for rank in range(ranks)]
 
 
 @pytest.mark.parametrize('ranks, before, after', [(1, 2, 4), (2, 4, 1)])
@@ -83,19 +78,18 @@ def test_the_samples_of_each_epoch_are_the_data_set(tiny_config, tmp_path, ranks
     config.write_text(CONFIG.format(base=str(tiny_config), plugin=str(tmp_path / 'keys_seen.py'), iterations=5
                                     * EPOCHS, seen=str(seen)))
     write_set(tmp_path / 'shards', COUNTS)
-    process = start(config, run, ranks, before)
+    children = start(config, run, ranks, before)
     # the first may be busy with the checkpoint
-    while process.poll() is None and min(len(rows(seen, rank)) for rank in range(ranks)) < 14:
+    while children[0].poll() is None and min(len(rows(seen, rank)) for rank in range(ranks)) < 14:
         time.sleep(0.01)
-    # torchrun's ranks outlive torchrun
-    for pid in [process.pid, *(int(path.read_text()) for path in seen.glob('*.pid'))]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
+    for child in children:
+        child.kill()
+    assert [child.wait() for child in children] == [-9] * ranks
     killed = [rows(seen, rank) for rank in range(ranks)]
     for rank in range(ranks):
         (seen / f'{rank}.jsonl').unlink(missing_ok=True)
-    assert start(config, run, ranks, after, '--resume').wait() == 0, (tmp_path / 'output.txt').read_text()
+    ends = [child.wait() for child in start(config, run, ranks, after, '--resume')]
+    assert ends == [0] * ranks, (tmp_path / 'output.txt').read_text()
     resumed = [rows(seen, rank) for rank in range(ranks)]
     at = resumed[0][0][0]
     assert 10 < at < len(killed[0]) < 20, 'resumed within the third epoch, before the iteration of the kill'

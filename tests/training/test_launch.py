@@ -8,8 +8,10 @@ import time
 import pytest
 import torch
 
+from dtbox.cli.plugins import VERB
 from dtbox.errors import InputError
 from dtbox.training.launch import (
+    _is_held,
     explain_lost_rank,
     find_first_node,
     find_first_rank,
@@ -91,6 +93,30 @@ def test_a_port_in_use(rank, why, monkeypatch):
         assert time.monotonic() - begun < 60
 
 
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_port_that_is_held_in_silence(rank, monkeypatch):
+    """A program has bound it and does not listen: nobody answers, and rank 1 would wait for rank 0 to no end."""
+    with socket.socket() as held:
+        held.bind(('127.0.0.1', 0))
+        for name, value in place(held.getsockname()[1], rank).items():
+            monkeypatch.setenv(name, value)
+        begun = time.monotonic()
+        with pytest.raises(InputError, match=f'another program .*127.0.0.1:{held.getsockname()[1]} already'):
+            start_ranks('pytorch', 600)
+        assert time.monotonic() - begun < 60
+
+
+def test_looking_at_a_port_leaves_it_free():
+    """Rank 0 opens the port while the others look at it, and is not taken for a stranger before it listens."""
+    with socket.socket() as looking:
+        looking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        looking.bind(('127.0.0.1', 0))
+        port = looking.getsockname()[1]
+        assert not _is_held('127.0.0.1', str(port))
+        torch.distributed.TCPStore('127.0.0.1', port, is_master=True, wait_for_workers=False)
+    assert not _is_held('192.0.2.1', str(port))  # of another machine nothing is known
+
+
 def test_the_port_of_another_run():
     """Its rank 0 answers: a second rank 1, or one of another number of ranks, is not of that run."""
     store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
@@ -132,8 +158,38 @@ def test_variables_that_say_something_else(name, value, monkeypatch):
     """They are told at once; ranks would wait for each other for half an hour."""
     for key, one in {**place(29500, 1), name: value}.items():
         monkeypatch.setenv(key, one)
-    with pytest.raises(InputError, match=f'the variable {name} is'):
+    with pytest.raises(InputError, match=f'variable {name} is'):
         start_ranks('pytorch', 5)
+
+
+@pytest.mark.parametrize('value', ['z', '', '-1'])
+def test_a_local_rank_of_nobody(value, monkeypatch, capsys):
+    """MMEngine reads it also where a process is alone, and before most else: every verb tells it in one sentence."""
+    monkeypatch.setenv('LOCAL_RANK', value)
+    with pytest.raises(SystemExit) as left:
+        VERB.main(['list'])
+    assert left.value.code == 2 and f'the environment variable LOCAL_RANK is {value!r}' in capsys.readouterr().err
+    with pytest.raises(InputError, match='unset LOCAL_RANK'):
+        start_ranks('none')
+
+
+@pytest.mark.parametrize('name', ['SIZE', 'RANK', 'LOCAL_RANK'])
+def test_variables_of_mpirun(name, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setenv('MASTER_ADDR', 'host')
+    for key in ('SIZE', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{key}', 'z' if key == name else '1' if key == 'SIZE' else '0')
+    with pytest.raises(InputError, match=f"variable OMPI_COMM_WORLD_{name} is 'z'"):
+        start_ranks('mpi')
+
+
+def test_a_slurm_rank_without_a_number(monkeypatch):
+    """The name of Slurm's variable is told, not of that which dtbox makes of it."""
+    for key, value in dict(SLURM_PROCID='z', SLURM_NTASKS='2', SLURM_LOCALID='0', SLURM_JOB_ID='7', MASTER_ADDR='a',
+                           MASTER_PORT='99', RANK='', WORLD_SIZE='', LOCAL_RANK='0').items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(InputError, match="variable SLURM_PROCID is 'z'"):
+        start_ranks('slurm', 5)
 
 
 def test_slurm_job_without_a_number():

@@ -30,6 +30,12 @@ KILLED = ('averaged', 'remembered', f'{ONE}_stage2', 'vila_u_384', 'unitok_256',
 """Those of RUNS that are killed here, each kind of training once; tests/kill_runs.py kills every recipe."""
 
 
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """Figures take a sixth of the time here; tests/hooks/ looks at them."""
+    monkeypatch.setattr('dtbox.hooks.codebook_health.draw_curves', lambda *args: None)
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """Data of both kinds, a perceptual network, and room for runs."""
@@ -122,12 +128,18 @@ def stage(name, root, before):
     return runner, (root / f'after_{name}').rglob('*.log')
 
 
-def test_stage_after_stage(folder):
+@pytest.fixture
+def stage0(folder):
+    """A run of stage 0."""
+    if not (folder / 'remembered_whole').exists():
+        train('remembered', folder, folder / 'remembered_whole')
+    return folder / 'remembered_whole'
+
+
+def test_stage_after_stage(folder, stage0):
     """The tokenizer of a stage starts from that before, its discriminator where there was one; iterations, and what
     begins with them, from 0."""
-    before = folder / f'{ONE}_stage0_whole'
-    if not before.exists():
-        train(f'{ONE}_stage0', folder, before)
+    before = stage0
     for name, says in (
         (ONE, 'has no discriminator, a new one is trained'),
         (ONE, None),
@@ -145,12 +157,9 @@ def test_stage_after_stage(folder):
         before = (folder / f'after_{name}').rename(folder / f'{name}_{len(list(folder.iterdir()))}')
 
 
-def test_a_converted_checkpoint_starts_a_run(folder, tmp_path):
+def test_a_converted_checkpoint_starts_a_run(folder, stage0, tmp_path):
     """Weights alone, as the converters write them; another model's are refused before anything is written."""
-    source = folder / f'{ONE}_stage0_whole'
-    if not source.exists():
-        train(f'{ONE}_stage0', folder, source)
-    state = {k: v for k, v in checkpoint.load(source)['state_dict'].items() if k.startswith('tokenizer.')}
+    state = {k: v for k, v in checkpoint.load(stage0)['state_dict'].items() if k.startswith('tokenizer.')}
     checkpoint.save(dict(meta=dict(converted=True), state_dict=state), str(tmp_path / 'converted.pth'))
     runner, _ = stage(ONE, folder, tmp_path / 'converted.pth')
     assert torch.equal(runner.task.state_dict()['tokenizer.decoder.decoder.conv_out.weight'],

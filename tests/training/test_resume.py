@@ -3,9 +3,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from dtbox.config import load_config, set_option
 from dtbox.errors import Stopped
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 
 OPTIONS = {'batch_size': 4, 'max_iters': 6, 'val_dataloader': None, 'gan.adversarial.start': 2,
            'hooks': dict(_delete_=True, log=dict(type='Log', interval=2),
@@ -162,10 +160,9 @@ def test_killed_process_resumes(whole, tmp_path):
     folder = tmp_path / 'run'
     options = ['batch_size=4', 'max_iters=6', 'val_dataloader=None', 'gan.adversarial.start=2', 'hooks.log.interval=2',
                'hooks.checkpoint.interval=2']
-    command = [sys.executable, 'tools/train.py', 'configs/dualtoken_rq.py', '--work-dir', str(folder), '--cfg-options',
-               *options]
-    env = dict(os.environ, PYTHONPATH=str(Path.cwd()), OMP_NUM_THREADS=str(torch.get_num_threads()))
-    process = start_child(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ['tools/train.py', 'configs/dualtoken_rq.py', '--work-dir', folder, '--cfg-options', *options]
+    env = dict(os.environ, OMP_NUM_THREADS=str(torch.get_num_threads()))
+    process = fork_child(command, env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 90
     while not (folder / 'checkpoint.pth').is_file() and time.time() < deadline and process.poll() is None:
         time.sleep(0.02)

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,13 +12,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from dtbox.cli.train import VERB, describe_new_run
 from dtbox.config import load_config
 from dtbox.errors import InputError
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
 from dtbox.training.same_run import compare_configs, describe_config
 from dtbox.training.tokenizer_task import TokenizerTask
-from tests.child_processes import start_child
+from tests.child_processes import fork_child
 from tests.tiny_run import write_photos
 from tests.training.test_resume import same
 
@@ -62,7 +63,7 @@ def test_a_checkpoint_that_does_not_note_what_it_began_from():
 
 
 def train(config, folder, resume=False, **options):
-    cfg = load_config(config, {'hooks.images.interval': 0, **{k.replace('__', '.'): v for k, v in options.items()}})
+    cfg = load_config(config, {'hooks.images': None, **{k.replace('__', '.'): v for k, v in options.items()}})
     runner = Runner.from_config(cfg, work_dir=str(folder), resume=resume)
     runner.train()
     return runner
@@ -94,6 +95,27 @@ def test_other_settings_are_refused_and_nothing_changes(tiny_config, tiny_run, t
         with pytest.raises(InputError, match=f'with these it would not continue the same run:\n(.|\n)*{says}'):
             Runner.from_config(load_config(tiny_config, options), work_dir=str(run), resume=True)
     assert tables(run) == before
+
+
+def test_the_command_of_a_new_run(tiny_config, tiny_run, tmp_path, capsys):
+    """It has what the user has changed, and another folder."""
+    run = shutil.copytree(tiny_run, tmp_path / 'run')
+    with pytest.raises(SystemExit):
+        VERB.main([str(run), '--resume', '--cfg-options', 'model.losses.pixels.weight=1.0'])
+    said = capsys.readouterr().err
+    assert 'weight: 5.0 then, 1.0 now' in said and said.splitlines()[-1] == (
+        f'With what you have set now, that is: dtbox train {run} --cfg-options model.losses.pixels.weight=1.0 '
+        f'--cfg-options load_from={run}/checkpoint.pth --work-dir {run}_new')
+
+
+@pytest.mark.parametrize('typed, words', [
+    ('a.py --resume --work-dir r', 'a.py --cfg-options load_from=r/checkpoint.pth --work-dir r_new'),
+    ('a.py --work-dir=r --resume --tiny --seed 3', 'a.py --tiny --seed 3 --cfg-options load_from=r/checkpoint.pth '
+                                                   '--work-dir r_new'),
+    ('r --resume --cfg-options load_from=b lr=1', 'r --cfg-options load_from=b lr=1 --work-dir r_new')])
+def test_words_of_the_new_command(typed, words):
+    """A start that the user has named stays."""
+    assert describe_new_run(typed.split(), RunFolder('r')) == f'dtbox train {words}'
 
 
 def test_other_data_are_refused(tiny_config, tiny_run, tmp_path):
@@ -140,7 +162,7 @@ def test_evaluation_does_not_move_the_random_state(tiny_config, tmp_path):
     ends = []
     for interval in (0, 2):
         runner = Runner.from_config(load_config(tiny_config, {'train_cfg.val_interval': interval,
-                                                              'hooks.images.interval': 0}),
+                                                              'hooks.images': None}),
                                     work_dir=str(tmp_path / str(interval)))
         predict = runner.task.predict
         runner.task.predict = lambda batch, predict=predict: (torch.rand(3), np.random.rand(), predict(batch))[-1]
@@ -153,9 +175,9 @@ def test_evaluation_does_not_move_the_random_state(tiny_config, tmp_path):
 def test_ctrl_c_saves(tiny_config, tmp_path):
     """Also before the first checkpoint of the interval."""
     options = ['hooks.checkpoint.interval=500', 'train_cfg.max_iters=500', 'param_scheduler.generator.total=500',
-               'hooks.log.interval=1', 'hooks.images.interval=0']
-    child = start_child([sys.executable, '-u', 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run'),
-                         '--cfg-options', *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+               'hooks.log.interval=1', 'hooks.images=None']
+    child = fork_child(['tools/train.py', tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', *options],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     path = tmp_path / 'run' / 'history.jsonl'
     while child.poll() is None and not (path.exists() and path.read_text().count('\n') > 1):
         time.sleep(0.05)
@@ -168,7 +190,7 @@ def test_ctrl_c_saves(tiny_config, tmp_path):
 
 def test_ctrl_c_in_the_last_step(tiny_config, tmp_path):
     """No step follows in which the ranks could agree: the run ends all the same, saved, and is not evaluated."""
-    runner = Runner.from_config(load_config(tiny_config, {'hooks.images.interval': 0}), work_dir=str(tmp_path / 'run'))
+    runner = Runner.from_config(load_config(tiny_config, {'hooks.images': None}), work_dir=str(tmp_path / 'run'))
     step = runner.task.train_step
 
     def interrupted(*args, **kwargs):

@@ -3,7 +3,6 @@ import os
 import pty
 import shutil
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -12,8 +11,9 @@ import dtbox
 from dtbox.config import load_config
 from dtbox.errors import InputError
 from dtbox.training.build import build_hooks
+from dtbox.training.remarks import warn_of_no_scores
 from dtbox.training.runner import Runner
-from tests.child_processes import start_child
+from tests.child_processes import fork_child, run_child
 
 
 def files(folder):
@@ -83,6 +83,21 @@ def test_a_discriminator_that_never_starts_is_said(tiny_config, tmp_path):
     assert 'would begin at iteration 6' in log.read_text() and 'ends at 6' in log.read_text()
 
 
+@pytest.mark.parametrize('options, missing', [
+    ({'val_dataloader': None}, 'val_dataloader'), ({'val_evaluator': None}, 'val_evaluator'), ({}, None),
+    ({'val_dataloader': None, 'val_evaluator': None}, None)])
+def test_half_an_evaluation_is_said(options, missing, tiny_config):
+    """Held-out data without metrics, or metrics without data, measure nothing."""
+    remarks = warn_of_no_scores(load_config(tiny_config, options))
+    assert [f'no `{missing}`: this run measures no scores' in remark for remark in remarks] == [True] * bool(missing)
+
+
+def test_half_an_evaluation_is_logged(tiny_config, tmp_path):
+    Runner.from_config(load_config(tiny_config, {'val_evaluator': None}), work_dir=str(tmp_path / 'run'))
+    log, = (tmp_path / 'run').rglob('*.log')
+    assert 'The config has `val_dataloader` and no `val_evaluator`' in log.read_text()
+
+
 def test_torchrun(tiny_config, tmp_path):
     """One rank by torchrun's variables, all the way through the command line: with gloo, as on a machine without
     GPUs."""
@@ -91,9 +106,8 @@ def test_torchrun(tiny_config, tmp_path):
         port = free.getsockname()[1]
     env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
                GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-    done = subprocess.run([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
-                           str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], capture_output=True,
-                          text=True, env=env)
+    done = run_child([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
+                      str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'metrics.json').is_file() and (tmp_path / 'run' / 'checkpoint.pth').is_file()
 
@@ -101,9 +115,8 @@ def test_torchrun(tiny_config, tmp_path):
 def test_on_a_terminal(tiny_config, tmp_path):
     """A bar while it trains, then the table and the place of the run on the screen."""
     main, other = pty.openpty()
-    child = start_child([sys.executable, 'tools/train.py', str(tiny_config), '--work-dir', str(tmp_path / 'run')],
-                        stdout=other, stderr=other,
-                             env=dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'))
+    child = fork_child(['tools/train.py', tiny_config, '--work-dir', tmp_path / 'run'],
+                       dict(os.environ, OMP_NUM_THREADS='1', COLUMNS='100'), stdout=other, stderr=other)
     os.close(other)
     shown = b''
     while True:

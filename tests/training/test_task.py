@@ -1,7 +1,6 @@
 """A second, tiny task (`linear_task.py`) goes through the whole Runner, which names no tokenizer."""
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from dtbox.errors import InputError
 from dtbox.testing.rank_group import SHARED
 from dtbox.training import checkpoint
 from dtbox.training.runner import Runner
-from tests.child_processes import run_child
+from tests.child_processes import run_fork
 from tests.training.test_resume import same
 
 PLUGIN = Path(__file__).with_name('linear_task.py')
@@ -79,9 +78,7 @@ def test_its_checkpoint(whole):
 def test_killed_and_resumed_bit_for_bit(whole, config, tmp_path):
     """SIGKILL after iteration 10, two iterations after a checkpoint; dropout, noise of the data and EMA continue."""
     folder = tmp_path / 'run'
-    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(folder),
-               '--cfg-options', 'hooks.kill.at=10']
-    done = run_child(command)
+    done = run_fork(['tools/train.py', config, '--work-dir', folder, '--cfg-options', 'hooks.kill.at=10'])
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert checkpoint.load(folder)['iteration'] == 8
     train(config, folder, resume=True)

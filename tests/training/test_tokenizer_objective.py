@@ -71,7 +71,7 @@ def test_equals_a_direct_implementation(changes):
     model, critic, batch, criterion, loss = setting(**changes)
     total, weight, term, want = direct(model, critic, batch, criterion, loss)
     outputs = model(batch.images)
-    found = compute_adversarial_objective(criterion, loss, critic, outputs, batch, model.last.weight, 1)
+    found = compute_adversarial_objective(criterion, loss, critic, outputs, batch, model.last.weight, 1, 1.0)
     found.scalar.backward()
     assert found.logs['total'].item() == pytest.approx(total.item(), rel=1e-6)
     assert found.logs['adaptive_weight'].item() == pytest.approx(float(weight), rel=1e-5)
@@ -87,7 +87,8 @@ def test_each_critic_is_differentiated_once():
     model, critic, batch, criterion, loss = setting()
     seen = []
     critic.main[0].register_full_backward_hook(lambda *_: seen.append(1))
-    found = compute_adversarial_objective(criterion, loss, critic, model(batch.images), batch, model.last.weight, 1)
+    found = compute_adversarial_objective(criterion, loss, critic, model(batch.images), batch, model.last.weight, 1,
+                                          1.0)
     found.scalar.backward()
     once, seen[:] = len(seen), []
     direct(model, critic, batch, criterion, loss)
@@ -103,4 +104,4 @@ def test_terms_that_cannot_be_compared_with():
         criterion = Criterion(dict(pixels=dict(type='L2Loss', weight=weight)))
         with pytest.raises(InputError, match=f'`{against}`, which .*{says}'):
             compute_adversarial_objective(criterion, AdversarialLoss(against=against), critic, model(batch.images),
-                                          batch, model.last.weight, 0)
+                                          batch, model.last.weight, 0, 1.0)

@@ -51,7 +51,7 @@ def test_loss_by_hand(head):
 def test_rows_are_divided_by_their_deviation(head):
     """The deviation of -1, 0, 1 is sqrt(2/3): the second vector is sqrt(3/2) (3, -4) times the row."""
     chain, = head.chains
-    assert chain._accumulate('pixel', CODES['pixel'])[..., 0].tolist() == [pytest.approx([1.5 ** 0.5, 0.0]),
+    assert chain.accumulate('pixel', CODES['pixel'])[..., 0].tolist() == [pytest.approx([1.5 ** 0.5, 0.0]),
                                                                            pytest.approx([-1.5 ** 0.5, -1.5 ** 0.5])]
 
 

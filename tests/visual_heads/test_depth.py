@@ -1,4 +1,5 @@
 """Depth heads: what sees what, sampling = teacher forcing, a known distribution."""
+import copy
 import itertools
 import math
 
@@ -9,10 +10,14 @@ from dtbox.code_tables import CodeTables
 from dtbox.errors import InputError
 from dtbox.registry import VISUAL_HEADS
 from dtbox.sampling import Guidance, SamplingRule
+from dtbox.testing.subject import make_generator
 from dtbox.testing.visual_subject import SIZES, WIDTH, change, make_codes, make_tables
 from dtbox.visual_heads.depth import plan_chains
+from dtbox.visual_heads.drawing import group_chains
 
 TABLES = make_tables()
+TWINS = CodeTables.from_tables({name: [torch.randn(9, 4, generator=make_generator(seed)) for seed in range(3)]
+                                for name in SIZES}, 4)
 ORDERS = ('independent', 'semantic_first', 'pixel_first', 'joint')
 CELLS = [(name, depth) for name, sizes in SIZES.items() for depth in range(len(sizes))]
 
@@ -147,3 +152,52 @@ def test_plans(order, first, plan):
 def test_arguments_that_are_refused(args, says):
     with pytest.raises(InputError, match=says):
         build(**args)
+
+
+def pair(**args):
+    """A head whose two streams have one shape."""
+    return build(tables=TWINS, **args)
+
+
+@pytest.mark.parametrize('args, groups', [
+    ({}, [['pixel', 'semantic']]), (dict(order='semantic_first'), [['semantic'], ['pixel']]),
+    (dict(order='joint'), [['semantic']])])
+def test_chains_that_step_together(args, groups):
+    head = pair(**args)
+    assert [[chain.streams[0] for chain in group] for group in group_chains(list(head.chains))] == groups
+    assert [len(group) for group in group_chains(list(build().chains))] == [1, 1]  # of two shapes
+
+
+def test_together_as_one_after_the_other(monkeypatch):
+    """Stacked weights draw the same codes from the same random numbers."""
+    head, hidden = pair(), torch.randn(8, WIDTH)
+    drawn = []
+    for large in (2 ** 24, 0):
+        monkeypatch.setattr('dtbox.visual_heads.drawing.LARGE', large)
+        head._drawers = None
+        generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+        drawn.append(head.sample(hidden, SamplingRule(), Guidance(2.0), generators))
+    assert [len(drawer.chains) for drawer in head._drawers] == [1, 1]
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in SIZES)
+
+
+@pytest.mark.parametrize('change', [
+    lambda head, other: head.load_state_dict(other.state_dict()),
+    lambda head, other: [p.copy_(q) for p, q in zip(head.parameters(), other.parameters())],
+    lambda head, other: [setattr(p, 'data', q.data) for p, q in zip(head.parameters(), other.parameters())]])
+def test_stacked_weights_follow_the_parameters(change):
+    """After a step of an optimizer, or another checkpoint, the next place is drawn with the new weights."""
+    head, other, hidden = pair(), pair(), torch.randn(30, WIDTH)
+    generators = [torch.Generator() for _ in range(30)]
+    greedy = SamplingRule(temperature=0)
+    before, want = (one.sample(hidden, greedy, None, generators) for one in (head, other))
+    with torch.no_grad():
+        change(head, other)
+    after = head.sample(hidden, greedy, None, generators)
+    assert all(torch.equal(after[name], want[name]) and not torch.equal(after[name], before[name]) for name in SIZES)
+
+
+def test_copies_hold_no_stacked_weights():
+    head = pair()
+    head.sample(torch.randn(1, WIDTH), SamplingRule(), None, [torch.Generator()])
+    assert head._drawers is not None and copy.deepcopy(head)._drawers is None

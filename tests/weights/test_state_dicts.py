@@ -5,7 +5,15 @@ import torch.nn as nn
 from safetensors.torch import save_file
 
 from dtbox.errors import InputError
-from dtbox.weights.state_dicts import ALIGNMENT, find_local_path, find_zoo_path, load_into, load_state, select_prefix
+from dtbox.weights.state_dicts import (
+    ALIGNMENT,
+    check_finite,
+    find_local_path,
+    find_zoo_path,
+    load_into,
+    load_state,
+    select_prefix,
+)
 
 
 @pytest.fixture
@@ -161,3 +169,21 @@ def test_large_files_are_copied_in_parts(tmp_path, monkeypatch):
     save_file(state, tmp_path / 'w.safetensors')
     loaded = load_state(str(tmp_path / 'w.safetensors'), keep=lambda key: key != 'w3', mapped=False)
     assert set(loaded) == set(state) - {'w3'} and all(torch.equal(loaded[key], state[key]) for key in loaded)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+def test_values_that_are_not_finite(dtype):
+    """The first three names and the count; infinities of a buffer, such as a mask, are values."""
+    module = nn.ModuleDict({name: nn.BatchNorm1d(2) for name in 'abcd'}).to(dtype)
+    state = {k: v.clone() for k, v in module.state_dict().items()}
+    state['a.running_var'][0] = float('inf')
+    load_into(module, state, 'w.pt')
+    for name in 'abcd':
+        state[f'{name}.weight'][1] = float('-inf' if name == 'b' else 'nan')
+    with pytest.raises(InputError, match=r'w.pt holds NaN or infinite values in 4 of 20 tensors: a.weight, b.weight, '
+                                         r'c.weight, .... Its training has diverged'):
+        load_into(module, state, 'w.pt')
+    assert module['a'].weight.isfinite().all()
+    check_finite({'a': torch.full((4,), torch.finfo(dtype).max, dtype=dtype)}, 'w.pt', 'a')  # its sum is infinite
+    with pytest.raises(InputError, match='in 1 of 1 tensors: a. '):
+        check_finite({'a': torch.tensor(float('nan'), dtype=dtype)}, 'w.pt', ())

@@ -56,7 +56,8 @@ class BareLoop:
             outputs = model.run_losses_inputs(batch)
             if active:
                 total = compute_adversarial_objective(model.criterion, adversarial, model.discriminator, outputs, batch,
-                                                      model.tokenizer.decoder.last_layer, self.iteration).scalar
+                                                      model.tokenizer.decoder.last_layer, self.iteration,
+                                                      batch_weight=1.0).scalar
             else:
                 total = model.criterion(outputs, batch).total
         self._update('generator', total)

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.captions import read_texts
 from dtbox.datasets.folder_listing import SUFFIXES
@@ -92,8 +93,9 @@ class Shards(PairDataset):
         self._indices = OrderedDict()
         self._files = OrderedDict()
         self._count(limit)
-        print_log(f'Shards {self.part}: {self.size:,} samples in {len(self.places):,} shards'
-                  + (f'; {len(self.flaws)} flaws' if self.flaws else ''), 'current')
+        flaws = f'; {format_count(len(self.flaws), "flaw")}' if self.flaws else ''
+        print_log(f'Shards {self.part}: {format_count(self.size, "sample")} in '
+                  f'{format_count(len(self.places), "shard")}{flaws}', 'current')
 
     def _count(self, limit):
         """Index every shard, each rank its part, and find where the samples of each begin."""
@@ -119,18 +121,18 @@ class Shards(PairDataset):
             for flaw in index.flaws:
                 self._flaw(f'the shard {place}: {flaw}')
             if without:
-                self._flaw(f'the shard {place}: {len(without)} samples have no image (.{", .".join(IMAGES)}), such as '
-                           f'{", ".join(without[:3])}')
+                self._flaw(f'the shard {place}: {format_count(len(without), "sample", "has")} no image '
+                           f'(.{", .".join(IMAGES)}), such as {", ".join(without[:3])}')
             if len(index):
                 kept.append(place)
                 sizes.append(len(index))
                 kinds.update(index.suffixes)
                 unread += index.count_unread(IMAGES, read)
         if not kept:
-            raise InputError(f'none of {len(self.places)} shards can be used: {self.flaws[0]}', 'urls')
+            raise InputError(f'none of {format_count(len(self.places), "shard")} can be used: {self.flaws[0]}', 'urls')
         self.places, self.ends = kept, np.cumsum(sizes)
         named = ', '.join(f'.{suffix}' for suffix in sorted(filter(None, read)))
-        self.note(*describe_suffixes(unread, f'those that are read (one image{named and ", "}{named})', what='members'))
+        self.note(*describe_suffixes(unread, f'those that are read (one image{named and ", "}{named})', what='member'))
         self.has_texts = any(source.partition(':')[0] in kinds for source in self.text)
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 

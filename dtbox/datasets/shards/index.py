@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.datasets.left_out import get_suffix
 from dtbox.datasets.shards.reading import split_name
 from dtbox.errors import InputError, reason
@@ -187,8 +188,8 @@ def _collect(file, size, groups, seen, flaws, others):
         except tarfile.ReadError as e:
             if not groups:
                 raise
-            flaws.append(f'the file ends in the middle of the sample {key} ({e}): truncated; {len(groups)} samples '
-                         'before that are whole')
+            flaws.append(f'the file ends in the middle of the sample {key} ({e}): truncated; '
+                         f'before that, {format_count(len(groups), "sample", "is")} whole')
             return end
     close()
     return end

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from dtbox.counts import format_count
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
 from dtbox.errors import InputError
 
@@ -72,7 +73,7 @@ def describe_beside(urls: str | Sequence[str]) -> list[str]:
                               if not (e.is_file() and e.name.endswith('.tar') or e.name.startswith('.')))
     folders = counts.pop('folder', 0)
     return [*describe_suffixes(counts, 'shards (.tar)'),
-            *([f'{folders:,} folders beside the shards are left out'] if folders else [])]
+            *([f'{format_count(folders, "folder", "is")} left out: beside the shards'] if folders else [])]
 
 
 def _parts(url):

@@ -41,8 +41,8 @@ def word_f1(reply: str, truth: str) -> float:
     return 2 * sum((words[0] & words[1]).values()) / total if total else 1.0
 
 
-@read_arguments(replies=read_strings, references=_read_references, longest=read_count(1),
-                sigma=read_number(0, above=True))
+@read_arguments(replies=read_strings, references=_read_references, longest=read_count(1, 64),
+                sigma=read_number(1e-3, 1e6))
 def cider_d(replies: Sequence[str], references: Sequence[Sequence[str]], longest: int = LONGEST,
             sigma: float = SIGMA) -> list[float]:
     """CIDEr-D of each caption, from 0 to 10; the score of a corpus is their mean.

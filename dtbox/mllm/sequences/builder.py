@@ -34,6 +34,7 @@ class SequenceBuilder:
         places: N.
         context_length: places that the language model reads.
         drop: probability that `<uncond>` stands for the whole prompt of a drawing, which guidance needs.
+        rows: rows of a pretrained language model for text ids (see `SequenceTokenizer`); None for one from scratch.
         pack: None for a sample a row; or the places of a row that holds several samples (first fit, none divided).
 
     Attributes:
@@ -45,8 +46,9 @@ class SequenceBuilder:
     """
 
     def __init__(self, tokenizer: Any, template: dict, places: Positive, context_length: Positive,
-                 drop: Fraction = 0.1, pack: Positive | None = None) -> None:
-        self.tokens = SEQUENCES.build(tokenizer, where='tokenizer')
+                 drop: Fraction = 0.1, pack: Positive | None = None, rows: Positive | None = None) -> None:
+        more = {} if rows is None else dict(rows=rows)
+        self.tokens = SEQUENCES.build(tokenizer, where='tokenizer', **more)
         self.template = SEQUENCES.build(template, where='template', tokens=self.tokens)
         self.ends = sorted({self.template.end, self.tokens.eos})
         self.forbidden = sorted({*self.tokens.special.values()} - {*self.ends, self.tokens.drawn[0]})

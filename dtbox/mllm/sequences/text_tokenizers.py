@@ -63,10 +63,12 @@ class PretrainedTokenizer(SequenceTokenizer):
         path: folder of a language model, a .gguf file, or a name on the hub.
         bos, eos, pad: tokens that take the place of those that the model's files name.
         chat_template: Jinja text, or the path of a .jinja file, in place of the model's own.
+        rows: rows of the language model for text ids, as in `SequenceTokenizer`; None takes `vocab_size` of the
+            folder's config.json, where there is one.
     """
 
     def __init__(self, path: str, bos: str | None = None, eos: str | None = None, pad: str | None = None,
-                 chat_template: str | None = None) -> None:
+                 chat_template: str | None = None, rows: int | None = None) -> None:
         local = find_local_path(path) if path.startswith('dtbox://') else os.path.expanduser(path)
         own = os.path.isfile(os.path.join(local, 'tokenizer.json'))
         tokenizer, names = (_read_folder if own else _ask_transformers)(local)
@@ -75,8 +77,11 @@ class PretrainedTokenizer(SequenceTokenizer):
             raise InputError(f'{path} does not say which token ends an answer. Set `eos`.', 'eos')
         if chat_template is not None and os.path.isfile(chat_template):
             chat_template = _read_text(chat_template)
+        config = os.path.join(local, 'config.json')
+        if rows is None and os.path.isfile(config):
+            rows = read_json(config).get('vocab_size')
         super().__init__(tokenizer, bos or names['bos_token'], end, pad or names['pad_token'],
-                         chat_template or names['chat_template'], source=path)
+                         chat_template or names['chat_template'], source=path, rows=rows)
 
 
 def _read_folder(folder: str) -> tuple[Tokenizer, dict[str, str | None]]:

@@ -31,6 +31,8 @@ class SequenceTokenizer:
             takes that of the end; padding is never a target).
         chat_template: Jinja text, or None.
         source: where it comes from, for messages.
+        rows: rows that a pretrained language model has for text ids; the new tokens come after them, and ids between
+            are filled with tokens that no text becomes. None puts the new tokens right after the others.
 
     Attributes:
         vocab_size: number of ids; the language model needs so many rows.
@@ -39,16 +41,18 @@ class SequenceTokenizer:
         given, drawn: (id of the start, id of the end) of a given and of a generated image.
 
     Raises:
-        InputError: one of the tokens does not exist.
+        InputError: one of the tokens does not exist, or there are more ids than rows.
     """
 
     def __init__(self, tokenizer: Tokenizer, bos: str | None, eos: str, pad: str | None = None,
-                 chat_template: str | None = None, source: str = 'the text tokenizer') -> None:
-        from tokenizers import AddedToken
+                 chat_template: str | None = None, source: str = 'the text tokenizer',
+                 rows: int | None = None) -> None:
         self.tokenizer, self.source = tokenizer, source
         self.chat_template = chat_template
         new = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
-        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+        if new and rows is not None:
+            self._fill(rows)
+        self._add(SPECIAL)
         self.added = [self.find(token) for token in new]
         self.bos = None if bos is None else self.find(bos)
         self.eos = self.find(eos)
@@ -56,7 +60,7 @@ class SequenceTokenizer:
         self.image, self.uncond = self.find(IMAGE), self.find(UNCOND)
         self.given = self.find(GIVEN[0]), self.find(GIVEN[1])
         self.drawn = self.find(DRAWN[0]), self.find(DRAWN[1])
-        self.vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.vocab_size = self._count()
 
     @cached_property
     def special(self) -> dict[str, int]:
@@ -106,6 +110,23 @@ class SequenceTokenizer:
         with replacing(os.path.join(folder, 'tokenizer_config.json')) as temporary:
             with open(temporary, 'w', encoding='utf-8') as f:
                 json.dump(config, f, indent=2, ensure_ascii=False)
+
+    def _count(self) -> int:
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def _add(self, names: Sequence[str]) -> None:
+        from tokenizers import AddedToken
+        self.tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+
+    def _fill(self, rows: int) -> None:
+        size = self._count()
+        if size > rows:
+            raise InputError(f'{self.source} has {size:,} ids, the language model {rows:,} rows for them. Give the '
+                             'tokenizer that belongs to it.')
+        self._add([f'<unused_{i}>' for i in range(size, rows)])
+        if self._count() != rows:
+            raise InputError(f'{self.source} has ids with gaps, which cannot be filled up to the {rows:,} rows of the '
+                             'language model.')
 
     def _encode(self, text: str, plain: bool) -> list[int]:
         try:
