@@ -11,8 +11,8 @@ from dtbox.registry import LMS, SEQUENCES
 def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
     """Build a language model and the text tokenizer, with rows for the special tokens of images.
 
-    A model from a config gets as many rows as the tokenizer has ids. One with a table of its own gets special rows after
-    it, which train also where the table is frozen.
+    A model from a config gets as many rows as the tokenizer has ids. One with a table of its own gets special rows
+    after it, which train also where the table is frozen.
 
     Args:
         lm: config of the LanguageModel.

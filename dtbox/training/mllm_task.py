@@ -93,7 +93,7 @@ class MLLMTask(Task):
     def step(self, data: ConversationBatch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
         optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
-        batches = self.make_sequences(data)
+        batches = self._even_out(self.make_sequences(data))
         counts = mllm_batches.count_targets(batches, self.model.names)
         own = torch.Generator().manual_seed(self._choose_seed())
         logs: dict[str, Tensor] = {}
@@ -118,8 +118,13 @@ class MLLMTask(Task):
         try:
             check_finite(terms)
         except Diverged as e:
-            keys = mllm_batches.split(data, self.micro_batch)[part].keys
+            keys = [key for split in mllm_batches.split(data, self.micro_batch)[part:part + 1] for key in split.keys]
             raise Diverged(str(e) + mllm_batches.name_not_finite(self.model, batch, keys)) from e
+
+    def _even_out(self, batches: list[SequenceBatch]) -> list[SequenceBatch]:
+        """Return the parts of a step and, where another rank has more, parts without targets: ranks meet in each."""
+        missing = max(distributed.gather_objects(len(batches))) - len(batches)
+        return batches + (self.make_sequences(self.make_placeholder()) * missing if missing else [])
 
     def make_sequences(self, data: ConversationBatch, train: bool = True) -> list[SequenceBatch]:
         """Return the sequences of a batch, `micro_batch` conversations each, on the device.

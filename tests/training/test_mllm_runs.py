@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='forks')
 PART = "dict(type='ConversationFiles', data_root={root!r}, file={file!r}, pipeline=[dict(type='PackImage')]{more})"
 CONFIG = '''
 model = dict(
-    type='MLLMTask', tokenizer=dict(type='TrainedTokenizer', source={root!r} + '/tokenizer'), cache=None, keep_share=0.5,
-    evaluation=dict(scales=[2.0], max_tokens=3), **{parts!r})
+    type='MLLMTask', tokenizer=dict(type='TrainedTokenizer', source='{root}/tokenizer'), cache=None, keep_share=0.5,
+    evaluation=dict(scales=[2.0], max_tokens=3), {parts})
 train_dataloader = dict(batch_size=4, last='carry', dataset=dict(
     type='Mixture', rule=dict(type='FixedCounts', weights=dict(draw=1, ask=1)), datasets=dict(draw={draw}, ask={ask})))
 val_dataloader = dict(batch_size=4, dataset=dict(
@@ -41,6 +42,17 @@ hooks = dict(log=dict(type='Log', interval=1), checkpoint=dict(type='Checkpoint'
 seed = 0
 threads = 1
 '''
+TRAIN = '''
+_base_ = ['./mllm.py']
+cpu_ranks = 2
+model = dict(keep_share=1.0)
+optim_wrapper = dict(model=dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1)))
+val_dataloader = None
+val_evaluator = None
+train_cfg = dict(val_interval=None)
+hooks = dict(results=None)
+'''
+"""The same without evaluation, in steps that one rank and two take alike."""
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +69,9 @@ def config(tmp_path_factory):
              for prefix, more in (('', ''), ('held_', held))
              for kind, add in (('draw', ''), ('ask', ', independent=True'))}
     path = root / 'mllm.py'
-    path.write_text(CONFIG.format(root=str(root), parts=kit.model_config(words), **names))
+    parts = ', '.join(f'{name}={value!r}' for name, value in kit.model_config(words).items())
+    path.write_text(CONFIG.format(root=root, parts=parts, **names))
+    (root / 'train.py').write_text(TRAIN)
     return path
 
 
@@ -82,7 +96,7 @@ def test_what_a_run_leaves(whole, config):
     assert state['meta']['tokenizer'] == kit.make_tokenizer().digest
     assert not any('tokenizer' in name for name in state['state_dict'])
     scores = json.loads((folder / 'metrics.json').read_text())
-    assert any(name.startswith('nats') for part in scores.values() if isinstance(part, dict) for name in part)
+    assert 'nats/pixel' in json.dumps(scores)
     rows = [json.loads(line) for line in (folder / 'history.jsonl').read_text().splitlines()]
     assert {'text', 'pixel', 'pixel_1', 'semantic_2', 'total'} <= set(rows[-1])
 
@@ -136,8 +150,8 @@ def test_accumulation_is_refused_before_a_run_begins(config, tmp_path):
 # ---- ranks of one command -------------------------------------------------------------------------------------------
 
 def command(config, folder, *options):
-    return [sys.executable, '-m', 'dtbox', 'train', str(config), '--work-dir', str(folder), '--cfg-options',
-            'cpu_ranks=2', 'val_dataloader=None', 'val_evaluator=None', 'train_cfg.val_interval=None', *options]
+    return [sys.executable, '-m', 'dtbox', 'train', str(config.parent / 'train.py'), '--work-dir', str(folder),
+            '--cfg-options', *options]
 
 
 def test_number_of_ranks(monkeypatch):
@@ -154,12 +168,8 @@ def test_number_of_ranks(monkeypatch):
 
 def test_two_ranks_of_one_command(config, tmp_path):
     """The weights are those of one rank with the whole batch; the other rank prints nothing and leaves no file."""
-    plain = dict(optim_wrapper__model__optimizer=dict(type='SGD', lr=0.1), val_dataloader=None, val_evaluator=None,
-                 train_cfg__val_interval=None, model__keep_share=1.0)
-    make_runner(config, tmp_path / 'one', **plain).train()
-    done = run_child(command(config, tmp_path / 'two', 'model.keep_share=1.0', 'train_dataloader.batch_size=2',
-                             "optim_wrapper.model.optimizer={'type': 'SGD', 'lr': 0.1}"),
-                     env=dict(os.environ, TMPDIR=str(tmp_path)))
+    make_runner(config.parent / 'train.py', tmp_path / 'one').train()
+    done = run_child(command(config, tmp_path / 'two', 'train_dataloader.batch_size=2'), env=dict(os.environ, TMPDIR=str(tmp_path)))
     assert done.returncode == 0, done.stderr
     one, two = (checkpoint.load(tmp_path / name) for name in ('one', 'two'))
     assert two['meta']['world_size'] == 2
@@ -177,9 +187,18 @@ def start(config, folder, tmp_path):
             break
         time.sleep(0.1)
     assert process.poll() is None, process.communicate()[1]
-    with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
-        children = [int(pid) for pid in f.read().split()]
-    return process, children
+    return process, find_children(process.pid)
+
+
+def find_children(pid):
+    """Return the process ids of the children of a process."""
+    found = []
+    for entry in os.listdir('/proc'):
+        with suppress(OSError, ValueError):
+            with open(f'/proc/{int(entry)}/stat') as f:
+                if int(f.read().rpartition(')')[2].split()[1]) == pid:
+                    found.append(int(entry))
+    return found
 
 
 def test_a_rank_that_is_killed(config, tmp_path):

@@ -5,7 +5,6 @@ import logging
 import pytest
 import torch
 
-from dtbox.config import Config
 from dtbox.errors import Diverged, InputError
 from dtbox.mllm.contexts import Context
 from dtbox.testing.rank_group import SHARED
@@ -46,7 +45,8 @@ def take_steps(task, count=1, talks=None, **optim):
 def assert_close(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
-        assert torch.allclose(torch.as_tensor(value), torch.as_tensor(other[name]), **TOLERANCE), name
+        one_value, other_value = (torch.as_tensor(v).double() for v in (value, other[name]))
+        assert torch.allclose(one_value, other_value, **TOLERANCE), name
 
 
 # ---- the loss -------------------------------------------------------------------------------------------------------
@@ -54,9 +54,8 @@ def assert_close(one, other):
 @pytest.fixture(scope='module')
 def sums(make):
     """Sums and numbers of targets of all kinds of conversations, in one forward pass; 6 samples."""
-    task = make()
-    (batch,) = [task.model.sequence.build(kit.collate(kit.mixed()), task.model.expand(
-        task.codes(kit.collate(kit.mixed()).images)), False)[0]]
+    task, talks = make(), kit.collate(kit.mixed())
+    batch, _ = task.model.sequence.build(talks, task.codes(talks.images), False)
     with torch.no_grad():
         return task.model(batch)
 
@@ -103,10 +102,9 @@ def test_options_that_are_refused(make, options, message):
 
 
 def test_accumulation_over_iterations_is_refused(make):
-    cfg = Config(dict(optim_wrapper=dict(model=dict(accumulative_counts=2))))
-    with pytest.raises(InputError, match='take a larger batch_size with model.micro_batch|Take a larger batch_size'):
-        make().check_run(cfg)
-    assert make().check_run(Config(dict(optim_wrapper=dict(model=dict())))) == []
+    with pytest.raises(InputError, match='Take a larger batch_size'):
+        make().check_run(dict(optim_wrapper=dict(model=dict(accumulative_counts=2))))
+    assert make().check_run(dict(optim_wrapper=dict(model=dict()))) == []
 
 
 def test_share_of_the_visual_targets(make):
@@ -220,7 +218,8 @@ def test_learnt_by_heart(learnt):
     task, images = learnt
     codes = task.codes(images)
     contexts = [Context.of_text(task.model.sequence.prompt_for_drawing(text)) for text in PAIRS]
-    task.evaluation = mllm_task.mllm_evaluation.read_settings(dict(sampling=dict(temperature=0)))
+    task.evaluation = mllm_task.mllm_evaluation.read_settings(
+        dict(sampling=dict(temperature=0), question='what is it'))
     drawn = draw_contexts(task, contexts, PAIRS, 1.0, 0)
     for name in kit.STREAMS:
         assert torch.equal(drawn[name], codes[name]), name
@@ -242,7 +241,7 @@ def test_likelihood_with_and_without_prompts(learnt):
         none, again = (measure_nats(task, b.conversations, codes, True) for b in (own, other))
     for name in kit.STREAMS:
         assert sure[name].shape == (8, 2) and sure[name].max() < 0.1
-        assert min(wrong[name].mean(), none[name].mean()) > 0.3
+        assert min(wrong[name].mean(), none[name].mean()) > 5 * sure[name].mean()
         assert torch.equal(none[name], again[name])
 
 

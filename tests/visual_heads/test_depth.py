@@ -187,7 +187,8 @@ def test_together_as_one_after_the_other(monkeypatch):
     lambda head, other: [setattr(p, 'data', q.data) for p, q in zip(head.parameters(), other.parameters())]])
 def test_stacked_weights_follow_the_parameters(change):
     """After a step of an optimizer, or another checkpoint, the next place is drawn with the new weights."""
-    head, other, hidden = pair(), pair(), torch.randn(30, WIDTH)
+    head, other = pair(), pair()
+    hidden = torch.randn(30, WIDTH)
     generators = [torch.Generator() for _ in range(30)]
     greedy = SamplingRule(temperature=0)
     before, want = (one.sample(hidden, greedy, None, generators) for one in (head, other))
