@@ -254,14 +254,18 @@ def test_answers_without_the_image(learnt):
 
 
 def test_evaluation_of_a_mixed_batch(learnt):
-    """Each row has what its kind has: replies to every question, drawings, or neither."""
+    """Each row has what its kind has: replies to every question, also to one without an image, drawings, or neither."""
     task, _ = learnt
-    talks = kit.mixed()[:4]
+    asked = kit.Conversation('a', 'question', (kit.Turn('user', ('what',)), kit.Turn('assistant', ('red',))))
+    talks = [*kit.mixed()[:4], asked, kit.tell('a cat')]
     out = predict(task, kit.collate(talks))
-    assert [len(r) for r in out.replies] == [1, 1, 4, 1] and out.prompts == ['a cat', 'a red dog what', '', '']
+    assert [len(r) for r in out.replies] == [1, 1, 4, 1, 1, 0]
+    assert out.prompts == ['a cat', 'a red dog what', '', '', '', '']
     assert [(r.question, r.truth) for r in out.replies[2]][1] == ('red', 'no')
-    assert out.drawings['s=1'].shape == (4, 1, 3, 32, 32)
-    assert out.drawings['s=1'].isnan().flatten(1).any(1).tolist() == [False, False, True, True]
+    assert out.drawings['s=1'].shape == (6, 1, 3, 32, 32)
+    assert out.drawings['s=1'].isnan().flatten(1).any(1).tolist() == [False] * 2 + [True] * 4
+    for pixels in (out.images, out.reconstructions):
+        assert pixels.isnan().flatten(1).any(1).tolist() == [False] * 4 + [True] * 2
     assert out.nats['pixel'][:2].isfinite().all() and out.nats['pixel'][2:].isnan().all()
 
 
