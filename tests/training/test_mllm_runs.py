@@ -49,7 +49,7 @@ model = dict(keep_share=1.0)
 optim_wrapper = dict(model=dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1)))
 val_dataloader = None
 val_evaluator = None
-train_cfg = dict(val_interval=None)
+train_cfg = dict(_delete_=True, max_iters='${max_iters}')
 hooks = dict(results=None)
 '''
 """The same without evaluation, in steps that one rank and two take alike."""
