@@ -11,7 +11,8 @@ from dtbox.conversations import Conversation, ConversationBatch, ImagePart, Turn
 from dtbox.datasets.conversation_dataset import collate_conversations
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.mllm.model import MultimodalLM
-from dtbox.registry import MODELS, TOKENIZERS
+from dtbox.registry import TOKENIZERS
+from dtbox.training.mllm_task import MLLMTask
 from dtbox.training.optim import build_optim_wrappers
 
 PLACES = 16
@@ -70,7 +71,7 @@ def make_model(tokenizer, words, **parts):
 def make_task(tokenizer, words, parts=None, **options):
     """Return an MLLMTask in training mode; `parts` as of `model_config`."""
     torch.manual_seed(1)
-    task = MODELS.build(dict(type='MLLMTask', tokenizer=tokenizer, **model_config(words, **(parts or {})), **options))
+    task = MLLMTask(tokenizer, **model_config(words, **(parts or {})), **options)
     task.init_weights()
     return task.train()
 

@@ -133,7 +133,7 @@ def test_two_writers_at_once(frozen, images, tmp_path, monkeypatch):  # noqa: F8
 def test_bytes_of_a_code(frozen, images, tmp_path):  # noqa: F811
     """Two up to 65,536 codes at one depth, else four; then codes above 65,535 come back as they were."""
     assert CodeCache(frozen).dtype == np.uint16
-    large = kit.make_tokenizer(quantizer=dict(type='LFQ', dim=17))
+    large = kit.make_tokenizer(quantizer=dict(type='LFQ', dim=17), projection=dict(type='MLPProjection'))
     cache = CodeCache(large, str(tmp_path), memory=0)
     assert cache.dtype == np.uint32
     want = encode(large, images)
