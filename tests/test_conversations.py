@@ -48,3 +48,17 @@ def test_texts_of_a_batch():
                               [(0, 0), (0, 1)])
     assert len(batch) == 2
     assert batch.texts == ['a cat\n', 'what?\ncat']
+
+
+def test_some_of_a_batch():
+    """Their images come along, in order and numbered anew; an image that two show comes once; broken samples stay
+    behind."""
+    talks = [draw('a', 0, 'd'), ask('q', 2, ('what', 'cat')), ask('r', 1, ('what', 'dog')), ask('s', 1, ('is', 'it'))]
+    images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 2, 2)
+    batch = ConversationBatch(images, talks, list('dqrs'), list('DQRS'), [(0, i) for i in range(4)], 5, ['x'], ['y'])
+    some = batch.select([3, 1, 2])
+    assert (some.keys, some.sets, some.epoch_index) == (list('sqr'), list('SQR'), [(0, 3), (0, 1), (0, 2)])
+    assert some.images[:, 0, 0, 0].tolist() == [1, 2] and len(some) == 3
+    assert [talk.parts[0].image for talk in some.conversations] == [0, 1, 0]
+    assert (some.seed, some.broken, some.flaws, some.placeholder) == (5, None, None, False)
+    assert batch.conversations[1].parts[0].image == 2 and len(batch.select([]).images) == 0

@@ -54,7 +54,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
     embedding = model.visual_embedding
     read = embedding.make_cache(count)
     for place in range(model.places):
-        active = guidance if guided and guidance is not None and guidance.covers(place) else None
+        active = guidance if guidance is not None and guided and guidance.covers(place) else None
         state = decoding.state if active is not None else decoding.state[:count]
         codes = model.visual_head.sample(state, rule, active, generators, place)
         for name, value in codes.items():

@@ -19,7 +19,7 @@ from torch import Tensor
 from dtbox.errors import InputError, at
 from dtbox.mllm.code_rows import read_tables
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
-from dtbox.mllm.setup import build_lm, check_causal, check_streams
+from dtbox.mllm.setup import build_lm, check_causal, check_places, check_streams
 from dtbox.registry import MLLMS, SEQUENCES, VISUAL_EMBEDDINGS, VISUAL_HEADS
 from dtbox.sequence_batch import SequenceBatch, allowed_mask
 
@@ -52,6 +52,7 @@ class MultimodalLM(nn.Module):
         self.visual_head: Any = None
         if visual_head is not None:
             self.visual_head = VISUAL_HEADS.build(visual_head, where='visual_head', **more)
+            check_places(self.visual_head, self.visual_embedding)
             check_streams(self.visual_head, self.visual_embedding, tokenizer)
         self.sequence: Any = SEQUENCES.build({'type': 'SequenceBuilder', **sequence, 'tokenizer': tokens},
                                              where='sequence', places=self.places,

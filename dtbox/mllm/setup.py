@@ -42,6 +42,15 @@ def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
                          '(`causal=True`).') from e
 
 
+def check_places(head: Any, embedding: Any) -> None:
+    """Raise `InputError` where a visual embedding needs all codes of a place and the head's steps hold some of them."""
+    if not embedding.token_local and head.count_steps() != head.tables.places:
+        raise InputError(f'{type(embedding).__name__} reads whole images of {head.tables.places} places, and '
+                         f'{type(head).__name__} writes an image in {head.count_steps()} steps that hold some codes '
+                         'of a place each. Take CodesEmbedding or LearnedEmbedding, or a head of whole places such as '
+                         'DepthHead.', 'visual_embedding')
+
+
 def check_streams(head: Any, embedding: Any, tokenizer: FrozenTokenizer) -> None:
     """Raise `InputError` where a decoder or a visual embedding reads streams that a visual head does not predict:
     images that the model draws would lack them."""

@@ -18,6 +18,8 @@ from dtbox.sequence_batch import IGNORE, SequenceBatch
 
 SAMPLES = 'samples'
 REDUCTIONS = ('mean', 'sum')
+NAMED = 5
+"""Samples that a message names."""
 
 
 def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
@@ -39,8 +41,8 @@ def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
 
 
 def drop_targets(batch: SequenceBatch) -> SequenceBatch:
-    """Return the batch without targets."""
-    return replace(batch, text_target=torch.full_like(batch.text_target, IGNORE),
+    """Return the batch without targets and samples; its places count as padding."""
+    return replace(batch, sample=torch.full_like(batch.sample, -1), text_target=torch.full_like(batch.text_target, IGNORE),
                    visual_target=torch.zeros_like(batch.visual_target))
 
 
@@ -57,6 +59,25 @@ def count_targets(batches: Sequence[SequenceBatch], names: Sequence[str]) -> dic
     samples = sum(len(batch.sample[batch.sample >= 0].unique()) for batch in batches)
     summed = distributed.sum_tensor(torch.tensor([text, visual, samples], dtype=torch.float64, device='cpu')).tolist()
     return {TEXT: summed[0], **{name: summed[1] for name in names}, SAMPLES: summed[2]}
+
+
+@torch.no_grad()
+def name_not_finite(model: Any, batch: SequenceBatch, keys: Sequence[str]) -> str:
+    """Return a sentence on the samples whose inputs or, where all of these are finite, states are NaN or infinite; ''
+    where all are finite.
+
+    Args:
+        model: MultimodalLM.
+        batch: sequences.
+        keys: of the conversations that `batch.sample` counts.
+    """
+    for find in (model.embed, model.run):
+        wrong = batch.sample[~find(batch).isfinite().all(-1)]
+        names = [keys[i] for i in wrong[wrong >= 0].unique().tolist()]
+        if names:
+            more = f' and {len(names) - NAMED} more' if len(names) > NAMED else ''
+            return f' The states of {", ".join(names[:NAMED])}{more} are not finite.'
+    return ''
 
 
 class Weights:

@@ -63,7 +63,8 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
 
     Args:
         task: MLLMTask.
-        batch: a conversation of the kind 'draw' is drawn, those of other kinds are asked.
+        batch: a conversation of the kind 'draw' is drawn, those of other kinds are asked. One without image has NaN in
+            the place of its pixels.
     """
     codes = task.codes(batch.images)
     asked = [i for i, conversation in enumerate(batch.conversations) if conversation.kind != 'draw']
@@ -71,16 +72,17 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
     replies: list[list[Reply]] = [[] for _ in batch.conversations]
     for i, some in zip(asked, ask(task, [batch.conversations[i] for i in asked], codes)):
         replies[i] += some
-    shown = torch.tensor([conversation.parts[0].image for conversation in batch.conversations])
-    images = batch.images[shown].to(task.device).float() / 127.5 - 1
-    taken = {name: value[shown] for name, value in codes.items()}
+    rows = [i for i, conversation in enumerate(batch.conversations) if conversation.parts]
+    shown = torch.tensor([batch.conversations[i].parts[0].image for i in rows], dtype=torch.int64)
+    images = spread(batch.images[shown].to(task.device).float() / 127.5 - 1, rows, len(batch))
+    taken = {name: value[shown].to(task.device) for name, value in codes.items()}
     more: dict[str, Any] = {}
     if drawn:
         more, loops = draw(task, [batch.conversations[i] for i in drawn], codes)
         for i, some in zip(drawn, loops):
             replies[i] += some
         more = {key: spread(value, drawn, len(batch)) for key, value in more.items()}
-    reconstructions = task.tokenizer.decode({name: value.to(task.device) for name, value in taken.items()})
+    reconstructions = spread(task.tokenizer.decode(taken), rows, len(batch))
     return MLLMOutput(images=images, reconstructions=reconstructions, replies=replies, **more)
 
 
@@ -100,7 +102,7 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
     for i, conversation in enumerate(conversations):
         for part in conversation.questions() if conversation.shared_prefix else [conversation]:
             for number, turn in enumerate(part.turns):
-                if turn.role == 'assistant' and turn.text:
+                if turn.role == 'assistant' and turn.text and part.kind != 'text':
                     prompt = task.model.sequence.render_prompt(replace(part, turns=part.turns[:number]))
                     asked.append((i, take_context(prompt, shown), part, number))
     texts = reply(task.model, [context for _, context, _, _ in asked], task.evaluation.max_tokens,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dtbox import distributed
 from dtbox.conversations import Conversation, ConversationBatch, Turn
-from dtbox.errors import InputError, at
+from dtbox.errors import Diverged, InputError, at
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
@@ -94,7 +94,7 @@ class MLLMTask(Task):
     def step(self, data: ConversationBatch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
         optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
-        batches = self.make_sequences(data)
+        batches = self._even_out(self.make_sequences(data))
         counts = mllm_batches.count_targets(batches, self.model.names)
         own = torch.Generator().manual_seed(self._choose_seed())
         logs: dict[str, Tensor] = {}
@@ -104,7 +104,7 @@ class MLLMTask(Task):
                     sums = wrapped(batch, self.keep_share, own)
                 total, terms = self.objective(sums, counts)
                 with agree('loss', 'which term', self.discard):
-                    check_finite({**terms, 'total': total.detach()})
+                    self._check_finite({**terms, 'total': total.detach()}, data, i, batch)
                 optimizer.backward(optimizer.scale_loss(total * distributed.get_world_size()))
             for name, value in dict(terms, total=total.detach()).items():
                 logs[name] = logs.get(name, 0) + value
@@ -112,6 +112,20 @@ class MLLMTask(Task):
         # the log averages over ranks by their samples; these are parts of means over all ranks
         factor = distributed.get_world_size() / self.batch_weight if self.batch_weight else 0.0
         return {name: value * factor for name, value in logs.items()}
+
+    def _check_finite(self, terms: Mapping[str, Tensor], data: ConversationBatch, part: int,
+                      batch: SequenceBatch) -> None:
+        """Raise `Diverged`, which names samples, where a term of a part of the step is NaN or infinite."""
+        try:
+            check_finite(terms)
+        except Diverged as e:
+            keys = [key for split in mllm_batches.split(data, self.micro_batch)[part:part + 1] for key in split.keys]
+            raise Diverged(str(e) + mllm_batches.name_not_finite(self.model, batch, keys)) from e
+
+    def _even_out(self, batches: list[SequenceBatch]) -> list[SequenceBatch]:
+        """Return the parts of a step and, where another rank has more, parts without targets: ranks meet in each."""
+        missing = max(distributed.gather_objects(len(batches))) - len(batches)
+        return batches + (self.make_sequences(self.make_placeholder()) * missing if missing else [])
 
     def make_sequences(self, data: ConversationBatch, train: bool = True) -> list[SequenceBatch]:
         """Return the sequences of a batch, `micro_batch` conversations each, on the device.

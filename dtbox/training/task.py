@@ -78,7 +78,7 @@ class Task(Answers, BaseModel):
         """Run one iteration: forward, backward, update.
 
         Args:
-            data: batch of the task's `batch_type` as the data loader gives it, never empty; see `prepare`.
+            data: a `batch_type` as the data loader gives it, never empty; see `prepare`.
             optimizers: one OptimWrapper for each of `parts`.
 
         Returns:
@@ -112,12 +112,12 @@ class Task(Answers, BaseModel):
         return logs
 
     def make_placeholder(self) -> Any:
-        """Return a batch of one sample for a rank that has none in a step of all; its weight is 0."""
+        """Return a `batch_type` of one sample for a rank that has none in a step of all; its weight is 0."""
         raise InputError(f'{type(self).__name__} cannot train a rank that has no sample. Take last=\'drop\'.',
                          'train_dataloader.last')
 
     def prepare(self, batch: Any) -> Any:
-        """Move a batch to the device of this task, and uint8 images to [-1, 1]."""
+        """Move a `batch_type` to the device of this task, and uint8 images to [-1, 1]."""
         return prepare(batch, self.device)
 
     def autocast(self) -> ContextManager:

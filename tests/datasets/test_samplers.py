@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dtbox.datasets import CursorBatchSampler, EvalSampler
+from dtbox.datasets.sampler import EvalBatches
 from dtbox.errors import InputError
 
 
@@ -99,3 +100,22 @@ def test_evaluation_covers_exactly(size, world):
 def test_errors(kwargs, words):
     with pytest.raises(InputError, match=words):
         CursorBatchSampler(**kwargs)
+
+
+def test_batches_of_an_evaluation():
+    """In order, none over a boundary; every sample once over all ranks, also where a rank has none."""
+    def batches(rank, world, *boundaries, size=10, batch=3):
+        found = EvalBatches(EvalSampler(size, rank, world), batch, boundaries)
+        assert len(found) == len(list(found))
+        return list(found)
+    assert batches(0, 1) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert batches(0, 1, 0, 4, 10) == [[0, 1, 2], [3], [4, 5, 6], [7, 8, 9]]
+    assert batches(0, 2, 4) == [[0, 1, 2], [3], [4]] and batches(1, 2, 4) == [[5, 6, 7], [8, 9]]
+    assert batches(0, 3, size=2) == [] and batches(0, 1, size=0) == []
+    for world in range(1, 5):
+        for cut in range(11):
+            parts = [batch for rank in range(world) for batch in batches(rank, world, cut)]
+            assert sum(parts, []) == list(range(10))
+            assert not any(batch[0] < cut <= batch[-1] for batch in parts)
+    with pytest.raises(InputError, match='`batch_size` must be an int >= 1, got 0'):
+        EvalBatches(EvalSampler(3), 0)
