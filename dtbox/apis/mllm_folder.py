@@ -83,7 +83,7 @@ def save_mllm_folder(model: Any, config: Mapping[str, Any], generation: Generati
 def list_files(folder: str | os.PathLike) -> list[str]:
     """Return the files of a folder but config.json, at any depth, by their names within it; links are left out."""
     found = []
-    for place, _, names in os.walk(folder):
+    for place, _, names in os.walk(os.fspath(folder)):
         paths = [os.path.join(place, name) for name in names]
         found += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path) and not os.path.islink(path)]
     return sorted(name.replace(os.sep, '/') for name in found if name != CONFIG)
@@ -114,7 +114,8 @@ def open_mllm_folder(folder: str | os.PathLike, device: str | torch.device = 'cp
     check_kinds(folder, config, MLLM_KIND, kinds)
     check_sums(folder, config, list_files(folder))
     load_plugins(plugins)
-    parts = {name: config[name] for name in ('lm', 'sequence', 'visual_embedding', 'visual_head') if name in config}
+    names = ('lm', 'sequence', 'visual_embedding', 'visual_head')
+    parts: dict[str, Any] = {name: config[name] for name in names if name in config}
     language = os.path.join(folder, LANGUAGE)
     lm = {key: value for key, value in parts['lm'].items() if key not in TRAINING_ONLY}
     rest, source = load_published(os.path.join(folder, WEIGHTS), mapped=False)

@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'written to {args.out}; open it with dtbox.load({args.out!r})')
     else:
         check_use(opened.use, TOKENIZER, args.run)
+        assert isinstance(opened, dtbox.Tokenizer)
         print('\n'.join(f'written to {path}' for path in export_to(opened, args.out, args.to)))
 
 
