@@ -57,7 +57,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['dtbox', 'dtbox.*']),
-    package_data={'dtbox': ['*.md', 'py.typed', '*/README.md'], 'dtbox.zoo': ['*/*'],
+    package_data={'dtbox': ['*.md', 'py.typed', '*/README.md'], 'dtbox.zoo': ['*/*', '*/*/*'],
                   'dtbox.report': ['*.html', '*.css'],
                   'dtbox.testing': ['templates/*']},
     entry_points={'console_scripts': ['dtbox = dtbox.cli.main:main']},

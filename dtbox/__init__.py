@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time a name is imported when it is first asked for
     from dtbox.apis.loading import load as load
+    from dtbox.apis.mllm import MultimodalModel as MultimodalModel
     from dtbox.apis.tokenizer import Tokenizer as Tokenizer
     from dtbox.config import load_config as load_config
     from dtbox.errors import InputError as InputError
@@ -31,7 +32,8 @@ if not any(name in os.environ for name in _WAITING):
 __version__ = '0.2.0'
 _RENAMES = 'dtbox.renames'
 
-_PUBLIC = {'load': 'dtbox.apis', 'Tokenizer': 'dtbox.apis', 'load_config': 'dtbox.config', 'InputError': 'dtbox.errors'}
+_PUBLIC = {'load': 'dtbox.apis', 'Tokenizer': 'dtbox.apis', 'MultimodalModel': 'dtbox.apis',
+           'load_config': 'dtbox.config', 'InputError': 'dtbox.errors'}
 
 
 class _OldModules:

@@ -86,16 +86,16 @@ class CodeTables(nn.Module):
         Their sum over Q is what a residual quantizer decodes the codes to.
         """
         number = self._number(name)
-        return F.embedding(codes + self.get_buffer(f'offsets{number}'), self.get_buffer(f'rows{number}'))
+        return F.embedding(codes + self._buffers[f'offsets{number}'], self._buffers[f'rows{number}'])
 
     def depth_rows(self, name: str, depth: int, codes: Tensor) -> Tensor:
         """Codes [...] of one depth of a stream -> rows [..., e]."""
         number = self._number(name)
-        return F.embedding(codes + self.get_buffer(f'offsets{number}')[depth], self.get_buffer(f'rows{number}'))
+        return F.embedding(codes + self._buffers[f'offsets{number}'][depth], self._buffers[f'rows{number}'])
 
     def scaling(self, name: str) -> Tensor:
         """1 / standard deviation of all values of a stream's tables, as a scalar tensor."""
-        return self.get_buffer(f'scale{self._number(name)}')
+        return self._buffers[f'scale{self._number(name)}']
 
     def scale(self, name: str) -> float:
         """1 / standard deviation of all values of a stream's tables."""

@@ -14,6 +14,7 @@ from dtbox.processes import end_with_parent
 from dtbox.testing.rank_group import Ranks
 from tests import child_processes
 from tests.cifar_data import cifar_batches, cifar_shards  # noqa: F401
+from tests.tiny_mllm import mllm, mllm_run  # noqa: F401
 from tests.tiny_run import tiny_config, tiny_run  # noqa: F401
 
 DATA = Path(__file__).parent / 'data'

@@ -10,25 +10,30 @@ from mmengine.config import Config
 
 from dtbox import trust
 from dtbox.apis.building import check_pipeline, parse_dtype
-from dtbox.apis.opening import open_tokenizer
-from dtbox.apis.pretrained import is_pretrained
+from dtbox.apis.mllm import MultimodalModel
+from dtbox.apis.mllm_opening import PARTS, open_mllm_run
+from dtbox.apis.mllm_settings import Generation
+from dtbox.apis.opening import MLLM, check_use, find_use, open_tokenizer
+from dtbox.apis.pretrained import MLLM_KIND, is_pretrained, read_kind_of
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_device, read_flag, read_options, read_path
 from dtbox.config import load_config, resolve, use_own_tokenizer
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.extend import as_list
 from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
+from dtbox.weights.state_dicts import ZOO, find_local_path
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), device=read_device, dtype=parse_dtype, plugins=as_list,
                 trust_remote_code=read_flag)
 def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, device: str | torch.device = 'cpu',
          dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
-         trust_remote_code: bool = False) -> Tokenizer:
-    """Open a trained tokenizer.
+         trust_remote_code: bool = False) -> Tokenizer | MultimodalModel:
+    """Open a trained tokenizer or a multimodal language model.
 
     Args:
-        run: run folder; or a config file, together with `checkpoint`; or a folder that `save_pretrained` wrote.
+        run: run folder; or a config file, together with `checkpoint`; or a folder that `save_pretrained` wrote; or
+            `dtbox://NAME`, a packaged one.
         checkpoint: checkpoint file; None takes the run folder's checkpoint.pth.
         device: torch device or its name.
         dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in
@@ -39,22 +44,61 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
             data: opening that of a stranger runs nothing of theirs.
 
     Returns:
-        Tokenizer. A plugin whose content has changed since training is warned of.
+        Tokenizer; or MultimodalModel, of a run that trained one. A plugin whose content has changed since training is
+        warned of.
 
     Raises:
         InputError: a missing file or plugin, a checkpoint of another model, an unknown dtype.
     """
+    run = find_folder(str(run))
     if is_pretrained(run):
         if checkpoint is not None:
             raise InputError(f'got {checkpoint}, but {run} is a folder that save_pretrained wrote and has its own '
                              'weights. Leave the checkpoint out.', 'checkpoint')
-        return Tokenizer.from_pretrained(run, device, dtype, plugins)
+        kind: Any = MultimodalModel if read_kind_of(run) == MLLM_KIND else Tokenizer
+        return kind.from_pretrained(run, device, dtype, plugins)
     with trust.trust_remote_code(trust_remote_code):
         cfg, path = open_config(run, checkpoint, plugins=plugins)
+        use = find_use(cfg)
+    return (_load_mllm if use == MLLM else _load_tokenizer)(cfg, path, device, dtype)
+
+
+def _load_tokenizer(cfg: Config, path: str, device: str | torch.device, dtype: str | torch.dtype) -> Tokenizer:
     model = open_tokenizer(cfg, path, device, dtype).model
     pipeline = [dict(step) for step in choose_eval_pipeline(cfg, model.image_size)]
-    plain = cfg.model.tokenizer.to_dict() if hasattr(cfg.model.tokenizer, 'to_dict') else dict(cfg.model.tokenizer)
-    return Tokenizer(model, pipeline, dict(tokenizer=plain, pipeline=pipeline))
+    return Tokenizer(model, pipeline, dict(tokenizer=make_plain(cfg.model.tokenizer), pipeline=pipeline))
+
+
+def _load_mllm(cfg: Config, path: str, device: str | torch.device, dtype: str | torch.dtype) -> MultimodalModel:
+    model = open_mllm_run(cfg, path, device, dtype)
+    parts = {name: make_plain(cfg.model[name]) for name in PARTS if cfg.model.get(name) is not None}
+    generation = Generation.from_evaluation(cfg.model.get('evaluation'), bool(model.sequence.drop))
+    return MultimodalModel(model, parts, generation)
+
+
+def make_plain(values: Any) -> dict:
+    """Return an entry of a config as a plain dict."""
+    return values.to_dict() if hasattr(values, 'to_dict') else dict(values)
+
+
+def load_as(use: str, run: str, *args: Any, **kwargs: Any) -> Any:
+    """Open a run as `load` does, with its arguments; `InputError` where it is not what `use` says (see `find_use`)."""
+    opened = load(run, *args, **kwargs)
+    check_use(opened.use, use, run)
+    return opened
+
+
+def find_folder(run: str) -> str:
+    """Return the folder of a packaged model, `dtbox://NAME`; leave everything else as it is."""
+    if not run.startswith(ZOO):
+        return run
+    name = run[len(ZOO):].rstrip('/')
+    with at('run'):
+        folder = os.path.dirname(find_local_path(f'{ZOO}{name}'))
+    if not is_pretrained(folder):
+        raise InputError(f'{run} is a pair of towers of images and texts: a recipe starts from it, and it has no '
+                         'codes. Give the name of a tokenizer or of a multimodal language model.', 'run')
+    return folder
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), options=allow_none(read_options), plugins=as_list)

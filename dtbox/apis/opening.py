@@ -4,15 +4,16 @@ run into a model for use.
 """
 from __future__ import annotations
 
+import os
 from typing import Any, Mapping, NamedTuple
 
 import torch
 from mmengine.config import Config
 
 from dtbox.apis.building import build_for_use, cast, parse_dtype
-from dtbox.errors import InputError, at
+from dtbox.errors import InputError
 from dtbox.extend.record import warn_changes
-from dtbox.registry import TOKENIZERS
+from dtbox.registry import MODELS, TOKENIZERS
 from dtbox.runs import find_run_of
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.training import checkpoint as checkpoints
@@ -53,12 +54,13 @@ def set_threads(cfg: Mapping[str, Any]) -> None:
         torch.set_num_threads(int(cfg['threads']))
 
 
-def read_weights(path: str, cfg: Mapping[str, Any]) -> Weights:
-    """Read the weights of a tokenizer.
+def read_weights(path: str, cfg: Mapping[str, Any], prefix: str = 'tokenizer.') -> Weights:
+    """Read the weights of a model.
 
     Args:
         path: checkpoint of a run, or the .safetensors file of `save_pretrained`.
         cfg: resolved config; a plugin of it that has changed since training is warned of.
+        prefix: what the names of the model's weights begin with in a checkpoint.
 
     Raises:
         InputError: a file that is missing, cut short, of another kind, or of a format that cannot be read.
@@ -67,7 +69,7 @@ def read_weights(path: str, cfg: Mapping[str, Any]) -> Weights:
         return Weights(*load_published(path, mapped=False), {})
     checkpoint = checkpoints.load(path)
     warn_changes((checkpoint.get('meta') or {}).get('plugins'), cfg, path)
-    return Weights(select_prefix(checkpoint['state_dict'], 'tokenizer.'), f'the checkpoint {path}', checkpoint)
+    return Weights(select_prefix(checkpoint['state_dict'], prefix), f'the checkpoint {path}', checkpoint)
 
 
 def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch.device = 'cpu',
@@ -80,9 +82,10 @@ def open_tokenizer(cfg: Mapping[str, Any], path: str | None, device: str | torch
         device, dtype: where and in which float type; quantizers stay float32.
 
     Raises:
-        InputError: weights that do not match the config, a part with an old name, an unknown dtype, a device that is
-            not there.
+        InputError: the config of another model than a tokenizer, weights that do not match it, a part with an old name,
+            an unknown dtype, a device that is not there.
     """
+    check_use(find_use(cfg), TOKENIZER, path)
     dtype, part = parse_dtype(dtype), cfg['model']['tokenizer']
     if path is None:
         return Opened(cast(_build_start(cfg), dtype).to(device).eval().requires_grad_(False), {})
@@ -120,35 +123,66 @@ def open_task(cfg: Config, path: str, resize: bool = False) -> Opened:
 
 
 def load_task(task: Any, cfg: Mapping[str, Any], path: str, resize: bool = False) -> dict:
-    """Load the weights of a run into a task that is built already, and those of its teacher.
+    """Load the weights of a run into the main part of a task that is built already, and what no checkpoint holds.
 
     Args:
-        task: TokenizerTask.
+        task: Task.
         cfg, path, resize: as in `open_task`.
 
     Returns:
         the checkpoint.
 
     Raises:
-        InputError: a checkpoint of another model or of another teacher.
+        InputError: a checkpoint of another model, or one trained with another teacher or tokenizer.
     """
-    weights = read_weights(path, cfg)
-    tensors = resize_positions(weights.tensors, task.tokenizer) if resize else weights.tensors
-    load_into(task.tokenizer, tensors, weights.source)
-    _load_teacher(task, weights.checkpoint, path)
+    part = task.parts[task.main_part]
+    name = next(name for name, module in task.named_modules() if module is part)
+    weights = read_weights(path, cfg, f'{name}.')
+    load_into(part, resize_positions(weights.tensors, part) if resize else weights.tensors, weights.source)
+    task.init_frozen_weights()
+    check_frozen(weights.checkpoint, task.checkpoint_meta, path)
     return weights.checkpoint
 
 
-def _load_teacher(task: Any, checkpoint: dict, path: str) -> None:
-    """Load the weights of a task's teacher, where it has one; `InputError` unless the checkpoint was trained with the
-    same."""
-    if task.teacher is None:
-        return
-    with at('model.teacher'):
-        task.teacher.init_weights()
-    trained = (checkpoint.get('meta') or {}).get('teacher')
-    if trained is not None and trained != task.teacher.digest():
-        raise InputError(f'the checkpoint {path} was trained with the teacher {trained}, but the config\'s teacher is '
-                         f'{task.teacher.digest()} (hashes of their weights); scores against another teacher would '
-                         'mean nothing. Name the weights that it was trained with in '
-                         'model.teacher.encoder.weights.', 'model.teacher')
+def check_frozen(checkpoint: Mapping[str, Any], present: Mapping[str, Any], path: str) -> None:
+    """Raise `InputError` unless a checkpoint was trained with the frozen models that are present now.
+
+    Args:
+        checkpoint: of a run.
+        present: what the model is called ('teacher', 'tokenizer') -> hash of its weights, or None.
+        path: of the checkpoint, for the message.
+    """
+    meta = checkpoint.get('meta') or {}
+    for name, digest in present.items():
+        trained = meta.get(name)
+        if None not in (trained, digest) and trained != digest:
+            raise InputError(f'the checkpoint {path} was trained with the {name} {trained}, but the config\'s {name} '
+                             f'is {digest} (hashes of their weights); results with another {name} would mean nothing. '
+                             f'Let the config name the {name} that it was trained with.', f'model.{name}')
+
+
+# ---- what a run is --------------------------------------------------------------------------------------------------
+
+TOKENIZER, MLLM = 'tokenizer', 'mllm'
+WORDS = {TOKENIZER: 'a tokenizer', MLLM: 'a multimodal language model'}
+"""What a run opens as (`opens_as` of its Task) -> in words."""
+
+
+def find_use(cfg: Mapping[str, Any]) -> str:
+    """Return what a run of a config opens as."""
+    kind = cfg['model'].get('type', 'TokenizerTask')
+    if kind == 'TokenizerTask':  # what trains it takes seconds to import
+        return TOKENIZER
+    return getattr(MODELS.get(kind) if isinstance(kind, str) else kind, 'opens_as', TOKENIZER)
+
+
+def check_use(use: str, expected: str, source: str | os.PathLike | None) -> None:
+    """Raise `InputError` unless a run or folder opens as what is expected.
+
+    Args:
+        use, expected: see `find_use`.
+        source: of the model, for the message; None for a config.
+    """
+    if use != expected:
+        hint = ' `dtbox draw`, `ask` and `chat` use it.' if use == MLLM else ' `dtbox reconstruct` uses it.'
+        raise InputError(f'{source or "the config"} is {WORDS[use]}; expected {WORDS[expected]}.{hint}')

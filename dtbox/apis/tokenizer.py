@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dtbox.apis.building import check_pipeline
 from dtbox.apis.images import Images, prepare_images
+from dtbox.apis.opening import TOKENIZER
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
 from dtbox.arguments import (
     allow_none,
@@ -52,10 +53,13 @@ class Tokenizer:
             known.
 
     Attributes:
+        use: what a run of it opens as, see `dtbox.apis.opening.find_use`.
         image_size: (height, width) in pixels.
         vocabularies: names of the vocabularies.
         streams: names that codes go by: those of the vocabularies, or of the quantizer that several share.
     """
+
+    use = TOKENIZER
 
     @read_arguments(model=read_kind(VisualTokenizer), config=allow_none(_read_config))
     def __init__(self, model: VisualTokenizer, pipeline: Sequence[dict], config: dict | None = None) -> None:

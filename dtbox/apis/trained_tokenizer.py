@@ -1,14 +1,12 @@
 """A trained tokenizer as a part of a config: the frozen half of a multimodal language model."""
 from __future__ import annotations
 
-import os
-
-from dtbox.apis.loading import load
+from dtbox.apis.loading import load_as
+from dtbox.apis.opening import TOKENIZER
 from dtbox.errors import InputError, at
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import TOKENIZERS
 from dtbox.values import Text
-from dtbox.weights.state_dicts import ZOO, find_local_path
 
 
 @TOKENIZERS.register_module()
@@ -23,10 +21,7 @@ def TrainedTokenizer(source: Text, digest: Text | None = None) -> FrozenTokenize
         InputError: what `dtbox.load` says; a tokenizer without codes; weights of another hash.
     """
     with at('source'):
-        path = source
-        if source.startswith(ZOO):
-            path = os.path.dirname(find_local_path(f'{source}/config.json'))
-        opened = load(path)
+        opened = load_as(TOKENIZER, source)
     frozen = FrozenTokenizer(opened.model, (opened.config or {}).get('pipeline', ()), opened.config, source)
     if digest is not None and frozen.digest != digest:
         raise InputError(f'the weights of {source} have the hash {frozen.digest}; expected {digest}: codes of another '

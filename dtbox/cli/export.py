@@ -21,16 +21,19 @@ def run(args: argparse.Namespace) -> None:
     """Export."""
     import dtbox
     from dtbox.apis.export import export_to
-    tokenizer = dtbox.load(args.run, args.checkpoint, plugins=args.plugin)
+    from dtbox.apis.opening import TOKENIZER, check_use
+    opened = dtbox.load(args.run, args.checkpoint, plugins=args.plugin)
     if args.to == 'pretrained':
-        tokenizer.save_pretrained(args.out)
-        print(f'written to {args.out}; open it with dtbox.Tokenizer.from_pretrained({args.out!r})')
+        opened.save_pretrained(args.out)
+        print(f'written to {args.out}; open it with dtbox.load({args.out!r})')
     else:
-        print('\n'.join(f'written to {path}' for path in export_to(tokenizer, args.out, args.to)))
+        check_use(opened.use, TOKENIZER, args.run)
+        assert isinstance(opened, dtbox.Tokenizer)
+        print('\n'.join(f'written to {path}' for path in export_to(opened, args.out, args.to)))
 
 
 VERB = Verb(
-    'export', "Write a run's tokenizer as one folder, or as torch.export or ONNX graphs",
-    'pretrained: config.json, model.safetensors and tokenizer.json, for dtbox.Tokenizer.from_pretrained. torch, onnx: '
+    'export', "Write a run's model as one folder, or its tokenizer as torch.export or ONNX graphs",
+    'pretrained: config.json, model.safetensors and tokenizer.json, for dtbox.load. torch, onnx: '
     'graphs of encoding and decoding with a free batch size.',
     'dtbox export work_dirs/dualtoken_rq --to onnx --out exported', add_arguments, run)

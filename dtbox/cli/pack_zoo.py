@@ -1,4 +1,4 @@
-"""dtbox pack-zoo: pack a run's encoder and text tower into the zoo."""
+"""dtbox pack-zoo: pack the model of a run into the zoo."""
 from __future__ import annotations
 
 import argparse
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--note', default='', help='time and machine of the training, for the card')
     parser.add_argument('--data', default=DATA, help='what the weights were trained on, for the card')
     parser.add_argument('--limits', default=LIMITS, help='what the weights have never seen, for the card')
+    parser.add_argument('--tokenizer', metavar='dtbox://NAME',
+                        help='of a multimodal language model: name this packaged tokenizer instead of holding it; its '
+                             'weights must be those of the training')
     parser.add_argument('--zoo', default=os.path.join(PACKAGE, 'zoo'), metavar='DIR',
                         help="folder of entries (default: dtbox's own)")
     add_plugin_option(parser)
@@ -33,11 +36,12 @@ def run(args: argparse.Namespace) -> None:
     """Pack the run."""
     from dtbox.apis.zoo_entry import pack_zoo_entry
     card = {key: getattr(args, key) for key in ('command', 'config', 'note', 'data', 'limits')}
-    print(pack_zoo_entry(args.run, args.name, args.zoo, card, args.plugin))
+    print(pack_zoo_entry(args.run, args.name, args.zoo, card, args.plugin, args.tokenizer))
 
 
 VERB = Verb(
-    'pack-zoo', "Pack a run's encoder and text tower into the zoo",
-    'A table of scores of the packed weights. The folder ZOO/NAME with model.safetensors (float16), tokenizer.json, '
-    'scores.json and a model card; an entry that exists is replaced as a whole.',
+    'pack-zoo', 'Pack the model of a run into the zoo: towers, a tokenizer, a multimodal language model',
+    'A table of scores of the packed weights. The folder ZOO/NAME with weights in float16, scores.json and a model '
+    'card: of towers model.safetensors and tokenizer.json, of other models what save_pretrained writes; an entry that '
+    'exists is replaced as a whole.',
     'dtbox pack-zoo work_dirs/siglip_tiny_twemoji siglip-tiny-twemoji --zoo my_zoo', add_arguments, run)

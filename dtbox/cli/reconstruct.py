@@ -23,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reconstruct; returns 2 where images cannot be read, after all others are done."""
-    from dtbox.apis.loading import load
+    from dtbox.apis.loading import load_as
+    from dtbox.apis.opening import TOKENIZER
     from dtbox.apis.reconstruction import reconstruct_files
-    tokenizer = load(args.run, args.checkpoint, device=args.device, plugins=args.plugin)
+    tokenizer = load_as(TOKENIZER, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
     failed = 0
     for result in reconstruct_files(tokenizer, args.images, args.out, args.vocabularies):
         failed += result.error is not None

@@ -167,10 +167,18 @@ def take_data_options(data: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def use_own_tokenizer(cfg: Config, folder: str) -> None:
-    """Let a config read the tokenizer.json that its run folder keeps, where there is one."""
+    """Let a config read the tokenizer.json that its run folder keeps, where there is one: of a tokenizer's text tower,
+    and of a multimodal language model."""
     file = RunFolder(folder).text_tokenizer
-    node: Any = cfg
-    for key in ('model', 'tokenizer', 'text', 'tokenizer'):
+    text, sequence = _find(cfg, 'model', 'tokenizer', 'text', 'tokenizer'), _find(cfg, 'model', 'sequence')
+    if os.path.isfile(file) and isinstance(text, dict) and text.get('file'):
+        text['file'] = os.path.abspath(file)
+    if os.path.isfile(file) and isinstance(sequence, dict):
+        sequence['tokenizer'] = dict(type='PretrainedTokenizer', path=os.path.abspath(folder))
+
+
+def _find(node: Any, *keys: str) -> Any:
+    """Return the entry of a config under some keys, or None."""
+    for key in keys:
         node = node.get(key) if isinstance(node, (Mapping, Config)) else None
-    if os.path.isfile(file) and isinstance(node, dict) and node.get('file'):
-        node['file'] = os.path.abspath(file)
+    return node

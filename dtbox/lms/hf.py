@@ -88,7 +88,7 @@ class HFCausalLM(LanguageModel):
     def architecture(self) -> dict[str, Any]:
         """Return the `config` that builds this model without `pretrained`: what a run keeps of it."""
         config = self.model.config.to_dict()
-        return {**config, 'vocab_size': self.vocab_size, ADDED: self.added} if self.added else config
+        return {**config, 'vocab_size': config['vocab_size'] + self.added, ADDED: self.added} if self.added else config
 
     def embed(self, ids: Tensor) -> Tensor:
         """Text ids [B,T] int64 -> embeddings [B,T,H]."""
@@ -121,7 +121,7 @@ class HFCausalLM(LanguageModel):
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [...,H] -> logits of the text ids [...,V]."""
-        logits = self.model.get_output_embeddings()(hidden)
+        logits = self.model.get_output_embeddings()(hidden)[..., :self.ordinary]
         return logits if self.special is None else torch.cat([logits, self.special.logits(hidden)], -1)
 
     def make_cache(self, batch: int, length: int) -> KeyValueCache:
@@ -131,9 +131,12 @@ class HFCausalLM(LanguageModel):
                              f'{self.context_length}.')
         return super().make_cache(batch, length)
 
-    def resize(self, added: int) -> int:
+    def resize(self, added: int, first: int | None = None) -> int:
         """Give the model `added` special rows; see `LanguageModel.resize`."""
-        first, more = self.ordinary, added - self.added
+        more, rows = added - self.added, self.model.config.vocab_size
+        if first is not None and not 0 < first <= rows:
+            raise InputError(f'special rows from the id {first} on were asked for; the language model has {rows} '
+                             'ordinary rows.')
         if more < 0:
             raise InputError(f'{added} special rows were asked for, and the language model has {self.added}: rows that '
                              'are there are not taken away.')
@@ -141,11 +144,15 @@ class HFCausalLM(LanguageModel):
         if getattr(head, 'bias', None) is not None:
             raise InputError('the head of this language model has a bias, which rows of special tokens do not have. '
                              'Use a model without it, such as llama, qwen2 or qwen3.')
+        self.ordinary = self.ordinary if first is None else first
+        special = self.special
         if more:
-            embedding = self.model.get_input_embeddings().weight
-            self._set_special(make_mean_rows(more, embedding, None if self.tied else head.weight)
-                              if self.special is None else self.special.grow(more, embedding, head.weight))
-        return first
+            embedding = self.model.get_input_embeddings().weight[:self.ordinary]
+            table = None if self.tied else head.weight[:self.ordinary]
+            special = (make_mean_rows(more, embedding, table) if special is None else
+                       special.grow(more, embedding, table))
+        self._set_special(special)
+        return self.ordinary
 
     def init_weights(self) -> None:
         """Load the weights of `pretrained`; special rows become what it has of them, or the mean of the others."""
@@ -172,11 +179,10 @@ class HFCausalLM(LanguageModel):
     def save_pretrained(self, folder: str | os.PathLike, max_shard_size: str = '5GB') -> None:
         """Write a plain folder of `transformers`: adapters are merged, special rows stand in their tables."""
         state = merge_state(self.model)
-        if self.special is not None:
-            embedding, head = self._tables()
-            state[embedding] = self.special.join(state[embedding], head=False)
-            state[head] = state[embedding] if self.tied else self.special.join(state[head], head=True)
-        write_model(self.model, state, self.added, folder, max_shard_size)
+        for name, head in zip(self._tables(), (False, True)):
+            table = state[name][:self.ordinary]
+            state[name] = table if self.special is None else self.special.join(table, head)
+        write_model(self.model, state, self.vocab_size, self.added, folder, max_shard_size)
 
     def frozen_names(self) -> list[str]:
         """Return the names of the base under the adapters."""

@@ -82,12 +82,14 @@ def take_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         value.data = aligned.setdefault(found.data_ptr(), align_tensor(found.detach().to(value.device, value.dtype)))
 
 
-def write_model(model: Any, state: Mapping[str, Tensor], added: int, folder: str | os.PathLike, shard: str) -> None:
+def write_model(model: Any, state: Mapping[str, Tensor], vocab_size: int, added: int, folder: str | os.PathLike,
+                shard: str) -> None:
     """Write a plain folder of `transformers`.
 
     Args:
         model: gives config and generation config.
         state: its weights without adapters, the rows of special tokens in their tables.
+        vocab_size: rows of its tables.
         added: how many of the last rows are those of special tokens.
         folder: new or empty.
         shard: largest size of a file, such as '5GB'.
@@ -98,8 +100,7 @@ def write_model(model: Any, state: Mapping[str, Tensor], added: int, folder: str
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise InputError(f'{folder} is not an empty folder. Give one that is new, so that nothing is overwritten.')
     config = copy.deepcopy(model.config)
-    config.vocab_size += added
-    config._attn_implementation = 'sdpa'
+    config.vocab_size = vocab_size
     if added:
         setattr(config, ADDED, added)
     with torch.device('meta'):

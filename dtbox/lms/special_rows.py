@@ -29,9 +29,12 @@ class SpecialRows(nn.Module):
     def __len__(self) -> int:
         return len(self.read)
 
-    def grow(self, more: int, embedding: Tensor, head: Tensor) -> SpecialRows:
-        """Return these rows and `more` of them, which are the mean rows of `embedding` [V0,H] and of `head` [V0,H]."""
-        grown = make_mean_rows(more, embedding, None if self.write is None else head)
+    def grow(self, more: int, embedding: Tensor, head: Tensor | None) -> SpecialRows:
+        """Return these rows and `more` of them, which are the mean rows of `embedding` [V0,H] and of `head` [V0,H].
+
+        `head` is None where it shares the table of the embedding.
+        """
+        grown = make_mean_rows(more, embedding, head)
         read = torch.cat([self.read, grown.read.to(self.read.device)])
         if self.write is None or grown.write is None:
             return SpecialRows(read, None)

@@ -80,6 +80,24 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
     return done
 
 
+def reply(model: Any, contexts: Sequence[Context], max_tokens: int, batch: int = 64, rule: SamplingRule = GREEDY,
+          generators: Sequence[torch.Generator] = ()) -> list[str]:
+    """Return the text that follows each context; those of like lengths are computed together, `batch` at a time.
+
+    Args:
+        model, contexts, max_tokens, rule, generators: as in `generate_texts`.
+        batch: rows at a time.
+    """
+    texts, order = [''] * len(contexts), sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+    for first in range(0, len(order), batch):
+        part = order[first:first + batch]
+        rows = generate_texts(model, [contexts[i] for i in part], max_tokens, rule,
+                              [generators[i] for i in part] if generators else ())
+        for i, ids in zip(part, rows):
+            texts[i] = model.sequence.tokens.decode(ids).strip()
+    return texts
+
+
 @torch.no_grad()
 def measure_loglikelihood(model: Any, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[float]:
     """Return the log-probability in nats of each answer after its context.

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
-from dtbox.apis.opening import open_task
+from dtbox.apis.opening import TOKENIZER, check_use, find_use, open_task
 from dtbox.config import list_known_keys, load_config, resolve, set_option, take_data_options
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
@@ -62,6 +62,7 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
         raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.',
                          '--protocol')
     cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
+    check_use(find_use(cfg), TOKENIZER, path)
     evaluators = {p.name: p.evaluator() for p in protocols}
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_task(cfg, path)

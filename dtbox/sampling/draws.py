@@ -4,6 +4,7 @@ Legend: R rows, K ids.
 """
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -46,3 +47,9 @@ def draw(logits: Tensor, choice: Choice, uniforms: Tensor) -> Tensor:
     # the first id whose bound lies above the point: one of probability 0 has the bound of the id before it
     point = uniforms[:, None] * bounds[:, -1:]
     return torch.searchsorted(bounds, point, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
+
+
+def seed_generator(*parts: object) -> torch.Generator:
+    """Return the generator of one row, which depends on what names the row (its seed, its prompt, ...) alone."""
+    digest = hashlib.sha256(' '.join(map(str, parts)).encode('utf-8', 'surrogatepass')).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], 'big', signed=True))

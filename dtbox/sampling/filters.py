@@ -17,31 +17,26 @@ def filter_logits(logits: Tensor, choice: Choice) -> Tensor:
     """
     logits = logits.float()
     if choice.greedy:
-        return keep_only(logits, logits.argmax(-1, keepdim=True))
+        largest = logits.argmax(-1, keepdim=True)
+        return torch.full_like(logits, float('-inf')).scatter_(-1, largest, logits.gather(-1, largest))
     if choice.temperature != 1:
         # the largest becomes 0, so that a tiny temperature gives no infinity
         logits = (logits - logits.amax(-1, keepdim=True)) / choice.temperature
-    if choice.top_k is not None:
-        logits = keep_top_k(logits, choice.top_k)
+    size = logits.shape[-1]
+    if choice.top_k is not None and choice.top_k < size:
+        ordered, index = logits.topk(choice.top_k, -1)  # exactly so many, also where some are equal
+    elif choice.top_p is not None:
+        ordered, index = logits.sort(dim=-1, descending=True, stable=True)
+    else:
+        return logits
     if choice.top_p is not None:
-        logits = keep_top_p(logits, choice.top_p)
-    return logits
+        ordered = keep_top_p(ordered, choice.top_p)
+    return torch.full_like(logits, float('-inf')).scatter_(-1, index, ordered)
 
 
-def keep_only(logits: Tensor, index: Tensor) -> Tensor:
-    """Return logits [R,K] with minus infinity everywhere but at index [R,n]."""
-    return torch.full_like(logits, float('-inf')).scatter_(-1, index, logits.gather(-1, index))
-
-
-def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Return logits [R,K] of which the k largest remain, exactly k also where some are equal."""
-    return logits if k >= logits.shape[-1] else keep_only(logits, logits.topk(k, -1).indices)
-
-
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Return logits [R,K] of which the most probable remain until their sum reaches p, the one that crosses p
-    included."""
-    ordered, index = logits.sort(dim=-1, descending=True, stable=True)
+def keep_top_p(ordered: Tensor, p: float) -> Tensor:
+    """Return logits [R,n], the largest first, of which the first remain until their probabilities reach p, the one
+    that crosses p included."""
     probabilities = ordered.softmax(-1)
-    drop = probabilities.cumsum(-1) - probabilities >= p  # of the first one 0, so that it stays
-    return logits.masked_fill(torch.zeros_like(drop).scatter_(-1, index, drop), float('-inf'))
+    before = probabilities.cumsum(-1) - probabilities  # of the first one 0, so that it stays
+    return ordered.masked_fill(before >= p, float('-inf'))

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from dtbox.apis.opening import TOKENIZER, check_use, find_use
 from dtbox.errors import ForeignError, InputError, reason
 from dtbox.registry import MODELS
 from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
@@ -125,6 +126,7 @@ def build_without_memory(cfg: Config) -> tuple[nn.Module, list[str]]:
     Raises:
         InputError: a model that cannot be built.
     """
+    check_use(find_use(cfg), TOKENIZER, None)
     model_cfg = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model)
     lpips = [name for name, loss in (model_cfg.get('losses') or {}).items() if loss and loss.get('type') == 'LPIPSLoss']
     nets = [model_cfg['losses'].pop(name).get('net', 'vgg') for name in lpips]

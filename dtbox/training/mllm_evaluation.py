@@ -4,7 +4,6 @@ Letters: B samples, M images, P visual targets, Q codes of a place, S drawings o
 """
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
@@ -17,10 +16,10 @@ from dtbox.conversations import Conversation, ConversationBatch
 from dtbox.errors import at
 from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.image_generation import generate_images
-from dtbox.mllm.text_generation import generate_texts
+from dtbox.mllm.text_generation import reply
 from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import check_arguments
-from dtbox.sampling import Guidance, SamplingRule
+from dtbox.sampling import Guidance, SamplingRule, seed_generator
 from dtbox.values import check_values
 
 CLOSED_LOOP = 'closed_loop'
@@ -109,23 +108,13 @@ def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Te
                 if turn.role == 'assistant' and turn.text and part.kind != 'text':
                     prompt = task.model.sequence.render_prompt(replace(part, turns=part.turns[:number]))
                     asked.append((i, take_context(prompt, shown), part, number))
-    texts = reply(task, [context for _, context, _, _ in asked])
+    texts = reply(task.model, [context for _, context, _, _ in asked], task.evaluation.max_tokens,
+                  task.evaluation.batch)
     replies: list[list[Reply]] = [[] for _ in conversations]
     for (i, _, part, number), text in zip(asked, texts):
         answer = part.turns[number]
         replies[i].append(Reply(answer.kind or part.kind, part.turns[number - 1].text, answer.text, text))
     return replies
-
-
-def reply(task: Any, contexts: Sequence[Context]) -> list[str]:
-    """Return the greedy reply to each context; those of like lengths are computed together."""
-    settings, texts = task.evaluation, [''] * len(contexts)
-    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
-    for first in range(0, len(order), settings.batch):
-        part = order[first:first + settings.batch]
-        for i, ids in zip(part, generate_texts(task.model, [contexts[i] for i in part], settings.max_tokens)):
-            texts[i] = task.model.sequence.tokens.decode(ids).strip()
-    return texts
 
 
 def draw(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]
@@ -166,15 +155,9 @@ def draw_contexts(task: Any, contexts: Sequence[Context], prompts: Sequence[str]
     parts = []
     for first in range(0, len(contexts), task.evaluation.batch):
         rows = slice(first, first + task.evaluation.batch)
-        generators = [make_generator(prompt, seed) for prompt in prompts[rows]]
+        generators = [seed_generator(seed, prompt) for prompt in prompts[rows]]
         parts.append(generate_images(task.model, contexts[rows], rule, guidance, generators))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def make_generator(prompt: str, seed: int) -> torch.Generator:
-    """Return the generator of one drawing."""
-    digest = hashlib.sha256(f'{seed} {prompt}'.encode('utf-8', 'surrogatepass')).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], 'big', signed=True))
 
 
 def caption(task: Any, codes: Mapping[str, Tensor]) -> list[str]:
@@ -184,7 +167,7 @@ def caption(task: Any, codes: Mapping[str, Tensor]) -> list[str]:
     mark = task.model.sequence.tokens.image
     contexts = [Context.of_text(before).add_image({name: value[i] for name, value in shown.items()}, mark
                                                   ).add_text(after) for i in range(len(next(iter(shown.values()))))]
-    return reply(task, contexts)
+    return reply(task.model, contexts, task.evaluation.max_tokens, task.evaluation.batch)
 
 
 def measure_nats(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor],

@@ -59,6 +59,7 @@ class MLLMTask(Task):
     safe_settings = ('model.cache', 'model.micro_batch', 'model.evaluation*')
     fixed_meta = {'tokenizer': 'as the tokenizer'}
     batch_type = ConversationBatch
+    opens_as = 'mllm'
 
     def __init__(self, tokenizer: Mapping, lm: Mapping, sequence: Mapping, visual_embedding: Mapping,
                  visual_head: Mapping | None = None, weights: Mapping[str, float] | None = None,

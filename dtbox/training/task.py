@@ -46,6 +46,8 @@ class Task(Answers, BaseModel):
     needs_texts = False  # whether samples without a text cannot be trained on: the data loader leaves them out
     safe_settings: Sequence[str] = ()
     """Patterns of dotted keys that a resumed run may change (see `dtbox.training.same_run.SAFE`)."""
+    opens_as: str = 'tokenizer'
+    """What `dtbox.load` makes of a run: 'tokenizer', or 'mllm' for a multimodal language model."""
     batch_type: type = Batch
     """What the data loaders of this task give."""
     optional_parts: Sequence[str] = ()
@@ -84,12 +86,12 @@ class Task(Answers, BaseModel):
         """
 
     @abstractmethod
-    def predict(self, batch: Batch) -> Any:
-        """Return what metrics read of a prepared Batch: a frozen dataclass with at least `images`; without gradient."""
+    def predict(self, batch: Any) -> Any:
+        """Return what metrics read of a prepared batch: a frozen dataclass with at least `images`; without gradient."""
 
     # ---- one iteration ------------------------------------------------------------------------------------------
 
-    def train_step(self, data: Batch, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
+    def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one iteration, see `step`. Ranks may have different numbers of samples, also none.
 
         Raises:
@@ -230,6 +232,6 @@ class Task(Answers, BaseModel):
         """Return what metrics need beside batches and outputs, for a dataset with `metainfo`."""
         return EvalContext(classes=list(getattr(dataset, 'metainfo', {}).get('classes') or ()) or None)
 
-    def forward(self, data: Batch, mode: str = 'predict') -> Any:
+    def forward(self, data: Any, mode: str = 'predict') -> Any:
         """Return what `predict` returns for a Batch that is not prepared (MMEngine's entry)."""
         return self.predict(self.prepare(data))

@@ -190,7 +190,8 @@ class TokenizerTask(TokenizerAnswers):
     def init_frozen_weights(self) -> None:
         """Load the teacher's weights."""
         if self.teacher is not None:
-            self.teacher.init_weights()
+            with at('model.teacher'):
+                self.teacher.init_weights()
 
     @property
     def checkpoint_meta(self) -> dict[str, Any]:

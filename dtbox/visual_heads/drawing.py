@@ -83,7 +83,9 @@ class ChainDrawer:
 
     def __init__(self, chains: Sequence[DepthChain]) -> None:
         self.chains = list(chains)
-        self.state = read_state(self.chains)
+        self._tables = [(module._parameters, name) for chain in chains for module in chain.modules()
+                        for name in module._parameters]
+        self._state = self._read_state()
         first = self.chains[0]
         self.hidden_in = [Linears([chain.hidden_in[i] for chain in chains]) for i in (0, 2)]
         self.given_in = [Linears([chain.given_in[i] for chain in chains]) for i in range(len(first.given_in))]
@@ -96,7 +98,12 @@ class ChainDrawer:
 
     def is_current(self) -> bool:
         """Whether the chains have the weights that were read."""
-        return self.state == read_state(self.chains)
+        return self._state == self._read_state()
+
+    def _read_state(self) -> list[tuple[int, int]]:
+        """Return where the weights of the chains lie and how often they were written."""
+        weights = [table[name] for table, name in self._tables]
+        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights if p is not None]
 
     def draw(self, hidden: Tensor, sampler: Sampler, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw the codes of one place.
@@ -140,8 +147,3 @@ def stack(weights: Sequence[Tensor]) -> Tensor:
 def normalize(x: Tensor, weight: Tensor) -> Tensor:
     """`RMSNorm` of x [S,X,W] with weights [S,1,W]."""
     return F.rms_norm(x, x.shape[-1:], None, EPSILON) * weight
-
-
-def read_state(chains: Sequence[DepthChain]) -> list[tuple[int, int]]:
-    """Return where the weights of chains lie and how often they were written."""
-    return [(p.data_ptr(), 0 if p.is_inference() else p._version) for chain in chains for p in chain.parameters()]

@@ -11,10 +11,10 @@ def generators(*seeds):
 
 
 def test_inverse_of_the_cumulative_distribution():
-    """Bounds at .2, .2, .7, 1: an id of probability 0 never comes, not even at its bound."""
-    logits = torch.tensor([[0.2, 0.0, 0.5, 0.3]]).log().expand(6, 4)
+    """Bounds at 0, .2, .2, .7, 1: an id of probability 0 never comes, not even at its bound."""
+    logits = torch.tensor([[0.0, 0.2, 0.0, 0.5, 0.3]]).log().expand(6, 5)
     points = torch.tensor([0.0, 0.199, 0.201, 0.699, 0.701, 1 - 2 ** -53], dtype=torch.float64)
-    assert draw(logits, Choice(), points).tolist() == [0, 0, 2, 2, 3, 3]
+    assert draw(logits, Choice(), points).tolist() == [1, 1, 3, 3, 4, 4]
 
 
 def test_frequencies():

@@ -43,8 +43,8 @@ class SkipsNoSteps(ParallelHead):
 @breaks('empty_cells')
 class EmptyIsTheFirstCode(ParallelHead):
     def losses(self, hidden, codes, keep_share=1.0, generator=None):
-        filled = {name: value.clamp(min=0) for name, value in codes.items()}
-        return super().losses(hidden, filled, keep_share, generator)
+        first = {name: value.clamp(min=0) for name, value in codes.items()}
+        return super().losses(hidden, first, keep_share, generator)
 
 
 @breaks('keeps_some')

@@ -53,6 +53,15 @@ def test_flat_ids_are_those_of_the_tokenizer(by, streams):
         assert [layout.offsets[name][depth] + code for name, depth, code in cells] == [flat]
 
 
+def test_counts_are_those_of_the_codes():
+    """Of 2 images of 6 places every depth has 12 codes, in 2 x 8 steps."""
+    tables = make_tables(6)
+    head = build('DelayHead', tables)
+    steps = {name: value.flatten(0, 1) for name, value in head.expand(make_codes(tables, 2, 6)).items()}
+    counts = head.losses(torch.randn(16, WIDTH), steps).counts
+    assert {name: value.tolist() for name, value in counts.items()} == dict(pixel=[12] * 3, semantic=[12] * 2)
+
+
 def test_a_step_draws_its_cells():
     """Six places by delay: at steps 0 and 7 one depth of pixel is drawn, at step 1 two of each."""
     head = build('DelayHead', make_tables(6))

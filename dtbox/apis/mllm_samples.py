@@ -1,0 +1,90 @@
+"""Training samples as text: which tokens are given, shared, images, and targets.
+
+Letters: T places, N visual places of an image.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from dtbox.apis.mllm_opening import build_mllm
+from dtbox.apis.opening import MLLM, check_use, find_use
+from dtbox.mllm.sequences.rendered import Rendered
+from dtbox.mllm.sequences.spans import Unusable
+from dtbox.training.build import check_required
+from dtbox.training.dataloaders import build_train_dataloader
+
+COLOURS = {'target': 32, 'drawn image': 35, 'shared': 34, 'given image': 36, 'given': 90}
+"""What a place is -> its ANSI colour."""
+WIDTH = max(map(len, COLOURS))
+
+
+def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> Iterator[str]:
+    """Yield lines about the first samples of a training run.
+
+    Args:
+        cfg: resolved config of a multimodal language model.
+        count: samples that are shown; those of their batches are counted.
+        colour: use ANSI colours.
+
+    Raises:
+        InputError: the config of another model, or one without training data.
+    """
+    check_required(cfg, ('model', 'train_dataloader'))
+    check_use(find_use(cfg), MLLM, None)
+    sequence = build_mllm(cfg['model']).sequence
+    loader = build_train_dataloader(dict(cfg['train_dataloader'], num_workers=0), int(cfg.get('seed', 0)))
+    shown = read = 0
+    reasons: Counter = Counter()
+    broken: list[str] = []
+    for batch in loader:
+        broken += batch.broken or []
+        for i, conversation in enumerate(batch.conversations):
+            read += 1
+            try:
+                rendered = sequence.render(conversation, sequence.is_dropped(batch, i))
+                if not rendered.target.any():
+                    raise Unusable(conversation.key, 'has nothing to predict: no answer.')
+            except Unusable as e:
+                reasons[e.reason] += 1
+                continue
+            if shown < count:
+                shown += 1
+                yield from describe_sample(rendered, conversation.kind, sequence.tokens, colour)
+        if shown >= count or not len(batch):
+            break
+    yield f'{read} samples read, {sum(reasons.values())} of them cannot be used, {len(broken)} are broken.'
+    yield from (f'  {number} times: {reason}' for reason, number in reasons.most_common())
+    yield from (f'  {sentence}' for sentence in broken[:count])
+
+
+def describe_sample(rendered: Rendered, kind: str, tokens: Any, colour: bool = False) -> Iterator[str]:
+    """Yield a sample as lines: a title, then its places in parts, each with what it is, its tokens and their ids.
+
+    Args:
+        rendered: the sample, T places.
+        kind: of its conversation.
+        tokens: SequenceTokenizer.
+        colour: use ANSI colours.
+    """
+    yield f'{rendered.key} ({kind}): {len(rendered)} places, {int(rendered.target.sum())} targets'
+    places = [(name_place(rendered, i), int(rendered.segment[i])) for i in range(len(rendered))]
+    for (name, segment), part in groupby(range(len(rendered)), lambda i: places[i]):
+        own = list(part)
+        ids = rendered.ids[own].tolist()
+        if name.endswith('image'):
+            text = f'{len(own)} places'
+        else:
+            text = ' '.join(repr(tokens.decode([i], special=True)) for i in ids) + f'  {ids}'
+        line = f'  {name:<{WIDTH}} {text}'
+        yield f'\033[{COLOURS[name]}m{line}\033[0m' if colour else line
+    yield ''
+
+
+def name_place(rendered: Rendered, i: int) -> str:
+    """Return what a place of a sample is, a key of `COLOURS`."""
+    if rendered.visual[i] >= 0:
+        return 'drawn image' if rendered.target[i] else 'given image'
+    return 'target' if rendered.target[i] else 'shared' if rendered.prefix[i] else 'given'

@@ -1,0 +1,52 @@
+"""dtbox ask: a question about images."""
+from __future__ import annotations
+
+import argparse
+
+from dtbox.cli.options import add_plugin_option
+from dtbox.cli.verb import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image, or folder: all images in it')
+    parser.add_argument('question', metavar='QUESTION', help='text; each image is asked about by itself')
+    parser.add_argument('--max-tokens', type=int, metavar='N',
+                        help="most text tokens of a reply (default: the model's)")
+    parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
+                        help='0 takes the most likely words (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')
+    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
+    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
+    add_plugin_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask; returns 2 where images cannot be read, after all others are done."""
+    import sys
+
+    from dtbox.apis.loading import load_as
+    from dtbox.apis.opening import MLLM
+    from dtbox.apis.reconstruction import find_images
+    from dtbox.errors import InputError
+    model = load_as(MLLM, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
+    failed = 0
+    for path, error in find_images(args.images):
+        try:
+            if error is not None:
+                raise error
+            said = model.ask(path, args.question, max_tokens=args.max_tokens, temperature=args.temperature,
+                             seed=args.seed)[0]
+            print(f'{path}: {said}')
+        except InputError as e:
+            failed += 1
+            print(f'error: {e}', file=sys.stderr)
+    return 2 if failed else 0
+
+
+VERB = Verb(
+    'ask', 'Ask a multimodal language model about images',
+    'A line for each image: its path and the reply. Exit code 2 where an image cannot be read; the others are asked '
+    'about all the same.',
+    'dtbox ask work_dirs/mllm_twemoji apple.png what_is_it?', add_arguments, run)
