@@ -18,6 +18,7 @@ from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.image_generation import generate_images
 from dtbox.mllm.text_generation import reply
 from dtbox.mllm_output import MLLMOutput, Reply
+from dtbox.registry import check_arguments
 from dtbox.sampling import Guidance, SamplingRule, seed_generator
 from dtbox.values import check_values
 
@@ -50,8 +51,10 @@ class Settings:
 def read_settings(values: Mapping[str, Any] | None) -> Settings:
     """Return the Settings of a config's dict; `InputError` for what they do not have."""
     with at('evaluation'):
+        check_arguments(Settings, values or {}, '`evaluation`')
         check_values(Settings, values or {})
         settings = Settings(**(values or {}))
+        check_arguments(SamplingRule, settings.sampling, '`sampling`')
         SamplingRule(**settings.sampling)
     return settings
 

@@ -137,6 +137,8 @@ class MLLMTask(Task):
             batch, unusable = self.model.sequence.build(part, self.model.expand(self.codes(part.images)), train)
             for sample in unusable:
                 self._name_unusable(sample.key, sample.reason)
+            if not len(batch):  # none can be used
+                batch, = self.make_sequences(self.make_placeholder())
             batches.append(mllm_batches.drop_targets(batch) if data.placeholder else batch)
         return [batch.to(self.device) for batch in batches]
 
