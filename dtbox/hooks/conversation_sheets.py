@@ -85,7 +85,7 @@ def show_drawings(output: MLLMOutput) -> list[Sample]:
         tiles = [output.images[row].cpu(), *(images[row, 0].cpu() for images in output.drawings.values())]
         own = [reply.reply for reply in output.replies[row]][:1]
         pixels = np.concatenate([to_uint8(tile[None])[0] for tile in tiles], 1)
-        samples.append((pixels, [prompt, *(f'→ {text}' for text in own)]))
+        samples.append((pixels, [prompt, *(f'is called: {text}' for text in own)]))
     return samples
 
 

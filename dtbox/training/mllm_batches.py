@@ -42,7 +42,8 @@ def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:
 
 def drop_targets(batch: SequenceBatch) -> SequenceBatch:
     """Return the batch without targets and samples; its places count as padding."""
-    return replace(batch, sample=torch.full_like(batch.sample, -1), text_target=torch.full_like(batch.text_target, IGNORE),
+    return replace(batch, sample=torch.full_like(batch.sample, -1),
+                   text_target=torch.full_like(batch.text_target, IGNORE),
                    visual_target=torch.zeros_like(batch.visual_target))
 
 

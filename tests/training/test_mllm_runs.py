@@ -169,7 +169,8 @@ def test_number_of_ranks(monkeypatch):
 def test_two_ranks_of_one_command(config, tmp_path):
     """The weights are those of one rank with the whole batch; the other rank prints nothing and leaves no file."""
     make_runner(config.parent / 'train.py', tmp_path / 'one').train()
-    done = run_child(command(config, tmp_path / 'two', 'train_dataloader.batch_size=2'), env=dict(os.environ, TMPDIR=str(tmp_path)))
+    done = run_child(command(config, tmp_path / 'two', 'train_dataloader.batch_size=2'),
+                     env=dict(os.environ, TMPDIR=str(tmp_path)))
     assert done.returncode == 0, done.stderr
     one, two = (checkpoint.load(tmp_path / name) for name in ('one', 'two'))
     assert two['meta']['world_size'] == 2

@@ -96,7 +96,8 @@ def test_reduction_by_sum(make, sums):
     (dict(depth_weights=dict(pixel=[0, 0])), 'not all 0'), (dict(depth_weights=dict(pixel=[2, -1])), 'none below 0'),
     (dict(reduction='total'), "`reduction` is 'total'; expected one of mean, sum"),
     (dict(evaluation=dict(scale=2)), 'takes no argument `scale`. Did you mean `scales`'),
-    (dict(evaluation=dict(sampling=dict(top=2))), '`sampling` takes no argument `top`'), (dict(judge=dict(encoder=dict())), 'got the keys encoder')])
+    (dict(evaluation=dict(sampling=dict(top=2))), '`sampling` takes no argument `top`'),
+    (dict(judge=dict(encoder=dict())), 'got the keys encoder')])
 def test_options_that_are_refused(make, options, message):
     with pytest.raises(InputError, match=message):
         make(**options)
