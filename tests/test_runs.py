@@ -24,7 +24,9 @@ from tests.test_imports import modules  # noqa: F401
 COMMON = {'protocols', 'diagnostics'}
 """Names of folders that are everyday words, too."""
 # of Hugging Face's folders
-ELSEWHERE = {'tokenizer.json': ('apis.pretrained', 'apis.zoo_entry', 'converters.run_folder', 'texts.siglip'),
+ELSEWHERE = {'tokenizer.json': ('apis.pretrained', 'apis.zoo_entry', 'converters.run_folder', 'texts.siglip',
+                                'mllm.sequences.text_tokenizers', 'mllm.sequences.tokens'),
+             'drawings.png': ('apis.mllm_files',),  # of the folder of `dtbox draw`
              'config.py': ('testing.scaffold', 'cli.plugins'),  # of a plugin's folder
              '.lock': ('ablation.folder', 'datasets.shards.fetch')}  # of a grid, of a shard
 """File name of a run -> modules in which it is that of another kind of folder."""
@@ -271,7 +273,8 @@ def list_absent(folder, conditions):
             and not any(re.fullmatch(pattern, file) for file in files)]
 
 
-OPTIONAL = ('with plugins', 'keep_every', 'vis_backends', 'GradientConflict', 'tolerate', '`dtbox ')
+OPTIONAL = ('with plugins', 'keep_every', 'vis_backends', 'GradientConflict', 'ConversationSheets', 'tolerate',
+            '`dtbox ')
 
 
 def test_the_table_of_files_is_that_of_a_run(tiny_run):

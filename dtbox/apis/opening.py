@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from dtbox.apis.building import build_for_use, cast, parse_dtype
-from dtbox.errors import InputError
+from dtbox.errors import InputError, RenamedError
 from dtbox.extend.record import warn_changes
 from dtbox.registry import MODELS, TOKENIZERS
 from dtbox.runs import find_run_of
@@ -173,7 +173,11 @@ def find_use(cfg: Mapping[str, Any]) -> str:
     kind = cfg['model'].get('type', 'TokenizerTask')
     if kind == 'TokenizerTask':  # what trains it takes seconds to import
         return TOKENIZER
-    return getattr(MODELS.get(kind) if isinstance(kind, str) else kind, 'opens_as', TOKENIZER)
+    try:
+        task = MODELS.get(kind) if isinstance(kind, str) else kind
+    except RenamedError:  # names of an earlier version are those of tokenizers; language models came later
+        return TOKENIZER
+    return getattr(task, 'opens_as', '') or TOKENIZER
 
 
 def check_use(use: str, expected: str, source: str | os.PathLike | None) -> None:

@@ -25,10 +25,6 @@ class BrokenSample(InputError):
         super().__init__(message)
         self.key = key
 
-    def within(self, prefix: str) -> InputError:
-        """Return the error as that of a config entry, which has no key."""
-        return InputError(self.message, self.where).within(prefix)
-
     def __reduce__(self):
         return type(self), (self.key, self.message)
 

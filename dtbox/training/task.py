@@ -46,8 +46,8 @@ class Task(Answers, BaseModel):
     needs_texts = False  # whether samples without a text cannot be trained on: the data loader leaves them out
     safe_settings: Sequence[str] = ()
     """Patterns of dotted keys that a resumed run may change (see `dtbox.training.same_run.SAFE`)."""
-    opens_as: str = 'tokenizer'
-    """What `dtbox.load` makes of a run: 'tokenizer', or 'mllm' for a multimodal language model."""
+    opens_as: str = ''
+    """What `dtbox.load` makes of a run: 'mllm' for a multimodal language model, '' for what is not one."""
     batch_type: type = Batch
     """What the data loaders of this task give."""
     optional_parts: Sequence[str] = ()

@@ -15,8 +15,8 @@ from tests.test_imports import imports, modules  # noqa: F401
 
 OPENERS = {'dtbox.apis.building.build_for_use': ('apis.opening',),
            'dtbox.extend.record.warn_changes': ('apis.opening',),
-           'dtbox.training.checkpoint': ('apis.opening', 'apis.zoo_entry', 'converters.run_folder')}
-"""What opens weights -> modules outside of training/ that may import it; the last two pack and write them."""
+           'dtbox.training.checkpoint': ('apis.opening', 'converters.run_folder')}
+"""What opens weights -> modules outside of training/ that may import it; the last one writes them."""
 
 
 @pytest.fixture(scope='module')

@@ -100,7 +100,7 @@ def test_loader_of_a_mixture(config):
 def test_held_out_mixture(config):
     batches = list(build_val_dataloader(dict(dataset=config, batch_size=4)))
     assert [key for batch in batches for key in batch.keys] == Mixture(config['datasets']).keys
-    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert [len(batch) for batch in batches] == [4, 2, 4]  # 6 of one dataset, then 4 of the other
 
 
 def test_facts_of_a_mixture(config):

@@ -33,7 +33,7 @@ def test_captions_by_hand():
     truths = [['a red big heart'], ['pear'], ['lemon']]
     assert found['cider'] == pytest.approx(sum(cider_d(['red heart', 'pear', 'plum'], truths)) / 3)
     assert found['cider_ceiling'] == pytest.approx((10 + 2.5 + 2.5) / 3)
-    assert metric.skipped == 'images without a reply of the kind `caption` (1 images)'
+    assert metric.skipped == 'images without a reply of the kind `caption` (1 image)'
     assert metric.samples()['caption_f1'][[0, 1, 3]] == pytest.approx([2 / 3, 1, 0])
 
 

@@ -31,7 +31,7 @@ def plugins(tmp_path_factory):
     return folder
 
 
-WITHOUT = {'visual_embedding', 'visual_head'}
+WITHOUT = {'lm', 'visual_embedding', 'visual_head'}
 """Kinds without a template: their parts belong to a language model."""
 
 

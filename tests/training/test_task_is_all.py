@@ -9,8 +9,8 @@ import dtbox
 from dtbox.training.task import Task
 
 ROOT = Path(dtbox.__file__).parent
-OWN = ('training/tokenizer_', 'training/teacher/', 'training/benchmark.py')
-"""What belongs to the tokenizer's task: paths below dtbox begin with these."""
+OWN = ('training/tokenizer_', 'training/teacher/', 'training/benchmark.py', 'training/mllm_', 'training/code_cache.py')
+"""What belongs to the tasks of tokenizers and language models: paths below dtbox begin with these."""
 WORDS = re.compile('tokenizer|teacher|discriminator|vocabular|codebook|quantizer|decoder|encoder|criterion|adversarial')
 ASKED = {'quantizers', 'discriminator_terms'}
 """What a Task answers to hooks, nothing by default."""
