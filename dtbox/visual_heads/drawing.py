@@ -1,8 +1,8 @@
 """Drawing the codes of one place from depth transformers, with a cache of keys and values that is new for every place.
 
 Chains of one shape (the two of `independent`) take their steps together, their weights stacked: on small models Python
-takes most of the time of a place, and two chains then take 0.4 (one row) to 0.65 (8 rows) of the time one after the
-other.
+takes most of the time of a place. Two chains of 2 blocks, guided, took about 5 ms a place so at one row and 7.3 to 7.9
+one after the other; at 64 rows the two ways are equal.
 
 Legend: S chains, X rows (R drawn ones, 2R under guidance), H width of the language model, W width of a chain, A heads,
 V width of a head, T steps, K codes, e width of a row.
