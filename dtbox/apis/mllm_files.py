@@ -14,7 +14,7 @@ from dtbox.apis.mllm_arguments import read_prompts
 from dtbox.arguments import read_arguments, read_path
 from dtbox.drawing.sample_sheet import draw_samples
 from dtbox.drawing.sheets import TILE
-from dtbox.files import explain_writing, find_unused_path, replacing, write_atomic
+from dtbox.files import check_writable, explain_writing, find_unused_path, replacing, write_atomic
 
 SHEET, RECORD = 'drawings.png', 'drawings.json'
 
@@ -41,10 +41,11 @@ def draw_files(model: Any, prompts: str | Sequence[str], out: str, n: int = 1, r
         InputError: what `draw` says; a folder that cannot be written to.
     """
     with explain_writing(out):
-        os.makedirs(out, exist_ok=True)
+        check_writable(os.path.join(out, SHEET))
     rows = model.draw_pil(prompts, n, **settings)
     paths: list[list[str]] = []
     with explain_writing(out):
+        os.makedirs(out, exist_ok=True)
         for prompt, images in zip(prompts, rows):
             paths.append([save_image(image, os.path.join(out, f'{name_file(prompt)}_{i}.png'))
                           for i, image in enumerate(images)])

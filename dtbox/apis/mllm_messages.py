@@ -30,7 +30,7 @@ def read_messages(messages: Any, prepare: Callable[[Any], Tensor]) -> tuple[Conv
 
     Args:
         messages: list of dicts `role` ('system', 'user', 'assistant') and `content`: a text, or a list of texts and of
-            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [1,3,H,W]), 'image_url'
+            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [3,H,W]), 'image_url'
             (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as all of its images are.
         prepare: images -> tensor [M,3,H,W].
 
@@ -66,8 +66,9 @@ def _read_message(message: Any, images: list[Tensor], prepare: Callable[[Any], T
         if isinstance(found, str):
             parts.append(str(found))
             continue
+        value = found.value
         with at('image'):
-            ready = prepare(found.value)
+            ready = prepare([value] if isinstance(value, Tensor) and value.ndim == 3 else value)
         if len(ready) != 1:
             raise InputError(f'a part of a message holds {len(ready)} images; expected one. Use a part for each.')
         parts.append(ImagePart(len(images), role == 'assistant' or found.generated))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from dtbox.cli.options import add_plugin_option
 from dtbox.cli.verb import Verb
@@ -31,6 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from dtbox.apis.reconstruction import find_images
     from dtbox.errors import InputError
     model = load_as(MLLM, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
+    if os.path.exists(args.question):
+        raise InputError(f'the question is {args.question!r}, an image or folder that exists; expected words after the '
+                         'images, such as "what is it?".', 'QUESTION')
     failed = 0
     for path, error in find_images(args.images):
         try:
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
                 raise error
             said = model.ask(path, args.question, max_tokens=args.max_tokens, temperature=args.temperature,
                              seed=args.seed)[0]
-            print(f'{path}: {said}')
+            print(f'{path}: {said or "(no answer)"}')
         except InputError as e:
             failed += 1
             print(f'error: {e}', file=sys.stderr)

@@ -12,7 +12,7 @@ from dtbox.cli.verb import Verb
 from dtbox.errors import InputError, closest
 
 COMMANDS = {'/image': 'PATH: show an image with your next message', '/draw': 'PROMPT: draw, and show that drawing',
-            '/save': 'write the conversation', '/new': 'begin anew', '/help': 'list the commands',
+            '/save': 'write the conversation: /save NAME.json', '/new': 'begin anew', '/help': 'list the commands',
             '/quit': 'leave'}
 
 
@@ -88,10 +88,10 @@ class Session:
         self.shown.append(dict(type='image', image=path))
         return f'{path} is shown with your next message.'
 
-    def do_save(self, _: str) -> str:
-        """Write the conversation."""
+    def do_save(self, name: str) -> str:
+        """Write the conversation under a name in the folder."""
         from dtbox.files import explain_writing, find_unused_path, write_atomic
-        path = find_unused_path(os.path.join(self.out, 'chat.json'))
+        path = find_unused_path(os.path.join(self.out, os.path.basename(name) or 'chat.json'))
         with explain_writing(path):
             write_atomic(path, json.dumps(dict(messages=self.messages), indent=2, ensure_ascii=False) + '\n')
         return f'written to {path}'

@@ -56,8 +56,9 @@ class MLLMTask(Task):
         judge: dict(encoder=..., text=...), frozen towers whose embeddings judge drawings; None judges none.
         amp: None or 'bfloat16'.
     """
-    safe_settings = ('model.cache', 'model.micro_batch', 'model.evaluation*')
-    fixed_meta = {'tokenizer': 'as the tokenizer'}
+    # the text tokens are compared by their hash: a run that is resumed by its folder reads its own tokenizer.json
+    safe_settings = ('model.cache', 'model.micro_batch', 'model.evaluation*', 'model.sequence.tokenizer*')
+    fixed_meta = {'tokenizer': 'as the tokenizer', 'text_tokens': 'as the text tokens'}
     batch_type = ConversationBatch
     opens_as = 'mllm'
 
@@ -191,8 +192,8 @@ class MLLMTask(Task):
 
     @property
     def checkpoint_meta(self) -> dict[str, Any]:
-        """The hash of the tokenizer's weights."""
-        return dict(tokenizer=self.tokenizer.digest)
+        """The hashes of the tokenizer's weights and of the text tokens."""
+        return dict(tokenizer=self.tokenizer.digest, text_tokens=self.model.sequence.tokens.digest)
 
     def save_files(self, folder: str) -> None:
         """Write the text tokenizer."""

@@ -95,7 +95,8 @@ def test_chat_takes_images_of_every_kind(mllm, image, tmp_path):
     url = 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
     parts = [dict(type='image', image=image), dict(type='image', image=tmp_path / 'face.png'),
              dict(type='image_url', image_url=dict(url=url)),
-             dict(type='image_url', image_url=str(tmp_path / 'face.png'))]
+             dict(type='image_url', image_url=str(tmp_path / 'face.png')),
+             dict(type='image', image=mllm.tokenizer.prepare(image)[0])]
     answers = [mllm.chat([dict(role='user', content=[part, dict(type='text', text='what is it?')])]) for part in parts]
     assert all(answer == answers[0] for answer in answers)
     assert answers[0] == dict(role='assistant', content=mllm.ask(image, 'what is it?')[0])

@@ -42,19 +42,25 @@ def test_ask(mllm_run, tmp_path, capsys):
     assert 'no.png does not exist' in err
 
 
+def test_a_question_that_was_forgotten(mllm_run, tmp_path, capsys):
+    Image.new('RGB', (32, 32)).save(tmp_path / 'a.png')
+    code, out, err = run(capsys, 'ask', mllm_run, tmp_path / 'a.png', tmp_path / 'a.png')
+    assert code == 2 and out == '' and 'expected words after the images' in err
+
+
 def test_chat_by_pipe(mllm_run, tmp_path, capsys, monkeypatch):
     """Images are shown with the next message, the saved conversation is one that data sets read."""
     Image.new('RGB', (40, 30), (200, 0, 0)).save(tmp_path / 'a.png')
-    lines = f'hello\n/image {tmp_path}/a.png\nwhat is it?\n/save\n/draw a face\n/imge x\n\n/new\n/save\n/quit\nnever\n'
+    lines = f'hello\n/image {tmp_path}/a.png\nwhat is it?\n/save\n/draw a face\n/imge x\n\n/new\n/save b.json\n/quit\nnever\n'
     monkeypatch.setattr(sys, 'stdin', io.StringIO(lines))
     code, out, err = run(capsys, 'chat', mllm_run, '--out', tmp_path / 'chat')
     assert code == 2 and 'Did you mean `/image`' in err and len(err.splitlines()) == 1
-    assert sorted(os.listdir(tmp_path / 'chat')) == ['a_face.png', 'chat.1.json', 'chat.json']
+    assert sorted(os.listdir(tmp_path / 'chat')) == ['a_face.png', 'b.json', 'chat.json']
     messages = json.loads((tmp_path / 'chat' / 'chat.json').read_text())['messages']
     assert [message['role'] for message in messages] == ['user', 'assistant'] * 2
     assert messages[2]['content'] == [dict(type='image', image=f'{tmp_path}/a.png'),
                                       dict(type='text', text='what is it?')]
-    assert json.loads((tmp_path / 'chat' / 'chat.1.json').read_text()) == dict(messages=[])
+    assert json.loads((tmp_path / 'chat' / 'b.json').read_text()) == dict(messages=[])
 
 
 def test_show_sample(mllm_run, capsys):

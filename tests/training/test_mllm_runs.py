@@ -18,7 +18,7 @@ from dtbox.training.local_ranks import LocalRanks, choose_cpu_ranks
 from dtbox.training.runner import Runner
 from tests import mllm_kit as kit
 from tests.child_processes import is_running, run_child, start_child
-from tests.conversation_data import write_word_tokenizer
+from tests.conversation_data import WORDS, write_word_tokenizer
 from tests.kill_runs import Kill, Killer
 from tests.training.test_resume import same
 
@@ -131,6 +131,16 @@ def test_resumed_with_another_tokenizer(whole, config, tmp_path):
     same(checkpoint.load(whole[1])['state_dict'], checkpoint.load(folder)['state_dict'])
     shutil.copytree(config.parent / 'tokenizer', tmp_path / 'moved')
     make_runner(config, folder, True, max_iters=6, model__tokenizer__source=str(tmp_path / 'moved'))
+
+
+def test_resumed_by_its_folder(whole, config, tmp_path):
+    """The run's own tokenizer.json has the same tokens, whatever made them; other tokens are refused."""
+    folder = tmp_path / 'run'
+    shutil.copytree(whole[1], folder)
+    Runner.from_config(load_config(folder, {'max_iters': 6}), work_dir=str(folder), resume=True).folder.release()
+    words = write_word_tokenizer(tmp_path / 'other.json', [*reversed(WORDS)])
+    with pytest.raises(InputError, match='text tokens'):
+        make_runner(config, folder, True, max_iters=6, model__sequence__tokenizer__file=words)
 
 
 def test_a_digest_in_the_config(config, tmp_path):

@@ -1,6 +1,7 @@
 """Text tokens of a sequence: a tokenizer of the package `tokenizers` with the special tokens of images."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -67,6 +68,12 @@ class SequenceTokenizer:
         """Every special token, with its id."""
         found = {token.content: i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         return {**found, **{self.name(i): i for i in (self.bos, self.eos, self.pad) if i is not None}}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all tokens and their ids, 16 hex digits."""
+        listing = json.dumps(sorted(self.tokenizer.get_vocab(with_added_tokens=True).items()))
+        return hashlib.sha256(listing.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
 
     def find(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""
