@@ -51,7 +51,8 @@ def test_a_question_that_was_forgotten(mllm_run, tmp_path, capsys):
 def test_chat_by_pipe(mllm_run, tmp_path, capsys, monkeypatch):
     """Images are shown with the next message, the saved conversation is one that data sets read."""
     Image.new('RGB', (40, 30), (200, 0, 0)).save(tmp_path / 'a.png')
-    lines = f'hello\n/image {tmp_path}/a.png\nwhat is it?\n/save\n/draw a face\n/imge x\n\n/new\n/save b.json\n/quit\nnever\n'
+    lines = (f'hello\n/image {tmp_path}/a.png\nwhat is it?\n/save\n/draw a face\n/imge x\n\n/new\n/save b.json\n'
+             '/quit\nnever\n')
     monkeypatch.setattr(sys, 'stdin', io.StringIO(lines))
     code, out, err = run(capsys, 'chat', mllm_run, '--out', tmp_path / 'chat')
     assert code == 2 and 'Did you mean `/image`' in err and len(err.splitlines()) == 1
