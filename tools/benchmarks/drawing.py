@@ -113,14 +113,14 @@ def _peak() -> float:
 
 
 @main_guard
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure, print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n\n')[0])
     parser.add_argument('run', help='run folder, or another place that dtbox.load opens')
     parser.add_argument('--prompts', type=int, default=8, help='drawings of a batch (%(default)s)')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--drawings', type=int, default=1000, help='over which memory is watched (%(default)s)')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     check_counts(prompts=args.prompts, rounds=args.rounds, drawings=args.drawings)
     model, rule = open_model(args.run), SamplingRule(temperature=0.7)
     words = ['red heart', 'blue book', 'man running', 'woman: dark skin tone', 'flag of France', 'green apple', 'sun',
