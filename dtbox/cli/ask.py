@@ -4,23 +4,17 @@ from __future__ import annotations
 import argparse
 import os
 
-from dtbox.cli.options import add_plugin_option
+from dtbox.cli.options import add_language_model, add_model_options, add_reply_options
 from dtbox.cli.verb import Verb
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
+    add_language_model(parser)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image, or folder: all images in it')
     parser.add_argument('question', metavar='QUESTION', help='text; each image is asked about by itself')
-    parser.add_argument('--max-tokens', type=int, metavar='N',
-                        help="most text tokens of a reply (default: the model's)")
-    parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
-                        help='0 takes the most likely words (default: 0)')
-    parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')
-    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
-    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
-    add_plugin_option(parser)
+    add_reply_options(parser)
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from dtbox.cli.options import add_plugin_option
+from dtbox.cli.options import add_language_model, add_model_options, add_reply_options
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError, closest
 
@@ -18,18 +18,12 @@ COMMANDS = {'/image': 'PATH: show an image with your next message', '/draw': 'PR
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
+    add_language_model(parser)
     parser.add_argument('--out', default='chat', metavar='DIR',
                         help='folder for drawings and saved conversations (default: chat); nothing in it is '
                              'overwritten')
-    parser.add_argument('--max-tokens', type=int, metavar='N',
-                        help="most text tokens of a reply (default: the model's)")
-    parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
-                        help='of the text, 0 takes the most likely words (default: 0)')
-    parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')
-    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
-    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
-    add_plugin_option(parser)
+    add_reply_options(parser)
+    add_model_options(parser)
 
 
 class Session:

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import argparse
 
-from dtbox.cli.options import add_plugin_option
+from dtbox.cli.options import add_language_model, add_model_options, add_seed_option
 from dtbox.cli.verb import Verb
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
+    add_language_model(parser)
     parser.add_argument('prompts', nargs='+', metavar='PROMPT', help='text to draw; several may follow')
     parser.add_argument('--n', type=int, default=1, metavar='N', help='drawings of each prompt (default: 1)')
     parser.add_argument('--out', required=True, metavar='DIR',
@@ -22,10 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--top-k', type=int, metavar='K', help='draw among the K most likely codes')
     parser.add_argument('--top-p', type=float, metavar='P',
                         help='draw among the most likely codes whose probabilities sum to P')
-    parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')
-    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
-    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
-    add_plugin_option(parser)
+    add_seed_option(parser)
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:

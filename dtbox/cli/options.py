@@ -22,6 +22,32 @@ def add_tiny_option(parser: argparse.ArgumentParser) -> None:
                              'to try it before a long run')
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint, --device and --plugin, of verbs that open a run."""
+    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
+    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
+    add_plugin_option(parser)
+
+
+def add_language_model(parser: argparse.ArgumentParser) -> None:
+    """Add RUN of a multimodal language model."""
+    parser.add_argument('run', metavar='RUN', help='run folder, folder of save_pretrained, or dtbox://NAME')
+
+
+def add_reply_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a language model replies: --max-tokens, --temperature, --seed."""
+    parser.add_argument('--max-tokens', type=int, metavar='N',
+                        help="most text tokens of a reply (default: the model's)")
+    parser.add_argument('--temperature', type=float, default=0.0, metavar='T',
+                        help='of the text, 0 takes the most likely words (default: 0)')
+    add_seed_option(parser)
+
+
+def add_seed_option(parser: argparse.ArgumentParser) -> None:
+    """Add --seed of what is drawn."""
+    parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default: 0)')
+
+
 def add_plugin_option(parser: argparse.ArgumentParser) -> None:
     """Add --plugin."""
     parser.add_argument('--plugin', action='append', default=[], metavar='PATH',

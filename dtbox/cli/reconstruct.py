@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from dtbox.cli.options import add_plugin_option
+from dtbox.cli.options import add_model_options
 from dtbox.cli.verb import Verb
 
 
@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='folder for the images; nothing in it is overwritten')
     parser.add_argument('--vocabularies', nargs='+', metavar='NAME',
                         help='encode and count these (default: those that the decoder reads)')
-    parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
-    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
-    add_plugin_option(parser)
+    add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -66,21 +66,20 @@ class LanguageModel(nn.Module):
         """Return an empty cache for `batch` rows with room for `length` places."""
         return KeyValueCache(batch, length)
 
-    def resize(self, added: int, first: int | None = None) -> int:
+    def resize(self, added: int) -> int:
         """Give the model `added` special rows; those that are new start as the mean of the ordinary rows.
 
         Call it before an optimizer is made: the rows are a new parameter.
 
         Args:
-            added: special rows, those that there are included.
-            first: id of the first one, where the text tokenizer has fewer ids than the tables have rows (published
-                tables are padded); rows from there on are not used. None: after all ordinary rows.
+            added: special rows, those that there are included. Their ids follow those of all ordinary rows; a text
+                tokenizer with fewer ids fills the gap (see `SequenceTokenizer`).
 
         Returns:
             the id of the first special row.
 
         Raises:
-            InputError: fewer rows than there are; a `first` that the tables do not reach.
+            InputError: fewer rows than there are.
         """
         raise NotImplementedError
 

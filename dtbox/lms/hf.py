@@ -121,7 +121,7 @@ class HFCausalLM(LanguageModel):
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [...,H] -> logits of the text ids [...,V]."""
-        logits = self.model.get_output_embeddings()(hidden)[..., :self.ordinary]
+        logits = self.model.get_output_embeddings()(hidden)
         return logits if self.special is None else torch.cat([logits, self.special.logits(hidden)], -1)
 
     def make_cache(self, batch: int, length: int) -> KeyValueCache:
@@ -131,12 +131,9 @@ class HFCausalLM(LanguageModel):
                              f'{self.context_length}.')
         return super().make_cache(batch, length)
 
-    def resize(self, added: int, first: int | None = None) -> int:
+    def resize(self, added: int) -> int:
         """Give the model `added` special rows; see `LanguageModel.resize`."""
-        more, rows = added - self.added, self.model.config.vocab_size
-        if first is not None and not 0 < first <= rows:
-            raise InputError(f'special rows from the id {first} on were asked for; the language model has {rows} '
-                             'ordinary rows.')
+        more = added - self.added
         if more < 0:
             raise InputError(f'{added} special rows were asked for, and the language model has {self.added}: rows that '
                              'are there are not taken away.')
@@ -144,11 +141,10 @@ class HFCausalLM(LanguageModel):
         if getattr(head, 'bias', None) is not None:
             raise InputError('the head of this language model has a bias, which rows of special tokens do not have. '
                              'Use a model without it, such as llama, qwen2 or qwen3.')
-        self.ordinary = self.ordinary if first is None else first
         special = self.special
         if more:
-            embedding = self.model.get_input_embeddings().weight[:self.ordinary]
-            table = None if self.tied else head.weight[:self.ordinary]
+            embedding = self.model.get_input_embeddings().weight
+            table = None if self.tied else head.weight
             special = (make_mean_rows(more, embedding, table) if special is None else
                        special.grow(more, embedding, table))
         self._set_special(special)
@@ -179,9 +175,9 @@ class HFCausalLM(LanguageModel):
     def save_pretrained(self, folder: str | os.PathLike, max_shard_size: str = '5GB') -> None:
         """Write a plain folder of `transformers`: adapters are merged, special rows stand in their tables."""
         state = merge_state(self.model)
-        for name, head in zip(self._tables(), (False, True)):
-            table = state[name][:self.ordinary]
-            state[name] = table if self.special is None else self.special.join(table, head)
+        if self.special is not None:
+            for name, head in zip(self._tables(), (False, True)):
+                state[name] = self.special.join(state[name], head)
         write_model(self.model, state, self.vocab_size, self.added, folder, max_shard_size)
 
     def frozen_names(self) -> list[str]:

@@ -117,7 +117,7 @@ class MultimodalLM(nn.Module):
 
     def forward(self, batch: SequenceBatch, keep_share: float = 1.0,
                 generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Return sums of cross entropies in nats, and over how many targets.
+        """Return sums of cross entropies in nats over all targets; `select_visual_targets` says which these are.
 
         Args:
             batch: SequenceBatch with targets.
@@ -125,14 +125,13 @@ class MultimodalLM(nn.Module):
             generator: of that share.
 
         Returns:
-            `text` and `count/text`: scalars; NAME and `count/NAME` for each stream: [Q].
+            `text`: scalar; NAME of each stream: [Q].
         """
         states = self.run(batch)
         hidden, target = states[:, :-1], batch.text_target[:, 1:]
         wanted = target >= 0
         logits = self.lm.text_logits(hidden[wanted]).float()
-        losses = {TEXT: F.cross_entropy(logits, target[wanted], reduction='sum') if len(logits) else logits.sum(),
-                  f'count/{TEXT}': wanted.sum()}
+        losses = {TEXT: F.cross_entropy(logits, target[wanted], reduction='sum') if len(logits) else logits.sum()}
         if self.visual_head is not None:
             losses.update(self._sum_visual_losses(states, batch, keep_share, generator))
         elif bool(batch.visual_target.any()):
@@ -150,12 +149,9 @@ class MultimodalLM(nn.Module):
                            generator: torch.Generator | None) -> dict[str, Tensor]:
         hidden, codes = self.select_visual_targets(states, batch)
         if len(hidden):
-            out = self.visual_head.losses(hidden, codes, keep_share, generator)
-            return {**out.sums, **{f'count/{name}': count for name, count in out.counts.items()}}
+            return self.visual_head.losses(hidden, codes, keep_share, generator).sums
         none = states.new_zeros((), dtype=torch.float32) + tie_to_graph(self.visual_head)
-        sizes = {name: len(self.tables.sizes[name]) for name in self.visual_head.names}
-        return {**{name: none.expand(size) for name, size in sizes.items()},
-                **{f'count/{name}': torch.zeros(size, device=states.device) for name, size in sizes.items()}}
+        return {name: none.expand(len(self.tables.sizes[name])) for name in self.visual_head.names}
 
 
 def tie_to_graph(module: nn.Module) -> Tensor:

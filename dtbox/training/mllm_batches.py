@@ -47,19 +47,25 @@ def drop_targets(batch: SequenceBatch) -> SequenceBatch:
                    visual_target=torch.zeros_like(batch.visual_target))
 
 
-def count_targets(batches: Sequence[SequenceBatch], names: Sequence[str]) -> dict[str, float]:
-    """Return kind (`text` and streams) -> number of targets of a step, over all its parts and all ranks; `samples`
-    likewise.
+def count_targets(batches: Sequence[SequenceBatch], sizes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Return the numbers of targets of a step, over all its parts and all ranks: `text` and `samples` scalars, stream
+    -> [Q]. Steps of a visual head that hold no code of a depth (`EMPTY`) are no targets of it.
 
     Args:
         batches: parts of the step.
-        names: of the streams.
+        sizes: stream -> codebook sizes of its Q depths.
     """
-    text = sum(int((batch.text_target[:, 1:] != IGNORE).sum()) for batch in batches)
-    visual = sum(int(batch.visual_target[:, 1:].sum()) for batch in batches)
-    samples = sum(len(batch.sample[batch.sample >= 0].unique()) for batch in batches)
-    summed = distributed.sum_tensor(torch.tensor([text, visual, samples], dtype=torch.float64, device='cpu')).tolist()
-    return {TEXT: summed[0], **{name: summed[1] for name in names}, SAMPLES: summed[2]}
+    counts = {TEXT: torch.zeros(()), SAMPLES: torch.zeros(())}
+    counts.update({name: torch.zeros(len(depths)) for name, depths in sizes.items()})
+    for batch in batches:
+        counts[TEXT] = counts[TEXT] + (batch.text_target[:, 1:] != IGNORE).sum().cpu()
+        counts[SAMPLES] = counts[SAMPLES] + len(batch.sample[batch.sample >= 0].unique())
+        places = batch.visual[:, 1:][batch.visual_target[:, 1:]]
+        for name, codes in batch.codes.items():
+            counts[name] = counts[name] + (codes.flatten(0, 1)[places] >= 0).sum(0).cpu()
+    summed = distributed.sum_tensor(torch.cat([count.double().flatten() for count in counts.values()]))
+    parts = summed.split([count.numel() for count in counts.values()])
+    return {kind: part.reshape(count.shape) for (kind, count), part in zip(counts.items(), parts)}
 
 
 @torch.no_grad()
@@ -108,7 +114,7 @@ class Weights:
         self.depths = {name: torch.tensor((depth_weights or {}).get(name) or [1.0] * size)
                        for name, size in sizes.items()}
 
-    def __call__(self, sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (what is minimised, name -> logged term).
 
         Args:
@@ -119,18 +125,18 @@ class Weights:
         for kind, weight in self.weights.items():
             if kind not in sums:
                 continue
-            means = sums[kind].float() / max(counts[kind], 1.0)  # without targets the sum is 0
+            means = sums[kind].float() / counts[kind].to(sums[kind]).clamp(min=1)  # without targets the sum is 0
             terms[kind] = means.detach().mean()
             if kind != TEXT:
                 terms.update({f'{kind}_{depth + 1}': value for depth, value in enumerate(means.detach())})
             total = total + weight * self._reduce(kind, sums[kind], means, counts)
         return total, terms
 
-    def _reduce(self, kind: str, sums: Tensor, means: Tensor, counts: Mapping[str, float]) -> Tensor:
+    def _reduce(self, kind: str, sums: Tensor, means: Tensor, counts: Mapping[str, Tensor]) -> Tensor:
         depths = self.depths.get(kind, torch.ones(())).to(sums.device)
         if self.mean:
             return (depths * means).sum() / depths.sum()
-        return (depths * sums).sum() / max(counts[SAMPLES], 1.0)
+        return (depths * sums).sum() / counts[SAMPLES].to(sums).clamp(min=1)
 
 
 def _check_names(key: str, given: Mapping[str, Any] | None, known: Sequence[str]) -> None:

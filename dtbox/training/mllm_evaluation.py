@@ -180,11 +180,23 @@ def measure_nats(task: Any, conversations: Sequence[Conversation], codes: Mappin
                 for i, c in enumerate(conversations[first:first + task.evaluation.batch])]
         batch = model.sequence.assemble(rows, codes).to(task.device)
         hidden, targets = model.select_visual_targets(model.run(batch), batch)
-        parts.append({name: torch.stack([
-            F.cross_entropy(logits, targets[name][:, depth], reduction='none', ignore_index=EMPTY)
-            for depth, logits in enumerate(depths)], -1).reshape(len(rows), -1, len(depths)).mean(1).cpu()
-            for name, depths in model.visual_head.logits(hidden, targets).items()})
+        parts.append({name: average_nats(depths, targets[name], len(rows))
+                      for name, depths in model.visual_head.logits(hidden, targets).items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def average_nats(logits: Sequence[Tensor], codes: Tensor, samples: int) -> Tensor:
+    """Return [B,Q]: the mean of -log p of the codes of each sample at each depth.
+
+    Args:
+        logits: [P,K] of each depth.
+        codes: [P,Q], `EMPTY` where a step holds none; as many steps of each sample, one sample after the other.
+        samples: B.
+    """
+    nats = torch.stack([F.cross_entropy(one, codes[:, depth], reduction='none', ignore_index=EMPTY)
+                        for depth, one in enumerate(logits)], -1)
+    there = (codes >= 0).reshape(samples, -1, codes.shape[1]).sum(1)
+    return (nats.reshape(samples, -1, codes.shape[1]).sum(1) / there).cpu()
 
 
 def spread(value: Any, rows: Sequence[int], size: int) -> Any:

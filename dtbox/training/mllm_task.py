@@ -96,7 +96,7 @@ class MLLMTask(Task):
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
         optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
         batches = self._even_out(self.make_sequences(data))
-        counts = mllm_batches.count_targets(batches, self.model.names)
+        counts = mllm_batches.count_targets(batches, self.model.tables.sizes)
         own = torch.Generator().manual_seed(self._choose_seed())
         logs: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):

@@ -73,27 +73,6 @@ def test_more_and_fewer(llama):
         llama.resize(1)
 
 
-def test_tables_with_more_rows_than_the_tokenizer(lm, tmp_path):
-    """The special ids follow those of the tokenizer; rows between are left out, also of a written folder."""
-    ids = torch.tensor([[1, 33, 34, 2]])
-    assert lm.resize(2, first=33) == 33 and lm.vocab_size == 35
-    for p in lm.special.parameters():
-        torch.nn.init.normal_(p)
-    assert torch.equal(lm.embed(ids)[0, 1:3], lm.special.read)
-    logits = run_ids(lm, ids)
-    lm.save_pretrained(tmp_path / 'lm')
-    again = LMS.build(dict(type='HFCausalLM', pretrained=str(tmp_path / 'lm'))).eval()
-    again.init_weights()
-    assert logits.shape[-1] == 35 and again.resize(2, first=33) == 33
-    torch.testing.assert_close(run_ids(again, ids), logits)
-    twin = LMS.build(dict(type='HFCausalLM', config=lm.architecture())).eval()
-    twin.resize(2, first=33)
-    twin.load_state_dict(lm.state_dict())
-    assert torch.equal(run_ids(twin, ids), logits)
-    with pytest.raises(InputError, match='from the id 41 on were asked for; the language model has 40'):
-        lm.resize(2, first=41)
-
-
 def test_a_head_with_a_bias_is_refused():
     lm = LMS.build(dict(type='HFCausalLM', config=dict(model_type='phi', vocab_size=40, hidden_size=32,
                                                        intermediate_size=48, num_hidden_layers=1,

@@ -7,8 +7,10 @@ from dtbox.errors import InputError
 from dtbox.mllm.contexts import Context, join_contexts, take_context
 from dtbox.mllm.decoding import Decoding
 from dtbox.mllm.model import TEXT
+from dtbox.mllm.setup import build_lm
 from dtbox.training.mllm_batches import Weights, count_targets
 from tests import mllm_kit as kit
+from tests.conversation_data import write_chat_folder
 from tests.mllm_kit import frozen  # noqa: F401
 
 pytest.importorskip('transformers')
@@ -39,7 +41,7 @@ def build(model, *conversations, train=False, codes=None):
 def measure(model, batches):
     """Return (total, gradients) of batches that make one step."""
     model.zero_grad()
-    counts = count_targets(batches, model.names)
+    counts = count_targets(batches, model.tables.sizes)
     total = sum(Weights(model)(model(batch), counts)[0] for batch in batches)
     total.backward()
     return total.detach(), kit.gradients(model)
@@ -185,20 +187,30 @@ def test_gradients_go_where_they_should(make):
 
 def test_losses_before_training(plain):
     """ln K of each depth, ln V of text, within two percent and ten."""
+    batch = build(plain, *kit.mixed())
+    counts = count_targets([batch], plain.tables.sizes)
     with torch.no_grad():
-        out = plain(build(plain, *kit.mixed()))
+        out = plain(batch)
     for name in kit.STREAMS:
-        mean = out[name] / out[f'count/{name}']
-        assert torch.allclose(mean, torch.full((2,), kit.SIZE).log(), rtol=0.02)
-    text = float(out[TEXT] / out[f'count/{TEXT}'])
+        assert torch.allclose((out[name] / counts[name]).float(), torch.full((2,), kit.SIZE).log(), rtol=0.02)
+    text = float(out[TEXT] / counts[TEXT])
     assert text == pytest.approx(torch.tensor(float(plain.lm.vocab_size)).log().item(), rel=0.1)
+
+
+def test_special_rows_after_a_padded_table(tmp_path):
+    """A published table has more rows than its tokenizer has ids; the rows of image tokens come after all of them."""
+    folder = write_chat_folder(tmp_path / 'lm', None)
+    lm, tokens = build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=400)),
+                          dict(type='PretrainedTokenizer', path=folder))
+    assert tokens.added == [*range(400, 406)] and lm.vocab_size == tokens.vocab_size == 406 and lm.added == 6
+    assert torch.equal(lm.embed(torch.tensor([tokens.added]))[0], lm.special.read)
 
 
 def test_drawings_without_a_head(make):
     model = make(head=None)
     with pytest.raises(InputError, match='an image to be drawn, but the model has no `visual_head`'):
         model(build(model, kit.mixed()[0]))
-    assert set(model(build(model, kit.mixed()[3]))) == {TEXT, f'count/{TEXT}'}
+    assert set(model(build(model, kit.mixed()[3]))) == {TEXT}
 
 
 def test_the_tokenizer_is_no_part_of_the_model(plain):

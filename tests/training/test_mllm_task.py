@@ -1,6 +1,7 @@
 """MLLMTask: terms of the loss, what trains, samples that cannot be used, ranks, values that are not finite."""
 import fnmatch
 import logging
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from dtbox.mllm.contexts import Context
 from dtbox.testing.rank_group import SHARED
 from dtbox.training import mllm_task
 from dtbox.training.code_cache import CodeCache
+from dtbox.training.mllm_batches import count_targets
 from dtbox.training.mllm_evaluation import ask, draw_contexts, measure_nats, predict
 from dtbox.training.parallel import DDP
 from tests import mllm_kit as kit
@@ -56,8 +58,9 @@ def sums(make):
     """Sums and numbers of targets of all kinds of conversations, in one forward pass; 6 samples."""
     task, talks = make(), kit.collate(kit.mixed())
     batch, _ = task.model.sequence.build(talks, task.codes(talks.images), False)
+    counts = count_targets([batch], task.model.tables.sizes)
     with torch.no_grad():
-        return task.model(batch)
+        return {**task.model(batch), **{f'count/{kind}': count for kind, count in counts.items()}}
 
 
 def log_step(make, **options):
@@ -73,6 +76,18 @@ def test_terms(make, sums):
         want.update({name: sum(depths) / 2, f'{name}_1': depths[0], f'{name}_2': depths[1]})
     want['total'] = 0.5 * want['text'] + want['pixel'] + 2 * want['semantic']
     assert logs == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize('head', ['delay', 'flatten'])
+def test_means_are_over_codes_not_steps(make, head):
+    """Steps that hold no code of a depth are no targets of it: an untrained model is at ln K, in training and after."""
+    task, image = make(dict(NO_DROP, head=head)), kit.make_images(1)[0]
+    logs = take_steps(task)[0]
+    batch = kit.collate([kit.draw('a cat', image)])
+    nats = measure_nats(task.eval(), batch.conversations, task.model.expand(task.codes(batch.images)), False)
+    for name in kit.STREAMS:
+        found = [logs[f'{name}_1'], logs[f'{name}_2'], *nats[name][0].tolist()]
+        assert found == pytest.approx([math.log(kit.SIZE)] * 4, rel=0.1)
 
 
 def test_depth_weights(make, sums):
