@@ -80,8 +80,9 @@ def pack_zoo_entry(run: str, name: str, zoo: str, card: dict, plugins: Sequence[
         else:
             _write_model(run, plugins, tokenizer, folder)
         results.write(os.path.join(folder, 'scores.json'))
+        numbers = {v.data_ptr(): v.numel() for v in part.state_dict().values()}  # a tied table counts once
         write_atomic(os.path.join(folder, 'README.md'), CARD.format(
-            name=name, parameters=sum(v.numel() for v in part.state_dict().values()) / 1e6, table=table, **card))
+            name=name, parameters=sum(numbers.values()) / 1e6, table=table, **card))
         _check_size(folder, LARGEST.get(kind))
         _replace(folder, os.path.join(zoo, name))
     finally:

@@ -12,6 +12,8 @@ from dtbox.evaluation.results import Results
 WIDTH = 98
 """Characters of a line."""
 _LABEL, _COLUMN = 26, 24  # 26 + 3 * 24 = 98 characters
+_NARROW = 18
+"""Characters of a column of scores beside labels that would not fit otherwise."""
 _SETS, _CODES = 3, 12
 Columns = Dict[str, Dict[str, Optional[float]]]
 
@@ -65,16 +67,18 @@ def _score_rows(columns: Columns, infos: Infos, codes: set[str]) -> dict[str, tu
 
 def _score_block(columns: Columns, results: Results, codes: set[str]) -> list[str]:
     rows = _score_rows(columns, results.described, codes)
-    width = max([_LABEL, *(min(len(_name(d)) + 1, WIDTH - _COLUMN * len(columns)) for d, _ in rows.values())])
-    lines = [' ' * width + ''.join(f'{name[-_COLUMN + 2:]:>{_COLUMN}}' for name in columns)]
+    longest = max([_LABEL, *(len(_name(d)) + 1 for d, _ in rows.values())])
+    column = _COLUMN if longest <= WIDTH - _COLUMN * len(columns) else _NARROW
+    width = min(longest, WIDTH - column * len(columns))
+    lines = [' ' * width + ''.join(f'{name[-column + 2:]:>{column}}' for name in columns)]
     if results.counts:
-        lines.append(f'{"images":<{width}}' + ''.join(f'{results.counts.get(name, 0):>{_COLUMN}}' for name in columns))
+        lines.append(f'{"images":<{width}}' + ''.join(f'{results.counts.get(name, 0):>{column}}' for name in columns))
     for key, (described, double) in rows.items():
         if not double:
             cells = (_number(described, values.get(key), values.get(f'{key}{STDERR}')) for values in columns.values())
-            lines.append(_label(described, width) + ''.join(f'{cell:>{_COLUMN}}' for cell in cells))
+            lines.append(_label(described, width) + ''.join(f'{cell:>{column}}' for cell in cells))
     if any(double for _, double in rows.values()):
-        half = _COLUMN // 2
+        half = column // 2
         lines += ['', ' ' * width + f'{"teacher":>{half}}{"tokens":>{half}}' * len(columns)]
         for key, (described, double) in rows.items():
             if double:
