@@ -9,13 +9,16 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from typing import Any, Mapping
 
 import torch
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, RankLost, Stopped
 from dtbox.processes import end_with_parent
 
+GRACE = 10.0
+"""Seconds that the other ranks have to end by themselves after what ends all of them: a signal, bad input."""
 TAIL = 2000
 """Characters of what a lost rank has printed that are shown."""
 
@@ -80,7 +83,16 @@ class LocalRanks:
         for pid, console in self.consoles.items():
             if error is None:
                 os.waitpid(pid, 0)
-            elif type(error).__name__ == 'RankLost':
+            else:
+                _wait(pid, GRACE if isinstance(error, (KeyboardInterrupt, Stopped, InputError)) else 0)
+            if isinstance(error, RankLost):
                 with open(console, errors='replace') as f:
                     print(f'The last words of another rank:\n{f.read()[-TAIL:]}', file=sys.stderr)
             os.unlink(console)
+
+
+def _wait(pid: int, seconds: float) -> None:
+    """Wait until a rank has ended, at most so long; one that is left ends with this process."""
+    deadline = time.monotonic() + seconds
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.02)
