@@ -17,6 +17,7 @@ from dtbox.mllm.model import TEXT
 from dtbox.sequence_batch import IGNORE, SequenceBatch
 
 SAMPLES = 'samples'
+PARTS = 'parts'
 REDUCTIONS = ('mean', 'sum')
 NAMED = 5
 """Samples that a message names."""
@@ -49,13 +50,15 @@ def drop_targets(batch: SequenceBatch) -> SequenceBatch:
 
 def count_targets(batches: Sequence[SequenceBatch], sizes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     """Return the numbers of targets of a step, over all its parts and all ranks: `text` and `samples` scalars, stream
-    -> [Q]. Steps of a visual head that hold no code of a depth (`EMPTY`) are no targets of it.
+    -> [Q]; and `parts` [ranks], the parts of each rank. Steps of a visual head that hold no code of a depth (`EMPTY`)
+    are no targets of it.
 
     Args:
-        batches: parts of the step.
+        batches: parts of the step on this rank.
         sizes: stream -> codebook sizes of its Q depths.
     """
-    counts = {TEXT: torch.zeros(()), SAMPLES: torch.zeros(())}
+    counts = {TEXT: torch.zeros(()), SAMPLES: torch.zeros(()), PARTS: torch.zeros(distributed.get_world_size())}
+    counts[PARTS][distributed.get_rank()] = len(batches)
     counts.update({name: torch.zeros(len(depths)) for name, depths in sizes.items()})
     for batch in batches:
         counts[TEXT] = counts[TEXT] + (batch.text_target[:, 1:] != IGNORE).sum().cpu()

@@ -95,16 +95,17 @@ class MLLMTask(Task):
     def step(self, data: ConversationBatch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
         optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
-        batches = self._even_out(self.make_sequences(data))
+        batches = self.make_sequences(data)
         counts = mllm_batches.count_targets(batches, self.model.tables.sizes)
+        batches += self._make_empty(int(counts.pop(mllm_batches.PARTS).max()) - len(batches))
         own = torch.Generator().manual_seed(self._choose_seed())
         logs: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
             with sync_gradients(wrapped, i + 1 == len(batches) and optimizer.should_sync()):
-                with self.autocast(), agree('forward pass', 'where', self.discard):
-                    sums = wrapped(batch, self.keep_share, own)
-                total, terms = self.objective(sums, counts)
-                with agree('loss', 'which term', self.discard):
+                with agree('forward pass or loss', 'where', self.discard):
+                    with self.autocast():
+                        sums = wrapped(batch, self.keep_share, own)
+                    total, terms = self.objective(sums, counts)
                     self._check_finite({**terms, 'total': total.detach()}, data, i, batch)
                 optimizer.backward(optimizer.scale_loss(total * distributed.get_world_size()))
             for name, value in dict(terms, total=total.detach()).items():
@@ -123,10 +124,9 @@ class MLLMTask(Task):
             keys = [key for split in mllm_batches.split(data, self.micro_batch)[part:part + 1] for key in split.keys]
             raise Diverged(str(e) + mllm_batches.name_not_finite(self.model, batch, keys)) from e
 
-    def _even_out(self, batches: list[SequenceBatch]) -> list[SequenceBatch]:
-        """Return the parts of a step and, where another rank has more, parts without targets: ranks meet in each."""
-        missing = max(distributed.gather_objects(len(batches))) - len(batches)
-        return batches + (self.make_sequences(self.make_placeholder()) * missing if missing else [])
+    def _make_empty(self, count: int) -> list[SequenceBatch]:
+        """Return parts without targets, for a rank of which another has more parts: ranks meet in each."""
+        return self.make_sequences(self.make_placeholder()) * count if count else []
 
     def make_sequences(self, data: ConversationBatch, train: bool = True) -> list[SequenceBatch]:
         """Return the sequences of a batch, `micro_batch` conversations each, on the device.
