@@ -131,9 +131,8 @@ class AnswerAccuracy(Means):
         """See Metric."""
         right: dict[str, dict[int, list[float]]] = {}
         for index, reply in _list_answers(outputs):
-            truths = [_tidy(truth) for truth in reply.truths]
-            right.setdefault(reply.kind, {}).setdefault(index, []).append(float(_tidy(reply.reply) in truths))
-            self.add(f'truths|{reply.kind}|{truths[0]}', torch.tensor(1))
+            right.setdefault(reply.kind, {}).setdefault(index, []).append(float(is_right(reply)))
+            self.add(f'truths|{reply.kind}|{_tidy(reply.truth)}', torch.tensor(1))
         if not right:
             self.leave_out('images without a question', len(outputs.images))
         for kind, images in right.items():
@@ -153,6 +152,13 @@ class AnswerAccuracy(Means):
             values.update({name: sum(values[f'{of}/{kind}'] for kind in truths) / len(truths)
                            for name, of in (('answers', 'answer'), ('majority', 'majority'))})
         return values
+
+
+def is_right(reply: Reply) -> bool:
+    """Return whether a reply equals a right one: a caption as `CaptionMatch` compares it, an answer as `AnswerAccuracy`
+    does."""
+    tidy = normalize_text if reply.kind in (CAPTION, CLOSED_LOOP) else _tidy
+    return tidy(reply.reply) in [tidy(truth) for truth in reply.truths]
 
 
 def _list_answers(outputs: MLLMOutput) -> Iterator[tuple[int, Reply]]:

@@ -35,6 +35,14 @@ def test_draw(mllm_run, tmp_path, capsys):
     assert (tmp_path / 'out' / 'red_apple_0.png').read_bytes() == before
 
 
+def test_draw_a_prompt_of_several_lines(mllm_run, tmp_path, capsys):
+    """A sheet stays as wide as its drawings, whatever the prompt is."""
+    prompt = 'red apple\n' + 'with a face ' * 4
+    code, _, err = run(capsys, 'draw', mllm_run, prompt, '--n', 2, '--out', tmp_path / 'out')
+    assert code == 0 and err == ''
+    assert Image.open(tmp_path / 'out' / 'drawings.png').size[0] == 2 * 20 + 2 * 192 + 6
+
+
 def test_ask(mllm_run, tmp_path, capsys):
     Image.new('RGB', (40, 30), (200, 0, 0)).save(tmp_path / 'a.png')
     code, out, err = run(capsys, 'ask', mllm_run, tmp_path / 'a.png', tmp_path / 'no.png', 'what is it?')
