@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from dtbox.registry import METRICS
 from dtbox.structures import Batch
 from dtbox.values import Positive
 
+ANCHORS = {SHUFFLED: 'images of other prompts', RECONSTRUCTION: 'reconstructions', REAL: 'real images'}
+"""Label of an anchor -> for people, floors first."""
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
 
 
@@ -41,6 +44,31 @@ def list_images(outputs: Any) -> dict[str, Tensor]:
     return {label: value.detach().clamp(-1, 1) for label, value in images.items()}
 
 
+def list_beside(name: str, labels: Sequence[str] = tuple(ANCHORS)) -> list[tuple[str, str]]:
+    """Return what a family NAME/LABEL of scores of drawings is compared with."""
+    return [(ANCHORS[label], f'{name}/{label}') for label in labels]
+
+
+def describe_anchor(info: MetricInfo, label: str) -> MetricInfo:
+    """Return the info of an anchor of a family: no score of the model, never ranked nor among the headlines."""
+    name = info.name.replace('{label}', label)
+    return replace(info, name=name, label=f'{info.label}, {ANCHORS[label]}', direction='none', headline=0, beside=(),
+                   samples=info.samples.replace('{label}', label))
+
+
+SCORES = [
+    MetricInfo('drawing_t2i_r{k}/{label}', 'prompt to drawing R@{k}', '', '.1%', 'higher', 'drawing', order=1,
+               headline=12, samples='drawings/t2i_{label}<{k}', beside=list_beside('drawing_t2i_r{k}')),
+    MetricInfo('drawing_i2t_r{k}/{label}', 'drawing to prompt R@{k}', '', '.1%', 'higher', 'drawing', order=2,
+               samples='drawings/i2t_{label}<{k}', beside=list_beside('drawing_i2t_r{k}')),
+    MetricInfo('drawing_cosine/{label}', 'drawing, cosine to real', '', '.3f', 'higher', 'drawing', order=3,
+               beside=list_beside('drawing_cosine', (SHUFFLED, RECONSTRUCTION))),
+    MetricInfo('drawing_psnr/{label}', 'drawing, PSNR', 'dB', '.2f', 'higher', 'drawing', order=4,
+               beside=list_beside('drawing_psnr', (RECONSTRUCTION,)))]
+FRECHET = MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
+                     order=5, beside=list_beside('drawing_frechet', (RECONSTRUCTION,)))
+
+
 @METRICS.register_module()
 class DrawingScore(Means):
     """`drawing_t2i_rK/LABEL` (a prompt finds its drawing among those of all prompts), `drawing_i2t_rK/LABEL` (a drawing
@@ -56,12 +84,7 @@ class DrawingScore(Means):
         ks: the K.
         prefix: see Metric.
     """
-    info = [MetricInfo('drawing_t2i_r{k}/{label}', 'prompt to drawing R@{k}', '', '.1%', 'higher', 'drawing', order=1,
-                       headline=12, samples='drawings/t2i_{label}<{k}'),
-            MetricInfo('drawing_i2t_r{k}/{label}', 'drawing to prompt R@{k}', '', '.1%', 'higher', 'drawing', order=2,
-                       samples='drawings/i2t_{label}<{k}'),
-            MetricInfo('drawing_cosine/{label}', 'drawing, cosine to real', '', '.3f', 'higher', 'drawing', order=3),
-            MetricInfo('drawing_psnr/{label}', 'drawing, PSNR', 'dB', '.2f', 'higher', 'drawing', order=4)]
+    info = [*(describe_anchor(info, label) for info in SCORES for label in ANCHORS), *SCORES]
     requires = ('drawings', 'prompts', 'context.teacher', 'context.embed_text')
     uses = ('reconstructions',)
     merges = False
@@ -139,8 +162,7 @@ class DrawingFrechet(Moments):
     """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the
     real images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See
     `FrechetDistance`."""
-    info = [MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
-                       order=5)]
+    info = [describe_anchor(FRECHET, RECONSTRUCTION), FRECHET]
     requires = ('drawings', 'context.teacher')
     uses = ('reconstructions',)
 

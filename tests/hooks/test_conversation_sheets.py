@@ -21,16 +21,17 @@ def output(**more):
 
 
 def test_drawings_beside_their_prompts():
-    """The real image, the first drawing of each way of sampling, the whole prompt, the caption of the first drawing."""
+    """The real image, the first drawing of each way of sampling, the whole prompt, the caption of that drawing."""
     found, made = show_drawings(output()), output()
-    assert [sample.texts for sample in found] == [['a long prompt', 'is called: pear'], ['pear', 'is called: (nothing)']]
+    assert [sample.texts for sample in found] == [['a long prompt', 'is called: pear'],
+                                                  ['pear', 'is called: (nothing)']]
     wanted = [made.images[1], made.drawings['s=1'][1, 0], made.drawings['s=3'][1, 0]]
     assert all((a == to_uint8(b[None])[0]).all() for a, b in zip(found[1].images, wanted, strict=True))
 
 
 def test_replies_beside_their_images():
-    """A line for each reply after its kind; wrong ones are marked and followed by the right one. What counts as right is
-    what the metrics count: case and a full stop do not matter."""
+    """A line for each reply after its kind; wrong ones are marked and followed by the right one. Case and a full stop
+    do not matter, as in the metrics."""
     replies = [[Reply('caption', 'what is it?', 'a pear', 'A pear'), Reply('faces_right', '?', 'no', 'yes'),
                 Reply('size', '?', 'small', 'Small.', ('tiny',)), Reply('place', '?', 'left', '')], []]
     found = show_replies(MLLMOutput(images(2), replies=replies), [0, 1])
