@@ -22,8 +22,8 @@ codes."""
 ORDER = ('reconstructions', 'real images', 'right captions')
 """Headings that stand on the right, since they know the right answer; floors stand before them."""
 NOTE = ('The most frequent answer, images of other prompts and codes without their prompt are floors: a score '
-        'that is not better has learnt nothing from its input. Reconstructions, real images and right captions know the '
-        'answer.')
+        'that is not better has learnt nothing from its input. Reconstructions, real images and right captions know '
+        'the answer.')
 FROM_FILE = ('Nearest in training: the real training image whose name shares most words with the prompt; for captions, '
              'the name of the training image with the nearest codes (anchors.json of the run).')
 
