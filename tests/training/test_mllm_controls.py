@@ -13,7 +13,8 @@ from tests.conversation_data import write_word_tokenizer
 pytest.importorskip('transformers')
 pytestmark = pytest.mark.slow
 NAMES = ('a cat', 'a dog', 'red cat', 'red dog', 'draw it', 'what')
-VIEWS, HELDOUT, STEPS = 4, 4, 320
+VIEWS, HELDOUT = 4, 4
+STEPS = 320
 GREY = torch.full((3, 32, 32), 128, dtype=torch.uint8)
 
 
@@ -25,8 +26,8 @@ def views_of(count, seed):
 
 
 def make_judge(tokenizer):
-    """A judge of drawings: mean colours of 4 x 4 patches, less their mean over names; a name is where the reconstruction
-    of its image lies, since the decoder has random weights."""
+    """A judge of drawings: mean colours of 4 x 4 patches, less their mean over names; a name is where the
+    reconstruction of its image lies, since the decoder has random weights."""
     base = kit.make_images(len(NAMES), seed=5).float() / 127.5 - 1
     centres = pool(tokenizer.decode(tokenizer.encode(base)))
     return EvalContext(
