@@ -15,7 +15,7 @@ from dtbox.conversations import Conversation
 from dtbox.counts import format_count
 from dtbox.datasets.conversation_dataset import collate_conversations
 from dtbox.datasets.read import flatten, read_rgba
-from dtbox.drawing.sample_sheet import draw_samples
+from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
@@ -189,7 +189,7 @@ def leave(found: dict, folder: str) -> list[str]:
     for part, f in found.items():
         if f['images']:
             files.append(os.path.join(folder, f'{part}.png'))
-            draw_samples([(r['image'], _caption(r)) for r in f['images']], files[-1],
+            draw_samples([Sample([r['image']], _caption(r)) for r in f['images']], files[-1],
                          f'{part}: {format_count(f["samples"], "sample")}', TILE)
     return files
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dtbox.arguments import iterate, read_arguments, read_count, read_floats, read_strings
 from dtbox.errors import InputError
-from dtbox.evaluation.drawings import REAL, RECONSTRUCTION, SHUFFLED, recall_pairs
+from dtbox.evaluation.drawing_ranks import REAL, RECONSTRUCTION, SHUFFLED, recall_pairs
 from dtbox.evaluation.functional import cider_d, match_pairs, normalize_text, psnr, to_unit, word_f1
 
 NEAREST_NAME = 'nearest name'

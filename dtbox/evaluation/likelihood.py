@@ -19,7 +19,8 @@ class CodeLikelihood(Means):
     images; `nats_without/NAME`: the same without the prompt; `prompt_gain/NAME`: the second less the first, what the
     prompt tells, 0 for one that tells nothing. Each also for single depths, as `.../NAME/depthI`.
     """
-    info = [MetricInfo('nats/{stream}', 'nats a code', '', '.3f', 'lower', 'drawing', order=10),
+    info = [MetricInfo('nats/{stream}', 'nats a code', '', '.3f', 'lower', 'drawing', order=10,
+                       beside=[('without prompt', 'nats_without/{stream}')]),
             MetricInfo('nats_without/{stream}', 'nats without prompt', '', '.3f', 'lower', 'drawing', order=11),
             MetricInfo('prompt_gain/{stream}', 'nats saved by prompt', '', '.3f', 'higher', 'drawing', order=12,
                        headline=14)]

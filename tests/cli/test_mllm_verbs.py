@@ -35,6 +35,14 @@ def test_draw(mllm_run, tmp_path, capsys):
     assert (tmp_path / 'out' / 'red_apple_0.png').read_bytes() == before
 
 
+def test_draw_a_prompt_of_several_lines(mllm_run, tmp_path, capsys):
+    """A sheet stays as wide as its drawings, whatever the prompt is."""
+    prompt = 'red apple\n' + 'with a face ' * 4
+    code, _, err = run(capsys, 'draw', mllm_run, prompt, '--n', 2, '--out', tmp_path / 'out')
+    assert code == 0 and err == ''
+    assert Image.open(tmp_path / 'out' / 'drawings.png').size[0] == 2 * 20 + 2 * 192 + 6
+
+
 def test_ask(mllm_run, tmp_path, capsys):
     Image.new('RGB', (40, 30), (200, 0, 0)).save(tmp_path / 'a.png')
     code, out, err = run(capsys, 'ask', mllm_run, tmp_path / 'a.png', tmp_path / 'no.png', 'what is it?')
@@ -82,7 +90,9 @@ def test_samples_that_cannot_be_used_are_counted(mllm_run, capsys):
 
 @pytest.mark.parametrize('words', [
     ('reconstruct', 'RUN', 'x.png', '--out', 'OUT'), ('export', 'RUN', '--to', 'onnx', '--out', 'OUT'),
-    ('diagnose', 'atlas', 'RUN'), ('test', 'RUN', '--protocol', 'rfid_clean'), ('describe', 'RUN')])
+    ('diagnose', 'atlas', 'RUN'), ('diagnose', 'conflict', 'RUN', '--out', 'OUT'),
+    ('diagnose', 'conflict', 'RUN', '--out', 'OUT', '--iters', '2'),
+    ('test', 'RUN', '--protocol', 'rfid_clean'), ('describe', 'RUN')])
 def test_verbs_of_tokenizers_refuse_a_language_model(mllm_run, tmp_path, capsys, words):
     table = dict(RUN=mllm_run, OUT=tmp_path / 'out')
     code, _, err = run(capsys, *[table.get(word, word) for word in words])
