@@ -125,8 +125,9 @@ def _tokens(path):
             if text.lstrip().startswith('"'):  # quoted: a table; otherwise the caption is all behind the first comma
                 text = next(csv.reader([text.lstrip()]))[0]
         else:
-            raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
-                             'caption.', 'annotations')
+            form = 'FILE,CAPTION on one line' if path.name == 'captions.txt' else 'FILE#N, a tab and the caption'
+            form = 'FILE| N| CAPTION on one line' if path.suffix == '.csv' else form
+            raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected {form}.', 'annotations')
         captions_of.setdefault(name.strip(), []).extend(filter(None, [tidy_text(text)]))
     return captions_of
 
