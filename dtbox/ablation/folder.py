@@ -121,8 +121,8 @@ class GridFolder:
         about.update(
             format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path,
             place=os.path.join(os.path.realpath(os.path.dirname(grid.path)), os.path.basename(grid.path)),
-            axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference, threads=grid.threads, started=about.get('started')
-            or time.strftime('%Y-%m-%d %H:%M:%S'),
+            axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference,
+            threads=grid.threads, started=about.get('started') or time.strftime('%Y-%m-%d %H:%M:%S'),
             machine=dict(processor=read_processor_name(), cores=count_cores(),
                          system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),

@@ -12,6 +12,7 @@ import numpy as np
 from dtbox import __version__
 from dtbox.apis.mllm_arguments import read_prompts
 from dtbox.arguments import read_arguments, read_path
+from dtbox.counts import format_count
 from dtbox.drawing.sample_sheet import draw_samples
 from dtbox.drawing.sheets import TILE
 from dtbox.files import check_writable, explain_writing, find_unused_path, replacing, write_atomic
@@ -51,7 +52,7 @@ def draw_files(model: Any, prompts: str | Sequence[str], out: str, n: int = 1, r
                           for i, image in enumerate(images)])
         sheet = find_unused_path(os.path.join(out, SHEET))
         samples = [(np.asarray(image), [prompt]) for prompt, images in zip(prompts, rows) for image in images]
-        draw_samples(samples, sheet, f'{len(prompts)} prompts' if len(prompts) > 1 else prompts[0],
+        draw_samples(samples, sheet, f'{format_count(len(prompts), "prompt")}' if len(prompts) > 1 else prompts[0],
                      max(TILE, *model.image_size), n if 1 < n <= 8 else 8)
         record = find_unused_path(os.path.join(out, RECORD))
         asked = {name: value for name, value in settings.items() if value is not None}

@@ -68,7 +68,8 @@ class Captions(ImageFiles):
         self.note(*describe_unnamed(folder, named, SUFFIXES, self.source) if folder != root else ())
         without = sum(not texts for texts in rows.values())
         if without:
-            self.note(f'{self.source}: {without} of {len(rows)} images have no caption')
+            has = 'has' if without == 1 else 'have'
+            self.note(f'{self.source}: {without} of {format_count(len(rows), "image")} {has} no caption')
         self.fill(folder, list(rows), list(rows.values()))
 
 

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from dtbox import distributed
 from dtbox.conversations import ConversationBatch
+from dtbox.counts import format_count
 from dtbox.drawing.sample_sheet import draw_samples
 from dtbox.drawing.sheets import to_uint8
 from dtbox.hooks.images import choose, undisturbed
@@ -62,7 +63,7 @@ class ConversationSheets(Hook):
                 output = runner.task.predict(batch)
             drawn += show_drawings(output)
             told += show_replies(output, batch)
-        after = f'{RunFolder(runner.work_dir).name} after {runner.iter_done:,} iterations'
+        after = f'{RunFolder(runner.work_dir).name} after {format_count(runner.iter_done, "iteration")}'
         if drawn:
             draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s caption', 256)
         if told:

@@ -198,7 +198,7 @@ def test_flickr_counts_what_it_leaves_out(tmp_path):
     write_json(path, content)
     assert Captions(tmp_path, 'val').notes == [
         f'1 image is left out in {tmp_path / "flickr30k-images"}: not named by {path}, such as extra.jpg',
-        f'{path}: 1 of 1 images have no caption']
+        f'{path}: 1 of 1 image has no caption']
 
 
 # ---- shards ----------------------------------------------------------------------------------------------------------

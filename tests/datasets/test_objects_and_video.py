@@ -122,7 +122,8 @@ def test_a_folder_of_clips_and_frames(tmp_path):
 
 @pytest.mark.parametrize('numbers, places', [
     ([3, 4, 5], [0, 1, 2]), ([0, 5, 10, 20], [0, 1, 2, 4]), ([0, 1, 2, 4, 5, 9], [0, 1, 2, 4, 5, 9]),
-    ([1, 1, 2], [0, 1, 2]), ([2, 3, 7, 10, 13], [0, 1, 2, 3, 4]), ([7], [0]), ([], []), ([1, 2, None, 4], [0, 1, 2, 3])])
+    ([1, 1, 2], [0, 1, 2]), ([2, 3, 7, 10, 13], [0, 1, 2, 3, 4]), ([7], [0]), ([], []),
+    ([1, 2, None, 4], [0, 1, 2, 3])])
 def test_numbers_of_frames(numbers, places):
     """A step that is not a multiple of the most frequent one says nothing: then they count one after the other."""
     assert number_frames([f'clip/x{"end" if n is None else f"{n:03d}"}.png' for n in numbers]) == places
