@@ -131,7 +131,7 @@ class CocoFiles(ImageFiles):
 
 @DATASETS.register_module()
 class CocoCaptions(CocoFiles):
-    """COCO 2017 with its captions, about five an image: `annotations/captions_{train,val}2017.json`, `{train,val}2017/`.
+    """COCO 2017 with its captions, five an image: `annotations/captions_{train,val}2017.json`, `{train,val}2017/`.
 
     Arguments as in `CocoFiles`. Images without captions stay, with none.
     """
