@@ -33,7 +33,9 @@ def choose_cpu_ranks(cfg: Mapping[str, Any], launcher: str) -> int:
     """Return how many ranks this process is to start, itself included: `cpu_ranks` of the config, 1 where a launcher
     has started ranks or where there is a GPU."""
     count = cfg.get('cpu_ranks') or 1
-    return 1 if launcher != 'none' or torch.cuda.is_available() or 'RANK' in os.environ else int(count)
+    if type(count) is not int or not 1 <= count <= 256:  # the checks before the run say so; nothing is forked
+        return 1
+    return 1 if launcher != 'none' or torch.cuda.is_available() or 'RANK' in os.environ else count
 
 
 class LocalRanks:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from dtbox.training.local_ranks import choose_cpu_ranks
 from tests.child_processes import run_fork
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='forks')
@@ -39,3 +40,10 @@ def test_a_rank_that_ends_before_all_have_joined(rank, end, code, says, tmp_path
     if rank == 1:
         assert 'words of the rank that ends' in done.stderr
     assert end == 'os._exit(3)' or not list(tmp_path.glob('dtbox-rank*'))
+
+
+@pytest.mark.parametrize('value', ['x', 1.5, True, -1, 10 ** 6])
+def test_a_number_of_ranks_that_is_none(value, monkeypatch):
+    """Nothing is forked before the checks of the config refuse it."""
+    monkeypatch.delenv('RANK', raising=False)
+    assert choose_cpu_ranks(dict(cpu_ranks=value), 'none') == 1
