@@ -23,6 +23,7 @@ from dtbox.apis.opening import MLLM
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_path
 from dtbox.conversations import Conversation, ImagePart, Turn
+from dtbox.counts import format_count
 from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError, at
 from dtbox.mllm.contexts import Context, take_context
@@ -85,8 +86,8 @@ class MultimodalModel:
     def __repr__(self) -> str:
         height, width = self.image_size
         names = ', '.join(self.model.visual_head.names) if self.can_draw else 'nothing'
-        return (f'MultimodalModel({height} x {width} pixels; {self.model.tables.places} places; '
-                f'{self.model.lm.context_length} places of context; draws {names}; {self.device})')
+        return (f'MultimodalModel({height} x {width} pixels; {format_count(self.model.tables.places, "place")}; '
+                f'{format_count(self.model.lm.context_length, "place")} of context; draws {names}; {self.device})')
 
     # ---- drawing ------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class MultimodalModel:
         asked = Conversation(f'of the prompt {prompt[:40]!r}', 'draw', (Turn('user', (prompt,)),))
         context = take_context(self.model.sequence.render_prompt(asked, draw=True), {})
         if len(context) + self.model.places > self.model.lm.context_length:
-            raise InputError(f'the prompt {prompt[:40]!r}... has {len(context)} places and a drawing '
+            raise InputError(f'the prompt {prompt[:40]!r}... has {format_count(len(context), "place")} and a drawing '
                              f'{self.model.places}; the language model reads {self.model.lm.context_length}. Shorten '
                              'it.')
         return context

@@ -7,6 +7,7 @@ from typing import Any
 
 from dtbox.apis.mllm_settings import Generation
 from dtbox.arguments import iterate, read_arguments, read_count, read_number, refuse
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest
 from dtbox.sampling import SamplingRule
 
@@ -19,8 +20,8 @@ def read_text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise refuse(value, what)
     if not value.strip() or len(value) > LONGEST:
-        raise InputError(f'a text is {"empty" if not value.strip() else f"{len(value):,} characters long"}; expected '
-                         f'{what}.')
+        size = f'{format_count(len(value), "character")} long' if value.strip() else 'empty'
+        raise InputError(f'a text is {size}; expected {what}.')
     return str(value)
 
 

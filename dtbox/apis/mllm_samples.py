@@ -11,6 +11,7 @@ from typing import Any
 
 from dtbox.apis.mllm_opening import build_mllm
 from dtbox.apis.opening import MLLM, check_use, find_use
+from dtbox.counts import format_count
 from dtbox.mllm.sequences.rendered import Rendered
 from dtbox.mllm.sequences.spans import Unusable
 from dtbox.training.build import check_required
@@ -55,8 +56,9 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
                 yield from describe_sample(rendered, conversation.kind, sequence.tokens, colour)
         if shown >= count or not len(batch):
             break
-    yield f'{read} samples read, {sum(reasons.values())} of them cannot be used, {len(broken)} are broken.'
-    yield from (f'  {number} times: {reason}' for reason, number in reasons.most_common())
+    yield (f'{format_count(read, "sample")} read, {sum(reasons.values())} of them cannot be used, '
+           f'{len(broken)} are broken.')
+    yield from (f'  {format_count(number, "time")}: {reason}' for reason, number in reasons.most_common())
     yield from (f'  {sentence}' for sentence in broken[:count])
 
 
@@ -69,13 +71,14 @@ def describe_sample(rendered: Rendered, kind: str, tokens: Any, colour: bool = F
         tokens: SequenceTokenizer.
         colour: use ANSI colours.
     """
-    yield f'{rendered.key} ({kind}): {len(rendered)} places, {int(rendered.target.sum())} targets'
+    targets = format_count(int(rendered.target.sum()), 'target')
+    yield f'{rendered.key} ({kind}): {format_count(len(rendered), "place")}, {targets}'
     places = [(name_place(rendered, i), int(rendered.segment[i])) for i in range(len(rendered))]
     for (name, segment), part in groupby(range(len(rendered)), lambda i: places[i]):
         own = list(part)
         ids = rendered.ids[own].tolist()
         if name.endswith('image'):
-            text = f'{len(own)} places'
+            text = f'{format_count(len(own), "place")}'
         else:
             text = ' '.join(repr(tokens.decode([i], special=True)) for i in ids) + f'  {ids}'
         line = f'  {name:<{WIDTH}} {text}'

@@ -6,6 +6,7 @@ import sys
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Show samples."""
     if args.count < 1:
-        raise InputError(f'{args.count} samples; expected at least 1.', '--count')
+        raise InputError(f'{format_count(args.count, "sample")}; expected at least 1.', '--count')
     from dtbox.apis.mllm_samples import show_samples
     from dtbox.config import resolve
     cfg = resolve(read_config(args))

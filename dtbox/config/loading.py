@@ -64,7 +64,8 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         replace_data(cfg, load_config(find_config(data, 'data', '--data')), data)
     if tiny:
         cfg = shrink(cfg)
-    commands = set(_find_commands(cfg._cfg_dict.to_dict())) if find_run_of(path).is_run_config(path) else set()
+    foreign = folder is not None or find_run_of(path).is_run_config(path)
+    commands = set(_find_commands(cfg._cfg_dict.to_dict())) if foreign else set()
     for key, value in options.items():
         set_option(cfg, key, value)
     check_read(cfg._cfg_dict.to_dict(), [key for key in options if '.' not in key], SOURCE)

@@ -169,9 +169,10 @@ def report(found: dict) -> str:
                   f'{captions["without"]:,} without']
         if classes['seen'] or classes['names']:
             lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to '
-                         f'{classes["most"]:,} images each; {classes["without"]:,} images without')
+                         f'{format_count(classes["most"], "image")} each; {format_count(classes["without"], "image")} '
+                         'without')
         if f['objects']:
-            lines.append(f'  objects   {f["objects"]:,} masks')
+            lines.append(f'  objects   {format_count(f["objects"], "mask")}')
         lists = [('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again', f['duplicate_keys'])]
         for title, some in [*lists, *([('found, but not used', f['notes'])] if f['notes'] else [])]:
             lines.append(f'  {title}: {len(some):,}')

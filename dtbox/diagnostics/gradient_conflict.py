@@ -9,6 +9,7 @@ from typing import Any
 from dtbox.apis.loading import open_config
 from dtbox.apis.opening import TOKENIZER, check_use, choose_device, find_use, load_task, set_threads
 from dtbox.config import REFERENCE, load_config, resolve
+from dtbox.counts import format_count
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
 from dtbox.hooks.conflict import format_summary, write_conflict
@@ -72,7 +73,7 @@ def measure_run(source: str, out: str, batches: int = 16, options: dict | None =
         dict: the summary, as in conflict.json.
     """
     if batches < 1:
-        raise InputError(f'{batches} batches; expected at least 1.', '--batches')
+        raise InputError(f'{format_count(batches, "batch")}; expected at least 1.', '--batches')
     cfg, path = open_config(source, None, options,
                             plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
     check_use(find_use(cfg), TOKENIZER, source)

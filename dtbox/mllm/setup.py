@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import LMS, SEQUENCES
@@ -45,8 +46,10 @@ def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
 def check_places(head: Any, embedding: Any) -> None:
     """Raise `InputError` where a visual embedding needs all codes of a place and the head's steps hold some of them."""
     if not embedding.token_local and head.count_steps() != head.tables.places:
-        raise InputError(f'{type(embedding).__name__} reads whole images of {head.tables.places} places, and '
-                         f'{type(head).__name__} writes an image in {head.count_steps()} steps that hold some codes '
+        raise InputError(f'{type(embedding).__name__} reads whole images of '
+                         f'{format_count(head.tables.places, "place")}, and '
+                         f'{type(head).__name__} writes an image in {format_count(head.count_steps(), "step")} that '
+                         'hold some codes '
                          'of a place each. Take CodesEmbedding or LearnedEmbedding, or a head of whole places such as '
                          'DepthHead.', 'visual_embedding')
 

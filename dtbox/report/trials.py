@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from dtbox.ablation.columns import FACTS, FIRST, HASHES
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
@@ -197,7 +198,7 @@ def read_runs(folders: Sequence[str]) -> Experiment:
         trials.append(Trial(
             name, os.path.normpath(folder), status, reason, (SEED.sub('', name) or name,), seed, metrics=measured,
             stamps=stamps, facts={k: v for k, v in facts.items() if isinstance(v, (int, float))}))
-    title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
+    title = trials[0].name if len(trials) == 1 else f'{format_count(len(trials), "run")}'
     axes = dict(run=list(dict.fromkeys(t.variant[0] for t in trials)))
     return Experiment(title, '', axes, trials, {}, [], None, Infos(infos))
 

@@ -15,6 +15,7 @@ from mmengine.optim import OptimWrapperDict
 from dtbox import __version__, distributed
 from dtbox.config import check_recipe
 from dtbox.config.text import format_config
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
@@ -146,7 +147,7 @@ def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -
     plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # content counts, not place
     facts = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '')
              for p in plugins}
-    data = f'{same_run["samples"]} samples, fingerprint {same_run["data"]}'
+    data = f'{format_count(same_run["samples"], "sample")}, fingerprint {same_run["data"]}'
     facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': data,
                   'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
     everywhere = distributed.gather_objects(facts)

@@ -12,6 +12,7 @@ import torch
 
 from dtbox.arguments import describe, read_tensor
 from dtbox.checksums import find_damage
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 
@@ -201,9 +202,9 @@ def check_finite(state: Mapping[str, torch.Tensor], source: str, finite: Contain
             bad = ~value.isfinite() if name in finite else value.isnan()
             odd += [name] * bool(bad.any())
     if odd:
-        raise InputError(f'{source} holds NaN or infinite values in {len(odd)} of {len(state)} tensors: '
-                         f'{", ".join(odd[:3])}{", ..." if odd[3:] else ""}. Its training has diverged, or it is '
-                         'damaged; take another file.')
+        raise InputError(f'{source} holds NaN or infinite values in {len(odd)} of '
+                         f'{format_count(len(state), "tensor")}: {", ".join(odd[:3])}{", ..." if odd[3:] else ""}. Its '
+                         'training has diverged, or it is damaged; take another file.')
 
 
 def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -226,10 +227,9 @@ def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) ->
             prefix = next((p for p in range(3) if math.isqrt(value.shape[1] - p) ** 2 == value.shape[1] - p
                            and math.isqrt(new[1] - p) ** 2 == new[1] - p), None)
             if prefix is None:
-                raise InputError(f'the position table {name} has {value.shape[1]} places and should have {new[1]}; '
-                                 'only square grids can be resized.')
-            side = math.isqrt(new[1] - prefix)
-            found[name] = resample_abs_pos_embed(value, [side, side], num_prefix_tokens=prefix)
+                raise InputError(f'the position table {name} has {format_count(value.shape[1], "place")} and should '
+                                 f'have {new[1]}; only square grids can be resized.')
+            found[name] = resample_abs_pos_embed(value, [math.isqrt(new[1] - prefix)] * 2, num_prefix_tokens=prefix)
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import replacing
 
@@ -128,12 +129,12 @@ class SequenceTokenizer:
     def _fill(self, rows: int) -> None:
         size = self._count()
         if size > rows:
-            raise InputError(f'{self.source} has {size:,} ids, the language model {rows:,} rows for them. Give the '
-                             'tokenizer that belongs to it.')
+            raise InputError(f'{self.source} has {format_count(size, "id")}, the language model '
+                             f'{format_count(rows, "row")} for them. Give the tokenizer that belongs to it.')
         self._add([f'<unused_{i}>' for i in range(size, rows)])
         if self._count() != rows:
-            raise InputError(f'{self.source} has ids with gaps, which cannot be filled up to the {rows:,} rows of the '
-                             'language model.')
+            raise InputError(f'{self.source} has ids with gaps, which cannot be filled up to the '
+                             f'{format_count(rows, "row")} of the language model.')
 
     def _encode(self, text: str, plain: bool) -> list[int]:
         try:
