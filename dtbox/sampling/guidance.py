@@ -31,7 +31,7 @@ class Guidance:
     """How far drawings are pulled towards their prompt.
 
     Attributes:
-        scale: s for all streams, or a dict stream -> s. Where it is 1 for all, no unconditional rows are needed.
+        scale: s for all streams, from 0, or a dict stream -> s. Where it is 1 for all, no unconditional rows are needed.
         interval: (first, stop): the places 0 to N - 1 that are guided; None for all.
     """
     scale: Any = 1.0
@@ -39,7 +39,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         with at('scale'):
-            read = read_number()
+            read = read_number(0)
             by_stream = read_options(self.scale) if isinstance(self.scale, Mapping) else {}
             for name, scale in by_stream.items():
                 with at(name):

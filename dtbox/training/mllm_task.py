@@ -195,6 +195,11 @@ class MLLMTask(Task):
         """The hashes of the tokenizer's weights and of the text tokens."""
         return dict(tokenizer=self.tokenizer.digest, text_tokens=self.model.sequence.tokens.digest)
 
+    @property
+    def start_meta(self) -> dict[str, Any]:
+        """The same hashes: rows of another tokenizer stand for other codes."""
+        return self.checkpoint_meta
+
     def save_files(self, folder: str) -> None:
         """Write the text tokenizer."""
         self.model.sequence.tokens.save(folder)

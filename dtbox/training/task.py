@@ -214,6 +214,12 @@ class Task(Answers, BaseModel):
         """Plain values that a checkpoint holds about this task; see `fixed_meta`."""
         return {}
 
+    @property
+    def start_meta(self) -> dict[str, Any]:
+        """Hashes of what the weights of `load_from` must have been trained with, by name, as in `checkpoint_meta`; {}
+        where weights of any origin do."""
+        return {}
+
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
         """Decide which keys a new run does without when it starts from the weights of another (`load_from`).
 

@@ -19,6 +19,7 @@ from dtbox.part_outputs import check_logits
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.tokenizer_files import hash_tokens, open_tokenizer
 from dtbox.training import tokenizer_evaluation, tokenizer_setup
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.preprocess import make_placeholder
@@ -197,6 +198,12 @@ class TokenizerTask(TokenizerAnswers):
     def checkpoint_meta(self) -> dict[str, Any]:
         """The hash of the teacher's weights."""
         return dict(teacher=self.teacher.digest() if self.teacher is not None else None)
+
+    @property
+    def start_meta(self) -> dict[str, Any]:
+        """The hash of the text tokens, where a file defines them."""
+        file = getattr(getattr(self.tokenizer.text, 'tokenizer', None), 'file', None)
+        return dict(text_tokens=hash_tokens(open_tokenizer(file)) if file else None)
 
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
         """Decide about the discriminator, which one of two stages may lack; see `Task.choose_start`."""

@@ -1,0 +1,149 @@
+"""The weights that a new run starts from: those that its parts name, and `load_from`, which is a run, a checkpoint, a
+folder of `save_pretrained`, or a packaged model (`dtbox://NAME`)."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from torch import Tensor
+
+from dtbox.errors import InputError, at
+from dtbox.registry import LMS, SEQUENCES
+from dtbox.runs import RunFolder
+from dtbox.tokenizer_files import hash_tokens, open_tokenizer
+from dtbox.training import checkpoint
+from dtbox.training.parallel import shard_state
+from dtbox.training.task import Task
+from dtbox.weights.exported_folders import (
+    KIND,
+    LANGUAGE,
+    MLLM_KIND,
+    WEIGHTS,
+    WORDS,
+    check_kinds,
+    check_sums,
+    find_model_folder,
+    is_pretrained,
+    list_files,
+    read_config_of,
+    suggest_model,
+)
+from dtbox.weights.model_folders import load_published
+from dtbox.weights.state_dicts import load_into
+
+
+class Start(NamedTuple):
+    """Weights to start from.
+
+    Attributes:
+        state: names of the task -> tensor.
+        meta: what `Task.start_meta` is compared with; {} where nothing is known.
+        source: what errors call them.
+        remark: what the log says of them beside their place.
+    """
+    state: Mapping[str, Tensor]
+    meta: Mapping[str, Any]
+    source: str
+    remark: str = ''
+
+
+def load_initial_weights(task: Task, cfg: Config, resumed: str | None = None) -> str | None:
+    """Load the weights that a new run starts from: those that its parts name, and `load_from`.
+
+    Where `resumed` has a checkpoint, only those that no checkpoint holds are loaded.
+
+    Returns:
+        what to log about `load_from`, or None.
+    """
+    if resumed and RunFolder(resumed).has_checkpoint():
+        task.init_frozen_weights()
+        return None
+    task.init_weights()
+    return start_from(task, cfg.load_from) if cfg.get('load_from') else None
+
+
+def start_from(task: Task, path: str) -> str:
+    """Load the weights of another model; iterations are counted from 0.
+
+    Args:
+        task: takes all weights, but for those that it may do without (see `Task.choose_start`).
+        path: run folder (the stage before), checkpoint, folder of `save_pretrained`, or `dtbox://NAME`.
+
+    Returns:
+        what to log about it.
+
+    Raises:
+        InputError: listing the keys that do not match; weights that were trained with another tokenizer or with other
+            text tokens.
+    """
+    with at('load_from'):
+        folder = find_model_folder(path)
+        if not os.path.exists(folder):
+            raise InputError(f'{path} does not exist.{suggest_model(path)} Give a run folder, a checkpoint, a folder '
+                             'of save_pretrained, or a packaged model (dtbox://NAME).')
+        given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(path)
+        check_start(given.meta, task.start_meta, path)
+    skipped, remark = task.choose_start(list(given.state))
+    load_into(task, shard_state(given.state, task.state_dict()), given.source, ignore=('iteration', *skipped))
+    sentence = f'Starting from {path}{given.remark}'
+    return f'{sentence}; {remark}.' if remark else f'{sentence}.'
+
+
+def _read_checkpoint(path: str) -> Start:
+    given = checkpoint.load(path)
+    state = {k: v for k, v in given['state_dict'].items() if k != 'iteration'}
+    remark = f', iteration {given["iteration"]}' if 'iteration' in given else ''
+    remark += ', its averaged weights (`ema`)' if 'ema' in given else ''
+    return Start(state, given['meta'], f'the checkpoint {path}', remark)
+
+
+def _read_exported(task: Task, folder: str) -> Start:
+    """Return the weights of a folder of `save_pretrained` under the names of a task's main part."""
+    config = read_config_of(folder)
+    kind = MLLM_KIND if task.opens_as == 'mllm' else KIND
+    check_kinds(folder, config, kind, dict(lm=(dict, 'a dict')) if kind == MLLM_KIND else {})
+    check_sums(folder, config, list_files(folder))
+    state, meta = (read_language_model if kind == MLLM_KIND else _read_tokenizer)(folder)
+    part = task.parts[task.main_part]
+    name = next(name for name, module in task.named_modules() if module is part)
+    return Start({f'{name}.{key}': value for key, value in state.items()}, meta, folder)
+
+
+def _read_tokenizer(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    words = os.path.join(folder, WORDS)
+    meta = dict(text_tokens=hash_tokens(open_tokenizer(words))) if os.path.isfile(words) else {}
+    return load_published(os.path.join(folder, WEIGHTS), mapped=False)[0], meta
+
+
+def read_language_model(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return (the weights of a multimodal language model by their names in it, hashes of its tokenizer and of its text
+    tokens) of a folder of `save_pretrained`; its files are not compared with their sums."""
+    config = read_config_of(folder)
+    with at('lm'):
+        lm = LMS.build(dict(config['lm'], pretrained=os.path.join(folder, LANGUAGE)))
+        lm.init_weights()
+    tokens = SEQUENCES.build(dict(type='PretrainedTokenizer', path=folder), where='sequence.tokenizer')
+    rest = load_published(os.path.join(folder, WEIGHTS), mapped=False)[0]
+    state = {**{f'lm.{name}': value for name, value in lm.state_dict().items()}, **rest}
+    return state, dict(tokenizer=(config.get('tokenizer') or {}).get('digest'), text_tokens=tokens.digest)
+
+
+def check_start(trained: Mapping[str, Any], present: Mapping[str, Any], path: str) -> None:
+    """Raise `InputError` unless weights were trained with what a task has.
+
+    Args:
+        trained: entry -> hash, of the weights; None or absent where it is not known.
+        present: the same of the task, see `Task.start_meta`.
+        path: of the weights, for the message.
+    """
+    for name, digest in present.items():
+        if None in (trained.get(name), digest) or trained[name] == digest:
+            continue
+        what = name.replace('_', ' ')
+        advice = ('Let the config name the tokenizer that it was trained with.' if name == 'tokenizer' else
+                  "Let the config read its text tokenizer: of a language model model.sequence.tokenizer=dict(type="
+                  f"'PretrainedTokenizer', path='{path}').")
+        raise InputError(f'{path} was trained with the {what} {trained[name]}, and the config has the {what} {digest} '
+                         f'(hashes): its rows would stand for other codes or words. {advice}')
