@@ -30,7 +30,7 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
 
     Args:
         cfg: resolved config of a multimodal language model.
-        count: samples that are shown; those of their batches are counted.
+        count: samples that are shown, fewer where the data has fewer; those of their batches are counted.
         colour: use ANSI colours.
 
     Raises:
@@ -41,7 +41,7 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
     sequence = build_mllm(cfg['model']).sequence
     loader = build_train_dataloader(dict(cfg['train_dataloader'], num_workers=0), int(cfg.get('seed', 0)))
     shown = read = 0
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     broken = list(getattr(loader.dataset, 'flaws', ()))  # rows that were left out when the data was opened
     for batch in loader:
         broken += batch.broken or []
@@ -52,12 +52,12 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
                 if not rendered.target.any():
                     raise Unusable(conversation.key, 'has nothing to predict: no answer.')
             except Unusable as e:
-                reasons.setdefault(e.reason, []).append(e.key)
+                reasons.setdefault(e.reason, {})[e.key] = None
                 continue
             if shown < count:
                 shown += 1
                 yield from describe_sample(rendered, conversation.kind, sequence.tokens, colour)
-        if shown >= count or not len(batch):
+        if shown >= count or not len(batch) or read >= len(loader.dataset):  # the loader never ends
             break
     yield f'{read} samples read, {sum(map(len, reasons.values()))} of them cannot be used, {len(broken)} are broken.'
     lines = []

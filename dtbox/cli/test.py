@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='FILE',
                         help='JSON file to write or replace (default: metrics.json beside the checkpoint, or '
                              'protocols.json with --protocol; where that exists, metrics.1.json and so on; of a '
-                             'packaged model in work_dirs/NAME); beside a metrics.json, the scores of single samples go to samples.npz')
+                             'packaged model in work_dirs/NAME); beside a metrics.json, the scores of single '
+                             'samples go to samples.npz')
     parser.add_argument('--dump', metavar='DIR',
                         help='new folder for the images that FID measures: source and reconstruction, the very bytes '
                              'that Inception gets')

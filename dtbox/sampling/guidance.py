@@ -31,7 +31,8 @@ class Guidance:
     """How far drawings are pulled towards their prompt.
 
     Attributes:
-        scale: s for all streams, from 0, or a dict stream -> s. Where it is 1 for all, no unconditional rows are needed.
+        scale: s for all streams, not below 0, or a dict stream -> s. Where it is 1 for all, no unconditional rows are
+            needed.
         interval: (first, stop): the places 0 to N - 1 that are guided; None for all.
     """
     scale: Any = 1.0

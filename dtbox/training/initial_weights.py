@@ -10,18 +10,14 @@ from mmengine.config import Config
 from torch import Tensor
 
 from dtbox.errors import InputError, at
-from dtbox.registry import LMS, SEQUENCES
 from dtbox.runs import RunFolder
-from dtbox.tokenizer_files import hash_tokens, open_tokenizer
 from dtbox.training import checkpoint
+from dtbox.training.exported_weights import read_language_model, read_tokenizer
 from dtbox.training.parallel import shard_state
 from dtbox.training.task import Task
 from dtbox.weights.exported_folders import (
     KIND,
-    LANGUAGE,
     MLLM_KIND,
-    WEIGHTS,
-    WORDS,
     check_kinds,
     check_sums,
     find_model_folder,
@@ -30,7 +26,6 @@ from dtbox.weights.exported_folders import (
     read_config_of,
     suggest_model,
 )
-from dtbox.weights.model_folders import load_published
 from dtbox.weights.state_dicts import load_into
 
 
@@ -105,29 +100,10 @@ def _read_exported(task: Task, folder: str) -> Start:
     kind = MLLM_KIND if task.opens_as == 'mllm' else KIND
     check_kinds(folder, config, kind, dict(lm=(dict, 'a dict')) if kind == MLLM_KIND else {})
     check_sums(folder, config, list_files(folder))
-    state, meta = (read_language_model if kind == MLLM_KIND else _read_tokenizer)(folder)
+    state, meta = (read_language_model if kind == MLLM_KIND else read_tokenizer)(folder)
     part = task.parts[task.main_part]
     name = next(name for name, module in task.named_modules() if module is part)
     return Start({f'{name}.{key}': value for key, value in state.items()}, meta, folder)
-
-
-def _read_tokenizer(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    words = os.path.join(folder, WORDS)
-    meta = dict(text_tokens=hash_tokens(open_tokenizer(words))) if os.path.isfile(words) else {}
-    return load_published(os.path.join(folder, WEIGHTS), mapped=False)[0], meta
-
-
-def read_language_model(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return (the weights of a multimodal language model by their names in it, hashes of its tokenizer and of its text
-    tokens) of a folder of `save_pretrained`; its files are not compared with their sums."""
-    config = read_config_of(folder)
-    with at('lm'):
-        lm = LMS.build(dict(config['lm'], pretrained=os.path.join(folder, LANGUAGE)))
-        lm.init_weights()
-    tokens = SEQUENCES.build(dict(type='PretrainedTokenizer', path=folder), where='sequence.tokenizer')
-    rest = load_published(os.path.join(folder, WEIGHTS), mapped=False)[0]
-    state = {**{f'lm.{name}': value for name, value in lm.state_dict().items()}, **rest}
-    return state, dict(tokenizer=(config.get('tokenizer') or {}).get('digest'), text_tokens=tokens.digest)
 
 
 def check_start(trained: Mapping[str, Any], present: Mapping[str, Any], path: str) -> None:

@@ -162,10 +162,10 @@ def find_recipe(folder: str) -> str:
     name = read_recipe(folder)
     path = find_packaged_path(name) if name else None
     if path is None:
-        raise InputError(f'{folder} is a folder that save_pretrained wrote, or another model folder: it has weights and a '
-                         'config.json, but not the config of a run. dtbox.load opens it; what needs data, a teacher or '
-                         'a log needs the run folder, or its config and this folder as the checkpoint (`dtbox test '
-                         'CONFIG FOLDER`).')
+        raise InputError(f'{folder} is a folder that save_pretrained wrote, or another model folder: it has weights '
+                         'and a config.json, but not the config of a run. dtbox.load opens it; what needs data, a '
+                         'teacher or a log needs the run folder, or a config and this folder as its checkpoint (`dtbox '
+                         'test CONFIG FOLDER`).')
     return path
 
 
