@@ -17,7 +17,7 @@ from dtbox.registry import MODELS, TOKENIZERS
 from dtbox.runs import find_run_of
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.training import checkpoint as checkpoints
-from dtbox.training.exported_weights import read_language_model
+from dtbox.training.mllm_start import read_language_model
 from dtbox.weights.exported_folders import MLLM_KIND, is_pretrained, read_kind_of
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.state_dicts import load_into, resize_positions, select_prefix

@@ -12,12 +12,9 @@ from torch import Tensor
 from dtbox.errors import InputError, at
 from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
-from dtbox.training.exported_weights import read_language_model, read_tokenizer
 from dtbox.training.parallel import shard_state
 from dtbox.training.task import Task
 from dtbox.weights.exported_folders import (
-    KIND,
-    MLLM_KIND,
     check_kinds,
     check_sums,
     find_model_folder,
@@ -79,7 +76,7 @@ def start_from(task: Task, path: str) -> str:
             raise InputError(f'{path} does not exist.{suggest_model(path)} Give a run folder, a checkpoint, a folder '
                              'of save_pretrained, or a packaged model (dtbox://NAME).')
         given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(path)
-        check_start(given.meta, task.start_meta, path)
+        check_start(given.meta, task, path)
     skipped, remark = task.choose_start(list(given.state))
     load_into(task, shard_state(given.state, task.state_dict()), given.source, ignore=('iteration', *skipped))
     sentence = f'Starting from {path}{given.remark}'
@@ -97,29 +94,26 @@ def _read_checkpoint(path: str) -> Start:
 def _read_exported(task: Task, folder: str) -> Start:
     """Return the weights of a folder of `save_pretrained` under the names of a task's main part."""
     config = read_config_of(folder)
-    kind = MLLM_KIND if task.opens_as == 'mllm' else KIND
-    check_kinds(folder, config, kind, dict(lm=(dict, 'a dict')) if kind == MLLM_KIND else {})
+    if task.exported_kind:
+        check_kinds(folder, config, task.exported_kind, {})
     check_sums(folder, config, list_files(folder))
-    state, meta = (read_language_model if kind == MLLM_KIND else read_tokenizer)(folder)
+    state, meta = task.read_exported(folder)
     part = task.parts[task.main_part]
     name = next(name for name, module in task.named_modules() if module is part)
     return Start({f'{name}.{key}': value for key, value in state.items()}, meta, folder)
 
 
-def check_start(trained: Mapping[str, Any], present: Mapping[str, Any], path: str) -> None:
+def check_start(trained: Mapping[str, Any], task: Task, path: str) -> None:
     """Raise `InputError` unless weights were trained with what a task has.
 
     Args:
-        trained: entry -> hash, of the weights; None or absent where it is not known.
-        present: the same of the task, see `Task.start_meta`.
+        trained: entry of `Task.start_meta` -> hash, of the weights; None or absent where it is not known.
+        task: with which they are to be trained.
         path: of the weights, for the message.
     """
-    for name, digest in present.items():
-        if None in (trained.get(name), digest) or trained[name] == digest:
-            continue
-        what = name.replace('_', ' ')
-        advice = ('Let the config name the tokenizer that it was trained with.' if name == 'tokenizer' else
-                  "Let the config read its text tokenizer: of a language model model.sequence.tokenizer=dict(type="
-                  f"'PretrainedTokenizer', path='{path}').")
-        raise InputError(f'{path} was trained with the {what} {trained[name]}, and the config has the {what} {digest} '
-                         f'(hashes): its rows would stand for other codes or words. {advice}')
+    for name, digest in task.start_meta.items():
+        if None not in (trained.get(name), digest) and trained[name] != digest:
+            what = name.replace('_', ' ')
+            raise InputError(f'{path} was trained with the {what} {trained[name]}, and the config has the {what} '
+                             f'{digest} (hashes): its rows would stand for other codes or words. '
+                             f'{task.start_advice.get(name, "").format(path=path)}'.rstrip())

@@ -27,6 +27,8 @@ from dtbox.training.step_checks import agree
 from dtbox.training.teacher import Student, build_teacher
 from dtbox.training.tokenizer_answers import TokenizerAnswers
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
+from dtbox.training.tokenizer_start import read_tokenizer
+from dtbox.weights.exported_folders import KIND
 
 DISCRIMINATOR = 'discriminator.'
 """How the discriminator's keys in a state dict begin."""
@@ -46,7 +48,8 @@ class TokenizerTask(TokenizerAnswers):
     """
     training_only, safe_settings = ('losses', 'gan'), ('model.teacher.trunk_sharing', 'model.teacher.cache*')
     optional_parts = ('discriminator',)
-    fixed_meta = {'teacher': 'as the teacher'}
+    fixed_meta, exported_kind = {'teacher': 'as the teacher'}, KIND
+    start_advice = dict(text_tokens='Let the text tower of the config read the same tokenizer.json.')
 
     def __init__(self, tokenizer: Mapping, losses: Mapping | None = None, teacher: Mapping | None = None,
                  gan: Mapping | None = None, amp: str | None = None) -> None:
@@ -204,6 +207,10 @@ class TokenizerTask(TokenizerAnswers):
         """The hash of the text tokens, where a file defines them."""
         file = getattr(getattr(self.tokenizer.text, 'tokenizer', None), 'file', None)
         return dict(text_tokens=hash_tokens(open_tokenizer(file)) if file else None)
+
+    def read_exported(self, folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return (weights of the tokenizer, the hash of its text tokens) of a folder of `save_pretrained`."""
+        return read_tokenizer(folder)
 
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
         """Decide about the discriminator, which one of two stages may lack; see `Task.choose_start`."""
