@@ -247,4 +247,4 @@ def _listing(title, keys, most=12):
 def register_scheme() -> None:
     """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
     from mmengine.runner import CheckpointLoader
-    CheckpointLoader.register_scheme(prefixes=ZOO, loader=lambda name, **_: load_state(name), force=True)
+    CheckpointLoader.register_scheme(prefixes=ZOO, loader=lambda name, *_, **__: load_state(name), force=True)
