@@ -1,6 +1,7 @@
 """Text tokenizers of the package `tokenizers`: the tokenizer.json of somebody else, and a byte-level BPE."""
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Sequence
@@ -49,6 +50,12 @@ def check_tokenizer(tokenizer: Tokenizer, source: str) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def hash_tokens(tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 of all tokens and their ids, 16 hex digits."""
+    listing = json.dumps(sorted(tokenizer.get_vocab(with_added_tokens=True).items()))
+    return hashlib.sha256(listing.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
 
 
 def train_byte_bpe(texts: Collection[str], size: int, special: Sequence[str] = ()) -> Tokenizer:

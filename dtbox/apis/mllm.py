@@ -156,9 +156,10 @@ class MultimodalModel:
     # ---- replies ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    @read_arguments()
     def caption(self, images: Images, **settings: Any) -> list[str]:
         """Images -> a caption of each: the reply to `generation.question`; `settings` as in `ask`."""
-        return self._ask(images, self.generation.question, 'caption', read_settings(self.generation, **settings))
+        return self._ask(images, self.generation.question, 'caption', read_settings(self, **settings))
 
     @torch.no_grad()
     @read_arguments(question=read_question)
@@ -168,8 +169,8 @@ class MultimodalModel:
         Args:
             images: B images.
             question: text.
-            settings: `max_tokens` of a reply; `temperature` (0, the default, takes the most likely words), `top_k`,
-                `top_p`, `seed`.
+            settings: `max_tokens` of a reply, up to the places of context; `temperature` (0, the default, takes the
+                most likely words), `top_k`, `top_p`, `seed`.
 
         Returns:
             B replies.
@@ -177,7 +178,7 @@ class MultimodalModel:
         Raises:
             InputError: an image that is missing or broken, an empty question, one that is too long.
         """
-        return self._ask(images, question, 'question', read_settings(self.generation, **settings))
+        return self._ask(images, question, 'question', read_settings(self, **settings))
 
     def _ask(self, images: Images, question: str, kind: str, settings: Any) -> list[str]:
         contexts = self._show(images, question, kind)
@@ -209,7 +210,7 @@ class MultimodalModel:
         Raises:
             InputError: which message is wrong, and how; messages that are longer than the language model reads.
         """
-        chosen = read_settings(self.generation, **settings)
+        chosen = read_settings(self, **settings)
         with at('messages'):
             conversation, images = read_messages(messages, self.tokenizer.prepare)
             codes = {} if images is None else self.model.expand(self.model.tokenizer.encode(images))

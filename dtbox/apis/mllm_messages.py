@@ -31,8 +31,9 @@ def read_messages(messages: Any, prepare: Callable[[Any], Tensor]) -> tuple[Conv
 
     Args:
         messages: list of dicts `role` ('system', 'user', 'assistant') and `content`: a text, or a list of texts and of
-            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [3,H,W]), 'image_url'
-            (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as all of its images are.
+            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, an array uint8 [H,W,3], a path, a tensor
+            [3,H,W]), 'image_url' (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as
+            all of its images are.
         prepare: images -> tensor [M,3,H,W].
 
     Returns:

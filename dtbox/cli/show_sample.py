@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> None:
 VERB = Verb(
     'show-sample', 'Show training samples as a multimodal language model gets them',
     'For each sample its tokens in parts: what is given, what is shared by several questions, images, and targets, '
-    'coloured on a terminal; at the end, how many samples cannot be used, and why.',
+    'coloured on a terminal; at the end, which samples cannot be used, and why.',
     'dtbox show-sample mllm_twemoji --count 2', add_arguments, run)

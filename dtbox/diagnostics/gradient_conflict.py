@@ -17,8 +17,8 @@ from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.rows import write_rows
 from dtbox.runs import RunFolder
 from dtbox.training.build import build_parts
+from dtbox.training.initial_weights import load_initial_weights
 from dtbox.training.runner import Runner
-from dtbox.training.startup import load_initial_weights
 
 
 def set_iterations(cfg: Any, iters: int) -> None:

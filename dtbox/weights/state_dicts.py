@@ -24,11 +24,15 @@ CHUNK = 1 << 24
 """Bytes that are copied from a mapped file before it is mapped anew: mapped pages count as memory of the process."""
 
 
+def find_zoo() -> Any:
+    """Return the folder of what is packaged."""
+    return resources.files('dtbox').joinpath('zoo')
+
+
 def find_zoo_path(uri: str) -> str:
-    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown
-    name."""
+    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for neither."""
     name, _, file = uri[len(ZOO):].partition('/')
-    root = resources.files('dtbox').joinpath('zoo')
+    root = find_zoo()
     known = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith('_'))
     if name not in known:
         raise InputError(f'the zoo has no weights named `{name}`.{closest(name, known)} It has: '
@@ -240,11 +244,7 @@ def _listing(title, keys, most=12):
     return f' {len(keys)} {title}: {"; ".join(keys[:most])}{more}.'
 
 
-def _load_zoo(filename, map_location=None, **_):
-    return load_state(filename)
-
-
 def register_scheme() -> None:
     """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
     from mmengine.runner import CheckpointLoader
-    CheckpointLoader.register_scheme(prefixes=ZOO, loader=_load_zoo, force=True)
+    CheckpointLoader.register_scheme(prefixes=ZOO, loader=lambda name, *_, **__: load_state(name), force=True)

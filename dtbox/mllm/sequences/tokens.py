@@ -1,7 +1,6 @@
 """Text tokens of a sequence: a tokenizer of the package `tokenizers` with the special tokens of images."""
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import replacing
+from dtbox.tokenizer_files import hash_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,8 +73,7 @@ class SequenceTokenizer:
     @property
     def digest(self) -> str:
         """SHA-256 of all tokens and their ids, 16 hex digits."""
-        listing = json.dumps(sorted(self.tokenizer.get_vocab(with_added_tokens=True).items()))
-        return hashlib.sha256(listing.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+        return hash_tokens(self.tokenizer)
 
     def find(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""
