@@ -59,7 +59,8 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
                 yield from describe_sample(rendered, conversation.kind, sequence.tokens, colour)
         if shown >= count or not len(batch) or read >= len(loader.dataset):  # the loader never ends
             break
-    yield f'{format_count(read, "sample")} read, {sum(map(len, reasons.values()))} of them cannot be used, {len(broken)} are broken.'
+    yield (f'{format_count(read, "sample")} read, {sum(map(len, reasons.values()))} of them cannot be used, '
+           f'{len(broken)} are broken.')
     lines = []
     for reason, keys in sorted(reasons.items(), key=lambda item: -len(item[1])):
         lines.append(f'{format_count(len(keys), "sample")} ({name_some(keys)}): {reason}')
