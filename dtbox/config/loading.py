@@ -21,6 +21,10 @@ from dtbox.runs import RunFolder, find_run_of
 from dtbox.trust import require_trust
 
 
+SIZES = {'batch_size', 'global_batch_size'}
+"""Two ways to say how many samples a batch has."""
+
+
 @read_arguments(path=read_path, options=allow_none(read_options), plugins=as_list, data=allow_none(read_path),
                 tiny=read_flag)
 def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = (),
@@ -133,7 +137,12 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
         if name in plain:
             cfg[name] = numbers.get(name, plain[name])
     for name in ('train_dataloader', 'val_dataloader'):
-        cfg[name] = {**plain[name], **settings[name]} if name in loaders else None
+        if name not in loaders:
+            cfg[name] = None
+            continue
+        own_size = SIZES & settings[name].keys()  # a loader has one of them
+        cfg[name] = {**{key: value for key, value in plain[name].items() if not own_size or key not in SIZES},
+                     **settings[name]}
     plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
     if plugins:
         cfg.plugins = plugins
