@@ -150,12 +150,14 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
 
 def _move_to_variables(settings: dict[str, dict], data: Mapping[str, Any]) -> dict[str, Any]:
     """Replace numbers that a recipe writes in its loaders by the data config's references for them, so that options of
-    these names reach both; returns name -> number. Where two loaders differ, the second keeps its number."""
+    these names reach both; returns name -> number. Where two loaders differ, the second keeps its number, and so does
+    one beside a loader that refers to the variable itself."""
     numbers: dict[str, Any] = {}
+    taken = find_references(settings)
     for loader, own in settings.items():
         for key, value in own.items():
             names = find_references(data[loader].get(key))
-            if names and not find_references(value) and numbers.setdefault(min(names), value) == value:
+            if names and not names & taken and not find_references(value) and numbers.setdefault(min(names), value) == value:
                 own[key] = data[loader][key]
     return numbers
 

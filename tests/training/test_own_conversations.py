@@ -49,6 +49,7 @@ def test_what_the_recipe_reads(own):
     cfg = resolve(load_config('mllm_twemoji', dict(data_root=str(own), images='pics', batch_size=4), data=DATA))
     assert cfg.train_dataloader.dataset.pipeline[0]['size'] == 64
     assert cfg.train_dataloader.global_batch_size == 4 and 'batch_size' not in cfg.train_dataloader
+    assert load_config('mllm_twemoji', data=DATA).batch_size == 24  # not that of the recipe's evaluation
     assert cfg.val_dataloader.batch_size == 64 and 'global_batch_size' not in cfg.val_dataloader
     assert [len(DATASETS.build(cfg[f'{name}_dataloader'].dataset)) for name in ('train', 'val')] == [7, 2]
 
