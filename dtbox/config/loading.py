@@ -20,7 +20,6 @@ from dtbox.extend import as_list, load_plugins
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.trust import require_trust
 
-
 SIZES = {'batch_size', 'global_batch_size'}
 """Two ways to say how many samples a batch has."""
 
@@ -157,7 +156,9 @@ def _move_to_variables(settings: dict[str, dict], data: Mapping[str, Any]) -> di
     for loader, own in settings.items():
         for key, value in own.items():
             names = find_references(data[loader].get(key))
-            if names and not names & taken and not find_references(value) and numbers.setdefault(min(names), value) == value:
+            if not names or names & taken or find_references(value):
+                continue
+            if numbers.setdefault(min(names), value) == value:
                 own[key] = data[loader][key]
     return numbers
 

@@ -41,6 +41,7 @@ class MetricInfo:
         side: side in whose column of the text table a value stands whose name has no side, or ''.
         samples: scores of single images in samples.npz whose mean is the value, where they have another name:
             'zeroshot/{side}'; or 't2i/{side}<{k}': places, of which those below k are hits.
+        of_codes: whether it counts nats of codes, which compare between models of one tokenizer alone.
     """
     name: str
     label: str
@@ -52,6 +53,7 @@ class MetricInfo:
     headline: int = 0
     side: str = ''
     samples: str = ''
+    of_codes: bool = False
 
     def __post_init__(self) -> None:
         for key, known in (('direction', DIRECTIONS), ('group', GROUPS)):

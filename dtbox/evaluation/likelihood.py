@@ -33,10 +33,12 @@ class CodeLikelihood(Means):
     images; `nats_without/NAME`: the same without the prompt; `prompt_gain/NAME`: the second less the first, what the
     prompt tells, 0 for one that tells nothing. Each also for single depths, as `.../NAME/depthI`.
     """
-    info = [MetricInfo('nats/{stream}', 'nats a code', '', '.3f', 'lower', 'drawing', order=10),
-            MetricInfo('nats_without/{stream}', 'nats without prompt', '', '.3f', 'lower', 'drawing', order=11),
+    info = [MetricInfo('nats/{stream}', 'nats a code', '', '.3f', 'lower', 'drawing', order=10,
+                       of_codes=True),
+            MetricInfo('nats_without/{stream}', 'nats without prompt', '', '.3f', 'lower', 'drawing', order=11,
+                       of_codes=True),
             MetricInfo('prompt_gain/{stream}', 'nats saved by prompt', '', '.3f', 'higher', 'drawing', order=12,
-                       headline=14)]
+                       headline=14, of_codes=True)]
     requires = ('nats',)
     uses = ('nats_without',)
 

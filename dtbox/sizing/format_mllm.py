@@ -27,8 +27,8 @@ def format_mllm(description: MLLMDescription) -> str:
         lines.append(f'codes of {name}: {tokens:,} places of {depth} codes, {size:,} each ({depth * log2(size):,.4g} '
                      'bits a place)')
     codes = sum(tokens * depth for tokens, depth, _ in description.streams.values())
-    lines.append(f'an image: {description.tokens:,} places of a sequence, {codes:,} codes, {description.bits:,.0f} bits '
-                 f'({description.bits / 8 / 1024:,.1f} KiB)')
+    lines.append(f'an image: {description.tokens:,} places of a sequence, {codes:,} codes, {description.bits:,.0f} '
+                 f'bits ({description.bits / 8 / 1024:,.1f} KiB)')
     lengths = ', '.join(f'{length:,} of a {kind}' for kind, length in description.lengths.items())
     lines.append(f'a sequence: {lengths}, with {description.text:,} tokens of text (--text); the model reads '
                  f'{description.context:,}')
@@ -44,10 +44,10 @@ def format_mllm_fit(description: MLLMDescription, result: Mapping[str, Any], bat
     return '\n'.join([
         '', f'training step: {step[DRAWING]:,.4g} TFLOP a drawing, {step[CAPTION]:,.4g} a caption, '
         f'{batch * step[DRAWING]:,.4g} a GPU at {batch} drawings',
-        f'memory of a GPU: {result["memory"] / GB:,.2f} GB = {state:,.2f} (weights, gradients, Adam, buffers, tokenizer, '
-        f'judge) + {at_once} x {description.activations / GB:,.4f} (activations of a sample)',
+        f'memory of a GPU: {result["memory"] / GB:,.2f} GB = {state:,.2f} (weights, gradients, Adam, buffers, '
+        f'tokenizer, judge) + {at_once} x {description.activations / GB:,.4f} (activations of a sample)',
         f'{gpus} GPUs at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a step, '
         f'{result["images_per_second"]:,.0f} samples/s{days}',
         'assumed: every sample is a drawing, codes of images are kept (model.cache), data is never waited for; no '
-        'FLOPs but those of\n         products and attention; memory without what recomputation, masks and the allocator '
-        'hold for a moment'])
+        'FLOPs but those of\n         products and attention; memory without what recomputation, masks and the '
+        'allocator hold for a moment'])

@@ -12,7 +12,7 @@ from dtbox.sizing.describe import Part
 from dtbox.sizing.describe_mllm import MLLMDescription, describe_mllm
 from tools.describe import main
 
-N, Q, K, E, H, V, I, W, LAYERS, BLOCKS = 64, 4, 1024, 16, 192, 1536, 512, 128, 4, 2
+N, Q, K, E, H, V, MLP, W, LAYERS, BLOCKS = 64, 4, 1024, 16, 192, 1536, 512, 128, 4, 2
 """The recipe: places, depths, codes, width of a row, of the language model, ids, of its MLP, of the head; blocks."""
 INNER = -(-8 * W // 24) * 8
 TEXT = 32
@@ -26,7 +26,7 @@ def recipe():
 def test_parameters_by_hand(recipe):
     """A Llama whose head is its table, the MLP of two streams' rows, two depth transformers; the rest is frozen."""
     found = {name: (part.parameters, part.trained) for name, part in recipe.parts.items()}
-    lm = V * H + LAYERS * (4 * H * H + 3 * H * I + 2 * H) + H
+    lm = V * H + LAYERS * (4 * H * H + 3 * H * MLP + 2 * H) + H
     embedding = (2 * E * H + H) + (H * H + H)
     block = 4 * W * W + 3 * W * INNER + 2 * W
     chain = (H * W + W) + (W * W + W) + (E * W + W) + Q * W + BLOCKS * block + W + Q * K * W
@@ -54,7 +54,7 @@ def test_places_and_codes(recipe):
 def test_flops_by_hand(recipe):
     """Half of the places of a drawing go through the head (`keep_share`), and none of a caption."""
     t = TEXT + N + 4
-    lm = LAYERS * (2 * t * (4 * H * H + 3 * H * I) + 4 * t * t * H)
+    lm = LAYERS * (2 * t * (4 * H * H + 3 * H * MLP) + 4 * t * t * H)
     places = N // 2
     block = 2 * Q * (4 * W * W + 3 * W * INNER) + 4 * Q * Q * W
     chain = 2 * (H * W + W * W) + 2 * (Q - 1) * E * W + BLOCKS * block + 2 * Q * K * W
