@@ -1,8 +1,7 @@
 """What a metric says of its values: name, label, unit, format, direction, group.
 
-Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds
-the one that describes a value. Results carry the infos of their metrics; `list_registered_infos` stands in for results
-that were written before they did.
+Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list, and `Infos` finds the one of
+a value. Results carry the infos of their metrics; `list_registered_infos` stands in for older results.
 """
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ class MetricInfo:
         side: side in whose column of the text table a value stands whose name has no side, or ''.
         samples: scores of single images in samples.npz whose mean is the value, where they have another name:
             'zeroshot/{side}'; or 't2i/{side}<{k}': places, of which those below k are hits.
-        of_codes: whether it counts nats of codes, which compare between models of one tokenizer alone.
+        of_codes: whether it is about nats of codes, which compare within one tokenizer alone.
     """
     name: str
     label: str

@@ -36,7 +36,8 @@ class TokenizerShape(FrozenTokenizer):
 
     def __init__(self, model: nn.Module, source: str) -> None:
         self.model: Any = model.eval().requires_grad_(False)
-        self.pipeline, self.config, self.source, self.digest = [], None, source, ''
+        self.source, self.digest = source, ''
+        self.pipeline, self.config = [], None
         self.places = self._count_places()
         for stream in self.model.streams.values():
             shapes = ShapesOfCodes(stream.quantizer.dim, len(stream.sizes))

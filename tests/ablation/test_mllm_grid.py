@@ -58,9 +58,9 @@ def test_the_table(done):
         ('parallel', '1', 'done', '2')]
     assert {(row['tokens'], row['bits']) for row in rows} == {('64', '384.0')}  # 16 places of 2 x 2 codes of 64
     sizes = {row['head']: int(row['parameters']) for row in rows}
-    with_tokenizer = dtbox.load(str(done / 'trials' / 'depth__seed0')).model
-    assert sizes['depth'] == sum(p.numel() for p in with_tokenizer.parameters()) != sizes['parallel']
-    assert all(row['variants/nats/pixel'] and row['variants/caption_f1'] and row['variants/answers'] for row in rows)
+    model = dtbox.load(str(done / 'trials' / 'depth__seed0')).model
+    assert sizes['depth'] == sum(p.numel() for p in model.parameters()) != sizes['parallel']
+    assert all(row['all/nats/pixel'] and row['all/caption_f1'] and row['all/answers'] for row in rows)
 
 
 def test_killed_and_resumed(grid_file, done):
@@ -81,10 +81,9 @@ def test_killed_and_resumed(grid_file, done):
 def test_the_report(done):
     """Every score has its mean with an interval over the seeds, and a difference to the reference."""
     build(str(done))
-    with open(done / 'report' / 'tables' / 'scores_variants.csv', newline='') as f:
+    with open(done / 'report' / 'tables' / 'scores_all.csv', newline='') as f:
         rows = list(csv.DictReader(f))
-    for metric in ('variants/caption_f1', 'variants/answers', 'variants/nats/pixel', 'variants/nats/pixel/depth1',
-                   'variants/prompt_gain/semantic'):
+    for metric in ('all/caption_f1', 'all/answers', 'all/nats/pixel', 'all/nats/pixel/depth1', 'all/prompt_gain/semantic'):
         assert all(row[metric] and row[f'{metric} ±'] and row[f'{metric} n'] == '2' for row in rows), metric
     paired = (done / 'report' / 'tables' / 'paired.md').read_text()
     assert 'word F1' in paired and 'nats saved by prompt' in paired
@@ -119,7 +118,7 @@ def test_nats_of_two_tokenizers(done, tmp_path_factory):
         writer.writeheader()
         writer.writerows(rows)
     with pytest.raises(InputError, match='are nats of the codes of different tokenizers'):
-        build(str(folder), metrics=['variants/nats/pixel'])
+        build(str(folder), metrics=['all/nats/pixel'])
     build(str(folder))
-    text = (folder / 'report' / 'tables' / 'scores_variants.md').read_text()
+    text = (folder / 'report' / 'tables' / 'scores_all.md').read_text()
     assert 'different tokenizers' in text

@@ -12,8 +12,16 @@ from dtbox.sizing.describe import Part
 from dtbox.sizing.describe_mllm import MLLMDescription, describe_mllm
 from tools.describe import main
 
-N, Q, K, E, H, V, MLP, W, LAYERS, BLOCKS = 64, 4, 1024, 16, 192, 1536, 512, 128, 4, 2
-"""The recipe: places, depths, codes, width of a row, of the language model, ids, of its MLP, of the head; blocks."""
+N, Q = 64, 4
+"""Places of an image, depths."""
+K, E = 1024, 16
+"""Codes, width of their rows."""
+H, V = 192, 1536
+"""Width of the language model, text ids."""
+MLP, LAYERS = 512, 4
+"""Width of its MLP, its blocks."""
+W, BLOCKS = 128, 2
+"""Width of the visual head, its blocks."""
 INNER = -(-8 * W // 24) * 8
 TEXT = 32
 
