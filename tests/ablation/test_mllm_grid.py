@@ -83,7 +83,8 @@ def test_the_report(done):
     build(str(done))
     with open(done / 'report' / 'tables' / 'scores_all.csv', newline='') as f:
         rows = list(csv.DictReader(f))
-    for metric in ('all/caption_f1', 'all/answers', 'all/nats/pixel', 'all/nats/pixel/depth1', 'all/prompt_gain/semantic'):
+    for metric in ('all/caption_f1', 'all/answers', 'all/nats/pixel', 'all/nats/pixel/depth1',
+                   'all/prompt_gain/semantic'):
         assert all(row[metric] and row[f'{metric} ±'] and row[f'{metric} n'] == '2' for row in rows), metric
     paired = (done / 'report' / 'tables' / 'paired.md').read_text()
     assert 'word F1' in paired and 'nats saved by prompt' in paired
