@@ -103,16 +103,27 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
         raise InputError(f'{folder} is a run folder: open it with dtbox.load.', 'folder')
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained or `dtbox export` wrote.')
+    config = read_tokenizer_config(folder)
+    check_sums(folder, config)
+    load_plugins(plugins)
+    find_words(config['tokenizer'], folder)
+    cfg = dict(model=dict(tokenizer=config['tokenizer']))
+    model = open_tokenizer(cfg, os.path.join(folder, WEIGHTS), device, dtype).model
+    return model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline'])
+
+
+def read_tokenizer_config(folder: str | os.PathLike) -> dict:
+    """Return config.json of a tokenizer's folder; `InputError` for another kind of folder."""
     with at('folder'):
         config = read_json(os.path.join(folder, CONFIG))
     check_kinds(folder, config, KIND, dict(tokenizer=(dict, 'a dict'), pipeline=(list, 'a list of steps')))
     check_pipeline(config['pipeline'], 'pipeline')
-    check_sums(folder, config)
-    load_plugins(plugins)
-    text = config['tokenizer'].get('text')
+    return config
+
+
+def find_words(tokenizer: dict, folder: str | os.PathLike) -> None:
+    """Let the config of a tokenizer name the text tokenizer that lies in its folder by its whole path."""
+    text = tokenizer.get('text')
     words = text.get('tokenizer') if isinstance(text, dict) else None
     if isinstance(words, dict) and words.get('file') == WORDS:
         words['file'] = os.path.join(folder, WORDS)
-    cfg = dict(model=dict(tokenizer=config['tokenizer']))
-    model = open_tokenizer(cfg, os.path.join(folder, WEIGHTS), device, dtype).model
-    return model, config['pipeline'], dict(tokenizer=config['tokenizer'], pipeline=config['pipeline'])

@@ -17,6 +17,7 @@ from dtbox.evaluation.drawing_ranks import REAL, RECONSTRUCTION, SHUFFLED, Ranki
 from dtbox.evaluation.frechet_distance import SOURCE, Moments
 from dtbox.evaluation.functional import frechet_distance, psnr, recall_at, to_unit
 from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.likelihood import take_drawn
 from dtbox.evaluation.means import Means
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
@@ -102,16 +103,17 @@ class DrawingScore(Means):
 
     def update(self, batch: Batch, outputs: Any) -> None:
         """See Metric."""
-        size = len(outputs.images)
-        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
+        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in outputs.images]
+        outputs, index = take_drawn(self, outputs)
+        keys = [keys[i] for i in index.tolist()]
         real = F.normalize(self.context.teacher(outputs.images).float(), dim=-1)
         rows = dict(text=self.context.embed_text(list(outputs.prompts)), real=real)
         for label, images in list_images(outputs).items():
             seeds = [images[:, s] for s in range(images.shape[1])]
             rows[label] = torch.stack([F.normalize(self.context.teacher(x).float(), dim=-1) for x in seeds], 1)
-            self.note(f'drawing_cosine/{label}', (rows[label] * real[:, None]).sum(-1).mean(1))
+            self.note(f'drawing_cosine/{label}', (rows[label] * real[:, None]).sum(-1).mean(1), index)
             target = to_unit(outputs.images)
-            self.note(f'drawing_psnr/{label}', torch.stack([psnr(to_unit(x), target) for x in seeds]).mean(0))
+            self.note(f'drawing_psnr/{label}', torch.stack([psnr(to_unit(x), target) for x in seeds]).mean(0), index)
         if self.rows and rows.keys() != self.rows.keys():
             raise InputError(f'this batch has images of {sorted(rows)}, earlier ones of {sorted(self.rows)}; expected '
                              'the same ways of sampling in every batch.')
@@ -173,6 +175,7 @@ class DrawingFrechet(Moments):
 
     def update(self, batch: Batch, outputs: Any) -> None:
         """See Metric."""
+        outputs, _ = take_drawn(self, outputs)
         size = len(outputs.images)
         parts = {f'{label}|{seed}': images[:, seed] for label, images in list_images(outputs).items()
                  for seed in range(images.shape[1])}

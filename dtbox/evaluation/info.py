@@ -1,8 +1,7 @@
 """What a metric says of its values: name, label, unit, format, direction, group.
 
-Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list of them, and `Infos` finds
-the one that describes a value. Results carry the infos of their metrics; `list_registered_infos` stands in for results
-that were written before they did.
+Tables, reports and grids know a value by its `MetricInfo` alone. A metric declares a list, and `Infos` finds the one of
+a value. Results carry the infos of their metrics; `list_registered_infos` stands in for older results.
 """
 from __future__ import annotations
 

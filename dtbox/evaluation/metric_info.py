@@ -35,6 +35,7 @@ class MetricInfo:
             'zeroshot/{side}'; or 't2i/{side}<{k}': places, of which those below k are hits.
         beside: (heading, name) of each value that it is compared with, floors first: what knows nothing of the input,
             then what knows the right answer; such as (('most frequent answer', 'majority/{question}'),).
+        of_codes: whether it is about nats of codes, which compare within one tokenizer alone.
     """
     name: str
     label: str
@@ -47,6 +48,7 @@ class MetricInfo:
     side: str = ''
     samples: str = ''
     beside: Sequence[Sequence[str]] = ()
+    of_codes: bool = False
 
     def __post_init__(self) -> None:
         try:

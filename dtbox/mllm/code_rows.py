@@ -30,7 +30,7 @@ def read_tables(tokenizer: FrozenTokenizer) -> CodeTables:
             raise InputError(f'the vocabulary `{name}` has {format_count(max(sizes), "code")} at one depth; a '
                              f'language model predicts at most {MOST:,}. Take a tokenizer with smaller codebooks.')
         tables[name] = read_rows(stream.quantizer, sizes, name)
-    return CodeTables.from_tables(tables, tokenizer.places)
+    return CodeTables(tables, tokenizer.places)
 
 
 @torch.no_grad()
@@ -41,6 +41,8 @@ def read_rows(quantizer: nn.Module, sizes: list[int], name: str) -> list[Tensor]
         InputError: the sum is not that.
     """
     device = next((t.device for t in (*quantizer.parameters(), *quantizer.buffers())), torch.device('cpu'))
+    if device.type == 'meta':  # a model of which only sizes are wanted
+        return [torch.empty(size, quantizer.dim, device=device) for size in sizes]
     if hasattr(quantizer, 'decode_depths'):
         rows = []
         for depth, size in enumerate(sizes):

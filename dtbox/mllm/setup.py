@@ -23,7 +23,9 @@ def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         (LanguageModel, SequenceTokenizer).
     """
     tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer')
-    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size)
+    # a table that is there already has no rows for the tokens that were added
+    own = lm.get('pretrained') is not None or 'vocab_size' in (lm.get('config') or {})
+    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - (len(tokens.added) if own else 0))
     if tokens.added and model.vocab_size != tokens.vocab_size:
         tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer', rows=model.vocab_size)
     if tokens.vocab_size > model.vocab_size:

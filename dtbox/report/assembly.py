@@ -19,6 +19,7 @@ from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment
 from dtbox.report.page import list_warnings, render
+from dtbox.report.relative import build_relative_table
 from dtbox.report.trials import read
 
 MARK = 'report.json'
@@ -104,7 +105,8 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     parts: dict[str, Any] = dict(
         scores=scores.build_score_table(experiment, asked, 'scores', 'Scores') if asked else None,
         paired=scores.build_paired_table(experiment, samples, pairs.choose_columns(experiment, asked)),
-        facts=scores.build_fact_table(experiment), anchors=anchors, details=scores.build_detail_tables(experiment),
+        facts=scores.build_fact_table(experiment), anchors=anchors,
+        details=[*filter(None, [build_relative_table(experiment)]), *scores.build_detail_tables(experiment)],
         trials=scores.build_trial_table(experiment) if experiment.trials else None)
     for table in [parts['scores'], parts['paired'], parts['facts'], parts['trials'], *anchors, *parts['details']]:
         if table is not None:

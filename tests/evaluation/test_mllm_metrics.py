@@ -244,3 +244,19 @@ def test_reports_find_the_places_of_drawings():
     arrays = drawn_rows(drawings_of([0, 90, 180], **{'s=2': [[10, 80, 190], [85, 100, 180]]}))[1]
     keys, hits = _series(arrays, infos.describe('heldout/drawing_t2i_r1/s=2'))
     assert [key.split('\x1f')[1] for key in keys] == ['0', '180', '90'] and hits.tolist() == [1, 1, 0.5]
+
+
+def test_a_set_of_drawings_and_questions():
+    """Rows that are asked and not drawn have neither prompt nor drawing: scores are those of the others alone."""
+    nats = dict(pixel=torch.tensor([[1.0, 2.0], [float('nan')] * 2, [3.0, 4.0]]))
+    batch, whole = drawings_of([0, 45, 90], prompts=['0', '', '90'], **{'s=1': [[10, 0, 85]]})
+    whole.drawings['s=1'][1] = float('nan')
+    whole = whole.replace(nats=nats)
+    rest = drawings_of([0, 90], **{'s=1': [[10, 85]]})
+    rest = rest[0], rest[1].replace(nats=dict(pixel=nats['pixel'][[0, 2]]))
+    for make in (DrawingScore, DrawingFrechet, CodeLikelihood):
+        found = run(make(), (batch, whole), context=JUDGE)
+        want = run(make(), rest, context=JUDGE)
+        assert found.compute() == pytest.approx(want.compute(), nan_ok=True) and found.compute()
+        assert found.reasons['samples that are not drawn'] == 1
+    assert run(CodeLikelihood(), (batch, whole)).compute()['nats/pixel'] == 2.5

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CORE = ('<pad>', '<bos>', '<eos>')
+FEWEST = 16
+"""Tokens that every text tokenizer has."""
 
 
 @SEQUENCES.register_module()
@@ -107,6 +109,9 @@ def _ask_transformers(path: str) -> tuple[Tokenizer, dict[str, str | None]]:
         opened = transformers.AutoTokenizer.from_pretrained(folder, **(dict(gguf_file=file) if file else {}))
     if not getattr(opened, 'is_fast', False):
         raise InputError(f'the tokenizer of {path} has no fast form. Give a folder with tokenizer.json.', 'path')
+    if len(opened) < FEWEST:  # transformers makes one of nothing where it finds the kind of model and no other file
+        raise InputError(f'the tokenizer of {path} has {len(opened)} tokens: its files are not there. Give a folder '
+                         'with tokenizer.json.', 'path')
     names = {key: getattr(opened, key) for key in ('bos_token', 'eos_token', 'pad_token', 'chat_template')}
     return check_tokenizer(opened.backend_tokenizer, path), names
 
