@@ -59,7 +59,8 @@ def draw_folder(model: Any, layout: Layout, out: str, run: str = '', seed: int =
         check_writable(os.path.join(out, RECORD))
         _begin(model, layout, out, run, chosen, seed)
         missing = [drawing for drawing in layout.drawings if not _is_whole(out, drawing, model.image_size)]
-        say(f'{len(layout.drawings):,} drawings in {out}, {len(layout.drawings) - len(missing):,} of them there already')
+        there = len(layout.drawings) - len(missing)
+        say(f'{len(layout.drawings):,} drawings in {out}, {there:,} of them there already')
         drawer = Drawer(model.model, chosen.rule, guidance, chosen.batch)
         with tqdm(total=len(missing), desc='drawings', unit='image', ncols=100, disable=None) as bar:
             for first in range(0, len(missing), chosen.batch):
