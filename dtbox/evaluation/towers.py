@@ -1,0 +1,124 @@
+"""Frozen towers of images and texts that judge images: any open_clip model, or other parts of dtbox, from files.
+
+Letters: B images, T texts, E joint width, H and W pixels.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from dtbox.datasets.transforms import ResizeCrop
+from dtbox.errors import InputError, at
+from dtbox.evaluation.functional import to_unit
+from dtbox.registry import ENCODERS, TEXTS
+
+
+class Towers(nn.Module):
+    """An image tower and, where it is asked for, a text tower of the same joint space.
+
+    Args:
+        encoder: config of the encoder, with its own pool and weights.
+        text: config of the text tower; None for images alone.
+        image_size: (height, width) of the images; None takes the encoder's own.
+    """
+
+    def __init__(self, encoder: Mapping, text: Mapping | None = None, image_size: Sequence[int] | None = None) -> None:
+        super().__init__()
+        sized = {} if image_size is None else dict(image_size=image_size)
+        self.encoder = ENCODERS.build(encoder, where='encoder', **sized)
+        self.text = None if text is None else TEXTS.build(text, where='text')
+        self.requires_grad_(False).eval()
+
+    def init_weights(self) -> None:
+        """Load the weights of the towers."""
+        for name in ('encoder', 'text'):
+            if getattr(self, name) is not None:
+                with at(name):
+                    getattr(self, name).init_weights()
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.encoder.parameters()).device
+
+    @torch.no_grad()
+    def embed_images(self, images: Tensor) -> Tensor:
+        """images [B,3,H,W] in [-1,1], of the encoder's size -> pooled [B,E], not normalised."""
+        tokens, _ = self.encoder.run(self.encoder.embed(images), 0, self.encoder.depth, set())
+        return self.encoder.pool(tokens)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> embeddings [T,E], normalised."""
+        return F.normalize(self.text(self.text.ids(list(texts)).to(self.device)), dim=-1)
+
+    def embed_levels(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Images uint8 [H,W,3] of any sizes -> pooled [B,E], not normalised: short side and centre crop, bicubic and
+        antialiased, as open_clip prepares images."""
+        fit = ResizeCrop(self.encoder.image_size[0])
+        small = [np.asarray(fit(dict(image=Image.fromarray(image)))['image']) for image in images]
+        pixels = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).to(self.device)
+        return self.embed_images(pixels.float() / 127.5 - 1)
+
+
+def to_levels(images: Tensor) -> list[np.ndarray]:
+    """Images [B,3,H,W], nominally in [-1,1] -> uint8 [H,W,3] each, rounded as a PNG has them; `InputError` for NaN, as
+    samples without an image have in its place."""
+    if not images.isfinite().all():
+        raise InputError('the images hold NaN or infinite values; expected samples with an image each: give those '
+                         'without a set of their own.')
+    levels = (to_unit(images.detach().float()) * 255).round().to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def describe_towers(tower: str, weights: str | None, encoder: Mapping | None,
+                    text: Mapping | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configs of (encoder, text tower).
+
+    Args:
+        tower: name of an open_clip model, or what to call `encoder` and `text`.
+        weights: its checkpoint.
+        encoder, text: configs of other towers; those of the open_clip model where None.
+
+    Raises:
+        InputError: a tower without weights, a name that cannot be part of that of a value.
+    """
+    if not tower or set(tower) & set(' /|@'):
+        raise InputError(f'`tower` is {tower!r}; expected the name of an open_clip model, or of yours without spaces, '
+                         '`/`, `|` and `@`.', 'tower')
+    own = dict(name=tower, weights=weights)
+    configs = (dict(encoder or dict(type='OpenCLIPTower', **own)),
+               dict(text or dict(type='OpenCLIPText', **own, tokenizer=dict(type='OpenCLIPTokenizer'))))
+    for name, config in zip(('encoder', 'text'), configs):
+        if not config.get('weights'):
+            raise InputError(f'the weights of the towers `{tower}` are not given; expected the checkpoint of this '
+                             'open_clip model as `weights` (of a shipped protocol: --cfg-options tower_weights=PATH), '
+                             'or configs `encoder` and `text` that name theirs', name)
+    return configs
+
+
+def open_towers(encoder: Mapping, text: Mapping | None, device: torch.device | str = 'cpu') -> Towers:
+    """Build towers of configs, load their weights, and place them; `InputError` for what the parts refuse.
+
+    Args:
+        encoder, text: see `Towers`.
+        device: where they run.
+    """
+    towers = Towers(encoder, text)
+    height, width = towers.encoder.image_size
+    if height != width:
+        raise InputError(f'the encoder reads images of {height} x {width} pixels; expected a square one.', 'encoder')
+    if not towers.encoder.pooled_dim:
+        raise InputError(f'{type(towers.encoder).__name__} has no pooled output; expected an encoder with one.',
+                         'encoder')
+    towers.init_weights()
+    if towers.text is not None and towers.text.pooled_dim != towers.encoder.pooled_dim:
+        raise InputError(f'the towers give embeddings of {towers.encoder.pooled_dim} and {towers.text.pooled_dim} '
+                         'channels; expected one joint width.', 'text')
+    return towers.to(device)
