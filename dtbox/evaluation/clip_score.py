@@ -16,7 +16,7 @@ from dtbox.evaluation.drawings import REAL, list_images
 from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.means import Means
 from dtbox.evaluation.names import is_stderr
-from dtbox.evaluation.towers import Towers, describe_towers, open_towers, to_levels
+from dtbox.evaluation.towers import Towers, describe_encoder, describe_text, open_towers, to_levels
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
 
@@ -57,7 +57,8 @@ class CLIPScore(Means):
     def towers(self, device: torch.device | str) -> Towers:
         """Return the towers, opened once; `InputError` where they cannot be."""
         if 'towers' not in self.shared:
-            self.shared['towers'] = open_towers(*describe_towers(self.tower, self.weights, self.encoder, self.text))
+            self.shared['towers'] = open_towers(describe_encoder(self.tower, self.weights, self.encoder),
+                                                describe_text(self.tower, self.weights, self.text))
         return self.shared['towers'].to(device)
 
     def available(self, outputs: Any, batch: Batch) -> Literal[True] | str:

@@ -15,7 +15,7 @@ from dtbox.errors import InputError
 from dtbox.evaluation.context import REASONS
 from dtbox.evaluation.drawings import DRAWN, DrawingMoments
 from dtbox.evaluation.info import MetricInfo
-from dtbox.evaluation.towers import Towers, describe_towers, open_towers, to_levels
+from dtbox.evaluation.towers import Towers, describe_encoder, open_towers, to_levels
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
 
@@ -50,8 +50,7 @@ class TowerFrechet(DrawingMoments):
     def towers(self, device: torch.device | str) -> Towers:
         """Return the image tower, opened once; `InputError` where it cannot be."""
         if 'towers' not in self.shared:
-            encoder, _ = describe_towers(self.tower, self.weights, self.encoder, self.encoder)
-            self.shared['towers'] = open_towers(encoder, None)
+            self.shared['towers'] = open_towers(describe_encoder(self.tower, self.weights, self.encoder), None)
         return self.shared['towers'].to(device)
 
     def available(self, outputs: Any, batch: Batch) -> Literal[True] | str:

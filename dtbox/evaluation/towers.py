@@ -77,30 +77,44 @@ def to_levels(images: Tensor) -> list[np.ndarray]:
     return list(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def describe_towers(tower: str, weights: str | None, encoder: Mapping | None,
-                    text: Mapping | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the configs of (encoder, text tower).
+def describe_encoder(tower: str, weights: str | None, encoder: Mapping | None) -> dict[str, Any]:
+    """Return the config of an encoder.
 
     Args:
-        tower: name of an open_clip model, or what to call `encoder` and `text`.
+        tower: name of an open_clip model, or what to call `encoder`.
         weights: its checkpoint.
-        encoder, text: configs of other towers; those of the open_clip model where None.
+        encoder: config of another one; that of the open_clip model where None.
 
     Raises:
-        InputError: a tower without weights, a name that cannot be part of that of a value.
+        InputError: no weights, a name that cannot be part of that of a value.
     """
     if not tower or set(tower) & set(' /|@'):
         raise InputError(f'`tower` is {tower!r}; expected the name of an open_clip model, or of yours without spaces, '
                          '`/`, `|` and `@`.', 'tower')
-    own = dict(name=tower, weights=weights)
-    configs = (dict(encoder or dict(type='OpenCLIPTower', **own)),
-               dict(text or dict(type='OpenCLIPText', **own, tokenizer=dict(type='OpenCLIPTokenizer'))))
-    for name, config in zip(('encoder', 'text'), configs):
-        if not config.get('weights'):
-            raise InputError(f'the weights of the towers `{tower}` are not given; expected the checkpoint of this '
-                             'open_clip model as `weights` (of a shipped protocol: --cfg-options tower_weights=PATH), '
-                             'or configs `encoder` and `text` that name theirs', name)
-    return configs
+    return _check_weights(encoder or dict(type='OpenCLIPTower', name=tower, weights=weights), tower, 'encoder')
+
+
+def describe_text(tower: str, weights: str | None, text: Mapping | None) -> dict[str, Any]:
+    """Return the config of a text tower; arguments and errors as those of `describe_encoder`, and a model whose
+    tokenizer open_clip does not carry."""
+    if text:
+        return _check_weights(text, tower, 'text')
+    import open_clip
+    sizes = (open_clip.get_model_config(tower) or {}).get('text_cfg', {})
+    if sizes.get('hf_tokenizer_name'):
+        raise InputError(f'`{tower}` reads texts with the tokenizer {sizes["hf_tokenizer_name"]}, which open_clip '
+                         'does not carry. Give a text tower with the file: text=dict(type=\'SigLIPText\', name=..., '
+                         'weights=FOLDER), or OpenCLIPText with a FileTokenizer.', 'text')
+    tokenizer = dict(type='OpenCLIPTokenizer', context_length=sizes.get('context_length', 77))
+    return _check_weights(dict(type='OpenCLIPText', name=tower, weights=weights, tokenizer=tokenizer), tower, 'text')
+
+
+def _check_weights(config: Mapping, tower: str, name: str) -> dict[str, Any]:
+    if not config.get('weights'):
+        raise InputError(f'the weights of `{tower}` are not given; expected the checkpoint of this open_clip model as '
+                         '`weights` (of a shipped protocol: --cfg-options tower_weights=PATH), or configs of other '
+                         'towers that name theirs.', name)
+    return dict(config)
 
 
 def open_towers(encoder: Mapping, text: Mapping | None, device: torch.device | str = 'cpu') -> Towers:
