@@ -88,7 +88,7 @@ def test_launcher(adapter, tmp_path, monkeypatch):
     (tmp_path / 'run.py').write_text(
         'import sys\nfrom vlmeval.config import supported_VLM\n\n\ndef main():\n'
         '    supported_VLM["seen"] = sys.argv[1:], supported_VLM["dtbox"]().model.use\n')
-    monkeypatch.setattr(sys, 'argv', [])
+    monkeypatch.setattr(sys, 'argv', ['launcher'])
     monkeypatch.setattr(sys, 'path', list(sys.path))
     monkeypatch.delitem(sys.modules, 'run', raising=False)
     adapter.main([RUN, '--toolkit', str(tmp_path), '--device', 'cpu', '--data', 'MME'])
