@@ -40,6 +40,18 @@ def files_of(folder):
             if path.is_file() and path.name != 'drawings.json'}
 
 
+def open_all(folder):
+    """Path below a folder -> levels, of every drawing."""
+    return {path.relative_to(folder).as_posix(): np.asarray(Image.open(path)).astype(int)
+            for suffix in ('jpg', 'png') for path in sorted(folder.rglob(f'*.{suffix}'))}
+
+
+def assert_same_drawings(one, two):
+    """Equal up to the rounding of a decoder that sees another batch; other codes differ by tens of levels."""
+    assert one.keys() == two.keys()
+    assert max(np.abs(one[name] - two[name]).max() for name in one) <= 3
+
+
 def test_mjhq_names(mjhq):
     """A prompt that comes again continues its numbers, so that its drawings differ."""
     layout = read_layout('mjhq', mjhq)
@@ -88,10 +100,9 @@ def test_numbers_of_drawings_that_are_refused(mjhq, geneval, tmp_path):
 def test_drawings_are_those_of_draw(mllm, geneval, tmp_path):
     """Sample j of a prompt is drawing j of `draw`."""
     assert draw_folder(mllm, read_layout('geneval', geneval), str(tmp_path / 'out'), batch=3, seed=5) == 8
-    for i, row in enumerate(ROWS):
-        for j, image in enumerate(mllm.draw_pil(row['prompt'], n=4, seed=5)[0]):
-            found = Image.open(tmp_path / 'out' / f'{i:05}' / 'samples' / f'{j:04}.png')
-            assert np.array_equal(np.asarray(found), np.asarray(image))
+    wanted = {f'{i:05}/samples/{j:04}.png': np.asarray(image).astype(int) for i, row in enumerate(ROWS)
+              for j, image in enumerate(mllm.draw_pil(row['prompt'], n=4, seed=5)[0])}
+    assert_same_drawings(open_all(tmp_path / 'out'), wanted)
     assert (tmp_path / 'out' / '00001' / 'metadata.jsonl').read_text() == json.dumps(ROWS[1])
     assert sorted(os.listdir(tmp_path / 'out')) == ['00000', '00001', 'drawings.json']
 
@@ -101,7 +112,8 @@ def test_a_stopped_folder_becomes_the_same(mllm, mjhq, tmp_path, monkeypatch):
     layout, whole, part = read_layout('mjhq', mjhq), tmp_path / 'whole', tmp_path / 'part'
     assert draw_folder(mllm, layout, str(whole)) == 3
     assert sorted(files_of(whole)) == ['food/77b2.jpg', 'food/9c.x.jpg', 'people/0a1f.jpg']
-    assert len(set(files_of(whole).values())) == 3
+    drawn = list(open_all(whole).values())
+    assert min(np.abs(drawn[i] - drawn[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 10
     assert all(Image.open(whole / file).format == 'JPEG' for file in files_of(whole))
 
     def save(image, path, how, saved=[]):
@@ -121,7 +133,8 @@ def test_a_stopped_folder_becomes_the_same(mllm, mjhq, tmp_path, monkeypatch):
     said = []
     assert draw_folder(mllm, layout, str(part), batch=1, say=said.append) == 2
     assert said == [f'3 drawings in {part}, 1 of them there already']
-    assert files_of(part) == files_of(whole) and os.stat(part / 'food' / '77b2.jpg').st_mtime_ns == kept
+    assert os.stat(part / 'food' / '77b2.jpg').st_mtime_ns == kept and files_of(part).keys() == files_of(whole).keys()
+    assert_same_drawings(open_all(part), open_all(whole))
     assert draw_folder(mllm, layout, str(part)) == 0
 
 
