@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'config files (of a folder)')
     parser.add_argument('--layout', choices=('mjhq', 'geneval'), help='benchmark whose folder it is, for clip_score')
     parser.add_argument('--prompts', metavar='FILE', help='file of prompts of --layout')
+    parser.add_argument('--n', type=int, metavar='N', help="drawings of each prompt (default: the benchmark's)")
     parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
     parser.add_argument('--batch', type=int, default=32, metavar='N', help='images at a time (default: 32)')
     parser.add_argument('--out', metavar='FILE',
@@ -32,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     from dtbox.evaluation import format_table
     from dtbox.evaluation.geneval import read_results
     from dtbox.files import check_writable, find_unused_path
-    out = args.out or find_unused_path(f'{os.path.normpath(args.drawings)}.scores.json')
+    place = os.path.normpath(args.drawings)
+    place = os.path.abspath(place) if os.path.basename(place) in ('.', '..') else place
+    out = args.out or find_unused_path(f'{place}.scores.json')
     check_writable(out)
     if os.path.isfile(args.drawings):
         given = [name for name in ('real', 'protocol', 'layout', 'prompts') if getattr(args, name)]
@@ -68,7 +71,7 @@ def measure_folder(args: argparse.Namespace) -> tuple:
     protocols, rest = load_protocols(args.protocol, read_options(args))
     if rest:
         raise InputError(f'no protocol takes the option `{next(iter(rest))}`.', '--cfg-options')
-    layout = None if args.layout is None else read_layout(args.layout, args.prompts)
+    layout = None if args.layout is None else read_layout(args.layout, args.prompts, args.n)
     results = measure_drawings(args.drawings, protocols, args.real, layout, args.device, args.batch)
     return results, describe_drawings(results)
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dtbox.arguments import read_arguments, read_count
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.errors import InputError, reason
 from dtbox.evaluation.fid import FID, read_statistics
@@ -63,6 +64,7 @@ def read_batches(folder: str | os.PathLike, files: Sequence[str], batch: int) ->
             yield list(pool.map(read_levels, (os.path.join(folder, name) for name in files[first:first + batch])))
 
 
+@read_arguments(batch=read_count())
 def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.PathLike | None = None, batch: int = 32,
                     device: torch.device | str = 'cpu') -> tuple[float, str]:
     """Return the Frechet distance of two folders of images, and what is of note ('' where nothing is).
@@ -80,10 +82,7 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
         InputError: no real images, or both these and statistics; a network that is not given; an image that cannot be
             read; fewer than two images.
     """
-    own = isinstance(metric, FID) and metric.against == 'statistics'
-    if own == (real is not None):
-        raise InputError(f'{metric.label} compares with {"its own statistics" if own else "real images"}; '
-                         + (f'leave the folder {real} out.' if own else 'give their folder, too.'), 'real')
+    own = check_sides(metric, real)
     features, sums = metric.open_features(device), Moments()
     sides = {DRAWINGS: drawn} if real is None else {REAL: real, DRAWINGS: drawn}
     counts = {side: _collect(sums, side, folder, features, batch) for side, folder in sides.items()}
@@ -93,6 +92,16 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
     few = [f'fewer {side} ({count:,})' for side, count in counts.items() if count < width]
     note = f'{" and ".join(few)} than the {width:,} features of the network: the distance is biased' if few else ''
     return frechet_distance(*moments[0], *moments[1]), note
+
+
+def check_sides(metric: Moments, real: str | os.PathLike | None) -> bool:
+    """Return whether a metric has statistics of the real images; `InputError` where there are neither these nor a
+    folder, or both."""
+    own = isinstance(metric, FID) and metric.against == 'statistics'
+    if own == (real is not None):
+        raise InputError(f'{metric.label} compares with {"its own statistics" if own else "real images"}; '
+                         + (f'leave the folder {real} out.' if own else 'give their folder, too.'), 'real')
+    return own
 
 
 def _collect(sums: Moments, side: str, folder: str | os.PathLike, features: Callable[[Sequence[np.ndarray]], Tensor],

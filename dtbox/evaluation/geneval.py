@@ -42,7 +42,7 @@ def read_lines(path: str | os.PathLike, needs: dict[str, type]) -> Iterator[tupl
     try:
         require_file(path)
         with open(path, encoding='utf-8-sig') as file:
-            lines = file.read().splitlines()
+            lines = file.readlines()  # lines end with a line feed alone: a prompt may hold other breaks
     except (OSError, ValueError) as e:
         raise InputError(f'{os.fspath(path)} cannot be read ({reason(e)}).') from e
     for number, line in enumerate(lines, 1):

@@ -61,8 +61,11 @@ class TowerFrechet(DrawingMoments):
                 self.shared['lacks'] = ''
             except InputError as e:
                 self.shared['lacks'] = str(e).rstrip('.')
-        there = getattr(outputs, 'drawings', {}) or outputs.reconstructions is not None
-        return self.shared['lacks'] or (True if there else REASONS['reconstructions'])
+        if self.shared['lacks']:
+            return self.shared['lacks']
+        if hasattr(outputs, 'drawings'):  # samples that were asked about have neither prompt nor drawing
+            return True if outputs.drawings and outputs.prompts and all(outputs.prompts) else REASONS['drawings']
+        return True if outputs.reconstructions is not None else REASONS['reconstructions']
 
     def embed(self, images: Tensor) -> Tensor:
         """See DrawingMoments."""

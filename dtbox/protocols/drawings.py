@@ -11,10 +11,11 @@ import torch
 
 from dtbox import __version__
 from dtbox.apis.drawing_layouts import Layout
+from dtbox.arguments import allow_none, read_arguments, read_count, read_device, read_path
 from dtbox.errors import InputError
 from dtbox.evaluation import CLIPScore, EvalContext, Metric, Results
 from dtbox.evaluation.drawings import DRAWN
-from dtbox.evaluation.folders import compare_folders, hash_files, list_files, read_batches
+from dtbox.evaluation.folders import check_sides, compare_folders, hash_files, list_files, read_batches
 from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.stamps import compute_digest
@@ -22,8 +23,9 @@ from dtbox.protocols.base import Protocol
 
 
 @torch.no_grad()
+@read_arguments(drawn=read_path, real=allow_none(read_path), device=read_device, batch=read_count())
 def measure_drawings(drawn: str, protocols: Sequence[Protocol], real: str | None = None, layout: Layout | None = None,
-                     device: str = 'cpu', batch: int = 32) -> Results:
+                     device: str | torch.device = 'cpu', batch: int = 32) -> Results:
     """Measure a folder of drawings.
 
     Args:
@@ -49,13 +51,15 @@ def measure_drawings(drawn: str, protocols: Sequence[Protocol], real: str | None
                          '--protocol')
     files = list_files(drawn)
     _check_layout(drawn, files, layout)
-    prepared = [(p, metric) for p in protocols for metric in _prepare(p)]
+    prepared = [(p, metric) for p in protocols for metric in p.evaluator().prototypes]
+    for p, metric in prepared:  # all that may be wrong is said before hours are spent
+        _prepare(p, metric, real, layout, device)
     data = compute_digest([real and hash_files(real, list_files(real)), layout and layout.digest])
     parts = {p.name: Results({ALL: {}}, {ALL: len(files)}, protocols={p.name: dict(hash=p.hash, data=data)})
              for p in protocols}
     for p, metric in prepared:
-        values, note = (_score(metric, drawn, layout, batch, device) if isinstance(metric, CLIPScore) else
-                        _compare(metric, drawn, real, batch, device))
+        values, note = (_compare(metric, drawn, real, batch, device) if isinstance(metric, Moments) else
+                        _score(metric, drawn, layout, batch, device))
         part = parts[p.name]
         parts[p.name] = replace(part, sets={ALL: {**part.sets[ALL], **values}}, infos=(*part.infos, *metric.infos()),
                                 skipped={**part.skipped, **({metric.label: note} if note else {})})
@@ -65,17 +69,23 @@ def measure_drawings(drawn: str, protocols: Sequence[Protocol], real: str | None
     return replace(Results.join(parts), evaluation=about)
 
 
-def _prepare(protocol: Protocol) -> list[Metric]:
-    """Return the metrics of a protocol, all of which can measure folders."""
-    metrics = protocol.evaluator().prototypes
-    for metric in metrics:
-        if not isinstance(metric, (CLIPScore, Moments)):
-            raise InputError(f'the protocol `{protocol.name}` measures {metric.label}, which needs a model. Folders '
-                             'are measured by FID, TowerFrechet and CLIPScore: rfid_clean, frechet_tower, clip_score.',
-                             '--protocol')
-        metric.check_files()
-        metric.setup(EvalContext())
-    return metrics
+def _prepare(protocol: Protocol, metric: Metric, real: str | None, layout: Layout | None,
+             device: str | torch.device) -> None:
+    """Open what a metric needs; `InputError` where it cannot measure folders, or something is missing."""
+    metric.check_files()
+    metric.setup(EvalContext())
+    if isinstance(metric, CLIPScore):
+        if layout is None:
+            raise InputError('CLIPScore compares drawings with their prompts, which are not given. Name --layout and '
+                             '--prompts.', '--prompts')
+        metric.towers(device)
+    elif isinstance(metric, Moments):
+        metric.open_features(device)
+        check_sides(metric, real)
+    else:
+        raise InputError(f'the protocol `{protocol.name}` measures {metric.label}, which needs a model. Folders are '
+                         'measured by FID, TowerFrechet and CLIPScore: rfid_clean, frechet_tower, clip_score.',
+                         '--protocol')
 
 
 def _check_layout(drawn: str, files: Sequence[str], layout: Layout | None) -> None:
@@ -88,17 +98,15 @@ def _check_layout(drawn: str, files: Sequence[str], layout: Layout | None) -> No
                          'Continue drawing with `dtbox draw`.')
 
 
-def _compare(metric: Moments, drawn: str, real: str | None, batch: int, device: str) -> tuple[dict[str, float], str]:
+def _compare(metric: Moments, drawn: str, real: str | None, batch: int,
+             device: str | torch.device) -> tuple[dict[str, float], str]:
     value, note = compare_folders(metric, drawn, real, batch, device)
     name = metric.folder_value
     return {f'{metric.prefix}/{name}' if metric.prefix else name: value}, note
 
 
-def _score(metric: CLIPScore, drawn: str, layout: Layout | None, batch: int, device: str) -> tuple[dict[str, float],
-                                                                                                 str]:
-    if layout is None:
-        raise InputError('CLIPScore compares drawings with their prompts, which are not given. Name --layout and '
-                         '--prompts.', '--prompts')
+def _score(metric: CLIPScore, drawn: str, layout: Layout, batch: int,
+           device: str | torch.device) -> tuple[dict[str, float], str]:
     files = [drawing.file for drawing in layout.drawings]
     for number, images in enumerate(read_batches(drawn, files, batch)):
         some: Any = layout.drawings[number * batch:number * batch + len(images)]

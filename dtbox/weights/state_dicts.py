@@ -51,7 +51,7 @@ def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tens
         weights: see `load_state`, or 'hub:TAG' for weights that open_clip names by a tag and fetches.
 
     Raises:
-        InputError: as `load_state`; a tag without a name.
+        InputError: as `load_state`; a tag without a name, or one that cannot be fetched.
     """
     if not weights.startswith('hub:'):
         return load_state(weights)
@@ -59,7 +59,11 @@ def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tens
         raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
                          'model. Give one, or the path of a file.', 'weights')
     import open_clip
-    return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
+    try:
+        return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
+    except Exception as e:  # network, disk, an unknown tag
+        raise InputError(f'open_clip has not found the weights {weights[4:]!r} of `{name}` ({reason(e)}). Give a tag '
+                         'of open_clip.list_pretrained(), or fetch them by hand and give the file.', 'weights') from e
 
 
 def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
