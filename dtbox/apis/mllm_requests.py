@@ -54,12 +54,11 @@ def answer_requests(model: Any, requests: Sequence[Request], batch: int | None =
     """
     size = batch or model.generation.batch
     contexts, questions = [], []
-    for first in range(0, len(requests), size):
-        for i, request in enumerate(requests[first:first + size], first):
-            with at(f'requests.{i}'):
-                conversation, context = start_reply(model, request.messages)
-            contexts.append(context)
-            questions.append(conversation.turns[-1].text)
+    for i, request in enumerate(requests):
+        with at(f'requests.{i}'):
+            conversation, context = start_reply(model, request.messages)
+        contexts.append(context)
+        questions.append(conversation.turns[-1].text)
     replies = [''] * len(requests)
     groups: dict[tuple, list[int]] = {}
     for i, request in enumerate(requests):
@@ -106,7 +105,10 @@ def score_answers(model: Any, requests: Sequence[tuple[list[dict[str, Any]], str
 
 
 def start_reply(model: Any, messages: Any) -> tuple[Conversation, Context]:
-    """Return messages as a conversation, and the context of a reply to them."""
+    """Return messages as a conversation, and the context of a reply to them.
+
+    The images of a request are encoded by themselves, so that its codes do not depend on other requests.
+    """
     conversation, images = read_messages(messages, model.tokenizer.prepare)
     codes = {} if images is None else model.model.expand(model.model.tokenizer.encode(images))
     return conversation, take_context(model.model.sequence.render_prompt(conversation), codes)
