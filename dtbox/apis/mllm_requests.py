@@ -75,7 +75,7 @@ def answer_requests(model: Any, requests: Sequence[Request], batch: int | None =
 
 
 @torch.no_grad()
-def score_answers(model: Any, requests: Sequence[tuple[list[dict[str, Any]], str]],
+def score_requests(model: Any, requests: Sequence[tuple[list[dict[str, Any]], str]],
                   batch: int | None = None) -> list[tuple[float, bool]]:
     """Return of the answer of each request its log-probability in nats, the token that ends it included, and whether
     greedy decoding gives it.

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from dtbox.apis.loading import load_as
-from dtbox.apis.mllm_requests import Request, answer_requests, score_answers
+from dtbox.apis.mllm_requests import Request, answer_requests, score_requests
 from dtbox.apis.opening import MLLM, choose_device
 from dtbox.errors import InputError
 
@@ -84,7 +84,7 @@ class DtboxLMM(find_package('lmms_eval.api.model').lmms):
             doc = self.task_dict[task][split][doc_id]
             target = to_target if isinstance(to_target, str) else to_target(doc)
             asked.append((make_messages(context, list_visuals(to_visual(doc))), target))
-        return score_answers(self.model, asked, self.batch_size)
+        return score_requests(self.model, asked, self.batch_size)
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[tuple[str, ...]]:
         """Return the replies of all rounds of R requests (context, settings, doc_to_visual, doc_to_text, doc_id, task,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dtbox.apis.mllm_requests import Request, answer_requests, cut, score_answers
+from dtbox.apis.mllm_requests import Request, answer_requests, cut, score_requests
 from dtbox.errors import InputError
 from dtbox.mllm.contexts import Context
 from dtbox.mllm.text_generation import measure_answers, measure_loglikelihood
@@ -48,14 +48,14 @@ def test_scores_are_those_of_the_model(mllm):
     """As `loglikelihood` has them, in order; of a talk only the last answer counts."""
     asked = [make_messages(i, 'what is it?' if i else 'what') for i in range(3)]
     answers = ['red apple', 'yes', 'a face']
-    found = score_answers(mllm, list(zip(asked, answers)), 2)
+    found = score_requests(mllm, list(zip(asked, answers)), 2)
     for i, (score, _) in enumerate(found):
         image = asked[i][0]['content'][0]['image']
         wanted = mllm.loglikelihood(image, asked[i][0]['content'][1], [answers[i]])
         assert score == pytest.approx(wanted.item(), abs=1e-4)
     talk = [*asked[0], dict(role='assistant', content='a long face indeed'), dict(role='user', content='yes')]
-    score, _ = score_answers(mllm, [(talk, 'yes')])[0]
-    assert abs(score) < abs(score_answers(mllm, [(talk, 'a long face indeed yes')])[0][0])
+    score, _ = score_requests(mllm, [(talk, 'yes')])[0]
+    assert abs(score) < abs(score_requests(mllm, [(talk, 'a long face indeed yes')])[0][0])
 
 
 def test_greedy_answers_are_told(mllm):
@@ -80,4 +80,4 @@ def test_what_is_wrong_is_named(mllm):
     with pytest.raises(InputError, match=r'^requests\.0.*max_tokens'):
         answer_requests(mllm, [Request(good, 0)])
     with pytest.raises(InputError, match=r'^requests\.0.*a text is empty'):
-        score_answers(mllm, [(good, ' ')])
+        score_requests(mllm, [(good, ' ')])
