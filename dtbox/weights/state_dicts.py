@@ -12,7 +12,7 @@ import torch
 
 from dtbox.arguments import describe, read_tensor
 from dtbox.checksums import find_damage
-from dtbox.errors import InputError, at, closest, reason
+from dtbox.errors import InputError, at, closest, explained, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 
 ZOO = 'dtbox://'
@@ -59,11 +59,8 @@ def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tens
         raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
                          'model. Give one, or the path of a file.', 'weights')
     import open_clip
-    try:
+    with explained(f'open_clip has not found the weights {weights[4:]!r} of `{name}`'):
         return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
-    except Exception as e:  # network, disk, an unknown tag
-        raise InputError(f'open_clip has not found the weights {weights[4:]!r} of `{name}` ({reason(e)}). Give a tag '
-                         'of open_clip.list_pretrained(), or fetch them by hand and give the file.', 'weights') from e
 
 
 def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
