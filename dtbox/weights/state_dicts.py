@@ -56,8 +56,8 @@ def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tens
     if not weights.startswith('hub:'):
         return load_state(weights)
     if name is None:
-        raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
-                         'model. Give one, or the path of a file.', 'weights')
+        raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of a model there. '
+                         'Give one, or the path of a file.', 'weights')
     import open_clip
     with explained(f'open_clip has not found the weights {weights[4:]!r} of `{name}`'):
         return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
