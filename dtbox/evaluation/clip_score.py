@@ -12,15 +12,20 @@ from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.evaluation.context import REASONS
-from dtbox.evaluation.drawings import REAL, list_images
+from dtbox.evaluation.drawing_ranks import REAL
+from dtbox.evaluation.drawings import ANCHORS, describe_anchor, list_images
 from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.likelihood import take_drawn
 from dtbox.evaluation.means import Means
 from dtbox.evaluation.names import is_stderr
 from dtbox.evaluation.towers import Towers, describe_encoder, describe_text, open_towers, to_levels
+from dtbox.mllm_output import MLLMOutput
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
 
 NAME = 'clip_score'
+SCORE = MetricInfo('clip_score/{tower}/{label}', 'CLIPScore of {tower}', '', '.2f', 'higher', 'drawing', order=6,
+                   beside=[(ANCHORS[REAL], 'clip_score/{tower}/real')])
 
 
 @METRICS.register_module()
@@ -38,7 +43,7 @@ class CLIPScore(Means):
         encoder, text: configs of other towers, with their weights; `tower` then is what to call them.
         prefix: see Metric.
     """
-    info = [MetricInfo('clip_score/{tower}/{label}', 'CLIPScore of {tower}', '', '.2f', 'higher', 'drawing', order=6)]
+    info = [describe_anchor(SCORE, REAL), SCORE]
     uses = ('reconstructions', 'drawings', 'prompts', 'batch.texts')
 
     def __init__(self, tower: str = 'ViT-L-14-quickgelu', weights: str | None = None,
@@ -79,17 +84,15 @@ class CLIPScore(Means):
 
     def update(self, batch: Batch, outputs: Any) -> None:
         """See Metric."""
-        texts = outputs.prompts if hasattr(outputs, 'drawings') else batch.texts
-        rows = torch.tensor([i for i, text in enumerate(texts) if text.strip()], dtype=torch.int64)
-        if len(rows) < len(texts):
-            self.leave_out('images without a text', len(texts) - len(rows))
+        if not hasattr(outputs, 'prompts'):  # of a tokenizer: the captions of the data
+            outputs = MLLMOutput(outputs.images, outputs.reconstructions, prompts=[t.strip() for t in batch.texts])
+        outputs, rows = take_drawn(self, outputs)
         if not len(rows):
             return
         towers = self.towers(outputs.images.device)
-        embedded = towers.embed_texts([texts[i] for i in rows.tolist()])
+        embedded = towers.embed_texts(outputs.prompts)
         for label, images in {REAL: outputs.images[:, None], **list_images(outputs)}.items():
-            some = images[rows.to(images.device)]
-            scores = [score_images(towers, to_levels(some[:, s]), embedded) for s in range(some.shape[1])]
+            scores = [score_images(towers, to_levels(images[:, s]), embedded) for s in range(images.shape[1])]
             self.note(f'{NAME}/{self.tower}/{label}', torch.stack(scores).mean(0), rows)
 
     def update_files(self, images: Sequence[np.ndarray], prompts: Sequence[str], label: str,

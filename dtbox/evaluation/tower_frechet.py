@@ -63,8 +63,8 @@ class TowerFrechet(DrawingMoments):
                 self.shared['lacks'] = str(e).rstrip('.')
         if self.shared['lacks']:
             return self.shared['lacks']
-        if hasattr(outputs, 'drawings'):  # samples that were asked about have neither prompt nor drawing
-            return True if outputs.drawings and outputs.prompts and all(outputs.prompts) else REASONS['drawings']
+        if hasattr(outputs, 'drawings'):
+            return True if outputs.drawings else REASONS['drawings']
         return True if outputs.reconstructions is not None else REASONS['reconstructions']
 
     def embed(self, images: Tensor) -> Tensor:

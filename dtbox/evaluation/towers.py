@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dtbox.datasets.transforms import ResizeCrop
-from dtbox.errors import InputError, at
+from dtbox.errors import InputError, at, explained
 from dtbox.evaluation.functional import to_unit
 from dtbox.registry import ENCODERS, TEXTS
 
@@ -131,7 +131,8 @@ def open_towers(encoder: Mapping, text: Mapping | None, device: torch.device | s
     if not towers.encoder.pooled_dim:
         raise InputError(f'{type(towers.encoder).__name__} has no pooled output; expected an encoder with one.',
                          'encoder')
-    towers.init_weights()
+    with explained('the weights of the towers cannot be read'):  # a tag of open_clip is fetched
+        towers.init_weights()
     if towers.text is not None and towers.text.pooled_dim != towers.encoder.pooled_dim:
         raise InputError(f'the towers give embeddings of {towers.encoder.pooled_dim} and {towers.text.pooled_dim} '
                          'channels; expected one joint width.', 'text')

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, explained, need_package
 from dtbox.lms.base import LanguageModel
 from dtbox.lms.cache import KeyValueCache
@@ -127,8 +128,8 @@ class HFCausalLM(LanguageModel):
     def make_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty cache; `InputError` for one that is longer than the model's context."""
         if length > self.context_length:
-            raise InputError(f'a cache of {length} places was asked for; the language model is made for '
-                             f'{self.context_length}.')
+            raise InputError(f'a cache of {format_count(length, "place")} was asked for; the language model is made '
+                             f'for {self.context_length}.')
         return super().make_cache(batch, length)
 
     def resize(self, added: int) -> int:

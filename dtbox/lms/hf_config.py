@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Mapping
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, need_package, reason
 
 ADDED = 'dtbox_special_rows'
@@ -71,8 +72,8 @@ def read_config(config: Mapping[str, Any] | None, pretrained: str | None, vocab_
     else:
         found = _make_config(transformers, dict(config), vocab_size)
     if vocab_size is not None and found.vocab_size < vocab_size:
-        raise InputError(f'the language model has {found.vocab_size} ids, and the text tokenizer {vocab_size}: they do '
-                         'not belong together.', 'vocab_size')
+        raise InputError(f'the language model has {format_count(found.vocab_size, "id")}, and the text tokenizer '
+                         f'{vocab_size}: they do not belong together.', 'vocab_size')
     _check_support(found)
     return found
 

@@ -133,7 +133,7 @@ def test_samples_without_a_prompt_are_left_out():
     drawings[1] = float('nan')
     metric = by_hand(drawn(pixels(0.0, 0.0), ['a', ''], s=drawings))
     assert metric.compute()['clip_score/hand/s'] == pytest.approx(50, abs=1e-3)
-    assert 'images without a text (1 image)' in metric.skipped
+    assert 'samples that are not drawn (1 image)' in metric.skipped and metric.count == 1
 
 
 def test_of_a_tokenizer_reconstructions_and_texts_count():
@@ -163,6 +163,15 @@ def test_without_weights_the_value_is_absent(tmp_path):
 def test_towers_that_are_refused(settings, says):
     with pytest.raises(InputError, match=says):
         CLIPScore(**settings).check_files()
+
+
+def test_a_tag_that_cannot_be_fetched(tiny_clip, monkeypatch):
+    """Before anything is measured, as one sentence."""
+    def fail(*args, **options):
+        raise OSError('no route to host')
+    monkeypatch.setattr('open_clip.create_model', fail)
+    with pytest.raises(InputError, match='weights of the towers cannot be read: OSError: no route to host'):
+        CLIPScore(NAME, 'hub:openai').check_files()
 
 
 def test_towers_of_other_parts(tmp_path):
