@@ -27,7 +27,7 @@ class Request:
 
     Attributes:
         messages: see `dtbox.apis.mllm_messages.read_messages`.
-        max_tokens: most text ids of the reply; None for the model's.
+        max_tokens: most text ids of the reply, fewer where the context ends before; None for the model's.
         temperature, top_k, top_p, seed: how it is drawn, as in `MultimodalModel.ask`.
         until: texts at the first of which the reply ends; they are not part of it.
     """
