@@ -15,6 +15,7 @@ from dtbox.apis.mllm_drawing import Drawer, start_drawing
 from dtbox.apis.mllm_settings import Generation
 from dtbox.arguments import allow_none, read_arguments, read_count, read_path
 from dtbox.checksums import hash_tensors
+from dtbox.counts import format_count
 from dtbox.datasets.read import verify_image
 from dtbox.errors import InputError
 from dtbox.files import check_writable, explain_writing, renaming, write_atomic
@@ -60,7 +61,7 @@ def draw_folder(model: Any, layout: Layout, out: str, run: str = '', seed: int =
         _begin(model, layout, out, run, chosen, seed)
         missing = [drawing for drawing in layout.drawings if not _is_whole(out, drawing, model.image_size)]
         there = len(layout.drawings) - len(missing)
-        say(f'{len(layout.drawings):,} drawings in {out}, {there:,} of them there already')
+        say(f'{format_count(len(layout.drawings), "drawing")} in {out}, {there:,} of them there already')
         drawer = Drawer(model.model, chosen.rule, guidance, chosen.batch)
         with tqdm(total=len(missing), desc='drawings', unit='image', ncols=100, disable=None) as bar:
             for first in range(0, len(missing), chosen.batch):
@@ -103,18 +104,17 @@ def _begin(model: Any, layout: Layout, out: str, run: str, settings: Generation,
         layout=layout.name, prompts=layout.digest, drawings=len(layout.drawings),
         model=hash_tensors(model.model.state_dict()), tokenizer=model.model.tokenizer.digest, **how, seed=seed,
         **layout.save)))
-    there = [drawing.file for drawing in layout.drawings if os.path.lexists(os.path.join(out, drawing.file))]
-    before = read_json(record) if os.path.isfile(record) else {}
-    differ = [name for name, value in about.items() if before.get(name) != value]
-    if there and not before:
-        raise InputError(f'{out} holds {len(there):,} images such as {there[0]} and no {RECORD} that says how they '
-                         'were drawn. Give another folder.', 'out')
-    if there and differ:
-        name = differ[0]
-        raise InputError(f'{out} holds drawings with {name}={before.get(name)!r:.80}; now it is {about[name]!r:.80}. '
-                         'Give another folder, or draw as before.', 'out')
-    if differ:
+    if not os.path.isfile(record):
+        there = [drawing.file for drawing in layout.drawings if os.path.lexists(os.path.join(out, drawing.file))]
+        if there:
+            raise InputError(f'{out} holds {format_count(len(there), "image")} such as {there[0]} and no {RECORD} that '
+                             'says how they were drawn. Give another folder.', 'out')
         write_atomic(record, json.dumps(dict(about, run=run, dtbox=__version__), indent=2, ensure_ascii=False) + '\n')
+    before = read_json(record)
+    for name, value in about.items():
+        if before.get(name) != value:
+            raise InputError(f'{out} holds drawings with {name}={before.get(name)!r:.80}; now it is {value!r:.80}. '
+                             'Give another folder, or draw as before.', 'out')
     for file, text in layout.texts.items():
         path = os.path.join(out, file)
         os.makedirs(os.path.dirname(path), exist_ok=True)

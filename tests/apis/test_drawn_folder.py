@@ -10,6 +10,7 @@ from PIL import Image
 from dtbox.apis import drawn_folder
 from dtbox.apis.drawing_layouts import Drawing, read_layout
 from dtbox.apis.drawn_folder import draw_folder
+from dtbox.apis.mllm_files import draw_files
 from dtbox.errors import InputError
 from tests.cli.test_mllm_verbs import run
 
@@ -153,9 +154,18 @@ def test_a_folder_is_not_mixed(mllm, mjhq, tmp_path, change, says):
 def test_images_without_a_record_are_left_alone(mllm, mjhq, tmp_path):
     (tmp_path / 'out' / 'food').mkdir(parents=True)
     (tmp_path / 'out' / 'food' / '77b2.jpg').write_bytes(b'mine')
-    with pytest.raises(InputError, match=r'holds 1 images such as food/77b2.jpg and no drawings.json'):
+    with pytest.raises(InputError, match=r'holds 1 image such as food/77b2.jpg and no drawings.json'):
         draw_folder(mllm, read_layout('mjhq', mjhq), str(tmp_path / 'out'))
     assert (tmp_path / 'out' / 'food' / '77b2.jpg').read_bytes() == b'mine'
+
+
+def test_a_record_of_other_drawings_stays(mllm, mjhq, tmp_path):
+    """The folder of `dtbox draw RUN PROMPT` has a drawings.json of its own."""
+    draw_files(mllm, 'a face', str(tmp_path))
+    before = (tmp_path / 'drawings.json').read_bytes()
+    with pytest.raises(InputError, match="holds drawings with layout=None; now it is 'mjhq'"):
+        draw_folder(mllm, read_layout('mjhq', mjhq), str(tmp_path))
+    assert (tmp_path / 'drawings.json').read_bytes() == before and not (tmp_path / 'food').exists()
 
 
 def test_verb(mllm_run, geneval, tmp_path, capsys):
