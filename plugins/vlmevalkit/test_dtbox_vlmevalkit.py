@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtbox.apis.opening import MLLM
 from dtbox.errors import InputError
 
 HERE = Path(__file__).parent
@@ -92,8 +93,7 @@ def test_launcher(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'path', list(sys.path))
     monkeypatch.delitem(sys.modules, 'run', raising=False)
     adapter.main([RUN, '--toolkit', str(tmp_path), '--device', 'cpu', '--data', 'MME'])
-    assert sys.modules['vlmeval.config'].supported_VLM['seen'] == (['--model', 'dtbox', '--data', 'MME'],
-                                                                   'a multimodal language model')
+    assert sys.modules['vlmeval.config'].supported_VLM['seen'] == (['--model', 'dtbox', '--data', 'MME'], MLLM)
     sys.modules.pop('run', None)
 
 

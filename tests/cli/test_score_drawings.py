@@ -8,7 +8,7 @@ from dtbox.evaluation.results import Results
 from tests.cli.test_mllm_verbs import run
 from tests.clip_kit import NAME, WORDS, make_files
 from tests.clip_kit import tiny_clip as tiny_clip  # noqa: F401
-from tests.evaluation.test_fid import clean_weights as clean_weights  # noqa: F401
+from tests.evaluation.test_fid import Small
 from tests.evaluation.test_geneval import rows_of, write
 
 
@@ -26,11 +26,12 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_protocols_of_a_folder(folders, tiny_clip, clean_weights, capsys):
+def test_protocols_of_a_folder(folders, tiny_clip, monkeypatch, capsys):
     """Three protocols in one call; what a second call compares with it are its hashes."""
+    monkeypatch.setattr('dtbox.evaluation.fid.open_inception', lambda *args: Small())
     words = ('score-drawings', folders / 'drawn', folders / 'real', '--protocol', 'rfid_clean', 'frechet_tower',
              'clip_score', '--layout', 'geneval', '--prompts', folders / 'prompts.jsonl', '--n', 1, '--cfg-options',
-             f'inception_clean={clean_weights}', f'tower={NAME}', f'tower_weights={tiny_clip[0]}')
+             f'inception_clean={tiny_clip[0]}', f'tower={NAME}', f'tower_weights={tiny_clip[0]}')
     code, out, err = run(capsys, *words)
     assert code == 0, err
     assert f'CLIPScore of {NAME}, drawn ↑' in out and 'FID of drawings ↓' in out and 'Frechet, ' in out
@@ -41,7 +42,7 @@ def test_protocols_of_a_folder(folders, tiny_clip, clean_weights, capsys):
                                           f'clip_score@clip_score/{NAME}/drawn',
                                           f'clip_score@clip_score/{NAME}/drawn/stderr'}
     assert results.counts == dict(all=6) and 'dtbox score-drawings' in results.evaluation['command']
-    assert 'the distance is biased' in results.skipped['FID@rfid_clean']
+    assert 'the distance is biased' in results.skipped['TowerFrechet@frechet_tower']
     assert run(capsys, *words)[1].splitlines()[-1] == f'written to {folders / "drawn"}.scores.1.json'
     again = Results.read(f'{folders / "drawn"}.scores.1.json')
     assert again.sets == results.sets and again.protocols == results.protocols
