@@ -38,7 +38,8 @@ class TowerFrechet(DrawingMoments):
 
     def __init__(self, tower: str = 'ViT-L-14-quickgelu', weights: str | None = None,
                  encoder: Mapping[str, Any] | None = None, prefix: str = '') -> None:
-        self.tower, self.weights, self.encoder = tower, weights, encoder
+        self.tower, self.weights = tower, weights
+        self.encoder = encoder
         self.shared: dict[str, Any] = {}
         super().__init__(prefix)
 

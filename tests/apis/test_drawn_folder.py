@@ -110,7 +110,8 @@ def test_drawings_are_those_of_draw(mllm, geneval, tmp_path):
 
 def test_a_stopped_folder_becomes_the_same(mllm, mjhq, tmp_path, monkeypatch):
     """Stopped after one image, whatever the batch: whole files stay as they are, a broken one is drawn again."""
-    layout, whole, part = read_layout('mjhq', mjhq), tmp_path / 'whole', tmp_path / 'part'
+    layout = read_layout('mjhq', mjhq)
+    whole, part = tmp_path / 'whole', tmp_path / 'part'
     assert draw_folder(mllm, layout, str(whole)) == 3
     assert sorted(files_of(whole)) == ['food/77b2.jpg', 'food/9c.x.jpg', 'people/0a1f.jpg']
     drawn = list(open_all(whole).values())

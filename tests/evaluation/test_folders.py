@@ -9,7 +9,6 @@ from PIL import Image
 from dtbox.errors import InputError
 from dtbox.evaluation import FID, PSNR, EvalContext, FrechetDistance, TowerFrechet
 from dtbox.evaluation.folders import compare_folders, hash_files, list_files
-from dtbox.evaluation.functional import frechet_distance
 from dtbox.mllm_output import MLLMOutput
 from dtbox.structures import Batch
 from tests.clip_kit import NAME, make_files
