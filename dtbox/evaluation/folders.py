@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from dtbox.arguments import read_arguments, read_count
-from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.errors import InputError, reason
 from dtbox.evaluation.fid import FID, read_statistics
 from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.functional import frechet_distance
 from dtbox.evaluation.stamps import compute_digest
 
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
+"""Of the images that clean-fid reads."""
 THREADS = 4
 """Files that are decoded at a time."""
 DRAWINGS, REAL = 'drawings', 'real images'

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from dtbox.datasets.transforms import ResizeCrop
 from dtbox.errors import InputError, at, explained
 from dtbox.evaluation.functional import to_unit
 from dtbox.registry import ENCODERS, TEXTS
@@ -59,12 +58,21 @@ class Towers(nn.Module):
         return F.normalize(self.text(self.text.ids(list(texts)).to(self.device)), dim=-1)
 
     def embed_levels(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Images uint8 [H,W,3] of any sizes -> pooled [B,E], not normalised: short side and centre crop, bicubic and
-        antialiased, as open_clip prepares images."""
-        fit = ResizeCrop(self.encoder.image_size[0])
-        small = [np.asarray(fit(dict(image=Image.fromarray(image)))['image']) for image in images]
+        """Images uint8 [H,W,3] of any sizes -> pooled [B,E], not normalised; see `fit_image`."""
+        small = [fit_image(image, self.encoder.image_size[0]) for image in images]
         pixels = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).to(self.device)
         return self.embed_images(pixels.float() / 127.5 - 1)
+
+
+def fit_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Return an image uint8 [H,W,3] as [size,size,3]: short side and centre crop, bicubic and antialiased, as open_clip
+    prepares images."""
+    height, width = image.shape[:2]
+    short = min(height, width)
+    sides = size * width // short, size * height // short
+    left, top = (round((side - size) / 2) for side in sides)
+    resized = Image.fromarray(image).resize(sides, Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 def to_levels(images: Tensor) -> list[np.ndarray]:
