@@ -33,7 +33,7 @@ def list_files(folder: str | os.PathLike) -> list[str]:
     if not os.path.isdir(folder):
         raise InputError(f'the folder {os.fspath(folder)} does not exist. Give one that holds images.')
     found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(os.fspath(folder), followlinks=True):
         folders[:] = [name for name in folders if not name.startswith('.')]
         found += [os.path.relpath(os.path.join(place, name), folder).replace(os.sep, '/') for name in names
                   if name.lower().endswith(SUFFIXES) and not name.startswith('.')]
@@ -83,11 +83,11 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
         InputError: no real images, or both these and statistics; a network that is not given; an image that cannot be
             read; fewer than two images.
     """
-    own = check_sides(metric, real)
+    statistics = find_statistics(metric, real)
     features, sums = metric.open_features(device), Moments()
     sides = {DRAWINGS: drawn} if real is None else {REAL: real, DRAWINGS: drawn}
     counts = {side: _collect(sums, side, folder, features, batch) for side, folder in sides.items()}
-    moments = [read_statistics(metric.reference)] if own else []
+    moments = [read_statistics(statistics)] if statistics else []
     moments += [sums.moments(side, count) for side, count in counts.items()]
     width = len(moments[-1][0])
     few = [f'fewer {side} ({count:,})' for side, count in counts.items() if count < width]
@@ -95,14 +95,16 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
     return frechet_distance(*moments[0], *moments[1]), note
 
 
-def check_sides(metric: Moments, real: str | os.PathLike | None) -> bool:
-    """Return whether a metric has statistics of the real images; `InputError` where there are neither these nor a
-    folder, or both."""
+def find_statistics(metric: Moments, real: str | os.PathLike | None) -> str | None:
+    """Return the file of statistics that stand for the real images, None where a folder holds these; `InputError` where
+    there is neither, or both."""
     own = isinstance(metric, FID) and metric.against == 'statistics'
     if own == (real is not None):
         raise InputError(f'{metric.label} compares with {"its own statistics" if own else "real images"}; '
                          + (f'leave the folder {real} out.' if own else 'give their folder, too.'), 'real')
-    return own
+    if own:
+        read_statistics(metric.reference)
+    return metric.reference if isinstance(metric, FID) else None
 
 
 def _collect(sums: Moments, side: str, folder: str | os.PathLike, features: Callable[[Sequence[np.ndarray]], Tensor],

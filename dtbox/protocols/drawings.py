@@ -15,7 +15,7 @@ from dtbox.arguments import allow_none, read_arguments, read_count, read_device,
 from dtbox.errors import InputError
 from dtbox.evaluation import CLIPScore, EvalContext, Metric, Results
 from dtbox.evaluation.drawings import DRAWN
-from dtbox.evaluation.folders import check_sides, compare_folders, hash_files, list_files, read_batches
+from dtbox.evaluation.folders import compare_folders, find_statistics, hash_files, list_files, read_batches
 from dtbox.evaluation.frechet_distance import Moments
 from dtbox.evaluation.names import ALL
 from dtbox.evaluation.stamps import compute_digest
@@ -81,7 +81,7 @@ def _prepare(protocol: Protocol, metric: Metric, real: str | None, layout: Layou
         metric.towers(device)
     elif isinstance(metric, Moments):
         metric.open_features(device)
-        check_sides(metric, real)
+        find_statistics(metric, real)
     else:
         raise InputError(f'the protocol `{protocol.name}` measures {metric.label}, which needs a model. Folders are '
                          'measured by FID, TowerFrechet and CLIPScore: rfid_clean, frechet_tower, clip_score.',
@@ -105,8 +105,9 @@ def _compare(metric: Moments, drawn: str, real: str | None, batch: int,
     return {f'{metric.prefix}/{name}' if metric.prefix else name: value}, note
 
 
-def _score(metric: CLIPScore, drawn: str, layout: Layout, batch: int,
+def _score(metric: CLIPScore, drawn: str, layout: Layout | None, batch: int,
            device: str | torch.device) -> tuple[dict[str, float], str]:
+    assert layout is not None  # `_prepare` has refused that
     files = [drawing.file for drawing in layout.drawings]
     for number, images in enumerate(read_batches(drawn, files, batch)):
         some: Any = layout.drawings[number * batch:number * batch + len(images)]
