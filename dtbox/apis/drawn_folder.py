@@ -31,8 +31,9 @@ def draw_folder(model: Any, layout: Layout, out: str, run: str = '', seed: int =
                 say: Callable[[str], Any] = print, **settings: Any) -> int:
     """Draw all files of a layout that are not there, and write OUT/drawings.json, which says how they were drawn.
 
-    A file that is there whole is not drawn again. A drawing depends on its prompt, its number and the seed, never on
-    the drawings beside it, so that a folder that was stopped becomes the same as one that was not.
+    A file that is there whole stays. The random numbers of a drawing depend on its prompt, its number and the seed, and
+    batches are the same whatever is there, so that a folder that was stopped becomes the same as one that was not, byte
+    for byte. With another `batch` logits round otherwise, and a few drawings are others.
 
     Args:
         model: MultimodalModel.
@@ -59,16 +60,18 @@ def draw_folder(model: Any, layout: Layout, out: str, run: str = '', seed: int =
     with explain_writing(out):
         check_writable(os.path.join(out, RECORD))
         _begin(model, layout, out, run, chosen, seed)
-        missing = [drawing for drawing in layout.drawings if not _is_whole(out, drawing, model.image_size)]
+        missing = {drawing.file for drawing in layout.drawings if not _is_whole(out, drawing, model.image_size)}
         there = len(layout.drawings) - len(missing)
         say(f'{format_count(len(layout.drawings), "drawing")} in {out}, {there:,} of them there already')
         drawer = Drawer(model.model, chosen.rule, guidance, chosen.batch)
         with tqdm(total=len(missing), desc='drawings', unit='image', ncols=100, disable=None) as bar:
-            for first in range(0, len(missing), chosen.batch):
-                some = missing[first:first + chosen.batch]
-                for drawing, image in zip(some, _draw(model, drawer, some, seed)):
-                    _save(image, os.path.join(out, drawing.file), layout.save)
-                bar.update(len(some))
+            for first in range(0, len(layout.drawings), chosen.batch):
+                some = layout.drawings[first:first + chosen.batch]
+                left = [i for i, drawing in enumerate(some) if drawing.file in missing]
+                images = _draw(model, drawer, some, seed) if left else []  # the whole batch: it rounds as before
+                for i in left:
+                    _save(images[i], os.path.join(out, some[i].file), layout.save)
+                bar.update(len(left))
     return len(missing)
 
 

@@ -98,13 +98,14 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
 def find_statistics(metric: Moments, real: str | os.PathLike | None) -> str | None:
     """Return the file of statistics that stand for the real images, None where a folder holds these; `InputError` where
     there is neither, or both."""
+    reference = metric.reference if isinstance(metric, FID) else None
     own = isinstance(metric, FID) and metric.against == 'statistics'
     if own == (real is not None):
         raise InputError(f'{metric.label} compares with {"its own statistics" if own else "real images"}; '
                          + (f'leave the folder {real} out.' if own else 'give their folder, too.'), 'real')
     if own:
-        read_statistics(metric.reference)
-    return metric.reference if isinstance(metric, FID) else None
+        read_statistics(reference)
+    return reference
 
 
 def _collect(sums: Moments, side: str, folder: str | os.PathLike, features: Callable[[Sequence[np.ndarray]], Tensor],
