@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 import socket
-from typing import Optional
+from typing import Any, Optional
 
 from dtbox.errors import InputError, need_package
 from dtbox.serving.access import VARIABLE, Access, choose_token
@@ -36,12 +36,8 @@ def say_start(service: Service, host: str, port: int) -> str:
     return f'serving {service.name} at http://{name}:{port}/v1; {who}. Ctrl-C ends it.'
 
 
-def run(service: Service, listening: socket.socket) -> None:
-    """Serve until the process is told to stop.
-
-    Args:
-        service: the service.
-        listening: a socket that listens.
+def make_server(service: Service) -> Any:
+    """Return the server of uvicorn that serves a service.
 
     Raises:
         InputError: uvicorn or FastAPI is not installed.
@@ -49,11 +45,20 @@ def run(service: Service, listening: socket.socket) -> None:
     uvicorn = need_package('uvicorn', 'serve', 'dtbox serve')
     log = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     log['loggers']['uvicorn.error']['level'] = 'WARNING'
-    config = uvicorn.Config(build_app(service), log_config=log, log_level=None, ws='none', server_header=False,
-                            timeout_graceful_shutdown=PATIENCE)
-    host, port = listening.getsockname()[:2]
-    print(say_start(service, host, port), flush=True)
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(uvicorn.Config(build_app(service), log_config=log, log_level=None, ws='none',
+                                         server_header=False, timeout_graceful_shutdown=PATIENCE))
+
+
+def run(service: Service, listening: socket.socket) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        service: the service.
+        listening: a socket that listens.
+    """
+    server = make_server(service)
+    print(say_start(service, *listening.getsockname()[:2]), flush=True)
+    server.run(sockets=[listening])
 
 
 def make_access(host: str, token: Optional[str]) -> Access:
