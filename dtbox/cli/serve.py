@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
                     choices=args.max_n, waiting=args.queue)
     with server.open_socket(args.host, args.port) as listening:
         model = load_as(MLLM, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
-        name = args.name or os.path.basename(args.run.rstrip('/')) or args.run
+        name = args.name or os.path.basename(os.path.abspath(args.run))
         server.run(Service(model, name, limits, access, args.images_root), listening)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dtbox.errors import InputError, need_package
 from dtbox.serving.answers import describe_model, list_models, write_error
-from dtbox.serving.calls import Call, HungUp, Places, make_timeout
+from dtbox.serving.calls import Admission, Call, HungUp, make_timeout
 from dtbox.serving.jobs import Done, Worker
 from dtbox.serving.refusals import NOT_FOUND, TOO_LARGE, WRONG_MEDIA, Refusal, explain
 from dtbox.serving.service import Endpoint, Service
@@ -54,7 +54,7 @@ class Server:
     def __init__(self, service: Service) -> None:
         self.service, self.limits = service, service.limits
         self.worker = Worker()
-        self.places = Places(self.limits.waiting)
+        self.admission = Admission(self.limits.waiting)
         self.parsers = asyncio.Semaphore(PARSERS)
 
     @contextlib.asynccontextmanager
@@ -90,7 +90,7 @@ class Server:
         if request.headers.get('content-type', '').partition(';')[0].strip().lower() != JSON:
             raise Refusal(WRONG_MEDIA, f'the request has the type {request.headers.get("content-type", "")[:60]!r}; '
                           f'expected the header `Content-Type: {JSON}`.')
-        self.places.take()
+        self.admission.enter()
         handed_on = False
         try:
             call, asked = await self.begin(endpoint, request)
@@ -101,7 +101,7 @@ class Server:
                     return write_json(writer.write(await call.result(request.receive)))
                 first = await call.next_unless_gone(request.receive)
                 handed_on = True
-                return make_stream(call, writer, first, self.places.leave)
+                return make_stream(call, writer, first, self.admission.leave)
             finally:
                 if not handed_on:
                     call.close()
@@ -109,7 +109,7 @@ class Server:
             return Response(status_code=CLOSED)
         finally:
             if not handed_on:
-                self.places.leave()
+                self.admission.leave()
 
     async def begin(self, endpoint: Endpoint, request: Any) -> tuple[Call, Any]:
         """Return the call of a request, which was read and parsed, and the parsed request."""

@@ -18,26 +18,26 @@ class HungUp(Exception):
     """The client has gone."""
 
 
-class Places:
-    """The places for requests: one is answered, some wait. Used in the event loop alone.
+class Admission:
+    """Counts the requests in a server: one is answered, some wait. Used in the event loop alone.
 
     Args:
         waiting: most requests that wait.
     """
 
     def __init__(self, waiting: int) -> None:
-        self.most, self.taken = waiting + 1, 0
+        self.most, self.count = waiting + 1, 0
 
-    def take(self) -> None:
-        """Take a place; `Refusal` where there is none."""
-        if self.taken >= self.most:
-            raise Refusal(TOO_MANY, f'{self.most - 1} requests wait already, the most that this server takes. Send the '
-                          'request again later.')
-        self.taken += 1
+    def enter(self) -> None:
+        """Let a request in; `Refusal` where there are too many."""
+        if self.count >= self.most:
+            raise Refusal(TOO_MANY, f'the queue of this server is full: it holds {self.most - 1} requests beside the '
+                          'one that is answered. Send the request again later.')
+        self.count += 1
 
     def leave(self) -> None:
-        """Give a place back."""
-        self.taken -= 1
+        """Let a request go."""
+        self.count -= 1
 
 
 class Call:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from dtbox.apis.mllm_answers import answer_messages
 from dtbox.apis.mllm_drawing import Progress
 from dtbox.apis.mllm_talk import AnswerProgress, Part
-from dtbox.errors import at
 from dtbox.serving.images import write_markdown, write_png
 from dtbox.serving.requests import IMAGE, ChatRequest, ImageRequest, find_prompt
 
@@ -166,12 +165,23 @@ def complete(model: Any, request: ChatRequest, watch: Watch) -> Completion:
 
 def _draw_choices(model: Any, request: ChatRequest, watch: Watch) -> Completion:
     """Return drawings as answers."""
+    def tell(progress: Progress) -> None:
+        watch.check()
+        if request.stream:
+            watch.tell(Places(progress.done, progress.total))
+    watch.check()
+    prompt = find_prompt(request)
     settings = {name: value for name, value in request.settings.items() if name != 'max_tokens'}
-    drawn = draw(model, ImageRequest(find_prompt(request), settings, request.seed, request.n), watch)
-    choices = tuple(Choice(write_markdown(png), True) for png in drawn.images)
+    images = model.draw(prompt, request.n, seed=request.seed, report=tell, **settings)[0]
+    choices = tuple(Choice(write_markdown(write_png(image)), True) for image in model.to_pil(images))
     for i, choice in enumerate(choices if request.stream else ()):
         watch.tell(Delta(i, choice.content))
-    return Completion(choices, drawn.given, drawn.generated)
+    return Completion(choices, count_prompt(model, prompt), request.n * model.model.places)
+
+
+def count_prompt(model: Any, prompt: str) -> int:
+    """Return the places of a prompt for a drawing."""
+    return len(model.model.sequence.prompt_for_drawing(prompt))
 
 
 def draw(model: Any, request: ImageRequest, watch: Watch) -> Drawings:
@@ -188,9 +198,8 @@ def draw(model: Any, request: ImageRequest, watch: Watch) -> Drawings:
     previews = Previews(model, request, watch)
     watch.check()
     images = model.draw(request.prompt, request.n, seed=request.seed, report=previews.report, **request.settings)[0]
-    with at('prompt'):
-        given = len(model.model.sequence.prompt_for_drawing(request.prompt))
-    return Drawings(tuple(map(write_png, model.to_pil(images))), given, request.n * model.model.places)
+    return Drawings(tuple(map(write_png, model.to_pil(images))), count_prompt(model, request.prompt),
+                    request.n * model.model.places)
 
 
 class Previews:

@@ -173,7 +173,7 @@ def test_a_full_queue():
         await asyncio.sleep(0.05)
         answer = await served.call()
         status, said = error(answer)
-        assert status == 429 and said['message'].startswith('1 requests wait already')
+        assert status == 429 and said['message'].startswith('the queue of this server is full: it holds 1 requests')
         assert answer[1][b'retry-after'] == b'1' and said['type'] == 'rate_limit_error'
         go_on.set()
         assert [(await call)[0] for call in (first, second)] == [200, 200]

@@ -100,7 +100,9 @@ def test_the_answer_is_one_drawing(mllm):
     expected = mllm.draw_pil('red apple', 2, seed=3)[0]
     for choice, image in zip(result.choices, expected):
         assert np.array_equal(read_url(choice.content[:-1]), np.asarray(image))
-    assert [event.choice for event in listener.events] == [0, 1] and result.generated == 32
+    assert [event.choice for event in listener.events if isinstance(event, Delta)] == [0, 1]
+    assert listener.events[:16] == [Places(i, 32) for i in range(2, 33, 2)]
+    assert (result.given, result.generated) == (len(mllm.model.sequence.prompt_for_drawing('red apple')), 32)
 
 
 @pytest.mark.parametrize('partial, previews', [(None, 15), (0, 0), (3, 3), (15, 15)])
