@@ -1,7 +1,7 @@
 """Exported folders for `transformers`: AutoModel.from_pretrained(folder, trust_remote_code=True) opens them by dtbox.
 
-A folder then has a module of a few lines, which `transformers` runs and dtbox never does; it names the classes that
-`make_auto_classes` builds. `transformers` is imported where it is needed.
+The module in such a folder (`auto_shim.py`) names the classes that `make_auto_classes` builds. `transformers` is
+imported where it is needed.
 """
 from __future__ import annotations
 
@@ -12,23 +12,8 @@ from typing import Any
 
 from dtbox.errors import InputError, need_package
 
-MODULE = 'dtbox_auto'
-"""Name of the module in a folder."""
-CONFIG_CLASS, MODEL_CLASS = 'DtboxConfig', 'DtboxModel'
-SHIM = f'''"""Opens this folder with transformers: AutoModel.from_pretrained(folder, trust_remote_code=True)."""
-from dtbox.apis.auto_model import make_auto_classes
-
-{CONFIG_CLASS}, {MODEL_CLASS} = make_auto_classes({{kind!r}})
-'''
-AUTO_MAP = dict(AutoConfig=f'{MODULE}.{CONFIG_CLASS}', AutoModel=f'{MODULE}.{MODEL_CLASS}')
-"""Entry `auto_map` of config.json."""
 FETCHED = ('revision', 'cache_dir', 'token', 'local_files_only')
 """Arguments of `from_pretrained` that say how a folder comes from the hub."""
-
-
-def write_shim(kind: str) -> str:
-    """Return the module of a folder of a kind, `model_type` of its config.json."""
-    return SHIM.format(kind=kind)
 
 
 @functools.cache

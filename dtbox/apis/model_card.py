@@ -7,7 +7,7 @@ from typing import Any, Optional
 import torch.nn as nn
 
 from dtbox import __version__
-from dtbox.apis.auto_model import AUTO_MAP, MODULE, write_shim
+from dtbox.apis.auto_shim import AUTO_MAP, MODULE, write_shim
 from dtbox.apis.opening import MLLM
 from dtbox.apis.pretrained import CONFIG, SUMS, write_config
 from dtbox.evaluation.results import Results
@@ -46,7 +46,7 @@ from transformers import AutoModel
 model = AutoModel.from_pretrained('{name}', trust_remote_code=True)
 ```
 
-The code that this trusts is {module}.py, three lines that import dtbox. `dtbox.load` runs nothing of this folder.
+The code that this trusts is {module}.py, a few lines that import dtbox. `dtbox.load` runs nothing of this folder.
 """
 TOKENIZER_USE = """tok = dtbox.load('{name}')
 codes = tok.encode('image.png')        # stream -> [B,N,Q]

@@ -19,6 +19,8 @@ PARSERS = 2
 """Requests that are parsed at a time."""
 DISCARDED = 10
 """A request that is too large is read to its end, that its client reads the answer: up to so many times the limit."""
+PATIENCE = 5
+"""Seconds that answers have to end once the server is stopped."""
 CLOSED = 499
 """Status that nobody reads: the client has gone."""
 
@@ -64,6 +66,7 @@ class Server:
             yield
         finally:
             self.worker.stop()
+            await asyncio.to_thread(self.worker.thread.join, PATIENCE)  # torch must not compute in a process that ends
 
     def check(self, request: Any) -> None:
         """Raise `Refusal` for a caller that may not call."""

@@ -7,11 +7,8 @@ from typing import Any, Optional
 
 from dtbox.errors import InputError, need_package
 from dtbox.serving.access import VARIABLE, Access, choose_token
-from dtbox.serving.app import build_app
+from dtbox.serving.app import PATIENCE, build_app
 from dtbox.serving.service import Service
-
-PATIENCE = 5
-"""Seconds that answers have to end once the server is stopped."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
