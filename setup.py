@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'dtbox' / '__init__.py').read_text()).group(1)
 
 MLLM = ['transformers>=5', 'peft', 'accelerate', 'gguf']
-SERVE = ['fastapi', 'uvicorn', *MLLM]
+SERVE = ['fastapi>=0.100', 'uvicorn>=0.23', *MLLM]
 
 
 def travelling_files():

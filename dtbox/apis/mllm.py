@@ -107,7 +107,7 @@ class MultimodalModel:
                 all codes.
             interval: (first, stop) place that is guided; None for all.
             seed: of the random numbers.
-            report: called with a `Progress` after each place.
+            report: called with a `Progress` after each place; None shows a bar on a terminal.
             codes: return the codes, too.
 
         Returns:

@@ -9,14 +9,13 @@ import torch.nn as nn
 from dtbox import __version__
 from dtbox.apis.auto_shim import AUTO_MAP, MODULE, write_shim
 from dtbox.apis.opening import MLLM
-from dtbox.apis.pretrained import CONFIG, SUMS, write_config
+from dtbox.apis.pretrained import write_config
 from dtbox.evaluation.results import Results
 from dtbox.evaluation.table import format_table
 from dtbox.files import explain_writing, write_atomic
 from dtbox.runs import RunFolder
-from dtbox.weights.model_folders import read_json
+from dtbox.weights.exported_folders import CARD, CONFIG, SUMS, read_config_of
 
-CARD = 'README.md'
 HEAD = """---
 library_name: dtbox
 tags:
@@ -83,7 +82,7 @@ def export_folder(model: Any, folder: str | os.PathLike, run: Optional[str] = No
         InputError: as `save_pretrained`.
     """
     model.save_pretrained(folder)
-    config = read_json(os.path.join(folder, CONFIG))
+    config = read_config_of(folder)
     module = f'{MODULE}.py'
     names = [name for name in config[SUMS] if name != CONFIG]
     with explain_writing(folder):

@@ -141,6 +141,9 @@ def complete(model: Any, request: ChatRequest, watch: Watch) -> Completion:
     if request.modalities == {IMAGE}:
         return _draw_choices(model, request, watch)
     choices, given, generated = [], 0, 0
+    settings = dict(request.settings)
+    if 'max_tokens' in settings:  # clients send what fits the largest models
+        settings['max_tokens'] = min(settings['max_tokens'], model.model.lm.context_length)
     for i in range(request.n):
         writer = ContentWriter(model)
 
@@ -154,7 +157,7 @@ def complete(model: Any, request: ChatRequest, watch: Watch) -> Completion:
                 watch.tell(Delta(i, more))
         watch.check()
         answer = answer_messages(model, request.messages, IMAGE in request.modalities, tell, seed=request.seed + i,
-                                 **request.settings)
+                                 **settings)
         content = writer.write(answer.parts)
         if request.stream and (more := writer.rest(content)):
             watch.tell(Delta(i, more))

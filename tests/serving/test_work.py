@@ -58,6 +58,13 @@ def test_counts(mllm):
     assert [choice.ended for choice in result.choices] == [False]
 
 
+def test_more_tokens_than_the_model_reads(mllm, plain_words):
+    """A maximum is one all the same; the reply ends with the context."""
+    result = complete(mllm, ask(mllm, say(), max_tokens=4096), Listener())
+    assert result == complete(mllm, ask(mllm, say(), max_tokens=96), Listener())
+    assert (result.generated, result.choices[0].ended) == (96 - 3, False)
+
+
 def test_a_reply_that_ends(mllm, monkeypatch):
     words = mllm.model.lm.text_logits
     monkeypatch.setattr(mllm.model.lm, 'text_logits', lambda hidden: torch.zeros_like(words(hidden)).index_fill(
