@@ -14,6 +14,9 @@ from dtbox.errors import InputError, need_package
 
 FETCHED = ('revision', 'cache_dir', 'token', 'local_files_only')
 """Arguments of `from_pretrained` that say how a folder comes from the hub."""
+HANDED_ON = ('trust_remote_code', 'code_revision', 'adapter_kwargs', 'force_download', 'proxies', 'subfolder',
+             'torch_dtype', '_from_auto', '_commit_hash', 'use_safetensors', 'low_cpu_mem_usage')
+"""Arguments that `AutoModel` hands on or that change nothing here; `torch_dtype` is the earlier name of `dtype`."""
 
 
 @functools.cache
@@ -45,11 +48,12 @@ def make_auto_classes(kind: str) -> tuple[type, type]:
             self.eval()
 
         @classmethod
-        def from_pretrained(cls, folder: str | os.PathLike, *args: Any, config: Any = None, device_map: Any = None,
-                            dtype: Any = None, **more: Any) -> DtboxModel:
+        def from_pretrained(cls, folder: str | os.PathLike, config: Any = None, device_map: Any = None,
+                            dtype: Any = None, plugins: Any = (), **more: Any) -> DtboxModel:
             """Open a folder, or fetch it from the hub and open it; see `open_folder`."""
+            check_names(more)
             found = fetch_folder(folder, more)
-            opened = open_folder(found, device_map, more.get('torch_dtype') if dtype is None else dtype)
+            opened = open_folder(found, device_map, more.get('torch_dtype') if dtype is None else dtype, plugins)
             return cls(config or DtboxConfig.from_pretrained(found), opened)
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -72,6 +76,14 @@ def make_auto_classes(kind: str) -> tuple[type, type]:
     return DtboxConfig, DtboxModel
 
 
+def check_names(given: Mapping[str, Any]) -> None:
+    """Raise `InputError` for an argument of `from_pretrained` that a model of dtbox cannot follow."""
+    for name in given:
+        if name not in (*FETCHED, *HANDED_ON):
+            raise InputError('a model of dtbox does not know this argument of from_pretrained. It knows device_map, '
+                             f'dtype, plugins, {", ".join(FETCHED)}.', name)
+
+
 def fetch_folder(folder: str | os.PathLike, how: Mapping[str, Any]) -> str:
     """Return a local folder; one that is not there is fetched from the hub by its name."""
     if os.path.isdir(folder):
@@ -80,13 +92,14 @@ def fetch_folder(folder: str | os.PathLike, how: Mapping[str, Any]) -> str:
     return hub.snapshot_download(str(folder), **{name: how[name] for name in FETCHED if how.get(name) is not None})
 
 
-def open_folder(folder: str, device_map: Any = None, dtype: Any = None) -> Any:
+def open_folder(folder: str, device_map: Any = None, dtype: Any = None, plugins: Any = ()) -> Any:
     """Return what `dtbox.load` opens of a folder.
 
     Args:
         folder: local folder.
         device_map: a device, or 'auto' for the GPU where there is one; models are not divided over several.
         dtype: as in `dtbox.load`; None or 'auto' for float32.
+        plugins: as in `dtbox.load`.
 
     Raises:
         InputError: what `dtbox.load` says; a device map of several devices.
@@ -99,4 +112,4 @@ def open_folder(folder: str, device_map: Any = None, dtype: Any = None) -> Any:
             raise InputError(f'got {device_map!r:.80}; a model of dtbox lies on one device. Name that.', 'device_map')
         device_map = devices[0]
     device = 'cpu' if device_map is None else choose_device() if device_map == 'auto' else device_map
-    return load(folder, device=device, dtype='float32' if dtype in (None, 'auto') else dtype)
+    return load(folder, device=device, dtype='float32' if dtype in (None, 'auto') else dtype, plugins=plugins)

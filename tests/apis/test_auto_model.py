@@ -115,6 +115,11 @@ def test_devices(folder):
         open_folder(str(folder), dict(lm=0, visual_head=1))
 
 
+def test_arguments_that_mean_nothing(folder):
+    with pytest.raises(InputError, match='load_in_8bit: a model of dtbox does not know this argument'):
+        transformers.AutoModel.from_pretrained(folder, trust_remote_code=True, load_in_8bit=True)
+
+
 def test_a_name_on_the_hub(folder, monkeypatch):
     asked = []
     monkeypatch.setattr('huggingface_hub.snapshot_download', lambda name, **how: asked.append((name, how)) or 'place')
