@@ -1,5 +1,6 @@
 """Exported folders: their card, and that `transformers` opens them with the same weights."""
 import json
+import shutil
 import sys
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 import dtbox
 from dtbox.apis.auto_model import fetch_folder, open_folder
-from dtbox.apis.model_card import export_folder
+from dtbox.apis.model_card import export_folder, write_card
 from dtbox.errors import InputError
+from dtbox.weights.state_dicts import find_zoo
 from tests.child_processes import run_child
 
 transformers = pytest.importorskip('transformers')
@@ -71,17 +73,23 @@ def test_nothing_runs_without_trust(folder, monkeypatch):
     assert isinstance(dtbox.load(folder), dtbox.MultimodalModel)
 
 
-def test_the_card(folder, mllm, mllm_run):
+def test_the_card(folder):
     """What it is, how it opens, and its scores; whoever exports it may write more into it."""
     card = (folder / 'README.md').read_text()
     assert card.startswith('---\nlibrary_name: dtbox\n') and '\n# model\n' in card
     assert '- Images: 32 x 32 pixels\n' in card and 'pixel, 16 tokens of 2 codes out of 64' in card
     for words in ("dtbox.load('model')", "AutoModel.from_pretrained('model', trust_remote_code=True)",
-                  'dtbox serve model', "AutoModelForCausalLM.from_pretrained('model/language_model')", '## Scores'):
+                  'dtbox serve model', "AutoModelForCausalLM.from_pretrained('model/language_model')"):
         assert words in card
-    assert 'caption, word F1' in card and '{' not in card.replace("{'role': 'user', 'content': 'hello'}", '')
+    assert '{' not in card.replace("{'role': 'user', 'content': 'hello'}", '') and '## Scores' not in card
     (folder / 'README.md').write_text(card + '\nMore.\n')
     assert isinstance(dtbox.load(folder), dtbox.MultimodalModel)
+
+
+def test_scores_of_the_run(mllm, tmp_path):
+    shutil.copyfile(find_zoo() / 'mllm-twemoji' / 'scores.json', tmp_path / 'metrics.json')
+    card = write_card(mllm, 'model', str(tmp_path))
+    assert card.partition('## Scores')[2].count('caption, word F1') >= 1
 
 
 def test_the_module_is_among_the_sums(folder):
