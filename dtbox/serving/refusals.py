@@ -5,8 +5,13 @@ from typing import Any
 
 from dtbox.errors import InputError
 
-BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 400, 401, 403, 404
-TIMEOUT, TOO_LARGE, WRONG_MEDIA, TOO_MANY, FAULT = 408, 413, 415, 429, 500
+BAD_REQUEST = 400
+UNAUTHORIZED, FORBIDDEN = 401, 403
+NOT_FOUND = 404
+TIMEOUT = 408
+TOO_LARGE, WRONG_MEDIA = 413, 415
+TOO_MANY = 429
+FAULT = 500
 CODES = {UNAUTHORIZED: 'invalid_api_key', FORBIDDEN: 'forbidden_host', TIMEOUT: 'timeout', TOO_LARGE: 'too_large',
          WRONG_MEDIA: 'unsupported_media_type', TOO_MANY: 'queue_full', FAULT: 'server_error'}
 """`code` of an error by its status, where nothing else is said."""

@@ -140,7 +140,8 @@ def complete(model: Any, request: ChatRequest, watch: Watch) -> Completion:
     """
     if request.modalities == {IMAGE}:
         return _draw_choices(model, request, watch)
-    choices, given, generated = [], 0, 0
+    choices: list[Choice] = []
+    given = generated = 0
     settings = dict(request.settings)
     if 'max_tokens' in settings:  # clients send what fits the largest models
         settings['max_tokens'] = min(settings['max_tokens'], model.model.lm.context_length)

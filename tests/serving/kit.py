@@ -52,7 +52,8 @@ class Listener:
     """Takes events; `stop` says after how many checks nobody waits any more."""
 
     def __init__(self, stop=None):
-        self.events, self.checks, self.stop = [], 0, stop
+        self.events, self.stop = [], stop
+        self.checks = 0
 
     def check(self):
         self.checks += 1

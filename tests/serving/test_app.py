@@ -233,7 +233,8 @@ def test_a_client_that_hangs_up(stream):
 def test_a_client_that_hangs_up_before_its_turn():
     """Its work is never begun."""
     async def check():
-        go_on, gone, begun = threading.Event(), asyncio.Event(), []
+        go_on, gone = threading.Event(), asyncio.Event()
+        begun = []
 
         def work(request, job):
             begun.append(request.name)

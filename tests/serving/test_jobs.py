@@ -49,7 +49,8 @@ def test_a_listener_that_has_ended(worker):
 
 def test_cancelled_jobs_end(worker):
     """One that runs ends at its next check, one that waits is not begun; nobody hears of either."""
-    began, go_on, heard, steps = threading.Event(), threading.Event(), queue.Queue(), []
+    began, go_on = threading.Event(), threading.Event()
+    heard, steps = queue.Queue(), []
 
     def work(job):
         for step in range(1000):

@@ -148,8 +148,10 @@ def read_memory(process: subprocess.Popen) -> float:
 
 def run_clients(port: int, requests: Sequence[Request], clients: int, process: subprocess.Popen) -> list[float]:
     """Send all requests from several threads; returns the memory of the server after each tenth of them."""
-    left, lock, memory = iter(requests), threading.Lock(), []
-    done, errors = [0], []
+    left, lock = iter(requests), threading.Lock()
+    memory: list[float] = []
+    errors: list[Exception] = []
+    done = [0]
 
     def work() -> None:
         while not errors:
