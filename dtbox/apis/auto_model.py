@@ -26,7 +26,7 @@ def make_auto_classes(kind: str) -> tuple[type, type]:
     Raises:
         InputError: transformers is not installed.
     """
-    transformers = need_package('transformers', 'mllm', 'AutoModel')
+    transformers: Any = need_package('transformers', 'mllm', 'AutoModel')
 
     class DtboxConfig(transformers.PreTrainedConfig):
         """What config.json says."""
