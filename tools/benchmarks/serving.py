@@ -179,10 +179,13 @@ def run_clients(port: int, requests: Sequence[Request], clients: int, process: s
 
 def ask_directly(model: Any, request: Request) -> str:
     """Return what the Python API answers to a request."""
-    from dtbox.serving.images import write_base64, write_png
+    from dtbox.serving.images import write_base64, write_markdown, write_png
     body = request.body
     if request.path == CHAT:
-        return model.chat(body['messages'], seed=body['seed'], temperature=body['temperature'])['content']
+        content = model.chat(body['messages'], seed=body['seed'], temperature=body['temperature'])['content']
+        parts = [content] if isinstance(content, str) else [
+            part['text'] if part['type'] == 'text' else write_markdown(write_png(part['image'])) for part in content]
+        return ''.join(parts).strip()
     return write_base64(write_png(model.draw_pil(body['prompt'], seed=body['seed'])[0][0]))
 
 
@@ -215,7 +218,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f'{torch.get_num_threads()} thread(s), {args.clients} clients, {len(requests)} requests, of which '
           f'{len(requests) - len(whole)} were left by their clients\n\n| | |\n|---|---|')
     print(f'| answers lost | {sum(request.answer is None for request in whole)} of {len(whole)} |')
+    drawn = sum(request.path == CHAT and '![' in (request.answer or '') for request in whole)
     print(f'| answers that are not those of the Python API | {mixed} |')
+    print(f'| answers of a chat with a drawing in them | {drawn} |')
     print(f'| refused by a full queue, and sent again | {sum(request.refused for request in requests)} |')
     print(f'| seconds of all, and of the Python API for those not left | {seconds:.1f}, {direct:.1f} |')
     print(f'| seconds of an answer, median and 95 % | {statistics.median(times):.2f}, '
