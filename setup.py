@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'dtbox' / '__init__.py').read_text()).group(1)
 
 MLLM = ['transformers>=5', 'peft', 'accelerate', 'gguf']
+SERVE = ['fastapi>=0.100', 'uvicorn>=0.23', *MLLM]
 
 
 def travelling_files():
@@ -72,8 +73,9 @@ setup(
         'test': ['pytest', 'pytest-xdist>=3.7', 'mypy', 'scikit-image', 'torchmetrics', 'pandas', 'lpips',
                  'tensorboard', 'vector-quantize-pytorch>=1.20', 'ray', 'clean-fid', 'torch-fidelity', 'pytorch-msssim',
                  'webdataset<=0.2.86', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime', 'argcomplete',
-                 'setuptools>=70.1', *MLLM],
+                 'setuptools>=70.1', 'openai', *SERVE],
         'mllm': MLLM,
+        'serve': SERVE,
         'compare': ['vector-quantize-pytorch>=1.20'],
         'lpips': ['lpips'],
         'fid': ['clean-fid', 'torch-fidelity'],

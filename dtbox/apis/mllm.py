@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from dtbox.apis.images import Images
+from dtbox.apis.mllm_answers import answer_messages
 from dtbox.apis.mllm_arguments import check_rule, read_prompts, read_question, read_report, read_settings
 from dtbox.apis.mllm_drawing import Drawer, Report, start_drawing
 from dtbox.apis.mllm_folder import open_mllm_folder, save_mllm_folder
-from dtbox.apis.mllm_messages import read_messages
 from dtbox.apis.mllm_settings import Generation
-from dtbox.apis.mllm_talk import Talk
 from dtbox.apis.opening import MLLM
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_path
@@ -108,7 +107,7 @@ class MultimodalModel:
                 all codes.
             interval: (first, stop) place that is guided; None for all.
             seed: of the random numbers.
-            report: called with a `Progress` after each place.
+            report: called with a `Progress` after each place; None shows a bar on a terminal.
             codes: return the codes, too.
 
         Returns:
@@ -184,7 +183,6 @@ class MultimodalModel:
         with at('question'):
             return [take_context(self.model.sequence.render_prompt(one), codes) for one in asked]
 
-    @torch.no_grad()
     @read_arguments(may_draw=read_flag)
     def chat(self, messages: Sequence[Mapping[str, Any]], may_draw: bool = True, **settings: Any) -> dict[str, Any]:
         """Answer the last of some messages.
@@ -201,17 +199,7 @@ class MultimodalModel:
         Raises:
             InputError: which message is wrong, and how; messages that are longer than the language model reads.
         """
-        chosen = read_settings(self, **settings)
-        with at('messages'):
-            conversation, images = read_messages(messages, self.tokenizer.prepare)
-            codes = {} if images is None else self.model.expand(self.model.tokenizer.encode(images))
-            context = take_context(self.model.sequence.render_prompt(conversation), codes)
-        talk = Talk(self.model, chosen, self.generation, conversation.turns[-1].text)
-        parts = talk.answer(context, may_draw and self.can_draw)
-        content = [dict(type='text', text=part) if isinstance(part, str) else
-                   dict(type='image_gen', image=self.to_pil(part[None])[0]) for part in parts]
-        only_text = all(part['type'] == 'text' for part in content)
-        return dict(role='assistant', content=''.join(parts).strip() if only_text else content)
+        return answer_messages(self, messages, may_draw, **settings).to_message(self.to_pil)
 
     @torch.no_grad()
     @read_arguments(question=read_question, answers=read_prompts)

@@ -70,7 +70,7 @@ class Drawer:
         model: MultimodalLM in evaluation mode.
         rule, guidance: see `generate_images`.
         batch: rows at a time.
-        report: see `Progress`; None reports nothing.
+        report: see `Progress`; None shows a bar on a terminal.
         shape: first axes of the images that are reported, whose product is R.
     """
 
@@ -92,7 +92,7 @@ class Drawer:
         self.images = []
         parts: list[dict[str, Tensor]] = []
         with tqdm(total=len(contexts) * self.model.places, desc='draw', unit='place', leave=False, ncols=100,
-                  disable=None) as bar:
+                  disable=None if self.report is None else True) as bar:
             for first in range(0, len(contexts), self.batch):
                 rows = slice(first, first + self.batch)
                 count = len(contexts[rows])

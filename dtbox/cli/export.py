@@ -1,4 +1,4 @@
-"""dtbox export: write a tokenizer for use elsewhere."""
+"""dtbox export: write a model for use elsewhere."""
 from __future__ import annotations
 
 import argparse
@@ -21,11 +21,12 @@ def run(args: argparse.Namespace) -> None:
     """Export."""
     import dtbox
     from dtbox.apis.export import export_to
+    from dtbox.apis.model_card import export_folder
     from dtbox.apis.opening import TOKENIZER, check_use
     opened = dtbox.load(args.run, args.checkpoint, plugins=args.plugin)
     if args.to == 'pretrained':
-        opened.save_pretrained(args.out)
-        print(f'written to {args.out}; open it with dtbox.load({args.out!r})')
+        export_folder(opened, args.out, args.run)
+        print(f'written to {args.out}; open it with dtbox.load({args.out!r}), or with AutoModel of transformers')
     else:
         check_use(opened.use, TOKENIZER, args.run)
         assert isinstance(opened, dtbox.Tokenizer)
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
 VERB = Verb(
     'export', "Write a run's model as one folder, or its tokenizer as torch.export or ONNX graphs",
-    'pretrained: config.json, model.safetensors and tokenizer.json, for dtbox.load. torch, onnx: '
-    'graphs of encoding and decoding with a free batch size.',
+    'pretrained: what save_pretrained writes, for dtbox.load, with a model card and dtbox_auto.py, by which '
+    'AutoModel.from_pretrained(DIR, trust_remote_code=True) of transformers opens it. torch, onnx: graphs of encoding '
+    'and decoding with a free batch size.',
     'dtbox export work_dirs/dualtoken_rq --to onnx --out exported', add_arguments, run)

@@ -8,7 +8,7 @@ Legend: B rows, V text ids.
 """
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from dtbox.sampling.rule import TEXT
 from dtbox.sequence_batch import allowed_mask
 
 GREEDY = SamplingRule(temperature=0)
+Report = Callable[[Sequence[Sequence[int]]], None]
+"""Called after each step with the ids of all rows so far."""
 END_PLACES = 2
 """Places after an image that must fit, too: `<image_gen_end>` and the end of the turn."""
 
@@ -45,7 +47,8 @@ def forbid(model: Any, may_draw: bool, left: int) -> Tensor:
 
 @torch.no_grad()
 def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rule: SamplingRule = GREEDY,
-                   generators: Sequence[torch.Generator] = (), may_draw: bool = False) -> list[list[int]]:
+                   generators: Sequence[torch.Generator] = (), may_draw: bool = False,
+                   report: Optional[Report] = None) -> list[list[int]]:
     """Continue each context with text until it ends its turn, begins an image, or has `max_tokens` ids.
 
     Args:
@@ -55,6 +58,7 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
         rule: how ids are drawn; see `SamplingRule`, whose name for text is `text`.
         generators: one for each row; () for a greedy rule.
         may_draw: whether `<image_gen_start>` may come; it then is the last id of its row.
+        report: see `Report`.
 
     Returns:
         B lists of ids, the one that ends the turn left out.
@@ -73,6 +77,8 @@ def generate_texts(model: Any, contexts: Sequence[Context], max_tokens: int, rul
         running &= ~torch.isin(ids, ends)
         for row in running.nonzero().flatten().tolist():
             done[row].append(int(ids[row]))
+        if report is not None:
+            report(done)
         running &= ids != tokens.drawn[0]
         if not running.any() or i + 1 == min(max_tokens, room):
             break

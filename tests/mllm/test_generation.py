@@ -187,6 +187,15 @@ def test_replies_end(plain, monkeypatch):
     assert generate_texts(plain, contexts(plain, PROMPTS[:2]), 5) == [[3, 4], [5, 6, 7]]
 
 
+def test_ids_are_told(plain, monkeypatch):
+    """After each step, those of all rows so far."""
+    script = iter([[3, 5], [4, 6], [2, 7], [5, 2]])
+    monkeypatch.setattr(text_generation, 'draw', lambda *_: torch.tensor(next(script)))
+    told = []
+    generate_texts(plain, contexts(plain, PROMPTS[:2]), 5, report=lambda rows: told.append([list(row) for row in rows]))
+    assert told == [[[3], [5]], [[3, 4], [5, 6]], [[3, 4], [5, 6, 7]], [[3, 4], [5, 6, 7]]]
+
+
 def test_replies_stop_at_the_end_of_the_context(plain):
     """Fewer ids than asked for where the language model's context ends."""
     rule = SamplingRule()
