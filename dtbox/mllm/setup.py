@@ -22,7 +22,8 @@ def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         (LanguageModel, SequenceTokenizer).
     """
     tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer')
-    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size)
+    own_table = bool(lm.get('pretrained') or 'vocab_size' in (lm.get('config') or {}))
+    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - len(tokens.added) * own_table)
     if tokens.added and model.vocab_size != tokens.vocab_size:
         tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer', rows=model.vocab_size)
     if tokens.vocab_size > model.vocab_size:

@@ -9,7 +9,7 @@ from dtbox import __version__, distributed
 from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.training import checkpoint
-from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
+from dtbox.training.parallel import collect_shards, load_optimizer, shard_as, shard_state
 from dtbox.training.schedules import restore_schedule
 from dtbox.weights.state_dicts import load_into
 
@@ -21,18 +21,19 @@ NEEDS = ('optimizer', 'param_schedulers', 'iteration', 'random')
 
 
 def collect_state(runner: Runner) -> dict[str, Any]:
-    """Return everything that an exact continuation needs; a collective where there are several ranks."""
+    """Return everything that an exact continuation needs; a collective where there are several ranks. What is sharded
+    comes whole, to rank 0 alone."""
     task, ema = runner.task, runner.ema
     average = {}
     if ema is not None:
         raw = {n: p.detach() for n, p in task.averaged.named_parameters() if n in ema.weights}
-        average = dict(ema=dict(raw={n: v.clone() for n, v in gather_shards(raw).items()}, steps=ema.steps))
+        average = dict(ema=dict(raw={n: v.clone() for n, v in collect_shards(raw).items()}, steps=ema.steps))
     with runner.averaged():
-        weights = gather_shards(task.state_dict())
+        weights = collect_shards(task.state_dict())
         weights = {k: v.clone() for k, v in weights.items()} if average else weights
     schedules = {name: [s.state_dict() for s in group] for name, group in (runner.param_schedulers or {}).items()}
     return dict(meta=collect_meta(runner), state_dict=weights, **average,
-                optimizer=gather_shards(runner.optim_wrapper.state_dict()), param_schedulers=schedules,
+                optimizer=collect_shards(runner.optim_wrapper.state_dict()), param_schedulers=schedules,
                 iteration=runner.iter_done,
                 backward_passes={name: optim._inner_count for name, optim in runner.optim_wrapper.items()},
                 random=distributed.gather_objects(checkpoint.get_random_state()))

@@ -206,6 +206,16 @@ def test_special_rows_after_a_padded_table(tmp_path):
     assert torch.equal(lm.embed(torch.tensor([tokens.added]))[0], lm.special.read)
 
 
+def test_special_rows_after_a_full_table(words):
+    """A table with a row for each id of its tokenizer and no more."""
+    lm, tokens = build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=kit.ORDINARY)),
+                          dict(type='TokenizerFile', file=words))
+    assert tokens.added == [*range(kit.ORDINARY, kit.ORDINARY + 6)] and lm.added == 6
+    with pytest.raises(InputError, match='has 12 ids, and the text tokenizer 13'):
+        build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=12)),
+                 dict(type='TokenizerFile', file=words))
+
+
 def test_drawings_without_a_head(make):
     model = make(head=None)
     with pytest.raises(InputError, match='an image to be drawn, but the model has no `visual_head`'):
