@@ -10,6 +10,7 @@ from typing import Any, Tuple, Union
 
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 
 ROLES = ('system', 'user', 'assistant')
@@ -144,14 +145,14 @@ class Conversation:
                              f'{len(self.images)}; the first one is 0.')
         unused = sorted(set(range(len(self.images))) - set(used))
         if unused:
-            raise InputError(f'the conversation {self.key} has {len(self.images)} images, but no turn shows image '
-                             f'{unused[0]}. Leave it out, or refer to it.')
+            raise InputError(f'the conversation {self.key} has {format_count(len(self.images), "image")}, but no turn '
+                             f'shows image {unused[0]}. Leave it out, or refer to it.')
 
     def _check_shared(self) -> None:
         parts, turns = self.parts, _divide_head(self.turns)[1:]
         if len(parts) != 1 or parts[0].generated or not turns[0].images:
             raise InputError(f'the conversation {self.key} shares a prefix; expected one given image, in its first '
-                             f'question, got {len(parts)} images.')
+                             f'question, got {format_count(len(parts), "image")}.')
         if len(turns) % 2:
             raise InputError(f'the conversation {self.key} shares a prefix, and its last question has no answer.')
 
@@ -195,7 +196,7 @@ class ConversationBatch:
             for part in conversation.parts:
                 if not 0 <= part.image < len(self.images):
                     raise InputError(f'the conversation {conversation.key} refers to the image {part.image} of a batch '
-                                     f'of {len(self.images)} images.')
+                                     f'of {format_count(len(self.images), "image")}.')
 
     def __len__(self) -> int:
         return len(self.conversations)

@@ -9,10 +9,11 @@ def format_count(number: int, noun: str, verb: str = '') -> str:
 
     Args:
         number: 0 or more.
-        noun: in the singular; a word that takes an s in the plural, or ends in y.
+        noun: in the singular; a word that takes an s in the plural, or ends in y, s, x, ch or sh.
         verb: in the singular, such as 'is' or 'lies'; '' for none.
     """
     if number != 1:
-        noun = f'{noun[:-1]}ies' if noun.endswith('y') else f'{noun}s'
+        ending = 'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'
+        noun = f'{noun[:-1]}ies' if noun.endswith('y') else f'{noun}{ending}'
         verb = _VERBS.get(verb, verb[:-1])
     return f'{number:,} {noun} {verb}'.rstrip()

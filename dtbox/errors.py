@@ -47,6 +47,10 @@ class ForeignError(InputError):
     `__cause__` is that error."""
 
 
+class ArgumentError(InputError, TypeError):
+    """A call with an argument that the function does not have; an ordinary `TypeError`, too."""
+
+
 class NotFinite(InputError):
     """Values that must be finite are NaN or infinite; in training, a sign that it has diverged."""
 

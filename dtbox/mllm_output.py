@@ -9,6 +9,7 @@ from typing import Any, Tuple
 
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -67,7 +68,8 @@ class MLLMOutput:
             parts.update({f'{name} {label}': value for label, value in (getattr(self, name) or {}).items()})
         for name, value in parts.items():
             if value is not None and len(value) != size:
-                raise InputError(f'an MLLMOutput of {size} images has {len(value)} of {name}; expected one each.')
+                raise InputError(f'an MLLMOutput of {format_count(size, "image")} has {len(value)} of {name}; '
+                                 'expected one each.')
 
     def replace(self, **changes: Any) -> MLLMOutput:
         """Return a copy with some fields changed."""

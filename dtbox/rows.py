@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import parse_json, write_atomic
 
@@ -34,7 +35,8 @@ def read_rows(path: str, needs: Collection[str] = ()) -> list[dict]:
     bad = [number for number, row in rows if row is None]
     if bad:
         from mmengine.logging import print_log  # heavy, for what is rare
-        print_log(f'{path}: {len(bad)} of {len(rows)} lines cannot be read and are left out, line {bad[0]} the first.',
+        print_log(f'{path}: {len(bad)} of {format_count(len(rows), "line")} cannot be read and are left out, line '
+                  f'{bad[0]} the first.',
                   'current', level=logging.WARNING)
     return [row for _, row in rows if row is not None]
 

@@ -76,6 +76,7 @@ class RunFolder(Owned):
         self.heldout_strip = self.file('heldout.png')
         self.drawings = self.file('drawings.png')
         self.replies = self.file('replies.png')
+        self.anchors = self.file('anchors.json')
         self.nonfinite = self.file('nonfinite')
         self.running_lock = self.file('.running')
         self.record = self.file('trial.json')

@@ -1,11 +1,13 @@
 """Text tokenizers of the package `tokenizers`: the tokenizer.json of somebody else, and a byte-level BPE."""
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, is_fault
 
 if TYPE_CHECKING:
@@ -50,6 +52,12 @@ def check_tokenizer(tokenizer: Tokenizer, source: str) -> Tokenizer:
     return tokenizer
 
 
+def hash_tokens(tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 of all tokens and their ids, 16 hex digits."""
+    listing = json.dumps(sorted(tokenizer.get_vocab(with_added_tokens=True).items()))
+    return hashlib.sha256(listing.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+
+
 def train_byte_bpe(texts: Collection[str], size: int, special: Sequence[str] = ()) -> Tokenizer:
     """Train a byte-level BPE (GPT-2: Radford et al., 2019), which can write every text.
 
@@ -64,10 +72,10 @@ def train_byte_bpe(texts: Collection[str], size: int, special: Sequence[str] = (
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     least = 256 + len(special)
     if size < least:
-        raise InputError(f'a byte-level BPE of {size} entries has no room for 256 bytes and {len(special)} special '
-                         f'tokens. Set `size` to at least {least}.', 'size')
+        raise InputError(f'a byte-level BPE of {format_count(size, "entry")} has no room for 256 bytes and '
+                         f'{len(special)} special tokens. Set `size` to at least {least}.', 'size')
     if not any(text.strip() for text in texts):
-        raise InputError(f'none of the {len(texts)} texts has a word; a tokenizer needs some.')
+        raise InputError(f'none of the {format_count(len(texts), "text")} has a word; a tokenizer needs some.')
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

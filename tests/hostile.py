@@ -81,6 +81,22 @@ def _plugin(named, place):
     return change
 
 
+def _around(named, file, here='', path='', home=''):
+    """A plugin at `file` of the archive that holds the run, by a name that only finds it from the current directory
+    `here`, by a folder `path` on sys.path, or with `home` as the home, all of them below the archive; None leaves what
+    there is."""
+    def change(folder):
+        archive = os.path.dirname(folder)
+        place = os.path.join(archive, file)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(place, 'w') as f:
+            f.write(_code(folder))
+        os.symlink(archive, os.path.join(folder, 'link'))
+        _append(f'plugins = [{named.replace("LINK", os.path.join(folder, "link"))!r}]')(folder)
+        return tuple(None if one is None else os.path.join(archive, one) for one in (here, path, home))
+    return change
+
+
 class _Reduce:
     def __init__(self, path):
         self.path = path
@@ -139,6 +155,18 @@ def _without(*names):
     return edit
 
 
+AROUND = {
+    'module': _around('hostile_one', 'hostile_one.py'), 'package': _around('hostile_two', 'hostile_two/__init__.py'),
+    'dotted': _around('hostile_three.parts', 'hostile_three/parts.py'),
+    'dotted_in_the_run': _around('hostile_four.parts', 'run/hostile_four/parts.py', 'run', 'run'),
+    'run_is_here': _around('hostile_five', 'run/hostile_five.py', 'run', 'run'),
+    'module_of_the_archive': _around('hostile_six.parts', 'hostile_six/parts.py', None, ''),
+    'module_beside': _around('hostile_seven.parts', 'code/hostile_seven/parts.py', 'code', 'code'),
+    'home': _around('~/mine', 'mine/__init__.py', None, None, ''),
+    'link': _around('LINK/mine', 'mine/__init__.py', None, None), 'plugins_of_the_run': _around(
+        'plugins/mine', 'run/plugins/mine/__init__.py', 'run', None),
+    'process': _around('/proc/self/cwd/mine', 'mine/__init__.py', '', None)}
+"""Name -> what it does to a good run folder in an archive; returns (current directory, folder on sys.path, home)."""
 DEEP = '[' * 10_000 + ']' * 10_000
 RUNS = {
     # Python in config.py

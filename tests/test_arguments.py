@@ -32,7 +32,7 @@ def test_errors_name_the_argument(run, says):
 def test_a_wrong_call_is_an_error_of_python():
     with pytest.raises(TypeError, match='missing a required argument'):
         call()
-    with pytest.raises(TypeError, match='unexpected keyword argument'):
+    with pytest.raises(TypeError, match='nmaes: there is no such argument. Did you mean `names`'):
         call(True, nmaes=None)
 
 

@@ -14,7 +14,7 @@ from dtbox.memory import Peak
 from dtbox.texts.tokenizers import FileTokenizer
 from dtbox.training.resume import resume_run
 from dtbox.training.runner import Runner
-from tests.hostile import EXPORTS, MARK, RESUMES, RUNS, WORDS, make_words
+from tests.hostile import AROUND, EXPORTS, MARK, RESUMES, RUNS, WORDS, make_words
 from tests.plugins_kit import clean as clean  # noqa: F401
 
 
@@ -114,6 +114,49 @@ def test_trusted_code_runs(name, tiny_run, tmp_path):
         dtbox.load(run)
     dtbox.load(run, trust_remote_code=True)
     assert (run.parent / MARK).exists()
+
+
+@pytest.mark.usefixtures('clean')
+@pytest.mark.parametrize('name', AROUND)
+def test_names_that_lead_into_an_archive(name, tiny_run, tmp_path, monkeypatch):
+    """What sys.path, the home or the current directory finds in it is the author's, not the user's."""
+    run = shutil.copytree(tiny_run, tmp_path / 'archive' / 'run')
+    here, path, home = AROUND[name](str(run))
+    if here is not None:
+        monkeypatch.chdir(here)
+    if path is not None:
+        monkeypatch.syspath_prepend(path)
+    if home is not None:
+        monkeypatch.setenv('HOME', home)
+    error = attempt(lambda: dtbox.load(run), run.parent)
+    assert 'names the plugin' in error and '--trust-remote-code' in error
+    dtbox.load(run, trust_remote_code=True)
+    assert (run.parent / MARK).exists()
+
+
+@pytest.mark.usefixtures('clean')
+def test_an_installed_module_loads(tiny_run, tmp_path, monkeypatch):
+    """As do modules of another folder that the user has put on the path."""
+    run = shutil.copytree(tiny_run, tmp_path / 'archive' / 'run')
+    (tmp_path / 'site').mkdir()
+    (tmp_path / 'site' / 'own_module.py').write_text('')
+    with open(run / 'config.py', 'a') as f:
+        f.write("\nplugins = ['own_module']\n")
+    monkeypatch.syspath_prepend(tmp_path / 'site')
+    assert load_config(run).plugins == ['own_module']
+
+
+@pytest.mark.usefixtures('clean')
+@pytest.mark.parametrize('name, says', [('plugin_inside', 'names the plugin'), ('plugin_beside', 'names the plugin'),
+                                        ('pipe', 'reads shards by the command')])
+def test_a_folder_that_holds_a_config_alone(name, says, tiny_run, tmp_path):
+    """Nothing says that a run wrote it; its weights may lie elsewhere."""
+    folder = tmp_path / 'archive' / 'run'
+    folder.mkdir(parents=True)
+    shutil.copy(tiny_run / 'config.py', folder)
+    RUNS[name](str(folder))
+    error = attempt(lambda: dtbox.load(folder, tiny_run / 'checkpoint.pth'), folder.parent)
+    assert says in error and '--trust-remote-code' in error
 
 
 def test_what_the_user_says_is_the_users(tiny_run, tmp_path):

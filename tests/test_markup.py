@@ -79,7 +79,7 @@ def test_tables_of_protocols_hold_no_markup():
 def test_building_stops_with_the_weights():
     """A model of many more tensors than the file has is not built to its end."""
     built = []
-    with pytest.raises(TooLarge, match='it holds 1 tensors, and the config describes a model of more than 1,005 with'):
+    with pytest.raises(TooLarge, match='it holds 1 tensor, and the config describes a model of more than 1,005 with'):
         with limit_tensors({'a': torch.ones(1)}, 'the file'):
             for _ in range(5000):
                 built.append(torch.nn.Linear(1, 1, bias=False))

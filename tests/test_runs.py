@@ -274,7 +274,7 @@ def list_absent(folder, conditions):
 
 
 OPTIONAL = ('with plugins', 'keep_every', 'vis_backends', 'GradientConflict', 'ConversationSheets', 'tolerate',
-            '`dtbox ')
+            '`dtbox ', 'mllm_anchors')
 
 
 def test_the_table_of_files_is_that_of_a_run(tiny_run):

@@ -16,5 +16,5 @@ FACTS = {info.name: info for info in (
     MetricInfo('threads', 'threads', '', '.0f'))}
 """Facts of a trial; those before `tokens` differ from seed to seed, or may."""
 HASHES = ('config_hash', 'code_hash', 'plugin_hash', 'data_hash')
-TAKEN = (*FIRST, 'seed', 'overrides', *FACTS, *HASHES, 'identity', 'protocol')
+TAKEN = (*FIRST, 'seed', 'overrides', *FACTS, *HASHES, 'identity', 'protocol', 'tokenizer_hash')
 """Columns that every trial has; an axis cannot have the name of one of them."""

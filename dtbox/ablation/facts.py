@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dtbox.apis.opening import MLLM
+
 
 def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
     """Return the size of a tokenizer and of what it makes of an image.
@@ -33,6 +35,22 @@ def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
     height, width = tokenizer.image_size
     return dict(parameters=sum(p.numel() for p in tokenizer.parameters()), tokens=tokens, bits=round(bits, 3),
                 bits_per_pixel=round(bits / (height * width), 6))
+
+
+def compute_model_facts(task: Any) -> dict[str, float]:
+    """Return the facts of what a task trains: of a multimodal language model its own parameters, and the codes and bits
+    of the tokenizer that it is frozen on.
+
+    Args:
+        task: Task.
+
+    Returns:
+        as `compute_tokenizer_facts`.
+    """
+    if getattr(task, 'opens_as', '') != MLLM:
+        return compute_tokenizer_facts(task.tokenizer)
+    facts = compute_tokenizer_facts(task.tokenizer.model)
+    return dict(facts, parameters=sum(p.numel() for p in task.parts[task.main_part].parameters()))
 
 
 def measure_peak_megabytes() -> float:

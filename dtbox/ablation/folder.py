@@ -120,9 +120,9 @@ class GridFolder:
         about = dict(self.about())
         about.update(
             format=FORMAT, name=grid.name, title=grid.title, description=grid.description, config=grid.path,
-            place=os.path.abspath(grid.path), axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics,
-            reference=grid.reference, threads=grid.threads, started=about.get('started')
-            or time.strftime('%Y-%m-%d %H:%M:%S'),
+            place=os.path.join(os.path.realpath(os.path.dirname(grid.path)), os.path.basename(grid.path)),
+            axes=grid.axes, seeds=grid.seeds, metrics=grid.metrics, reference=grid.reference,
+            threads=grid.threads, started=about.get('started') or time.strftime('%Y-%m-%d %H:%M:%S'),
             machine=dict(processor=read_processor_name(), cores=count_cores(),
                          system=f'{platform.system()} {platform.machine()}',
                          gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]),
@@ -184,6 +184,7 @@ class GridFolder:
         if what == 'continue':
             remove_leftovers(folder)
             record = read_record(folder)
+            dump_config(trial.config, RunFolder(folder).config)  # the trial trusts what the grid has written
             record['seconds_before'] = _useful_seconds(folder, record)
             for key in ('seconds', 'stale'):
                 record.pop(key, None)

@@ -39,6 +39,7 @@ from dtbox.ablation.columns import TAKEN
 from dtbox.config import load_config, set_option
 from dtbox.config.files import read_config
 from dtbox.config.find import find_config
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
 
@@ -217,7 +218,8 @@ def _check_collisions(trials):
     names, hashes = {}, {}
     for trial in trials:
         if len(trial.name) > LONGEST:
-            raise InputError(f'the trial {trial.name[:40]}... would have a name of {len(trial.name)} characters; at '
+            raise InputError(f'the trial {trial.name[:40]}... would have a name of '
+                             f'{format_count(len(trial.name), "character")}; at '
                              f'most {LONGEST} make a folder. Give its values shorter names: '
                              'values=dict(label=value).', 'axes')
         for table, key, what in ((names, trial.name, 'would have the same folder'), (hashes, hash_config(trial.config),

@@ -12,9 +12,11 @@ from typing import Any
 from mmengine.config import Config
 
 import dtbox
+from dtbox.apis.pretrained import CONFIG, WEIGHTS
 from dtbox.checksums import compute_sha256
 from dtbox.config import resolve
 from dtbox.extend.record import find_needed
+from dtbox.runs import RunFolder
 from dtbox.weights.entries import split_entry
 from dtbox.weights.state_dicts import ZOO, find_local_path
 
@@ -84,6 +86,9 @@ def _files(node, path=''):
             yield from _files(value, f'{path}.{i}')
     elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(split_entry(node)[0])):
         yield path, find_local_path(split_entry(node)[0])
+    elif isinstance(node, str) and node and os.path.isdir(node):  # such as the tokenizer of a language model
+        files = [os.path.join(node, name) for name in (CONFIG, WEIGHTS)] + [RunFolder(node).checkpoint]
+        yield from ((f'{path}/{os.path.basename(file)}', file) for file in files if os.path.isfile(file))
 
 
 def _stamp(path):

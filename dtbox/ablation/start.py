@@ -8,6 +8,9 @@ from dtbox.ablation.folder import GridFolder
 from dtbox.config.find import find_config
 from dtbox.config.options import parse_value
 from dtbox.errors import InputError
+from dtbox.extend import as_list
+from dtbox.extend.foreign import is_exact, lies_in, refuse_foreign
+from dtbox.trust import require_trust
 
 
 def find_grid(grid: str, work_dir: str | None = None, resume: bool = False) -> tuple[str, str, dict]:
@@ -26,11 +29,18 @@ def find_grid(grid: str, work_dir: str | None = None, resume: bool = False) -> t
     if not about:
         raise InputError(f'{grid} is not the folder of a grid (it has no grid.json). Give the config of a grid, such '
                          'as configs/ablations/decoupling.py.')
-    places = [path for path in (about.get('place'), about['config']) if path]
+    places = [path for path in (about.get('place'), about.get('config')) if isinstance(path, str) and path]
+    if not places:
+        raise InputError(f'grid.json in {grid} names no config. Give its path: dtbox ablate CONFIG --work-dir '
+                         f'{shlex.quote(grid)} --resume.')
     found = next(filter(os.path.isfile, places), None)
     if found is None:
         raise InputError(f'the config of the grid in {grid} is no longer at {places[0]}. Give its path: dtbox ablate '
                          f'CONFIG --work-dir {shlex.quote(grid)} --resume.')
+    if not is_exact(os.path.dirname(found)) or lies_in(os.path.realpath(found), os.path.realpath(grid)):
+        require_trust(f'grid.json in {grid} names the config {found}')
+    for name in as_list(about.get('given', {}).get('plugins')) if resume else []:
+        refuse_foreign(name, os.path.join(grid, 'grid.json'), f'grid.json in {grid}')
     return found, work_dir or grid, about
 
 

@@ -66,7 +66,7 @@ def write_record(folder: str, record: dict) -> None:
 
 def run(folder: str, record: dict) -> dict:
     """Train and evaluate; returns the facts of the row. Raises whatever goes wrong."""
-    from dtbox.ablation.facts import compute_tokenizer_facts, measure_peak_megabytes
+    from dtbox.ablation.facts import compute_model_facts, measure_peak_megabytes
     from dtbox.ablation.identity import PARTS, compute_identity, hash_code, hash_config, hash_data, hash_plugins
     from dtbox.config import load_config
     from dtbox.training.runner import Runner
@@ -82,7 +82,7 @@ def run(folder: str, record: dict) -> dict:
             raise Stale(f'the {part.replace("_", " ")} is {hashes[part]}, but was {record["hashes"][part]} when the '
                         'grid was started')
     runner.train()
-    return dict(iterations=runner.iter_done, **compute_tokenizer_facts(runner.task.tokenizer),
+    return dict(iterations=runner.iter_done, **compute_model_facts(runner.task),
                 identity=compute_identity(hashes), peak_mb=measure_peak_megabytes())
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dtbox.arguments import describe, refuse
+from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.registry import TOKENIZERS
 from dtbox.tokenizers.visual import VisualTokenizer
@@ -80,7 +81,8 @@ def limit_tensors(state: Mapping[str, torch.Tensor], source: str) -> Iterator[No
         built[0] += 1
         built[1] += parameter.numel()
         if built[0] > tensors or built[1] > numbers:
-            raise TooLarge(f'{source} does not match its config: it holds {len(state):,} tensors, and the config '
+            raise TooLarge(f'{source} does not match its config: it holds {format_count(len(state), "tensor")}, and '
+                           'the config '
                            f'describes a model of more than {built[0]:,} with {built[1]:,} numbers. Check that they '
                            'belong together.')
     handle = register_module_parameter_registration_hook(count)

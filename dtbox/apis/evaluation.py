@@ -20,9 +20,10 @@ from dtbox.evaluation.loop import evaluate
 from dtbox.evaluation.stamps import hash_file
 from dtbox.extend.record import make_records
 from dtbox.files import find_unused_path
-from dtbox.runs import RunFolder, name_samples
+from dtbox.runs import RunFolder, choose_run_folder, name_samples
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_val_dataloader
+from dtbox.weights.exported_folders import is_pretrained
 
 
 def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None,
@@ -37,8 +38,10 @@ def measure_run(run: str, checkpoint: str | None = None, options: dict | None = 
     """Measure a trained tokenizer with the metrics and the held-out data of its config.
 
     Args:
-        run: run folder; or a config file, together with `checkpoint`.
-        checkpoint: checkpoint file or run folder; None takes the run folder's checkpoint.pth.
+        run: run folder; `dtbox://NAME`, a packaged model, with the data and metrics of the config that it was trained
+            by; or a config file, together with `checkpoint`.
+        checkpoint: checkpoint file, run folder, or folder of `save_pretrained`; None takes the run folder's
+            checkpoint.pth.
         options: dict of dotted config key -> value to override (`data_root`, ...).
         plugins: plugins that the config does not name, or has at a place where they no longer are.
         dump: new folder for the images that metrics measure, as their networks get them (see `dtbox.evaluation.dump`).
@@ -79,13 +82,16 @@ def report(results: Results) -> str:
 @read_arguments(checkpoint=allow_none(read_path), out=allow_none(read_path), protocols=read_flag)
 def choose_results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
     """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
-    protocols.json), or the first free of metrics.1.json, metrics.2.json, ...
+    protocols.json), or the first free of metrics.1.json, metrics.2.json, ... Results of a packaged model NAME, and of
+    a folder NAME of `save_pretrained`, go to work_dirs/NAME.
 
     Raises:
         InputError: `out` is a folder.
     """
     if out is None:
         run = RunFolder(os.path.dirname(checkpoint or ''))
+        if is_pretrained(run.path):
+            run = choose_run_folder(f'{run.name}.py')
         return find_unused_path(run.protocols, '') if protocols else find_unused_path(run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '

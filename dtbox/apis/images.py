@@ -9,19 +9,21 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Union
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dtbox.arguments import describe, read_floats, read_path, read_tensor
+from dtbox.arguments import describe, read_floats, read_path, read_tensor, refuse
 from dtbox.datasets import collate, read_image
 from dtbox.errors import InputError
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.training.preprocess import prepare
 
 Images = Union[Tensor, Image.Image, str, os.PathLike, Sequence]
-"""A tensor [B,3,H,W] in [-1,1] or a list of [3,H,W]; a PIL image, a path, or a list of PIL images and paths."""
-FILES = (str, os.PathLike, Image.Image)
+"""A tensor [B,3,H,W] in [-1,1] or a list of [3,H,W]; a PIL image, an array uint8 [H,W,3], a path, or a list of these
+three."""
+FILES = (str, os.PathLike, Image.Image, np.ndarray)
 
 
 def prepare_images(images: Images, model: VisualTokenizer, pipeline: Sequence[Callable[[dict], dict]]) -> Tensor:
@@ -30,7 +32,7 @@ def prepare_images(images: Images, model: VisualTokenizer, pipeline: Sequence[Ca
     Args:
         images: see `Images`.
         model: whose size tensors must have.
-        pipeline: evaluation transform of PIL images and files.
+        pipeline: evaluation transform of PIL images, arrays and files.
 
     Raises:
         InputError: an empty batch, a wrong shape, values out of range, a file that is missing or is not an image.
@@ -46,20 +48,30 @@ def prepare_images(images: Images, model: VisualTokenizer, pipeline: Sequence[Ca
     if isinstance(images, FILES):
         images = [images]
     if not isinstance(images, (list, tuple)):
-        raise InputError(f'images are {describe(images)}; expected a tensor [B,3,H,W], a PIL image, a path, or a list '
-                         'of these.')
+        raise InputError(f'images are {describe(images)}; expected a tensor [B,3,H,W] in [-1,1], a PIL image, '
+                         'an array uint8 [H,W,3], a path, or a list of these.')
     if not images:
         raise InputError('the batch is empty; expected at least one image.')
     items = []
     for image in images:
         if not isinstance(image, FILES):
-            raise InputError(f'a list of images holds {describe(image)}; expected PIL images or paths, or tensors '
-                             '[3,H,W] alone.')
-        results = dict(image=read_image(image if isinstance(image, Image.Image) else read_path(image)))
+            raise InputError(f'a list of images holds {describe(image)}; expected PIL images, arrays uint8 '
+                             '[H,W,3] or paths, or tensors [3,H,W] alone.')
+        results = dict(image=_read(image))
         for step in pipeline:
             results = step(results)
         items.append(results)
     return prepare(collate(items), weight.device).images.to(weight.dtype)
+
+
+def _read(image: str | os.PathLike | Image.Image | np.ndarray) -> Image.Image:
+    """Return an image as RGB."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise refuse(image, 'an array uint8 [H,W,3] of one image; several are a list of these, and values in '
+                                '[-1,1] a tensor [B,3,H,W]')
+        return Image.fromarray(np.ascontiguousarray(image))
+    return read_image(image if isinstance(image, Image.Image) else read_path(image))
 
 
 def _stack(images: Sequence[Tensor]) -> Tensor:

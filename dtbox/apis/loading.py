@@ -13,15 +13,25 @@ from dtbox.apis.building import check_pipeline, parse_dtype
 from dtbox.apis.mllm import MultimodalModel
 from dtbox.apis.mllm_opening import PARTS, open_mllm_run
 from dtbox.apis.mllm_settings import Generation
-from dtbox.apis.opening import MLLM, check_use, find_use, open_tokenizer
-from dtbox.apis.pretrained import MLLM_KIND, is_pretrained, read_kind_of
+from dtbox.apis.opening import MLLM, TOKENIZER, check_use, find_use, open_tokenizer
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_device, read_flag, read_options, read_path
 from dtbox.config import load_config, resolve, use_own_tokenizer
 from dtbox.errors import InputError, at
 from dtbox.extend import as_list
 from dtbox.runs import CHECKPOINT_SUFFIXES, RunFolder, find_run_of
-from dtbox.weights.state_dicts import ZOO, find_local_path
+from dtbox.weights.exported_folders import (
+    MLLM_KIND,
+    WEIGHTS,
+    check_sums,
+    find_model_folder,
+    find_recipe,
+    is_pretrained,
+    list_files,
+    read_config_of,
+    read_kind_of,
+    suggest_model,
+)
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), device=read_device, dtype=parse_dtype, plugins=as_list,
@@ -90,28 +100,24 @@ def load_as(use: str, run: str, *args: Any, **kwargs: Any) -> Any:
 
 def find_folder(run: str) -> str:
     """Return the folder of a packaged model, `dtbox://NAME`; leave everything else as it is."""
-    if not run.startswith(ZOO):
-        return run
-    name = run[len(ZOO):].rstrip('/')
     with at('run'):
-        folder = os.path.dirname(find_local_path(f'{ZOO}{name}'))
-    if not is_pretrained(folder):
-        raise InputError(f'{run} is a pair of towers of images and texts: a recipe starts from it, and it has no '
-                         'codes. Give the name of a tokenizer or of a multimodal language model.', 'run')
-    return folder
+        return find_model_folder(run)
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), options=allow_none(read_options), plugins=as_list)
 def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
                 options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = ()) -> tuple[Config, str]:
-    """Return (resolved config, checkpoint path) of a run folder, or of a config and a checkpoint; see `load_config`."""
-    run, checkpoint = str(run), None if checkpoint is None else str(checkpoint)
-    if is_pretrained(run):
-        raise InputError(f'{run} is a folder that save_pretrained wrote, or another model folder: it has weights and a '
-                         'config.json, but not the config of a run. dtbox.load opens it; what needs data, a teacher '
-                         'or a log needs the run folder.')
+    """Return (resolved config, path of the weights) of a run folder, of a packaged model, `dtbox://NAME`, whose config
+    is that of its training, or of a config and a checkpoint, which may be a folder of `save_pretrained`; see
+    `load_config`."""
+    run, checkpoint = find_folder(str(run)), None if checkpoint is None else find_folder(str(checkpoint))
+    if is_pretrained(run) and checkpoint is None:
+        run, checkpoint = find_recipe(run), run
+    if checkpoint is not None and os.path.isdir(checkpoint) and is_pretrained(checkpoint):
+        return _open_exported(load_config(run, options, plugins), checkpoint)
     if not os.path.exists(run):
-        raise InputError(f'the run {run} does not exist. Give a run folder, or a config file with a checkpoint.')
+        raise InputError(f'the run {run} does not exist.{suggest_model(run)} Give a run folder, a config file with a '
+                         'checkpoint, or a packaged model (dtbox://NAME).')
     if os.path.isdir(run) and checkpoint is None:
         checkpoint = run
     if os.path.isfile(run) and checkpoint is None and run.endswith(CHECKPOINT_SUFFIXES):
@@ -120,16 +126,34 @@ def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = N
                              'checkpoint second.')
         run, checkpoint = find_run_of(run).path, run
     if checkpoint is None:
-        raise InputError(f'{run} is a config; say also which checkpoint to open.')
+        raise InputError(f'{run} is a config; say also which checkpoint to open.{suggest_model(run)}')
     if os.path.isdir(checkpoint):
         checkpoint = RunFolder(checkpoint).checkpoint
     cfg = load_config(run, options, plugins)
     use_own_tokenizer(cfg, find_run_of(checkpoint).path)
+    return _check_config(cfg, run), checkpoint
+
+
+def _open_exported(cfg: Config, folder: str) -> tuple[Config, str]:
+    """Return (config that reads the text tokenizer of a folder of `save_pretrained`, resolved; path of its weights)."""
+    config = read_config_of(folder)
+    language = config.get('model_type') == MLLM_KIND
+    check_sums(folder, config, list_files(folder))
+    use_own_tokenizer(cfg, folder)
+    cfg = _check_config(cfg, str(cfg.filename))
+    check_use(MLLM if language else TOKENIZER, find_use(cfg), folder)
+    if language:
+        cfg.model.sequence['tokenizer'] = dict(type='PretrainedTokenizer', path=os.path.abspath(folder))
+    return cfg, os.path.join(folder, WEIGHTS)
+
+
+def _check_config(cfg: Config, run: str) -> Config:
+    """Return a config, resolved; `InputError` unless it is that of a tokenizer or of a language model on one."""
     cfg = resolve(cfg)
     model = cfg.get('model')
     if not isinstance(model, Mapping) or not isinstance(model.get('tokenizer'), Mapping) or not model['tokenizer']:
         raise InputError(f'{run} has no dict `model.tokenizer`; it is not the config of a tokenizer.')
-    return cfg, checkpoint
+    return cfg
 
 
 def choose_eval_pipeline(cfg: Config, image_size: tuple[int, int]) -> list[dict]:

@@ -23,6 +23,7 @@ from dtbox.apis.opening import MLLM
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import allow_none, read_arguments, read_count, read_flag, read_kind, read_path
 from dtbox.conversations import Conversation, ImagePart, Turn
+from dtbox.counts import format_count
 from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError, at
 from dtbox.mllm.contexts import Context, take_context
@@ -85,8 +86,8 @@ class MultimodalModel:
     def __repr__(self) -> str:
         height, width = self.image_size
         names = ', '.join(self.model.visual_head.names) if self.can_draw else 'nothing'
-        return (f'MultimodalModel({height} x {width} pixels; {self.model.tables.places} places; '
-                f'{self.model.lm.context_length} places of context; draws {names}; {self.device})')
+        return (f'MultimodalModel({height} x {width} pixels; {format_count(self.model.tables.places, "place")}; '
+                f'{format_count(self.model.lm.context_length, "place")} of context; draws {names}; {self.device})')
 
     # ---- drawing ------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class MultimodalModel:
         asked = Conversation(f'of the prompt {prompt[:40]!r}', 'draw', (Turn('user', (prompt,)),))
         context = take_context(self.model.sequence.render_prompt(asked, draw=True), {})
         if len(context) + self.model.places > self.model.lm.context_length:
-            raise InputError(f'the prompt {prompt[:40]!r}... has {len(context)} places and a drawing '
+            raise InputError(f'the prompt {prompt[:40]!r}... has {format_count(len(context), "place")} and a drawing '
                              f'{self.model.places}; the language model reads {self.model.lm.context_length}. Shorten '
                              'it.')
         return context
@@ -155,9 +156,10 @@ class MultimodalModel:
     # ---- replies ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    @read_arguments()
     def caption(self, images: Images, **settings: Any) -> list[str]:
         """Images -> a caption of each: the reply to `generation.question`; `settings` as in `ask`."""
-        return self._ask(images, self.generation.question, 'caption', read_settings(self.generation, **settings))
+        return self._ask(images, self.generation.question, 'caption', read_settings(self, **settings))
 
     @torch.no_grad()
     @read_arguments(question=read_question)
@@ -167,8 +169,8 @@ class MultimodalModel:
         Args:
             images: B images.
             question: text.
-            settings: `max_tokens` of a reply; `temperature` (0, the default, takes the most likely words), `top_k`,
-                `top_p`, `seed`.
+            settings: `max_tokens` of a reply, up to the places of context; `temperature` (0, the default, takes the
+                most likely words), `top_k`, `top_p`, `seed`.
 
         Returns:
             B replies.
@@ -176,7 +178,7 @@ class MultimodalModel:
         Raises:
             InputError: an image that is missing or broken, an empty question, one that is too long.
         """
-        return self._ask(images, question, 'question', read_settings(self.generation, **settings))
+        return self._ask(images, question, 'question', read_settings(self, **settings))
 
     def _ask(self, images: Images, question: str, kind: str, settings: Any) -> list[str]:
         contexts = self._show(images, question, kind)
@@ -208,7 +210,7 @@ class MultimodalModel:
         Raises:
             InputError: which message is wrong, and how; messages that are longer than the language model reads.
         """
-        chosen = read_settings(self.generation, **settings)
+        chosen = read_settings(self, **settings)
         with at('messages'):
             conversation, images = read_messages(messages, self.tokenizer.prepare)
             codes = {} if images is None else self.model.expand(self.model.tokenizer.encode(images))

@@ -1,5 +1,5 @@
-"""Floors and anchors of a multimodal language model, from the tokenizer run that it stands on: no language model is
-needed, so they can be measured before one is trained."""
+"""Floors and anchors of a multimodal language model, from a run of it, or from the run of its tokenizer: no language
+model is needed, so they can be measured before one is trained."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ from dtbox.apis.opening import open_task
 from dtbox.arguments import allow_none, read_arguments, read_count, read_path
 from dtbox.errors import InputError
 from dtbox.evaluation.anchors import measure_caption_floor, measure_drawing_anchors
+from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import DATASETS
 from dtbox.structures import Batch
 
@@ -39,7 +40,8 @@ def read_drawings(dataset: Iterable[Mapping[str, Any]]) -> tuple[Tensor, list[st
 def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict | None = None,
                         training: dict | None = None, options: dict | None = None, plugins: Sequence[str] = (),
                         block: int = 64) -> dict[str, dict[str, dict[str, float]]]:
-    """Measure floors and anchors with the codes, the teacher and the text tower of a tokenizer run.
+    """Measure floors and anchors with the codes, the teacher and the text tower of the run of a tokenizer, or with the
+    codes and the judge of the run of a multimodal language model.
 
     Args:
         run, checkpoint, options, plugins: see `dtbox.apis.evaluation.measure_run`.
@@ -57,7 +59,8 @@ def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict |
     task, _ = open_task(*open_config(run, checkpoint, options, plugins))
     context = task.eval_context(None)
     if context.teacher is None or context.embed_text is None:
-        raise InputError(f'the run {run} has no teacher with a text tower, which judges images by names.')
+        raise InputError(f'the run {run} has no teacher with a text tower, which judges images by names (in the config '
+                         'of a multimodal language model: model.judge).')
     sides = [read_drawings(DATASETS.build(cfg or default)) for cfg, default in ((heldout, HELDOUT),
                                                                                (training, TRAINING))]
     (real, reconstructions, rows), (known, _, known_rows) = [_run_tokenizer(task, images, block, reconstruct)
@@ -71,11 +74,12 @@ def measure_run_anchors(run: str, checkpoint: str | None = None, heldout: dict |
 
 def _run_tokenizer(task: Any, images: Tensor, block: int, reconstruct: bool) -> tuple[Tensor, Any, dict[str, Tensor]]:
     """Return (images in [-1, 1], reconstructions or None, stream -> sum over depths of the code rows [n,N,C])."""
-    tokenizer, real = task.tokenizer, []
+    frozen = isinstance(task.tokenizer, FrozenTokenizer)
+    tokenizer, real = task.tokenizer.model if frozen else task.tokenizer, []
     made: list[Tensor] = []
     rows: dict[str, list[Tensor]] = {name: [] for name in tokenizer.streams}
     for part in images.split(block):
-        prepared = task.prepare(Batch(images=part)).images
+        prepared = part.to(task.device).float() / 127.5 - 1 if frozen else task.prepare(Batch(images=part)).images
         codes = tokenizer.encode(prepared)
         real.append(prepared.cpu())
         made += [tokenizer.decode(codes).float().cpu()] if reconstruct and tokenizer.decoder is not None else []

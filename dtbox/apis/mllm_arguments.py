@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtbox.apis.mllm_settings import Generation
-from dtbox.arguments import iterate, read_arguments, read_count, read_number, refuse
-from dtbox.errors import InputError, at, closest
+from dtbox.arguments import allow_none, iterate, read_arguments, read_count, read_number, refuse
+from dtbox.counts import format_count
+from dtbox.errors import ArgumentError, InputError, at, closest
 from dtbox.sampling import SamplingRule
 
 LONGEST = 10 ** 6
@@ -19,8 +20,8 @@ def read_text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise refuse(value, what)
     if not value.strip() or len(value) > LONGEST:
-        raise InputError(f'a text is {"empty" if not value.strip() else f"{len(value):,} characters long"}; expected '
-                         f'{what}.')
+        size = f'{format_count(len(value), "character")} long' if value.strip() else 'empty'
+        raise InputError(f'a text is {size}; expected {what}.')
     return str(value)
 
 
@@ -75,7 +76,8 @@ class ReplySettings:
         return self.rule.resolve('text').greedy
 
 
-@read_arguments(max_tokens=read_count(), seed=read_count(0), temperature=read_number(0))
+@read_arguments(max_tokens=read_count(), seed=read_count(0), temperature=read_number(0),
+                top_k=allow_none(read_count()), top_p=allow_none(read_number(0, 1, above=True)))
 def make_reply_settings(max_tokens: int, temperature: float = 0.0, top_k: Any = None, top_p: Any = None,
                         seed: int = 0) -> ReplySettings:
     """Return ReplySettings; InputError for values that cannot be."""
@@ -86,11 +88,22 @@ def make_reply_settings(max_tokens: int, temperature: float = 0.0, top_k: Any = 
 NAMES = ('max_tokens', 'temperature', 'top_k', 'top_p', 'seed')
 
 
-def read_settings(generation: Generation, **given: Any) -> ReplySettings:
-    """Return the ReplySettings of what a caller says; `max_tokens` of the defaults where nothing is said."""
+def read_settings(model: Any, **given: Any) -> ReplySettings:
+    """Return the ReplySettings of what a caller says; `max_tokens` of the defaults where nothing is said.
+
+    Args:
+        model: MultimodalModel; a reply is no longer than its language model reads.
+        given: the caller's settings; None says nothing.
+
+    Raises:
+        ArgumentError: a setting that there is not.
+        InputError: values that cannot be.
+    """
     for name in given:
         if name not in NAMES:
-            with at(name):
-                raise InputError(f'there is no such setting.{closest(name, NAMES)} There are: {", ".join(NAMES)}.')
-    return make_reply_settings(**{'max_tokens': generation.max_tokens,
+            raise ArgumentError(f'there is no such setting.{closest(name, NAMES)} There are: {", ".join(NAMES)}.', name)
+    if given.get('max_tokens') is not None:
+        with at('max_tokens'):
+            given['max_tokens'] = read_count(1, model.model.lm.context_length)(given['max_tokens'])
+    return make_reply_settings(**{'max_tokens': model.generation.max_tokens,
                                   **{name: value for name, value in given.items() if value is not None}})

@@ -12,7 +12,8 @@ import numpy as np
 from dtbox import __version__
 from dtbox.apis.mllm_arguments import read_prompts
 from dtbox.arguments import read_arguments, read_path
-from dtbox.drawing.sample_sheet import draw_samples
+from dtbox.counts import format_count
+from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.drawing.sheets import TILE
 from dtbox.files import check_writable, explain_writing, find_unused_path, replacing, write_atomic
 
@@ -50,15 +51,20 @@ def draw_files(model: Any, prompts: str | Sequence[str], out: str, n: int = 1, r
             paths.append([save_image(image, os.path.join(out, f'{name_file(prompt)}_{i}.png'))
                           for i, image in enumerate(images)])
         sheet = find_unused_path(os.path.join(out, SHEET))
-        samples = [(np.asarray(image), [prompt]) for prompt, images in zip(prompts, rows) for image in images]
-        draw_samples(samples, sheet, f'{len(prompts)} prompts' if len(prompts) > 1 else prompts[0],
-                     max(TILE, *model.image_size), n if 1 < n <= 8 else 8)
+        samples = [Sample([np.asarray(image) for image in images], [prompt]) for prompt, images in zip(prompts, rows)]
+        draw_samples(samples, sheet, name_sheet(run, len(samples), n), max(TILE, *model.image_size))
         record = find_unused_path(os.path.join(out, RECORD))
         asked = {name: value for name, value in settings.items() if value is not None}
         about = dict(run=run, dtbox=__version__, n=n, settings={**model.generation.to_dict(), **asked}, sheet=sheet,
                      drawings=[dict(prompt=prompt, files=files) for prompt, files in zip(prompts, paths)])
         write_atomic(record, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
     return [*(path for files in paths for path in files), sheet, record]
+
+
+def name_sheet(run: str, prompts: int, n: int) -> str:
+    """Return the title of a sheet of drawings: 'mllm_twemoji: 3 prompts, 4 drawings of each'."""
+    start = f'{os.path.basename(os.path.normpath(run))}: ' if run else ''
+    return f'{start}{format_count(prompts, "prompt")}, {format_count(n, "drawing")}{" of each" if prompts > 1 else ""}'
 
 
 def save_image(image: Any, path: str) -> str:

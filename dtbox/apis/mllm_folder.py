@@ -1,9 +1,9 @@
 """Folders of multimodal language models: plain files that hold no code and work offline.
 
     config.json             parts, the tokenizer's name and hash, the SHA-256 of all files
-    language_model/         a folder of transformers, by itself complete
+    language_model/         a folder of transformers, by itself complete, with the text tokenizer: tokenizer.json and
+                            tokenizer_config.json, its special tokens and chat template
     model.safetensors       visual embedding and visual head
-    tokenizer.json, tokenizer_config.json    the text tokenizer, its special tokens and chat template
     generation_config.json  see `Generation`
     visual_tokenizer/       as Tokenizer.save_pretrained writes it; absent where a packaged one is named
 """
@@ -20,27 +20,27 @@ from dtbox import __version__
 from dtbox.apis.building import limit_tensors, parse_dtype
 from dtbox.apis.mllm_opening import build_mllm, place_model
 from dtbox.apis.mllm_settings import Generation
-from dtbox.apis.pretrained import (
-    CONFIG,
-    FORMAT,
-    MLLM_KIND,
-    WEIGHTS,
-    check_kinds,
-    check_new,
-    check_sums,
-    write_config,
-    write_weights,
-)
+from dtbox.apis.pretrained import check_new, write_config, write_weights
 from dtbox.apis.tokenizer import Tokenizer
 from dtbox.arguments import read_arguments, read_device, read_path
 from dtbox.errors import InputError, at
 from dtbox.extend import as_list, load_plugins
 from dtbox.files import explain_writing, write_atomic
 from dtbox.mllm.frozen_tokenizer import describe_tokenizer
+from dtbox.weights.exported_folders import (
+    CONFIG,
+    FORMAT,
+    LANGUAGE,
+    MLLM_KIND,
+    WEIGHTS,
+    check_kinds,
+    check_sums,
+    list_files,
+)
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.state_dicts import ZOO, load_into
 
-LANGUAGE, VISUAL = 'language_model', 'visual_tokenizer'
+VISUAL = 'visual_tokenizer'
 GENERATION = 'generation_config.json'
 LM = 'lm.'
 """What the names of the language model's weights begin with."""
@@ -73,20 +73,11 @@ def save_mllm_folder(model: Any, config: Mapping[str, Any], generation: Generati
         os.makedirs(folder, exist_ok=True)
         model.lm.save_pretrained(os.path.join(folder, LANGUAGE))
         write_weights({name: value for name, value in model.state_dict().items() if not name.startswith(LM)}, folder)
-        model.sequence.tokens.save(folder)
+        model.sequence.tokens.save(os.path.join(folder, LANGUAGE))
         write_atomic(os.path.join(folder, GENERATION), json.dumps(generation.to_dict(), indent=2) + '\n')
         if not packaged:
             Tokenizer(frozen.model, frozen.pipeline, frozen.config).save_pretrained(os.path.join(folder, VISUAL))
         write_config(whole, folder, list_files(folder))
-
-
-def list_files(folder: str | os.PathLike) -> list[str]:
-    """Return the files of a folder but config.json, at any depth, by their names within it; links are left out."""
-    found = []
-    for place, _, names in os.walk(os.fspath(folder)):
-        paths = [os.path.join(place, name) for name in names]
-        found += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path) and not os.path.islink(path)]
-    return sorted(name.replace(os.sep, '/') for name in found if name != CONFIG)
 
 
 @read_arguments(folder=read_path, device=read_device, dtype=parse_dtype, plugins=as_list)

@@ -16,6 +16,7 @@ from torch import Tensor
 from dtbox.arguments import describe, iterate
 from dtbox.arguments.plain import read_mapping
 from dtbox.conversations import ROLES, Conversation, ImagePart, Turn
+from dtbox.counts import format_count
 from dtbox.datasets import read_image
 from dtbox.errors import InputError, at, closest
 
@@ -30,8 +31,9 @@ def read_messages(messages: Any, prepare: Callable[[Any], Tensor]) -> tuple[Conv
 
     Args:
         messages: list of dicts `role` ('system', 'user', 'assistant') and `content`: a text, or a list of texts and of
-            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, a path, a tensor [3,H,W]), 'image_url'
-            (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as all of its images are.
+            dicts `type` 'text' (`text`), 'image' (`image`: a PIL image, an array uint8 [H,W,3], a path, a tensor
+            [3,H,W]), 'image_url' (`url`: a path or data:) and 'image_gen', an image that the assistant has drawn, as
+            all of its images are.
         prepare: images -> tensor [M,3,H,W].
 
     Returns:
@@ -70,7 +72,8 @@ def _read_message(message: Any, images: list[Tensor], prepare: Callable[[Any], T
         with at('image'):
             ready = prepare([value] if isinstance(value, Tensor) and value.ndim == 3 else value)
         if len(ready) != 1:
-            raise InputError(f'a part of a message holds {len(ready)} images; expected one. Use a part for each.')
+            raise InputError(f'a part of a message holds {format_count(len(ready), "image")}; expected one. Use a '
+                             'part for each.')
         parts.append(ImagePart(len(images), role == 'assistant' or found.generated))
         images.append(ready)
     tidy = [part.strip() if isinstance(part, str) and len(parts) > 1 else part for part in parts]

@@ -4,13 +4,14 @@ Letters: T places, N visual places of an image.
 """
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 from dtbox.apis.mllm_opening import build_mllm
 from dtbox.apis.opening import MLLM, check_use, find_use
+from dtbox.counts import format_count
+from dtbox.datasets.left_out import name_some
 from dtbox.mllm.sequences.rendered import Rendered
 from dtbox.mllm.sequences.spans import Unusable
 from dtbox.training.build import check_required
@@ -18,15 +19,18 @@ from dtbox.training.dataloaders import build_train_dataloader
 
 COLOURS = {'target': 32, 'drawn image': 35, 'shared': 34, 'given image': 36, 'given': 90}
 """What a place is -> its ANSI colour."""
+MOST = 40
+"""Lines about samples that cannot be used or are broken."""
 WIDTH = max(map(len, COLOURS))
 
 
 def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> Iterator[str]:
-    """Yield lines about the first samples of a training run.
+    """Yield lines about the first samples of a training run, and about all that were read and cannot be used: their
+    keys, and why.
 
     Args:
         cfg: resolved config of a multimodal language model.
-        count: samples that are shown; those of their batches are counted.
+        count: samples that are shown, fewer where the data has fewer; those of their batches are counted.
         colour: use ANSI colours.
 
     Raises:
@@ -37,8 +41,8 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
     sequence = build_mllm(cfg['model']).sequence
     loader = build_train_dataloader(dict(cfg['train_dataloader'], num_workers=0), int(cfg.get('seed', 0)))
     shown = read = 0
-    reasons: Counter = Counter()
-    broken: list[str] = []
+    reasons: dict[str, dict[str, None]] = {}
+    broken = list(getattr(loader.dataset, 'flaws', ()))  # rows that were left out when the data was opened
     for batch in loader:
         broken += batch.broken or []
         for i, conversation in enumerate(batch.conversations):
@@ -48,16 +52,21 @@ def show_samples(cfg: Mapping[str, Any], count: int, colour: bool = False) -> It
                 if not rendered.target.any():
                     raise Unusable(conversation.key, 'has nothing to predict: no answer.')
             except Unusable as e:
-                reasons[e.reason] += 1
+                reasons.setdefault(e.reason, {})[e.key] = None
                 continue
             if shown < count:
                 shown += 1
                 yield from describe_sample(rendered, conversation.kind, sequence.tokens, colour)
-        if shown >= count or not len(batch):
+        if shown >= count or not len(batch) or read >= len(loader.dataset):  # the loader never ends
             break
-    yield f'{read} samples read, {sum(reasons.values())} of them cannot be used, {len(broken)} are broken.'
-    yield from (f'  {number} times: {reason}' for reason, number in reasons.most_common())
-    yield from (f'  {sentence}' for sentence in broken[:count])
+    yield (f'{format_count(read, "sample")} read, {sum(map(len, reasons.values()))} of them cannot be used, '
+           f'{len(broken)} are broken.')
+    lines = []
+    for reason, keys in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        lines.append(f'{format_count(len(keys), "sample")} ({name_some(keys)}): {reason}')
+    yield from (f'  {line}' for line in [*lines, *broken][:MOST])
+    if len(lines) + len(broken) > MOST:
+        yield f'  ... and {len(lines) + len(broken) - MOST} more lines.'
 
 
 def describe_sample(rendered: Rendered, kind: str, tokens: Any, colour: bool = False) -> Iterator[str]:
@@ -69,13 +78,14 @@ def describe_sample(rendered: Rendered, kind: str, tokens: Any, colour: bool = F
         tokens: SequenceTokenizer.
         colour: use ANSI colours.
     """
-    yield f'{rendered.key} ({kind}): {len(rendered)} places, {int(rendered.target.sum())} targets'
+    targets = format_count(int(rendered.target.sum()), 'target')
+    yield f'{rendered.key} ({kind}): {format_count(len(rendered), "place")}, {targets}'
     places = [(name_place(rendered, i), int(rendered.segment[i])) for i in range(len(rendered))]
     for (name, segment), part in groupby(range(len(rendered)), lambda i: places[i]):
         own = list(part)
         ids = rendered.ids[own].tolist()
         if name.endswith('image'):
-            text = f'{len(own)} places'
+            text = f'{format_count(len(own), "place")}'
         else:
             text = ' '.join(repr(tokens.decode([i], special=True)) for i in ids) + f'  {ids}'
         line = f'  {name:<{WIDTH}} {text}'

@@ -17,6 +17,8 @@ from dtbox.registry import MODELS, TOKENIZERS
 from dtbox.runs import find_run_of
 from dtbox.tokenizers.visual import VisualTokenizer
 from dtbox.training import checkpoint as checkpoints
+from dtbox.training.mllm_start import read_language_model
+from dtbox.weights.exported_folders import MLLM_KIND, is_pretrained, read_kind_of
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.state_dicts import load_into, resize_positions, select_prefix
 
@@ -30,7 +32,8 @@ class Weights(NamedTuple):
     Attributes:
         tensors: dict name -> tensor.
         source: where they come from, for messages.
-        checkpoint: the whole checkpoint of a run (see `dtbox.training.checkpoint`); {} for exported weights.
+        checkpoint: the whole checkpoint of a run (see `dtbox.training.checkpoint`); for exported weights {}, or its
+            `meta` alone where they know with which tokenizer they were trained.
     """
     tensors: dict[str, torch.Tensor]
     source: str
@@ -66,6 +69,10 @@ def read_weights(path: str, cfg: Mapping[str, Any], prefix: str = 'tokenizer.') 
         InputError: a file that is missing, cut short, of another kind, or of a format that cannot be read.
     """
     if str(path).endswith(EXPORTED):
+        folder = find_run_of(path).path
+        if is_pretrained(folder) and read_kind_of(folder) == MLLM_KIND:
+            state, meta = read_language_model(folder)
+            return Weights(state, folder, dict(meta=meta))
         return Weights(*load_published(path, mapped=False), {})
     checkpoint = checkpoints.load(path)
     warn_changes((checkpoint.get('meta') or {}).get('plugins'), cfg, path)

@@ -8,19 +8,21 @@ import numbers
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError, at, closest
+from dtbox.errors import ArgumentError, InputError, at, closest
 
 Reader = Callable[[Any], Any]
 """Takes what came; returns it in its usual form, or raises an `InputError`."""
 _Function = TypeVar('_Function', bound=Callable[..., Any])
 
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+"""Kinds of parameters that a caller may name."""
 LONGEST_PATH = 4096
 """Bytes of a path, as Linux has it."""
 LONGEST_NAME = 200
@@ -33,6 +35,9 @@ def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
 
     Args:
         readers: parameter -> its reader; defaults are not read, `*name` comes as a tuple.
+
+    Raises:
+        ArgumentError: within a call, an argument that the function does not have.
     """
     def decorate(function: _Function) -> _Function:
         signature = inspect.signature(function)
@@ -40,6 +45,7 @@ def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
+            check_names(signature, len(args), kwargs)
             bound = signature.bind(*args, **kwargs)
             for name, read in readers.items():
                 if name in bound.arguments:
@@ -48,6 +54,30 @@ def read_arguments(**readers: Reader) -> Callable[[_Function], _Function]:
             return function(*bound.args, **bound.kwargs)
         return call  # type: ignore[return-value]
     return decorate
+
+
+def check_names(signature: inspect.Signature, count: int, given: Collection[str]) -> None:
+    """Check the keywords of a call. A function that takes any (`**settings`) checks them itself, but for one that is
+    close to an argument which the call lacks.
+
+    Args:
+        signature: of the function.
+        count: positional arguments of the call.
+        given: its keywords.
+
+    Raises:
+        ArgumentError: the first keyword that the function does not have, with the closest one.
+    """
+    parameters = signature.parameters.values()
+    known = [p.name for p in parameters if p.kind in NAMED]
+    open_to_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    lacks = [name for name in known[count:] if name not in given and
+             signature.parameters[name].default is inspect.Parameter.empty]
+    for name in given:
+        if name not in known and (not open_to_any or closest(name, lacks)):
+            own = [name for name in known if name != 'self']
+            raise ArgumentError(f'there is no such argument.{closest(name, lacks if open_to_any else own)} There are: '
+                                f'{", ".join(own) or "none"}.', name)
 
 
 def describe(value: Any) -> str:

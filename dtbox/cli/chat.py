@@ -11,7 +11,8 @@ from dtbox.cli.options import add_language_model, add_model_options, add_reply_o
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError, closest
 
-COMMANDS = {'/image': 'PATH: show an image with your next message', '/draw': 'PROMPT: draw, and show that drawing',
+COMMANDS = {'/image': 'PATH [QUESTION]: show an image with this question, or with your next message',
+            '/draw': 'PROMPT: draw, and show that drawing',
             '/save': 'write the conversation: /save NAME.json', '/new': 'begin anew', '/help': 'list the commands',
             '/quit': 'leave'}
 
@@ -68,15 +69,26 @@ class Session:
             part.get('text') or part['image'] for part in answer['content']]
         return ' '.join(parts) or '(no answer)'
 
-    def do_image(self, path: str) -> str:
-        """Show an image with the next message."""
+    def do_image(self, words: str) -> str:
+        """Show an image with the next message, or with the question that follows its path."""
+        path, question = split_path(words)
+        if not path:
+            raise InputError('/image needs the path of an image. Type /image PATH, and your question in the next line.')
         self.model.tokenizer.prepare(path)
         self.shown.append(dict(type='image', image=path))
-        return f'{path} is shown with your next message.'
+        if not question:
+            return f'{path} is shown with your next message. Type a question.'
+        try:
+            return self.talk(question)
+        except InputError:
+            self.shown.pop()
+            raise
 
     def do_draw(self, prompt: str) -> str:
         """Draw, and show the drawing with the next message."""
         from dtbox.apis.mllm_files import name_file, save_image
+        if not prompt:
+            raise InputError('/draw needs a text. Type /draw PROMPT.')
         image = self.model.draw_pil(prompt, seed=self.settings.get('seed', 0))[0][0]
         path = save_image(image, os.path.join(self.out, f'{name_file(prompt)}.png'))
         self.shown.append(dict(type='image', image=path))
@@ -97,7 +109,8 @@ class Session:
 
     def do_help(self, _: str) -> str:
         """List the commands."""
-        return '\n'.join(f'{name} {text}' for name, text in COMMANDS.items())
+        return '\n'.join([*(f'{name} {text}' for name, text in COMMANDS.items()),
+                          'Any other line is a message to the model.'])
 
     def _keep(self, part: dict, text: str) -> dict:
         """Return a part of an answer, its image as the path of a file."""
@@ -105,6 +118,21 @@ class Session:
         if part['type'] == 'text':
             return part
         return dict(part, image=save_image(part['image'], os.path.join(self.out, f'{name_file(text)}.png')))
+
+
+def split_path(words: str) -> tuple[str, str]:
+    """Return (path, question) of the words after /image: the path may hold spaces or stand in quotes, `~` is the home
+    folder; the question is '' where there is none."""
+    quote = words[:1] if words[:1] in ('"', "'") and words[1:].find(words[:1]) > 0 else ''
+    if quote:
+        path, _, question = words[1:].partition(quote)
+    elif os.path.isfile(os.path.expanduser(words)):
+        path, question = words, ''
+    else:
+        path, _, question = words.partition(' ')
+        if not os.path.isfile(os.path.expanduser(path)):
+            path, question = words, ''  # the error names all of it
+    return os.path.expanduser(path), question.strip()
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from typing import Any, Callable, Mapping
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
@@ -13,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', metavar='CONFIG', help='config file or its name, or a run folder')
     parser.add_argument('--gpus', type=int, default=8, metavar='N', help='number of GPUs (default: 8)')
     add_machine_options(parser)
-    parser.add_argument('--batch', type=int, metavar='N', help='images a GPU (default: that of the config)')
+    parser.add_argument('--batch', type=int, metavar='N',
+                        help='images (samples of a language model) a GPU (default: that of the config)')
+    parser.add_argument('--text', type=int, metavar='N',
+                        help='of a language model: text tokens of a sample, beside its image (default: 32)')
     add_tiny_option(parser)
     add_config_options(parser)
 
@@ -31,16 +36,45 @@ def run(args: argparse.Namespace) -> None:
     """Print the counts."""
     if args.gpus < 1 or args.memory <= 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 or (args.batch or 1) < 1:
         raise InputError('--gpus and --batch must be at least 1, --memory and --peak above 0, --utilisation in (0, 1].')
+    from dtbox.apis.opening import MLLM, find_use
     from dtbox.config import resolve
-    from dtbox.sizing.describe import describe
-    from dtbox.sizing.fit import fit, format_description, format_fit
+    from dtbox.sizing.fit import fit
     cfg = resolve(read_config(args))
+    describe, format_parts, format_fit = choose_description(find_use(cfg) == MLLM, args.text)
     description = describe(cfg)
-    print(format_description(description))
-    batch = args.batch or (cfg.get('train_dataloader') or {}).get('batch_size', 1)
+    print(format_parts(description))
+    batch = args.batch or find_batch(cfg.get('train_dataloader') or {}, args.gpus)
     iterations = (cfg.get('train_cfg') or {}).get('max_iters')
     result = fit(description, batch, args.gpus, args.memory * 1e9, args.peak * 1e12, args.utilisation, iterations)
     print(format_fit(description, result, batch, args.gpus, args.peak, args.utilisation, iterations))
+
+
+def choose_description(mllm: bool, text: int | None) -> tuple[Callable, Callable, Callable]:
+    """Return what counts a recipe, and what writes its parts and what it needs of GPUs.
+
+    Args:
+        mllm: whether the recipe trains a language model.
+        text: text tokens of its samples; None for the usual number.
+
+    Raises:
+        InputError: text tokens of a tokenizer, or fewer than one.
+    """
+    if not mllm:
+        if text is not None:
+            raise InputError('the config is a tokenizer, whose samples have no text tokens.', '--text')
+        from dtbox.sizing.describe import describe
+        from dtbox.sizing.fit import format_description, format_fit
+        return describe, format_description, format_fit
+    from dtbox.sizing.describe_mllm import TEXT, describe_mllm
+    from dtbox.sizing.format_mllm import format_mllm, format_mllm_fit
+    if text is not None and text < 1:
+        raise InputError(f'{text} text tokens were asked for; expected 1 at least.', '--text')
+    return functools.partial(describe_mllm, text=text or TEXT), format_mllm, format_mllm_fit
+
+
+def find_batch(loader: Mapping[str, Any], gpus: int) -> int:
+    """Return the samples a GPU of a training loader: its own number, or a part of the number of all GPUs."""
+    return loader.get('batch_size') or -(-(loader.get('global_batch_size') or 1) // gpus)
 
 
 VERB = Verb(

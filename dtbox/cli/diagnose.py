@@ -6,6 +6,7 @@ import sys
 
 from dtbox.cli.options import add_config_options, read_options
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -120,7 +121,7 @@ def run_conflict(args: argparse.Namespace, out: str, options: dict) -> None:
     names = dict(reconstruction=args.reconstruction, semantics=args.semantics)
     iters = args.iters if args.iters is not None or not is_run(args.source) else 0
     if iters is not None and iters < 0:
-        raise InputError(f'{iters} iterations; expected 0 or more.', '--iters')
+        raise InputError(f'{format_count(iters, "iteration")}; expected 0 or more.', '--iters')
     if iters == 0:
         conflict.measure_run(args.source, out, args.batches, options, args.plugin, **names)
     else:

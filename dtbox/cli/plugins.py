@@ -9,10 +9,9 @@ from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError, at, closest
 
-KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head')
-"""Kinds of parts that have a contract and a scaffold."""
-CHECKED = (*KINDS, 'visual_embedding', 'visual_head')
-"""Kinds of parts that have a contract."""
+KINDS = ('encoder', 'quantizer', 'decoder', 'loss', 'metric', 'dataset', 'head', 'lm', 'visual_embedding',
+         'visual_head')
+"""Kinds of parts, each with a contract and a scaffold."""
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 """What a config can hold as text."""
 
@@ -33,16 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser('check', help='run the contract of a kind of part: exit code 0 if all holds, 1 if not')
     check.add_argument('subject', metavar='NAME_OR_CONFIG',
                        help='registered part; or config or run folder, for all its parts of the kind --kind')
-    check.add_argument('--kind', type=read_kind, choices=CHECKED, metavar='KIND',
+    check.add_argument('--kind', type=read_kind, choices=KINDS, metavar='KIND',
                        help='kind of part, where a name stands in several registries (default of a config: quantizer)')
     add_config_options(check)
 
 
 def read_kind(text: str) -> str:
     """Return a kind of part; an `ArgumentTypeError` names the closest one."""
-    if text not in CHECKED:
-        raise argparse.ArgumentTypeError(f'there is no kind `{text}`.{closest(text, CHECKED)} Kinds: '
-                                         f'{", ".join(CHECKED)}')
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f'there is no kind `{text}`.{closest(text, KINDS)} Kinds: '
+                                         f'{", ".join(KINDS)}')
     return text
 
 

@@ -6,6 +6,7 @@ import sys
 
 from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Show samples."""
     if args.count < 1:
-        raise InputError(f'{args.count} samples; expected at least 1.', '--count')
+        raise InputError(f'{format_count(args.count, "sample")}; expected at least 1.', '--count')
     from dtbox.apis.mllm_samples import show_samples
     from dtbox.config import resolve
     cfg = resolve(read_config(args))
@@ -31,5 +32,5 @@ def run(args: argparse.Namespace) -> None:
 VERB = Verb(
     'show-sample', 'Show training samples as a multimodal language model gets them',
     'For each sample its tokens in parts: what is given, what is shared by several questions, images, and targets, '
-    'coloured on a terminal; at the end, how many samples cannot be used, and why.',
+    'coloured on a terminal; at the end, which samples cannot be used, and why.',
     'dtbox show-sample mllm_twemoji --count 2', add_arguments, run)

@@ -5,6 +5,7 @@ import argparse
 
 from dtbox.cli.options import add_config_options, read_options
 from dtbox.cli.verb import Verb
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure the encoder."""
     if args.limit is not None and args.limit < 1:
-        raise InputError(f'{args.limit} images; expected at least 1.', '--limit')
+        raise InputError(f'{format_count(args.limit, "image")}; expected at least 1.', '--limit')
     from dtbox.diagnostics.teacher_check import check_teacher, report
     from dtbox.evaluation import to_json
     from dtbox.files import check_writable

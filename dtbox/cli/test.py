@@ -12,9 +12,10 @@ from dtbox.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument('config', metavar='CONFIG_OR_RUN', help='run folder, or a config file or its name')
+    parser.add_argument('config', metavar='CONFIG_OR_RUN',
+                        help='run folder, dtbox://NAME of a packaged model, or a config file or its name')
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
-                        help='checkpoint (default: that of the run folder)')
+                        help='checkpoint (default: that of the run folder), or a folder of save_pretrained')
     parser.add_argument('--protocol', nargs='+', metavar='NAME',
                         help="protocols instead of the config's own metrics: names of configs/protocols, or config "
                              'files; `list` shows them')
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                          'configs/_base_/datasets/imagenet.py (with --protocol)')
     parser.add_argument('--out', metavar='FILE',
                         help='JSON file to write or replace (default: metrics.json beside the checkpoint, or '
-                             'protocols.json with --protocol; where that exists, metrics.1.json and so on); beside a '
-                             'metrics.json, the scores of single samples go to samples.npz')
+                             'protocols.json with --protocol; where that exists, metrics.1.json and so on; of a '
+                             'packaged model in work_dirs/NAME); beside a metrics.json, the scores of single '
+                             'samples go to samples.npz')
     parser.add_argument('--dump', metavar='DIR',
                         help='new folder for the images that FID measures: source and reconstruction, the very bytes '
                              'that Inception gets')
@@ -93,7 +95,7 @@ def _dumped(args: argparse.Namespace) -> str:
 
 VERB = Verb(
     'test', 'Evaluate a tokenizer with the metrics of its config or by named protocols',
-    'A table of scores. One JSON file: metrics.json (with samples.npz) or protocols.json beside the checkpoint, or '
-    'FILE.',
+    'A table of scores. One JSON file: metrics.json (with samples.npz) or protocols.json beside the checkpoint (of a '
+    'packaged model in work_dirs/NAME), or FILE.',
     'dtbox test work_dirs/dualtoken_rq --protocol rfid_clean --data imagenet --cfg-options '
     'data_root=PATH', add_arguments, run)

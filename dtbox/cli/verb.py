@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from dtbox.cli.guard import logging_remarks, main_guard
+from dtbox.cli.parser import Parser
 from dtbox.errors import InputError
 from dtbox.files import check_name
 from dtbox.processes import check_number
@@ -56,16 +57,19 @@ class Verb:
         self.add_arguments(parser)
         return parser
 
-    def parser(self) -> argparse.ArgumentParser:
+    def parser(self) -> Parser:
         """Return the parser of `dtbox NAME`."""
-        return self.fill_parser(argparse.ArgumentParser(f'dtbox {self.name}'))
+        parser = Parser(f'dtbox {self.name}')
+        self.fill_parser(parser)
+        return parser
 
     def format_help(self) -> str:
         """Return the text of `dtbox NAME --help`."""
         return self.parser().format_help().rstrip()
 
     def parse(self, argv: list[str] | None = None) -> argparse.Namespace:
-        """Return the arguments of a command line without program and verb (default: that of the process)."""
+        """Return the arguments of a command line without program and verb (default: that of the process); `InputError`
+        where they are not those of the verb."""
         words = sys.argv[1:] if argv is None else [str(word) for word in argv]
         for word, before in zip(words, ['', *words]):
             option, equals, value = word.partition('=')

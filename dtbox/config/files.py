@@ -55,7 +55,8 @@ def read_config(path: str, given: Sequence[Plugin] = (), named: list[Plugin] | N
         inherited += as_list(values.get('plugins'))
         below = merge(below, values)
     if named is not None:
-        named += load_named([name for name in as_list(own.get('plugins')) if name not in inherited], path, given)
+        named += load_named([name for name in as_list(own.get('plugins')) if name not in inherited], path, given,
+                            as_data)
     refuse_old_forms(own, file)
     if not bases:
         return merge({}, own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 from typing import Any, NoReturn
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 NUMBERS = ('inf', '-inf', 'nan')
@@ -24,7 +25,8 @@ def read_literals(text: str | bytes, path: str) -> dict[str, Any]:
         InputError: anything else, which would have to be run; a file that is not Python.
     """
     if len(text) > MOST:
-        raise InputError(f'the config {path} has {len(text):,} characters; expected that of a run, at most {MOST:,}.')
+        raise InputError(f'the config {path} has {format_count(len(text), "character")}; expected that of a run, at '
+                         f'most {MOST:,}.')
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:

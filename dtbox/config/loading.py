@@ -20,6 +20,9 @@ from dtbox.extend import as_list, load_plugins
 from dtbox.runs import RunFolder, find_run_of
 from dtbox.trust import require_trust
 
+SIZES = {'batch_size', 'global_batch_size'}
+"""Two ways to say how many samples a batch has."""
+
 
 @read_arguments(path=read_path, options=allow_none(read_options), plugins=as_list, data=allow_none(read_path),
                 tiny=read_flag)
@@ -64,7 +67,8 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         replace_data(cfg, load_config(find_config(data, 'data', '--data')), data)
     if tiny:
         cfg = shrink(cfg)
-    commands = set(_find_commands(cfg._cfg_dict.to_dict())) if find_run_of(path).is_run_config(path) else set()
+    foreign = folder is not None or find_run_of(path).is_run_config(path)
+    commands = set(_find_commands(cfg._cfg_dict.to_dict())) if foreign else set()
     for key, value in options.items():
         set_option(cfg, key, value)
     check_read(cfg._cfg_dict.to_dict(), [key for key in options if '.' not in key], SOURCE)
@@ -133,7 +137,12 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
         if name in plain:
             cfg[name] = numbers.get(name, plain[name])
     for name in ('train_dataloader', 'val_dataloader'):
-        cfg[name] = {**plain[name], **settings[name]} if name in loaders else None
+        if name not in loaders:
+            cfg[name] = None
+            continue
+        own_size = SIZES & settings[name].keys()  # a loader has one of them
+        cfg[name] = {**{key: value for key, value in plain[name].items() if not own_size or key not in SIZES},
+                     **settings[name]}
     plugins = list(dict.fromkeys([*as_list(cfg.get('plugins')), *as_list(plain.get('plugins'))]))
     if plugins:
         cfg.plugins = plugins
@@ -141,12 +150,16 @@ def replace_data(cfg: Config, other: Config, source: str) -> None:
 
 def _move_to_variables(settings: dict[str, dict], data: Mapping[str, Any]) -> dict[str, Any]:
     """Replace numbers that a recipe writes in its loaders by the data config's references for them, so that options of
-    these names reach both; returns name -> number. Where two loaders differ, the second keeps its number."""
+    these names reach both; returns name -> number. Where two loaders differ, the second keeps its number, and so does
+    one beside a loader that refers to the variable itself."""
     numbers: dict[str, Any] = {}
+    taken = find_references(settings)
     for loader, own in settings.items():
         for key, value in own.items():
             names = find_references(data[loader].get(key))
-            if names and not find_references(value) and numbers.setdefault(min(names), value) == value:
+            if not names or names & taken or find_references(value):
+                continue
+            if numbers.setdefault(min(names), value) == value:
                 own[key] = data[loader][key]
     return numbers
 

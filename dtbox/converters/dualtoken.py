@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.texts.siglip import LARGEST_OF_1, PADS, read_padding
 from dtbox.weights.entries import name_entry
@@ -202,4 +203,5 @@ def map_codebooks(rules: Renaming, ours: str, theirs: str, vq: Mapping[str, Any]
                                      'shared.')
     table = rules.state.get(f'{theirs}.0.weight')
     if table is not None and len(table) != size + 1:
-        raise InputError(f'{theirs}.0.weight has {len(table)} rows; expected {size} codes and a padding row.')
+        raise InputError(f'{theirs}.0.weight has {format_count(len(table), "row")}; expected '
+                         f'{format_count(size, "code")} and a padding row.')

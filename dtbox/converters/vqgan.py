@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.weights.entries import name_entry
 from dtbox.weights.renaming import Renaming
@@ -94,8 +95,8 @@ def build_tokenizer_config(sizes: Mapping[str, Any], directions: bool, image_siz
     """Return the VisualTokenizer config of a published VQGAN at images of `image_size` pixels."""
     levels = len(sizes['multipliers'])
     if image_size % (1 << (levels - 1)):
-        raise InputError(f'images of {image_size} pixels cannot be halved {levels - 1} times; give a multiple of '
-                         f'{1 << (levels - 1)}.',
+        raise InputError(f'images of {image_size} pixels cannot be halved {format_count(levels - 1, "time")}; give a '
+                         f'multiple of {1 << (levels - 1)}.',
                          '--image-size')
     attention = [image_size >> i for i in sizes['attended']]
     shared = dict(channels=sizes['channels'], multipliers=sizes['multipliers'], blocks=sizes['blocks'],

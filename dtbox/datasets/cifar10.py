@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset, check_limit, choose_even_subset
 from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
@@ -192,7 +193,8 @@ def _from_batch(path):
         raise InputError(f'{path} cannot be read as a CIFAR-10 batch ({reason(e)}): broken or another file. '
                          f'{HOW}') from e
     if getattr(data, 'shape', None) != (len(labels), 3 * SIDE * SIDE) or data.dtype != np.uint8:
-        raise InputError(f'{path} holds data of shape {getattr(data, "shape", None)} for {len(labels)} labels; '
+        raise InputError(f'{path} holds data of shape {getattr(data, "shape", None)} for '
+                         f'{format_count(len(labels), "label")}; '
                          f'expected uint8 [{len(labels)}, {3 * SIDE * SIDE}]. {HOW}')
     samples = []
     for i, (values, label) in enumerate(zip(data, labels)):

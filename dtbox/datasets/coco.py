@@ -131,17 +131,17 @@ class CocoFiles(ImageFiles):
 
 @DATASETS.register_module()
 class CocoCaptions(CocoFiles):
-    """COCO 2017 with its captions, about five an image: `annotations/captions_{train,val}2017.json` and
-    `{train,val}2017/`.
+    """COCO 2017 with its captions, five an image: `annotations/captions_{train,val}2017.json`, `{train,val}2017/`.
 
     Arguments as in `CocoFiles`. Images without captions stay, with none.
     """
 
     def take(self, data: dict, names: list[str], notes: list[list[dict]]) -> None:
-        texts = [[text for n in some for text in read_texts(n['caption'], f'{self.source}, image {n["image_id"]}')]
-                 for some in notes]
+        where = f'{self.source}, image'
+        texts = [[t for n in some for t in read_texts(n['caption'], f'{where} {n["image_id"]}')] for some in notes]
         if without := sum(not some for some in texts):
-            self.note(f'{self.source}: {without} of {len(names)} images have no caption')
+            has = 'has' if without == 1 else 'have'
+            self.note(f'{self.source}: {without} of {format_count(len(names), "image")} {has} no caption')
         self.fill(self.folder, names, texts)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dtbox.arguments import describe
 from dtbox.conversations import Conversation
+from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample, check_limit
 from dtbox.datasets.conversation_dataset import ConversationDataset
 from dtbox.datasets.conversation_rows import Row, parse_conversation
@@ -65,7 +66,7 @@ class ConversationFiles(ConversationDataset):
         written = [json.dumps(row).encode() for _, _, row in rows]
         self._block, self._ends = b''.join(written), np.cumsum([len(row) for row in written])
         if self.flaws:
-            self.note(f'{len(self.flaws):,} conversations of {self.path} are left out: '
+            self.note(f'{format_count(len(self.flaws), "conversation")} of {self.path} are left out: '
                       f'{name_some(flaw.split(": ", 1)[0] for flaw in self.flaws)}')
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dtbox.arguments import describe
 from dtbox.conversations import Conversation, ImagePart, Turn
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 
 MARK = '<image>'
@@ -67,7 +68,7 @@ def parse_conversation(row: Any, key: str, independent: bool = False) -> Row:
     images.check_all_used()
     parts = [part for turn in turns for part in turn.images]
     if not any(turn.role == 'assistant' for turn in turns):
-        raise InputError(f'its {len(turns)} turns hold no answer. Add one, or leave it out.')
+        raise InputError(f'its {format_count(len(turns), "turn")} hold no answer. Add one, or leave it out.')
     pairs = [turn for turn in turns if turn.role != 'system']
     shared = (independent and len(parts) == 1 and bool(pairs[0].images) and len(pairs) > 2 and len(pairs) % 2 == 0
               and not kind)
@@ -98,8 +99,8 @@ class _Images:
     def check_all_used(self) -> None:
         """Raise `InputError` unless the turns show as many images as the list names."""
         if self.marks != len(self.listed):
-            raise InputError(f'it names {len(self.listed)} images and shows {self.marks} ({MARK} in a text, or a part '
-                             'without a path). Make them agree.')
+            raise InputError(f'it names {format_count(len(self.listed), "image")} and shows {self.marks} ({MARK} in a '
+                             'text, or a part without a path). Make them agree.')
 
 
 def _read_turn(turn: Any, names: tuple[str, str], images: _Images, number: int) -> Turn:

@@ -34,7 +34,7 @@ def accept_all(_photo: ImageEntry) -> str:
 
 
 @lru_cache(maxsize=None)
-def _decoded_size(path, _size, _changed):
+def _decoded_size(path, length, _changed):
     """Return (width, height), or what is wrong."""
     try:
         return verify_image(path)
@@ -44,4 +44,10 @@ def _decoded_size(path, _size, _changed):
             return 'permission denied'
         if isinstance(cause, Image.DecompressionBombError):
             return str(e).partition(' has ')[2]
+        if isinstance(cause, Image.UnidentifiedImageError):
+            return 'in no image format that Pillow knows' if length else 'empty'
+        if 'colour mode' in str(e):
+            return str(cause)
+        if 'pipe or a device' in str(e):
+            return 'a pipe or a device'
         return 'broken or truncated'

@@ -68,7 +68,8 @@ class Captions(ImageFiles):
         self.note(*describe_unnamed(folder, named, SUFFIXES, self.source) if folder != root else ())
         without = sum(not texts for texts in rows.values())
         if without:
-            self.note(f'{self.source}: {without} of {len(rows)} images have no caption')
+            has = 'has' if without == 1 else 'have'
+            self.note(f'{self.source}: {without} of {format_count(len(rows), "image")} {has} no caption')
         self.fill(folder, list(rows), list(rows.values()))
 
 
@@ -125,8 +126,9 @@ def _tokens(path):
             if text.lstrip().startswith('"'):  # quoted: a table; otherwise the caption is all behind the first comma
                 text = next(csv.reader([text.lstrip()]))[0]
         else:
-            raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected FILE#N, a tab and the '
-                             'caption.', 'annotations')
+            form = 'FILE,CAPTION on one line' if path.name == 'captions.txt' else 'FILE#N, a tab and the caption'
+            form = 'FILE| N| CAPTION on one line' if path.suffix == '.csv' else form
+            raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected {form}.', 'annotations')
         captions_of.setdefault(name.strip(), []).extend(filter(None, [tidy_text(text)]))
     return captions_of
 

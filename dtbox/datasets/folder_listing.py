@@ -13,8 +13,9 @@ from dtbox.datasets.left_out import get_suffix, name_some
 from dtbox.errors import InputError
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm', '.avif')
-HELDOUT_NAMES = ('val', 'validation', 'valid', 'test', 'heldout', 'held_out', 'testing')
-SYSTEM = ('__macosx', '@eadir', '$recycle.bin', 'lost+found', 'system volume information')
+HELDOUT_NAMES = ('val', 'validation', 'valid', 'test', 'heldout', 'held_out', 'testing', 'dev', 'eval', 'evaluation')
+SYSTEM = ('__macosx', '@eadir', '$recycle.bin', 'lost+found', 'system volume information', '#recycle',
+          '#snapshot', '@tmp')
 """Folders that computers and network drives leave, in lower case."""
 
 _NUMBERED = re.compile(r'(.*?)[-_ ]?(?:20\d\d|set|images)?')
@@ -143,7 +144,8 @@ def _sort_in(found, root, path, aside):
         found.others[get_suffix(path.name)] += 1
         return
     if path.name.startswith('.'):
-        aside['whose name begins with a dot'] += not path.name.startswith('._')  # a system's, beside the image itself
+        if not path.name.startswith('._'):  # a system's, beside the image itself
+            aside['whose name begins with a dot'] += 1
         return
     # names that are not UTF-8 are spelt with backslashes, so that they can be printed and written
     key = os.fsencode(path.relative_to(root).as_posix()).decode('utf-8', 'backslashreplace')

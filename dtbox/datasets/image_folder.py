@@ -132,8 +132,8 @@ class ImageFolder(PairDataset):
                 self.note(f'near duplicates: {format_count(shared, "group", "lies")} on both sides of the division by '
                           'folders')
         elif count < len(images):
-            print_log(f'ImageFolder {self.data_root}: {len(images):,} images make {format_count(count, "group")} of '
-                      'near duplicates, none of which is divided', 'current')
+            print_log(f'ImageFolder {self.data_root}: {format_count(len(images), "image", "makes")} '
+                      f'{format_count(count, "group")} of near duplicates, none of which is divided', 'current')
         return groups
 
     def _usable(self, images):
@@ -143,8 +143,8 @@ class ImageFolder(PairDataset):
         self.flaws = [f'{key}: {flaw}' for key, flaw in bad]
         if bad:
             names = ', '.join(f'{key} ({flaw})' for key, flaw in bad[:10]) + (', ...' if len(bad) > 10 else '')
-            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of {len(images)} images: '
-                      f'{names}',
+            print_log(f'ImageFolder {self.data_root}, {self.split}: skipped {len(bad)} of '
+                      f'{format_count(len(images), "image")}: {names}',
                       'current', level=logging.WARNING)
         good = [image for image, flaw in zip(images, flaws) if not flaw]
         if not good:

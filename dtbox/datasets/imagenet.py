@@ -31,7 +31,8 @@ def list_wnids() -> list[str]:
     path = Path(timm.data.__file__).parent / '_info' / 'imagenet_synsets.txt'
     ids = path.read_text().split()
     if len(ids) != 1000 or ids != sorted(ids):
-        raise RuntimeError(f'{path} holds {len(ids)} ids; expected 1,000 in order. Another version of timm?')
+        raise RuntimeError(f'{path} holds {format_count(len(ids), "id")}; expected 1,000 in order. Another version of '
+                           'timm?')
     return ids
 
 
@@ -84,7 +85,7 @@ class ImageNet(ImageFiles):
                       f'{name_some(loose)}')
         absent = len(self.classes) - len(dict.fromkeys(labels))
         if absent:
-            self.note(f'{absent} of {len(self.classes):,} classes have no images in {folder}')
+            self.note(f'{absent} of {format_count(len(self.classes), "class")} have no images in {folder}')
         captions = None if class_text is None else [[class_text.format(self.classes[i])] for i in labels]
         self.fill(folder, files, captions, labels)
 
@@ -150,7 +151,8 @@ def _flat(folder, root, others):
     of = _from_devkit(devkit) if devkit else _from_kaggle(table)
     lost = [f for f in files if os.path.splitext(f)[0] not in of]
     if lost:
-        raise InputError(f'{len(lost)} of {len(files)} images in {folder} have no class in {devkit or table}, such as '
+        raise InputError(f'{len(lost)} of {format_count(len(files), "image")} in {folder} have no class in '
+                         f'{devkit or table}, such as '
                          f'{lost[0]}; expected names such as ILSVRC2012_val_00000001.JPEG.', 'data_root')
     return files, [of[os.path.splitext(f)[0]] for f in files]
 

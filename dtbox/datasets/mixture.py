@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.sampler import CursorBatchSampler
 from dtbox.errors import InputError, at, closest
@@ -50,7 +51,8 @@ class FixedCounts:
         for i in sorted(range(len(names)), key=lambda i: counts[i] - shares[i])[:batch_size - sum(counts)]:
             counts[i] += 1
         if not min(counts):
-            raise InputError(f'a batch of {batch_size} samples of a rank holds none of `{names[counts.index(0)]}` by '
+            raise InputError(f'a batch of {format_count(batch_size, "sample")} of a rank holds none of '
+                             f'`{names[counts.index(0)]}` by '
                              'its weight. Raise the batch size or the weight.', 'weights')
         return counts
 

@@ -4,6 +4,7 @@ Colour profiles are not applied; of animations and multi-page files the first fr
 """
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -18,6 +19,8 @@ from dtbox.errors import InputError
 from dtbox.files import require_file
 
 COLOUR = 'three numbers in [0, 255]'
+SPARE = 0.2
+"""Fraction of their range by which the values of a deep image may lie beyond it."""
 
 
 def _read_colour(value: Any) -> tuple[int, ...]:
@@ -75,7 +78,11 @@ def verify_image(path: str | os.PathLike) -> tuple[int, int]:
             size = image.size
             image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
             image.load()
+            if image.mode.startswith(('I', 'F')):
+                _to_rgba(image, path)
             return size
+    except InputError:
+        raise
     except Exception as e:  # decoders raise anything: OSError, SyntaxError, struct.error, zlib.error, ...
         raise _unreadable(path, e) from e
 
@@ -164,19 +171,24 @@ def _deep_to_rgba(image):
     """Return a grayscale image of 16 bits, 32 bits or floats as RGBA.
 
     Integers above 255 are read as 16-bit values. Floats are read as [0, 1], [0, 255] or [0, 65535], whichever holds all
-    but one in a thousand of the finite values, with 1 % to spare. What lies beyond the range is clipped.
+    but one in a thousand of the finite values, with `SPARE` of the range on either side, as much as resizing
+    overshoots. What lies beyond the range is clipped.
+
+    Raises:
+        ValueError: no value is finite, or more of them lie beyond all ranges.
     """
     values = np.asarray(image).astype(np.float64)
     floats = image.mode.startswith('F')
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise ValueError('none of its values is finite')
+    low, top = (float(value) for value in np.quantile(finite, (0.001, 0.999)))
     if floats:
-        top = float(np.quantile(finite, 0.999))
-        unit = next((unit for unit in (1.0, 255.0) if top <= 1.01 * unit), 65535.0)
+        unit = next((unit for unit in (1.0, 255.0) if top <= (1 + SPARE) * unit), 65535.0)
     else:
-        top = float(finite.max())
-        unit = 65535.0 if top > 255 or image.mode.startswith('I;16') else 255.0
+        unit = 65535.0 if finite.max() > 255 or image.mode.startswith('I;16') else 255.0
+    if low < -SPARE * unit or top > (1 + SPARE) * unit:
+        raise ValueError(f'its values go from {low:g} to {top:g}; expected [0, 1], [0, 255] or [0, 65535]')
     gray = np.clip(np.nan_to_num(values, posinf=unit, neginf=0.0) * (255.0 / unit), 0, 255).round().astype(np.uint8)
     alpha = np.full_like(gray, 255)
     hidden = image.info.get('transparency')
@@ -201,6 +213,12 @@ def _unreadable(source, error):
         size = f'{int(found[1]) / 1e6:,.0f} million pixels' if found else 'more pixels'
         return InputError(f'{_name(source)} has {size}, more than Pillow opens (PIL.Image.MAX_IMAGE_PIXELS). Make it '
                           'smaller.')
+    if isinstance(error, OSError) and 'pipe or a device' in str(error):  # of `require_file`
+        return InputError(f'{_name(source)} is a pipe or a device, not a file. Leave it out.')
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return InputError(f'{_name(source)} is a link that leads back to itself. Leave it out.')
     if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(source, (str, os.PathLike)) and not os.path.getsize(source):
+            return InputError(f'{_name(source)} is empty: it has no bytes. Copy it anew, or leave it out.')
         return InputError(f'{_name(source)} is in no image format that Pillow knows. Save it as PNG or JPEG.')
     return InputError(f'{_name(source)} cannot be decoded ({error}): broken or truncated. Replace it or leave it out.')

@@ -41,7 +41,7 @@ class CursorBatchSampler:
         _at_least(0, seed=seed, cursor=cursor)
         _check_rank(rank, world)
         if size < batch_size * world:
-            ranks = f' on each of {world} ranks' if world > 1 else ''
+            ranks = f' on each of {format_count(world, "rank")}' if world > 1 else ''
             raise InputError(f'the dataset has {format_count(size, "sample")}, fewer than one batch of '
                              f'{batch_size}{ranks}. '
                              f'Lower the batch size to at most {size // world}, or add data.')
@@ -152,4 +152,4 @@ def _at_least(lowest, **values):
 
 def _check_rank(rank, world):
     if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or not 0 <= rank < world:
-        raise InputError(f'`rank` must be an int in [0, {world - 1}] for {world} ranks, got {rank!r}.')
+        raise InputError(f'`rank` must be an int in [0, {world - 1}] for {format_count(world, "rank")}, got {rank!r}.')

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ class Video(PairDataset):
     """Frames of videos in their order; PIL RGB of their own size. Keys are CLIP/FRAME, such as `walk.mp4/000012`.
 
     Files are read by mmcv's VideoReader (OpenCV). A folder that holds images is a clip, its frames in the order of
-    their names.
+    their names; numbers that are missing among these are missing among those of the keys.
 
     Args:
         data_root: a video file, a folder of frames, or a folder of such files and folders.
@@ -81,6 +82,12 @@ class Video(PairDataset):
             why = self.flaws[0] if self.flaws else f'videos end in {", ".join(FILES)}, frames are images.'
             raise InputError(f'{root} holds no video that can be read: {why}', 'data_root')
         self.size = self.ends[-1]
+        self.places = {}
+        for clip, (name, path, frames) in enumerate(self.clips):
+            if isinstance(frames, list) and (lost := find_lost(places := number_frames(frames))):
+                self.places[clip] = places
+                self.note(f'{name}: {format_count(lost, "frame", "is")} missing from the numbers of its files; frames '
+                          'on both sides of such a gap are not neighbours')
 
     def _find_clips(self, root):
         """Return the files and folders that are clips, and note what else is there."""
@@ -115,7 +122,8 @@ class Video(PairDataset):
         clip = bisect_right(self.ends, index)
         name, path, frames = self.clips[clip]
         number = (index - (self.ends[clip - 1] if clip else 0)) * self.stride
-        key = f'{name}/{number:06d}'
+        place = self.places[clip][number] if clip in self.places else number
+        key = f'{name}/{place:06d}'
         try:
             image = read_image(frames[number]) if isinstance(frames, list) else self._decode(clip, path, number)
         except InputError as e:
@@ -156,6 +164,23 @@ def _frames(path):
     if path.is_dir():
         return _images(path)
     return range(_open(path).frame_cnt)
+
+
+def number_frames(paths: Sequence[str]) -> list[int]:
+    """Return the number of each frame of a clip, from 0: by the numbers at the end of the files' names, in steps of the
+    most frequent one, where they tell; otherwise one after the other."""
+    digits = [re.search(r'(\d+)$', os.path.splitext(path)[0]) for path in paths]
+    numbers = [int(found[1]) for found in digits if found]
+    steps = Counter(after - before for before, after in zip(numbers, numbers[1:]))
+    step = steps.most_common(1)[0][0] if steps else 0
+    if len(numbers) != len(paths) or step < 1 or any(one < step or one % step for one in steps):
+        return list(range(len(paths)))
+    return [(number - numbers[0]) // step for number in numbers]
+
+
+def find_lost(places: Sequence[int]) -> int:
+    """Return how many frames are missing between the first and the last."""
+    return places[-1] + 1 - len(places) if places else 0
 
 
 def _open(path):

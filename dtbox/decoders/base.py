@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.layers.recompute import run  # noqa: F401  what decoders run their blocks with
 from dtbox.layers.sizes import read_pair
@@ -98,6 +99,7 @@ class Decoder(nn.Module):
             return
         fit = [v / 2 ** levels for v in self.image_size]
         latent = f', or `latent_size` {tuple(int(v) for v in fit)}' if all(v >= 1 and v % 1 == 0 for v in fit) else ''
-        raise InputError(f'a latent grid of {self.latent} doubled {levels} times ({what}) makes images of {size}, but '
+        raise InputError(f'a latent grid of {self.latent} doubled {format_count(levels, "time")} ({what}) makes '
+                         f'images of {size}, but '
                          f'`image_size` is {self.image_size}. What fits: `image_size` {size}{latent}, or another '
                          'number of doublings.')

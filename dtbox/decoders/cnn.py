@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
@@ -102,7 +103,7 @@ class CNNDecoder(Decoder):
         super().__init__(in_dim, layout, image_size, latent_size)
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
-        self.check_scale(len(multipliers) - 1, f'`multipliers` has {len(multipliers)} levels')
+        self.check_scale(len(multipliers) - 1, f'`multipliers` has {format_count(len(multipliers), "level")}')
         rows = [self.image_size[0] >> i for i in range(len(multipliers))]
         if post_quant is None and in_dim != latent_channels:
             raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of '

@@ -18,6 +18,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import ResidualConv, conv3x3
@@ -138,7 +139,7 @@ class LightCNNDecoder(Decoder):
         if channels is None:
             stages = max((self.image_size[0] // self.latent[0]).bit_length() - 1, 0)
             channels = [max(width >> (i + 1), 12) for i in range(stages)]
-        self.check_scale(len(channels), f'{len(channels)} stages')
+        self.check_scale(len(channels), f'{format_count(len(channels), "stage")}')
         widths = [width, *channels]
         self.recompute = recompute
         self.conv_in = nn.Conv2d(in_dim, width, 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.diagnostics import information, patches
 from dtbox.drawing.atlas_sheet import Row, draw_patches
 from dtbox.layout import need_grid
@@ -99,8 +100,8 @@ class Page:
         path = os.path.join(out, f'{self.name}_depth{self.depth}.png' if self.depths > 1 else f'{self.name}.png')
         note = (
             f'A patch (outlined) and what is around it, of the images that use the code most; {len(self.counts):,} '
-            f'of {self.size:,} codes are used on {len(self.codes):,} images. Beside it: words that are more '
-            'frequent in captions of its images, and by how much.'
+            f'of {format_count(self.size, "code")} are used on {format_count(len(self.codes), "image")}. Beside it: '
+            'words that are more frequent in captions of its images, and by how much.'
         )
         draw_patches(rows, path, f'{run}: {self.label}', note, cell, context)
         p = np.array(list(self.counts.values())) / self.codes.size
@@ -123,6 +124,6 @@ class Page:
         """Return the lines beside a row of a sheet."""
         if not entry['tokens']:
             return ['not used on these', 'images']
-        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["images"]:,} of {entry["of_images"]:,} '
-                                                        'images']
+        lines = [f'{entry["share"]:.2%} of the tokens', f'in {entry["images"]:,} of '
+                                                        f'{format_count(entry["of_images"], "image")}']
         return lines + [f'{w["word"]} x {w["lift"]:.1f}' for w in entry['words']]

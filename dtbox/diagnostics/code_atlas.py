@@ -130,7 +130,7 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
     """
     choice.check()
     if images < 1:
-        raise InputError(f'{images} images; expected at least 1.', '--images')
+        raise InputError(f'{format_count(images, "image")}; expected at least 1.', '--images')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     streams = model.check_streams(choice.vocabularies)
     wanted = {name: choice.depths_of(name, model.streams[name].sizes) for name in streams}
@@ -187,8 +187,8 @@ def format_table(result: dict) -> str:
                          f'| {page["entropy"]:.2f} | {" | ".join(cells)} |')
     first = next(page for pages in result['vocabularies'].values() for page in pages)['information']
     most = ', '.join(f'{key} {found["entropy"]:.2f}' for key, found in first.items())
-    lines += ['', f'Mutual information of a token\'s code with a word of its image\'s caption ({settings["words"]} '
-                  'words), with the mean colour of '
+    lines += ['', f'Mutual information of a token\'s code with a word of its image\'s caption ('
+                  f'{format_count(settings["words"], "word")}), with the mean colour of '
               f'its patch ({patches.LEVELS ** 3} colours) and with its edge energy ({patches.EDGE_BINS} bins): '
               f'estimate from counts less the mean of {settings["shuffles"]} shuffles, on {settings["images"]:,} '
               f'{settings["split"]} images. There are to tell, in bits: {most}.']

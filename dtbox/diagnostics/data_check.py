@@ -15,7 +15,7 @@ from dtbox.conversations import Conversation
 from dtbox.counts import format_count
 from dtbox.datasets.conversation_dataset import collate_conversations
 from dtbox.datasets.read import flatten, read_rgba
-from dtbox.drawing.sample_sheet import draw_samples
+from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
@@ -169,9 +169,10 @@ def report(found: dict) -> str:
                   f'{captions["without"]:,} without']
         if classes['seen'] or classes['names']:
             lines.append(f'  classes   {classes["seen"]:,} of {classes["names"]:,} seen, {classes["fewest"]:,} to '
-                         f'{classes["most"]:,} images each; {classes["without"]:,} images without')
+                         f'{format_count(classes["most"], "image")} each; {format_count(classes["without"], "image")} '
+                         'without')
         if f['objects']:
-            lines.append(f'  objects   {f["objects"]:,} masks')
+            lines.append(f'  objects   {format_count(f["objects"], "mask")}')
         lists = [('broken', f['broken']), ('flaws', f['flaws']), ('keys that come again', f['duplicate_keys'])]
         for title, some in [*lists, *([('found, but not used', f['notes'])] if f['notes'] else [])]:
             lines.append(f'  {title}: {len(some):,}')
@@ -189,7 +190,7 @@ def leave(found: dict, folder: str) -> list[str]:
     for part, f in found.items():
         if f['images']:
             files.append(os.path.join(folder, f'{part}.png'))
-            draw_samples([(r['image'], _caption(r)) for r in f['images']], files[-1],
+            draw_samples([Sample([r['image']], _caption(r)) for r in f['images']], files[-1],
                          f'{part}: {format_count(f["samples"], "sample")}', TILE)
     return files
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtbox.apis.loading import open_config
-from dtbox.apis.opening import choose_device, load_task, set_threads
+from dtbox.apis.opening import TOKENIZER, check_use, choose_device, find_use, load_task, set_threads
 from dtbox.config import REFERENCE, load_config, resolve
+from dtbox.counts import format_count
 from dtbox.diagnostics.output_folder import is_run
 from dtbox.errors import InputError
 from dtbox.hooks.conflict import format_summary, write_conflict
@@ -16,8 +17,8 @@ from dtbox.hooks.gradient_meter import Sides, measure
 from dtbox.rows import write_rows
 from dtbox.runs import RunFolder
 from dtbox.training.build import build_parts
+from dtbox.training.initial_weights import load_initial_weights
 from dtbox.training.runner import Runner
-from dtbox.training.startup import load_initial_weights
 
 
 def set_iterations(cfg: Any, iters: int) -> None:
@@ -46,6 +47,7 @@ def train_with_meter(source: str, out: str, interval: int = 20, iters: int | Non
         names: `reconstruction` and `semantics` of GradientConflict.
     """
     cfg = load_config(source, options, plugins)
+    check_use(find_use(cfg), TOKENIZER, source)
     if iters is not None:
         set_iterations(cfg, iters)
     hook = dict(type='GradientConflict', interval=interval, **{k: v for k, v in names.items() if v is not None})
@@ -71,9 +73,10 @@ def measure_run(source: str, out: str, batches: int = 16, options: dict | None =
         dict: the summary, as in conflict.json.
     """
     if batches < 1:
-        raise InputError(f'{batches} batches; expected at least 1.', '--batches')
+        raise InputError(f'{format_count(batches, "batch")}; expected at least 1.', '--batches')
     cfg, path = open_config(source, None, options,
                             plugins) if is_run(source) else (resolve(load_config(source, options, plugins)), None)
+    check_use(find_use(cfg), TOKENIZER, source)
     set_threads(cfg)
     sides = Sides(**names)
     parts = build_parts(cfg, int(cfg.get('seed', 0)))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
+from dtbox.counts import format_count
 from dtbox.diagnostics.layer_choice import compute_standings, propose
 from dtbox.diagnostics.layer_probes import Probes, fit, standardise
 from dtbox.diagnostics.layer_scores import LayerScores
@@ -46,7 +47,7 @@ def choose_layers(encoder: Any, layers: Sequence[int] | None, remarks: list[str]
         return sorted(set(layers))
     sizes = {layer: encoder.layout(layer).tokens for layer in range(encoder.depth + 1)}
     kept = [layer for layer, size in sizes.items() if size <= MOST_TOKENS]
-    gone = [f'{layer} ({size:,} tokens)' for layer, size in sizes.items() if layer not in kept]
+    gone = [f'{layer} ({format_count(size, "token")})' for layer, size in sizes.items() if layer not in kept]
     if not kept:
         raise InputError(f'every layer has more than {MOST_TOKENS:,} tokens. Name some with --layers.')
     if gone:
@@ -126,8 +127,8 @@ def probe_layers(source: str, encoder: str | None = None, layers: Sequence[int] 
               for layer in kept}
     standardise(probes, iter(train), features, STATISTICS)
     if iters < FEW:
-        subject.remarks.append(f'after {iters} steps the probes say little of what the layers hold: they are compared '
-                               'by how fast they learn, too')
+        subject.remarks.append(f'after {format_count(iters, "step")} the probes say little of what the layers hold: '
+                               'they are compared by how fast they learn, too')
     every = max(1, iters // 10)
 
     def tick(done: int) -> None:

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.drawing.layers_plot import draw_layers
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
@@ -41,8 +42,8 @@ def write_result(result: dict, folder: str) -> None:
                                   * best['r1'] - settings['within_points'])))
     marks = {name: layer for name, layer in proposal.items() if layer is not None}
     title = (f'{os.path.basename(os.path.normpath(settings["source"]))}, encoder `{settings["encoder"]}`: probes on '
-             f'frozen features, {settings["iters"]} steps of {settings["batch_size"]} images; '
-             f'{settings["heldout_images"]:,} held-out images')
+             f'frozen features, {format_count(settings["iters"], "step")} of '
+             f'{format_count(settings["batch_size"], "image")}; {settings["heldout_images"]:,} held-out images')
     draw_layers(panels, os.path.join(folder, 'layers.png'), title, marks)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dtbox.counts import format_count
 from dtbox.datasets import collate
 from dtbox.diagnostics import patches
 from dtbox.diagnostics.subjects import open_codes
@@ -60,9 +61,8 @@ def make_semantics(run: str, out: str, images: int = 8, gallery: int = 1000, gri
     seen = look(model, dataset, gallery, batch_size)
     name, count = os.path.basename(os.path.normpath(str(run))), len(seen['keys'])
     shown = [int(i) for i in patches.choose_evenly(count, images)]
-    say(f'{count:,} images')
-    result: dict[str, Any] = dict(run=str(run), images=count, neighbours=draw_neighbours(seen, shown, out, name),
-                                  remarks=[])
+    say(format_count(count, 'image'))
+    result: dict = dict(run=str(run), images=count, neighbours=draw_neighbours(seen, shown, out, name), remarks=[])
     words, vectors = embed_words(model, dataset, seen)
     batch = prepare(collate([dataset[seen['positions'][i]] for i in shown], with_texts=True),
                     next(model.parameters()).device)
@@ -121,9 +121,9 @@ def draw_neighbours(seen: dict, shown: Sequence[int], out: str, name: str) -> di
             drawn = np.random.default_rng(0).integers(0, len(hits), (4000, 2)).tolist()
             chance = np.mean([same(i, j) for i, j in drawn if i != j])
             found[space] = dict(kind=kind, share=float(np.mean(hits)), chance=float(chance))
-    columns = [('image', 1), *((f'nearest by the {space} tokens' if space in seen['features']
-                                  else f'nearest by the {space}', NEAREST) for space in spaces)]
-    draw_rows(columns, rows, os.path.join(out, 'neighbours.png'), f'{name}: nearest of {len(seen["keys"]):,} images',
+    columns = [('image', 1), *((f'nearest by the {s}{" tokens" * (s in seen["features"])}', NEAREST) for s in spaces)]
+    draw_rows(columns, rows, os.path.join(out, 'neighbours.png'),
+              f'{name}: nearest of {format_count(len(seen["keys"]), "image")}',
               'Cosine of the mean of the quantized tokens of a vocabulary; of the embedding behind the head.')
     return found
 

@@ -156,7 +156,7 @@ def list_remarks(settings: dict, limit: int | None, results: Any, classes: Any) 
         found.append('SigLIP squashes images to a square; here their centres are cut out, as DualToken does '
                      '(resize=squash for the other)')
     if limit is not None and settings['images'] >= limit:
-        found.append(f'on the first {settings["images"]:,} images only')
+        found.append(f'on the first {format_count(settings["images"], "image")} only')
     for values in results.sets.values():
         for metric, value in values.items():
             if metric == 'zeroshot_top1/teacher' and value < 1.5 / max(classes, 1):

@@ -15,6 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention, conv3x3, group_norm
@@ -84,7 +85,8 @@ class CNNEncoder(Encoder):
         levels, factor = len(multipliers), stem * 2 ** (len(multipliers) - 1)
         if any(side % factor for side in self.image_size):
             fit = tuple(max(round(side / factor), 1) * factor for side in self.image_size)
-            raise InputError(f'{levels} levels after a stem of stride {stem} divide the image by {factor}, and '
+            raise InputError(f'{format_count(levels, "level")} after a stem of stride {stem} divide the image by '
+                             f'{factor}, and '
                              f'`image_size` {self.image_size} is not a multiple of it. What fits: `image_size` {fit}, '
                              'or another number of levels.')
         self.stem = stem

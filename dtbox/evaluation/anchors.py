@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.arguments import iterate, read_arguments, read_count, read_floats, read_strings
+from dtbox.counts import format_count
 from dtbox.errors import InputError
-from dtbox.evaluation.drawings import REAL, RECONSTRUCTION, SHUFFLED, recall_pairs
+from dtbox.evaluation.drawing_ranks import REAL, RECONSTRUCTION, SHUFFLED, recall_pairs
 from dtbox.evaluation.functional import cider_d, match_pairs, normalize_text, psnr, to_unit, word_f1
 
 NEAREST_NAME = 'nearest name'
@@ -98,8 +99,8 @@ def judge_images(images: Tensor, real: Tensor, names: Sequence[str], teacher: Ca
         InputError: not one image and one real image for each name.
     """
     if not len(images) == len(real) == len(names) or not names:
-        raise InputError(f'there are {len(names)} names, {len(images)} images and {len(real)} real images; expected '
-                         'one of each a name.')
+        raise InputError(f'there are {format_count(len(names), "name")}, {format_count(len(images), "image")} and '
+                         f'{len(real)} real images; expected one of each a name.')
     rows = [torch.cat([F.normalize(teacher(part).float(), dim=-1).cpu() for part in x.clamp(-1, 1).split(block)])
             for x in (images, real)]
     numbered = [str(i) for i in range(len(names))]
@@ -140,7 +141,8 @@ def score_captions(captions: Sequence[str], names: Sequence[str]) -> dict[str, f
         InputError: not one caption for each name.
     """
     if len(captions) != len(names) or not names:
-        raise InputError(f'there are {len(captions)} captions of {len(names)} names; expected one for each.')
+        raise InputError(f'there are {format_count(len(captions), "caption")} of {format_count(len(names), "name")}; '
+                         'expected one for each.')
     n = len(names)
     return dict(exact=sum(a == b for a, b in zip(captions, names)) / n,
                 f1=sum(word_f1(a, b) for a, b in zip(captions, names)) / n,

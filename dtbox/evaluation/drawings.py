@@ -3,41 +3,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox import distributed
 from dtbox.errors import InputError
+from dtbox.evaluation.drawing_ranks import REAL, RECONSTRUCTION, SHUFFLED, Ranking, rank_drawings
 from dtbox.evaluation.frechet_distance import SOURCE, Moments
-from dtbox.evaluation.functional import frechet_distance, match_pairs, places, psnr, recall_at, to_unit
-from dtbox.evaluation.functional.ranking import TIE
+from dtbox.evaluation.functional import frechet_distance, psnr, recall_at, to_unit
 from dtbox.evaluation.info import MetricInfo
+from dtbox.evaluation.likelihood import take_drawn
 from dtbox.evaluation.means import Means
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
 from dtbox.values import Positive
 
-REAL = 'real'
-RECONSTRUCTION = 'reconstruction'
-SHUFFLED = 'shuffled'
-"""Labels of the anchors: what the real images score, their reconstructions, and the images of other prompts."""
+ANCHORS = {SHUFFLED: 'images of other prompts', RECONSTRUCTION: 'reconstructions', REAL: 'real images'}
+"""Label of an anchor -> for people, floors first."""
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
-
-
-def recall_pairs(texts: Tensor, images: Tensor, pairs: Tensor, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Return `t2i_rK` and `i2t_rK`: whether a text finds its image among all, and an image its text.
-
-    Args:
-        texts: embeddings [T,E].
-        images: embeddings [I,E].
-        pairs: [P,2] int64, (image, text) that belong together.
-        ks: the K.
-    """
-    ranks = dict(t2i=places(texts, images, pairs.flip(1), TIE), i2t=places(images, texts, pairs, TIE))
-    return {f'{way}_r{k}': recall_at(rank, k) for way, rank in ranks.items() for k in ks}
 
 
 def list_images(outputs: Any) -> dict[str, Tensor]:
@@ -57,6 +45,31 @@ def list_images(outputs: Any) -> dict[str, Tensor]:
     return {label: value.detach().clamp(-1, 1) for label, value in images.items()}
 
 
+def list_beside(name: str, labels: Sequence[str] = tuple(ANCHORS)) -> list[tuple[str, str]]:
+    """Return what a family NAME/LABEL of scores of drawings is compared with."""
+    return [(ANCHORS[label], f'{name}/{label}') for label in labels]
+
+
+def describe_anchor(info: MetricInfo, label: str) -> MetricInfo:
+    """Return the info of an anchor of a family: no score of the model, never ranked nor among the headlines."""
+    name = info.name.replace('{label}', label)
+    return replace(info, name=name, label=f'{info.label}, {ANCHORS[label]}', direction='none', headline=0, beside=(),
+                   samples=info.samples.replace('{label}', label))
+
+
+SCORES = [
+    MetricInfo('drawing_t2i_r{k}/{label}', 'prompt to drawing R@{k}', '', '.1%', 'higher', 'drawing', order=1,
+               headline=12, samples='drawings/t2i_{label}<{k}', beside=list_beside('drawing_t2i_r{k}')),
+    MetricInfo('drawing_i2t_r{k}/{label}', 'drawing to prompt R@{k}', '', '.1%', 'higher', 'drawing', order=2,
+               samples='drawings/i2t_{label}<{k}', beside=list_beside('drawing_i2t_r{k}')),
+    MetricInfo('drawing_cosine/{label}', 'drawing, cosine to real', '', '.3f', 'higher', 'drawing', order=3,
+               beside=list_beside('drawing_cosine', (SHUFFLED, RECONSTRUCTION))),
+    MetricInfo('drawing_psnr/{label}', 'drawing, PSNR', 'dB', '.2f', 'higher', 'drawing', order=4,
+               beside=list_beside('drawing_psnr', (RECONSTRUCTION,)))]
+FRECHET = MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
+                     order=5, beside=list_beside('drawing_frechet', (RECONSTRUCTION,)))
+
+
 @METRICS.register_module()
 class DrawingScore(Means):
     """`drawing_t2i_rK/LABEL` (a prompt finds its drawing among those of all prompts), `drawing_i2t_rK/LABEL` (a drawing
@@ -66,17 +79,13 @@ class DrawingScore(Means):
     The judge is the context's `teacher` with its `embed_text`. Values are means over sampling seeds; each seed is
     ranked by itself. Anchors stand beside them: the labels `real`, `reconstruction` where the outputs have some, and
     `shuffled`, each prompt with the real image that stands half the set away in the order of keys. Equal prompts are
-    one text; ties count against.
+    one text; ties count against. `queries` has the places and the cosine of each prompt and seed.
 
     Args:
         ks: the K.
         prefix: see Metric.
     """
-    info = [MetricInfo('drawing_t2i_r{k}/{label}', 'prompt to drawing R@{k}', '', '.1%', 'higher', 'drawing', order=1,
-                       headline=12),
-            MetricInfo('drawing_i2t_r{k}/{label}', 'drawing to prompt R@{k}', '', '.1%', 'higher', 'drawing', order=2),
-            MetricInfo('drawing_cosine/{label}', 'drawing, cosine to real', '', '.3f', 'higher', 'drawing', order=3),
-            MetricInfo('drawing_psnr/{label}', 'drawing, PSNR', 'dB', '.2f', 'higher', 'drawing', order=4)]
+    info = [*(describe_anchor(info, label) for info in SCORES for label in ANCHORS), *SCORES]
     requires = ('drawings', 'prompts', 'context.teacher', 'context.embed_text')
     uses = ('reconstructions',)
     merges = False
@@ -90,22 +99,25 @@ class DrawingScore(Means):
         super().reset()
         self.pairs: list[tuple[str, str]] = []  # (key, prompt) of each image
         self.rows: dict[str, list[Tensor]] = {}
+        self.ranking: Ranking | None = None
 
     def update(self, batch: Batch, outputs: Any) -> None:
         """See Metric."""
-        size = len(outputs.images)
-        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
+        keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in outputs.images]
+        outputs, index = take_drawn(self, outputs)
+        keys = [keys[i] for i in index.tolist()]
         real = F.normalize(self.context.teacher(outputs.images).float(), dim=-1)
         rows = dict(text=self.context.embed_text(list(outputs.prompts)), real=real)
         for label, images in list_images(outputs).items():
             seeds = [images[:, s] for s in range(images.shape[1])]
             rows[label] = torch.stack([F.normalize(self.context.teacher(x).float(), dim=-1) for x in seeds], 1)
-            self.note(f'drawing_cosine/{label}', (rows[label] * real[:, None]).sum(-1).mean(1))
+            self.note(f'drawing_cosine/{label}', (rows[label] * real[:, None]).sum(-1).mean(1), index)
             target = to_unit(outputs.images)
-            self.note(f'drawing_psnr/{label}', torch.stack([psnr(to_unit(x), target) for x in seeds]).mean(0))
+            self.note(f'drawing_psnr/{label}', torch.stack([psnr(to_unit(x), target) for x in seeds]).mean(0), index)
         if self.rows and rows.keys() != self.rows.keys():
             raise InputError(f'this batch has images of {sorted(rows)}, earlier ones of {sorted(self.rows)}; expected '
                              'the same ways of sampling in every batch.')
+        self.ranking = None
         self.pairs += [(str(key), prompt) for key, prompt in zip(keys, outputs.prompts)]
         for label, value in rows.items():
             self.rows.setdefault(label, []).append(value.detach().float().cpu().flatten(1))
@@ -115,6 +127,7 @@ class DrawingScore(Means):
         if self.synced:
             return
         super().sync()
+        self.ranking = None
         parts = distributed.gather_objects((self.pairs, list(self.rows)))
         self.pairs = [pair for pairs, _ in parts for pair in pairs]
         labels = dict.fromkeys(label for _, labels in parts for label in labels)
@@ -124,20 +137,26 @@ class DrawingScore(Means):
     def values(self) -> dict[str, float]:
         """See Metric."""
         values = self.means()
-        images, texts, pairs = match_pairs(*zip(*self.pairs))
-        rows = {label: torch.cat(parts) for label, parts in self.rows.items()}
-        text = rows.pop('text')[texts]
-        order = sorted(range(len(self.pairs)), key=lambda i: self.pairs[i])
-        half = torch.empty(len(order), dtype=torch.int64)
-        half[order] = torch.tensor(order).roll(len(order) // 2)
-        rows[SHUFFLED] = rows[REAL][half]
-        values[f'drawing_cosine/{SHUFFLED}'] = float((rows[SHUFFLED] * rows[REAL]).sum(1).double().mean())
-        for label, value in rows.items():
-            seeds = value[images].split(text.shape[1], dim=1)
-            found = [recall_pairs(text, seed, pairs, self.ks) for seed in seeds]
-            values.update({f'drawing_{name}/{label}': sum(each[name] for each in found) / len(found)
-                           for name in found[0]})
+        ranking = self._rank()
+        values[f'drawing_cosine/{SHUFFLED}'] = float(ranking.cosines[SHUFFLED].double().mean())
+        for way, labels in ranking.places.items():
+            values.update({f'drawing_{way}_r{k}/{label}': sum(recall_at(seed, k) for seed in seeds) / len(seeds)
+                           for label, seeds in labels.items() for k in self.ks})
         return values
+
+    def queries(self) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
+        """See Metric: the group `drawings` has a row for each image, prompt of it and sampling seed, with the columns
+        that `Ranking.table` describes."""
+        if not self.pairs:
+            return {}
+        ranking = self._rank()
+        return {f'{self.prefix}/drawings' if self.prefix else 'drawings': (ranking.list_keys(), ranking.table())}
+
+    def _rank(self) -> Ranking:
+        """Return the Ranking of what was seen; computed once."""
+        if self.ranking is None:
+            self.ranking = rank_drawings(self.pairs, {label: torch.cat(parts) for label, parts in self.rows.items()})
+        return self.ranking
 
 
 @METRICS.register_module()
@@ -145,8 +164,7 @@ class DrawingFrechet(Moments):
     """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the
     real images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See
     `FrechetDistance`."""
-    info = [MetricInfo('drawing_frechet/{label}', 'drawing, Frechet, teacher space', '', '.4g', 'lower', 'drawing',
-                       order=5)]
+    info = [describe_anchor(FRECHET, RECONSTRUCTION), FRECHET]
     requires = ('drawings', 'context.teacher')
     uses = ('reconstructions',)
 
@@ -157,6 +175,7 @@ class DrawingFrechet(Moments):
 
     def update(self, batch: Batch, outputs: Any) -> None:
         """See Metric."""
+        outputs, _ = take_drawn(self, outputs)
         size = len(outputs.images)
         parts = {f'{label}|{seed}': images[:, seed] for label, images in list_images(outputs).items()
                  for seed in range(images.shape[1])}

@@ -14,6 +14,7 @@ import torch
 from mmengine.logging import print_log
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.evaluation import samples
 from dtbox.evaluation.base import EvalContext, Metric
@@ -86,8 +87,8 @@ class SetEvaluator:
         """
         size = len(outputs.images)
         if len(batch) != size or (batch.sets is not None and len(batch.sets) != size):
-            raise InputError(f'a batch of {len(batch)} samples with {len(batch.sets or [])} set names cannot go with '
-                             f'outputs for {size} images.')
+            raise InputError(f'a batch of {format_count(len(batch), "sample")} with {len(batch.sets or [])} set names '
+                             f'cannot go with outputs for {format_count(size, "image")}.')
         if self._results is not None:
             raise RuntimeError('the results of this pass are out: call setup() or reset() before the next one.')
         members = {}

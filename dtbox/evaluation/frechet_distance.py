@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import frechet_distance
@@ -45,8 +46,8 @@ class Moments(Metric):
             return 0
         width = len(self.state[f'{stream}/sum'])
         if self.count < width:
-            self.reasons[f'fewer images than the {width:,} features of the network: the distance is biased, and larger '
-                         'than that of more images'] = self.count
+            self.reasons[f'fewer images than the {format_count(width, "feature")} of the network: the distance is '
+                         'biased, and larger than that of more images'] = self.count
         return self.count
 
 

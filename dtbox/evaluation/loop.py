@@ -62,8 +62,10 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
                 for evaluator in evaluators.values():
                     evaluator.update(batch, outputs)
         data, notes = hash_dataset(dataset), list(getattr(dataset, 'notes', ()))
+        frozen = (getattr(model, 'checkpoint_meta', None) or {}).get('tokenizer')  # of a language model
+        more = {} if frozen is None else dict(tokenizer=frozen)
         return {name: replace(evaluator.results(), left_out=notes,
-                              protocols={name: dict(hash=evaluator.hash, data=data)})
+                              protocols={name: dict(hash=evaluator.hash, data=data, **more)})
                 for name, evaluator in evaluators.items()}
     finally:
         model.train(training)

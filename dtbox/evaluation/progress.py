@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
 from dtbox import distributed
+from dtbox.counts import format_count
 
 EVERY = 10
 """Seconds between two lines."""
@@ -29,6 +30,7 @@ def show_progress(batches: DataLoader) -> Iterator:
             now = time.monotonic()
             if done and now - told >= EVERY:
                 told = now
-                print_log(f'Evaluation: {done} of {total} batches, {(now - begun) / done * (total - done):.0f} s left',
+                print_log(f'Evaluation: {done} of {format_count(total, "batch")}, '
+                          f'{(now - begun) / done * (total - done):.0f} s left',
                           'current')
             yield batch

@@ -17,6 +17,7 @@ from dtbox.structures import Batch
 
 CAPTION = 'caption'
 CLOSED_LOOP = 'closed_loop'
+MAJORITY = 'most frequent answer'
 
 
 class CaptionMatch(Means):
@@ -66,7 +67,8 @@ class CaptionScore(CaptionMatch):
     """
     info = [MetricInfo('caption_exact', 'caption, exact', '', '.1%', 'higher', 'understanding', order=2, headline=10),
             MetricInfo('caption_f1', 'caption, word F1', '', '.3f', 'higher', 'understanding', order=1, headline=9),
-            MetricInfo('cider', 'CIDEr-D of 10', '', '.2f', 'higher', 'understanding', order=3),
+            MetricInfo('cider', 'CIDEr-D of 10', '', '.2f', 'higher', 'understanding', order=3,
+                       beside=[('right captions', 'cider_ceiling')]),
             MetricInfo('cider_ceiling', 'CIDEr-D of right captions', '', '.2f', 'none', 'understanding', order=4)]
 
     def reset(self) -> None:
@@ -120,9 +122,10 @@ class AnswerAccuracy(Means):
     answers. Several questions of a kind about one image count as their mean.
     """
     info = [MetricInfo('answers', 'right answers, mean of kinds', '', '.1%', 'higher', 'understanding', order=5,
-                       headline=11),
+                       headline=11, beside=[(MAJORITY, 'majority')]),
             MetricInfo('majority', 'most frequent answer, mean', '', '.1%', 'none', 'understanding', order=6),
-            MetricInfo('answer/{question}', 'right answers', '', '.1%', 'higher', 'understanding', order=7),
+            MetricInfo('answer/{question}', 'right answers', '', '.1%', 'higher', 'understanding', order=7,
+                       beside=[(MAJORITY, 'majority/{question}')]),
             MetricInfo('majority/{question}', 'most frequent answer', '', '.1%', 'none', 'understanding', order=8),
             MetricInfo('asked/{question}', 'questions', '', '.0f', 'none', 'understanding', order=9)]
     requires = ('replies',)
@@ -131,9 +134,8 @@ class AnswerAccuracy(Means):
         """See Metric."""
         right: dict[str, dict[int, list[float]]] = {}
         for index, reply in _list_answers(outputs):
-            truths = [_tidy(truth) for truth in reply.truths]
-            right.setdefault(reply.kind, {}).setdefault(index, []).append(float(_tidy(reply.reply) in truths))
-            self.add(f'truths|{reply.kind}|{truths[0]}', torch.tensor(1))
+            right.setdefault(reply.kind, {}).setdefault(index, []).append(float(is_right(reply)))
+            self.add(f'truths|{reply.kind}|{_tidy(reply.truth)}', torch.tensor(1))
         if not right:
             self.leave_out('images without a question', len(outputs.images))
         for kind, images in right.items():
@@ -153,6 +155,13 @@ class AnswerAccuracy(Means):
             values.update({name: sum(values[f'{of}/{kind}'] for kind in truths) / len(truths)
                            for name, of in (('answers', 'answer'), ('majority', 'majority'))})
         return values
+
+
+def is_right(reply: Reply) -> bool:
+    """Return whether a reply equals a right one: a caption as `CaptionMatch` compares it, an answer as `AnswerAccuracy`
+    does."""
+    tidy = normalize_text if reply.kind in (CAPTION, CLOSED_LOOP) else _tidy
+    return tidy(reply.reply) in [tidy(truth) for truth in reply.truths]
 
 
 def _list_answers(outputs: MLLMOutput) -> Iterator[tuple[int, Reply]]:

@@ -28,6 +28,11 @@ RESERVED = (ALL, *KEYS)
 AGAIN = 'Evaluate the run again: dtbox test RUN'
 
 
+def add_tokenizer(stamp: str, tokenizer: str | None) -> str:
+    """Return the stamp of a value that compares within one tokenizer alone."""
+    return f'{stamp}-{tokenizer}' if tokenizer else stamp
+
+
 @dataclass(frozen=True)
 class Results:
     """Scores of one evaluation.
@@ -37,8 +42,8 @@ class Results:
         counts: set -> number of images; a set without images is not in it.
         skipped: metric -> why values are missing or images were left out.
         missing: sentences that name samples which could not be read: the scores are those of an incomplete set.
-        protocols: protocol -> dict(hash, data), by which numbers compare (see `dtbox.evaluation.stamps`), and `counts`
-            where several protocols were joined.
+        protocols: protocol -> dict(hash, data), and `tokenizer`, its hash, of a language model, by which
+            numbers compare (see `dtbox.evaluation.stamps`), and `counts` where several protocols were joined.
         iteration: of the checkpoint, or None.
         evaluation: when, how and on what was evaluated; {} for an evaluation during training.
         infos: what the values are; () for results of a dtbox that did not write them.
@@ -71,19 +76,24 @@ class Results:
                 if value is not None and math.isfinite(value)}
 
     def stamp(self, name: str = '') -> str:
-        """Return 'SETTINGS-DATA', the two hashes by which a value compares with others of its name; '' where they are
-        not known.
+        """Return 'SETTINGS-DATA', the two hashes by which a value compares with others of its name, of nats of codes
+        'SETTINGS-DATA-TOKENIZER'; '' where they are not known.
 
         Args:
             name: METRIC or METRIC@PROTOCOL, without set.
         """
         stamp = self.protocols.get(split_protocol(name)[1] or RECIPE)
-        return f'{stamp["hash"]}-{stamp["data"]}' if isinstance(stamp, dict) and {'hash', 'data'} <= set(stamp) else ''
+        if not isinstance(stamp, dict) or not {'hash', 'data'} <= set(stamp):
+            return ''
+        of_codes = bool(name) and self.described.describe(name, has_set=False).info.of_codes
+        return add_tokenizer(f'{stamp["hash"]}-{stamp["data"]}', stamp.get('tokenizer') if of_codes else None)
 
     def row(self) -> dict[str, Any]:
         """Return the columns of a row of results.csv: SET/METRIC -> number, and `protocol`, the stamp of the recipe's
-        own metrics."""
-        return {**({'protocol': self.stamp()} if self.stamp() else {}), **self.flat()}
+        own metrics, with `tokenizer_hash` of a language model."""
+        tokenizer = (self.protocols.get(RECIPE) or {}).get('tokenizer')
+        return {**({'protocol': self.stamp()} if self.stamp() else {}),
+                **({'tokenizer_hash': tokenizer} if tokenizer else {}), **self.flat()}
 
     def of_protocol(self, name: str) -> Results:
         """Return the results of one protocol of joined ones, its values by their plain names."""

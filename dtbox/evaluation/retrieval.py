@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.context import REASONS
@@ -88,7 +89,8 @@ class Retrieval(Metric):
         size = len(outputs.images)
         captions = [[t] for t in batch.texts] if batch.captions is None else batch.captions
         if len(captions) != size:
-            raise InputError(f'retrieval needs the captions of each of {size} images, got those of {len(captions)}.')
+            raise InputError(f'retrieval needs the captions of each of {format_count(size, "image")}, got those of '
+                             f'{len(captions)}.')
         captions = [[tidy for t in some if (tidy := t.strip())][:self.most] for some in captions]
         keys = batch.keys or [f'rank {distributed.get_rank()}, sample {next(_nameless)}' for _ in range(size)]
         captioned = [i for i, some in enumerate(captions) if some]
@@ -108,8 +110,8 @@ class Retrieval(Metric):
         """Embeddings of the captions of the images `captioned`, one after the other."""
         if batch.captions is None and outputs.text_pooled is not None:
             if len(outputs.text_pooled) != len(captions):
-                raise InputError(f'retrieval needs one text embedding for each of {len(captions)} images, '
-                                 f'got {len(outputs.text_pooled)}.')
+                raise InputError(f'retrieval needs one text embedding for each of '
+                                 f'{format_count(len(captions), "image")}, got {len(outputs.text_pooled)}.')
             return F.normalize(outputs.text_pooled.detach().float(), dim=1).cpu()[captioned]
         texts = [text for i in captioned for text in captions[i]]
         parts = [self.context.embed_text(texts[i:i + self.block]) for i in range(0, len(texts), self.block)]

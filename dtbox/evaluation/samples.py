@@ -5,7 +5,9 @@ the number of ranks: `keys` and `sets` (text), and one float64 array a score (`p
 `token_mse`, `pooled_cosine`; `zeroshot/SIDE`, 1.0 where the right class comes first), NaN where an image was not
 measured. Queries of retrieval do not match images one to one and have rows of their own: `t2i/keys` (the captions),
 `i2t/keys` (the images), `t2i/sets`, `i2t/sets`, and `t2i/SIDE`, `i2t/SIDE`, the place of the best right answer, counted
-from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. The means over a set are its numbers in metrics.json.
+from 0: below K is a hit at R@K. SIDE is `teacher` or `tokens`. Drawings of a multimodal language model have the rows
+`drawings/`: one for each image, prompt and sampling seed, see `drawing_ranks.Ranking.table`. The means over a set are
+its numbers in metrics.json.
 """
 from __future__ import annotations
 
@@ -97,8 +99,10 @@ def _rows(prefix: str, keys: dict[str, list[str]], scores: dict[str, dict[str, n
     arrays = {f'{prefix}{name}': np.array([pairs[i][at] for i in order], dtype=np.str_)
               for name, at in (('keys', 1), ('sets', 0))}
     for name in dict.fromkeys(name for part in scores.values() for name in part):
-        whole = [scores[part].get(name, np.full(len(keys[part]), np.nan)) for part in keys]
-        arrays[f'{prefix}{name}'] = np.concatenate(whole).astype(np.float64)[order]
+        found = [part[name] for part in scores.values() if name in part]
+        kind, absent = (np.str_, '') if found[0].dtype.kind == 'U' else (np.float64, np.nan)
+        whole = [scores[part].get(name, np.full(len(keys[part]), absent)) for part in keys]
+        arrays[f'{prefix}{name}'] = np.concatenate(whole).astype(kind)[order]
     return arrays
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.functional import code_usage, count_codes
@@ -33,8 +34,8 @@ class CodeUsage(Metric):
                 continue
             depths, sizes = self.context.vocabularies[name]
             if codes.shape[-1] != depths or len(sizes) != depths:
-                raise InputError(f'vocabulary `{name}` has {depths} codes per token of sizes {list(sizes)}, but its '
-                                 f'codes are {list(codes.shape)} ([B, N, Q]).')
+                raise InputError(f'vocabulary `{name}` has {format_count(depths, "code")} per token of sizes '
+                                 f'{list(sizes)}, but its codes are {list(codes.shape)} ([B, N, Q]).')
             for depth, size in enumerate(sizes):
                 self.add(f'{name}/depth{depth}', _count(codes[..., depth], size, name, depth))
 

@@ -143,6 +143,13 @@ def _top(name: str) -> tuple[str | None, list[str] | None]:
     return spec.origin if spec.has_location else None, list(spec.submodule_search_locations or [])
 
 
+def list_holders(name: str) -> list[str]:
+    """Return the real paths of the folders on sys.path in which the top-level package of a module lies; several of a
+    namespace."""
+    file, below = _top(name.partition('.')[0])
+    return [os.path.realpath(os.path.dirname(os.path.abspath(path))) for path in below or ([file] if file else [])]
+
+
 def _member(folders: list[str], name: str) -> tuple[str | None, list[str] | None]:
     """As `_top`, of a module in a package; importlib would import the package to tell."""
     for folder in folders:

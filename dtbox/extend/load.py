@@ -17,11 +17,10 @@ from dtbox.arguments import describe, read_path
 from dtbox.errors import InputError, at, reason
 from dtbox.extend.built_in import is_recorded_as_built_in, refuse_built_in
 from dtbox.extend.find import Missing, Place, find, hash_content
+from dtbox.extend.foreign import refuse_foreign
 from dtbox.extend.plugin import ACTIVE, LOADED, Plugin
 from dtbox.extend.watch import Taken, watch
-from dtbox.packaged import find_packaged_path
 from dtbox.runs import RunFolder
-from dtbox.trust import require_trust
 
 GROUP = 'dtbox.plugins'
 _installed: list[bool] = []
@@ -66,7 +65,7 @@ def as_list(names: Any) -> list:
     return list(names or ())
 
 
-def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Plugin]:
+def load_named(names: Any, config: str, given: Iterable[Plugin] = (), foreign: bool = False) -> list[Plugin]:
     """Load the plugins that a config names; one that has moved may be given anew.
 
     Args:
@@ -74,19 +73,20 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
         config: path of the config file.
         given: Plugins named on the command line. One of the same name stands for a plugin that is not found, and for
             any that the config of a run folder names by its old place.
+        foreign: the config is that of a folder that may be a stranger's, as the config of a run folder always is.
 
     Returns:
         list of Plugin.
     """
     folder, plugins = os.path.dirname(os.path.abspath(config)), []
-    run = RunFolder(folder).is_run_config(config)
+    run = foreign or RunFolder(folder).is_run_config(config)
     for name in as_list(names):
         if is_recorded_as_built_in(_name(name), folder):
             continue
         new = [p for p in given if p.name == _name(name)]
         try:
             if run and not new:
-                _refuse_to_run(name, config)
+                refuse_foreign(name, config, f'the config of the run folder {os.path.realpath(folder)}')
             plugins += new[:1] if run and new else load_plugins(name, near=config)
         except Missing as e:
             if not new:
@@ -94,26 +94,6 @@ def load_named(names: Any, config: str, given: Iterable[Plugin] = ()) -> list[Pl
                                  '(under the same name): --plugin PATH, or plugins=[PATH] of dtbox.load.') from e
             plugins += new[:1]
     return plugins
-
-
-def _refuse_to_run(name: str | os.PathLike, config: str) -> None:
-    """Raise `InputError` where a plugin that a run folder's config names may have come with it, unless its author is
-    trusted: a plugin in the folder, or one that a relative path finds in any folder above."""
-    try:
-        place = find(name, config)
-    except Missing:  # `load_plugins` says where it may have gone
-        return
-    folder = os.path.realpath(os.path.dirname(config))
-    relative = place.kind != 'module' and not os.path.isabs(os.path.expanduser(name))
-    places = (os.path.realpath(path) for path in ('plugins', find_packaged_path('plugins')) if path)
-    own = [path for path in places if not _lies_in(path, folder)]
-    if (relative or _lies_in(place.root, folder)) and not any(_lies_in(place.root, path) for path in own):
-        require_trust(f'the config of the run folder {folder} names the plugin {place.root}')
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    """Whether a real path is a folder, or lies in it."""
-    return f'{path}{os.sep}'.startswith(f'{folder.rstrip(os.sep)}{os.sep}')
 
 
 def _name(given: str) -> str:

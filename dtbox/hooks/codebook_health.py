@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
@@ -138,8 +139,10 @@ class CodebookHealth(Hook):
             self.low.discard(name)
         elif name not in self.low and distributed.get_rank() == 0:  # once, until it has recovered
             count = runner.iter_done - self.since
-            runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its {size:,} codes over the '
-                                  f'last {count} iterations, less than {100 * self.warn:g} %. {advise(quantizer)}')
+            runner.logger.warning(f'The vocabulary `{name}` uses {100 * usage:.1f} % of its '
+                                  f'{format_count(size, "code")} over the '
+                                  f'last {format_count(count, "iteration")}, less than {100 * self.warn:g} %. '
+                                  f'{advise(quantizer)}')
             self.low.add(name)
 
     def _warn_of_collapse(self, runner: Runner, name: str, quantizer: nn.Module, counts: Sequence[Tensor],

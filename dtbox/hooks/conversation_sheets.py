@@ -3,27 +3,32 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dtbox import distributed
 from dtbox.conversations import ConversationBatch
-from dtbox.drawing.sample_sheet import draw_samples
+from dtbox.counts import format_count
+from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.drawing.sheets import to_uint8
+from dtbox.evaluation.replies import CAPTION, is_right
 from dtbox.hooks.images import choose, undisturbed
-from dtbox.mllm_output import MLLMOutput
+from dtbox.mllm_output import MLLMOutput, Reply
 from dtbox.registry import HOOKS
 from dtbox.runs import RunFolder
 from dtbox.values import Count, Positive, check_values
 
-Sample = tuple[np.ndarray, Sequence[str]]
+TILE = 128
+"""Pixels of an image that stands beside drawings, where it is enlarged."""
+NOTHING = '(nothing)'
+"""Stands for an empty reply."""
 
 
 @HOOKS.register_module()
 class ConversationSheets(Hook):
     """Draw `drawings.png` (a real image, then drawings, below them the prompt and what the model calls its drawing) and
-    `replies.png` (an image, below it questions, replies and right answers) into the run folder.
+    `replies.png` (an image, below it its caption, answers by kind of question, and right answers beside wrong ones)
+    into the run folder.
 
     The same held-out samples each time; random states and weights are as before.
 
@@ -60,17 +65,21 @@ class ConversationSheets(Hook):
         dataset = runner.val_loop.dataloader.dataset
         drawn: list[Sample] = []
         told: list[Sample] = []
+        ways: dict[str, None] = {}
         for indices in _group_by_set(dataset, choose(dataset, each=self.count)):
             batch = runner.val_loop.dataloader.collate_fn([dataset[i] for i in indices])
             with undisturbed(runner.task):
                 output = runner.task.predict(batch)
             drawn += show_drawings(output)
+            ways.update(dict.fromkeys(output.drawings))
             told += show_replies(output, batch)
-        after = f'{RunFolder(runner.work_dir).name} after {runner.iter_done:,} iterations'
+        after = f'{RunFolder(runner.work_dir).name} after {format_count(runner.iter_done, "iteration")}'
         if drawn:
-            draw_samples(drawn, drawings, f'{after}: real image, drawings; the prompt and the model\'s caption', 256)
+            shown = f'real image, drawings ({", ".join(ways)})'
+            draw_samples(drawn, drawings, f'{after}: {shown}; the prompt, and what the model calls its drawing', TILE)
         if told:
-            draw_samples(told, replies, f'{after}: replies (right answers in brackets where they differ)', 192)
+            title = f'{after}: caption and answers; where they are wrong, right ones follow in brackets'
+            draw_samples(told, replies, title)
 
 
 def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
@@ -82,25 +91,32 @@ def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
 
 
 def show_drawings(output: MLLMOutput) -> list[Sample]:
-    """Return a tile for each drawn sample: the real image and the first drawing of each way of sampling, side by side;
-    the prompt, and the caption of the first drawing."""
+    """Return a Sample for each prompt: the real image and the first drawing of each way of sampling; the prompt, and
+    the caption of the first drawing."""
     samples: list[Sample] = []
     for row, prompt in enumerate(output.prompts or []):
         tiles = [output.images[row].cpu(), *(images[row, 0].cpu() for images in output.drawings.values())]
-        own = [reply.reply for reply in output.replies[row]][:1]
-        pixels = np.concatenate([to_uint8(tile[None])[0] for tile in tiles], 1)
-        samples.append((pixels, [prompt, *(f'is called: {text}' for text in own)]))
+        own = [f'is called: {reply.reply or NOTHING}' for reply in output.replies[row]][:1]
+        samples.append(Sample([to_uint8(tile[None])[0] for tile in tiles], [prompt, *own]))
     return samples
 
 
 def show_replies(output: MLLMOutput, batch: ConversationBatch) -> list[Sample]:
-    """Return a tile for each sample that was asked: the image, and a line for each reply."""
+    """Return a Sample for each image that was asked about: its caption, and a line for each answer, after the kind of
+    its question."""
     samples: list[Sample] = []
     for row in range(len(batch)):
         if output.prompts and output.prompts[row]:
             continue
-        lines = [reply.reply if reply.reply == reply.truth else f'{reply.reply or "(nothing)"} [{reply.truth}]'
-                 for reply in output.replies[row]]
-        if lines:
-            samples.append((to_uint8(output.images[row][None])[0], lines))
+        replies = output.replies[row]
+        wrong = [k for k, reply in enumerate(replies) if not is_right(reply)]
+        texts = [describe_reply(reply, k in wrong) for k, reply in enumerate(replies)]
+        if texts:
+            samples.append(Sample([to_uint8(output.images[row][None])[0]], texts, wrong))
     return samples
+
+
+def describe_reply(reply: Reply, wrong: bool) -> str:
+    """Return a reply as a line: 'faces right: yes [no]'; a caption stands by itself."""
+    kind = '' if reply.kind == CAPTION else f'{reply.kind.replace("_", " ")}: '
+    return f'{kind}{reply.reply or NOTHING}' + (f' [{reply.truth}]' if wrong else '')

@@ -53,23 +53,22 @@ class Images(Hook):
     def __init__(self, interval: Count, count: Positive = 8, per_set: Positive = 16) -> None:
         check_values(Images, locals())
         self.interval, self.count = interval, count
-        self.per_set, self.reason = per_set, ''
+        self.per_set, self.reconstructs = per_set, False
         self.batch: Batch | None = None
         self.failed = {}
 
     def before_train(self, runner: Runner) -> None:
         """Find out whether there is something to reconstruct."""
         self.failed, self.batch = {}, None
-        self.reason = 'the task reconstructs no images' if not runner.task.reconstructs \
-            else 'there are no held-out images' if runner.val_loop is None else ''
-        if self.reason and distributed.get_rank() == 0:
-            runner.logger.info(f'No images of reconstructions: {self.reason}.')
+        self.reconstructs = runner.task.reconstructs and runner.val_loop is not None
+        if runner.task.reconstructs and not self.reconstructs and distributed.get_rank() == 0:
+            runner.logger.info('No images of reconstructions: there are no held-out images.')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
         """Draw a sheet where one is due."""
         done = runner.iter_done
-        if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and not self.reason:
+        if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and self.reconstructs:
             self._try(runner, RunFolder(runner.work_dir).image_sheet(done), self._draw_some)
 
     def after_train(self, runner: Runner) -> None:
@@ -81,7 +80,7 @@ class Images(Hook):
         if distributed.get_rank() != 0:
             return
         run = RunFolder(runner.work_dir)
-        if not self.reason:
+        if self.reconstructs:
             self._try(runner, run.reconstructions, self._draw_many)
             self._try(runner, run.heldout_strip, write_heldout)
         self._try(runner, run.codebooks_plot, draw_usage)

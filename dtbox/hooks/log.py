@@ -22,13 +22,14 @@ from dtbox.values import Positive, check_values
 class Log(Hook):
     """Log the terms of a run.
 
-    On a terminal a progress bar shows the time left and the terms named in `show`; the log file (and a console that is
-    not a terminal) gets a plain line every `interval` iterations. Every interval's averages also go to `history.jsonl`,
+    On a terminal a progress bar shows the time left and the terms named in `show`; a console that is not a terminal
+    gets these in a plain line every `interval` iterations. The log file gets a line with all terms. Every interval's
+    averages also go to `history.jsonl`,
     from which losses.png is drawn, and to MMEngine's visualizer backends (TensorBoard, W&B) where the config names any.
 
     Args:
         interval: iterations that a line averages over.
-        show: terms on the progress bar.
+        show: terms on the screen, on the progress bar or in the lines; the files have all.
     """
     priority = 'BELOW_NORMAL'  # before the schedules: the learning rate of this iteration, not of the next
 
@@ -85,10 +86,12 @@ class Log(Hook):
         runner.visualizer.add_scalars({f'train/{k}': v for k, v in rows.items()}, step=done)
         if self.bar is not None:
             self.bar.set_postfix({k: f'{means[k]:.3g}' for k in self.show if k in means})
-        terms = '  '.join(f'{k} {v:.4g}' for k, v in means.items())
         # what the optimizer uses: `base_lr` is that of parameters in no group, of which there may be none
         rate = next(v for k, v in rates.items() if k.rpartition('.')[2] == 'lr')
-        runner.logger.info(f'[{done}/{runner.max_iters}] left {format_clock(left)}  lr {rate:.2e}  {terms}')
+        line = f'[{done}/{runner.max_iters}] left {format_clock(left)}  lr {rate:.2e}'
+        terms = {k: f'  {k} {v:.4g}' for k, v in means.items()}
+        log_line(runner.logger, ''.join([line, *terms.values()]),
+                 ''.join([line, *(terms[k] for k in self.show if k in terms)]))
 
     def after_train_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Close the bar: what follows, the scores above all, is for the console, too."""
@@ -109,11 +112,24 @@ def choose_bar_width() -> dict[str, Any]:
     return dict(dynamic_ncols=True) if known else dict(ncols=100, nrows=20)
 
 
+def is_console(handler: logging.Handler) -> bool:
+    """Whether a handler of a logger writes to the screen."""
+    return type(handler) is logging.StreamHandler
+
+
 def silence_console(logger: logging.Logger, quiet: bool = True) -> None:
     """Keep plain lines off a console that shows a progress bar, or let them through again; the log file has all."""
+    for handler in filter(is_console, logger.handlers):
+        handler.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def log_line(logger: logging.Logger, whole: str, short: str) -> None:
+    """Log a line: `short` on the console, `whole` everywhere else."""
     for handler in logger.handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING if quiet else logging.INFO)
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, short if is_console(handler) else whole, (),
+                                   None)
+        if record.levelno >= handler.level:
+            handler.handle(record)
 
 
 def format_clock(seconds: float) -> str:

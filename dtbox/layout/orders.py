@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dtbox.arguments import describe, read_arguments, read_choice, read_count, read_names, read_whole
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.layout.base import TokenLayout
 
@@ -152,5 +153,6 @@ def undo_delay(steps: Tensor) -> Tensor:
         raise InputError(f'steps have the shape {list(steps.shape)}; expected [B, N + Q - 1, Q].')
     count, depth = steps.shape[1:]
     if not 0 < depth <= count:
-        raise InputError(f'steps are {list(steps.shape)}; {depth} delayed depths need at least {depth} steps.')
+        raise InputError(f'steps are {list(steps.shape)}; {depth} delayed depths need at least '
+                         f'{format_count(depth, "step")}.')
     return torch.stack([steps[:, d:count - depth + 1 + d, d] for d in range(depth)], 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dtbox.arguments import describe
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.layout.base import TokenLayout, check_count
 
@@ -48,7 +49,7 @@ class Sequence(TokenLayout):
         check_count(self.length, 'length')
 
     def __str__(self) -> str:
-        return f'sequence of {self.length} tokens'
+        return f'sequence of {format_count(self.length, "token")}'
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -81,7 +82,7 @@ class Scales(TokenLayout):
 
     def __str__(self) -> str:
         sizes = ', '.join(f'{rows} x {columns}' for rows, columns in self.sizes)
-        return f'pyramid of {self.tokens} tokens ({sizes})'
+        return f'pyramid of {format_count(self.tokens, "token")} ({sizes})'
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -107,7 +108,8 @@ class Video(TokenLayout):
             check_count(getattr(self, field.name), field.name)
 
     def __str__(self) -> str:
-        return f'video of {self.tokens} tokens ({self.frames} frames of {self.rows} x {self.columns})'
+        return (f'video of {format_count(self.tokens, "token")} ({format_count(self.frames, "frame")} of '
+                f'{self.rows} x {self.columns})')
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -14,6 +14,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.arguments import describe
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.lms.cache import KeyValueCache
 
@@ -109,7 +110,8 @@ class LanguageModel(nn.Module):
         if positions.shape != (b, t) or positions.is_floating_point():
             raise InputError(f'the positions are {describe(positions)}; expected int64 [{b}, {t}].')
         if cache is not None and cache.batch != b:
-            raise InputError(f'{b} rows came with a cache of {cache.batch}. Make it for {b}, or expand it.')
+            raise InputError(f'{format_count(b, "row")} came with a cache of {cache.batch}. Make it for {b}, or '
+                             'expand it.')
         s = t + (0 if cache is None else cache.length)
         if mask is not None and (mask.shape != (b, t, s) or not str(mask.dtype).endswith('bool')):
             raise InputError(f'the mask is {describe(mask)}; expected bool [{b}, {t}, {s}]: what each new place may '

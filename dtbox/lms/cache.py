@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -30,8 +31,8 @@ class KeyValueCache:
 
     def __init__(self, batch: int, capacity: int) -> None:
         if batch < 1 or capacity < 1:
-            raise InputError(f'a cache of {batch} rows with room for {capacity} places was asked for; expected at '
-                             'least one of each.')
+            raise InputError(f'a cache of {format_count(batch, "row")} with room for '
+                             f'{format_count(capacity, "place")} was asked for; expected at least one of each.')
         self.batch, self.capacity = batch, capacity
         self.length = 0
         self._keys: dict[int, Tensor] = {}

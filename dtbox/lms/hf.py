@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, explained, need_package
 from dtbox.lms.base import LanguageModel
 from dtbox.lms.cache import KeyValueCache
@@ -41,7 +42,8 @@ class HFCausalLM(LanguageModel):
     Args:
         config: `model_type` and entries of its config (hidden_size, num_hidden_layers, ...): a model with random
             weights, or the architecture that `pretrained` fills.
-        pretrained: folder, hub id or GGUF file; weights are read by `init_weights` and are undefined before.
+        pretrained: folder, hub id or GGUF file, also `package://MODULE/FILE`; weights are read by `init_weights` and
+            are undefined before.
         vocab_size: ids of the text tokenizer, where `config` says none.
         lora: arguments of peft's `LoraConfig`; adapters train, the base does not.
         attention: 'sdpa', or 'eager' without fused kernels.
@@ -68,7 +70,9 @@ class HFCausalLM(LanguageModel):
         if lora is not None:
             add_lora(self.model, lora)
         if recompute:
-            self.model.gradient_checkpointing_enable(dict(use_reentrant=False))
+            # the older name goes in transformers 6
+            enable = getattr(self.model, 'activation_checkpointing_enable', self.model.gradient_checkpointing_enable)
+            enable(dict(use_reentrant=False))
         decoder = self.model.base_model
         self._cache_name = 'cache' if 'cache' in inspect.signature(decoder.forward).parameters else 'past_key_values'
         self.width, self.window = found.hidden_size, find_window(found)
@@ -127,8 +131,8 @@ class HFCausalLM(LanguageModel):
     def make_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty cache; `InputError` for one that is longer than the model's context."""
         if length > self.context_length:
-            raise InputError(f'a cache of {length} places was asked for; the language model is made for '
-                             f'{self.context_length}.')
+            raise InputError(f'a cache of {format_count(length, "place")} was asked for; the language model is made '
+                             f'for {self.context_length}.')
         return super().make_cache(batch, length)
 
     def resize(self, added: int) -> int:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from typing import Any, Mapping
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, need_package, reason
+from dtbox.weights.state_dicts import find_local_path
 
 ADDED = 'dtbox_special_rows'
 """Entry of a written config.json: how many of the last rows are those of special tokens. `transformers` leaves it
@@ -22,10 +24,11 @@ UNSUPPORTED = {'final_logit_softcapping': None, 'attn_logit_softcapping': None, 
 
 def split_source(pretrained: str) -> tuple[str, dict[str, Any]]:
     """Return (folder or hub id, further arguments of `from_pretrained`) of what the config calls `pretrained`."""
-    if not pretrained.endswith('.gguf'):
-        return pretrained, {}
+    path = find_local_path(pretrained)
+    if not path.endswith('.gguf'):
+        return path, {}
     need_package('gguf', 'mllm', f'{pretrained}, a GGUF file,')
-    folder, name = os.path.split(pretrained)
+    folder, name = os.path.split(path)
     return folder or '.', dict(gguf_file=name)
 
 
@@ -71,8 +74,8 @@ def read_config(config: Mapping[str, Any] | None, pretrained: str | None, vocab_
     else:
         found = _make_config(transformers, dict(config), vocab_size)
     if vocab_size is not None and found.vocab_size < vocab_size:
-        raise InputError(f'the language model has {found.vocab_size} ids, and the text tokenizer {vocab_size}: they do '
-                         'not belong together.', 'vocab_size')
+        raise InputError(f'the language model has {format_count(found.vocab_size, "id")}, and the text tokenizer '
+                         f'{vocab_size}: they do not belong together.', 'vocab_size')
     _check_support(found)
     return found
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.losses.base import Loss
 from dtbox.losses.gather_embeddings import gather_embeddings
@@ -40,7 +41,8 @@ def compared(loss: Loss, outputs: TokenizerOutput, batch: Batch) -> tuple[Tensor
                          'Use data with texts (captions or class folders), or take the term out.')
     image, text = loss.read_pair(outputs, 'pooled', 'text_pooled')
     if len(batch.texts) != len(image):
-        raise InputError(f'{name} got {len(batch.texts)} texts for {len(image)} images; expected one each.')
+        raise InputError(f'{name} got {format_count(len(batch.texts), "text")} for '
+                         f'{format_count(len(image), "image")}; expected one each.')
     own = 0 if batch.placeholder else len(image)
     image = F.normalize(image, dim=-1)[:own]
     text = F.normalize(text, dim=-1)[:own]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dtbox.code_tables import CodeTables
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 
@@ -26,10 +27,10 @@ def read_tables(tokenizer: FrozenTokenizer) -> CodeTables:
     for name, stream in tokenizer.model.streams.items():
         sizes = stream.sizes
         if max(sizes) > MOST:
-            raise InputError(f'the vocabulary `{name}` has {max(sizes):,} codes at one depth; a language model '
-                             f'predicts at most {MOST:,}. Take a tokenizer with smaller codebooks.')
+            raise InputError(f'the vocabulary `{name}` has {format_count(max(sizes), "code")} at one depth; a '
+                             f'language model predicts at most {MOST:,}. Take a tokenizer with smaller codebooks.')
         tables[name] = read_rows(stream.quantizer, sizes, name)
-    return CodeTables.from_tables(tables, tokenizer.places)
+    return CodeTables(tables, tokenizer.places)
 
 
 @torch.no_grad()
@@ -40,6 +41,8 @@ def read_rows(quantizer: nn.Module, sizes: list[int], name: str) -> list[Tensor]
         InputError: the sum is not that.
     """
     device = next((t.device for t in (*quantizer.parameters(), *quantizer.buffers())), torch.device('cpu'))
+    if device.type == 'meta':  # a model of which only sizes are wanted
+        return [torch.empty(size, quantizer.dim, device=device) for size in sizes]
     if hasattr(quantizer, 'decode_depths'):
         rows = []
         for depth, size in enumerate(sizes):

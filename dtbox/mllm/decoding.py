@@ -9,6 +9,7 @@ from typing import Any, Sequence
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.contexts import Context, join_contexts
 from dtbox.sequence_batch import allowed_mask
@@ -32,8 +33,8 @@ class Decoding:
     def __init__(self, model: Any, contexts: Sequence[Context], places: int) -> None:
         longest = max(map(len, contexts))
         if longest + places > model.lm.context_length:
-            raise InputError(f'a sequence of {longest} places with {places} to follow is longer than the '
-                             f'{model.lm.context_length} that the language model reads. Shorten the text, or leave '
+            raise InputError(f'a sequence of {format_count(longest, "place")} with {places} to follow is longer than '
+                             f'the {model.lm.context_length} that the language model reads. Shorten the text, or leave '
                              'images out.')
         batch = join_contexts(model, contexts)
         self.model, self.length = model, longest

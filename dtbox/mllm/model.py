@@ -84,6 +84,14 @@ class MultimodalLM(nn.Module):
             with at('visual_embedding'):
                 check_causal(self.visual_embedding, self.tokenizer)
 
+    def train(self, mode: bool = True) -> MultimodalLM:
+        """Set the mode; parts whose parameters are all frozen stay in evaluation, without dropout."""
+        super().train(mode)
+        for part in (self.visual_embedding, self.visual_head):
+            if part is not None and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
     @property
     def names(self) -> list[str]:
         """Names of the streams of codes."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import LMS, SEQUENCES
@@ -22,8 +23,9 @@ def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         (LanguageModel, SequenceTokenizer).
     """
     tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer')
-    own_table = bool(lm.get('pretrained') or 'vocab_size' in (lm.get('config') or {}))
-    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - len(tokens.added) * own_table)
+    # a table that is there already has no rows for the tokens that were added
+    own = lm.get('pretrained') is not None or 'vocab_size' in (lm.get('config') or {})
+    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - (len(tokens.added) if own else 0))
     if tokens.added and model.vocab_size != tokens.vocab_size:
         tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer', rows=model.vocab_size)
     if tokens.vocab_size > model.vocab_size:
@@ -46,8 +48,10 @@ def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:
 def check_places(head: Any, embedding: Any) -> None:
     """Raise `InputError` where a visual embedding needs all codes of a place and the head's steps hold some of them."""
     if not embedding.token_local and head.count_steps() != head.tables.places:
-        raise InputError(f'{type(embedding).__name__} reads whole images of {head.tables.places} places, and '
-                         f'{type(head).__name__} writes an image in {head.count_steps()} steps that hold some codes '
+        raise InputError(f'{type(embedding).__name__} reads whole images of '
+                         f'{format_count(head.tables.places, "place")}, and '
+                         f'{type(head).__name__} writes an image in {format_count(head.count_steps(), "step")} that '
+                         'hold some codes '
                          'of a place each. Take CodesEmbedding or LearnedEmbedding, or a head of whole places such as '
                          'DepthHead.', 'visual_embedding')
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.drawing.region_sheet import draw_worst
 from dtbox.drawing.sheets import to_uint8
 from dtbox.evaluation import Results, SetEvaluator
@@ -48,7 +49,7 @@ class RegionScores(Protocol):
             if worst:
                 path = os.path.join(folder, f'worst_objects_{part}.png')
                 draw_worst([_drawn(w, names) for w in worst], path,
-                           f'The {len(worst)} objects with the largest squared error')
+                           f'The {format_count(len(worst), "object")} with the largest squared error')
                 lines.append(f'written to {path}')
         return lines
 

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.quantizers.base import Quantizer
 from dtbox.registry import ESTIMATORS, QUANTIZERS
@@ -35,8 +36,8 @@ class FSQ(Quantizer):
             raise InputError(f'`levels` is {levels!r}; expected a list of integers of at least 3, one per channel. For '
                              'channels of one bit take BSQ or LFQ.')
         if math.prod(levels) >= 2 ** 63:
-            raise InputError(f'`levels` {levels} make {math.prod(levels)} codes, more than an int64 can number. Take '
-                             'fewer channels or levels.')
+            raise InputError(f'`levels` {levels} make {format_count(math.prod(levels), "code")}, more than an int64 '
+                             'can number. Take fewer channels or levels.')
         self.dim, self.estimator = len(levels), ESTIMATORS.build(estimator, where='estimator')
         sizes = torch.tensor(levels, dtype=torch.int64)
         self.codebook_sizes = [math.prod(levels)]

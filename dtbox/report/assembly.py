@@ -14,11 +14,12 @@ from typing import Any
 from dtbox import __version__
 from dtbox.errors import InputError
 from dtbox.files import apply_umask, in_use, parse_json, remove_leftovers
-from dtbox.report import figures, pairs
+from dtbox.report import anchor_tables, conversation_figures, figures, pairs
 from dtbox.report import metric_names as names
 from dtbox.report import score_tables as scores
 from dtbox.report.experiment import Experiment
 from dtbox.report.page import list_warnings, render
+from dtbox.report.relative import build_relative_table
 from dtbox.report.trials import read
 
 MARK = 'report.json'
@@ -91,8 +92,8 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     """Write tables/ and figures/ into a folder.
 
     Returns:
-        dict: `scores`, `paired`, `facts`, `trials` (Table or None), `details` (Tables), `figures` (Figures), `warnings`
-        (sentences).
+        dict: `scores`, `paired`, `facts`, `trials` (Table or None), `anchors`, `details` (Tables), `figures` (Figures),
+        `warnings` (sentences).
     """
     places = {part: os.path.join(folder, part) for part in ('tables', 'figures')}
     for place in places.values():
@@ -100,12 +101,14 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
     samples = pairs.Samples(experiment.infos)
     asked, absent = names.choose_headline(experiment)
     first = asked[:names.MOST]
+    anchors, unread = anchor_tables.build_anchor_tables(experiment)
     parts: dict[str, Any] = dict(
         scores=scores.build_score_table(experiment, asked, 'scores', 'Scores') if asked else None,
         paired=scores.build_paired_table(experiment, samples, pairs.choose_columns(experiment, asked)),
-        facts=scores.build_fact_table(experiment), details=scores.build_detail_tables(experiment),
+        facts=scores.build_fact_table(experiment), anchors=anchors,
+        details=[*filter(None, [build_relative_table(experiment)]), *scores.build_detail_tables(experiment)],
         trials=scores.build_trial_table(experiment) if experiment.trials else None)
-    for table in [parts['scores'], parts['paired'], parts['facts'], parts['trials'], *parts['details']]:
+    for table in [parts['scores'], parts['paired'], parts['facts'], parts['trials'], *anchors, *parts['details']]:
         if table is not None:
             for suffix, text in (('md', table.markdown()), ('csv', table.csv()), ('tex', table.latex())):
                 _write(os.path.join(places['tables'], f'{table.name}.{suffix}'), text)
@@ -113,8 +116,10 @@ def assemble(experiment: Experiment, folder: str) -> dict[str, Any]:
              *figures.draw_axis_figures(experiment, first, places['figures']),
              *figures.draw_curve_figures(experiment, places['figures'])]
     sheet, troubles = figures.draw_heldout_sheet(experiment, places['figures'])
-    warnings = [*list_warnings(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles]
-    return dict(parts, figures=drawn + ([sheet] if sheet else []), warnings=warnings)
+    shown, broken = conversation_figures.copy_sheets(experiment, places['figures'])
+    warnings = [*list_warnings(experiment, absent, parts['paired'] is not None), *samples.troubles, *troubles,
+                *unread, *broken]
+    return dict(parts, figures=drawn + ([sheet] if sheet else []) + shown, warnings=warnings)
 
 
 def check_place(out: str) -> None:

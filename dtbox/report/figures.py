@@ -46,7 +46,8 @@ class Figure:
         name: of its files in figures/, without suffix.
         title: for people.
         notes: sentences below it.
-        kind: 'tradeoff', 'other tradeoff', 'axis', 'curves', 'health' or 'contact'.
+        kind: 'tradeoff', 'other tradeoff', 'axis', 'curves', 'health', 'contact', 'drawings' or
+            'replies'.
         suffixes: of its files; the first is the one that the page shows.
     """
     name: str

@@ -18,6 +18,14 @@ def make_slug(text: str) -> str:
     return re.sub(r'[^A-Za-z0-9]+', '-', text).strip('-').lower() or 'x'
 
 
+def make_slugs(experiment: Experiment) -> dict[tuple, str]:
+    """Return variant -> its name as part of a file's name, a number after it where several would have the same."""
+    slugs = {variant: make_slug(experiment.name(variant)) for variant in experiment.variants}
+    taken = list(slugs.values())
+    return {variant: f'{slug}-{i}' if taken.count(slug) > 1 else slug
+            for i, (variant, slug) in enumerate(slugs.items(), 1)}
+
+
 def format_label(described: Described, sets: list[str] | tuple[str, ...] = (), percent: str = '%') -> str:
     """Return the label of a metric or fact; the set follows where there are several and it is not `all`, then the unit
     of a fraction.

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from dtbox import __version__
+from dtbox.counts import format_count
 from dtbox.evaluation.names import is_stderr
 from dtbox.report.experiment import Experiment, Trial
 from dtbox.report.figures import Figure
@@ -118,7 +119,7 @@ def list_warnings(experiment: Experiment, absent: list[str], paired: bool) -> li
     warnings = []
     open_ = [t for t in experiment.trials if t.status == 'missing' and not t.reason]
     if open_:
-        warnings.append(f'{len(open_)} of {len(experiment.trials)} trials have not run yet.')
+        warnings.append(f'{len(open_)} of {format_count(len(experiment.trials), "trial")} have not run yet.')
     empty = [experiment.name(v) for v in experiment.variants if not experiment.of(v)]
     if empty:
         warnings.append(f'No finished trial: {"; ".join(empty)}.')

@@ -17,8 +17,8 @@ IMAGES = ('Fractions of hits also depend on which images are held out, which no 
           'them by paired differences.')
 ARROWS = {True: '\u00a0↓', False: '\u00a0↑', None: ''}
 """Whether less is better -> what follows the title of a column."""
-MIXED = ('Numbers of different protocols in one column do not compare, and none is marked as the best. Hashes of '
-         'settings and data: ')
+MIXED = ('Numbers of different protocols, or of the codes of different tokenizers, in one column do not compare, and '
+         'none is marked as the best. Hashes of settings and data: ')
 UNGRADED = ('A column without an arrow has no better direction (such as perplexity, which depends on the size of the '
             'codebook): none is the best.')
 PAIRED = (

@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from dtbox.ablation.columns import FACTS, FIRST, HASHES
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.evaluation.info import Infos, MetricInfo
 from dtbox.evaluation.json_files import read_json
 from dtbox.evaluation.names import is_stderr
+from dtbox.evaluation.results import add_tokenizer
 from dtbox.files import parse_json, require_file
 from dtbox.markup import unescape_csv
 from dtbox.report.experiment import Experiment, Trial
@@ -110,7 +112,8 @@ def read_grid(folder: str) -> Experiment:
         raise InputError(f'{path} has no column {", ".join(absent)}, which grid.json names as an axis. The two are of '
                          'different grids.')
     metrics = [c for c in columns if '/' in c and c not in axes]
-    trials = [_row(row, number, folder, axes, metrics, path) for number, row in enumerate(rows, 2)]
+    infos = _infos(about, folder)
+    trials = [_row(row, number, folder, axes, metrics, path, infos) for number, row in enumerate(rows, 2)]
     labels = {}
     for i, axis in enumerate(axes):  # in the grid's order, without those that it excludes
         present = dict.fromkeys(t.variant[i] for t in trials)
@@ -121,7 +124,7 @@ def read_grid(folder: str) -> Experiment:
         reference = tuple(str(reference.get(axis)) for axis in axes)
     title = about.get('title') or about.get('name') or os.path.basename(os.path.abspath(folder))
     return Experiment(title, about.get('description') or '', labels, trials, about, list(about.get('metrics') or []),
-                      reference, _infos(about, folder))
+                      reference, infos)
 
 
 def _infos(about: dict[str, Any], folder: str) -> Infos:
@@ -144,7 +147,8 @@ def _about(path: str) -> dict[str, Any]:
     return about
 
 
-def _row(row: dict[str, str], number: int, folder: str, axes: list[str], metrics: list[str], path: str) -> Trial:
+def _row(row: dict[str, str], number: int, folder: str, axes: list[str], metrics: list[str], path: str,
+         infos: Infos) -> Trial:
     def value(column: str, kind: Callable[[str], Any] = float) -> Any:
         text = (row.get(column) or '').strip()
         try:
@@ -167,7 +171,14 @@ def _row(row: dict[str, str], number: int, folder: str, axes: list[str], metrics
         seed=seed, facts={c: v for c in FACTS if (v := value(c)) is not None},
         hashes={c: row[c] for c in HASHES if row.get(c)}, metrics=measured,
         settings=value('overrides', _settings) or {},
-        stamps=dict.fromkeys(measured, row['protocol']) if row.get('protocol') else {})
+        stamps=_stamps(measured, row, infos) if row.get('protocol') else {})
+
+
+def _stamps(metrics: Iterable[str], row: dict[str, str], infos: Infos) -> dict[str, str]:
+    """Return metric -> stamp of a row (see `Results.stamp`)."""
+    tokenizer = row.get('tokenizer_hash')
+    return {name: add_tokenizer(row['protocol'], tokenizer if infos.describe(name).info.of_codes else None)
+            for name in metrics}
 
 
 def _settings(text: str) -> dict[str, Any]:
@@ -197,18 +208,27 @@ def read_runs(folders: Sequence[str]) -> Experiment:
         trials.append(Trial(
             name, os.path.normpath(folder), status, reason, (SEED.sub('', name) or name,), seed, metrics=measured,
             stamps=stamps, facts={k: v for k, v in facts.items() if isinstance(v, (int, float))}))
-    title = trials[0].name if len(trials) == 1 else f'{len(trials)} runs'
+    title = trials[0].name if len(trials) == 1 else f'{format_count(len(trials), "run")}'
     axes = dict(run=list(dict.fromkeys(t.variant[0] for t in trials)))
     return Experiment(title, '', axes, trials, {}, [], None, Infos(infos))
 
 
 def _check_protocols(experiment: Experiment, metrics: Sequence[str] = ()) -> None:
     """Raise `InputError` where a metric was measured with other settings or on other data in one trial than in
-    another."""
+    another. Nats of codes of different tokenizers are refused where somebody asks for them, and marked in the table of
+    all metrics (see `score_tables`)."""
     for metric in metrics or experiment.metrics:
         seen = experiment.group_stamps(metric)
         if len(seen) > 1:
             (first, (one, *_)), (second, (other, *_)) = list(seen.items())[:2]
+            tokenizers = first.rsplit('-', 1)[0] == second.rsplit('-', 1)[0] and first.count('-') == 2
+            if tokenizers and not metrics:
+                continue
+            if tokenizers:
+                raise InputError(f'`{metric}` of {one.name} and of {other.name} are nats of the codes of different '
+                                 f'tokenizers ({first.rpartition("-")[2]} and {second.rpartition("-")[2]}), which do '
+                                 'not compare: codes of another tokenizer are other things. Choose scores of captions, '
+                                 'answers and drawings with --metrics, or mix them knowingly with --mixed-protocols.')
             settings = [stamp.partition('-')[0] for stamp in (first, second)]
             what = 'settings' if settings[0] != settings[1] else 'data'
             raise InputError(f'`{metric}` of {one.name} and of {other.name} come from different protocols (other '

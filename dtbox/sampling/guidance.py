@@ -31,7 +31,8 @@ class Guidance:
     """How far drawings are pulled towards their prompt.
 
     Attributes:
-        scale: s for all streams, or a dict stream -> s. Where it is 1 for all, no unconditional rows are needed.
+        scale: s for all streams, not below 0, or a dict stream -> s. Where it is 1 for all, no unconditional rows are
+            needed.
         interval: (first, stop): the places 0 to N - 1 that are guided; None for all.
     """
     scale: Any = 1.0
@@ -39,7 +40,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         with at('scale'):
-            read = read_number()
+            read = read_number(0)
             by_stream = read_options(self.scale) if isinstance(self.scale, Mapping) else {}
             for name, scale in by_stream.items():
                 with at(name):

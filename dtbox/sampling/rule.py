@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from dtbox.arguments import describe, read_count, read_number, read_options
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest
 
 TEXT = 'text'
@@ -71,7 +72,7 @@ class SamplingRule:
                     raise InputError(f'`{field.name}` names the stream `{name}`, which there is not.'
                                      f'{closest(name, depths)} There are: {", ".join(depths)}.', field.name)
                 if isinstance(one, tuple) and len(one) != depths.get(name, 1):
-                    raise InputError(f'`{field.name}` has {len(one)} values for `{name}`, which has '
+                    raise InputError(f'`{field.name}` has {format_count(len(one), "value")} for `{name}`, which has '
                                      f'{depths.get(name, 1)} depths. Give one value a depth, or one for all.',
                                      field.name)
             for name in depths:

@@ -8,6 +8,7 @@ step follows from them by the rules of `step_flops`. Activations are what autogr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -32,11 +33,13 @@ class Part:
         trained: of these, those that learn.
         flops: of one forward pass of one image.
         recomputed: whether its blocks are run again in the backward pass.
+        size: bytes of a parameter; its gradient and moments have the same.
     """
     parameters: int = 0
     trained: int = 0
     flops: float = 0.0
     recomputed: bool = False
+    size: int = 4
 
 
 @dataclass
@@ -160,7 +163,7 @@ def _measure(model, missing):
     from torch.utils.flop_counter import FlopCounterMode
     tokenizer = model.tokenizer.train()
     streams = {name: (s.tokens, len(s.sizes), max(s.sizes)) for name, s in tokenizer.streams.items()}
-    search = sum(_count_search(stream) for stream in tokenizer.streams.values())
+    search = sum(count_search(stream) for stream in tokenizer.streams.values())
     for stream in tokenizer.streams.values():
         stream.quantizer.forward = PassFeatures(len(stream.sizes))
     counter = FlopCounterMode(display=False)
@@ -201,7 +204,7 @@ def _measure(model, missing):
                        kept.bytes, missing=missing)
 
 
-def _count_search(stream):
+def count_search(stream: Any) -> float:
     """Return the FLOPs of a stream's search: 2 K (C + 1) a code, of quantizers that look codes up in a table."""
     widths = [(k, _code_width(stream.quantizer, k)) for k in stream.sizes]
     return stream.tokens * sum(2 * k * (width + 1) for k, width in widths if width)

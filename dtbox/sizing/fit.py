@@ -1,6 +1,7 @@
 """What a description (see `describe`) says of GPUs: whether a batch fits, how long a run takes; and both as text."""
 from __future__ import annotations
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.sizing.describe import GB, Description
 
@@ -27,10 +28,11 @@ def fit(description: Description, batch: int, gpus: int, memory: float, peak: fl
     need = description.memory(batch)
     if need > memory:
         most = description.largest_batch(memory)
-        way = (f'At most {most} images a GPU fit' if most else
+        way = (f'At most {format_count(most, "image")} a GPU fit' if most else
                f'Not even one image fits: weights, gradients and optimizer take {description.state_bytes() / GB:,.1f} '
                'GB')
-        raise InputError(f'{batch} images a GPU need {need / GB:,.1f} GB, and a GPU has {memory / GB:,.1f} GB. {way}; '
+        raise InputError(f'{format_count(batch, "image")} a GPU need {need / GB:,.1f} GB, and a GPU has '
+                         f'{memory / GB:,.1f} GB. {way}; '
                          'lower batch_size, recompute activations (recompute=True of encoder and decoder), or shard '
                          'the state (FSDP).')
     seconds = batch * description.step_flops() / (peak * utilisation)
@@ -49,8 +51,9 @@ def format_description(description: Description) -> str:
                  f'{description.inference_flops() / 1e9:>16,.4g}')
     lines.append('')
     for name, (tokens, depth, size) in description.streams.items():
-        lines.append(f'codes of {name}: {tokens:,} tokens of {depth} codes, {size:,} each')
-    lines.append(f'an image: {description.tokens:,} tokens, {description.bits:,.0f} bits '
+        lines.append(f'codes of {name}: {format_count(tokens, "token")} of {format_count(depth, "code")}, {size:,} '
+                     'each')
+    lines.append(f'an image: {format_count(description.tokens, "token")}, {description.bits:,.0f} bits '
                  f'({description.bits / 8 / 1024:,.1f} KiB)')
     return '\n'.join([*lines, *description.missing])
 
@@ -60,12 +63,14 @@ def format_fit(description: Description, result: dict, batch: int, gpus: int, pe
     """Return the result of `fit` as lines of text, with its assumptions."""
     half = ', kept in bfloat16' if description.half else ''
     step, state = description.step_flops() / 1e12, description.state_bytes() / GB
-    lines = ['', f'training step: {step:,.3f} TFLOP an image, {batch * step:,.1f} a GPU at {batch} images',
+    whole = format_count(iterations or 0, 'iteration')
+    days = '' if result['days'] is None else f', {result["days"]:,.3g} days for {whole}'
+    lines = ['', f'training step: {step:,.3f} TFLOP an image, {batch * step:,.1f} a GPU at '
+                 f'{format_count(batch, "image")}',
              f'memory of a GPU: {result["memory"] / GB:,.1f} GB = {state:,.1f} (weights, gradients, Adam, buffers, '
              f'teacher; float32) + {batch} x {(result["memory"] / GB - state) / batch:,.3f} (activations{half})',
              f'{gpus} GPUs at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a step, '
-             f'{result["images_per_second"]:,.0f} images/s' + (f', {result["days"]:,.3g} days for {iterations:,} '
-                                                               'iterations' if result['days'] is not None else '')]
+             f'{result["images_per_second"]:,.0f} images/s{days}']
     return '\n'.join([*lines, 'assumed: data is never waited for, gradients travel while others are computed, no '
                               'FLOPs but those of products, convolutions and attention;\n         memory without what '
                               'recomputation and the allocator hold for a moment'])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.sizing.communication import Facts, Kind, Network, list_kinds, read_facts
 from dtbox.sizing.describe import ADAM, GB, Description, build_without_memory, describe
@@ -46,8 +47,8 @@ class Setting:
     def __post_init__(self) -> None:
         given = [images for images in (self.batch, self.whole) if images is not None]
         if len(given) != 1 or given[0] < 1:
-            raise InputError(f'there are {self.batch} images a GPU and {self.whole} in all; expected one of the two, '
-                             'at least 1.')
+            raise InputError(f'`batch` is {self.batch} and `whole` is {self.whole}; expected one of the two, '
+                             'images a GPU or in all, at least 1.')
         if not self.counts or self.peak <= 0 or not 0 < self.utilisation <= 1 or self.memory <= 0:
             raise InputError(f'counts {self.counts}, peak {self.peak:g}, utilisation {self.utilisation:g}, memory '
                              f'{self.memory:g}; expected at least one number of GPUs, peak and memory above 0 and a '
@@ -59,8 +60,8 @@ class Setting:
             return self.batch
         assert self.whole is not None  # the one or the other is given
         if self.whole % gpus:
-            raise InputError(f'{self.whole} images in all cannot be divided evenly among {gpus} GPUs. Give a '
-                             'multiple of the largest number of GPUs, or other numbers of GPUs.')
+            raise InputError(f'{format_count(self.whole, "image")} in all cannot be divided evenly among {gpus} GPUs. '
+                             'Give a multiple of the largest number of GPUs, or other numbers of GPUs.')
         return self.whole // gpus
 
 
@@ -211,7 +212,8 @@ def scale(cfg: Config, setting: Setting) -> tuple[Description, Facts, list[Row]]
                         *predict_step(compute, fractions, sends, setting.network, gpus), setting.samples))
     if not any(row.fits for row in rows):
         least = min(rows, key=lambda row: row.memory)
-        raise InputError(f'{least.batch} images a GPU need {least.memory / GB:,.1f} GB on {least.gpus:,} GPUs, and a '
+        raise InputError(f'{format_count(least.batch, "image")} a GPU need {least.memory / GB:,.1f} GB on '
+                         f'{least.gpus:,} GPUs, and a '
                          f'GPU has {setting.memory / GB:,.1f} GB; none of the numbers of GPUs asked for has room. '
                          'Lower --batch, shard the state (--parallel fsdp), or recompute activations.')
     return description, has, rows

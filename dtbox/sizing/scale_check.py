@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.sizing.communication import Network, list_kinds
 from dtbox.sizing.describe import describe
@@ -75,8 +76,8 @@ def check(ranks: Callable, source: tuple, batch: int, steps: int, worlds: Sequen
         CheckResult.
     """
     if steps < 1 or batch < 1 or worlds[0] != 1:
-        raise InputError(f'{steps} steps of {batch} images, processes {worlds}; expected at least 1 step and image, '
-                         'and one process first.')
+        raise InputError(f'{format_count(steps, "step")} of {format_count(batch, "image")}, processes {worlds}; '
+                         'expected at least 1 step and image, and one process first.')
     description = describe(load_config_of(source, batch))
     fractions = {name: flops / description.step_flops() for name, flops in measure_windows(description).items()}
     seconds, apart, timed, first, plain = ({w: [] for w in worlds} for _ in range(5))
@@ -159,13 +160,16 @@ def make_steps_table(result: CheckResult) -> list[list[str]]:
 def format_check(result: CheckResult, table: Callable[[list[list[str]]], str]) -> str:
     """Return a CheckResult as text; `table` turns lists of texts into a table."""
     one = statistics.median(result.seconds[1])
-    blocks = [f'{result.name} at {result.batch} images a process, one thread each, {result.cores} core(s), gloo, '
-              f'torch {torch.__version__}; medians of {len(result.seconds[1])} steps, the discriminator in all of '
+    blocks = [f'{result.name} at {format_count(result.batch, "image")} a process, one thread each, '
+              f'{format_count(result.cores, "core")}, gloo, '
+              f'torch {torch.__version__}; medians of {format_count(len(result.seconds[1]), "step")}, the '
+              'discriminator in all of '
               f'them. One process takes {1e3 * one:,.0f} ms a step (fastest {1e3 * min(result.seconds[1]):,.0f}, '
               f'slowest {1e3 * max(result.seconds[1]):,.0f}): {result.flops / one / 1e9:,.1f} GFLOP/s of counted '
               'FLOPs.']
     for world in result.worlds[1:]:
-        blocks += [f'Sent by each of {world} processes, counted and by the model: the last step of the first process, '
+        blocks += [f'Sent by each of {format_count(world, "process")}, counted and by the model: the last step of the '
+                   'first process, '
                    'restart rows with as many codes as really restarted.', table(make_bytes_table(result.ranks[world]))]
     blocks.append('All processes sent the same in all steps, restart rows aside.' if result.same
                   else 'NOT all processes sent the same in all steps.')
@@ -175,7 +179,7 @@ def format_check(result: CheckResult, table: Callable[[list[list[str]]], str]) -
     blocks.append(table([['an all-reduce', *(f'{w} processes [ms]' for w in worlds)], *times]))
     for world in worlds:
         network, worst = fit_network(SIZES, result.transfers[world], world)
-        blocks.append(f'Fitted ring of {world} processes: {network.inside / 1e9:.2f} GB/s, '
+        blocks.append(f'Fitted ring of {format_count(world, "process")}: {network.inside / 1e9:.2f} GB/s, '
                       f'{1e6 * network.latency:,.0f} us a hop; at worst a factor of {worst:.2f} from a measured time.')
     hidden = ', '.join(f'{1e3 * predict_sending(result, w, True):,.1f} ms of {w} processes' for w in worlds)
     blocks += ['Steps, predicted from the step of one process and these rings:', table(make_steps_table(result)),

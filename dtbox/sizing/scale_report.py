@@ -7,6 +7,7 @@ from typing import Sequence
 
 from mmengine.config import Config
 
+from dtbox.counts import format_count
 from dtbox.markup import escape_markdown
 from dtbox.sizing import scale, scale_check, scale_tables
 
@@ -35,7 +36,8 @@ def report_scale(cfg: Config, setting: scale.Setting, name: str, out: str | None
         out: folder for scale.md, scale.csv and scale.png; None writes nothing.
     """
     description, _, rows = scale.scale(cfg, setting)
-    images = f'{setting.whole:,} images in all' if setting.batch is None else f'{setting.batch:,} images a GPU'
+    images = (f'{format_count(setting.whole or 0, "image")} in all' if setting.batch is None
+              else f'{format_count(setting.batch, "image")} a GPU')
     title = f'{name}, {images}, {setting.parallel}'
     tables = [scale_tables.make_step_table(rows), scale_tables.make_sent_table(rows, setting.parallel)]
     listed = '\n'.join(f'- {sentence}' for sentence in scale_tables.list_assumptions(setting, description))

@@ -5,6 +5,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from dtbox.counts import format_count
 from dtbox.markup import escape_csv
 from dtbox.sizing.communication import list_kinds
 from dtbox.sizing.describe import GB, Description
@@ -87,6 +88,6 @@ def list_assumptions(setting: Setting, description: Description) -> list[str]:
                          "activations.")
     if setting.samples is not None:
         sentences.append(
-            f'Days: until {setting.samples:,} images are seen, on any number of GPUs. Whether a larger global batch '
-            'learns as much from them, and at which learning rate, is another question.')
+            f'Days: until {format_count(setting.samples, "image")} are seen, on any number of GPUs. Whether a larger '
+            'global batch learns as much from them, and at which learning rate, is another question.')
     return [*sentences, 'Predicted, not measured on GPUs.', *description.missing]

@@ -31,8 +31,12 @@ class FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        repeats = q.shape[-3] // k.shape[-3]  # grouped queries: several heads read one of keys and values
+        if repeats > 1:
+            k, v = k.repeat_interleave(repeats, -3), v.repeat_interleave(repeats, -3)
         out = (q @ k.transpose(-2, -1)) @ v
-        ctx.save_for_backward(q, k, v, out)
+        ctx.save_for_backward(*ctx.to_save, out)
         return out
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtbox.conversations import Conversation
+from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.collate import collate
 from dtbox.datasets.conversation_dataset import ConversationDataset
@@ -75,7 +76,7 @@ def length(subject: DatasetSubject) -> None:
     require(type(len(dataset)) is int and len(dataset) > 0, f'`len` is {len(dataset)!r}; expected at least one sample.')
     if len(dataset) <= 64:
         count = sum(1 for _ in dataset)
-        require(count == len(dataset), f'iteration gives {count} samples, `len` says {len(dataset)}.')
+        require(count == len(dataset), f'iteration gives {format_count(count, "sample")}, `len` says {len(dataset)}.')
     try:
         dataset[-1]
     except IndexError:
@@ -127,7 +128,7 @@ def batches(subject: DatasetSubject) -> None:
     if hasattr(dataset, 'collate'):
         batch = dataset.collate(read)
         require(len(batch) == len(read) and len(set(batch.keys)) == len(read) and batch.images.dtype == torch.uint8,
-                f'the batch of {len(read)} samples holds {len(batch)} with the keys {batch.keys} and '
+                f'the batch of {format_count(len(read), "sample")} holds {len(batch)} with the keys {batch.keys} and '
                 f'{batch.images.dtype} images; expected uint8. End the pipeline with PackImage.')
         return
     for index, item in zip(subject.some, read):
@@ -198,7 +199,7 @@ def metainfo(subject: DatasetSubject) -> None:
         item = dataset[index]
         label = int(item.get('label', -1))
         require(-1 <= label and (not classes or label < len(classes)),
-                f'item {index} has the label {label}; there are {len(classes)} classes.')
+                f'item {index} has the label {label}; there are {format_count(len(classes), "class")}.')
         require(info['texts'] or not item.get('text'),
                 f'item {index} has the text {item.get("text")!r}, but `metainfo` says that there are none.')
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dtbox import layout
+from dtbox.counts import format_count
 from dtbox.decoders.base import Decoder
 from dtbox.errors import InputError
 from dtbox.layers.sizes import read_pair
@@ -66,7 +67,7 @@ def images(subject: DecoderSubject) -> None:
         for b in (1, 3):
             out = decoder(subject.features(b))
             require(out.shape == (b, 3, *subject.size) and out.dtype == torch.float32,
-                    f'features of {b} images give {out.dtype} '
+                    f'features of {format_count(b, "image")} give {out.dtype} '
                     f'{list(out.shape)}; expected float32 {[b, 3, *subject.size]}.')
             require(out.isfinite().all(), 'the images have NaN or infinite values.')
 

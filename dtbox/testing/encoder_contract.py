@@ -8,6 +8,7 @@ import copy
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.encoder_subject import TOLERANCE, EncoderSubject, run_whole
@@ -41,7 +42,7 @@ def sizes(subject: EncoderSubject) -> None:
         require_floats(taps[layer], announced, f'patch tokens of layer {layer}, sized by `layout` and `width`,')
     last = taps[encoder.depth].shape[1]
     require(tokens.shape[1] == last + subject.prefix,
-            f'after the last block there are {tokens.shape[1]} tokens; expected '
+            f'after the last block there are {format_count(tokens.shape[1], "token")}; expected '
             f'{subject.prefix} prefix tokens and {last} patch tokens.')
 
 
@@ -138,7 +139,7 @@ def pools_regions(subject: EncoderSubject) -> None:
     except InputError as e:
         raise DoesNotApply(f'the encoder does not pool regions: {e.message}') from e
     require_same(first, encoder.pool(tokens[:1]), 'the whole image as a region and `pool`', TOLERANCE)
-    require(len(second) == 0, f'an image without regions gives {len(second)} rows.')
+    require(len(second) == 0, f'an image without regions gives {format_count(len(second), "row")}.')
 
 
 def gradients(subject: EncoderSubject) -> None:
@@ -156,8 +157,8 @@ def gradients(subject: EncoderSubject) -> None:
     trainable = [name for name, p in encoder.named_parameters() if p.requires_grad]
     idle = list_idle_parameters(encoder)
     require(not trainable or len(idle) <= len(trainable) // 4,
-            f'no gradient, or zeros, at {len(idle)} of {len(trainable)} '
-            f'parameters: {", ".join(idle[:5])}. Freeze or drop what is not used.')
+            f'no gradient, or zeros, at {len(idle)} of '
+            f'{format_count(len(trainable), "parameter")}: {", ".join(idle[:5])}. Freeze or drop what is not used.')
 
 
 def forward_leaves_state(subject: EncoderSubject) -> None:

@@ -12,6 +12,7 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError
 from dtbox.heads.pools import Head
@@ -76,7 +77,7 @@ def shape(subject: HeadSubject) -> None:
         head = subject.build().train(training)
         for b in (1, 4):
             out = head(subject.tokens(b), subject.trunk)
-            require_floats(out, (b, subject.width), f'embeddings of {b} images')
+            require_floats(out, (b, subject.width), f'embeddings of {format_count(b, "image")}')
 
 
 def stands_alone(subject: HeadSubject) -> None:

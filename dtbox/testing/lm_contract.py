@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.lm_subject import LanguageModelSubject, T, make_causal
@@ -131,8 +132,8 @@ def special_rows(subject: LanguageModelSubject) -> None:
     embedded, logits = lm.embed(ids), lm.text_logits(subject.run(lm, ids))
     first = lm.resize(2)
     require((first, lm.vocab_size, lm.added) == (subject.size, subject.size + 2, 2),
-            f'`resize(2)` of {subject.size} ids gives the first id {first}, `vocab_size` {lm.vocab_size} and `added` '
-            f'{lm.added}.')
+            f'`resize(2)` of {format_count(subject.size, "id")} gives the first id {first}, `vocab_size` '
+            f'{lm.vocab_size} and `added` {lm.added}.')
     require_same(lm.embed(ids), embedded, 'embeddings of ordinary ids after `resize`')
     require_same(lm.text_logits(subject.run(lm, ids))[..., :subject.size], logits,
                  'logits of ordinary ids after `resize`', TOLERANCE)

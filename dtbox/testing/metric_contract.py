@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation.info import Infos
 from dtbox.extend import load_plugins
@@ -64,7 +65,7 @@ def streaming(subject: MetricSubject) -> None:
     """Several batches, one of a single image among them, give what one batch gives."""
     want = subject.measured().compute()
     for ends in ((5, 6, 12), tuple(range(1, COUNT + 1))):
-        require_values(subject.measure(*ends).compute(), want, f'{len(ends)} batches and one')
+        require_values(subject.measure(*ends).compute(), want, f'{format_count(len(ends), "batch")} and one')
 
 
 def merge(subject: MetricSubject) -> None:
@@ -134,7 +135,7 @@ def samples(subject: MetricSubject) -> None:
     require(kept.keys() == again.keys(), f'samples {sorted(kept.keys() ^ again.keys())} are there in one batch or in '
             'several only.')
     for name, numbers in kept.items():
-        require(len(numbers) == COUNT, f'`{name}` is kept {len(numbers)} times for {COUNT} images.')
+        require(len(numbers) == COUNT, f'`{name}` is kept {format_count(len(numbers), "time")} for {COUNT} images.')
         require(torch.allclose(torch.as_tensor(numbers), torch.as_tensor(again[name]), rtol=1e-5, atol=1e-7,
                                equal_nan=True),
                 f'`{name}` of single samples differs between one batch and several.')

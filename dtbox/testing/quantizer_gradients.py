@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from dtbox.counts import format_count
 from dtbox.layers.estimators import StraightThrough
 from dtbox.quantizers.base import Quantizer
 from dtbox.testing.quantizer_subject import QuantizerSubject, compute_objective
@@ -85,7 +86,8 @@ def encode_builds_no_graph(subject: QuantizerSubject) -> None:
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(1), lambda t: t):
         quantizer.encode(z)
-    require(not saved, f'encode saves {len(saved)} tensors for a backward pass; it should run under `torch.no_grad()`.')
+    require(not saved, f'encode saves {format_count(len(saved), "tensor")} for a backward pass; it should run under '
+                       '`torch.no_grad()`.')
 
 
 def checkpointing(subject: QuantizerSubject) -> None:
@@ -107,7 +109,8 @@ def checkpointing(subject: QuantizerSubject) -> None:
     for reentrant in (False, True):
         again, others = run(lambda f, z: checkpoint(f, z, use_reentrant=reentrant))
         what = f'with use_reentrant={reentrant}'
-        require(len(others) == len(gradients), f'{what}, {len(others)} of {len(gradients)} gradients arrive.')
+        require(len(others) == len(gradients), f'{what}, {len(others)} of {format_count(len(gradients), "gradient")} '
+                                               'arrive.')
         for a, b in zip(others, gradients):
             require_same(a, b, f'gradients {what}', 1e-6)
         require_state(again, copy_state(want), f'commit {what}')

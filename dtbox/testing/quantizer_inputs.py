@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.testing.quantizer_subject import QuantizerSubject
 from dtbox.testing.subject import copy_state, require, require_refused
 
@@ -53,9 +54,9 @@ def refuses_wrong_codes(subject: QuantizerSubject) -> None:
             codes = good.clone()
             codes[1, 4, depth] = value
             require_refused(quantizer.decode, codes,
-                            f'codes of {value} at depth {depth}, whose codebook has {size} codes,')
+                            f'codes of {value} at depth {depth}, whose codebook has {format_count(size, "code")},')
     require_refused(quantizer.decode, good.float(), 'codes in float32')
     depth = subject.depth
     require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1),
-                    f'{depth + 1} codes per token instead of {depth}')
-    require_refused(quantizer.decode, good[..., :-1], f'{depth - 1} codes per token instead of {depth}')
+                    f'{format_count(depth + 1, "code")} per token instead of {depth}')
+    require_refused(quantizer.decode, good[..., :-1], f'{format_count(depth - 1, "code")} per token instead of {depth}')

@@ -8,6 +8,7 @@ import copy
 
 import torch
 
+from dtbox.counts import format_count
 from dtbox.structures import QuantizerOutput
 from dtbox.testing.quantizer_subject import QuantizerSubject, train_step
 from dtbox.testing.subject import copy_state, require, require_floats, require_same, require_state
@@ -23,7 +24,7 @@ def sizes(subject: QuantizerSubject) -> None:
                 'expected positive integers.')
     depth = quantizer.encode(subject.z()).shape[-1]
     require(depth == len(quantizer.codebook_sizes),
-            f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {depth} codes per token.')
+            f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {format_count(depth, "code")} per token.')
 
 
 def shapes(subject: QuantizerSubject) -> None:

@@ -20,6 +20,7 @@ from datetime import timedelta
 from multiprocessing.connection import wait
 from typing import Any, Callable
 
+from dtbox.counts import format_count
 from dtbox.processes import end_with_parent
 
 GRACE = 1.0
@@ -103,7 +104,7 @@ class Ranks:
             missing = [r for r in range(self.world) if r not in answers]
             if not wait([self.pipes[r] for r in missing], max(0.0, deadline - time.monotonic())):
                 complaints = ' '.join(text for fine, text in answers.values() if not fine)
-                raise RankError(complaints or f'of {self.world} ranks, {missing} did not answer within '
+                raise RankError(complaints or f'of {format_count(self.world, "rank")}, {missing} did not answer within '
                                 f'{self.timeout:g} '
                                 'seconds.')
             for rank in missing:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import re
 import string
 from pathlib import Path
 
@@ -22,8 +23,11 @@ FILES = {'__init__.py': '{kind}_part.txt', 'config.py': '{kind}_config.txt', 'te
 """File of a new plugin -> its template."""
 RECIPES = dict(encoder='vqgan', quantizer='dualtoken_rq', decoder='dualtoken_rq', loss='dualtoken_rq',
                metric='dualtoken_rq',
-               dataset='dualtoken_rq', head='dualtoken_rq')
+               dataset='dualtoken_rq', head='dualtoken_rq', lm='mllm_twemoji', visual_embedding='mllm_twemoji',
+               visual_head='mllm_twemoji')
 """Kind of part -> the recipe of dtbox that a new part is tried in."""
+WORDS = dict(lm='language model', visual_embedding='visual embedding', visual_head='visual head')
+"""Kind of part -> what texts call it, where that is not its own name."""
 
 
 def write_scaffold(kind: str, name: str, folder: str, recipe: str) -> tuple[str, list[str]]:
@@ -57,7 +61,7 @@ def write_scaffold(kind: str, name: str, folder: str, recipe: str) -> tuple[str,
     base = RECIPES[kind]  # by name, so that the folder can be moved
     if os.path.realpath(recipe) != os.path.realpath(list_configs().get(base, '')):
         base = os.path.relpath(os.path.realpath(recipe), os.path.realpath(path)).replace(os.sep, '/')
-    words = dict(kind=kind, name=name, base=base, shown=os.path.normpath(path))
+    words = dict(kind=kind, what=WORDS.get(kind, kind), name=name, base=base, shown=os.path.normpath(path))
     written = []
     for file, template in templates.items():
         written.append(os.path.join(path, file.format(name=name)))
@@ -67,17 +71,18 @@ def write_scaffold(kind: str, name: str, folder: str, recipe: str) -> tuple[str,
 
 def _check_name(kind: str, name: str, template: str) -> None:
     """Raise `InputError` unless a name can be that of a class, of a folder and of a new part."""
+    mine = 'My' + ''.join(word.capitalize() for word in kind.split('_'))
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith('_') or not name.isascii():
         raise InputError(f'`{name}` cannot be the name of a class and of a folder. Take letters, digits and '
                          'underscores, a letter '
-                         f'first, such as My{kind.capitalize()}.')
+                         f'first, such as {mine}.')
     used = {word.strip(',') for line in template.splitlines() if line.startswith(('import ', 'from '))
-            for word in line.split()}
+            for word in line.split()} | set(re.findall(r'^class (\w+)', template, re.MULTILINE))
     if name in used:
         raise InputError(f'`{name}` is a name that the module itself uses. Choose another, such as '
-                         f'My{kind.capitalize()}.')
+                         f'{mine}.')
     registry = ALL[CONTRACTS[kind].room]
     registry.import_from_location()
     taken = {known.lower(): known for known in registry.module_dict}
     if name.lower() in taken:
-        raise InputError(f'the {kind} `{taken[name.lower()]}` exists already. Choose another name.')
+        raise InputError(f'the {WORDS.get(kind, kind)} `{taken[name.lower()]}` exists already. Choose another name.')

@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.arguments import describe
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.extend import load_plugins
 from dtbox.registry import Slot
@@ -107,9 +108,10 @@ def describe_difference(a: Tensor, b: Tensor) -> str:
         return f'the shapes are {list(a.shape)} and {list(b.shape)}'
     for values in (a, b):
         if values.is_floating_point() and values.isnan().any():
-            return f'{int(values.isnan().sum())} of {values.numel()} values are NaN'
+            return f'{int(values.isnan().sum())} of {format_count(values.numel(), "value")} are NaN'
     distance = (a.double() - b.double()).abs()
-    return f'{int((distance != 0).sum())} of {distance.numel()} values differ, by {distance.max().item():.3g} at most'
+    return (f'{int((distance != 0).sum())} of {format_count(distance.numel(), "value")} differ, by '
+            f'{distance.max().item():.3g} at most')
 
 
 def require_floats(value: Any, shape: Sequence[int], what: str) -> None:

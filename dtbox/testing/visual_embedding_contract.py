@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.registry import VISUAL_EMBEDDINGS
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.subject import (
@@ -54,7 +55,8 @@ def shape(subject: VisualEmbeddingSubject) -> None:
     for training in (True, False):
         embedding = subject.build().train(training)
         for m in (0, 1, 3):
-            require_floats(embedding(subject.codes(m)), (m, subject.tables.places, WIDTH), f'inputs of {m} images')
+            require_floats(embedding(subject.codes(m)), (m, subject.tables.places, WIDTH),
+                           f'inputs of {format_count(m, "image")}')
 
 
 def stands_alone(subject: VisualEmbeddingSubject) -> None:

@@ -12,6 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.code_tables import EMPTY
+from dtbox.counts import format_count
 from dtbox.registry import VISUAL_HEADS
 from dtbox.sampling import Guidance, SamplingRule
 from dtbox.testing.contract import Contract, index_by_name
@@ -70,7 +71,8 @@ def expands(subject: VisualHeadSubject) -> None:
         want = (3, head.count_steps(), codes[name].shape[2])
         require(steps[name].shape == want, f'steps of {name} are {list(steps[name].shape)}; expected {list(want)}.')
         held = int((steps[name] != EMPTY).sum())
-        require(held == codes[name].numel(), f'the steps hold {held} codes of {name} of {codes[name].numel()}.')
+        require(held == codes[name].numel(), f'the steps hold {format_count(held, "code")} of {name} of '
+                                             f'{codes[name].numel()}.')
         require_same(back[name], codes[name], f'codes of {name} after `expand` and `collapse`')
 
 
@@ -144,7 +146,8 @@ def keeps_some(subject: VisualHeadSubject) -> None:
         require_same(found.counts[name], whole.counts[name], f'counts of {name} with keep_share=0.5')
     sum(value.sum() for value in found.sums.values()).backward()
     kept = int(hidden.grad.any(1).sum())
-    require(kept == len(hidden) // 2, f'with keep_share=0.5 {kept} of {len(hidden)} steps carry gradients.')
+    require(kept == len(hidden) // 2, f'with keep_share=0.5 {kept} of {format_count(len(hidden), "step")} carry '
+                                      'gradients.')
 
 
 def samples_as_logits(subject: VisualHeadSubject) -> None:

@@ -106,8 +106,8 @@ class TextTokenizer:
                                  'a surrogate pair?). Repair it or leave it out.') from e
             ids = self._find_ids(i, text, truncate)
             if len(ids) > self.context_length:
-                message = (f'text {i} has {len(ids)} tokens, but the text tower reads at most {self.context_length} '
-                           f'("{text[:60]}...").')
+                message = (f'text {i} has {format_count(len(ids), "token")}, but the text tower reads at most '
+                           f'{self.context_length} ("{text[:60]}...").')
                 if not truncate:
                     raise InputError(message + ' Shorten it, or pass truncate=True to have it cut.')
                 if not self.warned:
@@ -137,8 +137,9 @@ class TextTokenizer:
         the time that a tokenizer takes can grow with the square of the length."""
         most = LONGEST * self.context_length
         if len(text) > most and not truncate:
-            raise InputError(f'text {i} has {len(text):,} characters, and the text tower reads at most '
-                             f'{self.context_length} tokens. Shorten it, or pass truncate=True to have it cut.')
+            raise InputError(f'text {i} has {format_count(len(text), "character")}, and the text tower reads at most '
+                             f'{format_count(self.context_length, "token")}. Shorten it, or pass truncate=True to '
+                             'have it cut.')
         try:
             return self.ids(text[:most])
         except BaseException as e:
@@ -173,8 +174,8 @@ class FileTokenizer(TextTokenizer):
         ids = self.tokenizer.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
         if self.vocab_size > MOST_GAPS * max(len(ids), 1000):
-            raise InputError(f'the tokenizer file {file} has {len(ids):,} tokens and an id of {self.vocab_size - 1:,}: '
-                             'it is damaged.')
+            raise InputError(f'the tokenizer file {file} has {format_count(len(ids), "token")} and an id of '
+                             f'{self.vocab_size - 1:,}: it is damaged.')
         self.special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         pad_id = self.tokenizer.token_to_id(pad)
         if pad_id is None:
@@ -241,7 +242,8 @@ def train_word_tokenizer(texts: Collection[str], min_count: int = 1) -> Tokenize
     counts = Counter(word for text in texts for word in keep_words(text).split())
     words = [w for w, n in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])) if n >= min_count]
     if not words:
-        raise InputError(f'none of the {sum(1 for _ in texts)} texts has a word; a tokenizer needs some.')
+        raise InputError(f'none of the {format_count(sum(1 for _ in texts), "text")} has a word; a tokenizer needs '
+                         'some.')
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(['<pad>', '<unk>', *words])}, unk_token='<unk>'))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return tokenizer

@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
 from dtbox.values import Depth, check_value
@@ -107,7 +108,8 @@ class OpenCLIPText(TextTower):
             fits = config['context_length'] == self.tokenizer.context_length
             if not fits or config['vocab_size'] < self.tokenizer.vocab_size:
                 raise InputError(f'the tokenizer gives ids below {self.tokenizer.vocab_size} in texts of '
-                                 f'{self.tokenizer.context_length}, the tower has {config["vocab_size"]} ids and texts '
+                                 f'{self.tokenizer.context_length}, the tower has '
+                                 f'{format_count(config["vocab_size"], "id")} and texts '
                                  f'of {config["context_length"]}. Make them agree.')
         self.tower = build_tower(embed_dim, config, quick_gelu)
         self.name = name

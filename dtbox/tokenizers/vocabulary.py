@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.encoders.base import NORM, Encoder, Layer
 from dtbox.errors import InputError, at
 from dtbox.layout import TokenLayout
@@ -67,8 +68,8 @@ def check_layer(tap: Any, layer: str, name: str, encoder: Encoder) -> Layer:
                              f'Tap its last layer, {encoder.depth}.', 'taps')
         return NORM
     if int(layer) > encoder.depth:
-        raise InputError(f'tap `{tap}` is beyond the last layer: encoder `{name}` has {encoder.depth} blocks. Choose a '
-                         f'layer from 0 to {encoder.depth}.', 'taps')
+        raise InputError(f'tap `{tap}` is beyond the last layer: encoder `{name}` has '
+                         f'{format_count(encoder.depth, "block")}. Choose a layer from 0 to {encoder.depth}.', 'taps')
     return int(layer)
 
 
@@ -148,7 +149,8 @@ class Vocabulary(nn.Module):
         encoder = encoders[name]
         late = [t for t in self.taps if t[0] == name and lies_after(t[1], layer)]
         if not 1 <= layer <= encoder.depth or late:
-            raise InputError(f'cannot re-inject after layer {layer}: encoder `{name}` has {encoder.depth} blocks and '
+            raise InputError(f'cannot re-inject after layer {layer}: encoder `{name}` has '
+                             f'{format_count(encoder.depth, "block")} and '
                              f'this vocabulary taps its layers {[t[1] for t in self.taps if t[0] == name]}, which must '
                              'not lie after it.', 'reinject')
         if encoder.width(layer) != self.out_dim or encoder.layout(layer) != self.feature_layout:

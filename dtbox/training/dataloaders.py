@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from dtbox import distributed
 from dtbox.config.schema import HeldOutLoader, TrainLoader
+from dtbox.counts import format_count
 from dtbox.datasets import CursorBatchSampler, EvalSampler, collate
 from dtbox.datasets.sampler import EvalBatches
 from dtbox.errors import DataError, InputError, at
@@ -116,6 +117,6 @@ def divide_batch(batch: int, world: int, what: str) -> int:
     if batch % world:
         fitting = [n for n in range(1, batch + 1) if batch % n == 0]
         near = sorted({max(n for n in fitting if n <= world), min(n for n in fitting if n >= min(world, batch))})
-        raise InputError(f'{what} of {batch} cannot be divided among {world} ranks. Start '
+        raise InputError(f'{what} of {batch} cannot be divided among {format_count(world, "rank")}. Start '
                          f'{" or ".join(map(str, near))} of them, or change the batch.', 'train_dataloader')
     return batch // world

@@ -21,7 +21,9 @@ from dtbox.errors import InputError, RankLost, at, reason
 from dtbox.processes import check_number, end_with_parent
 
 TIMEOUT = 1800
-"""Seconds that ranks wait for each other, at the start and in every collective."""
+"""Seconds that ranks wait for each other, at the start and in every collective. A rank that dies is also noticed by
+what has started the ranks: torchrun and Slurm (`srun --kill-on-bad-exit=1`) end the others."""
+LONGER = 'Wait longer or shorter: --cfg-options rank_timeout=SECONDS.'
 ANSWER = 20
 """Seconds in which PyTorch's store, which rank 0 holds, answers a new client."""
 VARIABLES = dict(
@@ -113,8 +115,7 @@ def _join_group(timeout: float) -> None:
         raise InputError(f'rank {os.environ.get("RANK")} waited {timeout:g} seconds for {os.environ.get("WORLD_SIZE")} '
                          f'ranks at {os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}, and not all came '
                          f'({count_joined(e)}). Start the missing ones, with the same address, port and number; '
-                         'firewalls between nodes may be in the way.',
-                         '--launcher') from e
+                         f'firewalls between nodes may be in the way. {LONGER}', '--launcher') from e
 
 
 def find_first_rank(env: Mapping[str, str], timeout: float) -> None:
@@ -123,16 +124,20 @@ def find_first_rank(env: Mapping[str, str], timeout: float) -> None:
 
     Args:
         env: environment variables.
-        timeout: seconds to wait for rank 0; after that, nothing is said here.
+        timeout: seconds to wait for rank 0.
 
     Raises:
-        InputError: another program, or another run, listens there, or holds the port of this machine without listening.
+        InputError: nobody listens there in time; another program, or another run, listens there, or holds the port of
+            this machine without listening.
     """
     host, port = env.get('MASTER_ADDR', ''), env.get('MASTER_PORT', '')
     deadline = time.monotonic() + timeout
     while not _listens(host, port):
         if time.monotonic() > deadline:
-            return
+            raise InputError(f'rank {env.get("RANK")} waited {timeout:g} seconds for rank 0 at {host}:{port}, where '
+                             'nothing listens: rank 0 has not started, or has ended before, and its own message tells '
+                             'why. Start all ranks anew, with the same address and port; firewalls between nodes may '
+                             f'be in the way. {LONGER}', '--launcher')
         if _is_held(host, port) and not _listens(host, port):
             raise _make_port_error(env, 'and does not listen, so that rank 0 cannot open it')
         time.sleep(0.1)

@@ -28,10 +28,12 @@ from dtbox.training import mllm_batches, mllm_evaluation
 from dtbox.training.code_cache import CodeCache
 from dtbox.training.mllm_judge import build_judge
 from dtbox.training.mllm_shards import hold_whole, plan_shards
+from dtbox.training.mllm_start import read_language_model
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.step_checks import agree
 from dtbox.training.task import Task
 from dtbox.values import Fraction, Positive
+from dtbox.weights.exported_folders import MLLM_KIND
 
 PART = 'model'
 """Name of the one optimizer."""
@@ -61,7 +63,11 @@ class MLLMTask(Task):
     safe_settings = ('model.cache', 'model.micro_batch', 'model.evaluation*', 'model.sequence.tokenizer*')
     fixed_meta = {'tokenizer': 'as the tokenizer', 'text_tokens': 'as the text tokens'}
     batch_type = ConversationBatch
-    opens_as = 'mllm'
+    opens_as, exported_kind = 'mllm', MLLM_KIND
+    start_advice = dict(
+        tokenizer='Let the config name the tokenizer that it was trained with.',
+        text_tokens="Let the config take its text tokens: model.sequence.tokenizer=dict(type='PretrainedTokenizer', "
+                    "path='{path}').")
 
     def __init__(self, tokenizer: Mapping, lm: Mapping, sequence: Mapping, visual_embedding: Mapping,
                  visual_head: Mapping | None = None, weights: Mapping[str, float] | None = None,
@@ -214,6 +220,15 @@ class MLLMTask(Task):
     def checkpoint_meta(self) -> dict[str, Any]:
         """The hashes of the tokenizer's weights and of the text tokens."""
         return dict(tokenizer=self.tokenizer.digest, text_tokens=self.model.sequence.tokens.digest)
+
+    @property
+    def start_meta(self) -> dict[str, Any]:
+        """The same hashes: rows of another tokenizer stand for other codes."""
+        return self.checkpoint_meta
+
+    def read_exported(self, folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return (weights of the model, the hashes of `start_meta`) of a folder of `save_pretrained`."""
+        return read_language_model(folder)
 
     def save_files(self, folder: str) -> None:
         """Write the text tokenizer."""

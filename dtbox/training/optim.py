@@ -62,10 +62,7 @@ def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
 
 def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWrapper:
     check_value(cfg, Optimization, where)
-    names = [n for n, _ in module.named_parameters()]
-    frozen = _match(cfg.get('freeze') or [], names, f'{where}.freeze') | _find_fixed(module)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+    freeze_parameters(module, cfg.get('freeze') or [], f'{where}.freeze')
     args = {'lr': None, **cfg['optimizer']}
     kind = args.pop('type', None)
     target = getattr(torch.optim, kind, None) if isinstance(kind, str) else kind
@@ -83,6 +80,17 @@ def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWr
             _try_step(target, args)
     return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'),
                         accumulative_counts=cfg.get('accumulative_counts', 1))
+
+
+def freeze_parameters(module: nn.Module, patterns: Iterable[str], where: str) -> None:
+    """Let all parameters train but those that a pattern matches or that their parts keep fixed (`frozen_names`).
+
+    Raises:
+        InputError: a pattern that matches nothing.
+    """
+    frozen = _match(patterns, [n for n, _ in module.named_parameters()], where) | _find_fixed(module)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
 
 
 def _try_step(target: type[torch.optim.Optimizer], args: Mapping[str, Any]) -> None:

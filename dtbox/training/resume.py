@@ -103,5 +103,5 @@ def resume_run(runner: Runner, state: Mapping[str, Any], path: str) -> None:
     others = '' if world == own else f', written by {format_count(world, "rank")}, with {own}'
     runner.logger.info(f'Resumed {path} at iteration {state["iteration"]}{others}.')
     if runner.iter_done >= runner.max_iters:
-        runner.logger.info(f'All {runner.max_iters} iterations are done; the run is evaluated again. Resume it with '
-                           'another max_iters to train for longer.')
+        runner.logger.info(f'All {format_count(runner.max_iters, "iteration")} are done; the run is evaluated again. '
+                           'Resume it with another max_iters to train for longer.')

@@ -15,6 +15,7 @@ from mmengine.optim import OptimWrapperDict
 from dtbox import __version__, distributed
 from dtbox.config import check_recipe
 from dtbox.config.text import format_config
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.evaluation import SetEvaluator
 from dtbox.extend import record
@@ -32,7 +33,7 @@ from dtbox.training.build import (
 )
 from dtbox.training.compiling import compile_task
 from dtbox.training.ema import WeightEMA
-from dtbox.training.parallel import shard_state
+from dtbox.training.initial_weights import load_initial_weights
 from dtbox.training.rehearsal import rehearse_evaluation, rehearse_training
 from dtbox.training.remarks import warn_of_loss, warn_of_no_scores
 from dtbox.training.same_run import (
@@ -44,7 +45,6 @@ from dtbox.training.same_run import (
     refuse_shorter,
 )
 from dtbox.training.task import Task
-from dtbox.weights.state_dicts import load_into
 
 
 class Built(NamedTuple):
@@ -146,7 +146,7 @@ def check_same_run(cfg: Config, plugins: list[dict], same_run: dict[str, Any]) -
     plain = {k: v for k, v in cfg._cfg_dict.to_dict().items() if k != 'plugins'}  # content counts, not place
     facts = {f'the plugin {p["name"]}': f'hash {p["hash"]}' + (f', version {p["version"]}' if p['version'] else '')
              for p in plugins}
-    data = f'{same_run["samples"]} samples, fingerprint {same_run["data"]}'
+    data = f'{format_count(same_run["samples"], "sample")}, fingerprint {same_run["data"]}'
     facts.update({'dtbox': __version__, 'torch': str(torch.__version__), 'the training set': data,
                   'the config': hashlib.sha256(format_config(plain).encode()).hexdigest()[:12]})
     everywhere = distributed.gather_objects(facts)
@@ -173,44 +173,7 @@ def read_plugin_records(cfg: Config, resumed: str | None = None, accept: bool = 
     return records
 
 
-# ---- weights and device ---------------------------------------------------------------------------------------------
-
-
-def load_initial_weights(task: Task, cfg: Config, resumed: str | None = None) -> str | None:
-    """Load the weights that a new run starts from: those that its parts name, and `load_from`.
-
-    Where `resumed` has a checkpoint, only those that no checkpoint holds are loaded.
-
-    Returns:
-        what to log about `load_from`, or None.
-    """
-    if resumed and RunFolder(resumed).has_checkpoint():
-        task.init_frozen_weights()
-        return None
-    task.init_weights()
-    return start_from(task, cfg.load_from) if cfg.get('load_from') else None
-
-
-def start_from(task: Task, path: str) -> str:
-    """Load the weights of another run (the stage before) or of a converted checkpoint; iterations are counted from 0.
-
-    Args:
-        task: takes all weights, but for those that it may do without (see `Task.choose_start`).
-        path: checkpoint or run folder.
-
-    Returns:
-        what to log about it.
-
-    Raises:
-        InputError: listing the keys that do not match.
-    """
-    given = checkpoint.load(path)
-    state = {k: v for k, v in given['state_dict'].items() if k != 'iteration'}
-    sentence = f'Starting from {path}' + (f', iteration {given["iteration"]}' if 'iteration' in given else '')
-    sentence += ', its averaged weights (`ema`)' if 'ema' in given else ''
-    skipped, remark = task.choose_start(list(state))
-    load_into(task, shard_state(state, task.state_dict()), f'the checkpoint {path}', ignore=('iteration', *skipped))
-    return f'{sentence}; {remark}.' if remark else f'{sentence}.'
+# ---- device ---------------------------------------------------------------------------------------------------------
 
 
 def move_to_device(task: Task) -> None:

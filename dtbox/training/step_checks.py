@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dtbox import distributed
+from dtbox.counts import format_count
 from dtbox.errors import Diverged, InputError, NotFinite
 from dtbox.training.parallel import get_local
 
@@ -50,7 +51,8 @@ def check_gradients(part: nn.Module, discard: Callable[[], None] | None = None) 
         names = [n for n, p in part.named_parameters()
                  if p.grad is not None and not torch.isfinite(get_local(p.grad)).all()]
         if names:
-            raise Diverged(f'the gradients of {len(names)} parameters are NaN or infinite, such as {names[0]}.')
+            raise Diverged(f'the gradients of {format_count(len(names), "parameter")} are NaN or infinite, such as '
+                           f'{names[0]}.')
 
 
 def check_trained(part: nn.Module, name: str) -> None:

@@ -18,8 +18,8 @@ from dtbox.training.task import Task
 def describe_setting(seed: int | None, plugins: Sequence[dict]) -> list[str]:
     """Return sentences on versions, ranks, threads, seed and plugins."""
     world = distributed.get_world_size()
-    return [f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, {world} '
-            f'rank{"s" * (world != 1)}, {format_count(torch.get_num_threads(), "thread")}, seed {seed}',
+    return [f'dtbox {__version__}, torch {torch.__version__}, python {platform.python_version()}, '
+            f'{format_count(world, "rank")}, {format_count(torch.get_num_threads(), "thread")}, seed {seed}',
             *(f'Plugin {record.describe_record(plugin)}' for plugin in plugins)]
 
 

@@ -22,13 +22,14 @@ from dtbox.structures import Batch
 from dtbox.training.answers import Answers
 from dtbox.training.parallel import ShardPlan, find_blocks
 from dtbox.training.preprocess import prepare
+from dtbox.training.starts import Starts
 from dtbox.training.step_checks import check_gradients, check_trained
 
 AMP = {None: None, 'bfloat16': torch.bfloat16}
 """Value of `amp` -> dtype of autocast."""
 
 
-class Task(Answers, BaseModel):
+class Task(Answers, Starts, BaseModel):
     """What the Runner trains.
 
     Args:
@@ -219,17 +220,6 @@ class Task(Answers, BaseModel):
     def checkpoint_meta(self) -> dict[str, Any]:
         """Plain values that a checkpoint holds about this task; see `fixed_meta`."""
         return {}
-
-    def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
-        """Decide which keys a new run does without when it starts from the weights of another (`load_from`).
-
-        Args:
-            given: keys of the other run's state dict.
-
-        Returns:
-            (beginnings of keys that may be absent on either side, what to say about it).
-        """
-        return (), ''
 
     def save_files(self, folder: str) -> None:
         """Write what belongs beside the checkpoint into the run folder; nothing by default."""

@@ -19,6 +19,7 @@ from dtbox.part_outputs import check_logits
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.tokenizer_files import hash_tokens, open_tokenizer
 from dtbox.training import tokenizer_evaluation, tokenizer_setup
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.preprocess import make_placeholder
@@ -26,6 +27,8 @@ from dtbox.training.step_checks import agree
 from dtbox.training.teacher import Student, build_teacher
 from dtbox.training.tokenizer_answers import TokenizerAnswers
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
+from dtbox.training.tokenizer_start import read_tokenizer
+from dtbox.weights.exported_folders import KIND
 
 DISCRIMINATOR = 'discriminator.'
 """How the discriminator's keys in a state dict begin."""
@@ -45,7 +48,8 @@ class TokenizerTask(TokenizerAnswers):
     """
     training_only, safe_settings = ('losses', 'gan'), ('model.teacher.trunk_sharing', 'model.teacher.cache*')
     optional_parts = ('discriminator',)
-    fixed_meta = {'teacher': 'as the teacher'}
+    fixed_meta, exported_kind = {'teacher': 'as the teacher'}, KIND
+    start_advice = dict(text_tokens='Let the text tower of the config read the same tokenizer.json.')
 
     def __init__(self, tokenizer: Mapping, losses: Mapping | None = None, teacher: Mapping | None = None,
                  gan: Mapping | None = None, amp: str | None = None) -> None:
@@ -197,6 +201,16 @@ class TokenizerTask(TokenizerAnswers):
     def checkpoint_meta(self) -> dict[str, Any]:
         """The hash of the teacher's weights."""
         return dict(teacher=self.teacher.digest() if self.teacher is not None else None)
+
+    @property
+    def start_meta(self) -> dict[str, Any]:
+        """The hash of the text tokens, where a file defines them."""
+        file = getattr(getattr(self.tokenizer.text, 'tokenizer', None), 'file', None)
+        return dict(text_tokens=hash_tokens(open_tokenizer(file)) if file else None)
+
+    def read_exported(self, folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return (weights of the tokenizer, the hash of its text tokens) of a folder of `save_pretrained`."""
+        return read_tokenizer(folder)
 
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
         """Decide about the discriminator, which one of two stages may lack; see `Task.choose_start`."""

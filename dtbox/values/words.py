@@ -6,6 +6,7 @@ import inspect
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from dtbox.counts import format_count
 from dtbox.values.hints import read_hints
 from dtbox.values.kinds import RULES, Table
 
@@ -33,7 +34,7 @@ def describe_hint(hint: Any) -> str:
     if kind in MAPPINGS:
         return 'a dict' + (f' of {_describe_many(args[1])}' if args and args[1] is not Any else '')
     if kind is tuple and args and args[-1] is not ...:
-        return f'{len(args)} values: {"; ".join(describe_hint(one) for one in args)}'
+        return f'{format_count(len(args), "value")}: {"; ".join(describe_hint(one) for one in args)}'
     if kind in SEQUENCES:
         return 'a list' + (f' of {_describe_many(args[0])}' if args and args[0] is not Any else '')
     return getattr(kind, '__name__', str(kind))

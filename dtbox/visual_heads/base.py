@@ -8,6 +8,7 @@ Legend: P target steps, H width of the language model, M images, N places, S ste
 """
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -21,6 +22,11 @@ from dtbox.errors import InputError
 from dtbox.sampling import Guidance, Sampler, SamplingRule
 from dtbox.structures import HeadLosses
 from dtbox.visual_heads.cross_entropy import sum_cross_entropy
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return a block without autocast, which does not know meta tensors."""
+    return contextlib.nullcontext() if device.type == 'meta' else torch.autocast(device.type, enabled=False)
 
 
 class Classifiers(nn.Module):
@@ -123,14 +129,14 @@ class VisualHead(nn.Module):
             index = torch.randperm(total, generator=generator)[:kept].sort().values.to(hidden.device)
             hidden, scale = hidden[index], total / kept
             codes = {name: codes[name][index] for name in self.names}
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             sums = self._sum_losses(self._cast(hidden), codes)
         return HeadLosses({name: value * scale for name, value in sums.items()}, counts)
 
     def logits(self, hidden: Tensor, codes: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """Teacher-forced logits: hidden [P,H], codes stream -> [P,Q] -> stream -> Q tensors [P,K] float32."""
         self._check(hidden, codes)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             return self._make_logits(self._cast(hidden), codes)
 
     @torch.no_grad()
@@ -150,7 +156,7 @@ class VisualHead(nn.Module):
         """
         sampler = Sampler(rule, guidance, generators, self.depths, hidden.device)
         sampler.check(hidden)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             return self._draw(self._cast(hidden), sampler, step)
 
     def _cast(self, hidden: Tensor) -> Tensor:

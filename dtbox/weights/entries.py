@@ -21,6 +21,8 @@ MARK = '::'
 """Stands between a file and the name of an entry in it."""
 PLAIN = ('state_dict', 'model', 'module', 'model_state_dict', 'weights', 'params')
 """Entries that hold a model's own weights."""
+AVERAGED = (*PLAIN, 'shadow', 'ema_model', 'averaged_model')
+"""Entries that hold weights in what a trainer keeps of itself or of its averages."""
 WRAPPERS = ('_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', '_forward_module')
 """Parts of names that torch.compile, FSDP, activation checkpointing and Lightning Fabric add."""
 PARALLEL = 'module.'
@@ -68,6 +70,9 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
         if others:
             said.append(f'its entry `{name}` is taken, not {", ".join(f"`{other}`" for other in others)} '
                         f'({path}{MARK}{others[0]} takes that)')
+        said += [f'its entry `{other}` holds tensors without the names of weights and is not used' for other in content
+                 if isinstance(other, str) and other not in sets and _EMA.fullmatch(other.lower())
+                 and _holds_tensors(content[other])]
         content = content[name]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise InputError(f'{path} holds a {type(content).__name__}; expected weights: a dict of name -> tensor.')
@@ -116,8 +121,14 @@ def strip_wrappers(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds_weights(value: Any) -> bool:
-    """Whether a value is a state dict, or holds one under a name of PLAIN."""
-    return isinstance(value, dict) and (_is_state(value) or any(_holds_weights(value.get(name)) for name in PLAIN))
+    """Whether a value is a state dict, or holds one under a name of AVERAGED."""
+    return isinstance(value, dict) and (_is_state(value) or any(_holds_weights(value.get(name)) for name in AVERAGED))
+
+
+def _holds_tensors(value: Any, depth: int = 3) -> bool:
+    """Whether a value holds a tensor, at most so deep in dicts and lists."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, torch.Tensor) or depth > 0 and any(_holds_tensors(one, depth - 1) for one in inner)
 
 
 def _is_state(value: dict) -> bool:

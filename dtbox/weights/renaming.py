@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 
@@ -34,8 +35,8 @@ class Renaming:
         """Return range(number) for blocks that the state dict holds; `InputError` where it holds fewer tensors than
         these would be."""
         if number > len(self.state):
-            raise InputError(f'{self.source} holds {len(self.state):,} tensors, and its config tells of {number:,} '
-                             'blocks or tables. They do not belong together.')
+            raise InputError(f'{self.source} holds {format_count(len(self.state), "tensor")}, and its config tells of '
+                             f'{format_count(number, "block")} or tables. They do not belong together.')
         return range(number)
 
     def copy(self, target: str, source: str, view: Callable[[Tensor], Tensor] | None = None) -> None:

@@ -12,8 +12,10 @@ import torch
 
 from dtbox.arguments import describe, read_tensor
 from dtbox.checksums import find_damage
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
+from dtbox.weights.packages import PACKAGE, find_package_file
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -23,11 +25,15 @@ CHUNK = 1 << 24
 """Bytes that are copied from a mapped file before it is mapped anew: mapped pages count as memory of the process."""
 
 
+def find_zoo() -> Any:
+    """Return the folder of what is packaged."""
+    return resources.files('dtbox').joinpath('zoo')
+
+
 def find_zoo_path(uri: str) -> str:
-    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for an unknown
-    name."""
+    """Return the local path of `dtbox://NAME` (its weights) or `dtbox://NAME/FILE`; `InputError` for neither."""
     name, _, file = uri[len(ZOO):].partition('/')
-    root = resources.files('dtbox').joinpath('zoo')
+    root = find_zoo()
     known = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith('_'))
     if name not in known:
         raise InputError(f'the zoo has no weights named `{name}`.{closest(name, known)} It has: '
@@ -39,8 +45,8 @@ def find_zoo_path(uri: str) -> str:
 
 
 def find_local_path(uri: str) -> str:
-    """Turn a `dtbox://` name into a path; leave everything else as it is."""
-    return find_zoo_path(uri) if uri.startswith(ZOO) else uri
+    """Turn a `dtbox://` or `package://` name into a path; leave everything else as it is."""
+    return find_package_file(uri) if uri.startswith(PACKAGE) else find_zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
 def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
@@ -201,9 +207,9 @@ def check_finite(state: Mapping[str, torch.Tensor], source: str, finite: Contain
             bad = ~value.isfinite() if name in finite else value.isnan()
             odd += [name] * bool(bad.any())
     if odd:
-        raise InputError(f'{source} holds NaN or infinite values in {len(odd)} of {len(state)} tensors: '
-                         f'{", ".join(odd[:3])}{", ..." if odd[3:] else ""}. Its training has diverged, or it is '
-                         'damaged; take another file.')
+        raise InputError(f'{source} holds NaN or infinite values in {len(odd)} of '
+                         f'{format_count(len(state), "tensor")}: {", ".join(odd[:3])}{", ..." if odd[3:] else ""}. Its '
+                         'training has diverged, or it is damaged; take another file.')
 
 
 def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -226,10 +232,9 @@ def resize_positions(state: dict[str, torch.Tensor], module: torch.nn.Module) ->
             prefix = next((p for p in range(3) if math.isqrt(value.shape[1] - p) ** 2 == value.shape[1] - p
                            and math.isqrt(new[1] - p) ** 2 == new[1] - p), None)
             if prefix is None:
-                raise InputError(f'the position table {name} has {value.shape[1]} places and should have {new[1]}; '
-                                 'only square grids can be resized.')
-            side = math.isqrt(new[1] - prefix)
-            found[name] = resample_abs_pos_embed(value, [side, side], num_prefix_tokens=prefix)
+                raise InputError(f'the position table {name} has {format_count(value.shape[1], "place")} and should '
+                                 f'have {new[1]}; only square grids can be resized.')
+            found[name] = resample_abs_pos_embed(value, [math.isqrt(new[1] - prefix)] * 2, num_prefix_tokens=prefix)
     return found
 
 
@@ -240,11 +245,7 @@ def _listing(title, keys, most=12):
     return f' {len(keys)} {title}: {"; ".join(keys[:most])}{more}.'
 
 
-def _load_zoo(filename, map_location=None, **_):
-    return load_state(filename)
-
-
 def register_scheme() -> None:
     """Let MMEngine's own loaders (`init_cfg`, `load_from`) read `dtbox://` names."""
     from mmengine.runner import CheckpointLoader
-    CheckpointLoader.register_scheme(prefixes=ZOO, loader=_load_zoo, force=True)
+    CheckpointLoader.register_scheme(prefixes=ZOO, loader=lambda name, *_, **__: load_state(name), force=True)

@@ -145,5 +145,9 @@ def test_seconds_of_a_killed_trial(begin, write_grid):
     write_record(folder, dict(record, begun=1000.0, seconds_before=5.0))
     open(os.path.join(folder, 'checkpoint.pth'), 'w').close()
     os.utime(os.path.join(folder, 'checkpoint.pth'), (1030, 1030))
+    with open(os.path.join(folder, 'config.py'), 'a') as config:
+        config.write('exec(1)')  # a trial trusts its config: the grid writes it anew
     grid.begin(trial, record['hashes'], 'continue')
+    with open(os.path.join(folder, 'config.py')) as config:
+        assert 'exec' not in config.read()
     assert read_record(folder)['seconds_before'] == 35.0 and read_record(folder)['attempts'] == 2

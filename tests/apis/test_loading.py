@@ -97,7 +97,7 @@ def test_pipeline_of_the_held_out_data(converted, tmp_path):
 
 
 @pytest.mark.parametrize('args, says', [
-    (('gone',), r'the run gone does not exist\. Give a run folder, or a config file with a checkpoint'),
+    (('gone',), r'the run gone does not exist\. Give a run folder, a config file with a checkpoint'),
     (('RUN/config.py',), r'config\.py is a config; say also which checkpoint to open'),
     (('RUN/config.py', 'RUN/gone.pth'), r'the checkpoint \S+gone\.pth does not exist'),
     (('RUN', None, 'cpu', 'float64'), r"`dtype` is 'float64'; expected one of float32, bfloat16, float16"),

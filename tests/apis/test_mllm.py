@@ -2,6 +2,7 @@
 import base64
 import io
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -70,6 +71,17 @@ def test_questions_are_asked_image_by_image(mllm, image):
     free = [mllm.ask(image, 'what is it?', temperature=5.0, seed=seed)[0] for seed in (0, 0, 1)]
     assert free[0] == free[1] != free[2]
     assert len(mllm.model.sequence.tokens.encode(mllm.ask(image, 'yes?', max_tokens=1)[0])) <= 2
+
+
+def test_an_array_is_an_image(mllm, image):
+    """As a PIL image is one, for the tokenizer and the language model alike."""
+    array = np.asarray(image)
+    want = mllm.caption(image)
+    assert mllm.caption(array) == want and mllm.ask([array, image], 'what is it?') == want * 2
+    part = dict(type='image', image=array)
+    assert mllm.chat([dict(role='user', content=[part, 'what is it?'])])['content'] == want[0]
+    codes, expected = mllm.tokenizer.encode(array[::-1]), mllm.tokenizer.encode(Image.fromarray(array[::-1].copy()))
+    assert all(torch.equal(codes[name], expected[name]) for name in expected)
 
 
 def test_loglikelihood_is_that_of_the_ids(mllm, image):
@@ -152,12 +164,26 @@ def test_refused_messages(mllm, messages, says):
     (lambda m: m.draw('a face ' * 200), 'prompts: the conversation of the prompt .* has'),
     (lambda m: m.draw('a', n=0), 'n: got 0; expected a whole number from 1 to 1000'),
     (lambda m: m.draw('a', temperature=-1), 'temperature: got -1'),
+    (lambda m: m.draw('a', scale=-1), 'scale: got -1; expected a finite number from 0'),
+    (lambda m: m.draw('a', scale=dict(pixel=-1, semantic=1)), r'scale\.pixel: got -1'),
+    (lambda m: m.draw('a', scale=float('nan')), 'scale: got nan'),
+    (lambda m: m.draw('a', top_p=0), 'top_p: got 0'), (lambda m: m.draw('a', top_p=1.5), 'top_p: got 1.5'),
+    (lambda m: m.draw('a', scal=2), 'scal: there is no such argument. Did you mean `scale`'),
+    (lambda m: m.draw_pil('a', scal=2), 'scal: there is no such argument. Did you mean `scale`'),
     (lambda m: m.draw('a', scale=dict(pixels=2)), 'scale: `scale` names the stream `pixels`.*Did you mean `pixel`'),
     (lambda m: m.draw('a', top_k=[1, 2, 3]), 'top_k: `top_k` has 3 values for `pixel`, which has 2 depths'),
     (lambda m: m.draw('a', report=3), 'report: got 3'),
     (lambda m: m.ask('no/such.png', 'what?'), 'images: .*no/such.png does not exist'),
     (lambda m: m.ask(Image.new('RGB', (9, 9)), ''), 'question: a text is empty'),
     (lambda m: m.ask(Image.new('RGB', (9, 9)), 'a', max_token=3), 'max_token: .*Did you mean `max_tokens`'),
+    (lambda m: m.ask(Image.new('RGB', (9, 9)), questoin='a'), 'questoin: .*Did you mean `question`'),
+    (lambda m: m.caption(image=Image.new('RGB', (9, 9))), 'image: .*Did you mean `images`'),
+    (lambda m: m.caption(Image.new('RGB', (9, 9)), max_tokens=97), 'max_tokens: got 97; .* from 1 to 96'),
+    (lambda m: m.caption(Image.new('RGB', (9, 9)), top_p=2), '^top_p: got 2; expected a finite number above 0 up to 1'),
+    (lambda m: m.chat([dict(role='user', content='a')], temperature=-1), '^temperature: got -1'),
+    (lambda m: m.caption(np.zeros((3, 9, 9), np.uint8)), r'images: got an array uint8 \[3, 9, 9\]; expected an array '
+                                                         r'uint8 \[H,W,3\] of one image'),
+    (lambda m: m.caption(np.zeros((9, 9, 3))), r'images: got an array float64 \[9, 9, 3\]'),
     (lambda m: m.loglikelihood(Image.new('RGB', (9, 9)), 'a', []), 'answers: there are no texts')])
 def test_refused_arguments(mllm, call, says):
     with pytest.raises(InputError, match=says):

@@ -51,6 +51,24 @@ def test_a_folder_opens_as_what_was_written(mllm, folder):
     assert torch.allclose(plain(ids).logits, opened.model.lm.text_logits(states), atol=1e-5)
 
 
+def test_the_text_tokenizer_opens_in_transformers(mllm, folder):
+    """The folder of the language model is by itself complete; there is one copy of the text tokenizer."""
+    transformers = pytest.importorskip('transformers')
+    tokens = mllm.model.sequence.tokens
+    plain = transformers.AutoTokenizer.from_pretrained(folder / 'language_model')
+    text = ' red apple<image_gen_start> \u00e9 1'
+    assert plain(text)['input_ids'] == tokens.encode_marked(text)
+    assert (plain.bos_token_id, plain.eos_token_id, plain.pad_token_id) == (tokens.bos, tokens.eos, tokens.pad)
+    assert [path.parent.name for path in folder.rglob('tokenizer_config.json')] == ['language_model']
+
+
+def test_a_folder_of_an_older_dtbox(mllm, copied):
+    """Its text tokenizer lies beside config.json."""
+    for name in ('tokenizer.json', 'tokenizer_config.json'):
+        (copied / 'language_model' / name).rename(copied / name)
+    assert dtbox.load(copied).model.sequence.tokens.digest == mllm.model.sequence.tokens.digest
+
+
 def test_half_precision_keeps_the_codes_exact(folder):
     opened = dtbox.load(folder, dtype='bfloat16')
     assert opened.tokenizer.dtype == torch.float32
@@ -77,7 +95,8 @@ def test_a_changed_file_is_noticed(copied):
     (lambda f: edit(f / 'config.json', lm=3), '`lm` of .*config.json is 3; expected a dict'),
     (lambda f: edit(f / 'config.json', sequence=dict(template=dict(type='ChatTemplate'))), 'has no chat template'),
     (lambda f: (f / 'language_model' / 'model.safetensors').unlink(), 'language_model holds no weights'),
-    (lambda f: (f / 'tokenizer.json').unlink() or (f / 'tokenizer_config.json').unlink(), 'cannot open the tokenizer'),
+    (lambda f: (f / 'language_model' / 'tokenizer.json').unlink(), 'cannot open the tokenizer'),
+    (lambda f: (f / 'tokenizer.json').write_text('{}'), 'are different text tokenizers'),
     (lambda f: edit(f / 'generation_config.json', scale='x') or edit(f / 'config.json'),
      'generation_config.json.scale: got \'x\'')])
 def test_broken_folders(copied, break_it, says):

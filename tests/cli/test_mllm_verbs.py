@@ -2,12 +2,19 @@
 import io
 import json
 import os
+import re
+import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+import dtbox
+from dtbox.apis.evaluation import evaluate_run
+from dtbox.apis.zoo_entry import CARD
 from dtbox.cli.main import main
+from dtbox.weights import exported_folders, state_dicts
 
 
 def run(capsys, *words):
@@ -33,6 +40,14 @@ def test_draw(mllm_run, tmp_path, capsys):
     before = (tmp_path / 'out' / 'red_apple_0.png').read_bytes()
     assert run(capsys, *words[:3], '--out', tmp_path / 'out')[1].split()[0].endswith('red_apple_0.1.png')
     assert (tmp_path / 'out' / 'red_apple_0.png').read_bytes() == before
+
+
+def test_draw_a_prompt_of_several_lines(mllm_run, tmp_path, capsys):
+    """A sheet stays as wide as its drawings, whatever the prompt is."""
+    prompt = 'red apple\n' + 'with a face ' * 4
+    code, _, err = run(capsys, 'draw', mllm_run, prompt, '--n', 2, '--out', tmp_path / 'out')
+    assert code == 0 and err == ''
+    assert Image.open(tmp_path / 'out' / 'drawings.png').size[0] == 2 * 20 + 2 * 192 + 6
 
 
 def test_ask(mllm_run, tmp_path, capsys):
@@ -82,7 +97,9 @@ def test_samples_that_cannot_be_used_are_counted(mllm_run, capsys):
 
 @pytest.mark.parametrize('words', [
     ('reconstruct', 'RUN', 'x.png', '--out', 'OUT'), ('export', 'RUN', '--to', 'onnx', '--out', 'OUT'),
-    ('diagnose', 'atlas', 'RUN'), ('test', 'RUN', '--protocol', 'rfid_clean'), ('describe', 'RUN')])
+    ('diagnose', 'atlas', 'RUN'), ('diagnose', 'conflict', 'RUN', '--out', 'OUT'),
+    ('diagnose', 'conflict', 'RUN', '--out', 'OUT', '--iters', '2'),
+    ('test', 'RUN', '--protocol', 'rfid_clean'), ('describe', 'RUN')])
 def test_verbs_of_tokenizers_refuse_a_language_model(mllm_run, tmp_path, capsys, words):
     table = dict(RUN=mllm_run, OUT=tmp_path / 'out')
     code, _, err = run(capsys, *[table.get(word, word) for word in words])
@@ -102,3 +119,101 @@ def test_test_and_export(mllm_run, tmp_path, capsys):
     assert code == 0 and 'variants_talk' in json.loads((tmp_path / 'metrics.json').read_text())
     assert run(capsys, 'export', mllm_run, '--to', 'pretrained', '--out', tmp_path / 'model')[0] == 0
     assert (tmp_path / 'model' / 'language_model' / 'config.json').is_file()
+
+
+def test_an_image_and_its_question_in_one_line(mllm_run, tmp_path, capsys, monkeypatch):
+    """The path may have spaces, in quotes where a question follows; a command without its argument says what it needs.
+    """
+    Image.new('RGB', (40, 30), (200, 0, 0)).save(tmp_path / 'a b.png')
+    lines = (f'/image\n/image {tmp_path}/a b.png\nyes\n/image "{tmp_path}/a b.png" what is it?\n/image no.png what?\n'
+             '/draw\n/save\n/help\n')
+    monkeypatch.setattr(sys, 'stdin', io.StringIO(lines))
+    code, out, err = run(capsys, 'chat', mllm_run, '--out', tmp_path / 'chat')
+    errors = err.splitlines()
+    assert code == 2 and len(errors) == 3
+    assert 'Type /image PATH, and your question in the next line' in errors[0]
+    assert 'no.png what? does not exist' in errors[1] and '/draw PROMPT' in errors[2]
+    assert '/image PATH [QUESTION]: ' in out and 'Any other line is a message to the model.' in out
+    asked = json.loads((tmp_path / 'chat' / 'chat.json').read_text())['messages'][::2]
+    shown = dict(type='image', image=f'{tmp_path}/a b.png')
+    assert [message['content'] for message in asked] == [
+        [shown, dict(type='text', text='yes')], [shown, dict(type='text', text='what is it?')]]
+
+
+def test_samples_that_cannot_be_used_are_named(mllm_run, tmp_path, capsys):
+    """By key and reason; rows that were left out, too."""
+    Image.new('RGB', (32, 32)).save(tmp_path / 'a.png')
+    rows = [dict(id='good', image='a.png', conversations=[{'from': 'human', 'value': 'a face'},
+                                                          {'from': 'gpt', 'value': '<image>'}]),
+            dict(id='long', conversations=[{'from': 'human', 'value': 'a face ' * 99},
+                                           {'from': 'gpt', 'value': 'yes'}]),
+            dict(id='gone', image='no.png', conversations=[{'from': 'human', 'value': '<image>a'},
+                                                           {'from': 'gpt', 'value': 'b'}])]
+    (tmp_path / 'rows.json').write_text(json.dumps(rows))
+    config = tmp_path / 'own.py'
+    config.write_text(f"_base_ = [{str(mllm_run / 'config.py')!r}]\ntrain_dataloader = dict(batch_size=2, dataset=dict("
+                      f"_delete_=True, type='ConversationFiles', data_root={str(tmp_path)!r}, file='rows.json', "
+                      "broken='skip', pipeline=[dict(type='ResizeCrop', size=32), dict(type='PackImage')]))\n")
+    code, out, err = run(capsys, 'show-sample', config)
+    assert err == ''
+    end = out.splitlines()[-3:]
+    assert code == 0 and end[0] == '2 samples read, 1 of them cannot be used, 1 are broken.'
+    assert re.fullmatch(r'  1 sample \(long\): has \d+ places; the language model reads 96\. .*', end[1])
+    assert re.fullmatch(r'  .*rows.json, row 3 \(gone\): its image .*no.png does not exist.*', end[2])
+
+
+@pytest.mark.parametrize('words', [
+    ('draw', 'NAME', 'a', '--out', 'out'), ('ask', 'NAME', 'x.png', 'what?'), ('chat', 'NAME'), ('test', 'NAME'),
+    ('export', 'NAME', '--to', 'onnx', '--out', 'out'), ('chat', 'work_dirs/NAME')])
+def test_a_config_without_a_run_names_the_packaged_model(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *(word.replace('NAME', 'mllm_twemoji') for word in words))
+    assert code == 2 and len(err.splitlines()) == 1 and 'Did you mean dtbox://mllm-twemoji, the packaged model' in err
+
+
+def test_a_config_with_a_run_names_the_run(mllm_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mllm_run, tmp_path / 'work_dirs' / 'mllm_twemoji')
+    code, _, err = run(capsys, 'draw', 'mllm_twemoji', 'a', '--out', 'out')
+    assert code == 2 and 'The run of that config is work_dirs/mllm_twemoji.' in err
+
+
+@pytest.mark.parametrize('words, says', [
+    (('draw', 'RUN', 'x', '--n', 'a', '--out', 'o'), "error: --n: got 'a'; expected a whole number. `dtbox draw --h"),
+    (('draw', 'RUN', 'x', '--scale', 'a', '--out', 'o'), "error: --scale: got 'a'; expected a number."),
+    (('draw', 'RUN', 'x'), 'error: the command lacks --out.'),
+    (('ask', 'RUN', 'x'), 'error: the command lacks QUESTION.'),
+    (('draw', 'RUN', 'x', '--outt', 'o'), 'error: --outt: there is no such option. Did you mean `--out`?'),
+    (('draw', 'RUN', 'x', '--out'), 'error: --out: nothing comes after it; expected one value.'),
+    (('chat', 'RUN', 'hello', 'you'), 'error: the command has words that no argument takes: hello you.'),
+    (('train', 'RUN', '--launcher', 'slrum'), "error: --launcher: got 'slrum'. Did you mean `slurm`? Expected one of"),
+    (('diagnose', 'atlas', 'RUN', '--ou', 'a', '--foo'), 'error: --foo: there is no such option.'),
+    (('show-sample', '--count', '1'), 'error: the command lacks CONFIG.')])
+def test_wrong_command_lines(words, says, capsys):
+    code, out, err = run(capsys, *words)
+    assert code == 2 and out == '' and err.startswith(says) and len(err.splitlines()) == 1
+
+
+def test_a_packaged_model_is_evaluated(mllm_run, tmp_path, capsys, monkeypatch):
+    """By the data and the metrics of the config that its card names; the results lie in the current folder."""
+    (tmp_path / 'zoo').mkdir()
+    config = tmp_path / 'recipe.py'
+    config.write_text((mllm_run / 'config.py').read_text())
+    monkeypatch.setattr(state_dicts, 'resources', SimpleNamespace(files=lambda _: tmp_path))
+    monkeypatch.setattr(exported_folders, 'find_packaged_path', lambda name: name)
+    opened = dtbox.load(mllm_run)
+    opened.save_pretrained(tmp_path / 'zoo' / 'talk')
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, 'test', 'dtbox://talk')
+    assert code == 2 and '`dtbox test CONFIG FOLDER`' in err
+    before = sorted((tmp_path / 'zoo').rglob('*'))
+    assert run(capsys, 'test', 'recipe.py', 'dtbox://talk')[0] == 0
+    card = dict(command='C', config=str(config), note='', name='talk', what='', parameters=1, data='', limits='',
+                table='')
+    (tmp_path / 'zoo' / 'talk' / 'README.md').write_text(CARD.format(**card))
+    code, out, _ = run(capsys, 'test', 'dtbox://talk')
+    place = os.path.join('work_dirs', 'talk', 'metrics.1.json')
+    assert code == 0 and f'written to {place}' in out
+    assert sorted(path for path in (tmp_path / 'zoo').rglob('*') if path.name != 'README.md') == before
+    found, want = json.loads((tmp_path / place).read_text())['all'], evaluate_run(str(mllm_run)).sets['all']
+    assert found == {name: pytest.approx(value, abs=1e-6) for name, value in want.items()}

@@ -78,7 +78,7 @@ def test_what_is_no_vqgan(vqgan, tmp_path, capsys):
             main(['vqgan', str(tmp_path / f'{i}.ckpt'), str(tmp_path / f'run{i}'), '--image-size', '32'])
         assert stopped.value.code == 2 and re.search(says,
                                                      capsys.readouterr().err) and not (tmp_path / f'run{i}').exists()
-    with pytest.raises(InputError, match='cannot be halved 1 times; give a multiple of 2'):
+    with pytest.raises(InputError, match='cannot be halved 1 time; give a multiple of 2'):
         from dtbox.converters.vqgan import build_tokenizer_config, find_sizes
         build_tokenizer_config(find_sizes(state, 'x'), False, 33)
 

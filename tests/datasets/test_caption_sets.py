@@ -99,7 +99,7 @@ def test_token_files(tmp_path, file, text):
                                                                                         ".*KeyError: 'split'"),
     (lambda root: (root / 'dataset.json').write_text('{'), 'test', 'cannot be read as JSON'),
     (lambda root: (root / 'captions.txt').write_text('words'), 'all', r"line 1: 'words' is not a caption; expected "
-                                                                      r"FILE#N, a tab"),
+                                                                      r"FILE,CAPTION on one line"),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'test', 'has no list of the images of '
                                                                                    '`test`'),
     (lambda root: (root / 'Flickr8k.token.txt').write_text('a.jpg#0\tA.'), 'all', 'does not hold the image a.jpg'),

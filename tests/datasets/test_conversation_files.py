@@ -65,7 +65,7 @@ def test_independent_questions():
     (dict(text='a', messages=[]), 'got messages and text'),
     (dict(conversations='a'), '`conversations` is .*; expected a list'),
     (dict(conversations=[]), 'its 0 turns hold no answer'),
-    (llava('k', 'a.png', ('what?', 'cat')), 'it names 1 images and shows 0'),
+    (llava('k', 'a.png', ('what?', 'cat')), 'it names 1 image and shows 0'),
     (llava('k', None, ('<image>', 'cat')), 'it names 0 images and shows 1'),
     (llava('k', ['a.png', 'b.png'], ('<image>', 'cat')), 'it names 2 images and shows 1'),
     (llava('k', 'no.png', ('<image>', 'cat')), 'no.png does not exist. Check `images`'),

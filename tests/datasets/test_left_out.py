@@ -186,7 +186,7 @@ def test_coco_counts_what_it_leaves_out(tmp_path):
         '1 mask is left out: of crowds', '2 masks are left out: beyond the 2 largest of their image (`most`)']
     coco_captions(tmp_path / 'other')
     assert [note.rpartition(': ')[2] for note in CocoCaptions(tmp_path / 'other', 'val').notes] == [
-        '1 of 4 images have no caption']
+        '1 of 4 images has no caption']
 
 
 def test_flickr_counts_what_it_leaves_out(tmp_path):
@@ -198,7 +198,7 @@ def test_flickr_counts_what_it_leaves_out(tmp_path):
     write_json(path, content)
     assert Captions(tmp_path, 'val').notes == [
         f'1 image is left out in {tmp_path / "flickr30k-images"}: not named by {path}, such as extra.jpg',
-        f'{path}: 1 of 1 images have no caption']
+        f'{path}: 1 of 1 image has no caption']
 
 
 # ---- shards ----------------------------------------------------------------------------------------------------------

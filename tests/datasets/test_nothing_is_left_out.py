@@ -137,6 +137,67 @@ def test_floats_of_every_range(tmp_path, top, odd):
     assert gray[0] == 0 and gray[-1] == 255 and abs(gray - np.linspace(0, 255, 64)).max() <= 1
 
 
+@pytest.mark.parametrize('top, spare', [(1.0, 0.02), (1.0, 0.1), (255.0, 5.0)])
+def test_floats_that_overshoot(tmp_path, top, spare):
+    """Resizing overshoots on both sides, and not in one value alone."""
+    ramp = np.tile(np.linspace(-spare, top + spare, 64, dtype=np.float32), (64, 1))
+    Image.fromarray(ramp).save(tmp_path / 'ramp.tiff')
+    gray = np.asarray(read_image(tmp_path / 'ramp.tiff'))[1, :, 0]
+    assert gray.min() == 0 and gray.max() == 255 and abs(gray.mean() - 127.5) < 2
+
+
+@pytest.mark.parametrize('low, high, kind', [(-1, 1, np.float32), (-100, 155, np.int32), (0, 1e6, np.float32),
+                                             (0, 2 ** 31 - 1, np.int32)])
+def test_deep_images_of_no_known_range(tmp_path, warned, low, high, kind):
+    """They would turn half black, or white: the folder names them before the training."""
+    Image.fromarray(np.tile(np.linspace(low, high, 64), (64, 1)).astype(kind)).save(tmp_path / 'deep.tiff')
+    for i in range(4):
+        photo(tmp_path / f'{i}.png')
+    for read in (read_image, verify_image):
+        with pytest.raises(InputError, match=r'its values go from .* to .*; expected \[0, 1\], \[0, 255\] or'):
+            read(tmp_path / 'deep.tiff')
+    ImageFolder(tmp_path, 'train', min_size=1), ImageFolder(tmp_path, 'heldout', min_size=1)
+    assert any('deep.tiff (its values go from' in line for line in warned)
+
+
+def test_each_flaw_has_its_own_reason(tmp_path, warned):
+    """An empty file, a pipe and a page of a web server are not cut short."""
+    for i in range(40):
+        photo(tmp_path / f'{i}.png')
+    (tmp_path / 'empty.png').touch()
+    (tmp_path / 'page.jpg').write_text('<html>404</html>')
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'circle.png').symlink_to('circle.png')
+    for file, says in dict(empty='is empty: it has no bytes', pipe='is a pipe or a device, not a file',
+                           circle='is a link that leads back to itself').items():
+        with pytest.raises(InputError, match=says):
+            read_image(tmp_path / f'{file}.png')
+    for split in ('train', 'heldout'):
+        ImageFolder(tmp_path, split, min_size=1)
+    text = ' '.join(warned)
+    for reason in ('empty.png (empty)', 'page.jpg (in no image format that Pillow knows)',
+                   'pipe.png (a pipe or a device)', 'circle.png (Too many levels of symbolic links)'):
+        assert reason in text
+
+
+@pytest.mark.parametrize('heldout', ['dev', 'eval', 'Evaluation'])
+def test_other_names_of_held_out_parts(tmp_path, heldout):
+    for name in ('train/a', 'train/b', f'{heldout}/c'):
+        photo(tmp_path / 'images' / f'{name}.png')
+    train, held = (ImageFolder(tmp_path, split, min_size=1) for split in ('train', 'heldout'))
+    assert train.keys == ['train/a.png', 'train/b.png'] and held.keys == [f'{heldout}/c.png']
+    assert train.classes == held.classes == ()
+
+
+def test_what_a_network_drive_leaves(tmp_path, warned):
+    for name in ('cat/a', 'cat/b', 'dog/a', 'dog/b', 'dog/#recycle/z', '@tmp/y', 'cat/._a'):
+        photo(tmp_path / f'{name}.png')
+    train = ImageFolder(tmp_path, 'train', min_size=1)
+    assert train.classes == ('cat', 'dog') and 'dog/#recycle/z.png' not in train.keys
+    assert [line for line in warned if 'left out' in line] == [
+        'ImageFolder: 2 folders are left out (made by a system, not by people): @tmp, dog/#recycle']
+
+
 # ---- captions --------------------------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dtbox.datasets import LVIS, CocoObjects, Video, collate
 from dtbox.datasets.base import BrokenSample
+from dtbox.datasets.video import number_frames
 from dtbox.errors import InputError
 from tests.format_data import coco_objects, colour_video, frame_folder, write_json
 
@@ -116,6 +118,28 @@ def test_a_folder_of_clips_and_frames(tmp_path):
         and data.rate('b.mp4') == 4
     )
     assert len(Video(tmp_path / 'all' / 'a', limit=2)) == 2
+
+
+@pytest.mark.parametrize('numbers, places', [
+    ([3, 4, 5], [0, 1, 2]), ([0, 5, 10, 20], [0, 1, 2, 4]), ([0, 1, 2, 4, 5, 9], [0, 1, 2, 4, 5, 9]),
+    ([1, 1, 2], [0, 1, 2]), ([2, 3, 7, 10, 13], [0, 1, 2, 3, 4]), ([7], [0]), ([], []),
+    ([1, 2, None, 4], [0, 1, 2, 3])])
+def test_numbers_of_frames(numbers, places):
+    """A step that is not a multiple of the most frequent one says nothing: then they count one after the other."""
+    assert number_frames([f'clip/x{"end" if n is None else f"{n:03d}"}.png' for n in numbers]) == places
+
+
+def test_a_frame_that_is_missing_from_the_numbers(tmp_path):
+    """Frame 6 was deleted: 5 and 7 are not neighbours."""
+    for i in (0, 1, 2, 3, 4, 5, 7, 8):
+        path = tmp_path / 'clip' / f'{i:04d}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.new('RGB', (48, 48), (i, i, i)).save(path)
+    data = Video(tmp_path, pipeline=packed())
+    assert [data.sample(i, None)['key'][-2:] for i in range(len(data))] == ['00', '01', '02', '03', '04', '05', '07',
+                                                                            '08']
+    assert any('clip: 1 frame is missing from the numbers of its files' in note for note in data.notes)
+
 
 
 def test_videos_that_cannot_be_decoded(tmp_path):

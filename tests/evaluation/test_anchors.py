@@ -44,7 +44,7 @@ def test_judged_as_drawings_are():
                           JUDGE.embed_text, block=3)
     assert judged == pytest.approx({name: found[f'drawing_{name}/s=1'] for name in judged}, abs=1e-6)
     assert judged['t2i_r1'] == 0.5  # 90 is nearer to 95, 180 to 100, both drawn for other prompts
-    with pytest.raises(InputError, match='2 names, 1 images and 2 real images'):
+    with pytest.raises(InputError, match='2 names, 1 image and 2 real images'):
         judge_images(images_of(0), images_of(0, 1), ['0', '1'], JUDGE.teacher, JUDGE.embed_text)
 
 
@@ -67,5 +67,5 @@ def test_caption_floor_by_hand():
                                   ['Red heart', 'pear'])
     assert found['exact'] == 0.5 and found['f1'] == pytest.approx((1 + 2 / 3) / 2)
     assert found['cider'] == pytest.approx(score_captions(['red heart', 'pear'], ['red heart', 'big pear'])['cider'])
-    with pytest.raises(InputError, match='1 captions of 2 names'):
+    with pytest.raises(InputError, match='1 caption of 2 names'):
         score_captions(['a'], ['a', 'b'])

@@ -2,6 +2,7 @@
 tested by the contract (`tests/testing`)."""
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,10 +16,14 @@ from dtbox.evaluation import (
     CodeLikelihood,
     DrawingFrechet,
     DrawingScore,
+    Infos,
     SetEvaluator,
+    read_samples,
+    write_samples,
 )
 from dtbox.evaluation.functional import cider_d
 from dtbox.mllm_output import MLLMOutput, Reply
+from dtbox.report.pairs import _series
 from dtbox.structures import Batch
 from tests.mllm_outputs import JUDGE, drawings_of, images_of, replies_of, run
 
@@ -194,3 +199,64 @@ def test_sets_of_an_evaluator():
     assert results.sets['all']['caption_f1'] == 1 and results.sets['all']['answer/size'] == 0
     assert results.sets['variants']['drawing_t2i_r1/s=1'] == 1 and 'drawing_t2i_r1/s=1' not in results.sets['all']
     assert results.sets['concepts']['nats/pixel'] == 1
+
+
+def drawn_rows(pair, ks=(1, 2)):
+    """Return (scores, arrays of samples.npz) of an evaluation with DrawingScore alone."""
+    evaluator = SetEvaluator([dict(type='DrawingScore', ks=ks)])
+    evaluator.setup(JUDGE)
+    evaluator.update(*pair)
+    return evaluator.results().sets['heldout'], evaluator.samples()
+
+
+def test_places_of_single_drawings_by_hand(tmp_path):
+    """Prompts 0, 90, 180. The second drawing of 0 lies at 85: it prefers the prompt 90, and 90 prefers it to its own at
+    100; the reconstruction is drawn once."""
+    batch, outputs = drawings_of([180, 0, 90], **{'s=2': [[190, 10, 80], [180, 85, 100]]})
+    outputs = outputs.replace(reconstructions=images_of(180, 0, 90))
+    _, arrays = drawn_rows((batch, outputs))
+    write_samples(arrays, tmp_path / 'samples.npz')
+    found = {name.partition('/')[2]: value.tolist() for name, value in read_samples(tmp_path / 'samples.npz').items()
+             if name.startswith('drawings/')}
+    assert found['keys'] == found['prompt'] == ['0', '0', '180', '180', '90', '90']
+    assert found['seed'] == [0, 1, 0, 1, 0, 1] and found['sets'] == ['heldout'] * 6
+    assert found['t2i_s=2'] == [0, 0, 0, 0, 0, 1] and found['i2t_s=2'] == [0, 1, 0, 0, 0, 0]
+    assert found['cosine_s=2'] == pytest.approx([math.cos(math.radians(d)) for d in (10, 85, 10, 0, 10, 10)], abs=1e-6)
+    assert found['i2t_reconstruction'][::2] == [0, 0, 0] and all(map(math.isnan, found['i2t_reconstruction'][1::2]))
+
+
+@pytest.mark.parametrize('prompts', [None, ['5', '5', '90', '200'], ['5', '90', '5', '5']])
+def test_places_of_single_drawings_are_the_recall(prompts):
+    """Below K they are R@K, also where images share a prompt."""
+    batch, outputs = drawings_of([0, 10, 90, 200], prompts=prompts, **{'s=2': [[40, 80, 100, 10], [0, 10, 200, 95]]})
+    scores, arrays = drawn_rows((Batch(images=batch.images, keys=['a', 'b', 'c', 'd']), outputs))
+    for way in ('t2i', 'i2t'):
+        places = arrays[f'drawings/{way}_s=2']
+        for k in (1, 2):
+            assert (places[np.isfinite(places)] < k).mean() == pytest.approx(scores[f'drawing_{way}_r{k}/s=2'])
+    assert np.nanmean(arrays['drawings/cosine_s=2']) == pytest.approx(scores['drawing_cosine/s=2'])
+
+
+def test_reports_find_the_places_of_drawings():
+    """The info of R@K names the column, from which a report takes paired differences."""
+    infos = Infos(DrawingScore().infos())
+    assert infos.describe('heldout/drawing_t2i_r5/s=2').samples == ('drawings/t2i_s=2', 5)
+    arrays = drawn_rows(drawings_of([0, 90, 180], **{'s=2': [[10, 80, 190], [85, 100, 180]]}))[1]
+    keys, hits = _series(arrays, infos.describe('heldout/drawing_t2i_r1/s=2'))
+    assert [key.split('\x1f')[1] for key in keys] == ['0', '180', '90'] and hits.tolist() == [1, 1, 0.5]
+
+
+def test_a_set_of_drawings_and_questions():
+    """Rows that are asked and not drawn have neither prompt nor drawing: scores are those of the others alone."""
+    nats = dict(pixel=torch.tensor([[1.0, 2.0], [float('nan')] * 2, [3.0, 4.0]]))
+    batch, whole = drawings_of([0, 45, 90], prompts=['0', '', '90'], **{'s=1': [[10, 0, 85]]})
+    whole.drawings['s=1'][1] = float('nan')
+    whole = whole.replace(nats=nats)
+    rest = drawings_of([0, 90], **{'s=1': [[10, 85]]})
+    rest = rest[0], rest[1].replace(nats=dict(pixel=nats['pixel'][[0, 2]]))
+    for make in (DrawingScore, DrawingFrechet, CodeLikelihood):
+        found = run(make(), (batch, whole), context=JUDGE)
+        want = run(make(), rest, context=JUDGE)
+        assert found.compute() == pytest.approx(want.compute(), nan_ok=True) and found.compute()
+        assert found.reasons['samples that are not drawn'] == 1
+    assert run(CodeLikelihood(), (batch, whole)).compute()['nats/pixel'] == 2.5

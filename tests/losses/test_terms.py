@@ -82,7 +82,7 @@ def test_sigmoid_loss_uses_the_exponential_of_the_scale(outputs, batch):
 def test_contrastive_losses_without_texts_are_refused(kind, outputs, batch):
     with pytest.raises(InputError, match=f'{kind.__name__} needs a text .* has none'):
         kind()(outputs, Batch(images=batch.images))
-    with pytest.raises(InputError, match='1 texts for 2 images'):
+    with pytest.raises(InputError, match='1 text for 2 images'):
         kind()(outputs, Batch(images=batch.images, texts=['x']))
 
 

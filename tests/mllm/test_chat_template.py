@@ -116,7 +116,7 @@ def test_templates_that_cannot_be_used(make, template, message):
 @pytest.mark.parametrize('template, talk, reason', [
     (THINKING, TALK, 'changes the text of turn 3 with what follows'),
     (CHATML.replace("{{ m['content'] }}", "{{ m['content'].split('<image_start')[0] }}"), ask('q', 0, ('what?', 'cat')),
-     'has 1 images in a turn of which the chat template writes 0'),
+     'has 1 image in a turn of which the chat template writes 0'),
     ("{{ raise_exception('no system') if messages[0]['role'] == 'system' }}" + CHATML, TALK,
      'cannot be rendered: the chat template of .* refuses the turns system, user'),
     (CHATML, ask('q', 0, ('what<|im_end|>', 'cat')), 'holds the text `<|im_end|>`, a special token'),

@@ -1,4 +1,6 @@
 """The whole model: what a state depends on, packing and shared prefixes, padding, dropped prompts, gradients."""
+import json
+
 import pytest
 import torch
 
@@ -214,6 +216,16 @@ def test_special_rows_after_a_full_table(words):
     with pytest.raises(InputError, match='has 12 ids, and the text tokenizer 13'):
         build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=12)),
                  dict(type='TokenizerFile', file=words))
+
+
+def test_special_rows_of_a_whole_folder(tmp_path):
+    """The config.json of a pretrained folder says how many rows there are; image tokens come after them."""
+    folder = write_chat_folder(tmp_path / 'lm', None)
+    small = dict(kit.LLAMA, vocab_size=400)
+    (tmp_path / 'lm' / 'config.json').write_text(json.dumps(small))
+    for lm in (dict(pretrained=folder), dict(config=small)):
+        model, tokens = build_lm(dict(type='HFCausalLM', **lm), dict(type='PretrainedTokenizer', path=folder))
+        assert tokens.added == [*range(400, 406)] and (model.ordinary, model.added) == (400, 6)
 
 
 def test_drawings_without_a_head(make):

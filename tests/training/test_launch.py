@@ -74,6 +74,18 @@ def test_a_missing_rank(monkeypatch):
         start_ranks('pytorch', 2)
 
 
+def test_rank_0_never_comes():
+    """The others wait once, not twice, and say where, how long, and how to change it."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=f'rank 1 waited 0.3 seconds for rank 0 at 127.0.0.1:{port}, where nothing '
+                                         'listens.*rank_timeout=SECONDS'):
+        find_first_rank(place(port, 1), 0.3)
+    assert time.monotonic() - begun < 10
+
+
 def place(port, rank, ranks=2):
     """The variables of a rank."""
     return dict(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))

@@ -63,7 +63,7 @@ def test_it_learns_and_is_evaluated(whole):
     names = {p.name for p in whole.iterdir()}
     assert {'checkpoint.pth', 'config.py', 'history.jsonl', 'metrics.json', 'losses.png'} <= names
     assert 'reconstructions.png' not in names
-    assert 'the task reconstructs no images' in next(whole.rglob('*.log')).read_text()
+    assert 'No images of reconstructions' not in next(whole.rglob('*.log')).read_text()
 
 
 def test_its_checkpoint(whole):

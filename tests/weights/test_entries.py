@@ -38,6 +38,8 @@ def is_good(state):
     (dict(ema=GOOD, model=OLD, steps=3, optimizer=dict(state={0: dict(step=torch.ones(1))}, param_groups=[])), '`ema`'),
     (dict(model_ema=GOOD, state_dict=OLD), '`model_ema`'),
     (dict(params=OLD, params_ema=under('module.')), '`params_ema`'),
+    (dict(model=OLD, ema=dict(shadow=GOOD, decay=0.99)), '`ema`'),
+    (dict(model=OLD, ema=dict(ema_model=under('module.'), step=3)), '`ema`'),
     (dict(state_dict_ema=GOOD, state_dict=OLD, discriminator=OLD), '`state_dict_ema`'),
     (dict(model=GOOD, discriminator=OLD), '`model`'), ({**OLD, **under('ema.')}, 'averages under `ema.`'),
     ({**OLD, **lit_ema(GOOD), 'model_ema.decay': torch.ones(1)}, 'averages under `model_ema.`'),
@@ -57,6 +59,13 @@ def test_the_average_is_taken_and_said(tmp_path, said, content, word):
 def test_one_set_needs_no_word(tmp_path, said, content):
     torch.save(content, tmp_path / 'w.pt')
     assert is_good(load_state(str(tmp_path / 'w.pt'))) and not said
+
+
+def test_averages_without_names_are_told(tmp_path, said):
+    """As torch_ema keeps them: a list, in the order of the parameters."""
+    torch.save(dict(model=GOOD, ema=dict(shadow_params=[torch.ones(2)], decay=0.99), ema_decay=0.9), tmp_path / 'w.pt')
+    assert is_good(load_state(str(tmp_path / 'w.pt')))
+    assert said[0].endswith('its entry `ema` holds tensors without the names of weights and is not used.')
 
 
 @pytest.mark.parametrize('content, entry', [

@@ -185,5 +185,5 @@ def test_values_that_are_not_finite(dtype):
         load_into(module, state, 'w.pt')
     assert module['a'].weight.isfinite().all()
     check_finite({'a': torch.full((4,), torch.finfo(dtype).max, dtype=dtype)}, 'w.pt', 'a')  # its sum is infinite
-    with pytest.raises(InputError, match='in 1 of 1 tensors: a. '):
+    with pytest.raises(InputError, match='in 1 of 1 tensor: a. '):
         check_finite({'a': torch.tensor(float('nan'), dtype=dtype)}, 'w.pt', ())

@@ -26,7 +26,7 @@ def make_engine(name: str, threads: int, workers: int | None = None,
         address: of the Ray cluster; None takes the one that RAY_ADDRESS names, or starts one on this machine.
     """
     if workers is not None and (type(workers) is not int or workers < 1):
-        raise InputError(f'{workers!r} workers; expected a whole number of at least 1.', '--workers')
+        raise InputError(f'`workers` is {workers!r}; expected a whole number of at least 1.', '--workers')
     if name == 'local':
         if address:
             raise InputError('--address is of a Ray cluster; it goes with --engine ray.', '--address')

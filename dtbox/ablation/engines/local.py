@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dtbox.ablation.engines.process import build_command, build_environment
 from dtbox.ablation.machine import count_cores
+from dtbox.counts import format_count
 from dtbox.runs import RunFolder
 
 
@@ -28,8 +29,8 @@ class LocalEngine:
         self.free = list(range(self.workers))
         self.remark = ''
         if not self.gpus and self.workers * threads > count_cores():
-            self.remark = (f'{self.workers} workers of {threads} thread(s) use {count_cores()} cores: they slow one '
-                           'another down.')
+            self.remark = (f'{format_count(self.workers, "worker")} of {format_count(threads, "thread")} use '
+                           f'{format_count(count_cores(), "core")}: they slow one another down.')
 
     def start(self, folder: str) -> LocalTrial:
         """Start the trial of a folder; its output goes to log.txt there."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtbox.ablation.engines.process import build_command, build_environment
 from dtbox.ablation.trial import NO_ROOM
+from dtbox.counts import format_count
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import is_disk_full
 from dtbox.runs import RunFolder
@@ -50,8 +51,8 @@ class RayEngine:
         fitting = int(resources.get('GPU', 0) if self.gpus else resources.get('CPU', 0) // threads)
         if fitting < 1:
             self.close()
-            raise InputError(f'the Ray cluster has {resources.get("CPU", 0):g} CPUs, fewer than the {threads} threads '
-                             'of one trial.', '--engine')
+            raise InputError(f'the Ray cluster has {resources.get("CPU", 0):g} CPUs, fewer than the '
+                             f'{format_count(threads, "thread")} of one trial.', '--engine')
         self.workers = workers or fitting
         self.remote = self.ray.remote(run_process).options(num_cpus=threads, num_gpus=self.gpus, max_retries=0)
 

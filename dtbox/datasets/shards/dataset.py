@@ -76,8 +76,8 @@ class Shards(PairDataset):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
         if keep < window:
-            raise InputError(f'`keep` is {keep}, less than the window of {window} shards that are read by '
-                             'turns.', 'keep')
+            raise InputError(f'`keep` is {keep}, less than the window of {format_count(window, "shard")} that are '
+                             'read by turns.', 'keep')
         self.split = split
         self.part = set or split
         self.window = window

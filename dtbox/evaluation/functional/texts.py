@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dtbox.arguments import iterate, read_arguments, read_count, read_kind, read_number, read_strings
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 LONGEST = 4
@@ -61,7 +62,8 @@ def cider_d(replies: Sequence[str], references: Sequence[Sequence[str]], longest
         InputError: not one list of references, with at least one in it, for each caption.
     """
     if len(replies) != len(references) or not all(references):
-        raise InputError(f'there are {len(replies)} captions and {len(references)} lists of references, of which '
+        raise InputError(f'there are {format_count(len(replies), "caption")} and '
+                         f'{format_count(len(references), "list")} of references, of which '
                          f'{sum(not some for some in references)} are empty; expected at least one reference of each.')
     counted = [[_count_ngrams(text, longest) for text in some] for some in references]
     frequency = Counter(ngram for some in counted for ngram in {ngram for counts in some for ngram in counts})

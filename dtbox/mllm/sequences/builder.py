@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dtbox.conversations import Conversation, ConversationBatch, ImagePart, Turn
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.sequences.rendered import Rendered, assemble, join_questions, lay_out, pack_rows
 from dtbox.mllm.sequences.spans import Span, Unusable
@@ -57,7 +58,8 @@ class SequenceBuilder:
         shortest = places + len(self.unconditional_prompt()) + 2
         for name, length in dict(context_length=context_length, pack=pack).items():
             if length is not None and length < shortest:
-                raise InputError(f'`{name}` is {length}; a drawing of {places} places needs {shortest} at least.', name)
+                raise InputError(f'`{name}` is {length}; a drawing of {format_count(places, "place")} needs '
+                                 f'{shortest} at least.', name)
 
     def build(self, batch: ConversationBatch, codes: Mapping[str, Tensor],
               train: bool = True) -> tuple[SequenceBatch, list[Unusable]]:
@@ -176,9 +178,10 @@ class SequenceBuilder:
 
     def _check(self, rendered: Rendered) -> Rendered:
         if rendered.reach > self.context_length:
-            raise Unusable(rendered.key, f'has {rendered.reach:,} places; the language model reads '
+            raise Unusable(rendered.key, f'has {format_count(rendered.reach, "place")}; the language model reads '
                            f'{self.context_length:,}. Shorten or divide it.')
         if self.pack is not None and len(rendered) > self.pack:
-            raise Unusable(rendered.key, f'has {len(rendered):,} places; a packed row holds {self.pack:,}. Raise '
+            raise Unusable(rendered.key, f'has {format_count(len(rendered), "place")}; a packed row holds '
+                                         f'{self.pack:,}. Raise '
                            '`pack`, or shorten or divide it.')
         return rendered

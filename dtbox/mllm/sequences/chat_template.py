@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dtbox.conversations import Conversation, Turn
+from dtbox.counts import format_count
 from dtbox.errors import InputError, is_fault, need_package, reason
 from dtbox.mllm.sequences.spans import Span, Unusable, number_images
 from dtbox.mllm.sequences.templates import Template, write_image
@@ -64,7 +65,8 @@ class ChatTemplate(Template):
                 continue
             start, stop = self._render(messages[:i], True), self._render(messages[:i + 1])
             if not (whole.startswith(stop) and stop.startswith(start)):
-                raise Unusable(conversation.key, f'has {len(messages)} turns, and the chat template changes the text '
+                raise Unusable(conversation.key, f'has {format_count(len(messages), "turn")}, and the chat template '
+                                                 'changes the text '
                                f'of turn {i + 1} with what follows it. Give the tokenizer a `chat_template` that does '
                                'not, or single answers.')
             spans += self._span(conversation, start[at:], images, False)
@@ -80,7 +82,8 @@ class ChatTemplate(Template):
         """Return the spans of a part of the rendered text; an answer is a target up to the token that ends it."""
         ids, after = self.tokens.encode_marked(text), []
         if ids.count(self.tokens.image) != len(images):
-            raise Unusable(conversation.key, f'has {len(images)} images in a turn of which the chat template writes '
+            raise Unusable(conversation.key, f'has {format_count(len(images), "image")} in a turn of which the chat '
+                                             'template writes '
                            f'{ids.count(self.tokens.image)}. Give the tokenizer another `chat_template`.')
         if answer:
             if self.end not in ids:

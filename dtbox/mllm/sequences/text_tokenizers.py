@@ -10,6 +10,7 @@ from dtbox.mllm.sequences.tokens import SPECIAL, SequenceTokenizer
 from dtbox.registry import DATASETS, SEQUENCES
 from dtbox.tokenizer_files import check_tokenizer, open_tokenizer, train_byte_bpe
 from dtbox.values import Positive
+from dtbox.weights.exported_folders import find_model_folder, find_text_tokenizer
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.state_dicts import find_local_path
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CORE = ('<pad>', '<bos>', '<eos>')
+FEWEST = 16
+"""Tokens that every text tokenizer has."""
 
 
 @SEQUENCES.register_module()
@@ -60,7 +63,8 @@ class PretrainedTokenizer(SequenceTokenizer):
     of a name on the hub comes through transformers.
 
     Args:
-        path: folder of a language model, a .gguf file, or a name on the hub.
+        path: folder of a language model, one that `save_pretrained` of a multimodal one wrote, a run folder,
+            `dtbox://NAME`, a .gguf file, or a name on the hub.
         bos, eos, pad: tokens that take the place of those that the model's files name.
         chat_template: Jinja text, or the path of a .jinja file, in place of the model's own.
         rows: rows of the language model for text ids, as in `SequenceTokenizer`; None takes `vocab_size` of the
@@ -69,7 +73,7 @@ class PretrainedTokenizer(SequenceTokenizer):
 
     def __init__(self, path: str, bos: str | None = None, eos: str | None = None, pad: str | None = None,
                  chat_template: str | None = None, rows: int | None = None) -> None:
-        local = find_local_path(path) if path.startswith('dtbox://') else os.path.expanduser(path)
+        local = find_text_tokenizer(find_model_folder(os.path.expanduser(path)))
         own = os.path.isfile(os.path.join(local, 'tokenizer.json'))
         tokenizer, names = (_read_folder if own else _ask_transformers)(local)
         end = eos or names['eos_token']
@@ -105,6 +109,9 @@ def _ask_transformers(path: str) -> tuple[Tokenizer, dict[str, str | None]]:
         opened = transformers.AutoTokenizer.from_pretrained(folder, **(dict(gguf_file=file) if file else {}))
     if not getattr(opened, 'is_fast', False):
         raise InputError(f'the tokenizer of {path} has no fast form. Give a folder with tokenizer.json.', 'path')
+    if len(opened) < FEWEST:  # transformers makes one of nothing where it finds the kind of model and no other file
+        raise InputError(f'the tokenizer of {path} has {len(opened)} tokens: its files are not there. Give a folder '
+                         'with tokenizer.json.', 'path')
     names = {key: getattr(opened, key) for key in ('bos_token', 'eos_token', 'pad_token', 'chat_template')}
     return check_tokenizer(opened.backend_tokenizer, path), names
 

@@ -1,7 +1,6 @@
 """Text tokens of a sequence: a tokenizer of the package `tokenizers` with the special tokens of images."""
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -9,8 +8,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import replacing
+from dtbox.tokenizer_files import hash_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -72,8 +73,7 @@ class SequenceTokenizer:
     @property
     def digest(self) -> str:
         """SHA-256 of all tokens and their ids, 16 hex digits."""
-        listing = json.dumps(sorted(self.tokenizer.get_vocab(with_added_tokens=True).items()))
-        return hashlib.sha256(listing.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
+        return hash_tokens(self.tokenizer)
 
     def find(self, token: str) -> int:
         """Return the id of a token; `InputError` where there is none."""
@@ -128,12 +128,12 @@ class SequenceTokenizer:
     def _fill(self, rows: int) -> None:
         size = self._count()
         if size > rows:
-            raise InputError(f'{self.source} has {size:,} ids, the language model {rows:,} rows for them. Give the '
-                             'tokenizer that belongs to it.')
+            raise InputError(f'{self.source} has {format_count(size, "id")}, the language model '
+                             f'{format_count(rows, "row")} for them. Give the tokenizer that belongs to it.')
         self._add([f'<unused_{i}>' for i in range(size, rows)])
         if self._count() != rows:
-            raise InputError(f'{self.source} has ids with gaps, which cannot be filled up to the {rows:,} rows of the '
-                             'language model.')
+            raise InputError(f'{self.source} has ids with gaps, which cannot be filled up to the '
+                             f'{format_count(rows, "row")} of the language model.')
 
     def _encode(self, text: str, plain: bool) -> list[int]:
         try:

@@ -13,6 +13,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.checksums import hash_tensors
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.layers.attention_switch import switch_attention
 from dtbox.losses.criterion import Criterion
@@ -65,8 +66,8 @@ class Teacher(nn.Module):
         self.shared_trunk: tuple[str, int] | str | None = 'unknown'
         self.encoder = ENCODERS.build(encoder, where='encoder', image_size=image_size)
         if not 0 <= layer <= self.encoder.depth:
-            raise InputError(f'the teacher\'s layer is {layer}, but its encoder has {self.encoder.depth} blocks.',
-                             'layer')
+            raise InputError(f'the layer of the teacher is {layer}, but its encoder has '
+                             f'{format_count(self.encoder.depth, "block")}.', 'layer')
         self.layer = layer
         self.requires_grad_(False).eval()
         self._hash: str | None = None

@@ -1,0 +1,53 @@
+"""The description of a multimodal language model as text."""
+from __future__ import annotations
+
+from math import log2
+from typing import Any, Mapping
+
+from dtbox.sizing.describe import GB
+from dtbox.sizing.describe_mllm import CAPTION, DRAWING, FROZEN, MLLMDescription
+
+
+def format_mllm(description: MLLMDescription) -> str:
+    """Return parts, codes and places as lines of text."""
+    lines = [f'{"part":<28} {"parameters":>14} {"that learn":>14} {"GFLOP a drawing":>16} {"GFLOP a caption":>16}']
+    for name, part in description.parts.items():
+        flops = f'{part.flops / 1e9:>16,.4g} {description.captions.get(name, 0) / 1e9:>16,.4g}'
+        if name in FROZEN:
+            flops = f'{"-":>16} {"-":>16}' + (f'  frozen; {part.flops / 1e9:,.4g} GFLOP an image, once'
+                                              if part.flops else '  frozen; of evaluation')
+        lines.append(f'{name:<28} {part.parameters:>14,} {part.trained:>14,} {flops}'
+                     + ('  recomputed' if part.recomputed else ''))
+    own = {name: part for name, part in description.parts.items() if name not in FROZEN}
+    lines.append(f'{"multimodal language model":<28} {sum(p.parameters for p in own.values()):>14,} '
+                 f'{sum(p.trained for p in own.values()):>14,} {sum(p.flops for p in own.values()) / 1e9:>16,.4g} '
+                 f'{sum(description.captions.values()) / 1e9:>16,.4g}')
+    lines.append('')
+    for name, (tokens, depth, size) in description.streams.items():
+        lines.append(f'codes of {name}: {tokens:,} places of {depth} codes, {size:,} each ({depth * log2(size):,.4g} '
+                     'bits a place)')
+    codes = sum(tokens * depth for tokens, depth, _ in description.streams.values())
+    lines.append(f'an image: {description.tokens:,} places of a sequence, {codes:,} codes, {description.bits:,.0f} '
+                 f'bits ({description.bits / 8 / 1024:,.1f} KiB)')
+    lengths = ', '.join(f'{length:,} of a {kind}' for kind, length in description.lengths.items())
+    lines.append(f'a sequence: {lengths}, with {description.text:,} tokens of text (--text); the model reads '
+                 f'{description.context:,}')
+    return '\n'.join([*lines, *description.missing])
+
+
+def format_mllm_fit(description: MLLMDescription, result: Mapping[str, Any], batch: int, gpus: int, peak: float,
+                    utilisation: float, iterations: int | None) -> str:
+    """Return the result of `fit` as lines of text, with its assumptions."""
+    step = {kind: description.step_flops(kind) / 1e12 for kind in (DRAWING, CAPTION)}
+    state, at_once = description.state_bytes() / GB, min(batch, description.at_once or batch)
+    days = '' if result['days'] is None else f', {result["days"]:,.3g} days for {iterations:,} iterations'
+    return '\n'.join([
+        '', f'training step: {step[DRAWING]:,.4g} TFLOP a drawing, {step[CAPTION]:,.4g} a caption, '
+        f'{batch * step[DRAWING]:,.4g} a GPU at {batch} drawings',
+        f'memory of a GPU: {result["memory"] / GB:,.2f} GB = {state:,.2f} (weights, gradients, Adam, buffers, '
+        f'tokenizer, judge) + {at_once} x {description.activations / GB:,.4f} (activations of a sample)',
+        f'{gpus} GPUs at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a step, '
+        f'{result["images_per_second"]:,.0f} samples/s{days}',
+        'assumed: every sample is a drawing, codes of images are kept (model.cache), data is never waited for; no '
+        'FLOPs but those of\n         products and attention; memory without what recomputation, masks and the '
+        'allocator hold for a moment'])
