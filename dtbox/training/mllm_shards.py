@@ -1,4 +1,4 @@
-"""A multimodal language model that FSDP2 shards: the blocks that it divides, whole weights while single ranks run it."""
+"""A multimodal language model that FSDP2 shards: its blocks, and whole weights while single ranks run it."""
 from __future__ import annotations
 
 import contextlib

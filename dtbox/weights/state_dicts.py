@@ -96,8 +96,7 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
 def read_content(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> Any:
     """Return what a file of weights holds, on the CPU; arguments and errors as those of `load_state`."""
     if '://' not in path and not os.path.isfile(path):
-        raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
-                         'dtbox:// name.')
+        raise InputError(f'the weights file {path} does not exist. Give a .safetensors or .pth file, or dtbox://NAME.')
     try:
         return read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
     except InputError:
