@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dtbox.apis.loading import find_folder
 from dtbox.apis.mllm_opening import PARTS
 from dtbox.apis.opening import TOKENIZER, check_use, find_use
-from dtbox.apis.pretrained import find_words, is_pretrained, read_tokenizer_config
+from dtbox.apis.pretrained import find_words, read_tokenizer_config
 from dtbox.config import load_config, resolve
 from dtbox.config.find import find_config
 from dtbox.errors import ForeignError, InputError, at, reason
@@ -21,6 +21,7 @@ from dtbox.registry import MLLMS, TOKENIZERS
 from dtbox.tokenizer_files import train_byte_bpe
 from dtbox.training.mllm_judge import build_judge
 from dtbox.training.optim import freeze_parameters
+from dtbox.weights.exported_folders import is_pretrained
 
 PART = 'model'
 """The one optimizer of MLLMTask."""
