@@ -44,6 +44,15 @@ def collect_meta(runner: Runner) -> dict[str, Any]:
     return dict(dtbox=__version__, torch=str(torch.__version__), **runner.same_run, plugins=list(runner.plugins))
 
 
+def open_checkpoint(runner: Runner, path: str) -> dict[str, Any]:
+    """Read a checkpoint. That of a sharded task stays in the file, which rank 0 checks for all: the ranks of a machine
+    share its pages, and each takes its parts from them."""
+    mapped = runner.task.shards is not None
+    if mapped:
+        distributed.run_on_first_rank(lambda: checkpoint.refuse_damage(path))
+    return checkpoint.load(path, mmap=mapped)
+
+
 def restore_state(runner: Runner, state: Mapping[str, Any], path: str) -> None:
     """Take weights, their average, optimizers and schedules from a checkpoint; not the place in the data.
 

@@ -1,4 +1,5 @@
 """Runs of a multimodal language model that two ranks share by FSDP2: evaluated, drawn, saved, resumed by one."""
+import shutil
 import sys
 
 import pytest
@@ -23,10 +24,10 @@ SHARDED = {**OPTIONS, 'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader
            'hooks.sheets': dict(type='ConversationSheets', interval=2, count=1), 'train_cfg.val_interval': 2}
 
 
-def train(rank, world, config, folder, options):  # noqa: F811
+def train(rank, world, config, folder, options, resume=False):  # noqa: F811
     """Train on the ranks; returns 'done' or why it was refused."""
     try:
-        Runner.from_config(load_config(config, options), work_dir=folder, launcher='pytorch').train()
+        Runner.from_config(load_config(config, options), work_dir=folder, resume=resume, launcher='pytorch').train()
     except InputError as e:
         return str(e)
     return 'done'
@@ -48,6 +49,25 @@ def test_sharded_then_whole(config, tmp_path):  # noqa: F811
     assert momenta[0].keys() == momenta[1].keys() and len(momenta[0]) > 10
     assert all(torch.allclose(one['momentum_buffer'], momenta[1][i]['momentum_buffer'], atol=1e-5)
                for i, one in momenta[0].items())
+
+
+def test_whole_then_sharded(config, tmp_path):  # noqa: F811
+    """Two ranks resume the run of one; a checkpoint that is damaged is refused on both."""
+    plain = {key.replace('.', '__'): value for key, value in OPTIONS.items()}
+    make_runner(config, tmp_path / 'run', **plain, max_iters=3).train()
+    shutil.copytree(tmp_path / 'run', tmp_path / 'cut')
+    more = {**SHARDED, 'max_iters': 5, 'hooks.sheets': None}
+    assert SHARED.run(train, str(config), str(tmp_path / 'run'), more, True) == ['done', 'done']
+    make_runner(config, tmp_path / 'whole', **plain).train()
+    ends = [checkpoint.load(tmp_path / name)['state_dict'] for name in ('run', 'whole')]
+    for name, value in ends[1].items():
+        assert torch.allclose(ends[0][name].double(), value.double(), rtol=1e-5, atol=1e-5), name
+    path = tmp_path / 'cut' / 'checkpoint.pth'
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    said = SHARED.run(train, str(config), str(tmp_path / 'cut'), more, True)
+    assert all('is damaged' in s for s in said)
 
 
 def test_what_cannot_be_sharded(config, tmp_path):  # noqa: F811
