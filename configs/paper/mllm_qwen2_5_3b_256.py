@@ -17,7 +17,8 @@ parameters, FLOPs, and the memory of a GPU in a stage.
 The tokenizer is the published one of 2026-04 (`dtbox convert dualtoken`), whose rows are 32 wide; the paper's 256-pixel
 model had one of SigLIP-L, rows 1,024 wide. Width of the heads, length, warm-up, mixing and sampling are not published.
 
-Data: conversation files in `data_root`, of your own or made of the sets that the stages name, see dtbox/mllm/README.md.
+Data: conversation files in `data_root` (captions.jsonl to heldout_draw.jsonl, see below), of your own or
+made of the sets that the stages name; formats: dtbox/mllm/README.md.
 
 Command, on 8 GPUs:
 
@@ -95,6 +96,7 @@ hooks = dict(  # ours: intervals
     log=dict(type='Log', interval=100, show=('text', 'pixel')),
     checkpoint=dict(type='Checkpoint', interval=2000),
     results=dict(type='Results'),
+    images=dict(type='Images', interval=0),  # curves of the losses
     sheets=dict(type='ConversationSheets', interval=10000))
 seed = 0  # ours
 tiny = dict(
