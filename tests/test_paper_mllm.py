@@ -96,11 +96,18 @@ def test_published_sizes(whole):
         'visual_head'}
 
 
+WIDE = """_base_ = ['paper/dualtoken_so400m_256_rq4']
+quantizer = dict(dim=1024)
+model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(projection=dict(type='MLPProjection')),
+                                              semantic=dict(projection=dict(type='MLPProjection')))))
+"""
+
+
 def test_what_the_second_vocabulary_adds(tmp_path):
     """The appendix: 2.1 M of the projector, a head of 258 M, 16 M of codes, 8.93 % in all, with a tokenizer whose
     rows are 1,024 wide. The width of the head is not published; 8.93 % lies between 1856 and 1872, input maps
     included."""
-    (tmp_path / 'wide.py').write_text("_base_ = ['paper/dualtoken_so400m_256_rq4']\nquantizer = dict(dim=1024)\n")
+    (tmp_path / 'wide.py').write_text(WIDE)
     cfg = read(NAME, tokenizer=str(tmp_path / 'wide.py'))
     model = build_mllm_without_memory(cfg, [])[0]
     cost = count_streams(model, cfg.model)['semantic']

@@ -100,12 +100,12 @@ hooks = dict(  # ours: intervals
     sheets=dict(type='ConversationSheets', interval=10000))
 seed = 0  # ours
 tiny = dict(
-    tokenizer='dtbox://dualtoken-twemoji', codes=None, image_size=64, batch_size=6, max_iters=2, num_workers=0,
+    tokenizer='dtbox://dualtoken-twemoji', codes=None, image_size=64, batch_size=8, max_iters=2, num_workers=0,
     heldout_limit=2, amp=None, model_wrapper_cfg=None,
     model=dict(
         lm=dict(pretrained=None, config=dict(
-            vocab_size=None, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=256)),
+            _delete_=True, model_type='qwen2', hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True)),
         visual_head=dict(inner=32, heads=2),
         sequence=dict(tokenizer=dict(type='TrainedBPE', size=300, texts=['a red apple', 'what is it?', 'yes', 'no']),
                       template=dict(type='PlainTemplate'), pack=256),

@@ -163,8 +163,12 @@ class HFCausalLM(LanguageModel):
         take_weights(self.model, state, self.pretrained)
         self.model.generation_config = loaded.generation_config
         own = SpecialRows(read[len(read) - rows:], None if self.tied else write[len(write) - rows:])
+        earlier = self.special
         self._set_special(own if rows else None)
         self.resize(max(added, rows))
+        if earlier is not None and self.special is not None and len(earlier) == len(self.special):
+            earlier.take(self.special)
+            self._set_special(earlier)
 
     def _tables(self) -> tuple[str, str]:
         """Return the names of the tables of embedding and head in the state of the model."""

@@ -125,7 +125,7 @@ def format_memory(description: MLLMDescription, batch: int, gpus: int) -> str:
     rows = dict(weights='weights', gradients='gradients', moments="Adam's moments",
                 others='tokenizer, judge, codes', gathered='gathered at a time', copies='bfloat16 copies of weights',
                 activations=f'activations of {min(batch, description.at_once or batch)}', total='all')
-    lines = [f'{"memory of a GPU in GB":<28}' + ''.join(f'{head:>18}' for head in heads)]
+    lines = [f'{"memory of a GPU in GB":<28}' + ''.join(f'{head:>20}' for head in heads)]
     for name, title in rows.items():
-        lines.append(f'{title:<28}' + ''.join(f'{getattr(column, name) / 1e9:>18,.2f}' for column in columns))
+        lines.append(f'{title:<28}' + ''.join(f'{getattr(column, name) / 1e9:>20,.2f}' for column in columns))
     return '\n'.join(lines)
