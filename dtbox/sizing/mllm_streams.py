@@ -17,7 +17,7 @@ class StreamCost:
 
     Attributes:
         embedding, head: parameters of the visual embedding and of the visual head.
-        codes: values of its tables, which belong to the tokenizer.
+        codes: values of its codebooks, which belong to the tokenizer.
         share: of all three, as a fraction of the language model's parameters.
     """
     embedding: int
@@ -44,7 +44,8 @@ def count_streams(model: Any, parts: Mapping[str, Any]) -> dict[str, StreamCost]
         except InputError:  # its order needs all of them
             continue
         embedding, head = (_count(getattr(model, key)) - count for (key, _, _), count in zip(kinds, less))
-        codes = sum(b.numel() for n, b in model.tables.named_buffers() if n == f'rows{model.names.index(name)}')
+        books = model.tokenizer.model.streams[name].quantizer.state_dict()
+        codes = sum(value.numel() for key, value in books.items() if key.rpartition('.')[2] == 'weight')
         found[name] = StreamCost(embedding, head, codes, (embedding + head + codes) / _count(model.lm))
     return found
 

@@ -21,7 +21,8 @@ PROMPTS = ['what is it?', 'a cat', 'system']
 def folder(tmp_path_factory):
     """A tiny pretrained language model with its chat template."""
     path = tmp_path_factory.mktemp('lm') / 'model'
-    LMS.build(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=300))).save_pretrained(str(path))
+    LMS.build(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=300,
+                                                 initializer_range=0.5))).save_pretrained(str(path))
     return write_chat_folder(path, TEMPLATE)
 
 
