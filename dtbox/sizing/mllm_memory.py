@@ -9,14 +9,11 @@ those of one block. Tokenizer, judge and tables of codes are whole on every GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Iterable
+from typing import Any, Iterable
 
 from torch import nn
 
 from dtbox.training.parallel import find_blocks
-
-if TYPE_CHECKING:
-    from dtbox.sizing.describe_mllm import MLLMDescription
 
 FROZEN = ('tokenizer', 'judge')
 """Parts that take no part in a training step."""
@@ -89,11 +86,11 @@ class Memory:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def measure_memory(description: MLLMDescription, batch: int, shards: int, recompute: bool | None = None) -> Memory:
+def measure_memory(description: Any, batch: int, shards: int, recompute: bool | None = None) -> Memory:
     """Return what a GPU holds.
 
     Args:
-        description: of the model.
+        description: MLLMDescription.
         batch: samples a GPU, of which `description.at_once` are computed at a time.
         shards: ranks that divide the model; 1 where each holds all of it.
         recompute: whether blocks compute their activations again; None: as the config says.
@@ -116,7 +113,7 @@ def measure_memory(description: MLLMDescription, batch: int, shards: int, recomp
                   ((one if again else every) + head) * bool(batch), at_once * kept)
 
 
-def format_memory(description: MLLMDescription, batch: int, gpus: int) -> str:
+def format_memory(description: Any, batch: int, gpus: int) -> str:
     """Return the memory of a GPU as a table: whole and divided, kept and recomputed."""
     ways = [(shards, again) for shards in dict.fromkeys((1, gpus)) for again in (False, True)]
     columns = [measure_memory(description, batch, *way) for way in ways]
