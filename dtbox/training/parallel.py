@@ -175,8 +175,7 @@ def is_sharded(tensor: Any) -> bool:
 
 
 def gather_shards(value: Any, take: Callable[[Tensor], Tensor] = lambda whole: whole) -> Any:
-    """Return dicts and lists with whole tensors, as `take` returns them, in the place of sharded ones; a collective
-    where there are any."""
+    """Return dicts and lists with whole tensors, as `take` returns them, in place of sharded ones; a collective."""
     if is_sharded(value):
         return take(value.full_tensor())
     if isinstance(value, dict):
@@ -187,8 +186,7 @@ def gather_shards(value: Any, take: Callable[[Tensor], Tensor] = lambda whole: w
 
 
 def collect_shards(value: Any) -> Any:
-    """As `gather_shards`, for what rank 0 writes: whole tensors are on its CPU, those of other ranks are empty, and no
-    GPU ever holds more than one."""
+    """As `gather_shards`, one tensor at a time onto the CPU of rank 0, which writes them; other ranks get empty ones."""
     first = distributed.get_rank() == 0
     return gather_shards(value, lambda whole: whole.cpu() if first else whole.new_empty(0))
 
@@ -218,7 +216,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     own = {index: {k: shard_as(v, parameters[int(index)]) for k, v in moments.items()}
            for index, moments in state['state'].items()}
-    optimizer.load_state_dict({**state, 'state': own})
+    forms = [{form: group[form] for form in ('fused', 'foreach') if form in group} for group in optimizer.param_groups]
+    groups = [{**saved, **form} for saved, form in zip(state['param_groups'], forms, strict=True)]
+    optimizer.load_state_dict({**state, 'state': own, 'param_groups': groups})
 
 
 def get_local(tensor: Tensor) -> Tensor:

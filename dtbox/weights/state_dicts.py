@@ -191,7 +191,7 @@ def _check_values(name: str, value: torch.Tensor, own: torch.Tensor, source: str
     """Raise `InputError` for a tensor of a file that is sparse, quantized, nested, without values, or complex where the
     model's is not."""
     with at(f'the tensor {name} of {source}'):
-        read_tensor(value)
+        read_tensor(value.to_local() if hasattr(value, 'to_local') else value)  # FSDP2's
         if value.is_complex() and not own.is_complex():
             raise InputError(f'got {describe(value)}; expected real numbers.')
 

@@ -56,7 +56,7 @@ def test_whole_then_sharded(config, tmp_path):  # noqa: F811
     plain = {key.replace('.', '__'): value for key, value in OPTIONS.items()}
     make_runner(config, tmp_path / 'run', **plain, max_iters=3).train()
     shutil.copytree(tmp_path / 'run', tmp_path / 'cut')
-    more = {**SHARDED, 'max_iters': 5, 'hooks.sheets': None}
+    more = {**{key: value for key, value in SHARDED.items() if key != 'hooks.sheets'}, 'max_iters': 5}
     assert SHARED.run(train, str(config), str(tmp_path / 'run'), more, True) == ['done', 'done']
     make_runner(config, tmp_path / 'whole', **plain).train()
     ends = [checkpoint.load(tmp_path / name)['state_dict'] for name in ('run', 'whole')]
