@@ -186,7 +186,7 @@ def gather_shards(value: Any, take: Callable[[Tensor], Tensor] = lambda whole: w
 
 
 def collect_shards(value: Any) -> Any:
-    """As `gather_shards`, one tensor at a time onto the CPU of rank 0, which writes them; other ranks get empty ones."""
+    """As `gather_shards`, one tensor at a time onto the CPU of rank 0, which writes them; others get empty ones."""
     first = distributed.get_rank() == 0
     return gather_shards(value, lambda whole: whole.cpu() if first else whole.new_empty(0))
 
