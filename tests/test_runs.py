@@ -25,7 +25,8 @@ COMMON = {'protocols', 'diagnostics'}
 """Names of folders that are everyday words, too."""
 # of Hugging Face's folders
 ELSEWHERE = {'tokenizer.json': ('apis.pretrained', 'apis.zoo_entry', 'converters.run_folder', 'texts.siglip',
-                                'mllm.sequences.text_tokenizers', 'mllm.sequences.tokens'),
+                                'mllm.sequences.text_tokenizers', 'mllm.sequences.tokens',
+                                'weights.exported_folders'),
              'drawings.png': ('apis.mllm_files',),  # of the folder of `dtbox draw`
              'config.py': ('testing.scaffold', 'cli.plugins'),  # of a plugin's folder
              '.lock': ('ablation.folder', 'datasets.shards.fetch')}  # of a grid, of a shard

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dtbox.apis.images import Images
 from dtbox.apis.mllm_arguments import check_rule, read_prompts, read_question, read_report, read_settings
-from dtbox.apis.mllm_drawing import Drawer, Report
+from dtbox.apis.mllm_drawing import Drawer, Report, start_drawing
 from dtbox.apis.mllm_folder import open_mllm_folder, save_mllm_folder
 from dtbox.apis.mllm_messages import read_messages
 from dtbox.apis.mllm_settings import Generation
@@ -124,7 +124,7 @@ class MultimodalModel:
         settings = self.generation.choose(scale=scale, temperature=temperature, top_k=top_k, top_p=top_p)
         check_rule(settings, self.model.visual_head.depths)
         with at('prompts'):
-            contexts = [self._start_drawing(prompt) for prompt in prompts]
+            contexts = [start_drawing(self.model, prompt) for prompt in prompts]
         rows = [context for context in contexts for _ in range(n)]
         generators = [seed_generator(seed, i, prompt) for prompt in prompts for i in range(n)]
         shape = (len(prompts), n)
@@ -143,15 +143,6 @@ class MultimodalModel:
         with at('images'):
             self.tokenizer.model.check_images(images)
         return [Image.fromarray(pixels) for pixels in to_uint8(images)]
-
-    def _start_drawing(self, prompt: str) -> Context:
-        asked = Conversation(f'of the prompt {prompt[:40]!r}', 'draw', (Turn('user', (prompt,)),))
-        context = take_context(self.model.sequence.render_prompt(asked, draw=True), {})
-        if len(context) + self.model.places > self.model.lm.context_length:
-            raise InputError(f'the prompt {prompt[:40]!r}... has {format_count(len(context), "place")} and a drawing '
-                             f'{self.model.places}; the language model reads {self.model.lm.context_length}. Shorten '
-                             'it.')
-        return context
 
     # ---- replies ------------------------------------------------------------------------------------------------
 

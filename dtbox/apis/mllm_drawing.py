@@ -14,8 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dtbox.code_tables import EMPTY
+from dtbox.conversations import Conversation, Turn
+from dtbox.errors import InputError
 from dtbox.layout import Grid
-from dtbox.mllm.contexts import Context
+from dtbox.mllm.contexts import Context, take_context
 from dtbox.mllm.image_generation import generate_images
 from dtbox.sampling import Guidance, SamplingRule
 
@@ -41,6 +43,24 @@ class Progress:
 
 
 Report = Callable[[Progress], Any]
+
+
+def start_drawing(model: Any, prompt: str) -> Context:
+    """Return the context of a drawing: the prompt, up to `<image_gen_start>`.
+
+    Args:
+        model: MultimodalLM.
+        prompt: text.
+
+    Raises:
+        InputError: a prompt that leaves no room for the drawing.
+    """
+    asked = Conversation(f'of the prompt {prompt[:40]!r}', 'draw', (Turn('user', (prompt,)),))
+    context = take_context(model.sequence.render_prompt(asked, draw=True), {})
+    if len(context) + model.places > model.lm.context_length:
+        raise InputError(f'the prompt {prompt[:40]!r}... has {len(context)} places and a drawing {model.places}; the '
+                         f'language model reads {model.lm.context_length}. Shorten it.')
+    return context
 
 
 class Drawer:

@@ -4,6 +4,7 @@ held-out sets.
 README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
 from dtbox.evaluation.base import Metric
+from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
 from dtbox.evaluation.drawings import DrawingFrechet, DrawingScore
@@ -22,11 +23,12 @@ from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import Retrieval
 from dtbox.evaluation.samples import read_samples, write_samples
 from dtbox.evaluation.table import format_table
+from dtbox.evaluation.tower_frechet import TowerFrechet
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['AnswerAccuracy', 'Bank', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood', 'CodeUsage', 'DrawingFrechet',
-           'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN', 'L1', 'LPIPS',
-           'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval',
-           'SSIM', 'SetEvaluator', 'TokenCosine', 'ZeroShot', 'format_table', 'read_samples', 'to_json',
-           'write_samples']
+__all__ = ['AnswerAccuracy', 'Bank', 'CLIPScore', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood', 'CodeUsage',
+           'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN',
+           'L1', 'LPIPS', 'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results',
+           'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'ZeroShot', 'format_table',
+           'read_samples', 'to_json', 'write_samples']

@@ -23,6 +23,8 @@ from dtbox.registry import METRICS
 from dtbox.structures import Batch
 from dtbox.values import Positive
 
+DRAWN = 'drawn'
+"""Label of drawings that come from files."""
 ANCHORS = {SHUFFLED: 'images of other prompts', RECONSTRUCTION: 'reconstructions', REAL: 'real images'}
 """Label of an anchor -> for people, floors first."""
 _nameless = itertools.count()  # of the process, so that merged metrics never mistake two images for one
@@ -34,12 +36,13 @@ def list_images(outputs: Any) -> dict[str, Tensor]:
     Raises:
         InputError: a label that is one of an anchor, or cannot be part of a name.
     """
-    wrong = [label for label in outputs.drawings
+    drawings = getattr(outputs, 'drawings', {})  # a TokenizerOutput has none
+    wrong = [label for label in drawings
              if label in (REAL, RECONSTRUCTION, SHUFFLED) or not label or set(label) & set(' /|@')]
     if wrong:
         raise InputError(f'drawings have the label {wrong[0]!r}; expected one without spaces, `/`, `|` and `@`, other '
                          f'than {REAL}, {RECONSTRUCTION} and {SHUFFLED}, such as s=2.')
-    images = dict(outputs.drawings)
+    images = dict(drawings)
     if outputs.reconstructions is not None:
         images[RECONSTRUCTION] = outputs.reconstructions[:, None]
     return {label: value.detach().clamp(-1, 1) for label, value in images.items()}
@@ -159,14 +162,17 @@ class DrawingScore(Means):
         return self.ranking
 
 
-@METRICS.register_module()
-class DrawingFrechet(Moments):
-    """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the
-    real images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See
-    `FrechetDistance`."""
-    info = [describe_anchor(FRECHET, RECONSTRUCTION), FRECHET]
-    requires = ('drawings', 'context.teacher')
-    uses = ('reconstructions',)
+class DrawingMoments(Moments):
+    """Base of Frechet distances of drawings and real images: the drawings of each sampling seed by themselves, mean
+    over seeds; as many drawings as images."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images [B,3,H,W], nominally in [-1, 1] -> features [B,E]."""
+        raise NotImplementedError(f'{type(self).__name__} must write embed(images).')
+
+    def name(self, label: str) -> str:
+        """Return the name of the value of a label."""
+        raise NotImplementedError(f'{type(self).__name__} must write name(label).')
 
     def reset(self) -> None:
         """See Metric."""
@@ -184,7 +190,7 @@ class DrawingFrechet(Moments):
                              'expected the same ways of sampling in every batch.')
         self.streams = set(parts)
         for stream, images in {SOURCE: outputs.images, **parts}.items():
-            self.collect(stream, self.context.teacher(images), size)
+            self.collect(stream, self.embed(images), size)
 
     def values(self) -> dict[str, float]:
         """See Metric."""
@@ -194,4 +200,22 @@ class DrawingFrechet(Moments):
             label = stream.partition('|')[0]
             distances.setdefault(label, []).append(
                 frechet_distance(*self.moments(SOURCE, n), *self.moments(stream, n)))
-        return {f'drawing_frechet/{label}': sum(found) / len(found) for label, found in distances.items()}
+        return {self.name(label): sum(found) / len(found) for label, found in distances.items()}
+
+
+@METRICS.register_module()
+class DrawingFrechet(DrawingMoments):
+    """`drawing_frechet/LABEL`: Frechet distance, in the teacher's space, of the drawings of a sampling seed and the
+    real images, mean over seeds; as many drawings as images. `reconstruction` stands beside them. See
+    `FrechetDistance`."""
+    info = [describe_anchor(FRECHET, RECONSTRUCTION), FRECHET]
+    requires = ('drawings', 'context.teacher')
+    uses = ('reconstructions',)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """See DrawingMoments."""
+        return self.context.teacher(images)
+
+    def name(self, label: str) -> str:
+        """See DrawingMoments."""
+        return f'drawing_frechet/{label}'

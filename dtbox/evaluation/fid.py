@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -46,7 +46,9 @@ class FID(Moments):
             VIRTUAL_imagenet256_labeled.npz).
         prefix: see Metric.
     """
-    info = [MetricInfo('rfid', 'rFID', '', '.4g', 'lower', 'reconstruction', order=21)]
+    info = [MetricInfo('rfid', 'rFID', '', '.4g', 'lower', 'reconstruction', order=21),
+            MetricInfo('drawing_fid', 'FID of drawings', '', '.4g', 'lower', 'drawing', order=7)]
+    folder_value = 'drawing_fid'
     requires = ('reconstructions',)
     dumps = True
 
@@ -109,6 +111,19 @@ class FID(Moments):
         if self.shared['reference'] is None:
             self.collect(SOURCE, self.shared['network'](self.bytes(outputs.images)), size)
         self.collect(RECONSTRUCTION, self.shared['network'](self.bytes(outputs.reconstructions)), size)
+
+    def open_features(self, device: torch.device | str = 'cpu') -> Callable[[Sequence[np.ndarray]], Tensor]:
+        """See Moments."""
+        network = open_inception(self.library, self.weights, device)
+
+        def features(images: Sequence[np.ndarray]) -> Tensor:
+            sizes: dict[tuple[int, ...], list[Tensor]] = {}
+            for image in images:
+                level = torch.from_numpy(image).permute(2, 0, 1)
+                level = self.bytes(level[None].float() / 127.5 - 1)[0]
+                sizes.setdefault(tuple(level.shape), []).append(level)
+            return torch.cat([network(torch.stack(group)).cpu() for group in sizes.values()])
+        return features
 
     def bytes(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1, 1] -> uint8 [B,3,H,W] as they would be read back from files."""

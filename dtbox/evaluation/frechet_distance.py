@@ -6,6 +6,9 @@ look farther apart than they are, which the results note.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +35,21 @@ class Moments(Metric):
         features = features.detach().cpu().double()
         self.add(f'{stream}/sum', features.sum(dim=0))
         self.add(f'{stream}/outer', features.T @ features)
+
+    def open_features(self, device: torch.device | str = 'cpu') -> Callable[[Sequence[np.ndarray]], Tensor]:
+        """Return what `compare_folders` measures images of files with: B images uint8 [H,W,3] of any sizes -> features
+        [B,E], in any order.
+
+        Raises:
+            InputError: a network that cannot be opened, or a metric of a model's outputs alone.
+        """
+        raise InputError(f'{self.label} reads the outputs of a model, not files. Frechet distances of folders: FID, '
+                         'TowerFrechet.')
+
+    @property
+    def folder_value(self) -> str:
+        """Name of the value of `compare_folders`."""
+        raise NotImplementedError(f'{type(self).__name__} does not compare folders.')
 
     def moments(self, stream: str, n: int) -> tuple[Tensor, Tensor]:
         """Return (mean [E], unbiased covariance [E,E]) of a stream that saw `n` images."""

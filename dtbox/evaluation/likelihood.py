@@ -18,7 +18,7 @@ def take_drawn(metric: Metric, outputs: Any) -> tuple[Any, torch.Tensor]:
     """Return what was drawn of a batch, and its rows [M]: where a set holds drawings and questions, those with a
     prompt. The metric counts the others as left out."""
     size = len(outputs.images)
-    prompts = ['?'] * size if outputs.prompts is None else outputs.prompts
+    prompts = getattr(outputs, 'prompts', None) or ['?'] * size  # a TokenizerOutput has none
     index = torch.tensor([i for i, prompt in enumerate(prompts) if prompt], dtype=torch.int64)
     if len(index) == size:
         return outputs, index

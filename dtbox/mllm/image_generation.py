@@ -41,12 +41,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
         InputError: a model without visual head, guidance for a model that never saw a dropped condition, contexts that
             are too long.
     """
-    if model.visual_head is None:
-        raise InputError('the model has no visual head and draws nothing. Train one with `visual_head`.')
-    guided = guidance is not None and guidance.is_needed(model.visual_head.names)
-    if guided and not model.sequence.drop:
-        raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
-                         'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
+    guided = check_drawing(model, guidance)
     count = len(contexts)
     rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
     decoding = Decoding(model, rows, model.places)
@@ -65,3 +60,19 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
             x = embedding.step({name: value[:, None] for name, value in codes.items()}, read)[:, 0]
             decoding.step(x.repeat(len(rows) // count, 1))
     return model.collapse({name: torch.stack(values, 1) for name, values in done.items()})
+
+
+def check_drawing(model: Any, guidance: Guidance | None) -> bool:
+    """Return whether drawings need rows without a prompt; `InputError` for a model that cannot draw in this way.
+
+    Args:
+        model: MultimodalLM.
+        guidance: see `generate_images`.
+    """
+    if model.visual_head is None:
+        raise InputError('the model has no visual head and draws nothing. Train one with `visual_head`.')
+    guided = guidance is not None and guidance.is_needed(model.visual_head.names)
+    if guided and not model.sequence.drop:
+        raise InputError('guidance compares with drawings without a prompt, but this model was trained without dropped '
+                         'prompts (`drop` is 0). Take scale=1, or train with sequence.drop=0.1.', 'scale')
+    return guided

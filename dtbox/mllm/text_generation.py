@@ -98,9 +98,16 @@ def reply(model: Any, contexts: Sequence[Context], max_tokens: int, batch: int =
     return texts
 
 
-@torch.no_grad()
 def measure_loglikelihood(model: Any, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[float]:
-    """Return the log-probability in nats of each answer after its context.
+    """Return the log-probability in nats of each answer after its context; arguments as in `measure_answers`."""
+    return [score for score, _ in measure_answers(model, contexts, answers)]
+
+
+@torch.no_grad()
+def measure_answers(model: Any, contexts: Sequence[Context], answers: Sequence[Sequence[int]]
+                    ) -> list[tuple[float, bool]]:
+    """Return of each answer after its context the log-probability in nats, and whether every id of it is the most
+    likely one.
 
     Args:
         model: MultimodalLM in evaluation mode.
@@ -114,6 +121,6 @@ def measure_loglikelihood(model: Any, contexts: Sequence[Context], answers: Sequ
     scores = []
     for row, answer in enumerate(answers):
         logits = model.lm.text_logits(states[row, -len(answer) - 1:-1]).float()
-        scores.append(-float(F.cross_entropy(logits, torch.tensor(list(answer), device=logits.device),
-                                             reduction='sum')))
+        ids = torch.tensor(list(answer), device=logits.device)
+        scores.append((-float(F.cross_entropy(logits, ids, reduction='sum')), bool((logits.argmax(-1) == ids).all())))
     return scores

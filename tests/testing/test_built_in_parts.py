@@ -46,6 +46,14 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
                                               'FID', 'AnswerAccuracy', 'CaptionScore', 'ClosedLoop',
                                               'CodeLikelihood', 'DrawingFrechet', 'DrawingScore')}
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
+EMOJI = dict(tower='emoji', encoder=dict(
+    type='TimmViT', name='vit_base_patch16_siglip_224', image_size=64, weights='dtbox://siglip-tiny-twemoji',
+    model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8), prefix='encoders.trunk.trunk.'))
+METRICS['TowerFrechet'] = dict(type='TowerFrechet', **EMOJI)
+METRICS['CLIPScore'] = dict(type='CLIPScore', **EMOJI, text=dict(
+    type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji',
+    prefix='text.', tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
+                                   context_length=16)))
 HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'),
          'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}
 VISUAL_EMBEDDINGS = {name: dict(type=name) for name in ('CodesEmbedding', 'FeaturesEmbedding', 'LearnedEmbedding')}
