@@ -14,6 +14,7 @@ from dtbox.mllm.model import MultimodalLM
 from dtbox.registry import TOKENIZERS
 from dtbox.training.mllm_task import MLLMTask
 from dtbox.training.optim import build_optim_wrappers
+from tests.conversation_data import WORDS
 
 PLACES = 16
 STREAMS = ('pixel', 'semantic')
@@ -28,6 +29,8 @@ ORDERS = ('independent', 'semantic_first', 'pixel_first', 'joint')
 HEADS = {**{order: dict(DEPTH, order=order) for order in ORDERS}, 'parallel': dict(type='ParallelHead'),
          'delay': dict(type='DelayHead'), 'flatten': dict(type='FlattenHead')}
 EMBEDDINGS = ('CodesEmbedding', 'LearnedEmbedding', 'FeaturesEmbedding')
+ORDINARY = len(WORDS) + 3
+"""Ids of the text tokenizer without the special tokens of images."""
 TEXTS = ('a cat', 'red', 'what is it', 'a red dog')
 
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from dtbox.config import resolve
     from dtbox.sizing.fit import fit
     cfg = resolve(read_config(args))
-    describe, format_parts, format_fit = choose_description(find_use(cfg) == MLLM, args.text)
+    describe, format_parts, format_fit = choose_description(find_use(cfg) == MLLM, args.text, args.gpus)
     description = describe(cfg)
     print(format_parts(description))
     batch = args.batch or find_batch(cfg.get('train_dataloader') or {}, args.gpus)
@@ -49,12 +49,13 @@ def run(args: argparse.Namespace) -> None:
     print(format_fit(description, result, batch, args.gpus, args.peak, args.utilisation, iterations))
 
 
-def choose_description(mllm: bool, text: int | None) -> tuple[Callable, Callable, Callable]:
+def choose_description(mllm: bool, text: int | None, gpus: int) -> tuple[Callable, Callable, Callable]:
     """Return what counts a recipe, and what writes its parts and what it needs of GPUs.
 
     Args:
         mllm: whether the recipe trains a language model.
         text: text tokens of its samples; None for the usual number.
+        gpus: their number.
 
     Raises:
         InputError: text tokens of a tokenizer, or fewer than one.
@@ -69,7 +70,7 @@ def choose_description(mllm: bool, text: int | None) -> tuple[Callable, Callable
     from dtbox.sizing.format_mllm import format_mllm, format_mllm_fit
     if text is not None and text < 1:
         raise InputError(f'{text} text tokens were asked for; expected 1 at least.', '--text')
-    return functools.partial(describe_mllm, text=text or TEXT), format_mllm, format_mllm_fit
+    return functools.partial(describe_mllm, text=text or TEXT, gpus=gpus), format_mllm, format_mllm_fit
 
 
 def find_batch(loader: Mapping[str, Any], gpus: int) -> int:

@@ -24,12 +24,12 @@ class FixedCounts:
     Under DDP every step then trains every part of the model.
 
     Args:
-        weights: dataset -> weight > 0; None weighs all the same.
+        weights: dataset -> weight > 0, None for one that a child config takes out; None weighs all the same.
     """
 
-    def __init__(self, weights: Mapping[str, float] | None = None):
-        self.weights = weights
-        for name, weight in (weights or {}).items():
+    def __init__(self, weights: Mapping[str, float | None] | None = None):
+        self.weights = None if weights is None else {n: weight for n, weight in weights.items() if weight is not None}
+        for name, weight in (self.weights or {}).items():
             if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
                 raise InputError(f'the weight of `{name}` is {weight!r}; expected a number above 0. Leave the dataset '
                                  'out to go without it.', 'weights')
@@ -117,7 +117,7 @@ class Mixture(PairDataset):
     The name of a dataset goes before the keys of its samples. The size is the sum of the sizes.
 
     Args:
-        datasets: name -> config of a dataset.
+        datasets: name -> config of a dataset, None for one that a child config takes out.
         rule: config of what divides a batch (`MIXTURES`), such as dict(type='FixedCounts', weights=dict(draw=1,
             read=1)); None is FixedCounts.
         seed: of all of them.
@@ -128,11 +128,12 @@ class Mixture(PairDataset):
         InputError: no dataset, or datasets whose samples do not go into one batch.
     """
 
-    def __init__(self, datasets: Mapping[str, dict], rule: dict | None = None, seed: int = 0,
+    def __init__(self, datasets: Mapping[str, dict | None], rule: dict | None = None, seed: int = 0,
                  separate_sets: bool = False):
         self.separate_sets = separate_sets
         self.datasets: dict[str, Any] = {}
         super().__init__(seed=seed)
+        datasets = {name: cfg for name, cfg in (datasets or {}).items() if cfg is not None}
         if not datasets:
             raise InputError('a mixture of no datasets; give at least one, by name.', 'datasets')
         self.datasets = {name: DATASETS.build(cfg, where=f'datasets.{name}') for name, cfg in datasets.items()}

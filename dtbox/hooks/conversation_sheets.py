@@ -56,8 +56,12 @@ class ConversationSheets(Hook):
         self._draw(runner, run.drawings, run.replies)
 
     def _draw(self, runner: Runner, drawings: str, replies: str) -> None:
-        if distributed.get_rank() != 0 or runner.val_loop is None:
-            return
+        if runner.val_loop is not None:
+            with runner.task.whole():
+                if distributed.get_rank() == 0:
+                    self._draw_whole(runner, drawings, replies)
+
+    def _draw_whole(self, runner: Runner, drawings: str, replies: str) -> None:
         dataset = runner.val_loop.dataloader.dataset
         drawn: list[Sample] = []
         told: list[Sample] = []

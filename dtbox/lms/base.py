@@ -98,6 +98,10 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError
 
+    def set_recompute(self, on: bool) -> None:
+        """Let blocks drop their activations and compute them again in the backward pass, or keep them; a model that can
+        only keep them does nothing."""
+
     def frozen_names(self) -> list[str]:
         """Return the names of parameters that never train, whatever the config says: the base under an adapter."""
         return []

@@ -42,7 +42,8 @@ class HFCausalLM(LanguageModel):
     Args:
         config: `model_type` and entries of its config (hidden_size, num_hidden_layers, ...): a model with random
             weights, or the architecture that `pretrained` fills.
-        pretrained: folder, hub id or GGUF file; weights are read by `init_weights` and are undefined before.
+        pretrained: folder, hub id or GGUF file, also `package://MODULE/FILE`; weights are read by `init_weights` and
+            are undefined before.
         vocab_size: ids of the text tokenizer, where `config` says none.
         lora: arguments of peft's `LoraConfig`; adapters train, the base does not.
         attention: 'sdpa', or 'eager' without fused kernels.
@@ -60,7 +61,7 @@ class HFCausalLM(LanguageModel):
                  lora: dict | None = None, attention: Literal['sdpa', 'eager'] = 'sdpa',
                  dtype: Literal['float32', 'bfloat16', 'float16'] = 'float32', recompute: bool = False) -> None:
         super().__init__()
-        self.pretrained, self.recompute = pretrained, recompute
+        self.pretrained = pretrained
         self.eager = attention == 'eager'
         found = read_config(config, pretrained, vocab_size)
         added = found.__dict__.pop(ADDED, 0)
@@ -68,8 +69,7 @@ class HFCausalLM(LanguageModel):
         self.model = _build(found, attention, DTYPES[dtype], empty=pretrained is not None)
         if lora is not None:
             add_lora(self.model, lora)
-        if recompute:
-            self.model.gradient_checkpointing_enable(dict(use_reentrant=False))
+        self.set_recompute(recompute)
         decoder = self.model.base_model
         self._cache_name = 'cache' if 'cache' in inspect.signature(decoder.forward).parameters else 'past_key_values'
         self.width, self.window = found.hidden_size, find_window(found)
@@ -163,8 +163,12 @@ class HFCausalLM(LanguageModel):
         take_weights(self.model, state, self.pretrained)
         self.model.generation_config = loaded.generation_config
         own = SpecialRows(read[len(read) - rows:], None if self.tied else write[len(write) - rows:])
+        earlier = self.special
         self._set_special(own if rows else None)
         self.resize(max(added, rows))
+        if earlier is not None and self.special is not None and len(earlier) == len(self.special):
+            earlier.take(self.special)
+            self._set_special(earlier)
 
     def _tables(self) -> tuple[str, str]:
         """Return the names of the tables of embedding and head in the state of the model."""
@@ -180,6 +184,17 @@ class HFCausalLM(LanguageModel):
             for name, head in zip(self._tables(), (False, True)):
                 state[name] = self.special.join(state[name], head)
         write_model(self.model, state, self.vocab_size, self.added, folder, max_shard_size)
+
+    def set_recompute(self, on: bool) -> None:
+        """See `LanguageModel.set_recompute`."""
+        self.recompute = on
+        if on:
+            # the older name goes in transformers 6
+            enable = getattr(self.model, 'activation_checkpointing_enable', self.model.gradient_checkpointing_enable)
+            enable(dict(use_reentrant=False))
+        for module in self.model.modules():
+            if hasattr(module, 'gradient_checkpointing'):
+                module.gradient_checkpointing = on
 
     def frozen_names(self) -> list[str]:
         """Return the names of the base under the adapters."""

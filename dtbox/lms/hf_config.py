@@ -9,6 +9,7 @@ from typing import Any, Mapping
 
 from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, need_package, reason
+from dtbox.weights.state_dicts import find_local_path
 
 ADDED = 'dtbox_special_rows'
 """Entry of a written config.json: how many of the last rows are those of special tokens. `transformers` leaves it
@@ -23,10 +24,11 @@ UNSUPPORTED = {'final_logit_softcapping': None, 'attn_logit_softcapping': None, 
 
 def split_source(pretrained: str) -> tuple[str, dict[str, Any]]:
     """Return (folder or hub id, further arguments of `from_pretrained`) of what the config calls `pretrained`."""
-    if not pretrained.endswith('.gguf'):
-        return pretrained, {}
+    path = find_local_path(pretrained)
+    if not path.endswith('.gguf'):
+        return path, {}
     need_package('gguf', 'mllm', f'{pretrained}, a GGUF file,')
-    folder, name = os.path.split(pretrained)
+    folder, name = os.path.split(path)
     return folder or '.', dict(gguf_file=name)
 
 

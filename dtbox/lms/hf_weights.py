@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import os
 from collections.abc import Iterator
 from typing import Any, Mapping
@@ -41,7 +42,9 @@ def load_model(pretrained: str, dtype: torch.dtype) -> Any:
     """
     transformers = need_package('transformers', 'mllm', 'HFCausalLM')
     place, more = split_source(pretrained)
-    with opening(pretrained), quiet():
+    # bars of GGUF files are those of tqdm, which `quiet` does not reach
+    hidden = contextlib.redirect_stderr(io.StringIO()) if more else contextlib.nullcontext()
+    with opening(pretrained), quiet(), hidden:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             place, dtype=dtype, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **more)
     shapes = [f'{name} is {list(found)} there and {list(expected)} in the model'

@@ -40,6 +40,13 @@ class SpecialRows(nn.Module):
             return SpecialRows(read, None)
         return SpecialRows(read, torch.cat([self.write, grown.write.to(self.write.device)]))
 
+    @torch.no_grad()
+    def take(self, rows: SpecialRows) -> None:
+        """Let these rows have the values of as many others; they stay the parameters that an optimizer holds."""
+        self.read.copy_(rows.read)
+        if self.write is not None and rows.write is not None:
+            self.write.copy_(rows.write)
+
     def embed(self, ids: Tensor, embedding: nn.Module, first: int) -> Tensor:
         """ids [...] -> [...,H]: ids below `first` by `embedding`, the others by the own rows."""
         ordinary = embedding(ids.clamp(max=first - 1))

@@ -16,6 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from dtbox.code_tables import EMPTY
 from dtbox.errors import InputError, at
 from dtbox.mllm.code_rows import read_tables
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
@@ -83,6 +84,14 @@ class MultimodalLM(nn.Module):
             with at('visual_embedding'):
                 check_causal(self.visual_embedding, self.tokenizer)
 
+    def train(self, mode: bool = True) -> MultimodalLM:
+        """Set the mode; parts whose parameters are all frozen stay in evaluation, without dropout."""
+        super().train(mode)
+        for part in (self.visual_embedding, self.visual_head):
+            if part is not None and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
     @property
     def names(self) -> list[str]:
         """Names of the streams of codes."""
@@ -148,10 +157,10 @@ class MultimodalLM(nn.Module):
     def _sum_visual_losses(self, states: Tensor, batch: SequenceBatch, keep_share: float,
                            generator: torch.Generator | None) -> dict[str, Tensor]:
         hidden, codes = self.select_visual_targets(states, batch)
-        if len(hidden):
-            return self.visual_head.losses(hidden, codes, keep_share, generator).sums
-        none = states.new_zeros((), dtype=torch.float32) + tie_to_graph(self.visual_head)
-        return {name: none.expand(len(self.tables.sizes[name])) for name in self.visual_head.names}
+        if not len(hidden):  # one place without codes: ranks that draw nothing run the same blocks as those that do
+            hidden, keep_share = states[:1, 0], 1.0
+            codes = {name: batch.ids.new_full((1, len(sizes)), EMPTY) for name, sizes in self.tables.sizes.items()}
+        return self.visual_head.losses(hidden, codes, keep_share, generator).sums
 
 
 def tie_to_graph(module: nn.Module) -> Tensor:

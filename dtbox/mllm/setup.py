@@ -6,6 +6,7 @@ from typing import Any, Mapping
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
+from dtbox.mllm.sequences.tokens import SPECIAL
 from dtbox.registry import LMS, SEQUENCES
 
 
@@ -23,14 +24,20 @@ def build_lm(lm: Mapping[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         (LanguageModel, SequenceTokenizer).
     """
     tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer')
-    # a table that is there already has no rows for the tokens that were added
+    # a table that is there already has no rows for the tokens of images, which come last
     own = lm.get('pretrained') is not None or 'vocab_size' in (lm.get('config') or {})
-    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - (len(tokens.added) if own else 0))
+    model = LMS.build(lm, where='lm', vocab_size=tokens.vocab_size - (count_last(tokens) if own else 0))
     if tokens.added and model.vocab_size != tokens.vocab_size:
         tokens = SEQUENCES.build(tokenizer, where='sequence.tokenizer', rows=model.vocab_size)
     if tokens.vocab_size > model.vocab_size:
         model.resize(model.added + tokens.vocab_size - model.vocab_size)
     return model, tokens
+
+
+def count_last(tokens: Any) -> int:
+    """Return how many of a text tokenizer's last ids are special tokens of images, added or read from a run."""
+    ids = {tokens.find(token) for token in SPECIAL}
+    return next(i for i in range(len(ids) + 1) if tokens.vocab_size - 1 - i not in ids)
 
 
 def check_causal(embedding: Any, tokenizer: FrozenTokenizer) -> None:

@@ -8,26 +8,22 @@ Legend: B samples, T places of a sequence, N visual places of an image, P places
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
-from torch import Tensor
 
 from dtbox.lms.lora import is_adapter
 from dtbox.lms.special_rows import SpecialRows
 from dtbox.sizing.describe import Description, Part, count_search
 from dtbox.sizing.mllm_build import build_mllm_without_memory
-from dtbox.sizing.tracing import FlopLedger, KeptBytes, fuse_attention
+from dtbox.sizing.mllm_memory import FROZEN, Pieces, measure_memory
+from dtbox.sizing.mllm_passes import CAPTION, DRAWING, LOGITS, Sample, count_flops, count_kept, set_recompute
+from dtbox.sizing.mllm_streams import StreamCost, count_streams
 
 TEXT = 32
 """Text tokens beside an image, where nothing else is said."""
-FROZEN = ('tokenizer', 'judge')
-"""Parts that take no part in a training step."""
-DRAWING, CAPTION = 'drawing', 'caption'
-LOGITS = 'text logits'
 
 
 @dataclass
@@ -42,6 +38,10 @@ class MLLMDescription(Description):
         fixed: bytes that autograd keeps whatever the batch is: gradients of classifiers.
         at_once: most samples that are computed at a time (`micro_batch`); None for all.
         special: special tokens of images that have rows of their own.
+        pieces: what is gathered and copied at a time.
+        kept: whether blocks are recomputed -> `activations` in that case.
+        shards: GPUs that divide the model (FSDP2); 1 where each holds all of it.
+        added: what each stream adds.
     """
     captions: dict[str, float] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
@@ -50,6 +50,10 @@ class MLLMDescription(Description):
     fixed: float = 0.0
     at_once: int | None = None
     special: int = 0
+    pieces: Pieces = Pieces()
+    kept: dict[bool, float] = field(default_factory=dict)
+    shards: int = 1
+    added: dict[str, StreamCost] = field(default_factory=dict)
 
     def step_flops(self, kind: str = DRAWING) -> float:
         """FLOPs of one training step for one sample of a kind, in forward passes of each part.
@@ -65,25 +69,27 @@ class MLLMDescription(Description):
                    for name, part in self.parts.items() if name not in FROZEN)
 
     def state_bytes(self) -> int:
-        """Bytes that do not depend on the batch: weights in their types, gradients and Adam's moments, buffers."""
-        own = sum(part.size * (part.parameters + 3 * part.trained) for part in self.parts.values())
-        return own + self.buffers + int(self.fixed)
+        """Bytes of a GPU that do not depend on the batch: weights in their types, gradients, Adam's moments, buffers,
+        and what FSDP2 gathers."""
+        return int(measure_memory(self, 0, self.shards).total)
 
     def memory(self, batch: int) -> float:
         """Bytes of a GPU at `batch` samples, of which `at_once` are computed at a time."""
-        return self.state_bytes() + min(batch, self.at_once or batch) * self.activations
+        return measure_memory(self, batch, self.shards).total
 
     def largest_batch(self, room: float) -> int:
         """Return the largest batch, computed at a time, that fits into `room` bytes."""
-        return max(0, int((room - self.state_bytes()) // self.activations))
+        one, two = (measure_memory(replace(self, at_once=None), batch, self.shards).total for batch in (1, 2))
+        return max(0, int((room - one) // (two - one)) + 1)
 
 
-def describe_mllm(cfg: Config, text: int = TEXT) -> MLLMDescription:
+def describe_mllm(cfg: Config, text: int = TEXT, gpus: int = 1) -> MLLMDescription:
     """Count a multimodal language model; no weights are read.
 
     Args:
         cfg: resolved config of a recipe of MLLMTask.
         text: text tokens of a sample, beside its image.
+        gpus: their number, by which FSDP2 divides the model.
 
     Returns:
         MLLMDescription.
@@ -98,9 +104,13 @@ def describe_mllm(cfg: Config, text: int = TEXT) -> MLLMDescription:
     with torch.device('meta'):
         parts = {'tokenizer': _measure_tokenizer(model.tokenizer), **parts}
         samples = {kind: Sample.of(kind, model, text, keep) for kind in (DRAWING, CAPTION)}
-        flops = {kind: _count_flops(model, sample) for kind, sample in samples.items()}
+        flops = {kind: count_flops(model, sample) for kind, sample in samples.items()}
         half = cfg.model.get('amp') == 'bfloat16' or cfg.get('amp') == 'bfloat16'
-        kept = [_count_kept(model, sample, half) for sample in samples.values()]
+        kept = [count_kept(model, sample, half) for sample in samples.values()]
+        added, either = count_streams(model, cfg.model), {}
+        for again in (False, True):
+            set_recompute(model, again)
+            either[again] = max(count_kept(model, sample, half)[0] for sample in samples.values())
     if judge is not None:
         parts['judge'] = _count(judge.parameters())
     for name, part in parts.items():
@@ -114,37 +124,9 @@ def describe_mllm(cfg: Config, text: int = TEXT) -> MLLMDescription:
         max(sample for sample, _ in kept), missing=missing, captions=flops[CAPTION], text=text,
         lengths={kind: sample.length for kind, sample in samples.items()}, context=model.lm.context_length,
         fixed=max(fixed for _, fixed in kept), at_once=cfg.model.get('micro_batch'),
-        special=sum(len(m) for m in model.lm.modules() if isinstance(m, SpecialRows)))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The shape of a sample: `begin` text places, an image, `end` text places.
-
-    Attributes:
-        begin, places, end: their numbers.
-        drawn: of the image's places, how many go through the visual head.
-        replied: text places that are targets.
-    """
-    begin: int
-    places: int
-    end: int
-    drawn: int
-    replied: int
-
-    @classmethod
-    def of(cls, kind: str, model: Any, text: int, keep: float) -> Sample:
-        """Return that of a kind: `bos` text start N end `eos`, or `bos` start N end text `eos`."""
-        bos = int(model.sequence.tokens.bos is not None)
-        if kind == DRAWING:
-            drawn = max(1, round(keep * model.places)) if model.visual_head is not None else 0
-            return cls(bos + text + 1, model.places, 2, drawn, 2)
-        return cls(bos + 1, model.places, 1 + text + 1, 0, text + 1)
-
-    @property
-    def length(self) -> int:
-        """T."""
-        return self.begin + self.places + self.end
+        special=sum(len(m) for m in model.lm.modules() if isinstance(m, SpecialRows)),
+        pieces=Pieces.of(model, half), kept=either, added=added,
+        shards=gpus if (cfg.get('model_wrapper_cfg') or {}).get('type') == 'FSDP2' else 1)
 
 
 def _list_parts(model: Any) -> dict[str, Part]:
@@ -178,69 +160,3 @@ def _measure_tokenizer(tokenizer: Any) -> Part:
         tokenizer.encode(torch.zeros(1, 3, *tokenizer.model.image_size))
     part.flops = counter.get_total_flops() + sum(count_search(s) for s in tokenizer.model.streams.values())
     return part
-
-
-def _run(model: Any, sample: Sample, batch: int) -> tuple[Tensor, Tensor]:
-    """Return the states that text is predicted from [B,P,H], and those that codes are [B*P,H]."""
-    codes = {name: torch.zeros(batch, model.tables.places, len(sizes), dtype=torch.int64)
-             for name, sizes in model.tables.sizes.items()}
-    images = model.visual_embedding(model.expand(codes))
-    text = [model.lm.embed(torch.zeros(batch, count, dtype=torch.int64)) for count in (sample.begin, sample.end)]
-    x = torch.cat([text[0], images.to(text[0].dtype), text[1]], 1)
-    hidden = model.lm(x, torch.zeros(batch, sample.length, dtype=torch.int64), None)
-    first = sample.begin - 1
-    return hidden[:, -1 - sample.replied:-1], hidden[:, first:first + sample.drawn].flatten(0, 1)
-
-
-def _make_codes(model: Any, count: int) -> dict[str, Tensor]:
-    return {name: torch.zeros(count, depth, dtype=torch.int64) for name, depth in model.visual_head.depths.items()}
-
-
-def _count_flops(model: Any, sample: Sample) -> dict[str, float]:
-    """Return part -> FLOPs of a forward pass of one sample."""
-    from torch.utils.flop_counter import FlopCounterMode
-    counter = FlopCounterMode(display=False)
-    ledger = FlopLedger(counter)
-    ledger.watch('lm', model.lm, 'forward')
-    ledger.watch(LOGITS, model.lm, 'text_logits')
-    ledger.watch('visual embedding', model.visual_embedding, 'forward')
-    if model.visual_head is not None:
-        ledger.watch('visual head', model.visual_head, 'logits')
-    with counter, fuse_attention(), torch.no_grad():
-        text, drawn = _run(model, sample, 1)
-        model.lm.text_logits(text)
-        if len(drawn):
-            model.visual_head.logits(drawn, _make_codes(model, len(drawn)))
-    for part in (model.lm, model.visual_embedding, model.visual_head):
-        for method in ('forward', 'text_logits', 'logits'):
-            if part is not None and method in vars(part):
-                object.__delattr__(part, method)
-    return ledger.flops
-
-
-def _count_kept(model: Any, sample: Sample, half: bool) -> tuple[float, float]:
-    """Return bytes that autograd keeps: of each sample, and beside the samples.
-
-    Under autocast what the language model keeps takes half; visual heads run in float32 all the same.
-    """
-    per_sample, fixed = 0.0, 0.0
-    found = [_keep(model, sample, batch) for batch in (1, 2)]
-    for number, one in enumerate(zip(*found)):
-        factor = 0.5 if half and number == 0 else 1.0
-        per_sample += (one[1] - one[0]) * factor
-        fixed += (2 * one[0] - one[1]) * factor
-    return per_sample, max(fixed, 0.0)
-
-
-def _keep(model: Any, sample: Sample, batch: int) -> tuple[int, int]:
-    """Return bytes kept of a batch: by the language model with text, by the visual head."""
-    lm, head = KeptBytes(model.parameters()), KeptBytes(model.parameters())
-    with fuse_attention():
-        with lm:
-            text, drawn = _run(model, sample, batch)
-            logits = model.lm.text_logits(text).float().flatten(0, 1)
-            F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64), reduction='sum')
-        with head:
-            if len(drawn):
-                model.visual_head.losses(drawn, _make_codes(model, len(drawn)))
-    return lm.bytes, head.bytes

@@ -5,7 +5,10 @@ from math import log2
 from typing import Any, Mapping
 
 from dtbox.sizing.describe import GB
-from dtbox.sizing.describe_mllm import CAPTION, DRAWING, FROZEN, MLLMDescription
+from dtbox.sizing.describe_mllm import MLLMDescription
+from dtbox.sizing.mllm_memory import FROZEN, format_memory
+from dtbox.sizing.mllm_passes import CAPTION, DRAWING
+from dtbox.sizing.mllm_streams import format_streams
 
 
 def format_mllm(description: MLLMDescription) -> str:
@@ -26,6 +29,7 @@ def format_mllm(description: MLLMDescription) -> str:
     for name, (tokens, depth, size) in description.streams.items():
         lines.append(f'codes of {name}: {tokens:,} places of {depth} codes, {size:,} each ({depth * log2(size):,.4g} '
                      'bits a place)')
+    lines += format_streams(description.added)
     codes = sum(tokens * depth for tokens, depth, _ in description.streams.values())
     lines.append(f'an image: {description.tokens:,} places of a sequence, {codes:,} codes, {description.bits:,.0f} '
                  f'bits ({description.bits / 8 / 1024:,.1f} KiB)')
@@ -39,13 +43,15 @@ def format_mllm_fit(description: MLLMDescription, result: Mapping[str, Any], bat
                     utilisation: float, iterations: int | None) -> str:
     """Return the result of `fit` as lines of text, with its assumptions."""
     step = {kind: description.step_flops(kind) / 1e12 for kind in (DRAWING, CAPTION)}
-    state, at_once = description.state_bytes() / GB, min(batch, description.at_once or batch)
+    divided = f'divided over {description.shards} GPUs' if description.shards > 1 else 'whole on each GPU'
+    again = 'recomputed' if description.parts['lm'].recomputed else 'kept'
     days = '' if result['days'] is None else f', {result["days"]:,.3g} days for {iterations:,} iterations'
     return '\n'.join([
         '', f'training step: {step[DRAWING]:,.4g} TFLOP a drawing, {step[CAPTION]:,.4g} a caption, '
         f'{batch * step[DRAWING]:,.4g} a GPU at {batch} drawings',
-        f'memory of a GPU: {result["memory"] / GB:,.2f} GB = {state:,.2f} (weights, gradients, Adam, buffers, '
-        f'tokenizer, judge) + {at_once} x {description.activations / GB:,.4f} (activations of a sample)',
+        *([format_memory(description, batch, gpus)] if description.kept else []),
+        f'this recipe, {divided}, activations {again}: {result["memory"] / GB:,.2f} GB, of which '
+        f'{description.activations / GB:,.4f} a sample',
         f'{gpus} GPUs at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a step, '
         f'{result["images_per_second"]:,.0f} samples/s{days}',
         'assumed: every sample is a drawing, codes of images are kept (model.cache), data is never waited for; no '

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import zipfile
-from typing import Any, Mapping
+from typing import Any, Container, Mapping
 
 import numpy as np
 import torch
@@ -35,6 +35,15 @@ def save(checkpoint: Mapping[str, Any], path: str) -> None:
         raise InputError(f'the checkpoint {path} cannot be written ({reason(e)}). The one before is as it was.') from e
 
 
+def refuse_damage(path: str, records: Container[str] | None = None) -> None:
+    """Raise `InputError` where a record of a checkpoint, of `records` or of all, does not match its checksum."""
+    damage = find_damage(path, records)
+    if damage is not None:
+        raise InputError(f'the checkpoint {path} is damaged: its record {damage} does not match its checksum. A disk '
+                         'or a copy has changed it; take another copy, or an earlier checkpoint (the hook Checkpoint '
+                         'keeps some with `keep_every`).')
+
+
 def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of dtbox onto the CPU.
 
@@ -51,11 +60,7 @@ def load(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise InputError(f'the checkpoint {path} does not exist. Give a checkpoint.pth or a run folder that holds one.')
     try:
-        damage = find_damage(path, ('data.pkl',) if mmap else None)  # torch does not check what it reads
-        if damage is not None:
-            raise InputError(f'the checkpoint {path} is damaged: its record {damage} does not match its checksum. A '
-                             'disk or a copy has changed it; take another copy, or an earlier checkpoint (the hook '
-                             'Checkpoint keeps some with `keep_every`).')
+        refuse_damage(path, ('data.pkl',) if mmap else None)  # torch does not check what it reads
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except InputError:
         raise

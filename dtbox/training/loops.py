@@ -221,7 +221,7 @@ class ValLoop(BaseLoop):
             checkpoint.set_random_state(before)
 
     def _run(self) -> Results:
-        with self.runner.averaged():
+        with self.runner.averaged(), self.runner.task.whole():
             self.runner.call_hook('before_val')
             self.runner.call_hook('before_val_epoch')
             self.evaluator = self.make_evaluator()

@@ -15,6 +15,7 @@ from dtbox.conversations import ConversationBatch
 from dtbox.errors import InputError, closest
 from dtbox.mllm.model import TEXT
 from dtbox.sequence_batch import IGNORE, SequenceBatch
+from dtbox.training.parallel import is_sharded
 
 SAMPLES = 'samples'
 PARTS = 'parts'
@@ -74,14 +75,14 @@ def count_targets(batches: Sequence[SequenceBatch], sizes: Mapping[str, Sequence
 @torch.no_grad()
 def name_not_finite(model: Any, batch: SequenceBatch, keys: Sequence[str]) -> str:
     """Return a sentence on the samples whose inputs or, where all of these are finite, states are NaN or infinite; ''
-    where all are finite.
+    where all are finite. Of a sharded model, which one rank cannot run alone, it looks at inputs only.
 
     Args:
         model: MultimodalLM.
         batch: sequences.
         keys: of the conversations that `batch.sample` counts.
     """
-    for find in (model.embed, model.run):
+    for find in (model.embed,) if any(map(is_sharded, model.parameters())) else (model.embed, model.run):
         wrong = batch.sample[~find(batch).isfinite().all(-1)]
         names = [keys[i] for i in wrong[wrong >= 0].unique().tolist()]
         if names:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any, Mapping, Sequence
+from typing import Any, ContextManager, Mapping, Sequence
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox import distributed
@@ -27,8 +27,9 @@ from dtbox.sequence_batch import SequenceBatch
 from dtbox.training import mllm_batches, mllm_evaluation
 from dtbox.training.code_cache import CodeCache
 from dtbox.training.mllm_judge import build_judge
+from dtbox.training.mllm_shards import hold_whole, plan_shards
 from dtbox.training.mllm_start import read_language_model
-from dtbox.training.parallel import sync_gradients
+from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.step_checks import agree
 from dtbox.training.task import Task
 from dtbox.values import Fraction, Positive
@@ -100,14 +101,28 @@ class MLLMTask(Task):
 
     def step(self, data: ConversationBatch, optimizers: OptimWrapperDict) -> dict[str, Tensor]:
         """Update the model; see `Task.step`. Returns the total and the mean of each kind of target and depth."""
-        optimizer, wrapped = optimizers[PART], self.get_wrapped(PART)
+        optimizer = optimizers[PART]
         batches = self.make_sequences(data)
         counts = mllm_batches.count_targets(batches, self.model.tables.sizes)
         batches += self._make_empty(int(counts.pop(mllm_batches.PARTS).max()) - len(batches))
-        own = torch.Generator().manual_seed(self._choose_seed())
+        try:
+            logs = self._add_gradients(batches, counts, data, optimizer)
+        except Diverged:
+            optimizer.zero_grad()  # those of earlier parts
+            raise
+        self.update(PART, optimizer)
+        # the log averages over ranks by their samples; these are parts of means over all ranks
+        factor = distributed.get_world_size() / self.batch_weight if self.batch_weight else 0.0
+        return {name: value * factor for name, value in logs.items()}
+
+    def _add_gradients(self, batches: Sequence[SequenceBatch], counts: Mapping[str, Tensor], data: ConversationBatch,
+                       optimizer: OptimWrapper) -> dict[str, Tensor]:
+        """Run the parts of a step forward and backward; return the sums of their terms."""
+        wrapped, own = self.get_wrapped(PART), torch.Generator().manual_seed(self._choose_seed())
+        each = self.shards is not None  # gradients of parts are divided at once: whole ones have no room
         logs: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
-            with sync_gradients(wrapped, i + 1 == len(batches) and optimizer.should_sync()):
+            with sync_gradients(wrapped, each or i + 1 == len(batches)):
                 with agree('forward pass or loss', 'where', self.discard):
                     with self.autocast():
                         sums = wrapped(batch, self.keep_share, own)
@@ -116,10 +131,7 @@ class MLLMTask(Task):
                 optimizer.backward(optimizer.scale_loss(total * distributed.get_world_size()))
             for name, value in dict(terms, total=total.detach()).items():
                 logs[name] = logs.get(name, 0) + value
-        self.update(PART, optimizer)
-        # the log averages over ranks by their samples; these are parts of means over all ranks
-        factor = distributed.get_world_size() / self.batch_weight if self.batch_weight else 0.0
-        return {name: value * factor for name, value in logs.items()}
+        return logs
 
     def _check_finite(self, terms: Mapping[str, Tensor], data: ConversationBatch, part: int,
                       batch: SequenceBatch) -> None:
@@ -183,6 +195,14 @@ class MLLMTask(Task):
                              'model.micro_batch=N: the step is computed N conversations at a time.',
                              f'optim_wrapper.{PART}.accumulative_counts')
         return []
+
+    def plan_shards(self, lists: Sequence[str]) -> ShardPlan:
+        """Return how FSDP2 divides the model."""
+        return plan_shards(self.model, lists)
+
+    def whole(self) -> ContextManager:
+        """Return a context in which ranks may run the model by themselves; all ranks enter it."""
+        return hold_whole(self.model, self.shards, lambda: self.model(*self._make_empty(1)))
 
     def init_weights(self) -> None:
         """Load the weights of the language model and of the judge."""

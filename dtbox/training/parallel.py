@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn as nn
@@ -41,11 +41,13 @@ class ShardPlan:
         wholes: modules that are gathered as one and stay whole until the backward pass.
         methods: (module, name of a method) that needs whole weights as `forward` does.
         outputs: dataclasses that parts return, with tensors inside.
+        frees: whether whole weights of blocks are freed after a forward pass.
     """
     blocks: Sequence[nn.Module] = ()
     wholes: Sequence[nn.Module] = ()
     methods: Sequence[tuple[nn.Module, str]] = ()
     outputs: Sequence[type] = ()
+    frees: bool = True
 
 
 @WRAPPERS.register_module()
@@ -107,6 +109,7 @@ class FSDP2:
         before = {name: dict(part.named_parameters()) for name, part in task.parts.items()}
         for block in plan.blocks:
             fully_shard(block, mesh=mesh, reshard_after_forward=self.reshard)
+        task.shards = dataclasses.replace(plan, frees=self.reshard)
         for module in plan.wholes:
             fully_shard(module, mesh=mesh, reshard_after_forward=False)
         for part in task.parts.values():
@@ -171,15 +174,21 @@ def is_sharded(tensor: Any) -> bool:
     return hasattr(tensor, 'full_tensor')
 
 
-def gather_shards(value: Any) -> Any:
-    """Return dicts and lists with whole tensors in the place of sharded ones; a collective where there are any."""
+def gather_shards(value: Any, take: Callable[[Tensor], Tensor] = lambda whole: whole) -> Any:
+    """Return dicts and lists with whole tensors, as `take` returns them, in place of sharded ones; a collective."""
     if is_sharded(value):
-        return value.full_tensor()
+        return take(value.full_tensor())
     if isinstance(value, dict):
-        return type(value)((k, gather_shards(v)) for k, v in value.items())
+        return type(value)((k, gather_shards(v, take)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
-        return type(value)(gather_shards(v) for v in value)
+        return type(value)(gather_shards(v, take) for v in value)
     return value
+
+
+def collect_shards(value: Any) -> Any:
+    """As `gather_shards`, one tensor at a time onto the CPU of rank 0, which writes them; others get empty ones."""
+    first = distributed.get_rank() == 0
+    return gather_shards(value, lambda whole: whole.cpu() if first else whole.new_empty(0))
 
 
 def reshard(module: nn.Module) -> None:
@@ -207,7 +216,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     own = {index: {k: shard_as(v, parameters[int(index)]) for k, v in moments.items()}
            for index, moments in state['state'].items()}
-    optimizer.load_state_dict({**state, 'state': own})
+    forms = [{form: group[form] for form in ('fused', 'foreach') if form in group} for group in optimizer.param_groups]
+    groups = [{**saved, **form} for saved, form in zip(state['param_groups'], forms, strict=True)]
+    optimizer.load_state_dict({**state, 'state': own, 'param_groups': groups})
 
 
 def get_local(tensor: Tensor) -> Tensor:

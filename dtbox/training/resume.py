@@ -9,7 +9,7 @@ from dtbox import __version__, distributed
 from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.training import checkpoint
-from dtbox.training.parallel import gather_shards, load_optimizer, shard_as, shard_state
+from dtbox.training.parallel import collect_shards, load_optimizer, shard_as, shard_state
 from dtbox.training.schedules import restore_schedule
 from dtbox.weights.state_dicts import load_into
 
@@ -21,18 +21,19 @@ NEEDS = ('optimizer', 'param_schedulers', 'iteration', 'random')
 
 
 def collect_state(runner: Runner) -> dict[str, Any]:
-    """Return everything that an exact continuation needs; a collective where there are several ranks."""
+    """Return everything that an exact continuation needs; a collective where there are several ranks. What is sharded
+    comes whole, to rank 0 alone."""
     task, ema = runner.task, runner.ema
     average = {}
     if ema is not None:
         raw = {n: p.detach() for n, p in task.averaged.named_parameters() if n in ema.weights}
-        average = dict(ema=dict(raw={n: v.clone() for n, v in gather_shards(raw).items()}, steps=ema.steps))
+        average = dict(ema=dict(raw={n: v.clone() for n, v in collect_shards(raw).items()}, steps=ema.steps))
     with runner.averaged():
-        weights = gather_shards(task.state_dict())
+        weights = collect_shards(task.state_dict())
         weights = {k: v.clone() for k, v in weights.items()} if average else weights
     schedules = {name: [s.state_dict() for s in group] for name, group in (runner.param_schedulers or {}).items()}
     return dict(meta=collect_meta(runner), state_dict=weights, **average,
-                optimizer=gather_shards(runner.optim_wrapper.state_dict()), param_schedulers=schedules,
+                optimizer=collect_shards(runner.optim_wrapper.state_dict()), param_schedulers=schedules,
                 iteration=runner.iter_done,
                 backward_passes={name: optim._inner_count for name, optim in runner.optim_wrapper.items()},
                 random=distributed.gather_objects(checkpoint.get_random_state()))
@@ -41,6 +42,15 @@ def collect_state(runner: Runner) -> dict[str, Any]:
 def collect_meta(runner: Runner) -> dict[str, Any]:
     """Return what a reader wants to know before loading: versions, which run it is, plugins."""
     return dict(dtbox=__version__, torch=str(torch.__version__), **runner.same_run, plugins=list(runner.plugins))
+
+
+def open_checkpoint(runner: Runner, path: str) -> dict[str, Any]:
+    """Read a checkpoint. That of a sharded task stays in the file, which rank 0 checks for all: the ranks of a machine
+    share its pages, and each takes its parts from them."""
+    mapped = runner.task.shards is not None
+    if mapped:
+        distributed.run_on_first_rank(lambda: checkpoint.refuse_damage(path))
+    return checkpoint.load(path, mmap=mapped)
 
 
 def restore_state(runner: Runner, state: Mapping[str, Any], path: str) -> None:

@@ -21,7 +21,7 @@ from dtbox.training import checkpoint, startup, summary
 from dtbox.training.ema import WeightEMA
 from dtbox.training.launch import explain_lost_rank, start_ranks
 from dtbox.training.loops import TrainLoop, ValLoop
-from dtbox.training.resume import collect_state, restore_state, resume_run
+from dtbox.training.resume import collect_state, open_checkpoint, restore_state, resume_run
 from dtbox.training.schedules import StepSchedules
 from dtbox.training.signals import StopSignals
 from dtbox.training.task import Task
@@ -237,7 +237,7 @@ class Runner(MMRunner):
         if self._resume:
             path = self.folder.checkpoint
             if os.path.isfile(path):
-                resume_run(self, checkpoint.load(path), path)
+                resume_run(self, open_checkpoint(self, path), path)
             else:
                 self.logger.info(f'{self.work_dir} has no checkpoint yet; the run starts from the beginning.')
             self.dump_config()  # not before: a run that cannot be resumed keeps its config
@@ -245,4 +245,4 @@ class Runner(MMRunner):
 
     def roll_back(self, path: str) -> None:
         """Take weights, optimizers and schedules from a checkpoint of this run; data and random states continue."""
-        restore_state(self, checkpoint.load(path), path)
+        restore_state(self, open_checkpoint(self, path), path)

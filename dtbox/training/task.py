@@ -41,6 +41,7 @@ class Task(Answers, Starts, BaseModel):
             over ranks of weighted means is that over samples.
         stop_wanted: set on one rank when a signal has come; the next step sets `stop_agreed` on all.
         unread: why this rank has no batch for the next step, '' where it has one; the step then ends on all ranks.
+        shards: how FSDP2 has divided the task, or None.
     """
     training_only: Sequence[str] = ()
     """Arguments that only training needs; evaluation builds the task without them."""
@@ -66,6 +67,7 @@ class Task(Answers, Starts, BaseModel):
         self.stop_agreed, self._checked = False, set()
         self.unread = ''
         self._wrapped: dict[str, nn.Module] = {}
+        self.shards: ShardPlan | None = None
 
     # ---- what a subclass writes ---------------------------------------------------------------------------------
 
@@ -185,6 +187,10 @@ class Task(Answers, Starts, BaseModel):
             InputError: it cannot be divided.
         """
         return ShardPlan(blocks=[block for part in self.parts.values() for block in find_blocks(part, lists)])
+
+    def whole(self) -> ContextManager:
+        """Return a context in which ranks may run the model by themselves; all ranks enter it."""
+        return contextlib.nullcontext()
 
     def check_run(self, cfg: Mapping) -> list[str]:
         """Check the task against the resolved config before anything is written; return warnings."""

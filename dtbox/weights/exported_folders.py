@@ -35,13 +35,14 @@ _RECIPE = re.compile(r', config `([^`\n]+)`; packed by')
 
 
 def find_model_folder(name: str) -> str:
-    """Return the folder of a packaged model, `dtbox://NAME`; leave everything else as it is.
+    """Return the folder of a packaged model, `dtbox://NAME`, or the path of `package://MODULE/FILE`; leave everything
+    else as it is.
 
     Raises:
-        InputError: no such model, or towers alone.
+        InputError: no such model or file, or towers alone.
     """
     if not name.startswith(ZOO):
-        return name
+        return find_local_path(name)
     folder = os.path.dirname(find_local_path(f'{ZOO}{name[len(ZOO):].rstrip("/")}'))
     if not is_pretrained(folder):
         raise InputError(f'{name} is a pair of towers of images and texts: a recipe starts from it, and it has no '

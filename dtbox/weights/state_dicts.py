@@ -15,6 +15,7 @@ from dtbox.checksums import find_damage
 from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
+from dtbox.weights.packages import PACKAGE, find_package_file
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -44,8 +45,8 @@ def find_zoo_path(uri: str) -> str:
 
 
 def find_local_path(uri: str) -> str:
-    """Turn a `dtbox://` name into a path; leave everything else as it is."""
-    return find_zoo_path(uri) if uri.startswith(ZOO) else uri
+    """Turn a `dtbox://` or `package://` name into a path; leave everything else as it is."""
+    return find_package_file(uri) if uri.startswith(PACKAGE) else find_zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
 def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
@@ -95,8 +96,7 @@ def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool
 def read_content(path: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> Any:
     """Return what a file of weights holds, on the CPU; arguments and errors as those of `load_state`."""
     if '://' not in path and not os.path.isfile(path):
-        raise InputError(f'the weights file {path} does not exist. Give a .safetensors, .pt or .pth file, or a '
-                         'dtbox:// name.')
+        raise InputError(f'the weights file {path} does not exist. Give a .safetensors or .pth file, or dtbox://NAME.')
     try:
         return read_safetensors(path, keep, mapped) if path.endswith('.safetensors') else _read_file(path)
     except InputError:
@@ -191,7 +191,7 @@ def _check_values(name: str, value: torch.Tensor, own: torch.Tensor, source: str
     """Raise `InputError` for a tensor of a file that is sparse, quantized, nested, without values, or complex where the
     model's is not."""
     with at(f'the tensor {name} of {source}'):
-        read_tensor(value)
+        read_tensor(value.to_local() if hasattr(value, 'to_local') else value)  # FSDP2's
         if value.is_complex() and not own.is_complex():
             raise InputError(f'got {describe(value)}; expected real numbers.')
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dtbox.testing.rank_group import SHARED, Ranks
-from tests.distributed import worker
+from tests.conversation_data import write_word_tokenizer
+from tests.distributed import mllm_worker, worker
 
 
 @pytest.fixture(scope='module')
@@ -134,6 +135,27 @@ def test_two_ranks_with_discriminator(two, one):
 def test_sharded_ranks(two, one):
     """FSDP2: the same again."""
     check_adversarial(SHARED.run(worker.adversarial, True), one)
+
+
+@pytest.mark.parametrize('way', mllm_worker.WAYS)
+def test_sharded_language_model(way, tmp_path):
+    """FSDP2: drawings on one rank and texts on the other, a rank without samples, a part that is not finite, and an
+    evaluation by one rank alone, which draws, answers and leaves the other in peace: one process."""
+    pytest.importorskip('transformers')
+    words = write_word_tokenizer(tmp_path / 'tokenizer.json')
+    logs, state, moved, refused, said = mllm_worker.train(0, 1, words, way)
+    ranks = SHARED.run(mllm_worker.train, words, way)
+    for found in ranks:
+        close(found[1], state, 1e-6)
+    for step, want in enumerate(logs):
+        assert {k: ranks[0][0][step][k] + ranks[1][0][step][k] for k in want} == pytest.approx(want, rel=1e-5), step
+    for part in ('layers.0.self_attn.q_proj', 'layers.1.mlp.down_proj', 'special', 'chains.1.blocks.0', 'classifiers'):
+        assert max(v for name, v in moved.items() if part in name) > 1e-4, part
+    assert ('layers.0.mlp.up_proj' in ' '.join(name for name, v in moved.items() if v)) == (way == 'all of it')
+    assert '`text` is nan' in refused and '`text` is nan' in ranks[1][3] and 'of another rank' in ranks[0][3]
+    assert ranks[0][4][0] == said[0] and ranks[1][4] is None
+    for name, nats in said[1].items():
+        assert torch.allclose(ranks[0][4][1][name], nats, atol=1e-5, equal_nan=True), name
 
 
 def test_four_ranks(one):

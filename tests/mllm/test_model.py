@@ -208,6 +208,20 @@ def test_special_rows_after_a_padded_table(tmp_path):
     assert torch.equal(lm.embed(torch.tensor([tokens.added]))[0], lm.special.read)
 
 
+def test_special_rows_after_a_full_table(words, tmp_path):
+    """A table with a row for each id of its tokenizer and no more."""
+    lm, tokens = build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=kit.ORDINARY)),
+                          dict(type='TokenizerFile', file=words))
+    assert tokens.added == [*range(kit.ORDINARY, kit.ORDINARY + 6)] and lm.added == 6
+    tokens.save(tmp_path)  # as a run keeps them, whose language model is opened from its own table again
+    again, read = build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=kit.ORDINARY)),
+                           dict(type='PretrainedTokenizer', path=str(tmp_path)))
+    assert not read.added and (again.ordinary, again.added) == (lm.ordinary, lm.added)
+    with pytest.raises(InputError, match='has 12 ids, and the text tokenizer 13'):
+        build_lm(dict(type='HFCausalLM', config=dict(kit.LLAMA, vocab_size=12)),
+                 dict(type='TokenizerFile', file=words))
+
+
 def test_special_rows_of_a_whole_folder(tmp_path):
     """The config.json of a pretrained folder says how many rows there are; image tokens come after them."""
     folder = write_chat_folder(tmp_path / 'lm', None)

@@ -208,6 +208,47 @@ def test_a_sample_that_is_not_finite_is_named(make, where):
     assert int(task.iteration) == 0
 
 
+def test_a_later_part_that_is_not_finite(make):
+    """The gradients of earlier parts are gone: the next step is that of a task without such a step."""
+    task, count = make(micro_batch=1), []
+    optimizers, talks = kit.make_optim(task), kit.collate(kit.mixed())
+
+    def spoil(module, args, output):
+        count.append(1)
+        return {k: v * float('nan') for k, v in output.items()} if len(count) == 3 else output
+    handle = task.model.register_forward_hook(spoil)
+    with pytest.raises(Diverged):
+        task.train_step(talks, optimizers)
+    handle.remove()
+    task.train_step(talks, optimizers)
+    assert_close(dict(task.state_dict()), take_steps(make(micro_batch=1))[1])
+
+
+@pytest.mark.parametrize('lora', [None, dict(r=2, lora_alpha=4)])
+def test_recomputation(frozen, words, lora):  # noqa: F811
+    """Losses and gradients are those of activations that are kept, of a language model that trains and under
+    adapters."""
+    found = []
+    for recompute in (False, True):
+        parts = kit.model_config(words, drop=0.0)
+        parts['lm'].update(recompute=recompute, lora=lora)
+        parts['visual_head'] = dict(kit.DEPTH, recompute=recompute)
+        torch.manual_seed(1)
+        task = kit.MLLMTask(frozen, **parts)
+        kit.make_optim(task)
+        batches = task.train().make_sequences(kit.collate(kit.mixed()))
+        calls = []
+        for part in (*(block.mlp for block in task.model.lm.model.base_model.layers),
+                     *(block.norm1 for block in task.model.visual_head.chains[0].blocks)):
+            part.register_forward_pre_hook(lambda module, args: calls.append(module))
+        losses = {f'{i} {k}': v for i, batch in enumerate(batches) for k, v in task.model(batch).items()}
+        sum(value.sum() for value in losses.values()).backward()
+        found.append(({k: v.detach() for k, v in losses.items()}, kit.gradients(task.model), len(calls)))
+    assert found[1][2] == 2 * found[0][2] == 2 * 3 * len(batches)
+    assert_close(found[0][0], found[1][0])
+    assert_close(found[0][1], found[1][1])
+
+
 # ---- overfitting ----------------------------------------------------------------------------------------------------
 
 PAIRS = ['a cat', 'a dog', 'red cat', 'red dog', 'it is a cat', 'draw a dog', 'no cat', 'what']

@@ -25,7 +25,8 @@ WAYS = {
     'remembered': (f'{ONE}_stage0', {'model.teacher.cache': 'teacher', 'train_dataloader.last': 'smaller',
                                      'train_dataloader.batch_size': 4})}
 """Name -> (config, options): ways to train beside the plain ones."""
-RUNS = {**{path.stem: (path.stem, {}) for path in sorted(Path('configs/paper').glob('*.py'))}, **WAYS}
+RUNS = {**{path.stem: (path.stem, {}) for path in sorted(Path('configs/paper').glob('*.py'))
+           if not path.stem.startswith('mllm')}, **WAYS}
 KILLED = ('averaged', 'remembered', f'{ONE}_stage2', 'vila_u_384', 'unitok_256', 'vqgan_f16')
 """Those of RUNS that are killed here, each kind of training once; tests/kill_runs.py kills every recipe."""
 

@@ -64,7 +64,7 @@ class PretrainedTokenizer(SequenceTokenizer):
 
     Args:
         path: folder of a language model, one that `save_pretrained` of a multimodal one wrote, a run folder,
-            `dtbox://NAME`, a .gguf file, or a name on the hub.
+            `dtbox://NAME`, a .gguf file (also `package://MODULE/FILE`), or a name on the hub.
         bos, eos, pad: tokens that take the place of those that the model's files name.
         chat_template: Jinja text, or the path of a .jinja file, in place of the model's own.
         rows: rows of the language model for text ids, as in `SequenceTokenizer`; None takes `vocab_size` of the
