@@ -45,6 +45,9 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
                                               'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange',
                                               'FID', 'AnswerAccuracy', 'CaptionScore', 'ClosedLoop',
                                               'CodeLikelihood', 'DrawingFrechet', 'DrawingScore')}
+METRICS.update({name: dict(type=name) for name in ('CIDErD', 'GQAAccuracy', 'MME', 'POPE', 'VQAAccuracy')})
+METRICS['MultipleChoice'] = dict(type='MultipleChoice', rule='vlmevalkit', circular=True)
+METRICS['POPE of lmms-eval'] = dict(type='POPE', rule='lmms_eval')
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 EMOJI = dict(tower='emoji', encoder=dict(
     type='TimmViT', name='vit_base_patch16_siglip_224', image_size=64, weights='dtbox://siglip-tiny-twemoji',
