@@ -98,14 +98,9 @@ def gqa_match(reply: str, answer: str, rule: str = 'lmms_eval') -> bool:
             and the official evaluation): the reply in lower case, periods at its end removed; the answer as it is.
     """
     if rule == 'llava':
-        return tidy_gqa(reply) == answer
+        return reply.rstrip('.').lower() == answer
     table = str.maketrans('', '', string.punctuation)
     return reply.lower().translate(table) == answer.lower().translate(table)
-
-
-def tidy_gqa(reply: str) -> str:
-    """Return a reply as LLaVA writes it into a file of predictions: lower case, periods at its end removed."""
-    return reply.rstrip('.').lower()
 
 
 def _tidy(text: Any) -> str:
