@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from dtbox.apis.opening import TOKENIZER
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.evaluation import MetricInfo, Results, SetEvaluator
@@ -24,8 +25,10 @@ class Protocol:
         hash: of its config, resolved; files count by their content.
         info: list of MetricInfo of the values that `finish` adds.
         needs_training: whether a metric learns from the training images.
+        use: what it measures, see `dtbox.apis.opening.find_use`.
     """
     name, hash = '', ''
+    use = TOKENIZER
     info: list[MetricInfo] = []
 
     def __init__(self, metrics: Sequence | dict = ()) -> None:

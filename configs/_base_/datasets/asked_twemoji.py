@@ -1,0 +1,7 @@
+"""Held-out Twemoji, each asked for its name as the embedded recipes ask. See README.md here."""
+_base_ = ['./asked_coco.py']
+
+split = 'variants'
+ask = 'what is it?'
+num_workers = 0
+val_dataloader = dict(dataset=dict(data=dict(_delete_=True, type='Twemoji', split='${split}')))
