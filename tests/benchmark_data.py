@@ -1,5 +1,6 @@
 """Benchmarks in miniature, in their official formats."""
 import base64
+import csv
 import io
 import json
 
@@ -118,9 +119,9 @@ TABLE = ('index', 'question', 'hint', 'A', 'B', 'C', 'D', 'answer', 'category', 
 
 def write_table(path, rows, names=TABLE):
     """Write a table as pandas does; None is an empty cell."""
-    import pandas
     path.parent.mkdir(parents=True, exist_ok=True)
-    pandas.DataFrame([dict(zip(names, row)) for row in rows], columns=list(names)).to_csv(path, sep='\t', index=False)
+    with open(path, 'w', newline='') as f:
+        csv.writer(f, delimiter='\t', lineterminator='\n').writerows([names, *rows])
     return path
 
 

@@ -42,11 +42,12 @@ class VQAv2Questions(BenchmarkDataset):
         root = find_data_folder(data_root, 'VQAv2Questions', 'It holds questions, annotations and images.')
         path = root / (questions or f'v2_OpenEnded_mscoco_{split}_questions.json')
         part = split.replace('-dev', '')
-        truths = {} if split.startswith('test') and annotations is None else self._read_annotations(
+        scored = annotations is not None or not split.startswith('test')
+        truths = {} if not scored else self._read_annotations(
             root / (annotations or f'v2_mscoco_{split}_annotations.json'))
         rows = read_list(path, 'questions', QUESTION)
         missing = [row['question_id'] for row in rows if row['question_id'] not in truths]
-        if truths and missing:
+        if scored and missing:
             raise InputError(f'{len(missing):,} questions of {path} have no annotation, such as {missing[0]}. The two '
                              'files are not of one split.', 'annotations')
         asked = []
