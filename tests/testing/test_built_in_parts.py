@@ -9,6 +9,7 @@ from dtbox.layout import Grid
 from dtbox.registry import ALL
 from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
+from tests.benchmark_data import WRITERS, write_mmbench
 from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
 
@@ -85,6 +86,10 @@ DATASETS = {
     'Captions': dict(type='Captions', split='all'),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
     'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
+    **{name: dict(type=name) for name in WRITERS},
+    'VLMEvalKitTSV': dict(type='VLMEvalKitTSV', prompt='{hint}{question} {options}', rotations='make'),
+    'SEEDQuestions': dict(type='SEEDQuestions', prompt='{question} {options}'),
+    'AskedCaptions': dict(type='AskedCaptions', data=dict(type='Twemoji', split='variants', limit=4)),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
 ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}
@@ -195,9 +200,13 @@ def write_data(name, folder, request):
     elif name == 'ConversationFiles':
         write_rows(folder, [llava(str(i), 'a.png', ('<image> what?', f'a cat {i}')) for i in range(4)])
         return dict(data_root=str(folder), file='data.jsonl')
+    elif name == 'VLMEvalKitTSV':
+        write_mmbench(folder, rotations=False)
+    elif name in WRITERS:
+        WRITERS[name](folder)
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if 'moji' not in name else {}
+    return {} if 'moji' in name or name == 'AskedCaptions' else dict(data_root=str(folder))
 
 
 @pytest.mark.parametrize('name', DATASETS)

@@ -1,0 +1,110 @@
+"""What a benchmark of a language model costs beside bare generation: the same questions through the protocol, and
+through encoding and generation alone.
+
+    python tools/benchmarks/replies.py RUN [--questions 512] [--rounds 5] [--max-tokens 16]
+
+The protocol reads the images from files, words, renders and batches the questions, encodes, generates, scores, and
+writes the answers; bare generation starts from image tensors and rendered prompts, and encodes and generates. The two
+take turns in one process; the table gives medians and the ratio of the same round. Half of the questions share an image
+with another one.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any, Callable
+
+import numpy as np
+import torch
+from measuring import check_counts
+from PIL import Image
+
+from dtbox.apis.loading import open_config
+from dtbox.apis.opening import open_task
+from dtbox.cli.guard import main_guard
+from dtbox.datasets.benchmarks import POPEQuestions
+from dtbox.mllm.contexts import take_context
+from dtbox.mllm.text_generation import reply
+from dtbox.protocols import load_protocol
+from dtbox.protocols.asking import ask_benchmark
+from dtbox.training.code_cache import CodeCache
+
+BATCH = 64
+
+
+def write_questions(folder: str, count: int) -> None:
+    """Write a POPE file of `count` questions about half as many images of noise."""
+    rng = np.random.default_rng(0)
+    os.makedirs(os.path.join(folder, 'val2014'))
+    rows = []
+    for i in range(count):
+        name = f'{i // 2}.jpg'
+        if i % 2 == 0:
+            pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((640, 480)).save(os.path.join(folder, 'val2014', name))
+        rows.append(dict(question_id=i, image=name, text='Is there a dog in the image?' + ' Really?' * (i % 4),
+                         label=('yes', 'no')[i % 2]))
+    with open(os.path.join(folder, 'coco_pope_random.json'), 'w') as f:
+        f.writelines(json.dumps(row) + '\n' for row in rows)
+
+
+def make_ways(task: Any, folder: str, max_tokens: int) -> dict[str, Callable[[], Any]]:
+    """Return name -> way of answering the questions of a folder."""
+    protocol = load_protocol('configs/protocols/pope.py', {
+        'protocol.decoding.max_tokens': max_tokens, 'protocol.prompt': '{question} Answer with yes or no.'})
+    height, width = task.tokenizer.model.image_size
+    steps = [dict(type='ResizeCrop', size=height if height == width else (height, width), mode='squash'),
+             dict(type='PackImage')]
+    cfg = dict(type='POPEQuestions', data_root=folder, categories=['random'], pipeline=steps)
+    data = POPEQuestions(**{k: v for k, v in cfg.items() if k != 'type'}, prompt=protocol.prompt)
+    batches = [data.collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
+               for first in range(0, len(data), BATCH)]
+    prompts = [[task.model.sequence.render_prompt(one) for one in batch.conversations] for batch in batches]
+
+    def answer() -> None:
+        codes = CodeCache(task.tokenizer)
+        for batch, rendered in zip(batches, prompts):
+            shown = task.model.expand(codes(batch.images))
+            reply(task.model, [take_context(one, shown) for one in rendered], max_tokens, task.evaluation.batch)
+
+    def ask() -> None:
+        loader = dict(dataset=cfg, batch_size=BATCH, num_workers=0)
+        ask_benchmark(task, protocol, loader, CodeCache(task.tokenizer), os.path.join(folder, 'out'), lambda line: None)
+    return {'bare generation': answer, 'protocol': ask}
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n\n')[0])
+    parser.add_argument('run', help='run folder of a language model')
+    parser.add_argument('--questions', type=int, default=512, help='%(default)s')
+    parser.add_argument('--rounds', type=int, default=5, help='%(default)s')
+    parser.add_argument('--max-tokens', type=int, default=16, help='most text ids of a reply (%(default)s)')
+    args = parser.parse_args(argv)
+    check_counts(questions=args.questions, rounds=args.rounds, max_tokens=args.max_tokens)
+    task = open_task(*open_config(args.run)).model
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        write_questions(folder, args.questions)
+        ways = make_ways(task, folder, args.max_tokens)
+        for number in range(-1, args.rounds):
+            for name in list(ways)[::1 if number % 2 else -1]:
+                start = time.perf_counter()
+                ways[name]()
+                if number >= 0:  # the first round warms up
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+    print(f'{torch.get_num_threads()} thread(s), {args.questions} questions, {args.rounds} rounds\n')
+    for name in ways:
+        print(f'| {name} | {1000 * statistics.median(seconds[name]) / args.questions:.2f} ms a question |')
+    ratios = [a / b for a, b in zip(seconds['protocol'], seconds['bare generation'])]
+    print(f'\nprotocol / bare generation: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
