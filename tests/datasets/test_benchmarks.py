@@ -124,8 +124,9 @@ def test_questions_of_llava_and_mmvet(tmp_path):
 
 
 def test_captions_are_asked(tmp_path):
+    place = [dict(type='EmojiPlace', size=8), dict(type='PackImage')]
     data = DATASETS.build(dict(type='AskedCaptions', data=dict(type='Twemoji', split='variants', limit=4),
-                               question='what is it?', pipeline=PACK, limit=3))
+                               question='what is it?', pipeline=place, limit=3))
     assert len(data) == 3 and ask(data)[0] == 'what is it?' and len(data.questions[0].answers) == 1
     assert data.collate([data[i] for i in range(3)]).images.shape == (3, 3, 8, 8)
     with pytest.raises(InputError, match='`TwemojiTalk` does not list captions'):

@@ -5,8 +5,13 @@ import pytest
 
 from dtbox.errors import InputError
 from dtbox.protocols import load_protocol
-from dtbox.protocols.asking import Asking
-from tests.benchmark_data import WRITERS, write_mmbench, write_pope
+from dtbox.protocols.asking import Asking, ask_benchmark
+from dtbox.protocols.find import find_protocol
+from dtbox.testing.rank_group import SHARED
+from dtbox.training.code_cache import CodeCache
+from tests import mllm_kit as kit
+from tests.benchmark_data import WRITERS, write_image, write_mmbench, write_pope
+from tests.conversation_data import write_word_tokenizer
 from tools.test import main
 
 RUNS = dict(pope='POPEQuestions', vqav2='VQAv2Questions', gqa='GQAQuestions', mme='MMEQuestions',
@@ -14,11 +19,11 @@ RUNS = dict(pope='POPEQuestions', vqav2='VQAv2Questions', gqa='GQAQuestions', mm
 """Protocol, and name of its data -> dataset."""
 
 
-def score(tmp_path, protocol, root, *words, data=None, name='out.json'):
+def score(tmp_path, protocol, root, *words, data=None, name='out.json', more=()):
     """Run the command line; returns the JSON."""
     out = tmp_path / name
     main([*map(str, words), '--protocol', protocol, '--data', f'configs/_base_/datasets/{data or protocol}.py', '--out',
-          str(out), '--cfg-options', 'num_workers=0', *([f'data_root={root}'] if root else [])])
+          str(out), '--cfg-options', 'num_workers=0', *([f'data_root={root}'] if root else []), *more])
     return json.loads(out.read_text())
 
 
@@ -186,6 +191,47 @@ def test_what_cannot_be_asked(mllm_run, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main([str(mllm_run), '--protocol', 'pope', '--out', str(tmp_path / 'o.json'), *words])
         assert says in capsys.readouterr().err
+
+
+WORDS = ('Is', 'there', 'a', 'random', 'popular', 'adversarial', 'dog', 'in', 'the', 'image?', 'yes', 'no', 'not')
+
+
+def ask_on_ranks(rank, world, words, root, folder):
+    """Ask POPE's first five questions; returns the results as JSON holds them."""
+    task = kit.make_task(kit.make_tokenizer(), words).eval()
+    options = {'protocol.prompt': '{question}', 'protocol.decoding.max_tokens': 5}
+    protocol = load_protocol(find_protocol('pope'), options)
+    steps = [dict(type='ResizeCrop', size=32, mode='squash'), dict(type='PackImage')]
+    loader = dict(dataset=dict(type='POPEQuestions', data_root=root, limit=5, pipeline=steps), batch_size=2,
+                  num_workers=0)
+    results = ask_benchmark(task, protocol, loader, CodeCache(task.tokenizer), folder, str)
+    return results.to_dict()
+
+
+def test_two_ranks_ask_what_one_does(tmp_path):
+    """Three questions and two: the scores and the answer file of one rank."""
+    root = str(write_pope(tmp_path / 'data'))
+    words = write_word_tokenizer(tmp_path / 'words.json', WORDS)
+    alone = ask_on_ranks(0, 1, words, root, str(tmp_path / 'one'))
+    ranks = SHARED.run(ask_on_ranks, words, root, str(tmp_path / 'two'))
+    assert ranks[0] == ranks[1] == alone and alone['counts']['all'] == 5
+    lines = (tmp_path / 'one' / 'answers.jsonl').read_text().splitlines()
+    texts = [json.loads(line)['text'] for line in lines]
+    assert len(texts) == 5 and any(texts)
+    assert [json.loads(line)['text'] for line in open(tmp_path / 'two' / 'answers.jsonl')] == texts
+
+
+def test_broken_images_make_an_incomplete_result(mllm_run, tmp_path, short, capsys):
+    """With broken='skip' a missing image and one that cannot be read are named; the others are asked."""
+    root = write_pope(tmp_path / 'data')
+    write_image(root / 'val2014' / 'third.jpg', 3)
+    with open(root / 'coco_pope_random.json', 'a') as f:
+        f.write(json.dumps(dict(question_id=3, image='third.jpg', text='Is it?', label='no')) + '\n')
+    (root / 'val2014' / 'COCO_val2014_000000000001.jpg').unlink()
+    (root / 'val2014' / 'COCO_val2014_000000000002.jpg').write_text('no image')
+    found = score(tmp_path, 'pope', root, mllm_run, more=['broken=skip'])
+    assert found['counts']['all'] == 1 and len(found['missing']) == 6
+    assert 'random/1: its image' in ' '.join(found['missing']) and 'INCOMPLETE' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('words, says', [

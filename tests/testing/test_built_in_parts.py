@@ -89,7 +89,8 @@ DATASETS = {
     **{name: dict(type=name) for name in WRITERS},
     'VLMEvalKitTSV': dict(type='VLMEvalKitTSV', prompt='{hint}{question} {options}', rotations='make'),
     'SEEDQuestions': dict(type='SEEDQuestions', prompt='{question} {options}'),
-    'AskedCaptions': dict(type='AskedCaptions', data=dict(type='Twemoji', split='variants', limit=4)),
+    'AskedCaptions': dict(type='AskedCaptions', data=dict(type='Twemoji', split='variants', limit=4),
+                          pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
 ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}

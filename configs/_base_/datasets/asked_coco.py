@@ -4,4 +4,4 @@ _base_ = ['./pope.py']  # loader and pipeline; a data set of another type replac
 ask = 'Provide a one-sentence caption for the provided image.'  # as LLaVA and lmms-eval ask
 val_dataloader = dict(dataset=dict(
     type='AskedCaptions', data=dict(type='CocoCaptions', data_root='${data_root}', split='val'), question='${ask}',
-    limit='${limit}', pipeline='${val_pipeline}'))
+    limit='${limit}', broken='${broken}', pipeline='${val_pipeline}'))

@@ -5,4 +5,5 @@ file = 'questions.jsonl'
 images = ''  # folder in data_root
 val_dataloader = dict(dataset=dict(
     type='LLaVAQuestions', data_root='${data_root}', file='${file}', images='${images}',
-    limit='${limit}', pipeline='${val_pipeline}'))
+    limit='${limit}', broken='${broken}',
+    pipeline='${val_pipeline}'))

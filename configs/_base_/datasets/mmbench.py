@@ -5,4 +5,4 @@ file = 'MMBench_DEV_EN.tsv'
 rotations = 'file'  # 'make' for a table without rotations of the options
 val_dataloader = dict(dataset=dict(
     type='VLMEvalKitTSV', data_root='${data_root}', file='${file}', rotations='${rotations}',
-    limit='${limit}', pipeline='${val_pipeline}'))
+    limit='${limit}', broken='${broken}', pipeline='${val_pipeline}'))

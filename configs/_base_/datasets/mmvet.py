@@ -2,4 +2,5 @@
 _base_ = ['./pope.py']  # loader and pipeline; a data set of another type replaces the one there
 
 val_dataloader = dict(dataset=dict(
-    type='MMVetQuestions', data_root='${data_root}', limit='${limit}', pipeline='${val_pipeline}'))
+    type='MMVetQuestions', data_root='${data_root}', limit='${limit}', broken='${broken}',
+    pipeline='${val_pipeline}'))

@@ -3,4 +3,5 @@ _base_ = ['./pope.py']  # loader and pipeline; a data set of another type replac
 
 split = 'val2014'  # or test-dev2015, test2015: answers are written and not scored
 val_dataloader = dict(dataset=dict(
-    type='VQAv2Questions', data_root='${data_root}', split='${split}', limit='${limit}', pipeline='${val_pipeline}'))
+    type='VQAv2Questions', data_root='${data_root}', split='${split}', limit='${limit}', broken='${broken}',
+    pipeline='${val_pipeline}'))

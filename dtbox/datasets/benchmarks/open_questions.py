@@ -14,7 +14,6 @@ from dtbox.counts import format_count
 from dtbox.datasets.benchmarks.base import BenchmarkDataset
 from dtbox.datasets.benchmarks.files import check_keys, read_json, read_rows
 from dtbox.datasets.image_files import ImageFiles, find_data_folder
-from dtbox.datasets.read import read_image
 from dtbox.datasets.twemoji import Twemoji
 from dtbox.errors import InputError
 from dtbox.questions import Question
@@ -100,8 +99,9 @@ class AskedCaptions(BenchmarkDataset):
                   type(self.data).__name__)
 
     def open_image(self, question: Question) -> Image.Image:
-        """See BenchmarkDataset."""
-        return read_image(self.data.sample(self.index[question.key], np.random.default_rng(0))['image'])
+        """Return the image as the data set has it: emoji with their transparency."""
+        image: Image.Image = self.data.sample(self.index[question.key], np.random.default_rng(0))['image']
+        return image
 
 
 def list_captions(data: Any) -> list[tuple[str, Sequence[str]]]:
