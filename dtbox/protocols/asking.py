@@ -105,7 +105,7 @@ def make_output(images: torch.Tensor, questions: Sequence[Question], prompts: Se
 
 
 def ask_benchmark(task: Any, protocol: BenchmarkReplies, loader_cfg: Mapping[str, Any], codes: CodeCache, folder: str,
-                  say: Callable[[str], None]) -> Results:
+                  say: Callable[[str], None], model: str = 'dtbox') -> Results:
     """Ask the questions of a benchmark, score the replies, and write them.
 
     Args:
@@ -115,6 +115,7 @@ def ask_benchmark(task: Any, protocol: BenchmarkReplies, loader_cfg: Mapping[str
         codes: see `Asking`.
         folder: for the answer file.
         say: called with lines of text.
+        model: name that the answer file gives.
 
     Returns:
         Results of the protocol.
@@ -128,7 +129,7 @@ def ask_benchmark(task: Any, protocol: BenchmarkReplies, loader_cfg: Mapping[str
     results = evaluate_all(asking, loader, {protocol.name: protocol.evaluator()})[protocol.name]
     said = {key: text for part in distributed.gather_objects(asking.said) for key, text in part.items()}
     path = distributed.run_on_first_rank(lambda: write_answers(
-        protocol.answers, os.path.join(folder, FILE), dataset, said, os.path.basename(os.path.dirname(folder))))
+        protocol.answers, os.path.join(folder, FILE), dataset, said, model))
     say(f'answers written to {path}')
     return replace(results, infos=(*results.infos, *protocol.infos()))
 

@@ -35,6 +35,7 @@ class BenchmarkReplies(Protocol):
         InputError: settings that are missing or unknown; neither metrics nor a judge.
     """
     use = MLLM
+    unhashed = ('answers', 'judge')
 
     def __init__(self, prompt: Any, decoding: Mapping[str, Any], metrics: Sequence | dict = (), answers: str = 'llava',
                  judge: str = '') -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from dtbox.datasets.benchmarks.choices import rotate
 from dtbox.errors import InputError
-from dtbox.questions import Prompt, Question
+from dtbox.questions import Question
 from dtbox.registry import DATASETS
 from tests.benchmark_data import (
+    NAMES,
     TABLE,
     WRITERS,
     encode,
@@ -254,17 +255,34 @@ def test_duplicate_ids(tmp_path):
 
 
 def test_prompts_that_do_not_fit(tmp_path):
-    """Options that would not be shown, words that would come twice, gaps that are missing."""
+    """Options that would not be shown, words that would come twice: said when the data is read."""
     with pytest.raises(InputError, match='has options, which the prompt .* does not show'):
         read('VLMEvalKitTSV', write_mmbench(tmp_path))
     with pytest.raises(InputError, match="already ends with 'Answer shortly.', which the prompt adds"):
         read('LLaVAQuestions', WRITERS['LLaVAQuestions'](tmp_path), prompt='{question}\nAnswer shortly.')
-    with pytest.raises(InputError, match='expected a text with {question} in it, once'):
-        Prompt('Is it?')
-    with pytest.raises(InputError, match='a dict of text, option, hint'):
-        Prompt.read(dict(text='{question}', post='!'))
 
 
-def test_braces_of_a_question_stay():
-    asked = Question('1', 1, 'What is {options}?', options=dict(A='{question}'))
-    assert Prompt('{question} {options}').word(asked) == 'What is {options}? A. {question}\n'
+def test_arguments_are_told():
+    with pytest.raises(InputError, match='POPEQuestions takes no argument `imges`. Did you mean `images`.* It takes: '
+                                         'data_root, categories, images'):
+        DATASETS.build(dict(type='POPEQuestions', imges='x'))
+
+
+def test_ids_of_llava(tmp_path):
+    """LLaVA's question file counts through all categories, in an order of its own; labels come from POPE's files."""
+    write_pope(tmp_path)
+    rows = [dict(question_id=10 * n + i, image=name, category=part, text='Is there?\nAnswer the question using a '
+                                                                         'single word or phrase.')
+            for n, part in enumerate(('adversarial', 'popular', 'random')) for i, name in enumerate(NAMES)]
+    write_lines(tmp_path / 'llava_pope_test.jsonl', rows)
+    data = read('POPEQuestions', tmp_path, ids='llava_pope_test.jsonl')
+    assert {q.id: (q.category, q.answers[0]) for q in data.questions} == {
+        20: ('random', 'yes'), 21: ('random', 'no'), 10: ('popular', 'yes'), 11: ('popular', 'no'),
+        0: ('adversarial', 'yes'), 1: ('adversarial', 'no')}
+    assert data.questions[0].text == 'Is there a random dog in the image?'
+    write_lines(tmp_path / 'llava_pope_test.jsonl', rows[:-1])
+    with pytest.raises(InputError, match='has 1 questions of the category random, and the labels are of 2'):
+        read('POPEQuestions', tmp_path, ids='llava_pope_test.jsonl')
+    write_lines(tmp_path / 'llava_pope_test.jsonl', rows[:-2] + rows[:-3:-1])
+    with pytest.raises(InputError, match='21 is about another image'):
+        read('POPEQuestions', tmp_path, ids='llava_pope_test.jsonl')

@@ -153,13 +153,15 @@ def test_other_judges_are_refused_before(tmp_path):
 
 
 def test_prompt_and_decoding_count_in_the_hash():
-    """The stamps of MME's two prompts differ, and so do those of other decodings and rules."""
+    """The stamps of MME's two prompts differ, and so do those of other decodings and rules; the format of the answer
+    file does not count."""
     names = ('configs/protocols/mme.py', 'configs/protocols/mme_official.py', 'configs/protocols/pope.py')
     hashes = [load_protocol(name).hash for name in names]
     for key, value in {'prompt': '{question} Yes or no?', 'decoding.max_tokens': 5, 'decoding.temperature': 0.5,
                        'metrics.llava.rule': 'lmms_eval'}.items():
         hashes.append(load_protocol(names[2], {f'protocol.{key}': value}).hash)
     assert len(set(hashes)) == len(hashes)
+    assert load_protocol(names[2], {'protocol.answers': 'mmvet'}).hash == hashes[2]  # how answers are written
 
 
 @pytest.mark.parametrize('key, value, says', [

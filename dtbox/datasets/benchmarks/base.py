@@ -1,6 +1,7 @@
 """What the datasets of benchmarks share: questions about images, each a conversation that ends with a question."""
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from dtbox.datasets.base import BrokenSample, check_limit
 from dtbox.datasets.conversation_dataset import ConversationDataset
 from dtbox.datasets.left_out import name_some
 from dtbox.datasets.read import read_image
-from dtbox.errors import InputError, at
+from dtbox.errors import InputError, at, closest
 from dtbox.questions import Prompt, Question
 
 PLAIN = '{question}'
@@ -44,7 +45,10 @@ class BenchmarkDataset(ConversationDataset):
     split = 'test'
 
     def __init__(self, prompt: Any = PLAIN, limit: int | None = None, set: str | None = None, pipeline: Sequence = (),
-                 seed: int = 0, broken: str = 'error', check_images: bool = True) -> None:
+                 seed: int = 0, broken: str = 'error', check_images: bool = True, **unknown: Any) -> None:
+        for name in unknown:
+            raise InputError(f'{type(self).__name__} takes no argument `{name}`.{closest(name, list_arguments(self))} '
+                             f'It takes: {", ".join(list_arguments(self))}.')
         super().__init__(pipeline, seed, broken)
         check_limit(limit)
         self.limit, self.part = limit, set or self.benchmark
@@ -123,6 +127,13 @@ class BenchmarkDataset(ConversationDataset):
         for question in self.questions:
             yield '\t'.join(map(str, (question.key, question.image, question.text, question.answers,
                                       question.category, dict(question.options), question.hint)))
+
+
+def list_arguments(dataset: BenchmarkDataset) -> list[str]:
+    """Return the names of the arguments of a dataset, its own and those that all share."""
+    own = [*inspect.signature(type(dataset).__init__).parameters.values(),
+           *inspect.signature(BenchmarkDataset.__init__).parameters.values()]
+    return list(dict.fromkeys(p.name for p in own if p.kind is not p.VAR_KEYWORD and p.name != 'self'))
 
 
 def check_unique(names: Sequence[Any], message: str) -> None:

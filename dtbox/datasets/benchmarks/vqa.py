@@ -4,6 +4,7 @@ VQAv2: Goyal et al., arXiv 1612.00837. GQA: Hudson and Manning, arXiv 1902.09506
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class VQAv2Questions(BenchmarkDataset):
             truth = truths.get(row['question_id'], {})
             asked.append(Question(
                 str(row['question_id']), row['question_id'], row['question'],
-                tuple(answer['answer'] for answer in truth.get('answers', ())), truth.get('answer_type', ''),
+                tuple(sys.intern(answer['answer']) for answer in truth.get('answers', ())),
+                truth.get('answer_type', ''),
                 image=f'COCO_{part}_{row["image_id"]:012d}.jpg'))
         self.fill(asked, path, root / (images or part))
 

@@ -4,7 +4,9 @@ POPE: Li et al., arXiv 2305.10355. MME: Fu et al., arXiv 2306.13394.
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,15 @@ ASK = 'Please answer yes or no.'
 class POPEQuestions(BenchmarkDataset):
     """POPE: `coco_pope_CATEGORY.json`, a question a line, and COCO's images.
 
-    A question is called CATEGORY/ID, since each file counts from 1.
+    A question is called CATEGORY/ID, since each file counts from 1; or by the id that LLaVA's question file gives it,
+    whose lines are in the order of the others, category by category.
 
     Args:
         data_root: folder of the files.
         categories: parts that are asked.
         images: folder of the images in `data_root`.
         name: of a file, with `{category}`.
+        ids: LLaVA's question file, `llava_pope_test.jsonl`, by whose ids its answers are read; None for none.
         more: as in `BenchmarkDataset`.
 
     Raises:
@@ -40,10 +44,10 @@ class POPEQuestions(BenchmarkDataset):
     benchmark = 'pope'
 
     def __init__(self, data_root: str | None = None, categories: Sequence[str] = CATEGORIES, images: str = 'val2014',
-                 name: str = 'coco_pope_{category}.json', **more: Any) -> None:
+                 name: str = 'coco_pope_{category}.json', ids: str | None = None, **more: Any) -> None:
         super().__init__(**more)
         root = find_data_folder(data_root, 'POPEQuestions', 'It holds coco_pope_random.json, ... and images.')
-        asked = []
+        asked: list[Question] = []
         for category in categories:
             path = root / name.format(category=category)
             for row in read_rows(path, dict(question_id=(int, str), image=str, text=str, label=str)):
@@ -52,7 +56,31 @@ class POPEQuestions(BenchmarkDataset):
                                      'expected yes or no.', 'file')
                 key = f'{category}/{row["question_id"]}'
                 asked.append(Question(key, key, row['text'], (row['label'],), category, image=row['image']))
-        self.fill(asked, root, root / images)
+        self.fill(asked if ids is None else take_ids(asked, root / ids), root, root / images)
+
+
+def take_ids(questions: Sequence[Question], path: Path) -> list[Question]:
+    """Return questions of POPE with the ids of LLaVA's question file.
+
+    Raises:
+        InputError: another number of questions in a category, or another image.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in read_rows(path, dict(question_id=(int, str), image=str, text=str, category=str)):
+        rows.setdefault(row['category'], []).append(row)
+    count = Counter(question.category for question in questions)
+    named = []
+    for category, number in count.items():
+        some = rows.get(category, [])
+        own = [question for question in questions if question.category == category]
+        odd = [row['question_id'] for row, question in zip(some, own) if row['image'] != question.image]
+        if len(some) != number or odd:
+            raise InputError(f'{path} has {len(some):,} questions of the category {category}, and the labels are of '
+                             f'{number:,}' + (f'; {odd[0]} is about another image' if odd else '') + '. The files are '
+                             'not of one version.', 'ids')
+        named += [replace(question, key=str(row['question_id']), id=row['question_id'])
+                  for row, question in zip(some, own)]
+    return named
 
 
 @DATASETS.register_module()
