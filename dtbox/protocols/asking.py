@@ -78,16 +78,24 @@ class Asking:
     def predict(self, batch: ConversationBatch) -> MLLMOutput:
         """Return the replies to the questions of a batch."""
         model, protocol = self.task.model, self.protocol
-        codes = model.expand(self.codes(batch.images))
+        codes = model.expand(self._encode(batch))
         contexts = [take_context(model.sequence.render_prompt(one), codes) for one in batch.conversations]
         generators = []
         if not protocol.rule.resolve(TEXT).greedy:
             generators = [seed_generator(protocol.seed, key) for key in batch.keys]
         texts = reply(model, contexts, protocol.max_tokens, self.task.evaluation.batch, protocol.rule, generators)
         self.said.update(zip(batch.keys, texts))
-        shown = [conversation.parts[0].image for conversation in batch.conversations]
-        return make_output(batch.images[shown].float() / 127.5 - 1, [self.questions[key] for key in batch.keys],
+        return make_output(batch.images.float() / 127.5 - 1, [self.questions[key] for key in batch.keys],
                            [conversation.turns[-1].text for conversation in batch.conversations], texts, self.kind)
+
+    def _encode(self, batch: ConversationBatch) -> dict[str, torch.Tensor]:
+        """Return stream -> codes [B,N,Q] of the images of a batch; an image that several questions name is encoded
+        once."""
+        number: dict[str, int] = {}
+        names = [self.questions[key].image or key for key in batch.keys]
+        index = [number.setdefault(name, len(number)) for name in names]
+        first = [index.index(i) for i in range(len(number))]
+        return {name: codes[index] for name, codes in self.codes(batch.images[first]).items()}
 
 
 def make_output(images: torch.Tensor, questions: Sequence[Question], prompts: Sequence[str], texts: Sequence[str],

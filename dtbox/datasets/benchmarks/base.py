@@ -57,6 +57,7 @@ class BenchmarkDataset(ConversationDataset):
             self.prompt = Prompt.read(prompt)
         self.questions: list[Question] = []
         self.root = Path()
+        self._last: tuple[str, Image.Image] | None = None
 
     def fill(self, questions: Sequence[Question], source: str | os.PathLike, root: str | Path = '') -> None:
         """Take the questions.
@@ -105,12 +106,18 @@ class BenchmarkDataset(ConversationDataset):
         """Return the question at `index` as in `ConversationDataset`."""
         question = self.questions[index]
         try:
-            image = self.open_image(question)
+            image = self._open_once(question)
         except InputError as e:
             raise BrokenSample(question.key, str(e)) from e
         turn = Turn('user', (ImagePart(0), self.prompt.word(question)))
         return dict(conversation=Conversation(question.key, 'question', (turn,), (image,)), key=question.key,
                     set=self.part)
+
+    def _open_once(self, question: Question) -> Image.Image:
+        """Return the image of a question; questions in a row about one image decode it once."""
+        if self._last is None or not question.image or self._last[0] != question.image:
+            self._last = question.image, self.open_image(question)
+        return self._last[1].copy()
 
     @property
     def sets(self) -> list[str]:
