@@ -47,22 +47,24 @@ class Prompt:
     """How a question is worded.
 
     Attributes:
-        text: with `{question}`, and `{options}` and `{hint}` where the benchmark has them.
+        text: with `{question}`, `{options}` and `{hint}` where the benchmark has them; captions have none of them.
         option: a line of the options, with `{letter}` and `{text}`.
         hint: what stands in the place of `{hint}` where a question has one, with `{text}`.
 
     Raises:
-        InputError: a text without `{question}`, an option without its letter or text.
+        InputError: no text, a gap that comes twice, an option without its letter or text.
     """
     text: str
     option: str = '{letter}. {text}\n'
     hint: str = '{text}\n'
 
     def __post_init__(self) -> None:
-        for name, gaps in (('text', ('{question}',)), ('option', ('{letter}', '{text}')), ('hint', ('{text}',))):
+        if not isinstance(self.text, str) or not self.text.strip() or any(self.text.count(gap) > 1 for gap in GAPS):
+            raise InputError(f'`text` of the prompt is {self.text!r}; expected a text with {", ".join(GAPS)} in it, '
+                             'each once at most.', 'prompt.text')
+        for name, gaps in (('option', ('{letter}', '{text}')), ('hint', ('{text}',))):
             value = getattr(self, name)
-            missing = [gap for gap in gaps if not isinstance(value, str) or value.count(gap) != 1]
-            if missing:
+            if not isinstance(value, str) or any(value.count(gap) != 1 for gap in gaps):
                 raise InputError(f'`{name}` of the prompt is {value!r}; expected a text with {" and ".join(gaps)} in '
                                  'it, once.', f'prompt.{name}')
 
@@ -74,7 +76,7 @@ class Prompt:
         settings = dict(text=value) if isinstance(value, str) else value
         names = [f.name for f in fields(cls)]
         if not isinstance(settings, Mapping) or 'text' not in settings or set(settings) - set(names):
-            raise InputError(f'the prompt is {describe(value)}; expected a text with {{question}} in it, or a dict of '
+            raise InputError(f'the prompt is {describe(value)}; expected a text such as {"{question}"!r}, or a dict of '
                              f'{", ".join(names)}.', 'prompt')
         return cls(**settings)
 
@@ -82,14 +84,14 @@ class Prompt:
         """Return what the model is asked.
 
         Raises:
-            InputError: the question has options or a hint that the prompt does not show, or it ends with the words that
-                the prompt adds, so that they would come twice.
+            InputError: the prompt does not show the question, its options or its hint; or the question ends with the
+                words that the prompt adds, so that they would come twice.
         """
-        for name, value in (('options', question.options), ('hint', question.hint)):
-            if value and f'{{{name}}}' not in self.text:
-                raise InputError(f'the question {question.key} has {name}, which the prompt {self.text!r} does not '
-                                 f'show. Put {{{name}}} into it.', 'prompt')
-        tail = self.text.split('{question}')[1].strip()
+        for gap, value in zip(GAPS, (question.hint, question.text, question.options)):
+            if value and gap not in self.text:
+                raise InputError(f'the prompt {self.text!r} does not show the {gap[1:-1]} of {question.key}. Put {gap} '
+                                 'into it.', 'prompt')
+        tail = self.text.partition('{question}')[2].strip()
         if tail and question.text.rstrip().endswith(tail):
             raise InputError(f'the question {question.key} already ends with {tail!r}, which the prompt adds. Take '
                              "prompt='{question}' for a file whose questions have it.", 'prompt')

@@ -12,11 +12,12 @@ def test_words_of_a_question():
     prompt = Prompt('{hint}Q: {question}\n{options}Choose.', '({letter}) {text};', 'Hint: {text} ')
     assert prompt.word(ASKED) == 'Hint: Look. Q: What is {options}?\n(A) {question};(B) b;Choose.'
     assert prompt.word(Question('2', 2, 'Is it?')) == 'Q: Is it?\nChoose.'
+    assert Prompt('Name it.').word(Question('3', 3, '')) == 'Name it.'
     assert Prompt.read('{question}!') == Prompt('{question}!') == Prompt.read(dict(text='{question}!'))
 
 
 @pytest.mark.parametrize('value, says', [
-    ('Is it?', 'expected a text with {question} in it, once'), ('{question}{question}', 'in it, once'),
+    (' ', 'expected a text with {hint}, {question}, {options} in it'), ('{question}{question}', 'each once at most'),
     (dict(text='{question}', option='{letter}'), '`option` .* expected a text with {letter} and {text}'),
     (dict(text='{question}', hint='Hint'), '`hint` of the prompt'), (3, 'the prompt is 3'),
     (dict(text='{question}', post='!'), 'a dict of text, option, hint')])
@@ -26,9 +27,11 @@ def test_prompts_that_are_none(value, says):
 
 
 def test_what_a_prompt_would_lose():
-    with pytest.raises(InputError, match='the question 1 has options, which the prompt'):
+    with pytest.raises(InputError, match='does not show the options of 1. Put {options} into it'):
         Prompt('{hint}{question}').word(ASKED)
-    with pytest.raises(InputError, match='the question 1 has hint, which the prompt'):
+    with pytest.raises(InputError, match='does not show the hint of 1'):
         Prompt('{question}{options}').word(ASKED)
+    with pytest.raises(InputError, match='does not show the question of 2'):
+        Prompt('Name it.').word(Question('2', 2, 'Is it?'))
     with pytest.raises(InputError, match="already ends with 'Yes or no.*', which the prompt adds"):
         Prompt('{question}\nYes or no?').word(Question('2', 2, 'Is it?\nYes or no?'))

@@ -131,7 +131,7 @@ def test_circular_evaluation():
 def test_options_are_letters():
     with pytest.raises(InputError, match='letters from A to Z'):
         find_letter('x', dict(first='x'), 'vlmevalkit')
-    with pytest.raises(InputError, match="'llava', 'lmms_eval'|llava"):
+    with pytest.raises(InputError, match='Did you mean `llava`. Expected one of llava, lmms_eval, mme'):
         read_yes_no('yes', 'lava')
 
 

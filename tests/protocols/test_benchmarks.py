@@ -167,7 +167,7 @@ def test_prompt_and_decoding_count_in_the_hash():
 @pytest.mark.parametrize('key, value, says', [
     ('decoding', dict(_delete_=True, max_tokens=4), 'expected a dict of max_tokens and temperature'),
     ('decoding.max_tokens', 0, 'max_tokens'), ('decoding.temperature', -1, 'temperature'),
-    ('answers', 'xlsx', "no format of answers 'xlsx'"), ('prompt', 'Is it?', 'with {question} in it, once'),
+    ('answers', 'xlsx', "no format of answers 'xlsx'"), ('prompt', '', 'expected a text with {hint}'),
     ('metrics', dict(_delete_=True), 'the protocol has no metrics')])
 def test_settings_that_are_wrong(key, value, says):
     with pytest.raises(InputError, match=says):

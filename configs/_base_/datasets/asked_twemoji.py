@@ -1,8 +1,7 @@
-"""Held-out Twemoji, each asked for its name as the embedded recipes ask. See README.md here."""
+"""Held-out Twemoji, each asked for its name. See README.md here."""
 _base_ = ['./asked_coco.py']
 
 split = 'variants'
-ask = 'what is it?'
 num_workers = 0
 
 val_pipeline = [dict(type='EmojiPlace', size='${image_size}'), dict(type='PackImage')]

@@ -1,4 +1,4 @@
-"""POPE on COCO's images: 9,000 questions with yes or no. See README.md here."""
+"""POPE on COCO's images: about 9,000 questions with yes or no. See README.md here."""
 data_root = None
 image_size = 256
 batch_size = 64

@@ -75,11 +75,11 @@ class MMVetQuestions(BenchmarkDataset):
 
 @DATASETS.register_module()
 class AskedCaptions(BenchmarkDataset):
-    """The images of a data set with captions, each asked for its caption; the right answers are all its captions.
+    """The images of a data set with captions, which the prompt alone asks for; the right answers are all captions of an
+    image.
 
     Args:
         data: config of a data set of images with texts, such as dict(type='CocoCaptions', data_root=...).
-        question: what is asked; the prompt '{question}' asks that.
         more: as in `BenchmarkDataset`.
 
     Raises:
@@ -87,15 +87,15 @@ class AskedCaptions(BenchmarkDataset):
     """
     benchmark = 'captions'
 
-    def __init__(self, data: Mapping[str, Any], question: str = 'Describe the image.', **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, data: Mapping[str, Any], prompt: Any = 'Describe the image.', **more: Any) -> None:
+        super().__init__(prompt=prompt, **more)
         self.data = DATASETS.build(dict(data), where='data')
         captions = list_captions(self.data)
         self.index = {key: i for i, (key, _) in enumerate(captions)}
         bare = sum(not some for _, some in captions)
         if bare:
             self.note(f'{format_count(bare, "image", "is")} left out of {type(self.data).__name__}: without a caption')
-        self.fill([Question(key, key, question, tuple(some)) for key, some in captions if some],
+        self.fill([Question(key, key, '', tuple(some)) for key, some in captions if some],
                   type(self.data).__name__)
 
     def open_image(self, question: Question) -> Image.Image:
