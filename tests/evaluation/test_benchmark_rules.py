@@ -1,5 +1,7 @@
 """The rules of benchmarks by hand: VQAv2, GQA, POPE, MME, letters, ceilings of CIDEr-D."""
+import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,16 @@ def test_vqa_accuracy_by_number_of_equal_answers(equal, accuracy):
 def test_rules_of_vqa_differ(reply, answers, official, always, lmms):
     found = [vqa_accuracy(reply, answers, rule) for rule in ('official', 'always', 'lmms_eval')]
     assert found == pytest.approx([official, always, lmms])
+
+
+def test_vqa_accuracy_as_published():
+    """Odd replies and answers: the accuracies of the official code and of lmms-eval."""
+    rows = json.loads((Path(__file__).parents[1] / 'data' / 'vqa_accuracy.json').read_text())
+    assert len(rows) == 80
+    for reply, counts, official, lmms in rows:
+        answers = [text for text, count in counts.items() for _ in range(count)]
+        found = [vqa_accuracy(reply, answers, rule) for rule in ('official', 'lmms_eval')]
+        assert found == pytest.approx([official, lmms], abs=1e-9), (reply, counts)
 
 
 @pytest.mark.parametrize('reply, answer, lmms, llava', [
