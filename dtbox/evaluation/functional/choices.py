@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dtbox.arguments import read_arguments, read_choice, read_kind
+from dtbox.arguments import iterate, read_arguments, read_choice, read_flag, read_kind, refuse
 from dtbox.arguments.plain import read_mapping
 from dtbox.errors import InputError
 from dtbox.questions import LETTERS
@@ -29,7 +29,7 @@ def _read_options(value: Any) -> dict[str, str]:
     wrong = [letter for letter in options if len(letter) != 1 or letter not in LETTERS]
     if wrong or not options:
         raise InputError(f'the options are {", ".join(options) or "none"}; expected letters from A to Z.')
-    return {letter: str(text) for letter, text in options.items()}
+    return {letter: _read_text(text) for letter, text in options.items()}
 
 
 @read_arguments(reply=_read_text, options=_read_options, rule=read_choice(*LETTER_RULES))
@@ -69,6 +69,15 @@ def find_letter(reply: str, options: Mapping[str, str], rule: str) -> str:
     return held[0] if len(held) == 1 else ''
 
 
+def _read_hits(value: Any) -> list[tuple[str, bool]]:
+    pairs = [tuple(iterate(pair, 'a pair of a group and a bool')) for pair in iterate(value, 'pairs')]
+    wrong = [pair for pair in pairs if len(pair) != 2 or not isinstance(pair[0], str)]
+    if wrong:
+        raise refuse(wrong[0], 'a pair of the name of a group and a bool')
+    return [(group, read_flag(hit)) for group, hit in pairs]
+
+
+@read_arguments(right=_read_hits)
 def circular_hits(right: Iterable[tuple[str, bool]]) -> dict[str, bool]:
     """Return group -> whether all its rotations are answered rightly (CircularEval).
 
@@ -77,5 +86,5 @@ def circular_hits(right: Iterable[tuple[str, bool]]) -> dict[str, bool]:
     """
     hits: dict[str, bool] = {}
     for group, hit in right:
-        hits[group] = hits.get(group, True) and bool(hit)
+        hits[group] = hits.get(group, True) and hit
     return hits

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dtbox.arguments import iterate, read_arguments, read_choice, read_kind, read_strings
+from dtbox.arguments import iterate, read_arguments, read_choice, read_flag, read_kind, read_strings
+from dtbox.arguments.plain import read_mapping
 from dtbox.errors import InputError
 
 POPE_RULES = ('llava', 'lmms_eval')
@@ -74,10 +75,8 @@ def pope_scores(replies: Sequence[str], truths: Sequence[str], rule: str) -> dic
 
 
 def _read_pairs(value: Any) -> dict[str, list[tuple[bool, ...]]]:
-    if not isinstance(value, Mapping):
-        raise InputError('expected a dict category -> pairs, one for each image.')
-    pairs = {name: [tuple(map(bool, iterate(pair, 'a pair'))) for pair in iterate(some, 'pairs')]
-             for name, some in value.items()}
+    pairs = {name: [tuple(map(read_flag, iterate(pair, 'a pair of bools'))) for pair in iterate(some, 'pairs')]
+             for name, some in read_mapping(value, 'a dict category -> pairs, one for each image').items()}
     for name, some in pairs.items():
         odd = [len(pair) for pair in some if len(pair) != 2]
         if odd or not some:
