@@ -188,7 +188,7 @@ def test_what_cannot_be_asked(mllm_run, tmp_path, capsys):
     """The run's own data has no benchmark; a prompt is too long for the language model."""
     root = write_pope(tmp_path / 'data')
     for words, says in (([], 'asks the questions of a benchmark, and `Mixture` has none'),
-                        (['--data', 'pope', '--cfg-options', f'data_root={root}',
+                        (['--data', 'pope', '--cfg-options', f'data_root={root}', 'num_workers=0',
                           f'protocol.prompt="{{question}}{" very" * 99}"'], 'the language model reads 96')):
         with pytest.raises(SystemExit):
             main([str(mllm_run), '--protocol', 'pope', '--out', str(tmp_path / 'o.json'), *words])

@@ -4,7 +4,7 @@ through a loop that does nothing else than answer them.
     python tools/benchmarks/replies.py RUN [--questions 512] [--rounds 5] [--max-tokens 16]
 
 The loop reads the images, encodes and generates; the protocol also words and renders the questions, scores the replies
-and writes them. A third way starts from images in memory. The ways take turns in one process; the table gives medians
+and writes them. A third way starts from images in memory. The ways take turns in one process; the table gives medians of CPU time
 and ratios of the same round. Six questions in a row are about one image, as in POPE.
 """
 from __future__ import annotations
@@ -99,13 +99,13 @@ def main(argv: list[str] | None = None) -> None:
         ways = make_ways(task, folder, args.max_tokens)
         for number in range(-1, args.rounds):
             for name in list(ways)[number % 3:] + list(ways)[:number % 3]:
-                start = time.perf_counter()
+                start = time.process_time()
                 ways[name]()
                 if number >= 0:  # the first round warms up
-                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+                    seconds.setdefault(name, []).append(time.process_time() - start)
     print(f'{torch.get_num_threads()} thread(s), {args.questions} questions, {args.rounds} rounds\n')
     for name in ways:
-        print(f'| {name} | {1000 * statistics.median(seconds[name]) / args.questions:.2f} ms a question |')
+        print(f'| {name} | {1000 * statistics.median(seconds[name]) / args.questions:.2f} ms of CPU time a question |')
     for under in ('bare generation', 'images in memory'):
         ratios = [a / b for a, b in zip(seconds['protocol'], seconds[under])]
         print(f'protocol / {under}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})')

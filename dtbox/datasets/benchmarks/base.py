@@ -108,7 +108,7 @@ class BenchmarkDataset(ConversationDataset):
         try:
             image = self._open_once(question)
         except InputError as e:
-            raise BrokenSample(question.key, str(e)) from e
+            raise BrokenSample(question.key, f'{question.key}: {e}') from e
         turn = Turn('user', (ImagePart(0), self.prompt.word(question)))
         return dict(conversation=Conversation(question.key, 'question', (turn,), (image,)), key=question.key,
                     set=self.part)
