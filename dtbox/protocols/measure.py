@@ -94,7 +94,7 @@ def check_protocols(protocols: Sequence[Protocol], use: str, source: str) -> Non
     if wrong:
         measures = 'the protocol {} measures' if len(wrong) == 1 else 'the protocols {} measure'
         other = next(word for kind, word in WORDS.items() if kind != use)
-        raise InputError(f'{source} is {WORDS[use]}; {measures.format(", ".join(wrong))} {other}. '
+        raise InputError(f'{source} is {WORDS[use]}; expected {other}, which {measures.format(", ".join(wrong))}. '
                          '`dtbox test --protocol list` says what each measures.', '--protocol')
 
 

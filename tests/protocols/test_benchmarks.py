@@ -177,8 +177,8 @@ def test_settings_that_are_wrong(key, value, says):
 def test_protocols_of_other_models(mllm_run, tiny_run, tmp_path, capsys):
     """One sentence for a tokenizer that is asked, and one for a language model whose codes are measured."""
     lm = 'a multimodal language model'
-    for run, name, says in ((tiny_run, 'pope', f'is a tokenizer; the protocol pope measures {lm}'),
-                            (mllm_run, 'codes', f'is {lm}; the protocol codes measures a tokenizer')):
+    for run, name, says in ((tiny_run, 'pope', f'is a tokenizer; expected {lm}, which the protocol pope measures'),
+                            (mllm_run, 'codes', f'is {lm}; expected a tokenizer, which the protocol codes measures')):
         with pytest.raises(SystemExit):
             main([str(run), '--protocol', name, '--out', str(tmp_path / 'o.json')])
         assert says in capsys.readouterr().err

@@ -4,8 +4,8 @@ through a loop that does nothing else than answer them.
     python tools/benchmarks/replies.py RUN [--questions 512] [--rounds 5] [--max-tokens 16]
 
 The loop reads the images, encodes and generates; the protocol also words and renders the questions, scores the replies
-and writes them. A third way starts from images in memory. The ways take turns in one process; the table gives medians of CPU time
-and ratios of the same round. Six questions in a row are about one image, as in POPE.
+and writes them. A third way starts from images in memory. The ways take turns in one process; the table gives medians
+of CPU time and ratios of the same round. Six questions in a row are about one image, as in POPE.
 """
 from __future__ import annotations
 
