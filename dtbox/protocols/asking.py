@@ -166,7 +166,7 @@ def score_benchmark(protocol: BenchmarkReplies, loader_cfg: Mapping[str, Any], p
         some = dataset.questions[first:first + CHUNK]
         images = torch.zeros(len(some), 3, 1, 1)
         keys = [question.key for question in some]
-        output = make_output(images, some, [dataset.prompt.word(question) for question in some],
+        output: Any = make_output(images, some, [dataset.prompt.word(question) for question in some],
                              [said[key] for key in keys], kind)
         evaluator.update(Batch(images=images, keys=keys, sets=[dataset.part] * len(some)), output)
     stamp = dict(hash=evaluator.hash, data=compute_digest([dataset.fingerprint(), 'answers']))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config
@@ -71,7 +71,8 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_task(cfg, path)
     if find_use(cfg) == MLLM:
-        results = _ask(model, cfg, sized, protocols, folder or '.', say, os.path.basename(os.path.dirname(path)))
+        name = os.path.basename(os.path.dirname(os.path.abspath(path)))
+        results = _ask(model, cfg, sized, protocols, folder or '.', say, name)
     else:
         subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
         results = _run(subject, protocols, evaluators, folder or '.', say, dump)
@@ -98,13 +99,14 @@ def check_protocols(protocols: Sequence[Protocol], use: str, source: str) -> Non
                          '`dtbox test --protocol list` says what each measures.', '--protocol')
 
 
-def _ask(task: Any, cfg: Config, sized: Callable[[Any], dict] | None, protocols: Sequence[BenchmarkReplies],
+def _ask(task: Any, cfg: Config, sized: Callable[[Any], dict] | None, protocols: Sequence[Protocol],
          folder: str, say: Callable[[str], None], name: str) -> dict[str, Results]:
     """Ask the questions of each protocol; returns name of a protocol -> its Results."""
     height, width = task.tokenizer.model.image_size
     loader = cfg.val_dataloader if sized is None else sized(height if height == width else (height, width))
     codes = CodeCache(task.tokenizer)
-    return {p.name: ask_benchmark(task, p, loader, codes, os.path.join(folder, p.name), say, name) for p in protocols}
+    return {p.name: ask_benchmark(task, cast(BenchmarkReplies, p), loader, codes, os.path.join(folder, p.name), say,
+                                  name) for p in protocols}
 
 
 def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, SetEvaluator], folder: str,

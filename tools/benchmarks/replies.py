@@ -31,6 +31,7 @@ from dtbox.mllm.contexts import take_context
 from dtbox.mllm.text_generation import reply
 from dtbox.protocols import load_protocol
 from dtbox.protocols.asking import ask_benchmark
+from dtbox.protocols.find import find_protocol
 from dtbox.training.code_cache import CodeCache
 
 BATCH = 64
@@ -54,13 +55,13 @@ def write_questions(folder: str, count: int) -> None:
 
 def make_ways(task: Any, folder: str, max_tokens: int) -> dict[str, Callable[[], Any]]:
     """Return name -> way of answering the questions of a folder."""
-    protocol = load_protocol('configs/protocols/pope.py', {
+    protocol: Any = load_protocol(find_protocol('pope'), {
         'protocol.decoding.max_tokens': max_tokens, 'protocol.prompt': '{question} Answer with yes or no.'})
     height, width = task.tokenizer.model.image_size
     steps = [dict(type='ResizeCrop', size=height if height == width else (height, width), mode='squash'),
              dict(type='PackImage')]
-    cfg = dict(type='POPEQuestions', data_root=folder, categories=['random'], pipeline=steps)
-    data = POPEQuestions(**{k: v for k, v in cfg.items() if k != 'type'}, prompt=protocol.prompt)
+    more: dict[str, Any] = dict(data_root=folder, categories=['random'], pipeline=steps)
+    data = POPEQuestions(**more, prompt=protocol.prompt)
     parts = [range(first, min(first + BATCH, len(data))) for first in range(0, len(data), BATCH)]
     batches = [data.collate([data[i] for i in part]) for part in parts]
     prompts = [[task.model.sequence.render_prompt(one) for one in batch.conversations] for batch in batches]
@@ -77,7 +78,7 @@ def make_ways(task: Any, folder: str, max_tokens: int) -> dict[str, Callable[[],
             reply(task.model, [take_context(one, shown) for one in rendered], max_tokens, task.evaluation.batch)
 
     def ask() -> None:
-        loader = dict(dataset=cfg, batch_size=BATCH, num_workers=0)
+        loader = dict(dataset=dict(more, type='POPEQuestions'), batch_size=BATCH, num_workers=0)
         ask_benchmark(task, protocol, loader, CodeCache(task.tokenizer), os.path.join(folder, 'out'), lambda line: None)
     return {'images in memory': lambda: answer(False), 'bare generation': lambda: answer(True), 'protocol': ask}
 

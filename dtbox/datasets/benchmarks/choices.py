@@ -54,8 +54,8 @@ class SEEDQuestions(BenchmarkDataset):
         check_keys(data, dict(questions=list, question_type=Mapping), f'{path}, as a whole')
         names = {number: name for name, number in data['question_type'].items()}
         letters = {letter: f'choice_{letter.lower()}' for letter in 'ABCD'}
-        expected = dict(question_id=(int, str), data_id=str, question=str, answer=str,
-                        **dict.fromkeys(letters.values(), (str, int, float)))
+        expected: dict[str, Any] = dict(question_id=(int, str), data_id=str, question=str, answer=str,
+                                        **dict.fromkeys(letters.values(), (str, int, float)))
         videos = 0
         for number, row in enumerate(data['questions'], 1):
             check_keys(row, expected, f'{path}, question {number}')
