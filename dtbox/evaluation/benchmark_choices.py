@@ -51,9 +51,10 @@ class POPE(BenchmarkScore):
         if not parts:
             return {}
         scores = {part: self._score(pairs) for part, pairs in sorted(parts.items())}
-        whole = self._score([pair for pairs in parts.values() for pair in pairs])
         if self.rule == 'llava':
             whole = {name: sum(score[name] for score in scores.values()) / len(scores) for name in POPE_VALUES}
+        else:
+            whole = self._score([pair for pairs in parts.values() for pair in pairs])
         values = {f'pope_{name}': value for name, value in whole.items()}
         return {**values, **{f'pope_{name}/{part}': value for part, score in scores.items() if part
                              for name, value in score.items()}}

@@ -28,6 +28,10 @@ def read_yes_no(reply: str, rule: str) -> str:
             case, without spaces around it, must be yes or no. 'mme' (the official calculation.py): the first four
             characters in lower case: 'yes' where they hold yes, or else 'no' where they hold no.
     """
+    return _classify(reply, rule)
+
+
+def _classify(reply: str, rule: str) -> str:
     if rule == 'llava':
         words = reply.split('.')[0].replace(',', '').split(' ')
         return 'no' if {'No', 'not', 'no'} & set(words) else 'yes'
@@ -64,7 +68,7 @@ def pope_scores(replies: Sequence[str], truths: Sequence[str], rule: str) -> dic
     """
     if not replies or len(replies) != len(truths):
         raise InputError(f'there are {len(replies)} replies to {len(truths)} questions; expected one each.', 'replies')
-    said = [read_yes_no(reply, rule) for reply in replies]
+    said = [_classify(reply, rule) for reply in replies]
     pairs = list(zip(said, truths))
     positive, missed = pairs.count(('yes', 'yes')), pairs.count(('no', 'yes'))
     precision = _divide(positive, positive + pairs.count(('yes', 'no')))
