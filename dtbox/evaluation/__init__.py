@@ -4,9 +4,9 @@ held-out sets.
 README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
 from dtbox.evaluation.base import Metric
-from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.benchmark_choices import MME, POPE, MultipleChoice
 from dtbox.evaluation.benchmarks import CIDErD, GQAAccuracy, VQAAccuracy
+from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
 from dtbox.evaluation.drawings import DrawingFrechet, DrawingScore
