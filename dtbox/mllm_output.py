@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dtbox.counts import format_count
 from dtbox.errors import InputError
+from dtbox.questions import Question
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Reply:
         truth: right answer; of the closed loop the prompt of the drawing.
         reply: what the model said.
         others: further right answers (other captions of the image).
+        asked: the Question of a benchmark that this answers; None for any other question. Its `truth` is '' where the
+            file has no right answer.
     """
     kind: str
     question: str
     truth: str
     reply: str
     others: Tuple[str, ...] = ()
+    asked: Question | None = None
 
     @property
     def truths(self) -> tuple[str, ...]:

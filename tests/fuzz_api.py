@@ -292,8 +292,38 @@ def list_functions(pair, scores, covariance):
         word_f1=Entry(functional.word_f1, dict(reply=[lambda: 'a b'], truth=[lambda: 'a']), check_kind(float)),
         cider_d=Entry(functional.cider_d, dict(replies=[lambda: ['a b', 'c']], references=[lambda: [['a'], ['c', 'd']]],
                                                longest=[lambda: 4], sigma=[lambda: 6.0]), check_kind(list)),
+        **list_rules(),
         match_pairs=Entry(functional.match_pairs, dict(keys=[lambda: ['a', 'b']], texts=[lambda: ['c', 'd']]),
                           check_kind(tuple)),
+    )
+
+
+def check_rate(value):
+    assert isinstance(value, float) and 0 <= value <= 1
+
+
+def list_rules():
+    """Return the functions of `dtbox.evaluation.functional` that are rules of benchmarks."""
+    reply, truths = [lambda: 'A red dog.', lambda: ''], [lambda: ['a dog', '2', 'red']]
+    return dict(
+        normalize_vqa=Entry(functional.normalize_vqa, dict(text=reply), check_kind(str)),
+        vqa_accuracy=Entry(functional.vqa_accuracy, dict(
+            reply=reply, answers=truths, rule=[lambda: 'official', lambda: 'always', lambda: 'lmms_eval']), check_rate),
+        gqa_match=Entry(functional.gqa_match, dict(reply=reply, answer=reply, rule=[lambda: 'llava']),
+                        check_kind(bool)),
+        tokenize_caption=Entry(functional.tokenize_caption, dict(text=reply), check_kind(str)),
+        cider_ceilings=Entry(functional.cider_ceilings, dict(references=[lambda: [['a'], ['c', 'd']]]),
+                             check_kind(tuple)),
+        read_yes_no=Entry(functional.read_yes_no, dict(reply=reply, rule=[lambda: 'llava', lambda: 'mme']),
+                          check_kind(str)),
+        pope_scores=Entry(functional.pope_scores, dict(
+            replies=[lambda: ['yes', 'No']], truths=[lambda: ['yes', 'no']], rule=[lambda: 'llava']), check_kind(dict),
+            words=('replies',)),
+        mme_scores=Entry(functional.mme_scores, dict(right=[lambda: dict(count=[(True, False)])]), check_kind(dict)),
+        find_letter=Entry(functional.find_letter, dict(
+            reply=reply, options=[lambda: dict(A='a cat', B='a dog')], rule=[lambda: 'vlmevalkit']), check_kind(str)),
+        circular_hits=Entry(functional.circular_hits, dict(right=[lambda: [('1', True), ('1', False)]]),
+                            check_kind(dict)),
     )
 
 

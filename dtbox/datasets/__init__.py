@@ -8,9 +8,21 @@ user's own folder, and `embedded.py` chooses between that and the emoji. `transf
 bring samples into batches. Conversations: `conversation_dataset.py` is what their datasets share,
 `conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `mixture.py` mixes datasets,
 `twemoji_talk.py` asks about emoji (`emoji_questions.py` reads answers from names, `emoji_views.py` makes views,
-`emoji_canvas.py` lays an emoji on a background).
+`emoji_canvas.py` lays an emoji on a background), `benchmarks/` reads the official files of benchmarks.
 """
 from dtbox.datasets.base import PairDataset
+from dtbox.datasets.benchmarks import (
+    AskedCaptions,
+    BenchmarkDataset,
+    GQAQuestions,
+    LLaVAQuestions,
+    MMEQuestions,
+    MMVetQuestions,
+    POPEQuestions,
+    SEEDQuestions,
+    VLMEvalKitTSV,
+    VQAv2Questions,
+)
 from dtbox.datasets.cifar10 import CIFAR10
 from dtbox.datasets.coco import LVIS, CocoCaptions, CocoObjects
 from dtbox.datasets.collate import collate
@@ -29,8 +41,10 @@ from dtbox.datasets.twemoji import Twemoji
 from dtbox.datasets.twemoji_talk import TwemojiDraw, TwemojiTalk
 from dtbox.datasets.video import Video
 
-__all__ = ['CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects', 'ConversationDataset', 'ConversationFiles',
-           'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder', 'EmojiPlace', 'EvalSampler', 'FixedCounts',
-           'ImageFolder', 'ImageNet', 'LVIS', 'Mixture', 'PackImage', 'PairDataset', 'RandomFlip', 'RandomResizedCrop',
-           'ResizeCrop', 'Shards', 'Twemoji', 'TwemojiDraw', 'TwemojiTalk', 'Video', 'collate', 'collate_conversations',
+__all__ = ['AskedCaptions', 'BenchmarkDataset', 'CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects',
+           'ConversationDataset', 'ConversationFiles', 'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder',
+           'EmojiPlace', 'EvalSampler', 'FixedCounts', 'GQAQuestions', 'ImageFolder', 'ImageNet', 'LLaVAQuestions',
+           'LVIS', 'MMEQuestions', 'MMVetQuestions', 'Mixture', 'POPEQuestions', 'PackImage', 'PairDataset',
+           'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'SEEDQuestions', 'Shards', 'Twemoji', 'TwemojiDraw',
+           'TwemojiTalk', 'VLMEvalKitTSV', 'VQAv2Questions', 'Video', 'collate', 'collate_conversations',
            'read_image', 'read_rgba']

@@ -4,6 +4,8 @@ held-out sets.
 README.md says what each module holds, how to add a metric, and how to find out why an rFID is wrong.
 """
 from dtbox.evaluation.base import Metric
+from dtbox.evaluation.benchmark_choices import MME, POPE, MultipleChoice
+from dtbox.evaluation.benchmarks import CIDErD, GQAAccuracy, VQAAccuracy
 from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
@@ -27,8 +29,9 @@ from dtbox.evaluation.tower_frechet import TowerFrechet
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['AnswerAccuracy', 'Bank', 'CLIPScore', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood', 'CodeUsage',
-           'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance', 'Infos', 'KNN',
-           'L1', 'LPIPS', 'LinearProbe', 'Metric', 'MetricInfo', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results',
-           'Retrieval', 'SSIM', 'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'ZeroShot', 'format_table',
-           'read_samples', 'to_json', 'write_samples']
+__all__ = ['AnswerAccuracy', 'Bank', 'CIDErD', 'CLIPScore', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood',
+           'CodeUsage', 'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance',
+           'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric', 'MetricInfo',
+           'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM',
+           'SetEvaluator', 'TokenCosine', 'TowerFrechet', 'VQAAccuracy', 'ZeroShot', 'format_table', 'read_samples',
+           'to_json', 'write_samples']

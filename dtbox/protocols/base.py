@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from dtbox.apis.opening import TOKENIZER
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.evaluation import MetricInfo, Results, SetEvaluator
@@ -24,8 +25,12 @@ class Protocol:
         hash: of its config, resolved; files count by their content.
         info: list of MetricInfo of the values that `finish` adds.
         needs_training: whether a metric learns from the training images.
+        use: what it measures, see `dtbox.apis.opening.find_use`.
+        unhashed: settings on which no value depends, and which the hash leaves out.
     """
     name, hash = '', ''
+    use = TOKENIZER
+    unhashed: tuple[str, ...] = ()
     info: list[MetricInfo] = []
 
     def __init__(self, metrics: Sequence | dict = ()) -> None:
@@ -81,7 +86,8 @@ def load_protocol(path: str | os.PathLike, options: dict | None = None) -> Proto
         raise InputError(f'{path} is not a protocol: expected `protocol = dict(type=...)`, '
                          f'it has {", ".join(cfg) or "nothing"}.')
     protocol = PROTOCOLS.build(cfg['protocol'], where='protocol')
-    protocol.name, settings = os.path.splitext(os.path.basename(str(path)))[0], dict(cfg['protocol'])
+    protocol.name = os.path.splitext(os.path.basename(str(path)))[0]
+    settings = {name: value for name, value in cfg['protocol'].items() if name not in protocol.unhashed}
     if 'metrics' in settings:  # by name or as a list: the same metrics have the same hash
         settings['metrics'] = [metric for _, metric in list_metrics(settings['metrics'])]
     protocol.hash = compute_digest(to_json_value(settings))

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config
 
 from dtbox import __version__, distributed
 from dtbox.apis.loading import open_config
-from dtbox.apis.opening import TOKENIZER, check_use, find_use, open_task
+from dtbox.apis.opening import MLLM, TOKENIZER, WORDS, find_use, open_task
 from dtbox.config import list_known_keys, load_config, resolve, set_option, take_data_options
 from dtbox.config.find import find_config
 from dtbox.errors import InputError
@@ -27,20 +27,23 @@ from dtbox.evaluation.results import Results
 from dtbox.evaluation.retrieval import collect_side_embeddings
 from dtbox.evaluation.stamps import hash_dataset, hash_file
 from dtbox.extend.record import make_records
+from dtbox.protocols.asking import ask_benchmark
 from dtbox.protocols.base import Protocol
+from dtbox.protocols.replies import BenchmarkReplies
 from dtbox.protocols.subject import Subject
 from dtbox.training.build import check_required
+from dtbox.training.code_cache import CodeCache
 from dtbox.training.dataloaders import build_val_dataloader
 
 
 def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str | None = None, data: str | None = None,
                       options: dict | None = None, plugins: Sequence[str] = (), folder: str | None = None,
                       say: Callable[[str], None] = print, dump: str | None = None) -> Results:
-    """Measure a trained tokenizer.
+    """Measure a trained tokenizer, or a multimodal language model.
 
     Args:
         run: run folder; or a config file, together with `checkpoint`.
-        protocols: list of Protocol (see `load_protocol`).
+        protocols: list of Protocol (see `load_protocol`), all of tokenizers or all of language models.
         checkpoint: checkpoint file; None takes the run folder's.
         data: config with `val_dataloader` (see configs/_base_/datasets) to measure on; None takes the run's held-out
             data. Its `image_size` follows the model's.
@@ -54,7 +57,8 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
         Results whose values are called METRIC@PROTOCOL.
 
     Raises:
-        InputError: as `measure_run`; two protocols of one name; data without what every protocol needs.
+        InputError: as `measure_run`; two protocols of one name, or those of another kind of model; data without what
+            every protocol needs.
     """
     start, date = time.time(), time.strftime('%Y-%m-%d %H:%M:%S')
     names = [p.name for p in protocols]
@@ -62,17 +66,47 @@ def measure_protocols(run: str, protocols: Sequence[Protocol], checkpoint: str |
         raise InputError(f'the protocols are {", ".join(names) or "none"}; expected at least one, each once.',
                          '--protocol')
     cfg, path, opened, sized = open_data(run, checkpoint, data, options, plugins)
-    check_use(find_use(cfg), TOKENIZER, path)
+    check_protocols(protocols, find_use(cfg), path)
     evaluators = {p.name: p.evaluator() for p in protocols}
     check_dump(dump, [metric for evaluator in evaluators.values() for metric in evaluator.prototypes])
     model, state = open_task(cfg, path)
-    subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
-    results = _run(subject, protocols, evaluators, folder or '.', say, dump)
+    if find_use(cfg) == MLLM:
+        name = os.path.basename(os.path.dirname(os.path.abspath(path)))
+        results = _ask(model, cfg, sized, protocols, folder or '.', say, name)
+    else:
+        subject = Subject(model, cfg, state, path, build_val_dataloader(cfg.val_dataloader), opened, sized)
+        results = _run(subject, protocols, evaluators, folder or '.', say, dump)
     about = dict(
         config=str(run), checkpoint=path, checkpoint_hash=hash_file(path), data=str(data) if data else None, time=date,
         seconds=round(time.time() - start, 1), device=model.iteration.device.type, dtbox=__version__,
         torch=str(torch.__version__), plugins=make_records(cfg))
     return replace(Results.join(results), iteration=state.get('iteration'), evaluation=about)
+
+
+def check_protocols(protocols: Sequence[Protocol], use: str, source: str) -> None:
+    """Raise `InputError` unless all protocols measure what a run is.
+
+    Args:
+        protocols: that are asked for.
+        use: what the run opens as, see `dtbox.apis.opening.find_use`.
+        source: the run's checkpoint, for the message.
+    """
+    wrong = [p.name for p in protocols if p.use != use]
+    if wrong:
+        measures = 'the protocol {} measures' if len(wrong) == 1 else 'the protocols {} measure'
+        other = next(word for kind, word in WORDS.items() if kind != use)
+        raise InputError(f'{source} is {WORDS[use]}; expected {other}, which {measures.format(", ".join(wrong))}. '
+                         '`dtbox test --protocol list` says what each measures.', '--protocol')
+
+
+def _ask(task: Any, cfg: Config, sized: Callable[[Any], dict] | None, protocols: Sequence[Protocol],
+         folder: str, say: Callable[[str], None], name: str) -> dict[str, Results]:
+    """Ask the questions of each protocol; returns name of a protocol -> its Results."""
+    height, width = task.tokenizer.model.image_size
+    loader = cfg.val_dataloader if sized is None else sized(height if height == width else (height, width))
+    codes = CodeCache(task.tokenizer)
+    return {p.name: ask_benchmark(task, cast(BenchmarkReplies, p), loader, codes, os.path.join(folder, p.name), say,
+                                  name) for p in protocols}
 
 
 def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, SetEvaluator], folder: str,
@@ -113,15 +147,17 @@ def open_data(run: str, checkpoint: str | None, data: str | None, options: dict 
             set_option(other, 'image_size', size)
         check_required(other, ('val_dataloader',))
         return resolve(other).val_dataloader
-    cfg.val_dataloader = sized(cfg.model.tokenizer.image_size)
+    if find_use(cfg) == TOKENIZER:  # the size of a language model's images is known when its tokenizer is open
+        cfg.val_dataloader = sized(cfg.model.tokenizer.image_size)
     return cfg, path, opened, sized
 
 
 def report_protocols(results: Results) -> str:
     """Return the results of `measure_protocols` as text: a table for each protocol."""
     about = results.evaluation
+    kind = 'answers' if 'answers' in about else 'checkpoint'
     lines = [
-        f'checkpoint  {about["checkpoint"]}, sha256 {about["checkpoint_hash"]}',
+        f'{kind:<11} {about[kind]}, sha256 {about[f"{kind}_hash"]}',
         f'data        {about["data"] or "that of the run"}',
         f'evaluated   {about["time"]}, {about["seconds"]:.1f} s on {about["device"]}, dtbox {about["dtbox"]}',
     ]

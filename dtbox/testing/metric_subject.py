@@ -14,6 +14,7 @@ from torch import Tensor
 from dtbox.evaluation.base import EvalContext, Metric
 from dtbox.evaluation.probes import Bank
 from dtbox.mllm_output import MLLMOutput, Reply
+from dtbox.questions import Question
 from dtbox.registry import METRICS
 from dtbox.structures import Batch, Regions, TeacherOutput, TokenizerOutput, take
 from dtbox.testing.rank_group import Ranks
@@ -106,12 +107,21 @@ def make_mllm_output(images: Tensor) -> MLLMOutput:
     kinds = ('caption', 'closed_loop', 'colour')
     replies = [[Reply(kind, 'what?', f'text {i} of {kind}', f'text {i + i % 2} of {kind}')
                 for kind in kinds[:1 + i % 4]] for i in range(size)]
+    for i in range(size - 2):
+        replies[i].append(make_benchmark_reply(i))
     nats = {name: torch.rand(size, depths, generator=rng) for name, (depths, _) in SIZES.items()}
     drawings = {label: images[:, None] + noise * torch.randn(size, 2, 3, S, S, generator=rng)
                 for label, noise in (('s=1', 0.5), ('s=2', 0.2))}
     return MLLMOutput(images, reconstructions=images + 0.1 * torch.randn(images.shape, generator=rng), replies=replies,
                       drawings=drawings, prompts=[f'text {i}' for i in range(size)], nats=nats,
                       nats_without={name: value + 0.1 for name, value in nats.items()})
+
+
+def make_benchmark_reply(i: int) -> Reply:
+    """Return the reply to question i of a benchmark; two questions are about one image and scored together."""
+    asked = Question(f'q{i}', i, 'yes?', ('yes' if i % 3 else 'no',), f'part {i // 2 % 2}', dict(A='yes', B='no'),
+                     group=f'q{i - i % 2}')
+    return Reply('benchmark', 'yes?', asked.answers[0], 'Yes' if i % 2 else 'no, B', asked=asked)
 
 
 def make_context() -> EvalContext:

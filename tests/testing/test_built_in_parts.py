@@ -9,6 +9,7 @@ from dtbox.layout import Grid
 from dtbox.registry import ALL
 from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
+from tests.benchmark_data import WRITERS, write_mmbench
 from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
 
@@ -45,6 +46,9 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
                                               'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange',
                                               'FID', 'AnswerAccuracy', 'CaptionScore', 'ClosedLoop',
                                               'CodeLikelihood', 'DrawingFrechet', 'DrawingScore')}
+METRICS.update({name: dict(type=name) for name in ('CIDErD', 'GQAAccuracy', 'MME', 'POPE', 'VQAAccuracy')})
+METRICS['MultipleChoice'] = dict(type='MultipleChoice', rule='vlmevalkit', circular=True)
+METRICS['POPE of lmms-eval'] = dict(type='POPE', rule='lmms_eval')
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 EMOJI = dict(tower='emoji', encoder=dict(
     type='TimmViT', name='vit_base_patch16_siglip_224', image_size=64, weights='dtbox://siglip-tiny-twemoji',
@@ -82,6 +86,11 @@ DATASETS = {
     'Captions': dict(type='Captions', split='all'),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
     'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
+    **{name: dict(type=name) for name in WRITERS},
+    'VLMEvalKitTSV': dict(type='VLMEvalKitTSV', prompt='{hint}{question} {options}', rotations='make'),
+    'SEEDQuestions': dict(type='SEEDQuestions', prompt='{question} {options}'),
+    'AskedCaptions': dict(type='AskedCaptions', data=dict(type='Twemoji', split='variants', limit=4),
+                          pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]),
     'EmojiOrFolder': dict(type='EmojiOrFolder',
                           twemoji=dict(pipeline=[dict(type='EmojiPlace', size=32), dict(type='PackImage')]))}
 ELSEWHERE = {'losses': {'AdversarialLoss'}, 'datasets': {'Mixture'}}
@@ -192,9 +201,13 @@ def write_data(name, folder, request):
     elif name == 'ConversationFiles':
         write_rows(folder, [llava(str(i), 'a.png', ('<image> what?', f'a cat {i}')) for i in range(4)])
         return dict(data_root=str(folder), file='data.jsonl')
+    elif name == 'VLMEvalKitTSV':
+        write_mmbench(folder, rotations=False)
+    elif name in WRITERS:
+        WRITERS[name](folder)
     elif name == 'Video':
         format_data.frame_folder(folder / 'clip')
-    return dict(data_root=str(folder)) if 'moji' not in name else {}
+    return {} if 'moji' in name or name == 'AskedCaptions' else dict(data_root=str(folder))
 
 
 @pytest.mark.parametrize('name', DATASETS)

@@ -6,6 +6,7 @@ COCO caption server. The scores are those of pycocoevalcap on the same words; it
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ LONGEST = 4
 SIGMA = 6.0
 """Standard deviation of the penalty for another length than the reference's."""
 _read_text = read_kind(str, what='a text')
+_MARKS = re.compile(r"``|''|--|\.\.\.|[.?!,:;\"()\[\]{}]|(?<!\w)['`-]+|['`-]+(?!\w)")
+"""Punctuation that the COCO caption server removes."""
 
 
 def _read_references(value: Any) -> list[list[str]]:
@@ -65,18 +68,71 @@ def cider_d(replies: Sequence[str], references: Sequence[Sequence[str]], longest
         raise InputError(f'there are {format_count(len(replies), "caption")} and '
                          f'{format_count(len(references), "list")} of references, of which '
                          f'{sum(not some for some in references)} are empty; expected at least one reference of each.')
-    counted = [[_count_ngrams(text, longest) for text in some] for some in references]
-    frequency = Counter(ngram for some in counted for ngram in {ngram for counts in some for ngram in counts})
-    if not counted:
-        return []
-    images = math.log(len(counted))
-    weights = {ngram: images - math.log(count) for ngram, count in frequency.items()}
-    scores = []
-    for reply, some in zip(replies, counted):
-        vector = _weigh(_count_ngrams(reply, longest), weights, images, longest)
-        scores.append(10 * sum(_compare(vector, _weigh(counts, weights, images, longest), sigma) for counts in some)
-                      / len(some))
-    return scores
+    corpus = _Corpus(references, longest, sigma)
+    return [corpus.score(reply, i) for i, reply in enumerate(replies)]
+
+
+@read_arguments(references=_read_references)
+def cider_ceilings(references: Sequence[Sequence[str]]) -> tuple[list[float], list[float]]:
+    """Return what right captions score in CIDEr-D, from 0 to 10: (itself, leave one out).
+
+    Document frequencies are those of all references in both, as where a model is scored. `itself` has a number for each
+    image: the mean over its references of the score of that reference beside all references of the image, itself among
+    them. `leave one out` has one for each image with two references or more: the mean over its references of the score
+    of that reference beside the others of the image, which is what another person's caption scores.
+
+    Args:
+        references: one or more captions of each image.
+
+    Raises:
+        InputError: an image without a reference.
+    """
+    if not all(references):
+        raise InputError(f'{sum(not some for some in references)} of {len(references)} images have no reference; '
+                         'expected at least one of each.', 'references')
+    corpus, itself = _Corpus(references, LONGEST, SIGMA), []
+    others = []
+    for i, some in enumerate(references):
+        itself.append(sum(corpus.score(text, i) for text in some) / len(some))
+        if len(some) > 1:
+            others.append(sum(corpus.score(text, i, leave_out=n) for n, text in enumerate(some)) / len(some))
+    return itself, others
+
+
+@read_arguments(text=_read_text)
+def tokenize_caption(text: str) -> str:
+    """Return a caption as words divided by spaces, for CIDEr-D: lower case, punctuation removed.
+
+    It stands for the PTB tokenizer of the COCO caption server, which needs Java, and equals it on captions of plain
+    words. It differs where PTB divides words (don't: do n't; here one word, as are words with a hyphen in both).
+    """
+    return ' '.join(_MARKS.sub(' ', text.lower()).split())
+
+
+class _Corpus:
+    """References of all images, their n-grams weighed.
+
+    Args:
+        references: one or more captions of each image.
+        longest, sigma: see `cider_d`.
+    """
+
+    def __init__(self, references: Sequence[Sequence[str]], longest: int, sigma: float) -> None:
+        self.longest, self.sigma = longest, sigma
+        counted = [[_count_ngrams(text, longest) for text in some] for some in references]
+        frequency = Counter(ngram for some in counted for ngram in {ngram for counts in some for ngram in counts})
+        self.unseen = math.log(len(counted)) if counted else 0.0
+        self.weights = {ngram: self.unseen - math.log(count) for ngram, count in frequency.items()}
+        self.truths = [[self._weigh(counts) for counts in some] for some in counted]
+
+    def score(self, reply: str, image: int, leave_out: int | None = None) -> float:
+        """Return the CIDEr-D of a reply about an image; reference number `leave_out` does not count."""
+        vector = self._weigh(_count_ngrams(reply, self.longest))
+        some = [truth for n, truth in enumerate(self.truths[image]) if n != leave_out]
+        return 10 * sum(_compare(vector, truth, self.sigma) for truth in some) / len(some)
+
+    def _weigh(self, counts: Counter[tuple[str, ...]]) -> _Vector:
+        return _weigh(counts, self.weights, self.unseen, self.longest)
 
 
 class _Vector(NamedTuple):

@@ -1,0 +1,6 @@
+"""GQA, testdev-balanced: 12,578 questions. See README.md here."""
+_base_ = ['./pope.py']  # loader and pipeline; a data set of another type replaces the one there
+
+val_dataloader = dict(dataset=dict(
+    type='GQAQuestions', data_root='${data_root}', limit='${limit}', broken='${broken}',
+    pipeline='${val_pipeline}'))

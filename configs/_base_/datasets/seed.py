@@ -1,0 +1,6 @@
+"""SEED-Bench: 14,233 questions about images, with four options each. See README.md here."""
+_base_ = ['./pope.py']  # loader and pipeline; a data set of another type replaces the one there
+
+val_dataloader = dict(dataset=dict(
+    type='SEEDQuestions', data_root='${data_root}', limit='${limit}', broken='${broken}',
+    pipeline='${val_pipeline}'))
