@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dtbox.code_tables import EMPTY
 from dtbox.conversations import Conversation, Turn
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.layout import Grid
 from dtbox.mllm.contexts import Context, take_context
@@ -58,7 +59,8 @@ def start_drawing(model: Any, prompt: str) -> Context:
     asked = Conversation(f'of the prompt {prompt[:40]!r}', 'draw', (Turn('user', (prompt,)),))
     context = take_context(model.sequence.render_prompt(asked, draw=True), {})
     if len(context) + model.places > model.lm.context_length:
-        raise InputError(f'the prompt {prompt[:40]!r}... has {len(context)} places and a drawing {model.places}; the '
+        raise InputError(f'the prompt {prompt[:40]!r}... has {format_count(len(context), "place")} and a drawing '
+                         f'{model.places}; the '
                          f'language model reads {model.lm.context_length}. Shorten it.')
     return context
 

@@ -10,6 +10,7 @@ from dtbox import __version__
 from dtbox.apis.auto_shim import AUTO_MAP, MODULE, write_shim
 from dtbox.apis.opening import MLLM
 from dtbox.apis.pretrained import write_config
+from dtbox.counts import format_count
 from dtbox.evaluation.results import Results
 from dtbox.evaluation.table import format_table
 from dtbox.files import explain_writing, write_atomic
@@ -110,14 +111,15 @@ def write_card(model: Any, name: str, run: Optional[str] = None) -> str:
 def list_facts(model: Any) -> dict[str, str]:
     """Return what a card says of a model, title -> value."""
     tokenizer = model.tokenizer if model.use == MLLM else model
-    streams = [f'{stream.name}, {stream.tokens} tokens of {len(stream.sizes)} codes out of '
+    streams = [f'{stream.name}, {format_count(stream.tokens, "token")} of {format_count(len(stream.sizes), "code")} '
+               f'out of '
                f'{" or ".join(f"{size:,}" for size in sorted(set(stream.sizes)))}'
                for stream in tokenizer.model.layout.streams if stream.has_codes]
     height, width = model.image_size
     facts = {'Images': f'{width} x {height} pixels', 'Codes of an image': '; '.join(streams)}
     if model.use == MLLM:
         facts['Language model'] = (f'{count(model.model.lm) / 1e6:,.2f} M parameters, {model.model.lm.vocab_size:,} '
-                                   f'text tokens, {model.model.lm.context_length:,} places of context')
+                                   f'text tokens, {format_count(model.model.lm.context_length, "place")} of context')
         facts['Visual embedding and heads'] = f'{(count(model.model) - count(model.model.lm)) / 1e6:,.2f} M parameters'
     return dict(facts, Tokenizer=f'{count(tokenizer.model) / 1e6:,.2f} M parameters', Written=f'by dtbox {__version__}')
 

@@ -79,5 +79,5 @@ def measure_folder(args: argparse.Namespace) -> tuple:
 VERB = Verb(
     'score-drawings', "Score a folder of drawings, or read the results of GenEval's detector",
     'A table of scores, each with the hashes by which it compares; the same as JSON, DRAWINGS.scores.json or FILE.',
-    'dtbox score-drawings drawn/mjhq mjhq30k_imgs --protocol rfid_clean --cfg-options '
-    'inception_clean=inception-2015-12-05.pt', add_arguments, run)
+    'dtbox score-drawings drawn/mjhq mjhq30k_imgs --protocol rfid_clean --cfg-options inception_clean=PATH',
+    add_arguments, run)

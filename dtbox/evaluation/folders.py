@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtbox.arguments import read_arguments, read_count
+from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.evaluation.fid import FID, read_statistics
 from dtbox.evaluation.frechet_distance import Moments
@@ -91,7 +92,10 @@ def compare_folders(metric: Moments, drawn: str | os.PathLike, real: str | os.Pa
     moments += [sums.moments(side, count) for side, count in counts.items()]
     width = len(moments[-1][0])
     few = [f'fewer {side} ({count:,})' for side, count in counts.items() if count < width]
-    note = f'{" and ".join(few)} than the {width:,} features of the network: the distance is biased' if few else ''
+    note = ''
+    if few:
+        note = (f'{" and ".join(few)} than the {format_count(width, "feature")} of the network: the distance is '
+                'biased')
     return frechet_distance(*moments[0], *moments[1]), note
 
 

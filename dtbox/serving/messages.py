@@ -11,6 +11,7 @@ from typing import Any
 
 from dtbox.arguments import describe, iterate
 from dtbox.arguments.plain import read_mapping
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest
 from dtbox.serving.images import ImageReader
 
@@ -54,7 +55,8 @@ def check_counts(parts: list[tuple[str, Any]], reader: ImageReader) -> None:
     """Raise `InputError` for more images or characters than the limits allow, before any image is read."""
     images = sum(name != 'text' for name, _ in parts)
     if images > reader.limits.images:
-        raise InputError(f'there are {images} images; this server takes {reader.limits.images} of a request. Send '
+        raise InputError(f'there are {format_count(images, "image")}; this server takes {reader.limits.images} of a '
+                         f'request. Send '
                          'fewer.')
     check_characters([value for name, value in parts if name == 'text'], reader.limits.characters)
 
@@ -63,7 +65,8 @@ def check_characters(texts: list[str], most: int) -> None:
     """Raise `InputError` for texts that are too long together, or that UTF-8 cannot write."""
     count = sum(map(len, texts))
     if count > most:
-        raise InputError(f'the texts have {count:,} characters; this server takes {most:,} of a request. Shorten them.')
+        raise InputError(f'the texts have {format_count(count, "character")}; this server takes {most:,} of a '
+                         f'request. Shorten them.')
     for text in texts:
         try:
             text.encode()

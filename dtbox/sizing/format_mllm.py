@@ -4,6 +4,7 @@ from __future__ import annotations
 from math import log2
 from typing import Any, Mapping
 
+from dtbox.counts import format_count
 from dtbox.sizing.describe import GB
 from dtbox.sizing.describe_mllm import MLLMDescription
 from dtbox.sizing.mllm_memory import FROZEN, format_memory
@@ -27,14 +28,17 @@ def format_mllm(description: MLLMDescription) -> str:
                  f'{sum(description.captions.values()) / 1e9:>16,.4g}')
     lines.append('')
     for name, (tokens, depth, size) in description.streams.items():
-        lines.append(f'codes of {name}: {tokens:,} places of {depth} codes, {size:,} each ({depth * log2(size):,.4g} '
+        lines.append(f'codes of {name}: {format_count(tokens, "place")} of {format_count(depth, "code")}, {size:,} '
+                     f'each ({depth * log2(size):,.4g} '
                      'bits a place)')
     lines += format_streams(description.added)
     codes = sum(tokens * depth for tokens, depth, _ in description.streams.values())
-    lines.append(f'an image: {description.tokens:,} places of a sequence, {codes:,} codes, {description.bits:,.0f} '
+    lines.append(f'an image: {format_count(description.tokens, "place")} of a sequence, '
+                 f'{format_count(codes, "code")}, {description.bits:,.0f} '
                  f'bits ({description.bits / 8 / 1024:,.1f} KiB)')
     lengths = ', '.join(f'{length:,} of a {kind}' for kind, length in description.lengths.items())
-    lines.append(f'a sequence: {lengths}, with {description.text:,} tokens of text (--text); the model reads '
+    lines.append(f'a sequence: {lengths}, with {format_count(description.text, "token")} of text (--text); the '
+                 f'model reads '
                  f'{description.context:,}')
     return '\n'.join([*lines, *description.missing])
 
@@ -45,7 +49,9 @@ def format_mllm_fit(description: MLLMDescription, result: Mapping[str, Any], bat
     step = {kind: description.step_flops(kind) / 1e12 for kind in (DRAWING, CAPTION)}
     divided = f'divided over {description.shards} GPUs' if description.shards > 1 else 'whole on each GPU'
     again = 'recomputed' if description.parts['lm'].recomputed else 'kept'
-    days = '' if result['days'] is None else f', {result["days"]:,.3g} days for {iterations:,} iterations'
+    days = ''
+    if result['days'] is not None:
+        days = f', {result["days"]:,.3g} days for {format_count(iterations or 0, "iteration")}'
     return '\n'.join([
         '', f'training step: {step[DRAWING]:,.4g} TFLOP a drawing, {step[CAPTION]:,.4g} a caption, '
         f'{batch * step[DRAWING]:,.4g} a GPU at {batch} drawings',

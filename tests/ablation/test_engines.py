@@ -19,7 +19,7 @@ from dtbox.errors import InputError
 def test_no_such_engine_and_no_ray(monkeypatch):
     with pytest.raises(InputError, match='no engine `slurm`'):
         make_engine('slurm', 1)
-    with pytest.raises(InputError, match='0 workers'):
+    with pytest.raises(InputError, match='`workers` is 0'):
         make_engine('local', 1, 0)
     with pytest.raises(InputError, match='--engine ray'):
         make_engine('local', 1, address='auto')
@@ -41,7 +41,7 @@ def test_workers_fill_the_cores(monkeypatch):
     monkeypatch.setattr(locals_, 'count_cores', lambda: 8)
     monkeypatch.setattr(locals_, 'list_visible_gpus', lambda: [])
     assert [make_engine('local', threads).workers for threads in (1, 3, 16)] == [8, 2, 1]
-    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 thread(s) use 8 cores' in make_engine('local',
+    assert make_engine('local', 4, 2).remark == '' and '3 workers of 4 threads use 8 cores' in make_engine('local',
                                                                                                                4,
                                                                                                                3).remark
 

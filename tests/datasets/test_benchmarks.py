@@ -221,7 +221,7 @@ def test_missing_images(tmp_path):
 
 
 @pytest.mark.parametrize('text, says', [
-    ('Is it?\tYes\n', 'has 1 questions; MME asks two'), ('Is it?\tYes\nIs it?\n', "line 2, is 'Is it\\?'"),
+    ('Is it?\tYes\n', 'has 1 question; MME asks two'), ('Is it?\tYes\nIs it?\n', "line 2, is 'Is it\\?'"),
     ('Is it?\tYes\nIs it?\tmaybe\n', 'expected a question, a tab, and Yes or No')])
 def test_odd_questions_of_mme(text, says, tmp_path):
     write_mme(tmp_path, ['count'])
@@ -281,7 +281,7 @@ def test_ids_of_llava(tmp_path):
         0: ('adversarial', 'yes'), 1: ('adversarial', 'no')}
     assert data.questions[0].text == 'Is there a random dog in the image?'
     write_lines(tmp_path / 'llava_pope_test.jsonl', rows[:-1])
-    with pytest.raises(InputError, match='has 1 questions of the category random, and the labels are of 2'):
+    with pytest.raises(InputError, match='has 1 question of the category random, and the labels are of 2'):
         read('POPEQuestions', tmp_path, ids='llava_pope_test.jsonl')
     write_lines(tmp_path / 'llava_pope_test.jsonl', rows[:-2] + rows[:-3:-1])
     with pytest.raises(InputError, match='21 is about another image'):

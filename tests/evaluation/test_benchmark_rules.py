@@ -96,7 +96,7 @@ def test_pope_by_hand():
     skewed = pope_scores(['yes', 'yes', 'yes', 'no'], ['no', 'no', 'no', 'yes'], 'lmms_eval')
     assert skewed == dict(accuracy=0, precision=0, recall=0, f1=0, yes_ratio=0.25)  # of the right answers
     assert pope_scores(['yes', 'yes', 'yes', 'no'], ['no', 'no', 'no', 'yes'], 'llava')['yes_ratio'] == 0.75
-    with pytest.raises(InputError, match='1 replies to 2 questions'):
+    with pytest.raises(InputError, match='1 reply came to 2 questions'):
         pope_scores(['yes'], ['yes', 'no'], 'llava')
     with pytest.raises(InputError, match="'Yes'; expected yes or no"):
         pope_scores(['yes'], ['Yes'], 'llava')
@@ -107,7 +107,7 @@ def test_mme_by_hand():
     found = mme_scores(dict(count=[(True, True), (True, False), (False, False)], OCR=[(True, True)]))
     assert found['count'] == pytest.approx(dict(accuracy=0.5, accuracy_plus=1 / 3, score=50 + 100 / 3))
     assert found['OCR'] == dict(accuracy=1, accuracy_plus=1, score=200)
-    with pytest.raises(InputError, match='count has an image with 1 questions'):
+    with pytest.raises(InputError, match='count has an image with 1 question'):
         mme_scores(dict(count=[(True,)]))
 
 

@@ -181,7 +181,7 @@ def test_files(tmp_path, capsys):
      (['--gpus', '12'], '12 GPUs do not fill nodes of 8'), (['--gpus', '0'], '0 GPUs do not fill'),
      (['--global-batch', '100'], '100 images in all cannot be divided evenly among 8 GPUs'),
      (['--batch', '4', '--global-batch', '8'], 'contradict each other'),
-     (['--batch', '0'], 'there are 0 images a GPU and None in all'),
+     (['--batch', '0'], '`batch` is 0 and `whole` is None'),
      (['--memory', '0.01'], r'32 images a GPU need 0\.4 GB on 8 GPUs, and a GPU has 0\.0 GB; none of'),
      (['--utilisation', '2'], r'utilisation in \(0, 1\]'),
      (['--between', '0'], 'expected at least 1 GPU, bandwidths above 0'),

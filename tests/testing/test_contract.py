@@ -75,7 +75,7 @@ def test_what_a_failure_says():
     before = torch.get_rng_state()
     with pytest.raises(AssertionError, match=r"(?s)Unfinished.* breaks 2 of .*\n  decode_equals_forward: features of "
                        r".* differ, by .*\n  "
-                                             r"encode_builds_no_graph: encode saves \d+ tensors"):
+                                             r"encode_builds_no_graph: encode saves 1 tensor for"):
         check_quantizer(dict(type=type('Unfinished', (VQ,),
                                        dict(encode=lambda self, z: VQ.encode(self, z + 0 * z.pow(2)),
                                                                  decode=lambda self,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dtbox.arguments import describe
+from dtbox.counts import format_count
 from dtbox.datasets.benchmarks.base import BenchmarkDataset
 from dtbox.datasets.benchmarks.files import check_keys, read_json, read_rows, read_table, read_text, write_table
 from dtbox.datasets.left_out import name_some
@@ -95,7 +96,8 @@ def read_answers(name: str, path: str | os.PathLike, dataset: BenchmarkDataset) 
                          f'{name_some(unknown)}. Give the data that was asked.', '--answers')
     missing = [question.id for question in dataset.questions if question.key not in replies]
     if missing:
-        raise InputError(f'{path} has no answer to {len(missing):,} of {len(dataset):,} questions, such as '
+        raise InputError(f'{path} has no answer to {len(missing):,} of {format_count(len(dataset), "question")}, '
+                         f'such as '
                          f'{name_some(map(str, missing))}; a score of the rest would not be that of the benchmark.',
                          '--answers')
     return replies
@@ -164,7 +166,8 @@ def _mme_rows(path: Path, dataset: BenchmarkDataset) -> Iterator[tuple[str, str]
             if not line.strip():
                 continue
             if len(cells) != 4:
-                raise InputError(f'{file}, line {number}, has {len(cells)} cells; expected image, question, right '
+                raise InputError(f'{file}, line {number}, has {format_count(len(cells), "cell")}; expected image, '
+                                 f'question, right '
                                  'answer and reply, divided by tabs.', '--answers')
             known = (file.stem, cells[0], cells[1].strip())
             yield ids.get(known, '/'.join(known)), cells[3]

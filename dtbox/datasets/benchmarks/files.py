@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dtbox.arguments import describe
+from dtbox.counts import format_count
 from dtbox.datasets.conversation_files import read_json_rows
 from dtbox.errors import InputError
 from dtbox.files import parse_json, require_file
@@ -115,7 +116,8 @@ def read_table(path: str | Path, expected: Sequence[str]) -> list[dict[str, str]
                          f'{", ".join(expected)}. It is another version of the file, or another file.', 'file')
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(names):
-            raise InputError(f'{path}, row {number}, has {len(row)} cells; the first row names {len(names)} columns.',
+            raise InputError(f'{path}, row {number}, has {format_count(len(row), "cell")}; the first row names '
+                             f'{format_count(len(names), "column")}.',
                              'file')
     return [{name: cell for name, cell in zip(names, row) if cell not in EMPTY} for row in rows[1:]]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dtbox.counts import format_count
 from dtbox.datasets.benchmarks.base import BenchmarkDataset, check_unique
 from dtbox.datasets.benchmarks.files import check_keys, read_json
 from dtbox.datasets.image_files import find_data_folder
@@ -49,7 +50,8 @@ class VQAv2Questions(BenchmarkDataset):
         rows = read_list(path, 'questions', QUESTION)
         missing = [row['question_id'] for row in rows if row['question_id'] not in truths]
         if scored and missing:
-            raise InputError(f'{len(missing):,} questions of {path} have no annotation, such as {missing[0]}. The two '
+            raise InputError(f'{format_count(len(missing), "question")} of {path} have no annotation, such as '
+                             f'{missing[0]}. The two '
                              'files are not of one split.', 'annotations')
         asked = []
         for row in rows:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dtbox.counts import format_count
 from dtbox.datasets.benchmarks.base import BenchmarkDataset
 from dtbox.datasets.benchmarks.files import read_rows, read_text
 from dtbox.datasets.folder_listing import SUFFIXES
@@ -75,7 +76,8 @@ def take_ids(questions: Sequence[Question], path: Path) -> list[Question]:
         own = [question for question in questions if question.category == category]
         odd = [row['question_id'] for row, question in zip(some, own) if row['image'] != question.image]
         if len(some) != number or odd:
-            raise InputError(f'{path} has {len(some):,} questions of the category {category}, and the labels are of '
+            raise InputError(f'{path} has {format_count(len(some), "question")} of the category {category}, and the '
+                             f'labels are of '
                              f'{number:,}' + (f'; {odd[0]} is about another image' if odd else '') + '. The files are '
                              'not of one version.', 'ids')
         named += [replace(question, key=str(row['question_id']), id=row['question_id'])
@@ -126,7 +128,8 @@ class MMEQuestions(BenchmarkDataset):
         for stem, path in named.items():
             lines = [line for line in read_text(path).split('\n') if line.strip()]
             if len(lines) != 2:
-                raise InputError(f'{path} has {len(lines)} questions; MME asks two about each image.', 'data_root')
+                raise InputError(f'{path} has {format_count(len(lines), "question")}; MME asks two about each '
+                                 f'image.', 'data_root')
             for number, line in enumerate(lines, 1):
                 asked.append(self._read_line(root, folder.name, found[stem], number, line, path))
         return asked

@@ -88,7 +88,8 @@ def cider_ceilings(references: Sequence[Sequence[str]]) -> tuple[list[float], li
         InputError: an image without a reference.
     """
     if not all(references):
-        raise InputError(f'{sum(not some for some in references)} of {len(references)} images have no reference; '
+        raise InputError(f'{sum(not some for some in references)} of {format_count(len(references), "image")} have '
+                         f'no reference; '
                          'expected at least one of each.', 'references')
     corpus, itself = _Corpus(references, LONGEST, SIGMA), []
     others = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from dtbox.arguments import iterate, read_arguments, read_choice, read_flag, read_kind, read_strings
 from dtbox.arguments.plain import read_mapping
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 POPE_RULES = ('llava', 'lmms_eval')
@@ -67,7 +68,8 @@ def pope_scores(replies: Sequence[str], truths: Sequence[str], rule: str) -> dic
         InputError: no replies, or not as many as right answers.
     """
     if not replies or len(replies) != len(truths):
-        raise InputError(f'there are {len(replies)} replies to {len(truths)} questions; expected one each.', 'replies')
+        raise InputError(f'{format_count(len(replies), "reply")} came to '
+                         f'{format_count(len(truths), "question")}; expected one each.', 'replies')
     said = [_classify(reply, rule) for reply in replies]
     pairs = list(zip(said, truths))
     positive, missed = pairs.count(('yes', 'yes')), pairs.count(('no', 'yes'))
@@ -84,8 +86,8 @@ def _read_pairs(value: Any) -> dict[str, list[tuple[bool, ...]]]:
     for name, some in pairs.items():
         odd = [len(pair) for pair in some if len(pair) != 2]
         if odd or not some:
-            raise InputError(f'the category {name} has {f"an image with {odd[0]} questions" if odd else "no images"}; '
-                             'MME asks two questions about each image.')
+            found = f'an image with {format_count(odd[0], "question")}' if odd else 'no images'
+            raise InputError(f'the category {name} has {found}; MME asks two questions about each image.')
     return pairs
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, explained, need_package
 from dtbox.mllm.sequences.tokens import SPECIAL, SequenceTokenizer
 from dtbox.registry import DATASETS, SEQUENCES
@@ -110,7 +111,8 @@ def _ask_transformers(path: str) -> tuple[Tokenizer, dict[str, str | None]]:
     if not getattr(opened, 'is_fast', False):
         raise InputError(f'the tokenizer of {path} has no fast form. Give a folder with tokenizer.json.', 'path')
     if len(opened) < FEWEST:  # transformers makes one of nothing where it finds the kind of model and no other file
-        raise InputError(f'the tokenizer of {path} has {len(opened)} tokens: its files are not there. Give a folder '
+        raise InputError(f'the tokenizer of {path} has {format_count(len(opened), "token")}: its files are not '
+                         f'there. Give a folder '
                          'with tokenizer.json.', 'path')
     names = {key: getattr(opened, key) for key in ('bos_token', 'eos_token', 'pad_token', 'chat_template')}
     return check_tokenizer(opened.backend_tokenizer, path), names
