@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-from dtbox.apis.opening import MLLM
-
 
 def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
     """Return the size of a tokenizer and of what it makes of an image.
@@ -47,6 +45,7 @@ def compute_model_facts(task: Any) -> dict[str, float]:
     Returns:
         as `compute_tokenizer_facts`.
     """
+    from dtbox.apis.opening import MLLM
     if getattr(task, 'opens_as', '') != MLLM:
         return compute_tokenizer_facts(task.tokenizer)
     facts = compute_tokenizer_facts(task.tokenizer.model)

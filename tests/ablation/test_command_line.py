@@ -22,7 +22,7 @@ def run(*argv):
 @pytest.mark.parametrize('more, message', [
      (['--accept-code-change'], '--accept-code-change goes with --resume'), (['--only', 'nothing'], 'matches no trial'),
      (['--cfg-options', 'quantizer.siz=3'], 'no such key'), (['--threads', '0'], '`threads` is 0'),
-     (['--workers', '0'], '0 workers'), (['--address', 'a:1'], 'goes with --engine ray'),
+     (['--workers', '0'], '`workers` is 0'), (['--address', 'a:1'], 'goes with --engine ray'),
      (['--plugin', '/nowhere'], 'the plugin /nowhere does not exist')])
 def test_bad_command_lines(write_grid, tmp_path, more, message, capsys):
     assert run(write_grid(), '--work-dir', tmp_path / 'new', *more) == 2

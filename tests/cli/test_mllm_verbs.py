@@ -99,7 +99,7 @@ def test_samples_that_cannot_be_used_are_counted(mllm_run, capsys):
     ('reconstruct', 'RUN', 'x.png', '--out', 'OUT'), ('export', 'RUN', '--to', 'onnx', '--out', 'OUT'),
     ('diagnose', 'atlas', 'RUN'), ('diagnose', 'conflict', 'RUN', '--out', 'OUT'),
     ('diagnose', 'conflict', 'RUN', '--out', 'OUT', '--iters', '2'),
-    ('test', 'RUN', '--protocol', 'rfid_clean'), ('describe', 'RUN')])
+    ('test', 'RUN', '--protocol', 'rfid_clean')])
 def test_verbs_of_tokenizers_refuse_a_language_model(mllm_run, tmp_path, capsys, words):
     table = dict(RUN=mllm_run, OUT=tmp_path / 'out')
     code, _, err = run(capsys, *[table.get(word, word) for word in words])

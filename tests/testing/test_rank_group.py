@@ -80,6 +80,6 @@ def test_ranks_killed_from_outside_and_silent_ones():
         [process] = ranks.processes
         ranks.timeout = 0.5
         begin = time.monotonic()
-        with pytest.raises(RankError, match=r'of 1 ranks, \[0\] did not answer within 0.5 seconds'):
+        with pytest.raises(RankError, match=r'of 1 rank, \[0\] did not answer within 0.5 seconds'):
             ranks.run(job, 'sleep', 0)
         assert time.monotonic() - begin < 20 and not process.is_alive() and ranks.processes == []
