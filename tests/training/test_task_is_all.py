@@ -54,7 +54,7 @@ def test_training_names_no_tokenizer(module):
 def test_what_is_asked_of_a_task(module):
     """Every attribute of a task that Runner and hooks read is one of `Task` itself."""
     unknown = [(line, name) for line, name in find_questions(read(module)) if not hasattr(Task, name)]
-    own = {'batch_weight', 'stop_wanted', 'stop_agreed', 'unread', 'iteration', 'amp', 'shards'}  # set in the constructor
+    own = {'batch_weight', 'stop_wanted', 'stop_agreed', 'unread', 'iteration', 'amp', 'shards'}  # of its constructor
     assert [(line, name) for line, name in unknown if name not in own] == []
 
 
