@@ -103,6 +103,8 @@ model = dict(tokenizer=dict(vocabularies=dict(pixel=dict(projection=dict(type='M
 """
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_what_the_second_vocabulary_adds(tmp_path):
     """The appendix: 2.1 M of the projector, a head of 258 M, 16 M of codes, 8.93 % in all, with a tokenizer whose
     rows are 1,024 wide. The width of the head is not published; 8.93 % lies between 1856 and 1872, input maps

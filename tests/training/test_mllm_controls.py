@@ -11,7 +11,7 @@ from tests import mllm_kit as kit
 from tests.conversation_data import write_word_tokenizer
 
 pytest.importorskip('transformers')
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 NAMES = ('a cat', 'a dog', 'red cat', 'red dog', 'draw it', 'what')
 VIEWS, HELDOUT = 4, 4
 STEPS = 320
