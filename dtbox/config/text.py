@@ -1,6 +1,10 @@
 """Configs as Python text, keys in their order."""
+from __future__ import annotations
+
 import keyword
 import math
+import os
+from collections.abc import Mapping
 
 from mmengine.config import Config
 
@@ -8,14 +12,14 @@ from dtbox.errors import InputError
 from dtbox.files import write_atomic
 
 
-def dump_config(cfg, path, header=''):
+def dump_config(cfg: Config | Mapping, path: str | os.PathLike, header: str = '') -> None:
     """Write a config as one Python file, references and the order of keys kept, so that it can be loaded and overridden
     again."""
     text = f'"""{header}"""\n' if header else ''
     write_atomic(path, text + format_config(cfg))
 
 
-def format_config(cfg):
+def format_config(cfg: Config | Mapping) -> str:
     """Return a config as Python text, keys in their order (MMEngine's own dump sorts them, and order has a meaning
     here)."""
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else cfg

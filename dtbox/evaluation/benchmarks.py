@@ -24,8 +24,8 @@ from dtbox.structures import Batch
 class BenchmarkScore(Metric):
     """Base of scores of the questions of a benchmark.
 
-    A concrete one writes `rate`, what a reply is worth by itself, and `values`, which read `rows`; where these need
-    more than the rate, it also writes `describe`.
+    A concrete one writes `rate`, what a reply is worth by itself; where its values need more than the mean rate, also
+    `describe` and `values`, which read `rows`.
 
     Args:
         prefix: as in `Metric`.
@@ -71,6 +71,10 @@ class BenchmarkScore(Metric):
         if self.scored and found:
             rates = torch.tensor([float(self.rate(asked, reply)) for _, asked, reply in found], dtype=torch.float64)
             self.keep(self.scored, rates, torch.tensor([index for index, *_ in found]))
+
+    def values(self) -> dict[str, float]:
+        """See Metric: the mean rate, under the name `scored`, and that of each category."""
+        return self.average(self.scored, ((category, rate) for category, _, rate in self.rows))
 
     def merge(self, other: Any) -> Metric:
         """See Metric."""
@@ -139,10 +143,6 @@ class VQAAccuracy(BenchmarkScore):
         """See BenchmarkScore."""
         return vqa_accuracy(reply.reply, list(asked.answers), self.rule)
 
-    def values(self) -> dict[str, float]:
-        """See Metric."""
-        return self.average('vqa_accuracy', ((category, rate) for category, _, rate in self.rows))
-
 
 @METRICS.register_module()
 class GQAAccuracy(BenchmarkScore):
@@ -162,10 +162,6 @@ class GQAAccuracy(BenchmarkScore):
     def rate(self, asked: Question, reply: Reply) -> bool:
         """See BenchmarkScore."""
         return gqa_match(reply.reply, asked.answers[0], self.rule)
-
-    def values(self) -> dict[str, float]:
-        """See Metric."""
-        return self.average('gqa_accuracy', ((category, rate) for category, _, rate in self.rows))
 
 
 @METRICS.register_module()

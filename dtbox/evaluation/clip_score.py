@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.errors import InputError
 from dtbox.evaluation.context import REASONS
 from dtbox.evaluation.drawing_ranks import REAL
 from dtbox.evaluation.drawings import ANCHORS, describe_anchor, list_images
@@ -18,7 +17,7 @@ from dtbox.evaluation.info import MetricInfo
 from dtbox.evaluation.likelihood import take_drawn
 from dtbox.evaluation.means import Means
 from dtbox.evaluation.names import is_stderr
-from dtbox.evaluation.towers import Towers, describe_encoder, describe_text, open_towers, to_levels
+from dtbox.evaluation.towers import LazyTowers, Towers, to_levels
 from dtbox.mllm_output import MLLMOutput
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
@@ -49,33 +48,19 @@ class CLIPScore(Means):
     def __init__(self, tower: str = 'ViT-L-14-quickgelu', weights: str | None = None,
                  encoder: Mapping[str, Any] | None = None, text: Mapping[str, Any] | None = None,
                  prefix: str = '') -> None:
-        self.tower, self.weights = tower, weights
-        self.encoder, self.text = encoder, text
-        self.shared: dict[str, Any] = {}
+        self.tower = tower
+        self.towers = LazyTowers(tower, weights, encoder, text, reads_texts=True)
         super().__init__(prefix)
 
     def check_files(self) -> None:
         """See Metric."""
-        if self.weights or self.encoder or self.text:
-            self.towers('cpu')
-
-    def towers(self, device: torch.device | str) -> Towers:
-        """Return the towers, opened once; `InputError` where they cannot be."""
-        if 'towers' not in self.shared:
-            self.shared['towers'] = open_towers(describe_encoder(self.tower, self.weights, self.encoder),
-                                                describe_text(self.tower, self.weights, self.text))
-        return self.shared['towers'].to(device)
+        self.towers.check_files()
 
     def available(self, outputs: Any, batch: Batch) -> Literal[True] | str:
         """See Metric."""
-        if 'lacks' not in self.shared:
-            try:
-                self.towers(outputs.images.device)
-                self.shared['lacks'] = ''
-            except InputError as e:
-                self.shared['lacks'] = str(e).rstrip('.')
-        if self.shared['lacks']:
-            return self.shared['lacks']
+        lack = self.towers.find_lack(outputs.images.device)
+        if lack:
+            return lack
         if hasattr(outputs, 'drawings'):
             return True if outputs.drawings and outputs.prompts else REASONS['drawings']
         if outputs.reconstructions is None:
@@ -89,7 +74,7 @@ class CLIPScore(Means):
         outputs, rows = take_drawn(self, outputs)
         if not len(rows):
             return
-        towers = self.towers(outputs.images.device)
+        towers = self.towers.open(outputs.images.device)
         embedded = towers.embed_texts(outputs.prompts)
         for label, images in {REAL: outputs.images[:, None], **list_images(outputs)}.items():
             scores = [score_images(towers, to_levels(images[:, s]), embedded) for s in range(images.shape[1])]
@@ -105,7 +90,7 @@ class CLIPScore(Means):
             label: of the value.
             device: where the towers run.
         """
-        towers = self.towers(device)
+        towers = self.towers.open(device)
         self.add('images', torch.tensor(len(images)))
         self.note(f'{NAME}/{self.tower}/{label}', score_images(towers, images, towers.embed_texts(prompts)))
 

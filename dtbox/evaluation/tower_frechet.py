@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtbox.errors import InputError
 from dtbox.evaluation.context import REASONS
 from dtbox.evaluation.drawings import DRAWN, DrawingMoments
 from dtbox.evaluation.info import MetricInfo
-from dtbox.evaluation.towers import Towers, describe_encoder, open_towers, to_levels
+from dtbox.evaluation.towers import LazyTowers, to_levels
 from dtbox.registry import METRICS
 from dtbox.structures import Batch
 
@@ -38,39 +37,26 @@ class TowerFrechet(DrawingMoments):
 
     def __init__(self, tower: str = 'ViT-L-14-quickgelu', weights: str | None = None,
                  encoder: Mapping[str, Any] | None = None, prefix: str = '') -> None:
-        self.tower, self.weights = tower, weights
-        self.encoder = encoder
-        self.shared: dict[str, Any] = {}
+        self.tower = tower
+        self.towers = LazyTowers(tower, weights, encoder)
         super().__init__(prefix)
 
     def check_files(self) -> None:
         """See Metric."""
-        if self.weights or self.encoder:
-            self.towers('cpu')
-
-    def towers(self, device: torch.device | str) -> Towers:
-        """Return the image tower, opened once; `InputError` where it cannot be."""
-        if 'towers' not in self.shared:
-            self.shared['towers'] = open_towers(describe_encoder(self.tower, self.weights, self.encoder), None)
-        return self.shared['towers'].to(device)
+        self.towers.check_files()
 
     def available(self, outputs: Any, batch: Batch) -> Literal[True] | str:
         """See Metric."""
-        if 'lacks' not in self.shared:
-            try:
-                self.towers(outputs.images.device)
-                self.shared['lacks'] = ''
-            except InputError as e:
-                self.shared['lacks'] = str(e).rstrip('.')
-        if self.shared['lacks']:
-            return self.shared['lacks']
+        lack = self.towers.find_lack(outputs.images.device)
+        if lack:
+            return lack
         if hasattr(outputs, 'drawings'):
             return True if outputs.drawings else REASONS['drawings']
         return True if outputs.reconstructions is not None else REASONS['reconstructions']
 
     def embed(self, images: Tensor) -> Tensor:
         """See DrawingMoments."""
-        return self.towers(images.device).embed_levels(to_levels(images))
+        return self.towers.open(images.device).embed_levels(to_levels(images))
 
     def name(self, label: str) -> str:
         """See DrawingMoments."""
@@ -83,4 +69,4 @@ class TowerFrechet(DrawingMoments):
 
     def open_features(self, device: torch.device | str = 'cpu') -> Callable[[Sequence[np.ndarray]], Tensor]:
         """See Moments."""
-        return self.towers(device).embed_levels
+        return self.towers.open(device).embed_levels

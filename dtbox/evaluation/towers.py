@@ -145,3 +145,43 @@ def open_towers(encoder: Mapping, text: Mapping | None, device: torch.device | s
         raise InputError(f'the towers give embeddings of {towers.encoder.pooled_dim} and {towers.text.pooled_dim} '
                          'channels; expected one joint width.', 'text')
     return towers.to(device)
+
+
+class LazyTowers:
+    """Towers of a metric, opened when they are first asked for; the copies of the metric for each set share them.
+
+    Args:
+        tower, weights, encoder: see `describe_encoder`.
+        text: see `describe_text`.
+        reads_texts: whether there is a text tower.
+    """
+
+    def __init__(self, tower: str, weights: str | None, encoder: Mapping | None, text: Mapping | None = None,
+                 reads_texts: bool = False) -> None:
+        self.tower, self.weights = tower, weights
+        self.encoder, self.text = encoder, text
+        self.reads_texts = reads_texts
+        self._towers: Towers | None = None
+        self._lacks: str | None = None
+
+    def open(self, device: torch.device | str = 'cpu') -> Towers:
+        """Return the towers; `InputError` where they cannot be opened."""
+        if self._towers is None:
+            text = describe_text(self.tower, self.weights, self.text) if self.reads_texts else None
+            self._towers = open_towers(describe_encoder(self.tower, self.weights, self.encoder), text)
+        return self._towers.to(device)
+
+    def check_files(self) -> None:
+        """Open them where a config names weights; `InputError` where they cannot be."""
+        if self.weights or self.encoder or self.text:
+            self.open()
+
+    def find_lack(self, device: torch.device | str) -> str:
+        """Return why they cannot be opened; '' where they can."""
+        if self._lacks is None:
+            try:
+                self.open(device)
+                self._lacks = ''
+            except InputError as e:
+                self._lacks = str(e).rstrip('.')
+        return self._lacks

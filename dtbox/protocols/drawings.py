@@ -78,7 +78,7 @@ def _prepare(protocol: Protocol, metric: Metric, real: str | None, layout: Layou
         if layout is None:
             raise InputError('CLIPScore compares drawings with their prompts, which are not given. Name --layout and '
                              '--prompts.', '--prompts')
-        metric.towers(device)
+        metric.towers.open(device)
     elif isinstance(metric, Moments):
         metric.open_features(device)
         find_statistics(metric, real)

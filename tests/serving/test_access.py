@@ -36,9 +36,12 @@ def test_a_wrong_token(header):
     assert error.value.status == 401 and error.value.headers == {'WWW-Authenticate': 'Bearer'}
 
 
-def test_the_token():
-    Access('secret').check('anywhere', 'Bearer secret')
-    Access('secret').check('anywhere', 'bearer secret')
+@pytest.mark.parametrize('scheme', ['Bearer', 'bearer'])
+def test_the_token(scheme):
+    """The scheme in any case, the token in its own."""
+    assert Access('secret').check('anywhere', f'{scheme} secret') is None
+    with pytest.raises(Refusal, match='the token is missing or wrong'):
+        Access('secret').check('anywhere', f'{scheme} Secret')
 
 
 @pytest.mark.parametrize('host, fine', [('127.0.0.1:8000', True), ('localhost', True), ('[::1]:8000', True),
