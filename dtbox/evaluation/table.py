@@ -122,7 +122,9 @@ def _code_block(values: dict[str, float | None], title: str, infos: Infos, codes
 
 
 def _label(described: Described, width: int) -> str:
-    return f'{_name(described)[:width - 1]:<{width}}'
+    """Label of a row, over several lines where it is longer than `width`; the last one is padded for the cells."""
+    *lines, last = textwrap.wrap(_name(described), width - 1, subsequent_indent='  ')
+    return '\n'.join([*lines, f'{last:<{width}}'])
 
 
 def _name(described: Described) -> str:

@@ -109,3 +109,16 @@ def test_protocols_are_joined_and_taken_apart():
 def test_what_is_not_results(values, says):
     with pytest.raises(InputError, match=f'FILE: .*{says}|FILE: {says}'):
         Results.from_dict(values, 'FILE')
+
+
+def test_no_label_is_cut():
+    """A label that is wider than its column goes on in the next line; the number stands beside its end."""
+    words = [f'word{i}' for i in range(20)]
+    info = MetricInfo('long', ' '.join(words), '', '.2f', 'higher')
+    sets = {name: dict(long=0.25) for name in ('one', 'two', 'three')}
+    lines = format_table(Results(sets, dict.fromkeys(sets, 4), infos=[info])).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith('word0 '))
+    rows = lines[first:first + 4]
+    shown = ' '.join(rows).split()
+    assert [word for word in shown if word.startswith('word')] == words
+    assert next(row for row in rows if 'word19' in row).split()[-3:] == ['0.25'] * 3 and max(map(len, rows)) <= 98
