@@ -70,7 +70,8 @@ class DepthHead(VisualHead):
         return {name: logits[name] for name in self.names}
 
     def _draw(self, hidden: Tensor, sampler: Sampler, step: int) -> dict[str, Tensor]:
-        if self._drawers is None or not all(drawer.is_current() for drawer in self._drawers):
+        # fused optimizers write weights without a trace: an image begins with what the weights are now
+        if not step or self._drawers is None or not all(drawer.is_current() for drawer in self._drawers):
             self._drawers = [ChainDrawer(chains) for chains in group_chains(list(self.chains))]
         codes: dict[str, Tensor] = {}
         for drawer in self._drawers:

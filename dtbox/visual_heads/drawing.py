@@ -97,7 +97,8 @@ class ChainDrawer:
                             .transpose(1, 2) for name, depth in first.steps]
 
     def is_current(self) -> bool:
-        """Whether the chains have the weights that were read."""
+        """Whether the chains have the weights that were read, as far as PyTorch counts writes: those of fused
+        optimizers it does not."""
         return self._state == self._read_state()
 
     def _read_state(self) -> list[tuple[int, int]]:

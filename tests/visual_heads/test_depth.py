@@ -186,7 +186,7 @@ def test_together_as_one_after_the_other(monkeypatch):
     lambda head, other: [p.copy_(q) for p, q in zip(head.parameters(), other.parameters())],
     lambda head, other: [setattr(p, 'data', q.data) for p, q in zip(head.parameters(), other.parameters())]])
 def test_stacked_weights_follow_the_parameters(change):
-    """After a step of an optimizer, or another checkpoint, the next place is drawn with the new weights."""
+    """After other weights, in whatever way they came, the next place is drawn with these."""
     head, other = pair(), pair()
     hidden = torch.randn(30, WIDTH)
     generators = [torch.Generator() for _ in range(30)]
@@ -195,6 +195,20 @@ def test_stacked_weights_follow_the_parameters(change):
     with torch.no_grad():
         change(head, other)
     after = head.sample(hidden, greedy, None, generators)
+    assert all(torch.equal(after[name], want[name]) and not torch.equal(after[name], before[name]) for name in SIZES)
+
+
+@pytest.mark.parametrize('kind', ['fused', 'foreach', 'plain'])
+def test_an_image_is_drawn_with_the_weights_after_a_step(kind):
+    """PyTorch counts no write of a fused optimizer."""
+    head, hidden, codes = pair(), torch.randn(30, WIDTH), make_codes(TWINS, 30)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.5, **({} if kind == 'plain' else {kind: True}))
+    generators = [torch.Generator() for _ in range(30)]
+    greedy = SamplingRule(temperature=0)
+    before = head.sample(hidden, greedy, None, generators)
+    sum(value.sum() for value in head.losses(hidden, codes).sums.values()).backward()
+    optimizer.step()
+    after, want = (one.sample(hidden, greedy, None, generators) for one in (head, copy.deepcopy(head)))
     assert all(torch.equal(after[name], want[name]) and not torch.equal(after[name], before[name]) for name in SIZES)
 
 
