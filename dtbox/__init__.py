@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time a name is import
 
 _WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 """Variables by which a user says how threads of OpenMP wait for each other."""
-_SPINS = '1000'
+_SPINS = '2000'
 """Times that a waiting thread looks before it sleeps: some ten microseconds. libgomp's own 300,000 take the core from
 other programs for milliseconds, many times in an iteration; with none at all, a run that is alone is slower, by the
 time that waking up takes (tools/benchmarks/neighbour.py measures both)."""

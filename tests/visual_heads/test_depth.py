@@ -201,7 +201,8 @@ def test_stacked_weights_follow_the_parameters(change):
 @pytest.mark.parametrize('kind', ['fused', 'foreach', 'plain'])
 def test_an_image_is_drawn_with_the_weights_after_a_step(kind):
     """PyTorch counts no write of a fused optimizer."""
-    head, hidden, codes = pair(), torch.randn(30, WIDTH), make_codes(TWINS, 30)
+    head, codes = pair(), make_codes(TWINS, 30)
+    hidden = torch.randn(30, WIDTH)
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.5, **({} if kind == 'plain' else {kind: True}))
     generators = [torch.Generator() for _ in range(30)]
     greedy = SamplingRule(temperature=0)

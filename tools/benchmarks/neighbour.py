@@ -27,8 +27,10 @@ from typing import Callable
 
 POLICIES = ('default', 'dtbox')
 SETTINGS = {'default': {'GOMP_SPINCOUNT': '300000'}, 'dtbox': {}, 'passive': {'OMP_WAIT_POLICY': 'PASSIVE'}}
-KINDS = {'training': 3, 'encoding': 10, 'grid': 2}
+KINDS = {'training': 3, 'encoding': 10, 'encoding_128': 3, 'grid': 2}
 """Kind of work -> iterations of a turn."""
+ENCODED = {'encoding': 32, 'encoding_128': 128}
+"""Images of a batch: the fewer, the larger the share of waiting."""
 CONFIG = 'dualtoken_rq'
 BUSY = 'import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))'
 
@@ -53,14 +55,14 @@ def make_training_step() -> Callable[[int], None]:
     return lambda i: task.train_step(batches[i % len(batches)], optimizers)
 
 
-def make_encoding_step() -> Callable[[int], None]:
-    """Return a function that encodes 32 images with the tokenizer of the main recipe."""
+def make_encoding_step(count: int) -> Callable[[int], None]:
+    """Return a function that encodes `count` images with the tokenizer of the main recipe."""
     import torch
 
     from dtbox.config import load_config, resolve
     from dtbox.registry import MODELS
     tokenizer = MODELS.build(resolve(load_config(CONFIG)).model).tokenizer.eval()
-    images = torch.rand(32, 3, *tokenizer.image_size) * 2 - 1
+    images = torch.rand(count, 3, *tokenizer.image_size) * 2 - 1
 
     def step(i):
         with torch.no_grad():
@@ -71,7 +73,7 @@ def make_encoding_step() -> Callable[[int], None]:
 def serve(kind: str) -> None:
     """Time as many iterations as each line of stdin asks for."""
     import dtbox  # noqa: F401  # before torch: it says how threads wait
-    step = make_encoding_step() if kind == 'encoding' else make_training_step()
+    step = make_encoding_step(ENCODED[kind]) if kind in ENCODED else make_training_step()
     for i in range(3):
         step(i)
     print('ready', flush=True)
