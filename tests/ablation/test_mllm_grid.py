@@ -76,7 +76,7 @@ def test_killed_and_resumed(grid_file, done):
     folder, small = grid_file.parent / 'killed', grid_file.parent / 'small.py'
     small.write_text(GRID.format(base=str(grid_file.parent / 'mllm.py'), seeds=[0]))
     trials = [GridFolder(folder).trial(t) for t in read_grid(str(small)).trials]
-    process = fork_child(['tools/ablate.py', *arguments(small, folder)], stdout=subprocess.DEVNULL,
+    process = fork_child(['tools/ablate.py', *arguments(small, folder, '--workers', '1')], stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
     while process.poll() is None and not (read_record(trials[0]) and lines(trials[0]) >= 1):
         time.sleep(0.01)
