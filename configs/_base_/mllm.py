@@ -13,7 +13,10 @@ model = dict(
     judge=dict(encoder='${encoder}', text='${text_tower}'))
 
 optim_wrapper = dict(model=dict(
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05), clip_grad=dict(max_norm=1.0)))
+    optimizer=dict(type='MuonAdamW', lr=4e-3, betas=(0.9, 0.95), weight_decay=0.05, steps=4),
+    groups={'*.embed_tokens.*': dict(options=dict(muon=False)), '*.classifiers.*': dict(options=dict(muon=False)),
+            '*.position': dict(options=dict(muon=False))},
+    clip_grad=dict(max_norm=1.0)))
 param_scheduler = dict(model=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = dict(
