@@ -3,7 +3,7 @@ image_size = 64
 tokenizer = 'dtbox://dualtoken-twemoji'  # or the folder of another run
 codes = 'work_dirs/codes'  # keeps the codes of images for other runs with the same tokenizer
 batch_size = 24
-max_iters = 5000
+max_iters = 3600
 heldout_limit = None  # evaluate at most so many held-out images of each dataset
 
 model = dict(
@@ -13,10 +13,7 @@ model = dict(
     judge=dict(encoder='${encoder}', text='${text_tower}'))
 
 optim_wrapper = dict(model=dict(
-    optimizer=dict(type='MuonAdamW', lr=4e-3, betas=(0.9, 0.95), weight_decay=0.05, steps=4),
-    groups={'*.embed_tokens.*': dict(options=dict(muon=False)), '*.classifiers.*': dict(options=dict(muon=False)),
-            '*.position': dict(options=dict(muon=False))},
-    clip_grad=dict(max_norm=1.0)))
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05), clip_grad=dict(max_norm=1.0)))
 param_scheduler = dict(model=dict(type='WarmupCosineLR', total='${max_iters}', warmup=0.05))
 train_cfg = dict(max_iters='${max_iters}')
 hooks = dict(
