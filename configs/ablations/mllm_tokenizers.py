@@ -1,8 +1,8 @@
-"""The tokenizers of the grids of language models: one for each seed, with two vocabularies of 40 bits a place or one of 80.
+"""The tokenizers of the grids of language models, two for each seed: with two vocabularies of 40 bits or one of 80.
 
-`two` is DualToken, a pixel codebook on layers 2 and 1 and a semantic one on layer 7; `one` is a single codebook of depth
-8 on layer 7, which the decoder reads and the teacher trains (`two_hierarchical` and `one_deep` of `decoupling.py`).
-The other grids find the run of a seed by its name.
+`two` is DualToken, a pixel codebook on layers 2 and 1 and a semantic one on layer 7; `one` is a single codebook of
+depth 8 on layer 7, which the decoder reads and the teacher trains (`two_hierarchical` and `one_deep` of
+`decoupling.py`). The other grids find the run of a seed by its name.
 """
 base = '_base_/twemoji.py'
 title = 'Tokenizers of the language models'
