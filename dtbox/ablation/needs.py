@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dtbox.ablation.trial import read_record
 from dtbox.errors import InputError
 from dtbox.runs import RunFolder
-
-if TYPE_CHECKING:
-    from dtbox.ablation.grid import Trial
 
 SCHEME = 'trial://'
 GRIDS = os.path.join('work_dirs', 'ablations')
@@ -75,17 +72,17 @@ def fill_needs(overrides: Mapping[str, Any], seed: int) -> tuple[dict[str, Any],
     return filled, tuple(needs)
 
 
-def find_lacking(trial: Trial) -> list[Need]:
-    """Return the runs that a trial starts from and that have not finished here, or have no weights."""
-    return [need for need in trial.needs if not need.is_there]
+def find_lacking(needs: Sequence[Need]) -> list[Need]:
+    """Return the runs among `needs` that have not finished here, or have no weights."""
+    return [need for need in needs if not need.is_there]
 
 
-def refuse_lacking(trial: Trial) -> None:
-    """Raise `InputError`, which says what to run first, where a run that a trial starts from is not there."""
-    for need in find_lacking(trial):
+def refuse_lacking(trial: str, lacking: Sequence[Need]) -> None:
+    """Raise `InputError`, which says what to run first, where there are runs that a trial starts from and lacks."""
+    for need in lacking:
         gone = read_record(need.folder).get('status') == 'done'
         why = 'has lost its checkpoint' if gone else 'has not finished'
         first = f'take the folder {need.folder} away and ' if gone else ''
-        raise InputError(f'the trial {trial.name} starts from the run {need.folder}, which {why}. To train it, {first}'
+        raise InputError(f'the trial {trial} starts from the run {need.folder}, which {why}. To train it, {first}'
                          f"run dtbox ablate {need.grid} --resume --only '{need.trial}' in this folder; or choose other "
                          'trials with --only.', need.key)

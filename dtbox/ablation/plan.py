@@ -48,7 +48,7 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
     infos: dict[tuple, Infos] = {}
     plan = []
     for trial in grid.trials:
-        variant, lacking = tuple(trial.labels.values()), find_lacking(trial)
+        variant, lacking = tuple(trial.labels.values()), find_lacking(trial.needs)
         if variant not in sets and not lacking:
             sets[variant], infos[variant] = check_variant(trial)
         # of a run that is gone nothing can be hashed: a result that was made from it stays
@@ -57,7 +57,7 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
                       data_hash=data)
         plan.append(Planned(trial, *folder.state(trial, hashes), hashes))
         if plan[-1].what not in FINISHED and is_wanted(trial, only):
-            refuse_lacking(trial)
+            refuse_lacking(trial.name, lacking)
     if len(infos) == len({tuple(trial.labels.values()) for trial in grid.trials}):
         check_metric_names(grid.metrics, list(infos.values()))
     refuse_other_code(plan, folder, accept_code_change)
