@@ -16,7 +16,7 @@ def _depth(order):
 axes = dict(head=dict(variants=dict(
     independent=_depth('independent'), semantic_first=_depth('semantic_first'), joint=_depth('joint'),
     parallel={'model.visual_head': dict(type='ParallelHead', inner=128)},
-    delay={'model.visual_head': dict(type='DelayHead', inner=128)})))
+    delay={'model.visual_head': dict(type='DelayHead')})))
 seeds = [0]
 reference = dict(head='independent')
 metrics = ['variants_draw/drawing_t2i_r1/s=2', 'variants_draw/drawing_t2i_r5/s=2', 'variants_draw/drawing_cosine/s=2',
