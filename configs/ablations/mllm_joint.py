@@ -8,16 +8,14 @@ both, so that the direction it never saw shows the floor. One seed: a difference
 base = '_base_/mllm_both.py'
 title = 'Both directions in one model, or one alone'
 overrides = {'tokenizer': 'trial://mllm_tokenizers/two__seed{seed}'}
-_DATASETS, _RULE = 'train_dataloader.dataset.datasets', 'train_dataloader.dataset.rule'
+_TRAIN = 'train_dataloader.dataset'
 
 
-def _alone(kept, other, batch):
-    return {'batch_size': batch, f'{_DATASETS}.{other}': None,
-            _RULE: dict(type='FixedCounts', weights={kept: 1})}
+def _without(other, batch):
+    return {'batch_size': batch, f'{_TRAIN}.datasets.{other}': None, f'{_TRAIN}.rule.weights.{other}': None}
 
 
-axes = dict(trains=dict(variants=dict(
-    together={}, drawing=_alone('draw', 'talk', 16), reading=_alone('talk', 'draw', 8))))
+axes = dict(trains=dict(variants=dict(together={}, drawing=_without('talk', 16), reading=_without('draw', 8))))
 seeds = [0]
 reference = dict(trains='together')
 metrics = ['variants_talk/caption_f1', 'variants_talk/answers', 'variants_draw/drawing_t2i_r1/s=2',
