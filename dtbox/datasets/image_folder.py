@@ -103,6 +103,10 @@ class ImageFolder(PairDataset):
         return dict(image=read_image(image.path), text=text, label=self._label_of.get(image.key, -1), key=image.key,
                     set=self.split)
 
+    def captions_of(self, key: str) -> tuple[str, ...]:
+        """Return all captions of the image of a key."""
+        return tuple(self._captions.get(key, ()))
+
     @property
     def keys(self) -> list[str]:
         """Keys of the samples, in order: paths relative to `data_root`."""
