@@ -1,6 +1,6 @@
 """Data sets as lists of input shards, each of which becomes one file of tokens.
 
-`base` says what an input shard is, `files` cuts lists of images, `archives` takes tars, videos and data sets of configs.
+`base` says what an input shard is, `files` cuts lists of images, `archives` takes tars, videos, data sets of configs.
 """
 from __future__ import annotations
 
@@ -85,12 +85,13 @@ def find_kind(src: str) -> str:
         return 'config'
     if any(mark in src for mark in '*?[{') or '::' in src:
         return 'shards'
-    raise InputError(f'{src} does not exist. Expected a folder of images, shards (.tar), the captions of COCO (.json), a '
-                     'video, or a config of data such as imagenet.', 'SRC')
+    raise InputError(f'{src} does not exist. Expected a folder of images, shards (.tar), the captions of COCO (.json), '
+                     'a video, or a config of data such as imagenet.', 'SRC')
 
 
 def find_source(src: str | os.PathLike, kind: str | None = None, per: int = PER, name: str | None = None,
-                stride: int = 1, options: Mapping[str, Any] | None = None, plugins: Sequence[str] = ()) -> Source:
+                stride: int = 1, texts: bool = True, options: Mapping[str, Any] | None = None,
+                plugins: Sequence[str] = ()) -> Source:
     """Return the input shards of a data set.
 
     Args:
@@ -100,6 +101,7 @@ def find_source(src: str | os.PathLike, kind: str | None = None, per: int = PER,
         per: images of a part, of what is cut.
         name: of the data set, which begins the names of parts of lists; None takes that of the folder.
         stride: of videos: every so many frames.
+        texts: of a folder of images: look for captions.
         options, plugins: of a config.
 
     Raises:
@@ -121,7 +123,8 @@ def find_source(src: str | os.PathLike, kind: str | None = None, per: int = PER,
         root = os.path.dirname(folder) if os.path.basename(folder) == 'annotations' else folder
         label = name or os.path.basename(root)
         return Source(kind, lists=[list_coco(root, label, os.path.relpath(os.path.join(folder, file), root))], per=per)
-    return Source(kind, lists=[(list_coco if kind == 'coco' else list_folder)(src, label)], per=per)
+    images = list_coco(src, label) if kind == 'coco' else list_folder(src, label, texts)
+    return Source(kind, lists=[images], per=per)
 
 
 def _cut_config(src: str, name: str | None, per: int, options: Mapping[str, Any] | None,

@@ -46,7 +46,8 @@ class TarShard(SourceShard):
         """Yield an item a sample with an image, and one for each flaw that `Shards` tells of."""
         data = Shards(str(self.place), split='heldout', broken='skip')
         for index in range(len(data)):
-            yield Item(f'{self.place.name}/{data.key(index).partition("/")[2]}', index, partial(self._read, data, index))
+            key = f'{self.place.name}/{data.key(index).partition("/")[2]}'
+            yield Item(key, index, partial(self._read, data, index))
         yield from tell_flaws(data.flaws, self.place.name, len(data), str(self.place))
 
     def _read(self, data: Shards, index: int) -> Found:

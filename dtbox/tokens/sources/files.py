@@ -91,16 +91,22 @@ def read_file(path: str) -> bytes:
         raise InputError(f'the image {path} cannot be read ({e.strerror or e}).') from e
 
 
-def list_folder(folder: str, name: str) -> FileList:
+def list_folder(folder: str, name: str, texts: bool = True) -> FileList:
     """Return the images of a folder: those that `ImageFolder` uses, broken and small ones included, with its texts.
+
+    Args:
+        folder: of the images.
+        name: of the data set.
+        texts: look for captions.
 
     Raises:
         InputError: a folder without images, captions that cannot be read.
     """
-    whole = ImageFolder(folder, 'all', check=False)
+    captions = None if texts else False
+    whole = ImageFolder(folder, 'all', captions=captions, check=False)
     parts = [whole]
     if whole.images[0].part:  # each part may have captions of its own
-        parts = [ImageFolder(folder, split, check=False) for split in ('train', 'heldout')]
+        parts = [ImageFolder(folder, split, captions=captions, check=False) for split in ('train', 'heldout')]
     entries = [FileEntry(image.key, os.fspath(image.path), part.captions_of(image.key)) for part in parts
                for image in part.images]
     return FileList(name, sorted(entries))
