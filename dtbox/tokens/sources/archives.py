@@ -44,7 +44,10 @@ class TarShard(SourceShard):
 
     def items(self) -> Iterator[Item]:
         """Yield an item a sample with an image, and one for each flaw that `Shards` tells of."""
-        data = Shards(str(self.place), split='heldout', broken='skip')
+        try:
+            data = Shards(str(self.place), split='heldout', broken='skip')
+        except InputError as e:  # 'none of 1 shard can be used: ' and why
+            raise InputError(e.message.partition(': ')[2] or e.message) from e
         for index in range(len(data)):
             key = f'{self.place.name}/{data.key(index).partition("/")[2]}'
             yield Item(key, index, partial(self._read, data, index))
