@@ -4,12 +4,13 @@ Legend: N positions of an image, Q codes of a position (depths), E width of the 
 """
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from dtbox.errors import InputError
 from dtbox.files import explain_writing, replacing
+from dtbox.token_shards.encodings import choose_encodings
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import (
     COUNTS_KEY,
@@ -36,10 +38,6 @@ from dtbox.token_shards.seal import BLANK, SEAL_KEY, put_seal
 
 if TYPE_CHECKING:
     import pyarrow
-
-LEVEL = 3
-"""Of zstd."""
-
 
 @dataclass
 class Row:
@@ -109,26 +107,34 @@ def _make_table(rows: list[Row], meta: ShardMeta, schema: pyarrow.Schema) -> pya
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+class _RowsFailed(Exception):
+    """What the rows come from has raised its `__cause__`: not a fault of the folder that is written to."""
+
+
 def _check_rows(rows: Iterable[Row], meta: ShardMeta, counts: Counter, keys: Counter) -> Iterator[Row]:
-    for row in rows:
-        row.check(meta)
-        counts[row.status] += 1
-        keys[row.key, row.view] += 1
-        yield row
+    try:
+        for row in rows:
+            row.check(meta)
+            counts[row.status] += 1
+            keys[row.key, row.view] += 1
+            yield row
+    except Exception as e:
+        raise _RowsFailed from e
 
 
 def _write(path: str, rows: Iterable[Row], meta: ShardMeta) -> None:
     import pyarrow.parquet as pq
     schema = make_schema(meta)
     counts, keys = Counter({STATUS_OK: 0, STATUS_BROKEN: 0}), Counter()
-    codes = [name for stream in meta.streams for name in stream.columns]
     checked = _check_rows(rows, meta, counts, keys)
+    tables = (_make_table(group, meta, schema)
+              for group in iter(lambda: list(itertools.islice(checked, ROW_GROUP)), []))
+    first = next(tables, schema.empty_table())
     with open(path, 'wb') as file, pq.ParquetWriter(
-            file, schema, compression='zstd', compression_level=LEVEL, write_page_checksum=True,
-            use_dictionary=[*(f'{name}.list.element' for name in codes), 'source_shard', 'status'],
-            write_statistics=['key', 'source_shard', 'index_in_shard', 'status']) as writer:
-        while group := list(itertools.islice(checked, ROW_GROUP)):
-            writer.write_table(_make_table(group, meta, schema), row_group_size=ROW_GROUP)
+            file, schema, write_statistics=['key', 'source_shard', 'index_in_shard', 'status'],
+            **choose_encodings(first, meta)) as writer:
+        for table in itertools.chain([first] if len(first) else [], tables):
+            writer.write_table(table, row_group_size=ROW_GROUP)
         repeated = sorted({key for (key, _), count in keys.items() if count > 1})
         writer.add_key_value_metadata({
             META_KEY: meta.to_json(), COUNTS_KEY: json.dumps(dict(counts, repeated=repeated)), SEAL_KEY: BLANK})
@@ -152,18 +158,31 @@ def write_shard(folder: str | os.PathLike, source: str, rows: Iterable[Row], met
             fingerprint.
         OSError: the disk is full.
     """
-    from dataclasses import replace
     folder = Path(folder)
     check_folder(folder, meta.fingerprint)
     path = folder / shard_name(source, meta.fingerprint)
-    with explain_writing(path), replacing(path) as temporary:
-        _write(temporary, rows, replace(meta, source=source))
-    with explain_writing(path):
-        _sync_folder(folder)
+    try:
+        with explain_writing(path), _naming(path):
+            with replacing(path) as temporary:
+                _write(temporary, rows, replace(meta, source=source))
+            sync_folder(folder)
+    except _RowsFailed as e:
+        assert e.__cause__ is not None
+        raise e.__cause__
     return path
 
 
-def _sync_folder(folder: Path) -> None:
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Within the block, give the name of the shard to errors of the system that name its temporary file or none."""
+    try:
+        yield
+    except OSError as e:
+        e.filename = os.fspath(path)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
     """Have the system write the names of a folder to the disk."""
     number = os.open(folder, os.O_RDONLY)
     try:

@@ -90,6 +90,10 @@ class VideoShard(SourceShard):
                 found = Found(None, error=str(e).replace(self.path, self.clip))
             yield Item(key, index - self.first, lambda found=found: found)  # type: ignore[misc]
 
+    def count(self) -> int:
+        """Return the number of frames."""
+        return self.stop - self.first
+
 
 @dataclass(frozen=True)
 class DatasetShard(SourceShard):
@@ -110,6 +114,10 @@ class DatasetShard(SourceShard):
         for index in range(self.first, self.stop):
             key = keys[index] if keys is not None else f'{index:09d}'
             yield Item(key, index - self.first, partial(self._read, data, index, lock))
+
+    def count(self) -> int:
+        """Return the number of samples."""
+        return self.stop - self.first
 
     def _read(self, data: Any, index: int, lock: threading.Lock) -> Found:
         try:
