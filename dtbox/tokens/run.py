@@ -87,7 +87,7 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
     """
     check_out(out)
     need_pyarrow()
-    encoder = Encoder(settings)
+    encoder = Encoder(settings, compute=False)
     with explain_writing(out):
         os.makedirs(out, exist_ok=True)
         remove_leftovers(out, LEFTOVER)
