@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import COUNTS_KEY, META_KEY, ROW_GROUP, STATUS_OK, ShardMeta, need_pyarrow, read_name
@@ -139,7 +140,7 @@ class TokenShard:
             raise e if str(self.path) in e.message else InputError(f'{self.path}: {e.message}. {REDO}') from e
 
     def __repr__(self) -> str:
-        return f'TokenShard({self.path}, {self.rows} rows, {self.meta.fingerprint.digest})'
+        return f'TokenShard({self.path}, {format_count(self.rows, "row")}, {self.meta.fingerprint.digest})'
 
 
 def read_meta(path: str | os.PathLike) -> ShardMeta:

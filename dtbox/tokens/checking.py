@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import STATUS_OK, ShardMeta, Stream, need_pyarrow, shard_name
@@ -158,15 +159,16 @@ def _check_shard(check: FolderCheck, shard: TokenShard, keys: KeyTable) -> None:
 def _check_rows(shard: TokenShard) -> int:
     """Check all columns but the codes; returns the number of images."""
     if len(shard.ok) != shard.rows or shard.ok.sum() != shard.counts[STATUS_OK]:
-        raise InputError(f'it has {len(shard.ok):,} rows, {shard.ok.sum():,} of them with codes; its footer says '
-                         f'{shard.rows:,} and {shard.counts[STATUS_OK]:,}')
+        raise InputError(f'it has {format_count(len(shard.ok), "row")}, {shard.ok.sum():,} of them with codes; its '
+                         f'footer says {shard.rows:,} and {shard.counts[STATUS_OK]:,}')
     if set(shard.column('source_shard').unique().to_pylist()) != {shard.meta.source}:
         raise InputError('its rows name another input shard than its footer')
     index, view = (shard.column(name).to_numpy(zero_copy_only=False) for name in ('index_in_shard', 'view'))
     images, views = int(index.max()) + 1, int(view.max()) + 1
     place = index * views + view
     if len(place) != images * views or (np.sort(place) != np.arange(len(place))).any():
-        raise InputError(f'it has {len(place):,} rows; expected {images:,} images once in each of {views} views')
+        raise InputError(f'it has {format_count(len(place), "row")}; expected {format_count(images, "image")} once in '
+                         f'each of {format_count(views, "view")}')
     for name, there in (('image_hash', shard.ok), ('error', ~shard.ok)):
         valid = shard.column(name).is_valid().to_numpy(zero_copy_only=False)
         if (there & ~valid).any():

@@ -14,12 +14,12 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import shard_name
-from dtbox.token_shards.reading import TokenShard, open_shard
+from dtbox.token_shards.reading import TokenShard, list_shards, open_shard
 from dtbox.token_shards.writing import Row
 from dtbox.tokens.checking import FolderCheck
 from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.encoding import Outcome, encode_items
-from dtbox.tokens.plan import make_plan
+from dtbox.tokens.plan import find_encoded
 from dtbox.tokens.run import RECORD, read_record
 from dtbox.tokens.sources import Source, SourceShard
 from dtbox.tokens.views import ViewRule
@@ -37,7 +37,8 @@ def list_input(check: FolderCheck, source: Source) -> list[SourceShard]:
     if check.meta is None:
         return []
     try:
-        return list(make_plan(source, check.folder, check.meta.fingerprint, append=True).shards)
+        files = {path.name: path for path in list_shards(check.folder)}
+        return source.cut(find_encoded(source, files, check.meta.fingerprint))
     except InputError as e:
         if check.is_sound:
             raise

@@ -105,7 +105,7 @@ def test_other_streams(paths):
 
 
 @pytest.mark.parametrize('change, says', [
-    (lambda rows: rows[:4] + rows[5:], 'it has 9 rows; expected 10 images once in each of 1 views'),
+    (lambda rows: rows[:4] + rows[5:], 'it has 9 rows; expected 10 images once in each of 1 view'),
     (lambda rows: [*rows, rows[4]], 'it has 11 rows; expected 10 images once'),
     (lambda rows: [*rows, replace(rows[4], view=1)], 'it has 11 rows; expected 10 images once in each of 2 views'),
     (lambda rows: [replace(row, image_hash=b'') for row in rows], 'row 0 has no `image_hash`'),
