@@ -100,9 +100,11 @@ class LocalWorker:
         return f'its process ended with exit code {code}'
 
     def stop(self) -> None:
-        """End the process at once; what it was writing stays unfinished, under another name."""
+        """End the process at once; what it was writing stays unfinished, under another name. One that even the kernel
+        cannot end, since its disk does not answer, is left behind."""
         self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
         self.pipe.close()
 
 
