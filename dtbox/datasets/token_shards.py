@@ -3,7 +3,6 @@ tokenizer's encoder."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -151,8 +150,8 @@ class TokenShards(ConversationDataset):
         text = ''
         if self.task != 'image':
             text = pick_caption(self.cache.texts(row), rng if self.split == 'train' else None)
-        conversation = make_conversation(self.name(row), self.task, text, self.question)
-        return dict(conversation=replace(conversation, images=(image,)), set=self.part)
+        return dict(conversation=make_conversation(self.name(row), self.task, text, self.question, image),
+                    set=self.part)
 
     def name(self, row: int) -> str:
         """Return a name of a row that no other one has: its input shard and key; its place, where the key repeats; its
@@ -187,11 +186,12 @@ class TokenShards(ConversationDataset):
         yield str(int(self._first.sum()))
 
 
-def make_conversation(key: str, task: str, text: str, question: str) -> Conversation:
-    """Return the conversation of a task over one image, number 0, without it."""
+def make_conversation(key: str, task: str, text: str, question: str, image: ImageCodes) -> Conversation:
+    """Return the conversation of a task over one image."""
     if task == 'draw':
-        return Conversation(key, 'draw', (Turn('user', (text,)), Turn('assistant', (ImagePart(0, True),), 'draw')))
+        turns = (Turn('user', (text,)), Turn('assistant', (ImagePart(0, True),), 'draw'))
+        return Conversation(key, 'draw', turns, (image,))
     if task == CAPTION:
-        turns = Turn('user', (ImagePart(0), question)), Turn('assistant', (text,), CAPTION)
-        return Conversation(key, 'question', turns)
-    return Conversation(key, 'text', (Turn('assistant', (ImagePart(0, True),)),))
+        turns = (Turn('user', (ImagePart(0), question)), Turn('assistant', (text,), CAPTION))
+        return Conversation(key, 'question', turns, (image,))
+    return Conversation(key, 'text', (Turn('assistant', (ImagePart(0, True),)),), (image,))
