@@ -1,52 +1,48 @@
-"""Small folders of token shards for tests."""
+"""Small token shards: two streams, broken images, a key that repeats."""
+from __future__ import annotations
+
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
-from dtbox.layout import CodeLayout, Grid, StreamLayout
 from dtbox.token_shards.fingerprint import Fingerprint
-from dtbox.token_shards.format import ShardMeta, make_streams
+from dtbox.token_shards.format import ShardMeta, Stream
 from dtbox.token_shards.writing import Row, write_shard
 
-LAYOUT = CodeLayout((StreamLayout('pixel', Grid(2, 2), (300, 200)), StreamLayout('semantic', Grid(2, 2), (70_000,))))
-"""Two streams: two depths of uint16, one depth of uint32."""
+FINGERPRINT = Fingerprint('weights', 'config', 'pipeline', 'float32', 'cpu', 'batch=32,padded')
+PIXEL = Stream('pixel', 4, 2, 512)
+META = ShardMeta(FINGERPRINT, (PIXEL, Stream('semantic', 4, 1, 70000)), dict(streams=[]), versions=dict(numpy='1'))
 
 
-def make_meta(layout=LAYOUT, weights='0' * 16, **fields):
-    """Return the description of shards."""
-    named = dict(dict(config='c', pipeline='p', dtype='float32', device='cpu', batch='batch=4'), **fields)
-    return ShardMeta(Fingerprint(weights, **named), make_streams(layout), layout.to_dict())
+def draw_codes(index, streams=META.streams):
+    """Stream -> codes [N, Q] that depend on the index alone."""
+    rng = np.random.default_rng(index)
+    return {stream.name: rng.integers(0, stream.limits, (stream.positions, stream.depth)) for stream in streams}
 
 
-def make_codes(meta, number, view=0):
-    """Return stream -> codes [N,Q] of an image: random, and always the same."""
-    rng = np.random.default_rng((number, view))
-    return {s.name: np.stack([rng.integers(0, size, s.positions) for size in s.limits], -1) for s in meta.streams}
+def make_rows(count=10, broken=(3,), repeats=(), meta=META, first=0):
+    """Rows of `count` images; those of `repeats` have the key of image 0."""
+    rows = []
+    for index in range(first, first + count):
+        key = f'key{0 if index in repeats else index}'
+        common = dict(key=key, index=index, image_hash=hashlib.blake2b(b'%d' % index, digest_size=16).digest())
+        if index in broken:
+            rows.append(Row(**common, status='broken', error='it is cut short'))
+            continue
+        vector = None if meta.embedding is None else np.full(meta.embedding, index / 8, np.float32)
+        rows.append(Row(**common, width=32, height=24, crop=(1, 2, 20, 21), flip=index % 2 == 0,
+                        texts=[f'text {index}'], codes=draw_codes(index, meta.streams), embedding=vector))
+    return rows
 
 
-def make_row(meta, number, view=0, codes=None, **fields):
-    """Return a row of image `number` as it is made by default."""
-    codes = make_codes(meta, number, view) if codes is None else codes
-    named = dict(image_hash=hashlib.blake2b(str(number).encode(), digest_size=16).digest(), width=8, height=8,
-                 view=view, texts=[f'image {number}', f'picture {number}'])
-    return Row(f'k{number}', **{**dict(index=number % 100), **named, **fields},
-               codes=None if fields.get('status') == 'broken' else codes)
+def write_folder(folder, sources=3, meta=META, **options):
+    """Write the shards `train-0`, `train-1`, ... of ten images each; returns their paths."""
+    folder.mkdir(exist_ok=True)
+    return [write_shard(folder, f'train-{number}', make_rows(first=10 * number, broken=(10 * number + 3,), meta=meta,
+                                                             **options), meta) for number in range(sources)]
 
 
-def write_tokens(folder, shards=2, size=5, views=1, meta=None, broken=(), **fields):
-    """Write shards `s0`, `s1`, ... of images 0, 1, 2, ... each, numbers 100 * shard + place; returns the folder.
-
-    Args:
-        shards, size, views: numbers of shards, of images of each, of views of an image.
-        meta: description.
-        broken: numbers of images without codes.
-        fields: of all rows.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    meta = meta or make_meta()
-    for shard in range(shards) if isinstance(shards, int) else shards:
-        rows = [make_row(meta, 100 * shard + i, view, **fields, **(
-                dict(status='broken', error='cut short') if 100 * shard + i in broken else {}))
-                for i in range(size) for view in range(views)]
-        write_shard(folder, f's{shard}', rows, meta)
-    return folder
+def other_fingerprint(**changes):
+    """The fingerprint with other fields."""
+    return replace(FINGERPRINT, **changes)

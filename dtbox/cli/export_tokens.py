@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('folder', metavar='OUT', help='folder of token shards')
     parser.add_argument('--to', required=True, choices=['bin', 'webdataset'],
-                        help='flat ids with an index, as datatrove and nanotron read them, or tar files of .npy members')
+                        help='flat ids with an index, as datatrove and nanotron read them; tar files of .npy members')
     parser.add_argument('--out', required=True, metavar='DIR', help='new folder for the files')
     parser.add_argument('--order', choices=['stream', 'slice', 'token'], default='stream',
                         help='of flat ids: stream after stream, or the streams of each scale or token in turn '

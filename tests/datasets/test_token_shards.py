@@ -10,7 +10,7 @@ from dtbox.datasets.token_shards import TokenShards
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.token_shards.writing import write_shard
-from tests.token_data import LAYOUT, make_codes, make_meta, make_row, write_tokens
+from tests.token_kit import LAYOUT, make_codes, make_meta, make_row, write_tokens
 
 pytest.importorskip('pyarrow')
 

@@ -12,7 +12,7 @@ from tests import format_data, shard_data
 from tests.benchmark_data import WRITERS, write_mmbench
 from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
-from tests.token_data import write_tokens
+from tests.token_kit import write_tokens
 
 TIMM = dict(embed_dim=32, depth=2, num_heads=2)
 ENCODERS = {

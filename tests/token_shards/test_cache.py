@@ -9,7 +9,7 @@ from dtbox.token_shards import cache as caches
 from dtbox.token_shards import segments
 from dtbox.token_shards.cache import TokenCache
 from dtbox.token_shards.reading import list_shards
-from tests.token_data import make_codes, make_meta, write_tokens
+from tests.token_kit import make_codes, make_meta, write_tokens
 
 pytest.importorskip('pyarrow')
 

@@ -14,7 +14,7 @@ from dtbox.training.mllm_evaluation import predict
 from tests import mllm_kit as kit
 from tests.conversation_data import write_word_tokenizer
 from tests.mllm_kit import frozen  # noqa: F401
-from tests.token_data import make_meta, make_row
+from tests.token_kit import make_meta, make_row
 
 pytest.importorskip('transformers')
 pytest.importorskip('pyarrow')
