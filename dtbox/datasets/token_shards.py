@@ -106,6 +106,8 @@ class TokenShards(ConversationDataset):
             if without:
                 self.note(f'{format_count(without, "image", "is")} left out: without a text, which the task '
                           f'{self.task!r} needs')
+        if self.split == 'heldout' and self.task == 'draw':
+            self.note('token shards hold no pixels: drawings are compared with the reconstructions of the images')
         return first[chosen][:limit], count[chosen][:limit]
 
     def _group(self) -> tuple[np.ndarray, np.ndarray]:

@@ -125,6 +125,9 @@ def test_what_is_left_out(tmp_path):
     assert sorted(map(number_of, dataset)) == [0, 1, 2, 201] and sorted(map(number_of, alone)) == [0, 1, 2, 200, 201]
     assert dataset.notes == ['1 row is left out: the image was broken when it was encoded',
                              "1 image is left out: without a text, which the task 'draw' needs"]
+    heldout = open_tokens(folder, split='heldout')
+    assert heldout.notes[2:] == ['token shards hold no pixels: drawings are compared with the reconstructions of the '
+                                 'images']
     bare = write_tokens(tmp_path / 'b', texts=[])
     with pytest.raises(InputError, match=r'no image of .*b has a text.*tokens_without_texts'):
         open_tokens(bare)

@@ -2,8 +2,6 @@ import os
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dtbox.errors import InputError
@@ -12,6 +10,9 @@ from dtbox.token_shards.format import ShardMeta, Stream
 from dtbox.token_shards.reading import is_done, list_shards, open_folder, open_shard
 from dtbox.token_shards.writing import Row, check_folder, write_shard
 from tests.token_data import FINGERPRINT, META, PIXEL, draw_codes, make_rows, other_fingerprint, write_folder
+
+pa = pytest.importorskip('pyarrow')
+pq = pytest.importorskip('pyarrow.parquet')
 
 
 @pytest.fixture
