@@ -76,8 +76,10 @@ class TokenShards(ConversationDataset):
             raise InputError(f'the shards of {folder} have the fingerprint {self.tokenizer.digest}; expected '
                              f'{fingerprint}. Take the folder that this tokenizer made, or encode again.',
                              'fingerprint')
-        self.task, self.question, self.views, self.window = task, question, views, window
-        self.split, self.part, self.folder = split, set or split, str(folder)
+        self.task, self.question = task, question
+        self.views, self.window = views, window
+        self.split, self.part = split, set or split
+        self.folder = str(folder)
         self.streams = [stream.name for stream in self.cache.meta.streams]
         self._first, self._count = self._choose(holdout, limit)
         self.size = len(self._first)

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dtbox.checksums import compute_sha256
 from dtbox.errors import InputError
 from dtbox.files import apply_umask, explain_writing, in_use, parse_json
 from dtbox.token_shards.fingerprint import Fingerprint
@@ -67,7 +68,7 @@ class Segment:
         folder: of its files.
         meta: of its first shard; fingerprint and streams are those of all.
         shards: in the order of their rows.
-        hashes: file -> (bytes, BLAKE2b of its content).
+        hashes: file -> (bytes, SHA-256 of its content).
     """
     folder: Path
     meta: ShardMeta
@@ -92,9 +93,7 @@ class Segment:
     def verify(self) -> None:
         """Read every byte; `InputError` where a file is not the one that was written."""
         for name, (_, digest) in self.hashes.items():
-            with open(self.folder / name, 'rb') as file:
-                found = _hash_file(file)
-            if found != digest:
+            if compute_sha256(self.folder / name) != digest:
                 raise InputError(f'{self.folder / name} of the cache is damaged: its bytes are not those that were '
                                  f'written. Delete the folder {self.folder}; it is built again.')
 
@@ -229,7 +228,7 @@ class _Files(contextlib.AbstractContextManager):
 
     def _write(self, name: str, data: bytes) -> None:
         if name not in self.open:
-            self.open[name] = open(self.folder / f'{name}.bin', 'wb'), _new_hash()
+            self.open[name] = open(self.folder / f'{name}.bin', 'wb'), hashlib.sha256()
         file, digest = self.open[name]
         file.write(data)
         digest.update(data)
@@ -240,14 +239,3 @@ class _Files(contextlib.AbstractContextManager):
                 file.flush()
                 os.fsync(file.fileno())
                 self.hashes[f'{name}.bin'] = file.tell(), digest.hexdigest()
-
-
-def _new_hash() -> Any:
-    return hashlib.blake2b(digest_size=16)
-
-
-def _hash_file(file: BinaryIO) -> str:
-    digest = _new_hash()
-    while block := file.read(1 << 22):
-        digest.update(block)
-    return digest.hexdigest()
