@@ -29,7 +29,7 @@ def make_row(meta, number, view=0, codes=None, **fields):
     codes = make_codes(meta, number, view) if codes is None else codes
     named = dict(image_hash=hashlib.blake2b(str(number).encode(), digest_size=16).digest(), width=8, height=8,
                  view=view, texts=[f'image {number}', f'picture {number}'])
-    return Row(f'k{number}', **{**dict(index=number % 100), **named, **fields},
+    return Row(**{**dict(key=f'k{number}', index=number % 100), **named, **fields},
                codes=None if fields.get('status') == 'broken' else codes)
 
 

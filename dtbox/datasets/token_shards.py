@@ -83,7 +83,7 @@ class TokenShards(ConversationDataset):
         self.streams = [stream.name for stream in self.cache.meta.streams]
         self._first, self._count = self._choose(holdout, limit)
         self.size = len(self._first)
-        self._ends = np.searchsorted(self._first, self.cache.ends)
+        self._ends = np.asarray(np.searchsorted(self._first, self.cache.ends))
 
     def _choose(self, holdout: float, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row and the number of rows (views) of each sample."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,16 @@ class TokenCache:
     def key(self, row: int) -> str:
         """Return the key of a row; it may repeat."""
         return self._text('keys', row).decode()
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all rows."""
+        maps, ends = self._map('keys'), self._map('keys_end')
+        for number, start, shard in zip(self._segment, self._start, self.shards):
+            before = int(ends[number][start - 1]) if start else 0
+            own = (ends[number][start:start + shard.rows] - before).tolist()
+            data = maps[number][before:before + own[-1]].tobytes() if own else b''
+            for first, stop in zip([0, *own], own):
+                yield data[first:stop].decode()
 
     def texts(self, row: int) -> list[str]:
         """Return the texts of a row."""

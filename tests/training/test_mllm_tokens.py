@@ -93,6 +93,28 @@ def test_images_beside_codes(make, tokens):
     assert train(task, mixed)[0] == train(make(), images)[0] and task.codes.misses == 2
 
 
+@pytest.mark.parametrize('file', ['draw.jsonl', 'ask.jsonl'])
+def test_conversations_that_name_images(make, frozen, tmp_path, file):  # noqa: F811
+    """Files of conversations, trained on the codes of the images that they name: the losses of the images, which are
+    gone by then."""
+    kit.write_llava(tmp_path / 'data')
+    options = dict(type='ConversationFiles', data_root=str(tmp_path / 'data'), file=file,
+                   pipeline=[dict(type='PackImage')])
+    from_images = train(make(), list(DATASETS.build(options)))[0]
+    meta = make_meta(frozen.layout, frozen.digest)
+    codes = frozen.encode(kit.make_images(12).float() / 127.5 - 1)
+    rows = [make_row(meta, i, codes={name: value[i].numpy() for name, value in codes.items()}, key=f'{i}.png')
+            for i in range(12)]
+    (tmp_path / 'out').mkdir()
+    write_shard(tmp_path / 'out', 's', rows, meta)
+    for path in (tmp_path / 'data').glob('*.png'):
+        path.unlink()
+    task = make()
+    dataset = DATASETS.build(dict(options, tokens=str(tmp_path / 'out')))
+    assert train(task, list(dataset))[0] == from_images and task.codes.misses == 0
+    assert dataset.fingerprint() == DATASETS.build(dict(options, tokens=str(tmp_path / 'out'))).fingerprint()
+
+
 def test_another_tokenizer(words, tokens):
     """With other weights it is refused in the first step, with both hashes and the folder."""
     task = kit.make_task(kit.make_tokenizer(seed=5), words, dict(drop=0.0))
