@@ -7,8 +7,6 @@ import threading
 
 import pytest
 
-pytest.importorskip('pyarrow')
-
 from dtbox.errors import InputError
 from dtbox.files import is_disk_full
 from dtbox.token_shards.format import shard_name
@@ -16,6 +14,8 @@ from dtbox.token_shards.reading import is_done
 from dtbox.token_shards.writing import write_shard
 from tests.child_processes import run_fork
 from tests.token_data import FINGERPRINT, META, make_rows
+
+pytest.importorskip('pyarrow')
 
 KILLS = '''
 import os, random, shutil, signal, sys, time

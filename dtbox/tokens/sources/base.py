@@ -69,6 +69,10 @@ class SourceShard:
         """
         raise NotImplementedError(f'{type(self).__name__} must write items().')
 
+    def count(self) -> int:
+        """Return the number of items, without reading them where that can be known."""
+        return sum(1 for _ in self.items())
+
 
 def hash_bytes(content: bytes) -> bytes:
     """Return the blake2b of 16 bytes of some bytes."""

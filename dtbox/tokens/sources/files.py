@@ -46,6 +46,10 @@ class FileShard(SourceShard):
         for index, entry in enumerate(self.entries):
             yield Item(entry.key, index, partial(read_entry, entry))
 
+    def count(self) -> int:
+        """Return the number of files."""
+        return len(self.entries)
+
 
 @dataclass(frozen=True)
 class FileList:
