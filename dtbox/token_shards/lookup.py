@@ -19,7 +19,7 @@ class _Table:
         self.rows: dict[str, int] = {}
         self.repeated: set[str] = set()
         index = cache.numbers('index')
-        shard = np.searchsorted(cache.ends, np.arange(len(cache)), side='right')
+        shard = np.asarray(np.searchsorted(cache.ends, np.arange(len(cache)), side='right'))
         new = np.ones(len(index), bool)  # not another view of the image in the row before
         new[1:] = (index[1:] != index[:-1]) | (shard[1:] != shard[:-1])
         for row, (key, first) in enumerate(zip(cache.keys(), new)):
