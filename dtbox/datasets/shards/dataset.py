@@ -17,6 +17,7 @@ from dtbox.datasets.base import BrokenSample, PairDataset
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
+from dtbox.datasets.sampler import order_in_windows
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import describe_beside, list_places
@@ -150,14 +151,7 @@ class Shards(PairDataset):
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of
         shards."""
-        starts = np.concatenate([[0], self.ends[:-1]])
-        shards = rng.permutation(len(self.places))
-        parts = []
-        for i in range(0, len(shards), self.window):
-            members = np.concatenate([np.arange(starts[s], min(self.ends[s], self.size))
-                                      for s in shards[i:i + self.window]])
-            parts.append(rng.permutation(members))
-        return np.concatenate(parts)
+        return order_in_windows(self.ends, self.window, rng, self.size)
 
     def where(self, index: int) -> tuple[int, int]:
         """Return (number of the shard, number of the sample in it)."""
