@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 VERBS = ('train', 'test', 'reconstruct', 'draw', 'ask', 'chat', 'serve', 'export', 'ablate', 'report', 'diagnose',
          'describe', 'scale', 'check-data', 'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins',
-         'convert', 'train-text-tokenizer', 'pack-zoo')
+         'convert', 'train-text-tokenizer', 'pack-zoo', 'search')
 """In the order of the list of verbs. The verb `check-data` is `VERB` of the module `dtbox.cli.check_data`."""
 
 
