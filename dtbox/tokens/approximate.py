@@ -155,7 +155,8 @@ def open_index(path: str | os.PathLike, catalog: Catalog, space: Space) -> Vecto
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file['about']))
-            index, rows, number = faiss.deserialize_index(file['index']), file['rows'], file['number']
+            rows, number = file['rows'], file['number']
+            index = faiss.deserialize_index(file['index'])
     except Exception as e:  # faiss raises RuntimeError, numpy whatever it meets
         raise InputError(f'{os.fspath(path)} is not an index of dtbox search ({type(e).__name__}). Delete it; the next '
                          'search writes it again.', '--index') from e
