@@ -53,9 +53,9 @@ class Stream:
     sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r'[\w.-]+', self.name):
-            raise InputError(f'a stream has the name {self.name!r}; expected letters, digits, `_`, `-` and `.`, as it '
-                             'becomes the name of a column.')
+        if not isinstance(self.name, str) or not re.fullmatch(r'[\w-]+', self.name):
+            raise InputError(f'a stream has the name {self.name!r}; expected letters, digits, `_` and `-`: it becomes '
+                             'the name of a column.')
         numbers = (self.positions, self.depth, self.size, *self.sizes)
         if not all(type(number) is int and number > 0 for number in numbers) or self.size > 2 ** 63:
             raise InputError(f'the stream `{self.name}` has the sizes {numbers}; expected positive whole numbers, and '

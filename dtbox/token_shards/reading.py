@@ -14,9 +14,9 @@ import numpy as np
 
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
-from dtbox.token_shards.format import COUNTS_KEY, META_KEY, STATUS_OK, ShardMeta, need_pyarrow, read_name
+from dtbox.token_shards.format import COUNTS_KEY, META_KEY, ROW_GROUP, STATUS_OK, ShardMeta, need_pyarrow, read_name
 from dtbox.token_shards.packing import unpack_codes
-from dtbox.token_shards.seal import find_value, is_intact, read_footer
+from dtbox.token_shards.seal import SEAL_KEY, find_value, is_intact, read_footer
 
 if TYPE_CHECKING:
     import pyarrow
@@ -36,6 +36,7 @@ class TokenShard:
         rows: number of its rows, broken images included.
         counts: status -> number of rows.
         repeated: keys that come more than once in one view.
+        seal: hashes of all bytes of the file, 64 hex digits: two shards of one seal are the same.
 
     Raises:
         InputError: a file that is cut short, damaged, or not a token shard.
@@ -53,6 +54,12 @@ class TokenShard:
         self.repeated: list[str] = counts.pop('repeated')
         self.counts: dict[str, int] = counts
         self.rows = sum(counts.values())
+        self.seal = self._value(SEAL_KEY).decode()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size
 
     def _value(self, key: str) -> bytes:
         return self._footer[slice(*find_value(self._footer, key))]
@@ -69,17 +76,27 @@ class TokenShard:
         except OSError as e:
             raise InputError(f'{self.path} cannot be read ({str(e).splitlines()[0]}). {REDO}') from e
 
-    def column(self, name: str) -> pyarrow.Array:
-        """Return a column, one entry a row; `InputError` where there is none of that name or its pages are damaged."""
+    def column(self, name: str, rows: slice = slice(None)) -> pyarrow.Array:
+        """Return a column, one entry a row; of some rows, only their row groups are read.
+
+        Raises:
+            InputError: no column of that name, damaged pages.
+        """
         import pyarrow as pa
         known = self.file.schema_arrow.names
         if name not in known:
             raise InputError(f'there is no column `{name}` in {self.path}; there are: {", ".join(known)}.')
         try:
-            chunks = self.file.read([name], use_threads=False).column(0)
+            start, stop, step = rows.indices(self.rows)
+            if step != 1:
+                start, stop = 0, self.rows
+            groups = range(start // ROW_GROUP, -(-stop // ROW_GROUP)) if start < stop else range(0)
+            chunks = self.file.read_row_groups(list(groups), [name], use_threads=False).column(0)
         except (OSError, pa.ArrowException) as e:
             raise InputError(f'the column `{name}` of {self.path} is damaged ({str(e).splitlines()[0]}). {REDO}') from e
-        return pa.concat_arrays(chunks.chunks) if chunks.num_chunks != 1 else chunks.chunk(0)
+        array = chunks.chunk(0) if chunks.num_chunks == 1 else pa.concat_arrays(
+            chunks.chunks or [pa.array([], chunks.type)])
+        return array[rows] if step != 1 else array[start - groups.start * ROW_GROUP:][:max(0, stop - start)]
 
     @cached_property
     def ok(self) -> np.ndarray:
@@ -99,7 +116,7 @@ class TokenShard:
         """
         kind = self.meta.stream(stream)
         try:
-            return unpack_codes([self.column(name)[rows] for name in kind.columns], kind)
+            return unpack_codes([self.column(name, rows) for name in kind.columns], kind)
         except InputError as e:
             raise e if str(self.path) in e.message else InputError(f'{self.path}: {e.message}. {REDO}') from e
 

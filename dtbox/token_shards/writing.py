@@ -4,12 +4,13 @@ Legend: N positions of an image, Q codes of a position (depths), E width of the 
 """
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +110,19 @@ def _make_table(rows: list[Row], meta: ShardMeta, schema: pyarrow.Schema) -> pya
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+class _RowsFailed(Exception):
+    """What the rows come from has raised its `__cause__`: not a fault of the folder that is written to."""
+
+
 def _check_rows(rows: Iterable[Row], meta: ShardMeta, counts: Counter, keys: Counter) -> Iterator[Row]:
-    for row in rows:
-        row.check(meta)
-        counts[row.status] += 1
-        keys[row.key, row.view] += 1
-        yield row
+    try:
+        for row in rows:
+            row.check(meta)
+            counts[row.status] += 1
+            keys[row.key, row.view] += 1
+            yield row
+    except Exception as e:
+        raise _RowsFailed from e
 
 
 def _write(path: str, rows: Iterable[Row], meta: ShardMeta) -> None:
@@ -152,18 +160,31 @@ def write_shard(folder: str | os.PathLike, source: str, rows: Iterable[Row], met
             fingerprint.
         OSError: the disk is full.
     """
-    from dataclasses import replace
     folder = Path(folder)
     check_folder(folder, meta.fingerprint)
     path = folder / shard_name(source, meta.fingerprint)
-    with explain_writing(path), replacing(path) as temporary:
-        _write(temporary, rows, replace(meta, source=source))
-    with explain_writing(path):
-        _sync_folder(folder)
+    try:
+        with explain_writing(path), _naming(path):
+            with replacing(path) as temporary:
+                _write(temporary, rows, replace(meta, source=source))
+            sync_folder(folder)
+    except _RowsFailed as e:
+        assert e.__cause__ is not None
+        raise e.__cause__
     return path
 
 
-def _sync_folder(folder: Path) -> None:
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Within the block, give the name of the shard to errors of the system that name its temporary file or none."""
+    try:
+        yield
+    except OSError as e:
+        e.filename = os.fspath(path)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
     """Have the system write the names of a folder to the disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
