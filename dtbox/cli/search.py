@@ -19,8 +19,8 @@ MEASURES = ('rows', 'codes')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('folder', metavar='OUT', help='folder of token shards')
-    parser.add_argument('--run', metavar='RUN', help='run folder or dtbox://NAME of the tokenizer that made them; not '
-                                                     'needed for --duplicates without --out')
+    parser.add_argument('--run', metavar='RUN', help='run folder or dtbox://NAME of the tokenizer that made them '
+                                                     '(default: the run that OUT was encoded with)')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--image', nargs='+', metavar='IMAGE', help='find the images nearest to each of these')
     what.add_argument('--text', nargs='+', metavar='TEXT', help='find the images nearest to each of these texts; needs '
@@ -68,12 +68,6 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     if args.top < 1:
         raise InputError(f'{args.top} came; expected at least 1.', '--top')
-    if args.run is None and not args.duplicates:
-        raise InputError('a search with an image or a text needs the tokenizer that made the token shards. Give its '
-                         'run.', '--run')
-    if args.run is None and args.out:
-        raise InputError('images are decoded by the tokenizer that made the token shards. Give its run, or leave --out '
-                         'out.', '--run')
     if args.out and not args.out.lower().endswith('.png'):
         raise InputError(f'the sheet is {args.out}; expected a name that ends with .png.', '--out')
     wrong = [name for name, given in (('--threshold', args.threshold is not None), ('--approximate', args.approximate))
@@ -84,14 +78,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _open_tokenizer(args: argparse.Namespace, catalog: Catalog) -> Tokenizer | None:
-    if args.run is None:
+    """Return the tokenizer of the shards, None where nothing needs it."""
+    if args.duplicates and not args.out and args.measure != 'rows':
         return None
-    from dtbox.apis.loading import load_as
-    from dtbox.apis.opening import TOKENIZER
-    from dtbox.tokens.search import check_tokenizer
-    tokenizer = load_as(TOKENIZER, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
-    check_tokenizer(tokenizer, catalog.meta)
-    return tokenizer
+    from dtbox.tokens.decoding import open_tokenizer
+    how = dict(checkpoint=args.checkpoint, plugins=args.plugin)
+    return open_tokenizer(args.folder, catalog.open(0), args.run, args.device, how)
 
 
 def _run_nearest(args: argparse.Namespace, catalog: Catalog, tokenizer: Tokenizer) -> None:
@@ -177,5 +169,5 @@ VERB = Verb(
     'search', 'Find nearest images and duplicates in token shards',
     'A table of similarities, keys and input shards; with --out a sheet of the images, decoded from their codes; with '
     '--csv the table as a file.',
-    'dtbox search OUT --run work_dirs/dualtoken_cifar10 --image cat.png --by semantic --out found.png', add_arguments,
+    'dtbox search OUT --image cat.png --by semantic --out found.png', add_arguments,
     run)

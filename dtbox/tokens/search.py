@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dtbox.apis.images import Images, prepare_images
-from dtbox.checksums import hash_tensors
 from dtbox.errors import InputError, at
-from dtbox.token_shards.format import ShardMeta, make_streams
 from dtbox.tokens.catalog import Catalog
 from dtbox.tokens.spaces import CodeSpace, EmbeddingSpace, RowSpace, Space, make_unit
 
@@ -29,25 +27,6 @@ class Found:
     """Rows (over all shards, see `Catalog`) with their similarities, best first."""
     rows: list[int]
     similarities: list[float]
-
-
-def check_tokenizer(tokenizer: Tokenizer, meta: ShardMeta, where: str = '--run') -> None:
-    """Raise `InputError` unless a tokenizer is the one that made the token shards: by its weights, and by its streams.
-
-    The weights are compared where it is in float32, as their hash is that before any cast.
-    """
-    digest = hash_tensors(tokenizer.model.state_dict())
-    if str(tokenizer.dtype) == 'torch.float32' and not _same(digest, meta.fingerprint.weights):
-        raise InputError(f'the tokenizer has the weights {digest}, and the token shards were made with '
-                         f'{meta.fingerprint.weights[:16]}: their codes mean other images. Give the run that made '
-                         'them.', where)
-    if make_streams(tokenizer.layout) != meta.streams:
-        raise InputError('the tokenizer has other streams than the token shards. Give the run that made them.', where)
-
-
-def _same(digest: str, other: str) -> bool:
-    """Whether two hashes, of which one may be cut short, are those of the same weights."""
-    return digest.startswith(other) or other.startswith(digest)
 
 
 def embed_queries(space: Space, tokenizer: Tokenizer, images: Images | None = None,
