@@ -8,15 +8,19 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from dtbox.apis import reconstruction
+from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import ShardMeta, make_streams
+from dtbox.token_shards.manifest import write_manifest
 from dtbox.token_shards.reading import is_done, list_shards
 from dtbox.token_shards.writing import Row, write_shard
 
@@ -44,7 +48,7 @@ class Measured:
         image_bytes: of the image files that were decoded, on average; None where none were.
         row_bytes, shard_bytes: of a token shard, see `encoding.Files`; the codes are drawn uniformly, so that they do
             not compress: real codes take less.
-        footer_seconds, name_seconds: see `encoding.Files`.
+        footer_seconds, name_seconds, manifest_bytes: see `encoding.Files`.
         device: that the model ran on.
         images: what was decoded, for the list of assumptions.
     """
@@ -56,6 +60,7 @@ class Measured:
     shard_bytes: float
     footer_seconds: float
     name_seconds: float
+    manifest_bytes: float
     device: str
     images: str
 
@@ -87,14 +92,12 @@ def generate_images(folder: Path) -> list[str]:
 
 def measure_decoding(tokenizer: Tokenizer, paths: Sequence[str], seconds: float) -> float:
     """Return images a second that one core reads, decodes and prepares as the tokenizer wants them."""
-    from itertools import cycle
     files = cycle(paths)
 
     def step() -> None:
         results = dict(image=read_image(next(files)))
         for transform in tokenizer.pipeline:
             results = transform(results)
-    from dtbox.datasets.read import read_image
     return repeat(step, seconds)
 
 
@@ -135,8 +138,9 @@ def measure_writing(meta: ShardMeta, folder: Path, seconds: float) -> tuple[floa
     return rate, (full - empty) / ROWS, empty
 
 
-def measure_looking(meta: ShardMeta, folder: Path) -> tuple[float, float]:
-    """Return (seconds to see that a shard is whole, seconds to list a name of a folder), each for one shard."""
+def measure_looking(meta: ShardMeta, folder: Path) -> tuple[float, float, float]:
+    """Return (seconds to see that a shard is whole, seconds to list a name of a folder, bytes in MANIFEST.json), each
+    for one shard."""
     folder.mkdir()
     content = Path(write_shard(folder, 'shard', [], meta)).read_bytes()
     for number in range(NAMES):
@@ -148,7 +152,9 @@ def measure_looking(meta: ShardMeta, folder: Path) -> tuple[float, float]:
     looked = time.perf_counter()
     for _ in range(20):
         list_shards(folder)
-    return (looked - begun) / len(paths), (time.perf_counter() - looked) / 20 / len(paths)
+    listed = time.perf_counter()
+    size = os.path.getsize(write_manifest(folder))
+    return (looked - begun) / len(paths), (listed - looked) / 20 / len(paths), size / len(paths)
 
 
 def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batch: int = 32, seconds: float = 2.0,
@@ -181,12 +187,12 @@ def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batc
         if 'model' not in given:
             model = measure_model(tokenizer, batch, seconds)
         write, row_bytes, shard_bytes = measure_writing(meta, folder, 0.0 if 'write' in given else seconds)
-        footer, name = measure_looking(meta, folder / 'names')
+        looking = measure_looking(meta, folder / 'names')
     device = tokenizer.device.type
     if device == 'cuda':
         device = torch.cuda.get_device_name(tokenizer.device)
-    return Measured(decode, model, None if 'write' in given else write, image_bytes, row_bytes, shard_bytes, footer,
-                    name, device, images)
+    return Measured(decode, model, None if 'write' in given else write, image_bytes, row_bytes, shard_bytes,
+                    *looking, device, images)
 
 
 def find_images(source: str) -> list[str]:
@@ -195,9 +201,8 @@ def find_images(source: str) -> list[str]:
     Raises:
         InputError: a folder without images.
     """
-    from dtbox.apis.reconstruction import find_images as find
     paths = []
-    for path, error in find([source]):
+    for path, error in reconstruction.find_images([source]):
         if error is not None:
             raise error
         paths.append(path)
