@@ -157,6 +157,12 @@ def measure_looking(meta: ShardMeta, folder: Path) -> tuple[float, float, float]
     return (looked - begun) / len(paths), (listed - looked) / 20 / len(paths), size / len(paths)
 
 
+def describe_shards(tokenizer: Tokenizer, embedding: int | None = None) -> ShardMeta:
+    """Return the description of token shards as the tokenizer makes them, without a fingerprint."""
+    return ShardMeta(Fingerprint('', '', '', '', '', ''), make_streams(tokenizer.layout), tokenizer.layout.to_dict(),
+                     embedding=embedding)
+
+
 def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batch: int = 32, seconds: float = 2.0,
             embedding: int | None = None) -> Measured:
     """Measure what is not given.
@@ -172,8 +178,7 @@ def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batc
     Raises:
         InputError: a folder without images, a tokenizer without codes, pyarrow is missing.
     """
-    meta = ShardMeta(Fingerprint('', '', '', '', '', ''), make_streams(tokenizer.layout),
-                     tokenizer.layout.to_dict(), embedding=embedding)
+    meta = describe_shards(tokenizer, embedding)
     with tempfile.TemporaryDirectory(prefix='dtbox_rates_') as temporary:
         folder = Path(temporary)
         decode = model = image_bytes = None
