@@ -22,17 +22,19 @@ def draw_codes(index, streams=META.streams):
 
 
 def make_rows(count=10, broken=(3,), repeats=(), meta=META, first=0):
-    """Rows of `count` images; those of `repeats` have the key of image 0."""
+    """Rows of the images `first`, `first` + 1, ... of a data set, those of one input shard. Those of `repeats` have the
+    key of image 0."""
     rows = []
-    for index in range(first, first + count):
-        key = f'key{0 if index in repeats else index}'
-        common = dict(key=key, index=index, image_hash=hashlib.blake2b(b'%d' % index, digest_size=16).digest())
-        if index in broken:
+    for index in range(count):
+        number = first + index
+        common = dict(key=f'key{0 if number in repeats else number}', index=index,
+                      image_hash=hashlib.blake2b(b'%d' % number, digest_size=16).digest())
+        if number in broken:
             rows.append(Row(**common, status='broken', error='it is cut short'))
             continue
-        vector = None if meta.embedding is None else np.full(meta.embedding, index / 8, np.float32)
-        rows.append(Row(**common, width=32, height=24, crop=(1, 2, 20, 21), flip=index % 2 == 0,
-                        texts=[f'text {index}'], codes=draw_codes(index, meta.streams), embedding=vector))
+        vector = None if meta.embedding is None else np.full(meta.embedding, number / 8, np.float32)
+        rows.append(Row(**common, width=32, height=24, crop=(1, 2, 20, 21), flip=number % 2 == 0,
+                        texts=[f'text {number}'], codes=draw_codes(number, meta.streams), embedding=vector))
     return rows
 
 

@@ -12,6 +12,7 @@ from dtbox.errors import InputError
 
 if TYPE_CHECKING:
     from dtbox.tokens.encoder import Settings
+    from dtbox.tokens.sources import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,15 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'COCO, video or folder of videos, or a config of data')
     parser.add_argument('folder', metavar='OUT', help='folder of the token shards')
     what = parser.add_argument_group('what is encoded')
-    what.add_argument('--kind', choices=('folder', 'shards', 'coco', 'video', 'config'), metavar='KIND',
-                      help='of SRC: folder, shards, coco, video or config (default: what it looks like)')
-    what.add_argument('--per-shard', type=int, default=4096, metavar='N',
-                      help='images of one output file, where SRC is a list of files or frames (default: 4096)')
-    what.add_argument('--name', help='of SRC, in the names of the output files of a list (default: that of its folder)')
+    add_source_options(what)
     what.add_argument('--append', action='store_true',
                       help='add to OUT what is new in SRC, or another SRC; what OUT holds stays')
-    what.add_argument('--no-texts', action='store_true', help='of a folder of images: do not look for captions')
-    what.add_argument('--stride', type=int, default=1, metavar='N', help='of videos: every N-th frame (default: 1)')
     how = parser.add_argument_group('how it is encoded (part of the fingerprint)')
     how.add_argument('--vocabularies', nargs='+', default=(), metavar='NAME', help='default: all that have codes')
     how.add_argument('--views', type=int, default=1, metavar='N',
@@ -46,6 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_work(parser)
     parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
     add_config_options(parser)
+
+
+def add_source_options(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments that say how a data set becomes input shards."""
+    group.add_argument('--kind', choices=('folder', 'shards', 'coco', 'video', 'config'), metavar='KIND',
+                       help='of SRC: folder, shards, coco, video or config (default: what it looks like)')
+    group.add_argument('--per-shard', type=int, default=4096, metavar='N',
+                       help='images of one output file, where SRC is a list of files or frames (default: 4096)')
+    group.add_argument('--name', help='of SRC, in the names of the output files of a list (default: that of its '
+                                      'folder)')
+    group.add_argument('--no-texts', action='store_true', help='of a folder of images: do not look for captions')
+    group.add_argument('--stride', type=int, default=1, metavar='N', help='of videos: every N-th frame (default: 1)')
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -80,23 +87,32 @@ def read_part(text: str | None) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """Encode; returns 0 where all input shards are done, else 1."""
     part = read_part(args.shard_of)
-    for name, least in (('per_shard', 1), ('stride', 1), ('seed', 0), ('decoders', 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise InputError(f'got {value}; expected at least {least}.', f'--{name.replace("_", "-")}')
+    _check_least(args, seed=0, decoders=0)
     from dtbox.tokens.run import Work, check_out, encode
     from dtbox.tokens.schedule import Limits
-    from dtbox.tokens.sources import find_source
     check_out(args.folder)
     settings = read_settings(args)
     limits = Limits(args.tries, args.restarts, args.timeout)
-    source = find_source(args.source, args.kind, args.per_shard, args.name, args.stride, not args.no_texts,
-                         read_options(args), args.plugin)
+    source = open_source(args)
     work = Work(args.engine, args.workers, args.address, part, args.append, limits)
     result = encode(source, args.folder, settings, work)
     for line in result.tell(args.folder):
         print(line, file=sys.stderr if line.startswith('failed') else sys.stdout)
     return 1 if result.failed else 0
+
+
+def _check_least(args: argparse.Namespace, **least: int) -> None:
+    for name, value in ((name, getattr(args, name)) for name in least):
+        if value is not None and value < least[name]:
+            raise InputError(f'got {value}; expected at least {least[name]}.', f'--{name.replace("_", "-")}')
+
+
+def open_source(args: argparse.Namespace) -> Source:
+    """Return the data set of parsed arguments: --source and those of `add_source_options`."""
+    _check_least(args, per_shard=1, stride=1)
+    from dtbox.tokens.sources import find_source
+    return find_source(args.source, args.kind, args.per_shard, args.name, args.stride, not args.no_texts,
+                       read_options(args), args.plugin)
 
 
 def read_settings(args: argparse.Namespace) -> Settings:

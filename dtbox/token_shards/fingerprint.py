@@ -33,9 +33,12 @@ def hash_json(value: Any) -> str:
 
 
 def name_device(device: torch.device) -> str:
-    """Return the class of a device: `cpu`, or `cuda:` with the model of the GPU."""
+    """Return the class of a device: `cpu:` with the instructions that the kernels of torch use, such as AVX512, or
+    `cuda:` with the model of the GPU."""
+    import torch
+    if device.type == 'cpu':
+        return f'cpu:{torch.backends.cpu.get_cpu_capability()}'
     if device.type == 'cuda':
-        import torch
         return f'cuda:{torch.cuda.get_device_name(device)}'
     return device.type
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.token_shards.format import GROUP_BITS, Stream, need_pyarrow
 
@@ -72,8 +73,8 @@ def unpack_codes(columns: Sequence[pyarrow.Array], stream: Stream) -> np.ndarray
         lengths = np.diff(column.offsets.to_numpy())
         if (lengths != length).any():
             wrong = lengths[lengths != length][0]
-            raise InputError(f'a row of the stream `{stream.name}` has {wrong} codes; expected {stream.positions} x '
-                             f'{stream.depth}')
+            raise InputError(f'a row of the stream `{stream.name}` has {format_count(int(wrong), "code")}; expected '
+                             f'{stream.positions} x {stream.depth}')
         parts.append(values.to_numpy())
     codes = parts[0]
     if len(parts) > 1:

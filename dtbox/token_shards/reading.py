@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import COUNTS_KEY, META_KEY, ROW_GROUP, STATUS_OK, ShardMeta, need_pyarrow, read_name
@@ -69,12 +71,29 @@ class TokenShard:
         """The file as pyarrow opens it, its bytes verified."""
         need_pyarrow()
         import pyarrow.parquet as pq
+        if self.verify:
+            self.verify_all()
         try:
-            if self.verify and not is_intact(self.path, self._footer):
-                raise InputError(f'{self.path} is damaged: its bytes are not those that were written. {REDO}')
             return pq.ParquetFile(self.path, page_checksum_verification=self.verify)
         except OSError as e:
             raise InputError(f'{self.path} cannot be read ({str(e).splitlines()[0]}). {REDO}') from e
+
+    def verify_all(self) -> None:
+        """Raise `InputError` where a byte of the file is not the one that was written."""
+        try:
+            intact = is_intact(self.path, self._footer)
+        except OSError as e:
+            raise InputError(f'{self.path} cannot be read ({e.strerror or e}). {REDO}') from e
+        if not intact:
+            raise InputError(f'{self.path} is damaged: its bytes are not those that were written. {REDO}')
+
+    def column_bytes(self, names: Collection[str]) -> int:
+        """Return the bytes that some columns take in the file."""
+        groups = self.file.metadata
+        columns = (groups.row_group(group).column(place) for group in range(groups.num_row_groups)
+                   for place in range(groups.num_columns))
+        return sum(column.total_compressed_size for column in columns
+                   if column.path_in_schema.partition('.')[0] in names)
 
     def column(self, name: str, rows: slice = slice(None)) -> pyarrow.Array:
         """Return a column, one entry a row; of some rows, only their row groups are read.
@@ -121,7 +140,7 @@ class TokenShard:
             raise e if str(self.path) in e.message else InputError(f'{self.path}: {e.message}. {REDO}') from e
 
     def __repr__(self) -> str:
-        return f'TokenShard({self.path}, {self.rows} rows, {self.meta.fingerprint.digest})'
+        return f'TokenShard({self.path}, {format_count(self.rows, "row")}, {self.meta.fingerprint.digest})'
 
 
 def read_meta(path: str | os.PathLike) -> ShardMeta:

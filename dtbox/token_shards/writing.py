@@ -18,6 +18,7 @@ import numpy as np
 
 from dtbox.errors import InputError
 from dtbox.files import explain_writing, replacing
+from dtbox.token_shards.encodings import choose_encodings
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import (
     COUNTS_KEY,
@@ -38,10 +39,6 @@ from dtbox.token_shards.seal import BLANK, SEAL_KEY, put_seal
 
 if TYPE_CHECKING:
     import pyarrow
-
-LEVEL = 3
-"""Of zstd."""
-
 
 @dataclass
 class Row:
@@ -130,14 +127,15 @@ def _write(path: str, rows: Iterable[Row], meta: ShardMeta) -> None:
     import pyarrow.parquet as pq
     schema = make_schema(meta)
     counts, keys = Counter({STATUS_OK: 0, STATUS_BROKEN: 0}), Counter()
-    codes = [name for stream in meta.streams for name in stream.columns]
     checked = _check_rows(rows, meta, counts, keys)
+    tables = (_make_table(group, meta, schema)
+              for group in iter(lambda: list(itertools.islice(checked, ROW_GROUP)), []))
+    first = next(tables, schema.empty_table())
     with open(path, 'wb') as file, pq.ParquetWriter(
-            file, schema, compression='zstd', compression_level=LEVEL, write_page_checksum=True,
-            use_dictionary=[*(f'{name}.list.element' for name in codes), 'source_shard', 'status'],
-            write_statistics=['key', 'source_shard', 'index_in_shard', 'status']) as writer:
-        while group := list(itertools.islice(checked, ROW_GROUP)):
-            writer.write_table(_make_table(group, meta, schema), row_group_size=ROW_GROUP)
+            file, schema, write_statistics=['key', 'source_shard', 'index_in_shard', 'status'],
+            **choose_encodings(first, meta)) as writer:
+        for table in itertools.chain([first] if len(first) else [], tables):
+            writer.write_table(table, row_group_size=ROW_GROUP)
         repeated = sorted({key for (key, _), count in keys.items() if count > 1})
         writer.add_key_value_metadata({
             META_KEY: meta.to_json(), COUNTS_KEY: json.dumps(dict(counts, repeated=repeated)), SEAL_KEY: BLANK})

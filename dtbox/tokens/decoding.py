@@ -70,7 +70,7 @@ def decode(folder: str, out: str, choice: Choice = Choice(), run: str | None = N
         if written == choice.limit:
             return
     if not written:
-        raise InputError(f'{folder} has no row with codes of {choice}. Check --keys and --view.', '--keys')
+        raise InputError(f'{folder} has no row with codes for these --keys and this --view.')
 
 
 def open_tokenizer(folder: str, shard: TokenShard, run: str | None, device: str, how: dict[str, Any]) -> Any:

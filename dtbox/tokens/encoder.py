@@ -179,8 +179,8 @@ class Encoder:
 
 
 def align_tensors(model: torch.nn.Module) -> None:
-    """Copy parameters and buffers of the CPU whose storage does not begin at a multiple of `ALIGNMENT` bytes to one that
-    does: weights of a file may lie anywhere."""
+    """Copy parameters and buffers of the CPU that do not begin at a multiple of `ALIGNMENT` bytes to a place that does:
+    weights of a file may lie anywhere."""
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         if tensor.device.type == 'cpu' and tensor.data_ptr() % ALIGNMENT and tensor.numel():
             tensor.data = make_aligned(tensor.data)

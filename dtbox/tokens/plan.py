@@ -58,7 +58,7 @@ def make_plan(source: Source, out: str | os.PathLike, fingerprint: Fingerprint, 
     """
     check_folder(out, fingerprint)
     files = {path.name: path for path in list_shards(out)}
-    encoded = _find_encoded(source, files, fingerprint) if append else None
+    encoded = find_encoded(source, files, fingerprint) if append else None
     shards = source.cut(encoded)
     names = {shard_name(shard.name, fingerprint): shard for shard in shards}
     if len(names) < len(shards):
@@ -75,7 +75,7 @@ def make_plan(source: Source, out: str | os.PathLike, fingerprint: Fingerprint, 
     return Plan(shards, mine, len(whole), len(shards) - len(whole) - len(mine))
 
 
-def _find_encoded(source: Source, files: dict[str, Path], fingerprint: Fingerprint) -> dict[str, set[str]]:
+def find_encoded(source: Source, files: dict[str, Path], fingerprint: Fingerprint) -> dict[str, set[str]]:
     """Return prefix of a list -> keys of images of it that are in files of an earlier state of the list."""
     if not source.lists:
         return {}

@@ -32,6 +32,7 @@ class Progress:
         self.images_done = self.told = self.pending = 0
         self.begun = self.shown = time.monotonic()
         self.opened = False
+        self.ended: float | None = None
         self.live: Any = None
 
     def __enter__(self) -> Progress:
@@ -42,6 +43,7 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.ended = time.monotonic()
         if self.live:
             self.live.__exit__(*error)
 
@@ -83,8 +85,8 @@ class Progress:
             self.say(self.line())
 
     def rate(self) -> float:
-        """Return the images a second since the first worker was ready."""
-        seconds = time.monotonic() - self.begun
+        """Return the images a second since the first worker was ready, until all were done."""
+        seconds = (self.ended or time.monotonic()) - self.begun
         return max(self.images_done, self.pending) / seconds if seconds > 0 else 0.0
 
     def line(self) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Optional
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import LEFTOVER, explain_writing, parse_json, remove_leftovers, write_atomic
-from dtbox.token_shards.format import need_pyarrow
+from dtbox.token_shards.format import need_pyarrow, shard_name
+from dtbox.token_shards.manifest import write_manifest
 from dtbox.token_shards.reading import list_shards
 from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.engines import make_engine
@@ -93,6 +94,7 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
     plan = make_plan(source, out, encoder.fingerprint, work.append, work.part)
     start = Start(replace(settings, run=_make_absolute(settings.run)), os.path.abspath(out), encoder.fingerprint.digest)
     write_record(out, start.settings)
+    fingerprint = encoder.fingerprint
     del encoder  # workers open their own
     with Progress(len(plan.todo), console) as progress:
         for sentence in source.notes:
@@ -109,6 +111,9 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
                 schedule.run(plan.todo)
             finally:
                 engine.close()
+    if not plan.elsewhere or all(os.path.isfile(os.path.join(out, shard_name(shard.name, fingerprint)))
+                                 for shard in plan.shards):  # of many tasks the last one writes it
+        write_manifest(out)
     return Result(plan, progress, failed)
 
 

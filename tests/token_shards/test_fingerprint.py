@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dtbox.errors import InputError
-from dtbox.token_shards.fingerprint import Fingerprint, hash_json, name_device
+from dtbox.token_shards.fingerprint import Fingerprint, hash_json
 from tests.token_data import FINGERPRINT, other_fingerprint
 
 FIELDS = ('weights', 'config', 'pipeline', 'dtype', 'device', 'batch')
@@ -40,6 +40,3 @@ def test_there_and_back():
         with pytest.raises(InputError, match='a fingerprint is .* expected a dict of strings'):
             Fingerprint.from_dict(odd)
 
-
-def test_device_class():
-    assert name_device(torch.device('cpu')) == 'cpu'

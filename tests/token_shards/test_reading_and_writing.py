@@ -2,8 +2,6 @@ import os
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dtbox.errors import InputError
@@ -12,6 +10,9 @@ from dtbox.token_shards.format import ShardMeta, Stream
 from dtbox.token_shards.reading import is_done, list_shards, open_folder, open_shard
 from dtbox.token_shards.writing import Row, check_folder, write_shard
 from tests.token_data import FINGERPRINT, META, PIXEL, draw_codes, make_rows, other_fingerprint, write_folder
+
+pa = pytest.importorskip('pyarrow')
+pq = pytest.importorskip('pyarrow.parquet')
 
 
 @pytest.fixture
@@ -93,6 +94,20 @@ def test_same_rows_same_bytes(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_the_smaller_encoding(tmp_path):
+    """Few codes of a large codebook: no dictionary, which would hold most of them once. Few different ones: one."""
+    rng = np.random.default_rng(0)
+    for name, codes, encoding in (('large', rng.integers(0, 65536, (200, 64, 4)), 'BYTE_STREAM_SPLIT'),
+                                  ('small', rng.integers(0, 16, (200, 64, 4)), 'RLE_DICTIONARY')):
+        meta = ShardMeta(FINGERPRINT, (Stream('a', 64, 4, 65536),))
+        rows = [Row(f'{i}', i, codes=dict(a=value)) for i, value in enumerate(codes)]
+        path = write_shard(tmp_path, name, rows, meta)
+        column = pq.read_metadata(path).row_group(0).column(12)
+        assert column.path_in_schema == 'codes_a.list.element' and encoding in column.encodings
+        assert np.array_equal(open_shard(path).codes('a'), codes)
+        assert column.total_compressed_size < 1.05 * codes.size * (2 if name == 'large' else 0.5)
+
+
 def test_no_rows(tmp_path):
     shard = open_shard(write_shard(tmp_path, 's', [], META))
     assert (shard.rows, len(shard.ok), shard.codes('pixel').shape) == (0, 0, (0, 4, 2))
@@ -156,7 +171,8 @@ def test_page_checksums_are_written_and_verified(path, monkeypatch):
     monkeypatch.setattr('dtbox.token_shards.reading.is_intact', lambda *parts: True)
     column = next(column for column in map(pq.read_metadata(path).row_group(0).column, range(20))
                   if column.path_in_schema.startswith('codes_pixel'))
-    damage(path, column.dictionary_page_offset + column.total_compressed_size - 1)  # its last page's last byte
+    start = column.dictionary_page_offset or column.data_page_offset
+    damage(path, start + column.total_compressed_size - 1)  # the last byte of its last page
     with pytest.raises(InputError, match='codes_pixel` of .* is damaged .*CRC'):
         open_shard(path).codes('pixel')
 

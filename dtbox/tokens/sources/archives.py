@@ -44,7 +44,10 @@ class TarShard(SourceShard):
 
     def items(self) -> Iterator[Item]:
         """Yield an item a sample with an image, and one for each flaw that `Shards` tells of."""
-        data = Shards(str(self.place), split='heldout', broken='skip')
+        try:
+            data = Shards(str(self.place), split='heldout', broken='skip')
+        except InputError as e:  # 'none of 1 shard can be used: ' and why
+            raise InputError(e.message.partition(': ')[2] or e.message) from e
         for index in range(len(data)):
             key = f'{self.place.name}/{data.key(index).partition("/")[2]}'
             yield Item(key, index, partial(self._read, data, index))
@@ -87,6 +90,10 @@ class VideoShard(SourceShard):
                 found = Found(None, error=str(e).replace(self.path, self.clip))
             yield Item(key, index - self.first, lambda found=found: found)  # type: ignore[misc]
 
+    def count(self) -> int:
+        """Return the number of frames."""
+        return self.stop - self.first
+
 
 @dataclass(frozen=True)
 class DatasetShard(SourceShard):
@@ -107,6 +114,10 @@ class DatasetShard(SourceShard):
         for index in range(self.first, self.stop):
             key = keys[index] if keys is not None else f'{index:09d}'
             yield Item(key, index - self.first, partial(self._read, data, index, lock))
+
+    def count(self) -> int:
+        """Return the number of samples."""
+        return self.stop - self.first
 
     def _read(self, data: Any, index: int, lock: threading.Lock) -> Found:
         try:

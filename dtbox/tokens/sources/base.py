@@ -17,6 +17,10 @@ HEAD = 4096
 """Bytes at the beginning of a file that tell it from others, together with its size."""
 
 
+class SourceLost(InputError):
+    """The place of the images is gone, which says nothing of the images: their shard is to be encoded another time."""
+
+
 class Found(NamedTuple):
     """What was read of an item.
 
@@ -39,7 +43,8 @@ class Item(NamedTuple):
     Attributes:
         key: tells it from the others of its data set.
         index: its number in the shard.
-        read: returns what the item holds; raises nothing for an image that is broken. Any thread may call it.
+        read: returns what the item holds, an image that is broken included; raises `SourceLost`. Any thread may call
+            it.
     """
     key: str
     index: int
@@ -63,6 +68,10 @@ class SourceShard:
             InputError: nothing of the shard can be read.
         """
         raise NotImplementedError(f'{type(self).__name__} must write items().')
+
+    def count(self) -> int:
+        """Return the number of items, without reading them where that can be known."""
+        return sum(1 for _ in self.items())
 
 
 def hash_bytes(content: bytes) -> bytes:

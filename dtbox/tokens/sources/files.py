@@ -1,6 +1,7 @@
 """Lists of image files, cut at a fixed count: folders of images, COCO, folders of frames."""
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 from dtbox.files import require_file
-from dtbox.tokens.sources.base import Found, Item, SourceShard, find_in_bytes, hash_names
+from dtbox.tokens.sources.base import Found, Item, SourceLost, SourceShard, find_in_bytes, hash_names
+
+AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.EHOSTDOWN)
+"""What the system says of a file whose disk does not answer."""
 
 
 class FileEntry(NamedTuple):
@@ -41,6 +45,10 @@ class FileShard(SourceShard):
         """Yield an item a file."""
         for index, entry in enumerate(self.entries):
             yield Item(entry.key, index, partial(read_entry, entry))
+
+    def count(self) -> int:
+        """Return the number of files."""
+        return len(self.entries)
 
 
 @dataclass(frozen=True)
@@ -72,10 +80,14 @@ class FileList:
 
 
 def read_entry(entry: FileEntry) -> Found:
-    """Return what an image file holds."""
+    """Return what an image file holds; `SourceLost` where its folder is gone: a disk that is no longer there leaves no
+    trace in the results."""
     try:
         content = read_file(entry.path)
     except InputError as e:  # results do not depend on places
+        folder = os.path.dirname(entry.path)
+        if not os.path.isdir(folder) or isinstance(e.__cause__, OSError) and e.__cause__.errno in AWAY:
+            raise SourceLost(f'the folder {folder} is gone, or cannot be read any more. Bring it back.') from e
         return Found(None, texts=entry.texts, error=str(e).replace(entry.path, entry.key))
     return find_in_bytes(content, entry.texts)
 
