@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--by', metavar='NAME', help='embedding, or the stream whose codes are compared, such as pixel '
                                                      'or semantic (default: embedding where there is one, else the '
                                                      'last stream)')
-    parser.add_argument('--measure', choices=MEASURES, help='how codes are compared: cosine of the rows of the '
-                                                            'codebooks, or fraction of equal codes (default: rows; of '
-                                                            '--duplicates: codes)')
+    parser.add_argument('--measure', choices=MEASURES, default='rows',
+                        help='how codes are compared: cosine of the rows of the codebooks, or fraction of equal codes, '
+                             'which needs no tokenizer (default: rows)')
     parser.add_argument('--top', type=int, default=10, metavar='N', help='images of each query, or groups of '
                                                                          'duplicates, to show (default: 10)')
     parser.add_argument('--threshold', type=float, metavar='S', help='least similarity of near duplicates (default: '
@@ -79,9 +79,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _open_tokenizer(args: argparse.Namespace, catalog: Catalog) -> Tokenizer | None:
     """Return the tokenizer of the shards, None where nothing needs it."""
-    if args.duplicates and not args.out and args.measure != 'rows':
-        return None
     from dtbox.tokens.decoding import open_tokenizer
+    from dtbox.tokens.spaces import EMBEDDING
+    by = args.by or (EMBEDDING if catalog.meta.embedding else None)
+    by_rows = args.duplicates != 'exact' and args.measure == 'rows' and by != EMBEDDING
+    if args.duplicates and not args.out and not by_rows:
+        return None
     how = dict(checkpoint=args.checkpoint, plugins=args.plugin)
     return open_tokenizer(args.folder, catalog.open(0), args.run, args.device, how)
 
@@ -92,7 +95,7 @@ def _run_nearest(args: argparse.Namespace, catalog: Catalog, tokenizer: Tokenize
     from dtbox.tokens.search import embed_queries, find_nearest
     from dtbox.tokens.spaces import EMBEDDING, choose_space
     by = args.by or (EMBEDDING if args.text else None)
-    space = choose_space(catalog.meta, by, args.measure != 'codes', tokenizer)
+    space = choose_space(catalog.meta, by, args.measure == 'rows', tokenizer)
     queries = embed_queries(space, tokenizer, args.image, args.text)
     how = 'all images compared'
     if args.index:

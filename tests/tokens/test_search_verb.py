@@ -102,12 +102,19 @@ def test_texts_are_compared_with_embeddings(encoded, tiny_run):
         embed_queries(choose_space(catalog.meta, 'pixel', False, None), tok, texts=['anything'])
 
 
+@pytest.mark.parametrize('more, label', [([], 'embedding'), (['--by', 'pixel', '--measure', 'codes'], 'equal codes')])
+def test_near_duplicates_without_the_tokenizer(encoded, capsys, more, label):
+    """Embeddings and equal codes need no run."""
+    code, out, err = call(capsys, encoded[0], '--duplicates', 'near', *more)
+    assert code == 0 and f'Near duplicates by {label}' in out, err
+
+
 def test_duplicates(encoded, tiny_run, tmp_path, capsys):
     folder, _ = encoded
     code, out, _ = call(capsys, folder, '--duplicates')
     assert code == 0 and 'Images whose files have the same bytes: 2 groups, 2 images beyond the first of each' in out
     code, out, _ = call(capsys, folder, '--duplicates', 'near', '--by', 'pixel', '--threshold', '0.999', '--top', 1,
-                        '--csv', tmp_path / 'near.csv', '--run', tiny_run, '--out', tmp_path / 'near.png')
+                        '--measure', 'codes', '--csv', tmp_path / 'near.csv', '--run', tiny_run, '--out', tmp_path / 'near.png')
     assert code == 0
     assert 'Near duplicates by equal codes of pixel, similarity 0.999 and more (all pairs compared)' in out
     with open(tmp_path / 'near.csv', encoding='utf-8') as file:

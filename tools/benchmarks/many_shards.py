@@ -4,7 +4,7 @@
 
 The input shards are tars without samples. Their token shards are written as `write_shard` writes them: one is, and the
 others are the same bytes with another name of the input shard and a new seal, which is compared with `write_shard` for
-some. Prints seconds, and exits with 1 where a step takes more than a minute.
+some. Prints seconds as it goes, and exits with 1 where a step takes more than a minute.
 """
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from dtbox.token_shards.manifest import write_manifest
 from dtbox.token_shards.seal import BLANK, SEAL_KEY, find_value, put_seal
 from dtbox.token_shards.writing import Row, write_shard
 from dtbox.tokens.catalog import Catalog
+from dtbox.tokens.checking import check_folder
 from dtbox.tokens.plan import make_plan
 from dtbox.tokens.sources import find_source
 
@@ -69,15 +70,16 @@ def write_shards(folder: Path, names: Sequence[str]) -> None:
                 raise InputError(f'{written.name} is not what write_shard writes; the benchmark has to be mended.')
 
 
-def time_steps(folder: Path, count: int) -> dict[str, tuple[float, float]]:
-    """Return step -> seconds, and those of them that a core computed."""
+def time_steps(folder: Path, count: int) -> dict[str, float]:
+    """Time the steps, print them, and return step -> seconds."""
     source, out, empty = folder / 'source', folder / 'out', folder / 'empty'
-    seconds: dict[str, tuple[float, float]] = {}
+    seconds: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
         begun, computed = time.perf_counter(), time.process_time()
         result = step()
-        seconds[name] = (time.perf_counter() - begun, time.process_time() - computed)
+        seconds[name] = time.perf_counter() - begun
+        print(f'{name:32} {seconds[name]:8.2f} s, {time.process_time() - computed:8.2f} s of a core', flush=True)
         return result
 
     write_sources(source, count)
@@ -89,10 +91,13 @@ def time_steps(folder: Path, count: int) -> dict[str, tuple[float, float]]:
     left = timed('resume: find what lacks', lambda: make_plan(find_source(str(source)), out, META.fingerprint))
     if [shard.name for shard in left.todo] != names[-1:]:
         raise InputError(f'{len(left.todo):,} shards are to be done; expected the one that was removed.')
-    timed(f'write {WRITES} shards more', lambda: [
-        write_shard(out, f'more-{i}', [Row('key', 0, status='broken')], META) for i in range(WRITES)])
+    checked = timed('check-tokens', lambda: check_folder(out))
+    if checked.findings or len(checked.images) != count - 1:
+        raise InputError(f'{len(checked.images):,} shards are sound, of {count - 1:,}; the benchmark has to be mended.')
     timed('MANIFEST.json', lambda: write_manifest(out))
     timed('open all for a search', lambda: Catalog(out))
+    timed(f'write {WRITES} shards more', lambda: [
+        write_shard(out, f'more-{i}', [Row('key', 0, status='broken')], META) for i in range(WRITES)])
     return seconds
 
 
@@ -106,9 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     check_counts(shards=args.shards)
     with tempfile.TemporaryDirectory(prefix='many_shards_', dir=args.folder) as folder:
         seconds = time_steps(Path(folder), args.shards)
-    for name, (value, computed) in seconds.items():
-        print(f'{name:32} {value:8.2f} s, {computed:8.2f} s of a core')
-    late = [name for name, (value, _) in seconds.items() if value > MOST and not name.startswith('(')]
+    late = [name for name, value in seconds.items() if value > MOST and not name.startswith('(')]
     if late:
         print(f'more than {MOST:g} s: {", ".join(late)}', file=sys.stderr)
     return 1 if late else 0
