@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 
 if TYPE_CHECKING:
     from dtbox.apis.tokenizer import Tokenizer
@@ -92,7 +93,7 @@ def plan(args: argparse.Namespace) -> str:
         raise InputError('--decode-rate is given, so no images are decoded. Leave one of the two out.', '--source')
     gpu = args.cores_per_gpu is not None or args.device != 'cpu'
     batch = BATCH if args.batch is None else args.batch
-    tokenizer = open_tokenizer(args)
+    tokenizer = open_tokenizer(args, empty='model' in given)
     measured = measure(tokenizer, args.source, list(given), batch, args.seconds,
                        int(tokenizer.model.head.pooled_dim) if args.embedding else None)
     found = {name: given.get(name, getattr(measured, name)) for name in RATES}
@@ -111,8 +112,13 @@ def plan(args: argparse.Namespace) -> str:
     return report_plans(name, plans, files, told, gpu, args.out)
 
 
-def open_tokenizer(args: argparse.Namespace) -> Tokenizer:
-    """Return the tokenizer of a run, or of a config with random weights: times do not depend on them."""
+def open_tokenizer(args: argparse.Namespace, empty: bool = False) -> Tokenizer:
+    """Return the tokenizer of a run, or of a config with random weights: times do not depend on them.
+
+    Args:
+        args: parsed arguments.
+        empty: of a config, without memory for the weights, where the model does not run.
+    """
     import torch
 
     from dtbox.apis.building import cast
@@ -123,12 +129,14 @@ def open_tokenizer(args: argparse.Namespace) -> Tokenizer:
     from dtbox.cli.options import read_config
     from dtbox.config import resolve
     from dtbox.registry import TOKENIZERS
+    with at('--device'):
+        device = torch.device(read_device(args.device))
     if os.path.isdir(args.config) or args.config.startswith('dtbox://'):
-        return load_as(TOKENIZER, args.config, device=args.device, plugins=args.plugin)
+        return load_as(TOKENIZER, args.config, device=device, plugins=args.plugin)
     cfg = resolve(read_config(args))
     if not (cfg.get('model') or {}).get('tokenizer'):
         raise InputError(f'{args.config} has no dict `model.tokenizer`; expected the config of a tokenizer.', 'CONFIG')
-    model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
-    device = torch.device(read_device(args.device))
-    model = cast(model, torch.float32).to(device).eval().requires_grad_(False)
+    with torch.device('meta') if empty else contextlib.nullcontext():
+        model = TOKENIZERS.build({'type': 'VisualTokenizer', **cfg.model.tokenizer}, where='model.tokenizer')
+    model = (model if empty else cast(model, torch.float32).to(device)).eval().requires_grad_(False)
     return Tokenizer(model, choose_eval_pipeline(cfg, model.image_size))

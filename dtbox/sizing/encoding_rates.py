@@ -18,7 +18,7 @@ import torch
 from dtbox.apis import reconstruction
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
-from dtbox.token_shards.fingerprint import Fingerprint
+from dtbox.token_shards.fingerprint import Fingerprint, name_device
 from dtbox.token_shards.format import ShardMeta, make_streams
 from dtbox.token_shards.manifest import write_manifest
 from dtbox.token_shards.reading import is_done, list_shards
@@ -49,7 +49,7 @@ class Measured:
         row_bytes, shard_bytes: of a token shard, see `encoding.Files`; the codes are drawn uniformly, so that they do
             not compress: real codes take less.
         footer_seconds, name_seconds, manifest_bytes: see `encoding.Files`.
-        device: that the model ran on.
+        device: that the model ran on; '' where its rate was given.
         images: what was decoded, for the list of assumptions.
     """
     decode: float | None
@@ -193,9 +193,7 @@ def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batc
             model = measure_model(tokenizer, batch, seconds)
         write, row_bytes, shard_bytes = measure_writing(meta, folder, 0.0 if 'write' in given else seconds)
         looking = measure_looking(meta, folder / 'names')
-    device = tokenizer.device.type
-    if device == 'cuda':
-        device = torch.cuda.get_device_name(tokenizer.device)
+    device = '' if model is None else name_device(tokenizer.device)
     return Measured(decode, model, None if 'write' in given else write, image_bytes, row_bytes, shard_bytes,
                     *looking, device, images)
 

@@ -68,13 +68,14 @@ def list_assumptions(rates: Rates, files: Files, measured: Measured, efficiency:
     told = [f'{name} {rate:,.0f} ({"given" if known is None else "measured here"})' for name, rate, known in (
         ('decode', rates.decode, measured.decode), ('model', rates.model, measured.model),
         ('write', rates.write, measured.write))]
+    device = f'Device: {measured.device}, batches of {batch}. ' if measured.device else ''
     price_told = 'no price (--cost-per-hour)' if price is None else (
         f'{price:g} for each worker and hour, until the job ends')
     return [
         f'{who}: {rates.worker:,.1f} images/s alone, most of the time for: {rates.bottleneck}. '
         f'{100 * efficiency:g} % of that among others (--efficiency).',
-        f'Images/s of one core, and of one device for the model: {", ".join(told)}. Device: {measured.device}, batches '
-        f'of {batch}. Decoded: {measured.images}, {format_bytes(files.image_bytes)} a file on average.',
+        f'Images/s of one core, and of one device for the model: {", ".join(told)}. {device}Decoded: '
+        f'{measured.images}, {format_bytes(files.image_bytes)} a file on average.',
         f'Disk: {files.row_bytes:,.0f} bytes an image, {format_bytes(files.shard_bytes)} a file, measured by a shard '
         f'of {ROWS:,} images with codes drawn uniformly and a caption of 40 characters: codes of images repeat, and '
         'take less.',

@@ -19,13 +19,15 @@ from dtbox.token_shards.reading import TokenShard, list_shards, open_shard
 
 @dataclass(frozen=True)
 class Entry:
-    """What a row says of its image: `row` over all shards, key, input shard, place in it, view, captions."""
+    """What a row says of its image: `row` over all shards, key, input shard, place in it, view, captions; `ok` where it
+    has codes."""
     row: int
     key: str
     source: str
     index: int
     view: int
     texts: tuple[str, ...]
+    ok: bool = True
 
 
 class Catalog:
@@ -89,7 +91,8 @@ class Catalog:
                        for name in ('key', 'index_in_shard', 'view', 'texts')}
             for i, place in enumerate(places):
                 entries[place] = Entry(int(rows[place]), columns['key'][i], shard.meta.source,
-                                       columns['index_in_shard'][i], columns['view'][i], tuple(columns['texts'][i]))
+                                       columns['index_in_shard'][i], columns['view'][i], tuple(columns['texts'][i]),
+                                       bool(shard.ok[local[i]]))
         return [entry for entry in entries if entry is not None]
 
     def read_codes(self, rows: Sequence[int], streams: Sequence[str]) -> dict[str, np.ndarray]:

@@ -79,7 +79,8 @@ def decode_rows(catalog: Catalog, tokenizer: Tokenizer, rows: Sequence[int]) -> 
 
 def draw_found(path: str, catalog: Catalog, tokenizer: Tokenizer, described: Mapping, title: str,
                queries: np.ndarray | None = None) -> None:
-    """Draw a sheet with a row for each query or group of duplicates, of at most `WIDEST` images.
+    """Draw a sheet with a row for each query or group of duplicates, of at most `WIDEST` images; those without codes
+    are left out.
 
     Args:
         path: PNG to write or replace.
@@ -88,7 +89,7 @@ def draw_found(path: str, catalog: Catalog, tokenizer: Tokenizer, described: Map
         title: line at the top.
         queries: images in front of the rows, uint8 [A, H, W, 3]; None for none.
     """
-    shown = {name: list(group)[:WIDEST] for name, group in described.items()}
+    shown = {name: [one for one in group if one[0].ok][:WIDEST] for name, group in described.items()}
     with at('--out'):
         images = iter(decode_rows(catalog, tokenizer, [entry.row for group in shown.values() for entry, _ in group]))
     rows = []

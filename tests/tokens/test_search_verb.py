@@ -3,6 +3,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from dtbox.checksums import hash_tensors
 from dtbox.cli.main import main
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import ShardMeta, make_streams
+from dtbox.token_shards.writing import Row
 from dtbox.tokens.catalog import Catalog
+from dtbox.tokens.duplicates import find_exact_duplicates
+from dtbox.tokens.found_sheet import describe_groups, draw_found
 from dtbox.tokens.search import embed_queries, find_nearest
 from dtbox.tokens.spaces import EmbeddingSpace, choose_space
 from tests.tokens.search_shards import make_rows, write_shards
@@ -77,6 +81,20 @@ def test_images_of_the_sheet_are_decoded(encoded, tiny_run):
     assert np.abs(found.astype(int) - expected).max() <= 1  # rounded after another batch
 
 
+def test_broken_images_are_not_drawn(encoded, tiny_run, tmp_path):
+    """A group of duplicates may hold images that cannot be decoded: they are in the table alone."""
+    folder, _ = encoded
+    meta, tok = Catalog(folder).meta, dtbox.load(tiny_run)
+    codes = {s.name: np.zeros((1, s.positions, s.depth), np.uint16) for s in meta.streams}
+    rows = [Row('x', 0, image_hash=bytes(16), status='broken', error='cut short'),
+            Row('y', 1, image_hash=bytes(16), codes={name: value[0] for name, value in codes.items()})]
+    catalog = Catalog(write_shards(tmp_path / 'out', dict(a=rows), meta=replace(meta, embedding=None)))
+    described = describe_groups(catalog, {'1': [(row, 1.0) for row in find_exact_duplicates(catalog)[0]]})
+    assert [(entry.key, entry.ok) for entry, _ in described['1']] == [('x', False), ('y', True)]
+    draw_found(str(tmp_path / 'sheet.png'), catalog, tok, described, 'duplicates')
+    assert (tmp_path / 'sheet.png').exists()
+
+
 def test_several_images_and_an_index(encoded, tiny_run, tmp_path, capsys):
     pytest.importorskip('faiss')
     folder, files = encoded
@@ -114,7 +132,8 @@ def test_duplicates(encoded, tiny_run, tmp_path, capsys):
     code, out, _ = call(capsys, folder, '--duplicates')
     assert code == 0 and 'Images whose files have the same bytes: 2 groups, 2 images beyond the first of each' in out
     code, out, _ = call(capsys, folder, '--duplicates', 'near', '--by', 'pixel', '--threshold', '0.999', '--top', 1,
-                        '--measure', 'codes', '--csv', tmp_path / 'near.csv', '--run', tiny_run, '--out', tmp_path / 'near.png')
+                        '--measure', 'codes', '--csv', tmp_path / 'near.csv', '--run', tiny_run,
+                        '--out', tmp_path / 'near.png')
     assert code == 0
     assert 'Near duplicates by equal codes of pixel, similarity 0.999 and more (all pairs compared)' in out
     with open(tmp_path / 'near.csv', encoding='utf-8') as file:
