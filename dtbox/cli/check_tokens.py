@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument('--source', metavar='SRC', help='also compare with it: files that lack, numbers of images')
     add_source_options(what)
     how = parser.add_argument_group('encoding again')
-    how.add_argument('--sample', type=read_sample, metavar='P%',
+    how.add_argument('--sample', metavar='P%',
                      help='encode so many images of SRC again, such as 0.1%% or a number of images: the codes must '
                           'be the same, bit by bit')
     how.add_argument('--run', metavar='RUN', help='the tokenizer (default: the one that OUT names)')
@@ -46,6 +46,7 @@ def read_sample(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Check; returns 1 where something is wrong."""
+    sample = None if args.sample is None else read_sample(args.sample)
     if args.source is None and (args.sample is not None or args.run is not None):
         raise InputError('images are encoded again from their source. Name it with --source.', '--sample')
     from dtbox.tokens.checking import check_folder
@@ -56,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
         from dtbox.tokens.checking_input import check_input, check_sample, list_input, open_encoder
         shards = list_input(check, source)
         check_input(check, shards)
-        if args.sample is not None and check.meta is not None:
+        if sample is not None and check.meta is not None:
             encoder = open_encoder(args.folder, check.meta.fingerprint, args.run, device=args.device,
                                    plugins=tuple(args.plugin) or None, trusted=args.trust_remote_code)
-            compared = check_sample(check, shards, encoder, args.sample)
+            compared = check_sample(check, shards, encoder, sample)
     print('\n'.join(report(check, compared)))
     return 0 if check.is_sound else 1
 

@@ -129,18 +129,27 @@ def check_sample(check: FolderCheck, shards: Sequence[SourceShard], encoder: Enc
     for name, indices in choose_sample(images, sample).items():
         source = sources[name]
         items = (item for item in source.items() if item.index in indices)
+        shard = open_shard(check.folder / name)
+        places = find_batch_places(shard, encoder.settings.batch)
         try:
-            rows = list(encode_items(encoder, items, Outcome(source.name)))
+            rows = list(encode_items(encoder, items, Outcome(source.name),
+                                     find_place=lambda row: places.get((row.index, row.view), 0)))
         except InputError as e:
             check.notes.append(f'{source.name} cannot be read again: {e.message}')
             continue
-        wrong = compare_rows(open_shard(check.folder / name), rows)
+        wrong = compare_rows(shard, rows)
         compared += len(indices)
         if wrong:
             key, what = wrong[0]
             check.find(name, f'{len(wrong)} of {format_count(len(rows), "row")} encoded again differ, {key!r} the '
                              f'first: {what}')
     return compared
+
+
+def find_batch_places(shard: TokenShard, batch: int) -> dict[tuple[int, int], int]:
+    """Return (index of the image, view) -> place in its batch of so many images, of the rows with codes."""
+    index, view = (shard.column(name).to_numpy(zero_copy_only=False)[shard.ok] for name in ('index_in_shard', 'view'))
+    return {pair: number % batch for number, pair in enumerate(zip(index.tolist(), view.tolist()))}
 
 
 def compare_rows(shard: TokenShard, rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -73,6 +73,7 @@ class Encoder:
 
     Args:
         settings: Settings.
+        compute: False for one that is only asked what it is: its weights stay where and as they were read.
 
     Attributes:
         tokenizer: as `dtbox.load` opened it.
@@ -83,7 +84,7 @@ class Encoder:
         InputError: a run that cannot be opened, one without vocabularies, names or a device that are not there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, compute: bool = True) -> None:
         if type(settings.batch) is not int or settings.batch < 1:
             raise InputError(f'got {settings.batch!r}; expected a whole number of at least 1.', '--batch')
         self.settings = settings
@@ -95,10 +96,10 @@ class Encoder:
         self.is_gpu = self.device.type != 'cpu'
         self.streams = self._choose_streams(settings)
         weights = hash_tensors(self.model.state_dict())
-        self.model = cast(self.model, parse_dtype(settings.dtype)).to(self.device)
-        align_tensors(self.model)
-        if not self.is_gpu:
-            torch.set_num_threads(1)
+        dtype = parse_dtype(settings.dtype)
+        if compute:
+            self.model = cast(self.model, dtype).to(self.device)
+            align_tensors(self.model)
         self.meta = self._describe(weights)
 
     @property
@@ -148,23 +149,25 @@ class Encoder:
         return results['image']
 
     @torch.no_grad()
-    def start(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
+    def start(self, images: Sequence[Tensor], places: Sequence[int] | None = None) -> dict[str, Tensor]:
         """Encode at most B images; returns what `finish` takes. On a GPU the result may still be on its way.
 
         Args:
             images: as `transform` returns them; what lacks to B is filled with zeros.
+            places: of the images in the batch; None takes the first ones.
         """
         whole = torch.zeros(self.settings.batch, *images[0].shape, dtype=images[0].dtype, pin_memory=self.is_gpu)
-        for place, image in enumerate(images):
+        rows = list(range(len(images)) if places is None else places)
+        for place, image in zip(rows, images):
             whole[place] = image
         if not self.is_gpu:
             torch.set_num_threads(1)  # a number of each thread of Python
         batch = prepare(Batch(images=whole), self.device).images.to(parse_dtype(self.settings.dtype))
         if not self.settings.embedding:
-            return {name: codes[:len(images)] for name, codes in self.model.encode(batch, self._names()).items()}
+            return {name: codes[rows] for name, codes in self.model.encode(batch, self._names()).items()}
         out = self.model(batch, reconstruct=False, vocabularies=self._names())
-        found = {name: out.codes[name][:len(images)] for name in self.streams}
-        return {**found, '': F.normalize(out.pooled.float(), dim=-1)[:len(images)]}
+        found = {name: out.codes[name][rows] for name in self.streams}
+        return {**found, '': F.normalize(out.pooled.float(), dim=-1)[rows]}
 
     def _names(self) -> list[str]:
         return [name for stream in self.streams for name in self.model.streams[stream].vocabularies]

@@ -67,7 +67,8 @@ def encode_shard(encoder: Encoder, shard: SourceShard, out: str,
 
 
 def encode_items(encoder: Encoder, items: Iterable[Item], outcome: Outcome,
-                 report: Callable[[int], None] = lambda images: None) -> Iterator[Row]:
+                 report: Callable[[int], None] = lambda images: None,
+                 find_place: Callable[[Row], int] | None = None) -> Iterator[Row]:
     """Yield the rows of items in their order, those of an image view by view.
 
     Args:
@@ -75,46 +76,72 @@ def encode_items(encoder: Encoder, items: Iterable[Item], outcome: Outcome,
         items: of an input shard.
         outcome: gets the counts.
         report: see `encode_shard`.
+        find_place: returns the place of a row in its batch, for some images of a shard that are encoded again; None
+            fills batches one after the other.
     """
-    batch, waiting, running = [], deque(), deque()  # type: ignore[var-annotated]
-    in_flight = 1 if encoder.is_gpu else 0
+    batches = Batches(encoder)
     since = 0
-
-    def finish() -> Iterator[Row]:
-        rows, found = running.popleft()
-        codes = iter(encoder.finish(found) if found else ())
-        for row in rows:
-            if row.status != STATUS_BROKEN:
-                row.codes, row.embedding = next(codes)
-            yield row
-
-    def start() -> None:
-        running.append((list(waiting), encoder.start(batch) if batch else None))
-        waiting.clear()
-        batch.clear()
-
     for parts in map_ahead(lambda item: prepare_item(encoder, item), items, encoder.settings.decoders,
                            AHEAD * encoder.settings.batch):
         count(outcome, parts)
         since += 1
         for row, image in parts:
-            waiting.append(row)
-            if image is None:
-                continue
-            batch.append(image)
-            if len(batch) == encoder.settings.batch:
-                start()
-                if len(running) > in_flight:
-                    yield from finish()
-                report(since)
-                since = 0
-        if since >= encoder.settings.batch:  # many that are broken
+            place = find_place(row) if find_place and image is not None else None
+            if image is not None and not batches.has_room(place):
+                batches.start()
+                yield from batches.finish(1 if encoder.is_gpu else 0)
+            batches.add(row, image, place)
+        if since >= encoder.settings.batch:
             report(since)
             since = 0
-    start()
-    while running:
-        yield from finish()
+    batches.start()
+    yield from batches.finish(0)
     report(since)
+
+
+class Batches:
+    """Rows that wait for their codes.
+
+    Args:
+        encoder: Encoder.
+
+    Attributes:
+        images: place in the batch -> image [3, H, W], of the batch that is filled.
+        waiting: rows that came since the last batch was started, broken ones included.
+        running: rows and codes of batches that were started.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.images: dict[int, Tensor] = {}
+        self.waiting: list[Row] = []
+        self.running: deque[tuple[list[Row], dict[str, Tensor] | None]] = deque()
+
+    def has_room(self, place: int | None) -> bool:
+        """Whether an image fits into the batch: anywhere for None, or at a place."""
+        return len(self.images) < self.encoder.settings.batch and place not in self.images
+
+    def add(self, row: Row, image: Tensor | None, place: int | None) -> None:
+        """Add a row and its image; None for a broken one."""
+        self.waiting.append(row)
+        if image is not None:
+            self.images[len(self.images) if place is None else place] = image
+
+    def start(self) -> None:
+        """Start the batch."""
+        found = self.encoder.start(list(self.images.values()), list(self.images)) if self.images else None
+        self.running.append((self.waiting, found))
+        self.images, self.waiting = {}, []
+
+    def finish(self, most: int) -> Iterator[Row]:
+        """Yield the rows of all batches but the last `most`, with their codes."""
+        while len(self.running) > most:
+            rows, found = self.running.popleft()
+            codes = iter(self.encoder.finish(found) if found else ())
+            for row in rows:
+                if row.status != STATUS_BROKEN:
+                    row.codes, row.embedding = next(codes)
+                yield row
 
 
 def prepare_item(encoder: Encoder, item: Item) -> list[tuple[Row, Tensor | None]]:

@@ -87,13 +87,13 @@ class Progress:
     def rate(self) -> float:
         """Return the images a second since the first worker was ready, until all were done."""
         seconds = (self.ended or time.monotonic()) - self.begun
-        return max(self.images_done, self.pending) / seconds if seconds > 0 else 0.0
+        return (self.pending if self.ended is None else self.images_done) / seconds if seconds > 0 else 0.0
 
     def line(self) -> str:
         """Return how far it is, one line."""
         ended = self.shards + self.failures
         parts = [f'{ended:,} of {format_count(self.total, "shard")}',
-                 f'{format_count(max(self.images_done, self.pending), "image")}', f'{self.rate():,.1f} images/s']
+                 format_count(self.pending, 'image'), f'{self.rate():,.1f} images/s']
         if ended and ended < self.total:
             seconds = time.monotonic() - self.begun
             parts.append(f'{format_clock(seconds / ended * (self.total - ended))} left')

@@ -11,7 +11,7 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import LEFTOVER, explain_writing, parse_json, remove_leftovers, write_atomic
 from dtbox.token_shards.format import need_pyarrow, shard_name
-from dtbox.token_shards.manifest import write_manifest
+from dtbox.token_shards.manifest import MANIFEST, write_manifest
 from dtbox.token_shards.reading import list_shards
 from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.engines import make_engine
@@ -87,12 +87,14 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
     """
     check_out(out)
     need_pyarrow()
-    encoder = Encoder(settings)
+    encoder = Encoder(settings, compute=False)
     with explain_writing(out):
         os.makedirs(out, exist_ok=True)
-        remove_leftovers(out, LEFTOVER)
+        if work.part[1] == 1:  # of other tasks none may be at work that this machine does not see
+            remove_leftovers(out, LEFTOVER)
     plan = make_plan(source, out, encoder.fingerprint, work.append, work.part)
-    start = Start(replace(settings, run=_make_absolute(settings.run)), os.path.abspath(out), encoder.fingerprint.digest)
+    places = dict(run=_make_absolute(settings.run), checkpoint=_make_absolute(settings.checkpoint))
+    start = Start(replace(settings, **places), os.path.abspath(out), encoder.fingerprint.digest)
     write_record(out, start.settings)
     fingerprint = encoder.fingerprint
     del encoder  # workers open their own
@@ -111,9 +113,9 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
                 schedule.run(plan.todo)
             finally:
                 engine.close()
-    if not plan.elsewhere or all(os.path.isfile(os.path.join(out, shard_name(shard.name, fingerprint)))
-                                 for shard in plan.shards):  # of many tasks the last one writes it
-        write_manifest(out)
+    whole = all(os.path.isfile(os.path.join(out, shard_name(shard.name, fingerprint))) for shard in plan.shards)
+    if (whole or not plan.elsewhere) and (plan.todo or not os.path.isfile(os.path.join(out, MANIFEST))):
+        write_manifest(out)  # of many tasks the last one does it
     return Result(plan, progress, failed)
 
 
@@ -122,8 +124,8 @@ def _describe(plan: Plan) -> str:
     return ', '.join(parts + ([f'{plan.elsewhere:,} left to other tasks'] if plan.elsewhere else []))
 
 
-def _make_absolute(run: str) -> str:
-    return os.path.abspath(run) if os.path.exists(run) else run
+def _make_absolute(path: Any) -> Any:
+    return os.path.abspath(path) if path and os.path.exists(path) else path
 
 
 def check_out(out: str) -> None:

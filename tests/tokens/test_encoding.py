@@ -156,3 +156,15 @@ def test_reports_count_every_image(encoder, tmp_path):
     folder, seen = write_images(tmp_path / 'p', 11), []
     rows_of(encoder, folder, seen.append)
     assert seen == [4, 4, 3]
+
+
+def test_some_images_again_at_their_places(encoder, photos, monkeypatch):
+    """Images 1, 5, 6 and 9 of batches of four have the places 1, 1, 2 and 1, so that they need three batches."""
+    whole, _ = rows_of(encoder, photos)
+    places, start = [], encoder.start
+    monkeypatch.setattr(encoder, 'start', lambda images, at: places.append(at) or start(images, at))
+    items = [item for item in find_source(photos).cut()[0].items() if item.index in (1, 5, 6, 9)]
+    rows = list(encode_items(encoder, items, Outcome('x'), find_place=lambda row: row.index % 4))
+    assert places == [[1], [1, 2], [1]]
+    for row in rows:
+        assert all(np.array_equal(row.codes[name], whole[row.index].codes[name]) for name in row.codes)

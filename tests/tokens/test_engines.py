@@ -106,6 +106,11 @@ def test_reports_are_collected_for_a_while(monkeypatch):
         now[0] = second
         reports.add(3)
     assert seen == [9, 6]
+    now[0] = 1.3
+    reports.add(2)
+    reports.flush()
+    reports.flush()
+    assert seen == [9, 6, 2]
 
 
 # ---- Ray -------------------------------------------------------------------------------------------------------------

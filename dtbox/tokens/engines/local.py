@@ -34,7 +34,8 @@ class LocalEngine:
     def __init__(self, start: Start, workers: int | None = None) -> None:
         self.start_message = start
         self.gpus = list_visible_gpus() if start.settings.device == 'cuda' else []
-        self.workers = workers or len(self.gpus) or count_cores()
+        fitting = count_cores() if start.settings.device == 'cpu' else len(self.gpus) or 1
+        self.workers = workers or fitting
         self.remark = ''
         if start.settings.device == 'cpu' and self.workers > count_cores():
             self.remark = (f'{format_count(self.workers, "worker")} of one thread use '
@@ -99,9 +100,11 @@ class LocalWorker:
         return f'its process ended with exit code {code}'
 
     def stop(self) -> None:
-        """End the process at once; what it was writing stays unfinished, under another name."""
+        """End the process at once; what it was writing stays unfinished, under another name. One that even the kernel
+        cannot end, since its disk does not answer, is left behind."""
         self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
         self.pipe.close()
 
 
@@ -109,4 +112,5 @@ def launch(pipe: Any, env: dict[str, str]) -> Any:
     """Start the process of a worker with its end of a pipe; returns subprocess.Popen."""
     number = pipe.fileno()
     return subprocess.Popen([sys.executable, '-m', 'dtbox.tokens.engines.worker', str(number), str(os.getpid())],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env, pass_fds=[number])
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env, pass_fds=[number],
+                            start_new_session=True)  # Ctrl-C is for the driver, which ends its workers

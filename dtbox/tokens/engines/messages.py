@@ -69,8 +69,13 @@ class Reports:
         """Add a number of images."""
         self.images += images
         if time.monotonic() >= self.due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report what was collected."""
+        if self.images:
             self.report(self.images)
-            self.images, self.due = 0, time.monotonic() + EVERY
+        self.images, self.due = 0, time.monotonic() + EVERY
 
 
 def open_encoder(start: Start) -> Encoder:
@@ -107,8 +112,11 @@ def work(encoder: Encoder, shard: SourceShard, out: str, report: Callable[[int],
         encoder, shard, out: see `encode_shard`.
         report: called about every `EVERY` seconds with the number of images since the last time.
     """
+    reports = Reports(report)
     try:
-        return Message(DONE, outcome=encode_shard(encoder, shard, out, Reports(report).add))
+        outcome = encode_shard(encoder, shard, out, reports.add)
+        reports.flush()
+        return Message(DONE, outcome=outcome)
     except Exception as e:
         if is_disk_full(e):
             return Message(STOP, f'no space is left on the disk of {out}')
