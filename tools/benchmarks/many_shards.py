@@ -72,7 +72,8 @@ def write_shards(folder: Path, names: Sequence[str]) -> None:
 
 def time_steps(folder: Path, count: int) -> dict[str, float]:
     """Time the steps, print them, and return step -> seconds."""
-    source, out, empty = folder / 'source', folder / 'out', folder / 'empty'
+    source, out = folder / 'source', folder / 'out'
+    empty = folder / 'empty'
     seconds: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
