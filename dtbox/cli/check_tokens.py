@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def read_sample(text: str) -> float:
     """Return the fraction (below 1) or number of images (from 1 on) of --sample."""
     match = re.fullmatch(r'(\d+(?:\.\d+)?)(%?)', text)
-    value = float(match[1]) / (100 if match[2] else 1) if match else 0
+    value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
     if match and match[2] and 0 < value < 1 or match and not match[2] and value >= 1 and value.is_integer():
         return value
     if text == '100%':

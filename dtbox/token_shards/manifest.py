@@ -25,7 +25,10 @@ def describe_folder(folder: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: a folder that cannot be read.
     """
-    shards, damaged, fingerprints, streams = [], [], {}, {}
+    shards: list[dict[str, Any]] = []
+    damaged: list[str] = []
+    fingerprints: dict[str, Any] = {}
+    streams: dict[str, Any] = {}
     for path in list_shards(folder):
         try:
             shard = TokenShard(path)

@@ -83,19 +83,22 @@ def open_encoder(folder: str | os.PathLike, fingerprint: Fingerprint, run: str |
     if run is None and not isinstance(record.get('run'), str):
         raise InputError(f'{folder} does not say which tokenizer made it (no {RECORD}). Name it with --run.', '--run')
     known = {field.name for field in fields(Settings)}
-    values = {name: tuple(value) if isinstance(value, list) else value
-              for name, value in record.items() if name in known}
+    values: dict[str, Any] = {name: _freeze(value) for name, value in record.items() if name in known}
     values.update({name: value for name, value in changes.items() if value is not None})
     values['run'] = run or values['run']
     if isinstance(values.get('views'), Mapping):
-        views = {name: tuple(value) if isinstance(value, list) else value for name, value in values['views'].items()}
-        values['views'] = ViewRule(**views)
+        values['views'] = ViewRule(**{name: _freeze(value) for name, value in values['views'].items()})
     encoder = Encoder(Settings(**values))
     if encoder.fingerprint != fingerprint:
         raise InputError(f'{encoder.settings.run} cannot encode the images of {folder} again: its fingerprint is '
                          f'another one ({encoder.fingerprint.explain(fingerprint)}). Take the tokenizer, the settings '
                          'and the kind of device that made the shards.', '--sample')
     return encoder
+
+
+def _freeze(value: Any) -> Any:
+    """Return a list of JSON as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def choose_sample(images: Mapping[str, int], sample: float) -> dict[str, set[int]]:

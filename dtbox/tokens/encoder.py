@@ -88,7 +88,7 @@ class Encoder:
         if type(settings.batch) is not int or settings.batch < 1:
             raise InputError(f'got {settings.batch!r}; expected a whole number of at least 1.', '--batch')
         self.settings = settings
-        opened = load(settings.run, settings.checkpoint, plugins=list(settings.plugins),
+        opened: Any = load(settings.run, settings.checkpoint, plugins=list(settings.plugins),
                       trust_remote_code=settings.trusted)
         self.tokenizer = getattr(opened, 'tokenizer', opened)
         self.model = self.tokenizer.model

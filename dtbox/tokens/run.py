@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from dtbox.counts import format_count
 from dtbox.errors import InputError
-from dtbox.files import LEFTOVER, explain_writing, parse_json, remove_leftovers, write_atomic
+from dtbox.files import LEFTOVER, check_name, explain_writing, parse_json, remove_leftovers, write_atomic
 from dtbox.token_shards.format import need_pyarrow, shard_name
 from dtbox.token_shards.manifest import MANIFEST, write_manifest
 from dtbox.token_shards.reading import list_shards
@@ -138,6 +138,7 @@ def check_out(out: str) -> None:
             folder=folder, url=out, rest=rest.removeprefix('datasets/'))
         raise InputError(f'{out} is an object store, which cannot rename a file that is whole into its place. Encode '
                          f'into a folder, and copy that when it is finished: {command}', 'OUT')
+    check_name(out)
     if os.path.exists(out) and not os.path.isdir(out):
         raise InputError(f'{out} is a file; expected a folder for the token shards.', 'OUT')
     if os.path.isdir(out):

@@ -83,7 +83,8 @@ def test_nothing_is_there_before_the_end(tmp_path):
 
 def test_file_and_folder_are_on_the_disk_before_it_counts(tmp_path, monkeypatch):
     """In this order: the file is flushed, renamed, and its folder is flushed."""
-    events, sync, put = [], os.fsync, os.replace
+    events = []
+    sync, put = os.fsync, os.replace
 
     def fsync(number):
         events.append(('sync', os.path.isdir(f'/proc/self/fd/{number}')))

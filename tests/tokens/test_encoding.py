@@ -103,7 +103,8 @@ def test_file_of_an_input_shard(encoder, photos, tmp_path):
 
 
 def test_map_ahead_keeps_order_and_bound():
-    busy, most, lock = [0], [0], threading.Lock()
+    busy, most = [0], [0]
+    lock = threading.Lock()
 
     def work(value):
         with lock:

@@ -82,7 +82,7 @@ def test_a_folder_that_has_changed_needs_append(encoder, photos, tmp_path):
     assert plan_of(encoder, photos, out, append=True).todo == []
 
 
-def test_an_append_that_was_interrupted_continues_with_the_same_files(encoder, photos, tmp_path):
+def test_an_interrupted_append_continues_with_the_same_files(encoder, photos, tmp_path):
     """What the first part has written already does not shift the cut of what follows."""
     for out in ('whole', 'killed'):
         fill(encoder, photos, tmp_path / out)

@@ -40,7 +40,8 @@ class Script:
 class ScriptWorker:
     def __init__(self, engine, slot):
         self.engine, self.slot = engine, slot
-        self.pid, self.why, self.stops = 100 + engine.started, '', 0
+        self.pid, self.why = 100 + engine.started, ''
+        self.stops = 0
         self.out = [Message(BEGUN, number=self.pid)]
         self.act(engine.begins.pop(0) if engine.begins else 'ready', '')
 
@@ -70,7 +71,8 @@ class ScriptWorker:
 
 class Notes:
     def __init__(self):
-        self.ended, self.seen, self.said, self.begun = [], 0, [], 0
+        self.ended, self.said = [], []
+        self.seen, self.begun = 0, 0
 
     def begin(self):
         self.begun += 1
@@ -118,7 +120,7 @@ def test_a_bad_shard_does_not_stop_the_rest():
     assert notes.said == ['failed b: b is broken']
 
 
-def test_a_worker_that_dies_is_replaced_and_its_shard_tried_again():
+def test_a_dead_worker_is_replaced_and_its_shard_tried_again():
     engine = Script(dict(c=['die']))
     schedule, notes = run(engine)
     assert sorted(notes.ended) == list('abcdef') and schedule.failed == {} and engine.started == 3

@@ -80,7 +80,7 @@ def test_small_and_broken_images_stay_and_hidden_ones_do_not(tmp_path):
     assert found['broken.png'].digest == hash_bytes(b'no image')
 
 
-def test_an_image_that_is_gone_is_broken_a_folder_that_is_gone_is_not(photos):
+def test_a_missing_image_is_broken_a_missing_folder_is_an_error(photos):
     shard = find_source(photos).cut()[0]
     found = list(shard.items())
     os.remove(f'{photos}/002.png')

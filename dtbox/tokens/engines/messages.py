@@ -15,7 +15,10 @@ from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.encoding import Outcome, encode_shard
 from dtbox.tokens.sources import SourceShard
 
-BEGUN, READY, IMAGES, DONE, FAILED, REFUSED, STOP = 'begun', 'ready', 'images', 'done', 'failed', 'refused', 'stop'
+BEGUN, READY = 'begun', 'ready'
+IMAGES, DONE = 'images', 'done'
+FAILED = 'failed'
+REFUSED, STOP = 'refused', 'stop'
 """Kinds of messages: the process runs; the tokenizer is open; images are encoded; an input shard is done, or cannot be;
 the worker cannot work, nor can any other; nothing more can be written."""
 

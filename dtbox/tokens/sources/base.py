@@ -37,7 +37,8 @@ class Found(NamedTuple):
     error: Optional[str] = None
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True)
+class Item:
     """One image of an input shard, not read yet.
 
     Attributes:
