@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if args.duplicates:
         _run_duplicates(args, catalog, tokenizer)
     else:
+        assert tokenizer is not None  # it encodes the query
         _run_nearest(args, catalog, tokenizer)
 
 

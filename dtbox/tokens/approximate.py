@@ -64,10 +64,10 @@ class VectorIndex:
         """Return the images nearest to each query, of at most `top` images; see `recall`."""
         similarities, numbers = self.search(queries, top)
         order = np.argsort(self.number, kind='stable')
-        starts = np.searchsorted(self.number[order], np.arange(self.index.ntotal + 1))
+        starts = np.asarray(np.searchsorted(self.number[order], np.arange(self.index.ntotal + 1)))
         found = []
         for near, some in zip(similarities, numbers):
-            pairs = [(int(row), float(min(value, 1))) for value, n in zip(near, some) if n >= 0
+            pairs = [(int(row), float(min(value, 1))) for value, n in zip(near.tolist(), some.tolist()) if n >= 0
                      for row in self.rows[order[starts[n]:starts[n + 1]]]][:top]
             found.append(Found([row for row, _ in pairs], [value for _, value in pairs]))
         return found

@@ -52,11 +52,12 @@ class Catalog:
         self.paths = list_shards(folder)
         if not self.paths:
             raise InputError(f'{folder} holds no token shards; expected *.parquet files of `dtbox encode`.')
-        counts, self.meta = [], None
+        counts, fingerprints = [], [fingerprint] if fingerprint else []
         for path in self.paths:
-            shard = open_shard(path, fingerprint, verify=False)
-            self.meta: ShardMeta = self.meta or shard.meta
-            fingerprint = self.meta.fingerprint
+            shard = open_shard(path, fingerprints[0] if fingerprints else None, verify=False)
+            if not counts:
+                self.meta: ShardMeta = shard.meta
+                fingerprints = [shard.meta.fingerprint]
             counts.append(shard.rows)
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 

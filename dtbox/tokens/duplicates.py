@@ -117,7 +117,8 @@ class Features:
         self.file = tempfile.TemporaryFile()
         known: dict[bytes, int] = {}
         numbers, rows = [], [np.zeros(0, np.int64)]
-        shape, dtype = (1,), np.dtype(np.float32)
+        shape: tuple[int, ...] = (1,)
+        dtype = np.dtype(np.float32)
         for start, shard in catalog.shards():
             features = np.ascontiguousarray(space.read(shard))
             local = first_views(shard, shard.ok)
