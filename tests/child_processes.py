@@ -136,6 +136,7 @@ def _run(words, env, folder, out, err):
         setattr(sys, name, open(number, 'w', buffering=1, errors='backslashreplace', closefd=False))
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # TMPDIR of `env` counts
     os.chdir(folder)
     sys.modules['torch'].set_num_threads(int(env.get('OMP_NUM_THREADS') or THREADS))
     if words[0] == '-m':

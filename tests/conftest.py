@@ -6,6 +6,7 @@ from pathlib import Path
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # before torch counts the cores
     os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['HF_HUB_OFFLINE'] = '1'  # before huggingface_hub is imported, which else waits half a minute for a network
 
 import pytest
 import torch
@@ -32,11 +33,13 @@ def pytest_configure():
     Ranks.method = child_processes.FORKS.get_start_method()
 
 
-LONGEST = ('tests/training/test_paper_runs.py', 'tests/training/test_at_size.py', 'tests/cli/test_installed.py',
-           'tests/test_fuzz.py', 'tests/apis/test_export.py', 'tests/training/test_resume.py',
+LONGEST = ('tests/training/test_paper_runs.py', 'tests/training/test_at_size.py', 'tests/test_fuzz.py',
+           'tests/cli/test_installed.py', 'tests/apis/test_export.py', 'tests/training/test_resume.py',
            'tests/testing/test_scaffold.py', 'tests/distributed/test_two_ranks.py', 'tests/ablation/test_trials.py',
-           'tests/training/test_killed_on_shards.py', 'tests/training/test_startup.py',
-           'tests/training/test_same_run.py', 'tests/test_types.py')
+           'tests/ablation/test_mllm_grid.py', 'tests/training/test_mllm_runs.py', 'tests/training/test_mllm_task.py',
+           'tests/training/test_mllm_sharded_runs.py', 'tests/training/test_killed_on_shards.py',
+           'tests/training/test_startup.py', 'tests/training/test_same_run.py', 'tests/test_types.py',
+           'tests/test_paper_mllm.py')
 """Files that take more than ten seconds: they come first, so that no worker waits for another one at the end."""
 
 

@@ -2,7 +2,8 @@
 
 `grid.py` (with `axes.py`) reads a grid and makes its trials, `identity.py` says when two trials are the same, `plan.py`
 what is to be done with each, `trial.py` is what a trial's process runs (`facts.py`: what it tells of itself),
-`folder.py` keeps a grid's folder and its table, `engines/` start processes on this machine or on a Ray cluster,
+`folder.py` keeps a grid's folder and its table, `needs.py` finds runs of other grids that trials start from,
+`records.py` carries finished trials elsewhere, `engines/` start processes on this machine or on a Ray cluster,
 `progress.py` and `summary.py` show how far it is and what came out, and `run.py` runs them together.
 """
 import importlib

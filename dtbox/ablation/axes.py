@@ -67,6 +67,13 @@ def read_seeds(seeds: Any) -> list[int]:
     return list(seeds)
 
 
+def read_switch(value: Any, where: str) -> bool:
+    """Return a switch."""
+    if not isinstance(value, bool):
+        raise InputError(f'got {value!r}; expected True or False.', where)
+    return value
+
+
 def read_budget(budget: Any) -> dict[str, float]:
     """Return dict of the limits of BUDGET that are set."""
     budget = {} if budget is None else budget

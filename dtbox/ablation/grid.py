@@ -9,8 +9,11 @@
         lr=dict(key='optim_wrapper.generator.optimizer.lr', values=[1e-3, 2e-3]))   # one key and its values, or
         dict(label=value)
     seeds = [0, 1, 2]
+    seeds_first = True                                           # all variants of a seed run before the next seed
     exclude = [dict(codebooks='one', lr=2e-3)]                   # trials to leave out; `include` keeps those alone
     budget = dict(hours=1.5, trial_minutes=10)
+
+A value 'trial://GRID/TRIAL' stands for the run folder of a trial of another grid (see `dtbox.ablation.needs`).
 """
 from __future__ import annotations
 
@@ -34,8 +37,10 @@ from dtbox.ablation.axes import (
     read_reference,
     read_rules,
     read_seeds,
+    read_switch,
 )
 from dtbox.ablation.columns import TAKEN
+from dtbox.ablation.needs import Need, fill_needs
 from dtbox.config import load_config, set_option
 from dtbox.config.files import read_config
 from dtbox.config.find import find_config
@@ -44,7 +49,7 @@ from dtbox.errors import InputError, closest
 from dtbox.extend import load_plugins
 
 KEYS = ('base', 'overrides', 'axes', 'seeds', 'exclude', 'include', 'budget', 'metrics', 'reference', 'title',
-        'threads', 'plugins')
+        'threads', 'plugins', 'seeds_first')
 LONGEST = 200
 """Characters of a trial's name: file systems take 255, and an earlier attempt gets a number after it."""
 
@@ -60,6 +65,7 @@ class Trial:
         overrides: dotted key -> value, everything that was set in its recipe.
         base: path of its recipe.
         config: the config, references not resolved.
+        needs: runs of other grids that it starts from.
     """
     name: str
     labels: dict
@@ -67,6 +73,7 @@ class Trial:
     overrides: dict
     base: str
     config: Config = field(repr=False, compare=False)
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Grid:
         title, description: for people; the description is the file's docstring.
         axes: axis -> list of labels.
         seeds, metrics, reference, budget, threads: as in the config; `reference` is dict axis -> label or None.
-        trials: every Trial, in the order of the axes, seeds last.
+        trials: every Trial, in the order of the axes, seeds last (first with `seeds_first`).
     """
     name: str
     path: str
@@ -129,13 +136,15 @@ def read_grid(path: str, options: dict[str, Any] | None = None, plugins: Sequenc
                   base=cfg.get('base'), plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)),
                                                  *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
-    trials, recipes = [], {}
+    variants, recipes = [], {}
     for chosen in itertools.product(*axes.values()):
         labels = dict(zip(axes, chosen))
         if keep[0] and not is_matched(labels, keep[0]) or is_matched(labels, keep[1]):
             continue
-        variant = _variant(labels, axes, shared, recipes)
-        trials += [_seeded(variant, labels, seed) for seed in seeds]
+        variants.append((_variant(labels, axes, shared, recipes), labels))
+    trials = [_seeded(*variant, seed) for variant in variants for seed in seeds]
+    if read_switch(cfg.get('seeds_first', False), 'seeds_first'):
+        trials.sort(key=lambda trial: seeds.index(trial.seed))
     if not trials:
         raise InputError(f'{path} makes no trials: `include`, `exclude` and `seeds` leave none over.')
     _check_collisions(trials)
@@ -205,8 +214,11 @@ def _seeded(variant, labels, seed):
     base, applied, cfg = variant
     cfg = copy.deepcopy(cfg)
     cfg.seed = seed
+    applied, needs = fill_needs(applied, seed)
+    for need in needs:
+        set_option(cfg, need.key, need.folder)
     return Trial(name=f'{_slug(labels)}__seed{seed}', labels=labels, seed=seed, overrides=applied, base=base,
-                 config=cfg)
+                 config=cfg, needs=needs)
 
 
 def _slug(labels):

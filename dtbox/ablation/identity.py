@@ -69,8 +69,17 @@ def hash_data(cfg: Config, train: Any, heldout: Any) -> str:
         cfg: Config.
         train, heldout: data sets with a `fingerprint()`, or None.
     """
-    sets = [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout))
+    return hash_files(cfg, hash_sets(train, heldout))
+
+
+def hash_sets(train: Any, heldout: Any) -> list[str]:
+    """Return a line for each data set with its fingerprint; arguments as of `hash_data`."""
+    return [f'{name}:{dataset.fingerprint()}' for name, dataset in (('train', train), ('heldout', heldout))
             if dataset is not None]
+
+
+def hash_files(cfg: Config, sets: list[str]) -> str:
+    """Return `hash_data` of data sets that are hashed already, `sets` of `hash_sets`."""
     files = [f'{key}:{_file_hash(*_stamp(path))}' for key, path in sorted(_files(resolve(cfg)._cfg_dict.to_dict()))]
     return compute_digest(*sets, *files)
 

@@ -10,10 +10,12 @@ from mmengine.logging import MMLogger
 
 from dtbox.ablation.folder import has_failed
 from dtbox.ablation.grid import Grid, Trial
-from dtbox.ablation.identity import hash_code, hash_config, hash_data, hash_plugins
+from dtbox.ablation.identity import hash_code, hash_config, hash_files, hash_plugins, hash_sets
+from dtbox.ablation.needs import find_lacking, refuse_lacking
 from dtbox.ablation.planned import Planned
 from dtbox.ablation.progress import format_clock
 from dtbox.ablation.table import CHANGES
+from dtbox.ablation.trial import read_record
 from dtbox.config import resolve
 from dtbox.counts import format_count
 from dtbox.errors import InputError, closest, reason
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 WORDS = {'keep': 'has a result', 'new': 'to run', 'continue': 'resumes where it was cut short', 'redo': 'to run again',
          'restore': 'has a result, in a folder that was set aside'}
+FINISHED = ('keep', 'restore')
+"""What is to be done with a trial that has a result."""
 
 
 def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
@@ -32,26 +36,36 @@ def make_plan(grid: Grid, folder: GridFolder, only: str | None = None,
     """Check that every variant can be built, and say what is to be done with every trial.
 
     Raises:
-        InputError: a variant that cannot be built, `only` matches nothing, or results of other code.
+        InputError: a variant that cannot be built, `only` matches nothing, a trial that is to run without the run that
+            it starts from, or results of other code.
     """
     if only and not any(is_wanted(t, only) for t in grid.trials):
         raise InputError(f'`{only}` matches no trial.{closest(only, [t.name for t in grid.trials])} The trials are: '
                          f'{", ".join(t.name for t in grid.trials[:12])}{", ..." if len(grid.trials) > 12 else ""}.',
                          '--only')
     code = hash_code()
-    data = {}
-    infos = {}
+    sets: dict[tuple, list[str]] = {}
+    infos: dict[tuple, Infos] = {}
     plan = []
     for trial in grid.trials:
-        variant = tuple(trial.labels.values())
-        if variant not in data:
-            data[variant], infos[variant] = check_variant(trial)
+        variant, lacking = tuple(trial.labels.values()), find_lacking(trial.needs)
+        if variant not in sets and not lacking:
+            sets[variant], infos[variant] = check_variant(trial)
+        # of a run that is gone nothing can be hashed: a result that was made from it stays
+        data = _earlier_data(folder, trial) if lacking else hash_files(trial.config, sets[variant])
         hashes = dict(config_hash=hash_config(trial.config), code_hash=code, plugin_hash=hash_plugins(trial.config),
-                      data_hash=data[variant])
+                      data_hash=data)
         plan.append(Planned(trial, *folder.state(trial, hashes), hashes))
-    check_metric_names(grid.metrics, list(infos.values()))
+        if plan[-1].what not in FINISHED and is_wanted(trial, only):
+            refuse_lacking(trial.name, lacking)
+    if len(infos) == len({tuple(trial.labels.values()) for trial in grid.trials}):
+        check_metric_names(grid.metrics, list(infos.values()))
     refuse_other_code(plan, folder, accept_code_change)
     return plan
+
+
+def _earlier_data(folder, trial):
+    return read_record(folder.trial(trial)).get('hashes', {}).get('data_hash', '')
 
 
 def check_metric_names(names: Sequence[str], infos: Sequence[Infos]) -> None:
@@ -96,9 +110,9 @@ def refuse_other_code(plan: list[Planned], folder: GridFolder, accept: bool) -> 
                          'are, each with its hash: --resume --accept-code-change.')
 
 
-def check_variant(trial: Trial) -> tuple[str, Infos]:
-    """Build all that a trial's run needs, once a variant, before anything starts; returns its data hash and what its
-    metrics are."""
+def check_variant(trial: Trial) -> tuple[list[str], Infos]:
+    """Build all that a trial's run needs, once a variant, before anything starts; returns `hash_sets` of its data and
+    what its metrics are."""
     from dtbox.training.startup import build_run
     logger = MMLogger.get_current_instance()
     level = logger.level
@@ -115,9 +129,7 @@ def check_variant(trial: Trial) -> tuple[str, Infos]:
     heldout = built.parts['val']
     described = [info for m in SetEvaluator(built.parts['metrics'], where='val_evaluator').prototypes
                  for info in m.infos()]
-    return hash_data(trial.config, built.parts['train'].dataset, heldout.dataset if heldout is not None
-                     else None), Infos(
-        described)
+    return hash_sets(built.parts['train'].dataset, heldout.dataset if heldout is not None else None), Infos(described)
 
 
 def is_wanted(trial: Trial, only: str | None) -> bool:

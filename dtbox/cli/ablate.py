@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', metavar='N', help="in place of the grid's")
     parser.add_argument('--dry-run', action='store_true',
                         help='check the grid and list its trials; nothing is started or written')
+    parser.add_argument('--records', metavar='FILE',
+                        help='with --resume: first add finished trials from a file of --pack, those that the folder '
+                             'does not have')
+    parser.add_argument('--pack', metavar='FILE',
+                        help='run nothing: write the records of finished trials, without weights, to a small file')
     parser.add_argument('--no-report', action='store_true', help='do not build the report at the end')
     add_config_options(parser)
 
@@ -43,9 +48,17 @@ def run(args: argparse.Namespace) -> int:
     from dtbox.ablation import read_grid, run_grid
     from dtbox.ablation.closing import format_closing, is_all_done
     from dtbox.ablation.start import find_grid, merge_settings
-    path, work_dir, about = find_grid(args.grid, args.work_dir, args.resume)
-    settings = merge_settings(read_options(args), args.plugin, args.seeds, args.threads, about if args.resume else None)
+    if args.records:
+        add_records(args)
+    path, work_dir, about = find_grid(args.grid, args.work_dir, args.resume or args.pack is not None)
+    settings = merge_settings(read_options(args), args.plugin, args.seeds, args.threads,
+                              about if args.resume or args.pack else None)
     grid = read_grid(path, settings['options'], settings['plugins'] or (), settings['seeds'], settings['threads'])
+    if args.pack:
+        from dtbox.ablation.records import pack_records
+        count = pack_records(grid, work_dir, args.pack)
+        print(f'{format_count(count, "finished trial")} written to {args.pack}.')
+        return 0
     record = dict(command=shlex.join(['dtbox', 'ablate', *args.typed]),
                   options={k: repr(v) for k, v in settings.pop('options').items()}, given=settings)
     try:
@@ -64,6 +77,18 @@ def run(args: argparse.Namespace) -> int:
         from dtbox.report import build
         print(f'Report: {build(os.fspath(work_dir))}')
     return 0 if is_all_done(grid, rows, args.only) else 1
+
+
+def add_records(args: argparse.Namespace) -> None:
+    """Add the finished trials of --records to the grid's folder."""
+    from dtbox.ablation.records import tell_unpacked, unpack_records
+    from dtbox.ablation.start import find_grid
+    if not args.resume or args.dry_run or args.pack:
+        raise InputError('--records adds to what a grid resumes from: it goes with --resume, and neither with '
+                         '--dry-run nor with --pack.', '--records')
+    path, work_dir, _ = find_grid(args.grid, args.work_dir)
+    name = os.path.splitext(os.path.basename(path))[0]
+    print(tell_unpacked(unpack_records(args.records, name, work_dir), args.records))
 
 
 VERB = Verb(

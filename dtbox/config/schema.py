@@ -61,9 +61,10 @@ class ClipValue(Table):
 
 @dataclass
 class Group(Table):
-    """One of `groups` of an optimizer: factors of learning rate and weight decay."""
+    """One of `groups` of an optimizer: factors of learning rate and weight decay, other arguments of the optimizer."""
     lr_mult: Factor = 1.0
     decay_mult: Factor = 1.0
+    options: Mapping[str, Any] | None = None
 
 
 @dataclass

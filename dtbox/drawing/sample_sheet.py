@@ -37,7 +37,7 @@ class Sample:
     """Images with texts below them.
 
     Attributes:
-        images: uint8 arrays [h, w, 3], from left to right; they may differ in size.
+        images: uint8 arrays [h, w, 3], from left to right; they may differ in size. Texts alone where there are none.
         texts: the first is drawn dark, the others pale.
         wrong: numbers of the texts that are drawn in the colour of errors.
     """
@@ -85,12 +85,12 @@ class _Block:
 
     def __init__(self, sample: Sample, tile: int) -> None:
         shown = [_enlarge(image, tile) for image in sample.images]
-        step = max(image.width for image in shown) + GAP
+        step = max((image.width for image in shown), default=NARROWEST) + GAP
         most = max(1, (WIDTH - 2 * MARGIN + GAP) // step)
-        count = -(-len(shown) // -(-len(shown) // most))
+        count = -(-len(shown) // -(-len(shown) // most)) if shown else 1
         self.rows = [shown[i:i + count] for i in range(0, len(shown), count)]
         self.step, self.font = step, load_font(TEXT)
-        self.width = max(*(GAP * (len(row) - 1) + sum(image.width for image in row) for row in self.rows), NARROWEST)
+        self.width = max([NARROWEST, *(GAP * (len(row) - 1) + sum(image.width for image in row) for row in self.rows)])
         inks = [WRONG if k in sample.wrong else PALE if k else INK for k in range(len(sample.texts))]
         self.lines: Lines = [(line, ink) for text, ink in zip(sample.texts, inks)
                              for line in wrap_text(text, self.width, self.font)]

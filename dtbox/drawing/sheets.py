@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from dtbox.errors import InputError
 from dtbox.files import replacing
 
 TILE = 192
@@ -46,7 +47,11 @@ class Group:
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Turn a tensor [n, 3, H, W] in [-1, 1] (clamped) into uint8 [n, H, W, 3]."""
+    """Turn a tensor [n, 3, H, W] in [-1, 1] (clamped) into uint8 [n, H, W, 3]; `InputError` for NaN, of which no byte
+    says anything."""
+    if images.isnan().any():
+        raise InputError(f'the images {list(images.shape)} hold NaN, which cannot be drawn; expected numbers in '
+                         '[-1, 1]. Leave out samples without an image, and check that all weights are finite.')
     images = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
     return images.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
 

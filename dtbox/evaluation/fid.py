@@ -126,7 +126,11 @@ class FID(Moments):
         return features
 
     def bytes(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] in [-1, 1] -> uint8 [B,3,H,W] as they would be read back from files."""
+        """images [B,3,H,W] in [-1, 1] -> uint8 [B,3,H,W] as they would be read back from files; `InputError` for NaN,
+        as samples without an image have in its place."""
+        if images.isnan().any():
+            raise InputError('the images hold NaN; expected samples with an image each: give those without a set of '
+                             'their own.')
         levels = (images.detach().float().clamp(-1, 1) + 1) * 127.5
         # 1e-3: bytes that went to floats and back stay
         levels = (levels + 1e-3).floor() if self.written == 'jpeg' else levels.round()

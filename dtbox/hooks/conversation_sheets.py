@@ -92,9 +92,11 @@ def _group_by_set(dataset: Any, indices: Sequence[int]) -> list[list[int]]:
 
 def show_drawings(output: MLLMOutput) -> list[Sample]:
     """Return a Sample for each prompt: the real image and the first drawing of each way of sampling; the prompt, and
-    the caption of the first drawing."""
+    the caption of the first drawing. Samples without a prompt have no drawing."""
     samples: list[Sample] = []
     for row, prompt in enumerate(output.prompts or []):
+        if not prompt:
+            continue
         tiles = [output.images[row].cpu(), *(images[row, 0].cpu() for images in output.drawings.values())]
         own = [f'is called: {reply.reply or NOTHING}' for reply in output.replies[row]][:1]
         samples.append(Sample([to_uint8(tile[None])[0] for tile in tiles], [prompt, *own]))
@@ -102,21 +104,25 @@ def show_drawings(output: MLLMOutput) -> list[Sample]:
 
 
 def show_replies(output: MLLMOutput, batch: ConversationBatch) -> list[Sample]:
-    """Return a Sample for each image that was asked about: its caption, and a line for each answer, after the kind of
-    its question."""
+    """Return a Sample for each conversation that was asked: its image, its caption, and a line for each answer, after
+    the kind of its question. A conversation without an image shows its questions in place of the kinds."""
     samples: list[Sample] = []
     for row in range(len(batch)):
         if output.prompts and output.prompts[row]:
             continue
         replies = output.replies[row]
         wrong = [k for k, reply in enumerate(replies) if not is_right(reply)]
-        texts = [describe_reply(reply, k in wrong) for k, reply in enumerate(replies)]
+        shown = not output.images[row].isnan().any()
+        texts = [describe_reply(reply, k in wrong, shown) for k, reply in enumerate(replies)]
         if texts:
-            samples.append(Sample([to_uint8(output.images[row][None])[0]], texts, wrong))
+            images = [to_uint8(output.images[row][None])[0]] if shown else []
+            samples.append(Sample(images, texts, wrong))
     return samples
 
 
-def describe_reply(reply: Reply, wrong: bool) -> str:
-    """Return a reply as a line: 'faces right: yes [no]'; a caption stands by itself."""
+def describe_reply(reply: Reply, wrong: bool, has_image: bool = True) -> str:
+    """Return a reply as a line: 'faces right: yes [no]'; a caption stands by itself; without an image the question
+    stands before it."""
     kind = '' if reply.kind == CAPTION else f'{reply.kind.replace("_", " ")}: '
-    return f'{kind}{reply.reply or NOTHING}' + (f' [{reply.truth}]' if wrong else '')
+    before = kind if has_image else f'{reply.question} '
+    return f'{before}{reply.reply or NOTHING}' + (f' [{reply.truth}]' if wrong else '')

@@ -29,6 +29,7 @@ from dtbox.evaluation.stamps import hash_dataset, hash_file
 from dtbox.extend.record import make_records
 from dtbox.protocols.asking import ask_benchmark
 from dtbox.protocols.base import Protocol
+from dtbox.protocols.blanked import BlankedStreams, measure_blanked
 from dtbox.protocols.replies import BenchmarkReplies
 from dtbox.protocols.subject import Subject
 from dtbox.training.build import check_required
@@ -105,8 +106,8 @@ def _ask(task: Any, cfg: Config, sized: Callable[[Any], dict] | None, protocols:
     height, width = task.tokenizer.model.image_size
     loader = cfg.val_dataloader if sized is None else sized(height if height == width else (height, width))
     codes = CodeCache(task.tokenizer)
-    return {p.name: ask_benchmark(task, cast(BenchmarkReplies, p), loader, codes, os.path.join(folder, p.name), say,
-                                  name) for p in protocols}
+    return {p.name: measure_blanked(task, p, cfg, loader, codes) if isinstance(p, BlankedStreams) else ask_benchmark(
+        task, cast(BenchmarkReplies, p), loader, codes, os.path.join(folder, p.name), say, name) for p in protocols}
 
 
 def _run(subject: Subject, protocols: Sequence[Protocol], evaluators: dict[str, SetEvaluator], folder: str,

@@ -77,11 +77,23 @@ class Experiment:
         return _FACTS.describe(name, has_set=False) if name in FACTS else self.infos.describe(name)
 
     def group_stamps(self, metric: str) -> dict[str, list[Trial]]:
-        """Return stamp -> the finished trials whose number of a metric has it; more than one: protocols are mixed."""
+        """Return stamp -> the finished trials whose number of a metric has it; more than one: protocols are mixed.
+
+        Nats of codes are not mixed where each seed has a tokenizer of its own and all variants that have the metric
+        have it for the same seeds and tokenizers: their means are over the same codes. These trials are one group.
+        """
         groups = {}
         for trial in self.trials:
             if trial.done and metric in trial.metrics and trial.stamps.get(metric):
                 groups.setdefault(trial.stamps[metric], []).append(trial)
+        if len(groups) > 1 and self.describe(metric).info.of_codes:
+            stamps = {}
+            for stamp, trials in groups.items():
+                for trial in trials:
+                    stamps.setdefault(trial.variant, {})[trial.seed] = stamp
+            alike = all(one == next(iter(stamps.values())) for one in stamps.values())
+            if alike and len({stamp.rpartition('-')[0] for stamp in groups}) == 1:
+                return {next(iter(groups)): [trial for trials in groups.values() for trial in trials]}
         return groups
 
     @cached_property

@@ -94,9 +94,12 @@ def choose_columns(experiment: Experiment, headline: list[str]) -> list[str]:
 
 def compare(experiment: Experiment, samples: Samples, variant: tuple, metric: str) -> Difference | None:
     """Return the `Difference` of a variant to the reference in one metric; None where no seed has the scores of
-    both."""
+    both, of nats of codes of the same tokenizer."""
     ours, theirs = experiment.of(variant), experiment.of(experiment.reference)
-    both = [(samples.of(ours[seed], metric), samples.of(theirs[seed], metric)) for seed in ours if seed in theirs]
+    seeds = [seed for seed in ours if seed in theirs]
+    if experiment.describe(metric).info.of_codes:  # nats of the codes of one tokenizer alone compare
+        seeds = [seed for seed in seeds if ours[seed].stamps.get(metric) == theirs[seed].stamps.get(metric)]
+    both = [(samples.of(ours[seed], metric), samples.of(theirs[seed], metric)) for seed in seeds]
     both = [pair for pair in both if None not in pair]
     if not both:
         return None

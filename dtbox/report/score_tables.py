@@ -121,7 +121,9 @@ def build_paired_table(experiment: Experiment, samples: pairs.Samples, metrics: 
             d = differences[variant, metric]
             seeds |= {d.seeds} if d else set()
             gaps = gaps or d is None or d.seeds < shared
-            row.append(_difference(d, experiment.describe(metric), shared, len(experiment.group_stamps(metric)) > 1))
+            described = experiment.describe(metric)
+            mixed = not described.info.of_codes and len(experiment.group_stamps(metric)) > 1
+            row.append(_difference(d, described, shared, mixed))
         rows.append(row)
     columns = [Column(experiment.heading, (experiment.heading,), words=True), Column('seeds', ('seeds',))]
     parts = ('difference', 'low', 'high', 'seeds', 'images', '± images alone')

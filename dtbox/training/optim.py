@@ -7,7 +7,8 @@
 
 Patterns (shell style) match the parameter's name in its part. A pattern that matches nothing is an error. Weight decay
 is for tensors of two or more dimensions. PyTorch's fused form of an optimizer, which takes a third of the time on CPUs,
-is the default where there is one (`fused=False` for the plain one).
+is the default where there is one (`fused=False` for the plain one). `type` is a class of torch.optim, or `MuonAdamW`
+(muon.py). `groups` take `lr_mult`, `decay_mult`, and `options`, arguments of the optimizer's that differ there.
 """
 from __future__ import annotations
 
@@ -23,10 +24,13 @@ from torch import nn
 from dtbox.config.schema import Optimization
 from dtbox.errors import InputError, at, closest, explained
 from dtbox.registry import call_checked
+from dtbox.training.muon import MuonAdamW
 from dtbox.values import Factor, check_value
 
 FORMS = {'fused', 'foreach', 'capturable', 'differentiable'}
 """Arguments that choose how PyTorch computes a step."""
+OWN = {'MuonAdamW': MuonAdamW}
+"""Optimizers beside those of torch.optim."""
 
 
 def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
@@ -65,9 +69,9 @@ def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWr
     freeze_parameters(module, cfg.get('freeze') or [], f'{where}.freeze')
     args = {'lr': None, **cfg['optimizer']}
     kind = args.pop('type', None)
-    target = getattr(torch.optim, kind, None) if isinstance(kind, str) else kind
+    target = OWN.get(kind, getattr(torch.optim, kind, None)) if isinstance(kind, str) else kind
     if not inspect.isclass(target) or not issubclass(target, torch.optim.Optimizer):
-        known = [k for k in dir(torch.optim) if k[:1].isupper()]
+        known = [k for k in [*dir(torch.optim), *OWN] if k[:1].isupper()]
         raise InputError(f'torch.optim has no `{kind}`.{closest(str(kind), known)}', f'{where}.optimizer')
     for name in ('lr', *(('weight_decay',) if 'weight_decay' in args else ())):
         check_value(args[name], Factor, f'{where}.optimizer.{name}')
@@ -78,6 +82,10 @@ def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWr
         optimizer = call_checked(target, args, f'`{target.__name__}`', dict(params=groups))
         with explained(f'`{target.__name__}` cannot take a step'):
             _try_step(target, args)
+    for pattern, own in (cfg.get('groups') or {}).items():
+        with at(f'{where}.groups.{pattern}.options'):
+            call_checked(target, {**args, **((own or {}).get('options') or {})}, f'`{target.__name__}`',
+                         dict(params=[nn.Parameter(torch.zeros(2, 2))]))
     return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'),
                         accumulative_counts=cfg.get('accumulative_counts', 1))
 
@@ -133,10 +141,12 @@ def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[
         own = next((s for p, s in settings.items() if s and fnmatch.fnmatch(name, p)), {})
         decays = own.get('decay_mult', 1.0) * decay if parameter.ndim >= 2 else 0.0
         rate = own.get('lr_mult', 1.0) * lr
-        groups.setdefault((rate, decays), []).append(parameter)
+        options = dict(own.get('options') or {})
+        key = rate, decays, repr(sorted(options.items()))
+        groups.setdefault(key, dict(params=[], lr=rate, weight_decay=decays, **options))['params'].append(parameter)
     if not groups:
         raise InputError('every parameter is frozen; there is nothing to train.', f'{where}.freeze')
-    return [dict(params=p, lr=r, weight_decay=d) for (r, d), p in groups.items()]
+    return list(groups.values())
 
 
 # a step that takes gradients of single weights with autograd.grad looks to PyTorch as if the optimizer came late

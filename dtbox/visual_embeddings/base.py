@@ -4,7 +4,8 @@ Legend: M images, N places of an image, Q codes per place (depths), H width of t
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +13,12 @@ import torch.nn as nn
 from torch import Tensor
 
 from dtbox.code_tables import CodeTables
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at, closest
 
 
 class VisualEmbedding(nn.Module):
-    """Base class of visual embeddings.
+    """Base class of visual embeddings. A subclass gives `read` and `join`, or `forward` as a whole; the streams of one
+    with a `forward` of its own cannot be blanked.
 
     Args:
         tables: rows of the codes.
@@ -37,10 +39,50 @@ class VisualEmbedding(nn.Module):
         self.tables = tables
         self.width = width
         self.names = tables.pick(streams)
+        self._blanks: dict[str, Tensor] = {}
 
     def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
         """Codes, stream -> [M,N,Q] -> [M,N,H]; cells that are `EMPTY` add nothing."""
+        self.check(codes)
+        parts = self.read(codes)
+        for name, value in self._blanks.items():
+            parts[name] = value.to(parts[name]).expand_as(parts[name])
+        return self.join(parts)
+
+    def read(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Codes, stream -> [M,N,Q] -> what each stream that is read gives, stream -> [M,N,w], before they are
+        joined."""
         raise NotImplementedError
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """What each stream gives, stream -> [M,N,w] -> [M,N,H]."""
+        raise NotImplementedError
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the streams are read apart and joined after that, so that one of them can be blanked."""
+        return type(self).forward is VisualEmbedding.forward
+
+    @contextlib.contextmanager
+    def blank(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Let constants stand for what streams give while the context is open.
+
+        Args:
+            values: stream -> [w], in the place of that stream's part at every place of every image.
+        """
+        with at('streams'):
+            if not self.has_parts:
+                raise InputError(f'{type(self).__name__} has a `forward` of its own, so none of its streams can be '
+                                 'blanked; expected one that gives `read` and `join` instead.')
+            for name in values:
+                if name not in self.names:
+                    raise InputError(f'`{name}` is not read here.{closest(name, self.names)} Read are: '
+                                     f'{", ".join(self.names)}.')
+        before, self._blanks = self._blanks, dict(values)
+        try:
+            yield
+        finally:
+            self._blanks = before
 
     def make_cache(self, batch: int) -> Any:
         """Return what `step` keeps between the places of `batch` images; None where there is nothing to keep."""

@@ -36,8 +36,10 @@ class CodesEmbedding(VisualEmbedding):
         super().__init__(tables, width, streams)
         self.mlp = make_mlp(sum(tables.widths[name] for name in self.names), hidden or width, width)
 
-    def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
+    def read(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See VisualEmbedding: the sum of the rows over the depths, over the deviation of the tables."""
+        return {name: self.tables.rows(name, codes[name]).sum(-2) * self.tables.scaling(name) for name in self.names}
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
         """See VisualEmbedding."""
-        self.check(codes)
-        sums = [self.tables.rows(name, codes[name]).sum(-2) * self.tables.scaling(name) for name in self.names]
-        return self.mlp(torch.cat(sums, -1))
+        return self.mlp(torch.cat([parts[name] for name in self.names], -1))

@@ -61,11 +61,14 @@ class FeaturesEmbedding(VisualEmbedding):
         features = self._features[0]({name: codes[name] for name in self.names})
         return {name: features[name] for name in self.names}
 
-    def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """See VisualEmbedding; all N places of an image are needed, and none of their cells is empty."""
-        self.check(codes)
-        parts = [norm(value) for norm, value in zip(self.norms, self._read(codes).values())]
-        return self.mlp(torch.cat(parts, -1))
+    def read(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See VisualEmbedding: normed features. All N places of an image are needed, and none of their cells is
+        empty."""
+        return {name: norm(value) for norm, (name, value) in zip(self.norms, self._read(codes).items())}
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """See VisualEmbedding."""
+        return self.mlp(torch.cat([parts[name] for name in self.names], -1))
 
     def make_cache(self, batch: int) -> Written:
         """Return room for the codes of `batch` images."""

@@ -31,14 +31,20 @@ class LearnedEmbedding(VisualEmbedding):
         self.rows = nn.ParameterList(nn.Parameter(torch.randn(sum(tables.sizes[name]) + len(tables.sizes[name]), width)
                                                   * 0.02) for name in self.names)
 
-    def forward(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """See VisualEmbedding; an empty cell adds the row of empty cells of its depth."""
-        self.check(codes)
-        total = torch.zeros((), device=self.rows[0].device)
+    def read(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See VisualEmbedding: the sum of a stream's rows; an empty cell adds the row of empty cells of its depth."""
+        parts = {}
         for name, rows in zip(self.names, self.rows):
             sizes = self.tables.sizes[name]
             # the row of a depth's empty cell stands before its first code, at EMPTY = -1
             starts = [depth + 1 + sum(sizes[:depth]) for depth in range(len(sizes))]
             flat = (codes[name] + torch.tensor(starts, device=rows.device)).flatten(0, 1)
-            total = total + F.embedding_bag(flat, rows, mode='sum').unflatten(0, codes[name].shape[:2])
+            parts[name] = F.embedding_bag(flat, rows, mode='sum').unflatten(0, codes[name].shape[:2])
+        return parts
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """See VisualEmbedding."""
+        total = torch.zeros((), device=self.rows[0].device)
+        for name in self.names:
+            total = total + parts[name]
         return total

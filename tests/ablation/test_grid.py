@@ -111,7 +111,9 @@ def test_no_axes_no_base_no_file(write_grid, tmp_path):
         read_grid(write_grid(text='axes = ('))
 
 
-@pytest.mark.parametrize('path', ['decoupling', 'soft_split', 'quantizers', 'layers', 'baselines'])
+@pytest.mark.parametrize('path', [
+    'decoupling', 'soft_split', 'quantizers', 'layers', 'baselines', 'mllm_tokenizers', 'mllm_reading', 'mllm_drawing',
+    'mllm_heads'])
 def test_grids_of_the_repository(path):
     grid = read_grid(f'configs/ablations/{path}.py')
     assert len(grid.trials) >= 5 and grid.description and grid.metrics

@@ -137,6 +137,14 @@ def test_sharded_ranks(two, one):
     check_adversarial(SHARED.run(worker.adversarial, True), one)
 
 
+def test_sharded_matrices_by_muon(two):
+    """FSDP2: a matrix is orthogonalized as a whole."""
+    want = worker.muon(0, 1)
+    for found in two(worker.muon):
+        for name, value in want.items():
+            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize('way', mllm_worker.WAYS)
 def test_sharded_language_model(way, tmp_path):
     """FSDP2: drawings on one rank and texts on the other, a rank without samples, a part that is not finite, and an

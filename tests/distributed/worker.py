@@ -12,6 +12,7 @@ from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
 from dtbox.training.optim import build_optim_wrappers
+from dtbox.training.muon import MuonAdamW
 from dtbox.training.parallel import DDP, FSDP2, gather_shards
 
 BOOK = dict(type='EMACodebook', decay=0.9)
@@ -217,3 +218,19 @@ def broken_step(model, optim, images, broken, texts=None):
     except Diverged as e:
         return str(e)
     return ''
+
+
+def muon(rank, world):
+    """Three steps of MuonAdamW on matrices of odd sizes, sharded where there are more ranks; returns the weights."""
+    from torch.distributed.fsdp import fully_shard
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3))
+    images = torch.randn(4, 6)
+    if world > 1:
+        fully_shard(module)
+    optimizer = MuonAdamW(module.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        module(images).square().sum().backward()
+        optimizer.step()
+    return gather_shards(dict(module.state_dict()))

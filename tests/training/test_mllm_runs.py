@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -17,7 +18,7 @@ from dtbox.training import checkpoint
 from dtbox.training.local_ranks import LocalRanks, choose_cpu_ranks
 from dtbox.training.runner import Runner
 from tests import mllm_kit as kit
-from tests.child_processes import is_running, run_child, start_child
+from tests.child_processes import fork_child, is_running, run_fork
 from tests.conversation_data import WORDS, write_word_tokenizer
 from tests.kill_runs import Kill, Killer
 from tests.training.test_resume import same
@@ -160,7 +161,7 @@ def test_accumulation_is_refused_before_a_run_begins(config, tmp_path):
 # ---- ranks of one command -------------------------------------------------------------------------------------------
 
 def command(config, folder, *options):
-    return [sys.executable, '-m', 'dtbox', 'train', str(config.parent / 'train.py'), '--work-dir', str(folder),
+    return ['-m', 'dtbox', 'train', str(config.parent / 'train.py'), '--work-dir', str(folder),
             '--cfg-options', *options]
 
 
@@ -179,8 +180,8 @@ def test_number_of_ranks(monkeypatch):
 def test_two_ranks_of_one_command(config, tmp_path):
     """The weights are those of one rank with the whole batch; the other rank prints nothing and leaves no file."""
     make_runner(config.parent / 'train.py', tmp_path / 'one').train()
-    done = run_child(command(config, tmp_path / 'two', 'train_dataloader.batch_size=2'),
-                     env=dict(os.environ, TMPDIR=str(tmp_path)))
+    done = run_fork(command(config, tmp_path / 'two', 'train_dataloader.batch_size=2'),
+                    env=dict(os.environ, TMPDIR=str(tmp_path)))
     assert done.returncode == 0, done.stderr
     one, two = (checkpoint.load(tmp_path / name) for name in ('one', 'two'))
     assert two['meta']['world_size'] == 2
@@ -191,12 +192,12 @@ def test_two_ranks_of_one_command(config, tmp_path):
 
 def start(config, folder, tmp_path):
     """Start a long run of two ranks; returns it, and the process id of its other rank, once it has a checkpoint."""
-    process = start_child(command(config, folder, 'max_iters=100000'), stdout=-1, stderr=-1, text=True,
-                          env=dict(os.environ, TMPDIR=str(tmp_path)))
-    for _ in range(600):
+    process = fork_child(command(config, folder, 'max_iters=100000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env=dict(os.environ, TMPDIR=str(tmp_path)))
+    for _ in range(1200):
         if (folder / 'checkpoint.pth').exists() or process.poll() is not None:
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
     assert process.poll() is None, process.communicate()[1]
     return process, find_children(process.pid)
 

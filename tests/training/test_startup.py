@@ -13,7 +13,7 @@ from dtbox.errors import InputError
 from dtbox.training.build import build_hooks
 from dtbox.training.remarks import warn_of_no_scores
 from dtbox.training.runner import Runner
-from tests.child_processes import fork_child, run_child
+from tests.child_processes import fork_child, run_fork
 
 
 def files(folder):
@@ -106,8 +106,8 @@ def test_torchrun(tiny_config, tmp_path):
         port = free.getsockname()[1]
     env = dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
                GLOO_SOCKET_IFNAME='lo', OMP_NUM_THREADS='1')
-    done = run_child([sys.executable, 'tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
-                      str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], env=env)
+    done = run_fork(['tools/train.py', str(tiny_config), '--launcher', 'pytorch', '--work-dir',
+                     str(tmp_path / 'run'), '--cfg-options', 'train_cfg.max_iters=2'], env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'metrics.json').is_file() and (tmp_path / 'run' / 'checkpoint.pth').is_file()
 

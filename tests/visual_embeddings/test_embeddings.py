@@ -7,6 +7,7 @@ from dtbox.errors import InputError
 from dtbox.layers.projections import AttentionProjection
 from dtbox.registry import VISUAL_EMBEDDINGS
 from dtbox.testing.visual_subject import SIZES, WIDTH, make_codes, make_tables
+from dtbox.visual_embeddings.base import VisualEmbedding
 
 TABLES = make_tables(10)
 
@@ -118,3 +119,44 @@ def test_codes_that_are_refused(change, says):
 def test_streams_that_are_refused(streams, says):
     with pytest.raises(InputError, match=f'^streams: .*{says}'):
         build('CodesEmbedding', streams=streams)
+
+
+BUILT_IN = ['CodesEmbedding', 'LearnedEmbedding', 'FeaturesEmbedding']
+
+
+@pytest.mark.parametrize('kind', BUILT_IN)
+def test_a_blanked_stream_is_not_read(kind):
+    """Its codes change nothing while the constant stands for its part; the other stream counts as before, and after the
+    context both do, bit for bit."""
+    embedding = build(kind, **(dict(features=project(True)) if kind == 'FeaturesEmbedding' else {}))
+    one, two = make_codes(TABLES, 2, 10), make_codes(TABLES, 2, 10, seed=1)
+    before = embedding(one)
+    constant = torch.full(embedding.read(one)['pixel'].shape[-1:], 0.5)
+    with embedding.blank(dict(pixel=constant)):
+        out = embedding(one)
+        assert torch.equal(out, embedding(dict(two, semantic=one['semantic'])))
+        assert not torch.equal(out, embedding(dict(one, semantic=two['semantic'])))
+    parts = embedding.read(one)
+    parts['pixel'] = torch.full_like(parts['pixel'], 0.5)
+    assert torch.equal(out, embedding.join(parts))
+    assert torch.equal(embedding(one), before)
+
+
+def test_blanks_end_with_an_error():
+    """What a failing evaluation had blanked is read again."""
+    embedding, codes = build('CodesEmbedding'), make_codes(TABLES, 2, 10)
+    before = embedding(codes)
+    with pytest.raises(RuntimeError), embedding.blank(dict(pixel=torch.zeros(TABLES.widths['pixel']))):
+        raise RuntimeError
+    assert torch.equal(embedding(codes), before)
+
+
+def test_streams_that_cannot_be_blanked():
+    """One that is not read, and those of an embedding that does not read its streams apart."""
+    class Whole(VisualEmbedding):
+        def forward(self, codes):
+            return codes['pixel']
+    with pytest.raises(InputError, match='^streams: `pixle` is not read here. Did you mean `pixel`'):
+        build('CodesEmbedding').blank(dict(pixle=torch.zeros(1))).__enter__()
+    with pytest.raises(InputError, match='^streams: Whole has a `forward` of its own'):
+        Whole(TABLES, WIDTH).blank({}).__enter__()
