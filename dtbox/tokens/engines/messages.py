@@ -87,6 +87,7 @@ def open_encoder(start: Start) -> Encoder:
     Raises:
         InputError: the run cannot be opened, or is another one than that of the driver.
     """
+    import pyarrow.parquet  # noqa: F401  now, rather than within the first shard
     from mmengine.logging import MMLogger
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # what data sets leave out is said once, not by each worker
     encoder = Encoder(start.settings)
