@@ -83,6 +83,7 @@ setup(
         'onnx': ['onnx', 'onnxscript', 'onnxruntime'],
         'ray': ['ray'],
         'tokens': ['pyarrow>=16'],
+        'search': ['pyarrow>=16', 'faiss-cpu'],
         'xformers': ['xformers'],
         'tensorboard': ['tensorboard'],
         'wandb': ['wandb'],

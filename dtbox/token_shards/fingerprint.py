@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dtbox.arguments import describe
@@ -61,7 +62,7 @@ class Fingerprint:
     device: str
     batch: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over all fields, 16 hex digits."""
         return hash_json(self.to_dict())[:DIGITS]

@@ -26,6 +26,7 @@ from dtbox.token_shards.format import (
     ROW_GROUP,
     STATUS_BROKEN,
     STATUS_OK,
+    SUFFIX,
     ShardMeta,
     make_schema,
     need_pyarrow,
@@ -163,7 +164,7 @@ def write_shard(folder: str | os.PathLike, source: str, rows: Iterable[Row], met
     path = folder / shard_name(source, meta.fingerprint)
     try:
         with explain_writing(path), _naming(path):
-            with replacing(path) as temporary:
+            with replacing(path, sweep=False) as temporary:  # `dtbox encode` sweeps when it starts
                 _write(temporary, rows, replace(meta, source=source))
             sync_folder(folder)
     except _RowsFailed as e:
@@ -194,14 +195,16 @@ def sync_folder(folder: Path) -> None:
 def check_folder(folder: str | os.PathLike, fingerprint: Fingerprint) -> None:
     """Raise `InputError` for a folder that is not there or that holds token shards of another fingerprint.
 
-    Names are read, and one shard of another fingerprint for the message.
+    Names are read, and one shard of another fingerprint for the message. Most names are those of the fingerprint, and
+    quickly known by their end: a folder may hold 100,000.
     """
+    own = f'-{fingerprint.digest[:8]}{SUFFIX}'
     try:
-        names = sorted(os.listdir(folder))
+        names = [name for name in os.listdir(folder) if not name.endswith(own)]
     except OSError as e:
         raise InputError(f'the folder of token shards {folder} cannot be read ({e.strerror or e}). Make it, or give '
                          'another one.') from e
-    for name in names:
+    for name in sorted(names):
         digits = read_name(name)
         if digits is not None and digits != fingerprint.digest[:8]:
             other = read_meta(Path(folder) / name).fingerprint
