@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 VERBS = ('train', 'test', 'reconstruct', 'draw', 'ask', 'chat', 'serve', 'export', 'ablate', 'report', 'diagnose',
          'describe', 'scale', 'encode', 'decode', 'check-tokens', 'export-tokens', 'search', 'check-data',
-         'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins', 'convert', 'train-text-tokenizer', 'pack-zoo')
+         'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins', 'convert', 'train-text-tokenizer',
+         'pack-zoo')
 """In the order of the list of verbs. The verb `check-data` is `VERB` of the module `dtbox.cli.check_data`."""
 
 

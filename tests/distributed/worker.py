@@ -11,8 +11,8 @@ from dtbox.evaluation import SetEvaluator
 from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.registry import MODELS, QUANTIZERS
 from dtbox.structures import Batch, TeacherOutput, TokenizerOutput, take
-from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.muon import MuonAdamW
+from dtbox.training.optim import build_optim_wrappers
 from dtbox.training.parallel import DDP, FSDP2, gather_shards
 
 BOOK = dict(type='EMACodebook', decay=0.9)
