@@ -10,7 +10,6 @@ from dtbox.training.muon import MuonAdamW, orthogonalize
 from dtbox.training.optim import build_optim_wrappers, find_matrices
 
 
-
 @pytest.fixture(autouse=True)
 def small_matrices(monkeypatch):
     monkeypatch.setattr('dtbox.training.optim.NARROW', 3)
