@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
+from dtbox.image_codes import BatchCodes
 
 ROLES = ('system', 'user', 'assistant')
 KINDS = ('draw', 'caption', 'question', 'chat', 'text')
@@ -80,7 +81,8 @@ class Conversation:
         key: name of the sample.
         kind: 'draw' (a text, then an image), 'caption', 'question', 'chat' or 'text'.
         turns: in order; the last one may be a question.
-        images: uint8 tensors [3, H, W]; empty within a `ConversationBatch`, which holds them.
+        images: uint8 tensors [3, H, W], or `ImageCodes` of images that are known by their codes; empty within a
+            `ConversationBatch`, which holds them.
         shared_prefix: one given image in the first question, then independent pairs of question and answer: each sees
             the image and itself only.
 
@@ -168,7 +170,8 @@ class ConversationBatch:
     """Conversations on their way to the model.
 
     Attributes:
-        images: uint8 [M, 3, H, W], those of all conversations in order.
+        images: uint8 [M, 3, H, W], those of all conversations in order; nothing is to be seen on one that is known by
+            its codes.
         conversations: without images of their own; `ImagePart.image` counts the images of the batch.
         keys: name of each conversation.
         sets: name of the held-out set of each, or of the part of a mixture.
@@ -177,6 +180,7 @@ class ConversationBatch:
         broken: a sentence for each sample that could not be read and is not in the batch, or None.
         flaws: a sentence for each part of a sample that was left out, or None.
         placeholder: whether the batch stands for none: a rank without samples takes part in a step that all ranks make.
+        codes: of the images that are known by their codes, or None.
 
     Raises:
         InputError: an index of an image out of range.
@@ -190,6 +194,7 @@ class ConversationBatch:
     broken: list[str] | None = None
     flaws: list[str] | None = None
     placeholder: bool = False
+    codes: BatchCodes | None = None
 
     def __post_init__(self) -> None:
         for conversation in self.conversations:
@@ -206,7 +211,8 @@ class ConversationBatch:
         chosen = [self.conversations[row] for row in rows]
         used = sorted({part.image for conversation in chosen for part in conversation.parts})
         number = {image: i for i, image in enumerate(used)}
-        return replace(self, images=self.images[used], keys=[self.keys[row] for row in rows],
+        codes = None if self.codes is None else self.codes.select(used)
+        return replace(self, images=self.images[used], codes=codes, keys=[self.keys[row] for row in rows],
                        sets=[self.sets[row] for row in rows], epoch_index=[self.epoch_index[row] for row in rows],
                        conversations=[conversation.renumber(number) for conversation in chosen],
                        broken=None, flaws=None)

@@ -20,16 +20,22 @@ LEFTOVER = re.compile(r'\..+\.part(\.\w+)?|\.metrics\.json\..+')
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
+def replacing(path: str | os.PathLike, sweep: bool = True) -> Iterator[str]:
     """Give the path of a temporary file beside `path`; it takes the place of `path` when the block ends well.
 
     When the block raises, or the process dies, `path` stays as it was. What a process that was killed has left of the
     same file is taken away.
+
+    Args:
+        path: file to write or replace.
+        sweep: look for such leftovers. It reads all names of the folder, which takes long where there are very many;
+            without it they stay for `remove_leftovers`.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     stem, suffix = os.path.splitext(os.path.basename(path))
-    remove_leftovers(folder, re.compile(rf'\.{re.escape(stem)}\.\w+\.part{re.escape(suffix)}'))
+    if sweep:
+        remove_leftovers(folder, re.compile(rf'\.{re.escape(stem)}\.\w+\.part{re.escape(suffix)}'))
     try:
         handle, temporary = tempfile.mkstemp(prefix=f'.{stem}.', suffix=f'.part{suffix}', dir=folder)
     except OSError as e:

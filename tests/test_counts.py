@@ -65,7 +65,7 @@ def test_what_the_scan_finds(code, count):
     (1, ('image', 'is'), '1 image is'), (2, ('entry', 'matches'), '2 entries match'), (3, ('image', 'lies'),
                                                                                        '3 images lie'),
     (2, ('image', 'has'), '2 images have'), (2, ('trial', 'was'), '2 trials were'), (2, ('batch',), '2 batches'),
-    (0, ('process',), '0 processes')])
+    (0, ('process',), '0 processes'), (2, ('key', 'comes'), '2 keys come')])
 def test_nouns_and_verbs(number, words, text):
     assert format_count(number, *words) == text
 

@@ -65,6 +65,16 @@ def test_half_of_a_file_is_never_in_its_place(tmp_path, write):
     assert path.read_text() == 'whole'
 
 
+def test_leftovers_are_swept_where_asked_for(tmp_path):
+    """What a killed process left of the same file goes with the next write, and stays without the sweep."""
+    left = tmp_path / '.a.xyz.part.txt'
+    for sweep in (False, True):
+        left.touch()
+        with replacing(tmp_path / 'a.txt', sweep=sweep) as temporary:
+            Path(temporary).write_text('new')
+        assert left.exists() is not sweep and (tmp_path / 'a.txt').read_text() == 'new'
+
+
 def test_permissions_are_those_of_any_new_file(tmp_path):
     umask = os.umask(0o022)
     try:

@@ -28,6 +28,7 @@ Command, on 8 GPUs:
 tokenizer = 'paper/dualtoken_so400m_256_rq4'  # to train: the folder of `dtbox convert dualtoken`
 qwen = 'Qwen/Qwen2.5-3B'  # or its local folder; model.lm.pretrained=none: random weights of its sizes
 data_root = None  # folder of the files below and their images
+tokens = None  # folder of token shards of the images: training reads their codes, and no image
 codes = 'work_dirs/codes'  # keeps the codes of images: 4 KB each
 image_size = 256  # paper
 batch_size = 512  # of all ranks; paper: stage 4-1
@@ -63,19 +64,19 @@ train_dataloader = dict(
     # equal parts of a batch: the paper does not say
     dataset=dict(type='Mixture', datasets=dict(
         captions=dict(type='ConversationFiles', data_root='${data_root}', file='captions.jsonl', broken='skip',
-                      pipeline='${pipeline}'),
+                      tokens='${tokens}', pipeline='${pipeline}'),
         documents=dict(type='ConversationFiles', data_root='${data_root}', file='documents.jsonl', broken='skip',
-                       pipeline='${pipeline}'),
+                       tokens='${tokens}', pipeline='${pipeline}'),
         questions=dict(type='ConversationFiles', data_root='${data_root}', file='questions.jsonl', broken='skip',
-                       pipeline='${pipeline}'),
+                       tokens='${tokens}', pipeline='${pipeline}'),
         text=dict(type='ConversationFiles', data_root='${data_root}', file='text.jsonl', broken='skip',
-                  pipeline='${pipeline}'),
+                  tokens='${tokens}', pipeline='${pipeline}'),
         draw=dict(type='ConversationFiles', data_root='${data_root}', file='draw.jsonl', broken='skip',
-                  pipeline='${pipeline}'),
+                  tokens='${tokens}', pipeline='${pipeline}'),
         edit=dict(type='ConversationFiles', data_root='${data_root}', file='edit.jsonl', broken='skip',
-                  pipeline='${pipeline}'),
+                  tokens='${tokens}', pipeline='${pipeline}'),
         interleaved=dict(type='ConversationFiles', data_root='${data_root}', file='interleaved.jsonl', broken='skip',
-                         pipeline='${pipeline}'))))
+                         tokens='${tokens}', pipeline='${pipeline}'))))
 val_dataloader = dict(
     batch_size=16, num_workers='${num_workers}',  # ours
     dataset=dict(type='Mixture', separate_sets=True, datasets=dict(  # ours

@@ -1,4 +1,4 @@
-"""dtbox scale: predict training on many GPUs."""
+"""dtbox scale: predict training on many GPUs, or the encoding of a data set."""
 from __future__ import annotations
 
 import argparse
@@ -6,10 +6,14 @@ import os
 
 from dtbox.cli.describe import add_machine_options
 from dtbox.cli.options import add_config_options, read_config
+from dtbox.cli.scale_encode import add_encode_options, check_mode, plan
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
 
 COUNTS = [8, 16, 32, 64, 128, 256, 512, 1024]
+TRAINING = {'gpus', 'global_batch', 'config_gpus', 'parallel', 'memory', 'peak', 'utilisation', 'gpus_per_node',
+            'inside', 'between', 'latency', 'check', 'steps'}
+"""Options that --encode does not take."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--gpus', type=int, nargs='+', default=COUNTS, metavar='N', help='numbers of GPUs (default: 8 '
                                                                                          'to 1024)')
     parser.add_argument('--batch', type=int, metavar='N', help='images a GPU (default: that of the config; of --check: '
-                                                               '8)')
+                                                               '8), or of a batch that is encoded (32)')
     parser.add_argument('--global-batch', type=int, metavar='N', help='images of all GPUs together, instead')
     parser.add_argument('--config-gpus', type=int, default=8, metavar='N',
                         help="GPUs for which the config's iterations are meant (default: 8)")
@@ -32,20 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='bandwidth a GPU between nodes (default: 25, one 200 Gb/s card each)')
     parser.add_argument('--latency', type=float, default=5, metavar='US', help='microseconds a hop (default: 5)')
     parser.add_argument('--out', metavar='DIR',
-                        help='also write scale.md, scale.csv and scale.png there (with --check: check.md); a folder '
-                             'that holds something is left alone, and DIR.1 taken')
+                        help='also write scale.md, scale.csv and scale.png there (with --check: check.md; with '
+                             '--encode: encode.md and encode.csv); a folder that holds something is left alone, and '
+                             'DIR.1 taken')
     parser.add_argument('--check', action='store_true', help='train 1, 2 and 4 ranks here for a few steps; use an idle '
                                                              'machine')
     parser.add_argument('--steps', type=int, default=20, metavar='N', help='of --check, timed (default: 20)')
+    add_encode_options(parser)
     add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the prediction, or the check of it."""
     from dtbox.files import find_unused_path
+    check_mode(args, VERB.parser(), TRAINING)
     if args.out and os.path.isdir(args.out) and os.listdir(args.out):
         args.out = find_unused_path(os.path.normpath(args.out))
-    print(check(args) if args.check else predict(args))
+    if args.encode:
+        print(plan(args))
+    else:
+        print(check(args) if args.check else predict(args))
     if args.out:
         print(f'\nwritten to {args.out}')
 
@@ -82,8 +92,10 @@ def check(args: argparse.Namespace) -> str:
 
 
 VERB = Verb(
-    'scale', 'Predict training on many GPUs: seconds a step, messages, efficiency, days and memory',
-    'Two tables and what they assume. With --out, scale.md, scale.csv and scale.png (with --check, check.md).',
+    'scale', 'Predict training on many GPUs, or the encoding of a data set: rates, days, memory, files',
+    'Two tables and what they assume. With --out, scale.md, scale.csv and scale.png (with --check, check.md; with '
+    '--encode, encode.md and encode.csv).',
     'dtbox scale paper/dualtoken_so400m_384_rq8 --gpus 8 64 1024 --parallel fsdp', add_arguments, run,
     detail='The prediction follows from counted FLOPs and bytes. With --check: real steps of a few ranks on this '
-           'machine against the same model.')
+           'machine against the same model. With --encode: images a second, days, disk, files and cost of `dtbox '
+           'encode`, from rates that are measured here or given, and what breaks first.')

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from dtbox.cli.verb import Verb
 
 VERBS = ('train', 'test', 'reconstruct', 'draw', 'ask', 'chat', 'serve', 'export', 'ablate', 'report', 'diagnose',
-         'describe', 'scale', 'check-data', 'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins',
-         'convert', 'train-text-tokenizer', 'pack-zoo')
+         'describe', 'scale', 'encode', 'decode', 'check-tokens', 'export-tokens', 'search', 'check-data',
+         'show-sample', 'score-drawings', 'teacher-check', 'print-config', 'plugins', 'convert', 'train-text-tokenizer',
+         'pack-zoo')
 """In the order of the list of verbs. The verb `check-data` is `VERB` of the module `dtbox.cli.check_data`."""
 
 

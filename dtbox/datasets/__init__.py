@@ -6,7 +6,8 @@
 what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
 user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
 bring samples into batches. Conversations: `conversation_dataset.py` is what their datasets share,
-`conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `mixture.py` mixes datasets,
+`conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `token_shards.py` reads
+codes that were made once, `mixture.py` mixes datasets,
 `twemoji_talk.py` asks about emoji (`emoji_questions.py` reads answers from names, `emoji_views.py` makes views,
 `emoji_canvas.py` lays an emoji on a background), `benchmarks/` reads the official files of benchmarks.
 """
@@ -36,6 +37,7 @@ from dtbox.datasets.mixture import FixedCounts, Mixture
 from dtbox.datasets.read import read_image, read_rgba
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.shards import Shards
+from dtbox.datasets.token_shards import TokenShards
 from dtbox.datasets.transforms import EmojiAugment, EmojiPlace, PackImage, RandomFlip, RandomResizedCrop, ResizeCrop
 from dtbox.datasets.twemoji import Twemoji
 from dtbox.datasets.twemoji_talk import TwemojiDraw, TwemojiTalk
@@ -45,6 +47,6 @@ __all__ = ['AskedCaptions', 'BenchmarkDataset', 'CIFAR10', 'Captions', 'CocoCapt
            'ConversationDataset', 'ConversationFiles', 'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder',
            'EmojiPlace', 'EvalSampler', 'FixedCounts', 'GQAQuestions', 'ImageFolder', 'ImageNet', 'LLaVAQuestions',
            'LVIS', 'MMEQuestions', 'MMVetQuestions', 'Mixture', 'POPEQuestions', 'PackImage', 'PairDataset',
-           'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'SEEDQuestions', 'Shards', 'Twemoji', 'TwemojiDraw',
-           'TwemojiTalk', 'VLMEvalKitTSV', 'VQAv2Questions', 'Video', 'collate', 'collate_conversations',
+           'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'SEEDQuestions', 'Shards', 'TokenShards', 'Twemoji',
+           'TwemojiDraw', 'TwemojiTalk', 'VLMEvalKitTSV', 'VQAv2Questions', 'Video', 'collate', 'collate_conversations',
            'read_image', 'read_rgba']

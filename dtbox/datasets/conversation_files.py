@@ -20,9 +20,10 @@ from dtbox.datasets.conversation_rows import Row, parse_conversation
 from dtbox.datasets.image_files import find_data_folder
 from dtbox.datasets.left_out import name_some
 from dtbox.datasets.read import read_image
-from dtbox.errors import InputError
+from dtbox.errors import InputError, at
 from dtbox.files import parse_json, require_file
 from dtbox.registry import DATASETS
+from dtbox.token_shards.lookup import KeyedCodes
 
 
 @DATASETS.register_module()
@@ -40,6 +41,8 @@ class ConversationFiles(ConversationDataset):
         pipeline, seed: as in `PairDataset`; each image by itself.
         independent: questions about one image do not see each other's answers: they become turns of a shared prefix.
         limit: take at most so many conversations, the first ones; None for all.
+        tokens: folder of token shards (`dtbox encode` of the folder of the images): codes of images, by their paths,
+            stand in the place of pixels, and no image is read; None reads the images.
         broken: what a row that cannot be used does, when the dataset is built or when its images are decoded: 'error'
             stops, 'skip' leaves it out, named and counted.
 
@@ -49,9 +52,11 @@ class ConversationFiles(ConversationDataset):
 
     def __init__(self, data_root: str, file: str, images: str | None = None, split: str = 'train',
                  set: str | None = None, pipeline: Sequence = (), seed: int = 0, independent: bool = False,
-                 limit: int | None = None, broken: str = 'error'):
+                 limit: int | None = None, broken: str = 'error', tokens: str | None = None):
         super().__init__(pipeline, seed, broken)
         check_limit(limit)
+        with at('tokens'):
+            self.codes = None if tokens is None else KeyedCodes(os.path.expanduser(tokens))
         root = find_data_folder(data_root, 'ConversationFiles', 'It is the folder of the file and its images.')
         self.path, self.root = root / file, root / (images or '')
         self.split, self.part = split, set or split
@@ -95,11 +100,15 @@ class ConversationFiles(ConversationDataset):
         """Yield keys and rows."""
         yield from self.keys
         yield self._block.decode()
+        if self.codes is not None:
+            yield f'codes of {self.codes.cache.meta.fingerprint.digest}'
 
     def _is_usable(self, number: int, key: str, row: Any) -> bool:
         try:
             for path in parse_conversation(row, key, self.independent).paths:
-                if not os.path.isfile(self.root / path):
+                if self.codes is not None:
+                    self.codes.find(path)
+                elif not os.path.isfile(self.root / path):
                     raise InputError(f'its image {self.root / path} does not exist. Check `images`, the folder of the '
                                      'images, or leave the row out.')
         except InputError as e:
@@ -112,7 +121,9 @@ class ConversationFiles(ConversationDataset):
 
     def _show(self, row: Row) -> Conversation:
         try:
-            return replace(row.conversation, images=tuple(read_image(self.root / path) for path in row.paths))
+            images = tuple(read_image(self.root / path) if self.codes is None else self.codes.read(path)
+                           for path in row.paths)
+            return replace(row.conversation, images=images)
         except InputError as e:
             raise BrokenSample(row.conversation.key, str(e)) from e
 

@@ -23,7 +23,7 @@ from dtbox.datasets.sidecars import find_sidecars, hold_boxes, read_sidecar
 from dtbox.errors import InputError, closest
 from dtbox.registry import DATASETS
 
-SPLITS = ('train', 'heldout')
+SPLITS = ('train', 'heldout', 'all')
 
 
 @DATASETS.register_module()
@@ -46,7 +46,7 @@ class ImageFolder(PairDataset):
 
     Args:
         data_root: the folder.
-        split: 'train' or 'heldout'.
+        split: 'train', 'heldout', or 'all' for every image, whether folders divide them or not.
         pipeline, seed: as in `PairDataset`.
         captions: None to look for texts, False to go without, or the path of a captions file (also relative to
             data_root).
@@ -70,7 +70,8 @@ class ImageFolder(PairDataset):
         super().__init__(pipeline, seed)
         check_limit(limit)
         if split not in SPLITS:
-            raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: train, heldout.')
+            raise InputError(f'ImageFolder has no split `{split}`.{closest(split, SPLITS)} It has: '
+                             f'{", ".join(SPLITS)}.')
         if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 < holdout < 1:
             raise InputError(f'`holdout` is a fraction of the images, between 0 and 1; got {holdout!r}.')
         if not isinstance(data_root, (str, os.PathLike)) or not os.fspath(data_root):
@@ -88,7 +89,8 @@ class ImageFolder(PairDataset):
         self.note(*describe_suffixes(listing.others, texts=f'texts come from {self.text_source or "nowhere"}'))
         images = [image for image in listing.images if image.key not in self._strays]
         groups = self._group(images) if group_near_duplicates else None
-        mine = self._usable(divide(images, split, holdout, self._flaw, self.data_root, groups))
+        mine = self._usable(images if split == 'all' else divide(images, split, holdout, self._flaw, self.data_root,
+                                                                 groups))
         mine = [mine[i] for i in choose_even_subset([self._label_of.get(image.key, -1) for image in mine], limit)]
         self.images, self.size = mine, len(mine)
         self.has_texts = any(self._captions.get(image.key) for image in mine)
@@ -100,6 +102,10 @@ class ImageFolder(PairDataset):
         text = pick_caption(self._captions.get(image.key, ()), rng if self.split == 'train' else None)
         return dict(image=read_image(image.path), text=text, label=self._label_of.get(image.key, -1), key=image.key,
                     set=self.split)
+
+    def captions_of(self, key: str) -> tuple[str, ...]:
+        """Return all captions of the image of a key."""
+        return tuple(self._captions.get(key, ()))
 
     @property
     def keys(self) -> list[str]:

@@ -144,6 +144,25 @@ class EvalBatches:
         return iter(self.batches)
 
 
+def order_in_windows(ends: np.ndarray, window: int, rng: np.random.Generator, size: int | None = None) -> np.ndarray:
+    """Return a permutation of the indices [size] of samples that lie in shards: shards shuffled, then samples within
+    windows of shards, so that reading stays in few files.
+
+    Args:
+        ends: int [shards], ascending: samples up to the end of each shard.
+        window: shards whose samples are shuffled together.
+        rng: generator.
+        size: samples that count, the first ones; None for all.
+    """
+    starts, size = np.concatenate([[0], ends[:-1]]), int(ends[-1]) if size is None else size
+    shards = rng.permutation(len(ends))
+    parts = []
+    for i in range(0, len(shards), window):
+        members = np.concatenate([np.arange(starts[s], min(ends[s], size)) for s in shards[i:i + window]])
+        parts.append(rng.permutation(members))
+    return np.concatenate(parts)
+
+
 def _at_least(lowest, **values):
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:

@@ -19,6 +19,7 @@ from dtbox.drawing.sample_sheet import Sample, draw_samples
 from dtbox.errors import InputError
 from dtbox.evaluation import to_json
 from dtbox.files import write_atomic
+from dtbox.image_codes import ImageCodes
 from dtbox.registry import DATASETS
 
 SHOWN = 24
@@ -42,8 +43,9 @@ class _Look:
 
 
 def _look_at(talk: Conversation, more: dict) -> dict:
-    """Return what is to be known of a conversation as `_Look` does: its texts as captions, its first image."""
-    looks = [_Look()(dict(image=image)) for image in talk.images]
+    """Return what is to be known of a conversation as `_Look` does: its texts as captions, its first image, unless that
+    is known by its codes alone."""
+    looks = [_Look()(dict(image=image)) for image in talk.images if not isinstance(image, ImageCodes)]
     texts = [turn.text for turn in talk.turns if turn.text.strip()]
     first = dict(size=looks[0]['size'], image=looks[0]['image']) if looks else dict(size=None)
     return dict(key=talk.key, set=more['set'], label=-1, captions=texts, objects=0, flaws=[], **first)

@@ -1,6 +1,7 @@
 """Which of its streams a language model answers from: its replies once more with each stream blanked."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -144,12 +145,12 @@ def measure_blanked(task: Any, protocol: BlankedStreams, cfg: Mapping[str, Any],
     loader = build_val_dataloader(loader_cfg)
     means = compute_means(task, DATASETS.build(cfg['train_dataloader']['dataset'], where='train_dataloader.dataset'),
                           codes, protocol.images)
-    results = None
+    passes: list[Results] = []
     for name in ('', *embedding.names):
         with embedding.blank({name: means[name]}) if name else nullcontext():
             found = evaluate_all(model, loader, {protocol.name: protocol.evaluator(f'without_{name}' if name else '')})
-        results = found[protocol.name] if results is None else _add(results, found[protocol.name])
-    return results
+        passes.append(found[protocol.name])
+    return functools.reduce(_add, passes)
 
 
 def _add(results: Results, more: Results) -> Results:

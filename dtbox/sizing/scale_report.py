@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Sequence
+from collections.abc import Container, Sequence
 
 from mmengine.config import Config
 
@@ -12,11 +12,11 @@ from dtbox.markup import escape_markdown
 from dtbox.sizing import scale, scale_check, scale_tables
 
 
-def align_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Return lists of texts as columns; the first is aligned left, the others right."""
+def align_columns(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
+    """Return lists of texts as columns; those of the numbers `left` (the first) are aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return '\n'.join('  '.join(text.ljust(width) if i == 0 else text.rjust(width)
-                               for i, (text, width) in enumerate(zip(line, widths))) for line in lines)
+    return '\n'.join('  '.join(text.ljust(width) if i in left else text.rjust(width)
+                               for i, (text, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
 
 
 def format_markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from dtbox.counts import format_count
 from dtbox.datasets.base import PairDataset
 from dtbox.datasets.collate import collate
 from dtbox.datasets.conversation_dataset import ConversationDataset
+from dtbox.image_codes import ImageCodes
 from dtbox.registry import DATASETS
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
@@ -107,7 +108,7 @@ def items(subject: DatasetSubject) -> None:
 
 
 def conversation_items(dataset: ConversationDataset, some: Sequence[int]) -> None:
-    """Raise `Broken` unless the samples are conversations with PIL images."""
+    """Raise `Broken` unless the samples are conversations with PIL images or codes."""
     for index in some:
         sample = dataset.sample(index, np.random.default_rng(0))
         talk = sample.get('conversation')
@@ -115,9 +116,11 @@ def conversation_items(dataset: ConversationDataset, some: Sequence[int]) -> Non
             fail(f'`conversation` of sample {index} is a {type(talk).__name__}; expected a Conversation.')
         require(isinstance(sample.get('set'), str),
                 f'`set` of sample {index} is {sample.get("set")!r}; expected a string.')
-        modes = {getattr(image, 'mode', type(image).__name__) for image in talk.images}
+        modes = {getattr(image, 'mode', type(image).__name__) for image in talk.images
+                 if not isinstance(image, ImageCodes)}
         require(modes <= {'RGB', 'RGBA'},
-                f'sample {index} has images of the modes {", ".join(sorted(modes))}; expected PIL images, RGB.')
+                f'sample {index} has images of the modes {", ".join(sorted(modes))}; expected PIL images, RGB, or '
+                'ImageCodes.')
 
 
 def batches(subject: DatasetSubject) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dtbox.conversations import ConversationBatch
 from dtbox.errors import InputError
+from dtbox.image_codes import BatchCodes
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.training.record_store import RecordStore, hash_images
 
@@ -61,6 +63,39 @@ class CodeCache:
                 found[i] = record
                 self._keep(keys[i], record)
         return self._unpack([record for record in found if record is not None])
+
+    def read(self, batch: ConversationBatch) -> dict[str, Tensor]:
+        """Return stream -> codes [M,N,Q] int64, on the CPU, of the images of a batch: those that it brings, and those
+        of its other images.
+
+        Raises:
+            InputError: codes that another tokenizer made, or that do not fit this one.
+        """
+        given = batch.codes
+        if given is None:
+            return self(batch.images)
+        self._check_given(given)
+        if bool(given.known.all()):
+            return {name: given.streams[name] for name in self.shapes}
+        computed = self(batch.images[~given.known])
+        whole = {name: given.streams[name].clone() for name in self.shapes}
+        for name, codes in computed.items():
+            whole[name][~given.known] = codes
+        return whole
+
+    def _check_given(self, given: BatchCodes) -> None:
+        tokenizer = self.tokenizer
+        if given.tokenizer != tokenizer.digest:
+            raise InputError(f'the codes of {given.source} were made by a tokenizer with the weights '
+                             f'{given.tokenizer}, and the model reads those of {tokenizer.digest} '
+                             f'({tokenizer.source}). Take the tokenizer that made them (tokenizer=RUN), or encode the '
+                             'images again with this one.')
+        for name, shape in self.shapes.items():
+            there = given.streams.get(name)
+            if there is None or tuple(there.shape[1:]) != shape:
+                found = 'none' if there is None else f'codes {list(there.shape[1:])}'
+                raise InputError(f'{given.source} has {found} of the stream `{name}` for an image; expected '
+                                 f'{list(shape)}, as {tokenizer.source} has it. Encode the images again.')
 
     def _find(self, key: bytes) -> bytes | None:
         if key in self.known:

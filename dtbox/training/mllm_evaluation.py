@@ -67,9 +67,9 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
     Args:
         task: MLLMTask.
         batch: a conversation of the kind 'draw' is drawn, those of other kinds are asked. One without image has NaN in
-            the place of its pixels.
+            the place of its pixels; see `show_images` for one that is known by its codes.
     """
-    codes = task.codes(batch.images)
+    codes = task.codes.read(batch)
     asked = [i for i, conversation in enumerate(batch.conversations) if conversation.kind != 'draw']
     drawn = [i for i, conversation in enumerate(batch.conversations) if conversation.kind == 'draw']
     replies: list[list[Reply]] = [[] for _ in batch.conversations]
@@ -77,16 +77,34 @@ def predict(task: Any, batch: ConversationBatch) -> MLLMOutput:
         replies[i] += some
     rows = [i for i, conversation in enumerate(batch.conversations) if conversation.parts]
     shown = torch.tensor([batch.conversations[i].parts[0].image for i in rows], dtype=torch.int64)
-    images = spread(batch.images[shown].to(task.device).float() / 127.5 - 1, rows, len(batch))
     taken = {name: value[shown].to(task.device) for name, value in codes.items()}
+    reconstructions = task.tokenizer.decode(taken)
+    images = show_images(batch, shown, reconstructions)
     more: dict[str, Any] = {}
     if drawn:
         more, loops = draw(task, [batch.conversations[i] for i in drawn], codes)
         for i, some in zip(drawn, loops):
             replies[i] += some
         more = {key: spread(value, drawn, len(batch)) for key, value in more.items()}
-    reconstructions = spread(task.tokenizer.decode(taken), rows, len(batch))
-    return MLLMOutput(images=images, reconstructions=reconstructions, replies=replies, **more)
+    return MLLMOutput(images=spread(images, rows, len(batch)),
+                      reconstructions=spread(reconstructions, rows, len(batch)), replies=replies, **more)
+
+
+def show_images(batch: ConversationBatch, shown: Tensor, reconstructions: Tensor) -> Tensor:
+    """Return the images that metrics compare with, [B,3,H,W] in [-1,1]: the reconstruction of one that is known by its
+    codes alone.
+
+    Args:
+        batch: M images.
+        shown: int64 [B], numbers of the images.
+        reconstructions: [B,3,H,W] of them.
+    """
+    if batch.codes is None:
+        return batch.images[shown].to(reconstructions.device).float() / 127.5 - 1
+    images, known = reconstructions.clone(), batch.codes.known[shown]
+    if not bool(known.all()):
+        images[~known] = batch.images[shown[~known]].to(images.device).float() / 127.5 - 1
+    return images
 
 
 def ask(task: Any, conversations: Sequence[Conversation], codes: Mapping[str, Tensor]) -> list[list[Reply]]:

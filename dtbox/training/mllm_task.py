@@ -153,7 +153,7 @@ class MLLMTask(Task):
         """
         batches = []
         for part in mllm_batches.split(data, self.micro_batch):
-            batch, unusable = self.model.sequence.build(part, self.model.expand(self.codes(part.images)), train)
+            batch, unusable = self.model.sequence.build(part, self.model.expand(self.codes.read(part)), train)
             for sample in unusable:
                 self._name_unusable(sample.key, sample.reason)
             if not len(batch):  # none can be used

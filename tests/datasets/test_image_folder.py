@@ -260,3 +260,10 @@ def test_pictures_chooses(tmp_path):
         DATASETS.build(dict(cfg, split='held'), where='train_data')
     with pytest.raises(InputError, match='needs the argument `folder`'):
         DATASETS.build(dict(type='EmojiOrFolder', data_root='x', twemoji={}))
+
+
+def test_all_images_whether_divided_or_not(tmp_path):
+    """One image cannot be divided; a folder with train/ and val/ is taken whole, without what lies beside these."""
+    save(tmp_path, 'one/a.png', 'two/train/b.png', 'two/val/c.png', 'two/beside.png')
+    assert ImageFolder(tmp_path / 'one', 'all').keys == ['a.png']
+    assert ImageFolder(tmp_path / 'two', 'all').keys == ['train/b.png', 'val/c.png']

@@ -281,3 +281,9 @@ def test_broken_shards_and_samples_are_named_and_left_out(tmp_path, caplog):
 def test_options_that_make_no_sense(tmp_path, options, says):
     with pytest.raises(InputError, match=says):
         Shards(write_set(tmp_path / 'a', [1]), **options)
+
+
+def test_parts_of_a_sample(tmp_path):
+    """The file of an image as it lies in the shard, its key and its captions, without decoding."""
+    data = Shards(write_set(tmp_path / 's', [2, 2]), split='heldout')
+    assert data.key(2) == 's-1/000002' and data.image_bytes(2) == image(2) and data.texts_of(2) == ['image 2']

@@ -12,6 +12,7 @@ from tests import format_data, shard_data
 from tests.benchmark_data import WRITERS, write_mmbench
 from tests.conversation_data import llava, write_rows
 from tests.tiny_run import write_photos
+from tests.token_kit import write_tokens
 
 TIMM = dict(embed_dim=32, depth=2, num_heads=2)
 ENCODERS = {
@@ -85,6 +86,7 @@ DATASETS = {
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'),
     'Captions': dict(type='Captions', split='all'),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
+    'TokenShards': dict(type='TokenShards'),
     'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
     **{name: dict(type=name) for name in WRITERS},
     'VLMEvalKitTSV': dict(type='VLMEvalKitTSV', prompt='{hint}{question} {options}', rotations='make'),
@@ -201,6 +203,9 @@ def write_data(name, folder, request):
     elif name == 'ConversationFiles':
         write_rows(folder, [llava(str(i), 'a.png', ('<image> what?', f'a cat {i}')) for i in range(4)])
         return dict(data_root=str(folder), file='data.jsonl')
+    elif name == 'TokenShards':
+        pytest.importorskip('pyarrow')
+        write_tokens(folder, views=2)
     elif name == 'VLMEvalKitTSV':
         write_mmbench(folder, rotations=False)
     elif name in WRITERS:

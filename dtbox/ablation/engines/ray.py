@@ -16,19 +16,23 @@ from dtbox.files import is_disk_full
 from dtbox.runs import RunFolder
 
 
-class RayEngine:
-    """Run trials on a Ray cluster.
+class Cluster:
+    """A Ray cluster that this process has joined, or started on this machine.
 
     Args:
-        threads: CPU threads of a trial; with GPUs in the cluster a trial also takes one of them.
-        workers: trials at a time; None takes as many as the cluster's resources allow.
         address: of the cluster ('HOST:PORT', 'ray://HOST:PORT', 'auto' for the one on this machine, 'local' to start
             one here); None takes RAY_ADDRESS, or 'local'.
+
+    Attributes:
+        ray: the package.
+        gpus: GPUs that a worker takes: 1 where the cluster has some.
+
+    Raises:
+        InputError: Ray is not installed, or nothing answers at the address.
     """
 
-    def __init__(self, threads: int, workers: int | None = None, address: str | None = None):
+    def __init__(self, address: str | None = None) -> None:
         self.ray = need_package('ray', 'ray', '`--engine ray`')
-        self.threads, self.remark = threads, ''
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # Ray would report to its makers
         # without an address Ray would take any cluster that it finds here
         address = address or os.environ.get('RAY_ADDRESS') or 'local'
@@ -46,15 +50,46 @@ class RayEngine:
             place = 'Ray cannot be started on this machine' if mine else place
             raise InputError(f'{place} ({reason(e)}). Check --address and that `ray status` answers there, or use '
                              '--engine local.', '--engine') from e
-        resources = self.ray.cluster_resources()
-        self.gpus = 1 if resources.get('GPU', 0) >= 1 else 0
-        fitting = int(resources.get('GPU', 0) if self.gpus else resources.get('CPU', 0) // threads)
+        self.resources = self.ray.cluster_resources()
+        self.gpus = 1 if self.resources.get('GPU', 0) >= 1 else 0
+
+    def count_workers(self, threads: int, what: str) -> int:
+        """Return how many workers fit at a time; leaves the cluster with an `InputError` where none does.
+
+        Args:
+            threads: CPU threads of a worker; with GPUs in the cluster it also takes one of them.
+            what: a worker does, for the message.
+        """
+        cpus = self.resources.get('CPU', 0)
+        fitting = int(self.resources.get('GPU', 0) if self.gpus else cpus // threads)
         if fitting < 1:
             self.close()
-            raise InputError(f'the Ray cluster has {resources.get("CPU", 0):g} CPUs, fewer than the '
-                             f'{format_count(threads, "thread")} of one trial.', '--engine')
+            raise InputError(f'the Ray cluster has {cpus:g} CPUs, fewer than the {format_count(threads, "thread")} of '
+                             f'one {what}.', '--engine')
+        return fitting
+
+    def close(self) -> None:
+        """Leave the cluster, or stop the one that was started here."""
+        if self.owned:
+            self.ray.shutdown()
+
+
+class RayEngine:
+    """Run trials on a Ray cluster.
+
+    Args:
+        threads: CPU threads of a trial; with GPUs in the cluster a trial also takes one of them.
+        workers: trials at a time; None takes as many as the cluster's resources allow.
+        address: see `Cluster`.
+    """
+
+    def __init__(self, threads: int, workers: int | None = None, address: str | None = None):
+        self.cluster = Cluster(address)
+        self.ray = self.cluster.ray
+        self.threads, self.remark = threads, ''
+        fitting = self.cluster.count_workers(threads, 'trial')
         self.workers = workers or fitting
-        self.remote = self.ray.remote(run_process).options(num_cpus=threads, num_gpus=self.gpus, max_retries=0)
+        self.remote = self.ray.remote(run_process).options(num_cpus=threads, num_gpus=self.cluster.gpus, max_retries=0)
 
     def start(self, folder: str) -> RayTrial:
         """Hand the trial of a folder to the cluster; its output goes to log.txt there."""
@@ -64,8 +99,7 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started here."""
-        if self.owned:
-            self.ray.shutdown()
+        self.cluster.close()
 
 
 def find_last_started() -> str:

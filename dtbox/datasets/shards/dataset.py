@@ -14,15 +14,15 @@ from mmengine.logging import print_log
 from dtbox import distributed
 from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample, PairDataset
-from dtbox.datasets.captions import read_texts
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
+from dtbox.datasets.sampler import order_in_windows
 from dtbox.datasets.shards.fetch import ShardCache
 from dtbox.datasets.shards.index import load_shard_index
 from dtbox.datasets.shards.places import describe_beside, list_places
-from dtbox.errors import InputError, reason
-from dtbox.files import parse_json
+from dtbox.datasets.shards.samples import Sample, read_captions, read_label
+from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
 IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
@@ -151,14 +151,7 @@ class Shards(PairDataset):
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """Return a permutation of the indices [size] for one epoch: shards shuffled, then samples within windows of
         shards."""
-        starts = np.concatenate([[0], self.ends[:-1]])
-        shards = rng.permutation(len(self.places))
-        parts = []
-        for i in range(0, len(shards), self.window):
-            members = np.concatenate([np.arange(starts[s], min(self.ends[s], self.size))
-                                      for s in shards[i:i + self.window]])
-            parts.append(rng.permutation(members))
-        return np.concatenate(parts)
+        return order_in_windows(self.ends, self.window, rng, self.size)
 
     def where(self, index: int) -> tuple[int, int]:
         """Return (number of the shard, number of the sample in it)."""
@@ -167,54 +160,36 @@ class Shards(PairDataset):
         shard = int(np.searchsorted(self.ends, index, side='right'))
         return shard, int(index - (self.ends[shard - 1] if shard else 0))
 
+    def key(self, index: int) -> str:
+        """Return SHARD/KEY of the sample at `index`."""
+        return self._find(index).key
+
+    def image_bytes(self, index: int) -> bytes:
+        """Return the file of the image of the sample at `index`."""
+        sample = self._find(index)
+        return sample.read(next(suffix for suffix in IMAGES if suffix in sample.members))
+
+    def texts_of(self, index: int) -> list[str]:
+        """Return the captions of the sample at `index`; `BrokenSample` where they cannot be read."""
+        return read_captions(self._find(index), self.text)
+
     def sample(self, index: int, rng: np.random.Generator) -> dict:
         """Return the sample at `index` as in `PairDataset.sample`."""
+        sample = self._find(index)
+        try:
+            image = read_image(io.BytesIO(self.image_bytes(index)))
+        except InputError as e:
+            raise BrokenSample(sample.key, f'the image of sample {sample.key} in {sample.place} cannot be decoded: '
+                                           f'{e}') from e
+        return dict(image=image, captions=self.texts_of(index), label=read_label(sample, self.label, self.classes),
+                    key=sample.key, set=self.part)
+
+    def _find(self, index):
         shard, row = self.where(index)
         held = self._index(shard)
-        key, members = f'{self.places[shard].name}/{held.keys[row]}', held.members(row)
-        place = next(members[s] for s in IMAGES if s in members)
-        try:
-            image = read_image(io.BytesIO(self._bytes(shard, place)))
-        except InputError as e:
-            raise BrokenSample(key, f'the image of sample {key} in {self.places[shard]} cannot be decoded: {e}') from e
-        captions = self._captions(shard, members, key)
-        return dict(image=image, captions=captions, label=self._label(shard, members, key), key=key, set=self.part)
-
-    def _captions(self, shard, members, key):
-        for source in self.text:
-            kind, _, name = source.partition(':')
-            if kind not in members:
-                continue
-            content = self._bytes(shard, members[kind])
-            if kind == 'json':
-                try:
-                    content = parse_json(content).get(name)
-                except (ValueError, AttributeError) as e:
-                    raise BrokenSample(key, f'the member .json of sample {key} in {self.places[shard]} is no JSON '
-                                            f'object ({e})') from e
-            else:
-                try:
-                    content = content.decode('utf-8-sig')
-                except UnicodeDecodeError as e:
-                    raise BrokenSample(key, f'the text of sample {key} in {self.places[shard]} is not UTF-8 '
-                                            f'({reason(e)})') from e
-            try:
-                texts = read_texts(content, f'`{name or kind}` of sample {key} in {self.places[shard]}')
-            except InputError as e:
-                raise BrokenSample(key, str(e)) from e
-            if texts:
-                return texts
-        return []
-
-    def _label(self, shard, members, key):
-        if self.label not in members:
-            return -1
-        text = self._bytes(shard, members[self.label]).decode('ascii', 'replace').strip()
-        if not text.isdecimal() or len(text) > 18 or self.classes and int(text) >= len(self.classes):
-            most = f'from 0 to {len(self.classes) - 1}' if self.classes else '>= 0'
-            raise BrokenSample(key, f'sample {key} in {self.places[shard]} has the class {text[:20]!r}; expected an '
-                                    f'index {most}')
-        return int(text)
+        place = self.places[shard]
+        return Sample(f'{place.name}/{held.keys[row]}', place, held.members(row),
+                      lambda member: self._bytes(shard, member))
 
     def _index(self, shard):
         return _recent(self._indices, shard, lambda: self._fresh(self.places[shard])[0])

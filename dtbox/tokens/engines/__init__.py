@@ -1,0 +1,41 @@
+"""Engines run the workers that encode: `local` as processes of this machine, `ray` as actors of a Ray cluster.
+
+An engine has `workers`, their number, `remark`, what to tell the user about them, `start(slot) -> worker`,
+`wait(workers, seconds)` and `close()`. A worker has `send(shard)`, `receive() -> messages`, `why`, how it ended ('' for
+one that runs), `pid`, and `stop()`. `messages` says what a worker does, `worker` is the process of a local one.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dtbox.errors import InputError
+
+if TYPE_CHECKING:
+    from dtbox.tokens.engines.local import LocalEngine
+    from dtbox.tokens.engines.messages import Start
+    from dtbox.tokens.engines.ray import RayEngine
+
+ENGINES = ('local', 'ray')
+
+
+def make_engine(name: str, start: Start, workers: int | None = None,
+                address: str | None = None) -> LocalEngine | RayEngine:
+    """Return an engine by name.
+
+    Args:
+        name: one of ENGINES.
+        start: what a worker begins with.
+        workers: their number; None takes one a GPU or core.
+        address: of the Ray cluster.
+    """
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise InputError(f'got {workers!r}; expected a whole number of at least 1.', '--workers')
+    if name == 'local':
+        if address:
+            raise InputError('it is of a Ray cluster, and goes with --engine ray.', '--address')
+        from dtbox.tokens.engines.local import LocalEngine
+        return LocalEngine(start, workers)
+    if name == 'ray':
+        from dtbox.tokens.engines.ray import RayEngine
+        return RayEngine(start, workers, address)
+    raise InputError(f'there is no engine `{name}`; choose local or ray.', '--engine')
