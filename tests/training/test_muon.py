@@ -120,7 +120,8 @@ class Words(torch.nn.Module):
 
     def __init__(self, tied):
         super().__init__()
-        self.table, self.body, self.head = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 9)
+        self.table = torch.nn.Embedding(9, 4)
+        self.body, self.head = torch.nn.Linear(4, 4), torch.nn.Linear(4, 9)
         self.narrow, self.position = torch.nn.Linear(2, 4), torch.nn.Parameter(torch.zeros(5, 4))
         if tied:
             self.head.weight = self.table.weight
