@@ -188,7 +188,7 @@ def measure(tokenizer: Tokenizer, source: str | None, given: Sequence[str], batc
             paths = generate_images(folder) if source is None else find_images(source)
             image_bytes = float(np.mean([os.path.getsize(path) for path in paths]))
             images = (f'{len(paths)} generated JPEG files of {GENERATED[0]} x {GENERATED[1]} pixels, quality {QUALITY}'
-                      if source is None else f'{format_count(len(paths), "image")} of {source}')
+                      if source is None else f"{format_count(len(paths), 'image')} of {source}")
             decode = measure_decoding(tokenizer, paths, seconds)
         if 'model' not in given:
             model = measure_model(tokenizer, batch, seconds)
