@@ -47,7 +47,8 @@ class Rates:
             raise InputError(f'the rates are {self.decode:g}, {self.model:g} and {self.write:g} images a second; '
                              'expected numbers above 0.')
         if self.cores < 0:
-            raise InputError(f'a GPU has {format_count(self.cores, 'core')} beside it; expected at least 1.', '--cores-per-gpu')
+            raise InputError(f"a GPU has {format_count(self.cores, 'core')} beside it; expected at least 1.",
+                             '--cores-per-gpu')
 
     @property
     def around(self) -> float:
