@@ -45,7 +45,7 @@ class TarShard(SourceShard):
     def items(self) -> Iterator[Item]:
         """Yield an item a sample with an image, and one for each flaw that `Shards` tells of."""
         try:
-            data = Shards(str(self.place), split='heldout', broken='skip')
+            data = Shards(str(self.place), split='heldout', broken='skip', repeated='keep')
         except InputError as e:  # 'none of 1 shard can be used: ' and why
             raise InputError(e.message.partition(': ')[2] or e.message) from e
         for index in range(len(data)):
