@@ -152,7 +152,7 @@ def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('words, says', [
-    (['OUT', '--image', 'IMAGE'], '--run: .*does not say which run it was encoded with'),
+    (['OUT', '--image', 'IMAGE'], '--run: .*does not say which run'),
     (['OUT', '--run', 'RUN', '--text', 'cat'], '--text: this tokenizer has no text tower'),
     (['OUT', '--run', 'RUN', '--text', 'cat', '--by', 'pixel'], '--by: a text is compared with embeddings'),
     (['OUT', '--run', 'RUN', '--image', 'gone.png'], r'--image: .*gone\.png'),
@@ -162,8 +162,8 @@ def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
     (['OUT', '--run', 'RUN', '--image', 'IMAGE', '--threshold', '0.5'], '--threshold: this option belongs to '
                                                                         '--duplicates near'),
     (['OUT', '--duplicates', '--index', 'i'], '--index: this option belongs to nearest images'),
-    (['OUT', '--duplicates', '--out', 'a.png'], '--run: .*does not say which run it was encoded with'),
-    (['OUT', '--duplicates', 'near', '--measure', 'rows', '--by', 'pixel'], '--run: .*does not say which run it was encoded with'),
+    (['OUT', '--duplicates', '--out', 'a.png'], '--run: .*does not say which run'),
+    (['OUT', '--duplicates', 'near', '--measure', 'rows', '--by', 'pixel'], '--run: .*does not say which run'),
     (['OUT', '--duplicates', 'near', '--threshold', '1.5'], '--threshold: 1.5 came'),
     (['gone', '--duplicates'], 'the folder of token shards gone cannot be read')])
 def test_one_sentence(encoded, tiny_run, capsys, words, says, tmp_path, monkeypatch):
