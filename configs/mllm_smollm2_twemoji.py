@@ -25,8 +25,8 @@ model = dict(
     evaluation=dict(seeds=1, batch=32))
 
 optim_wrapper = dict(model=dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
-    groups=dict(_delete_=True, **{'*lora_*': dict(lr_mult=0.3)})))
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    groups={'*lora_*': dict(lr_mult=0.3)}))
 hooks = dict(checkpoint=dict(interval=100), sheets=dict(interval=500, count=12))
 tiny = dict(
     smollm2=None,

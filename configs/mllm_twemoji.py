@@ -36,8 +36,5 @@ val_evaluator = dict(
     captions=dict(type='CaptionScore'), answers=dict(type='AnswerAccuracy'), drawings=dict(type='DrawingScore'),
     frechet=dict(type='DrawingFrechet'), closed_loop=dict(type='ClosedLoop'), nats=dict(type='CodeLikelihood'))
 
-# matrices by Muon; tables of rows, and the projections that read codes, by AdamW
 optim_wrapper = dict(model=dict(
-    optimizer=dict(type='MuonAdamW', lr=5e-3, steps=4),
-    groups={name: dict(options=dict(muon=False)) for name in (
-        '*.embed_tokens.*', 'visual_embedding.mlp.0.*', '*.code_in.0.*', '*.position', '*.classifiers.*')}))
+    optimizer=dict(type='MuonAdamW', lr=5e-3, betas=(0.9, 0.95), weight_decay=0.2, steps=4)))

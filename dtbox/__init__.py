@@ -31,6 +31,7 @@ if not any(name in os.environ for name in _WAITING):
 
 __version__ = '0.2.0'
 _RENAMES = 'dtbox.renames'
+_POSTPONED = 'dtbox.postponed_imports'
 
 _PUBLIC = {'load': 'dtbox.apis', 'Tokenizer': 'dtbox.apis', 'MultimodalModel': 'dtbox.apis',
            'load_config': 'dtbox.config', 'InputError': 'dtbox.errors'}
@@ -51,8 +52,20 @@ class _OldModules:
                 raise ModuleNotFoundError(f'{moved.tell(name)} dtbox/CHANGELOG.md lists what has moved.')
 
 
+class _Optimizers:
+    """Finds the one module of MMEngine that imports transformers, and lets it be imported without."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: object = None) -> Any:
+        """Return the spec of `mmengine.optim.optimizer.builder` as `dtbox/postponed_imports.py` makes it; else None."""
+        if name == 'mmengine.optim.optimizer.builder':
+            return importlib.import_module(_POSTPONED).find_postponing(name, path)
+        return None
+
+
 if not any(getattr(finder, '__name__', '') == '_OldModules' for finder in sys.meta_path):
     sys.meta_path.append(_OldModules)
+    sys.meta_path.insert(0, _Optimizers)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@ image_size = 64
 tokenizer = 'dtbox://dualtoken-twemoji'  # or the folder of another run
 codes = 'work_dirs/codes'  # keeps the codes of images for other runs with the same tokenizer
 batch_size = 24
-max_iters = 3600
+max_iters = 3200
 heldout_limit = None  # evaluate at most so many held-out images of each dataset
 
 model = dict(

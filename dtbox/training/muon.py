@@ -39,10 +39,11 @@ class MuonAdamW(torch.optim.AdamW):
 
     Muon (Jordan et al. 2024) moves a matrix by its Nesterov momentum, orthogonalized. Updates are scaled by
     0.2 sqrt(max(m, n)), which gives them the size of AdamW's (Liu et al., arXiv 2502.16982, equation 4): learning rate
-    and weight decay of AdamW serve both. Embeddings and classifiers, which are tables of rows and no maps between
-    hidden states, belong to AdamW:
+    and weight decay of AdamW serve both. In a config, Muon gets the weights of linear layers that are not narrow
+    (`find_matrices`); embeddings, classifiers and positions are tables of rows, and belong to AdamW. `groups` decide
+    otherwise:
 
-        optim_wrapper.model.groups={'*.embed_tokens.*': dict(options=dict(muon=False))}
+        optim_wrapper.model.groups={'visual_head.*': dict(options=dict(muon=False))}
 
     torch.optim.Muon takes matrices alone, and computes in bfloat16 on CPUs, too.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import warnings
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Optional, Sequence
 
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -31,6 +31,8 @@ FORMS = {'fused', 'foreach', 'capturable', 'differentiable'}
 """Arguments that choose how PyTorch computes a step."""
 OWN = {'MuonAdamW': MuonAdamW}
 """Optimizers beside those of torch.optim."""
+NARROW = 64
+"""Muon leaves matrices with a smaller side, such as adapters and projections of codes, to AdamW."""
 
 
 def build_optim_wrappers(parts: Mapping[str, nn.Module], cfg: Mapping[str, Any],
@@ -75,7 +77,8 @@ def _build_one(where: str, module: nn.Module, cfg: Mapping[str, Any]) -> OptimWr
         raise InputError(f'torch.optim has no `{kind}`.{closest(str(kind), known)}', f'{where}.optimizer')
     for name in ('lr', *(('weight_decay',) if 'weight_decay' in args else ())):
         check_value(args[name], Factor, f'{where}.optimizer.{name}')
-    groups = _make_groups(module, cfg, where)
+    matrices = find_matrices(module) if 'muon' in inspect.signature(target).parameters else None
+    groups = _make_groups(module, cfg, where, matrices)
     if 'fused' in inspect.signature(target).parameters and not FORMS & set(args):
         args['fused'] = True
     with at(f'{where}.optimizer'):
@@ -127,7 +130,19 @@ def _find_fixed(module: nn.Module) -> set[str]:
             if callable(getattr(part, 'frozen_names', None)) for name in part.frozen_names()}
 
 
-def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+def find_matrices(module: nn.Module) -> set[str]:
+    """Return the names of the weights that map hidden states to hidden states: those of linear layers, both sides of
+    `NARROW` or more, that do not end in the words of a language model (transformers' `get_output_embeddings`)."""
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    for part in module.modules():
+        last = part.get_output_embeddings() if callable(getattr(part, 'get_output_embeddings', None)) else None
+        tables.add(id(getattr(last, 'weight', None)))
+    linear = {id(part.weight) for part in module.modules() if isinstance(part, nn.Linear)} - tables
+    return {name for name, p in module.named_parameters() if id(p) in linear and min(p.shape) >= NARROW}
+
+
+def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str, matrices: Optional[set[str]] = None,
+                 ) -> list[dict[str, Any]]:
     """Return the parameter groups: by pattern, and by whether they decay."""
     settings = cfg.get('groups') or {}
     names = [n for n, p in module.named_parameters() if p.requires_grad]
@@ -141,7 +156,7 @@ def _make_groups(module: nn.Module, cfg: Mapping[str, Any], where: str) -> list[
         own = next((s for p, s in settings.items() if s and fnmatch.fnmatch(name, p)), {})
         decays = own.get('decay_mult', 1.0) * decay if parameter.ndim >= 2 else 0.0
         rate = own.get('lr_mult', 1.0) * lr
-        options = dict(own.get('options') or {})
+        options = {**({} if matrices is None else {'muon': name in matrices}), **(own.get('options') or {})}
         key = rate, decays, repr(sorted(options.items()))
         groups.setdefault(key, dict(params=[], lr=rate, weight_decay=decays, **options))['params'].append(parameter)
     if not groups:

@@ -7,9 +7,12 @@ from timm.optim.muon import zeropower_via_newtonschulz
 
 from dtbox.errors import InputError
 from dtbox.training.muon import MuonAdamW, orthogonalize
-from dtbox.training.optim import build_optim_wrappers
+from dtbox.training.optim import build_optim_wrappers, find_matrices
 
-GROUPS = {'table.*': dict(options=dict(muon=False))}
+
+@pytest.fixture(autouse=True)
+def small_matrices(monkeypatch):
+    monkeypatch.setattr('dtbox.training.optim.NARROW', 3)
 
 
 def make_module():
@@ -17,7 +20,7 @@ def make_module():
     return torch.nn.ModuleDict(dict(table=torch.nn.Embedding(7, 5), body=torch.nn.Linear(5, 3)))
 
 
-def make_wrapper(module, groups=GROUPS, **args):
+def make_wrapper(module, groups=None, **args):
     optimizer = dict(type='MuonAdamW', lr=0.1, weight_decay=0.5, **args)
     return build_optim_wrappers(dict(model=module), dict(model=dict(optimizer=optimizer, groups=groups)))['model']
 
@@ -110,3 +113,30 @@ def test_a_closure_gives_the_loss():
         loss.backward()
         return loss
     assert optimizer.step(closure) == 2 and weight[0, 0] < 1
+
+
+class Words(torch.nn.Module):
+    """A language model of transformers' habits: its last layer gives the words."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.table = torch.nn.Embedding(9, 4)
+        self.body, self.head = torch.nn.Linear(4, 4), torch.nn.Linear(4, 9)
+        self.narrow, self.position = torch.nn.Linear(2, 4), torch.nn.Parameter(torch.zeros(5, 4))
+        if tied:
+            self.head.weight = self.table.weight
+
+    def get_output_embeddings(self):
+        return self.head
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_tables_of_rows_are_no_matrices(tied):
+    assert find_matrices(torch.nn.ModuleDict(dict(lm=Words(tied)))) == {'lm.body.weight'}
+
+
+def test_a_group_takes_a_matrix_out():
+    module = make_module()
+    wrapper = make_wrapper(module, {'body.*': dict(options=dict(muon=False))})
+    step(module, wrapper)
+    assert 'exp_avg' in wrapper.optimizer.state[module.body.weight]
