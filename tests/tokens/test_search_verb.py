@@ -146,6 +146,7 @@ def test_duplicates(encoded, tiny_run, tmp_path, capsys):
 def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
     """What `dtbox encode` wrote down of its run is taken where no other one is given."""
     folder = shutil.copytree(encoded[0], tmp_path / 'out')
+    (folder / RECORD).parent.mkdir()
     (folder / RECORD).write_text(json.dumps(dict(run=str(tiny_run))))
     code, out, err = call(capsys, folder, '--image', encoded[1][3], '--top', 1)
     assert code == 0 and 'image_3' in out, err
