@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help='in which the model computes (default: float32)')
     how.add_argument('--batch', type=int, default=32, metavar='N', help='images of a batch (default: 32)')
     how.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
+    how.add_argument('--jpeg', default='cpu', choices=('cpu', 'gpu'),
+                     help='where JPEG files are decoded; gpu needs --device cuda (default: cpu)')
     _add_work(parser)
     parser.add_argument('--checkpoint', metavar='FILE', help='checkpoint (default: that of the run folder)')
     add_config_options(parser)
@@ -122,7 +124,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
     decoders = (0 if args.device == 'cpu' else 8) if args.decoders is None else args.decoders
     return Settings(args.run, args.checkpoint, tuple(args.plugin), args.trust_remote_code, args.device, args.dtype,
                     tuple(args.vocabularies), ViewRule(args.views, tuple(args.crop_scale), args.seed), args.embedding,
-                    args.batch, decoders)
+                    args.batch, decoders, args.jpeg)
 
 
 VERB = Verb(

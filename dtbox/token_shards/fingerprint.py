@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DIGITS = 16
 """Hex digits of a digest."""
+HINTS = {'pipeline': ' (a hash of --views, --crop-scale, --seed, --vocabularies, --embedding, --jpeg and the resize)'}
+"""Field that is a hash of several things -> what these are, for messages."""
 
 
 def hash_json(value: Any) -> str:
@@ -73,7 +75,7 @@ class Fingerprint:
 
     def explain(self, other: Fingerprint) -> str:
         """Return in which fields this fingerprint differs from another one, with both values, for messages."""
-        return ', '.join(f'`{name}` is {getattr(self, name)[:40]}, not {getattr(other, name)[:40]}'
+        return ', '.join(f'`{name}` is {getattr(self, name)[:40]}, not {getattr(other, name)[:40]}{HINTS.get(name, "")}'
                          for name in self.differences(other))
 
     def to_dict(self) -> dict[str, str]:

@@ -14,7 +14,10 @@ from dtbox.files import explain_writing, write_atomic
 from dtbox.token_shards.format import FORMAT, STATUS_OK
 from dtbox.token_shards.reading import TokenShard, list_shards
 
-MANIFEST = 'MANIFEST.json'
+ABOUT = '.dtbox'
+"""Folder, in one of token shards, of what is not a token shard: pandas, pyarrow, Spark and Hugging Face `datasets` pass
+over names that begin with a dot."""
+MANIFEST = f'{ABOUT}/MANIFEST.json'
 
 
 def describe_folder(folder: str | os.PathLike) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
 from dtbox.files import explain_writing, find_unused_path, replacing
 from dtbox.token_shards.reading import TokenShard, open_folder
-from dtbox.tokens.run import read_record
+from dtbox.tokens.run import RECORD, read_record
 
 BATCH = 32
 """Images that are decoded at a time."""
@@ -76,9 +76,11 @@ def decode(folder: str, out: str, choice: Choice = Choice(), run: str | None = N
 def open_tokenizer(folder: str, shard: TokenShard, run: str | None, device: str, how: dict[str, Any]) -> Any:
     """Return the `Tokenizer` whose codes a shard holds; arguments as in `decode`."""
     known = run or read_record(folder).get('run')
-    if not isinstance(known, str) or run is None and not known.startswith('dtbox://') and not os.path.exists(known):
-        raise InputError(f'{folder} was encoded with {known or "a run that it does not name"}, which is not here. Give '
-                         'it: --run RUN.', '--run')
+    if not isinstance(known, str):
+        raise InputError(f'{folder} does not say which run it was encoded with: its file {RECORD} is missing or '
+                         'damaged. Give the run: --run RUN.', '--run')
+    if run is None and not known.startswith('dtbox://') and not os.path.exists(known):
+        raise InputError(f'{folder} was encoded with {known}, which is not here. Give it: --run RUN.', '--run')
     if run is None:
         record = read_record(folder)
         how = {**how, 'checkpoint': how.get('checkpoint') or record.get('checkpoint'),

@@ -28,6 +28,7 @@ from dtbox.layout import CodeLayout
 from dtbox.structures import Batch
 from dtbox.token_shards.fingerprint import Fingerprint, hash_json, name_device
 from dtbox.token_shards.format import ShardMeta, make_streams
+from dtbox.tokens.jpeg import DECODERS, GpuJpeg
 from dtbox.tokens.views import View, ViewRule
 from dtbox.training.preprocess import prepare
 
@@ -54,6 +55,7 @@ class Settings:
         embedding: also keep the embedding of each image.
         batch: images of a batch.
         decoders: threads that decode and resize beside the model; 0 does it in turn with the model.
+        jpeg: where JPEG files are decoded, one of `DECODERS`.
     """
     run: str
     checkpoint: Optional[str] = None
@@ -66,6 +68,7 @@ class Settings:
     embedding: bool = False
     batch: int = BATCH
     decoders: int = 0
+    jpeg: str = 'cpu'
 
 
 class Encoder:
@@ -79,6 +82,7 @@ class Encoder:
         tokenizer: as `dtbox.load` opened it.
         meta: `ShardMeta` of the shards, its `source` left empty.
         is_gpu: whether the model computes on a GPU.
+        decode: decoder of the files of images; None for Pillow.
 
     Raises:
         InputError: a run that cannot be opened, one without vocabularies, names or a device that are not there.
@@ -94,6 +98,7 @@ class Encoder:
         self.model = self.tokenizer.model
         self.device = torch.device(read_device(settings.device))
         self.is_gpu = self.device.type != 'cpu'
+        self.decode = self._choose_decoder(settings.jpeg)
         self.streams = self._choose_streams(settings)
         weights = hash_tensors(self.model.state_dict())
         dtype = parse_dtype(settings.dtype)
@@ -106,6 +111,15 @@ class Encoder:
     def fingerprint(self) -> Fingerprint:
         """What the codes depend on."""
         return self.meta.fingerprint
+
+    def _choose_decoder(self, jpeg: str) -> Optional[GpuJpeg]:
+        if jpeg not in DECODERS:
+            raise InputError(f"got {jpeg!r}; expected 'cpu' or 'gpu'.", '--jpeg')
+        if jpeg == 'cpu':
+            return None
+        if self.device.type != 'cuda':
+            raise InputError('it needs a GPU: --device cuda. Give that, or leave --jpeg out.', '--jpeg')
+        return GpuJpeg(self.device)
 
     def _choose_streams(self, settings: Settings) -> list[str]:
         coded = [stream.name for stream in self.tokenizer.layout.streams if stream.has_codes]
@@ -128,6 +142,8 @@ class Encoder:
             width = self._measure_embedding() if settings.embedding else None
         pipeline = dict(steps=config['pipeline'], size=list(self.tokenizer.image_size), pixels=NORMALISATION,
                         views=settings.views.to_dict(), streams=self.streams, embedding=width)
+        if self.decode is not None:
+            pipeline['jpeg'] = 'nvjpeg'
         threads = 'gpu' if self.is_gpu else 1
         fingerprint = Fingerprint(
             weights, hash_json(config['tokenizer']), hash_json(pipeline), settings.dtype, name_device(self.device),

@@ -146,7 +146,7 @@ class Batches:
 
 def prepare_item(encoder: Encoder, item: Item) -> list[tuple[Row, Tensor | None]]:
     """Return the rows of an item without their codes, one a view, with what the model is to see, [3, H, W], or None."""
-    found, rule = item.read(), encoder.settings.views
+    found, rule = item.read(encoder.decode), encoder.settings.views
     common: dict[str, Any] = dict(key=item.key, index=item.index, image_hash=found.digest, texts=list(found.texts))
     if found.image is None:
         return [(Row(**common, view=number, status=STATUS_BROKEN, error=found.error), None)

@@ -11,7 +11,7 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.files import LEFTOVER, check_name, explain_writing, parse_json, remove_leftovers, write_atomic
 from dtbox.token_shards.format import need_pyarrow, shard_name
-from dtbox.token_shards.manifest import MANIFEST, write_manifest
+from dtbox.token_shards.manifest import ABOUT, MANIFEST, write_manifest
 from dtbox.token_shards.reading import list_shards
 from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.engines import make_engine
@@ -21,7 +21,7 @@ from dtbox.tokens.progress import Progress
 from dtbox.tokens.schedule import Limits, Schedule
 from dtbox.tokens.sources import Source
 
-RECORD = 'encode.json'
+RECORD = f'{ABOUT}/encode.json'
 """File of a folder that says how it was encoded: for whoever decodes it or adds to it, never the truth about codes."""
 COPY = {'s3': 'aws s3 sync {folder} {url}', 'gs': 'gcloud storage rsync -r {folder} {url}',
         'hf': 'hf upload-large-folder {rest} {folder} --repo-type dataset',
@@ -143,7 +143,7 @@ def check_out(out: str) -> None:
         raise InputError(f'{out} is a file; expected a folder for the token shards.', 'OUT')
     if os.path.isdir(out):
         names = [name for name in os.listdir(out) if not name.startswith('.')]
-        if names and RECORD not in names and not list_shards(out):
+        if names and not list_shards(out):
             raise InputError(f'{out} holds other files, such as {sorted(names)[0]}, and no token shards. Give a new '
                              'folder.', 'OUT')
 

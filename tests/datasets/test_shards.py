@@ -130,20 +130,43 @@ def broken_shard(folder, how):
                 add(tar, f'{n}.txt', b'words')
     elif how == 'twice':
         with tarfile.open(path, 'w') as tar:
+            for n, key in enumerate('abaa'):
+                add(tar, f'{key}.jpg', image(n))
+    elif how == 'captions':
+        with tarfile.open(path, 'w') as tar:
             add(tar, 'a.jpg', image(1))
-            add(tar, 'a.jpg', image(2))
+            for word in (b'one', b'two'):
+                add(tar, 'a.txt', word)
     return str(path)
 
 
 @pytest.mark.parametrize('how, keys, flaw', [
     ('middle', 3, 'ends in the middle of the sample 000003.*truncated; before that, 3 samples are whole'),
     ('between', 4, 'without the mark of its end: perhaps truncated'),
-    ('scattered', 3, 'the sample 0 comes again: members of one sample must follow one another'),
-    ('twice', 1, r'the sample a has two members \.jpg')])
+    ('captions', 1, r'the sample a has two members \.txt')])
 def test_what_is_whole_of_a_broken_shard(tmp_path, how, keys, flaw):
     index = scan(broken_shard(tmp_path, how))
     assert len(index) == keys
     assert re.search(flaw, index.flaws[0])
+
+
+def test_samples_of_one_key(tmp_path):
+    """The first one is taken, or all are, each with its own image, whether they follow one another or not."""
+    path = broken_shard(tmp_path, 'twice')
+    data = Shards(path, broken='skip')
+    assert [data.key(i) for i in range(len(data))] == ['twice/a', 'twice/b']
+    assert '2 samples have the key of an earlier one, such as a, a; the later ones are left out' in data.flaws[0]
+    data = Shards(path, broken='skip', repeated='keep')
+    assert [data.key(i) for i in range(len(data))] == ['twice/a', 'twice/b', 'twice/a', 'twice/a']
+    assert [data.image_bytes(i) for i in range(4)] == [image(i) for i in range(4)]
+    assert not data.flaws and 'kept apart by their places' in data.notes[-1]
+
+
+@pytest.mark.parametrize('repeated', ['skip', 'keep'])
+def test_members_that_are_apart(tmp_path, repeated):
+    data = Shards(broken_shard(tmp_path, 'scattered'), broken='skip', repeated=repeated)
+    assert len(data) == 3 and len(data.flaws) == 1
+    assert 'members of 3 samples come in two places, such as those of 0, 1, 2' in data.flaws[0]
 
 
 @pytest.mark.parametrize('how, says', [

@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,3 +42,10 @@ def test_there_and_back():
         with pytest.raises(InputError, match='a fingerprint is .* expected a dict of strings'):
             Fingerprint.from_dict(odd)
 
+
+
+def test_what_a_pipeline_is_made_of_is_told():
+    """Its hash says nothing to whoever changed an option."""
+    one = Fingerprint('w', 'c', 'p', 'float32', 'cpu', 'batch=1')
+    said = one.explain(replace(one, pipeline='q', dtype='float16'))
+    assert re.search(r'`pipeline` is p, not q \(a hash of --views.*\), `dtype` is float32, not float16$', said)

@@ -13,7 +13,7 @@ from dtbox.token_shards.writing import Row, write_shard
 from dtbox.tokens.checking import check_folder
 from dtbox.tokens.checking_input import check_input, check_sample, choose_sample, list_input, open_encoder
 from dtbox.tokens.encoding import encode_shard
-from dtbox.tokens.run import write_record
+from dtbox.tokens.run import RECORD, write_record
 from dtbox.tokens.sources import find_source
 
 pytest.importorskip('pyarrow')
@@ -125,7 +125,7 @@ def test_encoder_of_a_folder(out, encoder, tiny_run):
     assert open_encoder(out, encoder.fingerprint).fingerprint == encoder.fingerprint
     with pytest.raises(InputError, match='cannot encode the images .* again: .*`batch` is batch=8'):
         open_encoder(out, encoder.fingerprint, batch=8)
-    os.remove(out / 'encode.json')
+    os.remove(out / RECORD)
     with pytest.raises(InputError, match='does not say which tokenizer made it.*--run'):
         open_encoder(out, encoder.fingerprint)
 

@@ -147,7 +147,7 @@ def test_run_ahead_that_nobody_finishes():
 
 
 def test_an_error_of_an_item_ends_the_shard(encoder):
-    def lost():
+    def lost(decode):
         raise ValueError('gone')
     with pytest.raises(ValueError, match='gone'):
         list(encode_items(encoder, [Item('a', 0, lost)], Outcome('x')))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dtbox.errors import InputError
+from dtbox.token_shards.manifest import MANIFEST
 from dtbox.tokens.encoder import Settings
 from dtbox.tokens.engines import local, make_engine
 from dtbox.tokens.engines import ray as rays
@@ -206,4 +207,4 @@ def test_ray_gives_the_same_files(tiny_run, tmp_path, forks):
     run_encode(tiny_run, src, tmp_path / 'local')
     result = run_encode(tiny_run, src, tmp_path / 'ray', Work('ray', workers=2))
     assert result.failed == {} and hashes(tmp_path / 'ray') == hashes(tmp_path / 'local')
-    assert os.path.isfile(tmp_path / 'ray' / 'MANIFEST.json')
+    assert os.path.isfile(tmp_path / 'ray' / MANIFEST)

@@ -5,6 +5,8 @@ import pytest
 
 from dtbox.token_shards.cache import TokenCache
 from dtbox.token_shards.manifest import write_manifest
+from dtbox.tokens.encoder import Settings
+from dtbox.tokens.run import write_record
 from tests.token_kit import make_codes, make_meta, write_tokens
 
 pytest.importorskip('pyarrow')
@@ -14,8 +16,9 @@ NUMBERS = [0, 1, 3, 100, 101, 102, 103]
 
 @pytest.fixture
 def tokens(tmp_path):
-    """A folder as `dtbox encode` and a training leave it, with the manifest and the cache."""
+    """A folder as `dtbox encode` and a training leave it, with record, manifest and cache."""
     folder = write_tokens(tmp_path / 'tokens', size=4, broken=(2,))
+    write_record(str(folder), Settings('run'))
     write_manifest(folder)
     TokenCache(folder)
     return folder
@@ -31,7 +34,7 @@ def assert_codes(keys, codes):
 
 def test_pandas(tokens):
     pandas = pytest.importorskip('pandas')
-    table = pandas.concat(map(pandas.read_parquet, sorted(tokens.glob('*.parquet'))))
+    table = pandas.read_parquet(tokens)
     good = table[table.status == 'ok']
     assert_codes(good.key, np.stack(good.codes_pixel))
     assert good.codes_pixel.iloc[0].dtype == np.uint16 and good.texts.iloc[0].tolist()[0].startswith('image ')
@@ -48,7 +51,7 @@ def test_duckdb(tokens):
 
 def test_hugging_face_datasets(tokens, tmp_path, monkeypatch):
     datasets = pytest.importorskip('datasets')
-    data = datasets.load_dataset('parquet', data_files=f'{tokens}/*.parquet', split='train',
+    data = datasets.load_dataset('parquet', data_dir=str(tokens), split='train',
                                  cache_dir=str(tmp_path / 'cache'))
     good = data.filter(lambda row: row['status'] == 'ok')
     assert_codes(good['key'], good['codes_pixel'])

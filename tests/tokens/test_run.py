@@ -19,7 +19,7 @@ from dtbox.token_shards.reading import list_shards, open_folder
 from dtbox.tokens import schedule
 from dtbox.tokens.engines import local, make_engine
 from dtbox.tokens.engines import worker as workers
-from dtbox.tokens.run import Work, check_out, read_record
+from dtbox.tokens.run import RECORD, Work, check_out, read_record
 from dtbox.tokens.schedule import Limits
 from tests.shard_data import write_set
 from tests.tokens.kit import hashes, run_encode
@@ -75,9 +75,9 @@ def test_two_drivers_in_one_folder_are_harmless(tiny_run, tars, whole, tmp_path,
 
 
 def test_leftovers_of_a_killed_worker_go(tiny_run, tars, whole, tmp_path, forks):
-    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / '.dtbox').mkdir(parents=True)
     (tmp_path / 'out' / '.s-0-abcd.x1y2.part.parquet').write_bytes(b'half')
-    (tmp_path / 'out' / 'encode.json').write_text('{}')
+    (tmp_path / 'out' / RECORD).write_text('{}')
     run_encode(tiny_run, tars, tmp_path / 'out')
     assert hashes(tmp_path / 'out') == hashes(whole)
 
@@ -184,7 +184,7 @@ def test_decode_asks_for_the_tokenizer_of_the_codes(whole, tmp_path, capsys):
     record = read_record(out)
     assert call(decode_cli, out, '--out', tmp_path / 'a', '--run', 'dtbox://dualtoken-twemoji') == 2
     assert 'its codes mean other images' in capsys.readouterr().err
-    (out / 'encode.json').write_text(json.dumps(dict(record, run='/gone/run')))
+    (out / RECORD).write_text(json.dumps(dict(record, run='/gone/run')))
     assert call(decode_cli, out, '--out', tmp_path / 'a') == 2
     assert 'was encoded with /gone/run, which is not here. Give it: --run RUN' in capsys.readouterr().err
 

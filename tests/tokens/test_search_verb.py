@@ -18,6 +18,7 @@ from dtbox.token_shards.writing import Row
 from dtbox.tokens.catalog import Catalog
 from dtbox.tokens.duplicates import find_exact_duplicates
 from dtbox.tokens.found_sheet import describe_groups, draw_found
+from dtbox.tokens.run import RECORD
 from dtbox.tokens.search import embed_queries, find_nearest
 from dtbox.tokens.spaces import EmbeddingSpace, choose_space
 from tests.tokens.search_shards import make_rows, write_shards
@@ -145,13 +146,14 @@ def test_duplicates(encoded, tiny_run, tmp_path, capsys):
 def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
     """What `dtbox encode` wrote down of its run is taken where no other one is given."""
     folder = shutil.copytree(encoded[0], tmp_path / 'out')
-    (folder / 'encode.json').write_text(json.dumps(dict(run=str(tiny_run))))
+    (folder / RECORD).parent.mkdir()
+    (folder / RECORD).write_text(json.dumps(dict(run=str(tiny_run))))
     code, out, err = call(capsys, folder, '--image', encoded[1][3], '--top', 1)
     assert code == 0 and 'image_3' in out, err
 
 
 @pytest.mark.parametrize('words, says', [
-    (['OUT', '--image', 'IMAGE'], '--run: .*a run that it does not name, which is not here'),
+    (['OUT', '--image', 'IMAGE'], '--run: .*does not say which run'),
     (['OUT', '--run', 'RUN', '--text', 'cat'], '--text: this tokenizer has no text tower'),
     (['OUT', '--run', 'RUN', '--text', 'cat', '--by', 'pixel'], '--by: a text is compared with embeddings'),
     (['OUT', '--run', 'RUN', '--image', 'gone.png'], r'--image: .*gone\.png'),
@@ -161,8 +163,8 @@ def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
     (['OUT', '--run', 'RUN', '--image', 'IMAGE', '--threshold', '0.5'], '--threshold: this option belongs to '
                                                                         '--duplicates near'),
     (['OUT', '--duplicates', '--index', 'i'], '--index: this option belongs to nearest images'),
-    (['OUT', '--duplicates', '--out', 'a.png'], '--run: .*a run that it does not name'),
-    (['OUT', '--duplicates', 'near', '--measure', 'rows', '--by', 'pixel'], '--run: .*a run that it does not name'),
+    (['OUT', '--duplicates', '--out', 'a.png'], '--run: .*does not say which run'),
+    (['OUT', '--duplicates', 'near', '--measure', 'rows', '--by', 'pixel'], '--run: .*does not say which run'),
     (['OUT', '--duplicates', 'near', '--threshold', '1.5'], '--threshold: 1.5 came'),
     (['gone', '--duplicates'], 'the folder of token shards gone cannot be read')])
 def test_one_sentence(encoded, tiny_run, capsys, words, says, tmp_path, monkeypatch):

@@ -108,6 +108,19 @@ def test_names_of_shards_follow_their_content(tmp_path):
     assert a == c and a != b and a[0].startswith('s-0-') and b[0].startswith('s-0-')
 
 
+def test_images_of_one_key_are_kept_apart(tmp_path):
+    """Each has its own image and its own text, whether they follow one another or not."""
+    with tarfile.open(tmp_path / 's.tar', 'w') as tar:
+        for number, key in enumerate('aaba'):
+            add(tar, f'{key}.jpg', image(number))
+            add(tar, f'{key}.txt', str(number).encode())
+    found = items(find_source(tmp_path / 's.tar'))
+    assert [(item.key, item.index) for item in found] == [('s/a', 0), ('s/a', 1), ('s/b', 2), ('s/a', 3)]
+    for number, item in enumerate(found):
+        read = item.read()
+        assert read.digest == hash_bytes(image(number)) and list(read.texts) == [str(number)] and read.error is None
+
+
 def test_flaws_of_a_shard_are_rows(tmp_path):
     """One sample is cut short, one has a text that is not UTF-8, one has an image that is none."""
     with tarfile.open(tmp_path / 's-2.tar', 'w') as tar:

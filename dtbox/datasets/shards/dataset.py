@@ -14,19 +14,16 @@ from mmengine.logging import print_log
 from dtbox import distributed
 from dtbox.counts import format_count
 from dtbox.datasets.base import BrokenSample, PairDataset
-from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes
 from dtbox.datasets.read import read_image
 from dtbox.datasets.sampler import order_in_windows
 from dtbox.datasets.shards.fetch import ShardCache
-from dtbox.datasets.shards.index import load_shard_index
+from dtbox.datasets.shards.index import IMAGES, load_shard_index
 from dtbox.datasets.shards.places import describe_beside, list_places
 from dtbox.datasets.shards.samples import Sample, read_captions, read_label
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 
-IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
-"""Suffixes of images; of a sample that has several the first one counts."""
 OPEN = 32
 """Shards that a process keeps open."""
 
@@ -57,6 +54,8 @@ class Shards(PairDataset):
         window: shards whose samples are shuffled together.
         limit: take at most so many samples, the first ones; None for all.
         broken: 'skip' or 'error'.
+        repeated: samples with an image whose key another one of their shard has: 'skip' takes the first one and names
+            the others in `flaws`, 'keep' takes all and names them in `notes`.
         index: folder for the indices; None takes the user's cache.
         fetched: folder for shards that a pipe reads; None takes the system's temporary folder.
         keep: fetched shards kept at a time, at least `window`.
@@ -68,10 +67,13 @@ class Shards(PairDataset):
     def __init__(self, urls: str | Sequence[str], pipeline: Sequence = (), seed: int = 0, split: str = 'train',
                  set: str | None = None, text: str | Sequence[str] = ('txt', 'json:caption'), label: str | None = 'cls',
                  classes: Sequence[str] | None = None, window: int = 16, limit: int | None = None, broken: str = 'skip',
-                 index: str | None = None, fetched: str | None = None, keep: int = 64):
+                 index: str | None = None, fetched: str | None = None, keep: int = 64, repeated: str = 'skip'):
         super().__init__(pipeline, seed, broken)
         if split not in ('train', 'heldout'):
             raise InputError(f"`split` is {split!r}; expected 'train' or 'heldout'.", 'split')
+        if repeated not in ('skip', 'keep'):
+            raise InputError(f"`repeated` is {repeated!r}; expected 'skip' or 'keep'.", 'repeated')
+        self.repeated = repeated
         for name, value in (('window', window), ('limit', limit)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f'`{name}` is {value!r}; expected an int >= 1.', name)
@@ -114,15 +116,13 @@ class Shards(PairDataset):
         read = {source.partition(':')[0] for source in self.text} | {self.label}
         for place in self.places:
             try:
-                index, without = self._fresh(place)
+                index, flaws, notes = self._fresh(place)
             except InputError as e:
                 self._flaw(str(e))
                 continue
-            for flaw in index.flaws:
+            for flaw in flaws:
                 self._flaw(f'the shard {place}: {flaw}')
-            if without:
-                self._flaw(f'the shard {place}: {format_count(len(without), "sample", "has")} no image '
-                           f'(.{", .".join(IMAGES)}), such as {", ".join(without[:3])}')
+            self.note(*(f'the shard {place}: {note}' for note in notes))
             if len(index):
                 kept.append(place)
                 sizes.append(len(index))
@@ -137,7 +137,27 @@ class Shards(PairDataset):
         self.size = int(self.ends[-1]) if limit is None else min(limit, int(self.ends[-1]))
 
     def _fresh(self, place):
-        return load_shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
+        """Return (index of the samples that are read, flaws, notes) of a shard."""
+        index, without = load_shard_index(self.cache.file(place), self.index_folder).only(IMAGES)
+        flaws, notes = list(index.flaws), []
+        parted = sorted(set(without) & set(index.keys.tolist()))
+        if parted:
+            flaws.append(f'members of {format_count(len(parted), "sample")} come in two places, such as those of '
+                         f'{", ".join(parted[:3])}: those apart from the image are left out; members of one sample '
+                         'must follow one another')
+        if without := [key for key in without if key not in parted]:
+            flaws.append(f'{format_count(len(without), "sample", "has")} no image (.{", .".join(IMAGES)}), such as '
+                         f'{", ".join(without[:3])}')
+        repeats = index.find_repeats()
+        if repeats.any():
+            again = (f'{format_count(int(repeats.sum()), "sample", "has")} the key of an earlier one, such as '
+                     f'{", ".join(index.keys[repeats][:3].tolist())}')
+            if self.repeated == 'keep':
+                notes.append(f'{again}; they are kept apart by their places')
+            else:
+                flaws.append(f'{again}; the later ones are left out')
+                index = index.choose(~repeats)
+        return index, flaws, notes
 
     def _flaw(self, sentence):
         if self.broken == 'error':

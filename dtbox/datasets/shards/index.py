@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dtbox.counts import format_count
+from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import get_suffix
 from dtbox.datasets.shards.reading import split_name
 from dtbox.errors import InputError, reason
 from dtbox.files import replacing
 
-VERSION = 3
+VERSION = 4
 PACKED = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstandard', b'\xfd7zX': 'xz', b'BZh': 'bzip2'}
 BLOCK = 512
+IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
+"""Suffixes of images; of a sample that has several the first one counts."""
 MOST = 20
 """Flaws of a shard that are listed one by one."""
 
@@ -58,13 +61,22 @@ class ShardIndex:
         """Return the index of the samples that have a member of one of `suffixes`, and the keys of the others."""
         wanted = np.isin(self.kinds, [k for k, s in enumerate(self.suffixes) if s in suffixes])
         has = np.maximum.reduceat(wanted, self.starts[:-1])
-        if has.all():
-            return self, []
-        kept = np.repeat(has, np.diff(self.starts))
-        starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[has])])
-        without = self.keys[~has].tolist()
-        return ShardIndex(self.keys[has], starts, self.offsets[kept], self.sizes[kept], self.kinds[kept],
-                          self.suffixes, self.flaws, self.others), without
+        return self.choose(has), self.keys[~has].tolist()
+
+    def choose(self, which: np.ndarray) -> ShardIndex:
+        """Return the index of the samples of a mask, bool [n]."""
+        if which.all():
+            return self
+        members = np.repeat(which, np.diff(self.starts))
+        starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[which])])
+        return ShardIndex(self.keys[which], starts, self.offsets[members], self.sizes[members], self.kinds[members],
+                          self.suffixes, self.flaws, self.others)
+
+    def find_repeats(self) -> np.ndarray:
+        """Return which samples have the key of a sample before them, bool [n]."""
+        repeats = np.ones(len(self), dtype=bool)
+        repeats[np.unique(self.keys, return_index=True)[1]] = False
+        return repeats
 
     def count_unread(self, images: Sequence[str], others: Sequence[str]) -> Counter[str]:
         """Return suffix ('.json') -> number of members that are not read.
@@ -113,21 +125,21 @@ def find_cache_folder() -> str:
 def scan(path: str) -> ShardIndex:
     """Read the headers of a tar file.
 
-    Samples that are cut short, or whose members do not follow one another, are left out and named in `flaws`.
+    Samples that are cut short are left out and named in `flaws`. Members that come again under the key of an earlier
+    sample, and a second image among those of one sample, are a sample of their own (`find_repeats`).
 
     Raises:
         InputError: not a tar file, compressed, empty, or without a whole sample.
     """
     groups = []
     flaws = []
-    seen = set()
     others = Counter()
     try:
         size = os.path.getsize(path)
         with open(path, 'rb') as file:
             _check_packing(path, file.read(8))
             file.seek(0)
-            end = _collect(file, size, groups, seen, flaws, others)
+            end = _collect(file, size, groups, flaws, others)
             _check_end(file, size, end, flaws)
     except (tarfile.TarError, EOFError) as e:
         raise InputError(f'the shard {path} is not a tar file ({reason(e)}); it has {size:,} bytes. Fetch or write it '
@@ -148,7 +160,7 @@ def scan(path: str) -> ShardIndex:
                       dict(others))
 
 
-def _collect(file, size, groups, seen, flaws, others):
+def _collect(file, size, groups, flaws, others):
     """Fill `groups` with (key, dict suffix -> (offset, size)), and count other members; returns where the last whole
     member ends."""
     key = None
@@ -156,12 +168,8 @@ def _collect(file, size, groups, seen, flaws, others):
     end = 0
 
     def close():
-        if members and key in seen:
-            flaws.append(f'the sample {key} comes again: members of one sample must follow one another; the later one '
-                         'is left out')
-        elif members:
+        if members:
             groups.append((key, members))
-        seen.add(key)
     with tarfile.open(fileobj=file, mode='r:') as tar:
         try:
             for member in tar:
@@ -170,7 +178,7 @@ def _collect(file, size, groups, seen, flaws, others):
                 if member.size < 0:
                     raise tarfile.ReadError(f'{member.name!r:.80} has a negative size')
                 counts = member.isfile() and suffix and not stem.endswith('/') and stem
-                if counts and stem != key:
+                if counts and (stem != key or suffix in members and suffix in IMAGES):
                     close()
                     key, members = stem, {}
                 if member.offset_data + member.size > size:

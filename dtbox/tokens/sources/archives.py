@@ -18,11 +18,13 @@ from dtbox.datasets.video import Video, number_frames
 from dtbox.errors import InputError
 from dtbox.registry import DATASETS
 from dtbox.tokens.sources.base import (
+    Decode,
     Found,
     Item,
     SourceShard,
     find_in_bytes,
     find_in_image,
+    give,
     hash_head,
     hash_names,
     tell_flaws,
@@ -45,7 +47,7 @@ class TarShard(SourceShard):
     def items(self) -> Iterator[Item]:
         """Yield an item a sample with an image, and one for each flaw that `Shards` tells of."""
         try:
-            data = Shards(str(self.place), split='heldout', broken='skip')
+            data = Shards(str(self.place), split='heldout', broken='skip', repeated='keep')
         except InputError as e:  # 'none of 1 shard can be used: ' and why
             raise InputError(e.message.partition(': ')[2] or e.message) from e
         for index in range(len(data)):
@@ -53,13 +55,13 @@ class TarShard(SourceShard):
             yield Item(key, index, partial(self._read, data, index))
         yield from tell_flaws(data.flaws, self.place.name, len(data), str(self.place))
 
-    def _read(self, data: Shards, index: int) -> Found:
+    def _read(self, data: Shards, index: int, decode: Decode | None = None) -> Found:
         texts, error = [], None
         try:
             texts = data.texts_of(index)
         except BrokenSample as e:
             error = str(e).replace(str(self.place), self.place.name)
-        return find_in_bytes(data.image_bytes(index), texts, error)
+        return find_in_bytes(data.image_bytes(index), texts, error, decode)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class VideoShard(SourceShard):
                 found = find_in_image(video.sample(index, RNG)['image'])
             except BrokenSample as e:
                 found = Found(None, error=str(e).replace(self.path, self.clip))
-            yield Item(key, index - self.first, lambda found=found: found)  # type: ignore[misc]
+            yield Item(key, index - self.first, partial(give, found))
 
     def count(self) -> int:
         """Return the number of frames."""
@@ -119,7 +121,7 @@ class DatasetShard(SourceShard):
         """Return the number of samples."""
         return self.stop - self.first
 
-    def _read(self, data: Any, index: int, lock: threading.Lock) -> Found:
+    def _read(self, data: Any, index: int, lock: threading.Lock, decode: Decode | None = None) -> Found:
         try:
             with lock:  # a data set may keep files open, with one place each
                 sample = data.sample(index, RNG)

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Optional
 
 from PIL import Image
@@ -37,6 +38,10 @@ class Found(NamedTuple):
     error: Optional[str] = None
 
 
+Decode = Callable[[bytes], Image.Image]
+"""Bytes of the file of an image -> upright RGB; `InputError` where they cannot be decoded."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One image of an input shard, not read yet.
@@ -45,11 +50,11 @@ class Item:
         key: tells it from the others of its data set.
         index: its number in the shard.
         read: returns what the item holds, an image that is broken included; raises `SourceLost`. Any thread may call
-            it.
+            it. It is called with what decodes the file of an image, see `find_in_bytes`.
     """
     key: str
     index: int
-    read: Callable[[], Found]
+    read: Callable[..., Found]
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,18 @@ def hash_head(path: str | os.PathLike) -> str:
         raise InputError(f'{os.fspath(path)} cannot be read ({e.strerror or e}).') from e
 
 
-def find_in_bytes(content: bytes, texts: Sequence[str] = (), error: str | None = None) -> Found:
+def find_in_bytes(content: bytes, texts: Sequence[str] = (), error: str | None = None,
+                  decode: Decode | None = None) -> Found:
     """Return what the file of an image holds.
 
     Args:
         content: bytes of the file.
         texts: captions of the image.
         error: what else is wrong with it, or None.
+        decode: decoder of the file; None takes Pillow.
     """
     try:
-        image = read_image(io.BytesIO(content))
+        image = decode(content) if decode else read_image(io.BytesIO(content))
     except InputError as e:
         return Found(None, hash_bytes(content), texts, str(e))
     return Found(None if error else image, hash_bytes(content), texts, error)
@@ -131,4 +138,9 @@ def tell_flaws(flaws: Iterable[str], name: str, start: int, hidden: str = '') ->
     """
     for number, flaw in enumerate(flaws):
         found = Found(None, error=flaw.replace(hidden, name) if hidden else flaw)
-        yield Item(f'{name}/flaw-{number}', start + number, lambda found=found: found)  # type: ignore[misc]
+        yield Item(f'{name}/flaw-{number}', start + number, partial(give, found))
+
+
+def give(found: Found, decode: Decode | None = None) -> Found:
+    """Return what was found before; nothing is left to decode."""
+    return found

@@ -13,7 +13,7 @@ from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.read import read_image
 from dtbox.errors import InputError
 from dtbox.files import require_file
-from dtbox.tokens.sources.base import Found, Item, SourceLost, SourceShard, find_in_bytes, hash_names
+from dtbox.tokens.sources.base import Decode, Found, Item, SourceLost, SourceShard, find_in_bytes, hash_names
 
 AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.EHOSTDOWN)
 """What the system says of a file whose disk does not answer."""
@@ -79,7 +79,7 @@ class FileList:
                 for number, first in enumerate(range(0, len(kept), per))]
 
 
-def read_entry(entry: FileEntry) -> Found:
+def read_entry(entry: FileEntry, decode: Decode | None = None) -> Found:
     """Return what an image file holds; `SourceLost` where its folder is gone: a disk that is no longer there leaves no
     trace in the results."""
     try:
@@ -89,7 +89,7 @@ def read_entry(entry: FileEntry) -> Found:
         if not os.path.isdir(folder) or isinstance(e.__cause__, OSError) and e.__cause__.errno in AWAY:
             raise SourceLost(f'the folder {folder} is gone, or cannot be read any more. Bring it back.') from e
         return Found(None, texts=entry.texts, error=str(e).replace(entry.path, entry.key))
-    return find_in_bytes(content, entry.texts)
+    return find_in_bytes(content, entry.texts, decode=decode)
 
 
 def read_file(path: str) -> bytes:
