@@ -90,8 +90,7 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
     encoder = Encoder(settings, compute=False)
     with explain_writing(out):
         os.makedirs(out, exist_ok=True)
-        if work.part[1] == 1:  # of other tasks none may be at work that this machine does not see
-            remove_leftovers(out, LEFTOVER)
+        _sweep(out, work)
     plan = make_plan(source, out, encoder.fingerprint, work.append, work.part)
     places = dict(run=_make_absolute(settings.run), checkpoint=_make_absolute(settings.checkpoint))
     start = Start(replace(settings, **places), os.path.abspath(out), encoder.fingerprint.digest)
@@ -113,10 +112,17 @@ def encode(source: Source, out: str, settings: Settings, work: Work, console: An
                 schedule.run(plan.todo)
             finally:
                 engine.close()
+                _sweep(out, work)
     whole = all(os.path.isfile(os.path.join(out, shard_name(shard.name, fingerprint))) for shard in plan.shards)
     if (whole or not plan.elsewhere) and (plan.todo or not os.path.isfile(os.path.join(out, MANIFEST))):
         write_manifest(out)  # of many tasks the last one does it
     return Result(plan, progress, failed)
+
+
+def _sweep(out: str, work: Work) -> None:
+    """Remove what killed workers have left, unless there may be other tasks that this machine does not see."""
+    if work.part[1] == 1 and os.path.isdir(out):
+        remove_leftovers(out, LEFTOVER)
 
 
 def _describe(plan: Plan) -> str:

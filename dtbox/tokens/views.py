@@ -32,8 +32,8 @@ class ViewRule:
 
     def __post_init__(self) -> None:
         if type(self.count) is not int or not 1 <= self.count <= MOST:
-            raise InputError(f'the number of views of an image is {self.count!r}; expected a whole number from 1 to {MOST:,}.',
-                             '--views')
+            raise InputError(f'the number of views of an image is {self.count!r}; expected a whole number from 1 to '
+                             f'{MOST:,}.', '--views')
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise InputError(f'the parts are {list(self.scale)} of the image; expected two fractions in (0, 1], the '
                              'smaller one first.', '--crop-scale')

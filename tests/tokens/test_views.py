@@ -45,7 +45,7 @@ def test_one_pixel_has_views_too():
 
 
 @pytest.mark.parametrize('args, says', [
-    ((0,), '--views: got 0'), ((1001,), 'from 1 to 1,000'), ((2, (0.5, 0.2)), '--crop-scale'),
+    ((0,), '--views: .* is 0; expected'), ((1001,), 'from 1 to 1,000'), ((2, (0.5, 0.2)), '--crop-scale'),
     ((2, (0.0, 1.0)), '--crop-scale'), ((2, (0.5, 1.1)), r'expected two fractions in \(0, 1\]')])
 def test_what_cannot_be(args, says):
     with pytest.raises(InputError, match=says):
