@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.training.parallel import is_sharded
+from dtbox.training.parallel import gather_shards, is_sharded, shard_like
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Jordan et al. 2024): fast towards 1, not exact there."""
@@ -102,8 +102,5 @@ class MuonAdamW(torch.optim.AdamW):
 
 def _orthogonalize_whole(update: Tensor, steps: int) -> Tensor:
     """Orthogonalize a matrix, gathered first where ranks hold shards of it (FSDP2)."""
-    if not is_sharded(update):
-        return orthogonalize(update, steps)
-    from torch.distributed.tensor import distribute_tensor
-    whole = orthogonalize(update.full_tensor(), steps)  # on each rank the same
-    return distribute_tensor(whole, update.device_mesh, update.placements, src_data_rank=None)
+    whole = orthogonalize(gather_shards(update), steps)  # on each rank the same
+    return shard_like(whole, update) if is_sharded(update) else whole

@@ -147,6 +147,8 @@ class Runner(MMRunner):
                 if lost is None:
                     raise
                 raise lost from e
+            finally:
+                self.visualizer.close()  # what its backends have not written yet
 
     def stop_now(self) -> None:
         """Save and end: a signal has come to one of the ranks."""

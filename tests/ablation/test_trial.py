@@ -12,7 +12,7 @@ import torch
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation import trial as trials
 from dtbox.ablation.facts import compute_tokenizer_facts
-from dtbox.ablation.identity import PARTS, hash_code, hash_config, hash_plugins
+from dtbox.ablation.identity import PARTS, hash_code, hash_config, hash_files, hash_plugins
 from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
 from dtbox.layout import Grid
@@ -27,7 +27,8 @@ def begin(write_grid, tmp_path, monkeypatch):
     def start(options=None, **hashes):
         trial = read_grid(write_grid(), options).trials[0]
         found = dict(config_hash=hash_config(trial.config), code_hash=hash_code(),
-                     plugin_hash=hash_plugins(trial.config), data_hash=check_variant(trial)[0])
+                     plugin_hash=hash_plugins(trial.config),
+                     data_hash=hash_files(trial.config, check_variant(trial)[0]))
         folder = GridFolder(tmp_path / 'out')
         folder.begin(trial, {**found, **hashes}, 'new')
         return folder.trial(trial)

@@ -187,7 +187,7 @@ def test_the_command(capsys):
     assert 'codes of pixel: 64 places of 4 codes, 1,024 each (40 bits a place)' in out
     assert 'an image: 64 places of a sequence, 512 codes, 5,120 bits' in out
     assert 'a sequence: 78 of a drawing, 78 of a caption, with 10 tokens of text' in out
-    assert 'at 12 drawings' in out and 'days for 5,000 iterations' in out and 'assumed: every sample' in out
+    assert 'at 12 drawings' in out and 'days for 3,200 iterations' in out and 'assumed: every sample' in out
     for arguments, says in ((['mllm_twemoji', '--text', '0'], '0 text tokens'),
                             (['dualtoken_rq', '--text', '3'], 'is a tokenizer, whose samples have no text')):
         with pytest.raises(SystemExit) as end:

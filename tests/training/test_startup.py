@@ -147,7 +147,10 @@ def test_scores_and_pictures_reach_the_backends(tiny_config, tmp_path):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     cfg = load_config(tiny_config, {'train_cfg.max_iters': 3, 'vis_backends': [dict(type='TensorboardVisBackend')]})
-    Runner.from_config(cfg, work_dir=str(tmp_path / 'run')).train()
+    runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
+    runner.train()
+    writer = runner.visualizer.get_backend('TensorboardVisBackend')._tensorboard
+    assert writer.all_writers is None, 'the writer is open: its last entries may be lost'
     folder, = {p.parent for p in (tmp_path / 'run').rglob('events.*')}
     events = EventAccumulator(str(folder)).Reload()
     tags = events.Tags()
