@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
-from dtbox.training.parallel import gather_shards, is_sharded, shard_like
+from dtbox.training.parallel import gather_shards, shard_as
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Jordan et al. 2024): fast towards 1, not exact there."""
@@ -95,12 +95,7 @@ class MuonAdamW(torch.optim.AdamW):
         state['step'] += 1
         momentum = state['momentum_buffer']
         momentum.lerp_(parameter.grad, 1 - group['momentum'])
-        update = _orthogonalize_whole(parameter.grad.lerp(momentum, group['momentum']), group['steps'])
+        update = parameter.grad.lerp(momentum, group['momentum'])  # a shard of it under FSDP2; Muon is of the whole
+        update = shard_as(orthogonalize(gather_shards(update), group['steps']), update)
         parameter.mul_(1 - group['lr'] * group['weight_decay'])
         parameter.add_(update, alpha=-group['lr'] * 0.2 * max(parameter.shape) ** 0.5)
-
-
-def _orthogonalize_whole(update: Tensor, steps: int) -> Tensor:
-    """Orthogonalize a matrix, gathered first where ranks hold shards of it (FSDP2)."""
-    whole = orthogonalize(gather_shards(update), steps)  # on each rank the same
-    return shard_like(whole, update) if is_sharded(update) else whole

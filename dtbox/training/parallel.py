@@ -185,12 +185,6 @@ def gather_shards(value: Any, take: Callable[[Tensor], Tensor] = lambda whole: w
     return value
 
 
-def shard_like(whole: Tensor, sharded: Tensor) -> Tensor:
-    """Return a whole tensor, the same on all ranks, as one that is sharded as another is; nothing is sent."""
-    from torch.distributed.tensor import distribute_tensor
-    return distribute_tensor(whole, sharded.device_mesh, sharded.placements, src_data_rank=None)
-
-
 def collect_shards(value: Any) -> Any:
     """As `gather_shards`, one tensor at a time onto the CPU of rank 0, which writes them; others get empty ones."""
     first = distributed.get_rank() == 0
