@@ -105,3 +105,18 @@ def converted(golden, tmp_path_factory):
     src, siglip = write_published(folder, golden)
     convert_dualtoken(src, folder / 'run', siglip)
     return folder / 'run'
+
+
+@pytest.fixture
+def command(capsys):
+    """A function of (verb, words) that runs `dtbox VERB WORDS` and returns (exit code, stdout, stderr)."""
+    from dtbox.cli.main import main
+
+    def run(verb, *words):
+        code = 0
+        try:
+            main([verb, *map(str, words)])
+        except SystemExit as stopped:
+            code = stopped.code or 0
+        return code, *capsys.readouterr()
+    return run

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from dtbox.cli.main import main
 from dtbox.errors import InputError
 from dtbox.sizing import encoding, encoding_rates
 from dtbox.sizing.encoding import Files, Rates, list_limits, plan_job
@@ -93,22 +92,12 @@ def test_bad_rates_and_files():
         replace(FILES, shard_images=0)
 
 
-def call(capsys, *words):
-    """Run `dtbox scale WORDS`; returns (exit code, stdout, stderr)."""
-    code = 0
-    try:
-        main(['scale', *map(str, words)])
-    except SystemExit as stopped:
-        code = stopped.code or 0
-    return code, *capsys.readouterr()
-
-
-def test_the_command_with_given_rates(tiny_config, tmp_path, capsys):
+def test_the_command_with_given_rates(tiny_config, tmp_path, command):
     """No rate is measured; sizes of files are."""
     pytest.importorskip('pyarrow')
     given = ['--decode-rate', 100, '--model-rate', 50, '--write-rate', 100, '--image-bytes', 1e5, '--efficiency', 1]
-    code, out, err = call(capsys, tiny_config, '--encode', '--images', '1e6', '2000000', '--workers', 10, *given,
-                          '--cost-per-hour', 2, '--shard-images', 1000, '--out', tmp_path / 'plan')
+    code, out, err = command('scale', tiny_config, '--encode', '--images', '1e6', '2000000', '--workers', 10, *given,
+                             '--cost-per-hour', 2, '--shard-images', 1000, '--out', tmp_path / 'plan')
     assert code == 0, err
     assert 'model 50 (given)' in out and 'Decoded: none, 100 kB a file' in out
     with open(tmp_path / 'plan' / 'encode.csv', encoding='utf-8') as file:
@@ -123,12 +112,12 @@ def test_the_command_with_given_rates(tiny_config, tmp_path, capsys):
     assert page.startswith('# Tokenize a data set with recipe') and page.count('\n| --- |') == 2
 
 
-def test_the_command_measures(tiny_run, tiny_config, tmp_path, capsys):
+def test_the_command_measures(tiny_run, tiny_config, tmp_path, command):
     """Of a run, on a folder of images; each rate is said to be measured."""
     pytest.importorskip('pyarrow')
     photos = tiny_config.parent / 'photos' / 'train'
-    code, out, err = call(capsys, tiny_run, '--encode', '--seconds', 0.05, '--source', photos, '--embedding',
-                          '--workers', 1, '--images', 100)
+    code, out, err = command('scale', tiny_run, '--encode', '--seconds', 0.05, '--source', photos, '--embedding',
+                             '--workers', 1, '--images', 100)
     assert code == 0, err
     assert out.count('(measured here)') == 3 and f'Decoded: 16 images of {photos}' in out
 
@@ -154,7 +143,7 @@ def test_measured_sizes(tiny_run, tmp_path):
     (['--encode', '--decode-rate', '1', '--source', '.'], '--source: --decode-rate is given'),
     (['--encode', '--source', 'EMPTY'], 'holds no images'),
     (['--encode', '--device', 'nonsense'], 'nonsense')])
-def test_one_sentence(tiny_config, tmp_path, capsys, words, says):
+def test_one_sentence(tiny_config, tmp_path, command, words, says):
     pytest.importorskip('pyarrow')
-    code, _, err = call(capsys, tiny_config, *(str(tmp_path) if word == 'EMPTY' else word for word in words))
+    code, _, err = command('scale', tiny_config, *(str(tmp_path) if word == 'EMPTY' else word for word in words))
     assert code == 2 and re.search(says, err) and len(err.splitlines()) == 1, err

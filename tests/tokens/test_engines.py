@@ -24,7 +24,7 @@ START = Start(Settings('run'), 'out', 'digest')
 def test_no_such_engine_and_no_ray(monkeypatch):
     with pytest.raises(InputError, match='there is no engine `slurm`; choose local or ray'):
         make_engine('slurm', START)
-    with pytest.raises(InputError, match='--address: it is of a Ray cluster'):
+    with pytest.raises(InputError, match='goes with --engine ray'):
         make_engine('local', START, address='auto')
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(InputError, match=r'pip install "dtbox\[ray\]"'):

@@ -203,7 +203,7 @@ def test_object_stores_are_refused_with_a_command(tiny_run, tars, out, command, 
 @pytest.mark.parametrize('words, says', [
     (['--shard-of', '3/3'], '--shard-of: got \'3/3\'; expected I/N'), (['--shard-of', 'x'], '--shard-of'),
     (['--per-shard', '0'], '--per-shard: got 0'), (['--engine', 'slurm'], 'Expected one of local, ray'),
-    (['--address', 'auto'], '--address: it is of a Ray cluster'), (['--workers', '0'], '--workers: got 0'),
+    (['--address', 'auto'], 'goes with --engine ray'), (['--workers', '0'], '`workers` is 0'),
     (['--tries', '0'], '--tries: got 0'), (['--views', '0'], 'the number of views of an image is 0')])
 def test_what_cannot_be_asked(tiny_run, tars, tmp_path, capsys, words, says):
     assert call(encode_cli, tiny_run, tars, tmp_path / 'out', *words) == 2

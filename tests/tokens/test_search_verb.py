@@ -11,7 +11,6 @@ from PIL import Image
 
 import dtbox
 from dtbox.checksums import hash_tensors
-from dtbox.cli.main import main
 from dtbox.token_shards.fingerprint import Fingerprint
 from dtbox.token_shards.format import ShardMeta, make_streams
 from dtbox.token_shards.writing import Row
@@ -43,24 +42,14 @@ def encoded(tiny_run, tmp_path_factory):
     return write_shards(tmp_path_factory.mktemp('encoded') / 'out', shards, meta=meta), files
 
 
-def call(capsys, *words):
-    """Run `dtbox search WORDS`; returns (exit code, stdout, stderr)."""
-    code = 0
-    try:
-        main(['search', *map(str, words)])
-    except SystemExit as stopped:
-        code = stopped.code or 0
-    return code, *capsys.readouterr()
-
-
 @pytest.mark.parametrize('more, label', [
     ([], 'embedding'), (['--by', 'semantic'], 'code rows of semantic'), (['--by', 'pixel'], 'code rows of pixel'),
     (['--by', 'pixel', '--measure', 'codes'], 'equal codes of pixel')])
-def test_an_image_finds_itself(encoded, tiny_run, tmp_path, capsys, more, label):
+def test_an_image_finds_itself(encoded, tiny_run, tmp_path, command, more, label):
     """The image and its copy come first; the sheet holds the query and what the codes decode to."""
     folder, files = encoded
-    code, out, err = call(capsys, folder, '--run', tiny_run, '--image', files[1], '--top', 3, *more, '--out',
-                          tmp_path / 'found.png', '--csv', tmp_path / 'found.csv')
+    code, out, err = command('search', folder, '--run', tiny_run, '--image', files[1], '--top', 3, *more, '--out',
+                             tmp_path / 'found.png', '--csv', tmp_path / 'found.csv')
     assert code == 0, err
     assert out.startswith(f'Nearest images by {label} (all images compared)\n')
     with open(tmp_path / 'found.csv', encoding='utf-8') as file:
@@ -96,12 +85,12 @@ def test_broken_images_are_not_drawn(encoded, tiny_run, tmp_path):
     assert (tmp_path / 'sheet.png').exists()
 
 
-def test_several_images_and_an_index(encoded, tiny_run, tmp_path, capsys):
+def test_several_images_and_an_index(encoded, tiny_run, tmp_path, command):
     pytest.importorskip('faiss')
     folder, files = encoded
     words = [folder, '--run', tiny_run, '--image', files[0], files[0], '--top', 2, '--index', tmp_path / 'index']
     for _ in range(2):
-        code, out, err = call(capsys, *words)
+        code, out, err = command('search', *words)
         assert code == 0, err
         assert 'by an index of recall 1.000' in out and f'{files[0].name} (2)' in out
 
@@ -122,19 +111,19 @@ def test_texts_are_compared_with_embeddings(encoded, tiny_run):
 
 
 @pytest.mark.parametrize('more, label', [([], 'embedding'), (['--by', 'pixel', '--measure', 'codes'], 'equal codes')])
-def test_near_duplicates_without_the_tokenizer(encoded, capsys, more, label):
+def test_near_duplicates_without_the_tokenizer(encoded, command, more, label):
     """Embeddings and equal codes need no run."""
-    code, out, err = call(capsys, encoded[0], '--duplicates', 'near', *more)
+    code, out, err = command('search', encoded[0], '--duplicates', 'near', *more)
     assert code == 0 and f'Near duplicates by {label}' in out, err
 
 
-def test_duplicates(encoded, tiny_run, tmp_path, capsys):
+def test_duplicates(encoded, tiny_run, tmp_path, command):
     folder, _ = encoded
-    code, out, _ = call(capsys, folder, '--duplicates')
+    code, out, _ = command('search', folder, '--duplicates')
     assert code == 0 and 'Images whose files have the same bytes: 2 groups, 2 images beyond the first of each' in out
-    code, out, _ = call(capsys, folder, '--duplicates', 'near', '--by', 'pixel', '--threshold', '0.999', '--top', 1,
-                        '--measure', 'codes', '--csv', tmp_path / 'near.csv', '--run', tiny_run,
-                        '--out', tmp_path / 'near.png')
+    code, out, _ = command('search', folder, '--duplicates', 'near', '--by', 'pixel', '--threshold', '0.999',
+                           '--top', 1, '--measure', 'codes', '--csv', tmp_path / 'near.csv', '--run', tiny_run,
+                           '--out', tmp_path / 'near.png')
     assert code == 0
     assert 'Near duplicates by equal codes of pixel, similarity 0.999 and more (all pairs compared)' in out
     with open(tmp_path / 'near.csv', encoding='utf-8') as file:
@@ -143,12 +132,12 @@ def test_duplicates(encoded, tiny_run, tmp_path, capsys):
     assert (tmp_path / 'near.png').exists()
 
 
-def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
+def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, command):
     """What `dtbox encode` wrote down of its run is taken where no other one is given."""
     folder = shutil.copytree(encoded[0], tmp_path / 'out')
     (folder / RECORD).parent.mkdir()
     (folder / RECORD).write_text(json.dumps(dict(run=str(tiny_run))))
-    code, out, err = call(capsys, folder, '--image', encoded[1][3], '--top', 1)
+    code, out, err = command('search', folder, '--image', encoded[1][3], '--top', 1)
     assert code == 0 and 'image_3' in out, err
 
 
@@ -167,19 +156,19 @@ def test_the_run_of_the_folder_is_opened(encoded, tiny_run, tmp_path, capsys):
     (['OUT', '--duplicates', 'near', '--measure', 'rows', '--by', 'pixel'], '--run: .*does not say which run'),
     (['OUT', '--duplicates', 'near', '--threshold', '1.5'], '--threshold: 1.5 came'),
     (['gone', '--duplicates'], 'the folder of token shards gone cannot be read')])
-def test_one_sentence(encoded, tiny_run, capsys, words, says, tmp_path, monkeypatch):
+def test_one_sentence(encoded, tiny_run, command, words, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = dict(OUT=encoded[0], RUN=tiny_run, IMAGE=encoded[1][0])
-    code, _, err = call(capsys, *(names.get(word, word) for word in words))
+    code, _, err = command('search', *(names.get(word, word) for word in words))
     assert code == 2 and re.search(says, err) and len(err.splitlines()) == 1, err
     assert not list(tmp_path.iterdir())
 
 
-def test_another_tokenizer_is_refused(encoded, tiny_run, tmp_path, capsys):
+def test_another_tokenizer_is_refused(encoded, tiny_run, tmp_path, command):
     folder, files = encoded
     meta = Catalog(folder).meta
     other = ShardMeta(Fingerprint('f' * 16, 'c', 'p', 'float32', 'cpu', 'batch=12'), meta.streams)
     codes = {s.name: np.zeros((1, s.positions, s.depth), np.uint16) for s in meta.streams}
     made = write_shards(tmp_path / 'out', dict(a=make_rows(codes)), meta=other)
-    code, _, err = call(capsys, made, '--run', tiny_run, '--image', files[0])
+    code, _, err = command('search', made, '--run', tiny_run, '--image', files[0])
     assert code == 2 and '--run: ' in err and 'its codes mean other images' in err

@@ -14,25 +14,32 @@ if TYPE_CHECKING:
     from dtbox.ablation.engines.local import LocalEngine
     from dtbox.ablation.engines.ray import RayEngine
 
+ENGINES = ('local', 'ray')
+
 
 def make_engine(name: str, threads: int, workers: int | None = None,
                 address: str | None = None) -> LocalEngine | RayEngine:
     """Return an engine by name.
 
     Args:
-        name: 'local' or 'ray'.
+        name: one of ENGINES.
         threads: CPU threads of a trial.
         workers: trials at a time; None takes as many as the cores or GPUs allow.
         address: of the Ray cluster; None takes the one that RAY_ADDRESS names, or starts one on this machine.
     """
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise InputError(f'`workers` is {workers!r}; expected a whole number of at least 1.', '--workers')
+    check_engine(name, workers, address)
     if name == 'local':
-        if address:
-            raise InputError('--address is of a Ray cluster; it goes with --engine ray.', '--address')
         from dtbox.ablation.engines.local import LocalEngine
         return LocalEngine(threads, workers)
-    if name == 'ray':
-        from dtbox.ablation.engines.ray import RayEngine
-        return RayEngine(threads, workers, address)
-    raise InputError(f'there is no engine `{name}`; choose local or ray.', '--engine')
+    from dtbox.ablation.engines.ray import RayEngine
+    return RayEngine(threads, workers, address)
+
+
+def check_engine(name: str, workers: int | None, address: str | None) -> None:
+    """Raise `InputError` for an engine that there is not, no workers, or an address without a cluster."""
+    if name not in ENGINES:
+        raise InputError(f'there is no engine `{name}`; choose local or ray.', '--engine')
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise InputError(f'`workers` is {workers!r}; expected a whole number of at least 1.', '--workers')
+    if address and name != 'ray':
+        raise InputError('--address is of a Ray cluster; it goes with --engine ray.', '--address')

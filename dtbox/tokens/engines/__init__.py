@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dtbox.errors import InputError
+from dtbox.ablation.engines import check_engine
 
 if TYPE_CHECKING:
     from dtbox.tokens.engines.local import LocalEngine
     from dtbox.tokens.engines.messages import Start
     from dtbox.tokens.engines.ray import RayEngine
-
-ENGINES = ('local', 'ray')
 
 
 def make_engine(name: str, start: Start, workers: int | None = None,
@@ -23,19 +21,14 @@ def make_engine(name: str, start: Start, workers: int | None = None,
     """Return an engine by name.
 
     Args:
-        name: one of ENGINES.
+        name: 'local' or 'ray'.
         start: what a worker begins with.
         workers: their number; None takes one a GPU or core.
         address: of the Ray cluster.
     """
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise InputError(f'got {workers!r}; expected a whole number of at least 1.', '--workers')
+    check_engine(name, workers, address)
     if name == 'local':
-        if address:
-            raise InputError('it is of a Ray cluster, and goes with --engine ray.', '--address')
         from dtbox.tokens.engines.local import LocalEngine
         return LocalEngine(start, workers)
-    if name == 'ray':
-        from dtbox.tokens.engines.ray import RayEngine
-        return RayEngine(start, workers, address)
-    raise InputError(f'there is no engine `{name}`; choose local or ray.', '--engine')
+    from dtbox.tokens.engines.ray import RayEngine
+    return RayEngine(start, workers, address)
