@@ -1,9 +1,9 @@
 """Product (grouped) quantization: the channels are cut into groups, each with a quantizer of its own.
 
 With vector quantizers inside this is product quantization (Jegou et al., TPAMI 2011), with residual ones GRVQ
-(HiFi-Codec, arXiv 2305.02765), with the directions of a table multi-codebook quantization (UniTok, arXiv 2502.20321; see
-`mcq.py`, which searches all chunks from one tensor), with signs or levels grouped LFQ, BSQ and FSQ, which may have more
-than the 62 bits of one int64 code.
+(HiFi-Codec, arXiv 2305.02765), with directions of tables multi-codebook quantization (UniTok, arXiv 2502.20321; `mcq.py`
+holds all its tables in one tensor), with signs or levels grouped LFQ, BSQ and FSQ, which may have more bits in all than
+the 62 of one int64 code.
 
 Legend: B batch, N tokens, C code width, G groups, q codes of a group, Q = G q codes per token.
 """
