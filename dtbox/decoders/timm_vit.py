@@ -49,7 +49,7 @@ def build_trunk(name: str, grid: tuple[int, int], model_args: Mapping[str, Any])
     args = dict(global_pool='', **{key: value for key, value in model_args.items() if key != 'global_pool'})
     with torch.device('meta'):  # only to learn how many pixels a token has
         embed = getattr(build_timm(name, 224, args), 'patch_embed', None)
-    step = embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else (1, 1)
+    step = embed.feat_ratio(as_scalar=False) if embed is not None and hasattr(embed, 'feat_ratio') else (1, 1)
     trunk = build_timm(name, [cells * pixels for cells, pixels in zip(grid, step)], args)
     if not isinstance(trunk, (VisionTransformer, Eva)):
         raise InputError(f'{type(trunk).__name__} is not a plain vision transformer; expected a timm VisionTransformer '

@@ -1,9 +1,9 @@
 """Product (grouped) quantization: the channels are cut into groups, each with a quantizer of its own.
 
 With vector quantizers inside this is product quantization (Jegou et al., TPAMI 2011), with residual ones GRVQ
-(HiFi-Codec, arXiv 2305.02765), with directions of tables multi-codebook quantization (UniTok, arXiv 2502.20321; `mcq.py`
-holds all its tables in one tensor), with signs or levels grouped LFQ, BSQ and FSQ, which may have more bits in all than
-the 62 of one int64 code.
+(HiFi-Codec, arXiv 2305.02765), with directions of tables multi-codebook quantization (UniTok, arXiv 2502.20321;
+`mcq.py` holds all its tables in one tensor), with signs or levels grouped LFQ, BSQ and FSQ, which may have more bits in
+all than the 62 of one int64 code.
 
 Legend: B batch, N tokens, C code width, G groups, q codes of a group, Q = G q codes per token.
 """
@@ -48,7 +48,7 @@ class Product(Quantizer):
         self.dim, self.codebook_sizes = groups * first.dim, list(first.codebook_sizes) * groups
         self.updates_in_forward = first.updates_in_forward
         if first.smooth is None:
-            self.smooth = None
+            setattr(self, 'smooth', None)  # hides the method, as the contract asks
 
     @property
     def estimator(self) -> nn.Module | None:

@@ -64,8 +64,9 @@ def test_published_names_and_size():
     with torch.device('meta'):
         decoder = MoVQDecoder(4, Grid(32, 32), 256)
     names = dict(decoder.state_dict())
-    assert {'post_quant_conv.weight', 'decoder.mid.attn_1.norm.norm_layer.weight', 'decoder.mid.block_1.norm2.conv_b.bias',
-            'decoder.up.3.attn.2.q.weight', 'decoder.up.1.upsample.conv.weight', 'decoder.norm_out.conv_y.weight'} <= set(names)
+    assert {'post_quant_conv.weight', 'decoder.mid.attn_1.norm.norm_layer.weight', 'decoder.norm_out.conv_y.weight',
+            'decoder.mid.block_1.norm2.conv_b.bias', 'decoder.up.3.attn.2.q.weight',
+            'decoder.up.1.upsample.conv.weight'} <= set(names)
     assert names['decoder.up.0.block.0.nin_shortcut.weight'].shape == (256, 512, 1, 1)
     assert not any(name.startswith('decoder.up.2.attn') for name in names)
 

@@ -20,7 +20,7 @@ def test_as_timm(name, args):
     side = 28 if 'patch14' in name else 32
     args = {**SIZES, **args}
     theirs = timm.create_model(name, img_size=side, num_classes=0, global_pool='', **args).eval()
-    decoder = TimmDecoder(32, Grid(2, 2), 8, name=name, model_args=args).eval()
+    decoder = TimmDecoder(args['embed_dim'], Grid(2, 2), 8, name=name, model_args=args).eval()
     decoder.trunk.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith('patch_embed')})
     decoder.proj_in, decoder.head = torch.nn.Identity(), torch.nn.Identity()
     images = torch.randn(2, 3, side, side)

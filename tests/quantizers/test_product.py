@@ -32,9 +32,10 @@ def test_values_by_hand():
     assert quantizer.decode(torch.tensor([[[2, 1]]])).tolist() == [[[1.0, -1.0, -1.0, 1.0]]]
 
 
-@pytest.mark.parametrize('inner', [dict(type='LFQ', dim=40), dict(type='BSQ', dim=40), dict(type='FSQ', levels=[4] * 20)])
+@pytest.mark.parametrize('inner', [dict(type='LFQ', dim=40), dict(type='BSQ', dim=40),
+                                   dict(type='FSQ', levels=[4] * 20)])
 def test_more_bits_than_one_code_holds(inner):
-    """Two codes of 40 bits; one of 80 is refused by the quantizers themselves."""
+    """80 bits are two codes of 40."""
     quantizer = build('Product', quantizer=inner, groups=2).eval()
     assert quantizer.codebook_sizes == [2 ** 40] * 2
     z = torch.randn(2, 5, quantizer.dim)
