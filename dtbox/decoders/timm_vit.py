@@ -7,17 +7,16 @@ Legend: B batch, P prefix tokens, N tokens, D feature width, h and w latent rows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from dtbox.decoders.base import Decoder, run
+from dtbox.decoders.base import Decoder
 from dtbox.decoders.light import find_patch
 from dtbox.errors import InputError
-from dtbox.layers.timm_models import build_timm
+from dtbox.layers.timm_models import build_timm, run_blocks
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS, PIXEL_HEADS
 
@@ -94,10 +93,7 @@ class TimmDecoder(Decoder):
         """features [B,N,D] -> images [B,3,H,W], not clamped."""
         trunk, recompute = self.trunk, self.recompute and self.training
         x = self.proj_in(self.to_map(features).permute(0, 2, 3, 1))
-        x = trunk._pos_embed(x if trunk.dynamic_img_size else x.flatten(1, 2))  # as their patch embeddings hand it on
-        x, rope = x if isinstance(x, tuple) else (x, None)
-        x = trunk.norm_pre(x)
-        for i, block in enumerate(trunk.blocks):
-            turn = rope[i] if rope is not None and getattr(trunk, 'rope_mixed', False) else rope
-            x = run(block if turn is None else partial(block, rope=turn), x, recompute)
+        x = x if trunk.dynamic_img_size else x.flatten(1, 2)  # as their patch embeddings hand it on
+        for x in run_blocks(trunk, x, recompute):
+            pass  # the last one counts
         return self.head(trunk.norm(x)[:, trunk.num_prefix_tokens:].unflatten(1, self.latent))

@@ -9,7 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.discriminators.base import check_images
 from dtbox.layers.conv import conv3x3, group_norm
 from dtbox.registry import DISCRIMINATORS
 from dtbox.values import Positive
@@ -57,6 +57,5 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1, 1] -> logits [B,1,ceil(H/8),ceil(W/8)], high for what looks real."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise InputError(f'the discriminator got images of shape {list(images.shape)}; expected [B, 3, H, W].')
+        check_images(images)
         return self.main(images)

@@ -6,15 +6,33 @@ Legend: P prefix tokens (class, registers), N patch tokens, D width.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn as nn
 from torch import Tensor
 
 from dtbox.errors import InputError, closest
+from dtbox.layers.recompute import run
 from dtbox.layers.sizes import read_pair
 from dtbox.values import Depth, Positive, check_value
+
+
+def run_blocks(trunk: nn.Module, embedded: Tensor, recompute: bool = False) -> Iterator[Tensor]:
+    """Yield the tokens [B,P+N,D] of a VisionTransformer or Eva with their positions, then those after each block.
+
+    Args:
+        trunk: the timm model; its final norm is left to the caller.
+        embedded: what its patch embedding returns: [B,N,D], or [B,h,w,D] where it takes images of any size.
+        recompute: drop activations of the blocks and compute them again in the backward pass.
+    """
+    x = trunk._pos_embed(embedded)
+    x, rope = x if isinstance(x, tuple) else (x, None)
+    yield (x := trunk.norm_pre(x))
+    for i, block in enumerate(trunk.blocks):
+        turn = rope[i] if rope is not None and getattr(trunk, 'rope_mixed', False) else rope
+        yield (x := run(block if turn is None else partial(block, rope=turn), x, recompute))
 
 
 def fit_sizes(state: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:

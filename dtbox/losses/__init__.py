@@ -1,6 +1,17 @@
 """Named terms of the objective, and the criterion that weighs, sums and names them all.
 
-`base.py` is the contract; `pixel.py`, `perceptual.py`, `lpips.py`, `semantic.py`, `contrastive.py` and `commitment.py`
-hold terms; `adversarial.py` those of a GAN (its networks are in `discriminators/`); `criterion.py` the sum.
+`base.py` is the contract; `pixel.py`, `perceptual.py`, `lpips.py`, `gram.py`, `semantic.py`, `contrastive.py` and
+`commitment.py` hold terms; `adversarial.py` those of a GAN (its networks are in `discriminators/`), `diffaug.py` what
+augments its images; `criterion.py` the sum.
 """
-from dtbox.losses import adversarial, commitment, contrastive, lpips, perceptual, pixel, semantic  # noqa: F401
+from dtbox.losses import (  # noqa: F401
+    adversarial,
+    commitment,
+    contrastive,
+    diffaug,
+    gram,
+    lpips,
+    perceptual,
+    pixel,
+    semantic,
+)

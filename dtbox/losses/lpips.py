@@ -25,12 +25,12 @@ class LPIPSLoss(Loss):
             fetched once from pytorch.org. There is no default: a random network is never used in its place.
     """
     requires = ('reconstructions', 'images')
-    names = ('lpips',)
+    names: tuple[str, ...] = ('lpips',)
 
     def __init__(self, net: str = 'vgg', weights: str | None = None):
         super().__init__()
         self.net = net
-        self._network = (open_network(net, weights, 'LPIPSLoss'),)
+        self._network = (open_network(net, weights, type(self).__name__),)
 
     def _apply(self, fn, recurse=True):
         network = self._network[0]
@@ -42,6 +42,10 @@ class LPIPSLoss(Loss):
         """See Loss."""
         reconstructions, images = self.read_pair(outputs, *self.requires)
         if min(images.shape[2:]) < SMALLEST[self.net]:
-            raise InputError(f'LPIPSLoss got images of {tuple(images.shape[2:])} pixels; `{self.net}` needs at least '
-                             f'{SMALLEST[self.net]}.')
-        return {'lpips': lpips(self._network[0], reconstructions, images).mean()}
+            raise InputError(f'{type(self).__name__} got images of {tuple(images.shape[2:])} pixels; `{self.net}` '
+                             f'needs at least {SMALLEST[self.net]}.')
+        return {self.names[0]: self.compare(reconstructions, images)}
+
+    def compare(self, reconstructions: Tensor, images: Tensor) -> Tensor:
+        """Return the distance of images [B,3,H,W] in [-1, 1], a scalar."""
+        return lpips(self._network[0], reconstructions, images).mean()

@@ -36,7 +36,7 @@ class FeaturePerceptualLoss(Loss):
     """
     example = dict(layers=[1, 2])
     requires = ('reconstructions', 'images')
-    names = ('feature_perceptual',)
+    names: tuple[str, ...] = ('feature_perceptual',)
 
     def __init__(self, layers: Count | Sequence[Count] | dict[Count, Factor]):
         super().__init__()
@@ -51,20 +51,23 @@ class FeaturePerceptualLoss(Loss):
     def bind(self, teacher: Any) -> None:
         """Hand over the teacher; it stays outside of this module's parameters and state."""
         if not callable(getattr(teacher, 'taps', None)):
-            raise InputError('FeaturePerceptualLoss needs a teacher with `taps(images, layers)`; got '
+            raise InputError(f'{type(self).__name__} needs a teacher with `taps(images, layers)`; got '
                              f'{type(teacher).__name__}. Set a teacher in the config, or take the term out.')
         self._teacher = (teacher,)
 
     def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
         if self._teacher is None:
-            raise InputError('FeaturePerceptualLoss has no teacher to compare with. Set a teacher in the config, or '
+            raise InputError(f'{type(self).__name__} has no teacher to compare with. Set a teacher in the config, or '
                              'take the term out.')
         reconstructions, images = self.read_pair(outputs, *self.requires)
         teacher, layers = self._teacher[0], tuple(self.weights)
         with torch.no_grad():
             wanted = teacher.taps(images, layers)
         got = teacher.taps(reconstructions, layers)
-        value = sum(w * (scale_to_unit(widen(got[k]), -1) - scale_to_unit(widen(wanted[k]), -1)).square().sum(-1).mean()
-                    for k, w in self.weights.items())
-        return {'feature_perceptual': value}
+        value = sum(w * self.compare(widen(got[k]), widen(wanted[k])) for k, w in self.weights.items())
+        return {self.names[0]: value}
+
+    def compare(self, reconstruction: Tensor, image: Tensor) -> Tensor:
+        """Return the distance of tokens [B,N,D] of one layer, a scalar."""
+        return (scale_to_unit(reconstruction, -1) - scale_to_unit(image, -1)).square().sum(-1).mean()

@@ -131,7 +131,8 @@ def build_without_memory(cfg: Config) -> tuple[nn.Module, list[str]]:
     """
     check_use(find_use(cfg), TOKENIZER, None)
     model_cfg = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model)
-    lpips = [name for name, loss in (model_cfg.get('losses') or {}).items() if loss and loss.get('type') == 'LPIPSLoss']
+    lpips = [name for name, loss in (model_cfg.get('losses') or {}).items() if loss
+             and loss.get('type') in ('LPIPSLoss', 'GramLoss')]  # the two read the same networks
     nets = [model_cfg['losses'].pop(name).get('net', 'vgg') for name in lpips]
     if nets and model_cfg.get('gan'):
         gan = model_cfg['gan']

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dtbox.errors import InputError, closest
-from dtbox.losses.adversarial import AdversarialLoss, generator_term
+from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.losses.base import widen
 from dtbox.losses.criterion import Criterion, Terms
 from dtbox.part_outputs import check_logits
@@ -66,7 +66,7 @@ def compute_adversarial_objective(criterion: Criterion, loss: AdversarialLoss, d
             gradients[name] = torch.autograd.grad(terms.raw[name], cut, retain_graph=not alone)[0]
         if not alone:
             rest.append(value)
-    generator, pull = _differentiate_generator(discriminator, cut)
+    generator, pull = _differentiate_generator(discriminator, cut, loss, iteration)
     balance = cut.new_ones(())
     if loss.adaptive is not None:
         ends = _differentiate_last_layer(loss, gradients, pull, terms, reconstructions, last_layer)
@@ -80,13 +80,15 @@ def compute_adversarial_objective(criterion: Criterion, loss: AdversarialLoss, d
     return Objective(scalar, {**_detach(terms.raw), 'generator': generator, 'adaptive_weight': balance, 'total': total})
 
 
-def _differentiate_generator(discriminator: nn.Module, cut: Tensor) -> tuple[Tensor, Tensor]:
+def _differentiate_generator(discriminator: nn.Module, cut: Tensor, loss: AdversarialLoss,
+                             iteration: int) -> tuple[Tensor, Tensor]:
     """Return the generator's term, detached, and its gradient at the reconstructions."""
     learning = [p for p in discriminator.parameters() if p.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
-        term = generator_term(check_logits(discriminator, discriminator(cut), len(cut)))
+        logits = discriminator(loss.augment_images(cut, iteration))
+        term = loss.generator_term(check_logits(discriminator, logits, len(cut)))
         return term.detach(), torch.autograd.grad(term, cut)[0]
     finally:
         for parameter in learning:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dtbox.errors import InputError, at
 from dtbox.evaluation.base import EvalContext
+from dtbox.losses.adversarial import MEANS
 from dtbox.losses.criterion import check_finite
 from dtbox.part_outputs import check_logits
 from dtbox.registry import DISCRIMINATORS, LOSSES, MODELS, TOKENIZERS
@@ -61,6 +62,8 @@ class TokenizerTask(TokenizerAnswers):
         gan = tokenizer_setup.check_gan(gan)
         self.discriminator = DISCRIMINATORS.build(gan['discriminator'], where='gan.discriminator') if gan else None
         self.adversarial = LOSSES.build(gan['adversarial'], where='gan.adversarial') if gan else None
+        if gan:
+            self.adversarial.prepare(self.discriminator)
         # the weights of teacher and criterion are frozen; they are in no state dict
         object.__setattr__(self, 'teacher', build_teacher(teacher, self.tokenizer, self.criterion))
 
@@ -148,12 +151,15 @@ class TokenizerTask(TokenizerAnswers):
         with sync_gradients(self.wrapped_discriminator, optimizer.should_sync()):
             with self.autocast():
                 # one pass over both: DistributedDataParallel wants one forward per backward
-                logits = self.wrapped_discriminator(torch.cat([reconstructions, images]))
-                fake, real = check_logits(self.discriminator, logits, 2 * len(images)).chunk(2)
-                total, logs = self.adversarial.discriminator_terms(real, fake, int(self.iteration))
+                views = self.adversarial.make_views(torch.cat([reconstructions, images]), int(self.iteration))
+                logits = check_logits(self.discriminator, self.wrapped_discriminator(views), len(views))
+                fake, real, *again = logits.split(len(images))
+                total, logs = self.adversarial.discriminator_terms(
+                    real, fake, int(self.iteration), again[::-1], getattr(self.discriminator, MEANS, None))
             with agree('discriminator\'s term', 'more', self.discard):
                 check_finite(logs)
             optimizer.update_params(self.batch_weight * total)
+        self.adversarial.update_means(self.discriminator, logs, self.batch_weight)
         return logs
 
     def discard(self) -> None:

@@ -45,7 +45,9 @@ LOSSES = {name: dict(type=name) for name in ('L1Loss', 'L2Loss', 'SemanticLoss',
                                              'FeaturePerceptualLoss')}
 LOSSES.update({'CommitmentLoss of one vocabulary': dict(type='CommitmentLoss', vocabularies='pixel', kind='entropy'),
                'QuantizerLoss of one vocabulary': dict(type='QuantizerLoss', vocabularies=['semantic']),
-               'LPIPSLoss': dict(type='LPIPSLoss', net='squeeze', weights='SQUEEZE')})
+               'LPIPSLoss': dict(type='LPIPSLoss', net='squeeze', weights='SQUEEZE'),
+               'GramLoss': dict(type='GramLoss', net='squeeze', weights='SQUEEZE'),
+               'FeatureGramLoss': dict(type='FeatureGramLoss')})
 METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine', 'FrechetDistance', 'Retrieval',
                                               'ZeroShot', 'CodeUsage',
                                               'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange',
