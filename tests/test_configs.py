@@ -7,6 +7,7 @@ import torch
 from dtbox.config import load_config, resolve, set_option
 from dtbox.evaluation import SetEvaluator
 from dtbox.training.build import build_parts
+from tests.count_recipe_lines import MOST, count_lines, list_model_types
 
 CONFIGS = sorted(Path('configs').glob('*.py'))
 
@@ -70,3 +71,16 @@ def check_learned(model, changed):
 def test_docstring_names_the_command(path):
     text = path.read_text()
     assert text.startswith('"""') and f'python tools/train.py configs/{path.name}' in text
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_a_recipe_is_short_and_names_no_model_class(path):
+    """A family of tokenizers is at most 40 lines of config on the one class of tokenizer and of its task."""
+    assert count_lines(path.read_text()) <= MOST
+    assert list_model_types(path) in (('TokenizerTask', None), ('MLLMTask', 'TrainedTokenizer'))
+
+
+def test_count_of_lines():
+    """Neither the docstring, comments nor empty lines count; each line of a statement does, a text inside it too."""
+    text = '"""One\ntwo."""\n\n# note\na = 1  # note\nb = dict(\n    # note\n    c=\'\'\'d\ne\'\'\')\n'
+    assert count_lines(text) == 4

@@ -2,19 +2,20 @@
 
 Paper: UniTok, arXiv 2502.20321, and its published code of 2025-04 ("the release" below; its names are those of the
 arguments in utils/config.py). Published: rFID 0.41 and zero-shot 70.8 % from scratch.
-Deviations: PatchGAN instead of the discriminator on DINOv2 features, without DiffAug and consistency; no drop path in
-the decoder; projections and quantizer under autocast like the rest. Data: pairs (the paper has DataComp-1B, 1.28 B
-samples). Encoder, quantizer, decoder, head and text tower equal the release's with its weights (`dtbox convert
-unitok`).
+Deviations: no drop path in the decoder; projections and quantizer under autocast like the rest. Data: pairs (the paper
+has DataComp-1B, 1.28 B samples). Encoder, quantizer, decoder, head and text tower equal the release's with its weights
+(`dtbox convert unitok`).
 
 Command, on 8 GPUs:
 
     torchrun --nproc_per_node 8 tools/train.py configs/paper/unitok_256.py --launcher pytorch \\
-        --cfg-options lpips=PATH/vgg16-397923af.pth 'shards=PATH/{00000..}.tar' heldout=PATH/heldout.tar
+        --cfg-options lpips=PATH/vgg16-397923af.pth dino=PATH/vit_small_patch14_dinov2.safetensors \\
+        'shards=PATH/{00000..}.tar' heldout=PATH/heldout.tar
 """
 _base_ = ['../_base_/datasets/cc12m.py']
 
 lpips = 'download'  # release: lpips_path
+dino = 'timm'  # release: dino_path; or a file of timm's names
 image_size = 256  # release: img_size
 batch_size = 64  # a GPU (release: local_bs)
 num_workers = 8  # release: workers
@@ -50,12 +51,16 @@ model = dict(
         perceptual=dict(type='LPIPSLoss', net='vgg', weights='${lpips}', weight=1.0)),  # release: lp
     gan='${gan}')
 gan = dict(
-    discriminator=dict(type='PatchDiscriminator', width=64),  # ours, see above
+    # release: DINOv2's ViT-S/14 frozen, a head after blocks 1, 3, 6, 9, 12, crops or resizes to a multiple of 14
+    discriminator=dict(type='FeatureDiscriminator', name='vit_small_patch14_dinov2', image_size=252,
+                       weights='${dino}', layers=(1, 3, 6, 9, 12)),
     adversarial=dict(
         type='AdversarialLoss', kind='hinge', discriminator_weight=2.0,  # release: dcrit hg, without the factor 1/2
         start='${gan_start}', ramp=75000, weight=0.4,  # release: disc_warmup_ep 0.03, ld
         # release: 0.015 to 1e4; of l1 x L1 + l2 x L2 + lp x LPIPS, over the generator's norm + 1e-6
-        adaptive=(0.015, 1e4), against=dict(l1=0.2, l2=1.0, lpips=1.0), eps=1e-6))
+        adaptive=(0.015, 1e4), against=dict(l1=0.2, l2=1.0, lpips=1.0), eps=1e-6,
+        # release: daug 1, fade over twice disc_warmup_ep; bcr 4, bcr_cut 0.2
+        augment=dict(type='DiffAug', blur=150000), consistency=4.0, consistency_augment=dict(type='DiffAug')))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),
@@ -87,6 +92,8 @@ hooks = dict(  # ours: intervals
 seed = 0  # ours
 tiny = dict(
     batch_size=2, max_iters=2, num_workers=0, amp=None, gan_start=1, image_size=64, quantizer=dict(size=32),
+    dino='random',
+    gan=dict(discriminator=dict(image_size=28, layers=(1, 2), model_args=dict(embed_dim=32, depth=2, num_heads=2))),
     model=dict(tokenizer=dict(
         encoders=dict(trunk=dict(name='vitamin_small_224', model_args=dict(drop_path_rate=0.0, depth=2))),
         decoder=dict(depth=1, heads=4, channels=(16, 8), blocks=(1, 1)),

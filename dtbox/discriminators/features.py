@@ -146,8 +146,8 @@ class FeatureDiscriminator(nn.Module):
         height, width = x.shape[2:]
         if (height, width) == (side, side):
             return x
-        if min(height, width) > side and float(torch.rand(())) < self.crop:
-            top, left = (int(torch.randint(n - side + 1, ())) for n in (height, width))
+        if min(height, width) > side and float(torch.rand((), device='cpu')) < self.crop:
+            top, left = (int(torch.randint(n - side + 1, (), device='cpu')) for n in (height, width))
             return x[:, :, top:top + side, left:left + side]
         if height > side:
             return F.interpolate(x, (side, side), mode='area')

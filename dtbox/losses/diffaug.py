@@ -55,7 +55,7 @@ class DiffAug:
         x = images if images.dtype == torch.float64 else images.float()
         if age < self.blur:
             x = blur(x, (x.shape[-2] / 2) ** 0.5 * (1 - age / self.blur))
-        chosen = (torch.rand(3) < self.probability).tolist()
+        chosen = (torch.rand(3, device='cpu') < self.probability).tolist()
         draws = torch.rand(7, len(x), device=x.device)
         if chosen[0] and self.translation:
             most = [round(side * self.translation) for side in x.shape[-2:]]
