@@ -128,7 +128,8 @@ class FeatureDiscriminator(nn.Module):
         if trunk.embed_dim % GROUPS or kernel % 2 == 0:
             raise InputError(f'the trunk has the width {trunk.embed_dim} and `kernel` is {kernel}; expected a multiple '
                              f'of {GROUPS} and an odd kernel.')
-        self.image_size, self.layers, self.crop = image_size, tuple(layers), crop
+        self.image_size, self.layers = image_size, tuple(layers)
+        self.crop = crop
         shown = trunk.pretrained_cfg
         for key, given in (('mean', mean), ('std', std)):
             values = torch.tensor(given or shown[key], dtype=torch.float32).view(1, 3, 1, 1)

@@ -13,9 +13,8 @@ from dtbox.layout import Grid
 def test_spatial_norm_by_hand():
     """GroupNorm of each channel alone, times 2 q + 1, plus 3 q + 5; q is repeated to the size of x."""
     norm = SpatialNorm(32, 1)
-    for conv, weight, bias in ((norm.conv_y, 2.0, 1.0), (norm.conv_b, 3.0, 5.0)):
-        conv.weight.data.fill_(weight)
-        conv.bias.data.fill_(bias)
+    for value, parameter in zip((2.0, 1.0, 3.0, 5.0), (*norm.conv_y.parameters(), *norm.conv_b.parameters())):
+        parameter.data.fill_(value)
     x = torch.tensor([0.0, 2.0, 4.0, 6.0]).view(1, 1, 2, 2).expand(1, 32, 2, 2)
     q = torch.tensor([10.0, 20.0]).view(1, 1, 1, 2)
     unit = (x - 3) / (5 + 1e-6) ** 0.5
@@ -25,7 +24,8 @@ def test_spatial_norm_by_hand():
 
 def test_convolution_of_the_map():
     """With `add_conv` the resized map passes a 3x3 convolution first."""
-    norm, x, q = SpatialNorm(32, 2, add_conv=True), torch.randn(1, 32, 4, 4), torch.randn(1, 2, 2, 2)
+    norm, x = SpatialNorm(32, 2, add_conv=True), torch.randn(1, 32, 4, 4)
+    q = torch.randn(1, 2, 2, 2)
     y = norm.conv(F.interpolate(q, (4, 4), mode='nearest'))
     assert torch.allclose(norm(x, q), norm.norm_layer(x) * norm.conv_y(y) + norm.conv_b(y), atol=1e-5)
 

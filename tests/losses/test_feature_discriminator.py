@@ -47,8 +47,8 @@ def test_head_by_hand():
     """conv 1, group norm, leaky relu; the same with kernel 3 around the circle, residual over sqrt(2); conv 1."""
     torch.manual_seed(0)
     head, x = make_head(32, 3, spectral=False), torch.randn(2, 32, 5)
-    (conv1, norm1, _), branch, last = head[0], head[1].branch, head[2]
-    y = F.leaky_relu(F.group_norm(conv1(x), 32, norm1.weight, norm1.bias, 1e-6), 0.2)
+    branch, last = head[1].branch, head[2]
+    y = F.leaky_relu(F.group_norm(head[0][0](x), 32, eps=1e-6), 0.2)
     around = torch.cat([y[:, :, -1:], y, y[:, :, :1]], 2)
     z = F.group_norm(F.conv1d(around, branch[0].weight, branch[0].bias), 32, eps=1e-6)
     want = last((F.leaky_relu(z, 0.2) + y) / 2 ** 0.5)

@@ -3,6 +3,7 @@ parameters."""
 import pytest
 import torch
 
+from dtbox.config import load_config, resolve
 from dtbox.discriminators.patch import PatchDiscriminator
 from dtbox.errors import InputError
 from dtbox.losses.adversarial import AdversarialLoss, adaptive_weight, generator_term
@@ -10,6 +11,7 @@ from dtbox.losses.base import Loss
 from dtbox.losses.criterion import Criterion
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.training.build import build_parts
 from dtbox.training.tokenizer_objective import compute_adversarial_objective
 
 
@@ -105,3 +107,18 @@ def test_terms_that_cannot_be_compared_with():
         with pytest.raises(InputError, match=f'`{against}`, which .*{says}'):
             compute_adversarial_objective(criterion, AdversarialLoss(against=against), critic, model(batch.images),
                                           batch, model.last.weight, 0, 1.0)
+
+
+def test_lecam_in_a_step():
+    """The running means are part of the discriminator's state and move with its step; its terms are logged."""
+    options = {'gan.adversarial.start': 0, 'gan.adversarial.lecam': 0.1, 'gan.adversarial.lecam_decay': 0.5,
+               'gan.adversarial.augment': dict(type='DiffAug'), 'gan.adversarial.consistency': 1.0,
+               'gan.adversarial.consistency_augment': dict(type='DiffAug')}
+    parts = build_parts(resolve(load_config('configs/vqgan.py', options, tiny=True)), seed=0)
+    model = parts['model'].train()
+    model.init_weights()
+    logs = model.train_step(next(iter(parts['train'])), parts['optim'])
+    means = model.state_dict()['discriminator.lecam_means']
+    assert means.tolist() == pytest.approx([0.5 * logs[name].item() for name in ('logits_real', 'logits_fake')])
+    assert logs['lecam'].item() > 0
+    assert logs['consistency'].item() > 0
