@@ -41,6 +41,7 @@ class PatchDiscriminator(nn.Module):
     Args:
         width: channels after the first convolution, a multiple of 32; the blocks have 2, 4 and 8 times as many.
     """
+    example = dict(width=32)
 
     def __init__(self, width: Positive = 64):
         super().__init__()
