@@ -47,7 +47,7 @@ def test_blur_by_hand():
 def test_amounts(monkeypatch):
     """Draws of 0 shift by an eighth to one side, halve contrast, and cut at the first corner."""
     monkeypatch.setattr(torch, 'rand', lambda *size, **_: torch.zeros(size))
-    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     only = dict(translation=0.0, colour=False, cutout=0.0)
     assert torch.equal(DiffAug(**{**only, 'translation': 0.125})(x), translate(x, *torch.full((2, 2), -2)))
     half, zero = torch.full((2,), 0.5), torch.zeros(2)
@@ -59,7 +59,7 @@ def test_amounts(monkeypatch):
 def test_largest_amounts(monkeypatch):
     """Draws just below 1 shift to the other side; an even cut may lie beyond the last pixel, an odd one may not."""
     monkeypatch.setattr(torch, 'rand', lambda *size, **_: torch.full(size, 0.0 if size == (3,) else 0.9999))
-    x, only = torch.rand(1, 3, 16, 16), dict(translation=0.0, colour=False, cutout=0.0)
+    x, only = torch.randn(1, 3, 16, 16), dict(translation=0.0, colour=False, cutout=0.0)
     assert torch.equal(DiffAug(**{**only, 'translation': 0.125})(x), translate(x, *torch.full((2, 1), 2)))
     for side, last in ((4, 16), (3, 15)):
         end = torch.tensor([last])
