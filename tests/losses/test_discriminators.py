@@ -56,7 +56,7 @@ def test_gradients_without_learning(name):
 
 
 def test_state(name):
-    """An instance of another seed that loads the state gives the same logits, and so a copy; evaluation changes none."""
+    """Another instance that loads the state gives the same logits, and so does a copy; evaluation leaves it alone."""
     discriminator, twin = build(name), build(name, seed=9)
     images = draw(discriminator)
     twin.load_state_dict(discriminator.state_dict(), strict=True)
