@@ -73,8 +73,8 @@ class Progress:
                 self.say(f'broken: {key} in {outcome.name}: {why}')
         if outcome.repeated:
             named = ', '.join(map(repr, outcome.repeated[:TOLD])) + (', ...' if len(outcome.repeated) > TOLD else '')
-            self.say(f'repeated: {format_count(len(outcome.repeated), "key", "comes")} more than once in {outcome.name}, '
-                     f'the rows are kept apart by their places: {named}')
+            self.say(f'repeated: {format_count(len(outcome.repeated), "key", "comes")} more than once in '
+                     f'{outcome.name}, the rows are kept apart by their places: {named}')
         self._show()
 
     def failed(self, name: str, why: str) -> None:
