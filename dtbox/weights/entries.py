@@ -78,7 +78,9 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
         raise InputError(f'{path} holds a {type(content).__name__}; expected weights: a dict of name -> tensor.')
     state = strip_wrappers(content)
     if entry and entry != OWN:
-        return _take_prefix(state, path, entry)
+        # averages of LitEma, asked for by their own prefix, get their dots back
+        average, words = _take_average(state, path, False) if _EMA.fullmatch(entry.lower()) else (state, [])
+        return average if words else _take_prefix(state, path, entry)
     state, words = _take_average(state, path, entry == OWN)
     if said or words:
         print_log(f'the weights {path}: {"; ".join([*said, *words])}.', 'current', level=logging.WARNING)
@@ -160,8 +162,11 @@ def _take_average(state: dict, path: str, plain: bool) -> tuple[dict, list[str]]
     average = {name: value for name, value in average.items() if name not in _COUNTERS}
     names = {re.sub(r'^(model|module)\.', '', name).replace('.', ''): name for name in own}
     names.update({name.replace('.', ''): name for name in own})
-    if own and not all(name.replace('.', '') in names for name in average):
+    lost = [name for name in average if name.replace('.', '') not in names]
+    if own and (len(lost) == len(average) or not all(name.startswith('loss') for name in lost)):
         return state, []
+    if own:  # losses may have been taken out of the plain weights alone
+        average = {name: value for name, value in average.items() if name not in lost}
     if plain or not own:
         return own or average, []
     own.update({names[name.replace('.', '')]: value for name, value in average.items()})
