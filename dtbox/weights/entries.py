@@ -61,8 +61,11 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
     """
     said: list[str] = []
     content, entry = _descend(content, entry)
-    while not entry and isinstance(content, dict):
-        sets = {name: value for name, value in content.items() if isinstance(name, str) and _holds_weights(value)}
+    # plain weights and averages beside each other lie in one state dict, which an entry of the file may hold
+    beside = entry == OWN or _EMA.fullmatch(entry.lower()) is not None
+    while (not entry or beside) and isinstance(content, dict):
+        sets = {name: value for name, value in content.items() if isinstance(name, str) and _holds_weights(value)
+                and not (beside and _EMA.fullmatch(name.lower()))}
         if not sets or _is_state(content) and not set(sets) <= set(PLAIN):
             break
         name = _choose(sets, path)
@@ -79,7 +82,7 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
     state = strip_wrappers(content)
     if entry and entry != OWN:
         # averages of LitEma, asked for by their own prefix, get their dots back
-        average, words = _take_average(state, path, False) if _EMA.fullmatch(entry.lower()) else (state, [])
+        average, words = _take_average(state, path, False) if beside else (state, [])
         return average if words else _take_prefix(state, path, entry)
     state, words = _take_average(state, path, entry == OWN)
     if said or words:
