@@ -90,7 +90,7 @@ def check_diffusers_config(config: Mapping[str, Any], folder: str) -> None:
     """Raise `InputError` for a diffusers model that is not a VQModel, or one whose network differs."""
     kind = config.get('_class_name')
     if kind != 'VQModel':
-        raise InputError(f'{folder} holds a {kind} of diffusers; expected a VQModel, whose config.json has '
+        raise InputError(f'{folder} holds an `{kind}` of diffusers; expected a VQModel, whose config.json has '
                          '`_class_name` "VQModel".')
     wanted = dict(norm_type='group', norm_num_groups=32, act_fn='silu')
     other = [f'{name} {config[name]!r} (expected {value!r})' for name, value in wanted.items()
