@@ -18,7 +18,10 @@ from torch import Tensor
 
 from dtbox.errors import InputError
 
-TAMING, LLAMAGEN, JANUS, DIFFUSERS = 'taming-transformers', 'LlamaGen', 'JanusVQVAE of transformers', 'diffusers'
+TAMING = 'taming-transformers'
+LLAMAGEN = 'LlamaGen'
+JANUS = 'JanusVQVAE of transformers'
+DIFFUSERS = 'diffusers'
 _MIDDLE = dict(zip('012', ('block_1', 'attn_1', 'block_2')))
 _DIFFUSERS_MIDDLE = {'resnets.0': 'block_1', 'attentions.0': 'attn_1', 'resnets.1': 'block_2'}
 _DIFFUSERS_PARTS = {'conv_shortcut': 'nin_shortcut', 'group_norm': 'norm', 'to_q': 'q', 'to_k': 'k', 'to_v': 'v',

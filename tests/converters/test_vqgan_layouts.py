@@ -52,7 +52,10 @@ class VQModel:
         middle: whether the middle blocks have attention.
         names: of the query, key, value and output layers of the attention.
     """
-    WIDTHS, LAYERS, LATENT, DIM, CODES = (32, 64, 32), 2, 8, 4, 40
+    WIDTHS = (32, 64, 32)
+    LAYERS = 2
+    LATENT, DIM = 8, 4
+    CODES = 40
 
     def __init__(self, attended=(), middle=True, names=('to_q', 'to_k', 'to_v', 'to_out.0')):
         self.made, self.state = torch.Generator().manual_seed(0), {}
