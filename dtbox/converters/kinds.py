@@ -67,7 +67,8 @@ KINDS: dict[str, Kind] = {
         'one file of weights; or the folder of a VQModel of diffusers',
         '.ckpt, .pt or .safetensors file, or folder of diffusers', 'vqgan.convert',
         (Option('image_size', 'pixels, which the weights do not contain (default: 256)', dict(type=int, default=256)),
-         )),
+         Option('unit_images', 'the network works on images in [0, 1], as aMUSEd\'s does, not in [-1, 1]',
+                dict(action='store_true')))),
     'unitok': Kind(
         'UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth', '.pth file', 'unitok.convert',
         (Option('heads', 'attention heads, where the width is not that of a published ViTamin',

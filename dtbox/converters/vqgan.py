@@ -3,7 +3,8 @@
 
 Their weights tell every size but that of the images, under any of the names of `vqgan_names`. LlamaGen's codebook is
 compared, and looked up, by direction. What the discriminator and the perceptual loss keep in the file (`loss.`) is left
-out. diffusers does not say in which range a VQModel takes its images: [-1, 1] is that of latent diffusion.
+out. A VQModel does not say in which range it takes its images: [-1, 1] is that of latent diffusion, [0, 1] that of
+aMUSEd.
 """
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ IGNORED = ('codebook_used',)
 """Endings of keys that mean nothing here."""
 
 
-def convert(src: str, weights: str | None = None, image_size: int = 256) -> Converted:
+def convert(src: str, weights: str | None = None, image_size: int | Sequence[int] = 256,
+            unit_images: bool = False) -> Converted:
     """Read a published VQGAN of taming-transformers, LlamaGen, Chameleon or diffusers.
 
     Args:
@@ -39,6 +41,7 @@ def convert(src: str, weights: str | None = None, image_size: int = 256) -> Conv
         weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
             is one, and the log says so.
         image_size: pixels, which the weights do not tell.
+        unit_images: the network works on images in [0, 1], as aMUSEd's does.
 
     Raises:
         InputError: a file that is missing, damaged or of another layout; a size that the network cannot halve.
@@ -46,6 +49,9 @@ def convert(src: str, weights: str | None = None, image_size: int = 256) -> Conv
     state, directions = read_source(src, weights)
     check_values(state, src)
     cfg = build_tokenizer_config(find_sizes(state, src), directions, image_size)
+    if unit_images:
+        for part in (cfg['encoders']['cnn'], cfg['decoder']):
+            part['unit_images'] = True
     return Converted(cfg, map_state(state, src), src)
 
 

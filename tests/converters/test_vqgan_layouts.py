@@ -178,6 +178,16 @@ def test_diffusers(tmp_path, args):
         assert is_near(model.decode(dict(pixel=codes)), theirs.decode(codes[..., 0], (4, 4)))
 
 
+def test_images_of_amused(tmp_path):
+    """Its network works in [0, 1], which its files do not say; here images are in [-1, 1]."""
+    theirs, x = VQModel(middle=False), images(16)
+    model = build(vqgan.convert(theirs.save(tmp_path), image_size=16, unit_images=True))
+    codes = model.encode(x)['pixel']
+    assert torch.equal(codes[..., 0], theirs.encode((x + 1) / 2)) and not torch.equal(codes[..., 0], theirs.encode(x))
+    with torch.no_grad():
+        assert is_near(model.decode(dict(pixel=codes)), theirs.decode(codes[..., 0], (4, 4)) * 2 - 1)
+
+
 @pytest.mark.parametrize('config, says', [
     (dict(_class_name='AutoencoderKL'), 'holds an `AutoencoderKL` of diffusers; expected a VQModel'),
     (dict(norm_type='spatial'), r"has norm_type 'spatial' \(expected 'group'\)"),
