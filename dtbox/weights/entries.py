@@ -163,15 +163,23 @@ def _take_average(state: dict, path: str, plain: bool) -> tuple[dict, list[str]]
     own = {name: value for name, value in state.items() if not name.startswith(f'{head}.')}
     average = {name[len(head) + 1:]: value for name, value in state.items() if name.startswith(f'{head}.')}
     average = {name: value for name, value in average.items() if name not in _COUNTERS}
-    names = {re.sub(r'^(model|module)\.', '', name).replace('.', ''): name for name in own}
-    names.update({name.replace('.', ''): name for name in own})
-    lost = [name for name in average if name.replace('.', '') not in names]
+    names = {_without_dots(re.sub(r'^(model|module)\.', '', name)): name for name in own}
+    names.update({_without_dots(name): name for name in own})
+    lost = [name for name in average if _without_dots(name) not in names]
     if own and (len(lost) == len(average) or not all(name.startswith('loss') for name in lost)):
         return state, []
     if own:  # losses may have been taken out of the plain weights alone
         average = {name: value for name, value in average.items() if name not in lost}
     if plain or not own:
         return own or average, []
-    own.update({names[name.replace('.', '')]: value for name, value in average.items()})
+    own.update({names[_without_dots(name)]: value for name, value in average.items()})
     return own, [f'the averages under `{head}.` are taken in place of {len(average)} plain weights ({path}{MARK}{OWN} '
                  'takes those)']
+
+
+def _without_dots(name: str) -> str:
+    """Return a name as LitEma writes it, without what wrappers add."""
+    name = name.replace('.', '')
+    for part in WRAPPERS:
+        name = name.replace(part, '')
+    return name
