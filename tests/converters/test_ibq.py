@@ -50,7 +50,7 @@ def check_outputs(model, image, want):
         vocabulary = model.vocabularies['pixel']
         if 'f' in want:
             layer = model(image, layers=[('cnn', 3)]).layers['cnn', 3]
-            assert is_near(to_map(vocabulary.combine([layer]), grid), want['f'], 3e-6)
+            assert is_near(to_map(vocabulary.combine([layer]), grid), want['f'])
         assert is_near(to_map(vocabulary.quantizer.decode(codes), grid), want['quantized'], 3e-6)
         assert is_near(model.decode(dict(pixel=codes)), want['recon'])
 
