@@ -34,7 +34,8 @@ CONFIGS = {
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 4]),
     'Product of FSQ': dict(type='Product', quantizer=dict(type='FSQ', levels=[5, 4]), groups=2),
     'Product of RQ by gradient': dict(type='Product', groups=2, quantizer=dict(
-        type='RQ', depth=2, shared=False, **SMALL, codebook=dict(type='GradientCodebook')))}
+        type='RQ', depth=2, shared=False, **SMALL, codebook=dict(type='GradientCodebook'))),
+    'LFQ of several codes': dict(type='LFQ', dim=6, parts=[2, 4], lowest_first=True, floor=1e-5)}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
 ALL = {**list_examples(), **CONFIGS, **OFFICIAL}
 
