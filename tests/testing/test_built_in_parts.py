@@ -29,6 +29,7 @@ ENCODERS = {
 DECODERS = {
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
+    'MaskGITDecoder': dict(type='MaskGITDecoder'),
     'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(),
                                         latent_size=4),
