@@ -57,6 +57,18 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """The text tokens that a decoder is guided by, one text for each image.
+
+    Attributes:
+        length: tokens L of a text.
+        width: of a token.
+    """
+    length: int
+    width: int
+
+
+@dataclass(frozen=True)
 class TeacherOutput:
     """The output of the frozen teacher for the same images.
 
