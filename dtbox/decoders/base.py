@@ -111,3 +111,10 @@ class Decoder(nn.Module):
                          f'images of {size}, but '
                          f'`image_size` is {self.image_size}. What fits: `image_size` {size}{latent}, or another '
                          'number of doublings.')
+
+    def check_multipliers(self, multipliers: Sequence[int]) -> None:
+        """Raise `InputError` unless `multipliers` are positive whole numbers, one for each level, and the levels lead
+        from the latent grid to `image_size`."""
+        if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
+            raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
+        self.check_scale(len(multipliers) - 1, f'`multipliers` has {format_count(len(multipliers), "level")}')

@@ -13,7 +13,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.counts import format_count
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
@@ -50,15 +49,16 @@ class CNNStack(nn.Module):
         blocks: residual blocks per level, less one (the published `num_res_blocks`).
         attention: for each level, full resolution first, whether its blocks are followed by attention.
         recompute: drop activations and compute them again in the backward pass.
+        middle_attention: whether the middle block has attention.
     """
 
     def __init__(self, in_channels: int, channels: int, multipliers: Sequence[int], blocks: int,
-                 attention: Sequence[bool], recompute: bool = False) -> None:
+                 attention: Sequence[bool], recompute: bool = False, middle_attention: bool = True) -> None:
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.recompute = recompute
         self.conv_in = conv3x3(in_channels, widths[-1])
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], middle_attention)
         self.up = nn.ModuleList(
             _Level(widths[min(i + 1, len(widths) - 1)], width, blocks + 1, attention[i], upsample=i > 0)
             for i, width in enumerate(widths))
@@ -91,6 +91,7 @@ class CNNDecoder(Decoder):
         post_quant: True: a residual block D -> C (DualToken); False: a plain 1x1 convolution (VILA-U); None: nothing, D
             is C.
         recompute: drop activations and compute them again in the backward pass: less memory, about a third more time.
+        middle_attention: whether the middle block has attention; aMUSEd's VQGAN has none.
     """
     example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1,
                    latent_channels=32,
@@ -99,11 +100,9 @@ class CNNDecoder(Decoder):
     def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: Positive = 128,
                  multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: Depth = 2, latent_channels: Positive = 1024,
                  attention_resolutions: Sequence[Positive] = (24,), latent_size: int | Sequence[int] | None = None,
-                 post_quant: bool | None = True, recompute: bool = False) -> None:
+                 post_quant: bool | None = True, recompute: bool = False, middle_attention: bool = True) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
-        if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
-            raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
-        self.check_scale(len(multipliers) - 1, f'`multipliers` has {format_count(len(multipliers), "level")}')
+        self.check_multipliers(multipliers)
         rows = [self.image_size[0] >> i for i in range(len(multipliers))]
         if post_quant is None and in_dim != latent_channels:
             raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of '
@@ -113,7 +112,8 @@ class CNNDecoder(Decoder):
                                 else ResidualConv(in_dim, latent_channels, first_kernel=1) if post_quant
                                 else nn.Conv2d(in_dim, latent_channels, 1))
         attention = [r in attention_resolutions for r in rows]
-        self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, attention, recompute)
+        self.decoder = CNNStack(latent_channels, channels, multipliers, blocks, attention, recompute,
+                                middle_attention)
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -1,7 +1,8 @@
 """TiTok's decoders (arXiv 2406.07550): from a sequence of latent tokens to images, by mask tokens.
 
 `MaskTokenDecoder` gives pixels (one-stage TiTok and TA-TiTok, arXiv 2501.07730). `MaskTokenCodeDecoder` gives logits of
-the codes of another tokenizer, MaskGIT-VQGAN; its second stage looks them up softly and decodes that map.
+the codes of another tokenizer, MaskGIT-VQGAN; its second stage looks them up softly and decodes that map. As in the
+release, the networks give images in [0, 1]; what the decoders return is in [-1, 1].
 
 Legend: B batch, K latent tokens, D feature width, h and w rows and columns of patches, L text tokens, W their width.
 """
@@ -86,7 +87,7 @@ class MaskTokenDecoder(Decoder):
         """features [B,K,D], guidance [B,L,W] where it takes some -> images [B,3,H,W], not clamped."""
         self.check_features(features)
         x = self.to_pixels(self.tokens(features, guidance, self.recompute and self.training))
-        return self.conv_out(paint(x.unflatten(1, self.grid), self.patch, self.patch))
+        return self.conv_out(paint(x.unflatten(1, self.grid), self.patch, self.patch)) * 2 - 1
 
 
 @DECODERS.register_module()

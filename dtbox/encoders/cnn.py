@@ -10,20 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.counts import format_count
-from dtbox.encoders.base import Encoder
+from dtbox.encoders.levels import LevelEncoder
 from dtbox.errors import InputError
 from dtbox.layers.conv import Downsample, Middle, ResidualConv, SpatialAttention, conv3x3, group_norm
 from dtbox.layers.recompute import run
-from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
 from dtbox.values import Depth, Positive
-from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
 STEMS = (1, 2, 4)
 
@@ -47,7 +43,7 @@ class _Level(nn.Module):
 
 
 @ENCODERS.register_module()
-class CNNEncoder(Encoder):
+class CNNEncoder(LevelEncoder):
     """VQGAN's convolutional encoder (arXiv 2012.09841); its defaults are those of the published 256-pixel model.
 
     That model has 16 x 16 tokens. Layer 0 is the first convolution. Layer l, up to the number of levels L, is level l
@@ -65,6 +61,7 @@ class CNNEncoder(Encoder):
         weights: None; a local checkpoint or `dtbox://` name.
         prefix: of the encoder's keys in that file ('encoder.' in taming-transformers).
         recompute: drop activations and compute them again in the backward pass.
+        middle_attention: whether the middle block has attention; aMUSEd's VQGAN has none.
     """
     example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16,
                    attention_resolutions=(16,))
@@ -72,66 +69,21 @@ class CNNEncoder(Encoder):
     def __init__(self, image_size: int | Sequence[int], channels: Positive = 128,
                  multipliers: Sequence[Positive] = (1, 1, 2, 2, 4), blocks: Depth = 2, latent_channels: Positive = 256,
                  attention_resolutions: Sequence[Positive] = (16,), stem: int = 1, weights: str | None = None,
-                 prefix: str = '', recompute: bool = False) -> None:
-        super().__init__()
-        self.image_size = read_pair(image_size, 'image_size')
-        if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
-            raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
-        for name, value in (('blocks', blocks), ('latent_channels', latent_channels)):
-            if type(value) is not int or value < 1:
-                raise InputError(f'`{name}` is {value!r}; expected a positive whole number.')
+                 prefix: str = '', recompute: bool = False, middle_attention: bool = True) -> None:
         if stem not in STEMS:
             raise InputError(f'`stem` is {stem!r}; expected one of the strides {", ".join(map(str, STEMS))}.')
-        levels, factor = len(multipliers), stem * 2 ** (len(multipliers) - 1)
-        if any(side % factor for side in self.image_size):
-            fit = tuple(max(round(side / factor), 1) * factor for side in self.image_size)
-            raise InputError(f'{format_count(levels, "level")} after a stem of stride {stem} divide the image by '
-                             f'{factor}, and '
-                             f'`image_size` {self.image_size} is not a multiple of it. What fits: `image_size` {fit}, '
-                             'or another number of levels.')
-        self.stem = stem
-        self.depth = levels + 1
-        self.recompute = recompute
-        self.weights, self.prefix = weights, prefix
-        widths = [channels * m for m in multipliers]
-        self.widths = [channels, *widths, latent_channels]
+        super().__init__(image_size, channels, multipliers, blocks, latent_channels, stem, weights, prefix, recompute)
+        levels, widths = len(multipliers), self.widths[1:-1]
         self.conv_in = (conv3x3(3, channels) if stem == 1
                         else nn.Conv2d(3, channels, 2 * stem, stride=stem, padding=stem // 2))
         self.down = nn.ModuleList(
             _Level(width_in, width, blocks, self.image_size[0] // stem >> i in attention_resolutions,
                    downsample=i < levels - 1)
             for i, (width_in, width) in enumerate(zip(self.widths, widths)))
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], middle_attention)
         self.norm_out = group_norm(widths[-1])
         self.conv_out = conv3x3(widths[-1], latent_channels)
 
-    def width(self, layer: int) -> int:
-        """Return the channels D of `layer`."""
-        return self.widths[layer]
-
-    def grid(self, layer: int) -> tuple[int, int]:
-        """Return the token grid (rows, columns) of `layer`."""
-        halvings, (height, width) = min(layer, len(self.down) - 1), self.image_size
-        return height // self.stem >> halvings, width // self.stem >> halvings
-
-    def embed(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""
-        return self._tokens(self.conv_in(images.contiguous(memory_format=torch.channels_last)))
-
-    def step(self, tokens: Tensor, layer: int) -> Tensor:
-        """Run level `layer` (1-based), or what follows the last one: tokens [B,N,D] -> tokens of this layer's grid."""
-        # channels-last in memory, in which thin convolutions are faster
-        x = tokens.transpose(1, 2).unflatten(2, self.grid(layer - 1))
-        recompute = self.recompute and self.training
-        if layer <= len(self.down):
-            return self._tokens(self.down[layer - 1](x, recompute))
-        return self._tokens(self.conv_out(F.silu(self.norm_out(self.mid(x, recompute)))))
-
-    def _tokens(self, x: Tensor) -> Tensor:
-        """x [B,D,h,w] -> [B,N,D]."""
-        return x.flatten(2).transpose(1, 2)
-
-    def init_weights(self) -> None:
-        """Load `weights`; `InputError` lists every key that does not match."""
-        if self.weights is not None:
-            load_into(self, select_prefix(load_state(self.weights), self.prefix), self.weights)
+    def finish(self, x: Tensor, recompute: bool) -> Tensor:
+        """See LevelEncoder."""
+        return self.conv_out(F.silu(self.norm_out(self.mid(x, recompute))))

@@ -2,6 +2,7 @@
 
 Class token, patches and K latent tokens run through all blocks together. Up to the last block but one a tap shows the
 patches, on their grid; after the last block only class and latent tokens are left, and their layout is a `Sequence`.
+As in the release, the patches are cut from images in [0, 1].
 
 Legend: B batch, N patch tokens, K latent tokens, D width.
 """
@@ -94,7 +95,7 @@ class LatentViT(Encoder):
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,1+N+K,D]: class, patches, latent tokens."""
-        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        patches = self.patch_embed(images * 0.5 + 0.5).flatten(2).transpose(1, 2)
         patches = torch.cat([self.class_token.expand(len(patches), 1, -1), patches], 1) + self.positions
         latents = (self.latents + self.latent_positions).expand(len(patches), -1, -1)
         return self.norm_pre(torch.cat([patches, latents], 1))

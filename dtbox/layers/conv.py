@@ -1,5 +1,5 @@
 """Convolution blocks of the taming-transformers / RQ-VAE family (arXiv 2012.09841, 2203.01941), as DualToken's decoder
-uses them.
+uses them, and the variants of MAGVIT-v2 and MaskGIT.
 
 Legend: B batch, C channels, H and W height and width in pixels. GroupNorm has 32 groups and eps 1e-6 everywhere; there
 is no time embedding and no dropout. Parameter names are the published ones, so that checkpoints load without renaming.
@@ -26,9 +26,9 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(GROUPS, channels, eps=1e-6)
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution, padding 1, with bias."""
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    """Return a 3x3 convolution, padding 1."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
 
 
 class ResidualConv(nn.Module):
@@ -38,21 +38,51 @@ class ResidualConv(nn.Module):
         in_channels: channels in, a multiple of 32.
         out_channels: channels out, a multiple of 32.
         first_kernel: size of the first convolution: 3, or 1 as in DualToken's post-quantization block.
+        bias: whether the convolutions have biases; those of MAGVIT-v2 and MaskGIT have none.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, first_kernel: int = 3):
+    def __init__(self, in_channels: int, out_channels: int, first_kernel: int = 3, bias: bool = True):
         super().__init__()
         self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2, bias=bias)
         self.norm2 = group_norm(out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv2 = conv3x3(out_channels, out_channels, bias=bias)
+        self.nin_shortcut = (nn.Conv2d(in_channels, out_channels, 1, bias=bias) if in_channels != out_channels
+                             else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B,C,H,W] -> [B,C',H,W]."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+
+class ShortcutlessConv(nn.Module):
+    """MaskGIT's residual block (arXiv 2202.04200; the PyTorch port of its VQGAN in 1d-tokenizer and open-muse).
+
+    norm, silu, conv, norm, silu, conv gives h, without biases. Where the channels stay the result is x + h. Where they
+    change it is h + nin_shortcut(h): the port applies the 1x1 shortcut to h and drops the input, and published weights
+    were trained with this.
+
+    Args:
+        in_channels: channels in, a multiple of 32.
+        out_channels: channels out, a multiple of 32.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = conv3x3(in_channels, out_channels, bias=False)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels, bias=False)
+        self.nin_shortcut = (nn.Conv2d(out_channels, out_channels, 1, bias=False) if in_channels != out_channels
+                             else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B,C,H,W] -> [B,C',H,W]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))
 
 
 class SpatialAttention(nn.Module):
@@ -84,12 +114,13 @@ class Middle(nn.Module):
 
     Args:
         channels: C, a multiple of 32.
+        attention: False leaves the attention out, as aMUSEd's VQGAN does.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, attention: bool = True):
         super().__init__()
         self.block_1 = ResidualConv(channels, channels)
-        self.attn_1 = SpatialAttention(channels)
+        self.attn_1 = SpatialAttention(channels) if attention else nn.Identity()
         self.block_2 = ResidualConv(channels, channels)
 
     def forward(self, x: Tensor, recompute: bool = False) -> Tensor:

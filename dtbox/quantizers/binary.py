@@ -5,12 +5,14 @@ The entropies are exact without the distribution of every token over all codes. 
 so its entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first
 half of the bits and those of the second half, [M, 2^(g/2)] each. vector-quantize-pytorch makes tables [M, 2^C] instead
 (4 GB each for 16,384 tokens and 16 bits), and clamps probabilities at 1e-5 inside the logarithm, which is more than
-most of 100,000 codes have; here nothing is clamped. The batch is that of one rank: a collective inside the forward
+most of 100,000 codes have; here nothing is clamped (`floor` adds a constant there, as Open-MAGVIT2 does). The batch is that of one rank: a collective inside the forward
 would hang ranks with different numbers of micro-batches. The package averages over ranks.
 
 Legend: B batch, N tokens, C code width (bits), M = B N samples, g bits of a group.
 """
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -31,17 +33,19 @@ EXACT_BITS = 24
 
 
 class SignCodes(nn.Module):
-    """Numbers the signs of C channels as one code, and reads them back; the first channel is the highest bit. No state.
+    """Numbers the signs of C channels as one code, and reads them back. No state.
 
     Args:
         bits: number of channels C.
+        lowest_first: the first channel is the lowest bit; otherwise the highest.
     """
 
-    def __init__(self, bits: int):
+    def __init__(self, bits: int, lowest_first: bool = False):
         super().__init__()
-        self.register_buffer('bits', 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
+        place = torch.arange(bits) if lowest_first else torch.arange(bits - 1, -1, -1)
+        self.register_buffer('bits', 2 ** place, persistent=False)
         # a product with half of the powers of two numbers the signs; float32 adds up 24 channels at a time exactly
-        place, part = torch.arange(bits - 1, -1, -1), torch.arange(-(-bits // EXACT_BITS))
+        part = torch.arange(-(-bits // EXACT_BITS))
         halves = torch.where(place[:, None] // EXACT_BITS == part, 2.0 ** (place[:, None] % EXACT_BITS - 1), 0.0)
         self.register_buffer('halves', halves, persistent=False)
         self.register_buffer('middle', halves.sum(0), persistent=False)
@@ -57,6 +61,28 @@ class SignCodes(nn.Module):
         return (codes & self.bits != 0) * 2.0 - 1.0
 
 
+class SplitSignCodes(nn.Module):
+    """Numbers the signs of C channels as Q codes, each of neighbouring channels, and reads them back. No state.
+
+    Args:
+        parts: channels of each code; they sum to C.
+        lowest_first: see `SignCodes`.
+    """
+
+    def __init__(self, parts: Sequence[int], lowest_first: bool = False):
+        super().__init__()
+        self.sizes = list(parts)
+        self.codes = nn.ModuleList(SignCodes(bits, lowest_first) for bits in parts)
+
+    def encode(self, signs: Tensor) -> Tensor:
+        """Number signs, -1.0 or 1.0 [..., C]: codes [..., Q] int64."""
+        return torch.cat([code.encode(part) for code, part in zip(self.codes, signs.split(self.sizes, -1))], -1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Read codes [..., Q]: signs, -1.0 or 1.0 [..., C]."""
+        return torch.cat([code.decode(part) for code, part in zip(self.codes, codes.split(1, -1))], -1)
+
+
 class BinaryQuantizer(Quantizer):
     """The signs of the channels are the bits of the code; the feature is the corner signs * `length`.
 
@@ -70,19 +96,24 @@ class BinaryQuantizer(Quantizer):
         temperature: of the soft code, a softmax of -|u - c|^2 / temperature over all codes c.
         group: see `batch_entropy`.
         estimator: config of the gradient estimator of the sign.
+        floor: see `batch_entropy`.
+        lowest_first: the first channel is the lowest bit; otherwise the highest.
+        parts: channels of each of several codes of a token; None makes one code of all.
     """
 
     def __init__(self, dim: int, length: float, commitment_weight: float, entropy_weight: float, diversity: float,
-                 temperature: float, group: int, estimator: dict):
+                 temperature: float, group: int, estimator: dict, floor: float = 0.0, lowest_first: bool = False,
+                 parts: Sequence[int] | None = None):
         super().__init__()
-        self.dim, self.codebook_sizes = dim, [2 ** dim]
+        self.dim, self.codebook_sizes = dim, [2 ** bits for bits in parts or [dim]]
         self.length = length
         self.commitment_weight = commitment_weight
         self.entropy_weight = entropy_weight
         self.diversity = diversity
         self.temperature, self.group = temperature, group
         self.estimator = ESTIMATORS.build(estimator, where='estimator')
-        self.sign_codes = SignCodes(dim)
+        self.floor = floor
+        self.sign_codes = SplitSignCodes(parts, lowest_first) if parts else SignCodes(dim, lowest_first)
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize z [B,N,C]; terms `commitment` and, in training, `entropy`, at their weights."""
@@ -96,19 +127,20 @@ class BinaryQuantizer(Quantizer):
             if self.training and self.entropy_weight:
                 # |u + l|^2 - |u - l|^2 = 4 l u
                 logits = values.flatten(0, 1) * (4 * self.length / self.temperature)
-                losses['entropy'] = self.entropy_weight * entropy_term(logits, self.group, self.diversity)
+                losses['entropy'] = self.entropy_weight * entropy_term(logits, self.group, self.diversity,
+                                                                           self.floor)
             features = self.estimator(values, corner)
         return QuantizerOutput(features.to(z.dtype), codes, losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        """z [B,N,C] -> codes [B,N,1]."""
+        """z [B,N,C] -> codes [B,N,Q]."""
         self.check(z)
         with torch.autocast(z.device.type, enabled=False):
             return self.sign_codes.encode(signs_of(z.float()))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B,N,1] -> features [B,N,C]."""
+        """codes [B,N,Q] -> features [B,N,C]."""
         self.check_codes(codes)
         return self.sign_codes.decode(codes) * self.length
 
@@ -139,7 +171,7 @@ def check_binary(dim: int, group: int, temperature: float, weights: tuple[float,
                          'expected a positive temperature and weights of at least 0.')
 
 
-def entropy_term(logits: Tensor, group: int, diversity: float) -> Tensor:
+def entropy_term(logits: Tensor, group: int, diversity: float, floor: float = 0.0) -> Tensor:
     """Return entropy of a sample - `diversity` * entropy over the batch, in nats (MAGVIT-v2, arXiv 2310.05737, equation
     5).
 
@@ -147,8 +179,9 @@ def entropy_term(logits: Tensor, group: int, diversity: float) -> Tensor:
         logits: log-odds of the bits [M, C].
         group: see `batch_entropy`.
         diversity: weight of the entropy over the batch.
+        floor: see `batch_entropy`.
     """
-    return sample_entropy(logits) - diversity * batch_entropy(logits, group)
+    return sample_entropy(logits) - diversity * batch_entropy(logits, group, floor)
 
 
 def sample_entropy(logits: Tensor) -> Tensor:
@@ -158,7 +191,7 @@ def sample_entropy(logits: Tensor) -> Tensor:
     return (F.softplus(-size) + size * torch.sigmoid(-size)).sum() / max(1, len(logits))
 
 
-def batch_entropy(logits: Tensor, group: int) -> Tensor:
+def batch_entropy(logits: Tensor, group: int, floor: float = 0.0) -> Tensor:
     """Return the entropy of the codes' mean distribution over the batch, in nats.
 
     The joint distribution of g bits is a product of two matrices: the probabilities of the first half of the bits
@@ -168,12 +201,13 @@ def batch_entropy(logits: Tensor, group: int) -> Tensor:
         logits: log-odds of the bits [M, C].
         group: most bits g whose joint distribution is taken; more are cut into equal groups taken as independent, whose
             entropies are added.
+        floor: added to the mean probabilities inside the logarithm; 0 takes the entropy itself.
     """
     total = 0.0
     for part in logits.tensor_split(-(-logits.shape[1] // group), 1):
         first, second = (_probabilities(half) for half in part.tensor_split(2, 1))
         mean = first.t() @ second / max(1, len(logits))
-        total = total - (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+        total = total - (mean * (mean.clamp_min(torch.finfo(mean.dtype).tiny) + floor).log()).sum()
     return total
 
 

@@ -1,7 +1,8 @@
 """Index backpropagation quantization (IBQ, arXiv 2412.02692, section 3): the straight-through estimator on the one-hot
 code.
 
-The code is the row with the highest dot product. Forward the one-hot of the best row, backward the softmax over all
+The code is the row with the highest dot product, searched as published: the argmax of the float32 softmax, so that rows
+whose probabilities round to the same number go to the first. Forward the one-hot of the best row, backward the softmax over all
 rows: the choice of the code is differentiable, so that every code gets a gradient at every step, not the chosen ones
 alone, and large tables stay in use.
 
@@ -11,6 +12,8 @@ Deviations from the paper:
 - The feature is exactly the row, not the row plus the rounding of (hard - soft + soft).
 - The paper does not fix the weight of the entropy; 0.05 is a choice made here.
 - The batch of the entropy is that of one rank.
+- The published code adds 1e-5 to the mean probabilities inside the logarithm of the entropy, which `floor` does; the
+  paper does not.
 
 Legend: B batch, N tokens, C code width, M = B N samples, K codebook size, m rows of a block.
 """
@@ -46,20 +49,22 @@ class IBQ(Quantizer):
         entropy_weight: of the term `entropy` of training: mean entropy of a sample's softmax - entropy of their mean
             over the batch, in nats.
         temperature: of the softmax in `entropy`.
+        floor: added to the mean probabilities of the batch inside the logarithm of `entropy` (SEED-Voken: 1e-5).
     """
     example = dict(size=32, dim=4)
 
     def __init__(self, size: int, dim: int, codebook_weight: float = 0.25, entropy_weight: float = 0.05,
-                 temperature: float = 0.01):
+                 temperature: float = 0.01, floor: float = 0.0):
         super().__init__()
         check_sizes(size=size, dim=dim)
-        if not temperature > 0 or min(codebook_weight, entropy_weight) < 0:
-            raise InputError(f'`temperature` is {temperature}, the weights are {codebook_weight} and {entropy_weight}; '
-                             'expected a positive temperature and weights of at least 0.')
+        if not temperature > 0 or min(codebook_weight, entropy_weight, floor) < 0:
+            raise InputError(f'`temperature` is {temperature}, the weights are {codebook_weight} and {entropy_weight}, '
+                             f'`floor` is {floor}; expected a positive temperature, and weights and a floor of at '
+                             'least 0.')
         self.dim, self.codebook_sizes = dim, [size]
         self.codebook_weight = codebook_weight
         self.entropy_weight = entropy_weight
-        self.temperature = temperature
+        self.temperature, self.floor = temperature, floor
         self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
 
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -90,19 +95,21 @@ class IBQ(Quantizer):
         entropy = None
         if with_entropy:
             mean = sum(mean) / max(1, len(z))
-            entropy = sum(sample) / max(1, len(z)) + (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+            log_mean = (mean.clamp_min(torch.finfo(mean.dtype).tiny) + self.floor).log()
+            entropy = sum(sample) / max(1, len(z)) + (mean * log_mean).sum()
         return torch.cat(codes), torch.cat(expected) if gradient else None, entropy
 
     def _block(self, z: Tensor, table: Tensor, with_entropy: bool) -> tuple:
         """z [m, C] -> codes [m], softmax-weighted rows [m, C], summed entropy of the samples, summed probabilities [K].
         """
         scores = z @ table.t()
-        expected = scores.softmax(1) @ table.detach() if torch.is_grad_enabled() else None
+        soft = scores.softmax(1)
+        codes, expected = soft.argmax(1), soft @ table.detach() if torch.is_grad_enabled() else None
         if not with_entropy:
-            return scores.argmax(1), expected, None, None
+            return codes, expected, None, None
         log_p = (scores / self.temperature).log_softmax(1)
         p = log_p.exp()
-        return scores.argmax(1), expected, -(p * log_p).sum(), p.sum(0)
+        return codes, expected, -(p * log_p).sum(), p.sum(0)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -111,7 +118,7 @@ class IBQ(Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             table = self.weight.float()
             parts = z.float().flatten(0, 1).split(max(1, ENTRIES // len(table)))
-            return torch.cat([(part @ table.t()).argmax(1) for part in parts]).view(*z.shape[:2], 1)
+            return torch.cat([(part @ table.t()).softmax(1).argmax(1) for part in parts]).view(*z.shape[:2], 1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B,N,1] -> features [B,N,C]."""

@@ -19,6 +19,7 @@ from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
 from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, quantize
+from dtbox.values import Positive
 
 Taps = Union[int, str, Sequence, Mapping]
 """A layer or 'norm', 'encoder:layer', a list of them, or a dict tap -> weight."""
