@@ -63,9 +63,11 @@ class Guidance:
     Attributes:
         length: tokens L of a text.
         width: of a token.
+        default: the text of images that come without one; None refuses them.
     """
     length: int
     width: int
+    default: str | None = None
 
 
 @dataclass(frozen=True)

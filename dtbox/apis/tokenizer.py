@@ -122,19 +122,21 @@ class Tokenizer:
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
-    @read_arguments(codes=read_codes, clamp=read_flag)
-    def decode(self, codes: Mapping[str, Any], clamp: bool = True) -> Tensor:
+    @read_arguments(codes=read_codes, clamp=read_flag, texts=allow_none(read_texts))
+    def decode(self, codes: Mapping[str, Any], clamp: bool = True,
+               texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
         """Codes -> images [B,3,H,W].
 
         Args:
             codes: stream -> [B,N,Q] integers, as `encode` names them; those that the decoder reads.
             clamp: clamp to [-1, 1]; otherwise as the decoder returns it.
+            texts: one for each image, where texts guide the decoder (TA-TiTok).
 
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
         with at('codes'):
-            images = self.model.decode(self._place(codes))
+            images = self.model.decode(self._place(codes), texts)
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
@@ -146,9 +148,10 @@ class Tokenizer:
 
     @torch.no_grad()
     @read_arguments(clamp=read_flag)
-    def reconstruct(self, images: Images, clamp: bool = True) -> Tensor:
-        """Images -> their reconstructions [B,3,H,W] from codes."""
-        return self.decode(self.encode(images, self.model.reads), clamp)
+    def reconstruct(self, images: Images, clamp: bool = True,
+                    texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
+        """Images -> their reconstructions [B,3,H,W] from codes; `texts` as for `decode`."""
+        return self.decode(self.encode(images, self.model.reads), clamp, texts)
 
     @torch.no_grad()
     def embed_image(self, images: Images) -> Tensor:

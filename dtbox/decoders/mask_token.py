@@ -36,14 +36,17 @@ def split_patches(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
 
 
 def read_guidance(value: Mapping[str, Any] | None) -> Guidance | None:
-    """Return the Guidance of dict(length=L, width=W); `InputError` for anything else but None."""
+    """Return the Guidance of dict(length=L, width=W, default=TEXT); `InputError` for anything else but None."""
     if value is None:
         return None
     sizes = dict(value) if isinstance(value, Mapping) else {}
-    if sizes.keys() != {'length', 'width'} or not all(type(n) is int and n > 0 for n in sizes.values()):
+    default = sizes.pop('default', None)
+    sound = sizes.keys() == {'length', 'width'} and all(type(n) is int and n > 0 for n in sizes.values())
+    if not sound or not isinstance(default, (str, type(None))):
         raise InputError(f'`guidance` is {value!r}; expected dict(length=..., width=...): how many text tokens the '
-                         'decoder gets, and how wide they are.', 'guidance')
-    return Guidance(**sizes)
+                         'decoder gets, and how wide they are; and `default`, a text, where images come without one.',
+                         'guidance')
+    return Guidance(**sizes, default=default)
 
 
 @DECODERS.register_module()
@@ -61,7 +64,8 @@ class MaskTokenDecoder(Decoder):
         depth: transformer blocks.
         heads: attention heads; divides `width`.
         mlp_ratio: hidden width of the MLP over `width`.
-        guidance: dict(length=L, width=W) of the text tokens that guide it (TA-TiTok: 77, 768); None takes none.
+        guidance: dict(length=L, width=W) of the text tokens that guide it (TA-TiTok: 77, 768), with `default`, a text,
+            where images come without one; None takes none.
         recompute: drop activations of the blocks and compute them again in the backward pass.
     """
     accepts = (Sequence,)

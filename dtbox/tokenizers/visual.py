@@ -22,6 +22,7 @@ from dtbox.part_outputs import check_floats
 from dtbox.registry import ENCODERS, TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
 from dtbox.tokenizers.composition import build_decoder, build_head
+from dtbox.tokenizers.guidance import check_guidance, find_guidance, get_guidance
 from dtbox.tokenizers.passes import Pass, plan_stops
 from dtbox.tokenizers.streams import Stream, build_shared, build_streams
 from dtbox.tokenizers.vocabulary import Tap
@@ -77,6 +78,7 @@ class VisualTokenizer(nn.Module):
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of '
                              f'{self.text.pooled_dim}; they must agree.', 'head')
+        check_guidance(self.decoder, self.text)
         self.attention = attention
         if attention is not None:
             switch_attention(self, attention)
@@ -96,13 +98,18 @@ class VisualTokenizer(nn.Module):
             with at(name):
                 part.init_weights()
 
+    @property
+    def guided(self) -> bool:
+        """Whether texts guide the decoder."""
+        return get_guidance(self.decoder) is not None
+
     def forward(self, images: Tensor, text_ids: Tensor | None = None, reconstruct: bool = True,
                 vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = ()) -> TokenizerOutput:
         """Run everything that exists, or what is asked for.
 
         Args:
             images: [B,3,H,W] in [-1,1].
-            text_ids: [T,L] int64, or None.
+            text_ids: [T,L] int64, or None; T = B where texts guide the decoder.
             reconstruct: whether the decoder runs.
             vocabularies: names of those to run in addition to what decoder and head read; None runs all.
             layers: (encoder, layer) pairs whose patch tokens are also wanted.
@@ -118,9 +125,10 @@ class VisualTokenizer(nn.Module):
         firsts = {name: next((outputs[v] for v in stream.vocabularies if v in outputs), None)
                   for name, stream in self.streams.items()}
         streams = {name: out for name, out in firsts.items() if out is not None}
-        texts, heads = self.text is not None and text_ids is not None, self.head is not None
+        heads = self.head is not None
+        texts = self.text is not None and text_ids is not None and (heads or not self.guided)
         return TokenizerOutput(
-            images=images, reconstructions=self._decode(features) if reconstruct else None,
+            images=images, reconstructions=self._decode(features, text_ids if self.guided else None) if reconstruct else None,
             codes={name: out.codes for name, out in streams.items() if out.codes is not None}, features=features,
             losses={name: out.losses for name, out in streams.items()},
             pooled=self._pool(run) if heads else None, last=self._read(run) if heads else None,
@@ -138,10 +146,12 @@ class VisualTokenizer(nn.Module):
     def _pool_ids(self, ids: Tensor) -> Tensor:
         return check_floats(self.text, 'pooled embeddings', self.text(ids), (ids.shape[0], self.text.pooled_dim))
 
-    def _decode(self, features: Mapping[str, Tensor]) -> Tensor:
+    def _decode(self, features: Mapping[str, Tensor], texts: Any = None) -> Tensor:
         """Return the images [B,3,H,W] of the features that the decoder reads, side by side [B,N,D]."""
         joined = features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
-        return check_floats(self.decoder, 'images', self.decoder(joined), (joined.shape[0], 3, -1, -1))
+        guidance = find_guidance(self.decoder, self.text, texts, joined.shape[0])
+        images = self.decoder(joined) if guidance is None else self.decoder(joined, guidance)
+        return check_floats(self.decoder, 'images', images, (joined.shape[0], 3, -1, -1))
 
     def commit(self) -> None:
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
@@ -206,9 +216,9 @@ class VisualTokenizer(nn.Module):
         return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
-    def decode(self, codes: Mapping[str, Tensor]) -> Tensor:
+    def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
         """Stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; streams that the decoder does not read are
-        ignored."""
+        ignored. `texts` guide a decoder that takes them (see `find_guidance`)."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)
@@ -217,7 +227,7 @@ class VisualTokenizer(nn.Module):
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
                              f'Got: {", ".join(codes) or "none"}.')
-        return self._decode(self.features({n: codes[n] for n in reads}))
+        return self._decode(self.features({n: codes[n] for n in reads}), texts)
 
     def pool_image(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] -> pooled embedding [B,E], not normalised."""

@@ -115,8 +115,7 @@ class Codebook(nn.Module):
             distributed.sum_in_place(count, total)
             self.cluster_size.mul_(self.decay).add_(count, alpha=1 - self.decay)
             self.learn(total)
-            if self.restart > 0:
-                self._restart(vectors, batches)
+            self.refresh(vectors, count, batches)
             self.settle()
         self.updates += 1
 
@@ -129,6 +128,17 @@ class Codebook(nn.Module):
 
     def learn(self, total: Tensor) -> None:
         """Take the sums [K, C] of the vectors of each code into account; `cluster_size` is new already."""
+
+    def refresh(self, vectors: Tensor, count: Tensor, batches: list[int]) -> None:
+        """Give rows that are hardly used something to do: by default codes below `restart` restart.
+
+        Args:
+            vectors: this rank's [Q, B, N, C].
+            count: vectors of each code [K], over all ranks.
+            batches: B of every rank.
+        """
+        if self.restart > 0:
+            self._restart(vectors, batches)
 
     def replace(self, codes: Tensor, rows: Tensor) -> None:
         """Give codes [R] new rows [R, C]."""
