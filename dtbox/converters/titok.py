@@ -57,7 +57,7 @@ def convert(src: str, weights: str | None = None, config: str | None = None, hea
     if maskgit is not None:
         state = {**state, **read_maskgit(maskgit, state)}
     try:
-        cfg = build_tokenizer_config(values, state, origin, heads)
+        cfg = build_tokenizer_config(values, state, origin, heads, pixels_added=maskgit is not None)
     except (KeyError, IndexError) as e:
         raise InputError(f'{source} lacks {e}, which every TiTok has.') from e
     target = map_state(state, cfg, source)

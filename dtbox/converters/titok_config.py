@@ -76,7 +76,7 @@ def _read_values(config: Any, path: str) -> tuple[dict[str, Any], int]:
 
 
 def build_tokenizer_config(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], path: str,
-                           heads: Sequence[int] | None = None) -> dict:
+                           heads: Sequence[int] | None = None, pixels_added: bool = False) -> dict:
     """Return the VisualTokenizer config of a published file.
 
     Args:
@@ -84,13 +84,14 @@ def build_tokenizer_config(config: Mapping[str, Any], state: Mapping[str, torch.
         state: its weights, whose shapes are read.
         path: of the config, for messages.
         heads: attention heads of encoder and decoder; None takes those of the published sizes.
+        pixels_added: whether the pixel decoder of the weights is of another file.
 
     Raises:
         InputError: config and weights that do not belong together.
     """
     model, size = _read_values(config, path)
     legacy, latents = model['is_legacy'], len(state['latent_tokens'])
-    _check_variant(model, state, path)
+    _check_variant({**model, 'finetune_decoder': model['finetune_decoder'] or pixels_added}, state, path)
     own = config.get('heads')
     if heads is None and isinstance(own, Mapping):  # of small models, whose config says so
         heads = [own.get('encoder'), own.get('decoder')]
@@ -127,6 +128,9 @@ def _check_variant(model: Mapping[str, Any], state: Mapping[str, torch.Tensor], 
         raise InputError(f'{path} says finetune_decoder (or leaves out that it is false), but the weights have no '
                          'pixel_decoder: they are of the first stage. Set finetune_decoder to false, or give the file '
                          'of MaskGIT-VQGAN, which turns its codes into images.', '--maskgit')
+    if model['is_legacy'] and not model['finetune_decoder'] and pixels:
+        raise InputError(f'{path} says finetune_decoder false, but the weights have a pixel_decoder: they are of the '
+                         'second stage. Take the config of the same release, or set finetune_decoder to true.')
 
 
 def _find_transformer(model: Mapping[str, Any], state: Mapping[str, torch.Tensor], part: str, size: int,
