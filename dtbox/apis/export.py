@@ -36,8 +36,8 @@ def name_tensor(stream: StreamLayout) -> str:
 
 
 class Encode(nn.Module):
-    """images [B,3,H,W] in [-1,1] -> codes [B,N,Q] of each stream that has codes, or, where none has, latents [B,N,C], in
-    the order of `outputs`."""
+    """images [B,3,H,W] in [-1,1] -> codes [B,N,Q] of each stream that has codes, or, where none has, latents [B,N,C],
+    in the order of `outputs`."""
 
     def __init__(self, model: VisualTokenizer) -> None:
         super().__init__()

@@ -20,8 +20,9 @@ from dtbox.errors import InputError, at
 @read_arguments(tokenizer=read_tokenizer, vocabularies=allow_none(read_names))
 def measure_latents(tokenizer: Any, batches: Iterable[Images],
                     vocabularies: str | Iterable[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-    """Measure mean and variance of latents, and set them in the tokenizer: `encode` normalises by them from then on, and
-    `save_pretrained` writes them.
+    """Measure mean and variance of latents, and set them in the tokenizer.
+
+    `encode` normalises by them from then on, and `save_pretrained` writes them.
 
     Args:
         tokenizer: Tokenizer.

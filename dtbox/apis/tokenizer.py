@@ -119,7 +119,8 @@ class Tokenizer:
 
         Args:
             images: see the class.
-            vocabularies: names; None for all that have codes, or for all where none has. No block runs after the last one that they need.
+            vocabularies: names; None for all that have codes, or for all where none has. No block runs
+                after the last one that they need.
         """
         with at('vocabularies'):
             self.model.check_streams(vocabularies)

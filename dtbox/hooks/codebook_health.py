@@ -19,7 +19,15 @@ from dtbox.counts import format_count
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
-from dtbox.hooks.codebook_state import advise, check_codes, check_ranks, count_restarts, find_coded, find_tables, name_depths
+from dtbox.hooks.codebook_state import (
+    advise,
+    check_codes,
+    check_ranks,
+    count_restarts,
+    find_coded,
+    find_tables,
+    name_depths,
+)
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
 from dtbox.rows import append_row, read_rows, write_rows

@@ -2,7 +2,7 @@
 
 Latents are what a continuous stream has in the place of codes: `encode(z)` gives them, `decode(latents)` gives the
 features that the decoder reads. Statistics of the training images make latents of mean 0 and variance 1 (a diffusion
-model learns such); they change what `encode` gives and are undone by `decode`, so reconstructions do not depend on them.
+model learns such); they change what `encode` gives, and `decode` undoes them: reconstructions do not depend on them.
 
 Source: noise and statistics of RAE (arXiv 2510.11690).
 Legend: B batch, N tokens, C width of the latents.
@@ -36,6 +36,8 @@ class ContinuousQuantizer(Quantizer):
             [N, C], None keeps none. They start at 0 and 1; `set_statistics` sets them, `Tokenizer.measure_latents`
             measures them.
     """
+    latent_mean: Tensor
+    latent_var: Tensor
 
     def __init__(self, dim: int, noise: float = 0.0, statistics: str | None = None) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""The Gaussian bottleneck of a variational autoencoder (arXiv 1312.6114), as in latent diffusion (arXiv 2112.10752): each
-token is a mean and a log variance of C channels, sampled in training, the mean in evaluation."""
+"""The Gaussian bottleneck of a variational autoencoder (arXiv 1312.6114), as in latent diffusion (arXiv 2112.10752):
+each token is a mean and a log variance of C channels, sampled in training, the mean in evaluation."""
 from __future__ import annotations
 
 from typing import Sequence

@@ -46,14 +46,15 @@ def refuses_wrong_shapes(subject: QuantizerSubject) -> None:
 
 
 def refuses_wrong_codes(subject: QuantizerSubject) -> None:
-    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token; a continuous
-    quantizer refuses codes, latents of another width, and latents that are not finite."""
+    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token.
+
+    A continuous quantizer refuses codes, latents of another width, and latents that are not finite."""
     quantizer = subject.build()
     if subject.continuous:
         latents = torch.zeros(2, 9, subject.dim)
-        for wrong, what in ((latents.long(), 'codes instead of latents'), (latents[..., :-1], 'latents of another width'),
-                            (latents / 0, 'latents with NaN')):
-            require_refused(quantizer.decode, wrong, what)
+        require_refused(quantizer.decode, latents.long(), 'codes in the place of latents')
+        require_refused(quantizer.decode, latents[..., :-1], 'latents of another width')
+        require_refused(quantizer.decode, latents / 0, 'latents with NaN')
         return
     good = torch.zeros(2, 9, subject.depth, dtype=torch.int64)
     for depth, size in enumerate(subject.sizes):

@@ -121,8 +121,8 @@ class Pass:
         return {name: [self.tap(*t) for t in vocabulary.taps] for name, vocabulary in stream.vocabularies.items()}
 
     def codes(self, stream: Stream) -> Tensor:
-        """Return the codes [B,N,Q] of a stream (latents [B,N,C] of a continuous one), without its features where nothing
-        has asked for them."""
+        """Return the codes [B,N,Q] of a stream (latents [B,N,C] of a continuous one), without its features where
+        nothing has asked for them."""
         tapped, done = self.taps(stream), self.outputs.get(next(iter(stream.vocabularies)))
         return done.codes if done and done.codes is not None else stream.encode(tapped)
 

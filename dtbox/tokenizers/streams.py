@@ -80,7 +80,7 @@ class Stream:
         return {name: vocabulary.finish(out) for name, vocabulary in self.vocabularies.items()}
 
     def encode(self, tapped: Mapping[str, Sequence[Tensor]]) -> Tensor:
-        """Vocabulary -> tapped layers -> codes [B,N,Q] int64 (latents [B,N,C] of a continuous one), without gradient."""
+        """Vocabulary -> tapped layers -> codes [B,N,Q] int64 (continuous: latents [B,N,C]), without gradient."""
         return find_codes(self.quantizer, self._join(tapped))
 
 

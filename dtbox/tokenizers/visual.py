@@ -186,8 +186,8 @@ class VisualTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
-        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q], or latents [B,N,C] of a continuous stream; runs no block
-        after the last one needed.
+        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q], or latents [B,N,C] of a continuous stream; runs no
+        block after the last one needed.
 
         `vocabularies` are names; None stands for all that have codes, or for all where none has.
         """
@@ -208,8 +208,8 @@ class VisualTokenizer(nn.Module):
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
     def decode(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does not
-        read are ignored."""
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does
+        not read are ignored."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)

@@ -200,7 +200,7 @@ class Vocabulary(nn.Module):
             raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.layout}.')
 
     def features(self, codes: Tensor) -> Tensor:
-        """Codes [B,N,Q], or latents [B,N,C] -> features [B,N,D]; N of the codes and of the features are those of their layouts."""
+        """Codes [B,N,Q], or latents [B,N,C] -> features [B,N,D]; each N is that of its layout."""
         self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
         shape = (codes.shape[0], self.feature_layout.tokens, self.quantizer.dim)
