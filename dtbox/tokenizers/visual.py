@@ -196,33 +196,33 @@ class VisualTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
-        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q]; runs no block after the last one needed.
+        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q], or latents [B,N,C] of a continuous stream; runs no
+        block after the last one needed.
 
-        `vocabularies` are names; None stands for all that have codes.
+        `vocabularies` are names; None stands for all that have codes, or for all where none has.
         """
         names = self.check_streams(vocabularies)
         if vocabularies is None:
             names = [name for name in names if self.streams[name].layout.has_codes] or names
-        self.streams.need_codes(names)
         self.check_images(images)
         run = Pass(self, images)
         return {name: run.codes(self.streams[name]) for name in names}
 
     def features(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stream -> codes [B,N,Q] -> vocabulary -> features [B,N,D], for all vocabularies of these streams."""
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> vocabulary -> features [B,N,D], for all vocabularies of these
+        streams."""
         self.streams.check_names(codes)
-        self.streams.need_codes(codes)
+        self.streams.check_values(codes)
         dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
         return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
     def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
-        """Stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; streams that the decoder does not read are
-        ignored. `texts` guide a decoder that takes them (see `find_guidance`)."""
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does
+        not read are ignored. `texts` guide a decoder that takes them (see `find_guidance`)."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)
-        self.streams.need_codes(reads)
         missing = [n for n in reads if n not in codes]
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '

@@ -29,7 +29,8 @@ def make_eval_context(task: nn.Module, classes: Sequence[str] | None) -> EvalCon
     return EvalContext(
         classes=classes, embed_text=tokenizer.embed_text if can_read else None,
         teacher=teacher.pooled if teacher is not None else None,
-        vocabularies={name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()},
+        vocabularies={name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()
+                      if stream.sizes},
         pool_regions=dict(tokens=tokenizer.pool_regions if tokenizer.head is not None else None,
                           teacher=teacher.pool_regions if teacher is not None else None))
 
