@@ -43,6 +43,10 @@ def _read_config(value: Any) -> dict:
     return value
 
 
+def _read_guidance(value: Any) -> Any:
+    return value if isinstance(value, Tensor) and value.is_floating_point() else read_texts(value)
+
+
 class Tokenizer:
     """A trained tokenizer; `dtbox.load` makes one.
 
@@ -127,7 +131,7 @@ class Tokenizer:
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
-    @read_arguments(codes=read_streams, clamp=read_flag, texts=allow_none(read_texts))
+    @read_arguments(codes=read_streams, clamp=read_flag, texts=allow_none(_read_guidance))
     def decode(self, codes: Mapping[str, Any], clamp: bool = True,
                texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
         """Codes -> images [B,3,H,W].
@@ -135,7 +139,7 @@ class Tokenizer:
         Args:
             codes: stream -> [B,N,Q] integers, or latents [B,N,C], as `encode` gives them; those that the decoder reads.
             clamp: clamp to [-1, 1]; otherwise as the decoder returns it.
-            texts: one for each image, where texts guide the decoder (TA-TiTok).
+            texts: one for each image, where texts guide the decoder (TA-TiTok), or their tokens [B,L,W].
 
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.

@@ -19,10 +19,10 @@ from dtbox.layers.attention_switch import switch_attention
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import CodeLayout, need_grid
 from dtbox.part_outputs import check_floats
-from dtbox.registry import ENCODERS, TEXTS, TOKENIZERS, VOCABULARIES
+from dtbox.registry import TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
-from dtbox.tokenizers.composition import build_decoder, build_head
-from dtbox.tokenizers.guidance import check_guidance, find_guidance, get_guidance
+from dtbox.tokenizers.composition import build_decoder, build_encoders, build_head
+from dtbox.tokenizers.guidance import check_guidance, run_decoder
 from dtbox.tokenizers.passes import Pass, plan_stops
 from dtbox.tokenizers.streams import Stream, build_shared, build_streams
 from dtbox.tokenizers.vocabulary import Tap
@@ -45,6 +45,7 @@ class VisualTokenizer(nn.Module):
 
     Attributes:
         streams: name -> Stream; what `encode` returns the codes of, a vocabulary or a quantizer that several share.
+        guided: whether texts guide the decoder.
     """
 
     def __init__(self, encoders: Mapping[str, dict], image_size: int | Sequence[int],
@@ -53,15 +54,7 @@ class VisualTokenizer(nn.Module):
                  attention: str | None = None) -> None:
         super().__init__()
         self.image_size = read_pair(image_size, 'image_size')
-        if not encoders:
-            raise InputError('a tokenizer needs at least one encoder.', 'encoders')
-        self.encoders = nn.ModuleDict({name: ENCODERS.build(cfg, where=f'encoders.{name}', image_size=image_size)
-                                       for name, cfg in encoders.items()})
-        for name, encoder in self.encoders.items():
-            if tuple(encoder.image_size) != self.image_size:
-                raise InputError(f'this encoder takes images of {encoder.image_size} pixels, the tokenizer of '
-                                 f'{self.image_size}; all encoders see the same images. Leave its image_size out, or '
-                                 'make them agree.', f'encoders.{name}.image_size')
+        self.encoders = build_encoders(encoders, image_size)
         built, shared = build_shared(quantizers or {}, vocabularies or {})
         self.quantizers, self.vocabularies = nn.ModuleDict(built), nn.ModuleDict()
         for name, cfg in (vocabularies or {}).items():
@@ -78,7 +71,7 @@ class VisualTokenizer(nn.Module):
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of '
                              f'{self.text.pooled_dim}; they must agree.', 'head')
-        check_guidance(self.decoder, self.text)
+        self.guided = check_guidance(self.decoder, self.text)
         self.attention = attention
         if attention is not None:
             switch_attention(self, attention)
@@ -97,11 +90,6 @@ class VisualTokenizer(nn.Module):
         for name, part in ((name, part) for name, part in parts if part is not None):
             with at(name):
                 part.init_weights()
-
-    @property
-    def guided(self) -> bool:
-        """Whether texts guide the decoder."""
-        return get_guidance(self.decoder) is not None
 
     def forward(self, images: Tensor, text_ids: Tensor | None = None, reconstruct: bool = True,
                 vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = ()) -> TokenizerOutput:
@@ -128,7 +116,8 @@ class VisualTokenizer(nn.Module):
         heads = self.head is not None
         texts = self.text is not None and text_ids is not None and (heads or not self.guided)
         return TokenizerOutput(
-            images=images, reconstructions=self._decode(features, text_ids if self.guided else None) if reconstruct else None,
+            images=images,
+            reconstructions=self._decode(features, text_ids if self.guided else None) if reconstruct else None,
             codes={name: out.codes for name, out in streams.items() if out.codes is not None}, features=features,
             losses={name: out.losses for name, out in streams.items()},
             pooled=self._pool(run) if heads else None, last=self._read(run) if heads else None,
@@ -149,8 +138,7 @@ class VisualTokenizer(nn.Module):
     def _decode(self, features: Mapping[str, Tensor], texts: Any = None) -> Tensor:
         """Return the images [B,3,H,W] of the features that the decoder reads, side by side [B,N,D]."""
         joined = features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
-        guidance = find_guidance(self.decoder, self.text, texts, joined.shape[0])
-        images = self.decoder(joined) if guidance is None else self.decoder(joined, guidance)
+        images = run_decoder(self.decoder, self.text, joined, texts)
         return check_floats(self.decoder, 'images', images, (joined.shape[0], 3, -1, -1))
 
     def commit(self) -> None:
@@ -219,7 +207,7 @@ class VisualTokenizer(nn.Module):
 
     def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
         """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does
-        not read are ignored. `texts` guide a decoder that takes them (see `find_guidance`)."""
+        not read are ignored. `texts` guide a decoder that takes them (see `run_decoder`)."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)

@@ -14,6 +14,7 @@ from dtbox.converters.kinds import KINDS
 from dtbox.converters.run_folder import convert
 from dtbox.converters.titok_config import build_tokenizer_config, read_config
 from dtbox.errors import InputError
+from dtbox.quantizers.kl import measure_kl
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
 from tests.converters.test_unitok import is_near, widen
@@ -282,3 +283,19 @@ def test_configs_that_are_not_there(legacy, tmp_path):
 
 def test_options_on_the_command_line():
     assert [option.flag for option in KINDS['titok'].options] == ['--config', '--heads', '--maskgit', '--clip']
+
+
+@torch.no_grad()
+def test_gaussian_latents(tmp_path_factory):
+    """The variant `vae`: means, log variances, divergence, and what the means decode to; it has no codes."""
+    golden = read('titok_vae')
+    out, tok = golden['outputs'], open_golden('titok_vae', golden, tmp_path_factory)
+    quantizer = tok.model.vocabularies['pixel'].quantizer
+    z = find_latents(tok.model, golden['image'])[:, :, 0].transpose(1, 2)
+    mean, logvar = quantizer.split(z)
+    assert is_near(mean.transpose(1, 2)[:, :, None], out['mean'], 3e-6)
+    assert is_near(logvar.transpose(1, 2)[:, :, None], out['logvar'], 3e-6)
+    assert is_near(measure_kl(mean, logvar), out['kl'], 1e-5)
+    latents = tok.encode(golden['image'])
+    assert torch.equal(latents['pixel'], mean)
+    assert is_near((tok.decode(latents, clamp=False) + 1) / 2, out['recon_of_mean'], 1e-5)
