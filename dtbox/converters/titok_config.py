@@ -141,8 +141,8 @@ def _find_transformer(model: Mapping[str, Any], state: Mapping[str, torch.Tensor
     published, known = SIZES.get(name, (0, None)) if isinstance(name, str) else (0, None)
     if not heads and width != published:
         raise InputError(f'the {part} is {width} wide, and {path} calls it {name!r}; published are '
-                         f'{", ".join(f"{n} ({w})" for n, (w, _) in SIZES.items())}. Say the attention heads of encoder '
-                         'and decoder.', '--heads')
+                         f'{", ".join(f"{n} ({w})" for n, (w, _) in SIZES.items())}. Say the attention heads of '
+                         'encoder and decoder.', '--heads')
     if rows != 1 + (size // patch) ** 2 or size % patch:
         raise InputError(f'{path} speaks of images of {size} pixels in patches of {patch}, but the {part} has '
                          f'positions for {rows - 1} patches. They do not belong together.')

@@ -70,8 +70,8 @@ def taps_are_raw(subject: EncoderSubject) -> None:
     for layer in range(1, encoder.depth + 1):
         tokens, none = encoder.run(embedded, 0, layer)
         require(none == {}, f'run without taps returns those of {list(none)}.')
-        require_same(taps[layer], subject.cut(encoder, tokens, layer), f'tap {layer} and the patch tokens after block {layer}',
-                     1e-6)
+        require_same(taps[layer], subject.cut(encoder, tokens, layer),
+                     f'tap {layer} and the patch tokens after block {layer}', 1e-6)
 
 
 def prefix_tokens(subject: EncoderSubject) -> None:

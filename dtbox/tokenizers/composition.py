@@ -1,4 +1,4 @@
-"""Encoders, decoder and head of a tokenizer; the latter two are built to fit the encoders and vocabularies that they read.
+"""Encoders, decoder and head of a tokenizer; decoder and head fit the encoders and vocabularies that they read.
 
 Legend: D feature width.
 """

@@ -6,5 +6,5 @@ from dtbox.quantizers.codebooks.gradient import GradientCodebook
 from dtbox.quantizers.codebooks.starts import CheckpointStart, KMeansStart, SampleStart
 from dtbox.quantizers.codebooks.vectors import draw, statistics
 
-__all__ = ['CheckpointStart', 'ClusteringCodebook', 'Codebook', 'EMACodebook', 'GradientCodebook', 'KMeansStart', 'SampleStart', 'draw',
-           'smoothed', 'statistics']
+__all__ = ['CheckpointStart', 'ClusteringCodebook', 'Codebook', 'EMACodebook', 'GradientCodebook', 'KMeansStart',
+           'SampleStart', 'draw', 'smoothed', 'statistics']

@@ -57,7 +57,15 @@ class ClusteringCodebook(GradientCodebook):
         if distributed.get_world_size() == 1:
             return near
         distance = (near - table).pow(2).sum(1) if len(vectors) else torch.full_like(table[:, 0], torch.inf)
-        nearest = torch.stack(distributed.gather_tensor(distance)).argmin(0)  # the first rank where several are as near
-        near = torch.where((nearest == distributed.get_rank())[:, None], near, 0)
-        distributed.sum_in_place(near)
-        return near
+        return share_rows(torch.where(is_least(distance)[:, None], near, 0))
+
+
+def is_least(distance: Tensor) -> Tensor:
+    """Return where this rank's distances [K] are the least of all ranks; one rank alone where several are as near."""
+    return torch.stack(distributed.gather_tensor(distance)).argmin(0) == distributed.get_rank()
+
+
+def share_rows(rows: Tensor) -> Tensor:
+    """Sum rows [K,C], of which each rank has some and zeros elsewhere, over ranks."""
+    distributed.sum_in_place(rows)
+    return rows
