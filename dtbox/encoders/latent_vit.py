@@ -96,8 +96,8 @@ class LatentViT(Encoder):
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,1+N+K,D]: class, patches, latent tokens."""
         patches = self.patch_embed(images * 0.5 + 0.5).flatten(2).transpose(1, 2)
-        patches = torch.cat([self.class_token.expand(len(patches), 1, -1), patches], 1) + self.positions
-        latents = (self.latents + self.latent_positions).expand(len(patches), -1, -1)
+        patches = torch.cat([self.class_token.expand(patches.shape[0], 1, -1), patches], 1) + self.positions
+        latents = (self.latents + self.latent_positions).expand(patches.shape[0], -1, -1)
         return self.norm_pre(torch.cat([patches, latents], 1))
 
     def step(self, tokens: Tensor, layer: int) -> Tensor:

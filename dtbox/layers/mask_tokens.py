@@ -66,10 +66,10 @@ class MaskTokens(nn.Module):
         Raises:
             InputError: text tokens that are missing, not wanted, or of another shape.
         """
-        self._check_guidance(guidance, len(features))
+        self._check_guidance(guidance, features.shape[0])
         masks = torch.cat([self.class_token, self.mask_token.expand(self.patches, -1)]) + self.positions
         latents = self.embed(features)
-        parts = [masks.expand(len(features), -1, -1).to(latents.dtype), latents + self.latent_positions]
+        parts = [masks.expand(features.shape[0], -1, -1).to(latents.dtype), latents + self.latent_positions]
         if guidance is not None:
             parts.append(self.text_embed(guidance) + self.text_positions)
         x = self.norm_pre(torch.cat(parts, 1))

@@ -53,13 +53,13 @@ def run_decoder(decoder: Any, text: Any, features: Tensor, texts: str | Sequence
         if asked.default is None:
             raise InputError('the decoder is guided by texts, and none came. Give one for each image, or set '
                              '`guidance.default` of the decoder to the text that stands for none.', 'texts')
-        texts = [asked.default] * len(features)
+        texts = [asked.default] * features.shape[0]
     if isinstance(texts, Tensor) and texts.is_floating_point():
         return decoder(features, texts.to(features))
     if text is None:
         raise InputError('this tokenizer has no text tower that reads texts for its decoder. Give the tokens '
                          f'[B, {asked.length}, {asked.width}] of the tower that it was trained with.', 'texts')
     ids = text.ids(texts)
-    if len(ids) != len(features):
-        raise InputError(f'{len(ids)} texts came for {len(features)} images; expected one for each.', 'texts')
+    if len(ids) != features.shape[0]:
+        raise InputError(f'{len(ids)} texts came for {features.shape[0]} images; expected one for each.', 'texts')
     return decoder(features, text.tokens(ids).to(features))
