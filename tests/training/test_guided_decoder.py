@@ -19,7 +19,7 @@ def test_texts_of_a_batch():
     torch.manual_seed(0)
     task = MODELS.build(dict(type='TokenizerTask', tokenizer=TOKENIZER,
                              losses=dict(pixels=dict(type='L2Loss', weight=1.0)))).eval()
-    texts = ['a cat', 'two red dogs']
+    texts = ['a cat', 'a red heart']
     batch = Batch(images=torch.rand(2, 3, 16, 16), texts=texts)
     with torch.no_grad():
         want = task.tokenizer(batch.images, task.tokenizer.text.ids(texts)).reconstructions
