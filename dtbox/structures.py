@@ -57,6 +57,20 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """The text tokens that a decoder is guided by, one text for each image.
+
+    Attributes:
+        length: tokens L of a text.
+        width: of a token.
+        default: the text of images that come without one; None refuses them.
+    """
+    length: int
+    width: int
+    default: str | None = None
+
+
+@dataclass(frozen=True)
 class TeacherOutput:
     """The output of the frozen teacher for the same images.
 

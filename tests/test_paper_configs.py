@@ -43,7 +43,8 @@ def perceptual(monkeypatch):
 def test_there_are_configs():
     assert [p.stem for p in TOKENIZERS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8',
                                          'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2',
-                                         'ibq_256', 'open_magvit2_256', 'unitok_256', 'vila_u_384', 'vqgan_f16']
+                                         'ibq_256', 'open_magvit2_256', 'titok_bl64', 'unitok_256', 'vila_u_384',
+                                         'vqgan_f16']
 
 
 @pytest.mark.parametrize('path', TOKENIZERS, ids=lambda p: p.stem)
@@ -99,7 +100,8 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
 
 @pytest.mark.parametrize('name, tokens, bits', [
      ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560),
-     ('ibq_256', 256, 256 * 14), ('open_magvit2_256', 256, 256 * 18)])
+     ('ibq_256', 256, 256 * 14), ('open_magvit2_256', 256, 256 * 18),
+     ('titok_bl64', 64, 64 * 13)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):
@@ -140,10 +142,12 @@ def test_the_discriminator_warms_up_from_zero():
 
 # ---- values of the releases -------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('name, commitment, codebook', [('vqgan_f16', 1.0, 0.25), ('unitok_256', 0.25, 1.0)])
+@pytest.mark.parametrize('name, commitment, codebook', [('vqgan_f16', 1.0, 0.25), ('unitok_256', 0.25, 1.0),
+                                                        ('titok_bl64', 0.25, 1.0)])
 def test_weights_of_the_terms_of_quantizers(name, commitment, codebook):
-    """taming's VectorQuantizer2 (legacy: beta 0.25 on the table's side), and UniTok's vq_beta 0.25 on the encoder's, as
-    gradients: of c mean (z - sg(e))^2 at z, and of k mean (sg(z) - e)^2 at the table."""
+    """taming's VectorQuantizer2 (legacy: beta 0.25 on the table's side), UniTok's vq_beta 0.25 and TiTok's
+    commitment_cost 0.25 on the encoder's, as gradients: of c mean (z - sg(e))^2 at z, and of k mean (sg(z) - e)^2 at the
+    table."""
     cfg = resolve(load_config(f'paper/{name}', {'quantizer': dict(size=4, dim=16)}))
     quantizer = QUANTIZERS.build(cfg.quantizer).train()
     table = quantizer.weight if name == 'unitok_256' else quantizer.codebook.weight

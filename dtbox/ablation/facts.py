@@ -18,7 +18,8 @@ def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
 
     Returns:
         dict: `parameters` (of the whole tokenizer, text tower included), `tokens` (codes per image, over all
-        vocabularies and depths), `bits` per image (each code log2 of its codebook's size) and `bits_per_pixel`.
+        vocabularies and depths), `bits` per image (each code log2 of its codebook's size) and `bits_per_pixel`. Where
+        a vocabulary is continuous, its latents count as no tokens, and the two of bits are missing.
     """
     tokens = 0
     bits = 0.0
@@ -31,8 +32,10 @@ def compute_tokenizer_facts(tokenizer: Any) -> dict[str, float]:
         tokens += count * len(sizes)
         bits += count * sum(math.log2(size) for size in sizes)
     height, width = tokenizer.image_size
-    return dict(parameters=sum(p.numel() for p in tokenizer.parameters()), tokens=tokens, bits=round(bits, 3),
-                bits_per_pixel=round(bits / (height * width), 6))
+    facts = dict(parameters=sum(p.numel() for p in tokenizer.parameters()), tokens=tokens)
+    if not all(vocabulary.quantizer.codebook_sizes for vocabulary in tokenizer.vocabularies.values()):
+        return facts
+    return dict(facts, bits=round(bits, 3), bits_per_pixel=round(bits / (height * width), 6))
 
 
 def compute_model_facts(task: Any) -> dict[str, float]:

@@ -19,6 +19,7 @@ from dtbox.arguments import read_arguments, read_choice, read_path
 from dtbox.checksums import compute_sha256
 from dtbox.errors import InputError, need_package, reason
 from dtbox.files import explain_writing, replacing_files, write_atomic
+from dtbox.layout import StreamLayout
 from dtbox.tokenizers.visual import VisualTokenizer
 
 if TYPE_CHECKING:
@@ -29,13 +30,20 @@ SUMS = 'SHA256SUMS'
 """File of an exported folder: what `sha256sum --check SHA256SUMS` compares its graphs with."""
 
 
+def name_tensor(stream: StreamLayout) -> str:
+    """Return what an input or output of a graph is called: `codes_NAME`, or `latents_NAME` of a continuous stream."""
+    return f'{"codes" if stream.has_codes else "latents"}_{stream.name}'
+
+
 class Encode(nn.Module):
-    """images [B,3,H,W] in [-1,1] -> codes [B,N,Q] of each stream that has codes, in the order of `outputs`."""
+    """images [B,3,H,W] in [-1,1] -> codes [B,N,Q] of each stream that has codes, or, where none has, latents [B,N,C],
+    in the order of `outputs`."""
 
     def __init__(self, model: VisualTokenizer) -> None:
         super().__init__()
         self.model, self.inputs = model, ['images']
-        self.outputs = [f'codes_{stream.name}' for stream in model.layout.streams if stream.has_codes]
+        streams = model.layout.streams
+        self.outputs = [name_tensor(s) for s in [s for s in streams if s.has_codes] or streams]
 
     def example(self, batch: int = 2) -> tuple[Tensor, ...]:
         """Return arguments of a call."""
@@ -48,18 +56,19 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Codes [B,N,Q] of the streams that the decoder reads, in the order of `inputs` -> images [B,3,H,W]."""
+    """Codes [B,N,Q] or latents [B,N,C] of the streams that the decoder reads, in the order of `inputs` -> images
+    [B,3,H,W]."""
 
     def __init__(self, model: VisualTokenizer) -> None:
         super().__init__()
         self.model, self.names = model, list(model.check_streams(model.reads))
-        self.inputs, self.outputs = [f'codes_{name}' for name in self.names], ['images']
+        self.inputs, self.outputs = [name_tensor(model.layout.stream(name)) for name in self.names], ['images']
 
     def example(self, batch: int = 2) -> tuple[Tensor, ...]:
         """Return arguments of a call."""
-        device, layout = next(self.model.parameters()).device, self.model.layout
-        shapes = [(layout.stream(name).tokens, len(layout.stream(name).sizes)) for name in self.names]
-        return tuple(torch.zeros(batch, *shape, dtype=torch.int64, device=device) for shape in shapes)
+        p, streams = next(self.model.parameters()), [self.model.streams[name] for name in self.names]
+        return tuple(torch.zeros(batch, s.tokens, len(s.sizes) or s.quantizer.dim, device=p.device,
+                                 dtype=torch.int64 if s.sizes else p.dtype) for s in streams)
 
     def forward(self, *codes: Tensor) -> Tensor:
         """See the class."""

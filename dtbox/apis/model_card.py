@@ -115,8 +115,12 @@ def list_facts(model: Any) -> dict[str, str]:
                f'out of '
                f'{" or ".join(f"{size:,}" for size in sorted(set(stream.sizes)))}'
                for stream in tokenizer.model.layout.streams if stream.has_codes]
+    latents = [f'{name}, {format_count(stream.tokens, "token")} of {format_count(stream.quantizer.dim, "channel")}'
+               for name, stream in tokenizer.model.streams.items() if not stream.layout.has_codes]
     height, width = model.image_size
-    facts = {'Images': f'{width} x {height} pixels', 'Codes of an image': '; '.join(streams)}
+    facts = {'Images': f'{width} x {height} pixels'}
+    facts.update({title: '; '.join(lines) for title, lines in (('Codes of an image', streams),
+                                                               ('Latents of an image', latents)) if lines})
     if model.use == MLLM:
         facts['Language model'] = (f'{count(model.model.lm) / 1e6:,.2f} M parameters, {model.model.lm.vocab_size:,} '
                                    f'text tokens, {format_count(model.model.lm.context_length, "place")} of context')

@@ -32,7 +32,8 @@ class Reconstruction:
         path: the image that was written, '' where `error` says why not.
         psnr: in dB, of the image as the model saw it.
         codes: vocabulary -> (tokens, codes per token) that were encoded.
-        bits: of all these codes, a code of K taking log2 K.
+        latents: vocabulary -> (tokens, channels) of continuous ones.
+        bits: of all these codes, a code of K taking log2 K; latents have none.
         pixels: of the image as the model saw it.
         error: the InputError that came up, or None.
     """
@@ -43,14 +44,17 @@ class Reconstruction:
     bits: float = 0.0
     pixels: int = 0
     error: Optional[InputError] = None
+    latents: Optional[Dict[str, Tuple[int, int]]] = None
 
     def __str__(self):
         if self.error is not None:
             return self.error.message
         codes = ', '.join(f'{name} {format_count(tokens, "token")} of {format_count(depth, "code")}'
-                          for name, (tokens, depth) in self.codes.items())
-        bits = f'{self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)'
-        return f'{self.source} -> {self.path}  PSNR {self.psnr:.2f} dB  {codes}  {bits}'
+                          for name, (tokens, depth) in (self.codes or {}).items())
+        bits = f'{codes}  {self.bits:,.0f} bits ({self.bits / self.pixels:.3f} a pixel)' if codes else ''
+        latents = ', '.join(f'{name} {format_count(tokens, "token")} of {format_count(width, "channel")}, continuous'
+                            for name, (tokens, width) in (self.latents or {}).items())
+        return '  '.join(filter(None, (f'{self.source} -> {self.path}', f'PSNR {self.psnr:.2f} dB', bits, latents)))
 
 
 @read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names))
@@ -125,6 +129,8 @@ def _one(tokenizer, source, error, out, names):
     except OSError as e:
         error = InputError(f'the image of {source} cannot be written to {out} ({e.strerror or e}). Check the folder.')
         return Reconstruction(source, error=error)
-    bits = tokenizer.model.budget(list(codes)).bits
-    shapes = {name: tuple(value.shape[1:]) for name, value in codes.items()}
-    return Reconstruction(source, path, score, shapes, bits, images.shape[2] * images.shape[3])
+    streams = tokenizer.model.streams
+    shapes, latents = ({name: tuple(value.shape[1:]) for name, value in codes.items()
+                        if streams[name].layout.has_codes == coded} for coded in (True, False))
+    bits = sum(streams[name].bits for name in shapes)
+    return Reconstruction(source, path, score, shapes, bits, images.shape[2] * images.shape[3], latents=latents)

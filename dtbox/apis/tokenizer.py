@@ -23,10 +23,13 @@ from dtbox.arguments import (
     read_kind,
     read_names,
     read_path,
+    read_streams,
     read_texts,
     read_whole,
     refuse,
 )
+from dtbox.arguments.plain import LONGEST_NAME
+from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.layout import CodeLayout, CodeOrder
 from dtbox.layout.codes import STREAMS
@@ -38,6 +41,10 @@ def _read_config(value: Any) -> dict:
     if not isinstance(value, dict) or value.keys() != {'tokenizer', 'pipeline'}:
         raise refuse(value, 'a dict with `tokenizer` and `pipeline`')
     return value
+
+
+def _read_guidance(value: Any) -> Any:
+    return value if isinstance(value, Tensor) and value.is_floating_point() else read_texts(value)
 
 
 class Tokenizer:
@@ -101,54 +108,60 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         height, width = self.image_size
-        books = ', '.join(f'{stream.name}: {" x ".join(f"{size:,}" for size in stream.sizes) or "no"} codes'
-                          for stream in self.layout.streams)
+        books = ', '.join(f'{name}: ' + (f'{" x ".join(f"{size:,}" for size in stream.sizes)} codes' if stream.sizes
+                                         else f'no codes, latents of {format_count(stream.quantizer.dim, "channel")}')
+                          for name, stream in self.model.streams.items())
         dtype = str(self.dtype).split('.')[-1]
         return f'Tokenizer({height} x {width} pixels; {books or "no vocabularies"}; {self.device}, {dtype})'
 
     @torch.no_grad()
     @read_arguments(vocabularies=allow_none(read_names))
     def encode(self, images: Images, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Images -> stream -> codes [B,N,Q] int64.
+        """Images -> stream -> codes [B,N,Q] int64; of a continuous stream latents [B,N,C], floats.
 
         A stream bears the name of its vocabulary, or of the quantizer that several vocabularies share.
 
         Args:
             images: see the class.
-            vocabularies: names; None for all. No block runs after the last one that they need.
+            vocabularies: names; None for all that have codes, or for all where none has. No block runs
+                after the last one that they need.
         """
         with at('vocabularies'):
             self.model.check_streams(vocabularies)
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
-    @read_arguments(codes=read_codes, clamp=read_flag)
-    def decode(self, codes: Mapping[str, Any], clamp: bool = True) -> Tensor:
+    @read_arguments(codes=read_streams, clamp=read_flag, texts=allow_none(_read_guidance))
+    def decode(self, codes: Mapping[str, Any], clamp: bool = True,
+               texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
         """Codes -> images [B,3,H,W].
 
         Args:
-            codes: stream -> [B,N,Q] integers, as `encode` names them; those that the decoder reads.
+            codes: stream -> [B,N,Q] integers, or latents [B,N,C], as `encode` gives them; those that the decoder reads.
             clamp: clamp to [-1, 1]; otherwise as the decoder returns it.
+            texts: one for each image, where texts guide the decoder (TA-TiTok), or their tokens [B,L,W].
 
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
         with at('codes'):
-            images = self.model.decode(self._place(codes))
+            images = self.model.decode(self._place(self._check_kinds(codes)), texts)
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
-    @read_arguments(codes=read_codes)
+    @read_arguments(codes=read_streams)
     def features(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them."""
         with at('codes'):
-            return self.model.features(self._place(codes))
+            return self.model.features(self._place(self._check_kinds(codes)))
 
     @torch.no_grad()
     @read_arguments(clamp=read_flag)
-    def reconstruct(self, images: Images, clamp: bool = True) -> Tensor:
-        """Images -> their reconstructions [B,3,H,W] from codes."""
-        return self.decode(self.encode(images, self.model.reads), clamp)
+    def reconstruct(self, images: Images, clamp: bool = True,
+                    texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
+        """Images -> their reconstructions [B,3,H,W] from codes, or from latents of continuous streams; `texts` as for
+        `decode`."""
+        return self.decode(self.encode(images, self.model.reads), clamp, texts)
 
     @torch.no_grad()
     def embed_image(self, images: Images) -> Tensor:
@@ -175,7 +188,16 @@ class Tokenizer:
         if len(set(sizes.values())) > 1:
             raise InputError(f'the codes are of batches of different sizes: {sizes}. Hand in the codes of the same '
                              'images.')
-        return {name: value.to(self.device) for name, value in codes.items()}
+        return {name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+                for name, value in codes.items()}
+
+    def _check_kinds(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return codes and latents; `InputError` for floats where a stream has codes."""
+        for name, value in values.items():
+            with at(name[:LONGEST_NAME]):
+                if name not in self.model.streams or self.model.streams[name].layout.has_codes:
+                    read_whole(value)
+        return values
 
     # ---- one id space, for language models --------------------------------------------------------------------------
 

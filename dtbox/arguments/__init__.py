@@ -31,6 +31,7 @@ from dtbox.arguments.tensors import (
     read_codes,
     read_device,
     read_floats,
+    read_streams,
     read_tensor,
     read_texts,
     read_whole,
@@ -38,5 +39,5 @@ from dtbox.arguments.tensors import (
 
 __all__ = ['FLOATS', 'Reader', 'WHOLE', 'describe', 'iterate', 'allow_none', 'read_arguments', 'read_choice',
            'read_codes', 'read_count', 'read_device', 'read_flag', 'read_floats', 'read_kind', 'read_name',
-           'read_names', 'read_number', 'read_options', 'read_path', 'read_paths', 'read_strings', 'read_tensor',
-           'read_texts', 'read_whole', 'refuse']
+           'read_names', 'read_number', 'read_options', 'read_path', 'read_paths', 'read_streams', 'read_strings',
+           'read_tensor', 'read_texts', 'read_whole', 'refuse']

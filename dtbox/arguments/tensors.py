@@ -93,6 +93,16 @@ def read_codes(value: Any) -> dict[str, Tensor]:
     return codes
 
 
+def read_streams(value: Any) -> dict[str, Tensor]:
+    """Return codes (whole numbers) and latents (floats), by stream, as a dict of int64 and of float tensors."""
+    values = read_mapping(value, 'a dict vocabulary -> int64 [B,N,Q], or latents [B,N,C], as `encode` returns')
+    for name in values:
+        with at(name[:LONGEST_NAME]):
+            tensor = read_tensor(values[name], (*WHOLE, *FLOATS), 'a tensor of whole numbers (int64), or of floats')
+            values[name] = tensor if tensor.is_floating_point() else tensor.long()
+    return values
+
+
 def read_device(value: Any) -> torch.device:
     """Return a torch device that is there and has values."""
     expected = 'a device of this machine, such as \'cpu\' or \'cuda\''

@@ -93,6 +93,16 @@ KINDS: dict[str, Kind] = {
         'maskgit_vqgan.convert',
         (Option('image_size', 'pixels, which the weights do not contain (default: 256)',
                 dict(type=int, default=256)),)),
+    'titok': Kind(
+        'TiTok (arXiv 2406.07550) and TA-TiTok (arXiv 2501.07730) of bytedance/1d-tokenizer: a folder, or one file',
+        'folder with config.json and weights, or file of weights', 'titok.convert',
+        (Option('config', '.json or .yaml file of the release (default: config.json of the folder, or beside the file)',
+                dict(metavar='FILE')),
+         Option('heads', 'attention heads of encoder and decoder, where their widths are not the published ones',
+                dict(type=int, nargs=2, metavar=('ENC', 'DEC'))),
+         Option('maskgit', 'file of MaskGIT-VQGAN, which turns what a first stage predicts into images',
+                dict(metavar='FILE')),
+         Option('clip', 'file of CLIP ViT-L-14-336, which reads the texts of a TA-TiTok', dict(metavar='FILE')))),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

@@ -16,6 +16,7 @@ from dtbox.errors import InputError
 from dtbox.layers.recompute import run  # noqa: F401  what decoders run their blocks with
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import Grid, TokenLayout, need_grid
+from dtbox.structures import Guidance
 
 
 class Decoder(nn.Module):
@@ -33,10 +34,13 @@ class Decoder(nn.Module):
 
     Attributes:
         accepts: the kinds of layout that the decoder takes; the tokenizer refuses others when it is built.
+        guidance: length and width of the text tokens [B,L,W] that `forward` takes as a second argument; None where it
+            takes none.
         example: constructor arguments of a small instance, for the contract suite; None where there is none.
     """
     accepts: ClassVar[tuple[type[TokenLayout], ...]] = (Grid,)
     example: ClassVar[dict[str, Any] | None] = None
+    guidance: Guidance | None = None
 
     def __init__(self, in_dim: int, layout: TokenLayout, image_size: int | Sequence[int],
                  latent_size: int | Sequence[int] | None = None) -> None:
@@ -77,15 +81,19 @@ class Decoder(nn.Module):
         Returns:
             [B,D,h,w] on the latent grid; resized only where it differs from the token grid.
         """
+        self.check_features(features)
+        x = self.layout.unflatten(features)
+        if self.latent == self.layout.map_shape:
+            return x
+        return F.interpolate(x, self.latent, mode='bilinear', align_corners=False)
+
+    def check_features(self, features: Tensor) -> None:
+        """Raise `InputError` unless features are [B,N,D] of this decoder's layout."""
         tokens = self.layout.tokens
         if features.ndim != 3 or features.shape[1] != tokens or features.shape[2] != self.in_dim:
             raise InputError(f'features have the shape {list(features.shape)}; this decoder expects [B, {tokens}, '
                              f'{self.in_dim}] for the {self.layout}. Give it features of the tokenizer that it was '
                              'built for.')
-        x = self.layout.unflatten(features)
-        if self.latent == self.layout.map_shape:
-            return x
-        return F.interpolate(x, self.latent, mode='bilinear', align_corners=False)
 
     def check_scale(self, levels: int, what: str) -> None:
         """Raise `InputError` unless `latent * 2^levels == image_size`.

@@ -133,6 +133,9 @@ def make_atlas(run: str, out: str, choice: Choice = Choice(), split: str = 'held
         raise InputError(f'{format_count(images, "image")}; expected at least 1.', '--images')
     model, dataset, batch_size = open_codes(run, split, options, plugins)
     streams = model.check_streams(choice.vocabularies)
+    if choice.vocabularies is None:  # continuous streams have no sheet beside those with codes
+        streams = [name for name in streams if model.streams[name].layout.has_codes] or streams
+    model.streams.need_codes(streams)
     wanted = {name: choice.depths_of(name, model.streams[name].sizes) for name in streams}
     if choice.by == 'words' and not dataset.metainfo.get('texts'):
         raise InputError('codes cannot be chosen by words: the data has no texts. Choose them by use, colour or '

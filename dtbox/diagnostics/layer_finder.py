@@ -23,6 +23,7 @@ from dtbox.diagnostics.layer_probes import Probes, fit, standardise
 from dtbox.diagnostics.layer_scores import LayerScores
 from dtbox.diagnostics.subjects import open_encoder
 from dtbox.errors import InputError
+from dtbox.layout import Grid, need_grid
 from dtbox.losses.contrastive import same_text
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_train_dataloader, build_val_dataloader
@@ -38,18 +39,33 @@ FEW = 100
 
 
 def choose_layers(encoder: Any, layers: Sequence[int] | None, remarks: list[str]) -> list[int]:
-    """Return the layers to probe; those that are left out for their size go to `remarks`."""
+    """Return the layers to probe; those that are left out go to `remarks`.
+
+    Args:
+        encoder: of the tokenizer.
+        layers: those that were named, or None for all on a grid of at most `MOST_TOKENS` tokens.
+        remarks: added to.
+
+    Raises:
+        InputError: layers that are not there, or whose tokens do not lie on a grid, which the probes decode.
+    """
     wrong = [layer for layer in layers or () if not 0 <= layer <= encoder.depth]
     if wrong:
         raise InputError(f'there is no layer {wrong[0]}; the encoder has the layers 0 (its embedding) to '
                          f'{encoder.depth}.', '--layers')
     if layers:
+        for layer in layers:
+            need_grid(encoder.layout(layer), f'the probe of layer {layer}')
         return sorted(set(layers))
-    sizes = {layer: encoder.layout(layer).tokens for layer in range(encoder.depth + 1)}
+    layouts = {layer: encoder.layout(layer) for layer in range(encoder.depth + 1)}
+    placeless = [f'{layer} ({layout})' for layer, layout in layouts.items() if not isinstance(layout, Grid)]
+    if placeless:
+        remarks.append(f'left out, as their tokens do not lie on a grid: {", ".join(placeless)}')
+    sizes = {layer: layout.tokens for layer, layout in layouts.items() if isinstance(layout, Grid)}
     kept = [layer for layer, size in sizes.items() if size <= MOST_TOKENS]
     gone = [f'{layer} ({format_count(size, "token")})' for layer, size in sizes.items() if layer not in kept]
     if not kept:
-        raise InputError(f'every layer has more than {MOST_TOKENS:,} tokens. Name some with --layers.')
+        raise InputError(f'every layer on a grid has more than {MOST_TOKENS:,} tokens. Name some with --layers.')
     if gone:
         remarks.append(f'left out for their size: {", ".join(gone)}; name them with --layers')
     return kept

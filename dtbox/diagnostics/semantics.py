@@ -192,14 +192,14 @@ def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors:
 
 
 def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
-    """Draw reconstructions with the codes of one vocabulary shuffled over their places; returns stream -> mean PSNR
-    [dB]."""
-    codes = model.encode(batch.images)
+    """Draw reconstructions with codes of one vocabulary shuffled over their places; returns title -> PSNR [dB]."""
+    codes = model.encode(batch.images, list(model.streams))
     reads = [s for s in codes if s in model.check_streams(model.reads)]
     versions = {'as they are': codes}
     for s in reads:
         order = torch.randperm(codes[s].shape[1], generator=torch.Generator().manual_seed(seed))
-        versions[f'{s} codes shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
+        what = 'codes' if model.streams[s].sizes else 'latents'
+        versions[f'{s} {what} shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
     others = [s for s in codes if s not in reads]
     found, rows = {}, [[[Tile(p)]] for p in to_uint8(batch.images)]
     for title, these in versions.items():

@@ -12,7 +12,7 @@ from dtbox.structures import Batch, TokenizerOutput
 
 REASONS = {
     'reconstructions': 'no reconstructions: nothing was decoded',
-    'codes': 'no codes',
+    'codes': 'no codes: nothing was encoded, or every vocabulary is continuous',
     'pooled': 'no pooled embedding of the tokens: the model has no head, or it did not run',
     'teacher.tokens': 'no teacher tokens to compare with',
     'teacher.pooled': 'no pooled embedding of a teacher',

@@ -19,7 +19,15 @@ from dtbox.counts import format_count
 from dtbox.drawing.curves import draw_curves
 from dtbox.errors import InputError
 from dtbox.evaluation.functional import code_usage, count_codes, seen_counts
-from dtbox.hooks.codebook_state import advise, check_codes, check_ranks, count_restarts, find_tables, name_depths
+from dtbox.hooks.codebook_state import (
+    advise,
+    check_codes,
+    check_ranks,
+    count_restarts,
+    find_coded,
+    find_tables,
+    name_depths,
+)
 from dtbox.layers.recompute import in_backward
 from dtbox.registry import HOOKS
 from dtbox.rows import append_row, read_rows, write_rows
@@ -67,13 +75,16 @@ class CodebookHealth(Hook):
 
     def check(self, task: Any) -> None:
         """Raise `InputError` for a task without codebooks; asked before the run folder is touched."""
+        if task.quantizers and not find_coded(task.quantizers):
+            raise InputError(f'{", ".join(task.quantizers)} are continuous: they have no codes, and so no codebooks to '
+                             'watch. Take the hook out.')
         if not task.quantizers:
             raise InputError('the task has no codebooks to watch. Take the hook out.')
 
     def before_train(self, runner: Runner) -> None:
         """Listen to the quantizers; forget lines after the checkpoint that a run resumes from."""
         self.path, self.since = RunFolder(runner.work_dir).codebook_history, runner.iter_done
-        quantizers = runner.task.quantizers
+        quantizers = find_coded(runner.task.quantizers)
         self.counts, self.restarted = {}, {name: count_restarts(q) for name, q in quantizers.items()}
         self.handles = [q.register_forward_hook(self._listen_to(name)) for name, q in quantizers.items()]
         if distributed.get_rank() == 0:
@@ -97,9 +108,9 @@ class CodebookHealth(Hook):
         done = runner.iter_done
         if done % self.interval and done != runner.max_iters:
             return
-        check_ranks(runner.task.quantizers, done)
+        check_ranks(find_coded(runner.task.quantizers), done)
         row = dict(iteration=done)
-        for name, quantizer in runner.task.quantizers.items():
+        for name, quantizer in find_coded(runner.task.quantizers).items():
             nothing = torch.zeros(0, dtype=torch.int64)
             own = self.counts.get(name) or [count_codes(nothing, k) for k in quantizer.codebook_sizes]
             counts = [distributed.sum_tensor(c) for c in own]

@@ -32,6 +32,11 @@ def check_codes(quantizer: nn.Module, codes: Tensor) -> None:
                      'Run `dtbox plugins check` on it.')
 
 
+def find_coded(quantizers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return name -> quantizer of those that have codes; continuous ones have none to watch."""
+    return {name: quantizer for name, quantizer in quantizers.items() if quantizer.codebook_sizes}
+
+
 def find_codebooks(quantizer: nn.Module) -> list[nn.Module]:
     """Return the codebooks of a quantizer: modules that have a `weight` [K, C] and say what they `collect`."""
     return [m for m in quantizer.modules() if hasattr(m, 'collect') and getattr(m, 'weight', None) is not None]

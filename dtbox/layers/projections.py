@@ -144,6 +144,27 @@ class LinearProjection(nn.Module):
 
 
 @PROJECTIONS.register_module()
+class ScramblingProjection(nn.Module):
+    """One linear layer over tokens and channels in exchanged order: what TiTok's two-stage release was trained with
+    (arXiv 2406.07550).
+
+    The array [N, D] is read again as [D, N] in the order of memory, without a transpose, so that row d of column n is
+    channel (d N + n) mod D of token (d N + n) div D; the layer maps the D values of each column.
+
+    Args:
+        in_dim, out_dim: widths.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.fc = nn.Linear(in_dim, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, in_dim] -> [B, N, out_dim]."""
+        return self.fc(x.reshape(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2))
+
+
+@PROJECTIONS.register_module()
 class NoProjection(nn.Module):
     """The features as they are (VILA-U's quantizer works at the encoder's width).
 

@@ -25,7 +25,8 @@ class Quantizer(nn.Module):
 
     Attributes:
         dim: code width C.
-        codebook_sizes: list of Q codebook sizes.
+        codebook_sizes: list of Q codebook sizes; empty where there are no codes: `encode` then gives latents [B,N,C]
+            (float), `decode` takes them, and `QuantizerOutput.codes` is None (see `ContinuousQuantizer`).
         members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies
             of these names.
         example: constructor arguments of a small instance, for the contract suite and the listing.
@@ -37,8 +38,13 @@ class Quantizer(nn.Module):
     example: dict | None = None
     updates_in_forward: bool = False
 
+    @property
+    def input_dim(self) -> int:
+        """Width of the features that come in; C, but for a quantizer that reads more than it gives (KL)."""
+        return self.dim
+
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """z [B,N,C] -> QuantizerOutput."""
+        """z [B,N,input_dim] -> QuantizerOutput."""
         raise NotImplementedError
 
     def encode(self, z: Tensor) -> Tensor:
@@ -79,10 +85,10 @@ class Quantizer(nn.Module):
         """Forget what was collected."""
 
     def check(self, z: Tensor) -> None:
-        """Raise `InputError` unless z is a finite [B,N,C]."""
-        if z.ndim != 3 or z.shape[-1] != self.dim:
+        """Raise `InputError` unless z is a finite [B,N,input_dim]."""
+        if z.ndim != 3 or z.shape[-1] != self.input_dim:
             raise InputError(f'{type(self).__name__} got features of shape {list(z.shape)}; expected [B, N, '
-                             f'{self.dim}].')
+                             f'{self.input_dim}].')
         if torch.compiler.is_exporting():  # what follows looks at numbers, which an exported graph has not
             return
         # one cheap sum tells nearly always; only where it is not finite is every value looked at

@@ -17,7 +17,7 @@ from typing import Callable
 from torch import nn
 
 from dtbox.errors import InputError
-from dtbox.quantizers.codebooks.base import Codebook
+from dtbox.quantizers.codebooks import ClusteringCodebook, Codebook
 from dtbox.registry import LOSSES
 from dtbox.training.parallel import find_blocks
 from dtbox.training.tokenizer_setup import choose_vocabularies
@@ -87,6 +87,7 @@ class Facts:
         gathers: codebooks that tell each other what they have collected.
         updates, restarts: (K, C) of each update of a table after the step, and of each of those that restart unused
             codes.
+        clusters: (K, C) of tables whose unused rows move towards features.
         pairs: values of an image that each contrastive loss compares over ranks (image and text).
         batch, world: images of a rank, and ranks.
         official, broadcasts: the same of the published variants, which do it in the forward pass, from rows of rank 0.
@@ -101,6 +102,7 @@ class Facts:
     gathers: int = 0
     updates: list = field(default_factory=list)
     restarts: list = field(default_factory=list)
+    clusters: list = field(default_factory=list)
     pairs: list = field(default_factory=list)
     batch: int = 1
     world: int = 1
@@ -119,8 +121,8 @@ def read_facts(model: nn.Module, adversarial: dict | None = None) -> Facts:
         Facts.
     """
     tokenizer, discriminator = model.tokenizer, model.discriminator
-    facts = Facts(_trained(tokenizer), _trained(discriminator) if discriminator is not None else 0)
-    facts.whole_discriminator = _count(discriminator) if discriminator is not None else 0
+    facts = Facts(_count(tokenizer)[1], _count(discriminator)[1] if discriminator is not None else 0)
+    facts.whole_discriminator = _count(discriminator)[0] if discriminator is not None else 0
     facts.blocks, facts.rest = _shards(tokenizer)
     if model.criterion is not None:
         facts.pairs = [2 * tokenizer.text.pooled_dim for loss in model.criterion.losses.values()
@@ -139,24 +141,21 @@ def read_facts(model: nn.Module, adversarial: dict | None = None) -> Facts:
             if name in streams:
                 variant = getattr(stream.quantizer, 'variant', None)
                 _book(facts, (book.size, book.dim), book.restart > 0, variant, stream)
+                facts.clusters += [(book.size, book.dim)] * isinstance(book, ClusteringCodebook)
     return facts
-
-
-def _trained(module):
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def _shards(tokenizer):
     """Return (parameters, trained ones) of the blocks, and of the decoder and all else, as FSDP2 divides them."""
     trunks = [*tokenizer.encoders.values(), *([tokenizer.text] if tokenizer.text is not None else [])]
     parts = [block for trunk in trunks for block in find_blocks(trunk)]
-    whole, sizes = (_count(tokenizer), _trained(tokenizer)), [(_count(part), _trained(part)) for part in parts]
-    decoder = (_count(tokenizer.decoder), _trained(tokenizer.decoder)) if tokenizer.decoder is not None else (0, 0)
+    whole, sizes = _count(tokenizer), [_count(part) for part in parts]
+    decoder = _count(tokenizer.decoder) if tokenizer.decoder is not None else (0, 0)
     return sizes, [decoder, tuple(whole[i] - sum(s[i] for s in sizes) - decoder[i] for i in (0, 1))]
 
 
-def _count(module):
-    return sum(p.numel() for p in module.parameters())
+def _count(module):  # all parameters, and trained ones
+    return tuple(sum(p.numel() for p in module.parameters() if p.requires_grad or not trained) for trained in (0, 1))
 
 
 def _book(facts, table, restarts, variant, stream):
@@ -205,6 +204,7 @@ def count_row_bytes(shapes: Sequence[tuple[int, int]]) -> list[int]:
 
 AGREEMENT, GATHER = 'dtbox.distributed', 'dtbox.losses.gather_embeddings'
 BOOKS, OFFICIAL = 'dtbox.quantizers.codebooks.base', 'dtbox.quantizers.rq_official'
+ROWS, CLUSTERS = 'dtbox.quantizers.codebooks.vectors', 'dtbox.quantizers.codebooks.clustering'
 STEP = (
     Kind('last-layer gradients', 'all_reduce', lambda f: [8 * f.last_layer] if f.adaptive else [],
          sender=('dtbox.losses.adversarial', 'balance')),
@@ -219,7 +219,9 @@ STEP = (
     Kind('agreement: what codebooks hold', 'all_gather', lambda f: [24] * f.gathers,
          sender=(BOOKS, '_gather_pending')),
     Kind('codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.updates), sender=(BOOKS, 'commit')),
-    Kind('restart rows', 'all_reduce', lambda f: count_row_bytes(f.restarts), sender=(BOOKS, 'take_rows'), most=True),
+    Kind('restart rows', 'all_reduce', lambda f: count_row_bytes(f.restarts), sender=(ROWS, 'take_rows'), most=True),
+    Kind('distances to rows', 'all_gather', lambda f: [4 * k for k, _ in f.clusters], sender=(CLUSTERS, 'is_least')),
+    Kind('rows that move', 'all_reduce', lambda f: count_row_bytes(f.clusters), sender=(CLUSTERS, 'share_rows')),
     Kind('published codebook statistics', 'all_reduce', lambda f: count_table_bytes(f.official),
          sender=(OFFICIAL, '_update')),
     Kind('published restart rows', 'broadcast', lambda f: count_row_bytes(f.broadcasts), sender=(OFFICIAL, '_restart')))

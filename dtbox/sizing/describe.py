@@ -48,8 +48,9 @@ class Description:
 
     Attributes:
         parts: name -> Part; the teacher, LPIPS and the discriminator stand under their own names.
-        tokens, bits: of one image, of all streams (see Budget).
+        tokens, bits: of one image, of all streams (see Budget); continuous ones have no bits.
         streams: name -> (tokens, codes a token, codebook size).
+        latents: name -> (tokens, channels) of continuous streams.
         buffers: bytes of codebooks and other buffers.
         activations: bytes that autograd keeps of one image, in float32.
         half: whether activations are kept in bfloat16 (autocast).
@@ -62,6 +63,7 @@ class Description:
     buffers: int = 0
     activations: float = 0.0
     half: bool = False
+    latents: dict = field(default_factory=dict)
     missing: list = field(default_factory=list)
 
     def inference_flops(self) -> float:
@@ -163,10 +165,11 @@ def _measure(model, missing):
     """Run one image through all parts, with quantizers that return their input."""
     from torch.utils.flop_counter import FlopCounterMode
     tokenizer = model.tokenizer.train()
-    streams = {name: (s.tokens, len(s.sizes), max(s.sizes)) for name, s in tokenizer.streams.items()}
+    streams = {name: (s.tokens, len(s.sizes), max(s.sizes)) for name, s in tokenizer.streams.items() if s.sizes}
+    latents = {name: (s.tokens, s.quantizer.dim) for name, s in tokenizer.streams.items() if not s.sizes}
     search = sum(count_search(stream) for stream in tokenizer.streams.values())
     for stream in tokenizer.streams.values():
-        stream.quantizer.forward = PassFeatures(len(stream.sizes))
+        stream.quantizer.forward = PassFeatures(len(stream.sizes), stream.quantizer.dim)
     counter = FlopCounterMode(display=False)
     ledger = FlopLedger(counter)
     parts = {}
@@ -201,8 +204,8 @@ def _measure(model, missing):
         part.flops = ledger.flops.get(name, 0.0)
     parts['quantizers'] = Part(flops=search)
     buffers = sum(b.numel() * b.element_size() for b in model.buffers())
-    return Description(parts, sum(s[0] for s in streams.values()), tokenizer.budget().bits, streams, buffers,
-                       kept.bytes, missing=missing)
+    tokens, bits = sum(s[0] for s in (streams | latents).values()), sum(tokenizer.streams[n].bits for n in streams)
+    return Description(parts, tokens, bits, streams, buffers, kept.bytes, latents=latents, missing=missing)
 
 
 def count_search(stream: Any) -> float:

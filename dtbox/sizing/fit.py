@@ -53,8 +53,12 @@ def format_description(description: Description) -> str:
     for name, (tokens, depth, size) in description.streams.items():
         lines.append(f'codes of {name}: {format_count(tokens, "token")} of {format_count(depth, "code")}, {size:,} '
                      'each')
-    lines.append(f'an image: {format_count(description.tokens, "token")}, {description.bits:,.0f} bits '
-                 f'({description.bits / 8 / 1024:,.1f} KiB)')
+    for name, (tokens, channels) in description.latents.items():
+        lines.append(f'latents of {name}: {format_count(tokens, "token")} of {format_count(channels, "channel")}, '
+                     'continuous: no codes, and so no number of bits')
+    bits = f'{description.bits:,.0f} bits ({description.bits / 8 / 1024:,.1f} KiB)'
+    lines.append(f'an image: {format_count(description.tokens, "token")}'
+                 + (f', {bits}' + ' of codes' * bool(description.latents) if description.streams else ''))
     return '\n'.join([*lines, *description.missing])
 
 

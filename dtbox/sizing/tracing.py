@@ -13,14 +13,19 @@ from dtbox.structures import QuantizerOutput
 
 
 class PassFeatures:
-    """A quantizer's forward that returns its input: a real one depends on values, which meta tensors do not have."""
+    """A quantizer's forward that returns its input: a real one depends on values, which meta tensors do not have.
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    Args:
+        depth: codes of a token; 0 for a continuous quantizer.
+        dim: width of the features.
+    """
+
+    def __init__(self, depth: int, dim: int) -> None:
+        self.depth, self.dim = depth, dim
 
     def __call__(self, z: Tensor) -> QuantizerOutput:
-        codes = torch.zeros(*z.shape[:2], self.depth, dtype=torch.int64)
-        return QuantizerOutput(z * 1.0, codes, dict(commitment=z.square().mean()))
+        codes = torch.zeros(*z.shape[:2], self.depth, dtype=torch.int64) if self.depth else None
+        return QuantizerOutput(z[..., :self.dim] * 1.0, codes, dict(commitment=z.square().mean()))
 
 
 class FusedAttention(torch.autograd.Function):

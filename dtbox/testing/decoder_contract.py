@@ -17,7 +17,7 @@ from dtbox.counts import format_count
 from dtbox.decoders.base import Decoder
 from dtbox.errors import InputError
 from dtbox.layers.sizes import read_pair
-from dtbox.layout import Grid, need_grid
+from dtbox.layout import Grid, TokenLayout
 from dtbox.registry import DECODERS
 from dtbox.testing.contract import Contract, index_by_name
 from dtbox.testing.rank_group import Ranks
@@ -43,7 +43,8 @@ class DecoderSubject(Subject):
 
     Attributes:
         dim: feature width D.
-        grid: (rows, columns) of the tokens.
+        layout: where the tokens lie.
+        tokens: number of tokens N.
         size: (H, W).
     """
     registry, base = DECODERS, Decoder
@@ -53,11 +54,11 @@ class DecoderSubject(Subject):
         super().__init__(cfg, plugins, ranks)
         example = self.build()
         self.dim, self.size = example.in_dim, example.image_size
-        self.grid = need_grid(example.layout, 'the contract of decoders').map_shape
+        self.layout, self.tokens = example.layout, example.layout.tokens
 
     def features(self, b: int = 3, seed: int = 0) -> Tensor:
         """Return features [B,N,D]."""
-        return torch.randn(b, self.grid[0] * self.grid[1], self.dim, generator=make_generator(seed))
+        return torch.randn(b, self.tokens, self.dim, generator=make_generator(seed))
 
 
 def images(subject: DecoderSubject) -> None:
@@ -73,34 +74,44 @@ def images(subject: DecoderSubject) -> None:
 
 
 def other_layouts(subject: DecoderSubject) -> None:
-    """A grid twice as wide gives images twice as wide; where the decoder takes no such sizes, its constructor says so.
-    """
-    grid, size = _widen(subject.grid), _widen(subject.size)
+    """A grid twice as wide, or a sequence of twice the tokens, gives images twice as wide; where the decoder takes no
+    such sizes, its constructor says so."""
+    wide, size = _widen_layout(subject.layout), _widen(subject.size)
     latent = subject.cfg.get('latent_size')
     changes: dict[str, Any] = dict(latent_size=_widen(read_pair(latent, 'latent_size'))) if latent else {}
     try:
-        decoder = subject.build(layout=Grid(*grid), image_size=size, **changes)
+        decoder = subject.build(layout=wide, image_size=size, **changes)
     except InputError as e:
-        raise DoesNotApply(f'the decoder refuses a grid of {grid}: {e.message}') from e
-    out = decoder(torch.randn(2, grid[0] * grid[1], subject.dim, generator=make_generator(0)))
-    require(out.shape == (2, 3, *size), f'a grid of {grid} gives images {list(out.shape)}; expected {[2, 3, *size]}.')
+        raise DoesNotApply(f'the decoder refuses a {wide}: {e.message}') from e
+    out = decoder(torch.randn(2, wide.tokens, subject.dim, generator=make_generator(0)))
+    require(out.shape == (2, 3, *size), f'a {wide} gives images {list(out.shape)}; expected {[2, 3, *size]}.')
 
 
 def _widen(size: tuple[int, int]) -> tuple[int, int]:
     return size[0], 2 * size[1]
 
 
+def _widen_layout(tokens: TokenLayout) -> TokenLayout:
+    if isinstance(tokens, Grid):
+        return Grid(*_widen(tokens.map_shape))
+    if isinstance(tokens, layout.Sequence):
+        return layout.Sequence(2 * tokens.length)
+    raise DoesNotApply(f'the decoder takes a {tokens}.')
+
+
 def rows_and_columns(subject: DecoderSubject) -> None:
     """Tokens lie row by row: the last token of the first row changes the upper right more than the lower left."""
+    if not isinstance(subject.layout, Grid):
+        raise DoesNotApply(f'the tokens of a {subject.layout} have no places in the image.')
     decoder, (height, width) = subject.build().eval(), subject.size
     difference = torch.zeros(height, width)
     for seed in range(4):
         features = subject.features(1, seed)
         changed = features.clone()
-        changed[:, subject.grid[1] - 1] += 0.1
+        changed[:, subject.layout.columns - 1] += 0.1
         difference += (decoder(changed) - decoder(features)).abs().sum(1)[0].detach()
     right, left = difference[:height // 2, width // 2:].mean(), difference[height // 2:, :width // 2].mean()
-    require(min(subject.grid) < 2 or right > left,
+    require(min(subject.layout.map_shape) < 2 or right > left,
             f'the last token of the first row changes the upper right quarter by {right:.3g} in the '
             f'mean and the lower left one by {left:.3g}. Are rows and columns exchanged?')
 
@@ -209,15 +220,15 @@ def autocast(subject: DecoderSubject) -> None:
 def refuses_wrong_features(subject: DecoderSubject) -> None:
     """Features of another width, another number of tokens, or without a batch are an InputError."""
     decoder = subject.build()
-    n = subject.grid[0] * subject.grid[1]
-    d = subject.dim
-    for shape in ((1, n, d + 1), (1, n + 1, d), (1, n - 1, d), (n, d), (1, d, *subject.grid)):
+    n, d = subject.tokens, subject.dim
+    for shape in ((1, n, d + 1), (1, n + 1, d), (1, n - 1, d), (n, d), (1, d, n, 1)):
         require_refused(decoder, torch.zeros(shape), f'features of shape {list(shape)}')
 
 
 def refuses_wrong_sizes(subject: DecoderSubject) -> None:
     """Sizes that are not positive, other layouts, and image sizes that the decoder cannot give are an InputError."""
-    for changes in (dict(in_dim=0), dict(image_size=0), dict(layout=layout.Sequence(16)), dict(layout=(4, 4))):
+    other = layout.Sequence(16) if isinstance(subject.layout, Grid) else Grid(4, 4)
+    for changes in (dict(in_dim=0), dict(image_size=0), dict(layout=other), dict(layout=(4, 4))):
         require_refused(lambda changes: subject.build(**changes), changes, f'the sizes {changes}')
     odd = (subject.size[0] + 1, subject.size[1])
     try:

@@ -66,12 +66,12 @@ def taps_are_raw(subject: EncoderSubject) -> None:
     encoder, images = subject.build().eval(), subject.images()
     _, taps = run_whole(encoder, images)
     embedded = encoder.embed(images)
-    require_same(taps[0], embedded[:, subject.prefix:], 'tap 0 and the patch tokens of the embedding')
+    require_same(taps[0], subject.cut(encoder, embedded, 0), 'tap 0 and the patch tokens of the embedding')
     for layer in range(1, encoder.depth + 1):
         tokens, none = encoder.run(embedded, 0, layer)
         require(none == {}, f'run without taps returns those of {list(none)}.')
-        require_same(taps[layer], tokens[:, subject.prefix:], f'tap {layer} and the patch tokens after block {layer}',
-                     1e-6)
+        require_same(taps[layer], subject.cut(encoder, tokens, layer),
+                     f'tap {layer} and the patch tokens after block {layer}', 1e-6)
 
 
 def prefix_tokens(subject: EncoderSubject) -> None:

@@ -39,6 +39,10 @@ class EncoderSubject(Subject):
         """Return images [B,3,H,W] in [-1, 1]."""
         return torch.rand(b, 3, *self.size, generator=make_generator(seed)) * 2 - 1
 
+    def cut(self, encoder: Encoder, tokens: Tensor, layer: int) -> Tensor:
+        """Return the patch tokens of a layer: those after the prefix tokens; what follows them are latent tokens."""
+        return tokens[:, self.prefix:][:, :encoder.layout(layer).tokens]
+
 
 def run_whole(encoder: Encoder, images: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
     """Return tokens [B,P+N,D] after the last block and the patch tokens of every layer, 0 included."""

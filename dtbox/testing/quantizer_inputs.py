@@ -20,7 +20,7 @@ def empty_batches(subject: QuantizerSubject) -> None:
         quantizer.commit()
         codes = quantizer.eval().encode(z)
         for what, features in (('forward', quantizer(z).features), ('decode', quantizer.decode(codes))):
-            require(features.shape == z.shape,
+            require(features.shape == (b, n, subject.dim),
                     f'{what} gives features of shape {list(features.shape)} for {list(z.shape)}.')
         broken = [name for name, value in copy_state(quantizer).items() if not value.isfinite().all()]
         require(not broken, f'after [{b}, {n}, {subject.dim}] and `commit`, {broken} hold NaN or infinite values.')
@@ -39,15 +39,23 @@ def refuses_non_finite(subject: QuantizerSubject) -> None:
 
 def refuses_wrong_shapes(subject: QuantizerSubject) -> None:
     """Features that are not [B,N,C] are an InputError."""
-    quantizer, c = subject.build(), subject.dim
+    quantizer, c = subject.build(), subject.input_dim
     for shape in ((2, 9, c + 1), (2, 9, 2 * c), (9, c), (2, 3, 3, c)):
         for name in ('forward', 'encode'):
             require_refused(getattr(quantizer, name), torch.zeros(shape), f'features of shape {list(shape)} in {name}')
 
 
 def refuses_wrong_codes(subject: QuantizerSubject) -> None:
-    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token."""
+    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token.
+
+    A continuous quantizer refuses codes, latents of another width, and latents that are not finite."""
     quantizer = subject.build()
+    if subject.continuous:
+        latents = torch.zeros(2, 9, subject.dim)
+        require_refused(quantizer.decode, latents.long(), 'codes in the place of latents')
+        require_refused(quantizer.decode, latents[..., :-1], 'latents of another width')
+        require_refused(quantizer.decode, latents / 0, 'latents with NaN')
+        return
     good = torch.zeros(2, 9, subject.depth, dtype=torch.int64)
     for depth, size in enumerate(subject.sizes):
         for value in (-1, size):

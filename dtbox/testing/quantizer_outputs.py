@@ -16,32 +16,38 @@ from dtbox.testing.subject import copy_state, require, require_floats, require_s
 
 def sizes(subject: QuantizerSubject) -> None:
     """`dim` is the width C of the features, `codebook_sizes` a list of Q positive integers, Q the number of codes per
-    token."""
+    token; it is empty where `encode` gives latents [B,N,C]."""
     quantizer = subject.build()
     for value in [quantizer.dim, *quantizer.codebook_sizes]:
         require(type(value) is int and value > 0,
                 f'`dim` is {quantizer.dim!r} and `codebook_sizes` {quantizer.codebook_sizes!r}; '
                 'expected positive integers.')
     depth = quantizer.encode(subject.z()).shape[-1]
+    if subject.continuous:
+        require(depth == quantizer.dim, f'latents of {format_count(depth, "channel")} for the `dim` {quantizer.dim}.')
+        return
     require(depth == len(quantizer.codebook_sizes),
             f'{len(quantizer.codebook_sizes)} `codebook_sizes` for {format_count(depth, "code")} per token.')
 
 
 def shapes(subject: QuantizerSubject) -> None:
     """Features come back as finite float32 [B,N,C], codes as int64 [B,N,Q], for any B and N, in training and in
-    evaluation."""
+    evaluation; without codebooks forward gives no codes, encode float32 latents [B,N,C]."""
     for training in (True, False):
         quantizer = subject.build().train(training)
         for b, n in ((4, 9), (1, 5), (3, 1), (2, 16)):
             z = subject.z(b, n)
             out, codes = quantizer(z), quantizer.encode(z)
             require(isinstance(out, QuantizerOutput), f'forward returns a {type(out).__name__}, not a QuantizerOutput.')
-            for what, given in (('forward', out.codes), ('encode', codes)):
+            if subject.continuous:
+                require(out.codes is None, f'forward gives codes {out.codes!r} without codebooks; expected None.')
+                require_floats(codes, (b, n, subject.dim), 'latents that encode gives')
+            for what, given in () if subject.continuous else (('forward', out.codes), ('encode', codes)):
                 require(given.dtype == torch.int64 and given.shape == (b, n, subject.depth),
                         f'{what} of [{b}, {n}, {subject.dim}] gives codes {given.dtype} {list(given.shape)}; '
                         f'expected int64 [{b}, {n}, {subject.depth}].')
             for what, given in (('forward', out.features), ('decode', quantizer.decode(codes))):
-                require_floats(given, z.shape, f'features that {what} gives')
+                require_floats(given, (b, n, subject.dim), f'features that {what} gives')
         quantizer.discard()
 
 
@@ -53,7 +59,7 @@ def dtypes(subject: QuantizerSubject) -> None:
         z = subject.z(8, 64).to(dtype)
         out, want = quantizer(z), quantizer(z.float())
         require(out.features.dtype == dtype, f'features of {dtype} come back as {out.features.dtype}.')
-        for what, codes in (('forward', out.codes), ('encode', quantizer.encode(z))):
+        for what, codes in () if subject.continuous else (('forward', out.codes), ('encode', quantizer.encode(z))):
             require_same(codes, want.codes, f'codes that {what} gives for {dtype} and for the same values in float32')
     half, full = subject.build(), subject.build()
     for quantizer, z in ((half, subject.z().bfloat16()), (full, subject.z().bfloat16().float())):
@@ -67,10 +73,11 @@ def autocast(subject: QuantizerSubject) -> None:
     """Codes are found and statistics kept in float32: bfloat16 autocast changes neither codes nor what `commit` writes.
     """
     quantizer, z = subject.trained().eval(), subject.z(8, 256)
-    want = quantizer(z).codes
+    want = quantizer.encode(z) if subject.continuous else quantizer(z).codes
     with torch.autocast('cpu', torch.bfloat16):
         given, encoded = quantizer(z).codes, quantizer.encode(z)
-    require_same(given, want, 'codes that forward gives with and without autocast')
+    if not subject.continuous:
+        require_same(given, want, 'codes that forward gives with and without autocast')
     require_same(encoded, want, 'codes that encode gives with and without autocast')
     states = []
     for enabled in (False, True):
@@ -88,12 +95,14 @@ def decode_equals_forward(subject: QuantizerSubject) -> None:
     for quantizer in (subject.build().eval(), subject.trained().eval()):
         z = subject.z(8, 16)
         out, codes = quantizer(z), quantizer.encode(z)
-        require_same(codes, out.codes, 'codes of encode and of forward')
+        if not subject.continuous:
+            require_same(codes, out.codes, 'codes of encode and of forward')
         require_same(quantizer.decode(codes), out.features, 'features of decode(encode(z)) and of forward', 1e-5)
 
 
 def code_range(subject: QuantizerSubject) -> None:
     """Codes lie in the range of their codebook, however large or small the features."""
+    subject.has_codes('latents have no range')
     quantizer = subject.trained()
     for scale in (0.0, 1e-3, 1.0, 1e3):
         z = subject.z(8, 16, scale=scale)
@@ -123,6 +132,7 @@ def codes_stand_alone(subject: QuantizerSubject) -> None:
 def settles(subject: QuantizerSubject) -> None:
     """After 200 steps on one batch, training's and evaluation's forward give the same codes, and features within 1e-4.
     """
+    subject.has_codes('a training forward may draw samples or add noise')
     subject.collects_only()
     quantizer, z = subject.build(), subject.z(2, 9)
     for seed in range(200):
@@ -163,5 +173,6 @@ def copies(subject: QuantizerSubject) -> None:
     train_step(twin, subject.z(seed=5), 5)
     require_state(quantizer, before, 'training a deep copy')
     double = copy.deepcopy(quantizer).double()
-    require_same(double.encode(z.double()), codes, 'codes of the quantizer in float64')
+    again = double.encode(z.double())
+    require_same(again.to(codes.dtype), codes, 'codes of the quantizer in float64', 1e-6 * subject.continuous)
     quantizer.discard()

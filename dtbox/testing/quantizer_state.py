@@ -65,7 +65,8 @@ def reproducible(subject: QuantizerSubject) -> None:
         outs.append([train_step(quantizer, subject.z(seed=s), s) for s in range(5)])
         states.append(copy_state(quantizer))
     for a, b in zip(*outs):
-        require_same(a.codes, b.codes, 'codes of two instances of one seed')
+        if not subject.continuous:
+            require_same(a.codes, b.codes, 'codes of two instances of one seed')
         require_same(a.features, b.features, 'features of two instances of one seed')
     require_state(quantizer, states[0], 'two instances of one seed')
 
@@ -78,7 +79,8 @@ def state_dict(subject: QuantizerSubject) -> None:
     z = subject.z(seed=7)
     twin.load_state_dict(copy_state(quantizer), strict=True)
     outs = [q.eval()(z) for q in (quantizer, twin)]
-    require_same(outs[0].codes, outs[1].codes, 'codes after loading')
+    if not subject.continuous:
+        require_same(outs[0].codes, outs[1].codes, 'codes after loading')
     require_same(outs[0].features, outs[1].features, 'features after loading')
     for seed in (8, 9):
         for q in (quantizer, twin):

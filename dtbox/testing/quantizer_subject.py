@@ -21,7 +21,8 @@ class QuantizerSubject(Subject):
 
     Attributes:
         dim: code width C.
-        sizes: sizes of the Q codebooks.
+        input_dim: width of the features that come in.
+        sizes: sizes of the Q codebooks; none of a continuous quantizer.
         depth: Q.
         updates_in_forward: see `Quantizer`.
     """
@@ -31,6 +32,7 @@ class QuantizerSubject(Subject):
         super().__init__(cfg, plugins, ranks)
         example = self.build()
         self.dim, self.sizes = example.dim, example.codebook_sizes
+        self.input_dim = getattr(example, 'input_dim', example.dim)
         self.depth = len(example.codebook_sizes)
         self.updates_in_forward = example.updates_in_forward
 
@@ -42,8 +44,18 @@ class QuantizerSubject(Subject):
         return quantizer
 
     def z(self, b: int = 4, n: int = 9, seed: int = 0, scale: float = 1.0) -> Tensor:
-        """Return features [B,N,C]."""
-        return torch.randn(b, n, self.dim, generator=make_generator(seed)) * scale
+        """Return features [B,N,input_dim]."""
+        return torch.randn(b, n, self.input_dim, generator=make_generator(seed)) * scale
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the quantizer has no codes; its `encode` gives latents [B,N,C]."""
+        return not self.sizes
+
+    def has_codes(self, why: str) -> None:
+        """Leave the check where the quantizer has no codes."""
+        if self.continuous:
+            raise DoesNotApply(f'the quantizer is continuous: {why}.')
 
     def collects_only(self) -> None:
         """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward.
@@ -54,7 +66,7 @@ class QuantizerSubject(Subject):
 
 def compute_objective(out: QuantizerOutput, z: Tensor) -> Tensor:
     """Return the scalar that the checks train with: the quantizer's own terms and the reconstruction of its input."""
-    return (out.features - z).pow(2).mean() + sum(out.losses.values())
+    return (out.features - z[..., :out.features.shape[-1]]).pow(2).mean() + sum(out.losses.values())
 
 
 def train_step(quantizer: Quantizer, z: Tensor, seed: int, lr: float = 0.05) -> QuantizerOutput:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.registry import TEXTS
+from dtbox.structures import Guidance
 from dtbox.texts.towers import TextTower
 from dtbox.values import Depth, Positive
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
@@ -43,6 +45,7 @@ class MeanPoolText(TextTower):
                              'tokenizer')
         self.weights, self.prefix = weights, prefix
         self.pooled_dim, self.pad_id = embed_dim, self.tokenizer.pad_id
+        self.guidance = Guidance(self.tokenizer.context_length, width)
         self.words = nn.Embedding(self.tokenizer.vocab_size, width)
         self.positions = nn.Parameter(torch.zeros(self.tokenizer.context_length, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation='gelu', batch_first=True,
@@ -59,13 +62,21 @@ class MeanPoolText(TextTower):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [T, L] int64 -> [T, E], not normalised."""
+        x, padding = self._read(ids)
+        keep = (~padding).to(x.dtype)[..., None]
+        return self.proj((x * keep).sum(1) / keep.sum(1))
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """See TextTower."""
+        return self._read(F.pad(ids, (0, len(self.positions) - ids.shape[1]), value=self.pad_id))[0]
+
+    def _read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids [T, L] -> tokens after the norm [T, L, W], and which of them are padding [T, L]."""
         padding = ids == self.pad_id
         # a text of padding alone still needs something to attend to
         padding = padding & ~padding.all(1, keepdim=True)
         x = self.words(ids) + self.positions[:ids.shape[1]]
-        x = self.norm(self.blocks(x, src_key_padding_mask=padding))
-        keep = (~padding).to(x.dtype)[..., None]
-        return self.proj((x * keep).sum(1) / keep.sum(1))
+        return self.norm(self.blocks(x, src_key_padding_mask=padding)), padding
 
     def init_weights(self) -> None:
         """Load `weights` into this tower, scale and bias included."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
+from dtbox.structures import Guidance
 from dtbox.values import Depth, check_value
 from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
 
@@ -29,8 +31,10 @@ class TextTower(nn.Module):
 
     Attributes:
         pooled_dim: joint width E.
+        guidance: length L and width W of what `tokens` gives; None where it gives none.
     """
     pooled_dim: int = 0
+    guidance: Guidance | None = None
 
     def __init__(self, tokenizer: dict | None = None, logit_scale: float = 2.3025851,
                  logit_bias: float = -10.0) -> None:
@@ -65,6 +69,15 @@ class TextTower(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """ids [T, L] int64 -> [T, E], not normalised."""
         raise NotImplementedError
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """ids [T, L] int64 -> all tokens after the last norm [T, L, W], not projected; padded to the whole length.
+
+        Raises:
+            InputError: a tower that gives pooled embeddings alone.
+        """
+        raise InputError(f'{type(self).__name__} gives one embedding for each text, not its tokens. Take OpenCLIPText.',
+                         'text')
 
     def init_weights(self) -> None:
         """Load the weights that the config names."""
@@ -116,6 +129,8 @@ class OpenCLIPText(TextTower):
         self.weights = weights
         self.prefix = prefix
         self.pooled_dim = embed_dim
+        if self.tower.cls_emb is None:
+            self.guidance = Guidance(self.tower.context_length, self.tower.ln_final.normalized_shape[0])
 
     def limits(self) -> tuple[int, int]:
         """Return (longest text in tokens, number of token ids)."""
@@ -124,6 +139,13 @@ class OpenCLIPText(TextTower):
     def forward(self, ids: Tensor) -> Tensor:
         """ids [T, L] int64 -> [T, E], not normalised."""
         return self.tower(ids)
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """See TextTower; ids shorter than the tower's length are padded by zeros, as open_clip's tokenizer does."""
+        ids = F.pad(ids, (0, self.tower.context_length - ids.shape[1]), value=self.tower.pad_id)
+        out = self.tower.forward_intermediates(ids, indices=1, normalize_intermediates=True, intermediates_only=True,
+                                               output_fmt='NLC')
+        return out['text_intermediates'][-1]
 
     def init_weights(self) -> None:
         """Load `weights` into the tower, and scale and bias where the file has them."""

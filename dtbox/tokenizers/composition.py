@@ -1,19 +1,35 @@
-"""Decoder and head of a tokenizer, built to fit the encoders and vocabularies that they read.
+"""Encoders, decoder and head of a tokenizer; decoder and head fit the encoders and vocabularies that they read.
 
 Legend: D feature width.
 """
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch.nn as nn
 
 from dtbox.encoders.base import Encoder
 from dtbox.errors import InputError, at, closest
+from dtbox.layers.sizes import read_pair
 from dtbox.layout import Grid, TokenLayout
-from dtbox.registry import DECODERS, HEADS
+from dtbox.registry import DECODERS, ENCODERS, HEADS
 from dtbox.tokenizers.vocabulary import Vocabulary
+
+
+def build_encoders(configs: Mapping[str, dict], image_size: int | Sequence[int]) -> nn.ModuleDict:
+    """Build the encoders of a tokenizer; `InputError` where there is none, or one takes images of another size."""
+    if not configs:
+        raise InputError('a tokenizer needs at least one encoder.', 'encoders')
+    built = {name: ENCODERS.build(cfg, where=f'encoders.{name}', image_size=image_size)
+             for name, cfg in configs.items()}
+    size = read_pair(image_size, 'image_size')
+    for name, encoder in built.items():
+        if tuple(encoder.image_size) != size:
+            raise InputError(f'this encoder takes images of {encoder.image_size} pixels, the tokenizer of {size}; all '
+                             'encoders see the same images. Leave its image_size out, or make them agree.',
+                             f'encoders.{name}.image_size')
+    return nn.ModuleDict(built)
 
 
 def build_decoder(cfg: dict, vocabularies: Mapping[str, Vocabulary],

@@ -121,9 +121,10 @@ class Pass:
         return {name: [self.tap(*t) for t in vocabulary.taps] for name, vocabulary in stream.vocabularies.items()}
 
     def codes(self, stream: Stream) -> Tensor:
-        """Return the codes [B,N,Q] of a stream, without its features where nothing has asked for them."""
+        """Return the codes [B,N,Q] of a stream (latents [B,N,C] of a continuous one), without its features where
+        nothing has asked for them."""
         tapped, done = self.taps(stream), self.outputs.get(next(iter(stream.vocabularies)))
-        return done.codes if done else stream.encode(tapped)
+        return done.codes if done and done.codes is not None else stream.encode(tapped)
 
     def last(self, name: str) -> Tensor:
         """Return the tokens [B,P+N,D] after the last block, re-injection included."""

@@ -42,8 +42,13 @@ def build_quantizer(cfg: dict, where: str) -> nn.Module:
     return quantizer
 
 
+def get_input_dim(quantizer: nn.Module) -> int:
+    """Return the width of the features that a quantizer takes: its `input_dim`, or C."""
+    return getattr(quantizer, 'input_dim', quantizer.dim)
+
+
 def quantize(quantizer: nn.Module, z: Tensor) -> QuantizerOutput:
-    """z [B,N,C] -> QuantizerOutput; `InputError` where the quantizer returns anything else.
+    """z [B,N,width in] -> QuantizerOutput; `InputError` where the quantizer returns anything else.
 
     Where the quantizer has a list `postponed`, a `NotFinite` is appended to it and zeros are quantized instead: a rank
     that shares its blocks with others has to finish the pass (see `VisualTokenizer.raise_postponed`).
@@ -58,7 +63,7 @@ def quantize(quantizer: nn.Module, z: Tensor) -> QuantizerOutput:
     if not isinstance(out, QuantizerOutput):
         raise InputError(f'{type(quantizer).__name__} returned a {type(out).__name__}; expected a '
                          'QuantizerOutput(features, codes, losses).', 'quantizer')
-    check_floats(quantizer, 'features', out.features, z.shape, z.dtype)
+    check_floats(quantizer, 'features', out.features, (*z.shape[:2], quantizer.dim), z.dtype)
     if out.codes is not None or quantizer.codebook_sizes:
         check_code_tensor(quantizer, out.codes, z.shape[0], len(quantizer.codebook_sizes))
     check_scalars(quantizer, out.losses)
@@ -66,5 +71,8 @@ def quantize(quantizer: nn.Module, z: Tensor) -> QuantizerOutput:
 
 
 def find_codes(quantizer: nn.Module, z: Tensor) -> Tensor:
-    """z [B,N,C] -> codes [B,N,Q] int64, without gradient; `InputError` where the quantizer returns anything else."""
+    """z [B,N,width in] -> codes [B,N,Q] int64, or latents [B,N,C] of a quantizer without codes, without gradient;
+    `InputError` where the quantizer returns anything else."""
+    if not quantizer.codebook_sizes:
+        return check_floats(quantizer, 'latents', quantizer.encode(z), (*z.shape[:2], quantizer.dim))
     return check_code_tensor(quantizer, quantizer.encode(z), z.shape[0], len(quantizer.codebook_sizes))

@@ -80,7 +80,7 @@ class Stream:
         return {name: vocabulary.finish(out) for name, vocabulary in self.vocabularies.items()}
 
     def encode(self, tapped: Mapping[str, Sequence[Tensor]]) -> Tensor:
-        """Vocabulary -> tapped layers -> codes [B,N,Q] int64, without gradient."""
+        """Vocabulary -> tapped layers -> codes [B,N,Q] int64 (continuous: latents [B,N,C]), without gradient."""
         return find_codes(self.quantizer, self._join(tapped))
 
 
@@ -120,6 +120,12 @@ class Streams(dict):
             if stream != name:
                 raise InputError(f'codes of `{name}` came; it shares a quantizer, and its codes go by that name: '
                                  f'`{stream}`.')
+
+    def check_values(self, codes: Mapping[str, Tensor]) -> None:
+        """Raise `InputError` where codes (whole numbers) come for a continuous stream, whose latents are floats."""
+        for name, value in codes.items():
+            if not value.is_floating_point():
+                self[name].layout.need_codes()
 
     def need_codes(self, names: Iterable[str]) -> None:
         """Raise `InputError` where one of these streams is continuous."""

@@ -19,9 +19,10 @@ from dtbox.layers.attention_switch import switch_attention
 from dtbox.layers.sizes import read_pair
 from dtbox.layout import CodeLayout, need_grid
 from dtbox.part_outputs import check_floats
-from dtbox.registry import ENCODERS, TEXTS, TOKENIZERS, VOCABULARIES
+from dtbox.registry import TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
-from dtbox.tokenizers.composition import build_decoder, build_head
+from dtbox.tokenizers.composition import build_decoder, build_encoders, build_head
+from dtbox.tokenizers.guidance import check_guidance, run_decoder
 from dtbox.tokenizers.passes import Pass, plan_stops
 from dtbox.tokenizers.streams import Stream, build_shared, build_streams
 from dtbox.tokenizers.vocabulary import Tap
@@ -44,6 +45,7 @@ class VisualTokenizer(nn.Module):
 
     Attributes:
         streams: name -> Stream; what `encode` returns the codes of, a vocabulary or a quantizer that several share.
+        guided: whether texts guide the decoder.
     """
 
     def __init__(self, encoders: Mapping[str, dict], image_size: int | Sequence[int],
@@ -52,15 +54,7 @@ class VisualTokenizer(nn.Module):
                  attention: str | None = None) -> None:
         super().__init__()
         self.image_size = read_pair(image_size, 'image_size')
-        if not encoders:
-            raise InputError('a tokenizer needs at least one encoder.', 'encoders')
-        self.encoders = nn.ModuleDict({name: ENCODERS.build(cfg, where=f'encoders.{name}', image_size=image_size)
-                                       for name, cfg in encoders.items()})
-        for name, encoder in self.encoders.items():
-            if tuple(encoder.image_size) != self.image_size:
-                raise InputError(f'this encoder takes images of {encoder.image_size} pixels, the tokenizer of '
-                                 f'{self.image_size}; all encoders see the same images. Leave its image_size out, or '
-                                 'make them agree.', f'encoders.{name}.image_size')
+        self.encoders = build_encoders(encoders, image_size)
         built, shared = build_shared(quantizers or {}, vocabularies or {})
         self.quantizers, self.vocabularies = nn.ModuleDict(built), nn.ModuleDict()
         for name, cfg in (vocabularies or {}).items():
@@ -77,6 +71,7 @@ class VisualTokenizer(nn.Module):
         if self.head and self.text and self.head.pooled_dim != self.text.pooled_dim:
             raise InputError(f'the head gives embeddings of width {self.head.pooled_dim}, the text tower of '
                              f'{self.text.pooled_dim}; they must agree.', 'head')
+        self.guided = check_guidance(self.decoder, self.text)
         self.attention = attention
         if attention is not None:
             switch_attention(self, attention)
@@ -102,7 +97,7 @@ class VisualTokenizer(nn.Module):
 
         Args:
             images: [B,3,H,W] in [-1,1].
-            text_ids: [T,L] int64, or None.
+            text_ids: [T,L] int64, or None; T = B where texts guide the decoder.
             reconstruct: whether the decoder runs.
             vocabularies: names of those to run in addition to what decoder and head read; None runs all.
             layers: (encoder, layer) pairs whose patch tokens are also wanted.
@@ -118,9 +113,11 @@ class VisualTokenizer(nn.Module):
         firsts = {name: next((outputs[v] for v in stream.vocabularies if v in outputs), None)
                   for name, stream in self.streams.items()}
         streams = {name: out for name, out in firsts.items() if out is not None}
-        texts, heads = self.text is not None and text_ids is not None, self.head is not None
+        heads = self.head is not None
+        texts = self.text is not None and text_ids is not None and (heads or not self.guided)
         return TokenizerOutput(
-            images=images, reconstructions=self._decode(features) if reconstruct else None,
+            images=images,
+            reconstructions=self._decode(features, text_ids if self.guided else None) if reconstruct else None,
             codes={name: out.codes for name, out in streams.items() if out.codes is not None}, features=features,
             losses={name: out.losses for name, out in streams.items()},
             pooled=self._pool(run) if heads else None, last=self._read(run) if heads else None,
@@ -138,10 +135,11 @@ class VisualTokenizer(nn.Module):
     def _pool_ids(self, ids: Tensor) -> Tensor:
         return check_floats(self.text, 'pooled embeddings', self.text(ids), (ids.shape[0], self.text.pooled_dim))
 
-    def _decode(self, features: Mapping[str, Tensor]) -> Tensor:
+    def _decode(self, features: Mapping[str, Tensor], texts: Any = None) -> Tensor:
         """Return the images [B,3,H,W] of the features that the decoder reads, side by side [B,N,D]."""
         joined = features[self.reads[0]] if len(self.reads) == 1 else torch.cat([features[n] for n in self.reads], -1)
-        return check_floats(self.decoder, 'images', self.decoder(joined), (joined.shape[0], 3, -1, -1))
+        images = run_decoder(self.decoder, self.text, joined, texts)
+        return check_floats(self.decoder, 'images', images, (joined.shape[0], 3, -1, -1))
 
     def commit(self) -> None:
         """Update every codebook from what the step's forwards collected; call once after the optimizer step."""
@@ -186,38 +184,38 @@ class VisualTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, vocabularies: str | Iterable[str] | None = None) -> dict[str, Tensor]:
-        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q]; runs no block after the last one needed.
+        """images [B,3,H,W] in [-1,1] -> stream -> codes [B,N,Q], or latents [B,N,C] of a continuous stream; runs no
+        block after the last one needed.
 
-        `vocabularies` are names; None stands for all that have codes.
+        `vocabularies` are names; None stands for all that have codes, or for all where none has.
         """
         names = self.check_streams(vocabularies)
         if vocabularies is None:
             names = [name for name in names if self.streams[name].layout.has_codes] or names
-        self.streams.need_codes(names)
         self.check_images(images)
         run = Pass(self, images)
         return {name: run.codes(self.streams[name]) for name in names}
 
     def features(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stream -> codes [B,N,Q] -> vocabulary -> features [B,N,D], for all vocabularies of these streams."""
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> vocabulary -> features [B,N,D], for all vocabularies of these
+        streams."""
         self.streams.check_names(codes)
-        self.streams.need_codes(codes)
+        self.streams.check_values(codes)
         dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
         return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
-    def decode(self, codes: Mapping[str, Tensor]) -> Tensor:
-        """Stream -> codes [B,N,Q] -> images [B,3,H,W], not clamped; streams that the decoder does not read are
-        ignored."""
+    def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does
+        not read are ignored. `texts` guide a decoder that takes them (see `run_decoder`)."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)
-        self.streams.need_codes(reads)
         missing = [n for n in reads if n not in codes]
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
                              f'Got: {", ".join(codes) or "none"}.')
-        return self._decode(self.features({n: codes[n] for n in reads}))
+        return self._decode(self.features({n: codes[n] for n in reads}), texts)
 
     def pool_image(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] -> pooled embedding [B,E], not normalised."""

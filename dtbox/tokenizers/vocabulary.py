@@ -18,7 +18,8 @@ from dtbox.layout import TokenLayout
 from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
-from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, quantize
+from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, get_input_dim, quantize
+from dtbox.values import Positive
 
 Taps = Union[int, str, Sequence, Mapping]
 """A layer or 'norm', 'encoder:layer', a list of them, or a dict tap -> weight."""
@@ -97,17 +98,20 @@ class Vocabulary(nn.Module):
         share_projection: one pre-projection for all taps.
         learn: make the weights a softmax over the taps, learned from `weights` as they stand (the learned soft split).
         reinject: layer of the (first tap's) encoder whose patch tokens the features replace, or None.
+        out_dim: width D of the features; None takes that of the (first) tapped layer.
 
     Attributes:
         feature_layout: where the tokens of the features lie: those of the tapped layers.
         layout: where the tokens of the codes lie; the quantizer says so.
         channels: which channels of the quantizer are this vocabulary's.
+        code_dim: width of the projected tokens, which the quantizer takes.
         out_dim: width D of the features.
     """
 
     def __init__(self, encoders: Mapping[str, Encoder], taps: Taps, quantizer: dict | SharedQuantizer,
                  projection: dict = dict(type='AttentionProjection'), post_projection: dict | None = None,
-                 share_projection: bool = False, learn: bool = False, reinject: int | None = None) -> None:
+                 share_projection: bool = False, learn: bool = False, reinject: int | None = None,
+                 out_dim: Positive | None = None) -> None:
         super().__init__()
         parsed = parse_taps(taps, encoders)
         self.taps, weights = [t for t, _ in parsed], torch.tensor([w for _, w in parsed])
@@ -116,20 +120,22 @@ class Vocabulary(nn.Module):
             # the tokenizer registers it, not each vocabulary that has a part of it
             object.__setattr__(self, 'quantizer', quantizer.quantizer)
             self.channels = quantizer.channels
+            self.code_dim = self.channels.stop - self.channels.start
         else:
             self.quantizer = build_quantizer(quantizer, 'quantizer')
             self.channels = slice(0, self.quantizer.dim)
-        code_dim = self.code_dim = self.channels.stop - self.channels.start
+            self.code_dim = get_input_dim(self.quantizer)
         widths = [encoders[tap[0]].width(find_block(tap, encoders)) for tap in self.taps]
         if share_projection and len(set(widths)) > 1:
             raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.',
                              'share_projection')
         self.projections = nn.ModuleList(
-            PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': code_dim}, where='projection')
+            PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': self.code_dim}, where='projection')
             for w in (widths[:1] if share_projection else widths))
-        self.out_dim = widths[0]
+        self.out_dim = out_dim or widths[0]
         self.post_projection = PROJECTIONS.build(
-            {**(post_projection or projection), 'in_dim': code_dim, 'out_dim': self.out_dim}, where='post_projection')
+            {**(post_projection or projection), 'in_dim': self.channels.stop - self.channels.start,
+             'out_dim': self.out_dim}, where='post_projection')
         if learn:
             if any(w <= 0 for _, w in parsed):
                 raise InputError('a learned soft split starts from positive weights; got '
@@ -187,17 +193,17 @@ class Vocabulary(nn.Module):
         return check_floats(self.post_projection, 'features', self.post_projection(features), shape)
 
     def encode(self, tapped: Sequence[Tensor]) -> Tensor:
-        """Tapped layers -> codes [B,N,Q] int64, without gradient, with its own quantizer."""
+        """Tapped layers -> codes [B,N,Q] int64 (latents [B,N,C] where there are none), with its own quantizer."""
         return find_codes(self.quantizer, self.combine(tapped))
 
     def check_shape(self, codes: Tensor) -> None:
         """Raise `InputError` unless `codes` are [B,N,Q] with the N tokens of the layout."""
         if codes.ndim != 3 or codes.shape[1] != self.layout.tokens:
-            want = f'[B, {self.layout.tokens}, {len(self.quantizer.codebook_sizes)}]'
+            want = f'[B, {self.layout.tokens}, {len(self.quantizer.codebook_sizes) or self.quantizer.dim}]'
             raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.layout}.')
 
     def features(self, codes: Tensor) -> Tensor:
-        """Codes [B,N,Q] -> features [B,N,D]; N of the codes and of the features are those of their layouts."""
+        """Codes [B,N,Q], or latents [B,N,C] -> features [B,N,D]; each N is that of its layout."""
         self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
         shape = (codes.shape[0], self.feature_layout.tokens, self.quantizer.dim)

@@ -13,7 +13,7 @@ def predict(task: nn.Module, batch: Batch) -> TokenizerOutput:
     """Return everything that metrics read of a prepared Batch: the tokenizer's output in float32, and the teacher's."""
     text = task.tokenizer.text
     # where images have several captions, the metric that reads them embeds them all
-    alone = batch.texts is not None and batch.captions is None
+    alone = batch.texts is not None and (batch.captions is None or task.tokenizer.guided)
     ids = text.ids([t or '?' for t in batch.texts]) if alone and text is not None and text.tokenizer else None
     with task.autocast():
         outputs = to_float32(task.tokenizer(batch.images, ids))
@@ -29,7 +29,8 @@ def make_eval_context(task: nn.Module, classes: Sequence[str] | None) -> EvalCon
     return EvalContext(
         classes=classes, embed_text=tokenizer.embed_text if can_read else None,
         teacher=teacher.pooled if teacher is not None else None,
-        vocabularies={name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()},
+        vocabularies={name: (len(stream.sizes), stream.sizes) for name, stream in tokenizer.streams.items()
+                      if stream.sizes},
         pool_regions=dict(tokens=tokenizer.pool_regions if tokenizer.head is not None else None,
                           teacher=teacher.pool_regions if teacher is not None else None))
 

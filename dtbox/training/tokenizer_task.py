@@ -136,6 +136,8 @@ class TokenizerTask(TokenizerAnswers):
                 raise InputError('the losses compare images with texts, but the data has no texts. Add captions '
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')
             ids = self.tokenizer.text.ids(batch.texts)
+        elif self.tokenizer.guided and batch.texts is not None:
+            ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
         names = tokenizer_setup.choose_vocabularies(self.tokenizer, requires)
 

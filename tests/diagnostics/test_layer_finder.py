@@ -8,9 +8,11 @@ from dtbox.diagnostics.layer_choice import Standing, compute_standings, propose
 from dtbox.diagnostics.layer_probes import Probes, Standardise, choose_latent_size, compute_contrastive_loss
 from dtbox.diagnostics.layer_scores import LayerScores
 from dtbox.diagnostics.output_folder import choose_result_folder
+from dtbox.encoders.latent_vit import LatentViT
 from dtbox.errors import InputError
 from dtbox.evaluation import EvalContext, Retrieval, ZeroShot
 from dtbox.layout import Grid
+from dtbox.registry import ENCODERS
 from dtbox.structures import Batch, TokenizerOutput
 
 # ---- the rule -----------------------------------------------------------------------------------------------------
@@ -156,6 +158,14 @@ def test_large_layers_are_left_out_and_said(monkeypatch):
     assert layers.choose_layers(Pyramid(), [2, 0, 2], remarks) == [0, 2] and len(remarks) == 1
     with pytest.raises(InputError, match='no layer 3; the encoder has the layers 0'):
         layers.choose_layers(Pyramid(), [3], [])
+
+
+def test_layers_without_a_grid_are_left_out_and_said():
+    encoder, remarks = ENCODERS.build(dict(type='LatentViT', **LatentViT.example)), []
+    assert layers.choose_layers(encoder, None, remarks) == [0, 1]
+    assert remarks == ['left out, as their tokens do not lie on a grid: 2 (sequence of 5 tokens)']
+    with pytest.raises(InputError, match='the probe of layer 2 needs tokens on a grid .* sequence of 5 tokens'):
+        layers.choose_layers(encoder, [1, 2], [])
 
 
 def test_folders_are_never_taken_twice(tmp_path):

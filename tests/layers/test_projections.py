@@ -134,3 +134,11 @@ def test_sizes_that_do_not_fit(args, says):
 def test_heads_that_do_not_divide():
     with pytest.raises(InputError, match='5 heads, which do not divide 12 channels'):
         build('AttentionProjection', 12, 4, heads=5)
+
+
+def test_scrambling_by_hand():
+    """Two tokens of three channels, [[1, 2, 3], [4, 5, 6]], read again as three rows of two: columns 1, 3, 5 and 2, 4,
+    6; the layer takes 100, 10 and 1 times their values."""
+    project = build('ScramblingProjection', 3, 1)
+    project.load_state_dict({'fc.weight': torch.tensor([[100., 10., 1.]]), 'fc.bias': torch.zeros(1)})
+    assert project(torch.arange(1., 7.).view(1, 2, 3)).flatten().tolist() == [135., 246.]

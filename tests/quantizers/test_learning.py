@@ -52,6 +52,22 @@ def test_gradient_tables_of_a_residual_quantizer_learn():
     assert errors[-1] < 0.8 * errors[0]
 
 
+def test_unused_rows_move_by_hand():
+    """Rows 0, 10 and 20, features 1, 2 and 9, decay 1/2: use 1/3, 1/6 and 0; w = exp(-20 * 3 use - 1e-3), so that the
+    last row moves by 0.999 of its way to 9, the nearest feature, and the others hardly."""
+    made = CODEBOOKS.build(dict(type='ClusteringCodebook', size=3, dim=1, decay=0.5))
+    made.weight.data.copy_(torch.tensor([[0.], [10.], [20.]]))
+    z = torch.tensor([[[1.], [2.], [9.]]])
+    made.collect(z[None], made.search(z[0]).view(1, 1, 3))
+    made.commit()
+    assert made.usage.tolist() == pytest.approx([1 / 3, 1 / 6, 0])
+    pull = [torch.tensor(-20 * 3 * use - 1e-3).exp().item() for use in (1 / 3, 1 / 6, 0)]
+    assert made.weight.flatten().tolist() == pytest.approx([pull[0], 10 - pull[1], 20 - 11 * pull[2]])
+    before = state_of(made)
+    made.commit()
+    assert all(torch.equal(v, before[k]) for k, v in made.state_dict().items())
+
+
 def test_gradient_table_restarts_unused_rows():
     vq = build('VQ', size=4, dim=1, codebook=dict(type='GradientCodebook', restart=0.5, decay=0.1)).train()
     vq.codebook.weight.data.copy_(torch.tensor([[1.], [2.], [50.], [60.]]))

@@ -126,7 +126,7 @@ def test_more_gpus_cost_more():
     assert strong[0].efficiency > strong[-1].efficiency
 
 
-@pytest.mark.parametrize('recipe', [RECIPE, 'configs/vila_u.py'])
+@pytest.mark.parametrize('recipe', [RECIPE, 'configs/vila_u.py', 'configs/titok.py'])
 def test_two_processes_send_what_the_model_counts(recipe):
     """Every kind of message in every step of two ranks, calls and bytes; nothing that the table does not name."""
     for one in SHARED.run(scale_worker.train, recipe, 2, 2):
@@ -136,7 +136,7 @@ def test_two_processes_send_what_the_model_counts(recipe):
         assert all(line[1] == line[2] for line in lines if line[0] != 'restart rows'), lines
         assert one.sent[0]['gradients of the tokenizer'] == one.sent[1]['gradients of the tokenizer']
         assert len(one.seconds) == 2
-        assert max(one.restarted) > 0
+        assert max(one.restarted) > 0 or not one.facts.restarts
     assert SHARED.run(scale_worker.strangers) == [{'not in the model: all_reduce of '
                                                    'dtbox.elsewhere.somebody': (1, 20)}] * 2
 

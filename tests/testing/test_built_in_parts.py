@@ -28,7 +28,7 @@ ENCODERS = {
     'TimmViT of wide images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=(32, 64), model_args=TIMM),
     'CNNEncoder of wide images': dict(type='CNNEncoder', image_size=(16, 32), channels=32, multipliers=(1, 1),
                                       blocks=1, latent_channels=8),
-    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
+    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract'), 'LatentViT': dict(type='LatentViT')}
 DECODERS = {
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
@@ -37,6 +37,7 @@ DECODERS = {
                                               head=dict(type='ConvPixels', channels=4),
                                               model_args=dict(embed_dim=32, depth=2, num_heads=2)),
     'MAGVIT2Decoder': dict(type='MAGVIT2Decoder'), 'MaskGITDecoder': dict(type='MaskGITDecoder'),
+    'MaskTokenDecoder': dict(type='MaskTokenDecoder'), 'MaskTokenCodeDecoder': dict(type='MaskTokenCodeDecoder'),
     'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(),
                                         latent_size=4),

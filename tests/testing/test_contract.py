@@ -13,6 +13,7 @@ ROTATION = dict(type='RotationTrick')
 SMALL = dict(size=16, dim=4)
 CONFIGS = {
     'VQ by gradient': dict(type='VQ', **SMALL, codebook=dict(type='GradientCodebook')),
+    'VQ by gradient and clustering': dict(type='VQ', **SMALL, codebook=dict(type='ClusteringCodebook')),
     'VQ by gradient with restarts, from k-means': dict(type='VQ', **SMALL,
                                                        codebook=dict(GRADIENT, start=dict(type='KMeansStart'))),
     'VQ by EMA without restarts': dict(type='VQ', **SMALL, codebook=dict(EMA, restart=0.0)),

@@ -147,17 +147,6 @@ class MultiScale(Quantizer):
         return F.interpolate(grid.unflatten(rows), self.grid.map_shape) * 0.5 ** (scale + 1)
 
 
-class NoQuantizer(Quantizer):
-    """A continuous stream: features pass as they are."""
-
-    def __init__(self, dim):
-        super().__init__()
-        self.dim, self.codebook_sizes = dim, []
-
-    def forward(self, z):
-        return QuantizerOutput(z, None)
-
-
 PARTS = [(ENCODERS, Latents), (ENCODERS, Pyramid), (ENCODERS, Patches), (DECODERS, QueryDecoder),
          (DECODERS, SumDecoder),
-         (QUANTIZERS, MultiScale), (QUANTIZERS, NoQuantizer)]
+         (QUANTIZERS, MultiScale)]

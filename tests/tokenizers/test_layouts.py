@@ -212,13 +212,29 @@ def test_a_continuous_vocabulary_has_no_codes(continuous, images):
 
 def test_what_needs_codes_says_so(continuous, images):
     codes = {'code': torch.zeros(3, 16, 0).long()}
-    for call in (lambda: continuous.encode(images), lambda: continuous.reconstruct(images),
-                 lambda: continuous.flat_ids(codes),
-                 lambda: continuous.decode(codes), lambda: continuous.decode({}), lambda: continuous.model.budget(),
+    for call in (lambda: continuous.flat_ids(codes),
+                 lambda: continuous.decode(codes), lambda: continuous.model.budget(),
                  lambda: continuous.features(codes),
                  lambda: continuous.from_flat_ids(torch.zeros(3, 0).long())):
         with pytest.raises(InputError, match='the stream `code` is continuous: it has no codes'):
             call()
+
+
+def test_latents_in_the_place_of_codes(continuous, images):
+    """`encode` gives latents, `decode` the images of the whole pass, and both say what they expect."""
+    latents = continuous.encode(images)
+    assert latents['code'].shape == (3, 16, 4)
+    with torch.no_grad():
+        want = continuous.model(images).reconstructions
+    torch.testing.assert_close(continuous.decode(latents, clamp=False), want)
+    torch.testing.assert_close(continuous.reconstruct(images, clamp=False), want)
+    assert continuous.features(latents)['code'].shape == (3, 16, 8)
+    with pytest.raises(InputError, match=r'missing: code'):
+        continuous.decode({})
+    with pytest.raises(InputError, match=r'expected latents as `encode` gives them, floats \[B, N, 4\]'):
+        continuous.decode({'code': torch.zeros(3, 16, 5)})
+    with pytest.raises(InputError, match=r'expected \[B, 16, 4\]'):
+        continuous.decode({'code': torch.zeros(3, 9, 4)})
 
 
 def test_beside_a_stream_with_codes(images):
@@ -230,3 +246,6 @@ def test_beside_a_stream_with_codes(images):
     assert list(tok.model(images).codes) == ['words']
     assert tok.flat_ids(tok.encode(images)).shape == (3, 16)
     assert list_parts(tok)['encode'].outputs == ['codes_words']
+    assert [t.shape[-1] for t in tok.encode(images, ['code', 'words']).values()] == [4, 1]
+    with pytest.raises(InputError, match=r'^codes\.words: .*expected a tensor of whole numbers'):
+        tok.decode({'words': torch.zeros(3, 16, 1), 'code': torch.zeros(3, 16, 4)})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError, closest
 from dtbox.quantizers.base import check_sizes
-from dtbox.quantizers.codebooks.base import draw, statistics
+from dtbox.quantizers.codebooks.vectors import draw, statistics
 from dtbox.quantizers.search import nearest_codes
 from dtbox.registry import STARTS
 from dtbox.values import Depth

@@ -1,0 +1,65 @@
+"""Texts that guide a decoder (TA-TiTok, arXiv 2501.07730): the codes do not depend on them, the images do.
+
+Legend: B batch, L tokens of a text, W their width.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from dtbox.errors import InputError
+from dtbox.structures import Guidance
+
+
+def check_guidance(decoder: Any, text: Any) -> bool:
+    """Return whether texts guide a decoder; `InputError` where its text tower does not give the tokens for that."""
+    asked, given = getattr(decoder, 'guidance', None), getattr(text, 'guidance', None)
+    if asked is None:
+        return False
+    if text is None:
+        if asked.default is not None:
+            raise InputError('`default` is a text, and there is no text tower that reads it. Add `text`, or leave it '
+                             'out.', 'decoder.guidance')
+    elif given is None or (given.length, given.width) != (asked.length, asked.width):
+        what = f'{given.length} tokens of width {given.width} a text' if given else 'no tokens'
+        raise InputError(f'the decoder is guided by {asked.length} tokens of width {asked.width} a text, and '
+                         f'{type(text).__name__} gives {what}. Make them agree.', 'decoder.guidance')
+    return True
+
+
+def run_decoder(decoder: Any, text: Any, features: Tensor, texts: str | Sequence[str] | Tensor | None) -> Tensor:
+    """Run a decoder, with texts where they guide it.
+
+    Args:
+        decoder, text: of the tokenizer.
+        features: [B,N,D].
+        texts: a text for each image (a string where there is one image), their ids [B,L] or their tokens [B,L,W]; None
+            takes the decoder's default text, where it has one.
+
+    Returns:
+        images [B,3,H,W].
+
+    Raises:
+        InputError: texts for a decoder that takes none, no texts for one that needs them, other numbers of them.
+    """
+    asked: Guidance | None = getattr(decoder, 'guidance', None)
+    if asked is None:
+        if texts is not None:
+            raise InputError('texts came, but the decoder is not guided by texts. Leave them out.', 'texts')
+        return decoder(features)
+    if texts is None:
+        if asked.default is None:
+            raise InputError('the decoder is guided by texts, and none came. Give one for each image, or set '
+                             '`guidance.default` of the decoder to the text that stands for none.', 'texts')
+        texts = [asked.default] * features.shape[0]
+    if isinstance(texts, Tensor) and texts.is_floating_point():
+        return decoder(features, texts.to(features))
+    if text is None:
+        raise InputError('this tokenizer has no text tower that reads texts for its decoder. Give the tokens '
+                         f'[B, {asked.length}, {asked.width}] of the tower that it was trained with.', 'texts')
+    ids = text.ids(texts)
+    if len(ids) != features.shape[0]:
+        raise InputError(f'{len(ids)} texts came for {features.shape[0]} images; expected one for each.', 'texts')
+    return decoder(features, text.tokens(ids).to(features))
