@@ -75,7 +75,8 @@ def start_from(task: Task, path: str) -> str:
         folder = find_model(path)
         if not os.path.exists(folder):
             raise InputError(f'{path} does not exist.{suggest_model(path)} Give a run folder, a checkpoint, a folder '
-                             'of save_pretrained, a packaged model (dtbox://NAME), or one on the hub (hf://OWNER/NAME).')
+                             'of save_pretrained, a packaged model (dtbox://NAME), or one on the hub '
+                             '(hf://OWNER/NAME).')
         given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(folder)
         check_start(given.meta, task, path)
     skipped, remark = task.choose_start(list(given.state))

@@ -15,7 +15,6 @@ from dtbox.weights.exported_folders import (
     MLLM_KIND,
     SUMS,
     WEIGHTS,
-    WORDS,
     find_model_folder,
     is_pretrained,
     read_config_of,
@@ -24,8 +23,7 @@ from dtbox.weights.hub import HUB, fetch_snapshot, find_cached, is_hub_name, rea
 
 _RUN = ('*.py', '*.json', os.path.basename(RunFolder('').checkpoint))
 """Files that are fetched of a run folder: its logs and figures stay on the hub."""
-_OLD = (CONFIG, CARD, WEIGHTS, WORDS, f'{LANGUAGE}/*', '*/config.json', '*/model.safetensors', '*/tokenizer.json',
-        'generation_config.json')
+_OLD = (CARD, '*.json', WEIGHTS, f'{LANGUAGE}/*', f'*/{WEIGHTS}')
 """Files of an exported folder of an older dtbox, whose config does not list them."""
 
 
