@@ -12,7 +12,6 @@ from dtbox.converters.projects import PROJECTS, list_projects, recognize
 from dtbox.converters.recognition import list_names
 from dtbox.converters.run_folder import convert
 from dtbox.errors import InputError
-from dtbox.runs import RunFolder
 from dtbox.weights.renaming import KeysError, Renaming
 from tests.conftest import DATA
 
@@ -130,16 +129,3 @@ def test_the_list(command):
     assert code == 0 and out.startswith('kind ') and 'UniTok' in out and 'No full-size file' in out
     code, _, err = command('convert')
     assert code == 2 and 'the command lacks KIND' in err and '--list' in err
-
-
-def test_licences_are_told(command, tmp_path):
-    """Printed, and kept in run.json for the model card."""
-    file = torch.load(DATA / 'golden_unitok.pt', weights_only=True)['state_dict']
-    torch.save(file, tmp_path / 'unitok_tokenizer.pth')
-    code, out, _ = command('convert', 'unitok', tmp_path / 'unitok_tokenizer.pth', tmp_path / 'run', '--heads', 4)
-    assert code == 0 and out.splitlines()[1:] == [
-        'UniTok (FoundationVision/UniTok): licence of the code MIT, of the weights MIT.']
-    told = RunFolder(tmp_path / 'run').read_converted()
-    assert (told['kind'], told['file']) == ('unitok', 'unitok_tokenizer.pth')
-    assert [(p['name'], p['identifier']) for p in told['projects']] == [('UniTok', 'mit')]
-    assert RunFolder(tmp_path).read_converted() == {}
