@@ -6,6 +6,7 @@ reads what a folder holds.
 """
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -45,6 +46,14 @@ def refuse_hub_name(name: str, library: str) -> None:
         raise InputError(f'`{name}` is a folder on the hub, which would be asked for the sizes of the model whenever '
                          f'it is built. Name the architecture, such as {EXAMPLES[library]}, and give the folder as its '
                          f'weights: weights={place!r}.', 'name')
+
+
+def find_cached_name(folder: str) -> str:
+    """Return NAME of the model OWNER/NAME whose snapshot a folder of the cache is; '' for every other folder."""
+    place = os.path.dirname(os.path.dirname(os.path.abspath(folder)))
+    parts = os.path.basename(place).split('--')
+    inside = os.path.basename(os.path.dirname(os.path.abspath(folder))) == 'snapshots'
+    return '--'.join(parts[2:]) if inside and parts[0] == 'models' and len(parts) > 2 else ''
 
 
 def is_hub_name(text: str) -> bool:

@@ -1,4 +1,5 @@
-"""UniTok's file on the whole way of a user: `dtbox convert`, open, decode, and ten steps of `dtbox train` from it."""
+"""UniTok's file on the whole way of a user: `dtbox convert`, open, decode, and ten steps of `dtbox train` from it, as
+somebody else has published it."""
 import json
 
 import torch
@@ -8,6 +9,8 @@ from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
 from tests.conftest import DATA
 from tests.tiny_run import write_photos
+from tests.weights.hub_cache import cache as cache
+from tests.weights.hub_cache import put_snapshot
 
 CONFIG = '''
 _base_ = [{base!r}]
@@ -26,7 +29,7 @@ seed = 0
 '''
 
 
-def test_convert_open_decode_and_train(command, tmp_path):
+def test_convert_open_decode_and_train(command, cache, tmp_path):
     """The run starts from the converted weights, learns, and opens again; what is frozen stays."""
     golden = torch.load(DATA / 'golden_unitok.pt', weights_only=True)
     torch.save(golden['state_dict'], tmp_path / 'unitok_tokenizer.pth')
@@ -44,10 +47,11 @@ def test_convert_open_decode_and_train(command, tmp_path):
     assert torch.allclose(tokenizer.decode(dict(unified=codes)).clamp(-1, 1), want, atol=1e-5)
     write_photos(tmp_path / 'photos')
     (tmp_path / 'recipe.py').write_text(CONFIG.format(
-        base=str(run / 'config.py'), photos=str(tmp_path / 'photos'), start=str(run)))
+        base=str(run / 'config.py'), photos=str(tmp_path / 'photos'), start='hf://someone/unitok'))
+    put_snapshot(cache, 'someone/unitok', run)
     code, out, err = command('train', tmp_path / 'recipe.py', '--work-dir', trained)
     assert code == 0, err
-    assert f'Starting from {run}' in ' '.join(path.read_text() for path in trained.rglob('*.log'))
+    assert 'Starting from hf://someone/unitok' in ' '.join(path.read_text() for path in trained.rglob('*.log'))
     before, after = (checkpoint.load(place)['state_dict'] for place in (run, trained))
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert any('.blocks.' in name for name in moved) and any(name.startswith('tokenizer.decoder.') for name in moved)

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import dtbox
+from dtbox.apis.evaluation import choose_results_path
 from dtbox.encoders.open_clip_tower import OpenCLIPTower
 from dtbox.encoders.siglip import SigLIP
 from dtbox.encoders.timm_vit import TimmViT
 from dtbox.errors import InputError
 from dtbox.weights.exported_folders import list_files
-from dtbox.weights.hub import read_hub_name
+from dtbox.weights.hub import find_cached_name, read_hub_name
 from dtbox.weights.hub_models import find_hub_model, find_pretrained
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.siglip_names import find_sizes
@@ -183,6 +184,13 @@ def test_a_run_of_a_stranger(change, cache, tiny_run, tmp_path):
     with pytest.raises(InputError, match='trust-remote-code|expected|does not exist|not found|cannot'):
         dtbox.load(f'hf://{NAME}')
     assert not (run.parent / MARK).exists() and not os.path.exists('executed')
+
+
+def test_results_stay_out_of_the_cache(cache):
+    snapshot = put_snapshot(cache, 'someone/toke--nizer', MODEL)
+    checkpoint = str(snapshot / 'model.safetensors')
+    assert choose_results_path(checkpoint) == os.path.join('work_dirs', 'toke--nizer', 'metrics.json')
+    assert find_cached_name(str(MODEL)) == '' and find_cached_name(str(snapshot / 'inner')) == ''
 
 
 def test_a_plugin_in_another_snapshot(cache, tiny_run, tmp_path):
