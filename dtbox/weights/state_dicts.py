@@ -16,6 +16,7 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 from dtbox.weights.packages import PACKAGE, find_package_file
+from dtbox.weights.renaming import KeysError
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -148,8 +149,8 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
             of copying them; its own may be on the meta device.
 
     Raises:
-        InputError: listing every key that is missing, left over or of the wrong shape; values that are not finite (a
-            buffer may hold infinities, as masks do).
+        KeysError: with the keys that are missing, left over or of the wrong shape.
+        InputError: values that are not finite (a buffer may hold infinities, as masks do).
     """
     own = module.state_dict()
     for name in own.keys() & state.keys():
@@ -161,9 +162,9 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
     shapes = [f'{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} in the model'
               for k, v in own.items() if k in state and state[k].shape != v.shape]
     if missing or extra or shapes:
-        raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
-                         + _listing('left over', extra) + _listing('wrong shape', shapes)
-                         + ' Check that the name, the sizes and the file belong together.')
+        raise KeysError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
+                        + _listing('left over', extra) + _listing('wrong shape', shapes)
+                        + ' Check that the name, the sizes and the file belong together.', missing, extra)
     values = {k: align_tensor(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
     module.load_state_dict(values, strict=False, assign=assign)
 

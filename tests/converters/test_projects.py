@@ -111,6 +111,15 @@ def test_another_version_of_a_project(tmp_path):
     assert len(error.value.left) == 7 and error.value.missing == ('fc_norm.weight', 'fc_norm.bias')
 
 
+def test_a_layer_that_is_not_known(tmp_path):
+    """What the rules of a converter copy as a whole, and the model does not have."""
+    file = torch.load(DATA / 'golden_unitok.pt', weights_only=True)['state_dict']
+    file['trainer']['unitok']['decoder.extra.weight'] = torch.ones(1)
+    torch.save(file, tmp_path / 'x.pth')
+    with pytest.raises(KeysError, match=r'1 left over: decoder\.extra\.weight.* It looks like UniTok .*another'):
+        convert('unitok', tmp_path / 'x.pth', tmp_path / 'run', heads=4)
+
+
 def test_files_of_nothing_known(tmp_path):
     torch.save(dict(a=torch.ones(1)), tmp_path / 'x.pt')
     with pytest.raises(InputError) as error:
