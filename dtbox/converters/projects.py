@@ -63,6 +63,8 @@ TAMING = (TABLE, r'encoder\.down\.\d+\.block\.')
 LLAMAGEN = (TABLE, r'encoder\.conv_blocks\.')
 FUSED = r'encoder\.(?:down\.\d+|mid)\.attn\S*\.qkv\.'
 DOTLESS = r'model_ema\.\w*encoderconv_in'
+PLAIN = (r'quantize\.quant_resi\.', FUSED, DOTLESS, r'decoder\.up\.\d+\.upsample_conv\.', r'generation_embeddings\.')
+"""Marks of other projects with taming-transformers' names."""
 RESEARCH = 'Only for research and other non-commercial use: read the licence.'
 
 PROJECTS = (
@@ -79,14 +81,13 @@ PROJECTS = (
             (r'quantizer\.codebooks\.\d+\.codebook\.weight', r'quant_proj\.'), identifier='mit'),
     Project('VQGAN', 'vqgan', 'CompVis/taming-transformers', 'MIT', NOT_STATED,
             'vqgan_imagenet_f16_1024 and _16384, and others: f16, 1,024 or 16,384 codes', OWN_MODULES, TAMING,
-            (r'quantize\.quant_resi\.', FUSED, DOTLESS, r'decoder\.up\.\d+\.upsample_conv\.')),
+            PLAIN),
     Project('LlamaGen', 'vqgan', 'FoundationVision/LlamaGen', 'MIT', NOT_STATED,
             'vq_ds16_c2i, vq_ds8_c2i, vq_ds16_t2i: f16 or f8, 16,384 codes', 'its published layout', LLAMAGEN,
             (r'encoder_vqkd\.', r'gen_vision_model\.')),
     Project('Chameleon', 'vqgan', 'facebookresearch/chameleon', 'Chameleon Research License',
             'Chameleon Research License (non-commercial)', 'vqgan.ckpt: 512 px, 1,024 tokens of 8,192 codes',
-            'not run; the layout is that of taming-transformers', TAMING,
-            (r'quantize\.quant_resi\.', FUSED, DOTLESS, r'decoder\.up\.\d+\.upsample_conv\.'), 'other', RESEARCH),
+            'transformers\' ChameleonVQVAE: equal codes', TAMING, PLAIN, 'other', RESEARCH),
     Project('VAR', 'var', 'FoundationVision/VAR', 'MIT', 'MIT',
             'vae_ch160v4096z32.pth: 256 px, 10 scales, 680 tokens of 4,096 codes',
             f'{OWN_MODULES}; 324 published names',
@@ -100,13 +101,14 @@ PROJECTS = (
             'apache-2.0'),
     Project('Emu3.5', 'ibq', 'baaivision/Emu3.5', 'Apache-2.0', 'Apache-2.0',
             'Emu3.5-VisionTokenizer: f16, 131,072 codes, sizes that 16 divides', OWN_MODULES, TAMING,
-            (r'quantize\.quant_resi\.', FUSED, DOTLESS, r'decoder\.up\.\d+\.upsample_conv\.'), 'apache-2.0'),
+            PLAIN, 'apache-2.0'),
     Project('Open-MAGVIT2', 'open_magvit2', 'TencentARC/SEED-Voken', 'Apache-2.0', 'Apache-2.0',
             '256 px f16 with 18 bits (262,144 codes) or 14, 128 px f8', OWN_MODULES, (r'decoder\.adaptive\.\d+\.',),
             identifier='apache-2.0'),
     Project('Janus, Janus-Pro', 'janus', 'deepseek-ai/Janus', 'MIT', 'DeepSeek Model License',
             'gen_vision_model of Janus-1.3B, Janus-Pro-1B and 7B: 384 px, 576 tokens of 16,384 codes', OWN_MODULES,
-            (r'gen_vision_model\.',), identifier='other', remark='The licence of the weights restricts some uses.'),
+            (r'(?:gen_vision_model|generation_embeddings)\.',), identifier='other',
+            remark='The licence of the weights restricts some uses.'),
     Project('TiTok, TA-TiTok', 'titok', 'bytedance/1d-tokenizer', 'Apache-2.0', 'Apache-2.0',
             '256 px: L-32, B-64, S-128 of 4,096 codes; one-stage and text-aware ones of 8,192; continuous ones',
             OWN_MODULES, (r'latent_tokens$', r'encoder\.latent_token_positional_embedding$'), identifier='apache-2.0',
@@ -114,8 +116,8 @@ PROJECTS = (
     Project('MaskGIT-VQGAN', 'maskgit_vqgan', 'bytedance/1d-tokenizer', 'Apache-2.0', 'Apache-2.0',
             'maskgit-vqgan-imagenet-f16-256.bin: 256 tokens of 1,024 codes', OWN_MODULES,
             (TABLE, r'decoder\.up\.\d+\.upsample_conv\.'), (r'latent_tokens$',), 'apache-2.0'),
-    Project('VQModel', 'vqmodel', 'huggingface/diffusers', 'Apache-2.0', 'that of each folder',
-            'folders vqvae and vqmodel of pipelines', 'the class of diffusers, written out in the test',
+    Project('VQModel', 'vqgan', 'huggingface/diffusers', 'Apache-2.0', 'that of each folder',
+            'folders of pipelines, such as vqvae of aMUSEd', 'its published layout',
             (TABLE, r'encoder\.down_blocks\.\d+\.')),
     Project('QLIP', 'qlip', 'NVlabs/QLIP', 'Nvidia Source Code License-NC', 'Nvidia Source Code License-NC',
             'B/8 and B/16 256 px, L/14 392 px: 28 bits a token', OWN_MODULES, (

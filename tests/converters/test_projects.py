@@ -51,6 +51,9 @@ def test_names_tell_projects_apart():
         assert found - SHARED == {project} and (found == {project} or project == 'VQGAN'), (project, found)
         assert {p.name for p in recognize(f'module.{name}' for name in names.split())} == found
     assert {p.name for p in PROJECTS} == {*NAMES, *SHARED} and recognize(['a.weight', 'decoder.conv_in.weight']) == ()
+    janus = ['model.vqmodel.quantize.embedding.weight', 'model.vqmodel.encoder.down.0.block.0.conv1.weight',
+             'model.generation_embeddings.weight']  # in transformers
+    assert {p.kind for p in recognize(janus)} == {'janus'}
 
 
 @pytest.mark.parametrize('file', sorted(DATA.glob('keys_*.txt')), ids=lambda file: file.stem)
