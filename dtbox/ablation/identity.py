@@ -18,6 +18,8 @@ from dtbox.config import resolve
 from dtbox.extend.record import find_needed
 from dtbox.runs import RunFolder
 from dtbox.weights.entries import split_entry
+from dtbox.weights.hub import HUB
+from dtbox.weights.hub_models import find_model
 from dtbox.weights.state_dicts import ZOO, find_local_path
 
 PLACES = ('work_dir', 'tiny', 'plugins')
@@ -95,7 +97,8 @@ def _files(node, path=''):
             yield from _files(value, f'{path}.{i}')
     elif isinstance(node, str) and (node.startswith(ZOO) or os.path.isfile(split_entry(node)[0])):
         yield path, find_local_path(split_entry(node)[0])
-    elif isinstance(node, str) and node and os.path.isdir(node):  # such as the tokenizer of a language model
+    elif isinstance(node, str) and (node.startswith(HUB) or node and os.path.isdir(node)):  # such as `load_from`
+        node = find_model(node)
         files = [os.path.join(node, name) for name in (CONFIG, WEIGHTS)] + [RunFolder(node).checkpoint]
         yield from ((f'{path}/{os.path.basename(file)}', file) for file in files if os.path.isfile(file))
 

@@ -24,6 +24,7 @@ from dtbox.runs import RunFolder, choose_run_folder, name_samples
 from dtbox.training.build import check_required
 from dtbox.training.dataloaders import build_val_dataloader
 from dtbox.weights.exported_folders import is_pretrained
+from dtbox.weights.hub import find_cached_name
 
 
 def evaluate_run(run: str, checkpoint: str | None = None, options: dict | None = None,
@@ -83,15 +84,16 @@ def report(results: Results) -> str:
 def choose_results_path(checkpoint: str | None, out: str | None = None, protocols: bool = False) -> str:
     """Return where results go: `out` (replaced if it is there), or beside the checkpoint metrics.json (or
     protocols.json), or the first free of metrics.1.json, metrics.2.json, ... Results of a packaged model NAME, and of
-    a folder NAME of `save_pretrained`, go to work_dirs/NAME.
+    a folder NAME of `save_pretrained`, go to work_dirs/NAME, and so do those of a model OWNER/NAME on the hub.
 
     Raises:
         InputError: `out` is a folder.
     """
     if out is None:
         run = RunFolder(os.path.dirname(checkpoint or ''))
-        if is_pretrained(run.path):
-            run = choose_run_folder(f'{run.name}.py')
+        hub = find_cached_name(run.path)
+        if hub or is_pretrained(run.path):
+            run = choose_run_folder(f'{hub or run.name}.py')
         return find_unused_path(run.protocols, '') if protocols else find_unused_path(run.metrics)
     if os.path.isdir(out):
         raise InputError(f'cannot write results to {out}: it is a folder. Name a file, such as '

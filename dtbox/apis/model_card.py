@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch.nn as nn
 
 from dtbox import __version__
 from dtbox.apis.auto_shim import AUTO_MAP, MODULE, write_shim
+from dtbox.apis.card_metadata import build_metadata, format_metadata, list_origins
 from dtbox.apis.opening import MLLM
 from dtbox.apis.pretrained import write_config
 from dtbox.counts import format_count
@@ -17,13 +19,7 @@ from dtbox.files import explain_writing, write_atomic
 from dtbox.runs import RunFolder
 from dtbox.weights.exported_folders import CARD, CONFIG, SUMS, read_config_of
 
-HEAD = """---
-library_name: dtbox
-tags:
-- dtbox
-- visual-tokenizer{tags}
----
-
+HEAD = """
 # {name}
 
 {what}
@@ -60,6 +56,11 @@ LANGUAGE_PART = """
 `dtbox serve {name}` serves it to clients of OpenAI's API. Its language model opens without dtbox, for text alone:
 `AutoModelForCausalLM.from_pretrained('{name}/language_model')`.
 """
+LICENCE = """
+## Licence
+
+Converted from `{file}`. {projects}
+"""
 SCORES = """
 ## Scores
 
@@ -71,29 +72,34 @@ Of the run's last evaluation:
 """
 
 
-def export_folder(model: Any, folder: str | os.PathLike, run: Optional[str] = None) -> None:
+def export_folder(model: Any, folder: str | os.PathLike, run: Optional[str] = None, licence: Optional[str] = None,
+                  datasets: Optional[Sequence[str]] = None) -> None:
     """Write a model as a folder for others: that of `save_pretrained`, with README.md and what `transformers` needs.
 
     Args:
         model: MultimodalModel or Tokenizer.
         folder: new or empty.
         run: run folder whose scores the card shows; None, or one without scores, shows none.
+        licence, datasets: what the metadata of the card says, see `dtbox.apis.card_metadata.build_metadata`.
 
     Raises:
-        InputError: as `save_pretrained`.
+        InputError: as `save_pretrained` and `build_metadata`.
     """
+    name = os.path.basename(os.path.abspath(folder))
+    card = write_card(model, name, run, licence, datasets)
     model.save_pretrained(folder)
     config = read_config_of(folder)
     module = f'{MODULE}.py'
     names = [name for name in config[SUMS] if name != CONFIG]
     with explain_writing(folder):
-        write_atomic(os.path.join(folder, CARD), write_card(model, os.path.basename(os.path.abspath(folder)), run))
+        write_atomic(os.path.join(folder, CARD), card)
         write_atomic(os.path.join(folder, module), write_shim(config['model_type']))
         write_config(dict(config, auto_map=AUTO_MAP), folder, [*names, module])
 
 
-def write_card(model: Any, name: str, run: Optional[str] = None) -> str:
-    """Return the model card of a model that is exported under a name."""
+def write_card(model: Any, name: str, run: Optional[str] = None, licence: Optional[str] = None,
+               datasets: Optional[Sequence[str]] = None) -> str:
+    """Return the model card of a model that is exported under a name; arguments as those of `export_folder`."""
     language = model.use == MLLM
     what = 'A multimodal language model: it reads images and text' if language else 'A visual tokenizer of dtbox.'
     if language:
@@ -101,11 +107,21 @@ def write_card(model: Any, name: str, run: Optional[str] = None) -> str:
     use = (MLLM_USE if language else TOKENIZER_USE).format(name=name)
     use += DRAW_USE if language and model.can_draw else ''
     facts = '\n'.join(f'- {title}: {value}' for title, value in list_facts(model).items())
-    card = HEAD.format(name=name, what=what, facts=facts, use=use, module=MODULE,
-                       tags='\n- multimodal' if language else '')
+    card = format_metadata(build_metadata(model, name, run, licence, datasets))
+    card += HEAD.format(name=name, what=what, facts=facts, use=use, module=MODULE)
+    card += write_licence(run)
     card += LANGUAGE_PART.format(name=name) if language else ''
     results = Results.read(RunFolder(run).metrics) if run is not None and os.path.isdir(run) else None
     return card if results is None else card + SCORES.format(table=format_table(results))
+
+
+def write_licence(run: Optional[str]) -> str:
+    """Return what a card says of the projects that converted weights may be of; '' of other runs."""
+    converted = RunFolder(run).read_converted() if run is not None and os.path.isdir(run) else {}
+    projects = [f'{project["name"]} ({project["source"]}): licence of the code {project["code"]}, of the weights '
+                f'{project["weights"]}. {project["remark"]}'.rstrip() for project in list_origins(converted)]
+    several = 'Its names are those of several projects. ' if projects[1:] else ''
+    return LICENCE.format(file=converted.get('file'), projects=several + ' '.join(projects)) if projects else ''
 
 
 def list_facts(model: Any) -> dict[str, str]:

@@ -14,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='checkpoint (default: that of the run folder)')
     parser.add_argument('--to', choices=['pretrained', 'torch', 'onnx'], required=True, help='what to write')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write; nothing in it is overwritten')
+    parser.add_argument('--license', metavar='ID',
+                        help='pretrained: identifier of the licence for the model card, such as apache-2.0 (default: '
+                             'that of converted weights)')
+    parser.add_argument('--dataset', metavar='OWNER/NAME', action='append',
+                        help='pretrained: data set on the Hugging Face hub that it was trained on, for the model card; '
+                             'may be given several times (default: those of the run that are known)')
     add_plugin_option(parser)
 
 
@@ -25,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from dtbox.apis.opening import TOKENIZER, check_use
     opened = dtbox.load(args.run, args.checkpoint, plugins=args.plugin)
     if args.to == 'pretrained':
-        export_folder(opened, args.out, args.run)
+        export_folder(opened, args.out, args.run, args.license, args.dataset)
         print(f'written to {args.out}; open it with dtbox.load({args.out!r}), or with AutoModel of transformers')
     else:
         check_use(opened.use, TOKENIZER, args.run)

@@ -131,7 +131,7 @@ def open_tokenizer(args: argparse.Namespace, empty: bool = False) -> Tokenizer:
     from dtbox.registry import TOKENIZERS
     with at('--device'):
         device = torch.device(read_device(args.device))
-    if os.path.isdir(args.config) or args.config.startswith('dtbox://'):
+    if os.path.isdir(args.config) or args.config.startswith(('dtbox://', 'hf://')):
         return load_as(TOKENIZER, args.config, device=device, plugins=args.plugin)
     cfg = resolve(read_config(args))
     if not (cfg.get('model') or {}).get('tokenizer'):

@@ -13,6 +13,8 @@ from dtbox import __version__
 from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
 from dtbox.converters.kinds import find_kind
+from dtbox.converters.projects import Project, list_projects, recognize
+from dtbox.converters.recognition import explain_refusal, list_names
 from dtbox.errors import InputError, explained
 from dtbox.files import explain_writing, replacing
 from dtbox.registry import TOKENIZERS
@@ -59,8 +61,11 @@ def convert(kind: str, src: str | os.PathLike, dst: str | os.PathLike, weights: 
     function = find_kind(kind).find_function()
     if os.path.isdir(dst) and os.listdir(dst):
         raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
-    with explained(f'{src} cannot be converted, as its config or its weights are not those of a release'):
-        return _build(dst, function(src, weights, **options))
+    try:
+        with explained(f'{src} cannot be converted, as its config or its weights are not those of a release'):
+            return _build(dst, function(src, weights, **options), kind)
+    except InputError as e:
+        raise explain_refusal(e, kind, src) from e.__cause__
 
 
 def check_values(state: Mapping[str, torch.Tensor], src: str) -> None:
@@ -74,18 +79,32 @@ def find_words(siglip: str) -> str | None:
     return words if os.path.isfile(words) else None
 
 
-def _build(dst: str, new: Converted) -> int:
+def _build(dst: str, new: Converted, kind: str) -> int:
     """Build the tokenizer, load its weights, write the run folder; returns the number of parameters."""
     with limit_tensors(new.state, new.source):
         tokenizer = TOKENIZERS.build(new.config, where='model.tokenizer')
     load_into(tokenizer, new.state, new.source)
     with explain_writing(dst):
         write(dst, new.config, tokenizer, new.words, made_from=new.source)
+        RunFolder(dst).write_origin(describe_origin(kind, new.source))
     return sum(p.numel() for p in tokenizer.parameters())
 
 
+def describe_origin(kind: str, source: str) -> dict[str, Any]:
+    """Return what run.json says of converted weights: the kind, and the projects that they may be of, with licences."""
+    return dict(kind=kind, file=os.path.basename(os.path.normpath(source)), projects=[
+        dict(name=project.name, source=project.source, code=project.code, weights=project.weights,
+             identifier=project.identifier, remark=project.remark) for project in choose_projects(kind, source)])
+
+
+def choose_projects(kind: str, source: str) -> tuple[Project, ...]:
+    """Return the projects of a kind that a source may be of: those whose names it has, or all of the kind."""
+    found = tuple(project for project in recognize(list_names(source)) if project.kind == kind)
+    return found or list_projects(kind)
+
+
 def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, made_from: str) -> None:
-    """Write config.py, checkpoint.pth and the text tokenizer."""
+    """Write config.py, checkpoint.pth and the text tokenizer; all but run.json."""
     from dtbox.training import checkpoint
     run = RunFolder(dst)
     os.makedirs(dst, exist_ok=True)
@@ -107,4 +126,3 @@ def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, ma
                 header=f'Converted by dtbox {__version__} from {os.path.basename(os.path.normpath(made_from))}.')
     state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}
     checkpoint.save(dict(meta=dict(dtbox=__version__, converted=True), state_dict=state), run.checkpoint)
-    run.write_origin()

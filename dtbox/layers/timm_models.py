@@ -17,6 +17,7 @@ from dtbox.errors import InputError, closest
 from dtbox.layers.recompute import run
 from dtbox.layers.sizes import read_pair
 from dtbox.values import Depth, Positive, check_value
+from dtbox.weights.hub import refuse_hub_name
 
 
 def run_blocks(trunk: nn.Module, embedded: Tensor, recompute: bool = False) -> Iterator[Tensor]:
@@ -75,6 +76,7 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
                pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
     import timm
+    refuse_hub_name(name, 'timm')
     if not timm.is_model(name):
         raise InputError(f'timm does not have a model `{name}`.{closest(name, timm.list_models())} See '
                          'timm.list_models("vit_*").')

@@ -16,6 +16,7 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError, at, closest, reason
 from dtbox.weights.entries import choose_weights, split_entry, strip_name, strip_wrappers
 from dtbox.weights.packages import PACKAGE, find_package_file
+from dtbox.weights.renaming import KeysError
 
 ZOO = 'dtbox://'
 ALIGNMENT = 64
@@ -47,25 +48,6 @@ def find_zoo_path(uri: str) -> str:
 def find_local_path(uri: str) -> str:
     """Turn a `dtbox://` or `package://` name into a path; leave everything else as it is."""
     return find_package_file(uri) if uri.startswith(PACKAGE) else find_zoo_path(uri) if uri.startswith(ZOO) else uri
-
-
-def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
-    """Load the state dict of an open_clip model.
-
-    Args:
-        name: of the model; None where it is built from sizes, which no tag has weights for.
-        weights: see `load_state`, or 'hub:TAG' for weights that open_clip names by a tag and fetches.
-
-    Raises:
-        InputError: as `load_state`; a tag without a name.
-    """
-    if not weights.startswith('hub:'):
-        return load_state(weights)
-    if name is None:
-        raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
-                         'model. Give one, or the path of a file.', 'weights')
-    import open_clip
-    return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
 
 
 def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
@@ -167,8 +149,8 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
             of copying them; its own may be on the meta device.
 
     Raises:
-        InputError: listing every key that is missing, left over or of the wrong shape; values that are not finite (a
-            buffer may hold infinities, as masks do).
+        KeysError: with the keys that are missing, left over or of the wrong shape.
+        InputError: values that are not finite (a buffer may hold infinities, as masks do).
     """
     own = module.state_dict()
     for name in own.keys() & state.keys():
@@ -180,9 +162,9 @@ def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], source: s
     shapes = [f'{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} in the model'
               for k, v in own.items() if k in state and state[k].shape != v.shape]
     if missing or extra or shapes:
-        raise InputError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
-                         + _listing('left over', extra) + _listing('wrong shape', shapes)
-                         + ' Check that the name, the sizes and the file belong together.')
+        raise KeysError(f'{source} does not match {type(module).__name__}.' + _listing('missing', missing)
+                        + _listing('left over', extra) + _listing('wrong shape', shapes)
+                        + ' Check that the name, the sizes and the file belong together.', missing, extra)
     values = {k: align_tensor(v.to(own[k].dtype)) if assign else v for k, v in state.items() if k in own}
     module.load_state_dict(values, strict=False, assign=assign)
 
