@@ -9,7 +9,8 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dtbox import __version__
 from dtbox.errors import InputError, RenamedError
@@ -166,12 +167,23 @@ class RunFolder(Owned):
             return match[1] if match else ''
         return ''
 
-    def write_origin(self) -> None:
-        """Say in run.json that this version of dtbox wrote the folder; what is of an older format takes its new
-        name."""
+    def write_origin(self, converted: Mapping[str, Any] | None = None) -> None:
+        """Say in run.json that this version of dtbox wrote the folder; what is of an older format takes its new name.
+
+        Args:
+            converted: of published weights that were converted, where they come from and under which licences.
+        """
         if self.images == self.file(_OLD_IMAGES):
             os.rename(self.images, self.file(_IMAGES))
-        write_atomic(self.about, json.dumps(dict(format=FORMAT, dtbox=__version__)) + '\n')
+        write_atomic(self.about, json.dumps(dict(
+            format=FORMAT, dtbox=__version__, **({'converted': dict(converted)} if converted else {}))) + '\n')
+
+    def read_converted(self) -> dict[str, Any]:
+        """Return what run.json says of converted weights (see `write_origin`); {} where it says nothing."""
+        with contextlib.suppress(OSError, ValueError, TypeError), open(self.about, encoding='utf-8') as file:
+            about = parse_json(file.read())
+            return dict(about['converted']) if isinstance(about, dict) and 'converted' in about else {}
+        return {}
 
     def check_format(self) -> None:
         """Raise `InputError` where this version of dtbox does not read the format of the folder."""

@@ -100,10 +100,10 @@ def write_published(folder, golden, change=None):
 @pytest.fixture(scope='session')
 def converted(golden, tmp_path_factory):
     """A run folder made from golden_A by the converter."""
-    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.converters.run_folder import convert
     folder = tmp_path_factory.mktemp('golden')
     src, siglip = write_published(folder, golden)
-    convert_dualtoken(src, folder / 'run', siglip)
+    convert('dualtoken', src, folder / 'run', siglip=siglip)
     return folder / 'run'
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import dtbox
 from dtbox.checksums import find_damage
 from dtbox.config import references
-from dtbox.converters.run_folder import convert_dualtoken
+from dtbox.converters.run_folder import convert
 from dtbox.datasets.captions import read_captions
 from dtbox.datasets.coco import read_coco
 from dtbox.datasets.masks import decode_mask, is_crowd, read_area, read_size
@@ -281,7 +281,7 @@ def test_odd_published_configs(part, key, value, golden, tmp_path):
         (config if part == 'config' else towers[part])[key] = value
     src, siglip = write_published(tmp_path, golden, change)
     with pytest.raises(InputError, match='cannot be converted|do not belong together|expected'):
-        convert_dualtoken(src, tmp_path / 'run', siglip)
+        convert('dualtoken', src, tmp_path / 'run', siglip=siglip)
 
 
 @pytest.mark.parametrize('content', ['[]', '5', 'null', '{"rqvaesiglip": 5}'])
@@ -289,7 +289,7 @@ def test_published_configs_that_are_no_objects(content, golden, tmp_path):
     src, siglip = write_published(tmp_path, golden)
     (src / 'config.json').write_text(content)
     with pytest.raises(InputError, match='expected a JSON object'):
-        convert_dualtoken(src, tmp_path / 'run', siglip)
+        convert('dualtoken', src, tmp_path / 'run', siglip=siglip)
 
 
 def test_odd_indices_of_shards(tmp_path):

@@ -90,14 +90,14 @@ def check_config(verb, args, where):
 @pytest.fixture(scope='module')
 def run_with_texts(golden, tmp_path_factory):
     """A run folder of the tiny golden DualToken, with a text tokenizer of a few words."""
-    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.converters.run_folder import convert
     from dtbox.texts.tokenizers import train_word_tokenizer
     from tests.conftest import write_published
     folder = tmp_path_factory.mktemp('readme')
     source, siglip = write_published(folder, golden)
     train_word_tokenizer(['a cat', 'a dog']).save(str(siglip / 'tokenizer.json'))
     (siglip / 'tokenizer_config.json').write_text('{"pad_token": "<pad>"}')
-    convert_dualtoken(source, folder / 'run', siglip)
+    convert('dualtoken', source, folder / 'run', siglip=siglip)
     return folder / 'run'
 
 

@@ -1,4 +1,4 @@
-"""The same as `dtbox convert`: python tools/convert_checkpoint.py dualtoken|vila_u|vqgan SRC DST"""
+"""The same as `dtbox convert`: python tools/convert_checkpoint.py KIND SRC DST"""
 from dtbox.cli.convert import VERB
 
 main = VERB.main

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dtbox.errors import InputError, need_package
+from dtbox.weights.hub_models import find_pretrained
 
 FETCHED = ('revision', 'cache_dir', 'token', 'local_files_only')
 """Arguments of `from_pretrained` that say how a folder comes from the hub."""
@@ -85,11 +86,10 @@ def check_names(given: Mapping[str, Any]) -> None:
 
 
 def fetch_folder(folder: str | os.PathLike, how: Mapping[str, Any]) -> str:
-    """Return a local folder; one that is not there is fetched from the hub by its name."""
+    """Return a local folder; one that is not there comes from the cache of the hub, or from the hub, by its name."""
     if os.path.isdir(folder):
         return os.fspath(folder)
-    hub = need_package('huggingface_hub', 'mllm', f'the model {folder}, which is not a folder here,')
-    return hub.snapshot_download(str(folder), **{name: how[name] for name in FETCHED if how.get(name) is not None})
+    return find_pretrained(str(folder), **{name: how[name] for name in FETCHED if how.get(name) is not None})
 
 
 def open_folder(folder: str, device_map: Any = None, dtype: Any = None, plugins: Any = ()) -> Any:

@@ -24,7 +24,6 @@ from dtbox.weights.exported_folders import (
     MLLM_KIND,
     WEIGHTS,
     check_sums,
-    find_model_folder,
     find_recipe,
     is_pretrained,
     list_files,
@@ -32,6 +31,7 @@ from dtbox.weights.exported_folders import (
     read_kind_of,
     suggest_model,
 )
+from dtbox.weights.hub_models import find_model
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), device=read_device, dtype=parse_dtype, plugins=as_list,
@@ -43,7 +43,8 @@ def load(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None, de
 
     Args:
         run: run folder; or a config file, together with `checkpoint`; or a folder that `save_pretrained` wrote; or
-            `dtbox://NAME`, a packaged one.
+            `dtbox://NAME`, a packaged one; or `hf://OWNER/NAME[@REVISION]`, one on the Hugging Face hub, from the local
+            cache where it is there.
         checkpoint: checkpoint file; None takes the run folder's checkpoint.pth.
         device: torch device or its name.
         dtype: 'float32', 'bfloat16', 'float16' or the torch dtype; codebooks stay float32, codes are always found in
@@ -99,17 +100,18 @@ def load_as(use: str, run: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def find_folder(run: str) -> str:
-    """Return the folder of a packaged model, `dtbox://NAME`; leave everything else as it is."""
+    """Return the folder of a model by its name, packaged (`dtbox://NAME`) or on the hub (`hf://OWNER/NAME`); leave
+    everything else as it is."""
     with at('run'):
-        return find_model_folder(run)
+        return find_model(run)
 
 
 @read_arguments(run=read_path, checkpoint=allow_none(read_path), options=allow_none(read_options), plugins=as_list)
 def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
                 options: Mapping[str, Any] | None = None, plugins: str | Sequence[str] = ()) -> tuple[Config, str]:
-    """Return (resolved config, path of the weights) of a run folder, of a packaged model, `dtbox://NAME`, whose config
-    is that of its training, or of a config and a checkpoint, which may be a folder of `save_pretrained`; see
-    `load_config`."""
+    """Return (resolved config, path of the weights) of a run folder, here or on the hub, of a packaged model,
+    `dtbox://NAME`, whose config is that of its training, or of a config and a checkpoint, which may be a folder of
+    `save_pretrained`; see `load_config`."""
     run, checkpoint = find_folder(str(run)), None if checkpoint is None else find_folder(str(checkpoint))
     if is_pretrained(run) and checkpoint is None:
         run, checkpoint = find_recipe(run), run
@@ -117,7 +119,7 @@ def open_config(run: str | os.PathLike, checkpoint: str | os.PathLike | None = N
         return _open_exported(load_config(run, options, plugins), checkpoint)
     if not os.path.exists(run):
         raise InputError(f'the run {run} does not exist.{suggest_model(run)} Give a run folder, a config file with a '
-                         'checkpoint, or a packaged model (dtbox://NAME).')
+                         'checkpoint, a packaged model (dtbox://NAME), or one on the hub (hf://OWNER/NAME).')
     if os.path.isdir(run) and checkpoint is None:
         checkpoint = run
     if os.path.isfile(run) and checkpoint is None and run.endswith(CHECKPOINT_SUFFIXES):

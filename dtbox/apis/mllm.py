@@ -63,9 +63,10 @@ class MultimodalModel:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, device: str | torch.device = 'cpu',
-                        dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()) -> MultimodalModel:
-        """Open a folder that `save_pretrained` wrote; arguments as in `dtbox.load`."""
-        return cls(*open_mllm_folder(folder, device, dtype, plugins))
+                        dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
+                        revision: str | None = None) -> MultimodalModel:
+        """Open a folder that `save_pretrained` wrote; arguments as in `Tokenizer.from_pretrained`."""
+        return cls(*open_mllm_folder(folder, device, dtype, plugins, revision))
 
     @read_arguments(folder=read_path)
     def save_pretrained(self, folder: str | os.PathLike) -> None:

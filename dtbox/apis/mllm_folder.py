@@ -37,6 +37,7 @@ from dtbox.weights.exported_folders import (
     check_sums,
     list_files,
 )
+from dtbox.weights.hub_models import find_pretrained
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.state_dicts import ZOO, load_into
 
@@ -82,13 +83,14 @@ def save_mllm_folder(model: Any, config: Mapping[str, Any], generation: Generati
 
 @read_arguments(folder=read_path, device=read_device, dtype=parse_dtype, plugins=as_list)
 def open_mllm_folder(folder: str | os.PathLike, device: str | torch.device = 'cpu',
-                     dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()
-                     ) -> tuple[Any, dict, Generation]:
+                     dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
+                     revision: str | None = None) -> tuple[Any, dict, Generation]:
     """Open a folder that `save_mllm_folder` wrote.
 
     Args:
-        folder: local folder.
+        folder: local folder, or OWNER/NAME on the Hugging Face hub.
         device, dtype, plugins: as in `dtbox.load`.
+        revision: branch, tag or commit on the hub.
 
     Returns:
         (MultimodalLM, its config, defaults): the arguments of a MultimodalModel.
@@ -97,6 +99,7 @@ def open_mllm_folder(folder: str | os.PathLike, device: str | torch.device = 'cp
         InputError: a missing, broken or changed file, another kind of model, a tokenizer of another hash, weights that
             do not match.
     """
+    folder = find_pretrained(os.fspath(folder), revision)
     if not os.path.isdir(folder):
         raise InputError(f'the folder {folder} does not exist. Give one that save_pretrained wrote.')
     with at('folder'):

@@ -31,6 +31,7 @@ from dtbox.weights.exported_folders import (
     check_sums,
     hash_values,
 )
+from dtbox.weights.hub_models import find_pretrained
 from dtbox.weights.model_folders import read_json
 
 
@@ -86,12 +87,14 @@ def write_config(config: dict, folder: str | os.PathLike, names: Iterable[str]) 
 
 @read_arguments(folder=read_path, device=read_device, dtype=parse_dtype, plugins=as_list)
 def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu', dtype: str | torch.dtype = 'float32',
-                    plugins: str | Sequence[str] = ()) -> tuple[VisualTokenizer, list[dict], dict]:
+                    plugins: str | Sequence[str] = (),
+                    revision: str | None = None) -> tuple[VisualTokenizer, list[dict], dict]:
     """Open a folder that `save_pretrained` wrote.
 
     Args:
-        folder: local folder.
+        folder: local folder, or OWNER/NAME on the Hugging Face hub.
         device, dtype, plugins: as in `dtbox.load`.
+        revision: branch, tag or commit on the hub.
 
     Returns:
         (VisualTokenizer, configs of its evaluation transform, config): the arguments of a Tokenizer.
@@ -99,6 +102,7 @@ def open_pretrained(folder: str | os.PathLike, device: str | torch.device = 'cpu
     Raises:
         InputError: a missing, broken or changed file, another kind of model, weights that do not match.
     """
+    folder = find_pretrained(os.fspath(folder), revision)
     if RunFolder(folder).has_config():
         raise InputError(f'{folder} is a run folder: open it with dtbox.load.', 'folder')
     if not os.path.isdir(folder):

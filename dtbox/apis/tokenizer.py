@@ -79,9 +79,16 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, device: str | torch.device = 'cpu',
-                        dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = ()) -> Tokenizer:
-        """Open a folder that `save_pretrained` wrote; `device`, `dtype` and `plugins` as in `dtbox.load`."""
-        return cls(*open_pretrained(folder, device, dtype, plugins))
+                        dtype: str | torch.dtype = 'float32', plugins: str | Sequence[str] = (),
+                        revision: str | None = None) -> Tokenizer:
+        """Open a folder that `save_pretrained` wrote, here or on the Hugging Face hub.
+
+        Args:
+            folder: local folder, or OWNER/NAME on the hub.
+            device, dtype, plugins: as in `dtbox.load`.
+            revision: branch, tag or commit on the hub.
+        """
+        return cls(*open_pretrained(folder, device, dtype, plugins, revision))
 
     @property
     def device(self) -> torch.device:

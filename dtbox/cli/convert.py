@@ -3,51 +3,60 @@ from __future__ import annotations
 
 import argparse
 
+from dtbox.cli.table import format_table, get_screen_width
 from dtbox.cli.verb import Verb
+from dtbox.converters.kinds import KINDS
+from dtbox.converters.projects import PROJECTS
+from dtbox.errors import InputError
+
+HEADER = ('kind', 'project', 'licence of the code', 'licence of the weights', 'published, and how the converter was '
+          'tested')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each kind of published weights."""
-    kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
-    dualtoken = kinds.add_parser('dualtoken', help='DualToken (arXiv 2503.14324): a folder with config.json and one '
-                                                   '.pt')
-    dualtoken.add_argument('src', metavar='SRC', help='folder with config.json and one .pt')
-    vila = kinds.add_parser('vila_u', help='VILA-U (arXiv 2409.04429): the folder `vision_tower` of a release')
-    vila.add_argument('src', metavar='SRC', help='folder with config.json and weights')
-    gan = kinds.add_parser('vqgan', help='VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv '
-                                         '2406.06525): one file of weights')
-    gan.add_argument('src', metavar='SRC', help='.ckpt, .pt or .safetensors file')
-    uni = kinds.add_parser('unitok', help='UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth')
-    uni.add_argument('src', metavar='SRC', help='.pth file')
-    for parser in (dualtoken, vila, gan, uni):
-        parser.add_argument('dst', metavar='DST', help='run folder to write')
-        parser.add_argument('--weights', metavar='ENTRY',
-                            help='which of several sets of weights in the file to take, such as model or ema (default: '
-                                 'the average, where there is one; the log says so)')
-    dualtoken.add_argument('--siglip', metavar='DIR',
-                           help='Hugging Face SigLIP folder (default: pretrained_model of the config)')
-    vila.add_argument('--siglip', metavar='NAME|DIR',
-                      help='published SigLIP or its local folder (default: pretrained_model of the config)')
-    uni.add_argument('--heads', type=int, metavar='N',
-                     help='attention heads, where the width is not that of a published ViTamin')
-    gan.add_argument('--image-size', type=int, default=256,
-                     help='pixels, which the weights do not contain (default: 256)')
+    parser.add_argument('--list', action='store_true',
+                        help='print the projects whose weights can be converted: licences of code and weights, what is '
+                             'published, how the converter was tested')
+    kinds = parser.add_subparsers(dest='kind', metavar='KIND')
+    for name, kind in KINDS.items():
+        one = kinds.add_parser(name, help=kind.help)
+        one.add_argument('src', metavar='SRC', help=kind.source)
+        one.add_argument('dst', metavar='DST', help='run folder to write')
+        one.add_argument('--weights', metavar='ENTRY',
+                         help='which of several sets of weights in the file to take, such as model or ema (default: '
+                              'the average, where there is one; the log says so)')
+        for option in kind.options:
+            one.add_argument(option.flag, help=option.help, **option.settings)
+
+
+def format_projects(width: int) -> str:
+    """Return the table of the projects that can be converted, with lines of at most `width` characters."""
+    rows = [(project.kind, project.name, project.code, project.weights,
+             f'{project.sizes}. Tested: {project.verified}.{f" {project.remark}" if project.remark else ""}')
+            for kind in KINDS for project in PROJECTS if project.kind == kind]
+    return (f'{format_table(HEADER, rows, width)}\n\nThe licence that comes with a file counts. No full-size file was '
+            'at hand to run.')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert."""
-    from dtbox.converters import run_folder
-    if args.kind == 'vqgan':
-        count = run_folder.convert_vqgan(args.src, args.dst, args.image_size, args.weights)
-    elif args.kind == 'unitok':
-        count = run_folder.convert_unitok(args.src, args.dst, args.heads, args.weights)
-    else:
-        convert = dict(dualtoken=run_folder.convert_dualtoken, vila_u=run_folder.convert_vila_u)[args.kind]
-        count = convert(args.src, args.dst, args.siglip, args.weights)
+    """Convert, or print the table."""
+    if args.list:
+        print(format_projects(get_screen_width()))
+        return
+    if args.kind is None:
+        raise InputError(f'the command lacks KIND, the layout of the weights: {", ".join(KINDS)}. `dtbox convert '
+                         '--list` shows what they are.')
+    from dtbox.converters.run_folder import choose_projects, convert
+    options = {option.name: getattr(args, option.name) for option in KINDS[args.kind].options}
+    count = convert(args.kind, args.src, args.dst, args.weights, **options)
     print(f'{args.dst}: {count / 1e6:.2f} M parameters; open it with dtbox.load({args.dst!r})')
+    projects = choose_projects(args.kind, args.src)
+    print('\n'.join((['Its names are those of several projects:'] if projects[1:] else [])
+                    + [project.tell_licence() for project in projects]))
 
 
 VERB = Verb(
     'convert', 'Turn published weights into a run folder that dtbox opens',
-    'The run folder DST with config.py and checkpoint.pth, and the number of parameters.',
+    'The run folder DST with config.py and checkpoint.pth, the number of parameters and the licences. --list: a table.',
     'dtbox convert vqgan vqgan_imagenet_f16.ckpt work_dirs/vqgan_f16', add_arguments, run)

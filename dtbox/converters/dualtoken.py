@@ -16,17 +16,45 @@ from typing import Any
 
 import torch
 
+from dtbox.converters.run_folder import Converted, check_values, find_words
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.texts.siglip import LARGEST_OF_1, PADS, read_padding
 from dtbox.weights.entries import name_entry
 from dtbox.weights.model_folders import read_json
 from dtbox.weights.renaming import Renaming
-from dtbox.weights.siglip_names import build_text_arguments, build_timm_arguments, map_text, map_vision
+from dtbox.weights.siglip_names import build_text_arguments, build_timm_arguments, map_text, map_vision, read_sizes
 from dtbox.weights.state_dicts import load_state
 
 WRAPPER = 'rqvaesiglip'
 """Entry of the published config.json under which all others lie."""
+
+
+def convert(src: str, weights: str | None = None, siglip: str | None = None) -> Converted:
+    """Read a published DualToken checkpoint.
+
+    Args:
+        src: folder with config.json and one .pt.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
+        siglip: Hugging Face SigLIP folder (config.json; tokenizer.json where texts should be embedded); None takes
+            `pretrained_model` of the config where that is a local folder.
+
+    Raises:
+        InputError: files that are missing, damaged, of another layout, or that do not belong together.
+    """
+    config, state = read_source(src, weights)
+    check_values(state, src)
+    siglip = siglip or config.get('pretrained_model')
+    if not siglip or not os.path.isdir(siglip):
+        raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
+                         'Give --siglip DIR.')
+    sizes, words = read_sizes(siglip), find_words(siglip)
+    try:
+        cfg = build_tokenizer_config(config, sizes.vision, sizes.text, words)
+    except KeyError as e:
+        raise InputError(f'{src}/config.json has no entry {e}; expected the config of a DualToken release.') from e
+    return Converted(cfg, map_state(state, config, sizes.vision, sizes.text, src), src, words)
 
 
 def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, torch.Tensor]]:

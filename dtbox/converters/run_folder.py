@@ -1,167 +1,110 @@
 """Write converted weights as a run folder that `dtbox.load` and the tools open."""
 from __future__ import annotations
 
-import functools
 import os
 import shutil
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import torch
 from mmengine.config import Config
 
 from dtbox import __version__
 from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
-from dtbox.converters import dualtoken, unitok, vila_u, vqgan
+from dtbox.converters.kinds import find_kind
+from dtbox.converters.projects import Project, list_projects, recognize
+from dtbox.converters.recognition import explain_refusal, list_names
 from dtbox.errors import InputError, explained
 from dtbox.files import explain_writing, replacing
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
 from dtbox.tokenizers.visual import VisualTokenizer
-from dtbox.weights.siglip_names import find_sizes, read_sizes
 from dtbox.weights.state_dicts import check_finite, load_into
 
-_Convert = TypeVar('_Convert', bound=Callable[..., int])
+
+class Converted(NamedTuple):
+    """What the function of a kind returns.
+
+    Attributes:
+        config: of a VisualTokenizer, with `image_size`.
+        state: name -> tensor of that VisualTokenizer, all of them.
+        source: where the weights come from, for messages and the record.
+        words: path of the tokenizer.json of its text tower, or None.
+    """
+    config: dict[str, Any]
+    state: dict[str, torch.Tensor]
+    source: str
+    words: str | None = None
 
 
-def _explain(convert: _Convert) -> _Convert:
-    """Return a converter whose errors of other code, which odd values of a published file lead to, are sentences."""
-    @functools.wraps(convert)
-    def call(src: str, *args: Any, **kwargs: Any) -> int:
-        with explained(f'{src} cannot be converted, as its config or its weights are not those of a release'):
-            return convert(src, *args, **kwargs)
-    return cast(_Convert, call)
-
-
-@_explain
-def convert_dualtoken(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
-    """Turn a published DualToken checkpoint into a run folder.
+def convert(kind: str, src: str | os.PathLike, dst: str | os.PathLike, weights: str | None = None,
+            **options: Any) -> int:
+    """Turn a published checkpoint into a run folder.
 
     Args:
-        src: folder with config.json and one .pt.
+        kind: of the checkpoint, a name of `dtbox.converters.kinds.KINDS`.
+        src: its file or folder.
         dst: run folder to write; must not exist, or be empty.
-        siglip: Hugging Face SigLIP folder (config.json; tokenizer.json where texts should be embedded); None takes
-            `pretrained_model` of the config where that is a local folder.
         weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
             is one, and the log says so.
+        options: of the kind.
 
     Returns:
         number of parameters.
+
+    Raises:
+        InputError: no such kind; a file or folder that is not of this kind, or that is damaged; a `dst` that is not
+            empty or cannot be written to.
     """
-    _check_new(dst)
-    config, state = dualtoken.read_source(src, weights)
-    _check_values(state, src)
-    siglip = siglip or config.get('pretrained_model')
-    if not siglip or not os.path.isdir(siglip):
-        raise InputError(f'the sizes of the towers stand in SigLIP\'s config.json, but `{siglip}` is no local folder. '
-                         'Give --siglip DIR.')
-    sizes, words = read_sizes(siglip), _words_of(siglip)
-    try:
-        cfg = dualtoken.build_tokenizer_config(config, sizes.vision, sizes.text, words)
-    except KeyError as e:
-        raise InputError(f'{src}/config.json has no entry {e}; expected the config of a DualToken release.') from e
-    return _build(dst, cfg, dualtoken.map_state(state, config, sizes.vision, sizes.text, src), words, src)
-
-
-@_explain
-def convert_vila_u(src: str, dst: str, siglip: str | None = None, weights: str | None = None) -> int:
-    """Turn VILA-U's published vision tower into a run folder.
-
-    Args:
-        src: folder of the tower (`vision_tower` of the release): config.json and its weights.
-        dst: run folder to write; must not exist, or be empty.
-        siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the
-            config.
-        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
-            is one, and the log says so.
-
-    Returns:
-        number of parameters.
-    """
-    _check_new(dst)
-    config, state, source = vila_u.read_source(src, weights)
-    _check_values(state, src)
-    siglip = siglip or config.get('pretrained_model')
-    if not siglip:
-        raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
-                         '--siglip NAME or DIR.')
-    sizes, words = find_sizes(siglip), _words_of(siglip) if vila_u.has_text(state) else None
-    try:
-        cfg = vila_u.build_tokenizer_config(config, sizes.vision, sizes.text if vila_u.has_text(state) else None, words)
-    except KeyError as e:
-        raise InputError(f'{src}/config.json has no entry {e}; expected the config of VILA-U\'s vision tower.') from e
-    return _build(dst, cfg, vila_u.map_state(state, config, sizes.vision, sizes.text, source), words, source)
-
-
-@_explain
-def convert_vqgan(src: str, dst: str, image_size: int, weights: str | None = None) -> int:
-    """Turn a published VQGAN checkpoint of taming-transformers or LlamaGen into a run folder.
-
-    Args:
-        src: its .ckpt, .pt or .safetensors file.
-        dst: run folder to write; must not exist, or be empty.
-        image_size: pixels, which the weights do not tell.
-        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
-            is one, and the log says so.
-
-    Returns:
-        number of parameters.
-    """
-    _check_new(dst)
-    state, directions = vqgan.read_source(src, weights)
-    _check_values(state, src)
-    cfg = vqgan.build_tokenizer_config(vqgan.find_sizes(state, src), directions, image_size)
-    return _build(dst, cfg, vqgan.map_state(state, src), None, src)
-
-
-@_explain
-def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | None = None) -> int:
-    """Turn UniTok's published tokenizer into a run folder.
-
-    Args:
-        src: its .pth file.
-        dst: run folder to write; must not exist, or be empty.
-        heads: attention heads, where the width of the model is not that of a published ViTamin.
-        weights: which entry of `trainer` to take; None takes `unitok`.
-
-    Returns:
-        number of parameters.
-    """
-    _check_new(dst)
-    args, state = unitok.read_source(src, weights)
-    _check_values(state, src)
-    cfg = unitok.build_tokenizer_config(args, state, heads)
-    return _build(dst, cfg, unitok.map_state(state, args, src), None, src)
-
-
-def _check_new(dst):
+    src, dst = os.fspath(src), os.fspath(dst)
+    function = find_kind(kind).find_function()
     if os.path.isdir(dst) and os.listdir(dst):
         raise InputError(f'{dst} is not empty. Give a folder that is new, so that nothing is overwritten.')
+    try:
+        with explained(f'{src} cannot be converted, as its config or its weights are not those of a release'):
+            return _build(dst, function(src, weights, **options), kind)
+    except InputError as e:
+        raise explain_refusal(e, kind, src) from e.__cause__
 
 
-def _check_values(state, src):
+def check_values(state: Mapping[str, torch.Tensor], src: str) -> None:
     """Raise `InputError` for values that are not finite, by the names of the file; masks may hold infinities."""
     check_finite(state, src, [name for name in state if not name.endswith('mask')])
 
 
-def _words_of(siglip):
+def find_words(siglip: str) -> str | None:
     """Return the path of a SigLIP folder's tokenizer.json, or None."""
     words = os.path.join(siglip, 'tokenizer.json')
     return words if os.path.isfile(words) else None
 
 
-def _build(dst, cfg, state, words, source):
-    """Build the tokenizer, load `state` into it, write the run folder; returns the number of parameters."""
-    with limit_tensors(state, source):
-        tokenizer = TOKENIZERS.build(cfg, where='model.tokenizer')
-    load_into(tokenizer, state, source)
+def _build(dst: str, new: Converted, kind: str) -> int:
+    """Build the tokenizer, load its weights, write the run folder; returns the number of parameters."""
+    with limit_tensors(new.state, new.source):
+        tokenizer = TOKENIZERS.build(new.config, where='model.tokenizer')
+    load_into(tokenizer, new.state, new.source)
     with explain_writing(dst):
-        write(dst, cfg, tokenizer, words, made_from=source)
+        write(dst, new.config, tokenizer, new.words, made_from=new.source)
+        RunFolder(dst).write_origin(describe_origin(kind, new.source))
     return sum(p.numel() for p in tokenizer.parameters())
 
 
+def describe_origin(kind: str, source: str) -> dict[str, Any]:
+    """Return what run.json says of converted weights: the kind, and the projects that they may be of, with licences."""
+    return dict(kind=kind, file=os.path.basename(os.path.normpath(source)), projects=[
+        dict(name=project.name, source=project.source, code=project.code, weights=project.weights,
+             identifier=project.identifier, remark=project.remark) for project in choose_projects(kind, source)])
+
+
+def choose_projects(kind: str, source: str) -> tuple[Project, ...]:
+    """Return the projects of a kind that a source may be of: those whose names it has, or all of the kind."""
+    found = tuple(project for project in recognize(list_names(source)) if project.kind == kind)
+    return found or list_projects(kind)
+
+
 def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, made_from: str) -> None:
-    """Write config.py, checkpoint.pth and the text tokenizer."""
+    """Write config.py, checkpoint.pth and the text tokenizer; all but run.json."""
     from dtbox.training import checkpoint
     run = RunFolder(dst)
     os.makedirs(dst, exist_ok=True)
@@ -183,4 +126,3 @@ def write(dst: str, cfg: dict, tokenizer: VisualTokenizer, words: str | None, ma
                 header=f'Converted by dtbox {__version__} from {os.path.basename(os.path.normpath(made_from))}.')
     state = {f'tokenizer.{k}': v for k, v in tokenizer.state_dict().items()}
     checkpoint.save(dict(meta=dict(dtbox=__version__, converted=True), state_dict=state), run.checkpoint)
-    run.write_origin()

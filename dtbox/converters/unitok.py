@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dtbox.converters.dualtoken import map_projection
+from dtbox.converters.run_folder import Converted, check_values
 from dtbox.errors import InputError
 from dtbox.weights.entries import choose_weights
 from dtbox.weights.renaming import Renaming
@@ -32,6 +33,23 @@ WORDS = 49408
 ARGUMENTS = ('img_size', 'vocab_size', 'vocab_width', 'num_codebooks', 'quant_proj', 'embed_dim', 'text_width',
              'text_heads', 'text_layers', 'text_vocab_size', 'text_context_length')
 """Entries of `args` that are read."""
+
+
+def convert(src: str, weights: str | None = None, heads: int | None = None) -> Converted:
+    """Read UniTok's published tokenizer.
+
+    Args:
+        src: its .pth file.
+        weights: which entry of `trainer` to take; None takes `unitok`.
+        heads: attention heads, where the width of the model is not that of a published ViTamin.
+
+    Raises:
+        InputError: a file that is missing, damaged or of another layout.
+    """
+    args, state = read_source(src, weights)
+    check_values(state, src)
+    cfg = build_tokenizer_config(args, state, heads)
+    return Converted(cfg, map_state(state, args, src), src)
 
 
 def read_source(path: str, weights: str | None = None) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

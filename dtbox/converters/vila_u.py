@@ -29,14 +29,43 @@ from dtbox.converters.dualtoken import (
     map_words,
     unwrap,
 )
+from dtbox.converters.run_folder import Converted, check_values, find_words
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.renaming import Renaming
-from dtbox.weights.siglip_names import describe_first_keys, map_vision
+from dtbox.weights.siglip_names import describe_first_keys, find_sizes, map_vision
 
 VOCABULARY = 'unified'
 WRAPPER = 'rqvaesiglip'
 """Where a release wraps the tower: an entry of its config, and a prefix of its weights."""
+
+
+def convert(src: str, weights: str | None = None, siglip: str | None = None) -> Converted:
+    """Read VILA-U's published vision tower.
+
+    Args:
+        src: folder of the tower (`vision_tower` of the release): config.json and its weights.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
+        siglip: Hugging Face SigLIP folder, or the name of a published SigLIP; None takes `pretrained_model` of the
+            config.
+
+    Raises:
+        InputError: files that are missing, damaged, of another layout, or that do not belong together.
+    """
+    config, state, source = read_source(src, weights)
+    check_values(state, src)
+    siglip = siglip or config.get('pretrained_model')
+    if not siglip:
+        raise InputError(f'{src}/config.json has no `pretrained_model`, which tells the sizes of the towers. Give '
+                         '--siglip NAME or DIR.')
+    sizes = find_sizes(siglip)
+    text, words = (sizes.text, find_words(siglip)) if has_text(state) else (None, None)
+    try:
+        cfg = build_tokenizer_config(config, sizes.vision, text, words)
+    except KeyError as e:
+        raise InputError(f'{src}/config.json has no entry {e}; expected the config of VILA-U\'s vision tower.') from e
+    return Converted(cfg, map_state(state, config, sizes.vision, sizes.text, source), source, words)
 
 
 def read_source(folder: str, entry: str | None = None) -> tuple[dict, dict[str, torch.Tensor], str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dtbox.converters.run_folder import Converted, check_values
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.weights.entries import name_entry
@@ -23,6 +24,24 @@ CODES = 'quantize.embedding.weight'
 """The table that every VQGAN has."""
 IGNORED = ('codebook_used',)
 """Endings of keys that mean nothing here."""
+
+
+def convert(src: str, weights: str | None = None, image_size: int = 256) -> Converted:
+    """Read a published VQGAN of taming-transformers or LlamaGen.
+
+    Args:
+        src: its .ckpt, .pt or .safetensors file.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
+        image_size: pixels, which the weights do not tell.
+
+    Raises:
+        InputError: a file that is missing, damaged or of another layout; a size that the network cannot halve.
+    """
+    state, directions = read_source(src, weights)
+    check_values(state, src)
+    cfg = build_tokenizer_config(find_sizes(state, src), directions, image_size)
+    return Converted(cfg, map_state(state, src), src)
 
 
 def read_source(path: str, entry: str | None = None) -> tuple[dict[str, torch.Tensor], bool]:

@@ -14,7 +14,9 @@ from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
-from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
+from dtbox.weights.hub import refuse_hub_name
+from dtbox.weights.model_folders import load_open_clip_state
+from dtbox.weights.state_dicts import load_into, select_prefix
 
 
 class StagedCLIP(Encoder):
@@ -68,6 +70,7 @@ class StagedCLIP(Encoder):
 def get_model_config(name: str) -> dict[str, Any]:
     """Return open_clip's config dict of `name`; `InputError` with the closest names when there is none."""
     import open_clip
+    refuse_hub_name(name, 'open_clip')
     config = open_clip.get_model_config(name)
     if config is None:
         raise InputError(f'open_clip does not have a model `{name}`.{closest(name, open_clip.list_models())} See '
@@ -98,8 +101,8 @@ class OpenCLIPTower(Encoder):
     Args:
         name: open_clip model name ('ViT-B-16', 'ViT-B-16-SigLIP', ...).
         image_size: pixels; None takes the model's own.
-        weights: None; a local checkpoint (.safetensors, .pt) of the whole model or of the tower; a `dtbox://` name; or
-            'hub:TAG', open_clip's pretrained tag (downloaded).
+        weights: None; a local checkpoint (.safetensors, .pt) of the whole model or of the tower; a `dtbox://` name; a
+            folder on the hub (`hf://OWNER/NAME[@REVISION]`); or 'hub:TAG', open_clip's pretrained tag (downloaded).
         mean, std: the statistics its weights expect, per channel, for images in [0, 1]; None takes 0.5 for SigLIP
             models and CLIP's own for all others, open_clip's rule.
         recompute: drop the activations of blocks and compute them again in the backward pass.

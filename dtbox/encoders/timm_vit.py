@@ -19,7 +19,9 @@ from dtbox.errors import InputError, closest
 from dtbox.layers.sizes import read_pair
 from dtbox.registry import ENCODERS
 from dtbox.values import Depth, Positive, check_value
-from dtbox.weights.state_dicts import load_into, load_state, select_prefix
+from dtbox.weights.hub import refuse_hub_name
+from dtbox.weights.model_folders import load_published
+from dtbox.weights.state_dicts import load_into, select_prefix
 
 
 class StagedTimm(Encoder):
@@ -95,10 +97,11 @@ class TimmViT(StagedTimm):
     """A timm vision transformer by name.
 
     Args:
-        name: timm model name.
+        name: timm model name; no name on the hub (`hf-hub:`), which can be `weights`.
         image_size: pixels, an int or (height, width).
-        weights: None; a local .safetensors / .pt file or `dtbox://` name in timm's key names; or 'timm', timm's own
-            pretrained weights for that name (downloaded, cached by timm's hub client).
+        weights: None; a local .safetensors / .pt file, `dtbox://` name, or folder on the hub
+            (`hf://OWNER/NAME[@REVISION]`), in timm's key names; or 'timm', timm's own pretrained weights for that name
+            (downloaded, cached by timm's hub client).
         prefix: take only the file's keys under this prefix.
         resample: take `weights` of another patch or image size too: the kernels of the patches by the pseudo-inverse of
             their resizing (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm.
@@ -126,7 +129,7 @@ class TimmViT(StagedTimm):
         if self.weights == 'timm':
             state = build_timm(self.name, self.image_size, self.model_args, pretrained=True).state_dict()
         else:
-            state = load_state(self.weights)
+            state = load_published(self.weights)[0]
         state = select_prefix(state, self.prefix)
         if self.resample:
             state = fit_sizes(state, self.trunk)
@@ -179,6 +182,7 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
                pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
     import timm
+    refuse_hub_name(name, 'timm')
     if not timm.is_model(name):
         raise InputError(f'timm does not have a model `{name}`.{closest(name, timm.list_models())} See '
                          'timm.list_models("vit_*").')

@@ -15,7 +15,9 @@ from dtbox.counts import format_count
 from dtbox.errors import InputError, closest
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
 from dtbox.values import Depth, check_value
-from dtbox.weights.state_dicts import load_into, load_open_clip_state, select_prefix
+from dtbox.weights.hub import refuse_hub_name
+from dtbox.weights.model_folders import load_open_clip_state
+from dtbox.weights.state_dicts import load_into, select_prefix
 
 
 class TextTower(nn.Module):
@@ -148,6 +150,7 @@ class OpenCLIPText(TextTower):
 def get_model_config(name: str) -> dict[str, Any]:
     """Return open_clip's config of a model; `InputError` with the closest names where there is none."""
     import open_clip
+    refuse_hub_name(name, 'open_clip')
     config = open_clip.get_model_config(name)
     if config is None:
         raise InputError(f'open_clip does not have a model `{name}`.{closest(name, open_clip.list_models())} See '

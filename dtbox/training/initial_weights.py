@@ -17,12 +17,12 @@ from dtbox.training.task import Task
 from dtbox.weights.exported_folders import (
     check_kinds,
     check_sums,
-    find_model_folder,
     is_pretrained,
     list_files,
     read_config_of,
     suggest_model,
 )
+from dtbox.weights.hub_models import find_model
 from dtbox.weights.state_dicts import load_into
 
 
@@ -61,7 +61,8 @@ def start_from(task: Task, path: str) -> str:
 
     Args:
         task: takes all weights, but for those that it may do without (see `Task.choose_start`).
-        path: run folder (the stage before), checkpoint, folder of `save_pretrained`, or `dtbox://NAME`.
+        path: run folder (the stage before), checkpoint, folder of `save_pretrained`, `dtbox://NAME`, or
+            `hf://OWNER/NAME[@REVISION]` of one on the Hugging Face hub.
 
     Returns:
         what to log about it.
@@ -71,11 +72,12 @@ def start_from(task: Task, path: str) -> str:
             text tokens.
     """
     with at('load_from'):
-        folder = find_model_folder(path)
+        folder = find_model(path)
         if not os.path.exists(folder):
             raise InputError(f'{path} does not exist.{suggest_model(path)} Give a run folder, a checkpoint, a folder '
-                             'of save_pretrained, or a packaged model (dtbox://NAME).')
-        given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(path)
+                             'of save_pretrained, a packaged model (dtbox://NAME), or one on the hub '
+                             '(hf://OWNER/NAME).')
+        given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(folder)
         check_start(given.meta, task, path)
     skipped, remark = task.choose_start(list(given.state))
     load_into(task, shard_state(given.state, task.state_dict()), given.source, ignore=('iteration', *skipped))

@@ -67,11 +67,14 @@ def read_kind_of(folder: str | os.PathLike) -> Any:
 
 
 def list_files(folder: str | os.PathLike) -> list[str]:
-    """Return the files of a folder but config.json, at any depth, by their names within it; links are left out."""
+    """Return the files of a folder but config.json, at any depth, by their names within it; links are left out, but for
+    those of a snapshot in the cache of the Hugging Face hub, whose files lie in the folder `blobs` beside it."""
     found = []
+    blobs = os.path.realpath(os.path.join(folder, '..', '..', 'blobs'))
     for place, _, names in os.walk(os.fspath(folder)):
         paths = [os.path.join(place, name) for name in names]
-        found += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path) and not os.path.islink(path)]
+        found += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path)
+                  and (not os.path.islink(path) or os.path.dirname(os.path.realpath(path)) == blobs)]
     return sorted(name.replace(os.sep, '/') for name in found if name != CONFIG)
 
 

@@ -9,14 +9,17 @@ import torch
 from mmengine.logging import print_log
 
 from dtbox.counts import format_count
-from dtbox.errors import InputError, reason
+from dtbox.errors import InputError
 from dtbox.files import parse_json
-from dtbox.weights.entries import name_entry
+from dtbox.weights.entries import name_entry, split_entry
+from dtbox.weights.hub import HUB, TIMM_HUB, fetch_snapshot, find_cached, read_hub_name
 from dtbox.weights.state_dicts import load_state
 
 FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin',
          'open_clip_pytorch_model.bin', 'pytorch_model.bin.index.json')
 """Names that a folder's weights have, the first one that exists is read."""
+READ = ('*.json', '*.safetensors', '*.model')
+"""Files that are fetched of a folder on the hub."""
 
 
 def read_json(path: str) -> dict[str, Any]:
@@ -38,7 +41,8 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
     """Load weights from a file, a folder or the hub.
 
     Args:
-        place: a file or `dtbox://` name (see `load_state`); a model's folder; or 'hub', to fetch the model `hub`.
+        place: a file or `dtbox://` name (see `load_state`); a model's folder; 'hub', to fetch the model `hub`; or
+            `hf://OWNER/NAME[@REVISION]` (timm's and open_clip's `hf-hub:` before a name means the same).
         keep, mapped: which keys to return, and whether their file may stay mapped, as in `load_state`.
         hub: Hugging Face's name of the model.
         entry: which of several sets of weights in the file of a folder to take (see `dtbox.weights.entries`).
@@ -52,6 +56,9 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
     """
     if place == 'hub':
         place = fetch(hub)
+    elif place.startswith((HUB, TIMM_HUB)):
+        place, own = split_entry(place)
+        place, entry = fetch(HUB + place.removeprefix(HUB).removeprefix(TIMM_HUB)), entry or own
     if not os.path.isdir(place):
         return load_state(place, keep, mapped), place
     names = [n for n in FILES if os.path.isfile(os.path.join(place, n))]
@@ -81,14 +88,36 @@ def load_published(place: str, keep: Callable[[str], bool] | None = None, hub: s
     return state, path
 
 
+def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
+    """Load the state dict of an open_clip model.
+
+    Args:
+        name: of the model; None where it is built from sizes, which no tag has weights for.
+        weights: see `load_published`, or 'hub:TAG' for weights that open_clip names by a tag and fetches.
+
+    Raises:
+        InputError: as `load_published`; a tag without a name.
+    """
+    if not weights.startswith('hub:'):
+        return load_published(weights)[0]
+    if name is None:
+        raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
+                         'model. Give one, or the path of a file.', 'weights')
+    import open_clip
+    return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
+
+
 def fetch(hub: str) -> str:
-    """Fetch a model's folder from the Hugging Face hub, or find it in its cache; returns the local folder."""
+    """Find a model's folder in the cache of the Hugging Face hub, or fetch it; returns the local folder.
+
+    Args:
+        hub: `OWNER/NAME`, or `hf://OWNER/NAME[@REVISION]`.
+    """
     if not hub:
         raise InputError('which model to fetch is not known. Give its name, such as google/siglip2-base-patch16-256, '
                          'or a local folder as `weights`.')
-    try:
-        from huggingface_hub import snapshot_download
-        return snapshot_download(hub, allow_patterns=['*.json', '*.safetensors', '*.model'])
-    except Exception as e:
-        raise InputError(f'{hub} cannot be fetched from the Hugging Face hub ({reason(e)}). Download its config.json, '
-                         'model.safetensors and tokenizer.json elsewhere, and give their folder as `weights`.') from e
+    where = read_hub_name(hub)
+    cached = find_cached(where, READ)
+    if cached is not None and any(os.path.isfile(os.path.join(cached, name)) for name in FILES):
+        return cached
+    return fetch_snapshot(where, READ)

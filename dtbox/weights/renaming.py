@@ -9,6 +9,22 @@ from torch import Tensor
 from dtbox.counts import format_count
 from dtbox.errors import InputError
 
+SHOWN = 5
+"""Names of each kind that an error lists; it counts the others."""
+
+
+class KeysError(InputError):
+    """Weights whose names are not those that their config, or their format, promises.
+
+    Args:
+        message: that names the first of them.
+        missing, left: all names that are missing, and all that nothing reads.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str] = (), left: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing, self.left = tuple(missing), tuple(left)
+
 
 class Renaming:
     """Collects target tensors from a source state dict; `finish` reports what is missing and what is left over.
@@ -69,12 +85,12 @@ class Renaming:
             ignore: endings of source names that mean nothing (non-persistent buffers of older versions).
 
         Raises:
-            InputError: listing the keys that are missing or left over.
+            KeysError: with the number of keys that are missing and left over, and the first five of each.
         """
         left = [n for n in self.state if n not in self.used and not n.endswith(tuple(ignore) or '\0')]
         if self.missing or left:
-            parts = [f' {len(keys)} {what}: {", ".join(keys[:20])}{", ..." if len(keys) > 20 else ""}.'
+            parts = [f' {len(keys)} {what}: {", ".join(keys[:SHOWN])}{", ..." if len(keys) > SHOWN else ""}.'
                      for what, keys in (('missing', self.missing), ('left over', left)) if keys]
-            raise InputError(f'{self.source} does not have the keys that its config promises.{"".join(parts)} '
-                             'Check that config, SigLIP folder and weights belong together.')
+            raise KeysError(f'{self.source} does not have the keys that its config promises.{"".join(parts)} '
+                            'Check that config, SigLIP folder and weights belong together.', self.missing, left)
         return self.target

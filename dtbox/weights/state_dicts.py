@@ -49,25 +49,6 @@ def find_local_path(uri: str) -> str:
     return find_package_file(uri) if uri.startswith(PACKAGE) else find_zoo_path(uri) if uri.startswith(ZOO) else uri
 
 
-def load_open_clip_state(name: str | None, weights: str) -> dict[str, torch.Tensor]:
-    """Load the state dict of an open_clip model.
-
-    Args:
-        name: of the model; None where it is built from sizes, which no tag has weights for.
-        weights: see `load_state`, or 'hub:TAG' for weights that open_clip names by a tag and fetches.
-
-    Raises:
-        InputError: as `load_state`; a tag without a name.
-    """
-    if not weights.startswith('hub:'):
-        return load_state(weights)
-    if name is None:
-        raise InputError(f'`weights` is {weights!r}, a tag of open_clip, but the tower has no `name` of an open_clip '
-                         'model. Give one, or the path of a file.', 'weights')
-    import open_clip
-    return open_clip.create_model(name, pretrained=weights[4:]).state_dict()
-
-
 def load_state(uri: str, keep: Callable[[str], bool] | None = None, mapped: bool = True) -> dict[str, torch.Tensor]:
     """Load a state dict.
 

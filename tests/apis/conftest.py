@@ -13,13 +13,13 @@ def tok(converted):
 
 def make_reader(golden, folder):
     """Write the same model with a tokenizer of a few words as a run folder; returns it."""
-    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.converters.run_folder import convert
     from dtbox.texts.tokenizers import train_word_tokenizer
     from tests.conftest import write_published
     src, siglip = write_published(folder, golden)
     train_word_tokenizer(['red fox', 'red']).save(str(siglip / 'tokenizer.json'))
     (siglip / 'tokenizer_config.json').write_text('{"pad_token": "<pad>"}')
-    convert_dualtoken(src, folder / 'run', siglip)
+    convert('dualtoken', src, folder / 'run', siglip=siglip)
     return folder / 'run'
 
 

@@ -130,7 +130,7 @@ def test_arguments_that_mean_nothing(folder):
 
 def test_a_name_on_the_hub(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr('huggingface_hub.snapshot_download', lambda name, **how: asked.append((name, how)) or 'place')
+    monkeypatch.setattr('huggingface_hub.snapshot_download', lambda name, **how: asked.append((name, how)) or folder)
     assert fetch_folder(folder, {}) == str(folder) and not asked
-    assert fetch_folder('you/model', dict(revision='v1', token=None, trust_remote_code=True)) == 'place'
-    assert asked == [('you/model', dict(revision='v1'))]
+    assert fetch_folder('you/model', dict(revision='v1', token=None, trust_remote_code=True)) == folder
+    assert asked == [('you/model', dict(revision='v1', local_files_only=True, allow_patterns=None))]

@@ -162,7 +162,7 @@ def test_restart_of_the_published_update(golden_train):
 @pytest.mark.parametrize('what', ['no_shortcut', 'no_resize', 'copies_gone', 'old_names'])
 def test_other_layouts(golden, tmp_path, what):
     """Configurations that the golden data does not have convert too, and use every key."""
-    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.converters.run_folder import convert
 
     def change(config, state, towers):
         if what == 'no_shortcut':
@@ -180,7 +180,7 @@ def test_other_layouts(golden, tmp_path, what):
                 state[new] = state.pop(key)
 
     src, siglip = write_published(tmp_path, golden, change)
-    convert_dualtoken(src, tmp_path / 'run', siglip)
+    convert('dualtoken', src, tmp_path / 'run', siglip=siglip)
     tok = dtbox.load(tmp_path / 'run')
     codes = tok.encode(golden['inputs']['images'])
     assert torch.equal(codes['semantic'], golden['outputs']['code_sem'].flatten(1, 2))
@@ -199,8 +199,8 @@ def test_other_layouts(golden, tmp_path, what):
      (lambda c, s, t: c.pop('vq_pix'), r"no entry 'vq_pix'"),
      (lambda c, s, t: t.pop('text_config'), r'no vision_config and text_config')])
 def test_mismatches_are_listed(golden, tmp_path, change, says):
-    from dtbox.converters.run_folder import convert_dualtoken
+    from dtbox.converters.run_folder import convert
     src, siglip = write_published(tmp_path, golden, change)
     with pytest.raises(dtbox.InputError, match=says):
-        convert_dualtoken(src, tmp_path / 'run', siglip)
+        convert('dualtoken', src, tmp_path / 'run', siglip=siglip)
     assert not (tmp_path / 'run').exists()

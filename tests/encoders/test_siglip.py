@@ -195,7 +195,7 @@ def test_the_hub_that_cannot_be_reached(monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(InputError,
-                       match='google/siglip2-base-patch16-256 cannot be fetched .* give their folder as `weights`'):
+                       match='google/siglip2-base-patch16-256 is not in the local cache .* give its local folder'):
         vision('ViT-B-16-SigLIP2-256', weights='hub', vision=dict(num_hidden_layers=1))
 
 

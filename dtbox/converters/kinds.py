@@ -1,0 +1,83 @@
+"""The kinds of `dtbox convert`: one entry each, read by the command line and by `run_folder.convert`. Importing this
+module imports no converter."""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtbox.errors import InputError, closest
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one kind on the command line.
+
+    Args:
+        name: of the argument of the kind's function; `image_size` is `--image-size` on the command line.
+        help: what it is.
+        settings: further arguments of argparse's `add_argument` (type, default, metavar, choices, action).
+    """
+    name: str
+    help: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed."""
+        return f'--{self.name.replace("_", "-")}'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A layout of published weights.
+
+    Args:
+        help: what it is, with its paper, and what SRC is, in one line.
+        source: what SRC is.
+        function: MODULE.FUNCTION below `dtbox.converters`. It is called as function(src, weights, **options), where
+            `weights` says which of several sets of weights to take (None: choose), and returns a `Converted`.
+        options: of this kind alone.
+    """
+    help: str
+    source: str
+    function: str
+    options: tuple[Option, ...] = ()
+
+    def find_function(self) -> Callable[..., Any]:
+        """Import the function."""
+        module, _, name = self.function.rpartition('.')
+        return getattr(importlib.import_module(f'dtbox.converters.{module}'), name)
+
+
+KINDS: dict[str, Kind] = {
+    'dualtoken': Kind(
+        'DualToken (arXiv 2503.14324): a folder with config.json and one .pt', 'folder with config.json and one .pt',
+        'dualtoken.convert',
+        (Option('siglip', 'Hugging Face SigLIP folder (default: pretrained_model of the config)', dict(metavar='DIR')),
+         )),
+    'vila_u': Kind(
+        'VILA-U (arXiv 2409.04429): the folder `vision_tower` of a release', 'folder with config.json and weights',
+        'vila_u.convert',
+        (Option('siglip', 'published SigLIP or its local folder (default: pretrained_model of the config)',
+                dict(metavar='NAME|DIR')),)),
+    'vqgan': Kind(
+        'VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv 2406.06525): one file of weights',
+        '.ckpt, .pt or .safetensors file', 'vqgan.convert',
+        (Option('image_size', 'pixels, which the weights do not contain (default: 256)', dict(type=int, default=256)),
+         )),
+    'unitok': Kind(
+        'UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth', '.pth file', 'unitok.convert',
+        (Option('heads', 'attention heads, where the width is not that of a published ViTamin',
+                dict(type=int, metavar='N')),)),
+}
+"""What is typed after `dtbox convert` -> the kind."""
+
+
+def find_kind(name: str) -> Kind:
+    """Return a kind; `InputError` with the closest name where there is none."""
+    if name not in KINDS:
+        raise InputError(f'there is no kind of published weights `{name}`.{closest(name, KINDS)} Kinds: '
+                         f'{", ".join(KINDS)}.')
+    return KINDS[name]
