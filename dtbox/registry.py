@@ -180,9 +180,11 @@ QUANTIZERS = _slot('quantizers', 'quantizers')
 CODEBOOKS = _slot('codebooks', 'quantizers')
 STARTS = _slot('codebook starts', 'quantizers')
 DECODERS = _slot('decoders', 'decoders')
+PIXEL_HEADS = _slot('pixel heads', 'decoders')
 HEADS = _slot('heads', 'heads')
 LMS = _slot('language models', 'lms')
 LOSSES = _slot('losses', 'losses')
+AUGMENTATIONS = _slot('augmentations', 'losses')
 DISCRIMINATORS = _slot('discriminators', 'discriminators')
 TOKENIZERS = _slot('tokenizers', 'tokenizers', 'apis.trained_tokenizer')
 VOCABULARIES = _slot('vocabularies', 'tokenizers')
@@ -203,8 +205,9 @@ SCHEDULES = _child('schedules', MM_SCHEDULES, 'training.schedules')
 
 ALL = dict(attention=ATTENTION, estimators=ESTIMATORS, projections=PROJECTIONS, encoders=ENCODERS, texts=TEXTS,
            text_tokenizers=TEXT_TOKENIZERS, quantizers=QUANTIZERS, codebooks=CODEBOOKS, starts=STARTS,
-           decoders=DECODERS, heads=HEADS, lms=LMS,
-           losses=LOSSES, discriminators=DISCRIMINATORS, tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
+           decoders=DECODERS, pixel_heads=PIXEL_HEADS, heads=HEADS, lms=LMS,
+           losses=LOSSES, augmentations=AUGMENTATIONS, discriminators=DISCRIMINATORS,
+           tokenizers=TOKENIZERS, vocabularies=VOCABULARIES,
            visual_embeddings=VISUAL_EMBEDDINGS, visual_heads=VISUAL_HEADS,
            models=MODELS, datasets=DATASETS,
            transforms=TRANSFORMS, metrics=METRICS, protocols=PROTOCOLS, hooks=HOOKS, schedules=SCHEDULES,

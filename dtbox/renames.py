@@ -129,7 +129,7 @@ KEYS = {
 """Old dotted path of a config key -> new one."""
 
 BUILT_IN_PLUGINS = {'lfq': 'quantizers/LFQ', 'bsq': 'quantizers/BSQ', 'ibq': 'quantizers/IBQ',
-                    'simvq': 'quantizers/SimVQ', 'mcq': 'quantizers/MCQ'}
+                    'simvq': 'quantizers/SimVQ', 'mcq': 'quantizers/MCQ', 'product_rq': 'quantizers/ProductRQ'}
 """Plugin that came with dtbox -> registry and name of its part, which is built in now."""
 
 OPTIONS = {

@@ -320,4 +320,4 @@ class OddPath(os.PathLike):
 def test_paths_that_raise():
     with pytest.raises(InputError, match=re.escape('expected a path')):
         dtbox.load(OddPath())
-    assert find('plugins/product_rq').name == 'product_rq'
+    assert find('plugins/residual_fsq').name == 'residual_fsq'

@@ -6,7 +6,7 @@ themselves, times the recipe's 5; none was tuned.
 """
 base = '_base_/twemoji.py'
 title = 'Quantizers at 12 and 40 bits a token'
-plugins = ['../../plugins/residual_fsq', '../../plugins/product_rq', '../../plugins/vector_quantize_pytorch']
+plugins = ['../../plugins/residual_fsq', '../../plugins/vector_quantize_pytorch']
 overrides = {'max_iters': 224, 'model.tokenizer.vocabularies.pixel.projection': dict(type='MLPProjection'),
              'model.tokenizer.vocabularies.semantic.projection': dict(type='MLPProjection')}
 axes = dict(quantizer=dict(key='quantizer', values={

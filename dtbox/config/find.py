@@ -20,7 +20,7 @@ def find_config(name: str | os.PathLike, kind: str | None = None, where: str = '
 
     A path that exists is returned as it is. Any other name is looked up, with and without `.py`, in the current folder,
     in its folder `configs`, and in the configs that travel with dtbox; in the last two also in the subfolders of
-    `KINDS`. A path as in a clone, such as `configs/vqgan.py` or `plugins/product_rq/config.py`, is found in the folders
+    `KINDS`. A path as in a clone, such as `configs/vqgan.py` or `plugins/ternary/config.py`, is found in the folders
     that travel with dtbox, too.
 
     Args:

@@ -42,6 +42,21 @@ def paint(x_bhwc: Tensor, height: int, width: int) -> Tensor:
     return x.reshape(batch, rows * height, columns * width, -1).permute(0, 3, 1, 2)
 
 
+def find_patch(image_size: tuple[int, int], latent: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) in pixels of a cell of the latent grid; `InputError` where they are no whole numbers.
+
+    Args:
+        image_size: (height, width) in pixels.
+        latent: rows and columns.
+    """
+    sides = [divmod(i, t) for i, t in zip(image_size, latent)]
+    if any(rest or not side for side, rest in sides):
+        fit = tuple(max(round(i / t), 1) * t for i, t in zip(image_size, latent))
+        raise InputError(f'`image_size` {image_size} is not a multiple of the latent grid {latent}. What '
+                         f'fits: `image_size` {fit}, or a `latent_size` that divides {image_size}.')
+    return sides[0][0], sides[1][0]
+
+
 @DECODERS.register_module()
 class ViTDecoder(Decoder):
     """Linear in, learned positions, pre-norm transformer blocks, linear to patch pixels, convolutional refinement.
@@ -68,7 +83,7 @@ class ViTDecoder(Decoder):
         if width % heads:
             raise InputError(f'`width` {width} does not divide into {heads} heads; choose a multiple, '
                              f'such as {width // heads * heads + heads}.')
-        self.patch = self._patch()
+        self.patch = find_patch(self.image_size, self.latent)
         self.recompute = recompute
         self.proj_in = nn.Linear(in_dim, width)
         self.positions = nn.Parameter(torch.zeros(1, self.latent[0] * self.latent[1], width))
@@ -78,14 +93,6 @@ class ViTDecoder(Decoder):
         self.refine = nn.Sequential(nn.GELU(), conv3x3(refine_channels, refine_channels))
         self.conv_out = conv3x3(refine_channels, 3)
         nn.init.trunc_normal_(self.positions, std=.02)
-
-    def _patch(self) -> tuple[int, int]:
-        sides = [divmod(i, t) for i, t in zip(self.image_size, self.latent)]
-        if any(rest or not side for side, rest in sides):
-            fit = tuple(max(round(i / t), 1) * t for i, t in zip(self.image_size, self.latent))
-            raise InputError(f'`image_size` {self.image_size} is not a multiple of the latent grid {self.latent}. What '
-                             f'fits: `image_size` {fit}, or a `latent_size` that divides {self.image_size}.')
-        return sides[0][0], sides[1][0]
 
     @property
     def last_layer(self) -> nn.Parameter:

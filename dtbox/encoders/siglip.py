@@ -4,8 +4,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dtbox.encoders.timm_vit import StagedTimm, build_timm, fit_sizes
+from dtbox.encoders.timm_vit import StagedTimm
 from dtbox.errors import InputError
+from dtbox.layers.timm_models import build_timm, fit_sizes
 from dtbox.registry import ENCODERS
 from dtbox.values import Depth, check_value
 from dtbox.weights.model_folders import load_published

@@ -51,7 +51,7 @@ def find(name: str | os.PathLike, near: str | None = None) -> Place:
         name: folder (its __init__.py, or else NAME.py), .py file, or dotted module name.
         near: config file that names it: a relative path is tried from its folder, from every folder above that, and
             then from the current directory. None tries the current directory alone. Last, the plugins that travel with
-            dtbox are tried, by their name (`product_rq`) or path (`plugins/product_rq`).
+            dtbox are tried, by their name (`residual_fsq`) or path (`plugins/residual_fsq`).
     """
     name = os.fspath(name)
     if not name:

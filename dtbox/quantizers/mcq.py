@@ -12,7 +12,7 @@ Deviations:
   4096).
 - The scores of the entropy exist for a block of rows at a time.
 
-Tables that learn otherwise (averages, restarts, k-means starts) are `ProductRQ` with `depth=1` in `plugins/product_rq`.
+Tables that learn otherwise (averages, restarts, k-means starts) are `Product` of `VQ`.
 Codes and features equal those of `VectorQuantize(heads=Q, separate_codebook_per_head=True, use_cosine_sim=True)` of
 vector-quantize-pytorch.
 

@@ -65,7 +65,7 @@ def printed(dtbox):
         test=['test', 'work_dirs/dualtoken_rq'], plan=['ablate', 'decoupling', '--dry-run'],
         protocols=['test', 'RUN', '--protocol', 'list'], listed=['print-config', '--list'],
         by_name=['print-config', 'paper/vqgan_f16'], by_path=['print-config', 'configs/vqgan.py'],
-        built_in=['plugins', 'list'], packaged=['plugins', 'list', '--plugin', 'product_rq'],
+        built_in=['plugins', 'list'], packaged=['plugins', 'list', '--plugin', 'residual_fsq'],
         new=['plugins', 'new', 'quantizer', 'MyIdea'], config=['print-config', f'{plugin}/config.py'],
         check=['plugins', 'check', 'MyIdea', '--plugin', plugin])
     code = ('import json, sys; from dtbox.cli.main import main\n'
@@ -104,6 +104,6 @@ def test_configs_by_name(printed):
 def test_plugins(dtbox, printed):
     """Parts are listed, a packaged plugin is found by its name, and a new plugin passes the contract and its own
     test."""
-    assert 'FSQ' in printed['built_in'] and 'ProductRQ' in printed['packaged'] and 'MyIdea' in printed['check']
+    assert 'FSQ' in printed['built_in'] and 'ResidualFSQ' in printed['packaged'] and 'MyIdea' in printed['check']
     run(dtbox.python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-k', 'not two_ranks', dtbox.folder / 'plugins',
         cwd=dtbox.folder)  # `plugins check` has started the ranks

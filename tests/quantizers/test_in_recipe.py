@@ -6,7 +6,8 @@ from dtbox.tokenizers.visual import VisualTokenizer
 
 SIZES = {'LFQ': (dict(dim=16), [65536]), 'BSQ': (dict(dim=16), [65536]), 'IBQ': (dict(size=4096, dim=16), [4096]),
          'SimVQ': (dict(size=4096, dim=16), [4096]), 'MCQ': (dict(size=1024, dim=32, parts=4), [1024] * 4),
-         'VQ': (dict(size=4096, dim=16), [4096]), 'RQ': (dict(size=64, dim=16, depth=2), [64] * 2)}
+         'VQ': (dict(size=4096, dim=16), [4096]), 'RQ': (dict(size=64, dim=16, depth=2), [64] * 2),
+         'Product': (dict(quantizer=dict(type='LFQ', dim=8), groups=2), [256] * 2)}
 
 
 @pytest.mark.parametrize('name', SIZES)

@@ -29,6 +29,10 @@ ENCODERS = {
 DECODERS = {
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
+    'MoVQDecoder': dict(type='MoVQDecoder'), 'TimmDecoder': dict(type='TimmDecoder'),
+    'TimmDecoder with rotary positions': dict(type='TimmDecoder', name='vit_small_patch16_dinov3',
+                                              head=dict(type='ConvPixels', channels=4),
+                                              model_args=dict(embed_dim=32, depth=2, num_heads=2)),
     'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(),
                                         latent_size=4),

@@ -31,7 +31,10 @@ CONFIGS = {
                                                      codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'SimVQ of a wider table': dict(type='SimVQ', size=32, dim=4, latent_dim=6),
     'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
-    'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 4])}
+    'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 4]),
+    'Product of FSQ': dict(type='Product', quantizer=dict(type='FSQ', levels=[5, 4]), groups=2),
+    'Product of RQ by gradient': dict(type='Product', groups=2, quantizer=dict(
+        type='RQ', depth=2, shared=False, **SMALL, codebook=dict(type='GradientCodebook')))}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
 ALL = {**list_examples(), **CONFIGS, **OFFICIAL}
 
