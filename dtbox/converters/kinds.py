@@ -71,6 +71,17 @@ KINDS: dict[str, Kind] = {
         'UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth', '.pth file', 'unitok.convert',
         (Option('heads', 'attention heads, where the width is not that of a published ViTamin',
                 dict(type=int, metavar='N')),)),
+    'rae': Kind(
+        'RAE (arXiv 2510.11690): the file of a decoder (model.pt), or a training checkpoint',
+        'file of the decoder, or a training checkpoint {model, ema}', 'rae.convert',
+        (Option('encoder', 'local Hugging Face folder of the encoder (dinov2-with-registers, SigLIP 2, vit-mae)',
+                dict(metavar='DIR')),
+         Option('stat', 'file of the latents\' mean and variance (default: latents are not normalised)',
+                dict(metavar='FILE')),
+         Option('heads', 'attention heads, where the width is not that of a published decoder',
+                dict(type=int, metavar='N')),
+         Option('input_size', 'pixels that the encoder sees (default: so many that it has the tokens of the decoder)',
+                dict(type=int, metavar='N')))),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

@@ -19,6 +19,7 @@ from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
 from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, get_input_dim, quantize
+from dtbox.values import Positive
 
 Taps = Union[int, str, Sequence, Mapping]
 """A layer or 'norm', 'encoder:layer', a list of them, or a dict tap -> weight."""
@@ -96,6 +97,7 @@ class Vocabulary(nn.Module):
         post_projection: config of the post-projection, C -> D; None takes `projection`'s.
         share_projection: one pre-projection for all taps.
         learn: make the weights a softmax over the taps, learned from `weights` as they stand (the learned soft split).
+        out_dim: width D of the features; None takes that of the first tap.
         reinject: layer of the (first tap's) encoder whose patch tokens the features replace, or None.
 
     Attributes:
@@ -108,7 +110,8 @@ class Vocabulary(nn.Module):
 
     def __init__(self, encoders: Mapping[str, Encoder], taps: Taps, quantizer: dict | SharedQuantizer,
                  projection: dict = dict(type='AttentionProjection'), post_projection: dict | None = None,
-                 share_projection: bool = False, learn: bool = False, reinject: int | None = None) -> None:
+                 share_projection: bool = False, learn: bool = False, reinject: int | None = None,
+                 out_dim: Positive | None = None) -> None:
         super().__init__()
         parsed = parse_taps(taps, encoders)
         self.taps, weights = [t for t, _ in parsed], torch.tensor([w for _, w in parsed])
@@ -129,7 +132,7 @@ class Vocabulary(nn.Module):
         self.projections = nn.ModuleList(
             PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': self.code_dim}, where='projection')
             for w in (widths[:1] if share_projection else widths))
-        self.out_dim = widths[0]
+        self.out_dim = out_dim or widths[0]
         self.post_projection = PROJECTIONS.build(
             {**(post_projection or projection), 'in_dim': self.channels.stop - self.channels.start,
              'out_dim': self.out_dim}, where='post_projection')
