@@ -1,5 +1,7 @@
-"""Pixels of published models into the first and the last layer: dtbox's images are in [-1, 1], those of a published model
-are (x - mean) / std of x in [0, 1]. A linear layer at either end takes the difference in, exactly up to rounding.
+"""Pixels of published models into the first and the last layer.
+
+Images are in [-1, 1] here, and (x - mean) / std of x in [0, 1] there. A linear layer at either end takes the difference
+in, exactly up to rounding.
 
 Legend: D width, P pixels of a side of a patch.
 """

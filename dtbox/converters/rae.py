@@ -2,8 +2,8 @@
 
 The decoder is a flat file (`decoder_layers.#...`), or a training checkpoint {model, ema, ...} with `decoder.*` beside
 `encoder.*`. The encoder comes from a local Hugging Face folder (`representation.py`); where a checkpoint holds it, too,
-the two must be equal. `stat.pt` {mean, var} holds the statistics of the latents, [C, h, w] each; a missing one counts as
-0 or 1. What changes on the way:
+the two must be equal. `stat.pt` {mean, var} holds the statistics of the latents, [C, h, w] each; a missing one counts
+as 0 or 1. What changes on the way:
 
 - the query, key and value layers of a block become one, as in timm;
 - the normalisation of pixels is folded into the encoder's first and the decoder's last layer;
@@ -119,19 +119,19 @@ def build_tokenizer_config(state: Mapping[str, Tensor], representation: Represen
         raise InputError(f'the decoder lacks {e}, which every RAE has.') from e
     side, patch = round(places ** 0.5), round((rows / 3) ** 0.5)
     if side * side != places or 3 * patch * patch != rows:
-        raise InputError(f'the decoder has {places} positions and {rows} rows in its last layer; expected a square grid '
-                         'and 3 colours of a square patch.')
+        raise InputError(f'the decoder has {places} positions and {rows} rows in its last layer; expected a square '
+                         'grid and 3 colours of a square patch.')
     if in_dim != representation.width:
-        raise InputError(f'the decoder reads features of width {in_dim}, the encoder gives {representation.width}. Give '
-                         'the encoder that the decoder was trained with.', '--encoder')
+        raise InputError(f'the decoder reads features of width {in_dim}, the encoder gives {representation.width}. '
+                         'Give the encoder that the decoder was trained with.', '--encoder')
     if input_size is None:
         input_size = side * representation.patch
     if input_size % representation.patch:
         raise InputError(f'{input_size} pixels are not whole patches of {representation.patch}.', '--input-size')
     heads = heads or HEADS.get(width)
     if not heads:
-        raise InputError(f'the decoder has the width {width}; published ones have {", ".join(map(str, HEADS))}. Say its '
-                         'attention heads.', '--heads')
+        raise InputError(f'the decoder has the width {width}; published ones have {", ".join(map(str, HEADS))}. Say '
+                         'its attention heads.', '--heads')
     depth = 1 + max(int(m[1]) for name in state if (m := re.match(r'decoder_layers\.(\d+)\.', name)))
     resized = None if input_size // representation.patch == side else side
     return dict(

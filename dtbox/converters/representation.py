@@ -1,8 +1,8 @@
 """Encoders whose features RAE (arXiv 2510.11690) decodes, from local Hugging Face folders, as timm's transformers.
 
 What RAE does with each: images are resized to the encoder's size and normalised as its preprocessor does (folded into
-the patch embedding); the last norm has neither weight nor bias (ones and zeros here); class and register tokens are dropped.
-Positions are fitted to the grid here: DINOv2's bicubically with antialias, the others without.
+the patch embedding); the last norm has neither weight nor bias (ones and zeros here); class and register tokens are
+dropped. Positions are fitted to the grid here: DINOv2's bicubically with antialias, the others without.
 
 Legend: D width, N tokens of the grid.
 """

@@ -1,5 +1,5 @@
-"""RAE's published decoder and its three encoders through the converter, against what its own modules gave (golden_rae.pt:
-2 blocks, width 48 of the encoders), and all names and shapes of the ViT-XL decoder."""
+"""RAE's published decoder and its three encoders through the converter, against what its own modules gave
+(golden_rae.pt: 2 blocks, width 48 of the encoders), and all names and shapes of the ViT-XL decoder."""
 import json
 
 import pytest
@@ -144,7 +144,7 @@ def test_every_published_name_at_full_size(files, golden, monkeypatch):
     (lambda s: s.pop('decoder_norm.bias'), r'1 missing: decoder_norm\.bias'),
     (lambda s: s.update(extra=torch.ones(1)), '1 left over: extra'),
     (lambda s: s.pop('decoder_pred.weight'), "the decoder lacks 'decoder_pred.weight'"),
-    (lambda s: s.update({'decoder_embed.weight': torch.ones(56, 40)}), 'reads features of width 40, the encoder gives 48'),
+    (lambda s: s.update({'decoder_embed.weight': torch.ones(56, 40)}), 'features of width 40, the encoder gives 48'),
     (lambda s: s.update(decoder_pos_embed=torch.ones(1, 16, 56)), 'the decoder has 15 positions')])
 def test_decoders_of_another_layout(files, golden, tmp_path, change, says):
     state = dict(golden['state_dict']['decoder'])
