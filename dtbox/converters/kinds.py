@@ -82,6 +82,8 @@ KINDS: dict[str, Kind] = {
                 dict(type=int, metavar='N')),
          Option('input_size', 'pixels that the encoder sees (default: so many that it has the tokens of the decoder)',
                 dict(type=int, metavar='N')))),
+    'qlip': Kind(
+        'QLIP (arXiv 2502.05178): a Hugging Face folder', 'folder with config.json and weights', 'qlip.convert'),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

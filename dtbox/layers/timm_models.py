@@ -72,7 +72,7 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
     size = read_pair(image_size, 'image_size')
     for key in SIZES.keys() & model_args.keys():
         check_value(model_args[key], SIZES[key], f'model_args.{key}')
-    args = dict(num_classes=0, **model_args)
+    args = {'num_classes': 0, **model_args}
     if isinstance(args.get('embed_cfg'), Mapping):
         args['embed_cfg'] = build_stem_config(args['embed_cfg'])
     try:
