@@ -84,6 +84,14 @@ KINDS: dict[str, Kind] = {
                 dict(type=int, metavar='N')))),
     'qlip': Kind(
         'QLIP (arXiv 2502.05178): a Hugging Face folder', 'folder with config.json and weights', 'qlip.convert'),
+    'atoken': Kind(
+        'AToken (arXiv 2509.14476): its file atoken-sod.pt or atoken-soc.pt', '.pt file', 'atoken.convert',
+        (Option('config', 'yaml of the release, which tells the quantizer', dict(metavar='FILE')),
+         Option('codes', 'codes of a book (4096: atoken-sod), 0 for the continuous atoken-soc',
+                dict(type=int, metavar='N')),
+         Option('image_size', 'pixels of the images that the run reads (default: 256)', dict(type=int, default=256)),
+         Option('heads', 'attention heads of the encoder (default: those of the yaml, or 16)',
+                dict(type=int, metavar='N')))),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

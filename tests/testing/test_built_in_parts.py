@@ -27,8 +27,10 @@ ENCODERS = {
                                       blocks=1, latent_channels=8),
     'TimmViT of resized images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=40, input_size=32,
                                       norm_eps=1e-5, model_args=TIMM),
+    'ATokenEncoder': dict(type='ATokenEncoder'),
     'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
 DECODERS = {
+    'ATokenDecoder': dict(type='ATokenDecoder'),
     'RAEDecoder': dict(type='RAEDecoder'),
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
