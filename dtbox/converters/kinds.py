@@ -103,6 +103,27 @@ KINDS: dict[str, Kind] = {
          Option('maskgit', 'file of MaskGIT-VQGAN, which turns what a first stage predicts into images',
                 dict(metavar='FILE')),
          Option('clip', 'file of CLIP ViT-L-14-336, which reads the texts of a TA-TiTok', dict(metavar='FILE')))),
+    'rae': Kind(
+        'RAE (arXiv 2510.11690): the file of a decoder (model.pt), or a training checkpoint',
+        'file of the decoder, or a training checkpoint {model, ema}', 'rae.convert',
+        (Option('encoder', 'local Hugging Face folder of the encoder (dinov2-with-registers, SigLIP 2, vit-mae)',
+                dict(metavar='DIR')),
+         Option('stat', 'file of the latents\' mean and variance (default: latents are not normalised)',
+                dict(metavar='FILE')),
+         Option('heads', 'attention heads, where the width is not that of a published decoder',
+                dict(type=int, metavar='N')),
+         Option('input_size', 'pixels that the encoder sees (default: so many that it has the tokens of the decoder)',
+                dict(type=int, metavar='N')))),
+    'qlip': Kind(
+        'QLIP (arXiv 2502.05178): a Hugging Face folder', 'folder with config.json and weights', 'qlip.convert'),
+    'atoken': Kind(
+        'AToken (arXiv 2509.14476): its file atoken-sod.pt or atoken-soc.pt', '.pt file', 'atoken.convert',
+        (Option('config', 'yaml of the release, which tells the quantizer', dict(metavar='FILE')),
+         Option('codes', 'codes of a book (4096: atoken-sod), 0 for the continuous atoken-soc',
+                dict(type=int, metavar='N')),
+         Option('image_size', 'pixels of the images that the run reads (default: 256)', dict(type=int, default=256)),
+         Option('heads', 'attention heads of the encoder (default: those of the yaml, or 16)',
+                dict(type=int, metavar='N')))),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from dtbox.decoders.base import Decoder
 from dtbox.decoders.light import find_patch
 from dtbox.errors import InputError
-from dtbox.layers.timm_models import build_timm, run_blocks
+from dtbox.layers.timm_models import build_timm, run_blocks, set_norm_eps
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS, PIXEL_HEADS
+from dtbox.values import PositiveNumber
 
 
 class _Cells(nn.Module):
@@ -70,18 +71,26 @@ class TimmDecoder(Decoder):
         head: config of the pixel head; its width and patch are filled in.
         latent_size: (h, w) that the token grid is resized to; None decodes on the token grid.
         recompute: drop activations of the blocks and compute them again in the backward pass.
+        project: a linear layer from D to the width of the blocks; without it D is that width.
+        norm_eps: epsilon of every norm; None takes that of timm's model.
     """
     example = dict(in_dim=16, layout=Grid(4, 4), image_size=(16, 16), name='vit_tiny_patch16_224',
                    model_args=dict(embed_dim=32, depth=2, num_heads=2))
 
     def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], name: str = 'vit_base_patch16_224',
                  model_args: dict[str, Any] | None = None, head: dict[str, Any] = dict(type='LinearPixels'),
-                 latent_size: int | Sequence[int] | None = None, recompute: bool = False) -> None:
+                 latent_size: int | Sequence[int] | None = None, recompute: bool = False, project: bool = True,
+                 norm_eps: PositiveNumber | None = None) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
         patch = find_patch(self.image_size, self.latent)
         self.recompute = recompute
         self.trunk = build_trunk(name, self.latent, model_args or {})
-        self.proj_in = nn.Linear(in_dim, self.trunk.embed_dim)
+        if norm_eps is not None:
+            set_norm_eps(self.trunk, norm_eps)
+        if not project and in_dim != self.trunk.embed_dim:
+            raise InputError(f'the features have the width {in_dim}, the blocks {self.trunk.embed_dim}; without '
+                             '`project` they must agree.', 'project')
+        self.proj_in = nn.Linear(in_dim, self.trunk.embed_dim) if project else nn.Identity()
         self.head = PIXEL_HEADS.build(dict(head), where='head', width=self.trunk.embed_dim, patch=patch)
 
     @property

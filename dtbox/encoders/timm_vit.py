@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dtbox.encoders.base import Encoder, check_grid
 from dtbox.errors import InputError
 from dtbox.layers.sizes import read_pair
-from dtbox.layers.timm_models import build_timm, fit_sizes
+from dtbox.layers.timm_models import build_timm, fit_sizes, set_norm_eps
 from dtbox.registry import ENCODERS
+from dtbox.values import PositiveNumber
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.state_dicts import load_into, select_prefix
 
@@ -29,9 +31,11 @@ class StagedTimm(Encoder):
     Args:
         trunk: a timm VisionTransformer or Eva.
         recompute: drop the activations of blocks and compute them again in the backward pass.
+        image_size: (height, width) of the images that come in, which are resized to those of the trunk (bicubic, no
+            antialias); None: those of the trunk.
     """
 
-    def __init__(self, trunk: nn.Module, recompute: bool = False) -> None:
+    def __init__(self, trunk: nn.Module, recompute: bool = False, image_size: tuple[int, int] | None = None) -> None:
         super().__init__()
         from timm.models.eva import Eva
         from timm.models.vision_transformer import VisionTransformer
@@ -42,9 +46,10 @@ class StagedTimm(Encoder):
         self.trunk, self.recompute = trunk, recompute
         self.rotary = isinstance(trunk, Eva)
         self.depth, self.num_prefix_tokens = len(trunk.blocks), trunk.num_prefix_tokens
-        self.image_size = read_pair(trunk.patch_embed.img_size, 'image_size')
+        self.input_size = read_pair(trunk.patch_embed.img_size, 'image_size')
+        self.image_size = image_size or self.input_size
         self._grid = tuple(trunk.patch_embed.grid_size)
-        check_grid(self.image_size, self._grid)
+        check_grid(self.input_size, self._grid)
         self.pooled_dim = trunk.num_features if trunk.num_classes == 0 else trunk.num_classes
         if trunk.global_pool == '':  # timm's word for no pool
             self.pooled_dim = None
@@ -60,6 +65,8 @@ class StagedTimm(Encoder):
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D]; pixels beyond the last whole patch are not seen."""
+        if self.input_size != self.image_size:
+            images = F.interpolate(images, self.input_size, mode='bicubic', align_corners=False)
         tokens = self.trunk._pos_embed(self.trunk.patch_embed(images))
         return self.trunk.norm_pre(tokens[0] if self.rotary else tokens)
 
@@ -106,6 +113,9 @@ class TimmViT(StagedTimm):
             their resizing (FlexiViT, arXiv 2212.08013, section 3.4), learned positions bicubically, both by timm.
             Without it they are an error.
         recompute: drop the activations of blocks and compute them again in the backward pass.
+        input_size: pixels that images are resized to before they are cut into patches (RAE's DINOv2 reads images of 256
+            pixels at 224); None cuts them as they are.
+        norm_eps: epsilon of every norm; None takes that of timm's model.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...);
             `embed_cfg` of a ViTamin as a dict of embed_dim, depths and stem_width.
     """
@@ -113,8 +123,13 @@ class TimmViT(StagedTimm):
                    model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 
     def __init__(self, name: str, image_size: int | Sequence[int], weights: str | None = None, prefix: str = '',
-                 resample: bool = False, recompute: bool = False, model_args: dict[str, Any] | None = None) -> None:
-        super().__init__(build_timm(name, image_size, model_args or {}), recompute)
+                 resample: bool = False, recompute: bool = False, input_size: int | Sequence[int] | None = None,
+                 norm_eps: PositiveNumber | None = None, model_args: dict[str, Any] | None = None) -> None:
+        size = read_pair(image_size, 'image_size')
+        trunk = build_timm(name, size if input_size is None else input_size, model_args or {})
+        if norm_eps is not None:
+            set_norm_eps(trunk, norm_eps)
+        super().__init__(trunk, recompute, size)
         self.name = name
         self.weights = weights
         self.prefix = prefix
@@ -126,7 +141,7 @@ class TimmViT(StagedTimm):
         if self.weights is None:
             return
         if self.weights == 'timm':
-            state = build_timm(self.name, self.image_size, self.model_args, pretrained=True).state_dict()
+            state = build_timm(self.name, self.input_size, self.model_args, pretrained=True).state_dict()
         else:
             state = load_published(self.weights)[0]
         state = select_prefix(state, self.prefix)

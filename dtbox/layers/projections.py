@@ -105,17 +105,18 @@ class AttentionProjection(nn.Module):
 
 @PROJECTIONS.register_module()
 class MLPProjection(nn.Module):
-    """LayerNorm, linear, GELU, linear.
+    """LayerNorm (where asked for), linear, GELU, linear.
 
     Args:
         in_dim, out_dim: widths.
         hidden: inner width; None takes the larger of the two.
+        norm: whether the input is layer-normalised first.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, hidden: Positive | None = None):
+    def __init__(self, in_dim: int, out_dim: int, hidden: Positive | None = None, norm: bool = True):
         super().__init__()
         hidden = hidden or max(in_dim, out_dim)
-        self.norm = nn.LayerNorm(in_dim)
+        self.norm = nn.LayerNorm(in_dim) if norm else nn.Identity()
         self.fc1 = nn.Linear(in_dim, hidden)
         self.fc2 = nn.Linear(hidden, out_dim)
 

@@ -72,6 +72,13 @@ def build_stem_config(sizes: Mapping[str, Any]) -> Any:
     return VitCfg(conv_cfg=VitConvCfg(norm_layer='layernorm2d', norm_eps=1e-6), head_type='1d', **sizes)
 
 
+def set_norm_eps(model: nn.Module, eps: float) -> None:
+    """Give every LayerNorm of a model this epsilon."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
+
+
 def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str, Any],
                pretrained: bool = False) -> nn.Module:
     """Build a timm model without classifier; `InputError` for an unknown name or sizes that do not fit."""
@@ -83,7 +90,7 @@ def build_timm(name: str, image_size: int | Sequence[int], model_args: dict[str,
     size = read_pair(image_size, 'image_size')
     for key in SIZES.keys() & model_args.keys():
         check_value(model_args[key], SIZES[key], f'model_args.{key}')
-    args = dict(num_classes=0, **model_args)
+    args = {'num_classes': 0, **model_args}
     if isinstance(args.get('embed_cfg'), Mapping):
         args['embed_cfg'] = build_stem_config(args['embed_cfg'])
     try:

@@ -97,6 +97,7 @@ class Vocabulary(nn.Module):
         post_projection: config of the post-projection, C -> D; None takes `projection`'s.
         share_projection: one pre-projection for all taps.
         learn: make the weights a softmax over the taps, learned from `weights` as they stand (the learned soft split).
+        out_dim: width D of the features; None takes that of the first tap.
         reinject: layer of the (first tap's) encoder whose patch tokens the features replace, or None.
         out_dim: width D of the features; None takes that of the (first) tapped layer.
 

@@ -224,8 +224,13 @@ def map_vision(rules: Renaming, ours: str, theirs: str, depth: int) -> None:
         rules.both(f'{ours}attn_pool.{x}', f'{theirs}.head.{y}')
 
 
-def map_text(rules: Renaming, ours: str, theirs: str, depth: int) -> None:
-    """Rename Hugging Face's text tower to open_clip's; see `map_vision`."""
+def map_text(rules: Renaming, ours: str, theirs: str, depth: int, projection: bool = True) -> None:
+    """Rename Hugging Face's text tower to open_clip's; see `map_vision`.
+
+    Args:
+        rules, ours, theirs, depth: as of `map_vision`.
+        projection: also SigLIP's `head`, the last linear layer.
+    """
     rules.copy(f'{ours}token_embedding.weight', f'{theirs}.embeddings.token_embedding.weight')
     rules.copy(f'{ours}positional_embedding', f'{theirs}.embeddings.position_embedding.weight')
     for i in rules.count(depth):
@@ -238,4 +243,5 @@ def map_text(rules: Renaming, ours: str, theirs: str, depth: int) -> None:
                      ('mlp.c_fc', 'mlp.fc1'), ('mlp.c_proj', 'mlp.fc2')):
             rules.both(f'{a}.{x}', f'{b}.{y}')
     rules.both(f'{ours}ln_final', f'{theirs}.final_layer_norm')
-    rules.both(f'{ours}text_projection', f'{theirs}.head')
+    if projection:
+        rules.both(f'{ours}text_projection', f'{theirs}.head')

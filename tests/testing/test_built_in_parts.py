@@ -28,8 +28,14 @@ ENCODERS = {
     'TimmViT of wide images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=(32, 64), model_args=TIMM),
     'CNNEncoder of wide images': dict(type='CNNEncoder', image_size=(16, 32), channels=32, multipliers=(1, 1),
                                       blocks=1, latent_channels=8),
-    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract'), 'LatentViT': dict(type='LatentViT')}
+    'LatentViT': dict(type='LatentViT'),
+    'TimmViT of resized images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=40, input_size=32,
+                                      norm_eps=1e-5, model_args=TIMM),
+    'ATokenEncoder': dict(type='ATokenEncoder'),
+    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
 DECODERS = {
+    'ATokenDecoder': dict(type='ATokenDecoder'),
+    'RAEDecoder': dict(type='RAEDecoder'),
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
     'MoVQDecoder': dict(type='MoVQDecoder'), 'TimmDecoder': dict(type='TimmDecoder'),
