@@ -129,7 +129,8 @@ def test_the_discriminator_warms_up_from_zero():
                                                         ('titok_bl64', 0.25, 1.0)])
 def test_weights_of_the_terms_of_quantizers(name, commitment, codebook):
     """taming's VectorQuantizer2 (legacy: beta 0.25 on the table's side), UniTok's vq_beta 0.25 and TiTok's
-    commitment_cost 0.25 on the encoder's, as gradients: of c mean (z - sg(e))^2 at z, and of k mean (sg(z) - e)^2 at the table."""
+    commitment_cost 0.25 on the encoder's, as gradients: of c mean (z - sg(e))^2 at z, and of k mean (sg(z) - e)^2 at
+    the table."""
     cfg = resolve(load_config(f'paper/{name}', {'quantizer': dict(size=4, dim=16)}))
     quantizer = QUANTIZERS.build(cfg.quantizer).train()
     table = quantizer.weight if name == 'unitok_256' else quantizer.codebook.weight
