@@ -43,7 +43,8 @@ def perceptual(monkeypatch):
 def test_there_are_configs():
     assert [p.stem for p in TOKENIZERS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8',
                                          'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2',
-                                         'titok_bl64', 'unitok_256', 'vila_u_384', 'vqgan_f16']
+                                         'ibq_256', 'open_magvit2_256', 'titok_bl64', 'unitok_256', 'vila_u_384',
+                                         'vqgan_f16']
 
 
 @pytest.mark.parametrize('path', TOKENIZERS, ids=lambda p: p.stem)
@@ -99,7 +100,7 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
 
 @pytest.mark.parametrize('name, tokens, bits', [
      ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560),
-     ('titok_bl64', 64, 64 * 13)])
+     ('titok_bl64', 64, 64 * 13), ('ibq_256', 256, 256 * 14), ('open_magvit2_256', 256, 256 * 18)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):
@@ -112,6 +113,21 @@ def test_the_others_build_whole(name, tokens, bits):
 def test_docstring_names_the_command(path):
     text = path.read_text()
     assert f'torchrun --nproc_per_node 8 tools/train.py configs/paper/{path.name}' in text
+
+
+@pytest.mark.parametrize('name, config', [('ibq_256', 'ibq'), ('open_magvit2_256', 'open_magvit2')])
+def test_the_network_of_seed_voken(name, config):
+    """The tokenizer of the config has the names and shapes of the release (its largest codebook is 262,144)."""
+    from importlib import import_module
+
+    from tests.converters.cnn_kit import read_keys
+    module = import_module(f'dtbox.converters.{config}')
+    names = module.vqgan if config == 'ibq' else module
+    state = {key: value for key, value in read_keys(config).items() if not key.startswith('model_ema.')}
+    found = names.map_state(state, name, *(['weight'] if config == 'ibq' else []))
+    table = 'vocabularies.pixel.quantizer.weight'
+    assert {key: value.shape for key, value in found.items() if key != table} == {
+        key: value.shape for key, value in built(name).tokenizer.state_dict().items() if key != table}
 
 
 def test_the_discriminator_warms_up_from_zero():

@@ -63,10 +63,12 @@ KINDS: dict[str, Kind] = {
         (Option('siglip', 'published SigLIP or its local folder (default: pretrained_model of the config)',
                 dict(metavar='NAME|DIR')),)),
     'vqgan': Kind(
-        'VQGAN of taming-transformers (arXiv 2012.09841) or LlamaGen (arXiv 2406.06525): one file of weights',
-        '.ckpt, .pt or .safetensors file', 'vqgan.convert',
+        'VQGAN of taming-transformers (arXiv 2012.09841), LlamaGen (arXiv 2406.06525), Chameleon (arXiv 2405.09818): '
+        'one file of weights; or the folder of a VQModel of diffusers',
+        '.ckpt, .pt or .safetensors file, or folder of diffusers', 'vqgan.convert',
         (Option('image_size', 'pixels, which the weights do not contain (default: 256)', dict(type=int, default=256)),
-         )),
+         Option('unit_images', 'the network works on images in [0, 1], as aMUSEd\'s does, not in [-1, 1]',
+                dict(action='store_true')))),
     'unitok': Kind(
         'UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth', '.pth file', 'unitok.convert',
         (Option('heads', 'attention heads, where the width is not that of a published ViTamin',
@@ -81,6 +83,26 @@ KINDS: dict[str, Kind] = {
          Option('maskgit', 'file of MaskGIT-VQGAN, which turns what a first stage predicts into images',
                 dict(metavar='FILE')),
          Option('clip', 'file of CLIP ViT-L-14-336, which reads the texts of a TA-TiTok', dict(metavar='FILE')))),
+    'ibq': Kind(
+        'IBQ (arXiv 2412.02692): a .ckpt of SEED-Voken; or the folder of Emu3.5\'s vision tokenizer (arXiv 2510.26583)',
+        '.ckpt file, or folder with config.yaml and model.ckpt', 'ibq.convert',
+        (Option('image_size', 'pixels (default: `resolution` of config.yaml, else 256)',
+                dict(type=int, metavar='N')),)),
+    'open_magvit2': Kind(
+        'Open-MAGVIT2 (arXiv 2409.04410): a .ckpt of SEED-Voken', '.ckpt file', 'open_magvit2.convert',
+        (Option('image_size', 'pixels (default: what makes 16 x 16 tokens)', dict(type=int, metavar='N')),
+         Option('parts', 'bits of each of several codes of a token, such as 9 9 (default: one code of all bits)',
+                dict(type=int, nargs='+', metavar='BITS')))),
+    'janus': Kind(
+        'the image tokenizer of Janus (arXiv 2410.13848, 2501.17811): files of the language model, by DeepSeek or in '
+        'the layout of transformers', 'folder with weights whole or in shards, or one file', 'janus.convert',
+        (Option('image_size', 'pixels, which the weights do not contain (default: 384)',
+                dict(type=int, default=384)),)),
+    'maskgit_vqgan': Kind(
+        'MaskGIT\'s VQGAN (arXiv 2202.04200) in PyTorch: maskgit-vqgan-imagenet-f16-256.bin', '.bin file',
+        'maskgit_vqgan.convert',
+        (Option('image_size', 'pixels, which the weights do not contain (default: 256)',
+                dict(type=int, default=256)),)),
 }
 """What is typed after `dtbox convert` -> the kind."""
 

@@ -92,6 +92,7 @@ class CNNDecoder(Decoder):
             is C.
         recompute: drop activations and compute them again in the backward pass: less memory, about a third more time.
         middle_attention: whether the middle block has attention; aMUSEd's VQGAN has none.
+        unit_images: the network gives images in [0, 1], as aMUSEd's does; `forward` brings them to [-1, 1].
     """
     example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1,
                    latent_channels=32,
@@ -100,9 +101,11 @@ class CNNDecoder(Decoder):
     def __init__(self, in_dim: int, layout: Grid, image_size: int | Sequence[int], channels: Positive = 128,
                  multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: Depth = 2, latent_channels: Positive = 1024,
                  attention_resolutions: Sequence[Positive] = (24,), latent_size: int | Sequence[int] | None = None,
-                 post_quant: bool | None = True, recompute: bool = False, middle_attention: bool = True) -> None:
+                 post_quant: bool | None = True, recompute: bool = False, middle_attention: bool = True,
+                 unit_images: bool = False) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
         self.check_multipliers(multipliers)
+        self.unit_images = unit_images
         rows = [self.image_size[0] >> i for i in range(len(multipliers))]
         if post_quant is None and in_dim != latent_channels:
             raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of '
@@ -122,4 +125,5 @@ class CNNDecoder(Decoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """features [B,N,D] -> images [B,3,H,W], not clamped."""
-        return self.decoder(self.post_quant_conv(self.to_map(features)))
+        images = self.decoder(self.post_quant_conv(self.to_map(features)))
+        return images * 2 - 1 if self.unit_images else images

@@ -36,7 +36,11 @@ class LevelEncoder(Encoder):
         weights: None; a local checkpoint or `dtbox://` name.
         prefix: of the encoder's keys in that file.
         recompute: drop activations and compute them again in the backward pass.
+
+    Attributes:
+        unit_images: the first convolution takes images in [0, 1]; `embed` brings them there.
     """
+    unit_images = False
     conv_in: nn.Module
     down: nn.ModuleList
 
@@ -77,6 +81,7 @@ class LevelEncoder(Encoder):
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""
+        images = (images + 1) / 2 if self.unit_images else images
         return self._tokens(self.conv_in(images.contiguous(memory_format=torch.channels_last)))
 
     def step(self, tokens: Tensor, layer: int) -> Tensor:

@@ -54,6 +54,7 @@ class MaskGITEncoder(LevelEncoder):
         prefix: of the encoder's keys in that file ('encoder.' in the published file).
         recompute: drop activations and compute them again in the backward pass.
     """
+    unit_images = True
     example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16)
 
     def __init__(self, image_size: int | Sequence[int], channels: Positive = 128,
@@ -67,10 +68,6 @@ class MaskGITEncoder(LevelEncoder):
         self.mid = nn.ModuleList(ShortcutlessConv(widths[-1], widths[-1]) for _ in range(blocks))
         self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], latent_channels, 1)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""
-        return super().embed((images + 1) / 2)
 
     def finish(self, x: Tensor, recompute: bool) -> Tensor:
         """See LevelEncoder."""

@@ -5,8 +5,9 @@ The entropies are exact without the distribution of every token over all codes. 
 so its entropy is a sum over bits. The batch's mean of products is one matrix product of the probabilities of the first
 half of the bits and those of the second half, [M, 2^(g/2)] each. vector-quantize-pytorch makes tables [M, 2^C] instead
 (4 GB each for 16,384 tokens and 16 bits), and clamps probabilities at 1e-5 inside the logarithm, which is more than
-most of 100,000 codes have; here nothing is clamped (`floor` adds a constant there, as Open-MAGVIT2 does). The batch is that of one rank: a collective inside the forward
-would hang ranks with different numbers of micro-batches. The package averages over ranks.
+most of 100,000 codes have; here nothing is clamped (`floor` adds a constant there, as Open-MAGVIT2 does). The batch is
+that of one rank: a collective inside the forward would hang ranks with different numbers of micro-batches. The package
+averages over ranks.
 
 Legend: B batch, N tokens, C code width (bits), M = B N samples, g bits of a group.
 """

@@ -2,9 +2,9 @@
 code.
 
 The code is the row with the highest dot product, searched as published: the argmax of the float32 softmax, so that rows
-whose probabilities round to the same number go to the first. Forward the one-hot of the best row, backward the softmax over all
-rows: the choice of the code is differentiable, so that every code gets a gradient at every step, not the chosen ones
-alone, and large tables stay in use.
+whose probabilities round to the same number go to the first. Forward the one-hot of the best row, backward the softmax
+over all rows: the choice of the code is differentiable, so that every code gets a gradient at every step, not the
+chosen ones alone, and large tables stay in use.
 
 Deviations from the paper:
 - The scores [N, K] exist for a block of rows at a time (8 MB) and are computed again in the backward pass. Values and

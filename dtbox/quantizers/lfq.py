@@ -40,8 +40,8 @@ class LFQ(BinaryQuantizer):
         estimator: config of the gradient estimator of the sign.
         floor: added to the mean probabilities of the batch inside the logarithm (Open-MAGVIT2: 1e-5).
         lowest_first: the first channel is the lowest bit of a code; otherwise the highest.
-        parts: channels of each of several codes of a token, as a language model over large codebooks wants (Open-MAGVIT2:
-            9 and 9 of 18); None makes one code of all. Features and terms are the same.
+        parts: channels of each of several codes of a token, for a language model over large codebooks (Open-MAGVIT2: 9
+            and 9 of 18); None makes one code of all. Features and terms are the same.
     """
     example = dict(dim=4)
 

@@ -61,8 +61,11 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
     """
     said: list[str] = []
     content, entry = _descend(content, entry)
-    while not entry and isinstance(content, dict):
-        sets = {name: value for name, value in content.items() if isinstance(name, str) and _holds_weights(value)}
+    # plain weights and averages beside each other lie in one state dict, which an entry of the file may hold
+    beside = entry == OWN or _EMA.fullmatch(entry.lower()) is not None
+    while (not entry or beside) and isinstance(content, dict):
+        sets = {name: value for name, value in content.items() if isinstance(name, str) and _holds_weights(value)
+                and not (beside and _EMA.fullmatch(name.lower()))}
         if not sets or _is_state(content) and not set(sets) <= set(PLAIN):
             break
         name = _choose(sets, path)
@@ -78,7 +81,9 @@ def choose_weights(content: Any, path: str, entry: str = '') -> dict[str, torch.
         raise InputError(f'{path} holds a {type(content).__name__}; expected weights: a dict of name -> tensor.')
     state = strip_wrappers(content)
     if entry and entry != OWN:
-        return _take_prefix(state, path, entry)
+        # averages of LitEma, asked for by their own prefix, get their dots back
+        average, words = _take_average(state, path, False) if beside else (state, [])
+        return average if words else _take_prefix(state, path, entry)
     state, words = _take_average(state, path, entry == OWN)
     if said or words:
         print_log(f'the weights {path}: {"; ".join([*said, *words])}.', 'current', level=logging.WARNING)
@@ -158,12 +163,23 @@ def _take_average(state: dict, path: str, plain: bool) -> tuple[dict, list[str]]
     own = {name: value for name, value in state.items() if not name.startswith(f'{head}.')}
     average = {name[len(head) + 1:]: value for name, value in state.items() if name.startswith(f'{head}.')}
     average = {name: value for name, value in average.items() if name not in _COUNTERS}
-    names = {re.sub(r'^(model|module)\.', '', name).replace('.', ''): name for name in own}
-    names.update({name.replace('.', ''): name for name in own})
-    if own and not all(name.replace('.', '') in names for name in average):
+    names = {_without_dots(re.sub(r'^(model|module)\.', '', name)): name for name in own}
+    names.update({_without_dots(name): name for name in own})
+    lost = [name for name in average if _without_dots(name) not in names]
+    if own and (len(lost) == len(average) or not all(name.startswith('loss') for name in lost)):
         return state, []
+    if own:  # losses may have been taken out of the plain weights alone
+        average = {name: value for name, value in average.items() if name not in lost}
     if plain or not own:
         return own or average, []
-    own.update({names[name.replace('.', '')]: value for name, value in average.items()})
+    own.update({names[_without_dots(name)]: value for name, value in average.items()})
     return own, [f'the averages under `{head}.` are taken in place of {len(average)} plain weights ({path}{MARK}{OWN} '
                  'takes those)']
+
+
+def _without_dots(name: str) -> str:
+    """Return a name as LitEma writes it, without what wrappers add."""
+    name = name.replace('.', '')
+    for part in WRAPPERS:
+        name = name.replace(part, '')
+    return name

@@ -15,7 +15,8 @@ from dtbox.weights.entries import name_entry
 from dtbox.weights.state_dicts import load_state
 
 FILES = ('model.safetensors', 'open_clip_model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin',
-         'open_clip_pytorch_model.bin', 'pytorch_model.bin.index.json')
+         'open_clip_pytorch_model.bin', 'pytorch_model.bin.index.json', 'diffusion_pytorch_model.safetensors',
+         'diffusion_pytorch_model.bin')
 """Names that a folder's weights have, the first one that exists is read."""
 
 

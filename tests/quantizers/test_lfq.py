@@ -1,7 +1,10 @@
 """LFQ: values by hand, and the package vector-quantize-pytorch."""
+import math
+
 import pytest
 import torch
 
+from dtbox.errors import InputError
 from dtbox.quantizers.binary import batch_entropy, sample_entropy
 from dtbox.registry import QUANTIZERS
 
@@ -27,6 +30,31 @@ def test_values_by_hand():
     out = build(4)(torch.tensor([[[0.5, -0.1, 0.0, 2.0]]]))
     assert out.codes.tolist() == [[[0b1001]]] and out.features.tolist() == [[[1, -1, -1, 1]]]
     assert torch.allclose(out.losses['commitment'], torch.tensor(0.25 * (0.25 + 0.81 + 1 + 1) / 4))
+
+
+def test_bits_in_the_order_of_open_magvit2():
+    """Channel 0 is the lowest bit, of every code where a token has several; features and terms are the same."""
+    z = torch.tensor([[[0.5, -0.1, 0.0, 2.0, 1.0]]])
+    one, two = build(5, lowest_first=True), build(5, lowest_first=True, parts=[2, 3])
+    assert one(z).codes.tolist() == [[[0b11001]]] and two(z).codes.tolist() == [[[0b01, 0b110]]]
+    assert two.codebook_sizes == [4, 8] and build(5, parts=[2, 3])(z).codes.tolist() == [[[0b10, 0b011]]]
+    for quantizer in (one, two):
+        assert torch.equal(quantizer.decode(quantizer.encode(z)), build(5)(z).features)
+        assert quantizer(z).losses == build(5)(z).losses
+
+
+def test_floor_by_hand():
+    """A constant inside the logarithm of the mean probabilities: two bits that are even, four codes of 1/4."""
+    z = torch.zeros(1, 3, 2)
+    assert batch_entropy(z[0], 18, 0.25).item() == pytest.approx(-math.log(0.5), rel=1e-6)
+    want = 0.1 * (2 * math.log(2) + math.log(0.5))
+    assert build(2, floor=0.25)(z).losses['entropy'].item() == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize('args', [dict(parts=[2, 2]), dict(parts=[5, 0]), dict(floor=-1.0)])
+def test_refused(args):
+    with pytest.raises(InputError, match='expected'):
+        build(5, **args)
 
 
 def test_widest_codes():

@@ -17,6 +17,9 @@ from tests.token_kit import write_tokens
 TIMM = dict(embed_dim=32, depth=2, num_heads=2)
 ENCODERS = {
     'TimmViT': dict(type='TimmViT'), 'SigLIP': dict(type='SigLIP'), 'CNNEncoder': dict(type='CNNEncoder'),
+    'MAGVIT2Encoder': dict(type='MAGVIT2Encoder'), 'MaskGITEncoder': dict(type='MaskGITEncoder'),
+    'CNNEncoder without attention': dict(type='CNNEncoder', image_size=16, channels=32, multipliers=(1, 1), blocks=1,
+                                         latent_channels=8, attention_resolutions=(), middle_attention=False),
     'TimmViT with a class token': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=48, model_args=TIMM),
     'TimmViT with registers': dict(type='TimmViT', name='vit_small_patch14_reg4_dinov2', image_size=42,
                                    model_args=TIMM),
@@ -30,6 +33,7 @@ DECODERS = {
     'CNNDecoder': dict(type='CNNDecoder'), 'ViTDecoder': dict(type='ViTDecoder'),
     'LightCNNDecoder': dict(type='LightCNNDecoder'), 'ViTaminDecoder': dict(type='ViTaminDecoder'),
     'MaskTokenDecoder': dict(type='MaskTokenDecoder'), 'MaskTokenCodeDecoder': dict(type='MaskTokenCodeDecoder'),
+    'MAGVIT2Decoder': dict(type='MAGVIT2Decoder'), 'MaskGITDecoder': dict(type='MaskGITDecoder'),
     'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(),
                                         latent_size=4),

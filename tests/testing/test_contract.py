@@ -32,6 +32,7 @@ CONFIGS = {
                                                      codebook=dict(EMA, start=dict(type='KMeansStart'))),
     'SimVQ of a wider table': dict(type='SimVQ', size=32, dim=4, latent_dim=6),
     'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
+    'LFQ of several codes': dict(type='LFQ', dim=6, parts=[2, 4], lowest_first=True, floor=1e-5),
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 4])}
 OFFICIAL = {f'official {v}': dict(type='RQ', depth=3, **SMALL, official=True, variant=v) for v in ('rq', 'rq_ema')}
 ALL = {**list_examples(), **CONFIGS, **OFFICIAL}

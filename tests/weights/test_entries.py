@@ -71,7 +71,10 @@ def test_averages_without_names_are_told(tmp_path, said):
 @pytest.mark.parametrize('content, entry', [
     (dict(ema=OLD, model=GOOD), 'model'), (dict(teacher=OLD, student=GOOD), 'student'),
     (dict(checkpoint=dict(a=OLD, b=GOOD)), 'checkpoint.b'), ({**GOOD, **under('ema.', OLD)}, 'plain'),
-    ({**under('one.', OLD), **under('two.')}, 'two')])
+    ({**under('one.', OLD), **under('two.')}, 'two'), (dict(state_dict={**GOOD, **lit_ema(OLD)}, steps=3), 'plain'),
+    (dict(state_dict={**OLD, **lit_ema(GOOD)}, steps=3), 'model_ema'), ({**OLD, **lit_ema(GOOD)}, 'model_ema'),
+    ({**OLD, **lit_ema({**GOOD, 'loss.a': torch.ones(1)})}, 'model_ema'),
+    ({**under('_orig_mod.', OLD), **lit_ema(under('_orig_mod.'))}, 'model_ema')])
 def test_an_entry_that_is_named(tmp_path, content, entry):
     torch.save(content, tmp_path / 'w.pt')
     assert is_good(load_state(f'{tmp_path / "w.pt"}::{entry}'))
