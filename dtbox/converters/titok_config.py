@@ -83,7 +83,8 @@ def build_tokenizer_config(config: Mapping[str, Any], state: Mapping[str, torch.
         config: of the release.
         state: its weights, whose shapes are read.
         path: of the config, for messages.
-        heads: attention heads of encoder and decoder; None takes those of the published sizes.
+        heads: attention heads of encoder and decoder; None takes `heads` {encoder, decoder} of the config, where it has
+            such an entry, or those of the published sizes.
         pixels_added: whether the pixel decoder of the weights is of another file.
 
     Raises:
@@ -92,11 +93,8 @@ def build_tokenizer_config(config: Mapping[str, Any], state: Mapping[str, torch.
     model, size = _read_values(config, path)
     legacy, latents = model['is_legacy'], len(state['latent_tokens'])
     _check_variant({**model, 'finetune_decoder': model['finetune_decoder'] or pixels_added}, state, path)
-    own = config.get('heads')
-    if heads is None and isinstance(own, Mapping):  # of small models, whose config says so
-        heads = [own.get('encoder'), own.get('decoder')]
-    encoder, decoder = (_find_transformer(model, state, part, size, heads and heads[i], path)
-                        for i, part in enumerate(('encoder', 'decoder')))
+    given = dict(zip(('encoder', 'decoder'), heads)) if heads else config.get('heads')
+    encoder, decoder = (_find_transformer(model, state, part, size, given, path) for part in ('encoder', 'decoder'))
     wrong = {name: rows for name in ('encoder', 'decoder')
              if (rows := len(state[f'{name}.latent_token_positional_embedding'])) != latents}
     if wrong or latents != model['num_latent_tokens']:
@@ -134,12 +132,16 @@ def _check_variant(model: Mapping[str, Any], state: Mapping[str, torch.Tensor], 
 
 
 def _find_transformer(model: Mapping[str, Any], state: Mapping[str, torch.Tensor], part: str, size: int,
-                      heads: int | None, path: str) -> dict[str, Any]:
-    """Return the sizes of encoder or decoder: `patch_size`, `width`, `depth`, `heads`, `mlp_ratio`."""
+                      given: Any, path: str) -> dict[str, Any]:
+    """Return the sizes of encoder or decoder: `patch_size`, `width`, `depth`, `heads`, `mlp_ratio`.
+
+    `given` are attention heads by part, of models whose widths are not published.
+    """
+    heads = given.get(part) if isinstance(given, Mapping) else None
     name, patch = model[f'vit_{part[:3]}_model_size'], model[f'vit_{part[:3]}_patch_size']
     rows, width = state[f'{part}.positional_embedding'].shape
     published, known = SIZES.get(name, (0, None)) if isinstance(name, str) else (0, None)
-    if not heads and width != published:
+    if type(heads) is not int and width != published:
         raise InputError(f'the {part} is {width} wide, and {path} calls it {name!r}; published are '
                          f'{", ".join(f"{n} ({w})" for n, (w, _) in SIZES.items())}. Say the attention heads of '
                          'encoder and decoder.', '--heads')
@@ -147,7 +149,7 @@ def _find_transformer(model: Mapping[str, Any], state: Mapping[str, torch.Tensor
         raise InputError(f'{path} speaks of images of {size} pixels in patches of {patch}, but the {part} has '
                          f'positions for {rows - 1} patches. They do not belong together.')
     depth = 1 + max(int(m[1]) for k in state if (m := re.match(rf'{part}\.transformer\.(\d+)\.', k)))
-    return dict(patch_size=patch, width=width, depth=depth, heads=heads or known,
+    return dict(patch_size=patch, width=width, depth=depth, heads=heads if type(heads) is int else known,
                 mlp_ratio=len(state[f'{part}.transformer.0.mlp.c_fc.weight']) / width)
 
 

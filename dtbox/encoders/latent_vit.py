@@ -55,7 +55,8 @@ class LatentViT(Encoder):
                  recompute: bool = False) -> None:
         from timm.models.vision_transformer import Block
         super().__init__()
-        self.image_size, self.depth, self.recompute = read_pair(image_size, 'image_size'), depth, recompute
+        self.image_size = read_pair(image_size, 'image_size')
+        self.depth, self.recompute = depth, recompute
         self._grid = (self.image_size[0] // patch_size, self.image_size[1] // patch_size)
         check_grid(self.image_size, self._grid)
         if any(side % patch_size for side in self.image_size):
@@ -65,7 +66,8 @@ class LatentViT(Encoder):
         if width % heads:
             raise InputError(f'`width` {width} does not divide into {format_count(heads, "head")}; choose a multiple, '
                              f'such as {width // heads * heads + heads}.', 'heads')
-        self._width, self._patches, self._latents = width, self._grid[0] * self._grid[1], latents
+        self._patches = self._grid[0] * self._grid[1]
+        self._width, self._latents = width, latents
         norm, scale = partial(nn.LayerNorm, eps=EPSILON), width ** -0.5
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(scale * torch.randn(1, width))

@@ -94,7 +94,8 @@ def test_two_stages(legacy, legacy_tokenizer):
 @torch.no_grad()
 def test_guided_by_texts(guided, guided_tokenizer):
     """The same of TA-TiTok, with the text tokens of the file; other texts change the image."""
-    out, model, texts = guided['outputs'], guided_tokenizer.model, guided['inputs']['text_guidance']
+    out, texts = guided['outputs'], guided['inputs']['text_guidance']
+    model = guided_tokenizer.model
     codes = guided_tokenizer.encode(guided['image'])['pixel']
     assert torch.equal(codes.transpose(1, 2), out['codes'])
     assert is_near(find_latents(model, guided['image']), out['z'], 3e-6)

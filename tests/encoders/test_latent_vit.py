@@ -87,5 +87,5 @@ def test_width_of_features():
 
 def test_decoders_of_another_layout():
     with pytest.raises(InputError, match=r'on a sequence of 5 tokens \(Sequence\), but ViTDecoder takes Grid. Choose a '
-                                         r'decoder that takes it \(MaskTokenCodeDecoder, MaskTokenDecoder\)'):
+                                         r'decoder that takes it \(MaskTokenCodeDecoder, MaskTokenDecoder'):
         make_tokenizer(decoder=dict(type='ViTDecoder'))

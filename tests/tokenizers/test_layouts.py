@@ -142,7 +142,7 @@ def test_two_vocabularies_of_different_layouts(images):
 @pytest.mark.parametrize('encoder, decoder, says', [
     ('Pyramid', 'LightCNNDecoder', r'^decoder: the vocabularies code give features on a pyramid of 21 tokens \(1 x 1, '
      r'2 x 2, 4 x 4\) \(Scales\), but LightCNNDecoder takes Grid\. Choose a decoder that takes it \(SumDecoder\)'),
-    ('Latents', 'CNNDecoder', r'a sequence of 5 tokens \(Sequence\), but CNNDecoder takes Grid\. .*\(QueryDecoder\)'),
+    ('Latents', 'CNNDecoder', r'a sequence of 5 tokens \(Sequence\), but CNNDecoder takes Grid\. .*QueryDecoder\)'),
     ('Patches', 'QueryDecoder',
      r'4 x 4 token grid \(Grid\), but QueryDecoder takes Sequence\. .*CNNDecoder, LightCNNDecoder')])
 def test_a_decoder_of_another_layout(encoder, decoder, says):
