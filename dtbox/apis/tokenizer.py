@@ -19,6 +19,7 @@ from dtbox.arguments import (
     allow_none,
     read_arguments,
     read_codes,
+    read_count,
     read_flag,
     read_kind,
     read_names,
@@ -122,27 +123,29 @@ class Tokenizer:
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
-    @read_arguments(codes=read_codes, clamp=read_flag)
-    def decode(self, codes: Mapping[str, Any], clamp: bool = True) -> Tensor:
+    @read_arguments(codes=read_codes, clamp=read_flag, scales=allow_none(read_count()))
+    def decode(self, codes: Mapping[str, Any], clamp: bool = True, scales: int | None = None) -> Tensor:
         """Codes -> images [B,3,H,W].
 
         Args:
             codes: stream -> [B,N,Q] integers, as `encode` names them; those that the decoder reads.
             clamp: clamp to [-1, 1]; otherwise as the decoder returns it.
+            scales: of codes on several scales, how many are read, coarse to fine; `codes` may end there.
 
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
         with at('codes'):
-            images = self.model.decode(self._place(codes))
+            images = self.model.decode(self._place(codes), scales)
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
-    @read_arguments(codes=read_codes)
-    def features(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them."""
+    @read_arguments(codes=read_codes, scales=allow_none(read_count()))
+    def features(self, codes: Mapping[str, Any], scales: int | None = None) -> dict[str, Tensor]:
+        """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them; `scales`
+        as in `decode`."""
         with at('codes'):
-            return self.model.features(self._place(codes))
+            return self.model.features(self._place(codes), scales)
 
     @torch.no_grad()
     @read_arguments(clamp=read_flag)

@@ -65,6 +65,8 @@ class CNNEncoder(Encoder):
         weights: None; a local checkpoint or `dtbox://` name.
         prefix: of the encoder's keys in that file ('encoder.' in taming-transformers).
         recompute: drop activations and compute them again in the backward pass.
+        working_size: pixels, an int or (height, width), that images are resized to first, bicubically; the sizes of
+            feature maps follow from it (TokenFlow: 432 for images of 384). None takes the images as they are.
     """
     example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16,
                    attention_resolutions=(16,))
@@ -72,9 +74,11 @@ class CNNEncoder(Encoder):
     def __init__(self, image_size: int | Sequence[int], channels: Positive = 128,
                  multipliers: Sequence[Positive] = (1, 1, 2, 2, 4), blocks: Depth = 2, latent_channels: Positive = 256,
                  attention_resolutions: Sequence[Positive] = (16,), stem: int = 1, weights: str | None = None,
-                 prefix: str = '', recompute: bool = False) -> None:
+                 prefix: str = '', recompute: bool = False, working_size: int | Sequence[int] | None = None) -> None:
         super().__init__()
         self.image_size = read_pair(image_size, 'image_size')
+        self.working_size = (self.image_size if working_size is None else read_pair(working_size, 'working_size'))
+        sized = 'image_size' if working_size is None else 'working_size'
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
         for name, value in (('blocks', blocks), ('latent_channels', latent_channels)):
@@ -83,11 +87,11 @@ class CNNEncoder(Encoder):
         if stem not in STEMS:
             raise InputError(f'`stem` is {stem!r}; expected one of the strides {", ".join(map(str, STEMS))}.')
         levels, factor = len(multipliers), stem * 2 ** (len(multipliers) - 1)
-        if any(side % factor for side in self.image_size):
-            fit = tuple(max(round(side / factor), 1) * factor for side in self.image_size)
+        if any(side % factor for side in self.working_size):
+            fit = tuple(max(round(side / factor), 1) * factor for side in self.working_size)
             raise InputError(f'{format_count(levels, "level")} after a stem of stride {stem} divide the image by '
                              f'{factor}, and '
-                             f'`image_size` {self.image_size} is not a multiple of it. What fits: `image_size` {fit}, '
+                             f'`{sized}` {self.working_size} is not a multiple of it. What fits: `{sized}` {fit}, '
                              'or another number of levels.')
         self.stem = stem
         self.depth = levels + 1
@@ -98,7 +102,7 @@ class CNNEncoder(Encoder):
         self.conv_in = (conv3x3(3, channels) if stem == 1
                         else nn.Conv2d(3, channels, 2 * stem, stride=stem, padding=stem // 2))
         self.down = nn.ModuleList(
-            _Level(width_in, width, blocks, self.image_size[0] // stem >> i in attention_resolutions,
+            _Level(width_in, width, blocks, self.working_size[0] // stem >> i in attention_resolutions,
                    downsample=i < levels - 1)
             for i, (width_in, width) in enumerate(zip(self.widths, widths)))
         self.mid = Middle(widths[-1])
@@ -111,11 +115,13 @@ class CNNEncoder(Encoder):
 
     def grid(self, layer: int) -> tuple[int, int]:
         """Return the token grid (rows, columns) of `layer`."""
-        halvings, (height, width) = min(layer, len(self.down) - 1), self.image_size
+        halvings, (height, width) = min(layer, len(self.down) - 1), self.working_size
         return height // self.stem >> halvings, width // self.stem >> halvings
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""
+        if self.working_size != self.image_size:
+            images = F.interpolate(images, self.working_size, mode='bicubic', align_corners=False)
         return self._tokens(self.conv_in(images.contiguous(memory_format=torch.channels_last)))
 
     def step(self, tokens: Tensor, layer: int) -> Tensor:

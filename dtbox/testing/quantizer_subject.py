@@ -23,6 +23,7 @@ class QuantizerSubject(Subject):
         dim: code width C.
         sizes: sizes of the Q codebooks.
         depth: Q.
+        layout: of the features, where the quantizer codes the tokens of an image together and needs it; else None.
         updates_in_forward: see `Quantizer`.
     """
     registry, base = QUANTIZERS, Quantizer
@@ -32,6 +33,8 @@ class QuantizerSubject(Subject):
         example = self.build()
         self.dim, self.sizes = example.dim, example.codebook_sizes
         self.depth = len(example.codebook_sizes)
+        self.layout = type(example).example_layout
+        self.code_layout = example.set_layout(self.layout) if self.layout else None
         self.updates_in_forward = example.updates_in_forward
 
     def trained(self, steps: int = 3) -> Quantizer:
@@ -42,8 +45,17 @@ class QuantizerSubject(Subject):
         return quantizer
 
     def z(self, b: int = 4, n: int = 9, seed: int = 0, scale: float = 1.0) -> Tensor:
-        """Return features [B,N,C]."""
+        """Return features [B,N,C]; N is that of the layout where the quantizer needs one."""
+        n = self.layout.tokens if self.layout else n
         return torch.randn(b, n, self.dim, generator=make_generator(seed)) * scale
+
+    def count_codes(self, n: int) -> int:
+        """Return how many tokens have codes where n have features."""
+        return self.code_layout.tokens if self.code_layout else n
+
+    def shapes(self, *shapes: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return those (B, N) that the quantizer takes: all, or with the N of its layout, each once."""
+        return list(dict.fromkeys((b, self.layout.tokens) for b, _ in shapes)) if self.layout else list(shapes)
 
     def collects_only(self) -> None:
         """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward.
