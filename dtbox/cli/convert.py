@@ -19,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gan.add_argument('src', metavar='SRC', help='.ckpt, .pt or .safetensors file')
     uni = kinds.add_parser('unitok', help='UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth')
     uni.add_argument('src', metavar='SRC', help='.pth file')
-    for parser in (dualtoken, vila, gan, uni):
+    var = kinds.add_parser('var', help='VAR\'s multi-scale tokenizer (arXiv 2404.02905): its file vae_ch160v4096z32.pth')
+    var.add_argument('src', metavar='SRC', help='.pth file')
+    flow = kinds.add_parser('tokenflow', help='TokenFlow (arXiv 2412.03069): one of its tokenizer files')
+    flow.add_argument('src', metavar='SRC', help='.pt file')
+    add_scale_options(var, flow)
+    for parser in (dualtoken, vila, gan, uni, var, flow):
         parser.add_argument('dst', metavar='DST', help='run folder to write')
         parser.add_argument('--weights', metavar='ENTRY',
                             help='which of several sets of weights in the file to take, such as model or ema (default: '
@@ -34,6 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help='pixels, which the weights do not contain (default: 256)')
 
 
+def add_scale_options(var: argparse.ArgumentParser, flow: argparse.ArgumentParser) -> None:
+    """Add the options of multi-scale tokenizers."""
+    for parser in (var, flow):
+        parser.add_argument('--scales', metavar='N,N,...', type=read_scales,
+                            help='sizes of the scales, the last the token grid (default: the published ones)')
+    flow.add_argument('--image-size', type=int, metavar='N',
+                      help='pixels (default: those of the published model); positions are resized as TokenFlow does')
+    flow.add_argument('--heads', type=int, metavar='N',
+                      help='attention heads of a ViTamin or SigLIP of another width than the published ones')
+
+
+def read_scales(text: str) -> list[int]:
+    """'1,2,4' -> [1, 2, 4]; `ValueError` for anything else."""
+    return [int(part) for part in text.split(',')]
+
+
 def run(args: argparse.Namespace) -> None:
     """Convert."""
     from dtbox.converters import run_folder
@@ -41,6 +62,11 @@ def run(args: argparse.Namespace) -> None:
         count = run_folder.convert_vqgan(args.src, args.dst, args.image_size, args.weights)
     elif args.kind == 'unitok':
         count = run_folder.convert_unitok(args.src, args.dst, args.heads, args.weights)
+    elif args.kind == 'var':
+        count = run_folder.convert_var(args.src, args.dst, args.scales, args.weights)
+    elif args.kind == 'tokenflow':
+        count = run_folder.convert_tokenflow(args.src, args.dst, args.image_size, args.scales, args.heads,
+                                             args.weights)
     else:
         convert = dict(dualtoken=run_folder.convert_dualtoken, vila_u=run_folder.convert_vila_u)[args.kind]
         count = convert(args.src, args.dst, args.siglip, args.weights)

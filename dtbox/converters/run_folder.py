@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from mmengine.config import Config
@@ -12,7 +12,7 @@ from mmengine.config import Config
 from dtbox import __version__
 from dtbox.apis.building import limit_tensors
 from dtbox.config.text import dump_config
-from dtbox.converters import dualtoken, unitok, vila_u, vqgan
+from dtbox.converters import dualtoken, tokenflow, unitok, var, vila_u, vqgan
 from dtbox.errors import InputError, explained
 from dtbox.files import explain_writing, replacing
 from dtbox.registry import TOKENIZERS
@@ -132,6 +132,50 @@ def convert_unitok(src: str, dst: str, heads: int | None = None, weights: str | 
     _check_values(state, src)
     cfg = unitok.build_tokenizer_config(args, state, heads)
     return _build(dst, cfg, unitok.map_state(state, args, src), None, src)
+
+
+@_explain
+def convert_var(src: str, dst: str, scales: Sequence[int] | None = None, weights: str | None = None) -> int:
+    """Turn VAR's published multi-scale tokenizer into a run folder.
+
+    Args:
+        src: its .pth file.
+        dst: run folder to write; must not exist, or be empty.
+        scales: sizes of the scales; None takes the ten of the release. The size of the images follows from the last.
+        weights: which of several sets of weights in the file to take.
+
+    Returns:
+        number of parameters.
+    """
+    _check_new(dst)
+    state = var.read_source(src, weights)
+    _check_values(state, src)
+    cfg = var.build_tokenizer_config(state, scales, src)
+    return _build(dst, cfg, var.map_state(state, src), None, src)
+
+
+@_explain
+def convert_tokenflow(src: str, dst: str, image_size: int | None = None, scales: Sequence[int] | None = None,
+                      heads: int | None = None, weights: str | None = None) -> int:
+    """Turn one of TokenFlow's published tokenizers into a run folder.
+
+    Args:
+        src: its .pt file.
+        dst: run folder to write; must not exist, or be empty.
+        image_size: pixels; None takes those of the published model.
+        scales: sizes of the scales; None takes the published ones of the token grid.
+        heads: attention heads of a ViTamin or SigLIP, where its width is not a published one.
+        weights: which of several sets of weights in the file to take, such as `ema`; None takes an average where there
+            is one, and the log says so.
+
+    Returns:
+        number of parameters.
+    """
+    _check_new(dst)
+    state = tokenflow.read_source(src, weights)
+    _check_values(state, src)
+    plan = tokenflow.read_plan(state, src, image_size, scales, heads)
+    return _build(dst, tokenflow.build_tokenizer_config(plan), tokenflow.map_state(state, plan, src), None, src)
 
 
 def _check_new(dst):

@@ -95,10 +95,8 @@ class Decoder(nn.Module):
             what: what sets `levels`, for the message.
             wanted: (height, width) that the decoder resizes to `image_size`; None where it does not.
         """
-        size, name = tuple(v * 2 ** levels for v in self.latent), 'working_size' if wanted else 'image_size'
-        wanted = wanted or self.image_size
-        if wanted == self.image_size:
-            name = 'image_size'
+        size, wanted = tuple(v * 2 ** levels for v in self.latent), wanted or self.image_size
+        name = 'image_size' if wanted == self.image_size else 'working_size'
         if size == wanted:
             return
         fit = [v / 2 ** levels for v in wanted]
