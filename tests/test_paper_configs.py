@@ -43,7 +43,7 @@ def perceptual(monkeypatch):
 def test_there_are_configs():
     assert [p.stem for p in TOKENIZERS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8',
                                          'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2',
-                                         'unitok_256', 'vila_u_384', 'vqgan_f16']
+                                         'unitok_256', 'var_tokenizer_256', 'vila_u_384', 'vqgan_f16']
 
 
 @pytest.mark.parametrize('path', TOKENIZERS, ids=lambda p: p.stem)
@@ -98,7 +98,8 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
 
 
 @pytest.mark.parametrize('name, tokens, bits', [
-     ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560)])
+     ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560),
+     ('var_tokenizer_256', 680, 680 * 12)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):
