@@ -29,5 +29,5 @@ model = dict(
         perceptual=dict(weight=1.0)))  # taming: perceptual_weight
 gan = dict(adversarial=dict(against=('l2', 'lpips')))
 hooks = dict(log=dict(show=('l2',)))
-tiny = dict(quantizer=dict(_delete_=True, type='MultiScaleRQ', scales=[1, 2, 4],
+tiny = dict(quantizer=dict(_delete_=True, type='MultiScaleRQ', scales=[1, 2, 3, 4],
                            quantizer=dict(type='VQ', size=32, dim=32, codebook=dict(type='GradientCodebook'))))

@@ -30,8 +30,8 @@ class Quantizer(nn.Module):
         members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies
             of these names.
         example: constructor arguments of a small instance, for the contract suite and the listing.
-        example_layout: layout of the features that `example` quantizes; None where tokens are coded each by itself, so
-            that any number of them will do.
+        needs_layout: the layout that features must have; None where tokens are coded each by itself, so that any number
+            of them will do.
         nests: whether `MultiScaleRQ` can quantize its scales with it: one code a token, found from the token alone, and
             what it collects is collected by `collect`.
         collecting: whether a training forward calls `collect`; False where another quantizer does that for it.
@@ -41,7 +41,7 @@ class Quantizer(nn.Module):
     codebook_sizes: list[int] = []
     members: dict[str, int] | None = None
     example: dict | None = None
-    example_layout: TokenLayout | None = None
+    needs_layout: TokenLayout | None = None
     nests: bool = False
     collecting: bool = True
     updates_in_forward: bool = False

@@ -38,7 +38,7 @@ class MultiScale(Quantizer):
         scales: sizes of the scales in order, each n for n x n or (rows, columns); the last is the grid of the features.
         quantizer: config of the quantizer of every scale, one that `nests`.
         convs: convolutions after the enlarging: their number (VAR: 4 at ticks along the scales; 1: one for all), 'each'
-            for one a scale, None for none.
+            for one a scale, None for none. With fewer scales some of them may belong to none, and do not learn.
         strength: part of the convolution in the sum with what it reads (VAR's `quant_resi`).
         drop: probability with which a training forward leaves out one scale, any but the first (TokenFlow: 0.1).
 
@@ -53,6 +53,7 @@ class MultiScale(Quantizer):
         with at('scales'):
             self.scales = Scales(tuple(scales))
         self.grid: Grid = self.scales.grids[-1]
+        self.needs_layout = self.grid
         self._check_scales(self.scales)
         self.inner = QUANTIZERS.build(quantizer, where='quantizer')
         if not getattr(self.inner, 'nests', False):
@@ -268,7 +269,6 @@ class MultiScaleRQ(MultiScale):
         estimator: config of the gradient estimator, from the features to z.
     """
     example = dict(scales=[1, 2, 3], quantizer=dict(type='VQ', size=32, dim=4), convs=2)
-    example_layout = Grid(3, 3)
     replaced = ('commitment', 'codebook')
 
     def __init__(self, scales: ScaleSizes, quantizer: dict, convs: Sharing | None = 4, strength: Fraction = 0.5,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dtbox.layout import Grid
 from dtbox.quantizers.multi_scale import MultiScale
 from dtbox.registry import QUANTIZERS
 from dtbox.structures import QuantizerOutput
@@ -26,7 +25,6 @@ class ScaleWiseRQ(MultiScale):
         scales, quantizer, convs, strength, drop: see `MultiScale`.
     """
     example = dict(scales=[1, 2, 3], quantizer=dict(type='JointVQ', size=32, members=dict(semantic=4, pixel=3)))
-    example_layout = Grid(3, 3)
     smooth = None  # a sum over the scales of straight-through gradients through means and enlargements
 
     def rows(self, out: QuantizerOutput) -> Tensor:

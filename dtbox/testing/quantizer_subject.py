@@ -33,7 +33,7 @@ class QuantizerSubject(Subject):
         example = self.build()
         self.dim, self.sizes = example.dim, example.codebook_sizes
         self.depth = len(example.codebook_sizes)
-        self.layout = type(example).example_layout
+        self.layout = example.needs_layout
         self.code_layout = example.set_layout(self.layout) if self.layout else None
         self.updates_in_forward = example.updates_in_forward
 
