@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.errors import InputError, at
 from dtbox.layout import Grid, Scales, TokenLayout, need_grid
+from dtbox.layers.map_resizing import area_matrix, bicubic_matrix, resize_map
 from dtbox.quantizers.base import Quantizer, in_backward, mean_square
 from dtbox.quantizers.scale_convs import ScaleConvs, Sharing
+from dtbox.quantizers.search import full_precision
 from dtbox.registry import ESTIMATORS, QUANTIZERS
 from dtbox.structures import QuantizerOutput
 from dtbox.values import Fraction
@@ -120,13 +121,13 @@ class MultiScale(Quantizer):
 
     def shrink(self, x: Tensor, grid: Grid) -> Tensor:
         """x [B,C,h,w] -> means over areas, the tokens [B,n,C] of a scale."""
-        return grid.flatten(x if grid == self.grid else F.adaptive_avg_pool2d(x, grid.map_shape))
+        with full_precision():
+            return grid.flatten(resize_map(x, grid.map_shape, area_matrix))
 
     def enlarge(self, rows: Tensor, scale: int, scales: Scales) -> Tensor:
         """Rows [B,n,C] of scale number `scale` -> map [B,C,h,w]: bicubic, then its convolution."""
-        x = scales.grids[scale].unflatten(rows)
-        if scales.grids[scale] != self.grid:
-            x = F.interpolate(x, self.grid.map_shape, mode='bicubic', align_corners=False)
+        with full_precision():
+            x = resize_map(scales.grids[scale].unflatten(rows), self.grid.map_shape, bicubic_matrix)
         return x if self.convs is None else self.convs(x, scale, len(scales.grids))
 
     # ---- codes --------------------------------------------------------------------------------------------------
