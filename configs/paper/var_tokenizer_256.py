@@ -1,9 +1,9 @@
 """VAR's tokenizer at its published size: 256 pixels, 680 tokens on 10 scales of up to 16 x 16, one codebook of 4,096.
 
-Paper: VAR, arXiv 2404.02905; "the release" below is its repository (models/vqvae.py and quant.py, the names are those of
-the arguments). The training of the tokenizer is not released: where the paper does not say a value either, it is that
-of `vqgan_f16`, which is taming-transformers' or ours. Deviations: the discriminator is DualToken's PatchGAN; ImageNet
-instead of OpenImages. With the release's weights (`dtbox convert var`) codes and reconstructions equal its own.
+Paper: VAR, arXiv 2404.02905; "the release" below is its repository (models/vqvae.py and quant.py; the names are
+those of arguments). The training of the tokenizer is not released: where the paper does not say a value either, it is
+that of `vqgan_f16`, which is taming-transformers' or ours. With the release's weights (`dtbox convert var`) codes and
+reconstructions equal its own. Deviations: the discriminator is DualToken's PatchGAN; ImageNet instead of OpenImages.
 
 Command, on 8 GPUs:
 

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gan.add_argument('src', metavar='SRC', help='.ckpt, .pt or .safetensors file')
     uni = kinds.add_parser('unitok', help='UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth')
     uni.add_argument('src', metavar='SRC', help='.pth file')
-    var = kinds.add_parser('var', help='VAR\'s multi-scale tokenizer (arXiv 2404.02905): its file vae_ch160v4096z32.pth')
+    var = kinds.add_parser('var', help='VAR\'s multi-scale tokenizer (arXiv 2404.02905): its file '
+                                       'vae_ch160v4096z32.pth')
     var.add_argument('src', metavar='SRC', help='.pth file')
     flow = kinds.add_parser('tokenflow', help='TokenFlow (arXiv 2412.03069): one of its tokenizer files')
     flow.add_argument('src', metavar='SRC', help='.pt file')

@@ -84,8 +84,9 @@ def read_source(path: str, weights: str | None = None) -> dict[str, torch.Tensor
     wanted = (*TABLES, 'encoder.conv_in.weight', 'decoder_vqkd.pos_embed')
     missing = [name for name in wanted if name not in state]
     if missing or not any(name.startswith('decoder.conv_blocks.') for name in state):
-        raise InputError(f'{path} is not a tokenizer of TokenFlow: it lacks {", ".join(missing or ["decoder.conv_blocks"])}'
-                         f'; its first keys: {", ".join(list(state)[:4]) or "none"}.')
+        raise InputError(f'{path} is not a tokenizer of TokenFlow: it lacks '
+                         f'{", ".join(missing or ["decoder.conv_blocks"])}; its first keys: '
+                         f'{", ".join(list(state)[:4]) or "none"}.')
     return rename_to_taming(state)
 
 
@@ -107,8 +108,8 @@ def read_plan(state: Mapping[str, torch.Tensor], source: str, image_size: int | 
     table = state['decoder_vqkd.pos_embed']
     own = math.isqrt(max(0, table.shape[1] - 1)) if table.ndim == 3 else 0
     if own * own + 1 != table.shape[-2]:
-        raise InputError(f'decoder_vqkd.pos_embed of {source} has the shape {list(table.shape)}; expected positions of a '
-                         'class token and a square grid.')
+        raise InputError(f'decoder_vqkd.pos_embed of {source} has the shape {list(table.shape)}; expected positions of '
+                         'a class token and a square grid.')
     try:
         semantic = find_semantic(state, own, heads, source)
         width = table.shape[-1]
@@ -160,7 +161,8 @@ def map_state(state: Mapping[str, torch.Tensor], plan: Plan, source: str) -> dic
     map_semantic(rules, 'encoders.semantic.trunk', plan.semantic, plan.grid)
     map_table(rules, 'quantizers.joint.inner.codebook', TABLES)
     semantic, pixel = 'vocabularies.semantic', 'vocabularies.pixel'
-    for ours, theirs in ((f'{pixel}.projections.0.fc', 'quant_conv'), (f'{pixel}.post_projection.fc', 'post_quant_conv'),
+    for ours, theirs in ((f'{pixel}.projections.0.fc', 'quant_conv'),
+                         (f'{pixel}.post_projection.fc', 'post_quant_conv'),
                          (f'{semantic}.post_projection.proj', 'decoder_vqkd.patch_embed.proj')):
         rules.copy(f'{ours}.weight', f'{theirs}.weight', lambda t: t.flatten(1))
         rules.copy(f'{ours}.bias', f'{theirs}.bias')

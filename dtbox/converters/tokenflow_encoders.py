@@ -57,11 +57,13 @@ class Semantic:
         """Return the rows of the token grid of images of that size; `InputError` for a size that does not fit."""
         rows = image_size // self.patch
         if self.kind == 'siglip' and rows != self.grid:
-            raise InputError(f'images of {image_size} pixels have {rows} x {rows} patches of {self.patch}; the positions '
-                             f'of SigLIP are for {self.grid} x {self.grid} and stay as they are.', '--image-size')
+            raise InputError(f'images of {image_size} pixels have {rows} x {rows} patches of {self.patch}; the '
+                             f'positions of SigLIP are for {self.grid} x {self.grid} and stay as they are.',
+                             '--image-size')
         if not rows or self.kind != 'siglip' and image_size % self.patch:
-            raise InputError(f'images of {image_size} pixels do not divide into patches of {self.patch}. Give a multiple, '
-                             f'such as {max(1, round(image_size / self.patch)) * self.patch}.', '--image-size')
+            raise InputError(f'images of {image_size} pixels do not divide into patches of {self.patch}. Give a '
+                             f'multiple, such as {max(1, round(image_size / self.patch)) * self.patch}.',
+                             '--image-size')
         return rows
 
 

@@ -21,7 +21,6 @@ from dtbox.registry import ENCODERS
 from dtbox.values import Depth, Positive, check_value
 from dtbox.weights.state_dicts import load_into, load_state, select_prefix
 
-
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation per channel of images in [0, 1] that make them images in [-1, 1]."""
 

@@ -53,4 +53,5 @@ def resize_map(x: Tensor, target: tuple[int, int], matrix: Callable[[int, int], 
     if tuple(x.shape[2:]) == tuple(target):
         return x
     rows, columns = (torch.as_tensor(matrix(size, new), device=x.device) for size, new in zip(x.shape[2:], target))
-    return rows @ (x.contiguous() @ columns.t())
+    # two large products instead of one small one a map
+    return ((x.contiguous() @ columns.t()).mT.contiguous() @ rows.t()).mT

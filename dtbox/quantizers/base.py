@@ -70,8 +70,8 @@ class Quantizer(nn.Module):
         return layout
 
     def searcher(self) -> Callable[[Tensor], Tensor]:
-        """Return a function z [B,N,C] -> codes [B,N,Q], `encode` without its checks, for as long as nothing changes: what
-        is prepared once serves several calls."""
+        """Return a function z [B,N,C] -> codes [B,N,Q], `encode` without its checks, for as long as nothing changes:
+        what is prepared once serves several calls."""
         return self.encode
 
     def smooth(self, z: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dtbox.quantizers.multi_scale import MultiScale
+from dtbox.quantizers.multi_scale_base import MultiScale
 from dtbox.registry import QUANTIZERS
 from dtbox.structures import QuantizerOutput
 
@@ -25,7 +25,8 @@ class ScaleWiseRQ(MultiScale):
         scales, quantizer, convs, strength, drop: see `MultiScale`.
     """
     example = dict(scales=[1, 2, 3], quantizer=dict(type='JointVQ', size=32, members=dict(semantic=4, pixel=3)))
-    smooth = None  # a sum over the scales of straight-through gradients through means and enlargements
+    # no one smooth map: a sum over the scales of straight-through gradients through means and enlargements
+    smooth = None  # type: ignore[assignment]
 
     def rows(self, out: QuantizerOutput) -> Tensor:
         """Rows of the codes, with the gradient of the scale's features; a straight-through sum would round otherwise

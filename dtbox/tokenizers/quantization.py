@@ -95,6 +95,6 @@ def decode_codes(quantizer: nn.Module, codes: Tensor, layout: TokenLayout, scale
     stop = layout.slices[scales - 1].stop
     if codes.ndim != 3 or codes.shape[1] not in (stop, layout.tokens):
         raise InputError(f'codes have the shape {list(codes.shape)}; expected [B, {stop}, '
-                         f'{len(quantizer.codebook_sizes)}], those of the first {format_count(scales, "scale")}, or all '
-                         f'{layout.tokens} of the {layout}.')
+                         f'{len(quantizer.codebook_sizes)}], those of the first {format_count(scales, "scale")}, or '
+                         f'all {layout.tokens} of the {layout}.')
     return quantizer.decode_prefix(codes[:, :stop])

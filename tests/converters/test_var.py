@@ -1,5 +1,5 @@
-"""VAR's published file through the converter, against what its own modules gave (golden_var.pt: the layout of the release
-with 3 levels of width 32 and 64, 48 codes of width 24), and all names and shapes of the full size."""
+"""VAR's published file through the converter, against what its own modules gave (golden_var.pt: the layout of the
+release with 3 levels of width 32 and 64, 48 codes of width 24), and all names and shapes of the full size."""
 import copy
 
 import pytest
@@ -159,7 +159,8 @@ def test_every_published_name_at_full_size():
     (lambda s: s.pop('post_quant_conv.weight'), "lacks 'post_quant_conv.weight'"),
     (lambda s: s.pop('quantize.quant_resi.qresi_ls.2.bias'), r'1 missing: quantize\.quant_resi\.qresi_ls\.2\.bias'),
     (lambda s: s.update(extra=torch.ones(1)), '1 left over: extra'),
-    (lambda s: s.update({'quantize.ema_vocab_hit_SV': torch.ones(5, 48)}), '^--scales: .* counts the codes of 5 scales')])
+    (lambda s: s.update({'quantize.ema_vocab_hit_SV': torch.ones(5, 48)}),
+     '^--scales: .* counts the codes of 5 scales')])
 def test_files_of_another_layout(golden, tmp_path, change, says):
     state = dict(golden['state_dict'])
     change(state)

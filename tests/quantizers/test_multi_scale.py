@@ -165,8 +165,8 @@ def test_entropy_of_one_index_by_hand():
 @pytest.mark.parametrize('args, says', [
     (dict(scales=[]), r'^scales'), (dict(scales=[1, 0]), r'^scales.*positive whole number'),
     (dict(scales=[4, 2]), r'^scales: the scale \(4, 4\) is larger than the last one, \(2, 2\)'),
-    (dict(quantizer=dict(type='RQ', size=4, dim=2, depth=2)), r'RQ cannot quantize one scale after another\. Take one of '
-     r'BSQ, DirectionVQ, FSQ, JointVQ, LFQ, VQ'),
+    (dict(quantizer=dict(type='RQ', size=4, dim=2, depth=2)), r'RQ cannot quantize one scale after another\. Take one '
+     r'of BSQ, DirectionVQ, FSQ, JointVQ, LFQ, VQ'),
     (dict(convs=0), r'`convs`'), (dict(strength=1.5), r'`strength`'), (dict(drop=-0.1), r'`drop`')])
 def test_what_cannot_be_built(args, says):
     with pytest.raises(InputError, match=says):

@@ -94,8 +94,8 @@ def test_what_does_not_fit_is_refused(capsys):
         assert re.search(says, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'var_tokenizer', 'two_encoders', 'unitok',
-                                  'qlip', 'dualtoken_learned_split'])
+@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'var_tokenizer',
+                                  'two_encoders', 'unitok', 'qlip', 'dualtoken_learned_split'])
 def test_every_kind_of_recipe(name):
     found = describe(resolve(load_config(f'configs/{name}.py')))
     assert found.step_flops() > 2 * found.inference_flops() > 0 and found.activations > 1e5 and found.bits > 0

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dtbox.cli.guard import main_guard
 from dtbox.errors import InputError
-from dtbox.quantizers.multi_scale import MultiScale
+from dtbox.quantizers.multi_scale_base import MultiScale
 from dtbox.registry import QUANTIZERS
 
 
@@ -114,7 +114,8 @@ def main(argv: list[str] | None = None) -> None:
                                                  'with torch.cdist, in turn. Use an idle machine.')
     parser.add_argument('--only', metavar='TEXT', default='', help='cases whose name holds TEXT, such as VAR')
     parser.add_argument('--images', type=int, default=8, metavar='N', help='images of a call (default: 8)')
-    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='rounds in which both take turns (default: 5)')
+    parser.add_argument('--rounds', type=int, default=5, metavar='N',
+                        help='rounds in which both take turns (default: 5)')
     args = parser.parse_args(argv)
     check_counts(images=args.images, rounds=args.rounds)
     cases = [case for case in CASES if args.only in case.name]
