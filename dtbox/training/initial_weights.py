@@ -77,8 +77,10 @@ def start_from(task: Task, path: str) -> str:
                              'of save_pretrained, or a packaged model (dtbox://NAME).')
         given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(path)
         check_start(given.meta, task, path)
-    skipped, remark = task.choose_start(list(given.state))
-    load_into(task, shard_state(given.state, task.state_dict()), given.source, ignore=('iteration', *skipped))
+    with at('load_from'):
+        state = task.match_start(given.state, given.source)
+    skipped, remark = task.choose_start(list(state))
+    load_into(task, shard_state(state, task.state_dict()), given.source, ignore=('iteration', *skipped))
     sentence = f'Starting from {path}{given.remark}'
     return f'{sentence}; {remark}.' if remark else f'{sentence}.'
 
