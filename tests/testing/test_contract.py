@@ -29,9 +29,6 @@ CONFIGS = {
     'one index for two features, from k-means': dict(type='JointVQ', size=16, members=dict(a=2, b=3),
                                                      weights=dict(b=4.0),
                                                      codebook=dict(EMA, start=dict(type='KMeansStart'))),
-    'scales by gradient, each with a convolution, rotated': dict(
-        type='MultiScaleRQ', scales=[1, 2], convs='each', estimator=ROTATION,
-        quantizer=dict(type='VQ', **SMALL, codebook=dict(GRADIENT, start=dict(type='SampleStart')))),
     'SimVQ of a wider table': dict(type='SimVQ', size=32, dim=4, latent_dim=6),
     'MCQ with entropy': dict(type='MCQ', size=16, dim=8, parts=2, entropy_weight=0.1),
     'FSQ of even levels': dict(type='FSQ', levels=[8, 6, 4])}
