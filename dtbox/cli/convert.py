@@ -5,6 +5,9 @@ import argparse
 
 from dtbox.cli.verb import Verb
 
+MOST_ROWS = 1024
+"""More rows of a token grid than any image has."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each kind of published weights."""
@@ -52,8 +55,12 @@ def add_scale_options(var: argparse.ArgumentParser, flow: argparse.ArgumentParse
 
 
 def read_scales(text: str) -> list[int]:
-    """'1,2,4' -> [1, 2, 4]; `ValueError` for anything else."""
-    return [int(part) for part in text.split(',')]
+    """'1,2,4' -> [1, 2, 4]; an error of the command line for anything else."""
+    parts = text.split(',')
+    if not all(part.isdecimal() and 0 < int(part) <= MOST_ROWS for part in parts):
+        raise argparse.ArgumentTypeError(f'{text!r} came; expected the rows of each scale, from 1 to {MOST_ROWS}, such '
+                                         'as 1,2,4,8')
+    return [int(part) for part in parts]
 
 
 def run(args: argparse.Namespace) -> None:

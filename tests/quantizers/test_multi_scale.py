@@ -20,22 +20,22 @@ def by_hand(type='MultiScaleRQ', **args):
 
 
 def z_by_hand():
-    """Mean (0.8, 0): code 0; what is left: (0.2, 0), (0.2, 1), (0.2, -1), (-1.4, 0)."""
-    return torch.tensor([[[1.2, 0.], [1.2, 1.], [1.2, -1.], [-0.4, 0.]]], requires_grad=True)
+    """Mean (0.8, 0): code 0; what is left: (-0.4, 0), (0.2, 1), (0.2, -1), (-0.8, 0)."""
+    return torch.tensor([[[.6, 0.], [1.2, 1.], [1.2, -1.], [.2, 0.]]], requires_grad=True)
 
 
 def test_by_hand():
     """The mean, then each cell of what its row leaves; features are the sums of both rows."""
     quantizer, z = by_hand(), z_by_hand()
     out = quantizer.train()(z)
-    assert quantizer.encode(z).flatten().tolist() == [0, 0, 1, 3, 2] and torch.equal(out.codes, quantizer.encode(z))
-    assert out.features.tolist() == [[[2., 0.], [1., 1.], [1., -1.], [0., 0.]]]
-    assert torch.equal(quantizer.eval()(z).features, quantizer.decode(out.codes))
+    assert quantizer.encode(z).flatten().tolist() == [0, 2, 1, 3, 2] and torch.equal(out.codes, quantizer.encode(z))
+    assert torch.allclose(out.features, torch.tensor([[[0., 0.], [1., 1.], [1., -1.], [0., 0.]]]), atol=1e-6)
+    assert quantizer.decode(out.codes).tolist() == [[[0., 0.], [1., 1.], [1., -1.], [0., 0.]]]
     first, both = quantizer.partial_sums(out.codes)
     assert first.tolist() == [[[[1., 1.], [1., 1.]], [[0., 0.], [0., 0.]]]]
     assert torch.equal(Grid(2, 2).flatten(both), quantizer.decode(out.codes))
-    # scale 1: (0.2, 0), (0.2, 1), (0.2, -1), (-1.4, 0); scale 2: (-0.8, 0), (0.2, 0), (0.2, 0), (-0.4, 0)
-    want = (3 * .04 + 2 + 1.96) / 8, (.64 + .08 + .16) / 8
+    # scale 1: (-0.4, 0), (0.2, 1), (0.2, -1), (-0.8, 0); scale 2: (0.6, 0), (0.2, 0), (0.2, 0), (0.2, 0)
+    want = (.16 + 2 * 1.04 + .64) / 8, (.36 + 3 * .04) / 8
     assert out.losses['commitment'].item() == pytest.approx(sum(want) / 2)
     assert 'codebook' not in out.losses  # nothing learns by gradient
     out.features[0, 2, 1].backward(retain_graph=True)
@@ -43,18 +43,18 @@ def test_by_hand():
 
 
 def test_the_table_learns_from_all_scales():
-    """One commit: row 0 took (0.8, 0) and (0.2, 0), row 2 (-1.4, 0), from both scales of the image."""
+    """One commit: row 0 took (0.8, 0) at the first scale, row 2 (-0.4, 0) and (-0.8, 0) at the second."""
     quantizer = by_hand(quantizer=dict(type='VQ', size=4, dim=2, codebook=dict(
         type='EMACodebook', decay=0.5, restart=0.0, eps=1e-9))).train()
     quantizer(z_by_hand())
     quantizer.commit()
     rows = quantizer.inner.codebook.weight
-    # sums: 0.5 (1, 0) + 0.5 (1, 0), counts 0.5 + 0.5 x 2; 0.5 (-1, 0) + 0.5 (-1.4, 0), counts 0.5 + 0.5
-    assert rows[0].tolist() == pytest.approx([1 / 1.5, 0.]) and rows[2].tolist() == pytest.approx([-1.2, 0.])
+    # sums: 0.5 (1, 0) + 0.5 (0.8, 0), counts 0.5 + 0.5; 0.5 (-1, 0) + 0.5 (-1.2, 0), counts 0.5 + 0.5 x 2
+    assert rows[0].tolist() == pytest.approx([.9, 0.]) and rows[2].tolist() == pytest.approx([-1.1 / 1.5, 0.])
     quantizer(z_by_hand())
     quantizer.discard()
     quantizer.commit()
-    assert rows[2].tolist() == pytest.approx([-1.2, 0.])
+    assert rows[2].tolist() == pytest.approx([-1.1 / 1.5, 0.])
 
 
 def test_input_of_the_next_scale_by_hand():
@@ -91,9 +91,9 @@ def test_a_dropped_scale_by_hand(monkeypatch):
     """Without the second scale: the first row alone, and its loss; never without the first."""
     quantizer, z = by_hand(drop=1.0).train(), z_by_hand()
     out = quantizer(z)
-    assert out.features.tolist() == [[[1., 0.]] * 4] and out.codes.shape == (1, 5, 1)
-    assert out.losses['commitment'].item() == pytest.approx((3 * .04 + 2 + 1.96) / 8)
-    assert quantizer.eval()(z).features.tolist()[0][0] == [2., 0.]
+    assert torch.allclose(out.features, torch.tensor([1., 0.]).expand(1, 4, 2)) and out.codes.shape == (1, 5, 1)
+    assert out.losses['commitment'].item() == pytest.approx((.16 + 2 * 1.04 + .64) / 8)
+    assert quantizer.eval()(z).features[0, 0].tolist() == pytest.approx([0., 0.], abs=1e-6)
     many = by_hand(drop=1.0, scales=[1, 1, 2]).train()
     assert {many._draw_dropped() for _ in range(50)} == {1, 2}
     half = by_hand(drop=0.5).train()
@@ -105,9 +105,9 @@ def test_every_scale_by_itself():
     """ScaleWiseRQ: the same codes and features; the gradient passes the mean and every cell: 1/4 and 1."""
     quantizer, z = by_hand('ScaleWiseRQ'), z_by_hand()
     out = quantizer.train()(z)
-    assert out.codes.flatten().tolist() == [0, 0, 1, 3, 2] and out.features[0, 0].tolist() == [2., 0.]
-    # scale 1: (0.8 - 1)^2 / 2; scale 2: (-0.8, 0), (0.2, 0), (0.2, 0), (-0.4, 0)
-    assert out.losses['commitment'].item() == pytest.approx((.04 / 2 + (.64 + .04 + .04 + .16) / 8) / 2)
+    assert out.codes.flatten().tolist() == [0, 2, 1, 3, 2] and out.features[0, 1].tolist() == [1., 1.]
+    # scale 1: (0.8 - 1)^2 / 2; scale 2: (0.6, 0), (0.2, 0), (0.2, 0), (0.2, 0)
+    assert out.losses['commitment'].item() == pytest.approx((.04 / 2 + (.36 + 3 * .04) / 8) / 2)
     out.features[0, 0, 0].backward()
     assert z.grad[0, :, 0].tolist() == pytest.approx([1.25, .25, .25, .25]) and not z.grad[0, :, 1].any()
 
