@@ -19,6 +19,7 @@ from dtbox.arguments import (
     allow_none,
     read_arguments,
     read_codes,
+    read_count,
     read_flag,
     read_kind,
     read_names,
@@ -138,29 +139,32 @@ class Tokenizer:
         return self.model.encode(self.prepare(images), vocabularies)
 
     @torch.no_grad()
-    @read_arguments(codes=read_streams, clamp=read_flag, texts=allow_none(_read_guidance))
+    @read_arguments(codes=read_streams, clamp=read_flag, texts=allow_none(_read_guidance),
+                    scales=allow_none(read_count()))
     def decode(self, codes: Mapping[str, Any], clamp: bool = True,
-               texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
+               texts: str | Sequence[str] | Tensor | None = None, scales: int | None = None) -> Tensor:
         """Codes -> images [B,3,H,W].
 
         Args:
             codes: stream -> [B,N,Q] integers, or latents [B,N,C], as `encode` gives them; those that the decoder reads.
             clamp: clamp to [-1, 1]; otherwise as the decoder returns it.
             texts: one for each image, where texts guide the decoder (TA-TiTok), or their tokens [B,L,W].
+            scales: of codes on several scales, how many are read, coarse to fine; `codes` may end there.
 
         Raises:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
         with at('codes'):
-            images = self.model.decode(self._place(self._check_kinds(codes)), texts)
+            images = self.model.decode(self._place(self._check_kinds(codes)), texts, scales)
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
-    @read_arguments(codes=read_streams)
-    def features(self, codes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them."""
+    @read_arguments(codes=read_streams, scales=allow_none(read_count()))
+    def features(self, codes: Mapping[str, Any], scales: int | None = None) -> dict[str, Tensor]:
+        """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them; `scales`
+        as in `decode`."""
         with at('codes'):
-            return self.model.features(self._place(self._check_kinds(codes)))
+            return self.model.features(self._place(self._check_kinds(codes)), scales)
 
     @torch.no_grad()
     @read_arguments(clamp=read_flag)

@@ -2,6 +2,7 @@
 module imports no converter."""
 from __future__ import annotations
 
+import argparse
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,22 @@ class Kind:
         return getattr(importlib.import_module(f'dtbox.converters.{module}'), name)
 
 
+MOST_ROWS = 1024
+"""More rows of a token grid than any image has."""
+
+
+def read_scales(text: str) -> list[int]:
+    """'1,2,4' -> [1, 2, 4]; an error of the command line for anything else."""
+    parts = text.split(',')
+    if not all(part.isdecimal() and 0 < int(part) <= MOST_ROWS for part in parts):
+        raise argparse.ArgumentTypeError(f'{text!r} came; expected the rows of each scale, from 1 to {MOST_ROWS}, such '
+                                         'as 1,2,4,8')
+    return [int(part) for part in parts]
+
+
+SCALES = Option('scales', 'sizes of the scales, the last the token grid (default: the published ones)',
+                dict(type=read_scales, metavar='N,N,...'))
+
 KINDS: dict[str, Kind] = {
     'dualtoken': Kind(
         'DualToken (arXiv 2503.14324): a folder with config.json and one .pt', 'folder with config.json and one .pt',
@@ -73,6 +90,16 @@ KINDS: dict[str, Kind] = {
         'UniTok (arXiv 2502.20321): its file unitok_tokenizer.pth', '.pth file', 'unitok.convert',
         (Option('heads', 'attention heads, where the width is not that of a published ViTamin',
                 dict(type=int, metavar='N')),)),
+    'var': Kind(
+        'VAR\'s multi-scale tokenizer (arXiv 2404.02905): its file vae_ch160v4096z32.pth', '.pth file', 'var.convert',
+        (SCALES,)),
+    'tokenflow': Kind(
+        'TokenFlow (arXiv 2412.03069): one of its tokenizer files', '.pt file', 'tokenflow.convert',
+        (SCALES,
+         Option('image_size', 'pixels (default: those of the published model); positions are resized as TokenFlow does',
+                dict(type=int, metavar='N')),
+         Option('heads', 'attention heads of a ViTamin or SigLIP of another width than the published ones',
+                dict(type=int, metavar='N')))),
     'ibq': Kind(
         'IBQ (arXiv 2412.02692): a .ckpt of SEED-Voken; or the folder of Emu3.5\'s vision tokenizer (arXiv 2510.26583)',
         '.ckpt file, or folder with config.yaml and model.ckpt', 'ibq.convert',

@@ -95,26 +95,28 @@ class Decoder(nn.Module):
                              f'{self.in_dim}] for the {self.layout}. Give it features of the tokenizer that it was '
                              'built for.')
 
-    def check_scale(self, levels: int, what: str) -> None:
-        """Raise `InputError` unless `latent * 2^levels == image_size`.
+    def check_scale(self, levels: int, what: str, wanted: tuple[int, int] | None = None) -> None:
+        """Raise `InputError` unless `latent * 2^levels` is the size of the images, or that of `wanted`.
 
         Args:
             levels: how many times this decoder doubles its size.
             what: what sets `levels`, for the message.
+            wanted: (height, width) that the decoder resizes to `image_size`; None where it does not.
         """
-        size = tuple(v * 2 ** levels for v in self.latent)
-        if size == self.image_size:
+        size, wanted = tuple(v * 2 ** levels for v in self.latent), wanted or self.image_size
+        name = 'image_size' if wanted == self.image_size else 'working_size'
+        if size == wanted:
             return
-        fit = [v / 2 ** levels for v in self.image_size]
+        fit = [v / 2 ** levels for v in wanted]
         latent = f', or `latent_size` {tuple(int(v) for v in fit)}' if all(v >= 1 and v % 1 == 0 for v in fit) else ''
         raise InputError(f'a latent grid of {self.latent} doubled {format_count(levels, "time")} ({what}) makes '
                          f'images of {size}, but '
-                         f'`image_size` is {self.image_size}. What fits: `image_size` {size}{latent}, or another '
+                         f'`{name}` is {wanted}. What fits: `{name}` {size}{latent}, or another '
                          'number of doublings.')
 
-    def check_multipliers(self, multipliers: Sequence[int]) -> None:
+    def check_multipliers(self, multipliers: Sequence[int], wanted: tuple[int, int] | None = None) -> None:
         """Raise `InputError` unless `multipliers` are positive whole numbers, one for each level, and the levels lead
-        from the latent grid to `image_size`."""
+        from the latent grid to `image_size`, or to `wanted` (see `check_scale`)."""
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
-        self.check_scale(len(multipliers) - 1, f'`multipliers` has {format_count(len(multipliers), "level")}')
+        self.check_scale(len(multipliers) - 1, f'`multipliers` has {format_count(len(multipliers), "level")}', wanted)

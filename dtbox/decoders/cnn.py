@@ -16,6 +16,7 @@ from torch import Tensor
 from dtbox.decoders.base import Decoder, run
 from dtbox.errors import InputError
 from dtbox.layers.conv import Middle, ResidualConv, SpatialAttention, Upsample, conv3x3, group_norm
+from dtbox.layers.sizes import read_pair
 from dtbox.layout import Grid
 from dtbox.registry import DECODERS
 from dtbox.values import Depth, Positive
@@ -81,7 +82,7 @@ class CNNDecoder(Decoder):
     Args:
         in_dim: feature width D, a multiple of 32 with the post-quantization block.
         layout: where the tokens lie, a Grid.
-        image_size: (H, W) in pixels, or one number; must be latent size * 2^(levels - 1).
+        image_size: (H, W) in pixels, or one number; must be latent size * 2^(levels - 1) without `working_size`.
         channels: base width, a multiple of 32.
         multipliers: width of each level over `channels`, full resolution first; its length is the number of levels.
         blocks: residual blocks per level, less one (the published `num_res_blocks`).
@@ -93,6 +94,8 @@ class CNNDecoder(Decoder):
         recompute: drop activations and compute them again in the backward pass: less memory, about a third more time.
         middle_attention: whether the middle block has attention; aMUSEd's VQGAN has none.
         unit_images: the network gives images in [0, 1], as aMUSEd's does; `forward` brings them to [-1, 1].
+        working_size: (H, W) in pixels, or one number, that is decoded and then resized to `image_size`, bicubically
+            (TokenFlow: 432 for images of 384); latent size * 2^(levels - 1). None decodes to `image_size`.
     """
     example = dict(in_dim=32, layout=Grid(4, 4), image_size=(16, 16), channels=32, multipliers=(1, 1, 1), blocks=1,
                    latent_channels=32,
@@ -102,11 +105,12 @@ class CNNDecoder(Decoder):
                  multipliers: Sequence[int] = (1, 1, 4, 4, 8), blocks: Depth = 2, latent_channels: Positive = 1024,
                  attention_resolutions: Sequence[Positive] = (24,), latent_size: int | Sequence[int] | None = None,
                  post_quant: bool | None = True, recompute: bool = False, middle_attention: bool = True,
-                 unit_images: bool = False) -> None:
+                 unit_images: bool = False, working_size: int | Sequence[int] | None = None) -> None:
         super().__init__(in_dim, layout, image_size, latent_size)
-        self.check_multipliers(multipliers)
+        self.working_size = self.image_size if working_size is None else read_pair(working_size, 'working_size')
+        self.check_multipliers(multipliers, self.working_size)
         self.unit_images = unit_images
-        rows = [self.image_size[0] >> i for i in range(len(multipliers))]
+        rows = [self.working_size[0] >> i for i in range(len(multipliers))]
         if post_quant is None and in_dim != latent_channels:
             raise InputError(f'without `post_quant` features of {in_dim} channels would enter a decoder of '
                              f'{latent_channels}; make them agree.',
@@ -126,4 +130,7 @@ class CNNDecoder(Decoder):
     def forward(self, features: Tensor) -> Tensor:
         """features [B,N,D] -> images [B,3,H,W], not clamped."""
         images = self.decoder(self.post_quant_conv(self.to_map(features)))
-        return images * 2 - 1 if self.unit_images else images
+        images = images * 2 - 1 if self.unit_images else images
+        if self.working_size == self.image_size:
+            return images
+        return F.interpolate(images, self.image_size, mode='bicubic', align_corners=False)

@@ -63,6 +63,8 @@ class CNNEncoder(LevelEncoder):
         recompute: drop activations and compute them again in the backward pass.
         middle_attention: whether the middle block has attention; aMUSEd's VQGAN has none.
         unit_images: the network works on images in [0, 1], as aMUSEd's does; `embed` brings them there.
+        working_size: pixels, an int or (height, width), that images are resized to first, bicubically; the sizes of
+            feature maps follow from it (TokenFlow: 432 for images of 384). None takes the images as they are.
     """
     example = dict(image_size=32, channels=32, multipliers=(1, 2), blocks=1, latent_channels=16,
                    attention_resolutions=(16,))
@@ -70,17 +72,18 @@ class CNNEncoder(LevelEncoder):
     def __init__(self, image_size: int | Sequence[int], channels: Positive = 128,
                  multipliers: Sequence[Positive] = (1, 1, 2, 2, 4), blocks: Depth = 2, latent_channels: Positive = 256,
                  attention_resolutions: Sequence[Positive] = (16,), stem: int = 1, weights: str | None = None,
-                 prefix: str = '', recompute: bool = False, middle_attention: bool = True,
-                 unit_images: bool = False) -> None:
+                 prefix: str = '', recompute: bool = False, middle_attention: bool = True, unit_images: bool = False,
+                 working_size: int | Sequence[int] | None = None) -> None:
         if stem not in STEMS:
             raise InputError(f'`stem` is {stem!r}; expected one of the strides {", ".join(map(str, STEMS))}.')
-        super().__init__(image_size, channels, multipliers, blocks, latent_channels, stem, weights, prefix, recompute)
+        super().__init__(image_size, channels, multipliers, blocks, latent_channels, stem, weights, prefix, recompute,
+                         working_size)
         self.unit_images = unit_images
         levels, widths = len(multipliers), self.widths[1:-1]
         self.conv_in = (conv3x3(3, channels) if stem == 1
                         else nn.Conv2d(3, channels, 2 * stem, stride=stem, padding=stem // 2))
         self.down = nn.ModuleList(
-            _Level(width_in, width, blocks, self.image_size[0] // stem >> i in attention_resolutions,
+            _Level(width_in, width, blocks, self.working_size[0] // stem >> i in attention_resolutions,
                    downsample=i < levels - 1)
             for i, (width_in, width) in enumerate(zip(self.widths, widths)))
         self.mid = Middle(widths[-1], middle_attention)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.counts import format_count
@@ -27,7 +28,7 @@ class LevelEncoder(Encoder):
     recompute), and implements `finish`.
 
     Args:
-        image_size: pixels, an int or (height, width); a multiple of stem * 2^(L - 1).
+        image_size: pixels, an int or (height, width); a multiple of stem * 2^(L - 1) without `working_size`.
         channels: base width, a multiple of 32.
         multipliers: width of each level over `channels`, full resolution first; its length is L.
         blocks: residual blocks per level.
@@ -36,6 +37,8 @@ class LevelEncoder(Encoder):
         weights: None; a local checkpoint or `dtbox://` name.
         prefix: of the encoder's keys in that file.
         recompute: drop activations and compute them again in the backward pass.
+        working_size: pixels, an int or (height, width), that images are resized to first, bicubically; the sizes of
+            feature maps follow from it. None takes the images as they are.
 
     Attributes:
         unit_images: the first convolution takes images in [0, 1]; `embed` brings them there.
@@ -46,20 +49,22 @@ class LevelEncoder(Encoder):
 
     def __init__(self, image_size: int | Sequence[int], channels: int, multipliers: Sequence[int], blocks: int,
                  latent_channels: int, stem: int = 1, weights: str | None = None, prefix: str = '',
-                 recompute: bool = False) -> None:
+                 recompute: bool = False, working_size: int | Sequence[int] | None = None) -> None:
         super().__init__()
         self.image_size = read_pair(image_size, 'image_size')
+        self.working_size = self.image_size if working_size is None else read_pair(working_size, 'working_size')
+        sized = 'image_size' if working_size is None else 'working_size'
         if not multipliers or not all(type(m) is int and m > 0 for m in multipliers):
             raise InputError(f'`multipliers` is {multipliers!r}; expected a positive whole number for each level.')
         for name, value in (('blocks', blocks), ('latent_channels', latent_channels)):
             if type(value) is not int or value < 1:
                 raise InputError(f'`{name}` is {value!r}; expected a positive whole number.')
         levels, factor = len(multipliers), stem * 2 ** (len(multipliers) - 1)
-        if any(side % factor for side in self.image_size):
-            fit = tuple(max(round(side / factor), 1) * factor for side in self.image_size)
+        if any(side % factor for side in self.working_size):
+            fit = tuple(max(round(side / factor), 1) * factor for side in self.working_size)
             raise InputError(f'{format_count(levels, "level")} after a stem of stride {stem} divide the image by '
-                             f'{factor}, and `image_size` {self.image_size} is not a multiple of it. What fits: '
-                             f'`image_size` {fit}, or another number of levels.')
+                             f'{factor}, and `{sized}` {self.working_size} is not a multiple of it. What fits: '
+                             f'`{sized}` {fit}, or another number of levels.')
         self.stem = stem
         self.depth = levels + 1
         self.recompute = recompute
@@ -76,11 +81,13 @@ class LevelEncoder(Encoder):
 
     def grid(self, layer: int) -> tuple[int, int]:
         """Return the token grid (rows, columns) of `layer`."""
-        halvings, (height, width) = min(layer, len(self.down) - 1), self.image_size
+        halvings, (height, width) = min(layer, len(self.down) - 1), self.working_size
         return height // self.stem >> halvings, width // self.stem >> halvings
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,N,D] of the first convolution."""
+        if self.working_size != self.image_size:
+            images = F.interpolate(images, self.working_size, mode='bicubic', align_corners=False)
         images = (images + 1) / 2 if self.unit_images else images
         return self._tokens(self.conv_in(images.contiguous(memory_format=torch.channels_last)))
 

@@ -24,6 +24,9 @@ from dtbox.values import PositiveNumber
 from dtbox.weights.model_folders import load_published
 from dtbox.weights.state_dicts import load_into, select_prefix
 
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation per channel of images in [0, 1] that make them images in [-1, 1]."""
+
 
 class StagedTimm(Encoder):
     """The stages of a timm transformer that is already built; the base of every encoder with a timm trunk.
@@ -118,13 +121,16 @@ class TimmViT(StagedTimm):
         norm_eps: epsilon of every norm; None takes that of timm's model.
         model_args: further arguments of the timm model (embed_dim, depth, num_heads, patch_size, act_layer, ...);
             `embed_cfg` of a ViTamin as a dict of embed_dim, depths and stem_width.
+        mean, std: statistics that its weights expect, per channel, for images in [0, 1]; None is 0.5, the images as
+            they come.
     """
     example = dict(name='vit_base_patch16_siglip_224', image_size=32,
                    model_args=dict(embed_dim=32, depth=3, num_heads=2, patch_size=8))
 
     def __init__(self, name: str, image_size: int | Sequence[int], weights: str | None = None, prefix: str = '',
                  resample: bool = False, recompute: bool = False, input_size: int | Sequence[int] | None = None,
-                 norm_eps: PositiveNumber | None = None, model_args: dict[str, Any] | None = None) -> None:
+                 norm_eps: PositiveNumber | None = None, model_args: dict[str, Any] | None = None,
+                 mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
         size = read_pair(image_size, 'image_size')
         trunk = build_timm(name, size if input_size is None else input_size, model_args or {})
         if norm_eps is not None:
@@ -135,6 +141,17 @@ class TimmViT(StagedTimm):
         self.prefix = prefix
         self.resample = resample
         self.model_args = dict(model_args or {})
+        mean, std = tuple(mean or HALF), tuple(std or HALF)
+        if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
+            raise InputError(f'`mean` is {mean} and `std` {std}; expected three numbers each, those of `std` positive.',
+                             'mean')
+        self.rescale = (mean, std) != (HALF, HALF)
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D], of the images with the statistics that were asked for."""
+        return super().embed((images * 0.5 + 0.5 - self.mean) / self.std if self.rescale else images)
 
     def init_weights(self) -> None:
         """Load `weights` into the trunk; `InputError` lists every key that does not match."""

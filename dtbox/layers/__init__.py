@@ -1,2 +1,2 @@
 """Building blocks that every room of parts shares: attention, projections, conv blocks, gradient estimators."""
-from dtbox.layers import attention, conv, estimators, projections  # noqa: F401
+from dtbox.layers import attention, beit_projection, conv, estimators, projections  # noqa: F401

@@ -2,7 +2,8 @@
 
 `AttentionProjection` is the module of UniTok (arXiv 2502.20321) as DualToken (arXiv 2503.14324) uses it: heads are
 averaged on the way down, concatenated and causal on the way up. `MLPProjection` and `LinearProjection` are the plain
-choices.
+choices. A projection whose constructor takes `layout` gets that of the tokens: `ConvProjection` and BEiTProjection
+(beit_projection.py) need it.
 
 Legend: B batch, N tokens, H heads, W head width. All map [B, N, in_dim] to [B, N, out_dim].
 """
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dtbox.errors import InputError
+from dtbox.layout import TokenLayout, need_grid
 from dtbox.registry import ATTENTION, PROJECTIONS
 from dtbox.values import Positive
 
@@ -123,6 +125,46 @@ class MLPProjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, in_dim] -> [B, N, out_dim]."""
         return self.fc2(F.gelu(self.fc1(self.norm(x))))
+
+
+@PROJECTIONS.register_module()
+class TanhProjection(nn.Module):
+    """Linear, tanh, linear: the heads of VQ-KD (BEiT v2, arXiv 2208.06366) and TokenFlow (arXiv 2412.03069).
+
+    Args:
+        in_dim, out_dim: widths.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(in_dim, in_dim)
+        self.fc2 = nn.Linear(in_dim, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, in_dim] -> [B, N, out_dim]."""
+        return self.fc2(self.fc1(x).tanh())
+
+
+@PROJECTIONS.register_module()
+class ConvProjection(nn.Module):
+    """A convolution over the grid of the tokens (VAR, arXiv 2404.02905: 3x3 before and after its quantizer).
+
+    Args:
+        in_dim, out_dim: widths.
+        layout: where the tokens lie, a Grid.
+        kernel: rows and columns of the kernel, odd; the map keeps its size, padded with zeros.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, layout: TokenLayout, kernel: Positive = 3):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise InputError(f'`kernel` is {kernel}; expected an odd number, so that the map keeps its size.', 'kernel')
+        self.grid = need_grid(layout, 'ConvProjection')
+        self.conv = nn.Conv2d(in_dim, out_dim, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, in_dim] -> [B, N, out_dim]."""
+        return self.grid.flatten(self.conv(self.grid.unflatten(x)))
 
 
 @PROJECTIONS.register_module()

@@ -9,9 +9,11 @@ from dtbox.quantizers import (  # noqa: F401
     kl,
     lfq,
     mcq,
+    multi_scale,
     no_quantizer,
     product,
     rq,
+    scale_wise,
     simvq,
     vq,
 )

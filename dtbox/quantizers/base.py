@@ -5,6 +5,7 @@ Legend: B batch, N tokens, C code width, Q codes per token, K codebook size.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn as nn
@@ -30,12 +31,20 @@ class Quantizer(nn.Module):
         members: None; or dict name -> width of the parts of C, where the quantizer is made to be shared by vocabularies
             of these names.
         example: constructor arguments of a small instance, for the contract suite and the listing.
+        needs_layout: the layout that features must have; None where tokens are coded each by itself, so that any number
+            of them will do.
+        nests: whether `MultiScaleRQ` can quantize its scales with it: one code a token, found from the token alone, and
+            what it collects is collected by `collect`.
+        collecting: whether a training forward calls `collect`; False where another quantizer does that for it.
         updates_in_forward: the named exception to the rule above: a training forward rewrites the codebook.
     """
     dim: int = 0
     codebook_sizes: list[int] = []
     members: dict[str, int] | None = None
     example: dict | None = None
+    needs_layout: TokenLayout | None = None
+    nests: bool = False
+    collecting: bool = True
     updates_in_forward: bool = False
 
     @property
@@ -66,6 +75,11 @@ class Quantizer(nn.Module):
         """
         return layout
 
+    def searcher(self) -> Callable[[Tensor], Tensor]:
+        """Return a function z [B,N,C] -> codes [B,N,Q], `encode` without its checks, for as long as nothing changes:
+        what is prepared once serves several calls."""
+        return self.encode
+
     def smooth(self, z: Tensor) -> Tensor:
         """The smooth map whose gradient the estimator hands on: z [B,N,C] -> [B,N,C]; identity where z itself is
         quantized.
@@ -77,6 +91,10 @@ class Quantizer(nn.Module):
     def init_weights(self) -> None:
         """Load what the config names (a codebook of another checkpoint); called once before training, never when a run
         is opened."""
+
+    def collect(self, z: Tensor, codes: Tensor) -> None:
+        """Keep what a training forward quantized, z [B,N,C] float32 to codes [B,N,Q], for the next `commit`; nothing
+        where the quantizer has no statistics."""
 
     def commit(self) -> None:
         """Update the codebook from what was collected since the last call."""

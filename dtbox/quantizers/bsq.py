@@ -40,6 +40,7 @@ class BSQ(BinaryQuantizer):
         estimator: config of the gradient estimator of the sign.
     """
     example = dict(dim=4, group=3)
+    nests = True
 
     def __init__(self, dim: int, commitment_weight: float = 0.25, entropy_weight: float = 0.1, diversity: float = 1.0,
                  temperature: float = 0.01, group: int = 9, estimator: dict = dict(type='StraightThrough')):

@@ -29,6 +29,7 @@ class FSQ(Quantizer):
         eps: how far the bound stays from the outermost levels' edges.
     """
     example = dict(levels=[5, 4, 3])
+    nests = True
 
     def __init__(self, levels: list[int], estimator: dict = dict(type='StraightThrough'), eps: float = 1e-3) -> None:
         super().__init__()

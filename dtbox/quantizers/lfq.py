@@ -44,6 +44,7 @@ class LFQ(BinaryQuantizer):
             and 9 of 18); None makes one code of all. Features and terms are the same.
     """
     example = dict(dim=4)
+    nests = True
 
     def __init__(self, dim: int, commitment_weight: float = 0.25, entropy_weight: float = 0.1, diversity: float = 1.0,
                  temperature: float = 0.01, group: int = 18, estimator: dict = dict(type='StraightThrough'),

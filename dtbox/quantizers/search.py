@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from typing import Callable, Iterator
 
 import torch
@@ -42,7 +43,6 @@ class CodeSearch:
         table = codebook.detach().float()
         table = torch.cat([table, table.pow(2).sum(1, keepdim=True).mul_(-0.5)], 1)
         self.size, self.device = len(table), table.device
-        self.memory = None
         if self.device.type == 'cpu':
             self.tiles = [(start, *_grouped(table[start:start + TILE])) for start in range(0, self.size, TILE)]
         else:
@@ -69,15 +69,13 @@ class CodeSearch:
     def _search(self, z: Tensor, codes: Tensor) -> None:
         widest = max(table.shape[1] for _, table, _ in self.tiles)
         rows = max(16, torch.get_num_threads() * ENTRIES // widest)
-        if self.memory is None or self.memory.numel() < min(rows, len(z)) * widest:
-            # kept for the next call: fresh pages cost more than they look
-            self.memory = z.new_empty(min(rows, len(z)) * widest)
+        memory = _take_scratch(z, min(rows, len(z)) * widest)
         for start in range(0, len(z), rows):
             part = z[start:start + rows]
             best = None
             winner = None
             for first, table, groups in self.tiles:
-                score, code = _best_of_tile(part, table, groups, self.memory)
+                score, code = _best_of_tile(part, table, groups, memory)
                 code += first
                 if best is None:
                     best, winner = score, code
@@ -110,6 +108,22 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
         [M] int64 in [0, K).
     """
     return make_search(codebook)(z)
+
+
+_SCRATCH = threading.local()
+
+
+def _take_scratch(like: Tensor, size: int) -> Tensor:
+    """Return at least `size` float32 without values; a thread gets the same memory each time, as fresh pages cost more
+    than they look."""
+    if type(like) is not Tensor:  # of a trace, which memory of other calls must not enter
+        return like.new_empty(size)
+    kept = getattr(_SCRATCH, 'memory', None)
+    if kept is None or kept.numel() < size:
+        with torch.inference_mode(False):
+            kept = torch.empty(size, device='cpu', dtype=torch.float32)
+        _SCRATCH.memory = kept
+    return kept
 
 
 def _grouped(rows: Tensor) -> tuple[Tensor, int]:

@@ -14,7 +14,7 @@ from dtbox.testing.subject import copy_state, require, require_refused
 def empty_batches(subject: QuantizerSubject) -> None:
     """A batch without images or tokens, and a single token, pass through training, `commit` and evaluation."""
     quantizer = subject.trained()
-    for b, n in ((0, 9), (2, 0), (0, 0), (1, 1)):
+    for b, n in subject.shapes((0, 9), (2, 0), (0, 0), (1, 1)):
         z = subject.z(b, n)
         quantizer.train()(z)
         quantizer.commit()
@@ -38,25 +38,28 @@ def refuses_non_finite(subject: QuantizerSubject) -> None:
 
 
 def refuses_wrong_shapes(subject: QuantizerSubject) -> None:
-    """Features that are not [B,N,C] are an InputError."""
+    """Features that are not [B,N,C], or not of the layout that the quantizer needs, are an InputError."""
     quantizer, c = subject.build(), subject.input_dim
-    for shape in ((2, 9, c + 1), (2, 9, 2 * c), (9, c), (2, 3, 3, c)):
+    n = subject.layout.tokens if subject.layout else 9
+    wrong = [(2, n + 1, c)] if subject.layout else []
+    for shape in (*wrong, (2, n, c + 1), (2, n, 2 * c), (n, c), (2, 3, 3, c)):
         for name in ('forward', 'encode'):
             require_refused(getattr(quantizer, name), torch.zeros(shape), f'features of shape {list(shape)} in {name}')
 
 
 def refuses_wrong_codes(subject: QuantizerSubject) -> None:
-    """`decode` refuses codes out of range, codes that are not integers, and another number of codes per token.
+    """`decode` refuses codes out of range, codes that are not integers, another number of codes per token, and another
+    number of tokens where the quantizer needs a layout.
 
     A continuous quantizer refuses codes, latents of another width, and latents that are not finite."""
     quantizer = subject.build()
     if subject.continuous:
-        latents = torch.zeros(2, 9, subject.dim)
+        latents = torch.zeros(2, subject.count_codes(9), subject.dim)
         require_refused(quantizer.decode, latents.long(), 'codes in the place of latents')
         require_refused(quantizer.decode, latents[..., :-1], 'latents of another width')
         require_refused(quantizer.decode, latents / 0, 'latents with NaN')
         return
-    good = torch.zeros(2, 9, subject.depth, dtype=torch.int64)
+    good = torch.zeros(2, subject.count_codes(9), subject.depth, dtype=torch.int64)
     for depth, size in enumerate(subject.sizes):
         for value in (-1, size):
             codes = good.clone()
@@ -64,6 +67,8 @@ def refuses_wrong_codes(subject: QuantizerSubject) -> None:
             require_refused(quantizer.decode, codes,
                             f'codes of {value} at depth {depth}, whose codebook has {format_count(size, "code")},')
     require_refused(quantizer.decode, good.float(), 'codes in float32')
+    if subject.layout:
+        require_refused(quantizer.decode, good[:, 1:], f'codes of {len(good[0]) - 1} tokens instead of {len(good[0])}')
     depth = subject.depth
     require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1),
                     f'{format_count(depth + 1, "code")} per token instead of {depth}')

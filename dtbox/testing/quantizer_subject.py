@@ -24,6 +24,7 @@ class QuantizerSubject(Subject):
         input_dim: width of the features that come in.
         sizes: sizes of the Q codebooks; none of a continuous quantizer.
         depth: Q.
+        layout: of the features, where the quantizer codes the tokens of an image together and needs it; else None.
         updates_in_forward: see `Quantizer`.
     """
     registry, base = QUANTIZERS, Quantizer
@@ -34,6 +35,8 @@ class QuantizerSubject(Subject):
         self.dim, self.sizes = example.dim, example.codebook_sizes
         self.input_dim = getattr(example, 'input_dim', example.dim)
         self.depth = len(example.codebook_sizes)
+        self.layout = example.needs_layout
+        self.code_layout = example.set_layout(self.layout) if self.layout else None
         self.updates_in_forward = example.updates_in_forward
 
     def trained(self, steps: int = 3) -> Quantizer:
@@ -44,7 +47,8 @@ class QuantizerSubject(Subject):
         return quantizer
 
     def z(self, b: int = 4, n: int = 9, seed: int = 0, scale: float = 1.0) -> Tensor:
-        """Return features [B,N,input_dim]."""
+        """Return features [B,N,input_dim]; N is that of the layout where the quantizer needs one."""
+        n = self.layout.tokens if self.layout else n
         return torch.randn(b, n, self.input_dim, generator=make_generator(seed)) * scale
 
     @property
@@ -56,6 +60,14 @@ class QuantizerSubject(Subject):
         """Leave the check where the quantizer has no codes."""
         if self.continuous:
             raise DoesNotApply(f'the quantizer is continuous: {why}.')
+
+    def count_codes(self, n: int) -> int:
+        """Return how many tokens have codes where n have features."""
+        return self.code_layout.tokens if self.code_layout else n
+
+    def shapes(self, *shapes: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return those (B, N) that the quantizer takes: all, or with the N of its layout, each once."""
+        return list(dict.fromkeys((b, self.layout.tokens) for b, _ in shapes)) if self.layout else list(shapes)
 
     def collects_only(self) -> None:
         """Leave the check where the quantizer is the named exception that rewrites its state inside a training forward.

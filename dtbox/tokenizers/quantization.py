@@ -10,7 +10,9 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError, NotFinite
+from dtbox.layout import Scales, TokenLayout
 from dtbox.part_outputs import check_code_tensor, check_floats, check_scalars
 from dtbox.registry import QUANTIZERS
 from dtbox.structures import QuantizerOutput
@@ -76,3 +78,31 @@ def find_codes(quantizer: nn.Module, z: Tensor) -> Tensor:
     if not quantizer.codebook_sizes:
         return check_floats(quantizer, 'latents', quantizer.encode(z), (*z.shape[:2], quantizer.dim))
     return check_code_tensor(quantizer, quantizer.encode(z), z.shape[0], len(quantizer.codebook_sizes))
+
+
+def decode_codes(quantizer: nn.Module, codes: Tensor, layout: TokenLayout, scales: int | None = None) -> Tensor:
+    """codes [B,N,Q] -> features [B,N,C] of a quantizer, of all codes or of those of the first scales.
+
+    Args:
+        quantizer: whose codes they are.
+        codes: of the whole layout or, with `scales`, of those scales at least.
+        layout: of the codes.
+        scales: how many scales are read; None for all.
+
+    Raises:
+        InputError: `scales` for codes that do not lie on several scales, or more than there are; too few codes.
+    """
+    if scales is None:
+        return quantizer.decode(codes)
+    if not isinstance(layout, Scales) or not hasattr(quantizer, 'decode_prefix'):
+        raise InputError(f'`scales` is {scales!r}, and the codes of {type(quantizer).__name__} are a {layout}, which '
+                         'has no scales that can be left out. Leave it out.', 'scales')
+    if type(scales) is not int or not 1 <= scales <= len(layout.slices):
+        raise InputError(f'`scales` is {scales!r}; expected how many of the '
+                         f'{format_count(len(layout.slices), "scale")} are read, at least 1.', 'scales')
+    stop = layout.slices[scales - 1].stop
+    if codes.ndim != 3 or codes.shape[1] not in (stop, layout.tokens):
+        raise InputError(f'codes have the shape {list(codes.shape)}; expected [B, {stop}, '
+                         f'{len(quantizer.codebook_sizes)}], those of the first {format_count(scales, "scale")}, or '
+                         f'all {layout.tokens} of the {layout}.')
+    return quantizer.decode_prefix(codes[:, :stop])

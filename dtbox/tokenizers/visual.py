@@ -196,18 +196,20 @@ class VisualTokenizer(nn.Module):
         run = Pass(self, images)
         return {name: run.codes(self.streams[name]) for name in names}
 
-    def features(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def features(self, codes: Mapping[str, Tensor], scales: int | None = None) -> dict[str, Tensor]:
         """Stream -> codes [B,N,Q] or latents [B,N,C] -> vocabulary -> features [B,N,D], for all vocabularies of these
-        streams."""
+        streams; of the first `scales` scales alone where given (see `Vocabulary.features`)."""
         self.streams.check_names(codes)
         self.streams.check_values(codes)
         dtype = next(self.parameters()).dtype  # without a projection, a table's rows come in float32
-        return {name: vocabulary.features(codes[stream]).to(dtype) for stream in codes
+        part = {} if scales is None else dict(scales=scales)
+        return {name: vocabulary.features(codes[stream], **part).to(dtype) for stream in codes
                 for name, vocabulary in self.streams[stream].vocabularies.items()}
 
-    def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None) -> Tensor:
-        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; streams that the decoder does
-        not read are ignored. `texts` guide a decoder that takes them (see `run_decoder`)."""
+    def decode(self, codes: Mapping[str, Tensor], texts: str | Sequence[str] | Tensor | None = None,
+               scales: int | None = None) -> Tensor:
+        """Stream -> codes [B,N,Q] or latents [B,N,C] -> images [B,3,H,W], not clamped; other streams than the decoder's
+        are ignored. `texts` guide a decoder that takes them (see `run_decoder`); `scales` as in `features`."""
         if self.decoder is None:
             raise InputError('this tokenizer has no decoder; it cannot turn codes into images.')
         reads = self.check_streams(self.reads)
@@ -215,7 +217,7 @@ class VisualTokenizer(nn.Module):
         if missing:
             raise InputError(f'decoding needs the codes of {", ".join(reads)}; missing: {", ".join(missing)}. '
                              f'Got: {", ".join(codes) or "none"}.')
-        return self._decode(self.features({n: codes[n] for n in reads}), texts)
+        return self._decode(self.features({n: codes[n] for n in reads}, scales), texts)
 
     def pool_image(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] -> pooled embedding [B,E], not normalised."""

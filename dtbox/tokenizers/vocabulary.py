@@ -18,7 +18,14 @@ from dtbox.layout import TokenLayout
 from dtbox.part_outputs import check_floats
 from dtbox.registry import PROJECTIONS, VOCABULARIES
 from dtbox.structures import QuantizerOutput, VocabularyOutput
-from dtbox.tokenizers.quantization import SharedQuantizer, build_quantizer, find_codes, get_input_dim, quantize
+from dtbox.tokenizers.quantization import (
+    SharedQuantizer,
+    build_quantizer,
+    decode_codes,
+    find_codes,
+    get_input_dim,
+    quantize,
+)
 from dtbox.values import Positive
 
 Taps = Union[int, str, Sequence, Mapping]
@@ -93,13 +100,13 @@ class Vocabulary(nn.Module):
         encoders: name -> encoder; their widths size the projections.
         taps: see `Taps`; weights are used as they are.
         quantizer: config of the quantizer; or a SharedQuantizer that several vocabularies have (in a config: its name).
-        projection: config of the pre-projection, D -> C; each tap has its own.
+        projection: config of the pre-projection, D -> C; each tap has its own. One whose constructor takes `layout`
+            gets that of the features.
         post_projection: config of the post-projection, C -> D; None takes `projection`'s.
         share_projection: one pre-projection for all taps.
         learn: make the weights a softmax over the taps, learned from `weights` as they stand (the learned soft split).
         out_dim: width D of the features; None takes that of the first tap.
         reinject: layer of the (first tap's) encoder whose patch tokens the features replace, or None.
-        out_dim: width D of the features; None takes that of the (first) tapped layer.
 
     Attributes:
         feature_layout: where the tokens of the features lie: those of the tapped layers.
@@ -130,13 +137,15 @@ class Vocabulary(nn.Module):
         if share_projection and len(set(widths)) > 1:
             raise InputError(f'taps of the widths {widths} cannot share a projection. Leave `share_projection` off.',
                              'share_projection')
+        self.feature_layout: TokenLayout = find_layout(self.taps, encoders)
         self.projections = nn.ModuleList(
-            PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': self.code_dim}, where='projection')
+            PROJECTIONS.build({**projection, 'in_dim': w, 'out_dim': self.code_dim}, where='projection',
+                              layout=self.feature_layout)
             for w in (widths[:1] if share_projection else widths))
         self.out_dim = out_dim or widths[0]
         self.post_projection = PROJECTIONS.build(
             {**(post_projection or projection), 'in_dim': self.channels.stop - self.channels.start,
-             'out_dim': self.out_dim}, where='post_projection')
+             'out_dim': self.out_dim}, where='post_projection', layout=self.feature_layout)
         if learn:
             if any(w <= 0 for _, w in parsed):
                 raise InputError('a learned soft split starts from positive weights; got '
@@ -144,7 +153,6 @@ class Vocabulary(nn.Module):
             self.tap_logits = nn.Parameter(weights.log())
         else:
             self.tap_weights = [w for _, w in parsed]
-        self.feature_layout = find_layout(self.taps, encoders)
         with at('quantizer'):
             self.layout: TokenLayout = self.quantizer.set_layout(self.feature_layout)
         self.reinject = self._check_reinject(reinject, encoders)
@@ -203,12 +211,20 @@ class Vocabulary(nn.Module):
             want = f'[B, {self.layout.tokens}, {len(self.quantizer.codebook_sizes) or self.quantizer.dim}]'
             raise InputError(f'codes have the shape {list(codes.shape)}; expected {want} for the {self.layout}.')
 
-    def features(self, codes: Tensor) -> Tensor:
-        """Codes [B,N,Q], or latents [B,N,C] -> features [B,N,D]; each N is that of its layout."""
-        self.check_shape(codes)
+    def features(self, codes: Tensor, scales: int | None = None) -> Tensor:
+        """Codes or latents -> features [B,N,D] on their layout.
+
+        Args:
+            codes: [B,N,Q], or latents [B,N,C], with the N tokens of the codes' layout.
+            scales: read the codes of the first scales alone, so many of them; `codes` may hold these only. For codes on
+                several scales.
+        """
+        if scales is None:
+            self.check_shape(codes)
         weight = next(self.post_projection.parameters(), None)
+        values = decode_codes(self.quantizer, codes, self.layout, scales)
         shape = (codes.shape[0], self.feature_layout.tokens, self.quantizer.dim)
-        values = check_floats(self.quantizer, 'features', self.quantizer.decode(codes), shape)[..., self.channels]
+        values = check_floats(self.quantizer, 'features', values, shape)[..., self.channels]
         return self._project_back(values if weight is None else values.to(weight.dtype))
 
 

@@ -112,3 +112,15 @@ def test_sizes_that_do_not_fit_are_refused_when_built(change, message):
 def test_features_of_another_tokenizer_are_refused(shape):
     with pytest.raises(InputError, match=r'expects \[B, 16, 32\] for the 4 x 4 token grid'):
         CNNDecoder(**TINY)(torch.randn(shape))
+
+
+def test_a_working_size():
+    """16 pixels are decoded and reduced to 12."""
+    decoder = CNNDecoder(**dict(TINY, image_size=12, working_size=16))
+    features = torch.randn(1, 16, 32)
+    images = decoder(features)
+    decoder.image_size = (16, 16)
+    want = torch.nn.functional.interpolate(decoder(features), (12, 12), mode='bicubic')
+    assert images.shape == (1, 3, 12, 12) and torch.equal(images, want)
+    with pytest.raises(InputError, match=r'makes images of \(16, 16\), but `working_size` is \(24, 24\)'):
+        CNNDecoder(**dict(TINY, image_size=12, working_size=24))

@@ -153,3 +153,14 @@ def test_in_a_tokenizer():
 def test_what_cannot_be_built(changes, says):
     with pytest.raises(InputError, match=says):
         build(**changes)
+
+
+def test_a_working_size():
+    """Images of 12 pixels are enlarged to 16; grids, attention and what must divide follow from that."""
+    encoder, plain = build(image_size=12, working_size=16), build()
+    x = torch.randn(1, 3, 12, 12)
+    large = F.interpolate(x, (16, 16), mode='bicubic')
+    assert torch.equal(encoder.embed(x), plain.embed(large)) and encoder.grid(4) == plain.grid(4) == (4, 4)
+    assert encoder.image_size == (12, 12) and len(encoder.down[2].attn) == len(plain.down[2].attn) == 2
+    with pytest.raises(InputError, match=r'`working_size` \(18, 18\) is not a multiple of it'):
+        build(working_size=18)

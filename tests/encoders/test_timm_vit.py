@@ -82,3 +82,16 @@ def test_what_cannot_be_built(args, says):
 def test_classifier_is_left_out():
     encoder = vit()
     assert encoder.pooled_dim == 32 and not any('head.' in n for n, _ in encoder.named_parameters())
+
+
+def test_statistics_of_the_images():
+    """Images in [-1, 1] arrive with the mean and deviation that the weights expect; by default as they are."""
+    plain, encoder = vit(), vit(mean=[.5, .25, .5], std=[.5, .25, 1.])
+    encoder.trunk.load_state_dict(plain.trunk.state_dict())
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    # in [0, 1]: (x + 1) / 2
+    want = torch.stack([x[:, 0], ((x[:, 1] + 1) / 2 - .25) / .25, x[:, 2] / 2], 1)
+    assert torch.allclose(encoder.embed(x), plain.embed(want), atol=1e-5) and not plain.rescale
+    assert encoder.state_dict().keys() == plain.state_dict().keys()
+    with pytest.raises(InputError, match='^mean: `mean` is .* those of `std` positive'):
+        vit(std=[.5, .5, 0.])

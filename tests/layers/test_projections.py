@@ -1,9 +1,12 @@
 """Projections: shapes, and values computed from the formula with other means."""
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dtbox.errors import InputError
+from dtbox.layout import Grid, Sequence
 from dtbox.registry import PROJECTIONS
 
 
@@ -142,3 +145,39 @@ def test_scrambling_by_hand():
     project = build('ScramblingProjection', 3, 1)
     project.load_state_dict({'fc.weight': torch.tensor([[100., 10., 1.]]), 'fc.bias': torch.zeros(1)})
     assert project(torch.arange(1., 7.).view(1, 2, 3)).flatten().tolist() == [135., 246.]
+
+
+def test_two_linear_layers_and_tanh_by_hand():
+    project = build('TanhProjection', 2, 1)
+    with torch.no_grad():
+        project.fc1.weight.copy_(torch.tensor([[1., 0.], [0., 2.]]))
+        project.fc1.bias.copy_(torch.tensor([0., 1.]))
+        project.fc2.weight.copy_(torch.tensor([[1., -3.]]))
+        project.fc2.bias.fill_(.5)
+    x = torch.tensor([[[.2, .1]]])
+    assert project(x).item() == pytest.approx(math.tanh(.2) - 3 * math.tanh(1.2) + .5)
+
+
+def test_a_convolution_over_the_grid():
+    """A kernel that is 1 at its right neighbour moves the map to the left; tokens outside of the grid are zero."""
+    project = build('ConvProjection', 1, 1, layout=Grid(2, 3))
+    with torch.no_grad():
+        project.conv.weight.zero_()[0, 0, 1, 2] = 1
+        project.conv.bias.zero_()
+    assert project(torch.arange(6.).view(1, 6, 1)).flatten().tolist() == [1, 2, 0, 4, 5, 0]
+    for args, says in ((dict(kernel=2), 'kernel: `kernel` is 2; expected an odd number'),
+                       (dict(layout=Sequence(6)), 'ConvProjection needs tokens on a grid')):
+        with pytest.raises(InputError, match=says):
+            build('ConvProjection', 1, 1, **dict(dict(layout=Grid(2, 3)), **args))
+
+
+def test_a_semantic_decoder():
+    """Its names and sizes; tokens see each other; the golden data of TokenFlow is in tests/converters."""
+    project = build('BEiTProjection', 3, 5, layout=Grid(2, 2), width=8, depth=1, heads=2)
+    assert project.pos_embed.shape == (1, 5, 8)
+    x = torch.randn(2, 4, 3)
+    other = x.clone()
+    other[:, 3] += 1
+    assert project(x).shape == (2, 4, 5) and not torch.allclose(project(x)[:, 0], project(other)[:, 0])
+    with pytest.raises(InputError, match='`width` 8 does not divide into 3 heads; choose a multiple, such as 9'):
+        build('BEiTProjection', 3, 5, layout=Grid(2, 2), width=8, heads=3)

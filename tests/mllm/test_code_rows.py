@@ -30,6 +30,13 @@ def test_rows_sum_to_what_is_decoded(name):
     assert torch.allclose(summed, quantizer.decode(codes), atol=1e-5)
 
 
+def test_rows_of_codes_on_scales():
+    """A code of any scale has the row of the one table, as it is before it is enlarged."""
+    quantizer = QUANTIZERS.build(dict(type='MultiScaleRQ', scales=[1, 2], quantizer=dict(type='VQ', size=8, dim=4)))
+    rows, = read_rows(quantizer, [8], 'pixel')
+    assert torch.equal(rows, quantizer.inner.codebook.weight)
+
+
 def test_tables_of_a_tokenizer():
     """Both streams, its places; rows by depth sum to what the quantizer decodes."""
     frozen = kit.make_tokenizer()

@@ -94,8 +94,8 @@ def test_what_does_not_fit_is_refused(capsys):
         assert re.search(says, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'two_encoders', 'unitok',
-                                  'qlip', 'dualtoken_learned_split'])
+@pytest.mark.parametrize('name', ['dualtoken_fsq', 'dualtoken_vq', 'vqgan', 'tokenflow', 'var_tokenizer',
+                                  'two_encoders', 'unitok', 'qlip', 'dualtoken_learned_split'])
 def test_every_kind_of_recipe(name):
     found = describe(resolve(load_config(f'configs/{name}.py')))
     assert found.step_flops() > 2 * found.inference_flops() > 0 and found.activations > 1e5 and found.bits > 0
@@ -103,7 +103,7 @@ def test_every_kind_of_recipe(name):
 
 @pytest.mark.parametrize('name', ['dualtoken_so400m_384_rq8', 'dualtoken_so400m_256_rq4',
                                   'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2', 'vila_u_384',
-                                  'vqgan_f16', 'unitok_256'])
+                                  'vqgan_f16', 'unitok_256', 'var_tokenizer_256'])
 def test_paper_sizes(name):
     """Counted from the configs as they are, weights that a hub has included; recomputation keeps activations low."""
     pytest.importorskip('lpips')

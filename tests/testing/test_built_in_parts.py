@@ -32,6 +32,8 @@ ENCODERS = {
     'TimmViT of resized images': dict(type='TimmViT', name='vit_tiny_patch16_224', image_size=40, input_size=32,
                                       norm_eps=1e-5, model_args=TIMM),
     'ATokenEncoder': dict(type='ATokenEncoder'),
+    'CNNEncoder of a working size': dict(type='CNNEncoder', image_size=12, working_size=16, channels=32,
+                                         multipliers=(1, 1), blocks=1, latent_channels=8),
     'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
 DECODERS = {
     'ATokenDecoder': dict(type='ATokenDecoder'),
@@ -47,6 +49,9 @@ DECODERS = {
     'CNNDecoder of a latent size': dict(type='CNNDecoder', in_dim=32, layout=Grid(3, 3), image_size=16, channels=32,
                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32, attention_resolutions=(),
                                         latent_size=4),
+    'CNNDecoder of a working size': dict(type='CNNDecoder', in_dim=32, image_size=12, working_size=16, channels=32,
+                                         multipliers=(1, 1, 1), blocks=1, latent_channels=32,
+                                         attention_resolutions=()),
     'CNNDecoder with a plain convolution': dict(type='CNNDecoder', in_dim=8, image_size=16, channels=32,
                                                 multipliers=(1, 1, 1), blocks=1,
                                                 latent_channels=32, post_quant=False)}

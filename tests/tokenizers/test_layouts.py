@@ -249,3 +249,56 @@ def test_beside_a_stream_with_codes(images):
     assert [t.shape[-1] for t in tok.encode(images, ['code', 'words']).values()] == [4, 1]
     with pytest.raises(InputError, match=r'^codes\.words: .*expected a tensor of whole numbers'):
         tok.decode({'words': torch.zeros(3, 16, 1), 'code': torch.zeros(3, 16, 4)})
+
+
+# ---- the built-in multi-scale quantizer
+# ---------------------------------------------------------------------------------
+
+MULTI = dict(type='MultiScaleRQ', scales=[1, 2, 4], quantizer=dict(type='VQ', size=8, dim=4))
+
+
+def test_multi_scale_codes_in_a_tokenizer(images, tmp_path):
+    """Codes on scales, features on the grid; the first scales alone; the input of a model that predicts scales."""
+    tok = build('Patches', 'LightCNNDecoder', MULTI, projection=dict(type='ConvProjection'))
+    codes = tok.encode(images)
+    assert tok.layout.stream('code').token_layout == Scales([1, 2, 4]) and codes['code'].shape == (3, 21, 1)
+    assert torch.equal(tok.from_flat_ids(tok.flat_ids(codes))['code'], codes['code'])
+    first = tok.decode(dict(code=codes['code'][:, :5]), scales=2)
+    assert torch.equal(first, tok.decode(codes, scales=2)) and not torch.equal(first, tok.decode(codes))
+    assert torch.equal(tok.decode(codes, scales=3), tok.decode(codes))
+    assert tok.features(codes, scales=1)['code'].shape == (3, 16, 8)
+    assert tok.model.vocabularies['code'].quantizer.var_input(codes['code']).shape == (3, 20, 4)
+    tok.save_pretrained(tmp_path / 'out')
+    again = Tokenizer.from_pretrained(tmp_path / 'out')
+    assert again.layout == tok.layout and torch.equal(again.encode(images)['code'], codes['code'])
+
+
+def test_a_scale_of_codes_without_scales(images):
+    tok = build('Patches', 'LightCNNDecoder')
+    with pytest.raises(InputError, match=r'^codes\.scales: `scales` is 1, and the codes of FSQ are a 4 x 4 token grid'):
+        tok.decode(tok.encode(images), scales=1)
+
+
+def test_one_index_for_two_vocabularies_on_scales(images):
+    """The features of each have their own width."""
+    cfg = config('Patches', 'LightCNNDecoder')
+    joint = dict(type='JointVQ', size=8, members=dict(words=3, code=2))
+    cfg['quantizers'] = dict(joint=dict(type='ScaleWiseRQ', scales=[1, 2, 4], quantizer=joint))
+    cfg['vocabularies']['code']['quantizer'] = 'joint'
+    cfg['vocabularies']['words'] = dict(taps=1, quantizer='joint', projection=dict(type='TanhProjection'), out_dim=6,
+                                        post_projection=dict(type='BEiTProjection', width=8, depth=1, heads=2))
+    cfg['decoder']['reads'] = 'code'
+    model = TOKENIZERS.build(cfg).train()
+    out = model(images)
+    assert out.codes['joint'].shape == (3, 21, 1) and list(out.codes) == ['joint']
+    assert {k: v.shape for k, v in out.features.items()} == dict(code=(3, 16, 8), words=(3, 16, 6))
+    assert model.budget() == Budget(21, 21, 63.0)
+    (out.reconstructions.square().mean() + out.features['words'].square().mean()).backward()
+    assert all(v.projections[0].fc1.weight.grad.any() if name == 'words' else v.projections[0].fc.weight.grad.any()
+               for name, v in model.vocabularies.items())
+
+
+def test_scales_of_another_grid():
+    with pytest.raises(InputError, match=r'^vocabularies\.code\.quantizer\.scales: the scales end at a 2 x 2 token '
+                                         r'grid, and the features lie on a 4 x 4 token grid'):
+        build('Patches', 'LightCNNDecoder', dict(MULTI, scales=[1, 2]))
