@@ -68,7 +68,7 @@ class Images(Hook):
                          outputs: dict | None = None) -> None:
         """Draw a sheet where one is due."""
         done = runner.iter_done
-        if distributed.get_rank() == 0 and self.interval and done % self.interval == 0 and self.reconstructs:
+        if self.interval and done % self.interval == 0 and self.reconstructs and needs_rank(runner):
             self._try(runner, RunFolder(runner.work_dir).image_sheet(done), self._draw_some)
 
     def after_train(self, runner: Runner) -> None:
@@ -77,12 +77,12 @@ class Images(Hook):
         Raises:
             RuntimeError: figures could not be drawn; everything else of the run is complete.
         """
-        if distributed.get_rank() != 0:
-            return
         run = RunFolder(runner.work_dir)
-        if self.reconstructs:
+        if self.reconstructs and needs_rank(runner):
             self._try(runner, run.reconstructions, self._draw_many)
             self._try(runner, run.heldout_strip, write_heldout)
+        if distributed.get_rank() != 0:
+            return
         self._try(runner, run.codebooks_plot, draw_usage)
         self._try(runner, run.losses_plot, draw_history)
         if self.failed:
@@ -94,7 +94,7 @@ class Images(Hook):
         name = os.path.relpath(path, runner.work_dir)
         try:
             draw(runner, path)
-            if runner.visualizer._vis_backends and os.path.isfile(path):
+            if distributed.get_rank() == 0 and runner.visualizer._vis_backends and os.path.isfile(path):
                 label = name.split('/')[0].removesuffix('.png')
                 runner.visualizer.add_image(label, read_png(path), step=runner.iter_done)
         except Exception as e:  # whatever a drawing library raises, it must not cost the run
@@ -107,14 +107,24 @@ class Images(Hook):
             dataset = runner.val_loop.dataloader.dataset
             self.batch = collate([dataset[i] for i in choose(dataset, total=self.count)])
         title = f'{_name(runner)}: held-out images after {format_count(runner.iter_done, "iteration")}'
-        draw_sheet(reconstruct(runner, self.batch), path, title)
+        groups = reconstruct(runner, self.batch)
+        if distributed.get_rank() == 0:
+            draw_sheet(groups, path, title)
 
     def _draw_many(self, runner: Runner, path: str) -> None:
         dataset = runner.val_loop.dataloader.dataset
         batch = collate([dataset[i] for i in choose(dataset, each=self.per_set)])
         done = format_count(runner.iter_done, 'iteration')
         title = f'{_name(runner)}: reconstructions of held-out images after {done}'
-        draw_sheet(reconstruct(runner, batch), path, title, note='PSNR below each image.', differences=True, tile=128)
+        groups = reconstruct(runner, batch)
+        if distributed.get_rank() == 0:
+            draw_sheet(groups, path, title, note='PSNR below each image.', differences=True, tile=128)
+
+
+def needs_rank(runner: Runner) -> bool:
+    """Return whether this rank runs the model for a figure: rank 0 draws, and all ranks join a pass of weights that
+    FSDP2 has divided."""
+    return distributed.get_rank() == 0 or runner.task.shards is not None
 
 
 def choose(dataset: Any, total: int | None = None, each: int | None = None) -> list[int]:
@@ -180,6 +190,8 @@ def write_heldout(runner: Runner, path: str) -> None:
     dataset = runner.val_loop.dataloader.dataset
     batch = collate([dataset[i] for i in choose(dataset, total=STRIP)])
     groups = reconstruct(runner, batch)
+    if distributed.get_rank() != 0:
+        return
     sets, keys = batch.sets or [''] * len(batch), batch.keys or [f'image {i}' for i in range(len(batch))]
     # in the order of the groups
     names = [(part, key) for part in dict.fromkeys(sets) for other, key in zip(sets, keys) if other == part]

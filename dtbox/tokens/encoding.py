@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.token_shards.format import STATUS_BROKEN
+from dtbox.token_shards.reading import open_shard
 from dtbox.token_shards.writing import Row, write_shard
 from dtbox.tokens.encoder import Encoder
 from dtbox.tokens.sources import Item, SourceShard
@@ -36,12 +37,14 @@ class Outcome:
         rows: rows with codes.
         broken: number of images without codes.
         told: key and error of the first of these.
+        repeated: keys that come more than once in the input shard.
     """
     name: str
     images: int = 0
     rows: int = 0
     broken: int = 0
     told: list[tuple[str, str]] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
 
 def encode_shard(encoder: Encoder, shard: SourceShard, out: str,
@@ -62,7 +65,7 @@ def encode_shard(encoder: Encoder, shard: SourceShard, out: str,
     rows = encode_items(encoder, shard.items(), outcome, report)
     if encoder.is_gpu:
         rows = run_ahead(rows, AHEAD * encoder.settings.batch)
-    write_shard(out, shard.name, rows, encoder.meta)
+    outcome.repeated = open_shard(write_shard(out, shard.name, rows, encoder.meta)).repeated
     return outcome
 
 

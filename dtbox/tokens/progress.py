@@ -11,7 +11,7 @@ from dtbox.tokens.encoding import Outcome
 EVERY = 10.0
 """Seconds between two lines, where there is no terminal."""
 TOLD = 10
-"""Broken images that are told by name."""
+"""Broken images, and keys of an input shard that repeat, that are told by name."""
 
 
 class Progress:
@@ -71,6 +71,10 @@ class Progress:
             self.told += 1
             if self.told <= TOLD:
                 self.say(f'broken: {key} in {outcome.name}: {why}')
+        if outcome.repeated:
+            named = ', '.join(map(repr, outcome.repeated[:TOLD])) + (', ...' if len(outcome.repeated) > TOLD else '')
+            self.say(f'repeated: {format_count(len(outcome.repeated), "key", "comes")} more than once in '
+                     f'{outcome.name}, the rows are kept apart by their places: {named}')
         self._show()
 
     def failed(self, name: str, why: str) -> None:

@@ -46,7 +46,8 @@ class Slot:
         worker: of the engine, or None.
         shard: what it encodes.
         ready: whether its tokenizer is open.
-        heard: when its last message came (seconds, monotonic), None before the first one.
+        heard: when its last message came, or its process was started (seconds, monotonic); None while it may wait for
+            a place in a cluster.
     """
     number: int
     worker: Any = None
@@ -104,7 +105,7 @@ class Schedule:
         """Give a slot a worker, and its worker an input shard."""
         if slot.worker is None and self.waiting:
             slot.worker, slot.ready = self.engine.start(slot.number), False
-            slot.heard = None
+            slot.heard = None if self.engine.waits_for_places else time.monotonic()
         if slot.ready and slot.shard is None and self.waiting:
             slot.shard = self.waiting.popleft()
             self.tries[slot.shard.name] += 1

@@ -79,8 +79,10 @@ def start_from(task: Task, path: str) -> str:
                              '(hf://OWNER/NAME).')
         given = _read_exported(task, folder) if is_pretrained(folder) else _read_checkpoint(folder)
         check_start(given.meta, task, path)
-    skipped, remark = task.choose_start(list(given.state))
-    load_into(task, shard_state(given.state, task.state_dict()), given.source, ignore=('iteration', *skipped))
+    with at('load_from'):
+        state = task.match_start(given.state, given.source)
+    skipped, remark = task.choose_start(list(state))
+    load_into(task, shard_state(state, task.state_dict()), given.source, ignore=('iteration', *skipped))
     sentence = f'Starting from {path}{given.remark}'
     return f'{sentence}; {remark}.' if remark else f'{sentence}.'
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dtbox import distributed
-from dtbox.conversations import ConversationBatch
+from dtbox.conversations import Conversation, ConversationBatch, Turn
 from dtbox.errors import InputError, closest
 from dtbox.mllm.model import TEXT
 from dtbox.sequence_batch import IGNORE, SequenceBatch
@@ -22,6 +22,13 @@ PARTS = 'parts'
 REDUCTIONS = ('mean', 'sum')
 NAMED = 5
 """Samples that a message names."""
+
+
+def make_placeholder(size: Sequence[int]) -> ConversationBatch:
+    """Return a batch of one text without targets; `size` is the (height, width) of images."""
+    text = Conversation('placeholder', 'text', (Turn('assistant', ('?',)),))
+    return ConversationBatch(torch.zeros(0, 3, *size, dtype=torch.uint8), [text], [''], [''], [(0, 0)],
+                             placeholder=True)
 
 
 def split(data: ConversationBatch, size: int | None) -> list[ConversationBatch]:

@@ -17,7 +17,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox import distributed
-from dtbox.conversations import Conversation, ConversationBatch, Turn
+from dtbox.conversations import ConversationBatch
 from dtbox.errors import Diverged, InputError, at
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.criterion import check_finite
@@ -28,7 +28,7 @@ from dtbox.training import mllm_batches, mllm_evaluation
 from dtbox.training.code_cache import CodeCache
 from dtbox.training.mllm_judge import build_judge
 from dtbox.training.mllm_shards import hold_whole, plan_shards
-from dtbox.training.mllm_start import read_language_model
+from dtbox.training.mllm_start import match_adapters, read_language_model
 from dtbox.training.parallel import ShardPlan, sync_gradients
 from dtbox.training.step_checks import agree
 from dtbox.training.task import Task
@@ -175,10 +175,7 @@ class MLLMTask(Task):
 
     def make_placeholder(self) -> ConversationBatch:
         """Return a batch of one text without targets."""
-        text = Conversation('placeholder', 'text', (Turn('assistant', ('?',)),))
-        size = self.tokenizer.model.image_size
-        return ConversationBatch(torch.zeros(0, 3, *size, dtype=torch.uint8), [text], [''], [''], [(0, 0)],
-                                 placeholder=True)
+        return mllm_batches.make_placeholder(self.tokenizer.model.image_size)
 
     def prepare(self, batch: ConversationBatch) -> ConversationBatch:
         """Return the batch as it is: the images go to the tokenizer only."""
@@ -225,6 +222,10 @@ class MLLMTask(Task):
     def start_meta(self) -> dict[str, Any]:
         """The same hashes: rows of another tokenizer stand for other codes."""
         return self.checkpoint_meta
+
+    def match_start(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Return the weights under the names of layers with adapters; adapters that they lack begin anew."""
+        return match_adapters(state, self.state_dict(), source)
 
     def read_exported(self, folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return (weights of the model, the hashes of `start_meta`) of a folder of `save_pretrained`."""

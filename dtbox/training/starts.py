@@ -22,6 +22,18 @@ class Starts:
         any origin do."""
         return {}
 
+    def match_start(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Return the weights of another run under the names that this task has for them, and with what it starts anew.
+
+        Args:
+            state: names of the other run -> tensor.
+            source: what errors call them.
+
+        Raises:
+            InputError: weights that this task has no place for.
+        """
+        return state
+
     def choose_start(self, given: Sequence[str]) -> tuple[Sequence[str], str]:
         """Decide which keys a new run does without when it starts from the weights of another.
 

@@ -1,15 +1,20 @@
 """Rows of an input shard: all images, in order, whatever is broken and whoever decodes."""
+import io
+import tarfile
 import threading
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from dtbox.token_shards.reading import open_shard
 from dtbox.tokens.encoding import Outcome, encode_items, encode_shard, map_ahead, prepare_item, run_ahead
+from dtbox.tokens.progress import Progress
 from dtbox.tokens.sources import Item, find_source
 from dtbox.tokens.views import ViewRule
+from tests import shard_data
 from tests.tokens.kit import make_encoder, write_images
 
 
@@ -100,6 +105,19 @@ def test_file_of_an_input_shard(encoder, photos, tmp_path):
     held = open_shard(next(path for path in tmp_path.iterdir() if path.is_file()), encoder.fingerprint)
     assert held.meta.source == shard.name and held.rows == outcome.rows == sum(seen) == 10
     assert held.column('key').to_pylist()[3] == '003.png'
+
+
+def test_keys_that_repeat_are_named(encoder, tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for number, key in enumerate(['x', 'y', 'x', 'z', 'z']):
+            shard_data.add(tar, f'{key}.jpg', shard_data.image(number))
+    (tmp_path / 'out').mkdir()
+    outcome = encode_shard(encoder, find_source(tmp_path / 'a.tar').cut()[0], str(tmp_path / 'out'))
+    assert outcome.repeated == ['a/x', 'a/z'] and outcome.rows == 5
+    progress = Progress(1, Console(file=(said := io.StringIO())))
+    progress.done(outcome)
+    assert said.getvalue() == (f"repeated: 2 keys come more than once in {outcome.name}, the rows are kept apart by "
+                               "their places: 'a/x', 'a/z'\n")
 
 
 def test_map_ahead_keeps_order_and_bound():

@@ -19,13 +19,16 @@ class Script:
             'full'; done after these.
         begin: what each new worker does: 'ready', 'die', 'hang' or 'refuse'; ready after these.
         workers: their number.
+        silent: how many of the first workers never say anything.
     """
     remark = ''
+    waits_for_places = False
 
-    def __init__(self, table=None, begin=(), workers=2):
+    def __init__(self, table=None, begin=(), workers=2, silent=0):
         self.table = {name: list(steps) for name, steps in (table or {}).items()}
         self.begins, self.workers = list(begin), workers
         self.started, self.stopped = 0, 0
+        self.silent, self.made = silent, time.monotonic()
         self.log = []
 
     def start(self, slot):
@@ -33,7 +36,7 @@ class Script:
         return ScriptWorker(self, slot)
 
     def wait(self, workers, seconds):
-        assert workers
+        assert workers and time.monotonic() - self.made < 20, 'the schedule waits for ever'
         time.sleep(0.001)
 
 
@@ -42,8 +45,10 @@ class ScriptWorker:
         self.engine, self.slot = engine, slot
         self.pid, self.why = 100 + engine.started, ''
         self.stops = 0
-        self.out = [Message(BEGUN, number=self.pid)]
-        self.act(engine.begins.pop(0) if engine.begins else 'ready', '')
+        self.out, self.end = [], ''
+        if engine.started > engine.silent:
+            self.out = [Message(BEGUN, number=self.pid)]
+            self.act(engine.begins.pop(0) if engine.begins else 'ready', '')
 
     def act(self, step, name):
         texts = dict(fail=Message(FAILED, f'{name} is broken'), full=Message(STOP, 'the disk is full'),
@@ -146,6 +151,33 @@ def test_a_worker_that_hangs_is_named_and_replaced():
 def test_a_worker_that_hangs_while_it_begins():
     _, notes = run(Script(begin=['hang'], workers=1), timeout=0.1)
     assert sorted(notes.ended) == list('abcdef') and 'while it began, it hung' in notes.said[0]
+
+
+def test_a_worker_that_never_says_anything():
+    """Its program hangs while Python starts, say on a disk that does not answer."""
+    _, notes = run(Script(workers=1, silent=1), timeout=0.1)
+    assert sorted(notes.ended) == list('abcdef') and 'while it began, it hung' in notes.said[0]
+
+
+def test_a_worker_that_waits_for_a_place_does_not_hang():
+    engine, begun = Script(workers=1), time.monotonic()
+    engine.waits_for_places = True
+    first = engine.start
+
+    def start(slot):
+        worker = first(slot)
+        kept, receive = worker.out, worker.receive
+        worker.out = []
+
+        def wait_for_a_place():
+            if time.monotonic() - begun > 0.4 and kept:
+                worker.out, kept[:] = kept[:], []
+            return receive()
+        worker.receive = wait_for_a_place
+        return worker
+    engine.start = start
+    _, notes = run(engine, timeout=0.1)
+    assert sorted(notes.ended) == list('abcdef') and notes.said == [] and engine.started == 1
 
 
 def test_workers_that_wait_for_work_do_not_count_as_hanging():

@@ -199,16 +199,19 @@ def sharded(rank, world, config, folder, iterations, resume, options):
 
 
 def test_sharded_then_whole(tiny_config, tmp_path):
-    """FSDP2 with the discriminator, evaluated and saved by two ranks, goes on in one process: the same end as one
-    process all along."""
+    """FSDP2 with the discriminator, evaluated, drawn and saved by two ranks, goes on in one process: the same end as
+    one process all along."""
     # one form of Adam for all: rounding grows a thousandfold in six steps
     fine = {f'optim_wrapper.{side}.optimizer': dict(type='Adam', lr=1e-3, eps=1e-3, fused=False)
             for side in ('generator', 'discriminator')}
     heldout = dict(type='ImageFolder', data_root='${data_root}', split='heldout',
                    pipeline=[dict(type='ResizeCrop', size=32), dict(type='PackImage')])
     fsdp = {'model_wrapper_cfg': dict(type='FSDP2'), 'train_dataloader.batch_size': 2,
-            'val_dataloader': dict(batch_size=4, dataset=heldout), **fine}
+            'val_dataloader': dict(batch_size=4, dataset=heldout), 'hooks.images': dict(type='Images', interval=3),
+            **fine}
     assert SHARED.run(sharded, str(tiny_config), str(tmp_path / 'run'), 4, False, fsdp) == ['done', 'done']
+    drawn = {path.relative_to(tmp_path / 'run').as_posix() for path in (tmp_path / 'run').rglob('*.png')}
+    assert {'images/iter_000003.png', 'reconstructions.png', 'heldout.png'} <= drawn
     state = checkpoint.load(tmp_path / 'run')
     assert state['meta']['world_size'] == 2 and all(type(v) is torch.Tensor for v in state['state_dict'].values())
     fine['train_cfg.max_iters'] = 6

@@ -10,6 +10,7 @@ import dtbox
 from dtbox.config import load_config, resolve
 from dtbox.errors import InputError
 from dtbox.registry import MODELS
+from dtbox.training import checkpoint
 from dtbox.training.initial_weights import start_from
 from dtbox.weights.state_dicts import find_zoo_path
 from tests.tiny_mllm import write_mllm_config
@@ -52,6 +53,31 @@ def test_a_folder_of_a_language_model(mllm, folder, task):
     assert start_from(task, str(folder)) == f'Starting from {folder}.'
     found = task.model.state_dict()
     assert found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
+
+
+def test_adapters_over_the_weights_of_a_folder(folder, config, task):
+    """A stage with LoRA starts from one without: it computes the same, and its adapters alone learn."""
+    start_from(task, str(folder))
+    adapted = make_task(config, model__lm__lora=dict(r=2))
+    start_from(adapted, str(folder))
+    x, places = torch.randn(1, 4, task.model.lm.width), torch.arange(4)[None]
+    assert torch.allclose(adapted.model.lm(x, places), task.model.lm(x, places), atol=1e-6)
+    names = {name.replace('.base_layer', '') for name in adapted.state_dict() if '.lora_' not in name}
+    assert names == set(task.state_dict()) and any('.lora_' in name for name in adapted.state_dict())
+
+
+def test_weights_with_adapters(config, tmp_path):
+    """A stage with LoRA goes on with its adapters; one without says what to do."""
+    adapted = make_task(config, model__lm__lora=dict(r=2))
+    with torch.no_grad():
+        [value.normal_() for name, value in adapted.named_parameters() if '.lora_' in name]
+    checkpoint.save(dict(meta=adapted.checkpoint_meta, state_dict=adapted.state_dict()), tmp_path / 'checkpoint.pth')
+    other = make_task(config, model__lm__lora=dict(r=2))
+    start_from(other, str(tmp_path / 'checkpoint.pth'))
+    assert all(torch.equal(value, adapted.state_dict()[name]) for name, value in other.state_dict().items())
+    with pytest.raises(InputError, match=r'^load_from: .* has adapters \(LoRA\), and the language model of the config '
+                                         'has none. Keep `model.lm.lora`, or start from a folder of save_pretrained'):
+        start_from(make_task(config), str(tmp_path / 'checkpoint.pth'))
 
 
 def test_a_packaged_name(config):

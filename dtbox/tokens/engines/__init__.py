@@ -1,6 +1,7 @@
 """Engines run the workers that encode: `local` as processes of this machine, `ray` as actors of a Ray cluster.
 
-An engine has `workers`, their number, `remark`, what to tell the user about them, `start(slot) -> worker`,
+An engine has `workers`, their number, `remark`, what to tell the user about them, `waits_for_places`, whether a worker
+that says nothing yet may wait for a place in a cluster rather than hang, `start(slot) -> worker`,
 `wait(workers, seconds)` and `close()`. A worker has `send(shard)`, `receive() -> messages`, `why`, how it ended ('' for
 one that runs), `pid`, and `stop()`. `messages` says what a worker does, `worker` is the process of a local one.
 """

@@ -30,6 +30,7 @@ class LocalEngine:
         workers: their number.
         remark: what to tell the user about them, or ''.
     """
+    waits_for_places = False
 
     def __init__(self, start: Start, workers: int | None = None) -> None:
         self.start_message = start

@@ -60,6 +60,7 @@ class RayEngine:
         workers: their number.
         remark: ''.
     """
+    waits_for_places = True
 
     def __init__(self, start: Start, workers: int | None = None, address: str | None = None) -> None:
         self.cluster = Cluster(address)
