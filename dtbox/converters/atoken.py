@@ -174,7 +174,8 @@ def map_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any], source: str) 
         cfg: as `build_tokenizer_config` gives it.
         source: where they come from, for messages.
     """
-    rules, trunk, pool = Renaming(state, source), 'encoders.trunk', 'encoder.head'
+    rules = Renaming(state, source)
+    trunk, pool = 'encoders.trunk', 'encoder.head'
     for part in ('pos_embedder', 'input_layer', 'blocks', 'post_layernorm'):
         rules.tree(f'{trunk}.{part}.', f'encoder.{part}.')
     rules.copy(f'{trunk}.attn_pool.latent', f'{pool}.probe', lambda t: t.reshape(1, 1, -1))

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from dtbox.converters.folding import fold_output
-from dtbox.converters.representation import Representation, map_vit_blocks, read_encoder
+from dtbox.converters.representation import Representation, map_vit_blocks, read_encoder, read_licence
 from dtbox.converters.run_folder import Converted, check_values
 from dtbox.errors import InputError
 from dtbox.weights.entries import choose_weights
@@ -56,6 +57,7 @@ def convert(src: str, weights: str | None = None, encoder: str | None = None, st
     state = choose_weights(read_content(src), src, weights or '')
     check_values(state, src)
     representation = read_encoder(encoder)
+    print_log(f'The encoder of {encoder}: licence of its weights {read_licence(encoder)}.', 'current')
     check_values(representation.published, encoder)
     decoder = take_decoder(state, representation, src)
     cfg = build_tokenizer_config(decoder, representation, heads, input_size, stat is not None)
@@ -192,6 +194,7 @@ def read_statistics(path: str, width: int, side: int) -> dict[str, Tensor]:
     for name, default in (('mean', 0.0), ('var', 1.0)):
         value = content.get(name)
         value = torch.full((width,), default) if value is None else value
+        value = value[0] if isinstance(value, Tensor) and value.ndim == 4 and len(value) == 1 else value
         value = value.float().flatten(1) if isinstance(value, Tensor) and value.ndim == 3 else value
         if not isinstance(value, Tensor) or len(value) != width or value.numel() not in (width, width * side ** 2):
             shape = list(content[name].shape) if isinstance(content[name], Tensor) else type(content[name]).__name__

@@ -9,6 +9,7 @@ Legend: D width, N tokens of the grid.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,17 @@ def read_encoder(folder: str) -> Representation:
         kind, 'vit_base_patch16_siglip_224')
     return Representation(dict(type='TimmViT', name=name, norm_eps=eps, model_args=dict(args, global_pool='')), found,
                           positions, args['patch_size'], kind == 'dinov2_with_registers', mean, std, state)
+
+
+def read_licence(folder: str) -> str:
+    """Return the licence that the model card (README.md) of a folder names, or 'not stated in the folder'."""
+    try:
+        with open(os.path.join(folder, 'README.md'), encoding='utf-8') as file:
+            head = file.read(10_000)
+    except (OSError, UnicodeDecodeError):
+        head = ''
+    found = re.search(r'^license:[ \t]*(\S[^\n]*)$', head, re.MULTILINE)
+    return found[1].strip() if found else 'not stated in the folder'
 
 
 def _read_pixels(folder: str, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

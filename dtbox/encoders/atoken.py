@@ -57,7 +57,8 @@ class ATokenEncoder(Encoder):
         if any(pixels % cell for pixels, cell in zip(self.image_size, self.patch[1:])):
             raise InputError(f'images of {self.image_size} pixels are not whole patches of {self.patch[1:]}. Choose '
                              'multiples.', 'image_size')
-        self.depth, self._width, self.pooled_dim, self.has_norm = depth, width, width, True
+        self.depth, self.has_norm = depth, True
+        self._width = self.pooled_dim = width
         self.slice_length, self.recompute = slice_length, recompute
         self.pos_embedder = PositionTable(width)
         self.input_layer = nn.Linear(3 * self.patch[0] * self.patch[1] * self.patch[2], width, bias)

@@ -14,7 +14,6 @@ from dtbox.config import load_config, resolve
 from dtbox.diagnostics.code_atlas import make_atlas
 from dtbox.errors import InputError
 from dtbox.hooks.codebook_health import CodebookHealth
-from dtbox.layers.projections import NoProjection
 from dtbox.mllm.frozen_tokenizer import FrozenTokenizer
 from dtbox.registry import TOKENIZERS
 from dtbox.runs import RunFolder
@@ -83,16 +82,31 @@ def test_latents_that_cannot_be_measured(tok, call, says):
         call(tok)
 
 
-def test_no_statistics_to_measure(images):
+def build(**quantizer):
     tiny = dict(type='TimmViT', name='vit_base_patch16_siglip_224', image_size=32,
                 model_args=dict(embed_dim=16, depth=1, num_heads=1, patch_size=8))
     cfg = dict(type='VisualTokenizer', image_size=32, encoders=dict(trunk=tiny), vocabularies=dict(
-        latent=dict(taps=1, quantizer=dict(type='NoQuantizer', dim=16), projection=dict(type=NoProjection.__name__))))
-    tokenizer = dtbox.Tokenizer(TOKENIZERS.build(cfg).eval(), [])
+        latent=dict(taps=1, quantizer=dict(type='NoQuantizer', dim=16, **quantizer),
+                    projection=dict(type='NoProjection'))))
+    return dtbox.Tokenizer(TOKENIZERS.build(cfg).eval(), [])
+
+
+def test_no_statistics_to_measure(images):
     with pytest.raises(InputError, match='no continuous vocabulary that keeps statistics'):
-        measure_latents(tokenizer, [images])
+        measure_latents(build(), [images])
     with pytest.raises(InputError, match='the stream `latent` keeps no statistics'):
-        measure_latents(tokenizer, [images], 'latent')
+        measure_latents(build(), [images], 'latent')
+
+
+def test_statistics_of_each_position(images):
+    """Over images alone, whatever the batches; one image has no variance."""
+    tok = build(statistics='position')
+    raw = tok.encode(images)['latent'] * (1 + 1e-5) ** 0.5
+    mean, variance = measure_latents(tok, [images[:1], images[1:]])['latent']
+    torch.testing.assert_close(mean, raw.mean(0), atol=1e-5, rtol=2e-5)
+    torch.testing.assert_close(variance, raw.var(0, unbiased=False), atol=1e-6, rtol=5e-5)
+    with pytest.raises(InputError, match='too few images'):
+        measure_latents(tok, [images[:1]])
 
 
 def test_image_files(tok, tmp_path, tiny_config):

@@ -53,7 +53,8 @@ def tok(files):
 @pytest.mark.parametrize('i', [0, 1])
 def test_images_of_two_sizes(tok, golden, i):
     """Codes, latents, embedding and the image, each size as it is packed there."""
-    image, out, part = golden['inputs']['images'][i], golden['outputs'], SLICES[i]
+    image, part = golden['inputs']['images'][i], SLICES[i]
+    out = golden['outputs']
     clip = encode_clip(tok, image)
     assert torch.equal(clip.streams['latent'][0], out['codes'][part])
     assert (clip.layout.map_shape, clip.frames) == ((1, image.shape[1] // 8, image.shape[2] // 8), 1)

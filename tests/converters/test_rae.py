@@ -7,7 +7,7 @@ import torch
 
 import dtbox
 from dtbox.converters import rae
-from dtbox.converters.representation import read_encoder
+from dtbox.converters.representation import read_encoder, read_licence
 from dtbox.converters.run_folder import convert
 from dtbox.decoders.rae import make_sincos_table
 from dtbox.errors import InputError
@@ -165,6 +165,18 @@ def test_options_that_do_not_fit(files, tmp_path, options, says):
     options = {k: str(files / v) if k in ('encoder', 'stat') else v for k, v in options.items()}
     with pytest.raises(InputError, match=says):
         convert('rae', files / 'model.pt', tmp_path / 'run', **options)
+
+
+def test_licences_are_told(files, tmp_path, command, monkeypatch):
+    """Of the decoder, and of the encoder as its model card says."""
+    words = [files / 'model.pt', tmp_path / 'run', '--encoder', files / 'mae', '--heads', 4]
+    (files / 'mae' / 'README.md').write_text('---\nlicense: apache-2.0\n---\n')
+    told = []
+    monkeypatch.setattr(rae, 'print_log', lambda text, logger: told.append(text))
+    code, out, _ = command('convert', 'rae', *words)
+    assert code == 0 and 'RAE (bytetriper/RAE): licence of the code MIT' in out
+    assert told[0].endswith('licence of its weights apache-2.0.')
+    assert read_licence(str(tmp_path)) == 'not stated in the folder'
 
 
 def test_another_model_in_the_folder(files, tmp_path):

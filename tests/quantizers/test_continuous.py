@@ -8,6 +8,8 @@ from dtbox.errors import InputError
 from dtbox.layout import Grid
 from dtbox.quantizers.kl import KL
 from dtbox.quantizers.no_quantizer import NoQuantizer
+from dtbox.registry import QUANTIZERS
+from dtbox.testing import run_checks
 
 
 def test_features_pass():
@@ -91,3 +93,25 @@ def test_statistics_of_other_tokens():
 def test_what_is_refused(build, says):
     with pytest.raises(InputError, match=says):
         build()
+
+
+class HalfBound(NoQuantizer):
+    """Breaks the contract: latents depend on the batch, and codes are decoded."""
+    example = dict(dim=4)
+
+    def encode(self, z):
+        return z - z.mean()
+
+    def check_codes(self, codes):
+        pass
+
+
+def test_the_contract_finds_what_is_wrong():
+    """The suite has a continuous side: these checks fail for a quantizer that breaks it."""
+    wrong = {'codes_stand_alone', 'refuses_wrong_codes', 'decode_equals_forward'}
+    QUANTIZERS.register_module(module=HalfBound)
+    try:
+        found = run_checks(dict(type='HalfBound', dim=4), only=sorted(wrong | {'shapes'}))
+    finally:
+        del QUANTIZERS.module_dict['HalfBound']
+    assert {r.name for r in found if r.status == 'fails'} == wrong
