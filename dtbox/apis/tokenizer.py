@@ -15,6 +15,7 @@ from dtbox.apis.building import check_pipeline
 from dtbox.apis.images import Images, prepare_images
 from dtbox.apis.opening import TOKENIZER
 from dtbox.apis.pretrained import open_pretrained, save_pretrained
+from dtbox.apis.stream_values import check_kinds, place_values
 from dtbox.arguments import (
     allow_none,
     read_arguments,
@@ -29,7 +30,6 @@ from dtbox.arguments import (
     read_whole,
     refuse,
 )
-from dtbox.arguments.plain import LONGEST_NAME
 from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.layout import CodeLayout, CodeOrder
@@ -155,7 +155,7 @@ class Tokenizer:
             InputError: missing vocabularies, wrong shapes, codes out of range.
         """
         with at('codes'):
-            images = self.model.decode(self._place(self._check_kinds(codes)), texts, scales)
+            images = self.model.decode(place_values(check_kinds(codes, self.model), self.model), texts, scales)
         return images.clamp(-1, 1) if clamp else images
 
     @torch.no_grad()
@@ -164,7 +164,7 @@ class Tokenizer:
         """Codes -> vocabulary -> features [B,N,D] after the post-projection, as decoder and trunk read them; `scales`
         as in `decode`."""
         with at('codes'):
-            return self.model.features(self._place(self._check_kinds(codes)), scales)
+            return self.model.features(place_values(check_kinds(codes, self.model), self.model), scales)
 
     @torch.no_grad()
     @read_arguments(clamp=read_flag)
@@ -192,23 +192,6 @@ class Tokenizer:
             if not isinstance(texts, Tensor) and not texts or isinstance(texts, Tensor) and not texts.numel():
                 raise InputError('there are no texts; expected at least one.')
             return self.model.embed_text(texts, truncate)
-
-    def _place(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Codes of one batch -> the same on the model's device."""
-        sizes = {name: len(value) if value.ndim else 0 for name, value in codes.items()}
-        if len(set(sizes.values())) > 1:
-            raise InputError(f'the codes are of batches of different sizes: {sizes}. Hand in the codes of the same '
-                             'images.')
-        return {name: value.to(self.device, self.dtype if value.is_floating_point() else None)
-                for name, value in codes.items()}
-
-    def _check_kinds(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return codes and latents; `InputError` for floats where a stream has codes."""
-        for name, value in values.items():
-            with at(name[:LONGEST_NAME]):
-                if name not in self.model.streams or self.model.streams[name].layout.has_codes:
-                    read_whole(value)
-        return values
 
     # ---- one id space, for language models --------------------------------------------------------------------------
 
@@ -239,7 +222,7 @@ class Tokenizer:
             InputError: no codes, unknown names, other shapes, codes out of range.
         """
         with at('codes'):
-            codes = self._place(codes)
+            codes = place_values(codes, self.model)
             self.model.streams.check_names(codes)
         return self.layout.flat_ids(codes, order)
 
