@@ -146,8 +146,9 @@ class TimmViT(StagedTimm):
             raise InputError(f'`mean` is {mean} and `std` {std}; expected three numbers each, those of `std` positive.',
                              'mean')
         self.rescale = (mean, std) != (HALF, HALF)
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+        if self.rescale:  # a model without buffers that files do not hold is built around the tensors of a file
+            self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+            self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def embed(self, images: Tensor) -> Tensor:
         """images [B,3,H,W] in [-1,1] -> tokens [B,P+N,D], of the images with the statistics that were asked for."""
