@@ -50,10 +50,9 @@ def refuse_hub_name(name: str, library: str) -> None:
 
 def find_cached_name(folder: str) -> str:
     """Return NAME of the model OWNER/NAME whose snapshot a folder of the cache is; '' for every other folder."""
-    place = os.path.dirname(os.path.dirname(os.path.abspath(folder)))
+    place, inside = os.path.split(os.path.dirname(os.path.abspath(folder)))
     parts = os.path.basename(place).split('--')
-    inside = os.path.basename(os.path.dirname(os.path.abspath(folder))) == 'snapshots'
-    return '--'.join(parts[2:]) if inside and parts[0] == 'models' and len(parts) > 2 else ''
+    return '--'.join(parts[2:]) if inside == 'snapshots' and parts[0] == 'models' and len(parts) > 2 else ''
 
 
 def is_hub_name(text: str) -> bool:
