@@ -178,3 +178,11 @@ def test_files_of_another_layout(golden, tmp_path, change, says):
 def test_codes_of_another_length(tok, codes, scales, says):
     with pytest.raises(InputError, match=says):
         tok.decode(dict(pixel=codes), scales=scales)
+
+
+@pytest.mark.parametrize('scales', ['1,a', '1,,2', '0,2', '1,99999'])
+def test_sizes_of_scales_at_the_command_line(capsys, scales):
+    with pytest.raises(SystemExit):
+        main(['var', 'x.pth', 'run', '--scales', scales])
+    says = f'{scales!r} came; expected the rows of each scale, from 1 to 1024, such as 1,2,4,8'
+    assert says in capsys.readouterr().err
