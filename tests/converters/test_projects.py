@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from dtbox.cli.convert import format_projects
-from dtbox.converters.kinds import KINDS, find_kind, read_scales
+from dtbox.converters.kinds import KINDS, find_kind
 from dtbox.converters.projects import PROJECTS, list_projects, recognize
 from dtbox.converters.recognition import list_names
 from dtbox.converters.run_folder import convert
@@ -140,11 +140,3 @@ def test_the_list(command):
     assert code == 0 and out.startswith('kind ') and 'UniTok' in out and 'No full-size file' in out
     code, _, err = command('convert')
     assert code == 2 and 'the command lacks KIND' in err and '--list' in err
-
-
-@pytest.mark.parametrize('scales', ['1,x', '0,2', '1,2,', '1,1025'])
-def test_scales_on_the_command_line(command, scales):
-    """Whole numbers from 1, with commas between them; others are refused before a file is read."""
-    code, _, err = command('convert', 'var', 'a.pth', 'b', '--scales', scales)
-    assert code == 2 and f"--scales: '{scales}' came; expected the rows of each scale, from 1 to 1024" in err
-    assert read_scales('1,2,16') == [1, 2, 16]
