@@ -10,7 +10,7 @@ import pytest
 from dtbox.errors import InputError
 from dtbox.token_shards.manifest import MANIFEST
 from dtbox.tokens.encoder import Settings
-from dtbox.tokens.engines import local, make_engine
+from dtbox.tokens.engines import local, make_engine, messages
 from dtbox.tokens.engines import ray as rays
 from dtbox.tokens.engines.messages import BEGUN, DONE, FAILED, IMAGES, READY, STOP, Message, Reports, Start, work
 from dtbox.tokens.run import Work
@@ -42,6 +42,16 @@ def test_a_worker_a_core_or_gpu(monkeypatch):
     for slot in range(3):
         gpus.start(slot)
     assert gpus.workers == 2 and gpus.remark == '' and devices == ['3', '7', '3']
+
+
+@pytest.mark.parametrize('device, kept', [('cpu', [1]), ('cuda', [])])
+def test_a_worker_keeps_freed_memory(encoder, monkeypatch, device, kept):
+    """A tenth of the time on a CPU is the system's, which clears the pages of each batch again."""
+    asked = []
+    monkeypatch.setattr(messages, 'Encoder', lambda settings: encoder)
+    monkeypatch.setattr(messages, 'keep_freed_memory', lambda: asked.append(1))
+    messages.open_encoder(Start(Settings('run', device=device), 'out', encoder.fingerprint.digest))
+    assert asked == kept
 
 
 def run_script(code):

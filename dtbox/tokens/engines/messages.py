@@ -11,6 +11,7 @@ from typing import Optional
 
 from dtbox.errors import InputError, reason
 from dtbox.files import is_disk_full
+from dtbox.memory import keep_freed_memory
 from dtbox.tokens.encoder import Encoder, Settings
 from dtbox.tokens.encoding import Outcome, encode_shard
 from dtbox.tokens.sources import SourceShard
@@ -89,6 +90,8 @@ def open_encoder(start: Start) -> Encoder:
     """
     import pyarrow.parquet  # noqa: F401  now, rather than within the first shard
     from mmengine.logging import MMLogger
+    if start.settings.device == 'cpu':
+        keep_freed_memory()
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # what data sets leave out is said once, not by each worker
     encoder = Encoder(start.settings)
     if encoder.fingerprint.digest != start.digest:
