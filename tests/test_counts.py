@@ -20,7 +20,7 @@ NO_COUNTS = ('split', 'sizes', 's', 'batch.images.dtype', 'self.questions', 'sel
              "settings['split']",
              '[len(rows) for rows in pooled]', "'with' if tokens.isfinite().all() else 'without finite'",
              "', '.join(map(str, parts))", "os.environ.get('WORLD_SIZE')", "' x '.join((f'{size:,}' for size in "
-             "stream.sizes)) or 'no'", 'w')
+             "stream.sizes))", "', '.join((f'{size:,}' for size in LEVELS))", 'w')
 """What stands before such a noun and is not a number, is a text that data sets are told apart by, or an example."""
 
 

@@ -22,6 +22,7 @@ import yaml
 from torch import Tensor
 
 from dtbox.converters.run_folder import Converted, check_values
+from dtbox.counts import format_count
 from dtbox.errors import InputError, reason
 from dtbox.weights.entries import choose_weights
 from dtbox.weights.renaming import Renaming
@@ -106,7 +107,8 @@ def find_levels(state: Mapping[str, Tensor], arch: Mapping[str, Any], codes: int
         return (), 0
     levels = LEVELS.get(codes)
     if levels is None or width % len(levels):
-        raise InputError(f'books of {codes:,} codes do not fit latents of {width} channels; AToken has books of '
+        raise InputError(f'books of {format_count(codes, "code")} do not fit latents of '
+                         f'{format_count(width, "channel")}; AToken has books of '
                          f'{", ".join(f"{size:,}" for size in LEVELS)} codes of 2 to 6 channels.', '--codes')
     books = arch.get('quantizer_num_codebooks', width // len(levels))
     if books * len(levels) != width:
@@ -141,7 +143,7 @@ def build_tokenizer_config(state: Mapping[str, Tensor], arch: Mapping[str, Any],
     except KeyError as e:
         raise InputError(f'the weights lack {e}, which every AToken has.') from e
     if inputs != 3 * math.prod(patch) or len(state['decoder.out_layer.weight']) != inputs:
-        raise InputError(f'the first layer reads {inputs} values, the last gives '
+        raise InputError(f'the first layer reads {format_count(inputs, "value")}, the last gives '
                          f'{len(state["decoder.out_layer.weight"])}; patches of {patch} have {3 * math.prod(patch)}. '
                          'Give the yaml that tells the patch.', '--config')
     heads = heads or arch.get('encoder_num_heads', HEADS)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -45,7 +46,8 @@ def fold_output(weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequen
         InputError: rows that are not those of whole pixels.
     """
     if len(weight) % 3:
-        raise InputError(f'the last layer has {len(weight)} rows; expected 3 colours of each pixel of a patch.')
+        raise InputError(f'the last layer has {format_count(len(weight), "row")}; expected 3 colours of each pixel of '
+                         'a patch.')
     shape, order = ((3, -1), (1, 0)) if colours_first else ((-1, 3), (0, 1))
     w = weight.double().unflatten(0, shape).permute(*order, 2)
     b = bias.double().unflatten(0, shape).permute(*order)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from dtbox.converters.folding import CLIP_MEAN, CLIP_STD, fold_input, fold_output
 from dtbox.converters.run_folder import Converted, check_values
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.weights.model_folders import load_published, read_json
 from dtbox.weights.renaming import Renaming
@@ -90,7 +91,8 @@ def build_tokenizer_config(config: Mapping[str, Any], state: Mapping[str, Tensor
     side, pixels = round(tokens ** 0.5), round((rows / 3) ** 0.5)
     if side ** 2 != tokens or 3 * pixels ** 2 != rows or places != tokens or pixels != kernel.shape[-1]:
         raise InputError(f'{source} has {tokens} positions of the encoder, {places} of the decoder, patches of '
-                         f'{kernel.shape[-1]} pixels and {rows} rows in its last layer; expected one square grid.')
+                         f'{kernel.shape[-1]} pixels and {format_count(rows, "row")} in its last layer; expected one '
+                         'square grid.')
     heads = [part.get('num_attention_heads', 12) for part in (vision, config['decoder_config'])]
     trunks = [describe_trunk(state, part, stem, n) for part, stem, n in zip(
         (vision, config['decoder_config']), ('vision_model', 'vision_decoder'), heads)]

@@ -24,6 +24,7 @@ from torch import Tensor
 from dtbox.converters.folding import fold_output
 from dtbox.converters.representation import Representation, map_vit_blocks, read_encoder, read_licence
 from dtbox.converters.run_folder import Converted, check_values
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.weights.entries import choose_weights
 from dtbox.weights.renaming import Renaming
@@ -121,8 +122,8 @@ def build_tokenizer_config(state: Mapping[str, Tensor], representation: Represen
         raise InputError(f'the decoder lacks {e}, which every RAE has.') from e
     side, patch = round(places ** 0.5), round((rows / 3) ** 0.5)
     if side * side != places or 3 * patch * patch != rows:
-        raise InputError(f'the decoder has {places} positions and {rows} rows in its last layer; expected a square '
-                         'grid and 3 colours of a square patch.')
+        raise InputError(f'the decoder has {places} positions and {format_count(rows, "row")} in its last layer; '
+                         'expected a square grid and 3 colours of a square patch.')
     if in_dim != representation.width:
         raise InputError(f'the decoder reads features of width {in_dim}, the encoder gives {representation.width}. '
                          'Give the encoder that the decoder was trained with.', '--encoder')

@@ -23,6 +23,7 @@ import torch
 from dtbox.converters.run_folder import Converted, check_values
 from dtbox.converters.titok_config import build_tokenizer_config, read_config
 from dtbox.converters.titok_weights import map_state
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.weights.entries import name_entry
 from dtbox.weights.model_folders import load_published
@@ -84,8 +85,9 @@ def read_maskgit(path: str, state: Mapping[str, torch.Tensor]) -> dict[str, torc
     check_values(found, path)
     codes = len(state['decoder.ffn.2.weight'])
     if TABLE not in found or 'decoder.conv_in.weight' not in found or len(found[TABLE]) != codes:
-        size = f'a table of {len(found[TABLE])} codes' if TABLE in found else 'no table of codes'
-        raise InputError(f'{path} has {size}; expected MaskGIT-VQGAN with the {codes} codes that the TiTok predicts.',
+        size = f'a table of {format_count(len(found[TABLE]), "code")}' if TABLE in found else 'no table of codes'
+        raise InputError(f'{path} has {size}; expected MaskGIT-VQGAN with the {format_count(codes, "code")} that the '
+                         'TiTok predicts.',
                          '--maskgit')
     decoder = {f'pixel_{name}': value for name, value in found.items() if name.startswith('decoder.')}
     return {'pixel_quantize.embedding.weight': found[TABLE], **decoder}

@@ -143,8 +143,8 @@ def read_plan(state: Mapping[str, torch.Tensor], source: str, image_size: int | 
     image_size = semantic.image_size if image_size is None else image_size
     grid = semantic.count_rows(image_size)
     if scales is None and grid not in SCALES:
-        raise InputError(f'there are no published scales for a grid of {grid} x {grid} tokens, but for '
-                         f'{", ".join(map(str, SCALES))} rows. Say them, such as 1,2,4.', '--scales')
+        raise InputError(f'there are no published scales for a token grid of {grid} x {grid}, but for grids whose '
+                         f'numbers of rows are {", ".join(map(str, SCALES))}. Say them, such as 1,2,4.', '--scales')
     encoder, decoder = (find_half_sizes(state, half, source) for half in ('encoder', 'decoder'))
     return Plan(semantic, image_size, grid, list(scales or SCALES[grid]), encoder, decoder,
                 (state[TABLES[0]].shape[1], state[TABLES[1]].shape[1]), len(state[TABLES[0]]), back, out_dim)

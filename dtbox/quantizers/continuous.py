@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dtbox.arguments import describe, read_floats
+from dtbox.counts import format_count
 from dtbox.errors import InputError, NotFinite, at
 from dtbox.layout import TokenLayout
 from dtbox.quantizers.base import Quantizer, check_sizes
@@ -102,8 +103,9 @@ class ContinuousQuantizer(Quantizer):
 
     def _check_tokens(self, values: Tensor) -> None:
         if self.statistics == 'position' and len(self.latent_mean) not in (1, values.shape[1]):
-            raise InputError(f'{type(self).__name__} has statistics of {len(self.latent_mean)} tokens, the features '
-                             f'have {values.shape[1]}. Take images of the size that they were measured at.')
+            raise InputError(f'{type(self).__name__} has statistics of '
+                             f'{format_count(len(self.latent_mean), "token")}, the features have '
+                             f'{values.shape[1]}. Take images of the size that they were measured at.')
 
     def check_codes(self, codes: Tensor) -> None:
         """Raise `InputError` unless latents are finite floats [B,N,C]."""

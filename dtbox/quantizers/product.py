@@ -16,6 +16,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.layout import TokenLayout
 from dtbox.quantizers.base import Quantizer, check_sizes
@@ -124,6 +125,7 @@ class ProductRQ(Product):
                  codebook: dict = dict(type='EMACodebook'), estimator: dict = dict(type='StraightThrough')) -> None:
         check_sizes(size=size, dim=dim, groups=groups, depth=depth)
         if dim % groups:
-            raise InputError(f'{dim} channels do not divide into {groups} groups. Choose `groups` that divides `dim`.')
+            raise InputError(f'{format_count(dim, "channel")} do not divide into '
+                             f'{format_count(groups, "group")}. Choose `groups` that divides `dim`.')
         super().__init__(dict(type='RQ', size=size, dim=dim // groups, depth=depth, shared=shared, codebook=codebook,
                               estimator=estimator), groups)

@@ -68,7 +68,8 @@ def refuses_wrong_codes(subject: QuantizerSubject) -> None:
                             f'codes of {value} at depth {depth}, whose codebook has {format_count(size, "code")},')
     require_refused(quantizer.decode, good.float(), 'codes in float32')
     if subject.layout:
-        require_refused(quantizer.decode, good[:, 1:], f'codes of {len(good[0]) - 1} tokens instead of {len(good[0])}')
+        require_refused(quantizer.decode, good[:, 1:],
+                        f'codes of {format_count(len(good[0]) - 1, "token")} instead of {len(good[0])}')
     depth = subject.depth
     require_refused(quantizer.decode, torch.cat([good, good[..., :1]], -1),
                     f'{format_count(depth + 1, "code")} per token instead of {depth}')

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dtbox.counts import format_count
 from dtbox.errors import InputError
 from dtbox.structures import Guidance
 
@@ -23,9 +24,9 @@ def check_guidance(decoder: Any, text: Any) -> bool:
             raise InputError('`default` is a text, and there is no text tower that reads it. Add `text`, or leave it '
                              'out.', 'decoder.guidance')
     elif given is None or (given.length, given.width) != (asked.length, asked.width):
-        what = f'{given.length} tokens of width {given.width} a text' if given else 'no tokens'
-        raise InputError(f'the decoder is guided by {asked.length} tokens of width {asked.width} a text, and '
-                         f'{type(text).__name__} gives {what}. Make them agree.', 'decoder.guidance')
+        what = f'{format_count(given.length, "token")} of width {given.width} a text' if given else 'no tokens'
+        raise InputError(f'the decoder is guided by {format_count(asked.length, "token")} of width {asked.width} a text, '
+                         f'and {type(text).__name__} gives {what}. Make them agree.', 'decoder.guidance')
     return True
 
 
@@ -61,5 +62,6 @@ def run_decoder(decoder: Any, text: Any, features: Tensor, texts: str | Sequence
                          f'[B, {asked.length}, {asked.width}] of the tower that it was trained with.', 'texts')
     ids = text.ids(texts)
     if len(ids) != features.shape[0]:
-        raise InputError(f'{len(ids)} texts came for {features.shape[0]} images; expected one for each.', 'texts')
+        raise InputError(f'{format_count(len(ids), "text", "comes")} for '
+                         f'{format_count(features.shape[0], "image")}; expected one for each.', 'texts')
     return decoder(features, text.tokens(ids).to(features))

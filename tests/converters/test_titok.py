@@ -220,7 +220,7 @@ def test_texts_of_a_text_tower(guided, tmp_path, monkeypatch):
         assert is_near(tok.model.text.tokens(tok.model.text.ids(texts)), tokens, 3e-6)
         codes = tok.encode(guided['image'])
         assert is_near(tok.decode(codes, texts=texts), tok.model.decode(codes, tokens).clamp(-1, 1), 3e-6)
-    with pytest.raises(InputError, match='1 texts came for 3 images; expected one for each'):
+    with pytest.raises(InputError, match='1 text comes for 3 images; expected one for each'):
         tok.decode(codes, texts='a red cat')
 
 

@@ -203,7 +203,7 @@ def test_every_published_name_at_full_size(kind, size, tokens, blocks):
     (lambda s: s.update(extra=torch.ones(1)), {}, '1 left over: extra'),
     (lambda s: s.pop('encoder_vqkd.conv1.weight'), {}, 'semantic encoder of another kind'),
     (lambda s: s.update({'decoder_vqkd.pos_embed': torch.ones(1, 16, 48)}), {}, 'a class token and a square grid'),
-    (lambda s: None, dict(scales=None), r'^--scales: there are no published scales for a grid of 4 x 4 tokens'),
+    (lambda s: None, dict(scales=None), r'^--scales: there are no published scales for a token grid of 4 x 4, '),
     (lambda s: None, dict(image_size=70), r'^--image-size: images of 70 pixels do not divide into patches of 16')])
 def test_files_of_another_layout(tmp_path, change, options, says):
     file = read_golden('tokenflow_clipb')['state_dict']

@@ -77,7 +77,7 @@ def test_texts_reach_the_decoder():
     assert not torch.allclose(other.reconstructions, want, atol=1e-4)
     with pytest.raises(InputError, match='guided by texts, and none came. Give one for each image'):
         tokenizer(images)
-    with pytest.raises(InputError, match='1 texts came for 2 images'):
+    with pytest.raises(InputError, match='1 text comes for 2 images'):
         tokenizer(images, ids[:1])
     assert tokenizer(images, reconstruct=False).reconstructions is None
 
