@@ -25,8 +25,8 @@ def check_guidance(decoder: Any, text: Any) -> bool:
                              'out.', 'decoder.guidance')
     elif given is None or (given.length, given.width) != (asked.length, asked.width):
         what = f'{format_count(given.length, "token")} of width {given.width} a text' if given else 'no tokens'
-        raise InputError(f'the decoder is guided by {format_count(asked.length, "token")} of width {asked.width} a text, '
-                         f'and {type(text).__name__} gives {what}. Make them agree.', 'decoder.guidance')
+        raise InputError(f'the decoder is guided by {format_count(asked.length, "token")} of width {asked.width} a '
+                         f'text, and {type(text).__name__} gives {what}. Make them agree.', 'decoder.guidance')
     return True
 
 
