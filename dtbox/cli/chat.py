@@ -11,6 +11,7 @@ from dtbox.cli.options import add_language_model, add_model_options, add_reply_o
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError, closest
 
+NOTHING = '(no answer: the model may not know such a text, or a question without an image; ask as it was trained)'
 COMMANDS = {'/image': 'PATH [QUESTION]: show an image with this question, or with your next message',
             '/draw': 'PROMPT: draw, and show that drawing',
             '/save': 'write the conversation: /save NAME.json', '/new': 'begin anew', '/help': 'list the commands',
@@ -61,13 +62,13 @@ class Session:
         answer = self.model.chat([*self.messages, asked], **self.settings)
         if not isinstance(answer['content'], str):
             answer = dict(answer, content=[self._keep(part, text) for part in answer['content']])
-        # an answer of nothing is no turn that a later one could follow
-        if answer['content']:
-            self.messages += [asked, answer]
+        if not answer['content']:  # no turn that a later one could follow; its images stay for the next message
+            return NOTHING
+        self.messages += [asked, answer]
         self.shown = []
         parts = [answer['content']] if isinstance(answer['content'], str) else [
             part.get('text') or part['image'] for part in answer['content']]
-        return ' '.join(parts) or '(no answer)'
+        return ' '.join(parts)
 
     def do_image(self, words: str) -> str:
         """Show an image with the next message, or with the question that follows its path."""

@@ -97,7 +97,7 @@ def describe_resume(work_dir: str) -> str:
 
 
 VERB = Verb(
-    'train', 'Train a tokenizer that a config describes',
+    'train', 'Train the tokenizer or the language model that a config describes',
     'A log on the screen. The run folder gets config.py, the log, checkpoint.pth, weights, plugins, images and '
     'metrics.json; an existing run is never overwritten.',
     'dtbox train dualtoken_rq --tiny', add_arguments, run,

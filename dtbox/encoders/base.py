@@ -143,8 +143,9 @@ class Encoder(nn.Module):
         if not isinstance(images, Tensor) or images.is_nested:
             raise InputError(f'images are {describe(images)}; expected {want}.')
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != tuple(self.image_size):
-            raise InputError(f'images have the shape {list(images.shape)}; expected {want}. Resize them to the '
-                             'model\'s size, or hand in PIL images or paths, which are prepared for you.')
+            todo = ('Put their first axes together: images.flatten(0, -4).' if images.ndim > 4 else
+                    'Resize them to the model\'s size, or hand in PIL images or paths, which are prepared for you.')
+            raise InputError(f'images have the shape {list(images.shape)}; expected {want}. {todo}')
         if not images.is_floating_point():
             raise InputError(f'images are {images.dtype}; expected {want}. Divide uint8 by 127.5 and subtract 1.')
         if images.shape[0] == 0:  # len() would fix the size of an exported graph

@@ -15,7 +15,8 @@ from dtbox.evaluation.results import RECIPE, Results
 from dtbox.evaluation.stamps import hash_dataset
 
 
-def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: str | None = None) -> Results:
+def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: str | None = None,
+             heed: Callable[[], None] = lambda: None) -> Results:
     """Run a model over a dataloader and an evaluator.
 
     Args:
@@ -23,18 +24,20 @@ def evaluate(model: Any, dataloader: DataLoader, evaluator: SetEvaluator, dump: 
         dataloader: of Batch, each sample once over all ranks.
         evaluator: takes every batch with its outputs.
         dump: folder for the images that metrics measure (see `dtbox.evaluation.dump`).
+        heed: called before each batch; may raise to end the evaluation.
 
     Returns:
         Results. Samples that could not be read are not in the scores, but named under `missing`; `left_out` says what
         the data set found and does not use; `protocols` says by what hashes of metrics and data the numbers compare
         (see `dtbox.evaluation.stamps`).
     """
-    return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump)[RECIPE]
+    return evaluate_all(model, dataloader, {RECIPE: evaluator}, dump=dump, heed=heed)[RECIPE]
 
 
 @torch.no_grad()
 def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEvaluator],
-                 bank: Callable | None = None, dump: str | None = None) -> dict[str, Results]:
+                 bank: Callable | None = None, dump: str | None = None,
+                 heed: Callable[[], None] = lambda: None) -> dict[str, Results]:
     """Run a model once over a dataloader and several evaluators; returns name -> Results.
 
     Args:
@@ -43,6 +46,7 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
         bank: see EvalContext.
         dump: folder for the images that metrics measure; each evaluator but the recipe's own gets a folder of its name
             in it.
+        heed: see `evaluate`.
     """
     training = model.training
     model.eval()
@@ -54,6 +58,7 @@ def evaluate_all(model: Any, dataloader: DataLoader, evaluators: dict[str, SetEv
             if distributed.get_rank() == 0:  # every rank knows what was left out before the first batch; one says so
                 evaluator.lose(getattr(dataset, 'flaws', ()))
         for batch in show_progress(dataloader):
+            heed()
             for evaluator in evaluators.values():
                 evaluator.lose([*(batch.broken or ()), *(batch.flaws or ())])
             if len(batch):

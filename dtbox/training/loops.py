@@ -26,6 +26,10 @@ from dtbox.training import checkpoint
 from dtbox.training.task import Task
 
 
+class StopEvaluation(Exception):
+    """A signal has come while the last evaluation runs."""
+
+
 class TrainLoop(BaseLoop):
     """Run `max_iters` training iterations.
 
@@ -94,9 +98,17 @@ class TrainLoop(BaseLoop):
             runner.stop_now()
         runner.call_hook('after_train_epoch')
         if runner.val_loop is not None:
-            runner.val_loop.run()
+            try:
+                runner.val_loop.run(self._heed)
+            except StopEvaluation:
+                runner.stop_now()
         runner.call_hook('after_train')
         return runner.task
+
+    def _heed(self) -> None:
+        """End the last evaluation where a signal has come, on one rank alone: `--resume` evaluates anew."""
+        if self.runner.task.stop_wanted and distributed.get_world_size() == 1:
+            raise StopEvaluation
 
     def _read(self, batches: Iterator[Batch]) -> Batch:
         """Return the next batch; an empty one where it cannot be read, which the step tells all ranks."""
@@ -210,22 +222,26 @@ class ValLoop(BaseLoop):
         self.results: Results | None = None
         self.evaluator: SetEvaluator | None = None
 
-    def run(self) -> Results:
-        """Evaluate; return and keep the results. The random state of the training is as before."""
+    def run(self, heed: Callable[[], None] = lambda: None) -> Results:
+        """Evaluate; return and keep the results. The random state of the training is as before.
+
+        Args:
+            heed: called before each batch; may raise to end the evaluation.
+        """
         before = checkpoint.get_random_state()
         try:
-            return self._run()
+            return self._run(heed)
         except DataError as e:
             raise InputError(f'{e} {tell_resume(self.runner.work_dir)}') from e
         finally:
             checkpoint.set_random_state(before)
 
-    def _run(self) -> Results:
+    def _run(self, heed: Callable[[], None]) -> Results:
         with self.runner.averaged(), self.runner.task.whole():
             self.runner.call_hook('before_val')
             self.runner.call_hook('before_val_epoch')
             self.evaluator = self.make_evaluator()
-            self.results = evaluate(self.runner.task, self.dataloader, self.evaluator)
+            self.results = evaluate(self.runner.task, self.dataloader, self.evaluator, heed=heed)
             self.runner.call_hook('after_val_epoch', metrics=self.results.flat())
             self.runner.call_hook('after_val')
         return self.results

@@ -86,6 +86,7 @@ def test_files_that_are_no_pictures(tok, image, tmp_path):
 @pytest.mark.parametrize('given, says', [
      ([], 'the batch is empty'), (torch.zeros(0, 3, 32, 32), 'the batch is empty'),
      (torch.zeros(1, 3, 32, 31), r'\[1, 3, 32, 31\]; expected .*32, 32'),
+     (torch.zeros(2, 4, 3, 32, 32), r'\[2, 4, 3, 32, 32\]; .* together: images.flatten\(0, -4\)'),
      (torch.zeros(3, 32, 32), r'\[3, 32, 32\]; expected a float tensor \[B, 3, 32, 32\]'),
      (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r'Divide uint8 by 127\.5'),
      (np.zeros((32, 32, 3)), r'got an array float64 \[32, 32, 3\]; expected an array uint8'),

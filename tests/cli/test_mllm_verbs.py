@@ -13,6 +13,7 @@ from PIL import Image
 import dtbox
 from dtbox.apis.evaluation import evaluate_run
 from dtbox.apis.zoo_entry import CARD
+from dtbox.cli.chat import Session
 from dtbox.cli.main import main
 from dtbox.weights import exported_folders, state_dicts
 
@@ -77,6 +78,20 @@ def test_chat_by_pipe(mllm_run, tmp_path, capsys, monkeypatch):
     assert messages[2]['content'] == [dict(type='image', image=f'{tmp_path}/a.png'),
                                       dict(type='text', text='what is it?')]
     assert json.loads((tmp_path / 'chat' / 'b.json').read_text()) == dict(messages=[])
+
+
+def test_an_image_stays_where_the_model_says_nothing(tmp_path):
+    """The next message shows it again; the silent turn is in no conversation."""
+    asked, replies = [], iter(['', 'a face'])
+
+    def chat(messages, **settings):
+        asked.append(messages)
+        return dict(role='assistant', content=next(replies))
+    session = Session(SimpleNamespace(chat=chat, tokenizer=SimpleNamespace(prepare=lambda path: None)), str(tmp_path))
+    assert 'may not know such a text' in session.say('/image "a.png" hello?')
+    assert session.messages == [] and session.say('what is it?') == 'a face'
+    image = dict(type='image', image='a.png')
+    assert asked[1] == [dict(role='user', content=[image, dict(type='text', text='what is it?')])]
 
 
 def test_show_sample(mllm_run, capsys):

@@ -160,7 +160,7 @@ def test_saved_tokenizer_opens_in_transformers(chatml, tmp_path):
 
 @pytest.mark.parametrize('config, message', [
     (dict(eos='</s>'), 'has no token `</s>`'), (dict(path='no/such/folder'), 'transformers cannot open the tokenizer'),
-    (dict(path='none.gguf'), 'transformers cannot open the tokenizer of none.gguf')])
+    (dict(path='none.gguf'), 'transformers cannot open the tokenizer of none.gguf .there is no such file or folder')])
 def test_tokenizers_that_cannot_be_opened(tmp_path, monkeypatch, config, message):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     folder = write_chat_folder(tmp_path / 'lm', CHATML)

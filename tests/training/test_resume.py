@@ -220,6 +220,25 @@ def test_a_checkpoint_before_an_evaluation(tiny_config, tmp_path):
     assert checkpoint.load(tmp_path / 'run')['iteration'] == 2
 
 
+def test_a_signal_in_the_last_evaluation(tiny_config, tmp_path):
+    """It ends before the next batch, with the state saved; the same command again evaluates."""
+    cfg = load_config(tiny_config, {'train_cfg.max_iters': 1, 'val_dataloader.batch_size': 1})
+    runner = Runner.from_config(cfg, work_dir=str(tmp_path / 'run'))
+    predict, seen = runner.task.predict, []
+
+    def interrupted(batch):
+        seen.append(len(batch))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict(batch)
+    runner.task.predict = interrupted
+    with pytest.raises(Stopped, match='the state of iteration 1 is saved'):
+        runner.train()
+    assert seen == [1] and checkpoint.load(tmp_path / 'run')['iteration'] == 1
+    assert not (tmp_path / 'run' / 'metrics.json').exists()
+    Runner.from_config(cfg, work_dir=str(tmp_path / 'run'), resume=True).train()
+    assert (tmp_path / 'run' / 'metrics.json').exists()
+
+
 def test_gradient_accumulation_equals_one_batch(tmp_path):
     """Two micro-batches of 2 make the update of one batch of 4: weights and codebooks."""
     def run(accumulate, batch):

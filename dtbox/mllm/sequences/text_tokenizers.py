@@ -106,7 +106,9 @@ def _read_folder(folder: str) -> tuple[Tokenizer, dict[str, str | None]]:
 def _ask_transformers(path: str) -> tuple[Tokenizer, dict[str, str | None]]:
     transformers = need_package('transformers', 'mllm', 'the tokenizer of a language model')
     folder, file = os.path.split(path) if path.endswith('.gguf') else (path, None)
-    with explained(f'transformers cannot open the tokenizer of {path}'):
+    there = '' if os.path.exists(path) else (' (there is no such file or folder here, and the hub does not have it '
+                                             'or is not reached)')
+    with explained(f'transformers cannot open the tokenizer of {path}{there}'):
         opened = transformers.AutoTokenizer.from_pretrained(folder, **(dict(gguf_file=file) if file else {}))
     if not getattr(opened, 'is_fast', False):
         raise InputError(f'the tokenizer of {path} has no fast form. Give a folder with tokenizer.json.', 'path')
