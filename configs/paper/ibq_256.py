@@ -2,8 +2,8 @@
 
 Paper: IBQ, arXiv 2412.02692; "release" below is its published code, TencentARC/SEED-Voken,
 configs/IBQ/gpu/imagenet_ibqgan_16384.yaml where a value has no other source. Deviations: DualToken's PatchGAN instead
-of NLayerDiscriminator; the generator's term is - mean of the logits instead of the non-saturating softplus, and LeCam's
-regulariser (0.05) is left out; the average of the weights warms up. Encoder, quantizer and decoder equal the release's
+of NLayerDiscriminator; the generator's term is - mean of the logits instead of the softplus of their mean; the average
+of the weights warms up. Encoder, quantizer and decoder equal the release's
 with its weights (`dtbox convert ibq`), loss and gradients of the quantizer, too.
 
 Command, on 8 GPUs:
@@ -43,8 +43,8 @@ model = dict(
     gan='${gan}')
 gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=64),  # ours, see above
-    # release: gen_loss_weight, constant: disc_weight is not read then; hinge of the discriminator
-    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.1, adaptive=None))
+    # release: gen_loss_weight, constant: disc_weight is not read then; hinge of the discriminator; lecam_loss_weight
+    adversarial=dict(type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.1, adaptive=None, lecam=0.05))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),
