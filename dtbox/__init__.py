@@ -20,14 +20,13 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time a name is import
 
 _WAITING = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 """Variables by which a user says how threads of OpenMP wait for each other."""
-_SPINS = '2000'
-"""Times that a waiting thread looks before it sleeps: some ten microseconds. libgomp's own 300,000 take the core from
-other programs for milliseconds, many times in an iteration; with none at all, a run that is alone is slower, by the
-time that waking up takes (tools/benchmarks/neighbour.py measures both)."""
+OPENMP_SPINS = '50000'
+"""Times that a waiting thread looks before it sleeps, a fraction of a millisecond. `dtbox/waiting.py` lets it look less
+often beside other programs; libgomp's own 300,000 would hold a core for milliseconds where nobody watches."""
 
 # OpenMP reads it when torch is imported, which no module of dtbox has done by now
 if not any(name in os.environ for name in _WAITING):
-    os.environ['GOMP_SPINCOUNT'] = _SPINS
+    os.environ['GOMP_SPINCOUNT'] = OPENMP_SPINS
 
 __version__ = '0.2.0'
 _RENAMES = 'dtbox.renames'

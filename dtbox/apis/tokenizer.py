@@ -36,6 +36,7 @@ from dtbox.layout import CodeLayout, CodeOrder
 from dtbox.layout.codes import STREAMS
 from dtbox.registry import TRANSFORMS
 from dtbox.tokenizers.visual import VisualTokenizer
+from dtbox.waiting import watch_neighbours
 
 
 def _read_config(value: Any) -> dict:
@@ -76,6 +77,7 @@ class Tokenizer:
         self.pipeline = [TRANSFORMS.build(step, where=f'pipeline.{i}') for i, step in enumerate(steps)]
         self.image_size = model.image_size
         self.vocabularies, self.streams = list(model.vocabularies), list(model.streams)
+        watch_neighbours()
 
     @read_arguments(folder=read_path)
     def save_pretrained(self, folder: str | os.PathLike) -> None:

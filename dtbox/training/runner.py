@@ -25,6 +25,7 @@ from dtbox.training.resume import collect_state, open_checkpoint, restore_state,
 from dtbox.training.schedules import StepSchedules
 from dtbox.training.signals import StopSignals
 from dtbox.training.task import Task
+from dtbox.waiting import watch_neighbours
 from dtbox.weights.state_dicts import register_scheme
 
 register_scheme()
@@ -116,6 +117,7 @@ class Runner(MMRunner):
             self.logger.warning(remark)
         if not self._resume:
             self.dump_config()
+        watch_neighbours()
 
     @property
     def task(self) -> Task:
@@ -159,9 +161,8 @@ class Runner(MMRunner):
 
     def log_setting(self) -> None:
         """Log versions, ranks, threads, seed, images and parameters."""
-        for line in summary.describe_setting(self._seed, self.plugins):
-            self.logger.info(line)
-        for line in summary.describe_contents(self.task, self.val_parts):
+        for line in (*summary.describe_setting(self._seed, self.plugins),
+                     *summary.describe_contents(self.task, self.val_parts)):
             self.logger.info(line)
 
     def dump_config(self) -> None:
@@ -237,8 +238,7 @@ class Runner(MMRunner):
         if self._has_loaded:
             return
         if self._resume:
-            path = self.folder.checkpoint
-            if os.path.isfile(path):
+            if os.path.isfile(path := self.folder.checkpoint):
                 resume_run(self, open_checkpoint(self, path), path)
             else:
                 self.logger.info(f'{self.work_dir} has no checkpoint yet; the run starts from the beginning.')

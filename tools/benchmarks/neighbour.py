@@ -6,7 +6,7 @@ OpenMP's threads wait for each other many times in an iteration. A thread that s
 meanwhile, of which a neighbour would have made use. Policies:
 
 - default: what OpenMP does unless told otherwise (libgomp spins 300,000 times, some milliseconds);
-- dtbox: what `import dtbox` sets;
+- dtbox: what `import dtbox` sets, and its watch of the cores (`dtbox/waiting.py`);
 - passive: OMP_WAIT_POLICY=PASSIVE, which sleeps at once;
 - a number: GOMP_SPINCOUNT.
 
@@ -32,6 +32,8 @@ KINDS = {'training': 3, 'encoding': 10, 'encoding_128': 3, 'grid': 2}
 ENCODED = {'encoding': 32, 'encoding_128': 128}
 """Images of a batch: the fewer, the larger the share of waiting."""
 CONFIG = 'dualtoken_rq'
+SETTLING = 1.5
+"""Seconds before each turn: the watch counts twice a second, and the turns of others are neighbours, too."""
 BUSY = 'import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))'
 
 
@@ -72,8 +74,9 @@ def make_encoding_step(count: int) -> Callable[[int], None]:
 
 def serve(kind: str) -> None:
     """Time as many iterations as each line of stdin asks for."""
-    import dtbox  # noqa: F401  # before torch: it says how threads wait
+    from dtbox.waiting import watch_neighbours  # dtbox before torch: it says how threads wait
     step = make_encoding_step(ENCODED[kind]) if kind in ENCODED else make_training_step()
+    watch_neighbours()
     for i in range(3):
         step(i)
     print('ready', flush=True)
@@ -133,6 +136,7 @@ def measure(kind: str, policies: list[str], rounds: int, busy: subprocess.Popen)
             for beside in (False, True):
                 os.kill(busy.pid, signal.SIGCONT if beside else signal.SIGSTOP)
                 for policy in policies if number % 2 else policies[::-1]:
+                    time.sleep(SETTLING)
                     times[policy, beside].append(workers[policy].run(KINDS[kind]))
             os.kill(busy.pid, signal.SIGSTOP)
     finally:
