@@ -13,6 +13,7 @@ examples.
 | `variables.py` | which variables are read: setting another one is an error |
 | `options.py` | `--cfg-options`: reads values, sets dotted keys |
 | `references.py` | `'${name}'`, and `resolve`, which puts values in their place |
+| `run_entries.py` | `'${run:ENTRY}'`: entries of the config of another run |
 | `text.py` | configs as Python text |
 """
 from dtbox.config.checks import resolve_checked  # noqa: F401

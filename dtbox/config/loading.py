@@ -14,6 +14,7 @@ from dtbox.config.find import find_config
 from dtbox.config.merge import merge
 from dtbox.config.options import SOURCE, set_option
 from dtbox.config.references import find_references
+from dtbox.config.run_entries import list_run_variables, take_entries
 from dtbox.config.variables import check_read
 from dtbox.errors import InputError
 from dtbox.extend import as_list, load_plugins
@@ -69,8 +70,10 @@ def load_config(path: str | os.PathLike, options: Mapping[str, Any] | None = Non
         cfg = shrink(cfg)
     foreign = folder is not None or find_run_of(path).is_run_config(path)
     commands = set(_find_commands(cfg._cfg_dict.to_dict())) if foreign else set()
-    for key, value in options.items():
-        set_option(cfg, key, value)
+    runs = list_run_variables([cfg._cfg_dict.to_dict(), options])  # which runs is known before their entries change
+    for key in sorted(options, key=lambda key: key not in runs):
+        set_option(cfg, key, options[key])
+    take_entries(cfg)
     check_read(cfg._cfg_dict.to_dict(), [key for key in options if '.' not in key], SOURCE)
     for command in sorted(commands & set(_find_commands(cfg._cfg_dict.to_dict()))):
         require_trust(f'the config {path} reads shards by the command `{command}`')

@@ -6,7 +6,7 @@ reference.
   words, and one that is one value (`VALUES`: the weights of `taps`, the factors of `against`).
 - None removes a part; any other value replaces.
 - A dict that meets a reference `'${name}'` merges into a copy of the value that it names; the variable itself stays as
-  it is.
+  it is. One that meets an entry of another run, `'${run:ENTRY}'`, is an error in a file, which does not know the run.
 """
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import Any, Callable, NamedTuple
 
 from dtbox.config.keys import VALUES, find_implied_type
 from dtbox.config.references import follow, is_reference
+from dtbox.config.run_entries import is_run_reference
+from dtbox.errors import InputError
 
 DELETE = '_delete_'
 Check = Callable[[dict, dict, str], None]
@@ -87,6 +89,10 @@ def _merge(base: dict, own: dict, path: tuple, later: list[Change], skip_absent:
             merged[key] = strip_marks(value)
         elif is_reference(old) and not value.get(DELETE):
             later.append(Change(here, value))
+        elif is_run_reference(old) and not value.get(DELETE):
+            dotted = '.'.join(map(str, here))
+            raise InputError(f'a dict would change `{old}`, which is not known before the run is. Change single keys '
+                             f'by --cfg-options {dotted}.KEY=VALUE, or replace the whole by _delete_=True.', dotted)
         elif isinstance(old, dict) and not is_replacement(value, old, '.'.join(map(str, here))):
             merged[key] = _merge(old, value, here, later, skip_absent)
         elif not (old is None and key in merged and skip_absent and 'type' not in value):

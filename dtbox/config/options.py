@@ -15,6 +15,7 @@ from dtbox.config.keys import is_table, list_known_keys
 from dtbox.config.literals import is_plain_call
 from dtbox.config.merge import is_replacement, merge, strip_marks
 from dtbox.config.references import follow, is_reference
+from dtbox.config.run_entries import is_run_reference, read_entry
 from dtbox.errors import InputError
 
 SOURCE = 'the option'
@@ -93,6 +94,8 @@ def set_option(cfg: Config | MutableMapping, key: str, value: Any) -> None:
         if i == len(parts) - 1:
             node[part] = _merged(cfg, node, part, value, key)
             return
+        if is_run_reference(node[part] if isinstance(node, list) else node.get(part)):
+            node[part] = read_entry(cfg, node[part], f'{path}.{part}' if path else part, optional=True)
         if isinstance(node, (dict, Config)) and node.get(part) is None:
             node[part] = {}
         if is_reference(node[part]):  # an override below a reference belongs to this place alone
@@ -141,6 +144,8 @@ def _merged(cfg: Config | MutableMapping, node: Any, part: Any, value: Any, path
     plain = cfg._cfg_dict.to_dict() if isinstance(cfg, Config) else dict(cfg)
     old = node[part] if isinstance(node, list) else node.get(part)
     old = follow(plain, old.to_dict() if hasattr(old, 'to_dict') else old, path)
+    if is_run_reference(old):  # one that the run's config does not have is what the dict is given for
+        old = read_entry(plain, old, path, optional=True)
     if not isinstance(old, dict) or is_replacement(value, old, path):
         return strip_marks(value)
 

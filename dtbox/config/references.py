@@ -16,6 +16,8 @@ from dtbox.config.keys import is_table
 from dtbox.errors import InputError, closest
 
 REFERENCE = re.compile(r'^\$\{(\w+)\}$')
+RUN_REFERENCE = re.compile(r'^\$\{(\w+):([\w.]+)(\??)\}$')
+"""An entry of the config of the run that a variable names (see `run_entries.py`)."""
 LONGEST = 50
 """References that may follow each other, each inside the value of the one before."""
 MOST = 500_000
@@ -41,8 +43,8 @@ def find_references(node: Any) -> set[str]:
         return set().union(*map(find_references, node.values()))
     if isinstance(node, (list, tuple)):
         return set().union(*map(find_references, node))
-    name = _name(node)
-    return set() if name is None else {name}
+    match = isinstance(node, str) and (REFERENCE.match(node) or RUN_REFERENCE.match(node))
+    return {match[1]} if match else set()
 
 
 def follow(variables: dict | Config, value: Any, path: str) -> Any:
@@ -105,6 +107,9 @@ def _resolve(node: Any, path: str, seen: frozenset, variables: dict, count: Iter
 
 
 def _refuse_part(value: Any, path: str) -> None:
+    if isinstance(value, str) and RUN_REFERENCE.match(value):
+        raise InputError(f'`{value}` is an entry of another run, which stands in no place here: `load_config` reads '
+                         'those of a whole config.', path)
     if isinstance(value, str) and '${' in value:
         raise InputError(f'`{value}` refers to a variable in part; a reference is a whole value, such as '
                          "'${data_root}'.", path)

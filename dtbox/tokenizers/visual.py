@@ -22,6 +22,7 @@ from dtbox.part_outputs import check_floats
 from dtbox.registry import TEXTS, TOKENIZERS, VOCABULARIES
 from dtbox.structures import Budget, TokenizerOutput
 from dtbox.tokenizers.composition import build_decoder, build_encoders, build_head
+from dtbox.tokenizers.freezing import PartlyFrozen
 from dtbox.tokenizers.guidance import check_guidance, run_decoder
 from dtbox.tokenizers.passes import Pass, plan_stops
 from dtbox.tokenizers.streams import Stream, build_shared, build_streams
@@ -29,7 +30,7 @@ from dtbox.tokenizers.vocabulary import Tap
 
 
 @TOKENIZERS.register_module()
-class VisualTokenizer(nn.Module):
+class VisualTokenizer(PartlyFrozen):
     """Encoders -> vocabularies -> decoder and head, with a text tower beside them. What is left out does not exist.
 
     Args:
@@ -92,13 +93,14 @@ class VisualTokenizer(nn.Module):
                 part.init_weights()
 
     def forward(self, images: Tensor, text_ids: Tensor | None = None, reconstruct: bool = True,
-                vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = ()) -> TokenizerOutput:
+                vocabularies: Iterable[str] | None = None, layers: Collection[Tap] = (),
+                pool: bool = True) -> TokenizerOutput:
         """Run everything that exists, or what is asked for.
 
         Args:
             images: [B,3,H,W] in [-1,1].
             text_ids: [T,L] int64, or None; T = B where texts guide the decoder.
-            reconstruct: whether the decoder runs.
+            reconstruct, pool: whether the decoder runs, and the head.
             vocabularies: names of those to run in addition to what decoder and head read; None runs all.
             layers: (encoder, layer) pairs whose patch tokens are also wanted.
         """
@@ -113,7 +115,7 @@ class VisualTokenizer(nn.Module):
         firsts = {name: next((outputs[v] for v in stream.vocabularies if v in outputs), None)
                   for name, stream in self.streams.items()}
         streams = {name: out for name, out in firsts.items() if out is not None}
-        heads = self.head is not None
+        heads = pool and self.head is not None
         texts = self.text is not None and text_ids is not None and (heads or not self.guided)
         return TokenizerOutput(
             images=images,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dtbox.structures import Batch
 from dtbox.training.task import Task
 from dtbox.training.tokenizer_probe import TokenizerProbe
+from dtbox.training.tokenizer_setup import check_images
 
 
 class TokenizerAnswers(Task):
@@ -52,4 +53,5 @@ class TokenizerAnswers(Task):
         """See `Task.rehearse`; the cache of a teacher is left alone."""
         if self.teacher is not None:
             self.teacher.cache = None  # an attribute of a module, which is put back
+        check_images(self.tokenizer, self.prepare(data))
         super().rehearse(data, optimizers)

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+import torch
 from torch import nn
 
 from dtbox import distributed
-from dtbox.errors import InputError, at
+from dtbox.errors import InputError, at, reason
 from dtbox.losses.adversarial import AdversarialLoss
 from dtbox.losses.criterion import Criterion
-from dtbox.structures import TokenizerOutput
+from dtbox.structures import Batch, TokenizerOutput
 from dtbox.training.parallel import ShardPlan, find_blocks
 
 METHODS = ('encode', 'features', 'decode', 'pool_image', 'pool_text', 'pool_regions')
@@ -35,6 +36,26 @@ def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> N
                          'a rank without samples does not run. Take last=\'drop\' or \'carry\', or leave `official` '
                          'out.',
                          'train_dataloader.last')
+
+
+def check_images(tokenizer: nn.Module, first: Batch) -> None:
+    """Raise `InputError` where a tokenizer does not take the images of a prepared batch: another size, or an encoder of
+    other channels than three, of which one image would find out by an error of PyTorch."""
+    size, given = tuple(tokenizer.image_size), tuple(first.images.shape[-2:])
+    if given != size:
+        raise InputError(f'the data give images of {given[0]} x {given[1]} pixels, and the tokenizer takes {size[0]} x '
+                         f'{size[1]}. Let the pipelines of the data make that size (`image_size={size[0]}`, or leave it '
+                         'out where a run gives it), or take a tokenizer of the other size.', 'image_size')
+    for name, encoder in tokenizer.encoders.items():
+        try:
+            with torch.no_grad():
+                encoder.embed(first.images[:1])
+        except RuntimeError as e:
+            if 'channels' not in str(e):
+                raise
+            raise InputError(f'this encoder does not take RGB images ({reason(e)}), and all data are RGB. Give its first '
+                             'and the decoder\'s last layer three channels (repeat a kernel of grey images, divided by '
+                             '3), or take another tokenizer.', f'model.tokenizer.encoders.{name}') from e
 
 
 def check_gan(gan: Mapping | None) -> dict[str, Any]:

@@ -46,16 +46,19 @@ class TokenizerTask(TokenizerAnswers):
         gan: dict(discriminator=..., adversarial=...), configs of the discriminator and of the adversarial loss; None
             trains without.
         amp: None for float32, or 'bfloat16': autocast of forward and losses.
+        trains: parts of the tokenizer that learn (`['decoder']`), all others are frozen; None: all of them.
     """
-    training_only, safe_settings = ('losses', 'gan'), ('model.teacher.trunk_sharing', 'model.teacher.cache*')
+    training_only, safe_settings = ('losses', 'gan', 'trains'), ('model.teacher.trunk_sharing', 'model.teacher.cache*')
     optional_parts = ('discriminator',)
     fixed_meta, exported_kind = {'teacher': 'as the teacher'}, KIND
     start_advice = dict(text_tokens='Let the text tower of the config read the same tokenizer.json.')
 
     def __init__(self, tokenizer: Mapping, losses: Mapping | None = None, teacher: Mapping | None = None,
-                 gan: Mapping | None = None, amp: str | None = None) -> None:
+                 gan: Mapping | None = None, amp: str | None = None, trains: Sequence[str] | None = None) -> None:
         super().__init__(amp)
         self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
+        if trains is not None:
+            self.tokenizer.freeze_all_but(trains)
         object.__setattr__(self, 'criterion', tokenizer_setup.build_criterion(losses))
         self.needs_texts = self.criterion is not None and any(
             name.startswith('text_pooled') for name in self.criterion.requires)
@@ -139,10 +142,10 @@ class TokenizerTask(TokenizerAnswers):
         elif self.tokenizer.guided and batch.texts is not None:
             ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
-        names = tokenizer_setup.choose_vocabularies(self.tokenizer, requires)
+        names, pool = tokenizer_setup.choose_vocabularies(self.tokenizer, requires), bool({'pooled', 'last'} & {*requires})
 
         def run(layers: Sequence[tuple[str, int]]) -> TokenizerOutput:
-            return self.wrapped_tokenizer(batch.images, ids, reconstruct, names, layers)
+            return self.wrapped_tokenizer(batch.images, ids, reconstruct, names, layers, pool)
         if not any(name.startswith('teacher.') for name in requires):
             return run([])
         return self.teacher.observe(batch.images, Student(self.tokenizer, run, exact=self.amp is None), pixels)
