@@ -9,24 +9,28 @@ from dtbox.cli.options import add_config_options, add_tiny_option, read_config
 from dtbox.cli.verb import Verb
 from dtbox.errors import InputError
 
+A100 = 80.0
+"""GB of memory."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument('config', metavar='CONFIG', help='config file or its name, or a run folder')
-    parser.add_argument('--gpus', type=int, default=8, metavar='N', help='number of GPUs (default: 8)')
-    add_machine_options(parser)
+    parser.add_argument('--gpus', type=int, metavar='N', help='number of GPUs (default: 8; 1 for a proposal)')
+    add_machine_options(parser, memory=None)
     parser.add_argument('--batch', type=int, metavar='N',
-                        help='images (samples of a language model) a GPU (default: that of the config)')
+                        help='images (samples of a language model) a GPU (default: that of the config; with --memory '
+                             'what fits is proposed)')
     parser.add_argument('--text', type=int, metavar='N',
                         help='of a language model: text tokens of a sample, beside its image (default: 32)')
     add_tiny_option(parser)
     add_config_options(parser)
 
 
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a GPU can do."""
-    parser.add_argument('--memory', type=float, default=80, metavar='GB', help='of a GPU (default: 80, an A100)')
-    parser.add_argument('--peak', type=float, default=312, metavar='TFLOPS',
+def add_machine_options(parser: argparse.ArgumentParser, memory: float | None = A100) -> None:
+    """Add what a GPU can do; `memory` is the default of --memory."""
+    parser.add_argument('--memory', type=float, default=memory, metavar='GB', help='of a GPU (default: 80, an A100)')
+    parser.add_argument('--peak', '--tflops', type=float, default=312, metavar='TFLOPS',
                         help='of a GPU in the type of training (default: 312, A100 in bfloat16)')
     parser.add_argument('--utilisation', type=float, default=0.4,
                         help='fraction of it that training reaches (default: 0.4)')
@@ -34,19 +38,31 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the counts."""
-    if args.gpus < 1 or args.memory <= 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 or (args.batch or 1) < 1:
+    propose = args.memory is not None and args.batch is None
+    gpus, memory = args.gpus if args.gpus is not None else 1 if propose else 8, args.memory or A100
+    if gpus < 1 or (args.memory or 1) <= 0 or args.memory == 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 \
+            or (args.batch or 1) < 1:
         raise InputError('--gpus and --batch must be at least 1, --memory and --peak above 0, --utilisation in (0, 1].')
     from dtbox.apis.opening import MLLM, find_use
     from dtbox.config import resolve
     from dtbox.sizing.fit import fit
-    cfg = resolve(read_config(args))
-    describe, format_parts, format_fit = choose_description(find_use(cfg) == MLLM, args.text, args.gpus)
-    description = describe(cfg)
-    print(format_parts(description))
-    batch = args.batch or find_batch(cfg.get('train_dataloader') or {}, args.gpus)
+    source = read_config(args)
+    cfg = resolve(source)
+    mllm = find_use(cfg) == MLLM
+    describe, format_parts, format_fit = choose_description(mllm, args.text, gpus)
     iterations = (cfg.get('train_cfg') or {}).get('max_iters')
-    result = fit(description, batch, args.gpus, args.memory * 1e9, args.peak * 1e12, args.utilisation, iterations)
-    print(format_fit(description, result, batch, args.gpus, args.peak, args.utilisation, iterations))
+    if propose and not mllm:
+        from dtbox.sizing.propose import format_proposal, propose as propose_batch
+        proposal = propose_batch(source, memory * 1e9, gpus)
+        description, batch, iterations = proposal.description, proposal.batch, proposal.iterations
+        told = format_proposal(proposal, memory * 1e9)
+    else:
+        description, told = describe(cfg), ''
+        batch = args.batch or find_batch(cfg.get('train_dataloader') or {}, gpus)
+    print(format_parts(description))
+    result = fit(description, batch, gpus, memory * 1e9, args.peak * 1e12, args.utilisation, iterations)
+    print(*filter(None, [told, format_fit(description, result, batch, gpus, args.peak, args.utilisation, iterations)]),
+          sep='\n')
 
 
 def choose_description(mllm: bool, text: int | None, gpus: int) -> tuple[Callable, Callable, Callable]:

@@ -73,8 +73,8 @@ def format_fit(description: Description, result: dict, batch: int, gpus: int, pe
                  f'{format_count(batch, "image")}',
              f'memory of a GPU: {result["memory"] / GB:,.1f} GB = {state:,.1f} (weights, gradients, Adam, buffers, '
              f'teacher; float32) + {batch} x {(result["memory"] / GB - state) / batch:,.3f} (activations{half})',
-             f'{gpus} GPUs at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a step, '
-             f'{result["images_per_second"]:,.0f} images/s{days}']
-    return '\n'.join([*lines, 'assumed: data is never waited for, gradients travel while others are computed, no '
-                              'FLOPs but those of products, convolutions and attention;\n         memory without what '
-                              'recomputation and the allocator hold for a moment'])
+             f'{format_count(gpus, "GPU")} at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a '
+             f'step, {result["images_per_second"]:,.0f} images/s{days}']
+    return '\n'.join([*lines, 'predicted, not measured on a GPU\nassumed: data is never waited for, gradients travel '
+                              'while others are computed, no FLOPs but those of products, convolutions and attention;'
+                              '\n         memory without what recomputation and the allocator hold for a moment'])
