@@ -1,4 +1,4 @@
-"""DualToken for one GPU: SigLIP 2 B/16, 256 pixels, 256 tokens of 4 + 4 codes of 16,384, on your own images or ImageNet.
+"""DualToken for one GPU: SigLIP 2 B/16, 256 pixels, 256 tokens of 4 + 4 codes of 16,384.
 
 Paper: DualToken, arXiv 2503.14324; "release" is its published code of 2026-04, whose 256-pixel size is
 `paper/dualtoken_so400m_256_rq4.py`. What is ours is scaled from it to 12 layers and to one GPU.

@@ -61,7 +61,8 @@ def check_learned(model, changed):
     assert any(k.startswith('tokenizer.encoders') for k in changed) == learns
     for name, stream in model.tokenizer.streams.items():
         shared = name in model.tokenizer.quantizers
-        if stream.quantizer.training and stream.sizes and list(stream.quantizer.buffers()) and stream.quantizer.state_dict():
+        learns = stream.quantizer.training and stream.quantizer.state_dict()  # frozen parts stay in evaluation mode
+        if learns and stream.sizes and list(stream.quantizer.buffers()):
             place = f'tokenizer.quantizers.{name}.' if shared else f'tokenizer.vocabularies.{name}.quantizer.'
             assert any(k.startswith(place) for k in changed), f'{name} did not learn'
     if model.discriminator is not None:

@@ -14,12 +14,13 @@ from dtbox.weights.hub_models import find_model
 
 
 def read_run_values(run: str) -> dict[str, Any]:
-    """Return the resolved config of a tokenizer's run. Its `model.tokenizer` starts from no files: the weights are those
-    of the run, which `load_from` loads.
+    """Return the resolved config of a tokenizer's run. Its `model.tokenizer` starts from no files: the weights are
+    those of the run, which `load_from` loads.
 
     Args:
-        run: run folder, checkpoint in one, converted weights, folder of `save_pretrained` (of which `model.tokenizer` is
-            all there is), packaged model (`dtbox://NAME`, with the config that it was trained by), or `hf://OWNER/NAME`.
+        run: run folder, checkpoint in one, converted weights, folder of `save_pretrained` (of which `model.tokenizer`
+            is all there is), packaged model (`dtbox://NAME`, with the config that it was trained by), or
+            `hf://OWNER/NAME`.
 
     Raises:
         InputError: no such run, or one of another model than a tokenizer.

@@ -37,11 +37,10 @@ def add_machine_options(parser: argparse.ArgumentParser, memory: float | None = 
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the counts."""
-    propose = args.memory is not None and args.batch is None
-    gpus, memory = args.gpus if args.gpus is not None else 1 if propose else 8, args.memory or A100
-    if gpus < 1 or (args.memory or 1) <= 0 or args.memory == 0 or args.peak <= 0 or not 0 < args.utilisation <= 1 \
-            or (args.batch or 1) < 1:
+    """Print the counts, and with --memory alone a proposal."""
+    memory = A100 if args.memory is None else args.memory
+    if min(args.gpus or 1, args.batch or 1) < 1 or args.gpus == 0 or args.batch == 0 or memory <= 0 or args.peak <= 0 \
+            or not 0 < args.utilisation <= 1:
         raise InputError('--gpus and --batch must be at least 1, --memory and --peak above 0, --utilisation in (0, 1].')
     from dtbox.apis.opening import MLLM, find_use
     from dtbox.config import resolve
@@ -49,20 +48,21 @@ def run(args: argparse.Namespace) -> None:
     source = read_config(args)
     cfg = resolve(source)
     mllm = find_use(cfg) == MLLM
+    proposes = args.memory is not None and args.batch is None and not mllm
+    gpus = args.gpus or (1 if proposes else 8)
     describe, format_parts, format_fit = choose_description(mllm, args.text, gpus)
-    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
-    if propose and not mllm:
-        from dtbox.sizing.propose import format_proposal, propose as propose_batch
-        proposal = propose_batch(source, memory * 1e9, gpus)
+    if proposes:
+        from dtbox.sizing.propose import format_proposal, propose
+        proposal = propose(source, memory * 1e9, gpus)
         description, batch, iterations = proposal.description, proposal.batch, proposal.iterations
-        told = format_proposal(proposal, memory * 1e9)
+        print(format_parts(description), format_proposal(proposal, memory * 1e9), sep='\n')
     else:
-        description, told = describe(cfg), ''
+        description = describe(cfg)
         batch = args.batch or find_batch(cfg.get('train_dataloader') or {}, gpus)
-    print(format_parts(description))
+        iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+        print(format_parts(description))
     result = fit(description, batch, gpus, memory * 1e9, args.peak * 1e12, args.utilisation, iterations)
-    print(*filter(None, [told, format_fit(description, result, batch, gpus, args.peak, args.utilisation, iterations)]),
-          sep='\n')
+    print(format_fit(description, result, batch, gpus, args.peak, args.utilisation, iterations))
 
 
 def choose_description(mllm: bool, text: int | None, gpus: int) -> tuple[Callable, Callable, Callable]:

@@ -1,5 +1,5 @@
-"""Entries of another run's config: `'${run:model.tokenizer}'` stands for `model.tokenizer` in the config of the run that
-the variable `run` names. A `?` after the entry gives None where that config does not have it.
+"""Entries of another run's config: `'${run:model.tokenizer}'` stands for `model.tokenizer` in the config of the run
+that the variable `run` names. A `?` after the entry gives None where that config does not have it.
 
 `load_config` puts the entries in their place once all options are set, so that the config.py of a new run is whole and
 needs the other run no more.

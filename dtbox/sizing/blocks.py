@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from dtbox.sizing.autocast import cast_as_training
 from dtbox.sizing.describe import build_without_memory
 from dtbox.sizing.tracing import KeptBytes, PassFeatures, fuse_attention
 
@@ -17,7 +18,7 @@ def list_blocks(part: nn.Module) -> list[nn.Module]:
 
 
 def measure_largest_block(cfg: Config) -> float:
-    """Return the most bytes that autograd keeps of one image in one block of encoders and decoder, in float32.
+    """Return the most bytes that autograd keeps of one image in one block of encoders and decoder.
 
     Args:
         cfg: resolved config of a recipe without recomputation.
@@ -26,12 +27,14 @@ def measure_largest_block(cfg: Config) -> float:
     tokenizer = model.tokenizer.train()
     for stream in tokenizer.streams.values():
         stream.quantizer.forward = PassFeatures(len(stream.sizes), stream.quantizer.dim)
-    kept, most, before = KeptBytes(model.parameters()), [0.0], {}
+    kept, most = KeptBytes(model.parameters()), [0.0]
+    before: dict[nn.Module, int] = {}
     parts = [*tokenizer.encoders.values(), *([] if tokenizer.decoder is None else [tokenizer.decoder])]
     for block in (block for part in parts for block in list_blocks(part)):
         block.register_forward_pre_hook(lambda module, args: before.update({module: kept.bytes}))
         block.register_forward_hook(
             lambda module, args, output: most.append(kept.bytes - before[module]))
-    with torch.device('meta'), fuse_attention(), kept:
+    with torch.device('meta'), fuse_attention(), cast_as_training(
+            kept, cfg.get('amp') == 'bfloat16'), kept:
         tokenizer(torch.zeros(1, 3, *tokenizer.image_size))
     return float(max(most))

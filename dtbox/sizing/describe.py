@@ -17,6 +17,7 @@ from torch import nn
 from dtbox.apis.opening import TOKENIZER, check_use, find_use
 from dtbox.errors import ForeignError, InputError, reason
 from dtbox.registry import MODELS
+from dtbox.sizing.autocast import cast_as_training
 from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
 
 GB = 1e9
@@ -52,8 +53,9 @@ class Description:
         streams: name -> (tokens, codes a token, codebook size).
         latents: name -> (tokens, channels) of continuous streams.
         buffers: bytes of codebooks and other buffers.
-        activations: bytes that autograd keeps of one image, in float32.
-        half: whether activations are kept in bfloat16 (autocast).
+        activations: bytes that autograd keeps of one image, in the types of training.
+        half: whether training is under autocast to bfloat16.
+        copies: bytes of the bfloat16 copies of weights that autocast keeps.
         missing: what could not be counted, as sentences.
     """
     parts: dict
@@ -63,6 +65,7 @@ class Description:
     buffers: int = 0
     activations: float = 0.0
     half: bool = False
+    copies: int = 0
     latents: dict = field(default_factory=dict)
     missing: list = field(default_factory=list)
 
@@ -83,17 +86,17 @@ class Description:
                    for name, part in self.parts.items())
 
     def state_bytes(self) -> int:
-        """Bytes that do not depend on the batch: weights, gradients and Adam's moments in float32, buffers."""
+        """Bytes that do not depend on the batch: weights, gradients and Adam's moments in float32, buffers, copies."""
         parameters, trained = (sum(getattr(p, k) for p in self.parts.values()) for k in ('parameters', 'trained'))
-        return 4 * (parameters + trained * (1 + ADAM)) + self.buffers
+        return 4 * (parameters + trained * (1 + ADAM)) + self.buffers + self.copies
 
     def memory(self, batch: int) -> float:
-        """Bytes of a GPU at `batch` images: the state, and activations (in bfloat16 half of them)."""
-        return self.state_bytes() + batch * self.activations * (0.5 if self.half else 1.0)
+        """Bytes of a GPU at `batch` images: the state, and activations."""
+        return self.state_bytes() + batch * self.activations
 
     def largest_batch(self, room: float) -> int:
         """Return the largest batch that fits into `room` bytes, 0 where not even the state does."""
-        return max(0, int((room - self.state_bytes()) // (self.activations * (0.5 if self.half else 1.0))))
+        return max(0, int((room - self.state_bytes()) // self.activations))
 
 
 def describe(cfg: Config) -> Description:
@@ -111,11 +114,11 @@ def describe(cfg: Config) -> Description:
     missing = []
     model, nets = build_without_memory(cfg)
     with torch.device('meta'):
-        description = _measure(model, missing)
+        half = cfg.get('amp') == 'bfloat16'
+        description = _measure(model, missing, half)
         for net in nets:
             description.parts['lpips'], kept = _measure_lpips(net, model.tokenizer.image_size, missing)
-            description.activations += kept
-    description.half = cfg.get('amp') == 'bfloat16'
+            description.activations += kept * (0.5 if half else 1.0)  # convolutions and their ReLUs
     return description
 
 
@@ -161,7 +164,7 @@ def freeze_by_config(model: nn.Module, cfg: Config) -> None:
             parameter.requires_grad_(False)
 
 
-def _measure(model, missing):
+def _measure(model, missing, half):
     """Run one image through all parts, with quantizers that return their input."""
     from torch.utils.flop_counter import FlopCounterMode
     tokenizer = model.tokenizer.train()
@@ -191,7 +194,7 @@ def _measure(model, missing):
         ledger.watch('teacher', model.teacher.encoder, 'embed', 'step', 'pool')
     images = torch.zeros(1, 3, *tokenizer.image_size)
     kept = KeptBytes(model.parameters())
-    with counter, fuse_attention():
+    with counter, fuse_attention(), cast_as_training(kept, half) as cast:
         with kept:
             outputs = tokenizer(images)
             if model.discriminator is not None:
@@ -205,7 +208,7 @@ def _measure(model, missing):
     parts['quantizers'] = Part(flops=search)
     buffers = sum(b.numel() * b.element_size() for b in model.buffers())
     tokens, bits = sum(s[0] for s in (streams | latents).values()), sum(tokenizer.streams[n].bits for n in streams)
-    return Description(parts, tokens, bits, streams, buffers, kept.bytes, latents=latents, missing=missing)
+    return Description(parts, tokens, bits, streams, buffers, kept.bytes, half, cast.copies, latents, missing)
 
 
 def count_search(stream: Any) -> float:

@@ -65,14 +65,15 @@ def format_description(description: Description) -> str:
 def format_fit(description: Description, result: dict, batch: int, gpus: int, peak: float, utilisation: float,
                iterations: int | None) -> str:
     """Return the result of `fit` as lines of text, with its assumptions."""
-    half = ', kept in bfloat16' if description.half else ''
+    half = ', under autocast' if description.half else ''
+    types = 'float32, and bfloat16 copies' if description.half else 'float32'
     step, state = description.step_flops() / 1e12, description.state_bytes() / GB
     whole = format_count(iterations or 0, 'iteration')
     days = '' if result['days'] is None else f', {result["days"]:,.3g} days for {whole}'
     lines = ['', f'training step: {step:,.3f} TFLOP an image, {batch * step:,.1f} a GPU at '
                  f'{format_count(batch, "image")}',
              f'memory of a GPU: {result["memory"] / GB:,.1f} GB = {state:,.1f} (weights, gradients, Adam, buffers, '
-             f'teacher; float32) + {batch} x {(result["memory"] / GB - state) / batch:,.3f} (activations{half})',
+             f'teacher; {types}) + {batch} x {(result["memory"] / GB - state) / batch:,.3f} (activations{half})',
              f'{format_count(gpus, "GPU")} at {utilisation:.0%} of {peak:g} TFLOPS: {result["step_seconds"]:,.3g} s a '
              f'step, {result["images_per_second"]:,.0f} images/s{days}']
     return '\n'.join([*lines, 'predicted, not measured on a GPU\nassumed: data is never waited for, gradients travel '

@@ -16,6 +16,7 @@ from dtbox.config import list_known_keys, load_config, resolve, set_option
 from dtbox.config.references import find_references, is_reference
 from dtbox.counts import format_count
 from dtbox.errors import InputError
+from dtbox.runs import name_run
 from dtbox.sizing.blocks import measure_largest_block
 from dtbox.sizing.describe import GB, Description, describe
 
@@ -62,17 +63,15 @@ def propose(source: Config, memory: float, gpus: int = 1) -> Proposal:
     batch, counts = read_update(cfg, gpus)
     room, switches = ROOM * memory, find_switches(source, cfg)
     tried: list[tuple[int, bool, Description]] = []
+    largest = 0.0
     for recompute in (False, True) if switches else (False,):
-        changed = change(source, dict.fromkeys(switches, recompute))
-        description = describe(resolve(changed))
-        if recompute:
-            description.activations += largest
-        else:
-            largest = measure_largest_block(resolve(changed)) if switches else 0.0
-        most = description.largest_batch(room)
-        tried.append((find_batch(batch * counts, most), recompute, description))
+        changed = resolve(change(source, dict.fromkeys(switches, recompute)))
+        description = describe(changed)
+        description.activations += largest  # a block that is recomputed is there as a whole for its moment
+        tried.append((find_batch(batch * counts, description.largest_batch(room)), recompute, description))
         if tried[-1][0] >= min(FEW, batch * counts):
             break
+        largest = measure_largest_block(changed) if switches and not recompute else 0.0
     size, recompute, description = max(tried, key=lambda one: one[0])
     if not size:
         refuse(tried[-1][2], memory, str(source.filename or ''))
@@ -114,9 +113,8 @@ def refuse(description: Description, memory: float, recipe: str) -> None:
 
 def suggest(memory: float, need: float, recipe: str) -> str:
     """Return the sentence that names a smaller recipe which fits; one for several GPUs where none does."""
-    for name in LADDER:
-        if recipe.endswith(f'{name}.py'):
-            continue
+    own = name_run(recipe)
+    for name in LADDER[LADDER.index(own) + 1:] if own in LADDER else LADDER:
         source = load_config(name)
         switches = find_switches(source, resolve(source))
         smallest = describe(resolve(change(source, dict.fromkeys(switches, True)))).memory(1) / ROOM

@@ -39,13 +39,13 @@ def check_quantizers(quantizers: Mapping[str, nn.Module], last: str | None) -> N
 
 
 def check_images(tokenizer: nn.Module, first: Batch) -> None:
-    """Raise `InputError` where a tokenizer does not take the images of a prepared batch: another size, or an encoder of
-    other channels than three, of which one image would find out by an error of PyTorch."""
+    """Raise `InputError` where a tokenizer does not take the images of a prepared batch: they have another size, or an
+    encoder reads other channels than three."""
     size, given = tuple(tokenizer.image_size), tuple(first.images.shape[-2:])
     if given != size:
         raise InputError(f'the data give images of {given[0]} x {given[1]} pixels, and the tokenizer takes {size[0]} x '
-                         f'{size[1]}. Let the pipelines of the data make that size (`image_size={size[0]}`, or leave it '
-                         'out where a run gives it), or take a tokenizer of the other size.', 'image_size')
+                         f'{size[1]}. Let the pipelines of the data make that size (`image_size={size[0]}`, or leave '
+                         'it out where a run gives it), or take a tokenizer of the other size.', 'image_size')
     for name, encoder in tokenizer.encoders.items():
         try:
             with torch.no_grad():
@@ -53,9 +53,9 @@ def check_images(tokenizer: nn.Module, first: Batch) -> None:
         except RuntimeError as e:
             if 'channels' not in str(e):
                 raise
-            raise InputError(f'this encoder does not take RGB images ({reason(e)}), and all data are RGB. Give its first '
-                             'and the decoder\'s last layer three channels (repeat a kernel of grey images, divided by '
-                             '3), or take another tokenizer.', f'model.tokenizer.encoders.{name}') from e
+            raise InputError(f'this encoder does not take RGB images ({reason(e)}), and all data are RGB. Give its '
+                             'first and the decoder\'s last layer three channels (repeat a kernel of grey images, '
+                             'divided by 3), or take another tokenizer.', f'model.tokenizer.encoders.{name}') from e
 
 
 def check_gan(gan: Mapping | None) -> dict[str, Any]:

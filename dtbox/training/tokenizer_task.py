@@ -31,8 +31,8 @@ from dtbox.training.tokenizer_objective import Objective, compute_adversarial_ob
 from dtbox.training.tokenizer_start import read_tokenizer
 from dtbox.weights.exported_folders import KIND
 
-DISCRIMINATOR = 'discriminator.'
-"""How the discriminator's keys in a state dict begin."""
+DISCRIMINATOR = 'discriminator.'  # how its keys in a state dict begin
+POOLED = {'pooled', 'last'}  # what a loss requires of the head
 
 
 @MODELS.register_module()
@@ -142,7 +142,7 @@ class TokenizerTask(TokenizerAnswers):
         elif self.tokenizer.guided and batch.texts is not None:
             ids = self.tokenizer.text.ids(batch.texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
-        names, pool = tokenizer_setup.choose_vocabularies(self.tokenizer, requires), bool({'pooled', 'last'} & {*requires})
+        names, pool = tokenizer_setup.choose_vocabularies(self.tokenizer, requires), not POOLED.isdisjoint(requires)
 
         def run(layers: Sequence[tuple[str, int]]) -> TokenizerOutput:
             return self.wrapped_tokenizer(batch.images, ids, reconstruct, names, layers, pool)

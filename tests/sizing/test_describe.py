@@ -76,8 +76,8 @@ def test_steps_and_memory_by_hand():
     assert found.largest_batch(found.memory(3)) == 3 and found.largest_batch(10) == 0
     result = fit(found, 2, 4, 1e6, 91.0, 0.5, 86400)
     assert result['step_seconds'] == 4 and result['images_per_second'] == 2 and result['days'] == 4
-    found.half = True
-    assert found.memory(3) == found.state_bytes() + 600
+    found.copies = 50
+    assert found.state_bytes() == 4 * (207 + 170 * 3) + 1050
 
 
 def test_what_does_not_fit_is_refused(capsys):

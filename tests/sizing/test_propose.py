@@ -1,4 +1,4 @@
-"""Proposals for the memory of a GPU: the batch, its accumulation, recomputation; counted by hand where that is short."""
+"""Proposals for the memory of a GPU: the batch, its accumulation, recomputation, on counts made by hand."""
 import pytest
 
 from dtbox.config import load_config, resolve
@@ -9,8 +9,12 @@ from dtbox.sizing.describe import Description, Part
 from dtbox.sizing.propose import ROOM, find_batch, find_key, find_switches, propose
 from tools.describe import main
 
-STATE, IMAGE, RECOMPUTED, BLOCK = 160, 100, 20, 10
-"""Bytes of ten weights that learn; of an image, without and with recomputed blocks; of one block."""
+STATE = 160
+"""Bytes of ten weights that learn, with gradients and moments."""
+IMAGE, RECOMPUTED = 100, 20
+"""Bytes that an image keeps, without and with recomputed blocks."""
+BLOCK = 10
+"""Bytes of one block."""
 
 
 @pytest.fixture

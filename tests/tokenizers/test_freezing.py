@@ -12,7 +12,8 @@ def tokenizer():
     return TOKENIZERS.build(dict(
         type='VisualTokenizer', image_size=16,
         encoders=dict(trunk=dict(type='TimmViT', name='vit_base_patch16_siglip_224',
-                                 model_args=dict(embed_dim=32, depth=2, num_heads=2, patch_size=8, proj_drop_rate=0.5))),
+                                 model_args=dict(embed_dim=32, depth=2, num_heads=2, patch_size=8,
+                                                 proj_drop_rate=0.5))),
         vocabularies={name: dict(taps=1, quantizer=dict(type='VQ', size=8, dim=4)) for name in ('pixel', 'other')},
         decoder=dict(type='ViTDecoder', reads=['pixel'], width=32, depth=1, heads=2), head=dict(type='TrunkPool')))
 

@@ -1,5 +1,6 @@
 """Fine-tuning the tokenizer of another run: which parts move, what starts from it, what is refused."""
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from dtbox.config import load_config, resolve
 from dtbox.converters.run_folder import write
 from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
+from dtbox.runs import RunFolder
 from dtbox.training import checkpoint
 from dtbox.training.build import build_task
-from dtbox.runs import RunFolder
 from tests.tiny_run import train
 
 HOOKS = dict(hooks__images=None, hooks__log__show=(), batch_size=4, max_iters=3)
@@ -23,13 +24,14 @@ def finetune(tmp_path, tiny_config, tiny_run):
     """A function that fine-tunes the tiny run, or another one, on photographs; returns the Runner."""
     def start(recipe, run=tiny_run, **options):
         photos = tiny_config.parent / 'photos'
-        return train(recipe, tmp_path / recipe, **{'run': run and str(run), 'data_root': str(photos), **HOOKS, **options})
+        first = dict(run=run and str(run), data_root=str(photos))
+        return train(recipe, tmp_path / recipe, **{**first, **HOOKS, **options})
     return start
 
 
 @pytest.fixture
 def save(tmp_path):
-    """A function that writes the run folder of a tokenizer of 16 pixels without training, as converted weights are."""
+    """A function that writes the run folder of a tokenizer of 16 pixels, as converted weights have it."""
     def save_run(channels=3, **change):
         encoder = dict(type='TimmViT', name='vit_base_patch16_siglip_224', model_args=dict(
             embed_dim=32, depth=1, num_heads=2, patch_size=8, in_chans=channels, global_pool='', final_norm=False))
@@ -55,7 +57,8 @@ def test_decoder_moves_and_codes_stay(finetune, tiny_run):
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert before.keys() == after.keys()
     assert moved == {key for key in before if key.startswith('tokenizer.decoder.')}
-    assert 'run:' not in (text := open(RunFolder(runner.work_dir).config).read()) and "image_size = 32" in text
+    text = Path(RunFolder(runner.work_dir).config).read_text()
+    assert 'run:' not in text and 'image_size = 32' in text
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     codes = [dtbox.load(folder).encode(images) for folder in (tiny_run, runner.work_dir)]
     assert all(torch.equal(codes[0][name], codes[1][name]) for name in codes[0])
@@ -101,7 +104,7 @@ def test_refusals(finetune, recipe, change, says):
         finetune(recipe, **change)
 
 
-def test_runs_that_do_not_fit(finetune, save, tiny_run, tmp_path):
+def test_runs_that_do_not_fit(finetune, save):
     """Other channels, no decoder, no losses, another size of the images."""
     grey = save(channels=1)
     with pytest.raises(InputError, match=r'encoders.trunk: this encoder does not take RGB images .* three channels'):
