@@ -131,14 +131,14 @@ class TokenizerTask(TokenizerAnswers):
                 batch.
         """
         ids, requires = None, self.criterion.requires
+        reconstruct = 'reconstructions' in requires or self.adversarial is not None
         if self.needs_texts:
             if batch.texts is None:
                 raise InputError('the losses compare images with texts, but the data has no texts. Add captions '
                                  '(a captions file or class folders), or take a recipe without a contrastive loss.')
             ids = self.tokenizer.text.ids(batch.texts)
-        elif self.tokenizer.guided and batch.texts is not None:
-            ids = self.tokenizer.text.ids(batch.texts)
-        reconstruct = 'reconstructions' in requires or self.adversarial is not None
+        elif self.tokenizer.guided and reconstruct:
+            ids = tokenizer_setup.read_guidance(self.tokenizer, batch.texts)
         names = tokenizer_setup.choose_vocabularies(self.tokenizer, requires)
 
         def run(layers: Sequence[tuple[str, int]]) -> TokenizerOutput:

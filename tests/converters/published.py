@@ -1,6 +1,7 @@
 """Golden files of published tokenizers, in the layout of their releases; their names and shapes at full size."""
 import json
 
+import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -68,6 +69,7 @@ def write_titok(folder, golden, state=None, **changes):
     return folder
 
 
+SMALL_CLIP = 'dtbox-titok'
 RAE_MODELS = dict(dinov2='dinov2_with_registers', siglip2='siglip', mae='vit_mae')
 
 
@@ -98,3 +100,21 @@ def write_atoken(folder, golden):
     torch.save(golden['state_dict'], folder / 'atoken-sod.pt')
     (folder / 'sod.yaml').write_text(yaml.safe_dump(dict(model=dict(arch_cfg=golden['config']))))
     return folder
+
+
+@pytest.fixture
+def small_clip(tmp_path, monkeypatch):
+    """The file of a CLIP with random weights that the option --clip takes in place of ViT-L-14-336."""
+    import open_clip
+
+    from dtbox.converters import titok
+    sizes = dict(context_length=7, vocab_size=49408, width=20, heads=2, layers=2)
+    (tmp_path / f'{SMALL_CLIP}.json').write_text(json.dumps(dict(
+        embed_dim=6, quick_gelu=True, vision_cfg=dict(image_size=8, layers=1, width=8, head_width=8, patch_size=8),
+        text_cfg=sizes)))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model(SMALL_CLIP).state_dict(), tmp_path / 'clip.pt')
+    read_text = titok.read_text
+    monkeypatch.setattr(titok, 'read_text', lambda path, decoder: read_text(path, decoder, SMALL_CLIP))
+    return tmp_path / 'clip.pt'

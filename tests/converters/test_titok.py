@@ -17,7 +17,8 @@ from dtbox.errors import InputError
 from dtbox.quantizers.kl import measure_kl
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
-from tests.converters.published import is_near, widen, write_titok
+from tests.converters.published import SMALL_CLIP, is_near, widen, write_titok
+from tests.converters.published import small_clip as small_clip
 
 PUBLISHED = {
     'titok_b64': dict(codebook_size=4096, token_size=12, use_l2_norm=True, vit_enc_model_size='base',
@@ -187,23 +188,15 @@ def test_a_first_stage_without_and_with_images(legacy, tmp_path):
         titok.convert(str(tmp_path / 'titok.bin'), maskgit=str(tmp_path / 'other.bin'), **options)
 
 
-def test_texts_of_a_text_tower(guided, tmp_path, monkeypatch):
+def test_texts_of_a_text_tower(guided, tmp_path, small_clip):
     """`--clip`: strings guide the decoder by all tokens after the last norm, without projection."""
     import open_clip
-    sizes = dict(context_length=7, vocab_size=49408, width=20, heads=2, layers=2)
-    (tmp_path / 'dtbox-titok.json').write_text(json.dumps(dict(
-        embed_dim=6, quick_gelu=True, vision_cfg=dict(image_size=8, layers=1, width=8, head_width=8, patch_size=8),
-        text_cfg=sizes)))
-    open_clip.add_model_config(tmp_path)
-    torch.manual_seed(0)
-    clip = open_clip.create_model('dtbox-titok')
-    torch.save(clip.state_dict(), tmp_path / 'clip.pt')
-    read_text = titok.read_text
-    monkeypatch.setattr(titok, 'read_text', lambda path, decoder: read_text(path, decoder, 'dtbox-titok'))
-    convert('titok', write_titok(tmp_path / 'release', guided), tmp_path / 'run', clip=str(tmp_path / 'clip.pt'))
+    clip = open_clip.create_model(SMALL_CLIP)
+    clip.load_state_dict(torch.load(small_clip, weights_only=True))
+    convert('titok', write_titok(tmp_path / 'release', guided), tmp_path / 'run', clip=str(small_clip))
     tok = dtbox.load(tmp_path / 'run')
     texts = ['a red cat', 'two dogs', 'a tree']
-    ids = open_clip.get_tokenizer('dtbox-titok')(texts, context_length=7)
+    ids = open_clip.get_tokenizer(SMALL_CLIP)(texts, context_length=7)
     with torch.no_grad():
         tokens = clip.ln_final(clip.transformer(clip.token_embedding(ids) + clip.positional_embedding,
                                                 attn_mask=clip.attn_mask))

@@ -28,6 +28,7 @@ from tests.converters.published import (
     write_rae,
     write_titok,
 )
+from tests.converters.published import small_clip as small_clip
 from tests.converters.test_janus import write_shards
 from tests.converters.test_vila_u import by_hand, tower, written
 from tests.tiny_run import write_photos
@@ -157,7 +158,8 @@ CASES = {case.file: case for case in (
     Case('janus', 'janus', write_janus, flat(), options=('--image-size', '48')),
     Case('maskgit_vqgan', 'maskgit_vqgan', save('x.bin'), flat(), widen_unit, ('--image-size', '32')),
     Case('titok', 'titok', write_titok, find_titok_codes, widen_unit),
-    Case('titok', 'tatitok', write_titok, find_titok_codes, widen_unit, refused='guided by texts'),
+    Case('titok', 'tatitok', write_titok, find_titok_codes, widen_unit,
+         refused='the tokenizer has no text tower to read them'),
     Case('titok', 'titok_vae', write_titok, find_titok_codes, widen_unit),
     Case('rae', 'rae', lambda folder, golden: write_rae(folder, golden) / 'model.pt', find_rae_latents, widen_unit,
          ('--encoder', '{}/dinov2', '--stat', '{}/stat.pt', '--heads', '4'), ('encoders.*',)),
@@ -243,6 +245,34 @@ def test_convert_open_and_train_on(file, command, photos, tmp_path, monkeypatch)
     losses = check_trained(case, tok, run, trained, first)
     print(f'| {case.kind} ({file}) | {times[1] - times[0]:.2f} | {times[2] - times[1]:.2f} | '
           f'{times[4] - times[3]:.1f} | {losses[0]:.4f} -> {losses[-1]:.4f} |')
+
+
+def test_a_ta_titok_with_its_text_tower(command, tmp_path, small_clip):
+    """`--clip` gives it the tower, the data give texts; it stays as it is."""
+    write_photos(tmp_path / 'photos', train=2, heldout=1)
+    for path in (tmp_path / 'photos' / 'train').iterdir():
+        path.with_suffix('.txt').write_text(f'a disc {path.stem}')
+    run, trained = tmp_path / 'run', tmp_path / 'trained'
+    release = write_titok(tmp_path / 'release', read_golden('tatitok'))
+    assert command('convert', 'titok', release, run, '--clip', small_clip)[0] == 0
+    (tmp_path / 'recipe.py').write_text(CONFIG.format(
+        base=str(run / 'config.py'), photos=str(tmp_path / 'photos'), run=str(run), freeze=['text.*']))
+    code, _, err = command('train', tmp_path / 'recipe.py', '--work-dir', trained)
+    assert code == 0, err
+    before, after = (checkpoint.load(folder)['state_dict'] for folder in (run, trained))
+    moved = {name.split('.')[1] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {'encoders', 'vocabularies', 'decoder'}
+
+
+def test_the_first_step_says_what_to_freeze(command, photos, tmp_path):
+    """All that no loss trains, in patterns that the config takes as they are."""
+    golden, run = read_golden('qlip'), tmp_path / 'run'
+    assert command('convert', 'qlip', write_qlip(tmp_path / 'release', golden), run)[0] == 0
+    (tmp_path / 'recipe.py').write_text(CONFIG.format(
+        base=str(run / 'config.py'), photos=str(photos), run=str(run), freeze=[]))
+    code, _, err = command('train', tmp_path / 'recipe.py', '--work-dir', tmp_path / 'trained')
+    says = ', '.join(map(repr, CASES['qlip'].stays))
+    assert code == 2 and f'Freeze them (add {says} to optim_wrapper.generator.freeze)' in err
 
 
 def check_trained(case, tok, run, trained, first):

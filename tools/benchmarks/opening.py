@@ -115,8 +115,8 @@ def format_row(name: str, what: str, size: int, times: dict[str, list[float]]) -
 @main_guard
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description='Time dtbox.load against reading the file, for converted tokenizers of '
-                                                 'published size with random weights.')
+    parser = argparse.ArgumentParser(description='Time dtbox.load against reading the file: converted tokenizers of '
+                                                 'published size, with random weights.')
     parser.add_argument('--only', metavar='TEXT', default='', help='kinds whose name holds TEXT, such as var')
     parser.add_argument('--rounds', type=int, default=5, metavar='N',
                         help='rounds in which both take turns (default: 5)')
