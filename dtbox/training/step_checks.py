@@ -66,7 +66,7 @@ def check_trained(part: nn.Module, name: str) -> None:
     if idle:
         patterns = find_patterns(idle, [n for n, p in part.named_parameters() if p.grad is not None])
         more = f', and {len(idle) - 3} more' if len(idle) > 3 else ''
-        raise InputError(f'{format_count(len(idle), "trainable parameter")} get no gradient: {", ".join(idle[:3])}'
+        raise InputError(f'{format_count(len(idle), "trainable parameter", "gets")} no gradient: {", ".join(idle[:3])}'
                          f'{more}. Freeze them (add {", ".join(map(repr, patterns))} to optim_wrapper.{name}.freeze), '
                          'or add the loss that should train them.', f'optim_wrapper.{name}')
 
