@@ -87,7 +87,8 @@ def check_opened(case, tok, golden):
 @pytest.mark.parametrize('file', CASES)
 def test_convert_open_and_train_on(file, command, photos, tmp_path, monkeypatch):
     """The first step has the weights of the file and their loss; all that is trained has moved; the run opens again."""
-    case, run, trained = CASES[file], tmp_path / 'run', tmp_path / 'trained'
+    case, run = CASES[file], tmp_path / 'run'
+    trained = tmp_path / 'trained'
     (folder := tmp_path / 'published').mkdir()
     golden = read_golden('A' if file == 'vila_u' else file)
     source = case.write(folder / 'qlip' if file == 'qlip' else folder, golden)
