@@ -26,6 +26,7 @@ from dtbox.evaluation import EvalContext, to_json
 from dtbox.evaluation.functional import psnr, to_unit
 from dtbox.evaluation.zeroshot import compute_class_vectors
 from dtbox.files import write_atomic
+from dtbox.tokenizers.guidance import read_guiding_texts
 from dtbox.training.preprocess import prepare
 
 NEAREST = 5
@@ -194,6 +195,7 @@ def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors:
 def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
     """Draw reconstructions with codes of one vocabulary shuffled over their places; returns title -> PSNR [dB]."""
     codes = model.encode(batch.images, list(model.streams))
+    texts = read_guiding_texts(model, batch.texts, batch.keys) if model.guided else None
     reads = [s for s in codes if s in model.check_streams(model.reads)]
     versions = {'as they are': codes}
     for s in reads:
@@ -203,7 +205,7 @@ def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: st
     others = [s for s in codes if s not in reads]
     found, rows = {}, [[[Tile(p)]] for p in to_uint8(batch.images)]
     for title, these in versions.items():
-        made = model.decode({s: these[s] for s in reads})
+        made = model.decode({s: these[s] for s in reads}, texts)
         score = psnr(to_unit(made), to_unit(batch.images))
         found[title] = float(score.mean())
         for row, pixels, value in zip(rows, to_uint8(made), score.tolist()):
