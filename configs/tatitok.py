@@ -8,7 +8,8 @@ Deviations: those of `titok.py`; the names of emoji for captions, read by the to
 tokens of width 128) instead of CLIP's (77 of 768).
 Texts are those of the data: with a folder of your own each image needs a caption, or a text for all of them:
 --cfg-options "model.tokenizer.decoder.guidance.default='a photo'"
-Without texts: --cfg-options model.tokenizer.decoder.guidance=none model.tokenizer.text=none optim_wrapper.generator.freeze=none
+Without texts: --cfg-options model.tokenizer.decoder.guidance=none model.tokenizer.text=none \\
+    optim_wrapper.generator.freeze=none
 Command: python tools/train.py configs/tatitok.py
 """
 _base_ = ['titok']

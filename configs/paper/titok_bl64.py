@@ -6,8 +6,8 @@ file, configs/training/TA-TiTok/tatitok_bl64_vq.yaml, which has the same encoder
 on ImageNet: 2.06.
 Deviations: no ConvNeXt-S beside LPIPS; LeCam regularization of each logit instead of their mean; DualToken's PatchGAN;
 random parts of 90 to 100 % of an image instead of random crops of a fixed scale; rows of the codebook move once a step,
-after the optimizer; weight decay of embeddings, too. Encoder, quantizer and decoder equal the release's with its weights
-(`dtbox convert titok`).
+after the optimizer; weight decay of embeddings, too. Encoder, quantizer and decoder equal the release's with its
+weights (`dtbox convert titok`).
 
 Command, on 8 GPUs:
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional, Tuple
 from mmengine.logging import print_log
 
 from dtbox.apis.building import read_tokenizer
-from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths, read_strings
+from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths, refuse
 from dtbox.counts import format_count
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
@@ -57,8 +57,14 @@ class Reconstruction:
         return '  '.join(filter(None, (f'{self.source} -> {self.path}', f'PSNR {self.psnr:.2f} dB', bits, latents)))
 
 
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise refuse(value, 'a text')
+    return value
+
+
 @read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names),
-                text=allow_none(read_strings))
+                text=allow_none(_read_text))
 def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
                       vocabularies: Sequence[str] | None = None, text: str | None = None) -> Iterator[Reconstruction]:
     """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.

@@ -192,20 +192,18 @@ def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors:
     return found
 
 
-def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
+def draw_shuffled(model: Any, batch: Any, seed: int, out: str, name: str) -> dict[str, float]:
     """Draw reconstructions with codes of one vocabulary shuffled over their places; returns title -> PSNR [dB]."""
     codes = model.encode(batch.images, list(model.streams))
-    texts = read_guiding_texts(model, batch.texts, batch.keys) if model.guided else None
     reads = [s for s in codes if s in model.check_streams(model.reads)]
     versions = {'as they are': codes}
     for s in reads:
         order = torch.randperm(codes[s].shape[1], generator=torch.Generator().manual_seed(seed))
-        what = 'codes' if model.streams[s].sizes else 'latents'
-        versions[f'{s} {what} shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
+        versions[f'{s} {"codes" if model.streams[s].sizes else "latents"} shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
     others = [s for s in codes if s not in reads]
     found, rows = {}, [[[Tile(p)]] for p in to_uint8(batch.images)]
     for title, these in versions.items():
-        made = model.decode({s: these[s] for s in reads}, texts)
+        made = model.decode({s: these[s] for s in reads}, read_guiding_texts(model, batch.texts, batch.keys))
         score = psnr(to_unit(made), to_unit(batch.images))
         found[title] = float(score.mean())
         for row, pixels, value in zip(rows, to_uint8(made), score.tolist()):

@@ -31,17 +31,18 @@ def check_guidance(decoder: Any, text: Any) -> bool:
 
 
 def read_guiding_texts(tokenizer: Any, texts: Sequence[str] | None, keys: Sequence[str] | None = None) -> Tensor | None:
-    """Return the ids [B,L] of the texts of images, for a decoder that they guide; None where there are none at all.
+    """Return the ids [B,L] of the texts of images, for a decoder that they guide; None where there are none at all, and
+    for other decoders.
 
     Args:
-        tokenizer: whose decoder texts guide.
+        tokenizer: VisualTokenizer.
         texts: one for each image; for '' the decoder's default text is taken.
         keys: names of the images, for messages.
 
     Raises:
         InputError: no text tower; an image without a text, and no default.
     """
-    if texts is None:
+    if texts is None or not tokenizer.guided:
         return None
     if tokenizer.text is None:
         raise InputError('texts guide the decoder, and this tokenizer has no text tower that reads them. Add `text` to '

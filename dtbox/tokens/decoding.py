@@ -112,12 +112,11 @@ def _decode_rows(tokenizer: Any, shard: TokenShard, rows: np.ndarray, out: str) 
     codes = {stream.name: shard.codes(stream.name) for stream in shard.meta.streams}
     keys = np.array(shard.column('key').to_pylist(), dtype=object)[shard.ok]
     views = np.asarray(shard.column('view').to_numpy(zero_copy_only=False))[shard.ok]
-    guided = tokenizer.model.guided
     captions = np.array([(texts or [''])[0] for texts in shard.column('texts').to_pylist()], dtype=object)[shard.ok]
     for first in range(0, len(rows), BATCH):
         some = rows[first:first + BATCH]
         batch = {name: torch.from_numpy(values[some].astype(np.int64)) for name, values in codes.items()}
-        texts = read_guiding_texts(tokenizer.model, list(captions[some]), list(keys[some])) if guided else None
+        texts = read_guiding_texts(tokenizer.model, list(captions[some]), list(keys[some]))
         for row, pixels in zip(some, to_uint8(tokenizer.decode(batch, texts=texts))):
             path = find_unused_path(os.path.join(out, make_path(keys[row], int(views[row]))))
             with explain_writing(path), replacing(path) as temporary:

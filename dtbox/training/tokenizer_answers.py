@@ -41,7 +41,7 @@ class TokenizerAnswers(Task):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Return reconstructions [B,3,H,W] of a prepared Batch, not clamped."""
-        ids = read_guiding_texts(self.tokenizer, batch.texts, batch.keys) if self.tokenizer.guided else None
+        ids = read_guiding_texts(self.tokenizer, batch.texts, batch.keys)
         return self.tokenizer(batch.images, ids).reconstructions
 
     @property
