@@ -97,8 +97,7 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
         seen['texts'] += batch.texts
         seen['labels'] += batch.labels.tolist() if batch.labels is not None else [-1] * len(batch)
         seen['keys'] += batch.keys or [str(i) for i in positions[first:first + batch_size]]
-        small = F.interpolate(batch.images, THUMB,
-                              mode='area') if min(batch.images.shape[-2:]) > THUMB else batch.images
+        small = F.interpolate(batch.images, THUMB, mode='area') if min(model.image_size) > THUMB else batch.images
         seen['thumbs'] += list(to_uint8(small))
     seen['features'] = {name: torch.cat(parts) for name, parts in seen['features'].items()}
     seen['pooled'] = torch.cat(seen['pooled']) if seen['pooled'] else None
@@ -199,7 +198,8 @@ def draw_shuffled(model: Any, batch: Any, seed: int, out: str, name: str) -> dic
     versions = {'as they are': codes}
     for s in reads:
         order = torch.randperm(codes[s].shape[1], generator=torch.Generator().manual_seed(seed))
-        versions[f'{s} {"codes" if model.streams[s].sizes else "latents"} shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
+        what = 'codes' if model.streams[s].sizes else 'latents'
+        versions[f'{s} {what} shuffled'] = {**codes, s: codes[s][:, order.to(codes[s].device)]}
     others = [s for s in codes if s not in reads]
     found, rows = {}, [[[Tile(p)]] for p in to_uint8(batch.images)]
     for title, these in versions.items():
