@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from dtbox import distributed
 from dtbox.errors import InputError, at
@@ -76,18 +76,6 @@ def choose_vocabularies(tokenizer: nn.Module, requires: Sequence[str]) -> list[s
     def is_named(name: str) -> bool:
         return 'losses' in requires or bool({name, tokenizer.find_stream(name).name} & named)
     return [name for name, vocabulary in tokenizer.vocabularies.items() if is_named(name) or not is_frozen(vocabulary)]
-
-
-def read_guidance(tokenizer: nn.Module, texts: Sequence[str] | None) -> Tensor | None:
-    """Return ids [B,L] of the texts that guide a decoder in a training step; None where no texts came.
-
-    Raises:
-        InputError: a tokenizer without a text tower.
-    """
-    if tokenizer.text is None:
-        raise InputError('the decoder is guided by texts, and the tokenizer has no text tower to read them. Give it '
-                         'one; of converted weights: `dtbox convert titok --clip FILE`.', 'model.tokenizer.text')
-    return None if texts is None else tokenizer.text.ids(texts)
 
 
 def list_trunks(tokenizer: nn.Module) -> list[nn.Module]:

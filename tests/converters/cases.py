@@ -120,7 +120,7 @@ CASES = {case.file: case for case in (
     Case('maskgit_vqgan', 'maskgit_vqgan', save('x.bin'), flat(), widen_unit, ('--image-size', '32')),
     Case('titok', 'titok', write_titok, find_titok_codes, widen_unit),
     Case('titok', 'tatitok', write_titok, find_titok_codes, widen_unit,
-         refused='the tokenizer has no text tower to read them'),
+         refused='there is no text tower that reads those of the data'),
     Case('titok', 'titok_vae', write_titok, find_titok_codes, widen_unit),
     Case('rae', 'rae', lambda folder, golden: write_rae(folder, golden) / 'model.pt', find_rae_latents, widen_unit,
          ('--encoder', '{}/dinov2', '--stat', '{}/stat.pt', '--heads', '4'), ('encoders.*',)),
