@@ -19,7 +19,6 @@ from tests.converters.published import is_near, read_golden, write_qlip, write_t
 from tests.converters.published import small_clip as small_clip
 from tests.tiny_run import write_photos
 
-pytestmark = pytest.mark.slow
 CONFIG = '''
 _base_ = [{base!r}]
 data_root = {photos!r}
@@ -84,6 +83,8 @@ def check_opened(case, tok, golden):
         assert images.shape[-2:] == tok.image_size and images.isfinite().all()
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('file', CASES)
 def test_convert_open_and_train_on(file, command, photos, tmp_path, monkeypatch):
     """The first step has the weights of the file and their loss; all that is trained has moved; the run opens again."""
@@ -115,6 +116,8 @@ def test_convert_open_and_train_on(file, command, photos, tmp_path, monkeypatch)
           f'{times[4] - times[3]:.1f} | {losses[0]:.4f} -> {losses[-1]:.4f} |')
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_ta_titok_with_its_text_tower(command, tmp_path, small_clip):
     """`--clip` gives it the tower, the data give texts; it stays as it is."""
     write_photos(tmp_path / 'photos', train=2, heldout=1)
@@ -132,6 +135,8 @@ def test_a_ta_titok_with_its_text_tower(command, tmp_path, small_clip):
     assert moved == {'encoders', 'vocabularies', 'decoder'}
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_step_says_what_to_freeze(command, photos, tmp_path):
     """All that no loss trains, in patterns that the config takes as they are."""
     golden, run = read_golden('qlip'), tmp_path / 'run'
