@@ -7,7 +7,7 @@ from torch import nn
 
 from dtbox.sizing.autocast import cast_as_training
 from dtbox.sizing.describe import build_without_memory
-from dtbox.sizing.tracing import KeptBytes, PassFeatures, fuse_attention
+from dtbox.sizing.tracing import KeptBytes, PassFeatures, fuse_attention, read_any_text
 
 
 def list_blocks(part: nn.Module) -> list[nn.Module]:
@@ -36,5 +36,5 @@ def measure_largest_block(cfg: Config) -> float:
             lambda module, args, output: most.append(kept.bytes - before[module]))
     with torch.device('meta'), fuse_attention(), cast_as_training(
             kept, cfg.get('amp') == 'bfloat16'), kept:
-        tokenizer(torch.zeros(1, 3, *tokenizer.image_size))
+        tokenizer(torch.zeros(1, 3, *tokenizer.image_size), read_any_text(tokenizer))
     return float(max(most))

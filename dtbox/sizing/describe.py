@@ -18,7 +18,7 @@ from dtbox.apis.opening import TOKENIZER, check_use, find_use
 from dtbox.errors import ForeignError, InputError, reason
 from dtbox.registry import MODELS
 from dtbox.sizing.autocast import cast_as_training
-from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
+from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention, read_any_text
 
 GB = 1e9
 ADAM = 2
@@ -188,7 +188,7 @@ def _measure(model, missing, half):
     for name, part in others.items():
         if part is not None:
             parts[name] = _part(part)
-            ledger.watch(name, part, 'forward')
+            ledger.watch(name, part, 'forward', *(['tokens'] if name == 'text' else []))
     if model.teacher is not None:
         parts['teacher'] = _part(model.teacher)
         ledger.watch('teacher', model.teacher.encoder, 'embed', 'step', 'pool')
@@ -196,7 +196,7 @@ def _measure(model, missing, half):
     kept = KeptBytes(model.parameters())
     with counter, fuse_attention(), cast_as_training(kept, half) as cast:
         with kept:
-            outputs = tokenizer(images)
+            outputs = tokenizer(images, read_any_text(tokenizer))
             if model.discriminator is not None:
                 model.discriminator(outputs.reconstructions)
         if model.teacher is not None:

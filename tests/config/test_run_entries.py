@@ -13,7 +13,8 @@ def runs(monkeypatch):
     def read(run):
         if run not in ('a', 'b'):
             raise InputError(f'the run {run} does not exist.')
-        return dict(model=RUN, lr=0.5 if run == 'a' else 0.25, plugins=['json'] if run == 'b' else [])
+        model = {**RUN, 'tokenizer': {**RUN['tokenizer'], 'depth': dict(a=1, b=2)[run]}}
+        return dict(model=model, lr=0.5 if run == 'a' else 0.25, plugins=['json'] if run == 'b' else [])
     monkeypatch.setattr('dtbox.apis.run_values.read_run_values', read)
 
 
@@ -37,7 +38,7 @@ def test_entries_stand_in_their_place(write):
     """The values are there when the config is loaded, so that config.py of a run is whole."""
     cfg = load_config(write(TEXT))
     assert cfg.size == 48 and cfg.lr == 0.5 and cfg.model.gan is None
-    assert cfg.model.tokenizer.to_dict() == RUN['tokenizer']
+    assert cfg.model.tokenizer.to_dict() == {**RUN['tokenizer'], 'depth': 1}
     assert resolve(cfg).model.sizes == [48] and resolve(cfg).load_from == 'a'
 
 
@@ -45,7 +46,7 @@ def test_an_option_names_the_run(write):
     """Wherever it stands among the options; the plugins of that run come along."""
     cfg = load_config(write(TEXT), {'model.tokenizer.image_size': 64, 'run': 'b'})
     assert cfg.lr == 0.25 and cfg.size == 48 and cfg.model.tokenizer.image_size == 64
-    assert cfg.plugins == ['json'] and RUN['tokenizer']['image_size'] == 48
+    assert cfg.model.tokenizer.depth == 2 and cfg.plugins == ['json'] and RUN['tokenizer']['image_size'] == 48
 
 
 def test_options_change_what_the_run_gives(write):
