@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> None:
     if proposes:
         from dtbox.sizing.propose import format_proposal, propose
         proposal = propose(source, memory * 1e9, gpus)
-        description, batch, iterations = proposal.description, proposal.batch, proposal.iterations
+        description, batch = proposal.description, proposal.batch
+        iterations = proposal.iterations
         print(format_parts(description), format_proposal(proposal, memory * 1e9), sep='\n')
     else:
         description = describe(cfg)
