@@ -7,7 +7,7 @@ Command: python tools/train.py configs/dualtoken_b16_256.py --cfg-options data_r
     ImageNet: --data imagenet --cfg-options data_root=PATH; shards: --data cc12m --cfg-options shards=... heldout=...
     another encoder: encoder="dict(type='TimmViT', name='vit_base_patch16_siglip_256.v2_webli', weights='timm')"
 Batch and recomputation for a card, time and memory: dtbox describe dualtoken_b16_256 --memory 24 --tflops 165
-Scores: python tools/test.py RUN --protocol reconstruction codes (ImageNet: rfid_clean, knn, linear_probe, too)
+Scores: python tools/test.py RUN --protocol reconstruction codes rfid_clean_256
 
 Never trained: what `describe` prints is predicted, not measured on a GPU.
 """
