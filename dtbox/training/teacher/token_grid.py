@@ -40,7 +40,8 @@ class TokenResize:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """tokens [B,N,D] -> [B,N',D]."""
-        maps = resize_map(tokens.transpose(1, 2).unflatten(2, self.source.map_shape), self.target.map_shape, self.matrix)
+        maps = tokens.transpose(1, 2).unflatten(2, self.source.map_shape)
+        maps = resize_map(maps, self.target.map_shape, self.matrix)
         return maps.flatten(2).transpose(1, 2)
 
 
