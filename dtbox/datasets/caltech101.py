@@ -42,7 +42,7 @@ class Caltech101(ImageFiles):
     """Caltech-101 as it is published, packed or not; keys are paths such as `accordion/image_0001.jpg`.
 
     `data_root` is `caltech-101.zip`, `101_ObjectCategories.tar.gz`, the folder `101_ObjectCategories`, or a folder that
-    holds one of them (looked for in the opposite order). Of an archive all images are read into memory (131 MB).
+    holds one of them (looked for in the opposite order). Of an archive all images are read into memory (about 130 MB).
     `BACKGROUND_Google`, images of no class, is left out. Some images are grayscale; they come as RGB.
 
     The set has no official division. A hash of the key orders the images of a class: the first `training` are for

@@ -21,8 +21,10 @@ from dtbox.registry import DATASETS
 HOW = (f'Give data_root=PATH (tools: --cfg-options data_root=PATH): a folder of photographs, Caltech-101 as it is '
        f'published ({ZIP} from https://data.caltech.edu/records/mzrjq-6wc02), or shards train-*.tar and test-*.tar.')
 NAMES = 'classes.txt'
-LOOKS, SIDE, FEW = 32, 64, 64
-"""Images looked at, pixels of a side of the copy that is looked at, colours of a drawing at most."""
+LOOKS = 32
+"""Images looked at, at most or few more."""
+SIDE, FEW = 64, 64
+"""Pixels of a side of the copy that is looked at; a drawing has fewer colours than this."""
 
 
 @DATASETS.register_module()

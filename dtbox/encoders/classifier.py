@@ -52,7 +52,8 @@ class StagedClassifier(Encoder):
             raise InputError(f'`pooled` is {pooled!r}; expected one of {", ".join(POOLS)}.', 'pooled')
         self.image_size = read_pair(image_size, 'image_size')
         self.input_size = self.image_size if input_size is None else read_pair(input_size, 'input_size')
-        self.name, self.weights, self.pooled = name, weights, pooled
+        self.name, self.weights = name, weights
+        self.pooled = pooled
         self.trunk = build_classifier(name)
         self.depth = len(self.trunk.blocks)
         self.pooled_dim = self.trunk.num_classes if pooled == 'logits' else self.trunk.num_features

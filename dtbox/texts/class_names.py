@@ -22,8 +22,10 @@ from dtbox.texts.tokenizers import TextTokenizer, keep_words
 from dtbox.texts.towers import TextTower
 from dtbox.values import Positive
 
-PAD, UNKNOWN, FIRST = 0, 1, 2
-"""Ids: padding, a text that names no class, class 0."""
+PAD, UNKNOWN = 0, 1
+"""Ids of padding, and of a text that names no class."""
+FIRST = 2
+"""Id of class 0."""
 LONGEST_NAME = 6
 """Words of a name at most."""
 
@@ -33,15 +35,16 @@ class ImageNetNames(TextTokenizer):
     """The classes of ImageNet-1k that a text names: "a photo of a giant panda" is the id of class 388.
 
     The longest name in a text counts, the first of equally long ones: a name that CLIP uses, else one of WordNet's
-    words for a class, else the last words of some of these ("crab" is every class that ends so). Plurals are also tried as
-    singulars.
+    words for a class, else the last words of some of these ("crab" is every class that ends so). Plurals are also
+    tried as singulars.
 
     Args:
         context_length: ids per text; of a name that more classes share the first ones count.
     """
 
     def __init__(self, context_length: Positive = 16) -> None:
-        self.context_length, self.vocab_size, self.unknown_id = context_length, FIRST + COUNT, UNKNOWN
+        self.context_length, self.vocab_size = context_length, FIRST + COUNT
+        self.unknown_id = UNKNOWN
         self.names: dict[str, list[int]] = {}
         self.endings: dict[str, list[int]] = {}
         for names in ([[name] for name in list_class_names()], list_words()):
