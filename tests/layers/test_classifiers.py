@@ -14,7 +14,6 @@ from dtbox.layers.classifiers import (
     fit_names,
     list_grids,
     list_widths,
-    load_classifier,
     open_classifier,
     run_stages,
 )
@@ -92,7 +91,7 @@ def test_weights_of_another_network_of_the_family():
     need_weights()
     with pytest.raises(InputError, match='does not hold the weights of `mobilenetv2_100`: it has 296 tensors, the '
                                          'network 314; the first that differs is '):
-        load_classifier(build_classifier('mobilenetv2_100'), 'mobilenetv2_100', PACKAGED)
+        open_classifier('mobilenetv2_100', PACKAGED)
 
 
 def test_without_the_package(monkeypatch):
