@@ -52,7 +52,7 @@ def test_what_data_root_holds(tmp_path):
         Photographs()
 
 
-@pytest.mark.parametrize('drawings, told', [(4, True), (3, True), (1, False), (0, False)])
+@pytest.mark.parametrize('drawings, told', [(4, True), (3, True), (2, False), (0, False)])
 def test_a_folder_of_drawings_is_remarked_on(tmp_path, monkeypatch, drawings, told):
     """Half of the images, not fewer; grayscale photographs are none."""
     for i in range(6):
