@@ -47,4 +47,4 @@ val_evaluator = dict(
     zeroshot=dict(templates=['a photo of a {}'], ks=(1,)))
 optim_wrapper = dict(generator=dict(
     optimizer=dict(lr=1e-3), groups={'encoders.trunk.*': dict(lr_mult=1.0)}))  # all of it starts from nothing
-tiny = dict(teacher=dict(input_size=64), val_evaluator=dict(frechet=None))
+tiny = dict(batch_size=2, teacher=dict(input_size=64), val_evaluator=dict(frechet=None))
