@@ -169,8 +169,9 @@ def try_run(cfg: Config) -> Result:
         def train() -> None:
             runner = Runner.from_config(cfg, work_dir=str(folder))
             runner.train_loop._max_iters = min(2, runner.train_loop.max_iters)
-            if runner.val_loop is not None:
-                runner.val_loop.dataloader.sampler.indices = runner.val_loop.dataloader.sampler.indices[:24]
+            sampler = runner.val_loop and runner.val_loop.dataloader.sampler
+            if hasattr(sampler, 'indices'):  # a language model's is short at its tiny size
+                sampler.indices = sampler.indices[:24]
             runner.train()
         return _watch(train, folder.exists)
 

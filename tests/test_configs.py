@@ -7,6 +7,7 @@ import torch
 from dtbox.config import load_config, resolve, set_option
 from dtbox.evaluation import SetEvaluator
 from dtbox.training.build import build_parts
+from tests.class_vectors import class_vectors as class_vectors  # noqa: F401
 from tests.count_recipe_lines import MOST, count_lines, list_model_types
 from tests.photo_samples import need_weights
 from tests.tiny_run import write_photos
@@ -36,7 +37,7 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_recipe(path, tiny):
+def test_recipe(path, tiny, class_vectors):
     cfg = tiny(path)
     parts = build_parts(cfg, seed=0)
     model, optim = parts['model'], parts['optim']

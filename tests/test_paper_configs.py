@@ -43,8 +43,8 @@ def perceptual(monkeypatch):
 def test_there_are_configs():
     assert [p.stem for p in TOKENIZERS] == ['dualtoken_so400m_256_rq4', 'dualtoken_so400m_384_rq8',
                                          'dualtoken_so400m_384_rq8_stage0', 'dualtoken_so400m_384_rq8_stage2',
-                                         'ibq_256', 'open_magvit2_256', 'titok_bl64', 'unitok_256', 'var_tokenizer_256',
-                                         'vila_u_384', 'vqgan_f16']
+                                         'ibq_256', 'open_magvit2_256', 'tatitok_bl32', 'titok_bl64', 'unitok_256',
+                                         'var_tokenizer_256', 'vila_u_384', 'vqgan_f16']
 
 
 @pytest.mark.parametrize('path', TOKENIZERS, ids=lambda p: p.stem)
@@ -101,7 +101,7 @@ def test_dualtoken_has_the_published_numbers_of_parameters(name, vision):
 @pytest.mark.parametrize('name, tokens, bits', [
      ('vila_u_384', 729, 729 * 16 * 14), ('unitok_256', 256, 256 * 8 * 12), ('vqgan_f16', 256, 2560),
      ('ibq_256', 256, 256 * 14), ('open_magvit2_256', 256, 256 * 18),
-     ('titok_bl64', 64, 64 * 13), ('var_tokenizer_256', 680, 680 * 12)])
+     ('titok_bl64', 64, 64 * 13), ('tatitok_bl32', 32, 32 * 13), ('var_tokenizer_256', 680, 680 * 12)])
 def test_the_others_build_whole(name, tokens, bits):
     cfg = load_config(f'configs/paper/{name}.py', {'siglip': None} if 'vila' in name else {})
     with torch.device('meta'):

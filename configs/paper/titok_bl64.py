@@ -4,9 +4,10 @@ Papers: TiTok, arXiv 2406.07550; one stage and 8,192 codes of width 64: TA-TiTok
 is bytedance/1d-tokenizer: configs/infer/titok_bl64_vq8k.yaml for the model, and for its training, of which there is no
 file, configs/training/TA-TiTok/tatitok_bl64_vq.yaml, which has the same encoder, quantizer and losses. Published rFID
 on ImageNet: 2.06.
-Deviations: no ConvNeXt-S beside LPIPS, no LeCam regularization; DualToken's PatchGAN; random parts of 90 to 100 % of
-an image instead of random crops of a fixed scale; rows of the codebook move once a step, after the optimizer. Encoder,
-quantizer and decoder equal the release's with its weights (`dtbox convert titok`).
+Deviations: no ConvNeXt-S beside LPIPS; LeCam regularization of each logit instead of their mean; DualToken's PatchGAN;
+random parts of 90 to 100 % of an image instead of random crops of a fixed scale; rows of the codebook move once a step,
+after the optimizer; weight decay of embeddings, too. Encoder, quantizer and decoder equal the release's with its
+weights (`dtbox convert titok`).
 
 Command, on 8 GPUs:
 
@@ -47,8 +48,8 @@ model = dict(
     gan='${gan}')
 gan = dict(
     discriminator=dict(type='PatchDiscriminator', width=128),  # release: hidden_channels of NLayerDiscriminator
-    adversarial=dict(  # release: hinge, discriminator_weight 0.1, not adaptive
-        type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.1, adaptive=None))
+    adversarial=dict(  # release: hinge, discriminator_weight 0.1, not adaptive; lecam_regularization_weight
+        type='AdversarialLoss', kind='hinge', start='${gan_start}', weight=0.1, adaptive=None, lecam=0.001))
 val_evaluator = dict(
     psnr=dict(type='PSNR'),
     ssim=dict(type='SSIM'),

@@ -107,14 +107,22 @@ def _label(label, axis, axes, where):
     return str(label)
 
 
-def read_rules(rules: Any, axes: dict[str, dict], where: str) -> list[dict[str, set[str]]]:
-    """Return a list of dict axis -> set of labels."""
+def read_rules(rules: Any, axes: dict[str, dict], where: str) -> list[dict[str, set]]:
+    """Return a list of dict axis -> set of labels; `seed` stands for the seeds, as an axis of numbers."""
     if isinstance(rules, dict):
         rules = [rules]
     if not isinstance(rules or [], (list, tuple)) or not all(isinstance(rule, dict) and rule for rule in rules or []):
         raise InputError(f'got {rules!r}; expected a list of dict(axis=label), or axis=[labels].', where)
-    return [{axis: {_label(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
+    return [{axis: {_allowed(v, axis, axes, where) for v in (value if isinstance(value, (list, tuple)) else [value])}
              for axis, value in rule.items()} for rule in rules or []]
+
+
+def _allowed(value: Any, axis: str, axes: dict[str, dict], where: str) -> str | int:
+    if axis != 'seed':
+        return _label(value, axis, axes, where)
+    if type(value) is not int:
+        raise InputError(f'got the seed {value!r}; expected a whole number, or a list of them.', where)
+    return value
 
 
 def read_metrics(metrics: Any) -> list[str]:
@@ -124,9 +132,10 @@ def read_metrics(metrics: Any) -> list[str]:
     return list(metrics or [])
 
 
-def is_matched(labels: dict[str, str], rules: list[dict[str, set[str]]]) -> bool:
-    """Whether labels (dict axis -> label) fit any of the rules of `read_rules`."""
-    return any(all(labels[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
+def is_matched(labels: dict[str, str], seed: int, rules: list[dict[str, set]]) -> bool:
+    """Whether a trial, its labels (dict axis -> label) and its seed, fits any of the rules of `read_rules`."""
+    trial = dict(labels, seed=seed)
+    return any(all(trial[axis] in allowed for axis, allowed in rule.items()) for rule in rules)
 
 
 def check_kind(cfg: Config, key: str, value: Any) -> None:

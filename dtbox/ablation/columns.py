@@ -9,6 +9,8 @@ FACTS = {info.name: info for info in (
     MetricInfo('iterations', 'iterations', '', ',.0f'),
     MetricInfo('seconds', 'time', 's', ',.0f', 'lower', 'cost'),
     MetricInfo('peak_mb', 'peak memory', 'MB', ',.0f', 'lower', 'cost'),
+    MetricInfo('encode_rate', 'images encoded a second', '', ',.0f', 'higher', 'cost'),
+    MetricInfo('decode_rate', 'images decoded a second', '', ',.0f', 'higher', 'cost'),
     MetricInfo('parameters', 'parameters', '', ',.0f'),
     MetricInfo('tokens', 'codes per image', '', ',.0f'),
     MetricInfo('bits', 'bits per image', '', ',.0f'),

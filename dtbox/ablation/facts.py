@@ -1,9 +1,10 @@
-"""What a trial's row says beside its metrics: size, tokens and bits of a tokenizer, memory of the process."""
+"""What a trial's row says beside its metrics: size, tokens, bits and speed of a tokenizer, memory of the process."""
 from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+import time
+from typing import Any, Callable
 
 import torch
 
@@ -46,13 +47,56 @@ def compute_model_facts(task: Any) -> dict[str, float]:
         task: Task.
 
     Returns:
-        as `compute_tokenizer_facts`.
+        as `compute_tokenizer_facts`, and of a tokenizer as `measure_rates`.
     """
     from dtbox.apis.opening import MLLM
     if getattr(task, 'opens_as', '') != MLLM:
-        return compute_tokenizer_facts(task.tokenizer)
+        return dict(compute_tokenizer_facts(task.tokenizer), **measure_rates(task.tokenizer))
     facts = compute_tokenizer_facts(task.tokenizer.model)
     return dict(facts, parameters=sum(p.numel() for p in task.parts[task.main_part].parameters()))
+
+
+@torch.no_grad()
+def measure_rates(tokenizer: Any, images: int = 16, calls: int = 5) -> dict[str, float]:
+    """Return how many images a tokenizer turns into codes, and codes into images, in a second.
+
+    On a CPU a second is one of CPU time, of all threads together, so that other work on the machine counts little; on
+    a GPU it is one of the clock. Random images: what they show does not matter.
+
+    Args:
+        tokenizer: VisualTokenizer.
+        images: of a batch.
+        calls: of each way, after one to warm up.
+
+    Returns:
+        dict: `encode_rate`, and `decode_rate` where there is a decoder.
+    """
+    device, training = next(tokenizer.parameters()).device, tokenizer.training
+    generator = torch.Generator().manual_seed(0)
+    batch = (torch.rand(images, 3, *tokenizer.image_size, generator=generator) * 2 - 1).to(device)
+    tokenizer.eval()
+    try:
+        rates = dict(encode_rate=_rate(lambda: tokenizer.encode(batch, tokenizer.check_streams(None)), device, calls))
+        if tokenizer.decoder is not None:
+            codes = tokenizer.encode(batch, tokenizer.reads)
+            rates['decode_rate'] = _rate(lambda: tokenizer.decode(codes), device, calls)
+    finally:
+        tokenizer.train(training)
+    return {name: round(images * rate, 2) for name, rate in rates.items()}
+
+
+def _rate(work: Callable[[], Any], device: torch.device, calls: int) -> float:
+    clock = time.perf_counter if device.type == 'cuda' else time.process_time
+
+    def now() -> float:
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        return clock()
+    work()
+    begun = now()
+    for _ in range(calls):
+        work()
+    return calls / (now() - begun)
 
 
 def measure_peak_megabytes() -> float:

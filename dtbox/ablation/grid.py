@@ -10,7 +10,7 @@
         dict(label=value)
     seeds = [0, 1, 2]
     seeds_first = True                                           # all variants of a seed run before the next seed
-    exclude = [dict(codebooks='one', lr=2e-3)]                   # trials to leave out; `include` keeps those alone
+    exclude = [dict(codebooks='one', lr=2e-3, seed=[1, 2])]      # trials to leave out; `include` keeps those alone
     budget = dict(hours=1.5, trial_minutes=10)
 
 A value 'trial://GRID/TRIAL' stands for the run folder of a trial of another grid (see `dtbox.ablation.needs`).
@@ -136,13 +136,13 @@ def read_grid(path: str, options: dict[str, Any] | None = None, plugins: Sequenc
                   base=cfg.get('base'), plugins=[*(p.source for p in load_plugins(cfg.get('plugins'), near=path)),
                                                  *plugins])
     keep = read_rules(cfg.get('include'), axes, 'include'), read_rules(cfg.get('exclude'), axes, 'exclude')
-    variants, recipes = [], {}
+    trials, recipes = [], {}
     for chosen in itertools.product(*axes.values()):
         labels = dict(zip(axes, chosen))
-        if keep[0] and not is_matched(labels, keep[0]) or is_matched(labels, keep[1]):
-            continue
-        variants.append((_variant(labels, axes, shared, recipes), labels))
-    trials = [_seeded(*variant, seed) for variant in variants for seed in seeds]
+        mine = [seed for seed in seeds if (not keep[0] or is_matched(labels, seed, keep[0]))
+                and not is_matched(labels, seed, keep[1])]
+        variant = _variant(labels, axes, shared, recipes) if mine else None
+        trials += [_seeded(variant, labels, seed) for seed in mine]
     if read_switch(cfg.get('seeds_first', False), 'seeds_first'):
         trials.sort(key=lambda trial: seeds.index(trial.seed))
     if not trials:

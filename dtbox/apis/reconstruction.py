@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional, Tuple
 from mmengine.logging import print_log
 
 from dtbox.apis.building import read_tokenizer
-from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths
+from dtbox.arguments import allow_none, read_arguments, read_names, read_path, read_paths, refuse
 from dtbox.counts import format_count
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.left_out import describe_suffixes, get_suffix
@@ -57,9 +57,16 @@ class Reconstruction:
         return '  '.join(filter(None, (f'{self.source} -> {self.path}', f'PSNR {self.psnr:.2f} dB', bits, latents)))
 
 
-@read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names))
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise refuse(value, 'a text')
+    return value
+
+
+@read_arguments(tokenizer=read_tokenizer, images=read_paths, out=read_path, vocabularies=allow_none(read_names),
+                text=allow_none(_read_text))
 def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
-                      vocabularies: Sequence[str] | None = None) -> Iterator[Reconstruction]:
+                      vocabularies: Sequence[str] | None = None, text: str | None = None) -> Iterator[Reconstruction]:
     """Reconstruct image files and write input and reconstruction side by side as OUT/NAME.png.
 
     A name that is taken gets a number (NAME.1.png). Files that cannot be read are reported, and the rest goes on.
@@ -70,6 +77,7 @@ def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
         out: folder for the images; made where it does not exist.
         vocabularies: names of those to encode and to count; None takes those that the decoder reads. It needs at least
             these.
+        text: of each image, where texts guide the decoder.
 
     Returns:
         iterator over a `Reconstruction` for each image, while it works.
@@ -90,7 +98,7 @@ def reconstruct_files(tokenizer: Any, images: Sequence[str], out: str,
         os.makedirs(out, exist_ok=True)
     except OSError as e:
         raise InputError(f'the folder {out} cannot be made ({e.strerror or e}). Choose another.') from e
-    return (_one(tokenizer, path, error, out, names) for path, error in find_images(images))
+    return (_one(tokenizer, path, error, out, names, text) for path, error in find_images(images))
 
 
 def find_images(paths: Iterable[str]) -> Iterator[tuple[str, InputError | None]]:
@@ -114,13 +122,13 @@ def find_images(paths: Iterable[str]) -> Iterator[tuple[str, InputError | None]]
             yield image, None
 
 
-def _one(tokenizer, source, error, out, names):
+def _one(tokenizer, source, error, out, names, text):
     try:
         if error is not None:
             raise error
         images = tokenizer.prepare(source)
         codes = tokenizer.encode(images, names)
-        made = tokenizer.decode(codes)
+        made = tokenizer.decode(codes, texts=text)
         score = float(psnr(to_unit(images), to_unit(made)))
         path = find_unused_path(os.path.join(out, os.path.splitext(os.path.basename(source))[0] + '.png'))
         draw_pair(to_uint8(images)[0], to_uint8(made)[0], path, f'PSNR {score:.2f} dB')

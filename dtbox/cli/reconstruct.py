@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='folder for the images; nothing in it is overwritten')
     parser.add_argument('--vocabularies', nargs='+', metavar='NAME',
                         help='encode and count these (default: those that the decoder reads)')
+    parser.add_argument('--text', metavar='TEXT', help='text of each image, for a decoder that texts guide')
     add_model_options(parser)
 
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from dtbox.apis.reconstruction import reconstruct_files
     tokenizer = load_as(TOKENIZER, args.run, args.checkpoint, device=args.device, plugins=args.plugin)
     failed = 0
-    for result in reconstruct_files(tokenizer, args.images, args.out, args.vocabularies):
+    for result in reconstruct_files(tokenizer, args.images, args.out, args.vocabularies, args.text):
         failed += result.error is not None
         print(f'error: {result}' if result.error else result, file=sys.stderr if result.error else sys.stdout)
     if failed:

@@ -20,7 +20,7 @@ def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = 
             `set` and `key` where known. A text of '' and a label of -1 mean that the sample has none. Items with
             `broken`, what is wrong with them, are left out. None at all make an empty batch: a process has no sample in
             the last step of an epoch.
-        need_texts: leave out samples without a text as broken ones are: a loss compares images with texts.
+        need_texts: leave out samples without a text as broken ones are: training needs one of each.
         with_texts: keep `texts` also where no sample of this batch has one, since others of the data set have.
 
     Returns:
@@ -33,7 +33,7 @@ def collate(items: Sequence[dict], with_texts: bool = False, need_texts: bool = 
     """
     if need_texts:
         items = [item if 'broken' in item or str(item.get('text') or '').strip()
-                 else dict(broken=f'the sample {item.get("key")} has no text, which a loss needs') for item in items]
+                 else dict(broken=f'the sample {item.get("key")} has no text, which training needs') for item in items]
     broken = [item['broken'] for item in items if 'broken' in item] or None
     items = [item for item in items if 'broken' not in item]
     if not items:

@@ -26,6 +26,7 @@ from dtbox.evaluation import EvalContext, to_json
 from dtbox.evaluation.functional import psnr, to_unit
 from dtbox.evaluation.zeroshot import compute_class_vectors
 from dtbox.files import write_atomic
+from dtbox.tokenizers.guidance import read_guiding_texts
 from dtbox.training.preprocess import prepare
 
 NEAREST = 5
@@ -96,8 +97,7 @@ def look(model: Any, dataset: Any, count: int, batch_size: int) -> dict:
         seen['texts'] += batch.texts
         seen['labels'] += batch.labels.tolist() if batch.labels is not None else [-1] * len(batch)
         seen['keys'] += batch.keys or [str(i) for i in positions[first:first + batch_size]]
-        small = F.interpolate(batch.images, THUMB,
-                              mode='area') if min(batch.images.shape[-2:]) > THUMB else batch.images
+        small = F.interpolate(batch.images, THUMB, mode='area') if min(model.image_size) > THUMB else batch.images
         seen['thumbs'] += list(to_uint8(small))
     seen['features'] = {name: torch.cat(parts) for name, parts in seen['features'].items()}
     seen['pooled'] = torch.cat(seen['pooled']) if seen['pooled'] else None
@@ -191,7 +191,7 @@ def draw_regions(model: Any, batch: torch.Tensor, words: Sequence[str], vectors:
     return found
 
 
-def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: str) -> dict[str, float]:
+def draw_shuffled(model: Any, batch: Any, seed: int, out: str, name: str) -> dict[str, float]:
     """Draw reconstructions with codes of one vocabulary shuffled over their places; returns title -> PSNR [dB]."""
     codes = model.encode(batch.images, list(model.streams))
     reads = [s for s in codes if s in model.check_streams(model.reads)]
@@ -203,7 +203,7 @@ def draw_shuffled(model: Any, batch: torch.Tensor, seed: int, out: str, name: st
     others = [s for s in codes if s not in reads]
     found, rows = {}, [[[Tile(p)]] for p in to_uint8(batch.images)]
     for title, these in versions.items():
-        made = model.decode({s: these[s] for s in reads})
+        made = model.decode({s: these[s] for s in reads}, read_guiding_texts(model, batch.texts, batch.keys))
         score = psnr(to_unit(made), to_unit(batch.images))
         found[title] = float(score.mean())
         for row, pixels, value in zip(rows, to_uint8(made), score.tolist()):

@@ -170,8 +170,8 @@ def reconstruct(runner: Runner, batch: Batch) -> list[Group]:
     """Run a Batch through the task of a runner; return its images and reconstructions as a `Group` for each set."""
     task = runner.task
     with undisturbed(task), task.autocast():
-        images = task.prepare(batch).images
-        reconstructions = task.reconstruct(images)
+        prepared = task.prepare(batch)
+        images, reconstructions = prepared.images, task.reconstruct(prepared)
     scores = psnr(to_unit(images), to_unit(reconstructions)).cpu()
     images, reconstructions = to_uint8(images), to_uint8(reconstructions)
     names = batch.sets or ['held-out images'] * len(batch)

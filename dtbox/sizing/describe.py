@@ -17,7 +17,7 @@ from torch import nn
 from dtbox.apis.opening import TOKENIZER, check_use, find_use
 from dtbox.errors import ForeignError, InputError, reason
 from dtbox.registry import MODELS
-from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention
+from dtbox.sizing.tracing import FlopLedger, KeptBytes, PassFeatures, fuse_attention, read_any_text
 
 GB = 1e9
 ADAM = 2
@@ -185,7 +185,7 @@ def _measure(model, missing):
     for name, part in others.items():
         if part is not None:
             parts[name] = _part(part)
-            ledger.watch(name, part, 'forward')
+            ledger.watch(name, part, 'forward', *(['tokens'] if name == 'text' else []))
     if model.teacher is not None:
         parts['teacher'] = _part(model.teacher)
         ledger.watch('teacher', model.teacher.encoder, 'embed', 'step', 'pool')
@@ -193,7 +193,7 @@ def _measure(model, missing):
     kept = KeptBytes(model.parameters())
     with counter, fuse_attention():
         with kept:
-            outputs = tokenizer(images)
+            outputs = tokenizer(images, read_any_text(tokenizer))
             if model.discriminator is not None:
                 model.discriminator(outputs.reconstructions)
         if model.teacher is not None:

@@ -88,6 +88,16 @@ class FlopLedger:
         return watched
 
 
+def read_any_text(tokenizer: Any) -> Tensor | None:
+    """Return the tokens [1,L,W] of some text for a decoder that texts guide, None for others."""
+    if not tokenizer.guided:
+        return None
+    asked = tokenizer.decoder.guidance
+    if tokenizer.text is None:
+        return torch.zeros(1, asked.length, asked.width)
+    return tokenizer.text.tokens(torch.zeros(1, asked.length, dtype=torch.int64))
+
+
 class KeptBytes(torch.autograd.graph.saved_tensors_hooks):
     """Adds up the bytes of the tensors that autograd keeps, each storage once, without the parameters.
 

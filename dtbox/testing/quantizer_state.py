@@ -117,7 +117,7 @@ def count_live_bytes() -> int:
 
 
 def memory(subject: QuantizerSubject) -> None:
-    """Steps keep nothing: 60 of them hold no more tensors than 20, whether they end in `commit` or in
+    """Steps keep nothing: 40 of them hold no more tensors than 20, whether they end in `commit` or in
     `discard`."""
     def steps(quantizer: Quantizer, end: str, count: int) -> None:
         for seed in range(count):
@@ -134,13 +134,13 @@ def memory(subject: QuantizerSubject) -> None:
         try:
             steps(quantizer, end, 20)
             before = count_live_bytes()
-            steps(quantizer, end, 40)
+            steps(quantizer, end, 20)
             after = count_live_bytes()
         finally:
             if not already:
                 gc.unfreeze()
         require(after <= before, f'with `{end}` after each step, tensors hold {before} bytes after 20 steps and '
-                f'{after} after 60. '
+                f'{after} after 40. '
                 f'What a forward collects must be gone then: does `{end}` of the quantizer call that of its codebook?')
 
 

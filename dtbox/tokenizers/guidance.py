@@ -30,6 +30,31 @@ def check_guidance(decoder: Any, text: Any) -> bool:
     return True
 
 
+def read_guiding_texts(tokenizer: Any, texts: Sequence[str] | None, keys: Sequence[str] | None = None) -> Tensor | None:
+    """Return the ids [B,L] of the texts of images, for a decoder that they guide; None where there are none at all, and
+    for other decoders.
+
+    Args:
+        tokenizer: VisualTokenizer.
+        texts: one for each image; for '' the decoder's default text is taken.
+        keys: names of the images, for messages.
+
+    Raises:
+        InputError: no text tower; an image without a text, and no default.
+    """
+    if texts is None or not tokenizer.guided:
+        return None
+    if tokenizer.text is None:
+        raise InputError('texts guide the decoder, and this tokenizer has no text tower that reads them. Add `text` to '
+                         'its config.', 'texts')
+    default, missing = tokenizer.decoder.guidance.default, [i for i, text in enumerate(texts) if not text.strip()]
+    if missing and default is None:
+        name = keys[missing[0]] if keys else f'number {missing[0] + 1}'
+        raise InputError(f'texts guide the decoder, and the image {name} has none. Give it one, leave it out, or set '
+                         '`guidance.default` of the decoder to the text that stands for none.', 'texts')
+    return tokenizer.text.ids([text if text.strip() else default for text in texts])
+
+
 def run_decoder(decoder: Any, text: Any, features: Tensor, texts: str | Sequence[str] | Tensor | None) -> Tensor:
     """Run a decoder, with texts where they guide it.
 

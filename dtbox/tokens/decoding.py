@@ -21,6 +21,7 @@ from dtbox.drawing.sheets import to_uint8
 from dtbox.errors import InputError
 from dtbox.files import explain_writing, find_unused_path, replacing
 from dtbox.token_shards.reading import TokenShard, open_folder
+from dtbox.tokenizers.guidance import read_guiding_texts
 from dtbox.tokens.run import RECORD, read_record
 
 BATCH = 32
@@ -111,10 +112,12 @@ def _decode_rows(tokenizer: Any, shard: TokenShard, rows: np.ndarray, out: str) 
     codes = {stream.name: shard.codes(stream.name) for stream in shard.meta.streams}
     keys = np.array(shard.column('key').to_pylist(), dtype=object)[shard.ok]
     views = np.asarray(shard.column('view').to_numpy(zero_copy_only=False))[shard.ok]
+    captions = np.array([(texts or [''])[0] for texts in shard.column('texts').to_pylist()], dtype=object)[shard.ok]
     for first in range(0, len(rows), BATCH):
         some = rows[first:first + BATCH]
         batch = {name: torch.from_numpy(values[some].astype(np.int64)) for name, values in codes.items()}
-        for row, pixels in zip(some, to_uint8(tokenizer.decode(batch))):
+        texts = read_guiding_texts(tokenizer.model, list(captions[some]), list(keys[some]))
+        for row, pixels in zip(some, to_uint8(tokenizer.decode(batch, texts=texts))):
             path = find_unused_path(os.path.join(out, make_path(keys[row], int(views[row]))))
             with explain_writing(path), replacing(path) as temporary:
                 Image.fromarray(pixels).save(temporary, 'PNG')

@@ -32,8 +32,8 @@ class Answers:
         """Whether `reconstruct` returns images."""
         return False
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of prepared images [B,3,H,W], not clamped."""
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Return reconstructions [B,3,H,W] of the images of a prepared Batch, not clamped."""
         raise InputError(f'{type(self).__name__} does not reconstruct images.')
 
     # ---- the rehearsal (see `dtbox.training.rehearsal`) -----------------------------------------------------------

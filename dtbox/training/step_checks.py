@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator
+from typing import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -64,7 +64,21 @@ def check_trained(part: nn.Module, name: str) -> None:
     """
     idle = [n for n, p in part.named_parameters() if p.requires_grad and p.grad is None]
     if idle:
-        more = f', and {len(idle) - 8} more' if len(idle) > 8 else ''
-        raise InputError(f'{len(idle)} trainable parameters get no gradient: {", ".join(idle[:8])}{more}. Freeze them '
-                         f'(optim_wrapper.{name}.freeze), or add the loss that should train them.',
-                         f'optim_wrapper.{name}')
+        patterns = find_patterns(idle, [n for n, p in part.named_parameters() if p.grad is not None])
+        more = f', and {len(idle) - 3} more' if len(idle) > 3 else ''
+        raise InputError(f'{format_count(len(idle), "trainable parameter", "gets")} no gradient: {", ".join(idle[:3])}'
+                         f'{more}. Freeze them (add {", ".join(map(repr, patterns))} to optim_wrapper.{name}.freeze), '
+                         'or add the loss that should train them.', f'optim_wrapper.{name}')
+
+
+def find_patterns(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the patterns of `freeze` that match some names of parameters, and none of the others: as short as their
+    dots allow."""
+    taken = {name[:end] for name in others for end in (*_find_dots(name), len(name))}
+    found = {next((name[:end] + '.*' for end in _find_dots(name) if name[:end] not in taken), name): None
+             for name in names}
+    return list(found)
+
+
+def _find_dots(name: str) -> list[int]:
+    return [place for place, letter in enumerate(name) if letter == '.']

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from dtbox.structures import Batch
+from dtbox.tokenizers.guidance import read_guiding_texts
 from dtbox.training.task import Task
 from dtbox.training.tokenizer_probe import TokenizerProbe
 
@@ -38,9 +39,10 @@ class TokenizerAnswers(Task):
         """Whether there is a decoder."""
         return self.tokenizer.decoder is not None
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return reconstructions [B,3,H,W] of images [B,3,H,W] in [-1,1], not clamped."""
-        return self.tokenizer(images).reconstructions
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Return reconstructions [B,3,H,W] of a prepared Batch, not clamped."""
+        ids = read_guiding_texts(self.tokenizer, batch.texts, batch.keys)
+        return self.tokenizer(batch.images, ids).reconstructions
 
     @property
     def all_modules(self) -> Iterator[nn.Module]:

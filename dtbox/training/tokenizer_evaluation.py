@@ -7,14 +7,12 @@ from torch import Tensor, nn
 
 from dtbox.evaluation.base import EvalContext
 from dtbox.structures import Batch, TokenizerOutput
+from dtbox.training.tokenizer_texts import read_evaluation_texts
 
 
 def predict(task: nn.Module, batch: Batch) -> TokenizerOutput:
     """Return everything that metrics read of a prepared Batch: the tokenizer's output in float32, and the teacher's."""
-    text = task.tokenizer.text
-    # where images have several captions, the metric that reads them embeds them all
-    alone = batch.texts is not None and (batch.captions is None or task.tokenizer.guided)
-    ids = text.ids([t or '?' for t in batch.texts]) if alone and text is not None and text.tokenizer else None
+    ids = read_evaluation_texts(task.tokenizer, batch)
     with task.autocast():
         outputs = to_float32(task.tokenizer(batch.images, ids))
     if task.teacher is not None:

@@ -12,7 +12,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from dtbox.errors import InputError, at
+from dtbox.errors import at
 from dtbox.evaluation.base import EvalContext
 from dtbox.losses.adversarial import MEANS
 from dtbox.losses.criterion import check_finite
@@ -29,6 +29,7 @@ from dtbox.training.teacher import Student, build_teacher
 from dtbox.training.tokenizer_answers import TokenizerAnswers
 from dtbox.training.tokenizer_objective import Objective, compute_adversarial_objective, compute_objective
 from dtbox.training.tokenizer_start import read_tokenizer
+from dtbox.training.tokenizer_texts import check_needs_texts, read_step_texts
 from dtbox.weights.exported_folders import KIND
 
 DISCRIMINATOR = 'discriminator.'
@@ -57,8 +58,7 @@ class TokenizerTask(TokenizerAnswers):
         super().__init__(amp)
         self.tokenizer = TOKENIZERS.build({'type': 'VisualTokenizer', **tokenizer}, where='tokenizer')
         object.__setattr__(self, 'criterion', tokenizer_setup.build_criterion(losses))
-        self.needs_texts = self.criterion is not None and any(
-            name.startswith('text_pooled') for name in self.criterion.requires)
+        self.needs_texts = check_needs_texts(self.tokenizer, self.criterion)
         gan = tokenizer_setup.check_gan(gan)
         self.discriminator = DISCRIMINATORS.build(gan['discriminator'], where='gan.discriminator') if gan else None
         self.adversarial = LOSSES.build(gan['adversarial'], where='gan.adversarial') if gan else None
@@ -130,14 +130,7 @@ class TokenizerTask(TokenizerAnswers):
             pixels: its images as the data gave them, by which a teacher's cache knows them; None takes those of the
                 batch.
         """
-        ids, requires = None, self.criterion.requires
-        if self.needs_texts:
-            if batch.texts is None:
-                raise InputError('the losses compare images with texts, but the data has no texts. Add captions '
-                                 '(a captions file or class folders), or take a recipe without a contrastive loss.')
-            ids = self.tokenizer.text.ids(batch.texts)
-        elif self.tokenizer.guided and batch.texts is not None:
-            ids = self.tokenizer.text.ids(batch.texts)
+        requires, ids = self.criterion.requires, read_step_texts(self.tokenizer, batch, self.needs_texts)
         reconstruct = 'reconstructions' in requires or self.adversarial is not None
         names = tokenizer_setup.choose_vocabularies(self.tokenizer, requires)
 

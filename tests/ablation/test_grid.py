@@ -36,7 +36,9 @@ def test_a_variant_may_be_another_recipe(write_grid, quick_config, tmp_path):
 @pytest.mark.parametrize('rule, left', [
     ("exclude = [dict(depth=1)]", 4), ("exclude = [dict(depth=1, decoder='wide')]",
                                        6), ("include = dict(decoder=['narrow'])", 4),
-    ("include = [dict(depth=2, decoder='wide'), dict(depth=1)]", 6)])
+    ("include = [dict(depth=2, decoder='wide'), dict(depth=1)]", 6),
+    ("exclude = dict(depth=1, seed=1)", 6), ("exclude = [dict(seed=[1, 2])]", 4),
+    ("include = dict(seed=0, depth=2)", 2)])
 def test_filters(write_grid, rule, left):
     assert len(read_grid(write_grid(('seeds =', rule + '\nseeds ='))).trials) == left
 
@@ -71,6 +73,7 @@ def test_filters(write_grid, rule, left):
     ('narrow={}', "narrow={'base': 5}", 'has the recipe 5'),
     ('seeds =', "overrides = {'threads': 2}\nseeds =", '`threads` of a trial is set by `threads` of the grid'),
     ('seeds =', "exclude = 5\nseeds =", 'exclude: got 5; expected a list'),
+    ('seeds =', "exclude = dict(seed='1')\nseeds =", "exclude: got the seed '1'; expected a whole number"),
     ('seeds =', "budget = '1h'\nseeds =", r"`budget` is '1h'; expected dict\(hours=, trials=, trial_minutes=\)"),
     ("metrics = ['heldout/psnr']", "metrics = 'heldout/psnr'", "`metrics` is 'heldout/psnr'; expected a list"),
 ])

@@ -11,7 +11,7 @@ import torch
 
 from dtbox.ablation import GridFolder, read_grid
 from dtbox.ablation import trial as trials
-from dtbox.ablation.facts import compute_tokenizer_facts
+from dtbox.ablation.facts import compute_tokenizer_facts, measure_rates
 from dtbox.ablation.identity import PARTS, hash_code, hash_config, hash_files, hash_plugins
 from dtbox.ablation.plan import check_variant
 from dtbox.ablation.trial import main, read_record, write_record
@@ -44,6 +44,7 @@ def test_done(begin):
     assert record['bits_per_pixel'] == 96 / 32 ** 2
     assert record['parameters'] > 10 ** 4
     assert record['peak_mb'] > 50
+    assert record['encode_rate'] > 0 and record['decode_rate'] > 0
     assert 0 < record['seconds'] < 600
     assert len(record['identity']) == 16
 
@@ -110,6 +111,25 @@ def test_a_shared_quantizer_counts_once():
                                 parameters=lambda: [torch.zeros(3, 5), torch.zeros(2)])
     assert compute_tokenizer_facts(tokenizer) == dict(parameters=17, tokens=16 + 4, bits=16 * 6.0 + 4 * 4.0,
                                                       bits_per_pixel=112 / 128)
+
+
+def test_rates_by_hand():
+    """An encoder that computes for 20 ms of CPU time a batch, a decoder for 10; the mode stays as it was."""
+    def compute(seconds):
+        begun = time.process_time()
+        while time.process_time() - begun < seconds:
+            assert not tokenizer.training
+        return {}
+    tokenizer = torch.nn.Linear(1, 1)
+    tokenizer.image_size, tokenizer.decoder = (8, 8), True
+    tokenizer.reads = ['pixel']
+    tokenizer.check_streams = lambda names: ['pixel']
+    tokenizer.encode, tokenizer.decode = lambda images, names: compute(0.02), lambda codes: compute(0.01)
+    rates = measure_rates(tokenizer, images=4, calls=3)
+    assert 4 / 0.04 < rates['encode_rate'] <= 4 / 0.02 and 4 / 0.02 < rates['decode_rate'] <= 4 / 0.01
+    assert tokenizer.training
+    tokenizer.decoder = None
+    assert set(measure_rates(tokenizer, images=4, calls=1)) == {'encode_rate'}
 
 
 def test_memory_is_the_process_own():

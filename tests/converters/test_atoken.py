@@ -13,20 +13,12 @@ from dtbox.layers.space_time import compute_rotations, cut_patches, join_patches
 from dtbox.layout import Video
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
-from tests.converters.test_unitok import is_near
+from tests.converters.published import is_near, widen, write_atoken
 
 KEYS = {name: torch.empty(eval(shape), device='meta') for name, shape in (
     line.strip().split(': ', 1) for line in (DATA / 'keys_atoken.txt').read_text().splitlines()[1:])}
 SLICES = (slice(0, 20), slice(20, 26))
 """Of the 26 packed tokens, those of each image."""
-
-
-def widen(node):
-    if isinstance(node, (dict, list)):
-        items = node.items() if isinstance(node, dict) else enumerate(node)
-        found = {key: widen(value) for key, value in items}
-        return found if isinstance(node, dict) else list(found.values())
-    return node.float() if torch.is_tensor(node) and node.is_floating_point() else node
 
 
 @pytest.fixture(scope='module')
@@ -36,9 +28,7 @@ def golden():
 
 @pytest.fixture(scope='module')
 def files(golden, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('atoken')
-    torch.save(golden['state_dict'], folder / 'atoken-sod.pt')
-    (folder / 'sod.yaml').write_text(yaml.safe_dump(dict(model=dict(arch_cfg=golden['config']))))
+    folder = write_atoken(tmp_path_factory.mktemp('atoken'), golden)
     convert('atoken', folder / 'atoken-sod.pt', folder / 'run', config=str(folder / 'sod.yaml'), image_size=32)
     convert('atoken', folder / 'atoken-sod.pt', folder / 'continuous', config=str(folder / 'sod.yaml'), image_size=32,
             codes=0)

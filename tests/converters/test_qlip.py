@@ -1,10 +1,8 @@
 """QLIP's published folder through the converter, against what its own modules gave (golden_qlip.pt: 2 blocks a tower),
 and all names and shapes of QLIP-B-16-256."""
-import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import dtbox
 from dtbox.converters import qlip
@@ -14,7 +12,7 @@ from dtbox.errors import InputError
 from dtbox.quantizers.bsq import BSQ
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
-from tests.converters.test_unitok import is_near, widen
+from tests.converters.published import is_near, read_qlip_images, widen, write_qlip
 
 KEYS = {name: torch.empty(eval(shape), device='meta') for name, shape in (
     line.strip().split(': ', 1) for line in (DATA / 'keys_qlip.txt').read_text().splitlines()[1:])}
@@ -26,27 +24,17 @@ def golden():
     return widen(torch.load(DATA / 'golden_qlip.pt', weights_only=True))
 
 
-def write_folder(folder, golden, change=None):
-    config, state = json.loads(json.dumps(golden['config'])), dict(golden['state_dict'])
-    if change:
-        change(config, state)
-    folder.mkdir()
-    (folder / 'config.json').write_text(json.dumps(config))
-    save_file({name: value.clone() for name, value in state.items()}, folder / 'model.safetensors')
-    return folder
-
-
 @pytest.fixture(scope='module')
 def tok(golden, tmp_path_factory):
     folder = tmp_path_factory.mktemp('qlip')
-    convert('qlip', write_folder(folder / 'qlip', golden), folder / 'run')
+    convert('qlip', write_qlip(folder / 'qlip', golden), folder / 'run')
     return dtbox.load(folder / 'run')
 
 
 @pytest.fixture(scope='module')
 def image(golden):
     """The golden image, which is normalised as CLIP's are, in [-1, 1]."""
-    return (golden['inputs']['image'] * STD + MEAN) * 2 - 1
+    return read_qlip_images(golden)
 
 
 def test_codes(tok, golden, image):
@@ -134,7 +122,7 @@ def plain(config, state):
 
 def test_switches_of_the_config(golden, tmp_path, image):
     """A block of the plain model, written out."""
-    convert('qlip', write_folder(tmp_path / 'qlip', golden, plain), tmp_path / 'run')
+    convert('qlip', write_qlip(tmp_path / 'qlip', golden, plain), tmp_path / 'run')
     trunk, state = dtbox.load(tmp_path / 'run').model.encoders['trunk'], golden['state_dict']
     stem = 'vision_model.encoder.layers.0'
 
@@ -167,9 +155,9 @@ def test_switches_of_the_config(golden, tmp_path, image):
      r'1 left over: vision_model\.encoder\.layers\.1\.self_attn\.k_proj\.bias')])
 def test_folders_of_another_layout(golden, tmp_path, change, says):
     with pytest.raises(InputError, match=says):
-        convert('qlip', write_folder(tmp_path / 'qlip', golden, change), tmp_path / 'run')
+        convert('qlip', write_qlip(tmp_path / 'qlip', golden, change), tmp_path / 'run')
 
 
 def test_the_licence_is_told(golden, tmp_path, command):
-    code, out, _ = command('convert', 'qlip', write_folder(tmp_path / 'qlip', golden), tmp_path / 'run')
+    code, out, _ = command('convert', 'qlip', write_qlip(tmp_path / 'qlip', golden), tmp_path / 'run')
     assert code == 0 and 'licence of the code Nvidia Source Code License-NC' in out and 'non-commercial' in out

@@ -1,6 +1,5 @@
 """RAE's published decoder and its three encoders through the converter, against what its own modules gave
 (golden_rae.pt: 2 blocks, width 48 of the encoders), and all names and shapes of the ViT-XL decoder."""
-import json
 
 import pytest
 import torch
@@ -13,11 +12,10 @@ from dtbox.decoders.rae import make_sincos_table
 from dtbox.errors import InputError
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
-from tests.converters.test_unitok import is_near, widen
+from tests.converters.published import is_near, widen, write_rae
 
 KEYS = {name: torch.empty(eval(shape), device='meta') for name, shape in (
     line.strip().split(': ', 1) for line in (DATA / 'keys_rae_decoder.txt').read_text().splitlines()[1:])}
-MODELS = dict(dinov2='dinov2_with_registers', siglip2='siglip', mae='vit_mae')
 
 
 @pytest.fixture(scope='module')
@@ -28,22 +26,7 @@ def golden():
 @pytest.fixture(scope='module')
 def files(golden, tmp_path_factory):
     """The decoder, the statistics, a checkpoint of training, and a Hugging Face folder for each encoder."""
-    folder, state = tmp_path_factory.mktemp('rae'), golden['state_dict']
-    torch.save(state['decoder'], folder / 'model.pt')
-    torch.save(state['stat'], folder / 'stat.pt')
-    whole = {**{f'decoder.{k}': v for k, v in state['decoder'].items()},
-             **{f'encoder.encoder.{k}': v for k, v in state['encoders']['dinov2'].items()}}
-    torch.save(dict(model=whole, ema={k: v.clone() for k, v in whole.items()}, step=3), folder / 'checkpoint.pt')
-    for name, kind in MODELS.items():
-        config = {k: v for k, v in golden['config'][name].items() if k not in ('encoder_input_size', 'image_mean',
-                                                                               'image_std')}
-        config = dict(model_type=kind, **(dict(vision_config=config) if name == 'siglip2' else config))
-        (folder / name).mkdir()
-        (folder / name / 'config.json').write_text(json.dumps(config))
-        torch.save(state['encoders'][name], folder / name / 'pytorch_model.bin')
-    means = {key: golden['config']['dinov2'][key] for key in ('image_mean', 'image_std')}
-    (folder / 'dinov2' / 'preprocessor_config.json').write_text(json.dumps(means))
-    return folder
+    return write_rae(tmp_path_factory.mktemp('rae'), golden)
 
 
 def open_run(files, name, **options):

@@ -17,7 +17,8 @@ from dtbox.errors import InputError
 from dtbox.quantizers.kl import measure_kl
 from dtbox.registry import TOKENIZERS
 from tests.conftest import DATA
-from tests.converters.test_unitok import is_near, widen
+from tests.converters.published import SMALL_CLIP, is_near, widen, write_titok
+from tests.converters.published import small_clip as small_clip
 
 PUBLISHED = {
     'titok_b64': dict(codebook_size=4096, token_size=12, use_l2_norm=True, vit_enc_model_size='base',
@@ -35,19 +36,9 @@ def read(name):
     return found
 
 
-def write(golden, folder, state=None, **changes):
-    """Write the folder of a release, with some entries of model.vq_model changed (None: left out); returns it."""
-    model = {**golden['config']['model']['vq_model'], **changes}
-    config = dict(golden['config'], model=dict(vq_model={k: v for k, v in model.items() if v is not None}))
-    folder.mkdir(exist_ok=True)
-    (folder / 'config.json').write_text(json.dumps(config))
-    torch.save(golden['state_dict'] if state is None else state, folder / 'pytorch_model.bin')
-    return folder
-
-
 def open_golden(name, golden, factory):
     folder = factory.mktemp(name)
-    convert('titok', write(golden, folder / 'release'), folder / 'run')
+    convert('titok', write_titok(folder / 'release', golden), folder / 'run')
     return dtbox.load(folder / 'run')
 
 
@@ -197,23 +188,15 @@ def test_a_first_stage_without_and_with_images(legacy, tmp_path):
         titok.convert(str(tmp_path / 'titok.bin'), maskgit=str(tmp_path / 'other.bin'), **options)
 
 
-def test_texts_of_a_text_tower(guided, tmp_path, monkeypatch):
+def test_texts_of_a_text_tower(guided, tmp_path, small_clip):
     """`--clip`: strings guide the decoder by all tokens after the last norm, without projection."""
     import open_clip
-    sizes = dict(context_length=7, vocab_size=49408, width=20, heads=2, layers=2)
-    (tmp_path / 'dtbox-titok.json').write_text(json.dumps(dict(
-        embed_dim=6, quick_gelu=True, vision_cfg=dict(image_size=8, layers=1, width=8, head_width=8, patch_size=8),
-        text_cfg=sizes)))
-    open_clip.add_model_config(tmp_path)
-    torch.manual_seed(0)
-    clip = open_clip.create_model('dtbox-titok')
-    torch.save(clip.state_dict(), tmp_path / 'clip.pt')
-    read_text = titok.read_text
-    monkeypatch.setattr(titok, 'read_text', lambda path, decoder: read_text(path, decoder, 'dtbox-titok'))
-    convert('titok', write(guided, tmp_path / 'release'), tmp_path / 'run', clip=str(tmp_path / 'clip.pt'))
+    clip = open_clip.create_model(SMALL_CLIP)
+    clip.load_state_dict(torch.load(small_clip, weights_only=True))
+    convert('titok', write_titok(tmp_path / 'release', guided), tmp_path / 'run', clip=str(small_clip))
     tok = dtbox.load(tmp_path / 'run')
     texts = ['a red cat', 'two dogs', 'a tree']
-    ids = open_clip.get_tokenizer('dtbox-titok')(texts, context_length=7)
+    ids = open_clip.get_tokenizer(SMALL_CLIP)(texts, context_length=7)
     with torch.no_grad():
         tokens = clip.ln_final(clip.transformer(clip.token_embedding(ids) + clip.positional_embedding,
                                                 attn_mask=clip.attn_mask))
@@ -261,11 +244,11 @@ def test_files_that_do_not_fit(legacy, guided, tmp_path, which, change, changes,
     golden = legacy if which == 'titok' else guided
     state = change(golden['state_dict']) if change else golden['state_dict']
     with pytest.raises(InputError, match=says):
-        titok.convert(str(write(golden, tmp_path / 'release', state, **changes)))
+        titok.convert(str(write_titok(tmp_path / 'release', golden, state, **changes)))
 
 
 def test_configs_that_are_not_there(legacy, tmp_path):
-    folder = write(legacy, tmp_path / 'release')
+    folder = write_titok(tmp_path / 'release', legacy)
     config = json.loads((folder / 'config.json').read_text())
     del config['heads'], config['dataset']['preprocessing']['crop_size']
     (folder / 'config.json').write_text(json.dumps(config))

@@ -248,5 +248,5 @@ def test_samples_without_a_text_are_left_out(tmp_path):
              for key, text in (('a', 'a dog'), ('b', ' '), ('c', ''))]
     batch = collate(items, with_texts=True, need_texts=True)
     assert batch.texts == ['a dog'] and batch.keys == ['a']
-    assert batch.broken == [f'the sample {key} has no text, which a loss needs' for key in 'bc']
+    assert batch.broken == [f'the sample {key} has no text, which training needs' for key in 'bc']
     assert collate(items, with_texts=True).texts == ['a dog', ' ', '']

@@ -39,6 +39,18 @@ def test_flops_by_hand(recipe):
     assert recipe.parts['quantizers'].flops == 2 * 64 * 4 * 2 * 1024 * 17
 
 
+def test_texts_of_a_guided_decoder():
+    """The frozen tower reads all 16 tokens of a text: 2 blocks of width 128; the decoder sees these tokens, too."""
+    found = describe(resolve(load_config('configs/tatitok.py')))
+    without = {'model.tokenizer.text': None, 'model.tokenizer.decoder.guidance': None,
+               'optim_wrapper.generator.freeze': None}
+    plain = describe(resolve(load_config('configs/tatitok.py', without)))
+    n, d = 16, 128
+    assert found.parts['text'].flops == 2 * (2 * n * 12 * d * d + 4 * n * n * d) and found.parts['text'].trained == 0
+    more = found.parts['decoder'].flops - plain.parts['decoder'].flops
+    assert more == 4 * (2 * n * 12 * d * d + 4 * d * ((97 + n) ** 2 - 97 ** 2)) + 2 * n * d * d
+
+
 def test_activations_are_what_autograd_keeps(recipe):
     """Within a tenth of what a real forward of the tokenizer and the discriminator keeps (the quantizers, which are not
     run here, keep little)."""

@@ -77,16 +77,15 @@ METRICS = {name: dict(type=name) for name in ('PSNR', 'SSIM', 'L1', 'TokenCosine
 METRICS.update({name: dict(type=name) for name in ('CIDErD', 'GQAAccuracy', 'MME', 'POPE', 'VQAAccuracy')})
 METRICS['MultipleChoice'] = dict(type='MultipleChoice', rule='vlmevalkit', circular=True)
 METRICS['POPE of lmms-eval'] = dict(type='POPE', rule='lmms_eval')
-METRICS['ClassKept'] = dict(type='ClassKept')
+METRICS['ClassKept'] = dict(type='ClassKept', encoder=dict(type='StagedClassifier', name='test_efficientnet',
+                                                           image_size=32, pooled='logits'))
 METRICS['LPIPS'] = dict(type='LPIPS', net='squeeze', weights='SQUEEZE')
-EMOJI = dict(tower='emoji', encoder=dict(
-    type='TimmViT', name='vit_base_patch16_siglip_224', image_size=64, weights='dtbox://siglip-tiny-twemoji',
-    model_args=dict(embed_dim=128, depth=8, num_heads=4, patch_size=8), prefix='encoders.trunk.trunk.'))
-METRICS['TowerFrechet'] = dict(type='TowerFrechet', **EMOJI)
-METRICS['CLIPScore'] = dict(type='CLIPScore', **EMOJI, text=dict(
-    type='MeanPoolText', embed_dim=128, width=128, depth=2, heads=4, weights='dtbox://siglip-tiny-twemoji',
-    prefix='text.', tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json',
-                                   context_length=16)))
+TOWER = dict(encoder=dict(type='TimmViT', name='vit_base_patch16_siglip_224', image_size=32,
+                          model_args=dict(embed_dim=16, depth=1, num_heads=2, patch_size=8)))
+METRICS['TowerFrechet'] = dict(type='TowerFrechet', tower='tiny', **TOWER)
+METRICS['CLIPScore'] = dict(type='CLIPScore', tower='tiny', **TOWER, text=dict(
+    type='MeanPoolText', embed_dim=16, width=16, depth=1, heads=2,
+    tokenizer=dict(type='FileTokenizer', file='dtbox://siglip-tiny-twemoji/tokenizer.json', context_length=8)))
 HEADS = {'TrunkPool': dict(type='TrunkPool'), 'MeanPool': dict(type='MeanPool'),
          'MeanPool of a vocabulary': dict(type='MeanPool', out_dim=8, reads='a')}
 VISUAL_EMBEDDINGS = {name: dict(type=name) for name in ('CodesEmbedding', 'FeaturesEmbedding', 'LearnedEmbedding')}
@@ -157,6 +156,20 @@ def classifier(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope='module')
+def with_weights(tmp_path_factory):
+    """A function that gives the config of a tower random weights from a file, the same in every instance."""
+    folder = tmp_path_factory.mktemp('towers')
+
+    def write(kind, cfg):
+        path = folder / f'{kind}_{cfg["type"]}.pth'
+        if not path.exists():
+            tower = ALL[dict(encoder='encoders', text='texts')[kind]].build(cfg)
+            torch.save(getattr(tower, 'trunk', tower).state_dict(), path)
+        return dict(cfg, weights=str(path))
+    return write
+
+
 @pytest.mark.parametrize('room, table', [('encoders', ENCODERS), ('decoders', DECODERS), ('losses', LOSSES),
                                          ('metrics', METRICS),
                                          ('datasets', DATASETS), ('heads', HEADS), ('lms', LMS),
@@ -216,12 +229,11 @@ class FewFeatures:
 
 
 @pytest.mark.parametrize('name', METRICS)
-def test_metrics(name, request, monkeypatch):
+def test_metrics(name, request, monkeypatch, with_weights):
     cfg, skip = METRICS[name], []
-    if name == 'ClassKept':
-        cfg = dict(cfg, encoder=dict(type='StagedClassifier', name='test_efficientnet', image_size=32, pooled='logits',
-                                     weights=request.getfixturevalue('classifier')))
-        opened, real = [], towers.open_towers  # built once for all checks
+    cfg = {key: with_weights(key, value) if key in ('encoder', 'text') else value for key, value in cfg.items()}
+    if name == 'ClassKept':  # built once for all checks
+        opened, real = [], towers.open_towers
         monkeypatch.setattr(towers, 'open_towers', lambda *args: (opened or opened.append(real(*args)) or opened)[0])
     # slow to start in ranks; they sum like FrechetDistance, PSNR and KNN
     if name in ('ClassKept', 'FID', 'LPIPS', 'LinearProbe'):

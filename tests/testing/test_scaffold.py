@@ -16,6 +16,7 @@ from dtbox.testing import CONTRACTS
 from dtbox.testing.scaffold import RECIPES, write_scaffold
 from dtbox.training.build import build_parts
 from tests.child_processes import run_fork
+from tests.class_vectors import class_vectors as class_vectors  # noqa: F401
 from tests.plugins_kit import clean as clean  # noqa: F401
 
 
@@ -64,7 +65,7 @@ def test_their_tests_pass_as_they_are(plugins):
 
 
 @pytest.mark.parametrize('kind', RECIPES)
-def test_their_configs_train(kind, plugins, clean):
+def test_their_configs_train(kind, plugins, clean, class_vectors):
     """At its tiny size each config makes two steps and measures a batch; the plugin's part takes part in it."""
     cfg = resolve(load_config(plugins / name_of(kind) / 'config.py', tiny=True))
     parts = build_parts(cfg, seed=0)
