@@ -3,6 +3,8 @@
 Pixel codes feed the decoder. Semantic codes replace the trunk's tokens, so that what follows (the last block, the
 pool, zero-shot and retrieval) reads tokens alone.
 
+Its teacher knows emoji only: for photographs take `dualtoken_photos.py`.
+
 Paper: DualToken, arXiv 2503.14324 (stage 1, scaled to 64 x 64 pixels and two CPU cores).
 Command: python tools/train.py configs/dualtoken_rq.py
 Two CPU cores, 4 to 6 minutes, 1.5 GB: PSNR 22.83 dB, SSIM 0.760, token cosine 0.984, 97.7 % of the teacher's R@1 on

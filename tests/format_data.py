@@ -115,6 +115,14 @@ def flickr8k(root, count=4):
     return root
 
 
+def caltech101(root, each=4):
+    """101_ObjectCategories/CLASS/image_0001.jpg of three classes, and BACKGROUND_Google."""
+    for k, name in enumerate(('Faces_easy', 'accordion', 'yin_yang', 'BACKGROUND_Google')):
+        for i in range(1, each + 1):
+            save(root / '101_ObjectCategories' / name / f'image_{i:04d}.jpg', 20 * k + i)
+    return root
+
+
 def write_json(path, data):
     """Write JSON; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 from mmengine.config import Config
 from PIL import Image
 
+from dtbox.cli.guard import is_memory_short
 from dtbox.config import load_config, resolve_checked, set_option
 from dtbox.errors import Diverged, InputError
 from tests.cifar_data import write_shards as write_cifar
@@ -190,7 +191,9 @@ def _watch(work: Callable[[], Any], touched: Callable[[], bool]) -> Result:
         return Result('diverged', str(e))
     except TimeoutError as e:
         return Result('hangs', traceback.format_exc() + str(e))
-    except Exception:
+    except Exception as e:
+        if is_memory_short(e):  # the published size in place of the tiny one: what a training needs is not refused
+            return Result('refused', str(e))
         return Result('traceback', traceback.format_exc())
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

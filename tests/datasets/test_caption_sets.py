@@ -112,3 +112,36 @@ def test_files_in_another_form(tmp_path, spoil, split, says):
     spoil(tmp_path)
     with pytest.raises(InputError, match=says):
         Captions(tmp_path, split)
+
+
+def kaggle_flickr8k(root, count=40):
+    """Images/ and captions.txt, as Kaggle has Flickr8k: no lists of splits."""
+    lines = ['image,caption']
+    for i in range(count):
+        save(root / 'Images' / f'{i}.jpg', i)
+        lines += [f'{i}.jpg,A caption of {i} .', f'{i}.jpg,"Another, of {i} ."']
+    (root / 'captions.txt').write_text('\n'.join(lines) + '\n')
+    return root
+
+
+def test_flickr8k_of_kaggle(tmp_path):
+    """Without lists a hash of the names divides the images where a fraction is given; val needs its list."""
+    kaggle_flickr8k(tmp_path)
+    train, test = (Captions(tmp_path, split, holdout=0.25) for split in ('train', 'test'))
+    keys = [[data.key(i) for i in range(len(data))] for data in (train, test)]
+    assert sorted(keys[0] + keys[1]) == sorted(f'{i}.jpg' for i in range(40)) and 4 <= len(test) <= 16
+    assert test[0]['captions'][1] == f'Another, of {keys[1][0][:-4]} .'
+    for split, args in (('train', {}), ('val', dict(holdout=0.25))):
+        with pytest.raises(InputError, match='has no list of the images of'):
+            Captions(tmp_path, split, **args)
+    with pytest.raises(InputError, match='`holdout` is 1.0; expected a fraction'):
+        Captions(tmp_path, holdout=1.0)
+
+
+def test_lists_come_before_the_hash(tmp_path):
+    """The published lists count where they are there; one that is missing is an error."""
+    data = Captions(flickr8k(tmp_path), 'test', holdout=0.5)
+    assert [data.key(i) for i in range(2)] == ['2.jpg', '3.jpg']
+    (tmp_path / 'Flickr_8k.testImages.txt').unlink()
+    with pytest.raises(InputError, match='has no list of the images of `test`'):
+        Captions(tmp_path, 'test', holdout=0.5)

@@ -25,6 +25,7 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 class _Teacher(Protocol):
     """What the cache asks of a Teacher."""
     layer: int
+    settings: str
 
     def digest(self) -> str: ...
 
@@ -61,7 +62,7 @@ class TeacherCache:
             images: [B,3,H,W] in [-1,1] on the teacher's device.
             pixels: the same [B,3,H,W] as the data gave them, by whose content they are known.
         """
-        folder = os.path.join(self.root, f'{teacher.digest()}_{teacher.layer}_{self.name}')
+        folder = os.path.join(self.root, f'{teacher.digest()}_{teacher.layer}{teacher.settings}_{self.name}')
         if self.store is None:
             self._open(folder)
         keys = hash_images(pixels)

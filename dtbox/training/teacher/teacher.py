@@ -16,12 +16,14 @@ from dtbox.checksums import hash_tensors
 from dtbox.counts import format_count
 from dtbox.errors import InputError, at
 from dtbox.layers.attention_switch import switch_attention
+from dtbox.layout import TokenLayout
 from dtbox.losses.criterion import Criterion
 from dtbox.registry import ENCODERS, call_checked
 from dtbox.structures import TeacherOutput, TokenizerOutput
 from dtbox.training.teacher.cache import TeacherCache
+from dtbox.training.teacher.token_grid import TokenResize, check_student
 from dtbox.training.teacher.trunk_sharing import check_trunk_sharing, find_shared_trunk, refuse_trunk_sharing
-from dtbox.values import Text
+from dtbox.values import Positive, Text
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Teacher(nn.Module):
     Args:
         encoder: encoder config, with `weights`.
         layer: 1-based layer whose raw output the tokens are.
+        token_grid: (rows, columns) that the tokens are resized to, for a student with another grid: to fewer by area
+            means, to more bicubically; None leaves them on the encoder's grid.
         image_size: filled in from the tokenizer.
         trunk_sharing: take the output of the first blocks from the student where these are frozen and equal to the
             teacher's own, as found in the first step. 'auto': in float32 only, where the result is the same bit for
@@ -59,7 +63,8 @@ class Teacher(nn.Module):
     """
 
     def __init__(self, encoder: Mapping, layer: int, image_size: Sequence[int] | None = None,
-                 trunk_sharing: bool | str = 'auto', cache: Text | None = None, cache_dtype: str = 'float32') -> None:
+                 trunk_sharing: bool | str = 'auto', cache: Text | None = None, cache_dtype: str = 'float32',
+                 token_grid: Positive | Sequence[Positive] | None = None) -> None:
         super().__init__()
         check_trunk_sharing(trunk_sharing)
         self.trunk_sharing, self.cache = trunk_sharing, TeacherCache(cache, cache_dtype) if cache else None
@@ -69,6 +74,7 @@ class Teacher(nn.Module):
             raise InputError(f'the layer of the teacher is {layer}, but its encoder has '
                              f'{format_count(self.encoder.depth, "block")}.', 'layer')
         self.layer = layer
+        self.resize = None if token_grid is None else TokenResize(self.encoder.layout(layer), token_grid)
         self.requires_grad_(False).eval()
         self._hash: str | None = None
         self._images: Tensor | None = None
@@ -137,7 +143,21 @@ class Teacher(nn.Module):
             tapped.update({k: v.float() for k, v in before.items() if k in self._wanted})
             pooled = encoder.pool(tokens) if encoder.pooled_dim else None
         self._images, self._tapped = images, tapped
-        return TeacherOutput(tapped[self.layer], pooled, tokens)
+        wanted = tapped[self.layer]
+        return TeacherOutput(wanted if self.resize is None else self.resize(wanted), pooled, tokens)
+
+    @property
+    def layout(self) -> TokenLayout:
+        """Where the tokens of `forward` lie."""
+        return self.encoder.layout(self.layer) if self.resize is None else self.resize.target
+
+    @property
+    def settings(self) -> str:
+        """What the tokens depend on beside weights and layer, as a part of a name: other sizes than the usual ones."""
+        pixels = getattr(self.encoder, 'input_size', self.encoder.image_size)
+        sizes = dict(at=pixels if tuple(pixels) != tuple(self.encoder.image_size) else None,
+                     on=None if self.resize is None else self.resize.target.map_shape)
+        return ''.join(f'_{name}{size[0]}x{size[1]}' for name, size in sizes.items() if size)
 
     # ---- single answers -----------------------------------------------------------------------------------------
 
@@ -192,5 +212,7 @@ def build_teacher(cfg: Mapping | None, tokenizer: nn.Module, criterion: Criterio
     if teacher is not None and tokenizer.attention is not None:
         switch_attention(teacher.encoder, tokenizer.attention)
     if criterion is not None:
+        if teacher is not None:
+            check_student(teacher, tokenizer, criterion)
         criterion.bind(teacher)
     return teacher
