@@ -32,6 +32,12 @@ def get_world_size() -> int:
     return dist.get_world_size() if is_initialized() else 1
 
 
+def is_divided(model: torch.nn.Module) -> bool:
+    """Return whether FSDP2 has divided a model, or a part of it, among ranks."""
+    from torch.distributed.fsdp import FSDPModule  # a second of imports
+    return is_initialized() and any(isinstance(module, FSDPModule) for module in model.modules())
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if is_initialized():

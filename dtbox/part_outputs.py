@@ -22,12 +22,13 @@ def check_floats(part: Any, what: str, value: Any, shape: Sequence[int], dtype: 
         what: the output's name in a sentence.
         value: the output.
         shape: -1 stands for any size. While a graph is exported, the batch (first) is not looked at.
-        dtype: that it must have; None takes any float type. Under autocast any will do.
+        dtype: that it must have; None takes any float type. Under autocast any will do, and on the meta device,
+            where `describe` stands in for it.
     """
     first = 1 if torch.compiler.is_exporting() else 0
     fits = isinstance(value, Tensor) and value.is_floating_point() and value.ndim == len(shape) and all(
         n in (-1, have) for n, have in zip(shape[first:], value.shape[first:]))
-    if fits and (dtype in (None, value.dtype) or torch.is_autocast_enabled(value.device.type)):
+    if fits and (dtype in (None, value.dtype) or value.is_meta or torch.is_autocast_enabled(value.device.type)):
         return value
     sizes = ', '.join('any' if n == -1 else str(int(n)) for n in shape)
     raise refuse_output(part, what, value, f'a {str(dtype or "float")[6 * bool(dtype):]} tensor [{sizes}]')

@@ -56,7 +56,6 @@ def compute_model_facts(task: Any) -> dict[str, float]:
     return dict(facts, parameters=sum(p.numel() for p in task.parts[task.main_part].parameters()))
 
 
-@torch.no_grad()
 def measure_rates(tokenizer: Any, images: int = 16, calls: int = 5) -> dict[str, float]:
     """Return how many images a tokenizer turns into codes, and codes into images, in a second.
 
@@ -78,7 +77,8 @@ def measure_rates(tokenizer: Any, images: int = 16, calls: int = 5) -> dict[str,
     try:
         rates = dict(encode_rate=_rate(lambda: tokenizer.encode(batch, tokenizer.check_streams(None)), device, calls))
         if tokenizer.decoder is not None:
-            codes = tokenizer.encode(batch, tokenizer.reads)
+            with torch.no_grad():
+                codes = tokenizer.encode(batch, tokenizer.reads)
             rates['decode_rate'] = _rate(lambda: tokenizer.decode(codes), device, calls)
     finally:
         tokenizer.train(training)
@@ -92,11 +92,12 @@ def _rate(work: Callable[[], Any], device: torch.device, calls: int) -> float:
         if device.type == 'cuda':
             torch.cuda.synchronize(device)
         return clock()
-    work()
-    begun = now()
-    for _ in range(calls):
+    with torch.no_grad():
         work()
-    return calls / (now() - begun)
+        begun = now()
+        for _ in range(calls):
+            work()
+        return calls / (now() - begun)
 
 
 def measure_peak_megabytes() -> float:

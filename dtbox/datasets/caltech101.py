@@ -82,8 +82,8 @@ class Caltech101(ImageFiles):
         self.classes = tuple(folder.replace('_', ' ').lower() for folder in folders)
         mine = divide(names, PARTS[split], training, testing)
         if not mine:
-            raise InputError(f'{source} has no images for `{split}`: no class has more than {training} images.',
-                             'split')
+            raise InputError(f'{source} has no images for `{split}`: no class has more than '
+                             f'{format_count(training, "image")}.', 'split')
         labels = [folders.index(name.partition('/')[0]) for name in mine]
         chosen = choose_even_subset(labels, limit)
         mine, labels = [mine[i] for i in chosen], [labels[i] for i in chosen]

@@ -11,8 +11,8 @@ from typing import Any, Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
+from dtbox import distributed
 from dtbox.errors import InputError
 from dtbox.mllm.contexts import Context
 from dtbox.mllm.decoding import Decoding
@@ -45,8 +45,7 @@ def generate_images(model: Any, contexts: Sequence[Context], rule: SamplingRule,
             are too long.
     """
     guided = check_drawing(model, guidance)
-    whole = not any(isinstance(module, FSDPModule) for module in model.modules())
-    with torch.inference_mode() if whole else torch.no_grad():
+    with torch.no_grad() if distributed.is_divided(model) else torch.inference_mode():
         codes = _draw_places(model, contexts, rule, guidance, generators, report, guided)
     return {name: value.clone() for name, value in codes.items()}
 

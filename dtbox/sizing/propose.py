@@ -188,5 +188,5 @@ def format_proposal(proposal: Proposal, memory: float) -> str:
                  f'{proposal.batch}, accumulative_counts {proposal.counts}, recompute {proposal.recompute}',
              f'    --cfg-options {options}' if options else '    (as the recipe has it)']
     if proposal.counts > 1:
-        lines.append(f'an update sees {update}, in {proposal.counts} batches; iterations count batches')
+        lines.append(f'an update sees {update}, in {format_count(proposal.counts, "batch")}; iterations count batches')
     return '\n'.join(lines)

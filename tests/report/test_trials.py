@@ -60,8 +60,8 @@ def test_the_table_that_a_grid_writes(tmp_path):
                   'configs/twemoji.py', None) for lr in 'ab']
     os.makedirs(folder.trial(made[0]))
     hashes = {f'{part}_hash': part for part in ('config', 'code', 'plugin', 'data')}
-    record = dict(status='done', hashes=hashes, identity='i', iterations=3, seconds=1.5, peak_mb=1.0, parameters=7,
-                  tokens=2, bits=8.0, bits_per_pixel=0.5)
+    record = dict(status='done', hashes=hashes, identity='i', iterations=3, seconds=1.5, peak_mb=1.0, encode_rate=9.0,
+                  decode_rate=8.0, parameters=7, tokens=2, bits=8.0, bits_per_pixel=0.5)
     (tmp_path / 'trials/a__seed0/trial.json').write_text(json.dumps(record))
     (tmp_path / 'trials/a__seed0/metrics.json').write_text(json.dumps(dict(all=dict(psnr=20.0), skipped={},
                                                                            iteration=3)))
