@@ -144,7 +144,7 @@ def watch_neighbours() -> bool:
 
     Returns:
         Whether they are watched: not where the user has said how threads wait, where this process computes on one
-        thread, and on systems other than Linux with libgomp.
+        thread, and on systems other than Linux with libgomp and /proc/stat.
     """
     import torch
     threads = torch.get_num_threads()
@@ -154,7 +154,10 @@ def watch_neighbours() -> bool:
         cores, openmp = len(os.sched_getaffinity(0)), open_openmp()
         if openmp is None or cores - threads + 2 > MOST_HELD:
             return False
+        try:
+            watch = Watch(openmp, threads, cores)
+        except (OSError, ValueError):  # a sandbox without /proc/stat, or with another one
+            return False
         _watching.add(os.getpid())
-        threading.Thread(target=_keep_looking, args=(Watch(openmp, threads, cores),), daemon=True,
-                         name='dtbox-neighbours').start()
+        threading.Thread(target=_keep_looking, args=(watch,), daemon=True, name='dtbox-neighbours').start()
     return True

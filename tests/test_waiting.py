@@ -65,6 +65,19 @@ def test_own_time_is_counted_as_everybodys():
     assert after.all - before.all > 0.4 and after.clock - before.clock > 0.4
 
 
+@LINUX
+@pytest.mark.parametrize('fault', [FileNotFoundError('/proc/stat'), ValueError('not enough values to unpack')])
+def test_a_sandbox_that_hides_the_cores(fault, monkeypatch):
+    """A run goes on there, and nobody watches."""
+    def read():
+        raise fault
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    monkeypatch.setenv('GOMP_SPINCOUNT', dtbox.OPENMP_SPINS)
+    monkeypatch.setattr(waiting.Watch.__init__, '__defaults__', (read,))
+    monkeypatch.setattr(waiting, '_watching', set())
+    assert not waiting.watch_neighbours()
+
+
 WATCHED = '''
 import os, time, dtbox, torch
 from dtbox.waiting import CoreTimes, Watch, open_openmp
