@@ -97,3 +97,27 @@ class Loss(nn.Module):
         a, b = self.read(outputs, first), self.read(outputs, second)
         check_same_shape(a, b, (first, second), type(self).__name__)
         return a, b
+
+
+class NetworkLoss(Loss):
+    """Base class of losses on a frozen network, which lies outside of this module's parameters and state dict: it
+    follows the device, and stays in float32.
+
+    Args:
+        network: frozen, in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = (network,)
+
+    @property
+    def network(self) -> Any:
+        """The frozen network."""
+        return self._network[0]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> NetworkLoss:
+        """Move the network along."""
+        device = next(self.network.parameters()).device
+        self.network.to(fn(torch.empty(0, device=device)).device)
+        return super()._apply(fn, recurse)

@@ -45,7 +45,7 @@ class GramLoss(LPIPSLoss):
 
     def __init__(self, net: str = 'vgg', weights: str | None = None, layers: Sequence[Positive] = (1, 2, 3, 4)) -> None:
         super().__init__(net, weights)
-        most = len(self._network[0].lins)
+        most = len(self.network.lins)
         if not layers or max(layers) > most:
             raise InputError(f'`layers` is {list(layers)}; expected some of 1 to {most}, the layers of `{net}`.',
                              'layers')
@@ -53,7 +53,7 @@ class GramLoss(LPIPSLoss):
 
     def compare(self, reconstructions: Tensor, images: Tensor) -> Tensor:
         """See LPIPSLoss."""
-        network = self._network[0]
+        network = self.network
         with torch.no_grad():
             wanted = list(network.net(network.scaling_layer(images)))
         got = list(network.net(network.scaling_layer(reconstructions)))

@@ -5,18 +5,17 @@ The network is frozen and lies outside of this module's parameters and state dic
 """
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from dtbox.errors import InputError
 from dtbox.layers.lpips_network import SMALLEST, lpips, open_network
-from dtbox.losses.base import Loss
+from dtbox.losses.base import NetworkLoss
 from dtbox.registry import LOSSES
 from dtbox.structures import Batch, TokenizerOutput
 
 
 @LOSSES.register_module()
-class LPIPSLoss(Loss):
+class LPIPSLoss(NetworkLoss):
     """LPIPS between reconstruction and input, both [B,3,H,W] in [-1, 1], mean over the batch (term `lpips`).
 
     Args:
@@ -28,15 +27,8 @@ class LPIPSLoss(Loss):
     names: tuple[str, ...] = ('lpips',)
 
     def __init__(self, net: str = 'vgg', weights: str | None = None):
-        super().__init__()
+        super().__init__(open_network(net, weights, type(self).__name__))
         self.net = net
-        self._network = (open_network(net, weights, type(self).__name__),)
-
-    def _apply(self, fn, recurse=True):
-        network = self._network[0]
-        # follows the device, stays in float32
-        network.to(fn(torch.empty(0, device=network.scaling_layer.shift.device)).device)
-        return super()._apply(fn, recurse)
 
     def terms(self, outputs: TokenizerOutput, batch: Batch) -> dict[str, Tensor]:
         """See Loss."""
@@ -48,4 +40,4 @@ class LPIPSLoss(Loss):
 
     def compare(self, reconstructions: Tensor, images: Tensor) -> Tensor:
         """Return the distance of images [B,3,H,W] in [-1, 1], a scalar."""
-        return lpips(self._network[0], reconstructions, images).mean()
+        return lpips(self.network, reconstructions, images).mean()

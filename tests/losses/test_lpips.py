@@ -84,7 +84,7 @@ def test_gradient_is_finite_on_flat_images(loss, batch):
 
 def test_network_is_frozen_and_outside_of_the_module(loss):
     assert not loss.state_dict() and not list(loss.parameters())
-    network = loss._network[0]
+    network = loss.network
     assert loss.train().double() is loss
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     assert all(p.dtype == torch.float32 for p in network.parameters())

@@ -107,7 +107,7 @@ class Baseline:
         reconstructions, z_semantic, pooled, commitment = self.reconstruct(images)
         t11, t_pool = self.teach(images)
         l2 = F.mse_loss(reconstructions, images)
-        lpips = self.model.criterion.losses['perceptual']._network[0](reconstructions, images).mean()
+        lpips = self.model.criterion.losses['perceptual'].network(reconstructions, images).mean()
         s_pool = distil(pooled, t_pool)
         total = (5 * distil(z_semantic, t11) + s_pool if self.stage else 5 * s_pool) + 5 * commitment + 5 * l2 + lpips
         if self.stage:
