@@ -26,7 +26,7 @@ from dtbox.registry import HOOKS
 
 @HOOKS.register_module()
 class KeysSeen(Hook):
-    """Append [iteration, keys] to a file for each rank; slow, so that there is time to be killed."""
+    """Append [iteration, keys] to a file for each rank; in an iteration that WAIT_AT names, wait to be killed."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -35,7 +35,8 @@ class KeysSeen(Hook):
         """Write a line."""
         with open(os.path.join(self.folder, f'{get_rank()}.jsonl'), 'a') as f:
             f.write(json.dumps([batch_idx, data_batch.keys]) + '\\n')
-        time.sleep(0.1)
+        if str(batch_idx) == os.environ.get('WAIT_AT'):
+            time.sleep(300)
 '''
 CONFIG = '''
 _base_ = {base!r}
@@ -52,8 +53,8 @@ def rows(folder, rank):
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith(']]')] if path.exists() else []
 
 
-def start(config, folder, ranks, workers, *more):
-    """Start the ranks of a run with the variables that torchrun gives them; returns them."""
+def start(config, folder, ranks, workers, *more, **variables):
+    """Start the ranks of a run with the variables that torchrun gives them, and with these; returns them."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -62,7 +63,7 @@ def start(config, folder, ranks, workers, *more):
                '--launcher', 'pytorch' if ranks > 1 else 'none', *more, '--cfg-options', f'shards={shards}',
                f'heldout={shards}', f'batch_size={SAMPLES // 5 // ranks}', f'num_workers={workers}']
     env = dict(os.environ, OMP_NUM_THREADS='1', WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-               GLOO_SOCKET_IFNAME='lo')
+               GLOO_SOCKET_IFNAME='lo', **variables)
     with open(folder.parent / 'output.txt', 'a') as out:
         return [fork_child(command, dict(env, RANK=str(rank), LOCAL_RANK=str(rank)), stdout=out, stderr=out)
                 for rank in range(ranks)]
@@ -78,8 +79,7 @@ def test_the_samples_of_each_epoch_are_the_data_set(tiny_config, tmp_path, ranks
     config.write_text(CONFIG.format(base=str(tiny_config), plugin=str(tmp_path / 'keys_seen.py'), iterations=5
                                     * EPOCHS, seen=str(seen)))
     write_set(tmp_path / 'shards', COUNTS)
-    children = start(config, run, ranks, before)
-    # the first may be busy with the checkpoint
+    children = start(config, run, ranks, before, WAIT_AT='13')
     while children[0].poll() is None and min(len(rows(seen, rank)) for rank in range(ranks)) < 14:
         time.sleep(0.01)
     for child in children:
@@ -92,7 +92,7 @@ def test_the_samples_of_each_epoch_are_the_data_set(tiny_config, tmp_path, ranks
     assert ends == [0] * ranks, (tmp_path / 'output.txt').read_text()
     resumed = [rows(seen, rank) for rank in range(ranks)]
     at = resumed[0][0][0]
-    assert 10 < at < len(killed[0]) < 20, 'resumed within the third epoch, before the iteration of the kill'
+    assert at == 12 and len(killed[0]) == 14, 'resumed within the third epoch, before the iteration of the kill'
     kept = {(rank, iteration): keys for rank in range(ranks) for iteration, keys in killed[rank] if iteration < at}
     kept.update({(rank, iteration): keys for rank in range(ranks) for iteration, keys in resumed[rank]})
     assert len(kept) == sum(i < at for r in killed for i, _ in r) + sum(map(len, resumed)) == 20 * ranks
